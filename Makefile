@@ -1,0 +1,66 @@
+# Everything runs from a bare Python 3.11+: the first call of a target makes a virtual environment from
+# the hash-pinned lock files, later calls find it there.
+#
+#   make serve [ARGS="--port 8000"]   chat with a coach on localhost
+#   make test  [ARGS="-k runtime"]    the whole suite
+#   make lint                         ruff and mypy --strict
+#   make lock                         pin the dependencies anew
+
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The newest Python on the PATH that really starts and is 3.11 or newer.
+PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo $$python; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.PHONY: help serve test lint format lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+serve: $(VENV)/run.installed
+	@exec $(BIN)/coachstream serve $(ARGS)
+
+test: $(VENV)/dev.installed $(VENV)/node.installed
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(VENV)/dev.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/dev.installed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(VENV)/dev.installed
+	@for set in run dev; do \
+	  groups="--group build"; [ $$set = dev ] && groups="$$groups --group dev --constraint requirements/run.lock"; \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --extra local $$groups \
+	    --output-file requirements/$$set.lock pyproject.toml || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "coachstream needs Python 3.11 or newer with venv and ensurepip (Debian: apt install python3-venv)." >&2; exit 1; fi
+	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.installed: requirements/run.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what coachstream needs (once) ..." >&2
+	@$(PIP) install --require-hashes --requirement requirements/run.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.installed: requirements/dev.lock $(VENV)/run.installed
+	@echo "Installing what the tests need (once) ..." >&2
+	@$(PIP) install --require-hashes --requirement requirements/dev.lock
+	@touch $@
+

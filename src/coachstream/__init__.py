@@ -1,0 +1,1 @@
+"""The coach conversation service: streamed replies from a serverless Python backend."""

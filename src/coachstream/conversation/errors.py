@@ -1,0 +1,264 @@
+"""Everything that can go wrong, once: one enum of codes, one exception type for each.
+
+A code is part of the public contract (design, section 4). The sentence is written for the person who reads
+it in a chat; it never holds an exception's text. HTTP statuses belong to the web boundary, not here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorCode(StrEnum):
+    """The codes of `error` events and error bodies."""
+
+    MISSING_AUTH_HEADER = "MISSING_AUTH_HEADER"
+    INVALID_TOKEN_FORMAT = "INVALID_TOKEN_FORMAT"
+    INVALID_TOKEN = "INVALID_TOKEN"
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    MISSING_CUSTOM_USER_ID = "MISSING_CUSTOM_USER_ID"
+    USER_ID_MISMATCH = "USER_ID_MISMATCH"
+    MISSING_PATH_PARAMS = "MISSING_PATH_PARAMS"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    MISSING_REQUEST_BODY = "MISSING_REQUEST_BODY"
+    INVALID_JSON = "INVALID_JSON"
+    INVALID_USER_RESPONSE = "INVALID_USER_RESPONSE"
+    INVALID_TIMESTAMP = "INVALID_TIMESTAMP"
+    INVALID_CLIENT_MESSAGE_ID = "INVALID_CLIENT_MESSAGE_ID"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    MESSAGE_TOO_LONG = "MESSAGE_TOO_LONG"
+
+    CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
+    COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
+    TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    MODEL_THROTTLED = "MODEL_THROTTLED"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    MODEL_STREAM_BROKEN = "MODEL_STREAM_BROKEN"
+    MODEL_REJECTED = "MODEL_REJECTED"
+    CONTENT_FILTERED = "CONTENT_FILTERED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    PROCESSING_ERROR = "PROCESSING_ERROR"
+
+
+class CoachStreamError(Exception):
+    """Base of all expected failures.
+
+    Attributes:
+        code: the public code.
+        sentence: what the person is told.
+        retryable: whether the same request may succeed later without a change.
+    """
+
+    code: ClassVar[ErrorCode] = ErrorCode.PROCESSING_ERROR
+    sentence: ClassVar[str] = "Something went wrong on our side. Please try again."
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, detail: str = "") -> None:
+        """Keep `detail` for the log; it never reaches the client."""
+        super().__init__(detail or self.code.value)
+
+
+class ProcessingError(CoachStreamError):
+    """A failure that nothing else names."""
+
+
+class AuthenticationError(CoachStreamError):
+    """The caller could not be verified."""
+
+    retryable = False
+
+
+class MissingAuthHeader(AuthenticationError):
+    """The request carries no bearer token."""
+
+    code = ErrorCode.MISSING_AUTH_HEADER
+    sentence = "Please sign in to talk to your coach."
+
+
+class InvalidTokenFormat(AuthenticationError):
+    """The bearer token is not a JWT."""
+
+    code = ErrorCode.INVALID_TOKEN_FORMAT
+    sentence = "Your sign-in could not be read. Please sign in again."
+
+
+class InvalidToken(AuthenticationError):
+    """Signature, issuer, audience or use of the token is wrong."""
+
+    code = ErrorCode.INVALID_TOKEN
+    sentence = "Your sign-in could not be verified. Please sign in again."
+
+
+class TokenExpired(AuthenticationError):
+    """The token was valid once."""
+
+    code = ErrorCode.TOKEN_EXPIRED
+    sentence = "Your sign-in has expired. Please sign in again."
+
+
+class MissingCustomUserId(AuthenticationError):
+    """The token is valid, but names no user of this application."""
+
+    code = ErrorCode.MISSING_CUSTOM_USER_ID
+    sentence = "Your account is not set up completely. Please contact support."
+
+
+class UserIdMismatch(AuthenticationError):
+    """The verified user is not the user in the path."""
+
+    code = ErrorCode.USER_ID_MISMATCH
+    sentence = "You can only open your own conversations."
+
+
+class RequestError(CoachStreamError):
+    """The request is not what the contract asks for; repeating it does not help."""
+
+    retryable = False
+
+
+class MissingPathParams(RequestError):
+    """The path is not one of the routes."""
+
+    code = ErrorCode.MISSING_PATH_PARAMS
+    sentence = "This address does not name a conversation."
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, but not with this method."""
+
+    code = ErrorCode.METHOD_NOT_ALLOWED
+    sentence = "This address does not accept that kind of request."
+
+    def __init__(self, allow: tuple[str, ...]) -> None:
+        """Remember the methods that are allowed, for the `Allow` header."""
+        super().__init__(f"allowed: {', '.join(allow)}")
+        self.allow = allow
+
+
+class MissingRequestBody(RequestError):
+    """The request has no body."""
+
+    code = ErrorCode.MISSING_REQUEST_BODY
+    sentence = "The request arrived without a message."
+
+
+class InvalidJson(RequestError):
+    """The body is not a JSON object."""
+
+    code = ErrorCode.INVALID_JSON
+    sentence = "The request could not be read."
+
+
+class InvalidUserResponse(RequestError):
+    """`userResponse` is missing, not a string, or blank."""
+
+    code = ErrorCode.INVALID_USER_RESPONSE
+    sentence = "Please write a message first."
+
+
+class InvalidTimestamp(RequestError):
+    """`messageTimestamp` is not an ISO 8601 time with a zone."""
+
+    code = ErrorCode.INVALID_TIMESTAMP
+    sentence = "The time of the message could not be read."
+
+
+class InvalidClientMessageId(RequestError):
+    """`clientMessageId` is not 1 to 64 characters of `A-Za-z0-9_-`."""
+
+    code = ErrorCode.INVALID_CLIENT_MESSAGE_ID
+    sentence = "The message's own id is not valid."
+
+
+class InvalidRequest(RequestError):
+    """A field of a conversation request has the wrong type, or none is given."""
+
+    code = ErrorCode.INVALID_REQUEST
+    sentence = "The request does not say what to change, or not in a way we understand."
+
+
+class MessageTooLong(RequestError):
+    """`userResponse` is longer than the limit."""
+
+    code = ErrorCode.MESSAGE_TOO_LONG
+    sentence = "This message is too long. Please shorten it or send it in parts."
+
+
+class ConversationNotFound(CoachStreamError):
+    """The user has no such conversation with this coach."""
+
+    code = ErrorCode.CONVERSATION_NOT_FOUND
+    sentence = "This conversation does not exist any more."
+    retryable = False
+
+
+class CoachConfigNotFound(CoachStreamError):
+    """The user has no such coach."""
+
+    code = ErrorCode.COACH_CONFIG_NOT_FOUND
+    sentence = "This coach does not exist any more."
+    retryable = False
+
+
+class TurnInProgress(CoachStreamError):
+    """Another turn of this conversation is still being answered."""
+
+    code = ErrorCode.TURN_IN_PROGRESS
+    sentence = "Your coach is still answering. Please wait for the reply."
+
+
+class ModelError(CoachStreamError):
+    """The model gave no complete reply."""
+
+
+class ModelThrottled(ModelError):
+    """The model's service is over its rate."""
+
+    code = ErrorCode.MODEL_THROTTLED
+    sentence = "Your coach is very busy right now. Please try again in a moment."
+
+
+class ModelUnavailable(ModelError):
+    """The model could not be reached or is not ready."""
+
+    code = ErrorCode.MODEL_UNAVAILABLE
+    sentence = "Your coach cannot be reached right now. Please try again in a moment."
+
+
+class ModelStreamBroken(ModelError):
+    """The reply broke off: an exception in mid-stream, or an end without a stop reason."""
+
+    code = ErrorCode.MODEL_STREAM_BROKEN
+    sentence = "The answer broke off. What arrived is saved; please try again."
+
+
+class ModelRejected(ModelError):
+    """The model's service refused the request: validation or access."""
+
+    code = ErrorCode.MODEL_REJECTED
+    sentence = "Your coach could not work with this request."
+    retryable = False
+
+
+class ContentFiltered(ModelError):
+    """The model's safety filter withheld the reply."""
+
+    code = ErrorCode.CONTENT_FILTERED
+    sentence = "Your coach cannot answer this message. Please put it differently."
+    retryable = False
+
+
+class DeadlineExceeded(CoachStreamError):
+    """The time for the turn ran out before the reply was complete."""
+
+    code = ErrorCode.DEADLINE_EXCEEDED
+    sentence = "The answer took too long. What arrived is saved; please try again."
+
+
+class StorageUnavailable(CoachStreamError):
+    """The store did not do what was asked of it."""
+
+    code = ErrorCode.STORAGE_UNAVAILABLE
+    sentence = "Your conversation could not be reached right now. Please try again in a moment."

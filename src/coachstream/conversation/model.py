@@ -1,0 +1,174 @@
+"""The nouns of a coaching conversation: frozen values, valid from birth.
+
+Times are aware `datetime`s in UTC, cut to milliseconds, because that is all that the stored and the wire
+form (`YYYY-MM-DDTHH:MM:SS.mmmZ`) can hold. Text is never altered: what was streamed is what is stored.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Role(StrEnum):
+    """Who wrote a message; the values are the stored ones."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class StopReason(StrEnum):
+    """Why a reply ended. The model's own word, or ours for an ending the model did not choose."""
+
+    END_TURN = "end_turn"
+    MAX_TOKENS = "max_tokens"
+    STOP_SEQUENCE = "stop_sequence"
+    CONTENT_FILTERED = "content_filtered"
+    INTERRUPTED = "interrupted"
+
+
+class ConversationKey(msgspec.Struct, frozen=True):
+    """Names one conversation; every part is needed to find it in the store."""
+
+    user_id: str
+    coach_id: str
+    conversation_id: str
+
+
+class MessageMetadata(msgspec.Struct, frozen=True):
+    """What is known of a message beside its text.
+
+    Attributes:
+        model: display name of the model that wrote it, for replies.
+        stop_reason: why a reply ended; `INTERRUPTED` marks a partial one.
+        client_message_id: the client's own name for a user message, for safe retries.
+        reply_to: id of the user message that a reply answers.
+    """
+
+    model: str | None = None
+    stop_reason: StopReason | None = None
+    client_message_id: str | None = None
+    reply_to: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message. Ids of one conversation sort by time, as strings."""
+
+    id: str
+    role: Role
+    content: str
+    timestamp: datetime
+    metadata: MessageMetadata = MessageMetadata()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the text is only the beginning of a reply."""
+        return self.metadata.stop_reason is StopReason.INTERRUPTED
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """A conversation without its messages."""
+
+    key: ConversationKey
+    title: str
+    started_at: datetime
+    last_activity: datetime
+    total_messages: int = 0
+    is_active: bool = True
+    tags: tuple[str, ...] = ()
+
+
+class ConversationChange(msgspec.Struct, frozen=True):
+    """What a rename may change; `None` leaves a field as it is."""
+
+    title: str | None = None
+    tags: tuple[str, ...] | None = None
+    is_active: bool | None = None
+
+
+class Importance(StrEnum):
+    """How much a memory matters."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Something the user asked the coach to remember; `coach_id` is `None` when any coach may know it."""
+
+    id: str
+    content: str
+    memory_type: str
+    importance: Importance
+    created_at: datetime
+    coach_id: str | None = None
+    last_used: datetime | None = None
+    usage_count: int = 0
+    tags: tuple[str, ...] = ()
+
+
+class Workout(msgspec.Struct, frozen=True):
+    """What the prompt tells of a workout; empty text where the record has none."""
+
+    id: str
+    completed_at: datetime
+    summary: str = ""
+    discipline: str = ""
+    name: str = ""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A passage found by meaning. `score` orders matches of one search and means nothing else."""
+
+    id: str
+    content: str
+    score: float
+    record_type: str
+    namespace: str
+    title: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a model call consumed, in tokens; latency in milliseconds as the model's service measured it."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    latency_ms: int = 0
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A verified caller: `user_id` is the application's id (claim `custom:user_id`), `subject` the pool's."""
+
+    user_id: str
+    subject: str
+
+
+#: The attributes of a stored record, as decoded JSON. Parsed leniently at the domain's border, never passed on.
+Attributes = dict[str, Any]
+
+
+def to_milliseconds(moment: datetime) -> datetime:
+    """Cut an aware time to whole milliseconds in UTC.
+
+    Raises:
+        ValueError: if the time has no zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone names no moment")
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def format_timestamp(moment: datetime) -> str:
+    """The only form in which a time leaves the program: `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+
+    The existing TypeScript readers revive dates with a regular expression that knows no other fraction
+    and no other zone (existing system, section 1.3).
+    """
+    return to_milliseconds(moment).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

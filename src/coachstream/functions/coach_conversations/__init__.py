@@ -1,0 +1,1 @@
+"""Creates, lists, gets, renames and deletes conversations."""

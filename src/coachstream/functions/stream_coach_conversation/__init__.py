@@ -1,0 +1,1 @@
+"""Streams a coach's reply."""

@@ -1,0 +1,1 @@
+"""Who is calling: verified tokens, and a local issuer of them."""

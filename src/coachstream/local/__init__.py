@@ -1,0 +1,1 @@
+"""`coachstream serve`: the whole service on a laptop, without an AWS account."""

@@ -1,0 +1,1 @@
+"""Search by meaning over what is known of a user."""

@@ -1,0 +1,1 @@
+"""Where conversations, coaches, memories and workouts are kept."""

@@ -1,0 +1,1 @@
+"""The HTTP boundary: requests in, Server-Sent Events and JSON out."""

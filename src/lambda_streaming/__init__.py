@@ -1,0 +1,1 @@
+"""Response streaming for Python on AWS Lambda, and a Function URL emulator."""
