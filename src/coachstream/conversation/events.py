@@ -1,4 +1,4 @@
-"""What a turn tells its readers, in order: `Started`, `Chunk`..., then exactly one of `Completed` or `Failed`."""
+"""What a turn tells its readers: `Started`, `Chunk`..., then exactly one of `Completed` or `Failed`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -147,10 +146,6 @@ class Identity(msgspec.Struct, frozen=True):
 
     user_id: str
     subject: str
-
-
-#: The attributes of a stored record, as decoded JSON. Parsed leniently at the domain's border, never passed on.
-Attributes = dict[str, Any]
 
 
 def to_milliseconds(moment: datetime) -> datetime:
