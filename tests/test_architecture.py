@@ -1,0 +1,104 @@
+"""The direction of the imports, which the design does not negotiate."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src"
+PACKAGES = ("lambda_streaming", "coachstream")
+MODULES = sorted(SRC.rglob("*.py"))
+
+#: What each room may import of the project. A room is the longest prefix that fits; itself is always allowed.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "lambda_streaming": (),
+    "coachstream": (),
+    "coachstream.conversation": (),
+    "coachstream.storage": ("coachstream.conversation",),
+    "coachstream.language": ("coachstream.conversation",),
+    "coachstream.recall": ("coachstream.conversation",),
+    "coachstream.identity": ("coachstream.conversation",),
+    "coachstream.web": ("coachstream.conversation", "lambda_streaming"),
+    "coachstream.settings": (),
+    "coachstream.services": (
+        "coachstream.conversation",
+        "coachstream.storage",
+        "coachstream.language",
+        "coachstream.recall",
+        "coachstream.identity",
+        "coachstream.settings",
+    ),
+    "coachstream.functions": (
+        "coachstream.conversation",
+        "coachstream.services",
+        "coachstream.settings",
+        "coachstream.web",
+        "lambda_streaming",
+    ),
+    "coachstream.local": ("coachstream", "lambda_streaming"),
+    "coachstream.cli": ("coachstream",),
+}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the direction"
+            assert node.module is not None
+            found.add(node.module)
+    return found
+
+
+def _is_within(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def _room(module: str) -> str:
+    return max((room for room in ALLOWED if _is_within(module, room)), key=len)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_go_one_way(path: Path) -> None:
+    """A module imports of the project only what its room may know."""
+    room = _room(_name(path))
+    ours = {name for name in _imports(path) if name.split(".")[0] in PACKAGES}
+    strangers = {
+        name
+        for name in ours
+        if not _is_within(name, room) and not any(_is_within(name, allowed) for allowed in ALLOWED[room])
+    }
+    assert not strangers, f"{room} must not know {sorted(strangers)}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if _is_within(_name(path), "coachstream.conversation")],
+    ids=_name,
+)
+def test_the_domain_knows_only_the_standard_library_and_msgspec(path: Path) -> None:
+    """No I/O library, no AWS, no HTTP in the domain."""
+    roots = {name.split(".")[0] for name in _imports(path)}
+    assert roots <= set(sys.stdlib_module_names) | {"msgspec", "coachstream"}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["asyncio.streams", "socket", "http", "sqlite3", "subprocess", "urllib"],
+)
+def test_the_domain_does_no_input_or_output(word: str) -> None:
+    """The domain imports nothing that talks to the outside."""
+    domain = [path for path in MODULES if _is_within(_name(path), "coachstream.conversation")]
+    assert domain
+    for path in domain:
+        assert not any(_is_within(name, word) for name in _imports(path)), path
