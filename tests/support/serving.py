@@ -1,0 +1,151 @@
+"""`coachstream serve` as a real process, for tests that look at it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import httpx
+import msgspec
+
+READY_WITHIN_S = 30.0
+STOPS_WITHIN_S = 15.0
+
+
+class Ready(msgspec.Struct, frozen=True, rename="camel"):
+    """The first line that `coachstream serve --json` prints."""
+
+    event: str
+    url: str
+    stream_url: str
+    conversations_url: str
+    token: str
+    user_id: str
+    coach_id: str
+    conversation_id: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an authenticated request sends."""
+        return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+
+    def conversations(self) -> str:
+        """The address of the demo user's conversations with the demo coach."""
+        return f"{self.conversations_url}users/{self.user_id}/coaches/{self.coach_id}/conversations"
+
+    def stream(self, conversation_id: str | None = None) -> str:
+        """The address that streams a reply in a conversation, the seeded one by default."""
+        conversation = conversation_id or self.conversation_id
+        return (
+            f"{self.stream_url}users/{self.user_id}/coaches/{self.coach_id}"
+            f"/conversations/{conversation}/stream"
+        )
+
+
+class Serving:
+    """A running server. Every process it starts carries a mark in its environment."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: Ready, mark: str) -> None:
+        self.process = process
+        self.ready = ready
+        self.mark = mark
+
+    def processes(self) -> list[int]:
+        """Ids of the living processes that this server started, itself included (Linux)."""
+        return marked_processes(self.mark)
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
+        """Send the signal and give the exit status."""
+        self.process.send_signal(sign)
+        return self.process.wait(STOPS_WITHIN_S)
+
+
+def marked_processes(mark: str) -> list[int]:
+    """Ids of all processes, zombies excepted, whose environment holds the mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def read_line(stream: IO[str], within_s: float) -> str:
+    """One line, or a `TimeoutError`."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        if not selector.select(within_s):
+            raise TimeoutError(f"nothing was printed within {within_s:g} s")
+    return stream.readline()
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], *, log: Path, cwd: Path | None = None, ready_within_s: float = READY_WITHIN_S
+) -> Iterator[Serving]:
+    """Run a command that ends in `coachstream serve --json ...` until the block is left.
+
+    Its log goes to the file `log` and is shown when it does not become ready.
+    """
+    mark = f"COACHSTREAM_TEST_MARK={uuid.uuid4().hex}"
+    name, value = mark.split("=")
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, name: value},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        line = read_line(process.stdout, ready_within_s)
+        assert line, f"it ended with {process.wait(STOPS_WITHIN_S)}:\n{log.read_text()}"
+        yield Serving(process, msgspec.json.decode(line, type=Ready), mark)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOPS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        process.stdout.close()
+        for leftover in marked_processes(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leftover, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def serving(data: Path, *options: str) -> Iterator[Serving]:
+    """`coachstream serve --json --port 0 --data DATA OPTIONS...` from this checkout."""
+    command = [sys.executable, "-m", "coachstream.cli", "serve", "--json", "--port", "0"]
+    with running([*command, "--data", str(data), *options], log=data.parent / "serve.log") as server:
+        yield server
+
+
+def create_conversation(ready: Ready) -> str:
+    """Make a conversation of its own and give its id."""
+    response = httpx.post(ready.conversations(), headers=ready.headers, json={"title": "A test"})
+    assert response.status_code == httpx.codes.CREATED, response.text
+    return str(response.json()["conversation"]["conversationId"])
+
+
+def stored_messages(ready: Ready, conversation_id: str) -> list[dict[str, str]]:
+    """The messages of a conversation as the API shows them."""
+    response = httpx.get(f"{ready.conversations()}/{conversation_id}", headers=ready.headers)
+    assert response.status_code == httpx.codes.OK, response.text
+    messages: list[dict[str, str]] = response.json()["conversation"]["messages"]
+    return messages
