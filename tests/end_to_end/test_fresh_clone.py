@@ -1,0 +1,64 @@
+"""`make serve` where nobody has worked before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.serving import create_conversation, running, stored_messages
+
+REPOSITORY = Path(__file__).parents[2]
+#: A virtual environment is made and every pinned dependency installed.
+INSTALLED_WITHIN_S = 240.0
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("make") is None, reason="needs make"),
+    pytest.mark.skipif(shutil.which("git") is None, reason="needs git"),
+    pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="needs a git checkout"),
+    pytest.mark.timeout(INSTALLED_WITHIN_S + 60),
+]
+
+
+def _copy_tracked_files(target: Path) -> None:
+    """What a clone of the present state would hold."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    ).stdout
+    for name in filter(None, os.fsdecode(listed).split("\0")):
+        source = REPOSITORY / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+def test_make_serve_in_a_fresh_clone_answers_and_stops_without_a_trace(tmp_path: Path) -> None:
+    """From nothing but Python and make to a coach's answer; Ctrl-C exits with 0 and keeps the data."""
+    clone = tmp_path / "clone"
+    _copy_tracked_files(clone)
+    command = ["make", "--no-print-directory", "serve", "ARGS=--json --port 0"]
+    with running(command, cwd=clone, log=tmp_path / "make.log", ready_within_s=INSTALLED_WITHIN_S) as server:
+        ready = server.ready
+        page = httpx.get(ready.url)
+        assert page.status_code == httpx.codes.OK
+        assert page.headers["content-type"].startswith("text/html")
+        conversation = create_conversation(ready)
+        reply = httpx.post(
+            ready.stream(conversation), headers=ready.headers, json={"userResponse": "Hello"}, timeout=30
+        )
+        assert '"type":"complete"' in reply.text.splitlines()[-2]
+        assert server.stop(signal.SIGINT) == 0
+        assert server.processes() == []
+    with running(command, cwd=clone, log=tmp_path / "again.log") as again:
+        assert [message["role"] for message in stored_messages(again.ready, conversation)] == [
+            "user",
+            "assistant",
+        ]
