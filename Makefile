@@ -22,7 +22,8 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 serve: $(VENV)/run.installed
-	@exec $(BIN)/coachstream serve $(ARGS)
+	@# On a terminal, a process group of its own: Ctrl-C then ends the server, and make ends well.
+	@[ ! -t 0 ] || set -m; $(BIN)/coachstream serve $(ARGS)
 
 test: $(VENV)/dev.installed $(VENV)/node.installed
 	@$(BIN)/python -m pytest -n auto $(ARGS)

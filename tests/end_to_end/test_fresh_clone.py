@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def test_make_serve_in_a_fresh_clone_answers_and_stops_without_a_trace(tmp_path:
             ready.stream(conversation), headers=ready.headers, json={"userResponse": "Hello"}, timeout=30
         )
         assert '"type":"complete"' in reply.text.splitlines()[-2]
-        assert server.stop(signal.SIGINT) == 0
+        assert server.press_ctrl_c() == 0
         assert server.processes() == []
     with running(command, cwd=clone, log=tmp_path / "again.log") as again:
         assert [message["role"] for message in stored_messages(again.ready, conversation)] == [

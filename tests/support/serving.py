@@ -19,6 +19,12 @@ import msgspec
 READY_WITHIN_S = 30.0
 STOPS_WITHIN_S = 15.0
 
+#: Makes standard input the controlling terminal of a new session, then becomes the command.
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios;"
+    "os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
 
 class Ready(msgspec.Struct, frozen=True, rename="camel"):
     """The first line that `coachstream serve --json` prints."""
@@ -53,10 +59,11 @@ class Ready(msgspec.Struct, frozen=True, rename="camel"):
 class Serving:
     """A running server. Every process it starts carries a mark in its environment."""
 
-    def __init__(self, process: subprocess.Popen[str], ready: Ready, mark: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], ready: Ready, mark: str, keyboard: int | None) -> None:
         self.process = process
         self.ready = ready
         self.mark = mark
+        self._keyboard = keyboard
 
     def processes(self) -> list[int]:
         """Ids of the living processes that this server started, itself included (Linux)."""
@@ -65,6 +72,12 @@ class Serving:
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
         """Send the signal and give the exit status."""
         self.process.send_signal(sign)
+        return self.process.wait(STOPS_WITHIN_S)
+
+    def press_ctrl_c(self) -> int:
+        """Type Ctrl-C on the command's terminal and give the exit status."""
+        assert self._keyboard is not None, "it runs without a terminal"
+        os.write(self._keyboard, b"\x03")
         return self.process.wait(STOPS_WITHIN_S)
 
 
@@ -91,20 +104,29 @@ def read_line(stream: IO[str], within_s: float) -> str:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, log: Path, cwd: Path | None = None, ready_within_s: float = READY_WITHIN_S
+    command: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    ready_within_s: float = READY_WITHIN_S,
+    terminal: bool = False,
 ) -> Iterator[Serving]:
     """Run a command that ends in `coachstream serve --json ...` until the block is left.
 
-    Its log goes to the file `log` and is shown when it does not become ready.
+    Its log goes to the file `log` and is shown when it does not become ready. With `terminal`, it gets a
+    terminal of its own, as a person's shell gives one, so that Ctrl-C can be typed.
     """
     mark = f"COACHSTREAM_TEST_MARK={uuid.uuid4().hex}"
     name, value = mark.split("=")
+    keyboard, stdin = os.openpty() if terminal else (None, subprocess.DEVNULL)
+    if terminal:
+        command = [sys.executable, "-c", _TAKE_TERMINAL, *command]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env={**os.environ, name: value},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -113,7 +135,7 @@ def running(
     try:
         line = read_line(process.stdout, ready_within_s)
         assert line, f"it ended with {process.wait(STOPS_WITHIN_S)}:\n{log.read_text()}"
-        yield Serving(process, msgspec.json.decode(line, type=Ready), mark)
+        yield Serving(process, msgspec.json.decode(line, type=Ready), mark, keyboard)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -123,6 +145,9 @@ def running(
                 process.kill()
                 process.wait()
         process.stdout.close()
+        if keyboard is not None:
+            os.close(keyboard)
+            os.close(stdin)
         for leftover in marked_processes(mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(leftover, signal.SIGKILL)
