@@ -22,8 +22,8 @@ class Session(msgspec.Struct, frozen=True, rename="camel"):
     """Everything the page needs to talk to the functions.
 
     Attributes:
-        token: an ID token of the demo user, good until `expires_at` (`YYYY-MM-DDTHH:MM:SS.mmmZ`); asking again
-            gives a fresh one.
+        token: an ID token of the demo user; asking again gives a fresh one.
+        expires_at: until when the token is good, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
         user_id: the demo user.
         user_name: what to call the demo user.
         coaches: the demo user's coaches, the default one first.

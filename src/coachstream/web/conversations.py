@@ -1,0 +1,132 @@
+"""The JSON bodies of the conversation endpoints (existing system, section 2.2), in the stored shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.model import Conversation, ConversationKey, Message, format_timestamp
+from coachstream.web.frames import MessageFrame, message_frame
+
+
+class ConversationMetadataBody(msgspec.Struct, frozen=True, rename="camel"):
+    """`attributes.metadata` of a conversation item."""
+
+    started_at: str
+    last_activity: str
+    total_messages: int
+    is_active: bool
+    tags: tuple[str, ...]
+
+
+class ConversationBody(msgspec.Struct, frozen=True, rename="camel"):
+    """`attributes` of a conversation item; a list of conversations comes without `messages`."""
+
+    conversation_id: str
+    coach_id: str
+    user_id: str
+    title: str
+    metadata: ConversationMetadataBody
+    messages: tuple[MessageFrame, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What every answer begins with."""
+
+    success: bool = True
+
+
+class OneConversationBody(SuccessBody, frozen=True, kw_only=True):
+    """The answer to create, get and rename."""
+
+    conversation: ConversationBody
+
+
+class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
+    """The answer to list."""
+
+    conversations: tuple[ConversationBody, ...]
+    count: int
+
+
+class CountBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
+    """The answer to count."""
+
+    total_count: int
+    total_messages: int
+
+
+class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
+    """The answer to delete; `pineconeCleanup` tells whether records were removed from the semantic memory."""
+
+    message: str
+    conversation_id: str
+    coach_id: str
+    user_id: str
+    pinecone_cleanup: bool
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The answer to a request that failed: a sentence for a person and the code for the program."""
+
+    error: str
+    code: str
+
+
+Body = SuccessBody | ErrorBody
+
+
+def one_conversation(
+    conversation: Conversation, messages: Sequence[Message] | None = None
+) -> OneConversationBody:
+    """A conversation with its messages; without them where `messages` is `None`."""
+    return OneConversationBody(conversation=_conversation_body(conversation, messages))
+
+
+def conversation_list(conversations: Sequence[Conversation]) -> ConversationListBody:
+    """All conversations, without their messages."""
+    bodies = tuple(_conversation_body(conversation, None) for conversation in conversations)
+    return ConversationListBody(conversations=bodies, count=len(bodies))
+
+
+def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
+    """How many conversations there are, and how many messages in all of them."""
+    return CountBody(
+        total_count=len(conversations),
+        total_messages=sum(conversation.total_messages for conversation in conversations),
+    )
+
+
+def conversation_deleted(key: ConversationKey) -> DeletedBody:
+    """What was deleted. Nothing is written to the semantic memory yet, so nothing is removed from it."""
+    return DeletedBody(
+        message="Conversation deleted successfully",
+        conversation_id=key.conversation_id,
+        coach_id=key.coach_id,
+        user_id=key.user_id,
+        pinecone_cleanup=False,
+    )
+
+
+def error_body(error: CoachStreamError) -> ErrorBody:
+    """The sentence and the code of an error; never its detail."""
+    return ErrorBody(error=error.sentence, code=error.code.value)
+
+
+def _conversation_body(conversation: Conversation, messages: Sequence[Message] | None) -> ConversationBody:
+    return ConversationBody(
+        conversation_id=conversation.key.conversation_id,
+        coach_id=conversation.key.coach_id,
+        user_id=conversation.key.user_id,
+        title=conversation.title,
+        metadata=ConversationMetadataBody(
+            started_at=format_timestamp(conversation.started_at),
+            last_activity=format_timestamp(conversation.last_activity),
+            total_messages=conversation.total_messages,
+            is_active=conversation.is_active,
+            tags=conversation.tags,
+        ),
+        messages=msgspec.UNSET if messages is None else tuple(map(message_frame, messages)),
+    )

@@ -1,0 +1,67 @@
+"""An SSE response while it is being written: frames as they come, a comment when it has been quiet."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Protocol, Self
+
+from coachstream.web.frames import Frame
+from coachstream.web.sse import KEEP_ALIVE, KEEP_ALIVE_AFTER_S, encode_frame
+
+
+class ByteWriter(Protocol):
+    """What is needed of a response stream."""
+
+    async def write(self, data: bytes, /) -> None:
+        """Hand over bytes; returns when more can be taken."""
+
+
+class EventStream:
+    """Sends frames, and keeps the connection alive between them, for as long as the `async with` lasts.
+
+    A reader that has gone away is not an error here: the first failed write is remembered in `is_broken_off`,
+    later frames go nowhere, and the turn behind the stream runs on to its end.
+    """
+
+    def __init__(self, response: ByteWriter, *, keep_alive_after_s: float = KEEP_ALIVE_AFTER_S) -> None:
+        self.is_broken_off = False
+        self._response = response
+        self._keep_alive_after_s = keep_alive_after_s
+        self._writing = asyncio.Lock()
+        self._last_write = asyncio.get_running_loop().time()
+        self._keeping_alive: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._keeping_alive = asyncio.create_task(self._keep_alive(), name="keep-alive")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._keeping_alive is not None:
+            self._keeping_alive.cancel()
+            await asyncio.gather(self._keeping_alive, return_exceptions=True)
+
+    async def send(self, frame: Frame) -> None:
+        """Write one frame; waits while the reader is slow."""
+        await self._write(encode_frame(frame))
+
+    async def _write(self, data: bytes) -> None:
+        async with self._writing:
+            if self.is_broken_off:
+                return
+            try:
+                await self._response.write(data)
+            except OSError:
+                self.is_broken_off = True
+            self._last_write = asyncio.get_running_loop().time()
+
+    async def _keep_alive(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.is_broken_off:
+            quiet_until = self._last_write + self._keep_alive_after_s
+            if (wait := quiet_until - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            else:
+                await self._write(KEEP_ALIVE)

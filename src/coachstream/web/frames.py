@@ -1,0 +1,163 @@
+"""The events of a stream as they look on the wire (design, section 4): tagged, camelCase, `type` first."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import msgspec
+
+from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, Started
+from coachstream.conversation.model import Message, MessageMetadata, Usage, format_timestamp
+
+
+class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What is known of a message beside its text; absent where nothing is known."""
+
+    model: str | None = None
+    stop_reason: str | None = None
+    client_message_id: str | None = None
+    reply_to: str | None = None
+
+
+class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message as the existing clients know it."""
+
+    id: str
+    role: str
+    content: str
+    timestamp: str
+    metadata: MessageMetadataFrame | None = None
+
+
+class PineconeContextFrame(msgspec.Struct, frozen=True, rename="camel"):
+    """How much of the semantic search reached the prompt; named for the existing clients."""
+
+    used: bool
+    matches: int
+    context_length: int
+
+
+class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
+    """Tokens of the model call."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+
+
+class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
+    """Milliseconds since the turn began; `firstChunkMs` is null when the reply was already stored."""
+
+    context_ms: int
+    first_chunk_ms: int | None
+    total_ms: int
+
+
+class StartFrame(msgspec.Struct, frozen=True, tag="start"):
+    """The request was accepted."""
+
+    status: Literal["initialized"] = "initialized"
+
+
+class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
+    """The next piece of the reply."""
+
+    content: str
+
+
+class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete"):
+    """The reply is saved; the stream ends after this."""
+
+    message_id: str
+    status: Literal["finished"]
+    user_message: MessageFrame
+    ai_message: MessageFrame
+    conversation_id: str
+    pinecone_context: PineconeContextFrame
+    stop_reason: str
+    usage: UsageFrame
+    timings: TimingsFrame
+
+
+class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
+    """Why there is no complete reply; the stream ends after this.
+
+    `partialMessage` is present when what arrived of the reply has been saved.
+    """
+
+    message: str
+    code: str
+    retryable: bool
+    partial_message: MessageFrame | msgspec.UnsetType = msgspec.UNSET
+
+
+Frame = StartFrame | ChunkFrame | CompleteFrame | ErrorFrame
+
+
+def frame_of(event: Event) -> Frame:
+    """Put an event of the domain into its wire form."""
+    match event:
+        case Chunk(content):
+            return ChunkFrame(content)
+        case Started():
+            return StartFrame()
+        case Completed():
+            return CompleteFrame(
+                message_id=event.reply.id,
+                status="finished",
+                user_message=message_frame(event.user_message),
+                ai_message=message_frame(event.reply),
+                conversation_id=event.conversation_id,
+                pinecone_context=PineconeContextFrame(
+                    used=event.semantic_context.matches > 0,
+                    matches=event.semantic_context.matches,
+                    context_length=event.semantic_context.length,
+                ),
+                stop_reason=event.stop_reason.value,
+                usage=_usage_frame(event.usage),
+                timings=TimingsFrame(event.timings.context, event.timings.first_chunk, event.timings.total),
+            )
+        case Failed():
+            partial = event.partial_reply
+            return ErrorFrame(
+                message=event.sentence,
+                code=event.code.value,
+                retryable=event.retryable,
+                partial_message=msgspec.UNSET if partial is None else message_frame(partial),
+            )
+        case _:
+            assert_never(event)
+
+
+def error_frame(error: CoachStreamError) -> ErrorFrame:
+    """The frame of an error that happened before the turn began."""
+    return ErrorFrame(message=error.sentence, code=error.code.value, retryable=error.retryable)
+
+
+def message_frame(message: Message) -> MessageFrame:
+    """Put a message into its wire form."""
+    return MessageFrame(
+        id=message.id,
+        role=message.role.value,
+        content=message.content,
+        timestamp=format_timestamp(message.timestamp),
+        metadata=_metadata_frame(message.metadata),
+    )
+
+
+def _metadata_frame(metadata: MessageMetadata) -> MessageMetadataFrame | None:
+    frame = MessageMetadataFrame(
+        model=metadata.model,
+        stop_reason=None if metadata.stop_reason is None else metadata.stop_reason.value,
+        client_message_id=metadata.client_message_id,
+        reply_to=metadata.reply_to,
+    )
+    return None if frame == MessageMetadataFrame() else frame
+
+
+def _usage_frame(usage: Usage) -> UsageFrame:
+    return UsageFrame(
+        usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens
+    )

@@ -1,0 +1,181 @@
+"""What a request's body says, checked field by field.
+
+Lenient about what does not matter (unknown fields, `null` for an optional field), strict about what is
+stored. Limits count code points: most emoji are one character here and two in JavaScript's `length`, so a
+client that counts its own way is never refused below its own limit.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from coachstream.conversation.errors import (
+    InvalidClientMessageId,
+    InvalidJson,
+    InvalidRequest,
+    InvalidTimestamp,
+    InvalidUserResponse,
+    MessageTooLong,
+    MissingRequestBody,
+)
+from coachstream.conversation.model import ConversationChange, to_milliseconds
+
+MAX_MESSAGE_CHARS = 32_000
+"""Longest `userResponse`, in code points (design, section 4)."""
+
+MAX_TITLE_CHARS = 200
+"""Longest title; the existing client sends at most 50 characters of a message."""
+
+MAX_TAGS = 50
+MAX_TAG_CHARS = 100
+
+DEFAULT_TITLE = "New Conversation"
+
+_EARLIEST_MESSAGE = datetime(1970, 1, 1, tzinfo=UTC)
+_CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A checked message: `sent_at` is in UTC and whole milliseconds."""
+
+    text: str
+    sent_at: datetime
+    client_message_id: str | None = None
+
+
+class NewConversation(msgspec.Struct, frozen=True):
+    """A checked request to create a conversation; `initial_message` is `None` when there is none."""
+
+    title: str
+    initial_message: str | None
+
+
+class _MessageBody(msgspec.Struct, rename="camel"):
+    user_response: object = None
+    message_timestamp: object = None
+    client_message_id: object = None
+
+
+class _CreateBody(msgspec.Struct, rename="camel"):
+    title: object = None
+    initial_message: object = None
+
+
+class _ChangeBody(msgspec.Struct, rename="camel"):
+    title: object = msgspec.UNSET
+    tags: object = msgspec.UNSET
+    is_active: object = msgspec.UNSET
+
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessage:
+    """Read the body of a turn; `received_at` stands in for a missing `messageTimestamp`.
+
+    Raises:
+        MissingRequestBody, InvalidJson, InvalidUserResponse, MessageTooLong, InvalidTimestamp,
+        InvalidClientMessageId: the first of these that applies, in this order.
+    """
+    fields = _decode(body, _MessageBody)
+    return NewMessage(
+        text=_message_text(fields.user_response),
+        sent_at=_timestamp(fields.message_timestamp, received_at),
+        client_message_id=_client_message_id(fields.client_message_id),
+    )
+
+
+def parse_new_conversation(body: bytes | None) -> NewConversation:
+    """Read the body of a creation; every field is optional, and so is the body.
+
+    Raises:
+        InvalidJson, InvalidRequest (title), InvalidUserResponse, MessageTooLong (initialMessage).
+    """
+    fields = _decode(body, _CreateBody) if body else _CreateBody()
+    return NewConversation(
+        title=DEFAULT_TITLE if fields.title is None or fields.title == "" else _title(fields.title),
+        # The existing function runs no turn for a falsy message.
+        initial_message=_message_text(fields.initial_message) if fields.initial_message else None,
+    )
+
+
+def parse_conversation_change(body: bytes | None) -> ConversationChange:
+    """Read the body of a rename: at least one of `title`, `tags`, `isActive`.
+
+    Raises:
+        MissingRequestBody, InvalidJson, InvalidRequest.
+    """
+    fields = _decode(body, _ChangeBody)
+    change = ConversationChange(
+        title=None if fields.title is msgspec.UNSET else _title(fields.title),
+        tags=None if fields.tags is msgspec.UNSET else _tags(fields.tags),
+        is_active=None if fields.is_active is msgspec.UNSET else _is_active(fields.is_active),
+    )
+    if change == ConversationChange():
+        raise InvalidRequest("nothing to change")
+    return change
+
+
+def _decode(body: bytes | None, shape: type[_Body]) -> _Body:
+    if body is None or not body.strip():
+        raise MissingRequestBody
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidJson from error
+
+
+def _message_text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidUserResponse
+    if len(value) > MAX_MESSAGE_CHARS:
+        raise MessageTooLong
+    return value
+
+
+def _timestamp(value: object, received_at: datetime) -> datetime:
+    if value is None:
+        return to_milliseconds(received_at)
+    # `fromisoformat` takes any character between date and time, ISO 8601 only a T.
+    if not isinstance(value, str) or "T" not in value.upper():
+        raise InvalidTimestamp
+    try:
+        moment = to_milliseconds(datetime.fromisoformat(value))
+    except (ValueError, OverflowError) as error:
+        raise InvalidTimestamp from error
+    if moment < _EARLIEST_MESSAGE:
+        raise InvalidTimestamp
+    return moment
+
+
+def _client_message_id(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _CLIENT_MESSAGE_ID.fullmatch(value):
+        raise InvalidClientMessageId
+    return value
+
+
+def _title(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TITLE_CHARS:
+        raise InvalidRequest("title")
+    return value
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_TAGS:
+        raise InvalidRequest("tags")
+    tags = tuple(tag for tag in value if isinstance(tag, str) and tag.strip() and len(tag) <= MAX_TAG_CHARS)
+    if len(tags) != len(value):
+        raise InvalidRequest("tags")
+    return tags
+
+
+def _is_active(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest("isActive")
+    return value

@@ -1,0 +1,85 @@
+r"""Server-Sent Events, both directions: frames to bytes, and bytes to frames.
+
+The format is the HTML standard's, section 9.2 ("Server-sent events"). What we send is narrower: every event
+is one `data: ` line of JSON and a blank line, and JSON escapes CR and LF, so nothing in it can end it early.
+What we read is all of it, cut anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import msgspec
+
+from coachstream.web.frames import Frame
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+RESPONSE_HEADERS = {
+    "Content-Type": CONTENT_TYPE,
+    # `no-transform` keeps proxies from compressing, and thereby collecting, the stream.
+    "Cache-Control": "no-cache, no-transform",
+    # nginx and its like collect responses unless told not to.
+    "X-Accel-Buffering": "no",
+}
+
+KEEP_ALIVE = b": keep-alive\n\n"
+"""A comment: every SSE reader skips it, and every proxy in between sees traffic."""
+
+KEEP_ALIVE_AFTER_S = 15.0
+"""How long a stream may be quiet; the HTML standard advises a comment every 15 seconds or so."""
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Encode one event as `data: <JSON on one line>` and a blank line, in UTF-8.
+
+    A lone surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks
+    are whole again in a JavaScript client that joins them.
+    """
+    try:
+        data = _encoder.encode(frame)
+    except UnicodeEncodeError:
+        data = json.dumps(msgspec.to_builtins(frame), separators=(",", ":")).encode("ascii")
+    return b"data: " + data + b"\n\n"
+
+
+class SseReader:
+    """Turns bytes, cut anywhere, into the `data` of each event.
+
+    Lines are found as bytes, before decoding, so a code point may be cut by a chunk and a Unicode line
+    separator inside JSON ends nothing. Event names, ids and retry times are skipped; nothing here uses them.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skip_line_feed = False
+        self._data: list[bytes] = []
+        self._is_first_line = True
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Take the next bytes and yield what became complete by them."""
+        if not chunk:
+            return
+        if self._skip_line_feed:
+            chunk = chunk.removeprefix(b"\n")
+        # A CR at the very end may be half of a CR LF; the line ends there either way.
+        self._skip_line_feed = chunk.endswith(b"\r")
+        *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            yield from self._take_line(line)
+
+    def _take_line(self, line: bytes) -> Iterator[str]:
+        if self._is_first_line:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+            self._is_first_line = False
+        if not line:
+            if self._data:
+                yield b"\n".join(self._data).decode("utf-8", "replace")
+            self._data = []
+            return
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data.append(value.removeprefix(b" "))

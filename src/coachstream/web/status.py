@@ -1,0 +1,51 @@
+"""The HTTP status of every error code, for errors that are told before a stream has started."""
+
+from __future__ import annotations
+
+from coachstream.conversation.errors import (
+    AuthenticationError,
+    CoachStreamError,
+    ErrorCode,
+    MethodNotAllowed,
+    MissingAuthHeader,
+)
+
+HTTP_STATUS: dict[ErrorCode, int] = {
+    ErrorCode.MISSING_AUTH_HEADER: 401,
+    ErrorCode.INVALID_TOKEN_FORMAT: 401,
+    ErrorCode.INVALID_TOKEN: 401,
+    ErrorCode.TOKEN_EXPIRED: 401,
+    ErrorCode.MISSING_CUSTOM_USER_ID: 403,
+    ErrorCode.USER_ID_MISMATCH: 403,
+    ErrorCode.MISSING_PATH_PARAMS: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.MISSING_REQUEST_BODY: 400,
+    ErrorCode.INVALID_JSON: 400,
+    ErrorCode.INVALID_USER_RESPONSE: 400,
+    ErrorCode.INVALID_TIMESTAMP: 400,
+    ErrorCode.INVALID_CLIENT_MESSAGE_ID: 400,
+    ErrorCode.INVALID_REQUEST: 400,
+    ErrorCode.MESSAGE_TOO_LONG: 413,
+    ErrorCode.CONVERSATION_NOT_FOUND: 404,
+    ErrorCode.COACH_CONFIG_NOT_FOUND: 404,
+    ErrorCode.TURN_IN_PROGRESS: 409,
+    ErrorCode.MODEL_THROTTLED: 503,
+    ErrorCode.MODEL_UNAVAILABLE: 503,
+    ErrorCode.MODEL_STREAM_BROKEN: 502,
+    ErrorCode.MODEL_REJECTED: 502,
+    ErrorCode.CONTENT_FILTERED: 422,
+    ErrorCode.DEADLINE_EXCEEDED: 504,
+    ErrorCode.STORAGE_UNAVAILABLE: 503,
+    ErrorCode.PROCESSING_ERROR: 500,
+}
+
+
+def error_headers(error: CoachStreamError) -> dict[str, str]:
+    """The headers that HTTP asks for beside a status: `Allow` with 405, `WWW-Authenticate` with 401."""
+    if isinstance(error, MethodNotAllowed):
+        return {"Allow": ", ".join(error.allow)}
+    if isinstance(error, AuthenticationError) and HTTP_STATUS[error.code] == 401:  # noqa: PLR2004
+        # RFC 6750, section 3: no error code where no credentials were given.
+        missing = isinstance(error, MissingAuthHeader)
+        return {"WWW-Authenticate": "Bearer" if missing else 'Bearer error="invalid_token"'}
+    return {}

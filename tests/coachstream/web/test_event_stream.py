@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+
+from coachstream.web.event_stream import EventStream
+from coachstream.web.frames import ChunkFrame, StartFrame
+from coachstream.web.sse import KEEP_ALIVE, encode_frame
+
+
+class Wire:
+    """Remembers what was written, and lets a test wait for it or cut it."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.is_cut = False
+        self._changed = asyncio.Event()
+
+    async def write(self, data: bytes, /) -> None:
+        self._changed.set()
+        if self.is_cut:
+            raise BrokenPipeError
+        self.writes.append(data)
+
+    async def wait_for_writes(self, count: int) -> None:
+        with anyio.fail_after(5):
+            while len(self.writes) < count:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def test_a_quiet_stream_is_kept_alive_by_comments() -> None:
+    """Between frames a comment goes out whenever the time is over."""
+    wire = Wire()
+    async with EventStream(wire, keep_alive_after_s=0.01) as events:
+        await events.send(StartFrame())
+        await wire.wait_for_writes(4)
+    assert wire.writes[0] == encode_frame(StartFrame())
+    assert set(wire.writes[1:]) == {KEEP_ALIVE}
+
+
+async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -> None:
+    """Comments fill silence only, and the end of the stream ends them."""
+    wire = Wire()
+    async with EventStream(wire, keep_alive_after_s=30) as events:
+        for number in range(5):
+            await events.send(ChunkFrame(str(number)))
+    assert wire.writes == [encode_frame(ChunkFrame(str(number))) for number in range(5)]
+    assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"keep-alive"})
+
+
+async def test_a_reader_that_left_is_remembered_and_not_an_error() -> None:
+    """What comes after a broken write goes nowhere, so that the turn can go on."""
+    wire = Wire()
+    async with EventStream(wire) as events:
+        await events.send(StartFrame())
+        wire.is_cut = True
+        await events.send(ChunkFrame("lost"))
+        wire.is_cut = False
+        await events.send(ChunkFrame("not tried"))
+    assert events.is_broken_off
+    assert wire.writes == [encode_frame(StartFrame())]

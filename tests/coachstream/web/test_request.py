@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    InvalidClientMessageId,
+    InvalidJson,
+    InvalidRequest,
+    InvalidTimestamp,
+    InvalidUserResponse,
+    MessageTooLong,
+    MissingRequestBody,
+    RequestError,
+)
+from coachstream.conversation.model import ConversationChange, format_timestamp
+from coachstream.web.request import (
+    DEFAULT_TITLE,
+    MAX_MESSAGE_CHARS,
+    MAX_TAG_CHARS,
+    MAX_TAGS,
+    MAX_TITLE_CHARS,
+    NewConversation,
+    NewMessage,
+    parse_conversation_change,
+    parse_new_conversation,
+    parse_new_message,
+)
+
+NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, UTC)
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def parse(**fields: object) -> NewMessage:
+    return parse_new_message(json.dumps(fields).encode(), received_at=NOW)
+
+
+def test_a_message_with_every_field_is_read() -> None:
+    """Text is kept to the letter, the time becomes UTC in whole milliseconds."""
+    assert parse(
+        userResponse="  Hi 🏋️\n",
+        messageTimestamp="2026-03-01T13:00:00.1239+01:00",
+        clientMessageId="a-Z_9",
+        unknown={"ignored": True},
+    ) == NewMessage("  Hi 🏋️\n", datetime(2026, 3, 1, 12, 0, 0, 123000, UTC), "a-Z_9")
+
+
+def test_without_a_time_the_message_was_sent_when_it_arrived() -> None:
+    """`messageTimestamp` and `clientMessageId` are optional, as absent and as null."""
+    sent_at = NOW.replace(microsecond=123000)
+    assert parse(userResponse="Hi") == NewMessage("Hi", sent_at)
+    assert parse(userResponse="Hi", messageTimestamp=None, clientMessageId=None) == NewMessage("Hi", sent_at)
+
+
+@pytest.mark.parametrize("body", [None, b"", b" \r\n\t"])
+def test_no_body_is_told_apart_from_a_bad_one(body: bytes | None) -> None:
+    """A request without content gets an error of its own."""
+    with pytest.raises(MissingRequestBody):
+        parse_new_message(body, received_at=NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{} {}",
+        b'{"userResponse": "\xff"}',
+        b'{"userResponse": "\\ud800"}',
+        b'{"userResponse": NaN}',
+        b"[" * 100_000,
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_a_body_that_is_no_json_object_is_invalid_json(body: bytes) -> None:
+    """Broken JSON, broken UTF-8, text that no UTF-8 can hold, and anything but an object."""
+    with pytest.raises(InvalidJson):
+        parse_new_message(body, received_at=NOW)
+
+
+@pytest.mark.parametrize("text", [None, "", " \n\t\u3000", 7, True, ["Hi"], {"text": "Hi"}])
+def test_a_message_without_words_is_refused(text: object) -> None:
+    """Missing, blank and wrongly typed text is the same mistake."""
+    with pytest.raises(InvalidUserResponse):
+        parse(userResponse=text)
+    with pytest.raises(InvalidUserResponse):
+        parse()
+
+
+@pytest.mark.parametrize("character", ["a", "é", "🏋"])
+def test_the_length_limit_counts_code_points(character: str) -> None:
+    """At the limit a message passes, one character more is too long, however many bytes that is."""
+    assert len(parse(userResponse=character * MAX_MESSAGE_CHARS).text) == MAX_MESSAGE_CHARS
+    with pytest.raises(MessageTooLong):
+        parse(userResponse=character * (MAX_MESSAGE_CHARS + 1))
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["2026-03-01T12:00:00Z", "2026-03-01T12:00:00.5+00:00", "20260301T120000Z", "2026-03-01T07:00-05:00"],
+)
+def test_iso_8601_times_with_a_zone_are_read(timestamp: str) -> None:
+    """Every common spelling of one moment."""
+    assert parse(userResponse="Hi", messageTimestamp=timestamp).sent_at.replace(microsecond=0) == datetime(
+        2026, 3, 1, 12, tzinfo=UTC
+    )
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "",
+        "yesterday",
+        "2026-03-01",
+        "2026-03-01T12:00:00",
+        "2026-03-01 12:00:00Z",
+        "2026-13-01T12:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "0999-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-14:00",
+        1_772_366_400,
+        True,
+        ["2026-03-01T12:00:00Z"],
+    ],
+)
+def test_what_names_no_moment_is_an_invalid_timestamp(timestamp: object) -> None:
+    """No zone, no time, no string, out of range: refused, not guessed."""
+    with pytest.raises(InvalidTimestamp):
+        parse(userResponse="Hi", messageTimestamp=timestamp)
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "a b", "a\n", "é", 7, ["a"]])
+def test_a_client_message_id_outside_its_alphabet_is_refused(name: object) -> None:
+    """1 to 64 of `A-Za-z0-9_-`, nothing else, no trailing newline."""
+    with pytest.raises(InvalidClientMessageId):
+        parse(userResponse="Hi", clientMessageId=name)
+    assert parse(userResponse="Hi", clientMessageId="a" * 64).client_message_id == "a" * 64
+
+
+def test_the_first_mistake_in_the_order_of_the_contract_is_told() -> None:
+    """A client that makes several mistakes learns of them one by one, always in the same order."""
+    with pytest.raises(InvalidUserResponse):
+        parse(userResponse=" ", messageTimestamp="x", clientMessageId="?")
+    with pytest.raises(InvalidTimestamp):
+        parse(userResponse="Hi", messageTimestamp="x", clientMessageId="?")
+
+
+@given(
+    st.binary(max_size=200)
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "userResponse": JSON_VALUES,
+            "messageTimestamp": JSON_VALUES | st.datetimes().map(datetime.isoformat),
+            "clientMessageId": JSON_VALUES,
+        },
+    ).map(lambda fields: json.dumps(fields).encode())
+)
+def test_any_body_is_read_or_refused_with_a_typed_error(body: bytes) -> None:
+    """Nothing that can be sent makes the parser fail in another way, and what passes can be stored."""
+    try:
+        message = parse_new_message(body, received_at=NOW)
+    except RequestError:
+        return
+    assert message.text.strip()
+    message.text.encode()
+    assert len(format_timestamp(message.sent_at)) == len("2026-03-01T12:30:15.123Z")
+
+
+def test_a_conversation_needs_no_body() -> None:
+    """Nothing, an empty object, nulls and empty strings all mean the defaults."""
+    plain = NewConversation(DEFAULT_TITLE, None)
+    bodies = [None, b"", b"{}", b'{"title":null,"initialMessage":null}', b'{"title":"","initialMessage":""}']
+    assert [parse_new_conversation(body) for body in bodies] == [plain] * len(bodies)
+    assert parse_new_conversation(b'{"title":"Legs","initialMessage":"Hi"}') == NewConversation("Legs", "Hi")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"title": 7}, InvalidRequest),
+        ({"title": "  "}, InvalidRequest),
+        ({"title": "t" * (MAX_TITLE_CHARS + 1)}, InvalidRequest),
+        ({"initialMessage": 7}, InvalidUserResponse),
+        ({"initialMessage": "  "}, InvalidUserResponse),
+        ({"initialMessage": "x" * (MAX_MESSAGE_CHARS + 1)}, MessageTooLong),
+    ],
+)
+def test_a_creation_is_refused_field_by_field(
+    fields: dict[str, object], error: type[CoachStreamError]
+) -> None:
+    """The first message of a conversation obeys the rules of every message."""
+    with pytest.raises(error):
+        parse_new_conversation(json.dumps(fields).encode())
+
+
+def test_a_change_leaves_what_it_does_not_name() -> None:
+    """Absent fields stay as they are; false and an empty list are changes."""
+    assert parse_conversation_change(b'{"title":"Legs"}') == ConversationChange(title="Legs")
+    assert parse_conversation_change(b'{"tags":[],"isActive":false}') == ConversationChange(
+        tags=(), is_active=False
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"unknown": 1},
+        {"title": None},
+        {"title": ""},
+        {"title": "t" * (MAX_TITLE_CHARS + 1)},
+        {"tags": "legs"},
+        {"tags": [1]},
+        {"tags": [" "]},
+        {"tags": ["t" * (MAX_TAG_CHARS + 1)]},
+        {"tags": ["t"] * (MAX_TAGS + 1)},
+        {"isActive": "yes"},
+        {"isActive": 1},
+    ],
+)
+def test_a_change_of_nothing_or_of_the_wrong_type_is_refused(fields: dict[str, object]) -> None:
+    """At least one field, each of its own type."""
+    with pytest.raises(InvalidRequest):
+        parse_conversation_change(json.dumps(fields).encode())
+
+
+def test_a_change_needs_a_body() -> None:
+    """Nothing and no JSON are told apart, as for messages."""
+    with pytest.raises(MissingRequestBody):
+        parse_conversation_change(None)
+    with pytest.raises(InvalidJson):
+        parse_conversation_change(b"title=Legs")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from coachstream.conversation import errors
+from coachstream.conversation.errors import CoachStreamError, ErrorCode, MethodNotAllowed
+from coachstream.web.frames import error_frame
+from coachstream.web.status import HTTP_STATUS, error_headers
+
+
+def error_types(base: type[CoachStreamError] = CoachStreamError) -> Iterator[type[CoachStreamError]]:
+    for kind in base.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield kind
+            yield from error_types(kind)
+
+
+def test_every_code_has_a_status_of_its_class() -> None:
+    """The table is complete, and says of each code whose fault it is."""
+    assert set(HTTP_STATUS) == set(ErrorCode)
+    assert all(400 <= status <= 599 for status in HTTP_STATUS.values())
+
+
+def test_every_code_belongs_to_an_error_that_can_be_raised() -> None:
+    """No code is only written down."""
+    assert {kind.code for kind in error_types()} == set(ErrorCode)
+
+
+@pytest.mark.parametrize("kind", list(error_types()), ids=lambda kind: kind.__name__)
+def test_what_the_client_reads_never_holds_the_detail(kind: type[CoachStreamError]) -> None:
+    """The detail of an error is for the log alone."""
+    error = kind(("secret",)) if kind is MethodNotAllowed else kind("secret")
+    frame = error_frame(error)
+    assert (frame.message, frame.code) == (kind.sentence, kind.code.value)
+    assert "secret" not in frame.message
+
+
+def test_401_and_405_carry_the_headers_that_http_asks_for() -> None:
+    """RFC 9110: sections 15.5.2 (`WWW-Authenticate`) and 15.5.6 (`Allow`)."""
+    assert error_headers(errors.MissingAuthHeader()) == {"WWW-Authenticate": "Bearer"}
+    assert error_headers(errors.TokenExpired()) == {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    assert error_headers(MethodNotAllowed(("GET", "PUT"))) == {"Allow": "GET, PUT"}
+    assert error_headers(errors.UserIdMismatch()) == {}
