@@ -1,0 +1,206 @@
+"""An HTTP request becomes an event in payload format 2.0.
+
+Source: Lambda developer guide, "Invoking Lambda function URLs"; recorded events in powertools-lambda-python
+(`tests/events/lambdaFunctionUrlEvent*.json`). Keys that a request gives no value for are absent.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import time
+import uuid
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from lambda_streaming.function_url import policy
+from lambda_streaming.function_url.invoker import InvocationRequest
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_TRACE_ROOT = re.compile(r"(?:^|;)\s*Root=1-[0-9a-f]{8}-[0-9a-f]{24}(?:;|$)")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP request without its body.
+
+    Attributes:
+        method: as sent.
+        raw_path: undecoded, without the query string; starts with `/`.
+        raw_query_string: undecoded, without `?`.
+        headers: in order, names in lower case.
+        scheme: `http` or `https`.
+        http_version: `1.1`.
+        client_host: the client's address, empty if unknown.
+        server_port: where the request arrived, if known.
+    """
+
+    method: str
+    raw_path: str
+    raw_query_string: str
+    headers: tuple[tuple[str, str], ...]
+    scheme: str = "http"
+    http_version: str = "1.1"
+    client_host: str = ""
+    server_port: int | None = None
+
+    def header(self, name: str) -> str | None:
+        """Return the value of the first header of that lower-case name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class _HttpContext(msgspec.Struct, frozen=True, rename="camel"):
+    method: str
+    path: str
+    protocol: str
+    source_ip: str
+    user_agent: str
+
+
+class _RequestContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    account_id: str = "anonymous"
+    api_id: str
+    domain_name: str
+    domain_prefix: str
+    http: _HttpContext
+    request_id: str
+    route_key: str = "$default"
+    stage: str = "$default"
+    time: str
+    time_epoch: int
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    version: str = "2.0"
+    route_key: str = "$default"
+    raw_path: str
+    raw_query_string: str
+    cookies: list[str] | msgspec.UnsetType = msgspec.UNSET
+    headers: dict[str, str]
+    query_string_parameters: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    request_context: _RequestContext
+    body: str | msgspec.UnsetType = msgspec.UNSET
+    is_base64_encoded: bool = False
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def invocation_request(request: HttpRequest, body: bytes, *, url_id: str) -> InvocationRequest:
+    """Return the invocation of a function by an HTTP request, with a new request id.
+
+    Args:
+        request: its head.
+        body: all of its body.
+        url_id: the Function URL's id, `apiId` in the event.
+    """
+    request_id = str(uuid.uuid4())
+    trace_id = request.header("x-amzn-trace-id") or ""
+    if not _TRACE_ROOT.search(trace_id):
+        trace_id = new_trace_id()
+    headers, cookies = _headers_and_cookies(request, trace_id)
+    content, is_base64 = _encoded_body(body, headers.get("content-type", ""))
+    now = time.time()
+    event = _Event(
+        raw_path=request.raw_path,
+        raw_query_string=request.raw_query_string,
+        cookies=cookies or msgspec.UNSET,
+        headers=headers,
+        query_string_parameters=_query(request.raw_query_string) or msgspec.UNSET,
+        request_context=_RequestContext(
+            api_id=url_id,
+            domain_name=host_name(headers.get("host", "")) or "localhost",
+            domain_prefix=url_id,
+            http=_HttpContext(
+                method=request.method,
+                path=request.raw_path,
+                protocol=f"HTTP/{request.http_version}",
+                source_ip=request.client_host,
+                user_agent=headers.get("user-agent", ""),
+            ),
+            request_id=request_id,
+            time=_common_log_time(now),
+            time_epoch=int(now * 1000),
+        ),
+        body=content if body else msgspec.UNSET,
+        is_base64_encoded=is_base64,
+    )
+    return InvocationRequest(payload=_encoder.encode(event), request_id=request_id, trace_id=trace_id)
+
+
+def raw_path_of(target: str) -> str:
+    """Return the path of a request target without its query: any form of RFC 9112, section 3.2."""
+    if target.startswith("/"):
+        return target
+    _, scheme_separator, rest = target.partition("://")
+    if scheme_separator:
+        _, slash, path = rest.partition("/")
+        return slash + path or "/"
+    return "/" if target in ("", "*") else f"/{target}"
+
+
+def quoted_path(path: str) -> str:
+    """Return a decoded path with escapes again, for servers that do not hand over the raw one."""
+    return quote(path, safe="/:@!$&'()*+,;=~")
+
+
+def host_name(host: str) -> str:
+    """Return a Host header's value without its port."""
+    name, separator, port = host.rpartition(":")
+    return name if separator and port.isdigit() else host
+
+
+def new_trace_id() -> str:
+    """Return an X-Ray trace id of now: `Root=1-<epoch seconds>-<96 random bits>`, in hexadecimal."""
+    return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()}"
+
+
+def _headers_and_cookies(request: HttpRequest, trace_id: str) -> tuple[dict[str, str], list[str]]:
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in request.headers:
+        if name == "cookie":
+            cookies += [cookie for part in value.split(";") if (cookie := part.strip())]
+        if name not in policy.HEADERS_NOT_DELIVERED:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+    forwarded_for = headers.get("x-forwarded-for")
+    if request.client_host:
+        headers["x-forwarded-for"] = ", ".join(filter(None, (forwarded_for, request.client_host)))
+    headers["x-forwarded-port"] = str(_port(request, headers.get("host", "")))
+    headers["x-forwarded-proto"] = request.scheme
+    headers["x-amzn-trace-id"] = trace_id
+    return headers, cookies
+
+
+def _port(request: HttpRequest, host: str) -> int | str:
+    _, separator, port = host.rpartition(":")
+    if separator and port.isdigit():
+        return port
+    return request.server_port or _DEFAULT_PORTS.get(request.scheme, 443)
+
+
+def _query(raw_query_string: str) -> dict[str, str]:
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(raw_query_string, keep_blank_values=True):
+        query[name] = f"{query[name]},{value}" if name in query else value
+    return query
+
+
+def _encoded_body(body: bytes, content_type: str) -> tuple[str, bool]:
+    """Return the body as it stands in the event, and whether that is base64."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type.startswith("text/") or media_type in policy.TEXT_BODY_TYPES:
+        try:
+            return body.decode(), False
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(body).decode("ascii"), bool(body)
+
+
+def _common_log_time(epoch_s: float) -> str:
+    # Not strftime's %b, which follows the locale.
+    at = datetime.fromtimestamp(epoch_s, UTC)
+    return f"{at:%d}/{_MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"
