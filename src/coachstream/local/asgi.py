@@ -1,0 +1,27 @@
+"""The few words of ASGI that the local server speaks itself (ASGI specification 3.0, HTTP)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+def request_header(scope: Message, name: bytes) -> str | None:
+    """The value of a header, named in lower case; `None` when it is absent or there are several."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return str(values[0].decode("latin-1")) if len(values) == 1 else None
+
+
+async def respond(
+    send: Send, *, method: str, status: int, headers: Iterable[tuple[str, str]], body: bytes = b""
+) -> None:
+    """Send a whole response; a HEAD request gets the headers of a GET and no body."""
+    lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    lines.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

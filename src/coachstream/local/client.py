@@ -1,0 +1,227 @@
+"""The service as its clients see it, over HTTP: what the terminal chat is built on."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from coachstream.local.app import SESSION_PATH
+from coachstream.local.session import Session, SessionCoach
+from coachstream.web.sse import SseReader
+
+# Between two bytes of a stream there are at most 15 seconds of quiet; twice that means that nobody is there.
+_TIMEOUT = httpx.Timeout(10, read=30)
+
+
+class ChatFailure(Exception):
+    """Something a person should read as a sentence.
+
+    Attributes:
+        sentence: what happened and what to do about it.
+        retryable: whether sending the same again may help.
+    """
+
+    def __init__(self, sentence: str, *, retryable: bool = True) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.retryable = retryable
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message of a conversation, as far as a terminal shows it."""
+
+    role: str
+    content: str
+    timestamp: str
+
+
+class ConversationMetadata(msgspec.Struct, frozen=True, rename="camel"):
+    """What is known of a conversation beside its messages."""
+
+    last_activity: str
+    total_messages: int
+
+
+class StoredConversation(msgspec.Struct, frozen=True, rename="camel"):
+    """A conversation; `messages` is empty where it was listed."""
+
+    conversation_id: str
+    title: str
+    metadata: ConversationMetadata
+    messages: tuple[StoredMessage, ...] = ()
+
+
+class _One(msgspec.Struct):
+    conversation: StoredConversation
+
+
+class _Many(msgspec.Struct):
+    conversations: tuple[StoredConversation, ...]
+
+
+class _Problem(msgspec.Struct):
+    error: str
+
+
+_Answer = TypeVar("_Answer", _One, _Many)
+
+
+class CoachClient:
+    """One signed-in user of a running `coachstream serve`. Close it, or use it as a context manager."""
+
+    def __init__(self, url: str) -> None:
+        """Talk to the server at `url`; nothing is sent yet."""
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
+        self._session: Session | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    @property
+    def session(self) -> Session:
+        """The session, opened at first use.
+
+        Raises:
+            ChatFailure: the server cannot be reached, or is something else.
+        """
+        if self._session is None:
+            self._session = self._open_session()
+        return self._session
+
+    def find_coach(self, name: str) -> SessionCoach:
+        """The coach whose id, name or beginning of a name is given, in any case.
+
+        Raises:
+            ChatFailure: there is none.
+        """
+        wanted = name.casefold()
+        coaches = self.session.coaches
+        for coach in coaches:
+            if wanted in {coach.coach_id.casefold(), coach.name.casefold()}:
+                return coach
+        for coach in coaches:
+            if any(part.casefold().startswith(wanted) for part in coach.name.split()):
+                return coach
+        names = " and ".join(coach.name for coach in coaches)
+        raise ChatFailure(f"There is no coach called {name!r}. Your coaches are {names}.", retryable=False)
+
+    def conversations(self, coach_id: str) -> tuple[StoredConversation, ...]:
+        """All conversations with a coach, the latest first, without their messages."""
+        return self._call("GET", self._path(coach_id), _Many).conversations
+
+    def conversation(self, coach_id: str, conversation_id: str) -> StoredConversation:
+        """One conversation with its messages."""
+        return self._call("GET", self._path(coach_id, conversation_id), _One).conversation
+
+    def create_conversation(self, coach_id: str, title: str | None) -> StoredConversation:
+        """Begin a conversation."""
+        body = {} if title is None else {"title": title}
+        return self._call("POST", self._path(coach_id), _One, body).conversation
+
+    def ask(
+        self, coach_id: str, conversation_id: str, text: str, *, client_message_id: str | None = None
+    ) -> Iterator[str]:
+        """Send a message and yield the reply piece by piece; it is saved when the iterator is exhausted.
+
+        Raises:
+            ChatFailure: an `error` event came, or the stream broke off.
+        """
+        body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
+        path = self._path(coach_id, conversation_id) + "/stream"
+        is_complete = False
+        try:
+            with self._send("POST", self.session.stream_url + path, body, "text/event-stream") as response:
+                for event in _events(response):
+                    match event.get("type"):
+                        case "chunk":
+                            yield str(event["content"])
+                        case "error":
+                            raise ChatFailure(
+                                str(event["message"]), retryable=event.get("retryable") is not False
+                            )
+                        case "complete":
+                            is_complete = True
+        except httpx.TransportError as error:
+            if not is_complete:
+                raise ChatFailure("The connection to the server broke off.") from error
+        if not is_complete:
+            raise ChatFailure("The answer broke off before its end.")
+
+    def _open_session(self) -> Session:
+        url = str(self._http.base_url)
+        try:
+            response = self._http.get(SESSION_PATH)
+            response.raise_for_status()
+            return msgspec.json.decode(response.content, type=Session)
+        except httpx.TransportError as error:
+            raise ChatFailure(f"Nothing answers at {url}. Is `coachstream serve` running?") from error
+        except (httpx.HTTPStatusError, msgspec.MsgspecError, ValueError) as error:
+            raise ChatFailure(
+                f"What answers at {url} is not `coachstream serve`.", retryable=False
+            ) from error
+
+    def _path(self, coach_id: str, conversation_id: str | None = None) -> str:
+        parts = ["users", self.session.user_id, "coaches", coach_id, "conversations"]
+        if conversation_id is not None:
+            parts.append(conversation_id)
+        return "/".join(quote(part, safe="") for part in parts)
+
+    def _call(self, method: str, path: str, answer: type[_Answer], body: object = None) -> _Answer:
+        try:
+            with self._send(
+                method, self.session.conversations_url + path, body, "application/json"
+            ) as response:
+                content = response.read()
+        except httpx.TransportError as error:
+            raise ChatFailure("The server cannot be reached. Is it still running?") from error
+        if not response.is_success:
+            raise _failure_of(content)
+        return msgspec.json.decode(content, type=answer)
+
+    @contextmanager
+    def _send(self, method: str, url: str, body: object, accept: str) -> Iterator[httpx.Response]:
+        """Send with the session's token; one that is refused is replaced once."""
+        for is_last_attempt in (False, True):
+            headers = {"Authorization": f"Bearer {self.session.token}", "Accept": accept}
+            with self._http.stream(method, url, headers=headers, json=body) as response:
+                if response.status_code != httpx.codes.UNAUTHORIZED or is_last_attempt:
+                    yield response
+                    return
+            self._session = None
+
+
+def new_message_id() -> str:
+    """A `clientMessageId`: sending twice with the same one asks only once."""
+    return uuid.uuid4().hex
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, object]]:
+    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        raise _failure_of(response.read())
+    reader = SseReader()
+    for chunk in response.iter_bytes():
+        for data in reader.feed(chunk):
+            # The standard library's reader, because it takes half a surrogate pair where msgspec does not.
+            event = json.loads(data)
+            if isinstance(event, dict):
+                yield event
+
+
+def _failure_of(body: bytes) -> ChatFailure:
+    try:
+        return ChatFailure(msgspec.json.decode(body, type=_Problem).error)
+    except (msgspec.MsgspecError, ValueError):
+        return ChatFailure("The server gave an answer that could not be read. Please try again.")
