@@ -11,7 +11,8 @@ from typing import ClassVar
 
 import msgspec
 
-HeaderLine = tuple[str, str]
+from lambda_streaming.function_url.payload import HttpRequest
+from lambda_streaming.function_url.response import HeaderLine
 
 MAX_AGE_LIMIT_S = 86_400
 
@@ -98,6 +99,15 @@ class CorsConfiguration(
         if self.allow_credentials:
             lines.append(("access-control-allow-credentials", "true"))
         return tuple(lines)
+
+
+def is_preflight(request: HttpRequest) -> bool:
+    """Return whether a browser asks what it may do before it does it: a CORS-preflight request (Fetch)."""
+    return (
+        request.method == "OPTIONS"
+        and request.header("origin") is not None
+        and request.header("access-control-request-method") is not None
+    )
 
 
 def _check_items(property_name: str, items: tuple[str, ...], *, max_items: int, max_length: int) -> None:

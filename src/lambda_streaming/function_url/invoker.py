@@ -18,7 +18,7 @@ does not log it again and tells the client nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
@@ -38,24 +38,40 @@ class InvocationRequest(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
 
 
+class ResponseBody(Protocol):
+    """The raw bytes of one response, in chunks; an async generator is one."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself: a body is read once."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Return the next chunk, as soon as it is there and never an empty one.
+
+        Raises:
+            StopAsyncIteration: the function ended its response.
+            ResponseBrokenOff: the response will never be complete.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Abandon the response: bytes that still come are thrown away; the function runs on."""
+        ...
+
+
 class InvocationResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A response that has begun: its first byte is there, or its clean and empty end.
 
     Attributes:
         content_type: what the function posted its response as, `application/octet-stream` by default;
             `application/vnd.awslambda.http-integration-response` announces a prelude in the body.
-        body: the raw bytes, prelude included, each chunk as soon as it arrives and never an empty one. The
-            next chunk is asked for only when the last one has gone out, so an invoker that hands over
-            nothing unasked has backpressure. It ends when the function ended its response. `aclose()`
-            before that end abandons the response: bytes that still come are thrown away, and the
-            function runs on undisturbed.
-
-    Raises:
-        ResponseBrokenOff: by iterating `body`, when the response will never be complete.
+        body: the raw bytes, prelude included. The next chunk is asked for only when the last one has gone
+            out, so an invoker that reads nothing ahead has backpressure. It is read to its end, client or
+            no client, and then closed.
     """
 
     content_type: str
-    body: AsyncGenerator[bytes, None]
+    body: ResponseBody
 
 
 class Invoker(Protocol):

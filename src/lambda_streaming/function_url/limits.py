@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 import msgspec
 
+from lambda_streaming.function_url.invoker import ResponseBody
+
 MIB = 1024 * 1024
 
 MAX_REQUEST_PAYLOAD_BYTES = 6 * MIB
@@ -74,7 +76,7 @@ class TokenBucket:
 
 
 async def throttled(
-    body: AsyncGenerator[bytes, None],
+    body: ResponseBody,
     bandwidth: Bandwidth,
     *,
     clock: Callable[[], float],

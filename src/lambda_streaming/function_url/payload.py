@@ -10,7 +10,6 @@ import base64
 import os
 import re
 import time
-import uuid
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote
 
@@ -18,6 +17,7 @@ import msgspec
 
 from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.invoker import InvocationRequest
+from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TRACE_ROOT = re.compile(r"(?:^|;)\s*Root=1-[0-9a-f]{8}-[0-9a-f]{24}(?:;|$)")
@@ -89,18 +89,21 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 _encoder = msgspec.json.Encoder()
 
 
-def invocation_request(request: HttpRequest, body: bytes, *, url_id: str) -> InvocationRequest:
-    """Return the invocation of a function by an HTTP request, with a new request id.
+def invocation_request(
+    request: HttpRequest, body: bytes, *, url_id: str, request_id: str, trace_id: str
+) -> InvocationRequest:
+    """Return the invocation of a function by an HTTP request.
 
     Args:
         request: its head.
         body: all of its body.
         url_id: the Function URL's id, `apiId` in the event.
+        request_id: of the invocation.
+        trace_id: see `trace_id_of`.
+
+    Raises:
+        Refused: the event would be larger than an event may be.
     """
-    request_id = str(uuid.uuid4())
-    trace_id = request.header("x-amzn-trace-id") or ""
-    if not _TRACE_ROOT.search(trace_id):
-        trace_id = new_trace_id()
     headers, cookies = _headers_and_cookies(request, trace_id)
     content, is_base64 = _encoded_body(body, headers.get("content-type", ""))
     now = time.time()
@@ -128,7 +131,10 @@ def invocation_request(request: HttpRequest, body: bytes, *, url_id: str) -> Inv
         body=content if body else msgspec.UNSET,
         is_base64_encoded=is_base64,
     )
-    return InvocationRequest(payload=_encoder.encode(event), request_id=request_id, trace_id=trace_id)
+    payload = _encoder.encode(event)
+    if len(payload) > MAX_REQUEST_PAYLOAD_BYTES:
+        raise policy.Refused(policy.REQUEST_TOO_LARGE)
+    return InvocationRequest(payload=payload, request_id=request_id, trace_id=trace_id)
 
 
 def raw_path_of(target: str) -> str:
@@ -153,8 +159,11 @@ def host_name(host: str) -> str:
     return name if separator and port.isdigit() else host
 
 
-def new_trace_id() -> str:
-    """Return an X-Ray trace id of now: `Root=1-<epoch seconds>-<96 random bits>`, in hexadecimal."""
+def trace_id_of(request: HttpRequest) -> str:
+    """Return the caller's X-Ray header or a new one: `Root=1-<epoch seconds>-<96 random bits>`, hexadecimal."""
+    trace_id = request.header("x-amzn-trace-id") or ""
+    if _TRACE_ROOT.search(trace_id):
+        return trace_id
     return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()}"
 
 

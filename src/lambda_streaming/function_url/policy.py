@@ -1,8 +1,8 @@
 """Every choice of ours where the real Function URL's behaviour is not documented and could not be observed.
 
 One place, so that a choice is easy to find and to change when somebody measures the service. Where a value is
-documented or measured after all, its comment says so. "Facts" are the protocol facts that the project was built
-from, by section.
+documented or measured after all, its comment says so. "Facts" are the sections of the protocol facts that the
+project was built from.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ class Refusal(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     error_type: str | None = None
+
+
+class Refused(Exception):
+    """Raised for a request that does not reach the function."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.status)
+        self.refusal = refusal
 
 
 # --- requests (facts 4.1, 4.5) ---
@@ -65,20 +73,20 @@ HEADER_ENCODING: Final = "latin-1"
 # `queryStringParameters`; `%FF` and its like become U+FFFD there (`rawQueryString` has them verbatim).
 
 TEXT_BODY_TYPES: Final = frozenset({"application/json", "application/xml", "application/javascript"})
-"""Delivered as text beside `text/*` (measured). `+json` types, and anything that is not UTF-8, are base64: the
-safe choice."""
+"""Delivered as text beside `text/*` (measured). `+json` types, and what is not UTF-8, are base64: the safe
+choice."""
 
 # --- responses (facts 3, 4.3, 4.6) ---
 
 FUNCTION_FAILED: Final = Refusal(502, b"Internal Server Error")
-"""Measured in the BUFFERED mode; chosen for RESPONSE_STREAM, where it answers a failure before the first byte."""
+"""Measured in the BUFFERED mode; chosen for a failure before the first byte in RESPONSE_STREAM."""
 
 TIMED_OUT: Final = FUNCTION_FAILED
 """504 is also claimed by some reports."""
 
 MALFORMED_RESPONSE: Final = FUNCTION_FAILED
-"""A prelude that is announced and never delimited, is no JSON object, or names an impossible status or header.
-Reports differ: 502 from one edge product, 500 from API Gateway, an empty 200 from a Function URL."""
+"""A prelude that is announced and never delimited, is no JSON object, or names an impossible status or
+header. Reports differ: 502 from one edge product, 500 from API Gateway, an empty 200 from a Function URL."""
 
 STATUSES: Final = range(200, 600)
 """What `statusCode` may be: a final status (RFC 9110, section 15) that every HTTP server can write."""
@@ -102,5 +110,5 @@ DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 PREFLIGHT_STATUS: Final = 200
 """204 would do as well. A preflight is OPTIONS with `Origin` and `Access-Control-Request-Method`; a plain
-OPTIONS reaches the function. The matching origin is echoed, with `Vary: Origin`; on a mismatch the headers are
-left out."""
+OPTIONS reaches the function. The matching origin is echoed, with `Vary: Origin`; on a mismatch the headers
+are left out."""

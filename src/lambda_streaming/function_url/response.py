@@ -1,0 +1,144 @@
+"""What a function answers becomes the head of an HTTP response: status, header rules, cookies.
+
+Source: Lambda developer guide, "Invoking Lambda function URLs" (response payload format); the streamed form
+has the same keys in its prelude. Unlike the guide, and like the service, every key is optional.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from lambda_streaming.function_url import policy
+
+HeaderLine: TypeAlias = tuple[str, str]
+RawHeaderLine: TypeAlias = tuple[bytes, bytes]
+
+_Scalar: TypeAlias = str | int | float | bool | None
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUSES_WITHOUT_BODY = frozenset({204, 205, 304})
+
+
+class MalformedResponse(ValueError):
+    """Raised when what a function answered cannot become an HTTP response; the message says why."""
+
+
+class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The part of an answer that is not its body, as it stands on the wire.
+
+    Attributes:
+        status_code: a number, or one in a string; 200 if absent.
+        headers: a value each, or a list of values that are joined with commas (lambda_http writes those).
+        cookies: one `Set-Cookie` value each.
+    """
+
+    status_code: int | float | str | None = None
+    headers: dict[str, _Scalar | list[_Scalar]] | None = None
+    cookies: list[str] | None = None
+
+
+class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Status and header lines of an HTTP response, fit for any server to write."""
+
+    status: int
+    headers: tuple[HeaderLine, ...]
+
+    @classmethod
+    def from_metadata(cls, metadata: ResponseMetadata, *, default_content_type: str) -> ResponseHead:
+        """Apply the header rules.
+
+        Raises:
+            MalformedResponse: an impossible status, header or cookie.
+        """
+        lines = [line for name, value in (metadata.headers or {}).items() for line in _lines(name, value)]
+        if not any(name == "content-type" for name, _ in lines):
+            lines.insert(0, ("content-type", default_content_type))
+        lines += [("set-cookie", _checked_value("cookies", cookie)) for cookie in metadata.cookies or ()]
+        return cls(status=_status(metadata.status_code), headers=tuple(lines))
+
+    @classmethod
+    def from_prelude(cls, prelude: bytes) -> ResponseHead:
+        """Read a prelude, the JSON before its delimiter.
+
+        Raises:
+            MalformedResponse: it is no JSON object with the keys of a prelude, or names impossible things.
+        """
+        try:
+            metadata = msgspec.json.decode(prelude, type=ResponseMetadata)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise MalformedResponse(f"the prelude is not valid: {error}") from error
+        return cls.from_metadata(metadata, default_content_type=policy.DEFAULT_CONTENT_TYPE)
+
+    @classmethod
+    def without_prelude(cls, content_type: str) -> ResponseHead:
+        """Return the head of a response that has a content type and nothing else.
+
+        Raises:
+            MalformedResponse: the content type cannot be a header's value.
+        """
+        value = _checked_value("content-type", content_type)
+        return cls(status=200, headers=(("content-type", value or policy.DEFAULT_CONTENT_TYPE),))
+
+    def allows_body(self, method: str) -> bool:
+        """Return whether a response to that method may have a body (RFC 9110, section 6.4.1)."""
+        return method != "HEAD" and self.status not in _STATUSES_WITHOUT_BODY
+
+
+def raw_headers(lines: Sequence[HeaderLine]) -> list[RawHeaderLine]:
+    """Return header lines as ASGI wants them: bytes, Latin-1 where that suffices and else UTF-8."""
+    return [(name.encode("ascii"), _encoded(value)) for name, value in lines]
+
+
+def _encoded(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode(errors="replace")
+
+
+def _status(value: float | str | None) -> int:
+    if value is None:
+        return 200
+    try:
+        status = int(value)
+    except (ValueError, OverflowError) as error:
+        raise MalformedResponse(f"statusCode is {value!r}") from error
+    if status != (float(value) if isinstance(value, float) else status) or status not in policy.STATUSES:
+        raise MalformedResponse(f"statusCode is {value!r}, not a final HTTP status")
+    return status
+
+
+def _lines(name: str, value: _Scalar | list[_Scalar]) -> Iterator[HeaderLine]:
+    if not _NAME.fullmatch(name):
+        raise MalformedResponse(f"{name!r} is not a header name")
+    name = name.lower()
+    if name in policy.HOP_BY_HOP_HEADERS:
+        return
+    values = [
+        _checked_value(name, _as_text(item))
+        for item in (value if isinstance(value, list) else (value,))
+        if item is not None
+    ]
+    if name in policy.REMAPPED_HEADERS:
+        name = f"x-amzn-remapped-{name}"
+    if name == "set-cookie":
+        yield from ((name, item) for item in values)
+    elif values:
+        yield name, ",".join(values)
+
+
+def _as_text(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _checked_value(name: str, value: str) -> str:
+    if _CONTROL_CHARACTER.search(value):
+        raise MalformedResponse(f"the value of {name} holds a control character")
+    return value.strip(" \t")
