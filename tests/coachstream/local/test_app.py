@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from coachstream.local.app import LocalApp, names_this_machine
+from coachstream.local.asgi import App, Message, Receive, Send, respond
+from coachstream.local.session import Session, SessionCoach
+from coachstream.local.static_files import StaticFiles
+from support.uvicorn_server import served
+
+
+def named(name: str) -> App:
+    """An app that answers with its own name."""
+
+    async def app(scope: Message, _receive: Receive, send: Send) -> None:
+        await respond(send, method=scope["method"], status=200, headers=[], body=name.encode())
+
+    return app
+
+
+async def open_session(origin: str) -> Session:
+    coach = SessionCoach("c1", "Mara", "calm")
+    return Session("a.b.c", "2026-01-01T00:00:00.000Z", "u1", "Sam", (coach,), "c1", "conv1", origin, origin)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "index.html").write_text("<!doctype html><title>page</title>")
+    (folder / "js").mkdir()
+    (folder / "js" / "main.js").write_text("export {};")
+    (folder / "notes.py").write_text("secret = 1")
+    (folder.parent / "outside.html").write_text("outside")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def http(folder: Path) -> Iterator[httpx.Client]:
+    app = LocalApp(
+        page=StaticFiles(folder),
+        stream=named("stream"),
+        conversations=named("conversations"),
+        open_session=open_session,
+        served_name="127.0.0.1",
+    )
+    with served(app) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "function"),
+    [
+        ("/users/u/coaches/c/conversations", "conversations"),
+        ("/users/u/coaches/c/conversations/", "conversations"),
+        ("//users/u//coaches/c/conversations/count", "conversations"),
+        ("/users/u/coaches/c/conversations/conv1", "conversations"),
+        ("/users/u/coaches/c/conversations/a%2Fb", "conversations"),
+        ("/users/u/coaches/c/conversations/conv1/stream", "stream"),
+        ("//users/u/coaches/c/conversations/conv1/stream", "stream"),
+        ("/users/u/invalid/path", "stream"),
+        ("/users", "stream"),
+    ],
+)
+def test_each_path_under_users_reaches_its_function(http: httpx.Client, path: str, function: str) -> None:
+    """Doubled slashes are ignored as on the real URLs, and the unknown goes to the streaming function."""
+    assert http.post(str(http.base_url).rstrip("/") + path).text == function
+
+
+def test_the_page_comes_with_its_type_and_a_strict_policy(http: httpx.Client) -> None:
+    """Scripts and styles of this origin only, nothing inline, no frames, nothing cached unasked."""
+    page = http.get("/")
+    assert (page.status_code, page.text) == (200, "<!doctype html><title>page</title>")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["cache-control"] == "no-cache"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert http.get("/js/main.js").headers["content-type"] == "text/javascript; charset=utf-8"
+    assert http.get("/index.html").text == page.text
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again_until_it_changes(
+    http: httpx.Client, folder: Path
+) -> None:
+    """An edited file shows at the next reload."""
+    first = http.get("/js/main.js")
+    known = {"if-none-match": first.headers["etag"]}
+    assert http.get("/js/main.js", headers=known).status_code == 304
+    (folder / "js" / "main.js").write_text("export { x };")
+    assert http.get("/js/main.js", headers=known).text == "export { x };"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/notes.py", "/../outside.html", "/%2e%2e/outside.html", "/js/", "/js/../../outside.html"],
+)
+def test_nothing_but_the_page_is_served(http: httpx.Client, path: str) -> None:
+    """No other type, no other folder, no listing."""
+    response = http.get(str(http.base_url).rstrip("/") + path)
+    assert response.status_code == 404
+    assert "outside" not in response.text
+
+
+def test_a_page_can_only_be_read(http: httpx.Client) -> None:
+    """HEAD is a GET without a body; the rest is refused."""
+    head = http.head("/")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(http.get("/").content))
+    refused = http.post("/")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert http.delete("/local/session").status_code == 405
+
+
+def test_the_session_names_addresses_of_the_origin_that_the_page_was_opened_at(http: httpx.Client) -> None:
+    """Opened as localhost, the page must not be sent to 127.0.0.1: that is another origin."""
+    host = f"localhost:{http.base_url.port}"
+    session = http.get("/local/session", headers={"host": host})
+    assert session.json()["streamUrl"] == session.json()["conversationsUrl"] == f"http://{host}/"
+    assert session.json()["coaches"] == [{"coachId": "c1", "name": "Mara", "description": "calm"}]
+    assert session.headers["cache-control"] == "no-store"
+    assert not [name for name in session.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"]
+)
+def test_a_page_that_rebound_its_name_to_this_machine_gets_no_session(http: httpx.Client, host: str) -> None:
+    """The token is told only where the Host header names this machine."""
+    response = http.get("/local/session", headers={"host": host})
+    assert response.status_code == 403
+    assert "a.b.c" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8000", True),
+        ("chat.localhost:1", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("[::1]", True),
+        ("192.168.1.5:8000", True),
+        ("laptop.lan:8000", True),
+        ("other.lan:8000", False),
+        ("", False),
+        (":8000", False),
+        ("[", False),
+        ("127.0.0.1@evil.example", False),
+    ],
+)
+def test_hosts_that_an_attacker_can_name_are_told_apart(host: str, is_ours: bool) -> None:
+    """Addresses, localhost and the name that was asked for are ours; every other name is not."""
+    assert names_this_machine(host, "laptop.lan") is is_ours

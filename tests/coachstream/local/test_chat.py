@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from coachstream.local.asgi import App, Message, Receive, Send, respond
+from coachstream.local.chat import Chat, printable
+from coachstream.local.client import ChatFailure, CoachClient
+from support.uvicorn_server import served
+
+CONVERSATION = {
+    "conversationId": "conv1",
+    "title": "Legs",
+    "metadata": {"lastActivity": "2026-01-01T10:00:00.000Z", "totalMessages": 2},
+}
+MESSAGES = [
+    {"id": "m1", "role": "user", "content": "Hi", "timestamp": "2026-01-01T10:00:00.000Z"},
+    {
+        "id": "m2",
+        "role": "assistant",
+        "content": "Hello \x1b[31mSam",
+        "timestamp": "2026-01-01T10:00:05.000Z",
+    },
+]
+
+
+def frame(**event: object) -> bytes:
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+class ScriptedService:
+    """The service's addresses on the wire; a test says what the next streams carry."""
+
+    def __init__(self) -> None:
+        self.streams: list[list[bytes]] = []
+        self.asked: list[dict[str, Any]] = []
+        self.tokens: list[str] = ["first", "second"]
+        self.refused_tokens: set[str] = set()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        headers = {name: value.decode() for name, value in scope["headers"]}
+        body = (await receive()).get("body", b"")
+        if path == "/local/session":
+            await self._json(send, 200, self._session(headers[b"host"]))
+        elif headers[b"authorization"].removeprefix("Bearer ") in self.refused_tokens:
+            await self._json(send, 401, {"error": "Please sign in again.", "code": "TOKEN_EXPIRED"})
+        elif path.endswith("/stream"):
+            self.asked.append(json.loads(body))
+            await self._stream(send, self.streams.pop(0))
+        elif path.endswith("/conversations"):
+            one = {"success": True, "conversation": {**CONVERSATION, "messages": []}}
+            many = {"success": True, "conversations": [CONVERSATION], "count": 1}
+            await self._json(send, 201 if method == "POST" else 200, one if method == "POST" else many)
+        elif path.endswith("/conv1"):
+            await self._json(send, 200, {"conversation": {**CONVERSATION, "messages": MESSAGES}})
+        else:
+            await self._json(send, 404, {"error": "This conversation does not exist any more.", "code": "X"})
+
+    def _session(self, host: str) -> dict[str, object]:
+        token = self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
+        coaches = [
+            {"coachId": "c1", "name": "Mara Lindqvist", "description": "calm"},
+            {"coachId": "c2", "name": "Rico Valdés", "description": "loud"},
+        ]
+        return {
+            "token": token,
+            "expiresAt": "2026-01-01T00:00:00.000Z",
+            "userId": "u1",
+            "userName": "Sam",
+            "coaches": coaches,
+            "coachId": "c1",
+            "conversationId": "conv1",
+            "streamUrl": f"http://{host}/",
+            "conversationsUrl": f"http://{host}/",
+        }
+
+    async def _json(self, send: Send, status: int, body: object) -> None:
+        headers = [("content-type", "application/json")]
+        await respond(send, method="GET", status=status, headers=headers, body=json.dumps(body).encode())
+
+    async def _stream(self, send: Send, chunks: list[bytes]) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if chunks[-1] != b"":
+            await send({"type": "http.response.body", "body": b""})
+
+
+REPLY = [
+    frame(type="start", status="initialized"),
+    b": keep-alive\n\n",
+    frame(type="chunk", content="Squat ")[:9],
+    frame(type="chunk", content="Squat ")[9:] + frame(type="chunk", content="slowly ✓"),
+    frame(type="complete", messageId="m"),
+]
+
+
+@pytest.fixture
+def service() -> ScriptedService:
+    return ScriptedService()
+
+
+@pytest.fixture
+def client(service: ScriptedService) -> Iterator[CoachClient]:
+    with served(service) as url, CoachClient(url) as client:
+        yield client
+
+
+def talk(client: CoachClient, *lines: str) -> str:
+    """Type the lines, then Ctrl-D, and give what the terminal showed."""
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    typed = iter(lines)
+
+    def read_line(_prompt: str) -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    Chat(client, console, client.session.coaches[0]).run(read_line)
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue()
+
+
+def test_the_words_of_a_reply_are_printed_and_the_message_has_an_id(
+    service: ScriptedService, client: CoachClient
+) -> None:
+    """Chunks become one text, comments and cuts in the bytes do not show."""
+    service.streams = [REPLY]
+    shown = talk(client, "How do I squat?")
+    assert "Squat slowly ✓\n" in shown
+    assert shown.endswith("See you next time.\n")
+    [asked] = service.asked
+    assert asked["userResponse"] == "How do I squat?"
+    assert len(asked["clientMessageId"]) == 32
+
+
+def test_a_failed_reply_is_a_sentence_and_retry_sends_the_same_message(
+    service: ScriptedService, client: CoachClient
+) -> None:
+    """The second attempt carries the same id, so the message is stored once."""
+    error = frame(type="error", message="Your coach is very busy.", code="MODEL_THROTTLED", retryable=True)
+    service.streams = [[frame(type="start"), error], REPLY]
+    shown = talk(client, "Hi coach", "/retry", "/retry")
+    assert "Your coach is very busy.\n/retry sends your message again." in shown
+    assert "Squat slowly" in shown
+    assert "There is nothing to send again." in shown
+    assert service.asked[0] == service.asked[1]
+
+
+@pytest.mark.parametrize("ending", [[b""], []])
+def test_a_stream_without_its_last_event_is_told_as_broken_off(
+    service: ScriptedService, client: CoachClient, ending: list[bytes]
+) -> None:
+    """Cut off or ended too early: never taken for a complete answer."""
+    service.streams = [[frame(type="start"), frame(type="chunk", content="Squ"), *ending]]
+    pieces = client.ask("c1", "conv1", "Hi")
+    assert next(pieces) == "Squ"
+    with pytest.raises(ChatFailure, match="broke off"):
+        next(pieces)
+
+
+def test_a_token_that_is_refused_is_replaced_once(service: ScriptedService, client: CoachClient) -> None:
+    """A chat outlives its token; a refusal that stays is told."""
+    assert client.session.token == "first"
+    service.refused_tokens = {"first"}
+    assert client.conversations("c1")[0].title == "Legs"
+    service.refused_tokens = {"first", "second"}
+    with pytest.raises(ChatFailure, match=r"Please sign in again\."):
+        client.conversations("c1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("/help", "/history "),
+        ("/history", "Hello [31mSam"),
+        ("/conversations", "1  Legs  (2 messages, "),
+        ("/new Arms", "Legs: a new conversation."),
+        ("/coach", "* Mara Lindqvist: calm\n  Rico Valdés: loud"),
+        ("/coach rico", "Rico Valdés: loud"),
+        (
+            "/coach nobody",
+            "There is no coach called 'nobody'. Your coaches are Mara Lindqvist and Rico Valdés.",
+        ),
+        ("/open 7", "Which one?"),
+        ("/dance", "There is no command /dance."),
+    ],
+)
+def test_each_command_shows_what_it_promises(client: CoachClient, typed: str, shown: str) -> None:
+    """Commands answer in the terminal and the chat goes on."""
+    output = talk(client, typed)
+    assert shown in output
+    assert "\x1b" not in output
+    assert output.endswith("See you next time.\n")
+
+
+def test_a_listed_conversation_is_opened_by_its_number(client: CoachClient) -> None:
+    """What was said before is shown."""
+    assert talk(client, "/conversations", "/open 1").count("Hello") == 2
+
+
+@pytest.mark.parametrize("leave", [EOFError, KeyboardInterrupt])
+def test_leaving_by_key_is_no_error(client: CoachClient, leave: type[BaseException]) -> None:
+    """Ctrl-D and Ctrl-C say good-bye."""
+    console = Console(file=io.StringIO())
+
+    def read_line(_prompt: str) -> str:
+        raise leave
+
+    Chat(client, console, client.session.coaches[0]).run(read_line)
+
+
+def test_without_a_server_the_sentence_says_what_to_do() -> None:
+    """Nobody listens on the port of a closed server."""
+    with served(named_nothing()) as url:
+        pass
+    with CoachClient(url) as client, pytest.raises(ChatFailure, match="Is `coachstream serve` running"):
+        _ = client.session
+
+
+def test_another_server_is_recognised_as_such() -> None:
+    """Whatever answers there is no session."""
+    with (
+        served(named_nothing()) as url,
+        CoachClient(url) as client,
+        pytest.raises(ChatFailure, match="is not `coachstream serve`"),
+    ):
+        _ = client.session
+
+
+def named_nothing() -> App:
+    async def app(scope: Message, _receive: Receive, send: Send) -> None:
+        await respond(send, method=scope["method"], status=404, headers=[])
+
+    return app
+
+
+def test_text_cannot_steer_the_terminal() -> None:
+    """Escape sequences lose their power; emoji, lines and tabs stay."""
+    assert printable("a\x1b]0;title\x07b\x9bc\r\n\t🏋️\ud800") == "a]0;titlebc\n\t🏋️?"

@@ -1,0 +1,41 @@
+"""An ASGI app behind a real uvicorn on a free port, in a thread of its own, for tests that speak HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+
+import uvicorn
+
+_STARTS_WITHIN_S = 20.0
+
+
+@contextlib.contextmanager
+def served(app: Callable[..., Awaitable[None]]) -> Iterator[str]:
+    """Serve until the block is left; yields the base URL, ending with `/`."""
+    config = uvicorn.Config(app, log_level="error", lifespan="auto", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="uvicorn")
+    thread.start()
+    try:
+        _wait_until_started(server, thread)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.should_exit = True
+        thread.join(_STARTS_WITHIN_S)
+        listening.close()
+        assert not thread.is_alive(), "uvicorn did not stop"
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    # uvicorn tells nobody but its attribute; joining the thread is a wait that ends early when it dies.
+    for _ in range(int(_STARTS_WITHIN_S / 0.01)):
+        if server.started:
+            return
+        thread.join(0.01)
+        assert thread.is_alive(), "uvicorn did not start"
+    raise TimeoutError("uvicorn did not start")
