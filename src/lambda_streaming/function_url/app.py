@@ -1,27 +1,57 @@
-"""A Function URL as an ASGI application in front of an `Invoker`."""
+"""A Function URL as an ASGI application in front of an `Invoker`.
+
+One exchange is one request, its invocation and its response. It runs in a task that the app keeps, for it
+outlives the client: when the client goes away the function is not told, and its response is read to the end
+and thrown away, as on Lambda (developer guide, "Response streaming for Lambda functions").
+
+A response that fails after its first byte is left without its last chunk. ASGI has no message for that;
+returning without completing the response makes servers close the connection (uvicorn logs one line, no
+traceback).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from enum import StrEnum
-from typing import Any
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
-from lambda_streaming.function_url.cors import CorsConfiguration
+from lambda_streaming.function_url import policy
+from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
+from lambda_streaming.function_url.exchange import Client, Exchange, InvokeMode, Message, Send
 from lambda_streaming.function_url.invoker import Invoker
-from lambda_streaming.function_url.limits import ResponseLimits
+from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
+from lambda_streaming.function_url.payload import (
+    HttpRequest,
+    invocation_request,
+    quoted_path,
+    raw_path_of,
+    trace_id_of,
+)
+from lambda_streaming.function_url.policy import Refused
+from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
-Message = MutableMapping[str, Any]
+logger = logging.getLogger("lambda_streaming.function_url")
 
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
 
-class InvokeMode(StrEnum):
-    """How a Function URL reads what the function returns."""
-
-    RESPONSE_STREAM = "RESPONSE_STREAM"
-    BUFFERED = "BUFFERED"
+_URL_HOST = re.compile(r"([a-z0-9]+)\.lambda-url\.", re.IGNORECASE)
 
 
 class FunctionUrlApp:
-    """Turns HTTP requests into invocations and their responses back into HTTP."""
+    """Turns HTTP requests into invocations and their responses back into HTTP, as a Function URL does.
+
+    Args:
+        invoker: runs the function; the app does not close it.
+        cors: the URL's CORS configuration; None lets OPTIONS requests reach the function.
+        invoke_mode: `RESPONSE_STREAM` or `BUFFERED`.
+        limits: of responses; by default the service's size and no limit of bandwidth.
+        url_id: the URL's id, `apiId` in events.
+        drain_timeout_s: how long closing waits for invocations that still run.
+        on_close: awaited last when the app is closed, for one that owns its invoker.
+    """
 
     def __init__(
         self,
@@ -34,17 +64,136 @@ class FunctionUrlApp:
         drain_timeout_s: float = 30.0,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._exchange = Exchange(
+            invoker=invoker,
+            invoke_mode=invoke_mode,
+            limits=limits if limits is not None else ResponseLimits(),
+        )
+        self._cors = cors
+        self._url_id = url_id
+        self._drain_timeout_s = drain_timeout_s
+        self._on_close = on_close
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        """Serve one ASGI connection: `http` or `lifespan`."""
-        raise NotImplementedError
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection; WebSockets are refused, as Function URLs have none."""
+        match scope["type"]:
+            case "http":
+                await self._serve(http_request(scope), receive, send)
+            case "lifespan":
+                await self._live(receive, send)
+            case "websocket":
+                await receive()
+                await send({"type": "websocket.close"})
+            case other:
+                raise ValueError(f"a Function URL does not serve {other!r} connections")
 
     async def aclose(self) -> None:
         """Wait for running invocations, at most `drain_timeout_s`; the lifespan's shutdown does this."""
-        raise NotImplementedError
+        if self._running:
+            logger.info("Waiting for %d running invocations", len(self._running))
+            _, late = await asyncio.wait(self._running, timeout=self._drain_timeout_s)
+            if late:
+                logger.warning("Gave up on %d invocations that still ran", len(late))
+                for exchange in late:
+                    exchange.cancel()
+                await asyncio.wait(late)
+        if self._on_close is not None:
+            await self._on_close()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, request: HttpRequest, receive: Receive, send: Send) -> None:
+        request_id = str(uuid.uuid4())
+        trace_id = trace_id_of(request)
+        client = Client(send, request.method, (*self._cors_headers(request), *_ids(request_id, trace_id)))
+        try:
+            self._admit(request)
+            if self._cors is not None and is_preflight(request):
+                await client.respond(ResponseHead(status=policy.PREFLIGHT_STATUS, headers=()), b"")
+                return
+            body = await read_body(request, receive)
+            if body is None:
+                return
+            invocation = invocation_request(
+                request, body, url_id=self._url_id, request_id=request_id, trace_id=trace_id
+            )
+        except Refused as refused:
+            await client.refuse(refused.refusal)
+            return
+        exchange = asyncio.create_task(self._exchange.run(invocation, client))
+        self._running.add(exchange)
+        exchange.add_done_callback(self._running.discard)
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait((client.finished, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            client.leave()
+            gone.cancel()
+
+    def _admit(self, request: HttpRequest) -> None:
+        addressed = _URL_HOST.match(request.header("host") or "")
+        if addressed is not None and addressed[1].lower() != self._url_id.lower():
+            raise Refused(policy.UNKNOWN_URL)
+        if request.method not in policy.METHODS:
+            raise Refused(policy.METHOD_REFUSED)
+
+    def _cors_headers(self, request: HttpRequest) -> tuple[HeaderLine, ...]:
+        return () if self._cors is None else self._cors.headers_for(request.header("origin"))
+
+
+def http_request(scope: Message) -> HttpRequest:
+    """Return the head of the request that an ASGI scope describes."""
+    raw_path: bytes | None = scope.get("raw_path")
+    client, server = scope.get("client"), scope.get("server")
+    return HttpRequest(
+        method=scope["method"],
+        raw_path=raw_path_of(quoted_path(scope["path"]) if raw_path is None else raw_path.decode("latin-1")),
+        raw_query_string=scope["query_string"].decode("latin-1"),
+        headers=tuple(
+            (name.decode("latin-1").lower(), value.decode(policy.HEADER_ENCODING))
+            for name, value in scope["headers"]
+        ),
+        scheme=scope.get("scheme", "http"),
+        http_version=scope["http_version"],
+        client_host=client[0] if client else "",
+        server_port=server[1] if server else None,
+    )
+
+
+async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:
+    """Return all of a request's body, or None if the client left before its end.
+
+    Raises:
+        Refused: it alone is larger than an event may be; the rest of it is not read.
+    """
+    declared = request.header("content-length") or ""
+    if declared.isdecimal() and int(declared) > MAX_REQUEST_PAYLOAD_BYTES:
+        raise Refused(policy.REQUEST_TOO_LARGE)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_REQUEST_PAYLOAD_BYTES:
+            raise Refused(policy.REQUEST_TOO_LARGE)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _ids(request_id: str, trace_id: str) -> tuple[HeaderLine, ...]:
+    return ("x-amzn-requestid", request_id), ("x-amzn-trace-id", trace_id)

@@ -6,11 +6,9 @@ where those say MB, the runtime interface emulator's source counts MiB, and so d
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
-
-from lambda_streaming.function_url.invoker import ResponseBody
 
 MIB = 1024 * 1024
 
@@ -62,6 +60,7 @@ class TokenBucket:
 
     def __init__(self, bandwidth: Bandwidth, clock: Callable[[], float]) -> None:
         self._bandwidth = bandwidth
+        self.piece_bytes = max(1, bandwidth.bytes_per_s // 8)
         self._clock = clock
         self._tokens = float(bandwidth.burst_bytes)
         self._refilled_at = clock()
@@ -75,25 +74,42 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._bandwidth.bytes_per_s)
 
 
-async def throttled(
-    body: ResponseBody,
-    bandwidth: Bandwidth,
-    *,
-    clock: Callable[[], float],
-    sleep: Callable[[float], Awaitable[None]],
-) -> AsyncGenerator[bytes, None]:
-    """Pass `body` on no faster than `bandwidth`, in pieces of at most an eighth of a second."""
-    bucket = TokenBucket(bandwidth, clock)
-    piece_bytes = max(1, bandwidth.bytes_per_s // 8)
-    try:
-        async for chunk in body:
-            for piece in _pieces(chunk, piece_bytes):
-                delay_s = bucket.take(len(piece))
-                if delay_s > 0:
-                    await sleep(delay_s)
-                yield piece
-    finally:
-        await body.aclose()
+class ResponseTooLarge(Exception):
+    """Raised when a response outgrows a limit of its size."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"it is larger than {max_bytes} bytes")
+
+
+class ResponseMeter:
+    """Applies limits to the chunks of one response.
+
+    Args:
+        limits: the size, and the bandwidth if that is limited.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, limits: ResponseLimits, clock: Callable[[], float]) -> None:
+        self._max_bytes = limits.max_bytes
+        self._passed = 0
+        self._bucket = None if limits.bandwidth is None else TokenBucket(limits.bandwidth, clock)
+
+    def pieces(self, chunk: bytes) -> Iterator[tuple[bytes, float]]:
+        """Yield a chunk, in pieces of an eighth of a second where bandwidth is limited.
+
+        Each comes with the seconds to wait before it goes out.
+
+        Raises:
+            ResponseTooLarge: with this chunk the response is; nothing of the chunk is yielded.
+        """
+        self._passed += len(chunk)
+        if self._passed > self._max_bytes:
+            raise ResponseTooLarge(self._max_bytes)
+        if self._bucket is None:
+            yield chunk, 0.0
+            return
+        for piece in _pieces(chunk, self._bucket.piece_bytes):
+            yield piece, self._bucket.take(len(piece))
 
 
 def _pieces(chunk: bytes, size: int) -> Iterator[bytes]:

@@ -160,7 +160,7 @@ def host_name(host: str) -> str:
 
 
 def trace_id_of(request: HttpRequest) -> str:
-    """Return the caller's X-Ray header or a new one: `Root=1-<epoch seconds>-<96 random bits>`, hexadecimal."""
+    """Return the caller's X-Ray header, or a new one: `Root=1-<epoch seconds>-<96 random bits>` in hex."""
     trace_id = request.header("x-amzn-trace-id") or ""
     if _TRACE_ROOT.search(trace_id):
         return trace_id

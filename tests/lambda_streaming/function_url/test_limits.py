@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-
 import pytest
 
-from lambda_streaming.function_url.limits import MIB, Bandwidth, TokenBucket, throttled
+from lambda_streaming.function_url.limits import (
+    MIB,
+    Bandwidth,
+    ResponseLimits,
+    ResponseMeter,
+    ResponseTooLarge,
+    TokenBucket,
+)
 
 
 class Clock:
@@ -17,15 +22,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-async def chunks(sizes: Iterable[int]) -> AsyncGenerator[bytes, None]:
-    """Yield a chunk of each size."""
-    for size in sizes:
-        yield bytes(size)
 
 
 def test_the_burst_is_free_and_the_rest_is_not() -> None:
@@ -46,15 +42,28 @@ def test_a_pause_refills_the_burst_and_never_more() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[7 * MIB], [MIB] * 7, [MIB // 16] * 112])
-async def test_seven_mib_take_half_a_second_in_any_chunks(sizes: list[int]) -> None:
-    """Every byte arrives, in pieces that never hold more than an eighth of a second."""
+def test_seven_mib_take_half_a_second_in_any_chunks(sizes: list[int]) -> None:
+    """Every byte passes, in pieces that never hold more than an eighth of a second."""
     clock = Clock()
-    received = [
-        len(piece) async for piece in throttled(chunks(sizes), Bandwidth(), clock=clock, sleep=clock.sleep)
-    ]
-    assert sum(received) == 7 * MIB
-    assert max(received) <= 2 * MIB // 8
+    meter = ResponseMeter(ResponseLimits(bandwidth=Bandwidth()), clock)
+    passed = []
+    for size in sizes:
+        for piece, delay_s in meter.pieces(bytes(size)):
+            clock.now += delay_s
+            passed.append(len(piece))
+    assert sum(passed) == 7 * MIB
+    assert max(passed) <= 2 * MIB // 8
     assert clock.now - 100.0 == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_response_at_the_limit_passes_and_one_byte_more_does_not() -> None:
+    """200 MB are allowed, and nothing of the chunk that goes beyond them is passed on."""
+    meter = ResponseMeter(ResponseLimits(), Clock())
+    chunk = bytes(MIB)
+    for _ in range(200):
+        assert list(meter.pieces(chunk)) == [(chunk, 0.0)]
+    with pytest.raises(ResponseTooLarge):
+        list(meter.pieces(b"x"))
 
 
 def test_no_bandwidth_at_all_is_refused() -> None:

@@ -1,0 +1,219 @@
+"""One request's invocation, and its response on the way to the client.
+
+The response is forwarded chunk by chunk while there is a client, and read to its end in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+
+from lambda_streaming.function_url import buffered, policy
+from lambda_streaming.function_url.invoker import (
+    FunctionFailed,
+    InvocationRequest,
+    InvocationResponse,
+    InvocationTimedOut,
+    Invoker,
+    ResponseBrokenOff,
+    Throttled,
+)
+from lambda_streaming.function_url.limits import (
+    MAX_BUFFERED_RESPONSE_BYTES,
+    ResponseLimits,
+    ResponseMeter,
+    ResponseTooLarge,
+)
+from lambda_streaming.function_url.opening import Opening, announces_prelude
+from lambda_streaming.function_url.response import HeaderLine, MalformedResponse, ResponseHead, raw_headers
+
+logger = logging.getLogger("lambda_streaming.function_url")
+
+Message: TypeAlias = MutableMapping[str, Any]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+class InvokeMode(StrEnum):
+    """How a Function URL reads what the function answers."""
+
+    RESPONSE_STREAM = "RESPONSE_STREAM"
+    BUFFERED = "BUFFERED"
+
+
+class Client:
+    """The client's end of an exchange: takes the response as long as there is somebody to take it.
+
+    Args:
+        send: ASGI's.
+        method: of the request: a response to HEAD has no body.
+        extra_headers: what the URL adds to every response.
+    """
+
+    def __init__(self, send: Send, method: str, extra_headers: tuple[HeaderLine, ...]) -> None:
+        self._send = send
+        self._method = method
+        self._extra_headers = extra_headers
+        self._sending: asyncio.Timeout | None = None
+        self._body_allowed = True
+        self.head_sent = False
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, head: ResponseHead, *, content_length: int | None = None) -> None:
+        """Send the head; a response that may have no body is complete with it."""
+        self.head_sent = True
+        self._body_allowed = head.allows_body(self._method)
+        lines = [*head.headers, *self._extra_headers]
+        if content_length is not None and (self._body_allowed or self._method == "HEAD"):
+            lines.append(("content-length", str(content_length)))
+        await self._deliver(
+            {"type": "http.response.start", "status": head.status, "headers": raw_headers(lines)}
+        )
+        if not self._body_allowed:
+            await self._complete()
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a part of the body; returns when the server can take more."""
+        if self._body_allowed:
+            await self._deliver({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self) -> None:
+        """Complete the response."""
+        if self._body_allowed:
+            await self._complete()
+
+    async def refuse(self, refusal: policy.Refusal) -> None:
+        """Send a whole response that is not the function's; without a head sent, nobody knows of another."""
+        lines = [("content-type", "application/json")]
+        if refusal.error_type is not None:
+            lines.append(("x-amzn-errortype", refusal.error_type))
+        head = ResponseHead(status=refusal.status, headers=tuple(lines))
+        await self.respond(head, refusal.body)
+
+    async def respond(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response at once."""
+        await self.start(head, content_length=len(body))
+        if body:
+            await self.write(body)
+        await self.end()
+
+    def leave(self) -> None:
+        """Stop sending: the client has gone, or is to see the response break off."""
+        if not self.finished.done():
+            self.finished.set_result(None)
+        if self._sending is not None:
+            self._sending.reschedule(0.0)
+
+    async def _complete(self) -> None:
+        await self._deliver({"type": "http.response.body", "body": b"", "more_body": False})
+        self.leave()
+
+    async def _deliver(self, message: Message) -> None:
+        if self.finished.done():
+            return
+        try:
+            # `leave` turns this into a deadline that has passed: a server that lets `send` hang after the
+            # client has gone must not keep the invocation from being read to its end.
+            async with asyncio.timeout(None) as self._sending:
+                await self._send(message)
+        except OSError:  # as the ASGI specification names a client that has gone; TimeoutError is one
+            self._sending = None
+            self.leave()
+        finally:
+            self._sending = None
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """Invokes the function for one client and sends what comes.
+
+    Attributes:
+        invoker: runs the function.
+        invoke_mode: how its answer is read.
+        limits: for its answer.
+    """
+
+    invoker: Invoker
+    invoke_mode: InvokeMode
+    limits: ResponseLimits
+
+    async def run(self, invocation: InvocationRequest, client: Client) -> None:
+        """Run the invocation to its end, client or no client; never raises for what a function may do."""
+        try:
+            try:
+                response = await self.invoker.invoke(invocation)
+            except Throttled:
+                await client.refuse(policy.THROTTLED)
+                return
+            try:
+                await self._answer(response, invocation, client)
+            finally:
+                await response.body.aclose()
+        except InvocationTimedOut:
+            await client.refuse(policy.TIMED_OUT)
+        except (FunctionFailed, ResponseBrokenOff):
+            await self._break_off(client, policy.FUNCTION_FAILED)
+        except Exception:
+            logger.exception("%s The exchange failed", invocation.request_id)
+            await self._break_off(client, policy.FUNCTION_FAILED)
+        finally:
+            client.leave()
+
+    async def _answer(
+        self, response: InvocationResponse, invocation: InvocationRequest, client: Client
+    ) -> None:
+        try:
+            if self.invoke_mode is InvokeMode.BUFFERED:
+                await self._collect(response, client)
+            else:
+                await self._forward(response, client)
+        except (MalformedResponse, ResponseTooLarge) as error:
+            logger.error("%s The response was refused: %s", invocation.request_id, error)  # noqa: TRY400
+            await self._break_off(client, policy.MALFORMED_RESPONSE)
+            async for _ in response.body:
+                pass
+
+    async def _forward(self, response: InvocationResponse, client: Client) -> None:
+        opening = Opening(response.content_type)
+        meter = ResponseMeter(self.limits, time.monotonic)
+        async for chunk in response.body:
+            for piece, delay_s in meter.pieces(chunk):
+                if delay_s > 0:
+                    await asyncio.sleep(delay_s)
+                await self._pass_on(piece, opening, client)
+        if not client.head_sent:
+            await client.start(opening.head_at_end())
+        await client.end()
+
+    async def _pass_on(self, piece: bytes, opening: Opening, client: Client) -> None:
+        if not client.head_sent:
+            piece = opening.feed(piece)
+            if opening.head is None:
+                return
+            await client.start(opening.head)
+        if piece:
+            await client.write(piece)
+
+    async def _collect(self, response: InvocationResponse, client: Client) -> None:
+        collected = bytearray()
+        async for chunk in response.body:
+            collected += chunk
+            if len(collected) > MAX_BUFFERED_RESPONSE_BYTES:
+                raise ResponseTooLarge(MAX_BUFFERED_RESPONSE_BYTES)
+        if announces_prelude(response.content_type):
+            opening = Opening(response.content_type)
+            body = opening.feed(bytes(collected))
+            await client.respond(opening.head_at_end(), body)
+        else:
+            await client.respond(*buffered.interpret(bytes(collected)))
+
+    async def _break_off(self, client: Client, refusal: policy.Refusal) -> None:
+        """Answer with an error if the response has not begun, and else leave it visibly incomplete."""
+        if client.head_sent:
+            client.leave()
+        else:
+            await client.refuse(refusal)

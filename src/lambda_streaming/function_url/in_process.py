@@ -1,0 +1,271 @@
+"""A function behind a Function URL in the server's own process, on its event loop.
+
+For containers and tests. Unlike on Lambda, many invocations run at once and share the process. What is the
+same: the event has been JSON, the timeout ends an invocation, a client that leaves does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from lambda_streaming.function_url.app import FunctionUrlApp
+from lambda_streaming.function_url.cors import CorsConfiguration
+from lambda_streaming.function_url.exchange import InvokeMode
+from lambda_streaming.function_url.handover import Handover
+from lambda_streaming.function_url.invoker import (
+    FunctionFailed,
+    InvocationFailed,
+    InvocationRequest,
+    InvocationResponse,
+    InvocationTimedOut,
+    ResponseBrokenOff,
+)
+from lambda_streaming.function_url.limits import ResponseLimits
+from lambda_streaming.streaming import invoke_streaming, is_streaming
+
+logger = logging.getLogger("lambda_streaming.function_url")
+
+MAX_TIMEOUT_S = 900.0
+"""Lambda's longest."""
+
+MAX_PLAIN_HANDLERS = 64
+"""Threads for handlers that are not streamed, each of which keeps one for its whole invocation."""
+
+
+class InProcessContext:
+    """The context of an invocation, shaped as awslambdaric's `LambdaContext`.
+
+    Args:
+        request: the invocation.
+        function_name: also part of the ARN.
+        timeout_s: from now.
+    """
+
+    function_version = "$LATEST"
+    memory_limit_in_mb = "128"
+    log_group_name = "in-process"
+    log_stream_name = "in-process"
+    client_context = None
+    identity = None
+    tenant_id = None
+
+    def __init__(self, request: InvocationRequest, function_name: str, timeout_s: float) -> None:
+        self.aws_request_id = request.request_id
+        self.function_name = function_name
+        self.invoked_function_arn = f"arn:aws:lambda:local:000000000000:function:{function_name}"
+        self._deadline = time.monotonic() + timeout_s
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until the invocation times out, never less than 0."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+    def log(self, msg: object) -> None:
+        """Write a message to the log."""
+        logger.info("%s %s", self.aws_request_id, msg)
+
+
+class InProcessInvoker:
+    """Runs a handler in this process, any number of invocations at once.
+
+    Args:
+        handler: decorated with `streamify_response`, or a plain function, which runs in a thread and
+            cannot be stopped at the timeout.
+        timeout_s: the time that an invocation may take.
+        function_name: in the context.
+
+    Raises:
+        TypeError: the handler is a coroutine function without the decorator; no Lambda runtime runs those.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        *,
+        timeout_s: float = MAX_TIMEOUT_S,
+        function_name: str | None = None,
+    ) -> None:
+        self._streaming = is_streaming(handler)
+        if not self._streaming and (
+            inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
+        ):
+            raise TypeError(f"{handler!r} is asynchronous: decorate it with @streamify_response")
+        self._handler = handler
+        self._timeout_s = timeout_s
+        self._function_name = function_name or str(getattr(handler, "__name__", "handler"))
+        self._threads = ThreadPoolExecutor(MAX_PLAIN_HANDLERS, thread_name_prefix="handler")
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def invoke(self, request: InvocationRequest) -> InvocationResponse:
+        """Run the handler in a task of its own; see `Invoker.invoke`."""
+        run = self._run_streaming if self._streaming else self._run_plain
+        invocation = _Invocation(request, self._function_name, self._timeout_s)
+        # A task has a copy of the context, so what a handler sets no other invocation sees.
+        task = asyncio.create_task(invocation.run(run))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await invocation.response()
+
+    async def aclose(self, timeout_s: float = 0.0) -> None:
+        """Wait for handlers that still run, at most `timeout_s`, and cancel those that are late.
+
+        A thread cannot be cancelled: that of a plain handler is left to run out.
+        """
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=timeout_s)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run_streaming(self, invocation: _Invocation) -> None:
+        event = msgspec.json.decode(invocation.request.payload)
+        await invoke_streaming(self._handler, event, invocation, invocation.context)
+
+    async def _run_plain(self, invocation: _Invocation) -> None:
+        # As the stock runtime serialises results; imported here because only plain handlers need it.
+        from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
+
+        event = msgspec.json.decode(invocation.request.payload)
+        in_context = contextvars.copy_context().run
+        result = await asyncio.get_running_loop().run_in_executor(
+            self._threads, in_context, self._handler, event, invocation.context
+        )
+        body, content_type = LambdaMarshaller().marshal_response(result)
+        await invocation.open(content_type)
+        await invocation.send(body if isinstance(body, bytes) else body.encode())
+        await invocation.close()
+
+
+class _Invocation:
+    """One run of a handler; the transport of its response."""
+
+    def __init__(self, request: InvocationRequest, function_name: str, timeout_s: float) -> None:
+        self.request = request
+        self.context = InProcessContext(request, function_name, timeout_s)
+        self._timeout_s = timeout_s
+        self._content_type = "application/octet-stream"
+        self._handover = Handover()
+        self._timed_out = False
+
+    # What invoke_streaming wants of a transport.
+
+    async def open(self, content_type: str) -> None:
+        self._content_type = content_type
+
+    async def send(self, data: bytes) -> None:
+        await self._handover.put(data)
+
+    async def close(self) -> None:
+        self._handover.close()
+
+    async def response(self) -> InvocationResponse:
+        """Wait until the response begins."""
+        body = _Body(self._handover)
+        try:
+            await body.begin()
+        except BaseException:
+            self._handover.abandon()
+            raise
+        return InvocationResponse(content_type=self._content_type, body=body)
+
+    async def run(self, handle: Callable[[_Invocation], Awaitable[None]]) -> None:
+        """Run the handler to one of its endings, and write that into the log if it is a bad one."""
+        task = asyncio.current_task()
+        assert task is not None, "runs as a task"  # noqa: S101 (for the type checker)
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._time_out, task)
+        try:
+            await handle(self)
+            self._handover.close()
+        except asyncio.CancelledError:
+            if not self._timed_out:
+                self._fail("Runtime.ExitError", "The server stopped before the function ended")
+                raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the whole of what a handler may raise)
+            # SystemExit too: a handler that exits ends its environment on Lambda, but not this server.
+            if not self._timed_out:
+                self._fail(type(error).__name__, str(error), error)
+        finally:
+            timer.cancel()
+
+    def _time_out(self, task: asyncio.Task[None]) -> None:
+        self._timed_out = True
+        timeout = InvocationTimedOut(self._timeout_s)
+        logger.error("%s %s", self.request.request_id, timeout.error_message)
+        self._handover.fail(timeout)
+        task.cancel()
+
+    def _fail(self, error_type: str, message: str, error: BaseException | None = None) -> None:
+        logger.error("%s %s: %s", self.request.request_id, error_type, message, exc_info=error)
+        self._handover.fail(FunctionFailed(error_type, message))
+
+
+class _Body:
+    """The response's bytes as the app reads them, the first chunk read ahead to know that there is one."""
+
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
+        self._first: bytes | None = None
+
+    async def begin(self) -> None:
+        self._first = await anext(self._handover, None)
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first is not None:
+            chunk, self._first = self._first, None
+            return chunk
+        try:
+            return await anext(self._handover)
+        except InvocationFailed as failure:
+            raise ResponseBrokenOff(failure.error_type, failure.error_message) from failure
+
+    async def aclose(self) -> None:
+        self._handover.abandon()
+
+
+def asgi(
+    handler: Callable[..., Any],
+    *,
+    cors: CorsConfiguration | None = None,
+    invoke_mode: InvokeMode = InvokeMode.RESPONSE_STREAM,
+    timeout_s: float = MAX_TIMEOUT_S,
+    limits: ResponseLimits | None = None,
+    function_name: str | None = None,
+    drain_timeout_s: float = 30.0,
+) -> FunctionUrlApp:
+    """Return an ASGI app that calls a handler as its Function URL would, in process: `uvicorn module:app`.
+
+    Args:
+        handler: decorated with `streamify_response`, or plain.
+        cors: the URL's CORS configuration, if it is to have one.
+        invoke_mode: how the handler's answer is read.
+        timeout_s: the time that an invocation may take, by default Lambda's longest.
+        limits: of responses; by default Lambda's 200 MB, at any speed.
+        function_name: in the context; by default the handler's name.
+        drain_timeout_s: how long a shutdown waits for invocations whose client has gone, and as long again
+            for handlers that go on after their response.
+
+    Raises:
+        TypeError: the handler is a coroutine function without the decorator.
+    """
+    invoker = InProcessInvoker(handler, timeout_s=timeout_s, function_name=function_name)
+    return FunctionUrlApp(
+        invoker,
+        cors=cors,
+        invoke_mode=invoke_mode,
+        limits=limits,
+        drain_timeout_s=drain_timeout_s,
+        on_close=lambda: invoker.aclose(drain_timeout_s),
+    )
