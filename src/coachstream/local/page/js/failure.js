@@ -1,0 +1,110 @@
+/**
+ * Why something did not work, in words for the person who reads it.
+ *
+ * Every way in which a request or a stream can end badly has one constructor here, so that a sentence is
+ * written once and nothing is ever guessed from an exception's text.
+ */
+export class Failure extends Error {
+  /**
+   * @param {string} code the server's code, or one of ours (lower case)
+   * @param {string} sentence
+   * @param {object} [more]
+   * @param {boolean} [more.retryable] whether the same request may work later
+   * @param {boolean} [more.mayBeRunning] whether the server may still be writing the reply
+   * @param {unknown} [more.cause]
+   */
+  constructor(code, sentence, { retryable = true, mayBeRunning = false, cause } = {}) {
+    super(sentence, { cause });
+    this.name = "Failure";
+    this.code = code;
+    this.sentence = sentence;
+    this.retryable = retryable;
+    this.mayBeRunning = mayBeRunning;
+  }
+
+  /**
+   * An `error` event of the stream.
+   * @param {{code?: unknown, message?: unknown, retryable?: unknown}} event
+   */
+  static fromEvent(event) {
+    const sentence = isText(event.message) ? event.message : "Something went wrong. Please try again.";
+    return new Failure(isText(event.code) ? event.code : "error", sentence, {
+      retryable: event.retryable !== false,
+    });
+  }
+
+  /**
+   * An answer with an error status.
+   * @param {number} status
+   * @param {unknown} body the decoded JSON body, if there was one
+   */
+  static fromResponse(status, body) {
+    const { error, code } = /** @type {{error?: unknown, code?: unknown}} */ (body ?? {});
+    return new Failure(isText(code) ? code : `http_${status}`, isText(error) ? error : sentenceOf(status), {
+      retryable: status >= 500 || status === 429 || status === 408,
+    });
+  }
+
+  /** The server could not be reached. @param {unknown} [cause] */
+  static unreachable(cause) {
+    return new Failure("unreachable", "The server cannot be reached. Is your connection all right?", { cause });
+  }
+
+  /** The connection broke in the middle of a reply. @param {unknown} [cause] */
+  static connectionLost(cause) {
+    return new Failure("connection_lost", "The connection was lost in the middle of the reply.", {
+      mayBeRunning: true,
+      cause,
+    });
+  }
+
+  /** The stream ended without saying how. */
+  static cutOff() {
+    return new Failure("cut_off", "The reply ended before it was finished.", { mayBeRunning: true });
+  }
+
+  /** The stream went quiet. @param {number} silenceMs */
+  static silent(silenceMs) {
+    const seconds = Math.round(silenceMs / 1000);
+    return new Failure("silent", `Nothing has arrived for ${seconds} seconds, so the page stopped waiting.`, {
+      mayBeRunning: true,
+    });
+  }
+
+  /** What arrived was not what the page understands. @param {unknown} [cause] */
+  static unreadable(cause) {
+    return new Failure("unreadable", "The server sent an answer that this page does not understand.", { cause });
+  }
+
+  /** A stored message has no reply, and none is on its way. @param {boolean} retryable */
+  static unanswered(retryable) {
+    return new Failure("unanswered", "This message was not answered.", { retryable });
+  }
+
+  /** A stored reply is only a beginning. @param {boolean} retryable */
+  static interrupted(retryable) {
+    return new Failure("interrupted", "This reply was interrupted.", { retryable });
+  }
+
+  /** Whatever was thrown, as a failure. @param {unknown} error */
+  static from(error) {
+    return error instanceof Failure
+      ? error
+      : new Failure("page_error", "Something went wrong on this page. Please try again.", { cause: error });
+  }
+}
+
+/** @param {unknown} value @returns {value is string} */
+function isText(value) {
+  return typeof value === "string" && value !== "";
+}
+
+/** @param {number} status */
+function sentenceOf(status) {
+  if (status === 401 || status === 403) return "You are not signed in any more. Please reload the page.";
+  if (status === 404) return "This conversation does not exist any more.";
+  if (status === 413) return "This message is too long. Please shorten it or send it in parts.";
+  if (status === 429) return "Many people are talking right now. Please try again in a moment.";
+  if (status >= 500) return "The server could not answer. Please try again in a moment.";
+  return "The server did not accept this request.";
+}

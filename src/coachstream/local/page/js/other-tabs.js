@@ -1,0 +1,18 @@
+/**
+ * Tells the other tabs of this page that something stored has changed, and hears it from them.
+ *
+ * @typedef {{coachId: string, conversationId: string|null}} Change
+ */
+export class OtherTabs {
+  #channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("coachstream");
+
+  /** @param {Change} change */
+  tell(change) {
+    this.#channel?.postMessage(change);
+  }
+
+  /** @param {(change: Change) => void} listener */
+  listen(listener) {
+    this.#channel?.addEventListener("message", ({ data }) => listener(data));
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * One conversation on the page: its stored messages, and the turn that is on its way, if any.
+ *
+ * A view never looks at the two apart; it shows the `entries` that come of both.
+ *
+ * @import {Message, Timings} from "./types.js"
+ * @import {Turn, Phase} from "./turn.js"
+ */
+import { Failure } from "./failure.js";
+import { turnOfStored } from "./turn.js";
+
+/** A reply that is not stored so long after its question is not coming any more. */
+export const REPLY_EXPECTED_WITHIN_MS = 120_000;
+
+/**
+ * @typedef {object} Entry What one bubble shows.
+ * @property {string} key Stays the same while the message goes from sent to stored.
+ * @property {"user"|"assistant"} role
+ * @property {string} content
+ * @property {Phase|"stored"} phase
+ * @property {boolean} interrupted
+ * @property {Failure|null} failure
+ * @property {boolean} canRetry
+ * @property {Timings|null} timings
+ * @property {string|null} model
+ * @property {Date} timestamp
+ */
+
+export class Thread {
+  /** @type {"loading"|"ready"|"failed"} */
+  status = "ready";
+  /** Why it could not be loaded. @type {Failure|null} */
+  failure = null;
+  /** @type {Message[]} */
+  messages = [];
+  /** @type {Turn|null} */
+  turn = null;
+  /** @type {string|null} */
+  conversationId;
+
+  /**
+   * @param {string} coachId
+   * @param {string|null} conversationId `null` until the first message creates the conversation
+   */
+  constructor(coachId, conversationId) {
+    this.coachId = coachId;
+    this.conversationId = conversationId;
+  }
+
+  /** Whether there is nothing to show yet but an invitation. */
+  get isEmpty() {
+    return this.status === "ready" && this.messages.length === 0 && this.turn === null;
+  }
+
+  /**
+   * Takes over what is stored. A turn that this page is reading is left alone; one that it is not reading is
+   * over when its reply is there, and a stored question without a reply becomes a turn.
+   *
+   * @param {Message[]} stored
+   */
+  adoptStored(stored) {
+    const known = new Map(this.messages.map((message) => [message.id, message]));
+    this.messages = stored.map((message) => {
+      const { viewKey, timings } = known.get(message.id) ?? message;
+      return { ...message, viewKey, timings };
+    });
+    this.status = "ready";
+    this.failure = null;
+    if (this.turn && this.#isSettled(this.turn)) this.turn = null;
+    this.turn ??= this.#unansweredTurn();
+  }
+
+  /**
+   * The turn is complete: its two messages are stored.
+   *
+   * @param {Message} userMessage
+   * @param {Message} reply
+   */
+  completeTurn(userMessage, reply) {
+    const turn = this.turn;
+    if (!turn) return;
+    const question = this.messages.find((message) => isQuestionOf(message, turn));
+    const viewKey = question?.viewKey ?? questionKey(turn);
+    const kept = this.#withoutTurn(turn).filter(({ id }) => id !== userMessage.id && id !== reply.id);
+    this.messages = [
+      ...kept,
+      { ...userMessage, clientMessageId: turn.clientMessageId, viewKey },
+      { ...reply, timings: turn.timings, viewKey: replyKey(turn) },
+    ];
+    this.turn = null;
+  }
+
+  /** A turn that did not succeed stays in view when the person writes something else. */
+  leaveTurnBehind() {
+    const turn = this.turn;
+    if (!turn) return;
+    const question = this.messages.find((message) => isQuestionOf(message, turn));
+    this.messages = this.#withoutTurn(turn);
+    this.messages.push(question ?? { ...localMessage(turn, "user", turn.text), viewKey: questionKey(turn) });
+    if (turn.reply !== "") {
+      const partial = localMessage(turn, "assistant", turn.reply);
+      this.messages.push({ ...partial, interrupted: true, viewKey: replyKey(turn) });
+    }
+    this.turn = null;
+  }
+
+  /**
+   * Everything there is to show, oldest first.
+   * @returns {Entry[]}
+   */
+  entries() {
+    const turn = this.turn;
+    if (!turn) return this.messages.map(storedEntry);
+    const entries = this.#withoutTurn(turn).map(storedEntry);
+    const question = this.messages.find((message) => isQuestionOf(message, turn));
+    entries.push({
+      ...storedEntry(question ?? localMessage(turn, "user", turn.text)),
+      key: question?.viewKey ?? questionKey(turn),
+    });
+    entries.push({
+      ...storedEntry(localMessage(turn, "assistant", turn.reply)),
+      key: replyKey(turn),
+      phase: turn.phase,
+      failure: turn.failure,
+      canRetry: turn.clientMessageId !== null && (turn.failure?.retryable ?? true),
+      interrupted: turn.reply !== "" && (turn.phase === "failed" || turn.phase === "stopped"),
+      timings: turn.timings,
+    });
+    return entries;
+  }
+
+  /** The messages without the turn's own, which the turn shows itself. @param {Turn} turn */
+  #withoutTurn(turn) {
+    const at = this.messages.findIndex((message) => isQuestionOf(message, turn));
+    if (at < 0) return [...this.messages];
+    const next = this.messages[at + 1];
+    const replies = next?.role === "assistant" ? 1 : 0;
+    return this.messages.toSpliced(at, 1 + replies);
+  }
+
+  /** Whether the store knows more of this turn than the page does. @param {Turn} turn */
+  #isSettled(turn) {
+    if (!["awaiting", "stopped", "failed"].includes(turn.phase)) return false;
+    const at = this.messages.findIndex((message) => isQuestionOf(message, turn));
+    const next = at < 0 ? undefined : this.messages[at + 1];
+    if (next?.role !== "assistant") return false;
+    // A failed turn says why its reply is incomplete; the store only knows that it is.
+    return !next.interrupted || turn.phase !== "failed";
+  }
+
+  /** @returns {Turn|null} */
+  #unansweredTurn() {
+    const last = this.messages.at(-1);
+    if (!last) return null;
+    if (last.role === "assistant") {
+      const question = this.messages.at(-2);
+      if (!last.interrupted || question?.role !== "user") return null;
+      return turnOfStored(question, Failure.interrupted(question.clientMessageId !== null), last.content);
+    }
+    const isRecent = Date.now() - last.timestamp.getTime() < REPLY_EXPECTED_WITHIN_MS;
+    return turnOfStored(last, isRecent ? null : Failure.unanswered(last.clientMessageId !== null));
+  }
+}
+
+/** @param {Message} message @param {Turn} turn */
+function isQuestionOf(message, turn) {
+  if (message.role !== "user") return false;
+  if (turn.clientMessageId !== null) return message.clientMessageId === turn.clientMessageId;
+  return message.content === turn.text && message.timestamp.getTime() === turn.writtenAt.getTime();
+}
+
+/** @param {Turn} turn */
+function questionKey(turn) {
+  return `question:${turn.clientMessageId ?? turn.writtenAt.toISOString()}`;
+}
+
+/** @param {Turn} turn */
+function replyKey(turn) {
+  return `reply:${turn.clientMessageId ?? turn.writtenAt.toISOString()}`;
+}
+
+/**
+ * @param {Turn} turn
+ * @param {"user"|"assistant"} role
+ * @param {string} content
+ * @returns {Message}
+ */
+function localMessage(turn, role, content) {
+  return {
+    id: "",
+    role,
+    content,
+    timestamp: turn.writtenAt,
+    model: null,
+    interrupted: false,
+    clientMessageId: role === "user" ? turn.clientMessageId : null,
+    timings: null,
+    viewKey: "",
+  };
+}
+
+/** @param {Message} message @returns {Entry} */
+function storedEntry({ viewKey, role, content, interrupted, timings, model, timestamp }) {
+  return {
+    key: viewKey,
+    role,
+    content,
+    phase: "stored",
+    interrupted,
+    failure: null,
+    canRetry: false,
+    timings,
+    model,
+    timestamp,
+  };
+}

@@ -1,0 +1,53 @@
+/**
+ * The shapes of data that the modules share. Nothing here runs.
+ *
+ * @typedef {object} Session What `GET /local/session` answers (`coachstream/local/session.py`).
+ * @property {string} token ID token for the `Authorization` header.
+ * @property {string} expiresAt When the token ends; asking again gives a fresh one.
+ * @property {string} userId
+ * @property {string} userName
+ * @property {Coach[]} coaches The default one first.
+ * @property {string} coachId The coach to begin with.
+ * @property {string} conversationId The seeded conversation; it may have been deleted since.
+ * @property {string} streamUrl Ends with `/`.
+ * @property {string} conversationsUrl Ends with `/`.
+ *
+ * @typedef {object} Coach
+ * @property {string} coachId
+ * @property {string} name
+ * @property {string} description
+ *
+ * @typedef {object} Conversation A conversation without its messages.
+ * @property {string} coachId
+ * @property {string} conversationId
+ * @property {string} title
+ * @property {Date} lastActivity
+ *
+ * @typedef {object} Message A stored message.
+ * @property {string} id
+ * @property {"user"|"assistant"} role
+ * @property {string} content
+ * @property {Date} timestamp
+ * @property {string|null} model Display name of the model that wrote a reply.
+ * @property {boolean} interrupted Whether a reply is only its own beginning.
+ * @property {string|null} clientMessageId The id that the page gave a user message.
+ * @property {Timings|null} timings Measured by this page; `null` for what was loaded.
+ * @property {string} viewKey Stays the same when a streamed message becomes a stored one.
+ *
+ * @typedef {object} Timings Milliseconds since the message was sent, measured here.
+ * @property {number|null} firstWord
+ * @property {number} total
+ *
+ * @typedef {object} StartEvent
+ * @property {"start"} type
+ * @typedef {object} ChunkEvent
+ * @property {"chunk"} type
+ * @property {string} content
+ * @typedef {object} CompleteEvent
+ * @property {"complete"} type
+ * @property {Message} userMessage
+ * @property {Message} reply
+ * @typedef {StartEvent|ChunkEvent|CompleteEvent} ReplyEvent
+ */
+
+export {};

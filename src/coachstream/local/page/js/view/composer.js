@@ -1,0 +1,104 @@
+/**
+ * Where a message is written. A draft belongs to its conversation, and survives a reload.
+ *
+ * @import {Chat} from "../chat.js"
+ */
+import { recall, remember } from "../remembered.js";
+import { isBusy } from "../turn.js";
+import { byId } from "./dom.js";
+
+/** The server's limit, in code points; see the request contract. */
+const MAX_CHARACTERS = 32_000;
+const COUNT_FROM = 30_000;
+
+export class Composer {
+  #chat;
+  #form = byId("composer", HTMLFormElement);
+  #input = byId("message", HTMLTextAreaElement);
+  #button = byId("send", HTMLButtonElement);
+  #count = byId("composer-count", HTMLElement);
+  #draftName = "";
+  #onSent;
+
+  /** @param {Chat} chat @param {{userId: string, onSent: () => void}} options */
+  constructor(chat, { userId, onSent }) {
+    this.#chat = chat;
+    this.#onSent = onSent;
+    this.userId = userId;
+    this.#form.addEventListener("submit", (event) => this.#submitted(event));
+    this.#input.addEventListener("keydown", (event) => this.#keyPressed(event));
+    this.#input.addEventListener("input", () => {
+      remember(this.#draftName, this.#input.value || null);
+      this.#show();
+    });
+    chat.addEventListener("opened", () => this.#opened());
+    chat.addEventListener("created", () => {
+      this.#draftName = this.#nameOfDraft();
+    });
+    chat.addEventListener("thread", () => this.#show());
+  }
+
+  focus() {
+    this.#input.focus();
+  }
+
+  #opened() {
+    this.#draftName = this.#nameOfDraft();
+    this.#input.value = recall(this.#draftName) ?? "";
+    this.#show();
+  }
+
+  #nameOfDraft() {
+    const { coachId, conversationId } = this.#chat.thread;
+    return `draft.${JSON.stringify([this.userId, coachId, conversationId])}`;
+  }
+
+  /** @param {SubmitEvent} event */
+  #submitted(event) {
+    event.preventDefault();
+    if (isBusy(this.#chat.thread.turn)) {
+      this.#chat.stop();
+      this.focus();
+    } else {
+      this.#send();
+    }
+  }
+
+  #send() {
+    if (this.#length() > MAX_CHARACTERS || !this.#chat.send(this.#input.value)) return;
+    this.#input.value = "";
+    remember(this.#draftName, null);
+    this.#show();
+    this.#onSent();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #keyPressed(event) {
+    // Enter that ends the composition of a character (Japanese, Chinese, ...) does not send.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.#send();
+  }
+
+  #length() {
+    return Array.from(this.#input.value).length;
+  }
+
+  #show() {
+    const { thread, coach } = this.#chat;
+    const busy = isBusy(thread.turn);
+    const length = this.#length();
+    const tooLong = length > MAX_CHARACTERS;
+    this.#input.placeholder = `Message ${coach.name}`;
+    this.#input.style.height = "auto";
+    this.#input.style.height = `${this.#input.scrollHeight}px`;
+    this.#input.setAttribute("aria-invalid", String(tooLong));
+
+    this.#form.dataset.busy = String(busy);
+    this.#button.setAttribute("aria-label", busy ? "Stop" : "Send");
+    this.#button.querySelector("use")?.setAttribute("href", busy ? "#icon-stop" : "#icon-send");
+    this.#button.disabled = !busy && (thread.status !== "ready" || tooLong || this.#input.value.trim() === "");
+    const count = `${length.toLocaleString()} of ${MAX_CHARACTERS.toLocaleString()} characters`;
+    this.#count.textContent = length < COUNT_FROM ? "" : tooLong ? `${count}: too long to send` : count;
+  }
+}

@@ -1,0 +1,26 @@
+/**
+ * What is on view: the conversation's title and the coach.
+ *
+ * @import {Chat} from "../chat.js"
+ */
+import { byId } from "./dom.js";
+
+export class TopBar {
+  #chat;
+  #title = byId("title", HTMLElement);
+  #coach = byId("subtitle", HTMLElement);
+
+  /** @param {Chat} chat */
+  constructor(chat) {
+    this.#chat = chat;
+    for (const event of ["opened", "created", "conversations"]) chat.addEventListener(event, () => this.#show());
+  }
+
+  #show() {
+    const { thread, coach } = this.#chat;
+    const title = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
+    this.#title.textContent = title;
+    this.#coach.textContent = `with ${coach.name}`;
+    document.title = `${title} \u00b7 coachstream`;
+  }
+}

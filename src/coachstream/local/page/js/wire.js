@@ -1,0 +1,38 @@
+/**
+ * Stored and streamed JSON into the page's own shapes, leniently: a missing field never breaks the page.
+ *
+ * @import {Conversation, Message} from "./types.js"
+ */
+
+/** @param {any} raw @returns {Message} */
+export function messageFrom(raw) {
+  const metadata = raw?.metadata ?? {};
+  const id = String(raw?.id ?? "");
+  return {
+    id,
+    role: raw?.role === "user" ? "user" : "assistant",
+    content: typeof raw?.content === "string" ? raw.content : "",
+    timestamp: dateFrom(raw?.timestamp),
+    model: metadata.model ?? null,
+    interrupted: metadata.stopReason === "interrupted",
+    clientMessageId: metadata.clientMessageId ?? null,
+    timings: null,
+    viewKey: id,
+  };
+}
+
+/** @param {any} raw @param {string} coachId @returns {Conversation} */
+export function conversationFrom(raw, coachId) {
+  return {
+    coachId: raw?.coachId ?? coachId,
+    conversationId: String(raw?.conversationId ?? ""),
+    title: raw?.title || "Untitled",
+    lastActivity: dateFrom(raw?.metadata?.lastActivity ?? raw?.metadata?.startedAt),
+  };
+}
+
+/** @param {unknown} text */
+function dateFrom(text) {
+  const date = new Date(typeof text === "string" ? text : 0);
+  return Number.isNaN(date.getTime()) ? new Date(0) : date;
+}
