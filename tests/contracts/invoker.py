@@ -50,6 +50,11 @@ class Gate:
         await writer.drain()
         writer.close()
 
+    async def someone_waits(self) -> None:
+        """Wait for a function to stand at the gate and leave it there."""
+        writer = await self._arrived.get()
+        await self._arrived.put(writer)
+
     async def arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a function's connection."""
         await reader.readline()
