@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from lambda_streaming.function_url.invoker import InvocationFailed
+from lambda_streaming.function_url import policy
+from lambda_streaming.function_url.invoker import InvocationFailed, InvocationResponse, ResponseBrokenOff
 
 
 class Handover:
     """One response on its way. Used on one event loop, by one writer and one reader.
 
-    As an async iterator it yields the chunks; a failure is raised as the error that `fail` was given.
+    Read it through `response()`. As an async iterator it yields the chunks, and raises the failure itself.
+
+    Attributes:
+        content_type: the response's, to be set before its first chunk.
     """
 
     def __init__(self) -> None:
+        self.content_type = policy.DEFAULT_CONTENT_TYPE
         self._reader: asyncio.Future[bytes | None] | None = None
         self._offer: tuple[bytes, asyncio.Future[None]] | None = None
         self._failure: InvocationFailed | None = None
@@ -84,6 +89,19 @@ class Handover:
         self._abandoned = True
         self._withdraw_offer()
 
+    async def response(self) -> InvocationResponse:
+        """Wait for the first chunk or the clean end, and return the response that begins with it.
+
+        Raises:
+            InvocationFailed: what `fail` was given, if nothing came before it.
+        """
+        try:
+            first = await anext(self, None)
+        except BaseException:
+            self.abandon()
+            raise
+        return InvocationResponse(content_type=self.content_type, body=_Body(first, self))
+
     def _withdraw_offer(self) -> None:
         if self._offer is not None:
             _, taken = self._offer
@@ -94,3 +112,26 @@ class Handover:
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+class _Body:
+    """The chunks of a response that has begun; unlike a generator, it can be closed before its first read."""
+
+    def __init__(self, first: bytes | None, handover: Handover) -> None:
+        self._first = first
+        self._handover = handover
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            return await anext(self._handover)
+        except InvocationFailed as failure:
+            raise ResponseBrokenOff(failure.error_type, failure.error_message) from failure
+
+    async def aclose(self) -> None:
+        self._handover.abandon()

@@ -23,11 +23,9 @@ from lambda_streaming.function_url.exchange import InvokeMode
 from lambda_streaming.function_url.handover import Handover
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
-    InvocationFailed,
     InvocationRequest,
     InvocationResponse,
     InvocationTimedOut,
-    ResponseBrokenOff,
 )
 from lambda_streaming.function_url.limits import ResponseLimits
 from lambda_streaming.streaming import invoke_streaming, is_streaming
@@ -112,7 +110,7 @@ class InProcessInvoker:
         task = asyncio.create_task(invocation.run(run))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await invocation.response()
+        return await invocation.handover.response()
 
     async def aclose(self, timeout_s: float = 0.0) -> None:
         """Wait for handlers that still run, at most `timeout_s`, and cancel those that are late.
@@ -153,30 +151,19 @@ class _Invocation:
         self.request = request
         self.context = InProcessContext(request, function_name, timeout_s)
         self._timeout_s = timeout_s
-        self._content_type = "application/octet-stream"
-        self._handover = Handover()
+        self.handover = Handover()
         self._timed_out = False
 
     # What invoke_streaming wants of a transport.
 
     async def open(self, content_type: str) -> None:
-        self._content_type = content_type
+        self.handover.content_type = content_type
 
     async def send(self, data: bytes) -> None:
-        await self._handover.put(data)
+        await self.handover.put(data)
 
     async def close(self) -> None:
-        self._handover.close()
-
-    async def response(self) -> InvocationResponse:
-        """Wait until the response begins."""
-        body = _Body(self._handover)
-        try:
-            await body.begin()
-        except BaseException:
-            self._handover.abandon()
-            raise
-        return InvocationResponse(content_type=self._content_type, body=body)
+        self.handover.close()
 
     async def run(self, handle: Callable[[_Invocation], Awaitable[None]]) -> None:
         """Run the handler to one of its endings, and write that into the log if it is a bad one."""
@@ -185,7 +172,7 @@ class _Invocation:
         timer = asyncio.get_running_loop().call_later(self._timeout_s, self._time_out, task)
         try:
             await handle(self)
-            self._handover.close()
+            self.handover.close()
         except asyncio.CancelledError:
             if not self._timed_out:
                 self._fail("Runtime.ExitError", "The server stopped before the function ended")
@@ -201,38 +188,12 @@ class _Invocation:
         self._timed_out = True
         timeout = InvocationTimedOut(self._timeout_s)
         logger.error("%s %s", self.request.request_id, timeout.error_message)
-        self._handover.fail(timeout)
+        self.handover.fail(timeout)
         task.cancel()
 
     def _fail(self, error_type: str, message: str, error: BaseException | None = None) -> None:
         logger.error("%s %s: %s", self.request.request_id, error_type, message, exc_info=error)
-        self._handover.fail(FunctionFailed(error_type, message))
-
-
-class _Body:
-    """The response's bytes as the app reads them, the first chunk read ahead to know that there is one."""
-
-    def __init__(self, handover: Handover) -> None:
-        self._handover = handover
-        self._first: bytes | None = None
-
-    async def begin(self) -> None:
-        self._first = await anext(self._handover, None)
-
-    def __aiter__(self) -> _Body:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._first is not None:
-            chunk, self._first = self._first, None
-            return chunk
-        try:
-            return await anext(self._handover)
-        except InvocationFailed as failure:
-            raise ResponseBrokenOff(failure.error_type, failure.error_message) from failure
-
-    async def aclose(self) -> None:
-        self._handover.abandon()
+        self.handover.fail(FunctionFailed(error_type, message))
 
 
 def asgi(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from contracts.invoker import gate
 from lambda_streaming import HttpResponseStream, ResponseStream, streamify_response
 from lambda_streaming.function_url import (
+    Bandwidth,
     CorsConfiguration,
     FunctionFailed,
     FunctionUrlApp,
@@ -135,7 +137,7 @@ WIRE = b'{"statusCode":202,"headers":{"x-a":"b"}}' + bytes(8) + b"pay\0\0\0\0\0\
 
 async def test_a_prelude_may_be_split_anywhere() -> None:
     """At every byte position, byte by byte, and whole: the same response (case 3)."""
-    scripts = [(WIRE[:at], WIRE[at:]) for at in range(1, len(WIRE))]
+    scripts: list[tuple[bytes, ...]] = [(WIRE[:at], WIRE[at:]) for at in range(1, len(WIRE))]
     scripts += [(WIRE,), tuple(bytes((byte,)) for byte in WIRE)]
     current = iter(scripts)
 
@@ -369,6 +371,18 @@ async def test_a_response_over_the_limit_breaks_off_and_is_read_to_its_end() -> 
         assert split(await exchange(port, GET))[2] == b"5\r\n12345\r\n5\r\n67890\r\n"
         async with asyncio.timeout(10):
             await over.reached_end.wait()
+
+
+async def test_a_limited_bandwidth_is_kept() -> None:
+    """After the burst, 1 MiB at 4 MiB/s takes a quarter of a second; every byte arrives (case 29)."""
+    chunk = bytes(range(256)) * 1024
+    invoker = ScriptedInvoker(*[chunk] * 5, content_type="text/plain")
+    limits = ResponseLimits(bandwidth=Bandwidth(burst_bytes=len(chunk), bytes_per_s=4 * 1024 * 1024))
+    async with serving(FunctionUrlApp(invoker, limits=limits)) as port, httpx.AsyncClient() as client:
+        before = time.monotonic()
+        response = await client.get(f"http://127.0.0.1:{port}/")
+        assert response.content == chunk * 5
+        assert time.monotonic() - before >= 0.24
 
 
 CORS = CorsConfiguration(
