@@ -1,0 +1,220 @@
+"""The execution environments of one function: an `Invoker` that starts, reuses, freezes and replaces them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from lambda_streaming.emulator import policy
+from lambda_streaming.emulator.environment import EnvironmentState, ExecutionEnvironment
+from lambda_streaming.emulator.function import Function, InvalidFunction
+from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.function_url.invoker import (
+    FunctionFailed,
+    InvocationRequest,
+    InvocationResponse,
+    Throttled,
+)
+
+logger = logging.getLogger("lambda_streaming.emulator")
+
+DEFAULT_MAX_CONCURRENCY: Final = 10
+"""What a new AWS account is often limited to."""
+
+
+class ExecutionEnvironments:
+    """Runs a command as the execution environments of a function; stands behind a `FunctionUrlApp`.
+
+        async with ExecutionEnvironments(["python", "-m", "lambda_streaming", "app.handler"]) as environments:
+            app = FunctionUrlApp(environments)
+
+    Environments are started when a request needs one, and reused, the most recently used first. Leaving the
+    block lets running invocations end for `grace_s`, then ends all processes; none is left behind.
+
+    Args:
+        command: the program and its arguments; it must be a Lambda runtime, i.e. ask the Runtime API
+            for events.
+        env: variables beside the inherited ones and Lambda's; they win over both.
+        timeout_s: what an invocation may take before its environment is killed.
+        max_concurrency: how many environments there may be; a request past them is throttled.
+        freeze: whether environments are stopped (SIGSTOP) between invocations, as on Lambda.
+        init_timeout_s: what the start of an environment may take.
+        idle_timeout_s: after which an idle environment is ended; None keeps it.
+        grace_s: how long closing waits for running invocations.
+        buffered: for the BUFFERED invoke mode: results over 6 MiB are refused.
+        function_name: as the function sees it; also the environments' names in the log.
+        memory_size_mb: as the function sees it; nothing is limited by it.
+        cwd: where the command runs, by default here.
+
+    Raises:
+        InvalidFunction: a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 30.0,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
+        freeze: bool = True,
+        init_timeout_s: float = 10.0,
+        idle_timeout_s: float | None = None,
+        grace_s: float = 5.0,
+        buffered: bool = False,
+        function_name: str = "function",
+        memory_size_mb: int = 128,
+        cwd: Path | None = None,
+    ) -> None:
+        if max_concurrency < 1:
+            raise InvalidFunction("max_concurrency must be at least 1")
+        self.function = Function(
+            command=tuple(command),
+            env=dict(os.environ),
+            overrides=dict(env or {}),
+            cwd=(cwd or Path()).absolute(),
+            name=function_name,
+            memory_size_mb=memory_size_mb,
+            timeout_s=timeout_s,
+            init_timeout_s=init_timeout_s,
+        )
+        self._max_concurrency = max_concurrency
+        self._freeze = freeze
+        self._idle_timeout_s = idle_timeout_s
+        self._grace_s = grace_s
+        self._buffered = buffered
+        self._closing = False
+        self._started = 0
+        self._environments: set[ExecutionEnvironment] = set()
+        self._idle: list[ExecutionEnvironment] = []  # the most recently used last
+        self._waiters: deque[asyncio.Future[ExecutionEnvironment]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def environments(self) -> tuple[ExecutionEnvironment, ...]:
+        """The environments that live now."""
+        return tuple(self._environments)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def invoke(self, request: InvocationRequest) -> InvocationResponse:
+        """Run an invocation in a free environment; see `Invoker.invoke`."""
+        environment = await self._acquire()
+        invocation = Invocation(request, environment=environment.name, buffered=self._buffered)
+        task = asyncio.create_task(self._run(environment, invocation))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await invocation.response()
+
+    async def aclose(self) -> None:
+        """Let running invocations end for `grace_s`, then end all processes. May be called twice."""
+        self._closing = True
+        try:
+            if self._running:
+                await asyncio.wait(self._running, timeout=self._grace_s)
+        finally:
+            for task in self._running:
+                task.cancel()
+            for environment in tuple(self._environments):
+                self._remove(environment)
+            self._idle.clear()
+            await asyncio.gather(*self._running, *self._endings, return_exceptions=True)
+
+    async def _acquire(self) -> ExecutionEnvironment:
+        environment = self._take_idle()
+        if environment is None and self._may_settle():
+            environment = await self._settled()
+        if environment is None:
+            environment = self._take_idle()
+        if environment is None and not self._closing and len(self._environments) < self._max_concurrency:
+            self._started += 1
+            environment = ExecutionEnvironment(f"{self.function.name}-{self._started}", self.function)
+            self._environments.add(environment)
+        if environment is None:
+            logger.warning("Throttled: all %d environments are busy", self._max_concurrency)
+            raise Throttled
+        return environment
+
+    def _take_idle(self) -> ExecutionEnvironment | None:
+        while self._idle and not self._closing:
+            environment = self._idle.pop()
+            if environment.alive:
+                return environment
+            logger.warning("[%s] ended while it was idle; it is replaced", environment.name)
+            self._remove(environment)
+        return None
+
+    def _may_settle(self) -> bool:
+        return sum(environment.settling for environment in self._environments) > len(self._waiters)
+
+    async def _settled(self) -> ExecutionEnvironment | None:
+        """Wait a moment for an environment that has answered, but not yet asked for the next event.
+
+        Without that, one client that sends one request after the other would need a second environment.
+        """
+        waiter: asyncio.Future[ExecutionEnvironment] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=policy.SETTLING_S)
+        except asyncio.CancelledError:
+            if waiter.done():
+                self._release(waiter.result())
+            raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return waiter.result() if waiter.done() else None
+
+    async def _run(self, environment: ExecutionEnvironment, invocation: Invocation) -> None:
+        try:
+            if environment.state is EnvironmentState.NEW:
+                await environment.start()
+            await environment.run(invocation)
+        except FunctionFailed as failure:
+            invocation.fail(failure)
+        finally:
+            invocation.fail(FunctionFailed("Sandbox.Failure", "The emulator stopped"))
+            if environment.alive and not self._closing:
+                self._release(environment)
+            elif not self._closing:
+                self._remove(environment)
+
+    def _release(self, environment: ExecutionEnvironment) -> None:
+        if self._waiters:
+            self._waiters.popleft().set_result(environment)
+            return
+        if self._freeze:
+            environment.freeze()
+        self._idle.append(environment)
+        if self._idle_timeout_s is not None:
+            asyncio.get_running_loop().call_later(
+                self._idle_timeout_s, self._reap, environment, environment.idle_since
+            )
+
+    def _reap(self, environment: ExecutionEnvironment, idle_since: float) -> None:
+        if environment in self._idle and environment.idle_since == idle_since:
+            logger.info("[%s] was idle for %g seconds; it is ended", environment.name, self._idle_timeout_s)
+            self._idle.remove(environment)
+            self._remove(environment)
+
+    def _remove(self, environment: ExecutionEnvironment) -> None:
+        self._environments.discard(environment)
+        ending = asyncio.create_task(environment.close())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)

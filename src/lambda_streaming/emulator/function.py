@@ -1,0 +1,114 @@
+"""The function that the emulator runs: its command, its limits, and the environment variables of Lambda.
+
+Source of the variables: Lambda developer guide, "Using Lambda environment variables" (defined runtime
+environment variables). Runtime clients refuse to start without several of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lambda_streaming.emulator import policy
+
+_HANDLER = re.compile(r"[\w][\w./-]*\.[A-Za-z_]\w*")
+_DEFAULT_HANDLER: Final = "function.handler"
+_NOT_INHERITED: Final = frozenset(
+    # Of one invocation, and a switch for several at once in one environment, which the emulator does not do.
+    {"_X_AMZN_TRACE_ID", "AWS_LAMBDA_MAX_CONCURRENCY"}
+)
+
+
+class InvalidFunction(ValueError):
+    """Raised for a function's setting that cannot be."""
+
+
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs in an execution environment. Valid from birth.
+
+    Attributes:
+        command: the program and its arguments; no shell reads it.
+        env: the environment's variables, all of them but those that Lambda sets.
+        overrides: variables that win over Lambda's, too.
+        cwd: where it runs; LAMBDA_TASK_ROOT.
+        name: AWS_LAMBDA_FUNCTION_NAME.
+        memory_size_mb: AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it.
+        timeout_s: what an invocation may take.
+        init_timeout_s: what the start may take, until the runtime asks for an event.
+
+    Raises:
+        InvalidFunction: no command, a time or size that is not positive, or a reserved variable.
+    """
+
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    overrides: Mapping[str, str] = {}
+    name: str = "function"
+    memory_size_mb: int = 128
+    timeout_s: float = 30.0
+    init_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if not self.command:
+            raise InvalidFunction("there is no command")
+        if not self.name:
+            raise InvalidFunction("the function's name is empty")
+        if self.timeout_s <= 0 or self.init_timeout_s <= 0 or self.memory_size_mb <= 0:
+            raise InvalidFunction("timeouts and the memory size must be positive")
+        for name in policy.RESERVED_VARIABLES & self.overrides.keys():
+            raise InvalidFunction(f"{name} is set by the emulator and cannot be changed")
+
+    @property
+    def region(self) -> str:
+        """The region that the function believes to be in."""
+        known = {**self.env, **self.overrides}
+        return known.get("AWS_REGION") or known.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+    @property
+    def arn(self) -> str:
+        """What is invoked."""
+        return f"arn:aws:lambda:{self.region}:{policy.ACCOUNT_ID}:function:{self.name}"
+
+    @property
+    def handler(self) -> str:
+        """The handler's name: `_HANDLER`, or the command's last argument if it looks like one."""
+        known = self.overrides.get("_HANDLER") or self.env.get("_HANDLER")
+        if known:
+            return known
+        last = self.command[-1]
+        if len(self.command) > 1 and _HANDLER.fullmatch(last) and not (self.cwd / last).exists():
+            return last
+        return _DEFAULT_HANDLER
+
+    def variables(self, runtime_api: str) -> dict[str, str]:
+        """Return the whole environment of a new execution environment.
+
+        Args:
+            runtime_api: `host:port` of its Runtime API.
+        """
+        today = dt.datetime.now(dt.UTC)
+        return {
+            **{name: value for name, value in self.env.items() if name not in _NOT_INHERITED},
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "LAMBDA_TASK_ROOT": str(self.cwd),
+            "LAMBDA_RUNTIME_DIR": "/var/runtime",
+            "TZ": ":UTC",
+            "_HANDLER": self.handler,
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_size_mb),
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": f"{today:%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            **self.overrides,
+            "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        }

@@ -1,0 +1,115 @@
+"""One invocation: the event on its way to the runtime, and the response on its way back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+from lambda_streaming.emulator.runtime_api import (
+    DEFAULT_CONTENT_TYPE,
+    MAX_BUFFERED_RESULT_BYTES,
+    ResultTooLarge,
+)
+from lambda_streaming.function_url.handover import Handover
+from lambda_streaming.function_url.invoker import (
+    FunctionFailed,
+    InvocationFailed,
+    InvocationRequest,
+    InvocationResponse,
+    ResponseBrokenOff,
+)
+
+logger = logging.getLogger("lambda_streaming.emulator")
+
+
+class Invocation:
+    """What the Runtime API writes with one hand and the Function URL reads with the other.
+
+    Args:
+        request: what was asked for.
+        environment: the name of the environment that runs it, for the log.
+        buffered: whether the result may have 6 MiB only, as in the BUFFERED invoke mode.
+    """
+
+    def __init__(self, request: InvocationRequest, *, environment: str, buffered: bool = False) -> None:
+        self.request = request
+        self.failure: InvocationFailed | None = None
+        self._environment = environment
+        self._max_bytes = MAX_BUFFERED_RESULT_BYTES if buffered else None
+        self._received_bytes = 0
+        self._content_type = DEFAULT_CONTENT_TYPE
+        self._handover = Handover()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response is complete or has failed."""
+        return self._handover.ended
+
+    @property
+    def received_bytes(self) -> int:
+        """How much of a response the runtime has posted."""
+        return self._received_bytes
+
+    # The runtime's hand.
+
+    def begin(self, content_type: str | None) -> None:
+        """Note the response's content type, before its first byte."""
+        self._content_type = content_type or DEFAULT_CONTENT_TYPE
+
+    async def write(self, chunk: bytes) -> None:
+        """Forward a chunk and return when it is taken, or when nobody will ever take it.
+
+        Raises:
+            ResultTooLarge: the result outgrew the limit of the BUFFERED mode; the invocation has failed.
+        """
+        self._received_bytes += len(chunk)
+        if self._max_bytes is not None and self._received_bytes > self._max_bytes:
+            too_large = ResultTooLarge(self._max_bytes)
+            self.fail(FunctionFailed("Function.ResponseSizeTooLarge", str(too_large)))
+            raise too_large
+        await self._handover.put(chunk)
+
+    def complete(self) -> None:
+        """End the response cleanly."""
+        self._handover.close()
+
+    def fail(self, failure: InvocationFailed) -> None:
+        """End the response with a failure, and write that into the log, unless it has ended."""
+        if not self.ended:
+            self.failure = failure
+            logger.error("[%s] %s %s", self._environment, self.request.request_id, failure)
+            self._handover.fail(failure)
+
+    # The Function URL's hand.
+
+    async def response(self) -> InvocationResponse:
+        """Wait until the response begins; see `Invoker.invoke`."""
+        try:
+            first = await anext(self._handover, None)
+        except BaseException:
+            self._handover.abandon()
+            raise
+        return InvocationResponse(content_type=self._content_type, body=_Body(first, self._handover))
+
+
+class _Body:
+    """The bytes of a response that has begun; closing it works before the first byte was read, too."""
+
+    def __init__(self, first: bytes | None, handover: Handover) -> None:
+        self._first = first
+        self._handover = handover
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            return await anext(self._handover)
+        except InvocationFailed as failure:
+            raise ResponseBrokenOff(failure.error_type, failure.error_message) from failure
+
+    async def aclose(self) -> None:
+        self._handover.abandon()

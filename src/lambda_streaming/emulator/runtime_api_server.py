@@ -1,0 +1,337 @@
+"""The Runtime API of one execution environment, on a loopback port of its own.
+
+The port is how an environment is told apart: a runtime says nothing of itself. What is allowed when is
+decided in `runtime_api`, what HTTP is in `connection`; this is what happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import h11
+import msgspec
+
+from lambda_streaming.emulator import policy
+from lambda_streaming.emulator.connection import Connection, ConnectionEnded
+from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.runtime_api import (
+    ACCEPTED,
+    ERROR_BODY_HEADER,
+    ERROR_TYPE_HEADER,
+    INVOCATION_ID_HEADER,
+    MAX_ERROR_BYTES,
+    PONG,
+    RESTORED,
+    Answer,
+    Call,
+    ErrorReport,
+    Event,
+    ExtensionRefused,
+    Headers,
+    InvalidResponseMode,
+    ResultTooLarge,
+    RuntimeApiError,
+    RuntimeCall,
+    RuntimeState,
+    RuntimeStateMachine,
+    TruncatedRequest,
+    check_response_mode,
+    parse_call,
+)
+from lambda_streaming.function_url.invoker import FunctionFailed
+
+logger = logging.getLogger("lambda_streaming.emulator")
+
+HOST: Final = "127.0.0.1"
+"""Runtimes want `host:port`; Node's refuses anything with more than one colon, so no IPv6."""
+
+EXTENSION_NAME_HEADER: Final = "lambda-extension-name"
+EXTENSION_ID_HEADER: Final = "lambda-extension-identifier"
+
+
+class RuntimeApiServer:
+    """Serves one runtime, and the extensions beside it. Start it, then start the environment's process.
+
+    Args:
+        name: of the environment, for the log.
+        function_name: what extensions are told.
+        handler: what extensions are told.
+    """
+
+    def __init__(self, name: str, *, function_name: str, handler: str) -> None:
+        self._name = name
+        self._function = {"functionName": function_name, "functionVersion": "$LATEST", "handler": handler}
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._machine = RuntimeStateMachine()
+        self._invocation: Invocation | None = None
+        self._extensions: set[str] = set()
+        # Set while the runtime waits for an event: who waits is given it through the future.
+        self._waiting: asyncio.Future[Event] | None = None
+        self._ready = asyncio.Event()
+        self.init_failure: asyncio.Future[ErrorReport] = asyncio.get_running_loop().create_future()
+
+    @property
+    def address(self) -> str:
+        """The value of AWS_LAMBDA_RUNTIME_API."""
+        if self._server is None:
+            raise RuntimeError("the Runtime API is not listening")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"{host}:{port}"
+
+    @property
+    def state(self) -> RuntimeState:
+        """Where the runtime stands."""
+        return self._machine.state
+
+    async def listen(self) -> None:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
+
+    async def ready(self) -> None:
+        """Wait until the runtime asks for an event and none is pending."""
+        await self._ready.wait()
+
+    def deliver(self, event: Event, invocation: Invocation) -> None:
+        """Give the event to the runtime that waits.
+
+        Raises:
+            RuntimeError: it does not wait.
+        """
+        self._machine.delivered(event)
+        self._invocation = invocation
+        self._ready.clear()
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(event)
+
+    async def drained(self, timeout_s: float) -> None:
+        """Wait until no connection is left, at most `timeout_s`, once the process has gone.
+
+        What a runtime wrote before it died is still in the sockets and may complete a response.
+        """
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Stop listening and drop all connections."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._connections:
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "asyncio runs it as a task"  # noqa: S101 (for the type checker)
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        connection = Connection(reader, writer)
+        try:
+            with contextlib.suppress(ConnectionEnded):
+                while True:
+                    await self._serve_one(connection)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            await connection.close()
+
+    async def _serve_one(self, connection: Connection) -> None:
+        try:
+            request = await connection.next_request()
+        except h11.RemoteProtocolError as error:
+            await connection.answer(TruncatedRequest().answer())
+            raise ConnectionEnded from error
+        headers = Headers(request.headers)
+        try:
+            call = parse_call(request.method.decode("ascii"), request.target.decode("latin-1"))
+            answer = await self._handlers[call.call](self, call, headers, connection)
+        except RuntimeApiError as error:
+            logger.warning("[%s] refused %s %s: %s", self._name, *_request_line(request), error)
+            answer = error.answer()
+        await connection.answer(answer)
+        await connection.discard_body()
+
+    # --- the runtime's calls ---
+
+    async def _next(self, call: RuntimeCall, _headers: Headers, connection: Connection) -> Answer:
+        await connection.discard_body()
+        self._machine.called(call)
+        event = self._machine.event
+        if event is None:
+            event = await self._wait_for_event(connection)
+        return event.answer()
+
+    async def _wait_for_event(self, connection: Connection) -> Event:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        waiting: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._waiting = waiting
+        self._invocation = None
+        self._ready.set()
+        closed = asyncio.ensure_future(connection.closed())
+        try:
+            await asyncio.wait((waiting, closed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+            await asyncio.wait((closed,))
+            if self._waiting is waiting:
+                self._waiting = None
+        if not waiting.done() or waiting.cancelled():
+            raise ConnectionEnded
+        return waiting.result()
+
+    async def _response(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+        self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
+        invocation = self._invocation
+        assert invocation is not None, "the table lets only a running one respond"  # noqa: S101
+        try:
+            check_response_mode(headers)
+            invocation.begin(headers.first("content-type"))
+            await self._read_response(invocation, headers, connection)
+        except InvalidResponseMode as error:
+            invocation.fail(FunctionFailed("Runtime.InvalidResponseModeHeader", str(error)))
+            raise
+        except TruncatedRequest as error:
+            invocation.fail(FunctionFailed("Runtime.TruncatedResponse", str(error)))
+            raise
+        finally:
+            if self._invocation is invocation:
+                self._machine.responded()
+        return ACCEPTED
+
+    async def _read_response(self, invocation: Invocation, headers: Headers, connection: Connection) -> None:
+        too_large: ResultTooLarge | None = None
+        async with contextlib.aclosing(connection.body()) as body:
+            async for chunk in body:
+                if isinstance(chunk, Headers):
+                    self._end_response(invocation, declared=headers, trailers=chunk)
+                elif too_large is None:
+                    try:
+                        await invocation.write(chunk)
+                    except ResultTooLarge as error:
+                        too_large = error
+        if too_large is not None:
+            raise too_large
+
+    def _end_response(self, invocation: Invocation, *, declared: Headers, trailers: Headers) -> None:
+        names = {ERROR_TYPE_HEADER, ERROR_BODY_HEADER}
+        undeclared = (names & trailers.names()) - declared.items_of_list("trailer")
+        if undeclared:
+            logger.warning(
+                "[%s] trailers that no Trailer header declares are lost on Lambda: %s",
+                self._name,
+                ", ".join(sorted(undeclared)),
+            )
+            if not policy.UNDECLARED_TRAILERS_COUNT:
+                names -= undeclared
+        if trailers.size_bytes > policy.MAX_TRAILER_BYTES:
+            logger.warning(
+                "[%s] the trailers have %d bytes; Lambda may not read more than %d",
+                self._name,
+                trailers.size_bytes,
+                policy.MAX_TRAILER_BYTES,
+            )
+        report = ErrorReport.from_trailers(trailers.only(names))
+        if report is None:
+            invocation.complete()
+        else:
+            # With no byte before it, this is how Node reports an error before the first byte.
+            invocation.fail(FunctionFailed(report.error_type, report.error_message))
+
+    async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+        self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
+        invocation = self._invocation
+        assert invocation is not None, "the table lets only a running one fail"  # noqa: S101
+        try:
+            report = await self._read_report(headers, connection)
+        except TruncatedRequest as error:
+            invocation.fail(FunctionFailed("Runtime.TruncatedResponse", str(error)))
+            raise
+        invocation.fail(FunctionFailed(report.error_type, report.error_message))
+        return ACCEPTED
+
+    async def _init_error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+        report = await self._read_report(headers, connection)
+        self._machine.called(call)
+        if not self.init_failure.done():
+            self.init_failure.set_result(report)
+        return ACCEPTED
+
+    async def _restore_next(self, call: RuntimeCall, _headers: Headers, _connection: Connection) -> Answer:
+        self._machine.called(call)
+        return RESTORED
+
+    async def _ping(self, _call: RuntimeCall, _headers: Headers, _connection: Connection) -> Answer:
+        return PONG
+
+    async def _read_report(self, headers: Headers, connection: Connection) -> ErrorReport:
+        body = await connection.read_body(MAX_ERROR_BYTES)
+        return ErrorReport.from_body(body, headers.first(ERROR_TYPE_HEADER))
+
+    # --- extensions ---
+
+    async def _register(self, _call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+        name = headers.first(EXTENSION_NAME_HEADER)
+        body = await connection.read_body(MAX_ERROR_BYTES)
+        if not name:
+            raise ExtensionRefused(
+                "Extension.InvalidExtensionName", "The header Lambda-Extension-Name is missing"
+            )
+        if len(self._extensions) >= policy.MAX_EXTENSIONS:
+            raise ExtensionRefused("Extension.TooManyExtensions", "Too many extensions are registered")
+        with contextlib.suppress(msgspec.MsgspecError):
+            events = msgspec.json.decode(body, type=_Registration).events
+            if events:
+                logger.warning(
+                    "[%s] the extension %s wants %s; the emulator sends extensions no events",
+                    self._name,
+                    name,
+                    ", ".join(events),
+                )
+        identifier = str(uuid.uuid4())
+        self._extensions.add(identifier)
+        return Answer(
+            status=200,
+            headers=(("Content-Type", "application/json"), ("Lambda-Extension-Identifier", identifier)),
+            body=msgspec.json.encode(self._function),
+        )
+
+    async def _extension_next(self, _call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+        identifier = headers.first(EXTENSION_ID_HEADER)
+        if identifier is None:
+            raise ExtensionRefused(
+                "Extension.MissingExtensionIdentifier", "The header Lambda-Extension-Identifier is missing"
+            )
+        if identifier not in self._extensions:
+            raise ExtensionRefused("Extension.UnknownExtensionIdentifier", "Unknown extension identifier")
+        # Open for as long as the extension lives: the Lambda Web Adapter exits when it breaks.
+        await connection.closed()
+        raise ConnectionEnded
+
+    _handlers: Final[
+        dict[Call, Callable[[RuntimeApiServer, RuntimeCall, Headers, Connection], Awaitable[Answer]]]
+    ] = {
+        Call.NEXT: _next,
+        Call.RESPONSE: _response,
+        Call.ERROR: _error,
+        Call.INIT_ERROR: _init_error,
+        Call.RESTORE_NEXT: _restore_next,
+        Call.RESTORE_ERROR: _init_error,
+        Call.PING: _ping,
+        Call.EXTENSION_REGISTER: _register,
+        Call.EXTENSION_NEXT: _extension_next,
+    }
+
+
+class _Registration(msgspec.Struct, frozen=True):
+    events: list[str] = []
+
+
+def _request_line(request: h11.Request) -> tuple[str, str]:
+    return request.method.decode("ascii"), request.target.decode("latin-1")

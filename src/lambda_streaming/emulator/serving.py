@@ -1,0 +1,105 @@
+"""Serves an ASGI app over HTTP until a signal says stop, and then ends well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from lambda_streaming.function_url.app import FunctionUrlApp
+
+BACKLOG: Final = 2048
+
+
+class CannotListen(Exception):
+    """Raised when a host and port cannot be listened on; the message says why and what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a host and port, port 0 being any free one.
+
+    Raises:
+        CannotListen: the port is taken or not allowed, or there is no such host.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {reason}. Try another --port; --port 0 picks a free one"
+        ) from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return the address that a browser on this machine can use."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+        host = "localhost"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and leaves signals to us; uvicorn would raise them again at its end."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    app: FunctionUrlApp, listening: socket.socket, *, grace_s: float, on_ready: Callable[[], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; then accept nothing more and let running responses end.
+
+    A second signal cuts that short.
+
+    Args:
+        app: closed at the end, through the ASGI lifespan.
+        listening: where; closed at the end.
+        grace_s: how long running responses may take from the signal on.
+        on_ready: called once, when requests are answered.
+    """
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(grace_s),
+        ),
+        on_ready,
+    )
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        listening.close()
