@@ -1,1 +1,60 @@
-"""Response streaming for Python on AWS Lambda, and a Function URL emulator."""
+"""Response streaming for Python on AWS Lambda, and a Function URL emulator for any runtime.
+
+This is the whole public face. The emulator is a program: `python -m lambda_streaming.emulator`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lambda_streaming.prelude import ResponseMetadata
+from lambda_streaming.streaming import (
+    HttpResponseStream,
+    LambdaContext,
+    ResponseAlreadyStarted,
+    ResponseBroken,
+    ResponseStream,
+    ResponseTransport,
+    StreamingError,
+    StreamState,
+    WriteAfterEnd,
+    invoke_streaming,
+    is_streaming,
+    streamify_response,
+)
+
+if TYPE_CHECKING:
+    from lambda_streaming.function_url.event import FunctionUrlEvent
+    from lambda_streaming.function_url.in_process import asgi
+
+__all__ = [
+    "FunctionUrlEvent",
+    "HttpResponseStream",
+    "LambdaContext",
+    "ResponseAlreadyStarted",
+    "ResponseBroken",
+    "ResponseMetadata",
+    "ResponseStream",
+    "ResponseTransport",
+    "StreamState",
+    "StreamingError",
+    "WriteAfterEnd",
+    "asgi",
+    "invoke_streaming",
+    "is_streaming",
+    "streamify_response",
+]
+
+
+def __getattr__(name: str) -> object:
+    # A function that only streams must not pay for the ASGI side when it starts cold.
+    match name:
+        case "FunctionUrlEvent":
+            from lambda_streaming.function_url.event import FunctionUrlEvent
+
+            return FunctionUrlEvent
+        case "asgi":
+            from lambda_streaming.function_url.in_process import asgi
+
+            return asgi
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

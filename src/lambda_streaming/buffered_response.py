@@ -1,0 +1,101 @@
+"""What a streaming handler answers where nothing can stream: the whole response, in one piece.
+
+That is the case under the stock runtime, for example when `AWS_LAMBDA_EXEC_WRAPPER` was forgotten. Behind a
+Function URL in BUFFERED mode or an API Gateway proxy integration, the answer is then correct, only late.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Awaitable
+
+import msgspec
+
+from lambda_streaming.event_loop import InvocationLoop
+from lambda_streaming.prelude import PRELUDE_CONTENT_TYPE, PreludeParser, ResponseMetadata
+from lambda_streaming.streaming import DEFAULT_CONTENT_TYPE, Invocation
+
+logger = logging.getLogger("lambda_streaming")
+
+WARNING = (
+    "The response is not streamed, because the runtime that started this function cannot. Set the "
+    "environment variable AWS_LAMBDA_EXEC_WRAPPER to .../lambda_streaming/exec-wrapper, or start the "
+    "function with 'python -m lambda_streaming'."
+)
+
+_loop = InvocationLoop()
+_warned = False
+
+
+def run_buffered(invocation: Invocation) -> object:
+    """Run an invocation to its end and return its response as a proxy integration wants it.
+
+    Returns:
+        `{"statusCode", "headers", "cookies", "body", "isBase64Encoded"}`, the body as text where its
+        content type says so and it is UTF-8 (developer guide, "Invoking Lambda function URLs").
+
+    Raises:
+        Exception: whatever the handler raises.
+    """
+    global _warned  # noqa: PLW0603 (once a process)
+    if not _warned:
+        _warned = True
+        logger.warning(WARNING)
+    response = BufferedResponse()
+    _loop.run(_finish(invocation(response)))
+    return response.as_proxy_response()
+
+
+async def _finish(work: Awaitable[None]) -> None:
+    await work
+
+
+class BufferedResponse:
+    """A transport that keeps the response."""
+
+    def __init__(self) -> None:
+        self._content_type = DEFAULT_CONTENT_TYPE
+        self._body = bytearray()
+
+    async def open(self, content_type: str) -> None:
+        """Remember what the response is."""
+        self._content_type = content_type
+
+    async def send(self, data: bytes) -> None:
+        """Keep a piece."""
+        self._body += data
+
+    async def close(self) -> None:
+        """Do nothing: what is kept is all."""
+
+    def as_proxy_response(self) -> dict[str, object]:
+        """The response as an object that Function URLs and API Gateway understand."""
+        metadata = ResponseMetadata(headers={"content-type": self._content_type})
+        body = bytes(self._body)
+        if self._content_type == PRELUDE_CONTENT_TYPE:
+            parser = PreludeParser()
+            body = parser.feed(body)
+            metadata = msgspec.json.decode(parser.prelude or b"{}", type=ResponseMetadata)
+        content_type = next(
+            (value for name, value in metadata.headers.items() if name.lower() == "content-type"),
+            DEFAULT_CONTENT_TYPE,
+        )
+        text = _as_text(body, content_type)
+        return {
+            "statusCode": metadata.status_code,
+            "headers": metadata.headers,
+            "cookies": metadata.cookies,
+            "body": base64.b64encode(body).decode() if text is None else text,
+            "isBase64Encoded": text is None,
+        }
+
+
+def _as_text(body: bytes, content_type: str) -> str | None:
+    kind = content_type.partition(";")[0].strip().lower()
+    if not kind.startswith("text/") and not kind.endswith(("json", "xml", "javascript")):
+        return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,118 @@
+"""The HTTP integration prelude: status, headers and cookies in front of a streamed body.
+
+On the wire: a JSON object, exactly eight NUL bytes, then the payload, under a content type of its own.
+Source: the Node runtime interface client 4.0.2, `HttpResponseStream`; Lambda developer guide, "Response
+streaming".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+PRELUDE_CONTENT_TYPE: Final = "application/vnd.awslambda.http-integration-response"
+DELIMITER: Final = b"\0" * 8
+
+MAX_PRELUDE_BYTES: Final = 16 * 1024
+"""API Gateway wants the prelude within the first 16 KB; a Function URL's own limit is not documented."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUSES = range(100, 600)
+
+
+class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an HTTP response has beside its body.
+
+    Attributes:
+        status_code: 100 to 599.
+        headers: one value for each name; Function URLs have no headers with several values.
+        cookies: whole `Set-Cookie` values.
+
+    Raises:
+        ValueError: a value that no HTTP response can have.
+    """
+
+    status_code: int = 200
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+
+    def __post_init__(self) -> None:
+        if self.status_code not in _STATUSES:
+            raise ValueError(f"statusCode must be from 100 to 599, not {self.status_code}")
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a header name")
+            _check_value(f"the header {name}", value)
+        for cookie in self.cookies:
+            _check_value("a cookie", cookie)
+
+
+def _check_value(what: str, value: str) -> None:
+    if any(character in value for character in "\r\n\0"):
+        raise ValueError(f"the value of {what} holds a line break or NUL")
+
+
+def encode_prelude(metadata: ResponseMetadata | Mapping[str, object]) -> bytes:
+    """Return the prelude with its delimiter, to be sent in front of the payload.
+
+    JSON escapes NUL, so the delimiter cannot occur earlier.
+
+    Args:
+        metadata: as a mapping it has the keys `statusCode`, `headers` and `cookies`, all optional.
+
+    Raises:
+        ValueError: an impossible value, an unknown key, or more than `MAX_PRELUDE_BYTES`.
+    """
+    if not isinstance(metadata, ResponseMetadata):
+        metadata = _from_mapping(metadata)
+    prelude = msgspec.json.encode(metadata)
+    if len(prelude) > MAX_PRELUDE_BYTES:
+        raise ValueError(f"status, headers and cookies take {len(prelude)} bytes of {MAX_PRELUDE_BYTES}")
+    return prelude + DELIMITER
+
+
+def _from_mapping(metadata: Mapping[str, object]) -> ResponseMetadata:
+    unknown = sorted(set(metadata) - {"statusCode", "headers", "cookies"})
+    if unknown:
+        raise ValueError(f"a prelude has statusCode, headers and cookies, but no {', '.join(unknown)}")
+    present = {key: value for key, value in metadata.items() if value is not None}
+    try:
+        return msgspec.convert(present, ResponseMetadata)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+class PreludeParser:
+    """Finds the end of a prelude, whatever the chunks are that it comes in.
+
+    Attributes:
+        prelude: the JSON, without the delimiter; None until all of it was fed. Whether it is valid JSON
+            is for its reader to say.
+    """
+
+    def __init__(self) -> None:
+        self.prelude: bytes | None = None
+        self._begun = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes and return those of them that are payload.
+
+        An announced prelude that does not end within `MAX_PRELUDE_BYTES` is taken to be over there, so
+        that a runaway response costs no memory; its reader will refuse it.
+        """
+        if self.prelude is not None:
+            return chunk
+        searched_from = max(0, len(self._begun) - len(DELIMITER) + 1)
+        self._begun += chunk
+        end = self._begun.find(DELIMITER, searched_from)
+        if end < 0:
+            if len(self._begun) <= MAX_PRELUDE_BYTES + len(DELIMITER):
+                return b""
+            end = len(self._begun)
+        self.prelude = bytes(self._begun[:end])
+        payload = bytes(self._begun[end + len(DELIMITER) :])
+        self._begun.clear()
+        return payload
