@@ -200,3 +200,10 @@ class InvokerContract:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())
             assert failed.value.error_type == "KeyError"
+
+    async def test_a_result_that_is_no_json_is_a_failure(self, invoker_of: InvokerFactory) -> None:
+        """With the type that the stock runtime reports."""
+        async with invoker_of("plain_unserialisable", AMPLE_S) as invoker:
+            with pytest.raises(FunctionFailed) as failed:
+                await invoker.invoke(invocation())
+            assert failed.value.error_type == "Runtime.MarshalError"

@@ -92,6 +92,11 @@ def plain_fails(_event: Event, _context: object) -> None:
     raise KeyError("missing")
 
 
+def plain_unserialisable(_event: Event, _context: object) -> object:
+    """Return what JSON cannot hold."""
+    return object()
+
+
 async def _gate(event: Event) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", event["gate"])
     writer.write(b"waiting\n")

@@ -11,12 +11,12 @@ import binascii
 
 import msgspec
 
-from lambda_streaming.function_url.response import MalformedResponse, ResponseHead, ResponseMetadata
+from lambda_streaming.function_url.response import MalformedResponse, ReceivedMetadata, ResponseHead
 
 _CONTENT_TYPE = "application/json"
 
 
-class _ProxyResponse(ResponseMetadata, frozen=True, kw_only=True, rename="camel"):
+class _ProxyResponse(ReceivedMetadata, frozen=True, kw_only=True, rename="camel"):
     body: msgspec.Raw = msgspec.Raw(b"null")
     is_base64_encoded: bool | None = None
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.invoker import InvocationFailed, InvocationResponse, ResponseBrokenOff
+from lambda_streaming.streaming import DEFAULT_CONTENT_TYPE
 
 
 class Handover:
@@ -23,7 +23,7 @@ class Handover:
     """
 
     def __init__(self) -> None:
-        self.content_type = policy.DEFAULT_CONTENT_TYPE
+        self.content_type = DEFAULT_CONTENT_TYPE
         self._reader: asyncio.Future[bytes | None] | None = None
         self._offer: tuple[bytes, asyncio.Future[None]] | None = None
         self._failure: InvocationFailed | None = None
@@ -40,6 +40,8 @@ class Handover:
         while self._offer is not None:
             await asyncio.wait((self._offer[1],))
         if not chunk or self.ended or self._abandoned:
+            # Whoever goes on writing to nobody must not keep the loop from everybody else.
+            await asyncio.sleep(0)
             return
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(chunk)

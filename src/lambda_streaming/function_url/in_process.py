@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 
@@ -28,7 +27,7 @@ from lambda_streaming.function_url.invoker import (
     InvocationTimedOut,
 )
 from lambda_streaming.function_url.limits import ResponseLimits
-from lambda_streaming.streaming import invoke_streaming, is_streaming
+from lambda_streaming.streaming import LambdaHandler, invoke_streaming, is_streaming
 
 logger = logging.getLogger("lambda_streaming.function_url")
 
@@ -86,7 +85,7 @@ class InProcessInvoker:
 
     def __init__(
         self,
-        handler: Callable[..., Any],
+        handler: LambdaHandler,
         *,
         timeout_s: float = MAX_TIMEOUT_S,
         function_name: str | None = None,
@@ -108,6 +107,8 @@ class InProcessInvoker:
         invocation = _Invocation(request, self._function_name, self._timeout_s)
         # A task has a copy of the context, so what a handler sets no other invocation sees.
         task = asyncio.create_task(invocation.run(run))
+        timer = asyncio.get_running_loop().call_later(self._timeout_s, invocation.time_out, task)
+        task.add_done_callback(lambda _: timer.cancel())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await invocation.handover.response()
@@ -131,6 +132,7 @@ class InProcessInvoker:
 
     async def _run_plain(self, invocation: _Invocation) -> None:
         # As the stock runtime serialises results; imported here because only plain handlers need it.
+        from awslambdaric.lambda_runtime_exception import FaultException
         from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
         event = msgspec.json.decode(invocation.request.payload)
@@ -138,7 +140,10 @@ class InProcessInvoker:
         result = await asyncio.get_running_loop().run_in_executor(
             self._threads, in_context, self._handler, event, invocation.context
         )
-        body, content_type = LambdaMarshaller().marshal_response(result)
+        try:
+            body, content_type = LambdaMarshaller().marshal_response(result)
+        except FaultException as error:
+            raise FunctionFailed(error.exception_type, error.msg) from error
         await invocation.open(content_type)
         await invocation.send(body if isinstance(body, bytes) else body.encode())
         await invocation.close()
@@ -167,9 +172,6 @@ class _Invocation:
 
     async def run(self, handle: Callable[[_Invocation], Awaitable[None]]) -> None:
         """Run the handler to one of its endings, and write that into the log if it is a bad one."""
-        task = asyncio.current_task()
-        assert task is not None, "runs as a task"  # noqa: S101 (for the type checker)
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._time_out, task)
         try:
             await handle(self)
             self.handover.close()
@@ -177,14 +179,16 @@ class _Invocation:
             if not self._timed_out:
                 self._fail("Runtime.ExitError", "The server stopped before the function ended")
                 raise
+        except FunctionFailed as failure:
+            if not self._timed_out:
+                self._fail(failure.error_type, failure.error_message)
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the whole of what a handler may raise)
             # SystemExit too: a handler that exits ends its environment on Lambda, but not this server.
             if not self._timed_out:
                 self._fail(type(error).__name__, str(error), error)
-        finally:
-            timer.cancel()
 
-    def _time_out(self, task: asyncio.Task[None]) -> None:
+    def time_out(self, task: asyncio.Task[None]) -> None:
+        """End the response and cancel the handler, which may ignore that: nobody hears of it any more."""
         self._timed_out = True
         timeout = InvocationTimedOut(self._timeout_s)
         logger.error("%s %s", self.request.request_id, timeout.error_message)
@@ -197,7 +201,7 @@ class _Invocation:
 
 
 def asgi(
-    handler: Callable[..., Any],
+    handler: LambdaHandler,
     *,
     cors: CorsConfiguration | None = None,
     invoke_mode: InvokeMode = InvokeMode.RESPONSE_STREAM,

@@ -99,9 +99,7 @@ HOP_BY_HOP_HEADERS: Final = frozenset(
 )
 """Dropped from responses (RFC 9110, section 7.6.1)."""
 
-DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
-"""Of a prelude without one; measured where there is no prelude."""
-
+# A prelude without a content type gets the default of a response without a prelude (which is measured).
 # A response that fails after its first byte is cut off: the connection closes without the last chunk, so that
 # no HTTP/1.1 client can take it for complete (the service may end it cleanly). An HTTP/1.0 client has no last
 # chunk to miss and cannot tell. `content-encoding` is passed on untouched; the service may decompress.

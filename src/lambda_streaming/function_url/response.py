@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from lambda_streaming.function_url import policy
+from lambda_streaming.streaming import DEFAULT_CONTENT_TYPE
 
 HeaderLine: TypeAlias = tuple[str, str]
 RawHeaderLine: TypeAlias = tuple[bytes, bytes]
@@ -28,8 +29,8 @@ class MalformedResponse(ValueError):
     """Raised when what a function answered cannot become an HTTP response; the message says why."""
 
 
-class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The part of an answer that is not its body, as it stands on the wire.
+class ReceivedMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The part of an answer that is not its body, as any runtime may write it: more than our own does.
 
     Attributes:
         status_code: a number, or one in a string; 200 if absent.
@@ -49,7 +50,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[HeaderLine, ...]
 
     @classmethod
-    def from_metadata(cls, metadata: ResponseMetadata, *, default_content_type: str) -> ResponseHead:
+    def from_metadata(cls, metadata: ReceivedMetadata, *, default_content_type: str) -> ResponseHead:
         """Apply the header rules.
 
         Raises:
@@ -69,10 +70,10 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
             MalformedResponse: it is no JSON object with the keys of a prelude, or names impossible things.
         """
         try:
-            metadata = msgspec.json.decode(prelude, type=ResponseMetadata)
+            metadata = msgspec.json.decode(prelude, type=ReceivedMetadata)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise MalformedResponse(f"the prelude is not valid: {error}") from error
-        return cls.from_metadata(metadata, default_content_type=policy.DEFAULT_CONTENT_TYPE)
+        return cls.from_metadata(metadata, default_content_type=DEFAULT_CONTENT_TYPE)
 
     @classmethod
     def without_prelude(cls, content_type: str) -> ResponseHead:
@@ -82,7 +83,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
             MalformedResponse: the content type cannot be a header's value.
         """
         value = _checked_value("content-type", content_type)
-        return cls(status=200, headers=(("content-type", value or policy.DEFAULT_CONTENT_TYPE),))
+        return cls(status=200, headers=(("content-type", value or DEFAULT_CONTENT_TYPE),))
 
     def allows_body(self, method: str) -> bool:
         """Return whether a response to that method may have a body (RFC 9110, section 6.4.1)."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -508,6 +511,23 @@ async def test_the_event_arrives_as_documented() -> None:
     assert event["requestContext"]["requestId"] == invoker.requests[0].request_id
 
 
+async def test_an_async_generator_streams_through_a_wrapper() -> None:
+    """The other form of a streaming handler, behind a decorator as tracing libraries write them."""
+
+    @streamify_response
+    async def handler(event: dict[str, Any], _context: object) -> AsyncGenerator[str, None]:
+        yield event["rawPath"]
+        yield "!"
+
+    @functools.wraps(handler)
+    def traced(event: object, context: object) -> object:
+        return handler(event, context)
+
+    async with serving(asgi(traced)) as port, httpx.AsyncClient() as client:
+        response = await client.get(f"http://127.0.0.1:{port}/path")
+        assert response.content == b"/path!"
+
+
 async def test_an_asynchronous_handler_without_the_decorator_is_refused_at_once() -> None:
     """No runtime would run it, and the message says what to do."""
 
@@ -516,6 +536,16 @@ async def test_an_asynchronous_handler_without_the_decorator_is_refused_at_once(
 
     with pytest.raises(TypeError, match="streamify_response"):
         asgi(handler)
+
+
+def test_reading_events_imports_nothing_else() -> None:
+    """A function that only wants the typed view does not pay for the app when it starts cold."""
+    program = (
+        "import sys; from lambda_streaming import FunctionUrlEvent; "
+        "print([m for m in sys.modules if m.startswith('lambda_streaming.function_url')])"
+    )
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert modules.stdout == "['lambda_streaming.function_url', 'lambda_streaming.function_url.event']\n"
 
 
 def test_the_public_names_are_all_there() -> None:
