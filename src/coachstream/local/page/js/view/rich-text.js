@@ -2,9 +2,11 @@
  * A reply's text as paragraphs, lists, headings and bold or italic words: the little of Markdown that coaches
  * write. Anything else is shown as it is. Text becomes text nodes, never HTML.
  *
- * @typedef {{kind: "paragraph"|"heading", lines: string[]}} Lines
- * @typedef {{kind: "bullets"|"numbers", start: number, items: string[][]}} List
- * @typedef {Lines|List} Block
+ * @typedef {{kind: "paragraph", lines: string[]}} Paragraph
+ * @typedef {{kind: "heading", lines: string[]}} Heading
+ * @typedef {{kind: "bullets", start: number, items: string[][]}} Bullets
+ * @typedef {{kind: "numbers", start: number, items: string[][]}} Numbers
+ * @typedef {Paragraph|Heading|Bullets|Numbers} Block
  */
 import { element } from "./dom.js";
 
@@ -21,39 +23,52 @@ const EMPHASIS = /\*\*(?=\S)(.+?)(?<=\S)\*\*|(?<![*\w])\*(?=[^\s*])([^*]+?)(?<=[
 export function blocksOf(text) {
   /** @type {Block[]} */
   const blocks = [];
-  /** @type {Block|null} what the next line may go on with */
-  let open = null;
+  let afterBlank = false;
   for (const line of text.split(/\r\n|\r|\n/)) {
     if (line.trim() === "") {
-      // A blank line between two items leaves them in one list.
-      if (open?.kind === "paragraph") open = null;
+      afterBlank = true;
       continue;
     }
-    const heading = HEADING.exec(line);
-    const bullet = BULLET.exec(line);
-    const number = NUMBER.exec(line);
-    if (heading) {
-      blocks.push({ kind: "heading", lines: [heading[1]] });
-      open = null;
-    } else if (bullet || number) {
-      const kind = bullet ? "bullets" : "numbers";
-      const item = [bullet ? bullet[1] : /** @type {RegExpExecArray} */ (number)[2]];
-      if (open?.kind === kind) {
-        open.items.push(item);
-      } else {
-        open = { kind, start: number ? Number(number[1]) : 1, items: [item] };
-        blocks.push(open);
-      }
-    } else if (open?.kind === "paragraph") {
-      open.lines.push(line);
-    } else if (open && open.kind !== "heading" && /^\s{2,}/.test(line)) {
-      open.items.at(-1)?.push(line.trim());
-    } else {
-      open = { kind: "paragraph", lines: [line] };
-      blocks.push(open);
-    }
+    const block = blockOf(line);
+    const last = blocks.at(-1);
+    if (!last || !absorb(last, block, { afterBlank })) blocks.push(block);
+    afterBlank = false;
   }
   return blocks;
+}
+
+/** What a line is when it stands alone. @param {string} line @returns {Block} */
+function blockOf(line) {
+  const heading = HEADING.exec(line);
+  if (heading) return { kind: "heading", lines: [heading[1]] };
+  const bullet = BULLET.exec(line);
+  if (bullet) return { kind: "bullets", start: 1, items: [[bullet[1]]] };
+  const number = NUMBER.exec(line);
+  if (number) return { kind: "numbers", start: Number(number[1]), items: [[number[2]]] };
+  return { kind: "paragraph", lines: [line] };
+}
+
+/**
+ * Lets a block go on with the next line, where it does.
+ *
+ * @param {Block} last
+ * @param {Block} next of one line
+ * @param {{afterBlank: boolean}} context a blank line ends a paragraph, but not a list
+ * @returns {boolean}
+ */
+function absorb(last, next, { afterBlank }) {
+  if (last.kind === "paragraph" && next.kind === "paragraph" && !afterBlank) {
+    last.lines.push(...next.lines);
+  } else if (last.kind === "bullets" && next.kind === "bullets") {
+    last.items.push(...next.items);
+  } else if (last.kind === "numbers" && next.kind === "numbers") {
+    last.items.push(...next.items);
+  } else if ("items" in last && next.kind === "paragraph" && /^\s{2,}/.test(next.lines[0])) {
+    last.items.at(-1)?.push(next.lines[0].trim());
+  } else {
+    return false;
+  }
+  return true;
 }
 
 /** Shows a text that grows; what has not changed keeps its nodes, and with them the reader's selection. */

@@ -1,0 +1,236 @@
+"""For every hand and every eye: keyboard alone, a phone's width, light and dark, little motion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chat_page import Tab, new_tab
+from support.serving import Serving, create_conversation
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+BACKGROUND = "() => getComputedStyle(document.getElementById('main')).backgroundColor"
+FOCUS = "() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()"
+OVERFLOW = """() => ({
+  page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  thread: document.getElementById("scroller").scrollWidth - document.getElementById("scroller").clientWidth,
+})"""
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, textarea, input")]
+  .filter((node) => node.checkVisibility({ visibilityProperty: true }) && !node.closest("[inert]"))
+  .filter((node) => !node.classList.contains("skip-link"))
+  .map((node) => [node.id || node.className, node.getBoundingClientRect()])
+  .filter(([, box]) => box.width > 0 && (box.height < 43.9 || box.width < 43.9))
+  .map(([name, box]) => `${name}: ${box.width} x ${box.height}`)"""
+
+
+async def test_everything_can_be_done_with_the_keyboard_alone(tab: Tab, server: Serving) -> None:
+    """Skip link, new line, send, the list, rename and delete: no pointer is ever needed."""
+    await tab.open(server.ready.coach_id)
+    press = tab.page.keyboard.press
+    # The message box has the focus; the way out of the page's end leads to its beginning.
+    for _ in range(4):
+        await press("Tab")
+        if await tab.evaluate("() => document.activeElement.id") == "skip-link":
+            break
+    assert await tab.evaluate(FOCUS) == "Skip to the message box"
+    await press("Enter")
+    await tab.page.keyboard.type("The first line")
+    await press("Shift+Enter")
+    await tab.page.keyboard.type("and the second")
+    await press("Enter")
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert (await tab.texts())[0] == "The first line\nand the second"
+    assert await tab.evaluate("() => document.activeElement.id") == "message"
+
+    title = "The first line and the second"
+    await tab.conversation(title).focus()
+    await press("ArrowDown")
+    assert title not in str(await tab.evaluate(FOCUS))
+    await press("Home")
+    assert await tab.evaluate(FOCUS) == title
+    await press("F2")
+    await tab.page.keyboard.type("Another name")
+    await press("Escape")
+    assert await tab.evaluate(FOCUS) == title
+    await press("F2")
+    await tab.page.keyboard.type("A better name")
+    await press("Enter")
+    assert await tab.evaluate(FOCUS) == "A better name"
+    await tab.reload()
+    await tab.conversation("A better name").focus()
+
+    await press("Delete")
+    await tab.button("Keep it").wait_for()
+    await press("Escape")
+    assert await tab.conversation("A better name").count() == 1
+    await tab.conversation("A better name").focus()
+    await press("Delete")
+    await press("Tab")
+    assert await tab.evaluate(FOCUS) == "Delete"
+    await press("Enter")
+    await tab.conversation("A better name").wait_for(state="detached")
+    await tab.page.wait_for_selector(".welcome")
+
+
+async def test_escape_returns_the_focus_to_the_message_box(tab: Tab, server: Serving) -> None:
+    """From anywhere, one key leads back to writing."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.button("Dark colours").focus()
+    await tab.page.keyboard.press("Escape")
+    assert await tab.evaluate("() => document.activeElement.id") == "message"
+
+
+async def test_what_has_the_focus_shows_it(tab: Tab, server: Serving) -> None:
+    """Everything that the Tab key reaches has a visible ring."""
+    await tab.open(server.ready.coach_id)
+    reached = set()
+    for _ in range(14):
+        await tab.page.keyboard.press("Tab")
+        name, ring = await tab.evaluate(
+            """() => {
+              const node = document.activeElement.closest(".composer") ?? document.activeElement;
+              return [node.id || node.className, parseFloat(getComputedStyle(node).outlineWidth)];
+            }"""
+        )
+        reached.add(name)
+        assert ring > 0 or name == "", name
+    assert len(reached) > 4
+
+
+@pytest.mark.parametrize("width", [360, 390, 820])
+async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, server: Serving, width: int) -> None:
+    """Not with a word that never ends, nor with the drawer open; and fingers find every target."""
+    async with new_tab(browser, server.ready.url, size=(width, 780), touch=True) as tab:
+        await tab.open(server.ready.coach_id)
+        nowhere = {"page": 0, "thread": 0}
+        assert await tab.evaluate(OVERFLOW) == nowhere
+        await tab.ask("W" * 400 + " and https://example.org/" + "path/" * 60)
+        assert await tab.evaluate(OVERFLOW) == nowhere
+        assert await tab.evaluate(SMALL_TARGETS) == []
+        await tab.button("Conversations").click()
+        await tab.until("() => document.getElementById('sidebar').getBoundingClientRect().left === 0")
+        assert await tab.evaluate(OVERFLOW) == nowhere
+        assert await tab.evaluate(SMALL_TARGETS) == []
+        assert await tab.evaluate("() => window.innerWidth") == width
+
+
+async def test_the_drawer_of_a_phone_keeps_the_focus_and_gives_it_back(
+    browser: Browser, server: Serving
+) -> None:
+    """While the list is open nothing behind it can be reached; choosing or Escape closes it."""
+    async with new_tab(browser, server.ready.url, size=(390, 844), touch=True) as tab:
+        await tab.open(server.ready.coach_id)
+        assert await tab.evaluate("() => document.getElementById('sidebar').inert")
+        await tab.button("Conversations").click()
+        assert await tab.evaluate("() => document.getElementById('main').inert")
+        await tab.page.keyboard.press("Escape")
+        assert await tab.evaluate(FOCUS) == "Conversations"
+        await tab.button("Conversations").click()
+        await tab.page.locator("#conversations a").first.click()
+        await tab.page.wait_for_selector(".message")
+        assert not await tab.evaluate("() => document.getElementById('main').inert")
+
+
+async def test_the_message_box_stays_above_an_on_screen_keyboard(browser: Browser, server: Serving) -> None:
+    """When the keyboard takes half of the screen, the message box stands on top of it."""
+    async with new_tab(browser, server.ready.url, size=(390, 844), touch=True) as tab:
+        await tab.open(server.ready.coach_id)
+        await tab.page.set_viewport_size({"width": 390, "height": 440})
+        await tab.until("() => document.getElementById('composer').getBoundingClientRect().bottom <= 440")
+
+
+async def test_dark_is_the_systems_choice_until_the_person_makes_one(
+    browser: Browser, server: Serving
+) -> None:
+    """The page follows the system; the toggle overrules it, and is remembered."""
+    async with new_tab(browser, server.ready.url, colours="dark") as tab:
+        await tab.open()
+        dark = await tab.evaluate(BACKGROUND)
+        assert await tab.button("Dark colours").get_attribute("aria-pressed") == "true"
+        await tab.page.emulate_media(color_scheme="light")
+        light = await tab.evaluate(BACKGROUND)
+        assert _brightness(dark) < 60
+        assert _brightness(light) > 200
+        await tab.button("Dark colours").click()
+        assert await tab.evaluate(BACKGROUND) == dark
+        await tab.reload()
+        assert await tab.evaluate(BACKGROUND) == dark
+
+
+async def test_nothing_moves_for_those_who_want_little_motion(browser: Browser, server: Serving) -> None:
+    """No animation runs, not even the cursor's."""
+    async with new_tab(browser, server.ready.url) as tab:
+        await tab.page.emulate_media(reduced_motion="reduce")
+        await tab.open(server.ready.coach_id)
+        assert await tab.evaluate("() => document.getAnimations().length") == 0
+        await tab.write("Move as little as you can")
+        await tab.begins_to_stream()
+        assert await tab.evaluate("() => document.getAnimations().length") == 0
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+async def test_all_text_has_enough_contrast(browser: Browser, server: Serving, colours: str) -> None:
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1 between each text and what it stands on."""
+    async with new_tab(browser, server.ready.url, colours="dark" if colours == "dark" else "light") as tab:
+        await tab.page.emulate_media(reduced_motion="reduce")
+        await tab.open(server.ready.coach_id, server.ready.conversation_id)
+        await tab.page.wait_for_selector(".message")
+        assert await tab.evaluate(LOW_CONTRAST) == []
+
+
+async def test_a_screen_reader_hears_the_whole_reply_once(tab: Tab, server: Serving) -> None:
+    """It is told that the coach answers, then the reply as one; the growing bubble itself says nothing."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.evaluate(
+        """() => {
+          window.heard = [];
+          const announcer = document.getElementById("announcer");
+          new MutationObserver(() => window.heard.push(announcer.textContent))
+            .observe(announcer, { childList: true });
+        }"""
+    )
+    reply = await tab.ask("Read this to me")
+    heard = await tab.evaluate("() => window.heard")
+    assert len(heard) == 2
+    assert heard[0].endswith("is answering.")
+    assert reply.split("\n")[0].split(" ")[0] in heard[1]
+    assert await tab.page.locator("#thread[aria-live], #thread [aria-live]").count() == 0
+
+
+LOW_CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (channels) => channels.slice(0, 3)
+    .map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = rgba(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  const found = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const hasText = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim() !== "");
+    if (!hasText || !node.checkVisibility() || node.closest("symbol")) continue;
+    const [a, b] = [luminance(rgba(getComputedStyle(node).color)), luminance(behind(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push(`${node.className || node.tagName}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+
+
+def _brightness(colour: str) -> int:
+    """The brightest channel of `rgb(r, g, b)`."""
+    return max(int(channel) for channel in colour.removeprefix("rgb(").removesuffix(")").split(","))

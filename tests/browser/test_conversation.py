@@ -1,0 +1,160 @@
+"""Talking to a coach: what a person types, sees and finds again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.chat_page import RECORD_GROWTH, Tab, new_tab
+from support.serving import Serving, create_conversation, stored_messages
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+
+#: How many elements of the conversation show something behind their text.
+CURSORS = """() => [...document.querySelectorAll(".message-text *")]
+  .filter((node) => getComputedStyle(node, "::after").content !== "none").length"""
+AT_END = """() => {
+  const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroller");
+  return scrollHeight - scrollTop - clientHeight < 40;
+}"""
+
+
+async def test_a_typed_message_makes_a_bubble_grow_word_by_word(tab: Tab, server: Serving) -> None:
+    """The reply is seen at many lengths, only ever growing, and ends as what is stored."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.evaluate(RECORD_GROWTH)
+    await tab.ask("How was my week?")
+    lengths = [length for length in await tab.evaluate("() => window.lengths") if length > 0]
+    assert len(set(lengths)) >= 5, lengths
+    assert lengths == sorted(lengths)
+
+    question, reply = stored_messages(server.ready, conversation)
+    assert (question["role"], question["content"]) == ("user", "How was my week?")
+    shown = await tab.evaluate("() => document.querySelector('.message-assistant .message-text').textContent")
+    assert _letters(shown) == _letters(reply["content"])
+
+
+async def test_a_reply_shows_that_the_coach_is_thinking_and_then_how_long_it_took(
+    tab: Tab, server: Serving
+) -> None:
+    """There is a sign of life before the first word, a cursor while it grows, and its timings at the end."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.write("What is next?")
+    await tab.page.wait_for_selector(".waiting:not([hidden])")
+    await tab.begins_to_stream()
+    assert await tab.evaluate(CURSORS) == 1
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert await tab.evaluate(CURSORS) == 0
+    small_print = await tab.page.locator(".message-assistant .small-print").inner_text()
+    assert "first word" in small_print
+    assert "total" in small_print
+
+
+async def test_a_reload_shows_the_saved_conversation(tab: Tab, server: Serving) -> None:
+    """What was said before is there again, in the same place and with the same address."""
+    await tab.open(server.ready.coach_id)
+    reply = await tab.ask("Remember what I ask now")
+    address = tab.page.url
+    await tab.reload()
+    assert tab.page.url == address
+    assert await tab.texts() == ["Remember what I ask now", reply]
+
+
+async def test_the_first_message_makes_the_conversation_and_names_it(tab: Tab, server: Serving) -> None:
+    """A suggestion starts a conversation that stands in the list under what was said."""
+    await tab.open(server.ready.coach_id)
+    suggestion = tab.page.locator(".suggestion").first
+    text = await suggestion.inner_text()
+    await suggestion.click()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert (await tab.texts())[0] == text
+    assert await tab.page.locator("#conversations a[aria-current=page]").inner_text() == text
+    assert await tab.page.locator("#title").inner_text() == text
+
+
+async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(tab: Tab, server: Serving) -> None:
+    """The reply arrives where it belongs; the other conversation keeps its draft and can be sent to."""
+    coach = server.ready.coach_id
+    first, second = create_conversation(server.ready), create_conversation(server.ready)
+    await tab.open(coach, second)
+    await tab.message_box.fill("A draft for later")
+    await tab.open(coach, first)
+    await tab.until("() => document.getElementById('message').value === ''")
+    await tab.write("A question in the first one")
+    await tab.begins_to_stream()
+
+    await tab.page.evaluate("(hash) => { location.hash = hash; }", f"#/c/{coach}/{second}")
+    await tab.until("() => document.getElementById('message').value === 'A draft for later'")
+    assert await tab.texts() == []
+    reply = await tab.ask("A question in the second one")
+    assert await tab.texts() == ["A question in the second one", reply]
+
+    await tab.page.evaluate("(hash) => { location.hash = hash; }", f"#/c/{coach}/{first}")
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert (await tab.texts())[0] == "A question in the first one"
+    assert stored_messages(server.ready, first)[0]["content"] == "A question in the first one"
+    assert len(await tab.texts()) == 2
+
+
+async def test_a_page_that_is_reloaded_in_mid_reply_finds_the_whole_reply(tab: Tab, server: Serving) -> None:
+    """Nobody reads the stream any more, but the turn goes on, and the page picks up what was stored."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.write("A question whose reply I walk away from")
+    await tab.begins_to_stream()
+    await tab.reload()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    reply = stored_messages(server.ready, conversation)[1]["content"]
+    shown = await tab.evaluate("() => document.querySelector('.message-assistant .message-text').textContent")
+    assert _letters(shown) == _letters(reply)
+
+
+async def test_markup_in_a_message_is_shown_as_text(tab: Tab, server: Serving) -> None:
+    """Neither what a person writes, nor a title, nor what a coach repeats of it ever becomes HTML."""
+    attack = "<img src=x onerror='window.attacked=1'><script>window.attacked=1</script> **<b>bold</b>**"
+    await tab.open(server.ready.coach_id)
+    await tab.ask(attack)
+    await tab.reload()
+    await tab.page.wait_for_selector(".message")
+    assert (await tab.texts())[0] == attack
+    assert await tab.page.locator(".thread :is(img, script, b), .sidebar :is(img, script, b)").count() == 0
+    assert await tab.evaluate("() => window.attacked") is None
+
+
+async def test_a_second_tab_follows_what_the_first_one_does(tab: Tab, server: Serving) -> None:
+    """A reply that one tab has read appears in the other, which goes on working."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    other = Tab(await tab.page.context.new_page(), server.ready.url)
+    await other.open(server.ready.coach_id, conversation)
+    reply = await tab.ask("Asked in the first tab")
+    await other.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert await other.texts() == ["Asked in the first tab", reply]
+    await other.ask("Asked in the second tab")
+    assert other.problems == []
+
+
+async def test_reading_further_up_is_not_disturbed_by_a_growing_reply(
+    browser: Browser, server: Serving
+) -> None:
+    """Scrolling up stops the page from following the text; a button leads back to the end."""
+    async with new_tab(browser, server.ready.url, size=(900, 420)) as tab:
+        await tab.open(server.ready.coach_id, create_conversation(server.ready))
+        await tab.ask("A first question, to have something to scroll")
+        await tab.write("A second question")
+        await tab.begins_to_stream()
+        await tab.until(AT_END)
+        await tab.evaluate("() => { document.getElementById('scroller').scrollTop = 0; }")
+        await tab.button("Jump to latest").wait_for()
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored] >> nth=1")
+        assert await tab.evaluate("() => document.getElementById('scroller').scrollTop") == 0
+        await tab.button("Jump to latest").click()
+        await tab.until(AT_END)
+        await tab.button("Jump to latest").wait_for(state="hidden")
+
+
+def _letters(text: str) -> str:
+    """A text without the marks and spaces that become paragraphs, lists and bold words."""
+    return "".join(character for character in text if character.isalpha())

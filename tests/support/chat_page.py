@@ -1,0 +1,152 @@
+"""The chat page in a real Chromium, driven as a person drives it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WAIT_MS = 15_000
+
+#: Notes every length that the text of the newest reply ever has.
+RECORD_GROWTH = """() => {
+  window.lengths = [];
+  new MutationObserver(() => {
+    const text = [...document.querySelectorAll(".message-assistant .message-text")].at(-1)?.textContent ?? "";
+    if (text.length !== window.lengths.at(-1)) window.lengths.push(text.length);
+  }).observe(document.getElementById("thread"), { childList: true, subtree: true, characterData: true });
+}"""
+
+
+class Tab:
+    """One tab of a browser, with what a person sees and does.
+
+    Attributes:
+        problems: errors that the page wrote to the console, and exceptions that nobody caught.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.problems: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", self._written)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+
+    def _written(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.problems.append(message.text)
+
+    async def open(self, coach_id: str | None = None, conversation_id: str | None = None) -> None:
+        """Open the page: a conversation, the beginning of one, or whatever it chooses itself."""
+        parts = [part for part in (coach_id, conversation_id) if part is not None]
+        await self.page.goto(self.url + ("#/c/" + "/".join(parts) if parts else ""))
+        await self.page.wait_for_selector("html[data-ready]")
+
+    async def reload(self) -> None:
+        """Load the page anew."""
+        await self.page.reload()
+        await self.page.wait_for_selector("html[data-ready]")
+
+    async def write(self, text: str) -> None:
+        """Type a message and press Enter."""
+        await self.message_box.fill(text)
+        await self.message_box.press("Enter")
+
+    async def ask(self, text: str) -> str:
+        """Send a message, wait until its reply is complete, and give the reply's text."""
+        replies = self.page.locator(".message-assistant[data-phase=stored]")
+        before = await replies.count()
+        await self.write(text)
+        await replies.nth(before).wait_for()
+        return await replies.nth(before).locator(".message-text").inner_text()
+
+    async def begins_to_stream(self) -> None:
+        """Wait until the first words of a reply are there."""
+        await self.page.wait_for_selector('[data-phase="streaming"] .message-text > *')
+
+    async def texts(self) -> list[str]:
+        """The text of every bubble, oldest first."""
+        return await self.page.locator(".message .message-text").all_inner_texts()
+
+    async def problem(self) -> str:
+        """The sentence that says what went wrong, once there is one."""
+        return await self.page.locator(".problem").last.inner_text()
+
+    async def evaluate(self, script: str, argument: object = None) -> Any:  # noqa: ANN401
+        """What a script gives in the page."""
+        return await self.page.evaluate(script, argument)
+
+    async def until(self, condition: str, argument: object = None) -> None:
+        """Wait until a JavaScript function gives something true."""
+        await self.page.wait_for_function(condition, arg=argument)
+
+    @property
+    def message_box(self) -> Locator:
+        """Where messages are written."""
+        return self.page.get_by_label("Message to your coach")
+
+    def button(self, name: str) -> Locator:
+        """A button by what it is called."""
+        return self.page.get_by_role("button", name=name)
+
+    def conversation(self, title: str) -> Locator:
+        """A conversation in the list."""
+        return self.page.locator("#conversations a", has_text=title)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser of its own."""
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def new_tab(
+    browser: Browser,
+    url: str,
+    *,
+    size: tuple[int, int] = (1280, 800),
+    touch: bool = False,
+    colours: Literal["light", "dark"] = "light",
+) -> AsyncIterator[Tab]:
+    """A tab of a person who has never been here. Leaving the block fails when the page had problems."""
+    context: BrowserContext = await browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        has_touch=touch,
+        is_mobile=touch,
+        color_scheme=colours,
+        locale="en-GB",
+    )
+    try:
+        tab = Tab(await context.new_page(), url)
+        yield tab
+        assert tab.problems == []
+    finally:
+        await context.close()
+
+
+def forgive_failed_requests(problems: Sequence[str]) -> list[str]:
+    """What is left when the browser's own notes on failed requests are taken out."""
+    return [problem for problem in problems if not problem.startswith("Failed to load resource")]
