@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 
 from lambda_streaming.emulator.runtime_api import (
     DEFAULT_CONTENT_TYPE,
@@ -16,7 +15,6 @@ from lambda_streaming.function_url.invoker import (
     InvocationFailed,
     InvocationRequest,
     InvocationResponse,
-    ResponseBrokenOff,
 )
 
 logger = logging.getLogger("lambda_streaming.emulator")
@@ -29,15 +27,18 @@ class Invocation:
         request: what was asked for.
         environment: the name of the environment that runs it, for the log.
         buffered: whether the result may have 6 MiB only, as in the BUFFERED invoke mode.
+
+    Attributes:
+        failure: how it failed, if it did.
+        received_bytes: how much of a response the runtime has posted.
     """
 
     def __init__(self, request: InvocationRequest, *, environment: str, buffered: bool = False) -> None:
         self.request = request
         self.failure: InvocationFailed | None = None
+        self.received_bytes = 0
         self._environment = environment
         self._max_bytes = MAX_BUFFERED_RESULT_BYTES if buffered else None
-        self._received_bytes = 0
-        self._content_type = DEFAULT_CONTENT_TYPE
         self._handover = Handover()
 
     @property
@@ -45,16 +46,9 @@ class Invocation:
         """Whether the response is complete or has failed."""
         return self._handover.ended
 
-    @property
-    def received_bytes(self) -> int:
-        """How much of a response the runtime has posted."""
-        return self._received_bytes
-
-    # The runtime's hand.
-
     def begin(self, content_type: str | None) -> None:
         """Note the response's content type, before its first byte."""
-        self._content_type = content_type or DEFAULT_CONTENT_TYPE
+        self._handover.content_type = content_type or DEFAULT_CONTENT_TYPE
 
     async def write(self, chunk: bytes) -> None:
         """Forward a chunk and return when it is taken, or when nobody will ever take it.
@@ -62,8 +56,8 @@ class Invocation:
         Raises:
             ResultTooLarge: the result outgrew the limit of the BUFFERED mode; the invocation has failed.
         """
-        self._received_bytes += len(chunk)
-        if self._max_bytes is not None and self._received_bytes > self._max_bytes:
+        self.received_bytes += len(chunk)
+        if self._max_bytes is not None and self.received_bytes > self._max_bytes:
             too_large = ResultTooLarge(self._max_bytes)
             self.fail(FunctionFailed("Function.ResponseSizeTooLarge", str(too_large)))
             raise too_large
@@ -80,36 +74,6 @@ class Invocation:
             logger.error("[%s] %s %s", self._environment, self.request.request_id, failure)
             self._handover.fail(failure)
 
-    # The Function URL's hand.
-
     async def response(self) -> InvocationResponse:
         """Wait until the response begins; see `Invoker.invoke`."""
-        try:
-            first = await anext(self._handover, None)
-        except BaseException:
-            self._handover.abandon()
-            raise
-        return InvocationResponse(content_type=self._content_type, body=_Body(first, self._handover))
-
-
-class _Body:
-    """The bytes of a response that has begun; closing it works before the first byte was read, too."""
-
-    def __init__(self, first: bytes | None, handover: Handover) -> None:
-        self._first = first
-        self._handover = handover
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        try:
-            return await anext(self._handover)
-        except InvocationFailed as failure:
-            raise ResponseBrokenOff(failure.error_type, failure.error_message) from failure
-
-    async def aclose(self) -> None:
-        self._handover.abandon()
+        return await self._handover.response()

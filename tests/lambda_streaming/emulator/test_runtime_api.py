@@ -1,0 +1,209 @@
+"""The Runtime API as data: calls, the table of states, answers, error reports."""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_streaming.emulator.runtime_api import (
+    TRANSITIONS,
+    Call,
+    ErrorReport,
+    Event,
+    Headers,
+    InvalidRequestId,
+    InvalidResponseMode,
+    InvalidStateTransition,
+    RuntimeApiError,
+    RuntimeCall,
+    RuntimeState,
+    RuntimeStateMachine,
+    UnknownCall,
+    check_response_mode,
+    parse_call,
+)
+
+EVENT = Event(payload=b"{}", request_id="r1", invocation_id="i1", deadline_ms=1, function_arn="arn")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "call"),
+    [
+        ("GET", "/2018-06-01/runtime/invocation/next", RuntimeCall(Call.NEXT)),
+        ("GET", "/2018-06-01/runtime/invocation/next?x=1", RuntimeCall(Call.NEXT)),
+        ("POST", "/2018-06-01/runtime/invocation/a-b/response", RuntimeCall(Call.RESPONSE, "a-b")),
+        ("POST", "/2018-06-01/runtime/invocation/a%20b/error", RuntimeCall(Call.ERROR, "a b")),
+        ("POST", "/2018-06-01/runtime/init/error", RuntimeCall(Call.INIT_ERROR)),
+        ("GET", "/2018-06-01/runtime/restore/next", RuntimeCall(Call.RESTORE_NEXT)),
+        ("POST", "/2018-06-01/runtime/restore/error", RuntimeCall(Call.RESTORE_ERROR)),
+        ("GET", "/ping", RuntimeCall(Call.PING)),
+        ("POST", "/2020-01-01/extension/register", RuntimeCall(Call.EXTENSION_REGISTER)),
+        ("GET", "/2020-01-01/extension/event/next", RuntimeCall(Call.EXTENSION_NEXT)),
+    ],
+)
+def test_a_request_line_names_a_call(method: str, target: str, call: RuntimeCall) -> None:
+    """Every path of the API is one call; ids in it are percent-decoded."""
+    assert parse_call(method, target) == call
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "/2018-06-01/runtime/invocation/next"),
+        ("GET", "/2018-06-01/runtime/invocation/a/response"),
+        ("POST", "/2018-06-01/runtime/invocation//response"),
+        ("POST", "/2018-06-01/runtime/invocation/a/b/response"),
+        ("GET", "/2015-01-01/runtime/invocation/next"),
+        ("GET", "/"),
+    ],
+)
+def test_what_the_api_does_not_have_is_unknown(method: str, target: str) -> None:
+    """A wrong method, version or path is answered 404 with the JSON of every error."""
+    with pytest.raises(UnknownCall) as unknown:
+        parse_call(method, target)
+    answer = unknown.value.answer()
+    assert (answer.status, json.loads(answer.body)["errorType"]) == (404, "NotFound")
+
+
+@given(st.text(), st.text())
+def test_any_request_line_is_a_call_or_a_typed_error(method: str, target: str) -> None:
+    """Nothing that a client may send makes the parser fail in another way."""
+    refused: RuntimeApiError | None = None
+    try:
+        parse_call(method, target)
+    except RuntimeApiError as error:
+        refused = error
+    if refused is not None:
+        assert json.loads(refused.answer().body).keys() == {"errorMessage", "errorType"}
+
+
+@pytest.mark.parametrize(("state", "call"), list(product(RuntimeState, Call)), ids=lambda value: value.name)
+def test_what_is_not_in_the_table_is_refused_and_changes_nothing(state: RuntimeState, call: Call) -> None:
+    """A call moves the runtime where the table says, or is answered 403 and moves it nowhere."""
+    machine = RuntimeStateMachine()
+    machine.state, machine.event = state, EVENT
+    to = TRANSITIONS.get((state, call))
+    if to is not None:
+        assert machine.called(RuntimeCall(call, "r1")) is to is machine.state
+        return
+    with pytest.raises(InvalidStateTransition) as refused:
+        machine.called(RuntimeCall(call, "r1"))
+    assert refused.value.status == 403
+    assert machine.state is state
+
+
+def test_a_whole_life_with_two_invocations() -> None:
+    """init, next, event, response, next, event, error, next."""
+    machine = RuntimeStateMachine()
+    machine.called(RuntimeCall(Call.NEXT))
+    for call in (Call.RESPONSE, Call.ERROR):
+        machine.delivered(EVENT)
+        machine.called(RuntimeCall(call, "r1"), invocation_id="i1")
+        machine.responded()
+        assert machine.state is RuntimeState.ANSWERED
+        machine.called(RuntimeCall(Call.NEXT))
+        assert (machine.state, machine.event) == (RuntimeState.READY, None)
+
+
+@pytest.mark.parametrize(("request_id", "invocation_id"), [("other", None), ("r1", "stale"), ("other", "i1")])
+def test_an_answer_to_another_invocation_is_refused(request_id: str, invocation_id: str | None) -> None:
+    """Neither another request id nor an invocation id of an earlier attempt is taken."""
+    machine = RuntimeStateMachine()
+    machine.called(RuntimeCall(Call.NEXT))
+    machine.delivered(EVENT)
+    with pytest.raises(InvalidRequestId):
+        machine.called(RuntimeCall(Call.RESPONSE, request_id), invocation_id=invocation_id)
+    assert machine.state is RuntimeState.INVOKED
+
+
+def test_an_answer_while_nothing_runs_is_refused() -> None:
+    """A runtime that waits has no request id that would be right."""
+    machine = RuntimeStateMachine()
+    machine.called(RuntimeCall(Call.NEXT))
+    with pytest.raises(InvalidRequestId):
+        machine.called(RuntimeCall(Call.RESPONSE, ""))
+
+
+def test_an_event_is_delivered_only_to_a_runtime_that_waits() -> None:
+    """Anything else is a mistake of ours."""
+    with pytest.raises(RuntimeError, match="INITIALIZING"):
+        RuntimeStateMachine().delivered(EVENT)
+
+
+@pytest.mark.parametrize("mode", ["Streaming", "foo", "", "streaming, streaming"])
+def test_a_wrong_response_mode_is_refused(mode: str) -> None:
+    """Only `streaming` itself will do."""
+    with pytest.raises(InvalidResponseMode):
+        check_response_mode(Headers([(b"lambda-runtime-function-response-mode", mode.encode())]))
+
+
+def test_no_response_mode_is_a_right_one() -> None:
+    """Go's client streams without saying so."""
+    check_response_mode(Headers([]))
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "expected"),
+    [
+        (b'{"errorType":"ValueError","errorMessage":"no","stackTrace":["a"]}', None, ("ValueError", "no")),
+        (b'{"errorMessage":"no"}', "Function.Bad", ("Function.Bad", "no")),
+        (b'{"errorType":"A"}', "B", ("A", "")),
+        (b"not json", "B", ("B", "not json")),
+        (b"\xff", None, ("Runtime.Unknown", "\ufffd")),
+        (b"[]", None, ("Runtime.Unknown", "[]")),
+        (b"", None, ("Runtime.Unknown", "")),
+    ],
+)
+def test_an_error_report_is_read_from_body_and_header(
+    body: bytes, header: str | None, expected: tuple[str, str]
+) -> None:
+    """Whatever a runtime reports has a type and a message."""
+    report = ErrorReport.from_body(body, header)
+    assert (report.error_type, report.error_message) == expected
+
+
+def test_an_error_in_trailers_is_base64_json() -> None:
+    """As the Node runtime sends it."""
+    body = base64.b64encode('{"errorType":"TypeError","errorMessage":"grüß","trace":[]}'.encode()).decode()
+    report = ErrorReport.from_trailers(
+        {"lambda-runtime-function-error-type": "TypeError", "lambda-runtime-function-error-body": body}
+    )
+    assert report == ErrorReport(error_type="TypeError", error_message="grüß")
+
+
+def test_an_error_body_that_is_not_base64_loses_its_details_only() -> None:
+    """The type alone makes it an error."""
+    report = ErrorReport.from_trailers(
+        {"lambda-runtime-function-error-type": "T", "lambda-runtime-function-error-body": "%%%"}
+    )
+    assert report == ErrorReport(error_type="T", error_message="")
+
+
+def test_no_trailers_are_no_error() -> None:
+    """An ordinary end has none."""
+    assert ErrorReport.from_trailers({}) is None
+
+
+@given(st.binary(max_size=200), st.none() | st.text(max_size=20))
+def test_any_bytes_make_an_error_report(body: bytes, header: str | None) -> None:
+    """A report can always be logged: it has a type."""
+    assert ErrorReport.from_body(body, header).error_type
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Lambda-Runtime-Function-Error-Type", b"Lambda-Runtime-Function-Error-Body"],
+        [b"lambda-runtime-function-error-type , LAMBDA-Runtime-Function-Error-Body,"],
+    ],
+    ids=["two lines", "one list"],
+)
+def test_declared_trailers_may_stand_on_one_line_or_on_two(lines: list[bytes]) -> None:
+    """Node sends two lines, .NET a list."""
+    declared = Headers([(b"Trailer", line) for line in lines]).items_of_list("trailer")
+    assert declared == {"lambda-runtime-function-error-type", "lambda-runtime-function-error-body"}

@@ -1,0 +1,390 @@
+"""The Runtime API over real sockets, with a runtime that the test plays byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lambda_streaming.emulator.runtime_api import RuntimeState
+from lambda_streaming.function_url.invoker import FunctionFailed, InvocationResponse, ResponseBrokenOff
+from support.one_environment import ARN, OneEnvironment, one_environment, request_of
+from support.raw_runtime import PREFIX, ApiAnswer, RawRuntime, raw_runtime
+
+OK = ApiAnswer(202, {"Content-Type": "application/json", "Content-Length": "16"}, b'{"status":"OK"}\n')
+
+
+@pytest.fixture
+async def environment() -> AsyncIterator[OneEnvironment]:
+    async with one_environment() as one:
+        yield one
+
+
+@pytest.fixture
+async def runtime(environment: OneEnvironment) -> AsyncIterator[RawRuntime]:
+    async with raw_runtime(environment.api.address) as connected:
+        yield connected
+
+
+async def body_of(response: InvocationResponse) -> bytes:
+    async with asyncio.timeout(10):
+        return b"".join([chunk async for chunk in response.body])
+
+
+async def invoked(
+    environment: OneEnvironment, runtime: RawRuntime, payload: bytes = b"{}"
+) -> tuple[str, asyncio.Task[InvocationResponse]]:
+    """Start an invocation and fetch its event; returns its request id and what will be its response."""
+    request = request_of(payload)
+    response = asyncio.create_task(environment.invoke(request))
+    event = await runtime.next()
+    assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
+    return request.request_id, response
+
+
+async def test_next_waits_for_an_event_and_carries_it_exactly(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """Every header that some runtime cannot live without is there, and none that would be empty."""
+    await runtime.ask_next()
+    await environment.api.ready()
+    request = request_of(b'{"x":1}')
+    response = asyncio.create_task(environment.invoke(request))
+    event = await runtime.answer()
+    assert (event.status, event.body) == (200, b'{"x":1}')
+    deadline = event.headers.pop("Lambda-Runtime-Deadline-Ms")
+    assert deadline.isdecimal()
+    assert event.headers.pop("Lambda-Runtime-Invocation-Id")
+    assert event.headers == {
+        "Content-Type": "application/json",
+        "Content-Length": "7",
+        "Lambda-Runtime-Aws-Request-Id": request.request_id,
+        "Lambda-Runtime-Invoked-Function-Arn": ARN,
+        "Lambda-Runtime-Trace-Id": request.trace_id,
+    }
+    assert await runtime.post(f"invocation/{request.request_id}/response", b"done") == OK
+    assert await body_of(await response) == b"done"
+
+
+async def test_one_connection_serves_many_invocations(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """It is kept alive from call to call."""
+    for number in range(3):
+        request_id, response = await invoked(environment, runtime)
+        await runtime.begin_response(request_id)
+        await runtime.chunk(b"%d" % number)
+        assert await runtime.end_response() == OK
+        assert await body_of(await response) == b"%d" % number
+
+
+async def test_a_runtime_that_wants_to_close_is_let_go(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """`Connection: close` is answered, and then the connection ends."""
+    request_id, response = await invoked(environment, runtime)
+    answer = await runtime.post(f"invocation/{request_id}/response", b"x", "Connection: close")
+    assert answer.status == 202
+    assert await runtime.ended() == b""
+    assert await body_of(await response) == b"x"
+
+
+async def test_asking_again_without_an_answer_gives_the_same_event(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """A runtime that lost the answer to `next` loses no event."""
+    request_id, response = await invoked(environment, runtime, b"[1]")
+    again = await runtime.next()
+    assert (again.headers["Lambda-Runtime-Aws-Request-Id"], again.body) == (request_id, b"[1]")
+    await runtime.post(f"invocation/{request_id}/response", b"")
+    assert await body_of(await response) == b""
+
+
+async def test_a_connection_lost_while_waiting_is_replaced(environment: OneEnvironment) -> None:
+    """The event goes to the connection that asked last."""
+    async with raw_runtime(environment.api.address) as lost, raw_runtime(environment.api.address) as kept:
+        await lost.ask_next()
+        await environment.api.ready()
+        await kept.ask_next()
+        assert await lost.ended() == b""
+        request = request_of()
+        response = asyncio.create_task(environment.invoke(request))
+        event = await kept.answer()
+        assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
+        await kept.post(f"invocation/{request.request_id}/response", b"ok")
+        assert await body_of(await response) == b"ok"
+
+
+async def test_an_event_for_a_runtime_that_lost_its_connection_waits_for_it(
+    environment: OneEnvironment,
+) -> None:
+    """It is delivered when the runtime asks again."""
+    async with raw_runtime(environment.api.address) as gone:
+        await gone.ask_next()
+        await environment.api.ready()
+    request = request_of(b'"later"')
+    response = asyncio.create_task(environment.invoke(request))
+    async with raw_runtime(environment.api.address) as back:
+        await asyncio.sleep(0)
+        assert (await back.next()).body == b'"later"'
+        await back.post(f"invocation/{request.request_id}/response", b"ok")
+        assert await body_of(await response) == b"ok"
+
+
+async def test_an_idle_connection_before_the_first_byte_does_not_matter(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """Node connects for the response before its handler runs."""
+    request_id, response = await invoked(environment, runtime)
+    async with raw_runtime(environment.api.address) as idle:
+        await runtime.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await runtime.answer()).body == b"pong"
+        await idle.begin_response(request_id)
+        await idle.chunk(b"late")
+        assert await idle.end_response() == OK
+    assert await body_of(await response) == b"late"
+
+
+async def test_a_chunk_is_handed_over_before_the_next_one_is_sent(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """Nothing waits for more."""
+    request_id, pending = await invoked(environment, runtime)
+    await runtime.begin_response(request_id, "Content-Type: text/plain")
+    await runtime.chunk(b"one")
+    response = await pending
+    assert response.content_type == "text/plain"
+    assert await anext(response.body) == b"one"
+    await runtime.chunk(b"two")
+    assert await anext(response.body) == b"two"
+    assert await runtime.end_response() == OK
+    assert await body_of(response) == b""
+
+
+async def test_a_slow_reader_stops_the_writer(environment: OneEnvironment, runtime: RawRuntime) -> None:
+    """What the runtime can send ahead is what sockets hold; the memory for it does not grow."""
+    request_id, pending = await invoked(environment, runtime)
+    await runtime.begin_response(request_id)
+    sending = asyncio.create_task(runtime.chunk(b"x" * 64 * 1024 * 1024))
+    response = await pending
+    assert await anext(response.body)
+    done, _ = await asyncio.wait((sending,), timeout=0.3)
+    assert not done, "64 MiB were taken from the runtime though nobody read them"
+    received = 0
+    finishing = asyncio.create_task(_finish(runtime, sending))
+    async for chunk in response.body:
+        assert len(chunk) <= 65_536
+        received += len(chunk)
+    assert await finishing == OK
+    assert received > 63 * 1024 * 1024
+
+
+async def _finish(runtime: RawRuntime, sending: asyncio.Task[None]) -> ApiAnswer:
+    await sending
+    return await runtime.end_response()
+
+
+async def test_an_abandoned_response_is_read_to_its_end_and_accepted(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """The runtime does not learn that its client has gone."""
+    request_id, pending = await invoked(environment, runtime)
+    await runtime.begin_response(request_id)
+    await runtime.chunk(b"one")
+    await (await pending).body.aclose()
+    for _ in range(100):
+        await runtime.chunk(b"x" * 65_536)
+    assert await runtime.end_response() == OK
+
+
+async def test_an_error_before_a_response_fails_the_invocation(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """The runtime stays alive and may ask for the next event."""
+    request_id, response = await invoked(environment, runtime)
+    report = b'{"errorType":"ValueError","errorMessage":"no","requestId":"x","stackTrace":[]}'
+    assert await runtime.post(f"invocation/{request_id}/error", report) == OK
+    with pytest.raises(FunctionFailed) as failed:
+        await response
+    assert (failed.value.error_type, failed.value.error_message) == ("ValueError", "no")
+    request_id, response = await invoked(environment, runtime)
+    await runtime.post(f"invocation/{request_id}/response", b"well")
+    assert await body_of(await response) == b"well"
+
+
+async def test_an_x_ray_cause_of_nearly_a_mebibyte_is_read(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """The Python runtime sends it in one header."""
+    request_id, response = await invoked(environment, runtime)
+    cause = "Lambda-Runtime-Function-XRay-Error-Cause: " + "x" * 1_000_000
+    assert await runtime.post(f"invocation/{request_id}/error", b"{}", cause) == OK
+    with pytest.raises(FunctionFailed):
+        await response
+
+
+async def test_error_trailers_after_the_first_byte_break_the_response_off(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """The POST is accepted all the same."""
+    request_id, pending = await invoked(environment, runtime)
+    await runtime.begin_response(request_id)
+    await runtime.chunk(b"partial")
+    response = await pending
+    assert await anext(response.body) == b"partial"
+    trailers = ("Lambda-Runtime-Function-Error-Type: T", "Lambda-Runtime-Function-Error-Body: e30=")
+    assert await runtime.end_response(*trailers) == OK
+    with pytest.raises(ResponseBrokenOff) as broken:
+        await body_of(response)
+    assert broken.value.error_type == "T"
+
+
+async def test_undeclared_trailers_are_lost_with_a_warning(
+    environment: OneEnvironment, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in the platform's own emulator, and the log says so."""
+    request_id, response = await invoked(environment, runtime)
+    head = (
+        f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: x\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    await runtime.send(head.encode() + b"1\r\nx\r\n")
+    assert await runtime.end_response("Lambda-Runtime-Function-Error-Type: T") == OK
+    assert await body_of(await response) == b"x"
+    assert "trailers that no Trailer header declares" in caplog.text
+
+
+async def test_expect_100_continue_is_answered(environment: OneEnvironment, runtime: RawRuntime) -> None:
+    """libcurl, in the native clients, waits for it before a large body."""
+    request_id, response = await invoked(environment, runtime)
+    head = (
+        f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: x\r\n"
+        "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    )
+    await runtime.send(head.encode())
+    assert (await runtime.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    await runtime.send(b"body")
+    assert await runtime.answer() == OK
+    assert await body_of(await response) == b"body"
+
+
+async def test_a_buffered_result_at_the_limit_is_accepted_and_one_past_it_is_not() -> None:
+    """6 MiB and 100 bytes; the runtime learns it by 413 and lives on."""
+    async with one_environment(buffered=True) as environment, raw_runtime(environment.api.address) as runtime:
+        limit = 6 * 1024 * 1024 + 100
+        for size, status in ((limit, 202), (limit + 1, 413)):
+            request_id, pending = await invoked(environment, runtime)
+            answering = asyncio.create_task(runtime.post(f"invocation/{request_id}/response", b"x" * size))
+            response = await pending
+            if status == 202:
+                assert len(await body_of(response)) == size
+            else:
+                with pytest.raises(ResponseBrokenOff) as broken:
+                    await body_of(response)
+                assert broken.value.error_type == "Function.ResponseSizeTooLarge"
+            answer = await answering
+            assert answer.status == status
+        assert answer.json() == {
+            "errorMessage": "Exceeded maximum allowed payload size (6291556 bytes).",
+            "errorType": "RequestEntityTooLarge",
+        }
+        await invoked(environment, runtime)
+
+
+async def test_an_init_error_is_accepted_and_reported(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """Without a content type, as awslambdaric sends it."""
+    assert (
+        await runtime.post(
+            "init/error",
+            b'{"errorType":"Runtime.ImportModuleError","errorMessage":"no app"}',
+            "Lambda-Runtime-Function-Error-Type: Runtime.ImportModuleError",
+        )
+        == OK
+    )
+    report = environment.api.init_failure.result()
+    assert (report.error_type, report.error_message) == ("Runtime.ImportModuleError", "no app")
+    assert environment.api.state is RuntimeState.FAILED
+
+
+async def test_a_restored_runtime_asks_once_and_goes_on(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """SnapStart's restore/next is answered at once and empty."""
+    await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    restored = await runtime.answer()
+    assert (restored.status, restored.body) == (200, b"")
+    await invoked(environment, runtime)
+
+
+async def test_a_restore_error_counts_as_an_init_error(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """It is accepted only while restoring."""
+    await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await runtime.answer()
+    body = b'{"errorType":"Runtime.AfterRestoreError","errorMessage":"hook"}'
+    assert await runtime.post("restore/error", body) == OK
+    assert environment.api.init_failure.result().error_type == "Runtime.AfterRestoreError"
+
+
+async def test_an_extension_registers_and_its_next_stays_open(
+    environment: OneEnvironment, runtime: RawRuntime
+) -> None:
+    """It hears nothing until the environment ends."""
+    register = (
+        "POST /2020-01-01/extension/register HTTP/1.1\r\nHost: x\r\n"
+        'Lambda-Extension-Name: lambda-adapter\r\nContent-Length: 15\r\n\r\n{ "events":[] }'
+    )
+    async with raw_runtime(environment.api.address) as extension:
+        await extension.send(register.encode())
+        registered = await extension.answer()
+        assert registered.status == 200
+        assert registered.json() == {
+            "functionName": "fn",
+            "functionVersion": "$LATEST",
+            "handler": "app.handler",
+        }
+    async with raw_runtime(environment.api.address) as extension:
+        identifier = registered.headers["Lambda-Extension-Identifier"]
+        ask = "GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: x\r\n"
+        await extension.send(f"{ask}Lambda-Extension-Identifier: {identifier}\r\n\r\n".encode())
+        listening = asyncio.create_task(extension.ended())
+        await invoked(environment, runtime)
+        assert not listening.done()
+        await environment.api.close()
+        assert await listening == b""
+
+
+@pytest.mark.parametrize(
+    ("identifier", "error_type"),
+    [
+        ("", "Extension.MissingExtensionIdentifier"),
+        ("Lambda-Extension-Identifier: made-up\r\n", "Extension.UnknownExtensionIdentifier"),
+    ],
+)
+async def test_an_extension_nobody_registered_is_refused(
+    runtime: RawRuntime, identifier: str, error_type: str
+) -> None:
+    """Its identifier has to be one that was given out."""
+    await runtime.send(
+        f"GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: x\r\n{identifier}\r\n".encode()
+    )
+    answer = await runtime.answer()
+    assert answer.status == 403
+    assert answer.json()["errorType"] == error_type  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01 tls?\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n"]
+)
+async def test_what_is_not_http_is_refused_and_harms_nobody(
+    environment: OneEnvironment, runtime: RawRuntime, garbage: bytes
+) -> None:
+    """The connection ends; others go on."""
+    async with raw_runtime(environment.api.address) as stranger:
+        await stranger.send(garbage)
+        assert (await stranger.ended()).startswith(b"HTTP/1.1 400 ")
+    await invoked(environment, runtime)

@@ -1,0 +1,62 @@
+"""A Runtime API behind an invoker, without a process: the test itself is the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.runtime_api import Event
+from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
+from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:fn"
+
+
+class OneEnvironment:
+    """An invoker that gives each event to the runtime that the test plays."""
+
+    def __init__(self, api: RuntimeApiServer, *, buffered: bool = False) -> None:
+        self.api = api
+        self._buffered = buffered
+
+    async def invoke(self, request: InvocationRequest) -> InvocationResponse:
+        """Deliver the event as soon as the runtime asks for it."""
+        await self.api.ready()
+        invocation = Invocation(request, environment="env", buffered=self._buffered)
+        self.api.deliver(event_of(request), invocation)
+        return await invocation.response()
+
+
+def request_of(payload: bytes = b'{"a":1}') -> InvocationRequest:
+    """Return a new invocation request."""
+    return InvocationRequest(
+        payload=payload, request_id=str(uuid.uuid4()), trace_id="Root=1-67e0a000-0123456789abcdef01234567"
+    )
+
+
+def event_of(request: InvocationRequest) -> Event:
+    """Return the event that carries a request."""
+    return Event(
+        payload=request.payload,
+        request_id=request.request_id,
+        invocation_id=str(uuid.uuid4()),
+        deadline_ms=int(time.time() * 1000) + 30_000,
+        function_arn=ARN,
+        trace_id=request.trace_id,
+    )
+
+
+@contextlib.asynccontextmanager
+async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnvironment]:
+    """Serve a Runtime API until the block is left."""
+    api = RuntimeApiServer("env", function_name="fn", handler="app.handler")
+    await api.listen()
+    try:
+        yield OneEnvironment(api, buffered=buffered)
+    finally:
+        async with asyncio.timeout(10):
+            await api.close()

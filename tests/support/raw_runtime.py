@@ -1,0 +1,126 @@
+"""A Lambda runtime that a test plays by hand, byte by byte, against a Runtime API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Self
+
+import msgspec
+
+WITHIN_S = 10.0
+PREFIX = "/2018-06-01/runtime"
+
+
+class ApiAnswer(msgspec.Struct, frozen=True):
+    """What the Runtime API answered: header names as they were sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> object:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class RawRuntime:
+    """One connection to a Runtime API."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, address: str) -> Self:
+        """Connect, and send nothing."""
+        host, _, port = address.partition(":")
+        return cls(*await asyncio.open_connection(host, int(port)))
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def ask_next(self) -> None:
+        """Ask for an event, as curl would."""
+        await self.send(f"GET {PREFIX}/invocation/next HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n".encode())
+
+    async def next(self) -> ApiAnswer:
+        """Ask for an event and wait for it."""
+        await self.ask_next()
+        return await self.answer()
+
+    async def post(self, path: str, body: bytes = b"", *headers: str) -> ApiAnswer:
+        """POST a body of a known length to a path after `/2018-06-01/runtime/`."""
+        lines = [
+            f"POST {PREFIX}/{path} HTTP/1.1",
+            "Host: x",
+            f"Content-Length: {len(body)}",
+            *headers,
+            "",
+            "",
+        ]
+        await self.send("\r\n".join(lines).encode() + body)
+        return await self.answer()
+
+    async def begin_response(self, request_id: str, *headers: str) -> None:
+        """Send the head of a streamed response as the Node runtime does, then any further headers."""
+        lines = [
+            f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1",
+            "Lambda-Runtime-Function-Response-Mode: streaming",
+            "Trailer: Lambda-Runtime-Function-Error-Type",
+            "Trailer: Lambda-Runtime-Function-Error-Body",
+            "Transfer-Encoding: chunked",
+            "Host: 127.0.0.1",
+            "Connection: keep-alive",
+            *(headers or ("Content-Type: application/octet-stream",)),
+        ]
+        await self.send("\r\n".join((*lines, "", "")).encode())
+
+    async def chunk(self, data: bytes) -> None:
+        """Send one chunk."""
+        await self.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    async def end_response(self, *trailers: str) -> ApiAnswer:
+        """Send the last chunk and the trailers, and wait for the answer."""
+        await self.send("\r\n".join(("0", *trailers, "", "")).encode())
+        return await self.answer()
+
+    async def answer(self) -> ApiAnswer:
+        """Read one answer."""
+        async with asyncio.timeout(WITHIN_S):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            status_line, *lines = head.strip().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines)
+            body = await self.reader.readexactly(int(headers["Content-Length"]))
+        return ApiAnswer(int(status_line.split()[1]), headers, body)
+
+    async def ended(self) -> bytes:
+        """Wait for the end of the connection and return what still came."""
+        async with asyncio.timeout(WITHIN_S):
+            with contextlib.suppress(ConnectionError):
+                return await self.reader.read()
+        return b""
+
+    def drop(self) -> None:
+        """Break the connection off at once."""
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def raw_runtime(address: str) -> AsyncIterator[RawRuntime]:
+    """Connect to a Runtime API for as long as the block lasts."""
+    runtime = await RawRuntime.connect(address)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
