@@ -1,0 +1,100 @@
+"""awslambdaric's native extension `runtime_client`, in Python.
+
+The extension exists for Linux only; elsewhere awslambdaric installs without it and cannot ask for an
+invocation. These functions stand in for it, so that a function runs under the emulator on macOS as well. On
+Lambda the native one is used. One contract suite holds for both.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from urllib.parse import quote
+
+_USER_AGENT = "aws-lambda-python"
+_PREFIX = "/2018-06-01/runtime/invocation"
+
+# Lambda serves one runtime a process, and one call at a time.
+_connection: http.client.HTTPConnection | None = None
+_user_agent = _USER_AGENT
+
+
+def install() -> None:
+    """Put this module in the place of the missing extension."""
+    from awslambdaric import lambda_runtime_client
+
+    initialize_client(lambda_runtime_client._user_agent())  # noqa: SLF001 (as awslambdaric does)
+    lambda_runtime_client.runtime_client = sys.modules[__name__]
+
+
+def initialize_client(user_agent: str) -> None:
+    """Remember how to introduce the runtime."""
+    global _user_agent  # noqa: PLW0603 (the extension's interface)
+    _user_agent = user_agent
+
+
+def next() -> tuple[bytes, dict[str, str]]:  # noqa: A001 (the extension's name)
+    """Wait, without a limit, for the next invocation and return its event and headers.
+
+    Raises:
+        RuntimeError: the Runtime API does not answer with an invocation.
+    """
+    status, body, headers = _call("GET", f"{_PREFIX}/next")
+    if status != http.client.OK:
+        raise RuntimeError(f"Failed to get next: status {status}")
+    return body, headers
+
+
+def post_invocation_result(invoke_id: str, body: bytes, content_type: str, invocation_id: str | None) -> None:
+    """Report a result.
+
+    Raises:
+        RuntimeError: the Runtime API does not accept it.
+    """
+    _post(
+        f"{_PREFIX}/{quote(invoke_id, safe='')}/response", body, {"content-type": content_type}, invocation_id
+    )
+
+
+def post_error(invoke_id: str, error: str, xray_fault: str, invocation_id: str | None) -> None:
+    """Report an error, JSON as awslambdaric makes it.
+
+    Raises:
+        RuntimeError: the Runtime API does not accept it.
+    """
+    headers = {"content-type": "application/json"}
+    if xray_fault:
+        headers["lambda-runtime-function-xray-error-cause"] = xray_fault
+    _post(f"{_PREFIX}/{quote(invoke_id, safe='')}/error", error.encode(), headers, invocation_id)
+
+
+def _post(path: str, body: bytes, headers: dict[str, str], invocation_id: str | None) -> None:
+    if invocation_id:
+        headers["lambda-runtime-invocation-id"] = invocation_id
+    status, _, _ = _call("POST", path, body, headers)
+    if not http.client.OK <= status < http.client.MULTIPLE_CHOICES:
+        raise RuntimeError(f"Failed to post invocation response: status {status}")
+
+
+def _call(
+    method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes, dict[str, str]]:
+    global _connection  # noqa: PLW0603 (kept alive between calls)
+    if _connection is None:
+        _connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        _connection.request(
+            method, path, body, {"user-agent": _user_agent, "accept": "*/*", **(headers or {})}
+        )
+        response = _connection.getresponse()
+        return response.status, response.read(), _in_title_case(response.getheaders())
+    except (OSError, http.client.HTTPException) as error:
+        _connection.close()
+        _connection = None
+        raise RuntimeError(f"The Runtime API cannot be reached: {error}") from error
+
+
+def _in_title_case(headers: list[tuple[str, str]]) -> dict[str, str]:
+    """Header names as awslambdaric looks them up."""
+    return {"-".join(part.capitalize() for part in name.split("-")): value for name, value in headers}
