@@ -15,7 +15,7 @@ import pytest
 
 from contracts.invoker import gate
 from lambda_streaming import ResponseStream, streamify_response
-from lambda_streaming.function_url import FunctionUrlApp, asgi
+from lambda_streaming.function_url import FunctionUrlApp, InvocationRequest, InvocationResponse, asgi
 from support.http_server import connected, exchange, serving
 
 WITHIN_S = 15.0
@@ -161,6 +161,54 @@ async def test_a_stopping_server_waits_for_handlers_without_a_client(
     finally:
         logger.removeHandler(handler)
     assert recorded.finished.is_set()
+
+
+class HeldBody:
+    """A body of two chunks; the second comes when the test lets it, and how it was left is kept."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.read_to_its_end = False
+        self.closed = False
+        self._chunks = iter((b"one", b"two"))
+
+    async def invoke(self, _request: InvocationRequest) -> InvocationResponse:
+        return InvocationResponse(content_type="text/plain", body=self)
+
+    def __aiter__(self) -> HeldBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk == b"two":
+            await self.go_on.wait()
+        if chunk is None:
+            self.read_to_its_end = True
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_response_without_a_client_is_read_to_its_end_and_closed_before_the_server_stops(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever invoker is behind the app, its response is not left open."""
+    caplog.set_level(logging.INFO, "lambda_streaming")
+    held = HeldBody()
+    handler = _OnMessage("Waiting for 1 running invocations", held.go_on)
+    logger = logging.getLogger("lambda_streaming.function_url")
+    logger.addHandler(handler)
+    try:
+        async with serving(FunctionUrlApp(held)) as port, connected(port) as client:
+            await client.send(GET)
+            await client.read_until(b"one\r\n")
+            client.abort()
+    finally:
+        logger.removeHandler(handler)
+    assert held.read_to_its_end
+    assert held.closed
 
 
 async def test_a_stopping_server_gives_up_on_handlers_that_are_late(caplog: pytest.LogCaptureFixture) -> None:
