@@ -75,6 +75,18 @@ async def test_everything_can_be_done_with_the_keyboard_alone(tab: Tab, server: 
     await tab.page.wait_for_selector(".welcome")
 
 
+async def test_a_message_that_is_too_long_says_so_before_it_is_sent(tab: Tab, server: Serving) -> None:
+    """The limit counts code points, as the server does; at the limit it can be sent, past it not."""
+    await tab.open(server.ready.coach_id)
+    await tab.message_box.fill("\N{RUNNER}" * 32_000)
+    assert await tab.button("Send").is_enabled()
+    await tab.message_box.press_sequentially("!")
+    assert await tab.button("Send").is_disabled()
+    assert "too long to send" in await tab.page.locator("#composer-count").inner_text()
+    await tab.message_box.press("Enter")
+    assert await tab.texts() == []
+
+
 async def test_escape_returns_the_focus_to_the_message_box(tab: Tab, server: Serving) -> None:
     """From anywhere, one key leads back to writing."""
     await tab.open(server.ready.coach_id, create_conversation(server.ready))
@@ -130,8 +142,8 @@ async def test_the_drawer_of_a_phone_keeps_the_focus_and_gives_it_back(
         assert await tab.evaluate(FOCUS) == "Conversations"
         await tab.button("Conversations").click()
         await tab.page.locator("#conversations a").first.click()
-        await tab.page.wait_for_selector(".message")
-        assert not await tab.evaluate("() => document.getElementById('main').inert")
+        await tab.until("() => !document.getElementById('main').inert")
+        assert await tab.evaluate("() => document.getElementById('sidebar').inert")
 
 
 async def test_the_message_box_stays_above_an_on_screen_keyboard(browser: Browser, server: Serving) -> None:

@@ -18,6 +18,7 @@ export class Composer {
   #button = byId("send", HTMLButtonElement);
   #count = byId("composer-count", HTMLElement);
   #draftName = "";
+  #tooLong = false;
   #onSent;
 
   /** @param {Chat} chat @param {{userId: string, onSent: () => void}} options */
@@ -35,7 +36,7 @@ export class Composer {
     chat.addEventListener("created", () => {
       this.#draftName = this.#nameOfDraft();
     });
-    chat.addEventListener("thread", () => this.#show());
+    chat.addEventListener("thread", () => this.#showState());
   }
 
   focus() {
@@ -65,7 +66,7 @@ export class Composer {
   }
 
   #send() {
-    if (this.#length() > MAX_CHARACTERS || !this.#chat.send(this.#input.value)) return;
+    if (this.#tooLong || !this.#chat.send(this.#input.value)) return;
     this.#input.value = "";
     remember(this.#draftName, null);
     this.#show();
@@ -84,21 +85,27 @@ export class Composer {
     return Array.from(this.#input.value).length;
   }
 
+  /** What depends on the text. */
   #show() {
-    const { thread, coach } = this.#chat;
-    const busy = isBusy(thread.turn);
-    const length = this.#length();
-    const tooLong = length > MAX_CHARACTERS;
-    this.#input.placeholder = `Message ${coach.name}`;
+    this.#input.placeholder = `Message ${this.#chat.coach.name}`;
     this.#input.style.height = "auto";
     this.#input.style.height = `${this.#input.scrollHeight}px`;
-    this.#input.setAttribute("aria-invalid", String(tooLong));
+    const length = this.#length();
+    this.#tooLong = length > MAX_CHARACTERS;
+    this.#input.setAttribute("aria-invalid", String(this.#tooLong));
+    const count = `${length.toLocaleString()} of ${MAX_CHARACTERS.toLocaleString()} characters`;
+    this.#count.textContent = length < COUNT_FROM ? "" : this.#tooLong ? `${count}: too long to send` : count;
+    this.#showState();
+  }
 
+  /** What depends on the conversation; with each chunk of a reply, so it measures nothing. */
+  #showState() {
+    const { thread } = this.#chat;
+    const busy = isBusy(thread.turn);
+    const nothingToSend = this.#tooLong || this.#input.value.trim() === "";
     this.#form.dataset.busy = String(busy);
     this.#button.setAttribute("aria-label", busy ? "Stop" : "Send");
     this.#button.querySelector("use")?.setAttribute("href", busy ? "#icon-stop" : "#icon-send");
-    this.#button.disabled = !busy && (thread.status !== "ready" || tooLong || this.#input.value.trim() === "");
-    const count = `${length.toLocaleString()} of ${MAX_CHARACTERS.toLocaleString()} characters`;
-    this.#count.textContent = length < COUNT_FROM ? "" : tooLong ? `${count}: too long to send` : count;
+    this.#button.disabled = !busy && (thread.status !== "ready" || nothingToSend);
   }
 }

@@ -21,6 +21,8 @@ export class MessageView {
   #waiting;
   #foot;
   #actions;
+  /** @type {Entry|null} */
+  #shown = null;
   #lastFoot = "";
 
   /**
@@ -52,6 +54,9 @@ export class MessageView {
 
   /** @param {Entry} entry */
   show(entry) {
+    // A long conversation is shown anew with every chunk of its last reply; all else in it is as it was.
+    if (this.#shown && isSame(this.#shown, entry)) return;
+    this.#shown = entry;
     const hasText = entry.content !== "";
     this.node.dataset.phase = entry.phase;
     this.node.toggleAttribute("data-interrupted", entry.interrupted);
@@ -119,6 +124,12 @@ export class MessageView {
   #button(iconName, label, action) {
     return element("button", { class: "button button-small", type: "button", click: action }, icon(iconName), label);
   }
+}
+
+/** @param {Entry} one @param {Entry} other */
+function isSame(one, other) {
+  const keys = /** @type {(keyof Entry)[]} */ (Object.keys(one));
+  return keys.every((key) => one[key] === other[key]);
 }
 
 /** @param {...(Node|null)} parts */
