@@ -182,6 +182,8 @@ class HeldBody:
         chunk = next(self._chunks, None)
         if chunk == b"two":
             await self.go_on.wait()
+            for _ in range(50):  # some turns of the loop, so that whoever does not wait is found out
+                await asyncio.sleep(0)
         if chunk is None:
             self.read_to_its_end = True
             raise StopAsyncIteration
