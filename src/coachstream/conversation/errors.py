@@ -6,6 +6,7 @@ it in a chat; it never holds an exception's text. HTTP statuses belong to the we
 
 from __future__ import annotations
 
+import traceback
 from enum import StrEnum
 from typing import ClassVar
 
@@ -262,3 +263,15 @@ class StorageUnavailable(CoachStreamError):
 
     code = ErrorCode.STORAGE_UNAVAILABLE
     sentence = "Your conversation could not be reached right now. Please try again in a moment."
+
+
+def whereabouts(error: BaseException) -> str:
+    """An unexpected exception for the log: its type and where it came from, innermost first.
+
+    Its text is left out, for it may quote a message or a token.
+    """
+    places = (
+        f"{frame.name} ({frame.filename}:{frame.lineno})"
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+    )
+    return f"{type(error).__qualname__} in {' < '.join(places)}"

@@ -78,7 +78,7 @@ class TurnStore(Protocol):
 
         Raises:
             ConversationNotFound: the conversation was deleted in the meantime.
-            StorageUnavailable: the store failed; the claim is given up all the same.
+            StorageUnavailable: the store failed; the claim is still held, so saving can be tried again.
         """
 
     async def abandon_turn(self, claim: TurnClaim) -> None:

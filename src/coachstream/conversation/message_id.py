@@ -1,0 +1,35 @@
+"""Ids of messages and conversations, which sort by time as strings."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from coachstream.conversation.model import Role
+
+_BASE_36 = string.digits + string.ascii_lowercase
+_RANDOM_CHARACTERS = 9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+RandomBelow = Callable[[int], int]
+"""Gives a whole number from 0 up to, but not including, its argument; `secrets.randbelow` is one."""
+
+
+def milliseconds_of(moment: datetime) -> int:
+    """Whole milliseconds since the epoch."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def message_id(moment: datetime, role: Role, random_below: RandomBelow) -> str:
+    """`msg_<ms>_<9 base 36>_<role>`, the milliseconds with 13 digits, as they have until the year 2286."""
+    return f"msg_{milliseconds_of(moment):013d}_{_random_text(random_below)}_{role.value}"
+
+
+def conversation_id(moment: datetime, random_below: RandomBelow) -> str:
+    """`conv_<ms>_<9 base 36>` (existing system, section 1.2)."""
+    return f"conv_{milliseconds_of(moment)}_{_random_text(random_below)}"
+
+
+def _random_text(random_below: RandomBelow) -> str:
+    return "".join(_BASE_36[random_below(len(_BASE_36))] for _ in range(_RANDOM_CHARACTERS))

@@ -1,0 +1,109 @@
+"""A turn and its first reader are two things: the turn runs in a task of its own.
+
+A reader that is slow makes the turn wait, but never past the point where its reply must be saved. A reader
+that leaves does not stop the turn. Whoever leaves the `async with` waits for the turn's end, because Lambda
+freezes a function that has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Self
+
+from coachstream.conversation.errors import ProcessingError, whereabouts
+from coachstream.conversation.events import Completed, Event, Failed
+from coachstream.conversation.ports import Clock
+
+logger = logging.getLogger("coachstream.turn")
+
+CAPACITY = 32
+"""Events that may wait for the reader."""
+
+
+class TurnProducer:
+    """Runs the events of a turn ahead of their reader; iterate over it to read them.
+
+    Args:
+        events: of the turn, made by `run_turn`.
+        save_deadline: when the turn must not wait for the reader any more, in the clock's monotonic seconds.
+        clock: the turn's.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event, None], *, save_deadline: float, clock: Clock) -> None:
+        self._events = events
+        self._save_deadline = save_deadline
+        self._clock = clock
+        self._waiting: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._reader_left = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._produce(), name="turn")
+        self._task.add_done_callback(lambda _: self._arrived.set())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader_left = True
+        self._taken.set()
+        task = self._task
+        if task is None:
+            return
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            task.cancel()  # whoever cancels the reader stops everything: the turn saves and ends
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait((task,))
+            raise
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event as soon as it is there; the last one is `Completed` or `Failed`."""
+        while not self._waiting:
+            if self._task is None or self._task.done():
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        self._taken.set()
+        return self._waiting.popleft()
+
+    async def _produce(self) -> None:
+        ended = False
+        try:
+            async for event in self._events:
+                ended = isinstance(event, Completed | Failed)
+                if not ended:
+                    await self._wait_for_reader()
+                self._put(event)
+        except Exception as error:  # noqa: BLE001 (a reader always gets a terminal event)
+            logger.error("The turn broke: %s", whereabouts(error))  # noqa: TRY400 (its text may quote the user)
+        finally:
+            await self._events.aclose()
+            if not ended:
+                self._put(Failed(ProcessingError.code, ProcessingError.sentence, ProcessingError.retryable))
+
+    async def _wait_for_reader(self) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, self._save_deadline - self._clock.monotonic())):
+                while len(self._waiting) >= CAPACITY and not self._reader_left:
+                    self._taken.clear()
+                    await self._taken.wait()
+        except TimeoutError:
+            # The turn is told by its own clock, and ends: at most this event and the last one are too many.
+            logger.warning("The reader is too slow; the turn ends without waiting for it")
+
+    def _put(self, event: Event) -> None:
+        if not self._reader_left:
+            self._waiting.append(event)
+            self._arrived.set()

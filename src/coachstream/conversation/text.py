@@ -1,0 +1,41 @@
+"""Text as models deliver it, made safe to send and to store."""
+
+from __future__ import annotations
+
+
+class SurrogateJoiner:
+    """Joins UTF-16 surrogates that arrive in different pieces; everything else passes at once, unaltered.
+
+    A service that counts text in UTF-16 may cut between the two halves of a character. A half has no UTF-8,
+    so it is held until the other one comes, and becomes U+FFFD if none does.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Return what can be sent after this piece."""
+        text = self._held + piece
+        self._held = ""
+        if text.isascii():
+            return text
+        if _is_high_surrogate(text[-1]):
+            text, self._held = text[:-1], text[-1]
+        return _joined(text)
+
+    def flush(self) -> str:
+        """Return what is left when no piece follows."""
+        held, self._held = self._held, ""
+        return _joined(held)
+
+
+def _is_high_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udbff"
+
+
+def _joined(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

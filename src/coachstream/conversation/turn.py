@@ -1,0 +1,360 @@
+"""One turn: a user's message in, a coach's reply out, as a stream of events over the ports.
+
+The order is the promise. `Started` goes out before anything is read or written. The user's message is stored
+before the model is called. What the model says goes out as it comes. The reply is stored before `Completed`.
+Whatever goes wrong, what was said so far is stored as an interrupted reply, the claim on the conversation is
+given up, and the last event is `Completed` or `Failed`.
+
+All dates come from one reading of the clock: the moments of a turn are that reading plus the time since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from contextlib import aclosing, suppress
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from coachstream.conversation.context import Context, ContextLimits, ContextLoad
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ContentFiltered,
+    DeadlineExceeded,
+    ModelStreamBroken,
+    ProcessingError,
+    StorageUnavailable,
+    whereabouts,
+)
+from coachstream.conversation.events import (
+    Chunk,
+    Completed,
+    Event,
+    Failed,
+    SemanticContextUse,
+    Started,
+    Timings,
+)
+from coachstream.conversation.history import fit_history
+from coachstream.conversation.message_id import RandomBelow, message_id
+from coachstream.conversation.model import (
+    ConversationKey,
+    Message,
+    MessageMetadata,
+    Role,
+    StopReason,
+    Usage,
+    to_milliseconds,
+)
+from coachstream.conversation.ports import (
+    ChatModel,
+    Clock,
+    ContextStore,
+    ModelStop,
+    SemanticMemory,
+    TextDelta,
+    TurnClaim,
+    TurnStore,
+)
+from coachstream.conversation.prompt import Prompt, build_prompt
+from coachstream.conversation.text import SurrogateJoiner
+
+logger = logging.getLogger("coachstream.turn")
+
+T = TypeVar("T")
+
+SAVE_AGAIN_AFTER_S = 0.2
+"""A reply that was paid for is worth a second try."""
+
+
+class TurnRequest(msgspec.Struct, frozen=True):
+    """What the user sent.
+
+    Attributes:
+        key: the conversation.
+        text: the message; not blank.
+        deadline: when the turn must be over, in seconds of the clock's monotonic time.
+        sent_at: when the user sent it, by their clock; now, if unknown.
+        client_message_id: the client's name for it; the same name is the same message.
+    """
+
+    key: ConversationKey
+    text: str
+    deadline: float
+    sent_at: datetime | None = None
+    client_message_id: str | None = None
+
+
+class TurnSettings(msgspec.Struct, frozen=True):
+    """What can be tuned.
+
+    Attributes:
+        history_budget_chars: how many characters of history the prompt holds.
+        save_reserve_s: seconds before the deadline at which the model is stopped, for saving.
+        limits: of what is loaded for the prompt.
+    """
+
+    history_budget_chars: int = 60_000
+    save_reserve_s: float = 3.0
+    limits: ContextLimits = ContextLimits()
+
+
+class TurnParts(msgspec.Struct, frozen=True):
+    """The adapters that a turn works with; `recall` is None where there is no semantic memory."""
+
+    turns: TurnStore
+    context: ContextStore
+    model: ChatModel
+    recall: SemanticMemory | None
+    clock: Clock
+    random_below: RandomBelow = secrets.randbelow
+
+
+def run_turn(
+    request: TurnRequest, parts: TurnParts, settings: TurnSettings | None = None
+) -> AsyncGenerator[Event, None]:
+    """Run a turn; the events are its reader's, and the turn waits while they are not taken.
+
+    Closing the generator, or cancelling the task that reads it, ends the turn as an interruption.
+    """
+    return _Turn(request, parts, settings or TurnSettings()).events()
+
+
+class _Turn:
+    def __init__(self, request: TurnRequest, parts: TurnParts, settings: TurnSettings) -> None:
+        self._request = request
+        self._parts = parts
+        self._settings = settings
+        self._began = parts.clock.monotonic()
+        self._now = to_milliseconds(parts.clock.now())
+        self._claim: TurnClaim | None = None
+        self._claiming: asyncio.Task[TurnClaim] | None = None
+        self._said: list[str] = []
+        self._context_ms = 0
+        self._first_chunk_ms: int | None = None
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        yield Started()
+        failure: CoachStreamError | None = None
+        try:
+            async with aclosing(self._answer()) as answer:
+                async for event in answer:
+                    yield event
+        except CoachStreamError as error:
+            logger.info("The turn fails with %s", error.code.value)
+            failure = error
+        except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
+            logger.error("The turn fails with %s", whereabouts(error))  # noqa: TRY400 (its text may quote the user)
+            failure = ProcessingError()
+        finally:
+            # Also when the reader closed the turn or its task was cancelled: then nobody is told.
+            partial = await _despite_cancellation(self._give_up())
+        if failure is not None:
+            yield Failed(failure.code, failure.sentence, failure.retryable, partial)
+
+    async def _answer(self) -> AsyncGenerator[Event, None]:
+        parts, request = self._parts, self._request
+        self._claiming = asyncio.create_task(parts.turns.begin_turn(request.key, self._user_message()))
+        async with ContextLoad(
+            parts.context, parts.recall, request.key, request.text, self._settings.limits
+        ) as load:
+            # Shielded, because a claim that is being made when the turn ends must still be given up.
+            claim = await self._in_time(asyncio.shield(self._claiming))
+            self._claiming = None
+            if claim.reply is not None:
+                yield Chunk(claim.reply.content)
+                yield self._completed(claim, claim.reply, SemanticContextUse(), Usage())
+                return
+            self._claim = claim
+            context = await self._in_time(load.loaded())
+        self._context_ms = self._elapsed_ms()
+        prompt = self._prompt(claim, context)
+        stop = ModelStop(StopReason.INTERRUPTED)
+        async with aclosing(self._speech(prompt)) as speech:
+            async for event in speech:
+                if isinstance(event, ModelStop):
+                    stop = event
+                else:
+                    yield event
+        if stop.reason is StopReason.CONTENT_FILTERED:
+            raise ContentFiltered
+        if stop.reason is StopReason.INTERRUPTED or not self._said:
+            raise ModelStreamBroken("the model ended without a reply")
+        reply = await _despite_cancellation(self._save_reply(claim, stop.reason))
+        yield self._completed(claim, reply, prompt.semantic_context, stop.usage)
+
+    async def _speech(self, prompt: Prompt) -> AsyncGenerator[Chunk | ModelStop, None]:
+        """What the model says until it stops; ends without `ModelStop` where the model does."""
+        joiner = SurrogateJoiner()
+        model_events = self._parts.model.stream(prompt, deadline=self._save_deadline)
+        try:
+            while True:
+                event = await self._in_time(anext(model_events, None))
+                text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
+                if text:
+                    self._said.append(text)
+                    if self._first_chunk_ms is None:
+                        self._first_chunk_ms = self._elapsed_ms()
+                    yield Chunk(text)
+                if not isinstance(event, TextDelta):
+                    break
+            if event is not None:
+                yield event
+        finally:
+            if isinstance(model_events, AsyncGenerator):
+                await model_events.aclose()
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """Wait for work while there is time to save what it may lead to.
+
+        Raises:
+            DeadlineExceeded: there is not.
+        """
+        try:
+            async with asyncio.timeout(self._seconds_until(self._save_deadline)) as limit:
+                return await work
+        except TimeoutError:
+            if limit.expired():
+                raise DeadlineExceeded from None
+            raise
+
+    async def _save_reply(self, claim: TurnClaim, stop_reason: StopReason) -> Message:
+        reply = self._reply(claim, stop_reason)
+        try:
+            await self._try_to_save(claim, reply)
+        except StorageUnavailable:
+            if self._seconds_until(self._request.deadline) <= SAVE_AGAIN_AFTER_S:
+                raise
+            logger.warning("The reply could not be saved; trying once more")
+            await asyncio.sleep(SAVE_AGAIN_AFTER_S)
+            await self._try_to_save(claim, reply)
+        return reply
+
+    async def _try_to_save(self, claim: TurnClaim, reply: Message) -> None:
+        limit = asyncio.timeout(self._seconds_until(self._request.deadline))
+        try:
+            async with limit:
+                await self._parts.turns.save_reply(claim, reply)
+        except TimeoutError as error:
+            raise StorageUnavailable("saving took longer than the turn may") from error
+        self._claim = None
+
+    async def _give_up(self) -> Message | None:
+        """Store what was said as an interrupted reply, if anything was, and leave no claim behind."""
+        claim = await self._held_claim()
+        if claim is None:
+            return None
+        if self._said:
+            try:
+                return await self._save_reply(claim, StopReason.INTERRUPTED)
+            except CoachStreamError as error:
+                logger.error("An interrupted reply is lost: %s", error.code.value)  # noqa: TRY400
+            except Exception as error:  # noqa: BLE001 (the claim must be given up in any case)
+                logger.error("An interrupted reply is lost: %s", whereabouts(error))  # noqa: TRY400
+        try:
+            async with asyncio.timeout(max(1.0, self._seconds_until(self._request.deadline))):
+                await self._parts.turns.abandon_turn(claim)
+        except Exception as error:  # noqa: BLE001 (the turn is over; a claim ends with its lease)
+            logger.error("The claim could not be given up: %s", whereabouts(error))  # noqa: TRY400
+        self._claim = None
+        return None
+
+    async def _held_claim(self) -> TurnClaim | None:
+        """The claim, also when it was still being made."""
+        claiming, self._claiming = self._claiming, None
+        if claiming is not None:
+            await asyncio.wait((claiming,), timeout=self._seconds_until(self._request.deadline))
+            claiming.cancel()
+            await asyncio.gather(claiming, return_exceptions=True)
+            if not claiming.cancelled() and claiming.exception() is None:
+                claim = claiming.result()
+                self._claim = claim if claim.reply is None else None
+        return self._claim
+
+    def _user_message(self) -> Message:
+        request = self._request
+        return Message(
+            id=message_id(self._now, Role.USER, self._parts.random_below),
+            role=Role.USER,
+            content=request.text,
+            timestamp=self._now if request.sent_at is None else to_milliseconds(request.sent_at),
+            metadata=MessageMetadata(client_message_id=request.client_message_id),
+        )
+
+    def _reply(self, claim: TurnClaim, stop_reason: StopReason) -> Message:
+        # At least a millisecond later, so that the reply's id sorts behind the message's.
+        moment = self._now + timedelta(milliseconds=max(1, self._elapsed_ms()))
+        return Message(
+            id=message_id(moment, Role.ASSISTANT, self._parts.random_below),
+            role=Role.ASSISTANT,
+            content="".join(self._said),
+            timestamp=moment,
+            metadata=MessageMetadata(
+                model=self._parts.model.display_name,
+                stop_reason=stop_reason,
+                reply_to=claim.user_message.id,
+            ),
+        )
+
+    def _prompt(self, claim: TurnClaim, context: Context) -> Prompt:
+        user_message = claim.user_message
+        # An earlier attempt's interrupted reply to this very message is about to be replaced.
+        earlier = [
+            message
+            for message in context.history
+            if user_message.id not in {message.id, message.metadata.reply_to}
+        ]
+        return build_prompt(
+            coach=context.coach,
+            now=self._now,
+            messages=fit_history(earlier, user_message, budget_chars=self._settings.history_budget_chars),
+            memories=context.memories,
+            workouts=context.workouts,
+            matches=context.matches,
+            session_number=1 + sum(message.role is Role.USER for message in earlier),
+        )
+
+    def _completed(
+        self, claim: TurnClaim, reply: Message, semantic_context: SemanticContextUse, usage: Usage
+    ) -> Completed:
+        return Completed(
+            user_message=claim.user_message,
+            reply=reply,
+            conversation_id=claim.key.conversation_id,
+            semantic_context=semantic_context,
+            stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,
+            usage=usage,
+            timings=Timings(
+                context=self._context_ms, first_chunk=self._first_chunk_ms, total=self._elapsed_ms()
+            ),
+        )
+
+    @property
+    def _save_deadline(self) -> float:
+        return self._request.deadline - self._settings.save_reserve_s
+
+    def _seconds_until(self, moment: float) -> float:
+        return max(0.0, moment - self._parts.clock.monotonic())
+
+    def _elapsed_ms(self) -> int:
+        return round((self._parts.clock.monotonic() - self._began) * 1000)
+
+
+async def _despite_cancellation(work: Coroutine[object, object, T]) -> T:
+    """Do work to its end even if this task is cancelled, and be cancelled then."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        with suppress(Exception):
+            task.result()
+        raise cancelled
+    return task.result()
