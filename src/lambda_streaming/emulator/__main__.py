@@ -81,7 +81,7 @@ def emulate(
     command: Annotated[
         list[str],
         typer.Argument(
-            metavar="COMMAND...",
+            metavar="COMMAND",
             help="A Lambda runtime with its handler. It is not read by a shell.",
             show_default=False,
         ),

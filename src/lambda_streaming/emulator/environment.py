@@ -146,10 +146,11 @@ class ExecutionEnvironment:
     async def _start(self) -> None:
         function = self._function
         await self._api.listen()
+        variables = await asyncio.to_thread(function.variables, self._api.address)
         try:
             process = self._process = await ProcessGroup.start(
                 function.command,
-                env=function.variables(self._api.address),
+                env=variables,
                 cwd=function.cwd,
                 on_line=self._log_line,
             )

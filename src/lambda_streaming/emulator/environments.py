@@ -78,7 +78,7 @@ class ExecutionEnvironments:
             command=tuple(command),
             env=dict(os.environ),
             overrides=dict(env or {}),
-            cwd=(cwd or Path()).absolute(),
+            cwd=cwd,
             name=function_name,
             memory_size_mb=memory_size_mb,
             timeout_s=timeout_s,

@@ -18,6 +18,7 @@ import msgspec
 from lambda_streaming.emulator import policy
 
 _HANDLER = re.compile(r"[\w][\w./-]*\.[A-Za-z_]\w*")
+_FILES: Final = (".py", ".js", ".mjs", ".cjs", ".ts", ".sh", ".rb", ".jar", ".dll", ".so")
 _DEFAULT_HANDLER: Final = "function.handler"
 _NOT_INHERITED: Final = frozenset(
     # Of one invocation, and a switch for several at once in one environment, which the emulator does not do.
@@ -36,7 +37,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         command: the program and its arguments; no shell reads it.
         env: the environment's variables, all of them but those that Lambda sets.
         overrides: variables that win over Lambda's, too.
-        cwd: where it runs; LAMBDA_TASK_ROOT.
+        cwd: where it runs, by default where we do; LAMBDA_TASK_ROOT.
         name: AWS_LAMBDA_FUNCTION_NAME.
         memory_size_mb: AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it.
         timeout_s: what an invocation may take.
@@ -48,7 +49,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     command: tuple[str, ...]
     env: Mapping[str, str]
-    cwd: Path
+    cwd: Path | None = None
     overrides: Mapping[str, str] = {}
     name: str = "function"
     memory_size_mb: int = 128
@@ -84,12 +85,12 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         if known:
             return known
         last = self.command[-1]
-        if len(self.command) > 1 and _HANDLER.fullmatch(last) and not (self.cwd / last).exists():
+        if len(self.command) > 1 and _HANDLER.fullmatch(last) and not last.endswith(_FILES):
             return last
         return _DEFAULT_HANDLER
 
     def variables(self, runtime_api: str) -> dict[str, str]:
-        """Return the whole environment of a new execution environment.
+        """Return the whole environment of a new execution environment. Looks at the file system.
 
         Args:
             runtime_api: `host:port` of its Runtime API.
@@ -99,7 +100,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
             **{name: value for name, value in self.env.items() if name not in _NOT_INHERITED},
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
-            "LAMBDA_TASK_ROOT": str(self.cwd),
+            "LAMBDA_TASK_ROOT": str((self.cwd or Path()).absolute()),
             "LAMBDA_RUNTIME_DIR": "/var/runtime",
             "TZ": ":UTC",
             "_HANDLER": self.handler,

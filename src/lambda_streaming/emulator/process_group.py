@@ -66,7 +66,7 @@ class ProcessGroup:
         command: Sequence[str],
         *,
         env: Mapping[str, str],
-        cwd: Path,
+        cwd: Path | None,
         on_line: Callable[[str], None],
     ) -> ProcessGroup:
         """Start a command with nothing on its standard input.
@@ -74,7 +74,7 @@ class ProcessGroup:
         Args:
             command: the program, looked up in the PATH of `env`, and its arguments.
             env: all of its environment.
-            cwd: its working directory.
+            cwd: its working directory, by default ours.
             on_line: takes each line of its output, without the line's end.
 
         Raises:
