@@ -87,8 +87,8 @@ class RuntimeApiResponse:
         Raises:
             ResponseBroken: as for `send`.
         """
-        self.ended = True
         await self._transmit(h11.EndOfMessage())
+        self.ended = True
 
     async def fail(self, error: FunctionError) -> None:
         """End a response that has begun with error trailers, so that it does not look complete.
@@ -96,8 +96,8 @@ class RuntimeApiResponse:
         Raises:
             ResponseBroken: as for `send`; the response then breaks off, which says the same.
         """
-        self.ended = True
         await self._transmit(h11.EndOfMessage(headers=error_trailers(error)))
+        self.ended = True
 
     async def answered(self) -> int:
         """Wait until Lambda has taken the whole response, and return the HTTP status of its answer.
@@ -116,9 +116,8 @@ class RuntimeApiResponse:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if self._writer is not None:
-            if not self.ended:
-                self._writer.transport.abort()
-            self._writer.close()
+            # Whatever still waits to be sent has nobody to take it: Lambda has answered or is gone.
+            self._writer.transport.abort()
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
 

@@ -20,7 +20,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from enum import Enum, auto
 from typing import Any, ClassVar, Protocol, TypeAlias, cast
@@ -230,7 +230,7 @@ def _to_bytes(data: Data) -> bytes:
 StreamHandler: TypeAlias = Callable[[Any, ResponseStream, Any], Awaitable[object]]
 """`async def handler(event, response_stream, context)`."""
 
-ChunkHandler: TypeAlias = Callable[[Any, Any], AsyncGenerator[Data, None]]
+ChunkHandler: TypeAlias = Callable[[Any, Any], AsyncIterator[Data]]
 """`async def handler(event, context)` that yields the response."""
 
 LambdaHandler: TypeAlias = Callable[[Any, Any], object]
@@ -320,7 +320,7 @@ async def _respond(
 
 def _as_stream_handler(handler: StreamHandler | ChunkHandler) -> StreamHandler:
     if inspect.isasyncgenfunction(handler):
-        chunks_of = cast("ChunkHandler", handler)
+        chunks_of = cast("Callable[[Any, Any], AsyncGenerator[Data, None]]", handler)
 
         @functools.wraps(handler)
         async def write_chunks(event: object, stream: ResponseStream, context: object) -> None:

@@ -1,0 +1,277 @@
+"""A Runtime API that a test plays by hand against a real runtime process, and that remembers every byte.
+
+Unlike the emulator it obeys no rule of Lambda's but HTTP's, so a test can answer early, late, wrongly or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import h11
+import msgspec
+
+WITHIN_S = 20.0
+PREFIX = "/2018-06-01/runtime"
+TESTS = Path(__file__).parents[1]
+
+
+@dataclass
+class Call:
+    """One request of the runtime, as it arrives.
+
+    Attributes:
+        raw: all its bytes so far, as they stood on the wire.
+        arrived: one entry for each piece of the body as it arrived, None at its end, however it ends.
+        complete: whether the request ended as HTTP wants it.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    raw: bytearray = field(default_factory=bytearray)
+    body: bytearray = field(default_factory=bytearray)
+    trailers: dict[str, str] = field(default_factory=dict)
+    arrived: queue.Queue[bytes | None] = field(default_factory=queue.Queue)
+    complete: bool = False
+
+    def next_piece(self) -> bytes:
+        """Wait for the next piece of the body."""
+        piece = self.arrived.get(timeout=WITHIN_S)
+        assert piece is not None, "the body has ended"
+        return piece
+
+    def wait(self) -> Self:
+        """Wait for the end of the request."""
+        while self.arrived.get(timeout=WITHIN_S) is not None:
+            pass
+        return self
+
+
+class ScriptedRuntimeApi:
+    """Listens on a free port; every `give` answers one waiting or coming `/next`."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._events: queue.Queue[bytes | None] = queue.Queue()
+        self._calls: queue.Queue[Call] = queue.Queue()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self.asked = threading.Semaphore(0)
+        self.read_on = threading.Event()
+        self.read_on.set()
+        self.answer_early: bytes | None = None
+        self.status = 202
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+
+    def give(
+        self,
+        event: object = None,
+        *,
+        request_id: str = "req-1",
+        content_type: str = "application/json",
+        **headers: str,
+    ) -> None:
+        """Answer a `/next` with an event; `trace_id="x"` sends the header `Lambda-Runtime-Trace-Id: x`."""
+        payload = msgspec.json.encode(event)
+        lines = {
+            "Lambda-Runtime-Aws-Request-Id": request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 60) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:fn",
+            "Content-Type": content_type,
+            "Content-Length": str(len(payload)),
+        } | {f"Lambda-Runtime-{name.title().replace('_', '-')}": value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._events.put(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + payload)
+
+    def call(self) -> Call:
+        """Wait for the head of the next call that is not `/next`."""
+        return self._calls.get(timeout=WITHIN_S)
+
+    def no_call(self) -> bool:
+        """Whether the runtime has called nothing else so far."""
+        return self._calls.empty()
+
+    def wait_until_asked(self) -> None:
+        """Wait for the runtime to ask for an event once more."""
+        assert self.asked.acquire(timeout=WITHIN_S), "the runtime did not ask for an event"
+
+    def close(self) -> None:
+        """End all connections and threads."""
+        self.read_on.set()
+        self._events.put(None)
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._accepting.join(WITHIN_S)
+        for connection in self._sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(WITHIN_S)
+            assert not thread.is_alive()
+        for connection in self._sockets:
+            connection.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._sockets.append(connection)
+                thread = threading.Thread(target=self._serve, args=(connection,))
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, h11.RemoteProtocolError):
+            while self._serve_one_call(connection):
+                pass
+
+    def _serve_one_call(self, connection: socket.socket) -> bool:
+        """Read a request and answer it; returns whether another one may follow."""
+        http = h11.Connection(h11.SERVER)
+        raw = bytearray()
+        call: Call | None = None
+        try:
+            while True:
+                match http.next_event():
+                    case h11.NEED_DATA:
+                        self.read_on.wait(WITHIN_S)
+                        data = connection.recv(65_536)
+                        raw.extend(data)
+                        http.receive_data(data)
+                    case h11.Request() as head:
+                        call = self._begin(connection, head, raw)
+                    case h11.Data() as data_event if call is not None:
+                        call.body += data_event.data
+                        call.arrived.put(bytes(data_event.data))
+                    case h11.EndOfMessage() as end if call is not None:
+                        call.trailers = {name.decode(): value.decode() for name, value in end.headers}
+                        call.complete = True
+                        call.arrived.put(None)
+                        return self._answer(connection, call) and http.their_state is not h11.MUST_CLOSE
+                    case _:
+                        return False
+        finally:
+            if call is not None and not call.complete:
+                call.arrived.put(None)
+
+    def _begin(self, connection: socket.socket, head: h11.Request, raw: bytearray) -> Call:
+        call = Call(
+            head.method.decode(),
+            head.target.decode(),
+            {name.decode(): value.decode() for name, value in head.headers},
+            raw=raw,
+        )
+        if not call.path.endswith("/invocation/next"):
+            self._calls.put(call)
+        if self.answer_early is not None and call.path.endswith("/response"):
+            connection.sendall(self.answer_early)
+        return call
+
+    def _answer(self, connection: socket.socket, call: Call) -> bool:
+        if call.path.endswith("/invocation/next"):
+            self.asked.release()
+            event = self._events.get()
+            if event is None:
+                self._events.put(None)
+                return False
+            connection.sendall(event)
+        elif call.path.endswith("/restore/next"):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        elif self.answer_early is None or not call.path.endswith("/response"):
+            body = b'{"status":"OK"}\n'
+            connection.sendall(
+                f"HTTP/1.1 {self.status} X\r\nContent-Type: application/json\r\n".encode()
+                + f"Content-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+        return True
+
+
+@contextlib.contextmanager
+def scripted_runtime_api() -> Iterator[ScriptedRuntimeApi]:
+    """A Runtime API for as long as the block lasts."""
+    api = ScriptedRuntimeApi()
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+def runtime_environment(address: str) -> dict[str, str]:
+    """What a runtime process finds in its environment; the tests' own modules can be imported."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {
+        "AWS_LAMBDA_RUNTIME_API": address,
+        "AWS_LAMBDA_FUNCTION_NAME": "fn",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "group",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
+        "PYTHONPATH": str(TESTS),
+    }
+
+
+class Runtime:
+    """A runtime process under test."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until it has printed a text."""
+        until = time.monotonic() + WITHIN_S
+        while text not in self.log:
+            assert time.monotonic() < until, f"{text!r} is not in the log:\n{self.log}"
+            os.sched_yield()
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit status."""
+        return self.process.wait(WITHIN_S)
+
+
+@contextlib.contextmanager
+def runtime(
+    api: ScriptedRuntimeApi,
+    handler: str,
+    log: Path,
+    *,
+    module: str = "lambda_streaming",
+    command: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Runtime]:
+    """Run `python -m lambda_streaming HANDLER`, or another command, until the block is left."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command or [sys.executable, "-m", module, handler],
+            env=runtime_environment(api.address) | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    running = Runtime(process, log)
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
