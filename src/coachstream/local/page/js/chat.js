@@ -195,7 +195,10 @@ export class Chat extends EventTarget {
     }
     const key = threadKey(coachId, conversationId);
     const thread = this.#threads.get(key);
-    if (thread) this.#readers.get(thread)?.abort();
+    if (thread) {
+      this.#readers.get(thread)?.abort();
+      this.#readers.delete(thread);
+    }
     this.#threads.delete(key);
     const list = this.#list(coachId);
     list.conversations = list.conversations.filter((each) => each.conversationId !== conversationId);
