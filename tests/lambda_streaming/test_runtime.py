@@ -158,6 +158,7 @@ def test_conformance_12_an_error_after_the_first_byte_goes_out_in_the_trailers(
         assert error["requestId"] == "req-1"
         assert any("fails" in frame for frame in error["stackTrace"])  # type: ignore[attr-defined]
         assert process.log.count("[ERROR] ValueError: zu spät") == 1
+        api.asked.release()
 
         api.give({"words": ["again"], "message": "x"}, request_id="req-2")
         assert api.call().wait().body == b"again"
@@ -301,7 +302,6 @@ def test_an_early_refusal_ends_the_write_instead_of_hanging_it(
         api.read_on.clear()
         process.wait_for_log(f"ResponseBroken: Lambda ended the response early, with status {status}")
         api.read_on.set()
-        api.wait_until_asked()
         api.wait_until_asked()
         assert not call.wait().complete
         assert process.process.poll() is None

@@ -59,7 +59,7 @@ class Call:
 
 
 class ScriptedRuntimeApi:
-    """Listens on a free port; every `give` answers one waiting or coming `/next`."""
+    """Listens on a free port; every `give` answers one `/next`."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -84,7 +84,8 @@ class ScriptedRuntimeApi:
         content_type: str = "application/json",
         **headers: str,
     ) -> None:
-        """Answer a `/next` with an event; `trace_id="x"` sends the header `Lambda-Runtime-Trace-Id: x`."""
+        """Wait for a `/next` and answer it; `trace_id="x"` sends the header `Lambda-Runtime-Trace-Id: x`."""
+        self.wait_until_asked()
         payload = msgspec.json.encode(event)
         lines = {
             "Lambda-Runtime-Aws-Request-Id": request_id,
@@ -105,7 +106,7 @@ class ScriptedRuntimeApi:
         return self._calls.empty()
 
     def wait_until_asked(self) -> None:
-        """Wait for the runtime to ask for an event once more."""
+        """Wait for the runtime to ask for an event, after the last one that it was given."""
         assert self.asked.acquire(timeout=WITHIN_S), "the runtime did not ask for an event"
 
     def close(self) -> None:
