@@ -7,8 +7,8 @@ Function URL in BUFFERED mode or an API Gateway proxy integration, the answer is
 from __future__ import annotations
 
 import base64
+import functools
 import logging
-from collections.abc import Awaitable
 
 import msgspec
 
@@ -43,12 +43,8 @@ def run_buffered(invocation: Invocation) -> object:
         _warned = True
         logger.warning(WARNING)
     response = BufferedResponse()
-    _loop.run(_finish(invocation(response)))
+    _loop.run(functools.partial(invocation, response))
     return response.as_proxy_response()
-
-
-async def _finish(work: Awaitable[None]) -> None:
-    await work
 
 
 class BufferedResponse:

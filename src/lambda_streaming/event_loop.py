@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 logger = logging.getLogger("lambda_streaming")
@@ -29,28 +29,35 @@ class InvocationLoop:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
 
-    def run(self, coroutine: Coroutine[object, object, T]) -> T:
-        """Run to the end, and leave no task behind that a later invocation would resume.
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run asynchronous work to its end, and leave no task behind that a later invocation would resume.
 
         Raises:
             RuntimeError: called on a running event loop; `lambda_streaming.asgi` serves there.
-            HandlerCancelled: the coroutine was cancelled from inside.
+            HandlerCancelled: the work was cancelled from inside.
         """
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 (the documented way raises)
-            coroutine.close()
+        if _is_running():
             raise RuntimeError(
                 "A streaming handler was called on a running event loop. Serve it there with "
                 "lambda_streaming.asgi(handler), or await lambda_streaming.invoke_streaming(...)."
             )
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(_leaving_no_task(coroutine))
+        return self._runner.run(_leaving_no_task(work))
 
 
-async def _leaving_no_task(coroutine: Coroutine[object, object, T]) -> T:
+def _is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
     before = asyncio.all_tasks()
     try:
-        return await coroutine
+        return await work()
     except asyncio.CancelledError as error:
         raise HandlerCancelled("The handler was cancelled by something it started itself") from error
     finally:

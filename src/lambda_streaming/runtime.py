@@ -9,6 +9,7 @@ place of a result; nothing is posted for it any more.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sys
 from typing import Any, Final
@@ -95,7 +96,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
             request.invocation_id,
             lambda_runtime_client._user_agent(),  # noqa: SLF001 (so that all calls have the same)
         )
-        self._loop.run(_stream(invocation, self._response, request.invoke_id))
+        self._loop.run(functools.partial(_stream, invocation, self._response, request.invoke_id))
         return STREAMED
 
 

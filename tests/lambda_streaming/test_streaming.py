@@ -1,0 +1,263 @@
+"""The stream that a handler writes to, without a network: states, prelude, decorator."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_streaming import (
+    HttpResponseStream,
+    ResponseAlreadyStarted,
+    ResponseMetadata,
+    ResponseStream,
+    StreamState,
+    WriteAfterEnd,
+    invoke_streaming,
+    is_streaming,
+    streamify_response,
+)
+from lambda_streaming.prelude import DELIMITER, MAX_PRELUDE_BYTES, PreludeParser, encode_prelude
+
+
+class Recorder:
+    """A transport that keeps what it is told, and takes nothing while it is `full`."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+
+    async def open(self, content_type: str) -> None:
+        self.told.append(("open", content_type))
+
+    async def send(self, data: bytes) -> None:
+        self.told.append(data)
+        await self.has_room.wait()
+
+    async def close(self) -> None:
+        self.told.append("close")
+
+
+OPENED = ("open", "application/octet-stream")
+
+
+async def test_pieces_of_every_kind_go_out_as_bytes_in_order() -> None:
+    """Bytes, bytearrays, memoryviews and text; nothing goes out for an empty piece."""
+    transport = Recorder()
+    stream = ResponseStream(transport)
+    for piece in (b"a", "ü", b"", "", bytearray(b"b"), memoryview(b"c")):
+        await stream.write(piece)
+    await stream.end()
+    assert transport.told == [OPENED, b"a", "ü".encode(), b"b", b"c", "close"]
+
+
+async def test_a_piece_of_another_kind_is_refused_before_the_response_begins() -> None:
+    """The message names the remedy."""
+    transport = Recorder()
+    stream = ResponseStream(transport)
+    with pytest.raises(TypeError, match="Encode it first"):
+        await stream.write({"a": 1})  # type: ignore[arg-type]
+    assert transport.told == []
+    assert stream.state is StreamState.OPEN
+
+
+async def test_nothing_can_be_written_after_the_end() -> None:
+    """Neither another piece nor another end."""
+    transport = Recorder()
+    stream = ResponseStream(transport)
+    await stream.end("last")
+    with pytest.raises(WriteAfterEnd):
+        await stream.write("more")
+    with pytest.raises(WriteAfterEnd):
+        await stream.end()
+    assert transport.told == [OPENED, b"last", "close"]
+
+
+async def test_conformance_19_the_head_cannot_change_after_the_first_write() -> None:
+    """Content type and prelude are refused as `Runtime.InvalidStreamingOperation`."""
+    stream = ResponseStream(Recorder())
+    await stream.write("x")
+    with pytest.raises(ResponseAlreadyStarted) as refused:
+        stream.set_content_type("text/plain")
+    assert refused.value.error_type == "Runtime.InvalidStreamingOperation"
+    with pytest.raises(ResponseAlreadyStarted):
+        HttpResponseStream.from_(stream, {"statusCode": 200})
+
+
+@pytest.mark.parametrize("value", ["text/plain\r\nx: y", "täxt/plain", "a\0b"])
+async def test_a_content_type_that_is_no_header_is_refused(value: str) -> None:
+    """No header can be smuggled in."""
+    with pytest.raises(ValueError, match="cannot be the value of a header"):
+        ResponseStream(Recorder()).set_content_type(value)
+
+
+async def test_a_writer_waits_until_the_transport_can_take_more() -> None:
+    """Backpressure reaches the handler, and pieces of two writers keep their order."""
+    transport = Recorder()
+    stream = ResponseStream(transport)
+    transport.has_room.clear()
+    first = asyncio.create_task(stream.write("first"))
+    second = asyncio.create_task(stream.write("second"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not first.done()
+    assert transport.told == [OPENED, b"first"]
+    transport.has_room.set()
+    await asyncio.gather(first, second)
+    assert transport.told == [OPENED, b"first", b"second"]
+
+
+async def test_an_empty_write_sends_the_prelude_alone() -> None:
+    """A handler can show status and headers before it has a body."""
+    transport = Recorder()
+    stream = HttpResponseStream.from_(ResponseStream(transport), ResponseMetadata(status_code=202))
+    await stream.write("")
+    assert transport.told == [
+        ("open", "application/vnd.awslambda.http-integration-response"),
+        b'{"statusCode":202,"headers":{},"cookies":[]}' + DELIMITER,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complaint"),
+    [
+        ({"statusCode": 99}, "from 100 to 599"),
+        ({"statusCode": "200"}, "Expected `int`"),
+        ({"status": 200}, "no status"),
+        ({"headers": {"x": 1}}, "Expected `str`"),
+        ({"headers": {"x y": "1"}}, "not a header name"),
+        ({"headers": {"x": "a\r\nb: c"}}, "line break"),
+        ({"cookies": "a=1"}, "Expected `array`"),
+        ({"cookies": ["a=1\n"]}, "line break"),
+        ({"headers": {"x": "y" * MAX_PRELUDE_BYTES}}, "bytes of 16384"),
+    ],
+)
+def test_metadata_that_no_response_can_have_is_refused_with_the_reason(
+    metadata: dict[str, object], complaint: str
+) -> None:
+    """The mistake shows where it is made, not at the client."""
+    with pytest.raises(ValueError, match=complaint):
+        encode_prelude(metadata)
+
+
+_VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)
+
+
+@given(
+    status=st.integers(100, 599),
+    headers=st.dictionaries(st.from_regex(r"\A[a-z-]{1,12}\Z"), _VALUES, max_size=4),
+    cookies=st.lists(_VALUES, max_size=3),
+    payload=st.binary(max_size=40) | st.just(b"\0" * 20),
+    cuts=st.lists(st.integers(0, 400), max_size=6),
+)
+def test_a_prelude_is_found_again_however_it_is_cut(
+    status: int, headers: dict[str, str], cookies: list[str], payload: bytes, cuts: list[int]
+) -> None:
+    """What was encoded is decoded, and the payload keeps its NULs."""
+    metadata = {"statusCode": status, "headers": headers, "cookies": cookies}
+    wire = encode_prelude(metadata) + payload
+    parser = PreludeParser()
+    borders = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    found = b"".join(parser.feed(wire[a:b]) for a, b in pairwise(borders))
+    assert parser.prelude is not None
+    assert json.loads(parser.prelude) == metadata
+    assert found == payload
+
+
+def test_a_prelude_is_found_byte_by_byte_and_at_once() -> None:
+    """The delimiter may be cut anywhere."""
+    wire = encode_prelude({}) + b"\0\0payload\0"
+    parser = PreludeParser()
+    assert b"".join(parser.feed(bytes([byte])) for byte in wire) == b"\0\0payload\0"
+    assert PreludeParser().feed(wire) == b"\0\0payload\0"
+
+
+def test_an_endless_prelude_costs_no_memory() -> None:
+    """It is taken to be over at the limit, and its reader will refuse it."""
+    parser = PreludeParser()
+    for _ in range(1000):
+        parser.feed(b"x" * 1000)
+    assert parser.prelude is not None
+    assert len(parser.prelude) < MAX_PRELUDE_BYTES + 2000
+
+
+async def _stream_writer(event: Any, stream: ResponseStream, context: Any) -> str:  # noqa: ANN401, ARG001
+    await stream.write(event)
+    return "ignored"
+
+
+async def test_what_a_streaming_handler_returns_is_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It writes; a result would have nowhere to go."""
+    transport = Recorder()
+    await invoke_streaming(streamify_response(_stream_writer), "x", transport, None)
+    assert transport.told == [OPENED, b"x", "close"]
+    assert "returned a str" in caplog.text
+
+
+async def test_a_generator_is_closed_when_its_reader_breaks_off() -> None:
+    """What it holds open is released before the failure is reported."""
+    closed = asyncio.Event()
+
+    @streamify_response
+    async def endless(event: object, context: object) -> AsyncIterator[str]:  # noqa: ARG001
+        try:
+            while True:
+                yield "x"
+        finally:
+            closed.set()
+
+    class Breaking(Recorder):
+        async def send(self, data: bytes) -> None:  # noqa: ARG002
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await invoke_streaming(endless, None, Breaking(), None)
+    assert closed.is_set()
+
+
+def _synchronous(event: object, context: object) -> None:
+    del event, context
+
+
+@pytest.mark.parametrize(
+    "handler", [_synchronous, functools.partial(print), print, 1], ids=["function", "partial", "builtin", "1"]
+)
+def test_only_asynchronous_handlers_can_stream(handler: Any) -> None:  # noqa: ANN401
+    """The refusal tells the two forms that can."""
+    with pytest.raises(TypeError, match="async def handler"):
+        streamify_response(handler)
+
+
+def test_the_marker_survives_wrapping_and_plain_functions_have_none() -> None:
+    """Tracing decorators copy it with `functools.wraps`."""
+    handler = streamify_response(_stream_writer)
+
+    @functools.wraps(handler)
+    def traced(event: object, context: object) -> object:
+        return handler(event, context)
+
+    assert is_streaming(handler)
+    assert is_streaming(traced)
+    assert not is_streaming(print)
+
+
+async def test_a_plain_function_cannot_be_streamed_by_mistake() -> None:
+    """The refusal names the remedy."""
+    with pytest.raises(TypeError, match="@streamify_response"):
+        await invoke_streaming(_synchronous, None, Recorder(), None)
+
+
+async def test_calling_a_handler_on_a_running_loop_tells_what_to_do_instead() -> None:
+    """It would block the loop that serves everybody."""
+    with pytest.raises(RuntimeError, match=r"lambda_streaming\.asgi"):
+        streamify_response(_stream_writer)("x", None)
