@@ -107,6 +107,10 @@ class Connection:
             self._writer.write(data + (self._h11.send(h11.EndOfMessage()) or b""))
             await self._writer.drain()
 
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Close the connection; what was answered still arrives."""
         self._writer.close()

@@ -12,7 +12,7 @@ from typing import Final
 from lambda_streaming.emulator.function import Function
 from lambda_streaming.emulator.invocation import Invocation
 from lambda_streaming.emulator.process_group import CommandNotStarted, ProcessGroup, ending
-from lambda_streaming.emulator.runtime_api import Event, RuntimeState
+from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
@@ -56,6 +56,7 @@ class ExecutionEnvironment:
         self._api = RuntimeApiServer(name, function_name=function.name, handler=function.handler)
         self._process: ProcessGroup | None = None
         self._init_ms: float | None = None
+        self._invocation: Invocation | None = None
 
     @property
     def alive(self) -> bool:
@@ -66,7 +67,8 @@ class ExecutionEnvironment:
     @property
     def settling(self) -> bool:
         """Whether it has answered its invocation and is about to be idle."""
-        return self.state is EnvironmentState.BUSY and self._api.state is RuntimeState.ANSWERED
+        answered = self._invocation is not None and self._invocation.ended
+        return self.state is EnvironmentState.BUSY and answered and self.alive
 
     @property
     def process(self) -> ProcessGroup:
@@ -97,6 +99,7 @@ class ExecutionEnvironment:
         Its response ends in any case, and earlier than this, as soon as the runtime has completed it.
         """
         self.state = EnvironmentState.BUSY
+        self._invocation = invocation
         function, request = self._function, invocation.request
         self.process.thaw()
         began = time.monotonic()
@@ -114,7 +117,7 @@ class ExecutionEnvironment:
             async with asyncio.timeout(function.timeout_s):
                 alive = await self._until_ready_or_ended(invocation)
         except TimeoutError:
-            self.process.kill()
+            self.kill()
             if invocation.ended:
                 logger.error(  # noqa: TRY400 (not an error of ours)
                     "[%s] %s %s", self.name, request.request_id, timeout_message(function.timeout_s)

@@ -126,18 +126,19 @@ class RuntimeApiServer:
         if self._connections:
             await asyncio.wait(self._connections)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "asyncio runs it as a task"  # noqa: S101 (for the type checker)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(Connection(reader, writer)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        connection = Connection(reader, writer)
+
+    async def _serve(self, connection: Connection) -> None:
         try:
             with contextlib.suppress(ConnectionEnded):
                 while True:
                     await self._serve_one(connection)
         except asyncio.CancelledError:
-            writer.transport.abort()
+            connection.abort()
+            raise
         finally:
             await connection.close()
 
