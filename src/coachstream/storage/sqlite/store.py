@@ -2,75 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coachstream.conversation.coach import CoachConfig
-from coachstream.conversation.model import (
-    Conversation,
-    ConversationChange,
-    ConversationKey,
-    Memory,
-    Message,
-    Workout,
-)
-from coachstream.conversation.ports import TurnClaim
+from coachstream.storage.sqlite.context import SqliteContext
+from coachstream.storage.sqlite.conversations import SqliteConversations
+from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.turns import SqliteTurns
 
 
-class SqliteStore:
-    """`TurnStore`, `ContextStore` and `ConversationStore`; nothing is opened before the first use."""
+def _now() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        raise NotImplementedError
+
+class SqliteStore(SqliteTurns, SqliteContext, SqliteConversations):
+    """`TurnStore`, `ContextStore` and `ConversationStore` over one file; a store for each process.
+
+    Nothing is opened or created before the first use. The folder of the file is made when it is missing.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime] = _now) -> None:
+        """Remember the file; `now` tells how old a memory is."""
+        database = Database(path)
+        SqliteTurns.__init__(self, database)
+        SqliteContext.__init__(self, database, now=now)
+        SqliteConversations.__init__(self, database)
 
     async def aclose(self) -> None:
-        raise NotImplementedError
-
-    async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None:
-        raise NotImplementedError
-
-    async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None:
-        raise NotImplementedError
-
-    async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None:
-        raise NotImplementedError
-
-    async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
-        raise NotImplementedError
-
-    async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
-        raise NotImplementedError
-
-    async def abandon_turn(self, claim: TurnClaim) -> None:
-        raise NotImplementedError
-
-    async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
-        raise NotImplementedError
-
-    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
-        raise NotImplementedError
-
-    async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
-        raise NotImplementedError
-
-    async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
-        raise NotImplementedError
-
-    async def create_conversation(self, conversation: Conversation) -> None:
-        raise NotImplementedError
-
-    async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
-        raise NotImplementedError
-
-    async def get_conversation(self, key: ConversationKey) -> Conversation:
-        raise NotImplementedError
-
-    async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
-        raise NotImplementedError
-
-    async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
-        raise NotImplementedError
-
-    async def delete_conversation(self, key: ConversationKey) -> None:
-        raise NotImplementedError
+        """Give up the claims and close the file; harmless when already closed. Later use opens it again."""
+        await self.abandon_all()
+        await self._database.aclose()

@@ -1,0 +1,106 @@
+"""What feeds a prompt: the coach, the newest messages, memories, workouts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from coachstream.conversation.coach import CoachConfig
+from coachstream.conversation.errors import CoachConfigNotFound
+from coachstream.conversation.model import ConversationKey, Memory, Message, Workout, format_timestamp
+from coachstream.storage.memory_ranking import most_important
+from coachstream.storage.sqlite.conversations import newest_messages
+from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.parsing_for_now import parse_coach_config, parse_memory, parse_workout
+
+Attributes = Mapping[str, object]
+
+
+class SqliteContext:
+    """`ContextStore`, and what puts there what it reads. `now` ages the memories."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
+        """Raises `CoachConfigNotFound` or `StorageUnavailable`."""
+
+        def load(connection: sqlite3.Connection) -> CoachConfig:
+            row = connection.execute(
+                "SELECT attributes FROM coaches WHERE user_id = ? AND coach_id = ?", (user_id, coach_id)
+            ).fetchone()
+            if row is None:
+                raise CoachConfigNotFound
+            return parse_coach_config(_decode(row[0]))
+
+        return await self._database.read(load)
+
+    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
+        """The newest `limit` messages, oldest first; empty for an unknown conversation."""
+        return await self._database.read(
+            lambda connection: newest_messages(connection, key, limit=max(0, limit))
+        )
+
+    async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
+        """The `limit` memories of this coach or of all coaches that matter most, most important first."""
+
+        def load(connection: sqlite3.Connection) -> list[Memory]:
+            rows = connection.execute(
+                "SELECT attributes FROM memories WHERE user_id = ? AND (coach_id IS NULL OR coach_id = ?)",
+                (user_id, coach_id),
+            )
+            return most_important((parse_memory(_decode(row[0])) for row in rows), self._now(), limit=limit)
+
+        return await self._database.read(load)
+
+    async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
+        """The `limit` workouts completed last, newest first."""
+
+        def load(connection: sqlite3.Connection) -> list[Workout]:
+            rows = connection.execute(
+                "SELECT attributes FROM workouts WHERE user_id = ?"
+                " ORDER BY completed_at DESC, workout_id DESC LIMIT ?",
+                (user_id, max(0, limit)),
+            )
+            return [parse_workout(_decode(row[0])) for row in rows]
+
+        return await self._database.read(load)
+
+    async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
+        """Store a coach config in the existing system's shape, in place of one of the same id."""
+        values = (user_id, coach_id, _encode(attributes))
+        await self._put(
+            "INSERT OR REPLACE INTO coaches (user_id, coach_id, attributes) VALUES (?, ?, ?)", values
+        )
+
+    async def put_memory(self, user_id: str, memory_id: str, attributes: Attributes) -> None:
+        """Store a memory in the existing system's shape, in place of one of the same id."""
+        memory = parse_memory(attributes)
+        await self._put(
+            "INSERT OR REPLACE INTO memories (user_id, memory_id, coach_id, attributes) VALUES (?, ?, ?, ?)",
+            (user_id, memory_id, memory.coach_id, _encode(attributes)),
+        )
+
+    async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
+        """Store a workout in the existing system's shape, in place of one of the same id."""
+        workout = parse_workout(attributes)
+        await self._put(
+            "INSERT OR REPLACE INTO workouts (user_id, workout_id, completed_at, attributes)"
+            " VALUES (?, ?, ?, ?)",
+            (user_id, workout_id, format_timestamp(workout.completed_at), _encode(attributes)),
+        )
+
+    async def _put(self, statement: str, values: tuple[str | None, ...]) -> None:
+        await self._database.write(lambda connection: connection.execute(statement, values).rowcount)
+
+
+def _encode(attributes: Attributes) -> str:
+    return msgspec.json.encode(attributes).decode()
+
+
+def _decode(document: str) -> dict[str, object]:
+    return msgspec.json.decode(document, type=dict[str, object])

@@ -1,0 +1,139 @@
+"""Conversations: create, list, read, rename, delete."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
+from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, Message
+from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.rows import (
+    CONVERSATION_COLUMNS,
+    MESSAGE_COLUMNS,
+    conversation_from_row,
+    conversation_number,
+    conversation_row,
+    encode_tags,
+    message_from_row,
+)
+
+_IS_KEY = "user_id = ? AND coach_id = ? AND conversation_id = ?"
+
+
+class SqliteConversations:
+    """`ConversationStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_conversation(self, conversation: Conversation) -> None:
+        """Save a new conversation and count it on its coach; an existing one is left as it is."""
+        await self._database.write(lambda connection: _create(connection, conversation))
+
+    async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
+        """All conversations, the latest activity first."""
+
+        def rows(connection: sqlite3.Connection) -> list[Conversation]:
+            found = connection.execute(
+                f"SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE user_id = ? AND coach_id = ?"  # noqa: S608 (a constant)
+                " ORDER BY last_activity DESC, conversation_id DESC",
+                (user_id, coach_id),
+            )
+            return [conversation_from_row(row) for row in found]
+
+        return await self._database.read(rows)
+
+    async def get_conversation(self, key: ConversationKey) -> Conversation:
+        """The conversation without its messages. Raises `ConversationNotFound`."""
+        return await self._database.read(lambda connection: _get(connection, key))
+
+    async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
+        """All messages, oldest first; none for an unknown conversation."""
+        return await self._database.read(lambda connection: newest_messages(connection, key, limit=-1))
+
+    async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
+        """Change only what is given and return the result. Raises `ConversationNotFound`."""
+
+        def update(connection: sqlite3.Connection) -> Conversation:
+            connection.execute(
+                "UPDATE conversations SET title = coalesce(?, title), tags = coalesce(?, tags),"  # noqa: S608 (a constant)
+                f" is_active = coalesce(?, is_active) WHERE {_IS_KEY}",
+                (
+                    change.title,
+                    None if change.tags is None else encode_tags(change.tags),
+                    change.is_active,
+                    *_parts(key),
+                ),
+            )
+            return _get(connection, key)
+
+        return await self._database.write(update)
+
+    async def delete_conversation(self, key: ConversationKey) -> None:
+        """Delete the conversation with its messages. Raises `ConversationNotFound`."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            deleted = connection.execute(f"DELETE FROM conversations WHERE {_IS_KEY}", _parts(key))  # noqa: S608 (a constant)
+            if not deleted.rowcount:
+                raise ConversationNotFound
+
+        await self._database.write(delete)
+
+
+def newest_messages(connection: sqlite3.Connection, key: ConversationKey, *, limit: int) -> list[Message]:
+    """The newest `limit` messages, oldest first; all where it is negative, none if there is no conversation."""
+    try:
+        conversation = conversation_number(connection, key)
+    except ConversationNotFound:
+        return []
+    rows = connection.execute(
+        f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 (a constant)
+        (conversation, limit),
+    ).fetchall()
+    return [message_from_row(row) for row in reversed(rows)]
+
+
+def _create(connection: sqlite3.Connection, conversation: Conversation) -> None:
+    key = conversation.key
+    coach: tuple[str] | None = connection.execute(
+        "SELECT attributes FROM coaches WHERE user_id = ? AND coach_id = ?", (key.user_id, key.coach_id)
+    ).fetchone()
+    if coach is None:
+        raise CoachConfigNotFound
+    created = connection.execute(
+        f"INSERT INTO conversations ({CONVERSATION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (a constant)
+        " ON CONFLICT DO NOTHING",
+        conversation_row(conversation),
+    )
+    if created.rowcount:
+        connection.execute(
+            "UPDATE coaches SET attributes = ? WHERE user_id = ? AND coach_id = ?",
+            (_with_one_more_conversation(coach[0]), key.user_id, key.coach_id),
+        )
+
+
+def _with_one_more_conversation(attributes: str) -> str:
+    """Count in `metadata.total_conversations`, whatever stood there; everything else stays."""
+    document: dict[str, object] = msgspec.json.decode(attributes, type=dict[str, object])
+    metadata = document.get("metadata")
+    metadata = dict(metadata) if isinstance(metadata, dict) else {}
+    total = metadata.get("total_conversations")
+    metadata["total_conversations"] = (total if isinstance(total, int) else 0) + 1
+    return msgspec.json.encode(document | {"metadata": metadata}).decode()
+
+
+def _get(connection: sqlite3.Connection, key: ConversationKey) -> Conversation:
+    row = connection.execute(
+        f"SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE {_IS_KEY}",  # noqa: S608 (a constant)
+        _parts(key),
+    ).fetchone()
+    if row is None:
+        raise ConversationNotFound
+    return conversation_from_row(row)
+
+
+def _parts(key: ConversationKey) -> tuple[str, str, str]:
+    return key.user_id, key.coach_id, key.conversation_id

@@ -1,0 +1,113 @@
+"""How values of the domain lie in columns."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+import msgspec
+
+from coachstream.conversation.errors import ConversationNotFound
+from coachstream.conversation.model import (
+    Conversation,
+    ConversationKey,
+    Message,
+    MessageMetadata,
+    Role,
+    StopReason,
+    format_timestamp,
+)
+
+MESSAGE_COLUMNS = "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to"
+CONVERSATION_COLUMNS = (
+    "user_id, coach_id, conversation_id, title, started_at, last_activity, total_messages, is_active, tags"
+)
+
+MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None]
+ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
+
+
+def conversation_number(connection: sqlite3.Connection, key: ConversationKey) -> int:
+    """The number under which a conversation's messages are kept.
+
+    Raises:
+        ConversationNotFound: there is no such conversation.
+    """
+    row: tuple[int] | None = connection.execute(
+        "SELECT number FROM conversations WHERE user_id = ? AND coach_id = ? AND conversation_id = ?",
+        (key.user_id, key.coach_id, key.conversation_id),
+    ).fetchone()
+    if row is None:
+        raise ConversationNotFound
+    return row[0]
+
+
+def insert_message(connection: sqlite3.Connection, conversation: int, message: Message) -> None:
+    """Store a new message."""
+    metadata = message.metadata
+    connection.execute(
+        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+        (
+            conversation,
+            message.id,
+            message.role.value,
+            message.content,
+            format_timestamp(message.timestamp),
+            metadata.model,
+            metadata.stop_reason.value if metadata.stop_reason is not None else None,
+            metadata.client_message_id,
+            metadata.reply_to,
+        ),
+    )
+
+
+def message_from_row(row: MessageRow) -> Message:
+    """The message in a row of `MESSAGE_COLUMNS`."""
+    message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row
+    return Message(
+        id=message_id,
+        role=Role(role),
+        content=content,
+        timestamp=datetime.fromisoformat(timestamp),
+        metadata=MessageMetadata(
+            model=model,
+            stop_reason=StopReason(stop_reason) if stop_reason is not None else None,
+            client_message_id=client_message_id,
+            reply_to=reply_to,
+        ),
+    )
+
+
+def conversation_row(conversation: Conversation) -> ConversationRow:
+    """A row of `CONVERSATION_COLUMNS`."""
+    key = conversation.key
+    return (
+        key.user_id,
+        key.coach_id,
+        key.conversation_id,
+        conversation.title,
+        format_timestamp(conversation.started_at),
+        format_timestamp(conversation.last_activity),
+        conversation.total_messages,
+        int(conversation.is_active),
+        encode_tags(conversation.tags),
+    )
+
+
+def conversation_from_row(row: ConversationRow) -> Conversation:
+    """The conversation in a row of `CONVERSATION_COLUMNS`."""
+    user_id, coach_id, conversation_id, title, started_at, last_activity, total, is_active, tags = row
+    return Conversation(
+        key=ConversationKey(user_id, coach_id, conversation_id),
+        title=title,
+        started_at=datetime.fromisoformat(started_at),
+        last_activity=datetime.fromisoformat(last_activity),
+        total_messages=total,
+        is_active=bool(is_active),
+        tags=msgspec.json.decode(tags, type=tuple[str, ...]),
+    )
+
+
+def encode_tags(tags: tuple[str, ...]) -> str:
+    """Tags as a JSON list."""
+    return msgspec.json.encode(tags).decode()

@@ -1,0 +1,96 @@
+"""The tables, and how an older file becomes a current one.
+
+Columns are what is queried; a coach, a memory and a workout also keep their whole stored record as a JSON
+document in the existing system's shape (its section 1.4), so that nothing unknown is lost. Times are text,
+`YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+_VERSION_1 = (
+    """
+    CREATE TABLE coaches (
+        user_id TEXT NOT NULL,
+        coach_id TEXT NOT NULL,
+        attributes TEXT NOT NULL,
+        PRIMARY KEY (user_id, coach_id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE conversations (
+        number INTEGER PRIMARY KEY,
+        user_id TEXT NOT NULL,
+        coach_id TEXT NOT NULL,
+        conversation_id TEXT NOT NULL,
+        title TEXT NOT NULL,
+        started_at TEXT NOT NULL,
+        last_activity TEXT NOT NULL,
+        total_messages INTEGER NOT NULL,
+        is_active INTEGER NOT NULL,
+        tags TEXT NOT NULL,
+        UNIQUE (user_id, coach_id, conversation_id)
+    )
+    """,
+    "CREATE INDEX conversations_by_activity ON conversations (user_id, coach_id, last_activity)",
+    """
+    CREATE TABLE messages (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        id TEXT NOT NULL,
+        role TEXT NOT NULL,
+        content TEXT NOT NULL,
+        timestamp TEXT NOT NULL,
+        model TEXT,
+        stop_reason TEXT,
+        client_message_id TEXT,
+        reply_to TEXT,
+        UNIQUE (conversation, id)
+    )
+    """,
+    """
+    CREATE UNIQUE INDEX messages_by_client_id ON messages (conversation, client_message_id)
+        WHERE client_message_id IS NOT NULL
+    """,
+    "CREATE INDEX messages_by_reply_to ON messages (conversation, reply_to) WHERE reply_to IS NOT NULL",
+    """
+    CREATE TABLE memories (
+        user_id TEXT NOT NULL,
+        memory_id TEXT NOT NULL,
+        coach_id TEXT,
+        attributes TEXT NOT NULL,
+        PRIMARY KEY (user_id, memory_id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE workouts (
+        user_id TEXT NOT NULL,
+        workout_id TEXT NOT NULL,
+        completed_at TEXT NOT NULL,
+        attributes TEXT NOT NULL,
+        PRIMARY KEY (user_id, workout_id)
+    )
+    """,
+    "CREATE INDEX workouts_by_completion ON workouts (user_id, completed_at)",
+)
+
+_MIGRATIONS = (_VERSION_1,)
+"""The statements that lead from each version to the next; a published one is never changed."""
+
+SCHEMA_VERSION = len(_MIGRATIONS)
+"""Kept in the file as `user_version`; 0 is an empty file."""
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the file from `version` to the current schema, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in _MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
