@@ -84,7 +84,7 @@ class SqliteConversations:
 
 
 def newest_messages(connection: sqlite3.Connection, key: ConversationKey, *, limit: int) -> list[Message]:
-    """The newest `limit` messages, oldest first; all where it is negative, none if there is no conversation."""
+    """The newest `limit` messages, oldest first; all where it is negative; none of no conversation."""
     try:
         conversation = conversation_number(connection, key)
     except ConversationNotFound:

@@ -196,8 +196,8 @@ def _is_prepared(connection: sqlite3.Connection, path: Path) -> bool:
         mode: str = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise UnusableDatabase(
-            f"{path} was written by a newer version of coachstream: its schema is {version}, this version knows "
-            f"{SCHEMA_VERSION}. Update coachstream, or use another data folder."
+            f"{path} was written by a newer version of coachstream: its schema is {version}, this version "
+            f"knows {SCHEMA_VERSION}. Update coachstream, or use another data folder."
         )
     if version == 0 and not is_empty:
         raise UnusableDatabase(f"{path} is another program's database. Use another data folder.")

@@ -1,0 +1,113 @@
+"""An issuer's keys, remembered: read once, again for a key that is not known, and again after an hour.
+
+An unknown key is the sign of a rotation, or of a forger who makes up key ids. So the key set is read again
+for it, but seldom, and once for all who wait: a flood of made-up ids costs the issuer one request each ten
+seconds; and a token is refused ten seconds long at worst, if two rotations follow each other that closely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from coachstream.identity.keys import KeySource, KeysUnavailable
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+logger = logging.getLogger("coachstream.identity")
+
+REFRESH_AT_MOST_EVERY_S = 10.0
+"""How soon after one reading of the key set an unknown key id may cause another."""
+
+RETRY_AT_MOST_EVERY_S = 1.0
+"""The same after a reading that failed."""
+
+TRUSTED_FOR_S = 3600.0
+"""After that, keys are read again before they are used, so that one that was withdrawn does not live on."""
+
+
+class KeyCache:
+    """The RS256 keys of one issuer, by key id."""
+
+    def __init__(self, source: KeySource, *, monotonic: Callable[[], float]) -> None:
+        self._source = source
+        self._monotonic = monotonic
+        self._keys: Mapping[str, PyJWK] | None = None
+        self._read_at = 0.0
+        self._tried_at: float | None = None
+        self._failure: KeysUnavailable | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def find(self, key_id: str) -> PyJWK | None:
+        """The key, or `None` if the issuer has no such key.
+
+        Raises:
+            KeysUnavailable: the key is not known and the key set cannot be read.
+        """
+        if self._is_due(key_id):
+            await self._read_once()
+        if self._keys is not None and key_id in self._keys:
+            return self._keys[key_id]
+        if self._failure is not None:
+            raise KeysUnavailable(str(self._failure)) from self._failure
+        return None
+
+    def _is_due(self, key_id: str) -> bool:
+        if self._reading is not None:
+            # Whoever finds the key meanwhile need not wait for a reading that somebody else asked for.
+            return self._keys is None or key_id not in self._keys
+        if self._tried_at is None:
+            return True
+        now = self._monotonic()
+        if self._failure is not None:
+            return now - self._tried_at >= RETRY_AT_MOST_EVERY_S
+        if self._keys is not None and key_id in self._keys:
+            return now - self._read_at >= TRUSTED_FOR_S
+        return now - self._tried_at >= REFRESH_AT_MOST_EVERY_S
+
+    async def _read_once(self) -> None:
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="read the issuer's keys")
+        # Whoever is cancelled leaves the reading to those who still wait.
+        await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        try:
+            document = await self._source.load()
+            # In a thread, because the first time it imports the cryptography.
+            self._keys = await asyncio.to_thread(_parse, document)
+            self._read_at = self._monotonic()
+            self._failure = None
+        except KeysUnavailable as error:
+            logger.warning("The issuer's keys cannot be read: %s", error)
+            self._failure = error
+        finally:
+            self._tried_at = self._monotonic()
+            self._reading = None
+
+
+def _parse(document: bytes) -> dict[str, PyJWK]:
+    """The keys that RS256 signatures can be verified with; others are none of our business."""
+    import json
+
+    from jwt import PyJWK
+    from jwt.exceptions import PyJWTError
+
+    try:
+        described = json.loads(document)["keys"]
+        keys = {
+            jwk["kid"]: PyJWK(jwk, algorithm="RS256")
+            for jwk in described
+            if jwk.get("kty") == "RSA"
+            and jwk.get("use", "sig") == "sig"
+            and jwk.get("alg", "RS256") == "RS256"
+            and isinstance(jwk.get("kid"), str)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, PyJWTError) as error:
+        raise KeysUnavailable(f"the key set is not a JWKS document ({type(error).__qualname__})") from error
+    if not keys:
+        raise KeysUnavailable("the key set holds no key for RS256")
+    return keys
