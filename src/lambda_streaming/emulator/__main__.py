@@ -287,10 +287,18 @@ def emulate(
         cors=configuration,
         invoke_mode=mode,
         limits=ResponseLimits(bandwidth=Bandwidth() if throttle else None),
-        drain_timeout_s=grace,
+        drain_timeout_s=grace + 1,
         on_close=environments.aclose,
     )
-    asyncio.run(serve(function_url, listening, grace_s=grace, on_ready=_announcement(ready, as_json=json)))
+    asyncio.run(
+        serve(
+            function_url,
+            listening,
+            grace_s=grace,
+            on_ready=_announcement(ready, as_json=json),
+            on_stop=environments.begin_closing,
+        )
+    )
 
 
 def _announcement(ready: Ready, *, as_json: bool) -> Callable[[], None]:

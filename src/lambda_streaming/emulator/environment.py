@@ -12,6 +12,7 @@ from typing import Final
 from lambda_streaming.emulator.function import Function
 from lambda_streaming.emulator.invocation import Invocation
 from lambda_streaming.emulator.process_group import CommandNotStarted, ProcessGroup, ending
+from lambda_streaming.emulator.process_guard import ProcessGuard
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
 from lambda_streaming.function_url.invoker import (
@@ -46,13 +47,15 @@ class ExecutionEnvironment:
     Args:
         name: short, for the log.
         function: what it runs.
+        guard: watches its processes.
     """
 
-    def __init__(self, name: str, function: Function) -> None:
+    def __init__(self, name: str, function: Function, guard: ProcessGuard) -> None:
         self.name = name
         self.state = EnvironmentState.NEW
         self.idle_since = 0.0
         self._function = function
+        self._guard = guard
         self._api = RuntimeApiServer(name, function_name=function.name, handler=function.handler)
         self._process: ProcessGroup | None = None
         self._init_ms: float | None = None
@@ -149,6 +152,7 @@ class ExecutionEnvironment:
     async def _start(self) -> None:
         function = self._function
         await self._api.listen()
+        await self._guard.start()
         variables = await asyncio.to_thread(function.variables, self._api.address)
         try:
             process = self._process = await ProcessGroup.start(
@@ -159,6 +163,7 @@ class ExecutionEnvironment:
             )
         except CommandNotStarted as error:
             raise FunctionFailed("Runtime.InvalidEntrypoint", str(error)) from error
+        self._guard.watch(process)
         logger.info("[%s] started as process %d", self.name, process.id)
         ready = asyncio.ensure_future(self._api.ready())
         waits = (ready, process.ended, self._api.init_failure)

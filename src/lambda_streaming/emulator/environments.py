@@ -15,6 +15,7 @@ from lambda_streaming.emulator import policy
 from lambda_streaming.emulator.environment import EnvironmentState, ExecutionEnvironment
 from lambda_streaming.emulator.function import Function, InvalidFunction
 from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.process_guard import ProcessGuard
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
     InvocationRequest,
@@ -90,6 +91,8 @@ class ExecutionEnvironments:
         self._grace_s = grace_s
         self._buffered = buffered
         self._closing = False
+        self._cutting_off: asyncio.TimerHandle | None = None
+        self._guard = ProcessGuard()
         self._started = 0
         self._environments: set[ExecutionEnvironment] = set()
         self._idle: list[ExecutionEnvironment] = []  # the most recently used last
@@ -124,17 +127,32 @@ class ExecutionEnvironments:
 
     async def aclose(self) -> None:
         """Let running invocations end for `grace_s`, then end all processes. May be called twice."""
-        self._closing = True
+        if not self._closing:
+            self.begin_closing()
         try:
             if self._running:
-                await asyncio.wait(self._running, timeout=self._grace_s)
+                await asyncio.wait(self._running)
         finally:
-            for task in self._running:
-                task.cancel()
+            self._cut_off()
             for environment in tuple(self._environments):
                 self._remove(environment)
             self._idle.clear()
             await asyncio.gather(*self._running, *self._endings, return_exceptions=True)
+            await self._guard.close()
+
+    def begin_closing(self) -> None:
+        """Take no more invocations, and cut those that run off in `grace_s`; called again, at once."""
+        if self._closing:
+            self._cut_off()
+        else:
+            self._closing = True
+            self._cutting_off = asyncio.get_running_loop().call_later(self._grace_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self._cutting_off is not None:
+            self._cutting_off.cancel()
+        for task in self._running:
+            task.cancel()
 
     async def _acquire(self) -> ExecutionEnvironment:
         environment = self._take_idle()
@@ -144,7 +162,8 @@ class ExecutionEnvironments:
             environment = self._take_idle()
         if environment is None and not self._closing and len(self._environments) < self._max_concurrency:
             self._started += 1
-            environment = ExecutionEnvironment(f"{self.function.name}-{self._started}", self.function)
+            name = f"{self.function.name}-{self._started}"
+            environment = ExecutionEnvironment(name, self.function, self._guard)
             self._environments.add(environment)
         if environment is None:
             logger.warning("Throttled: all %d environments are busy", self._max_concurrency)

@@ -66,17 +66,22 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: FunctionUrlApp, listening: socket.socket, *, grace_s: float, on_ready: Callable[[], None]
+    app: FunctionUrlApp,
+    listening: socket.socket,
+    *,
+    grace_s: float,
+    on_ready: Callable[[], None],
+    on_stop: Callable[[], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; then accept nothing more and let running responses end.
-
-    A second signal cuts that short.
 
     Args:
         app: closed at the end, through the ASGI lifespan.
         listening: where; closed at the end.
-        grace_s: how long running responses may take from the signal on.
+        grace_s: how long running responses may take from the signal on; it is for `on_stop` to end them then,
+            connections that are still open a second later are closed.
         on_ready: called once, when requests are answered.
+        on_stop: called at each signal; the second one is from somebody in a hurry.
     """
     server = _Server(
         uvicorn.Config(
@@ -85,15 +90,15 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=math.ceil(grace_s),
+            timeout_graceful_shutdown=math.ceil(grace_s) + 1,
         ),
         on_ready,
     )
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        server.force_exit = server.should_exit
         server.should_exit = True
+        on_stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
