@@ -24,6 +24,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.socket = socket.create_connection((HOST, int(PORT)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
     def send(self, *lines: str, body: bytes = b"") -> None:

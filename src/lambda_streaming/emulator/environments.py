@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,8 @@ class ExecutionEnvironments:
     ) -> None:
         if max_concurrency < 1:
             raise InvalidFunction("max_concurrency must be at least 1")
+        if not 0 <= grace_s < math.inf or not (idle_timeout_s is None or 0 <= idle_timeout_s < math.inf):
+            raise InvalidFunction("the grace and the idle timeout must be finite, and not negative")
         self.function = Function(
             command=tuple(command),
             env=dict(os.environ),
@@ -166,7 +169,8 @@ class ExecutionEnvironments:
             environment = ExecutionEnvironment(name, self.function, self._guard)
             self._environments.add(environment)
         if environment is None:
-            logger.warning("Throttled: all %d environments are busy", self._max_concurrency)
+            if not self._closing:
+                logger.warning("Throttled: all %d environments are busy", self._max_concurrency)
             raise Throttled
         return environment
 

@@ -7,6 +7,7 @@ environment variables). Runtime clients refuse to start without several of them.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -62,8 +63,10 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidFunction("there is no command")
         if not self.name:
             raise InvalidFunction("the function's name is empty")
-        if self.timeout_s <= 0 or self.init_timeout_s <= 0 or self.memory_size_mb <= 0:
-            raise InvalidFunction("timeouts and the memory size must be positive")
+        if not (0 < self.timeout_s < math.inf and 0 < self.init_timeout_s < math.inf):
+            raise InvalidFunction("timeouts must be finite and positive")
+        if self.memory_size_mb <= 0:
+            raise InvalidFunction("the memory size must be positive")
         for name in policy.RESERVED_VARIABLES & self.overrides.keys():
             raise InvalidFunction(f"{name} is set by the emulator and cannot be changed")
 

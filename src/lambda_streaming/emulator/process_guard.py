@@ -74,9 +74,7 @@ def _start_shell() -> subprocess.Popen[bytes] | None:
             process_group=0,  # Ctrl-C in a terminal is for us, not for it
         )
     except OSError as error:
-        logger.warning(
-            "Without /bin/sh, killing the emulator with SIGKILL may leave processes behind: %s", error
-        )
+        logger.warning("Without /bin/sh, SIGKILL to the emulator may leave processes behind: %s", error)
         return None
     if shell.stdin is not None:
         os.set_blocking(shell.stdin.fileno(), False)

@@ -19,32 +19,13 @@ from support.emulating import MODULE, Emulating, emulating
 from support.environments import SCRIPTED
 
 WITHIN_S = 15.0
-OPTIONS = [
-    "--host",
-    "--port",
-    "--timeout",
-    "--max-concurrency",
-    "--cors",
-    "--cors-allow-origin",
-    "--cors-allow-method",
-    "--cors-allow-header",
-    "--cors-expose-header",
-    "--cors-max-age",
-    "--cors-allow-credentials",
-    "--env-file",
-    "--env",
-    "--no-freeze",
-    "--invoke-mode",
-    "--throttle",
-    "--memory-size",
-    "--function-name",
-    "--init-timeout",
-    "--idle-timeout",
-    "--grace",
-    "--json",
-    "COMMAND",
-    "127",
-]
+OPTIONS = (
+    *("--host", "--port", "--invoke-mode", "--throttle", "--json"),
+    *("--timeout", "--env-file", "--env", "--function-name", "--memory-size"),
+    *("--max-concurrency", "--no-freeze", "--init-timeout", "--idle-timeout", "--grace"),
+    *("--cors", "--cors-allow-origin", "--cors-allow-method", "--cors-allow-header", "--cors-expose-header"),
+    *("--cors-max-age", "--cors-allow-credentials", "COMMAND", "127"),
+)
 
 
 @pytest.fixture
@@ -143,7 +124,9 @@ def test_variables_come_from_files_and_options(tmp_path: Path) -> None:
         (["--env", "AWS_LAMBDA_RUNTIME_API=x", "true"], 2, "is set by the emulator"),
         (["--env-file", "bad.env", "true"], 2, "bad.env, line 2: expected NAME=VALUE"),
         (["--env-file", "none.env", "true"], 2, "cannot read none.env: No such file"),
-        (["--timeout", "0", "true"], 2, "must be positive"),
+        (["--timeout", "0", "true"], 2, "must be finite and positive"),
+        (["--timeout", "nan", "true"], 2, "must be finite and positive"),
+        (["--grace", "inf", "true"], 2, "must be finite"),
         (["--max-concurrency", "0", "true"], 2, "max-concurrency"),
         (["--cors-allow-method", "GET", "true"], 2, "need an origin"),
         (["--cors", "*", "--cors-allow-method", "OPTIONS", "true"], 2, "OPTIONS"),
