@@ -2,8 +2,8 @@
 
 The same code verifies Cognito's tokens and the local issuer's. A token names its key (`kid`) and its
 algorithm in a header that nobody has verified yet: the key is only looked up among the issuer's, and the
-algorithm must be RS256 whatever the header says, so that neither `none` nor an HMAC with the public key as its
-secret gets in (RFC 8725, sections 2.1 and 3.1). Nothing else of a token is read before its signature is
+algorithm must be RS256 whatever the header says, so that neither `none` nor an HMAC keyed with the public key
+gets in (RFC 8725, sections 2.1 and 3.1). Nothing else of a token is read before its signature is
 verified.
 
 PyJWT and the cryptography behind it take about 50 ms to import. They are imported in a thread when the first

@@ -1,25 +1,95 @@
-"""`SqliteRecall`: search over the user's own records and the shared methodology, by words."""
+"""`SqliteRecall`: search over the user's own records and the shared methodology, by words.
+
+SQLite's FTS5 ranks passages with BM25 over stemmed words (`porter` over `unicode61`): no search by meaning,
+but good enough to answer from real passages on a laptop, without a service or a model. Titles weigh double.
+Languages that do not part their words by blanks are found by whole runs of characters only.
+
+A file of its own, because the records are copies that can be made again, and their writers need not wait for
+the conversations'. Each call opens the file anew in a thread (0.3 ms), so that nothing is shared between
+threads or across forks and nothing is left to close.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 
+from coachstream.conversation.errors import StorageUnavailable
 from coachstream.conversation.model import Match
+from coachstream.recall.search_terms import match_expression
 
 METHODOLOGY = "methodology"
 """The namespace that everybody's searches include."""
 
+BUSY_TIMEOUT_MS = 1_000
+"""A search is optional: a turn waits for it no longer than 1.5 s."""
+
+_SCHEMA = """
+    BEGIN IMMEDIATE;
+    CREATE TABLE IF NOT EXISTS records (
+        number INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        id TEXT NOT NULL,
+        record_type TEXT NOT NULL,
+        title TEXT NOT NULL,
+        text TEXT NOT NULL,
+        UNIQUE (namespace, id)
+    );
+    CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
+        title, text, content='records', content_rowid='number',
+        tokenize='porter unicode61 remove_diacritics 2'
+    );
+    CREATE TRIGGER IF NOT EXISTS record_added AFTER INSERT ON records BEGIN
+        INSERT INTO words (rowid, title, text) VALUES (new.number, new.title, new.text);
+    END;
+    CREATE TRIGGER IF NOT EXISTS record_changed AFTER UPDATE ON records BEGIN
+        INSERT INTO words (words, rowid, title, text) VALUES ('delete', old.number, old.title, old.text);
+        INSERT INTO words (rowid, title, text) VALUES (new.number, new.title, new.text);
+    END;
+    PRAGMA user_version = 1;
+    COMMIT;
+"""
+
+_SEARCH = """
+    SELECT id, records.text, -bm25(words, 2.0, 1.0) AS score, record_type, namespace, records.title
+    FROM words JOIN records ON records.number = words.rowid
+    WHERE words MATCH ? AND namespace IN (?, ?)
+    ORDER BY score DESC, number LIMIT ?
+"""
+
+_ADD = """
+    INSERT INTO records (namespace, id, record_type, title, text) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (namespace, id)
+    DO UPDATE SET record_type = excluded.record_type, title = excluded.title, text = excluded.text
+"""
+
+
+class FullTextSearchMissing(StorageUnavailable):
+    """This Python's SQLite was built without FTS5."""
+
+    retryable = False
+
 
 def user_namespace(user_id: str) -> str:
-    """The namespace of a user's own records."""
+    """The namespace of a user's own records (existing system, section 4.3)."""
     return f"user_{user_id}"
 
 
 class RecallRecord(msgspec.Struct, frozen=True):
-    """A passage that can be found; `id` is unique in its namespace."""
+    """A passage that can be found.
+
+    Attributes:
+        id: unique in its namespace.
+        namespace: `METHODOLOGY`, or `user_namespace(...)` of its owner.
+        text: what is searched and found.
+        record_type: `methodology`, `workout_summary`, `conversation_summary`...
+        title: searched too; may be empty.
+    """
 
     id: str
     namespace: str
@@ -29,16 +99,66 @@ class RecallRecord(msgspec.Struct, frozen=True):
 
 
 class SqliteRecall:
-    """`SemanticMemory` in an SQLite file of its own; nothing is opened before the first use."""
+    """`SemanticMemory` in an SQLite file; nothing is opened or created before the first use."""
 
     def __init__(self, path: Path) -> None:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        raise NotImplementedError
+        """Remember the file."""
+        self._path = path
 
     async def add(self, *records: RecallRecord) -> None:
-        raise NotImplementedError
+        """Add records; one with the id of an earlier one in its namespace takes that one's place.
+
+        Raises:
+            StorageUnavailable: the file cannot be written; nothing was added.
+            FullTextSearchMissing: this Python cannot search.
+        """
+        await asyncio.to_thread(self._add, records)
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
-        raise NotImplementedError
+        """The best `limit` matches among the user's own and the shared records, best first.
+
+        A passage matches with any word of the text; more, rarer and repeated words rank it higher. Stop words
+        and single letters are no words.
+
+        Raises:
+            StorageUnavailable: the file cannot be read.
+            FullTextSearchMissing: this Python cannot search.
+        """
+        expression = match_expression(text)
+        if expression is None or limit <= 0:
+            return ()
+        return await asyncio.to_thread(self._search, user_id, expression, limit)
+
+    def _add(self, records: tuple[RecallRecord, ...]) -> None:
+        rows = [(r.namespace, r.id, r.record_type, r.title, r.text) for r in records]
+        with self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_ADD, rows)
+            connection.execute("COMMIT")
+
+    def _search(self, user_id: str, expression: str, limit: int) -> list[Match]:
+        with self._opened() as connection:
+            rows = connection.execute(_SEARCH, (expression, user_namespace(user_id), METHODOLOGY, limit))
+            return [Match(*row) for row in rows]
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    connection.executescript(_SCHEMA)
+                yield connection
+        except OSError as error:
+            raise StorageUnavailable(f"{self._path} cannot be used: {error.strerror}") from error
+        except sqlite3.Error as error:
+            if "no such module" in str(error):
+                raise FullTextSearchMissing(
+                    "This Python's SQLite was built without full-text search (FTS5). Use a Python whose "
+                    "SQLite has it, as those of python.org, Debian and Homebrew do, or switch recall off."
+                ) from error
+            raise StorageUnavailable(f"SQLite: {error}") from error
+        except UnicodeEncodeError:
+            # The error itself holds the text.
+            raise StorageUnavailable("half of a surrogate pair cannot be stored as text") from None

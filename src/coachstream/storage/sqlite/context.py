@@ -8,13 +8,12 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.coach import CoachConfig
+from coachstream.conversation.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.errors import CoachConfigNotFound
 from coachstream.conversation.model import ConversationKey, Memory, Message, Workout, format_timestamp
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.sqlite.conversations import newest_messages
 from coachstream.storage.sqlite.database import Database
-from coachstream.storage.sqlite.parsing_for_now import parse_coach_config, parse_memory, parse_workout
 
 Attributes = Mapping[str, object]
 
@@ -35,7 +34,7 @@ class SqliteContext:
             ).fetchone()
             if row is None:
                 raise CoachConfigNotFound
-            return parse_coach_config(_decode(row[0]))
+            return parse_coach_config(coach_id, _decode(row[0]))
 
         return await self._database.read(load)
 
