@@ -60,7 +60,7 @@ MODEL_DELAY = Variable(
     "COACHSTREAM_MODEL_DELAY", "seconds between two pieces of the demo model's reply", "0.03"
 )
 HISTORY_BUDGET = Variable(
-    "COACHSTREAM_HISTORY_BUDGET_CHARS", "how many characters of earlier messages a prompt may hold", "48000"
+    "COACHSTREAM_HISTORY_BUDGET_CHARS", "how many characters of earlier messages a prompt may hold", "60000"
 )
 OPTIONAL_CONTEXT_BUDGET = Variable(
     "COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
@@ -110,9 +110,19 @@ class Settings(msgspec.Struct, frozen=True):
     data_dir: Path
     recall: Recall = Recall.OFF
     model_delay_s: float = 0.03
-    history_budget_chars: int = 48_000
+    history_budget_chars: int = 60_000
     optional_context_budget_s: float = 1.5
     keep_alive_s: float = 15.0
+
+    @property
+    def database(self) -> Path:
+        """The file of the sqlite store."""
+        return self.data_dir / "conversations.db"
+
+    @property
+    def recall_database(self) -> Path:
+        """The file of the sqlite recall; of its own, since it can be built anew from the other one."""
+        return self.data_dir / "recall.db"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -7,7 +7,17 @@ sends no CORS headers, so that no other origin can read the token.
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 import msgspec
+
+from coachstream.conversation.model import format_timestamp
+from coachstream.identity.local_issuer import LocalIssuer
+from coachstream.local.demo.seed import Demo
+
+TOKEN_LIFETIME = timedelta(hours=12)
+"""Long enough for an afternoon with curl; the page asks for a new token in time."""
 
 
 class SessionCoach(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,3 +52,23 @@ class Session(msgspec.Struct, frozen=True, rename="camel"):
     conversation_id: str
     stream_url: str
     conversations_url: str
+
+
+async def open_session(demo: Demo, issuer: LocalIssuer, origin: str) -> Session:
+    """Sign the demo user in; `origin` ends with `/` and is where the addresses lead."""
+    issued = await asyncio.to_thread(issuer.issue, demo.user_id, lifetime=TOKEN_LIFETIME)
+    coaches = tuple(
+        SessionCoach(coach_id=coach.coach_id, name=coach.coach_name, description=coach.coach_description)
+        for coach in demo.coaches
+    )
+    return Session(
+        token=issued.token,
+        expires_at=format_timestamp(issued.expires_at),
+        user_id=demo.user_id,
+        user_name=demo.user_name,
+        coaches=coaches,
+        coach_id=coaches[0].coach_id,
+        conversation_id=demo.conversation_id,
+        stream_url=origin,
+        conversations_url=origin,
+    )

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from coachstream.web.frames import Frame
 from coachstream.web.sse import KEEP_ALIVE, KEEP_ALIVE_AFTER_S, encode_frame
+from lambda_streaming.streaming import ResponseBroken
 
 
 class ByteWriter(Protocol):
@@ -39,9 +40,12 @@ class EventStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._keeping_alive is not None:
+        if self._keeping_alive is None:
+            return
+        # Under the lock, so that a comment that is being written is not cut in the middle.
+        async with self._writing:
             self._keeping_alive.cancel()
-            await asyncio.gather(self._keeping_alive, return_exceptions=True)
+        await asyncio.gather(self._keeping_alive, return_exceptions=True)
 
     async def send(self, frame: Frame) -> None:
         """Write one frame; waits while the reader is slow."""
@@ -53,7 +57,7 @@ class EventStream:
                 return
             try:
                 await self._response.write(data)
-            except OSError:
+            except ResponseBroken:
                 self.is_broken_off = True
             self._last_write = asyncio.get_running_loop().time()
 

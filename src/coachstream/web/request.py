@@ -20,9 +20,16 @@ from coachstream.conversation.errors import (
     InvalidTimestamp,
     InvalidUserResponse,
     MessageTooLong,
+    MissingPathParams,
     MissingRequestBody,
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
+from lambda_streaming.function_url.event import (
+    FunctionUrlEvent,
+    InvalidEvent,
+    InvalidEventBody,
+    RemainingTime,
+)
 
 MAX_MESSAGE_CHARS = 32_000
 """Longest `userResponse`, in code points (design, section 4)."""
@@ -72,6 +79,21 @@ class _ChangeBody(msgspec.Struct, rename="camel"):
 
 
 _Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+def read_event(payload: object, context: RemainingTime) -> FunctionUrlEvent:
+    """Read the event that Lambda handed over.
+
+    Raises:
+        InvalidJson: its body is not what it claims to be.
+        MissingPathParams: it is not from a Function URL, so it names no path.
+    """
+    try:
+        return FunctionUrlEvent.from_payload(payload, context)
+    except InvalidEventBody as error:
+        raise InvalidJson from error
+    except InvalidEvent as error:
+        raise MissingPathParams from error
 
 
 def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessage:

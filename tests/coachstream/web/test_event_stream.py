@@ -7,6 +7,7 @@ import anyio
 from coachstream.web.event_stream import EventStream
 from coachstream.web.frames import ChunkFrame, StartFrame
 from coachstream.web.sse import KEEP_ALIVE, encode_frame
+from lambda_streaming import ResponseBroken
 
 
 class Wire:
@@ -20,7 +21,7 @@ class Wire:
     async def write(self, data: bytes, /) -> None:
         self._changed.set()
         if self.is_cut:
-            raise BrokenPipeError
+            raise ResponseBroken
         self.writes.append(data)
 
     async def wait_for_writes(self, count: int) -> None:

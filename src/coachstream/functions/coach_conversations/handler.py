@@ -1,0 +1,146 @@
+"""Create, list, count, get, rename and delete conversations (existing system, section 2.2).
+
+    {url}/users/{userId}/coaches/{coachId}/conversations                     GET, POST
+    {url}/users/{userId}/coaches/{coachId}/conversations/count               GET
+    {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}    GET, PUT, DELETE
+
+Answers are JSON: `{"success": true, ...}`, or `{"error": sentence, "code": CODE}` with the code's status.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import msgspec
+
+from coachstream.conversation.errors import MissingPathParams
+from coachstream.conversation.message_id import conversation_id
+from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
+from coachstream.conversation.turn import TurnRequest
+from coachstream.functions.refusal import as_coachstream_error
+from coachstream.services import Services, services_of_this_process
+from coachstream.web.authentication import authenticate
+from coachstream.web.conversations import (
+    Body,
+    conversation_count,
+    conversation_deleted,
+    conversation_list,
+    error_body,
+    one_conversation,
+)
+from coachstream.web.request import (
+    parse_conversation_change,
+    parse_new_conversation,
+    read_event,
+)
+from coachstream.web.routes import Resource, Route, match_path, require_method
+from coachstream.web.status import HTTP_STATUS, error_headers
+from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, streamify_response
+from lambda_streaming.function_url.event import FunctionUrlEvent
+from lambda_streaming.streaming import LambdaHandler
+
+METHODS = {
+    Resource.CONVERSATIONS: ("GET", "POST"),
+    Resource.COUNT: ("GET",),
+    Resource.CONVERSATION: ("GET", "PUT", "DELETE"),
+}
+
+logger = logging.getLogger("coachstream.functions.coach_conversations")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole response."""
+
+    status: int
+    body: Body
+    headers: Mapping[str, str] = {}
+
+
+def handler_for(services: Callable[[], Services]) -> LambdaHandler:
+    """Make the handler; `services` is asked once an invocation."""
+
+    async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
+        answer = await _answer(payload, context, services)
+        http = HttpResponseStream.from_(
+            response_stream,
+            {
+                "statusCode": answer.status,
+                "headers": {
+                    "Content-Type": "application/json",
+                    "Cache-Control": "no-store",
+                    **answer.headers,
+                },
+            },
+        )
+        await http.end(msgspec.json.encode(answer.body))
+
+    return streamify_response(handler)
+
+
+async def _answer(payload: object, context: LambdaContext, services: Callable[[], Services]) -> Answer:
+    try:
+        event = read_event(payload, context)
+        route = match_path(event.segments)
+        if route.resource not in METHODS:
+            raise MissingPathParams  # noqa: TRY301 (one place maps every refusal)
+        require_method(event.method, METHODS[route.resource])
+        parts = services()
+        await authenticate(event.header("authorization"), parts.verifier, user_id=route.user_id)
+        return await _perform(event, route, parts)
+    except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
+        failure = as_coachstream_error(error, logger, context.aws_request_id)
+        return Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
+
+
+async def _perform(event: FunctionUrlEvent, route: Route, services: Services) -> Answer:
+    store = services.store
+    match (route.resource, event.method):
+        case (Resource.CONVERSATIONS, "POST"):
+            return await _create(event, route, services)
+        case (Resource.CONVERSATIONS, _):
+            conversations = await store.list_conversations(route.user_id, route.coach_id)
+            return Answer(HTTPStatus.OK, conversation_list(conversations))
+        case (Resource.COUNT, _):
+            conversations = await store.list_conversations(route.user_id, route.coach_id)
+            return Answer(HTTPStatus.OK, conversation_count(conversations))
+        case (_, "PUT"):
+            change = parse_conversation_change(event.body)
+            changed = await store.change_conversation(route.key, change)
+            return Answer(HTTPStatus.OK, one_conversation(changed))
+        case (_, "DELETE"):
+            await store.delete_conversation(route.key)
+            return Answer(HTTPStatus.OK, conversation_deleted(route.key))
+        case _:
+            conversation = await store.get_conversation(route.key)
+            messages = await store.load_messages(route.key)
+            return Answer(HTTPStatus.OK, one_conversation(conversation, messages))
+
+
+async def _create(event: FunctionUrlEvent, route: Route, services: Services) -> Answer:
+    request = parse_new_conversation(event.body)
+    now = to_milliseconds(services.clock.now())
+    name = conversation_id(now, secrets.randbelow)
+    key = ConversationKey(route.user_id, route.coach_id, name)
+    conversation = Conversation(key, request.title, started_at=now, last_activity=now)
+    await services.store.create_conversation(conversation)
+    if request.initial_message is not None:
+        deadline = services.deadline(event.deadline)
+        await _run_turn(TurnRequest(key, request.initial_message, deadline), services, event.request_id)
+    # As the existing function answers: the conversation as it was created, its messages not in it yet.
+    return Answer(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
+
+
+async def _run_turn(request: TurnRequest, services: Services, request_id: str) -> None:
+    """Run the first turn to its end; its failure is in the conversation and the log, not in the answer."""
+    try:
+        async with services.start_turn(request) as turn:
+            async for _ in turn:
+                pass
+    except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)
+        as_coachstream_error(error, logger, request_id)
+
+
+handler = handler_for(services_of_this_process)

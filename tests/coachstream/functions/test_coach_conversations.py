@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from coachstream.conversation.errors import (
+    ErrorCode,
+    ModelUnavailable,
+    StorageUnavailable,
+)
+from coachstream.conversation.model import Message, Role
+from coachstream.functions.coach_conversations.handler import handler_for
+from coachstream.services import Services
+from coachstream.web.status import HTTP_STATUS
+from lambda_streaming import asgi
+from support.doubles import RememberedConversations, ScriptedModel
+from support.http_server import serving
+
+BASE = "users/sam/coaches/mara/conversations"
+
+
+class StoppedClock:
+    """Always the same moment."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+@pytest.fixture
+async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    services.clock = StoppedClock()
+    async with (
+        serving(asgi(handler_for(lambda: services), drain_timeout_s=5)) as port,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}/", headers={"authorization": "Bearer sam"}, trust_env=False
+        ) as client,
+    ):
+        yield client
+
+
+async def created(http: httpx.AsyncClient, **body: object) -> dict[str, object]:
+    response = await http.post(BASE, json=body)
+    assert response.status_code == 201
+    answer = response.json()
+    assert answer["success"] is True
+    conversation: dict[str, object] = answer["conversation"]
+    return conversation
+
+
+async def test_a_created_conversation_has_the_stored_shape(http: httpx.AsyncClient) -> None:
+    """201, the attributes as the existing functions store them, no message in it yet."""
+    conversation = await created(http)
+    assert re.fullmatch(r"conv_1772366400123_[0-9a-z]{9}", str(conversation["conversationId"]))
+    del conversation["conversationId"]
+    assert conversation == {
+        "coachId": "mara",
+        "userId": "sam",
+        "title": "New Conversation",
+        "messages": [],
+        "metadata": {
+            "startedAt": "2026-03-01T12:00:00.123Z",
+            "lastActivity": "2026-03-01T12:00:00.123Z",
+            "totalMessages": 0,
+            "isActive": True,
+            "tags": [],
+        },
+    }
+
+
+async def test_a_first_message_is_answered_before_the_creation_is(
+    http: httpx.AsyncClient, store: RememberedConversations
+) -> None:
+    """The turn has run to its end; the answer shows the conversation as it was created."""
+    assert (await created(http, initialMessage="Hi"))["messages"] == []
+    [messages] = store.messages.values()
+    assert [message.content for message in messages] == ["Hi", "Hello, you!"]
+
+
+async def test_a_first_message_that_fails_does_not_fail_the_creation(
+    http: httpx.AsyncClient, store: RememberedConversations, model: ScriptedModel
+) -> None:
+    """The message is kept; the person can ask again."""
+    model.script = (ModelUnavailable(),)
+    await created(http, initialMessage="Hi")
+    [messages] = store.messages.values()
+    assert [message.content for message in messages] == ["Hi"]
+
+
+async def test_list_and_count_speak_of_all_conversations_without_their_messages(
+    http: httpx.AsyncClient,
+) -> None:
+    """`count` is how many; messages stay where they are."""
+    assert (await http.get(BASE)).json() == {"success": True, "conversations": [], "count": 0}
+    conversation = await created(http, title="Legs")
+    listed = (await http.get(BASE)).json()
+    del conversation["messages"]
+    assert listed == {"success": True, "conversations": [conversation], "count": 1}
+    counted = (await http.get(f"{BASE}/count")).json()
+    assert counted == {"success": True, "totalCount": 1, "totalMessages": 0}
+
+
+async def test_get_gives_the_messages_oldest_first(
+    http: httpx.AsyncClient, store: RememberedConversations
+) -> None:
+    """A reload shows what was said."""
+    name = (await created(http))["conversationId"]
+    [key] = store.conversations
+    store.messages[key] = [Message("m1", Role.USER, "Hi", datetime(2026, 3, 1, tzinfo=UTC))]
+    answer = (await http.get(f"{BASE}/{name}")).json()
+    assert answer["success"] is True
+    assert answer["conversation"]["messages"] == [
+        {"id": "m1", "role": "user", "content": "Hi", "timestamp": "2026-03-01T00:00:00.000Z"}
+    ]
+
+
+async def test_rename_changes_what_it_names_and_nothing_else(http: httpx.AsyncClient) -> None:
+    """The answer is the conversation as it is now."""
+    path = f"{BASE}/{(await created(http, title='Legs'))['conversationId']}"
+    changed = (await http.put(path, json={"tags": ["a"], "isActive": False})).json()["conversation"]
+    assert (changed["title"], changed["metadata"]["tags"]) == ("Legs", ["a"])
+    assert changed["metadata"]["isActive"] is False
+    assert (await http.put(path, json={"title": "Arms"})).json()["conversation"]["title"] == "Arms"
+
+
+async def test_delete_tells_what_is_gone(http: httpx.AsyncClient) -> None:
+    """A second delete finds nothing."""
+    name = (await created(http))["conversationId"]
+    assert (await http.delete(f"{BASE}/{name}")).json() == {
+        "success": True,
+        "message": "Conversation deleted successfully",
+        "conversationId": name,
+        "coachId": "mara",
+        "userId": "sam",
+        "pineconeCleanup": False,
+    }
+    assert (await http.delete(f"{BASE}/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code"),
+    [
+        ("GET", "users/sam/invalid/path", None, ErrorCode.MISSING_PATH_PARAMS),
+        ("POST", f"{BASE}/c1/stream", "{}", ErrorCode.MISSING_PATH_PARAMS),
+        ("DELETE", BASE, None, ErrorCode.METHOD_NOT_ALLOWED),
+        ("POST", f"{BASE}/count", None, ErrorCode.METHOD_NOT_ALLOWED),
+        ("PATCH", f"{BASE}/c1", None, ErrorCode.METHOD_NOT_ALLOWED),
+        ("OPTIONS", BASE, None, ErrorCode.METHOD_NOT_ALLOWED),
+        ("GET", f"{BASE}/c1", None, ErrorCode.CONVERSATION_NOT_FOUND),
+        ("PUT", f"{BASE}/c1", '{"title":"x"}', ErrorCode.CONVERSATION_NOT_FOUND),
+        ("POST", "users/sam/coaches/nobody/conversations", None, ErrorCode.COACH_CONFIG_NOT_FOUND),
+        ("POST", BASE, "{", ErrorCode.INVALID_JSON),
+        ("POST", BASE, '{"title":7}', ErrorCode.INVALID_REQUEST),
+        ("POST", BASE, '{"initialMessage":7}', ErrorCode.INVALID_USER_RESPONSE),
+        ("POST", BASE, f'{{"initialMessage":"{"x" * 32_001}"}}', ErrorCode.MESSAGE_TOO_LONG),
+        ("PUT", f"{BASE}/c1", None, ErrorCode.MISSING_REQUEST_BODY),
+        ("PUT", f"{BASE}/c1", "{}", ErrorCode.INVALID_REQUEST),
+    ],
+)
+async def test_each_mistake_has_its_status_its_code_and_a_sentence(
+    http: httpx.AsyncClient, method: str, path: str, body: str | None, code: ErrorCode
+) -> None:
+    """`{"error", "code"}`, and `Allow` where the method is wrong."""
+    response = await http.request(method, path, content=body)
+    assert response.status_code == HTTP_STATUS[code]
+    assert response.json()["code"] == code
+    assert response.json()["error"].endswith(".")
+    assert ("allow" in response.headers) == (code is ErrorCode.METHOD_NOT_ALLOWED)
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        (None, ErrorCode.MISSING_AUTH_HEADER),
+        ("Bearer", ErrorCode.INVALID_TOKEN_FORMAT),
+        ("Bearer junk", ErrorCode.INVALID_TOKEN_FORMAT),
+        ("Bearer forged", ErrorCode.INVALID_TOKEN),
+        ("Bearer old", ErrorCode.TOKEN_EXPIRED),
+        ("Bearer nobody", ErrorCode.MISSING_CUSTOM_USER_ID),
+        ("Bearer kim", ErrorCode.USER_ID_MISMATCH),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", BASE), ("POST", BASE), ("GET", f"{BASE}/count"), ("PUT", f"{BASE}/c"), ("DELETE", f"{BASE}/c")],
+)
+async def test_who_is_refused_reads_and_writes_nothing(
+    http: httpx.AsyncClient,
+    store: RememberedConversations,
+    authorization: str | None,
+    code: ErrorCode,
+    method: str,
+    path: str,
+) -> None:
+    """The store is not asked before the caller is known."""
+    del http.headers["authorization"]
+    headers = {} if authorization is None else {"Authorization": authorization}
+    response = await http.request(method, path, headers=headers, content='{"title":"x"}')
+    assert (response.status_code, response.json()["code"]) == (HTTP_STATUS[code], code)
+    assert store.operations == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (StorageUnavailable("secret"), ErrorCode.STORAGE_UNAVAILABLE),
+        (ValueError("secret"), ErrorCode.PROCESSING_ERROR),
+    ],
+)
+async def test_a_store_that_fails_is_a_sentence_and_no_stack_trace(
+    http: httpx.AsyncClient,
+    store: RememberedConversations,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+    code: ErrorCode,
+) -> None:
+    """Neither the client nor the log sees the exception's text."""
+    store.failure = failure
+    response = await http.get(BASE)
+    assert (response.status_code, response.json()["code"]) == (HTTP_STATUS[code], code)
+    assert "secret" not in response.text
+    assert "secret" not in caplog.text

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from coachstream.local.announce import Announcer, JsonAnnouncer, Ready, TerminalAnnouncer, curl_command
+
+READY = Ready(
+    url="http://127.0.0.1:1/",
+    stream_url="http://127.0.0.1:1/",
+    conversations_url="http://127.0.0.1:1/",
+    token="a.b.c",
+    user_id="demo-it's",
+    coach_id="c1",
+    conversation_id="conv1",
+)
+
+
+def test_a_program_reads_one_json_object_a_line() -> None:
+    """The first line tells everything, the last one that it is over."""
+    out = io.StringIO()
+    announcer = JsonAnnouncer(out)
+    announcer.ready(READY, Path("data"))
+    announcer.stopping()
+    announcer.stopped()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert lines == [
+        {
+            "event": "ready",
+            "url": "http://127.0.0.1:1/",
+            "streamUrl": "http://127.0.0.1:1/",
+            "conversationsUrl": "http://127.0.0.1:1/",
+            "token": "a.b.c",
+            "userId": "demo-it's",
+            "coachId": "c1",
+            "conversationId": "conv1",
+        },
+        {"event": "stopping"},
+        {"event": "stopped"},
+    ]
+
+
+def test_a_person_reads_the_address_the_command_and_how_to_stop() -> None:
+    """Nothing is wrapped, so that it can be copied."""
+    out = io.StringIO()
+    TerminalAnnouncer(out).ready(READY, Path("data"))
+    shown = out.getvalue()
+    assert "http://127.0.0.1:1/\n" in shown
+    assert "Ctrl-C" in shown
+    assert curl_command(READY) in shown
+
+
+def test_the_curl_command_survives_a_shell() -> None:
+    """Quotes, spaces and line ends come out as the words that curl must see."""
+    words = shlex.split(curl_command(READY).replace("\\\n", ""))
+    assert words == [
+        "curl",
+        "-N",
+        "-X",
+        "POST",
+        "http://127.0.0.1:1/users/demo-it's/coaches/c1/conversations/conv1/stream",
+        "-H",
+        "Authorization: Bearer a.b.c",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        '{"userResponse": "How was my week?"}',
+    ]
+
+
+@pytest.mark.parametrize("kind", [JsonAnnouncer, TerminalAnnouncer])
+def test_a_reader_that_left_does_not_stop_the_server(kind: Callable[[TextIO], Announcer]) -> None:
+    """`coachstream serve | head -1` goes on serving."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w", buffering=1) as out:  # noqa: PTH123 (a file descriptor)
+        announcer = kind(out)
+        announcer.stopping()
+        announcer.stopped()

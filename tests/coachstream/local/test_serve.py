@@ -1,0 +1,306 @@
+"""`coachstream serve` as a process: what its users and their programs see of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from coachstream.web.sse import SseReader
+from support.serving import Serving, create_conversation, marked_processes, serving
+
+FAST = ("--model-delay", "0")
+WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="module", params=["environments", "in-process"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serve")
+    options = FAST if request.param == "environments" else (*FAST, "--in-process")
+    with serving(folder / "data", *options, "--cors-origin", "https://app.example") as running:
+        yield running
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "coachstream.cli", *arguments]
+
+
+def ask(server: Serving, conversation: str, text: str = "How was my week?") -> list[dict[str, Any]]:
+    response = httpx.post(
+        server.ready.stream(conversation),
+        headers=server.ready.headers,
+        json={"userResponse": text},
+        timeout=WITHIN_S,
+    )
+    assert response.status_code == 200
+    return [json.loads(data) for data in SseReader().feed(response.content)]
+
+
+def test_the_ready_line_names_addresses_that_work(server: Serving) -> None:
+    """Base addresses end with a slash, and everything the line names exists."""
+    ready = server.ready
+    assert ready.event == "ready"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", ready.url)
+    assert ready.stream_url.endswith("/")
+    assert ready.conversations_url.endswith("/")
+    seeded = httpx.get(f"{ready.conversations()}/{ready.conversation_id}", headers=ready.headers)
+    assert len(seeded.json()["conversation"]["messages"]) >= 4
+    assert "text/html" in httpx.get(ready.url).headers["content-type"]
+
+
+def test_a_turn_runs_through_the_real_parts(server: Serving) -> None:
+    """Token, prompt, demo model, SQLite and recall together: a whole reply, saved to the letter."""
+    conversation = create_conversation(server.ready)
+    start, *chunks, complete = ask(server, conversation, "What about my knee when I squat?")
+    assert (start["type"], complete["type"]) == ("start", "complete")
+    assert len(chunks) > 5
+    assert complete["aiMessage"]["content"] == "".join(chunk["content"] for chunk in chunks)
+    assert complete["pineconeContext"]["used"] is True
+    listed = httpx.get(server.ready.conversations(), headers=server.ready.headers).json()
+    assert listed["conversations"][0]["conversationId"] == conversation
+    assert listed["conversations"][0]["metadata"]["totalMessages"] == 2
+
+
+def test_a_conversation_is_born_with_its_first_message_answered(server: Serving) -> None:
+    """`initialMessage` through the whole service."""
+    ready = server.ready
+    created = httpx.post(
+        ready.conversations(), headers=ready.headers, json={"initialMessage": "Hi!"}, timeout=WITHIN_S
+    )
+    name = created.json()["conversation"]["conversationId"]
+    got = httpx.get(f"{ready.conversations()}/{name}", headers=ready.headers).json()["conversation"]
+    assert [message["role"] for message in got["messages"]] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "code"),
+    [
+        (None, 401, "MISSING_AUTH_HEADER"),
+        ("junk text", 401, "INVALID_TOKEN_FORMAT"),
+        ("junk", 401, "INVALID_TOKEN_FORMAT"),
+        ("e30.e30.e30", 401, None),
+    ],
+)
+def test_nobody_gets_in_without_a_token(
+    server: Serving, token: str | None, status: int, code: str | None
+) -> None:
+    """The existing test script's scenarios 5 and 6, on both functions."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    ready = server.ready
+    for response in (
+        httpx.post(ready.stream(), headers=headers, json={"userResponse": "Hi"}, timeout=WITHIN_S),
+        httpx.get(ready.conversations(), headers=headers, timeout=WITHIN_S),
+    ):
+        assert response.status_code == status
+        assert code is None or code in response.text
+
+
+def test_a_valid_token_on_a_bad_path_is_told_so(server: Serving) -> None:
+    """The existing test script's scenario 7."""
+    url = f"{server.ready.stream_url}/users/{server.ready.user_id}/invalid/path"
+    response = httpx.post(url, headers=server.ready.headers, json={"userResponse": "Hi"}, timeout=WITHIN_S)
+    assert response.status_code == 404
+    assert "MISSING_PATH_PARAMS" in response.text
+
+
+def test_another_origin_is_let_in_as_configured_and_no_other(server: Serving) -> None:
+    """The function URLs answer preflights; the page's session is for its own origin alone."""
+    preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    for url in (server.ready.stream(), server.ready.conversations()):
+        allowed = httpx.options(url, headers=preflight)
+        assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        other = httpx.options(url, headers={**preflight, "Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+    session = httpx.get(f"{server.ready.url}local/session", headers={"Origin": "https://app.example"})
+    assert session.status_code == 200
+    assert "access-control-allow-origin" not in session.headers
+
+
+def test_the_page_signs_in_with_a_token_that_works(server: Serving) -> None:
+    """`/local/session` gives what the page needs, at the address it was opened by."""
+    session = httpx.get(f"{server.ready.url}local/session").json()
+    assert session["userId"] == server.ready.user_id
+    assert session["coaches"][0]["coachId"] == session["coachId"] == server.ready.coach_id
+    listed = httpx.get(
+        server.ready.conversations(),
+        headers={"Authorization": f"Bearer {session['token']}"},
+        timeout=WITHIN_S,
+    )
+    assert listed.status_code == 200
+    rebound = httpx.get(f"{server.ready.url}local/session", headers={"Host": "evil.example"})
+    assert rebound.status_code == 403
+
+
+def test_a_token_from_the_command_line_opens_the_same_door(server: Serving) -> None:
+    """`coachstream token` prints the token and nothing else; another user's opens no door."""
+    printed = subprocess.run(
+        command("token", "--data", str(data_of(server))), capture_output=True, text=True, check=True
+    )
+    token = printed.stdout.strip()
+    assert token.count(".") == 2
+    url = server.ready.conversations()
+    assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=WITHIN_S).status_code == 200
+    other = subprocess.run(
+        command("token", "--data", str(data_of(server)), "--user-id", "somebody"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    refused = httpx.get(url, headers={"Authorization": f"Bearer {other.stdout.strip()}"}, timeout=WITHIN_S)
+    assert (refused.status_code, refused.json()["code"]) == (403, "USER_ID_MISMATCH")
+
+
+def test_the_terminal_chat_finds_the_server_by_its_folder(server: Serving) -> None:
+    """A question, the answer as it comes, the other coach, and a good-bye at the end of the input."""
+    talked = subprocess.run(
+        command("chat", "--data", str(data_of(server)), "--new"),
+        input="How was my week?\n/coach rico\n/history\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+    assert talked.returncode == 0, talked.stderr
+    assert "Mara Lindqvist:" in talked.stdout
+    assert "Rico Valdés" in talked.stdout
+    assert talked.stdout.rstrip().endswith("See you next time.")
+    once = subprocess.run(
+        command("chat", "--url", server.ready.url, "--coach", "rico", "-m", "Hi!"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+    assert once.returncode == 0, once.stderr
+    assert "Rico Valdés:" in once.stdout
+
+
+def test_the_data_folder_is_its_owners_alone(server: Serving) -> None:
+    """Conversations and the issuer's key are nobody else's business."""
+    assert stat.S_IMODE(data_of(server).stat().st_mode) == 0o700
+
+
+def test_the_workers_of_the_functions_are_processes_of_their_own(server: Serving) -> None:
+    """Environments are processes; in process there is only one."""
+    ask(server, create_conversation(server.ready))
+    workers = len(server.processes()) - 1
+    assert (workers == 0) == ("--in-process" in arguments_of(server))
+
+
+def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
+    """It says what to do, exits with 1, and leaves no folder behind."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = subprocess.run(
+            command("serve", "--port", port, "--data", str(tmp_path / "data")),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
+        )
+    assert refused.returncode == 1
+    assert f"Port {port} is taken" in refused.stderr
+    assert "--port 0" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert refused.stdout == ""
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--host", "no.such.host.invalid"], "There is no address 'no.such.host.invalid'"),
+        (["--cors-origin", "app.example"], "--cors-origin: "),
+        (["--data", "/proc/nowhere"], "The data folder /proc/nowhere cannot be used"),
+    ],
+)
+def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    """No traceback for what a person can mend."""
+    refused = subprocess.run(
+        command("serve", "--port", "0", *arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+        cwd=tmp_path,
+    )
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path) -> None:
+    """A program reads the life of the server line by line; the log is on stderr."""
+    with serving(tmp_path / "data", *FAST, "--in-process") as server:
+        assert server.process.stdout is not None
+        server.process.send_signal(signal.SIGTERM)
+        rest = server.process.stdout.read().splitlines()
+        assert server.process.wait(WITHIN_S) == 0
+    assert [json.loads(line)["event"] for line in rest] == ["stopping", "stopped"]
+
+
+def test_a_person_is_told_the_address_a_command_that_works_and_how_to_stop(tmp_path: Path) -> None:
+    """The printed curl command is run as it was printed."""
+    process = subprocess.Popen(
+        command("serve", "--port", "0", "--data", str(tmp_path / "data"), *FAST, "--in-process"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        shown = ""
+        while "Ctrl-C" not in shown:
+            line = process.stdout.readline()
+            assert line, shown
+            shown += line
+        start = shown.index("curl ")
+        curl = shown[start : shown.index("\n\n", start)]
+        pasted = subprocess.run(
+            ["sh", "-c", curl], capture_output=True, text=True, check=True, timeout=WITHIN_S
+        )
+        assert '{"type":"complete"' in pasted.stdout
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WITHIN_S) == 0
+        process.stdout.close()
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    """Two in a row, in the middle of an answer: it ends, with nothing left behind."""
+    with serving(tmp_path / "data", "--model-delay", "1") as server:
+        with httpx.stream(
+            "POST",
+            server.ready.stream(),
+            headers=server.ready.headers,
+            json={"userResponse": "Hi"},
+            timeout=WITHIN_S,
+        ) as response:
+            next(response.iter_bytes())
+            server.process.send_signal(signal.SIGINT)
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(WITHIN_S) == 0
+        assert marked_processes(server.mark) == []
+
+
+def data_of(server: Serving) -> Path:
+    """The folder that the server was started with."""
+    arguments = arguments_of(server)
+    return Path(arguments[arguments.index("--data") + 1])
+
+
+def arguments_of(server: Serving) -> list[str]:
+    """What the server was started with."""
+    arguments = server.process.args
+    assert isinstance(arguments, list)
+    return arguments
