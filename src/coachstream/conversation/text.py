@@ -21,19 +21,20 @@ class SurrogateJoiner:
             return text
         if _is_high_surrogate(text[-1]):
             text, self._held = text[:-1], text[-1]
-        return _joined(text)
+        return encodable(text)
 
     def flush(self) -> str:
         """Return what is left when no piece follows."""
         held, self._held = self._held, ""
-        return _joined(held)
+        return encodable(held)
 
 
 def _is_high_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udbff"
 
 
-def _joined(text: str) -> str:
+def encodable(text: str) -> str:
+    """The text itself if UTF-8 can hold it; else with surrogate pairs joined and lone halves as U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

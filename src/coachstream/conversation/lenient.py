@@ -1,0 +1,137 @@
+"""Reads records whose shape has drifted over the years: whatever is odd becomes empty, nothing raises.
+
+They were written by several programs and by language models (existing system, section 1.4), so their types
+are a habit and not a promise. What is odd still counts where it says something: an exercise to avoid may
+stand in a list, in one text, or in an object. The text that comes out can be encoded as UTF-8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import islice
+
+from coachstream.conversation.model import to_milliseconds
+from coachstream.conversation.text import encodable
+
+MAX_DEPTH = 4
+"""How far into nested values text is looked for; real records nest twice."""
+
+MAX_ITEMS = 100
+"""Entries read of one list or object."""
+
+LARGEST_NUMBER = 1e15
+"""A number beyond this is a mistake, and would not survive as a `float`."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+FIRST_MILLISECONDS = 100_000_000_000
+"""From here on a number is taken for milliseconds: as those it is the year 1973, as seconds 5138."""
+
+
+def as_record(value: object) -> Mapping[str, object]:
+    """The value if it is an object, else an empty one; keys that are not text are left out."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(key, str)}
+
+
+def as_text(value: object) -> str:
+    """The value as one readable text without blanks around it; lists with commas, objects as `key: value`."""
+    return _text(value, MAX_DEPTH)
+
+
+def as_texts(value: object) -> tuple[str, ...]:
+    """The value as a list of texts, empty ones left out; a single value becomes a list of one."""
+    if isinstance(value, Mapping):
+        return tuple(_pairs(value, MAX_DEPTH))
+    if _is_list(value):
+        return tuple(_entries(value, MAX_DEPTH))
+    text = as_text(value)
+    return (text,) if text else ()
+
+
+def as_number(value: object) -> float | None:
+    """The value as a finite number, from a number or from a text that holds one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and abs(number) <= LARGEST_NUMBER else None
+
+
+def as_count(value: object) -> int:
+    """The value as a whole number that is not negative; 0 where it is none."""
+    return max(0, int(as_number(value) or 0))
+
+
+def as_moment(value: object) -> datetime | None:
+    """The value as a time in UTC: from a time, an ISO 8601 text, or seconds or milliseconds since the epoch.
+
+    One without a zone is in UTC; one before 1970 is a mistake.
+    """
+    try:
+        moment = _moment(value)
+        if moment is None:
+            return None
+        moment = to_milliseconds(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment if moment >= EPOCH else None
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    number = as_number(value)
+    if number is not None:
+        return datetime.fromtimestamp(number if number < FIRST_MILLISECONDS else number / 1000, UTC)
+    return datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+
+
+def _text(value: object, depth: int) -> str:
+    if isinstance(value, Mapping) or _is_list(value):
+        return _nested_text(value, depth)
+    if isinstance(value, str):
+        return encodable(value).strip()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    number = as_number(value)
+    if number is not None:
+        return f"{number:.15g}"
+    return value.isoformat() if isinstance(value, date) else ""
+
+
+def _nested_text(value: object, depth: int) -> str:
+    if depth == 0:
+        return ""
+    if isinstance(value, Mapping):
+        return "; ".join(_pairs(value, depth))
+    return ", ".join(_entries(value, depth))
+
+
+def _pairs(value: Mapping[object, object], depth: int) -> Iterable[str]:
+    for key, item in islice(value.items(), MAX_ITEMS):
+        text = _text(item, depth - 1)
+        if text:
+            # A key as words: `morning_preferred` is read as `morning preferred`.
+            yield f"{_text(key, 0).replace('_', ' ')}: {text}"
+
+
+def _entries(value: object, depth: int) -> Iterable[str]:
+    if isinstance(value, Sequence):
+        yield from filter(None, (_text(entry, depth - 1) for entry in value[:MAX_ITEMS]))
+    elif isinstance(value, AbstractSet):
+        # A DynamoDB set has no order; a prompt that is to be cached needs one.
+        yield from sorted(filter(None, (_text(entry, depth - 1) for entry in value)))[:MAX_ITEMS]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence | AbstractSet) and not isinstance(
+        value, str | bytes | bytearray | memoryview
+    )
