@@ -213,6 +213,7 @@ class ExecutionEnvironment:
 
     def _become_idle(self) -> None:
         self.state = EnvironmentState.IDLE
+        self._invocation = None
         self.idle_since = time.monotonic()
 
     def _log_line(self, line: str) -> None:
