@@ -193,6 +193,9 @@ class _Turn:
         model_events = self._parts.model.stream(prompt, deadline=self._save_deadline)
         try:
             while True:
+                # A model that never waits would not notice that its time is up.
+                if self._seconds_until(self._save_deadline) == 0:
+                    raise DeadlineExceeded
                 event = await self._in_time(anext(model_events, None))
                 text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
                 if text:

@@ -1,0 +1,137 @@
+"""A turn apart from its reader: one that is slow, one that leaves, one that is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, Started
+from coachstream.conversation.model import StopReason
+from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.producer import CAPACITY, TurnProducer
+from coachstream.conversation.turn import run_turn
+from support.doubles import ScriptedModel
+from support.turns import FixedDate, Stage
+
+DONE = ModelStop(StopReason.END_TURN)
+
+
+def _producer(stage: Stage, *, within_s: float = 30.0) -> TurnProducer:
+    request = stage.request(within_s=within_s)
+    return TurnProducer(
+        run_turn(request, stage.parts, stage.settings),
+        save_deadline=request.deadline - stage.settings.save_reserve_s,
+        clock=FixedDate(),
+    )
+
+
+async def test_a_reader_gets_every_event_in_order() -> None:
+    """Nothing is lost, doubled or rearranged on the way."""
+    words = [f"{number} " for number in range(3 * CAPACITY)]
+    stage = Stage(ScriptedModel(*words, DONE))
+    async with _producer(stage) as events:
+        read = [event async for event in events]
+    assert read[0] == Started()
+    assert [event.content for event in read if isinstance(event, Chunk)] == words
+    assert isinstance(read[-1], Completed)
+
+
+async def test_a_slow_reader_makes_the_model_wait() -> None:
+    """No more than the capacity is ahead of the reader; the rest stays where it is."""
+    spoken = 0
+
+    class Counting(ScriptedModel):
+        async def stream(self, prompt, *, deadline):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            nonlocal spoken
+            async for event in super().stream(prompt, deadline=deadline):
+                spoken += 1
+                yield event
+
+    stage = Stage(Counting(*["x"] * 10 * CAPACITY, DONE))
+    async with _producer(stage) as events:
+        assert await anext(events) == Started()
+        for _ in range(20 * CAPACITY):
+            await asyncio.sleep(0)
+        assert CAPACITY <= spoken <= CAPACITY + 2
+        assert isinstance([event async for event in events][-1], Completed)
+    assert spoken == 10 * CAPACITY + 1
+
+
+async def test_a_reader_that_blocks_does_not_keep_the_reply_from_being_saved() -> None:
+    """Past the save deadline the turn ends by itself; the reader finds the ending whenever it reads."""
+    stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
+    saved = asyncio.Event()
+    save = stage.store.save_reply
+
+    async def save_reply(claim, reply):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        await save(claim, reply)
+        saved.set()
+
+    stage.store.save_reply = save_reply  # type: ignore[method-assign]
+    async with _producer(stage, within_s=1.2) as events:
+        await asyncio.wait_for(saved.wait(), 5)
+        read = [event async for event in events]
+    texts = [event.content for event in read if isinstance(event, Chunk)]
+    assert stage.stored()[-1] == ("assistant-", "".join(texts))
+    failed = read[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.DEADLINE_EXCEEDED
+
+
+async def test_a_reader_that_leaves_does_not_stop_the_turn() -> None:
+    """Leaving waits for the end, and the whole reply is stored."""
+    stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
+    async with _producer(stage) as events:
+        assert await anext(events) == Started()
+    assert stage.stored()[-1] == ("assistant", "x" * 10 * CAPACITY)
+    assert stage.store.claims == set()
+
+
+async def test_a_reader_that_fails_does_not_stop_the_turn() -> None:
+    """Its failure is its own; the reply is stored."""
+    stage = Stage()
+    with pytest.raises(ConnectionResetError):
+        async with _producer(stage):
+            raise ConnectionResetError
+    assert stage.stored()[-1] == ("assistant", "Hello, you!")
+
+
+async def test_a_cancelled_reader_ends_the_turn_with_what_was_said() -> None:
+    """Whoever cancels it, a server that stops, does not wait for the model."""
+    stage = Stage(ScriptedModel("So far", asyncio.Event()))
+    reading = asyncio.Event()
+
+    async def read() -> None:
+        async with _producer(stage) as events:
+            async for event in events:
+                if isinstance(event, Chunk):
+                    reading.set()
+
+    task = asyncio.create_task(read())
+    await reading.wait()
+    began = time.monotonic()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert time.monotonic() - began < 5
+    assert stage.stored()[-1] == ("assistant-", "So far")
+    assert stage.store.claims == set()
+
+
+async def test_events_that_break_still_end_in_a_failure() -> None:
+    """A reader always gets a terminal event, whatever the turn does."""
+
+    async def broken() -> AsyncGenerator[Event, None]:
+        yield Started()
+        raise RuntimeError("a defect")
+
+    async with TurnProducer(broken(), save_deadline=time.monotonic() + 9, clock=FixedDate()) as events:
+        read = [event async for event in events]
+    assert read[0] == Started()
+    failed = read[1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.PROCESSING_ERROR

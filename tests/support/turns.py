@@ -1,0 +1,165 @@
+"""A conversation in memory, ready for turns; its store fails or waits where a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from coachstream.conversation.coach import CoachConfig
+from coachstream.conversation.context import ContextLimits
+from coachstream.conversation.events import Event
+from coachstream.conversation.model import (
+    Conversation,
+    ConversationKey,
+    Importance,
+    Match,
+    Memory,
+    Message,
+    Workout,
+)
+from coachstream.conversation.ports import TurnClaim
+from coachstream.conversation.turn import TurnParts, TurnRequest, TurnSettings, run_turn
+from support.doubles import RememberedConversations, ScriptedModel
+
+T = TypeVar("T")
+
+KEY = ConversationKey("user-1", "coach-1", "conv-1")
+NOW = datetime(2026, 11, 23, 10, 0, 0, 123_000, tzinfo=UTC)
+
+
+class FixedDate:
+    """The date stands still, so that it can be expected; durations are real."""
+
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class TurnStoreDouble(RememberedConversations):
+    """A store whose steps can be made to fail (`failures`) or to wait (`gates`) by their method's name."""
+
+    def __init__(self) -> None:
+        super().__init__((KEY.user_id, KEY.coach_id))
+        self.conversations[KEY] = Conversation(KEY, "A talk", NOW, NOW)
+        self.messages[KEY] = []
+        self.failures: dict[str, list[Exception]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.steps: list[str] = []
+        self.memories: list[Memory] = []
+        self.workouts: list[Workout] = []
+
+    async def _step(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        self.steps.append(name)
+        if name in self.gates:
+            await self.gates[name].wait()
+        if self.failures.get(name):
+            raise self.failures[name].pop(0)
+        return await work()
+
+    async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
+        work = super().begin_turn
+        return await self._step("begin_turn", lambda: work(key, user_message))
+
+    async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
+        work = super().save_reply
+        await self._step("save_reply", lambda: work(claim, reply))
+
+    async def abandon_turn(self, claim: TurnClaim) -> None:
+        work = super().abandon_turn
+        await self._step("abandon_turn", lambda: work(claim))
+
+    async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
+        work = super().load_coach
+        return await self._step("load_coach", lambda: work(user_id, coach_id))
+
+    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
+        work = super().load_history
+        return await self._step("load_history", lambda: work(key, limit=limit))
+
+    async def load_memories(self, _user_id: str, _coach_id: str, *, limit: int) -> Sequence[Memory]:
+        async def work() -> Sequence[Memory]:
+            return self.memories[:limit]
+
+        return await self._step("load_memories", work)
+
+    async def load_recent_workouts(self, _user_id: str, *, limit: int) -> Sequence[Workout]:
+        async def work() -> Sequence[Workout]:
+            return self.workouts[:limit]
+
+        return await self._step("load_recent_workouts", work)
+
+
+class RecallDouble:
+    """Finds what it is given; waits or fails on demand."""
+
+    def __init__(self, *matches: Match) -> None:
+        self.matches = matches
+        self.gate: asyncio.Event | None = None
+        self.failure: Exception | None = None
+
+    async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.matches[:limit]
+
+
+def a_memory(content: str = "Trains at dawn") -> Memory:
+    """A memory of medium importance."""
+    return Memory("m", content, "preference", Importance.MEDIUM, NOW)
+
+
+def a_workout(summary: str = "Five sets of squats") -> Workout:
+    """A workout of today."""
+    return Workout("w", NOW, summary)
+
+
+def a_match(content: str = "Rest is training") -> Match:
+    """A passage of the shared methodology."""
+    return Match("p", content, 1.0, "methodology", "methodology")
+
+
+class Stage:
+    """Everything that a turn needs, with short budgets."""
+
+    def __init__(self, model: ScriptedModel | None = None, recall: RecallDouble | None = None) -> None:
+        self.store = TurnStoreDouble()
+        self.model = model or ScriptedModel()
+        self.recall = recall
+        self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
+
+    @property
+    def parts(self) -> TurnParts:
+        """The adapters."""
+        return TurnParts(
+            self.store,
+            self.store,
+            self.model,
+            self.recall,
+            FixedDate(),
+            random.Random(1).randrange,  # noqa: S311 (the same ids each time)
+        )
+
+    def request(
+        self, text: str = "How am I doing?", *, within_s: float = 30.0, client_message_id: str | None = None
+    ) -> TurnRequest:
+        """A message that must be answered in time."""
+        return TurnRequest(KEY, text, time.monotonic() + within_s, client_message_id=client_message_id)
+
+    async def run(self, request: TurnRequest | None = None) -> list[Event]:
+        """All events of a turn."""
+        return [event async for event in run_turn(request or self.request(), self.parts, self.settings)]
+
+    def stored(self) -> list[tuple[str, str]]:
+        """Role and text of every stored message; an interrupted one has a dash behind its role."""
+        return [
+            (f"{message.role.value}{'-' * message.is_interrupted}", message.content)
+            for message in self.store.messages[KEY]
+        ]
