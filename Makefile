@@ -4,6 +4,7 @@
 #   make serve [ARGS="--port 8000"]   chat with a coach on localhost
 #   make test  [ARGS="-k runtime"]    the whole suite
 #   make lint                         ruff and mypy --strict
+#   make conformance-clients          build the Node runtime clients and the web adapter for the tests (once)
 #   make lock                         pin the dependencies anew
 
 SHELL := /bin/sh
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve test lint format lock clean
+.PHONY: help serve test lint conformance-clients format lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -25,13 +26,18 @@ serve: $(VENV)/run.installed
 	@# On a terminal, a process group of its own: Ctrl-C then ends the server, and make ends well.
 	@[ ! -t 0 ] || set -m; $(BIN)/coachstream serve $(ARGS)
 
-test: $(VENV)/dev.installed $(VENV)/node.installed
+test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/dev.installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# Two minutes of building, so `make test` does not do it unasked: without them their tests are skipped.
+conformance-clients:
+	@tests/lambda_streaming/emulator/node/install.sh & node=$$!; \
+	tests/lambda_streaming/emulator/web_adapter/install.sh && wait $$node
 
 format: $(VENV)/dev.installed
 	@$(BIN)/ruff check --fix .
