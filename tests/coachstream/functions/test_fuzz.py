@@ -1,0 +1,249 @@
+"""Whatever is sent: an answer, soon, that is no 5xx and no stack trace, and nothing stored for nobody."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from coachstream.conversation.model import Conversation, ConversationKey
+from coachstream.functions.coach_conversations import handler as coach_conversations
+from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
+from coachstream.identity.local_issuer import LocalIssuer, local_verifier
+from coachstream.local.app import LocalApp
+from coachstream.local.session import Session
+from coachstream.local.static_files import StaticFiles
+from coachstream.services import Services
+from coachstream.settings import IdentityProvider, Model, Settings, Store
+from coachstream.web.sse import SseReader
+from lambda_streaming import asgi
+from support.doubles import RememberedConversations, ScriptedModel
+from support.uvicorn_server import served
+
+WITHIN_S = 10.0
+PATHS = (
+    "/users/sam/coaches/mara/conversations/conv1/stream",
+    "/users/sam/coaches/mara/conversations",
+    "/users/sam/coaches/mara/conversations/count",
+    "/users/sam/coaches/mara/conversations/conv1",
+)
+METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+
+
+class Target(msgspec.Struct):
+    """The service under fire."""
+
+    port: int
+    token: str
+    store: RememberedConversations
+
+
+class Reply(msgspec.Struct):
+    """What came back until the connection closed."""
+
+    status: int
+    body: bytes
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("fuzz")
+    issuer = LocalIssuer(folder)
+    token = issuer.issue("sam", lifetime=timedelta(hours=1)).token
+    store = RememberedConversations(("sam", "mara"))
+    key = ConversationKey("sam", "mara", "conv1")
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    store.conversations[key] = Conversation(key, "Legs", began, began)
+    store.messages[key] = []
+    services = Services(Settings(Store.SQLITE, Model.DEMO, IdentityProvider.LOCAL, folder))
+    services.store = store
+    services.model = ScriptedModel()
+    services.recall = None
+    services.verifier = local_verifier(folder)
+    app = LocalApp(
+        page=StaticFiles(Path(__file__).parent / "no-page"),
+        stream=asgi(stream_coach_conversation.handler_for(lambda: services)),
+        conversations=asgi(coach_conversations.handler_for(lambda: services)),
+        open_session=_no_session,
+        served_name="127.0.0.1",
+    )
+    with served(app) as url:
+        yield Target(urlsplit(url).port or 0, token, store)
+
+
+async def _no_session(_origin: str) -> Session:
+    raise AssertionError("nobody asks for one")
+
+
+def send(target: Target, method: str, path: bytes, headers: list[bytes], body: bytes = b"") -> Reply:
+    """One request, its bytes as they are, and all that comes back."""
+    lines = [
+        method.encode() + b" " + path + b" HTTP/1.1",
+        b"Host: 127.0.0.1",
+        b"Connection: close",
+        b"Content-Length: " + str(len(body)).encode(),
+        *headers,
+    ]
+    with socket.create_connection(("127.0.0.1", target.port), timeout=WITHIN_S) as connection:
+        connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, rest = received.partition(b"\r\n\r\n")
+    return Reply(int(head.split(b" ", 2)[1]), rest)
+
+
+def check(reply: Reply) -> None:
+    """No 5xx, no trace of the inside."""
+    assert 200 <= reply.status < 500, reply
+    assert b"Traceback" not in reply.body
+    assert b".py" not in reply.body
+
+
+def authorized(target: Target) -> list[bytes]:
+    return [b"Authorization: Bearer " + target.token.encode(), b"Content-Type: application/json"]
+
+
+path_bytes = st.binary(max_size=60).map(
+    lambda raw: b"/" + bytes(byte for byte in raw if 0x21 <= byte <= 0x7E and byte not in b"#?")
+)
+escaped_ids = st.lists(st.binary(min_size=1, max_size=6), min_size=3, max_size=3).map(
+    lambda ids: (
+        b"/users/"
+        + b"/coaches/".join(b"".join(b"%%%02X" % byte for byte in name) for name in ids[:2])
+        + b"/conversations/"
+        + b"".join(b"%%%02X" % byte for byte in ids[2])
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(METHODS, path_bytes | escaped_ids | escaped_ids.map(lambda path: path + b"/stream"))
+@example("POST", b"/users/%00/coaches/%FF/conversations/%2F%2e/stream")
+@example("POST", b"//users//%C0%AF//coaches/%ED%A0%80/conversations/%23/stream")
+def test_any_path(target: Target, method: str, path: bytes) -> None:
+    """Any bytes, escaped or not, are a route or none."""
+    check(send(target, method, path, authorized(target), b"{}"))
+
+
+header_values = st.binary(max_size=60).map(
+    lambda raw: bytes(byte for byte in raw if byte >= 0x20 and byte != 0x7F).strip()
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    METHODS,
+    st.sampled_from(PATHS),
+    st.dictionaries(
+        st.sampled_from(
+            [b"Authorization", b"Content-Type", b"Accept", b"Cookie", b"Origin", b"X-Forwarded-For", b"Range"]
+        ),
+        header_values,
+    ),
+)
+def test_any_headers(target: Target, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+    """Nobody gets further than the door with a header that is no token."""
+    before = target.store.operations
+    lines = [name + b": " + value for name, value in headers.items()]
+    reply = send(target, method, path.encode(), lines, b'{"userResponse":"Hi"}')
+    check(reply)
+    assert reply.status in {401, 403, 405}
+    assert target.store.operations == before
+
+
+def segment(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=4,
+)
+header_segments = st.dictionaries(
+    st.sampled_from(["alg", "kid", "typ", "jku", "jwk", "crit", "b64"]), json_values
+)
+claims = st.dictionaries(
+    st.sampled_from(["sub", "iss", "aud", "exp", "token_use", "custom:user_id"]), json_values
+)
+made_up_tokens = st.one_of(
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60),
+    st.tuples(header_segments, claims, st.text("abcXYZ-_09", max_size=20)).map(
+        lambda parts: f"{segment(parts[0])}.{segment(parts[1])}.{parts[2]}"
+    ),
+    st.tuples(json_values, json_values).map(lambda parts: f"{segment(parts[0])}.{segment(parts[1])}.AAAA"),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(made_up_tokens, st.sampled_from(PATHS))
+def test_any_token(target: Target, token: str, path: str) -> None:
+    """What was not signed by the issuer is refused, and nothing is read or written."""
+    before = target.store.operations
+    reply = send(target, "POST", path.encode(), [b"Authorization: Bearer " + token.encode()], b"{}")
+    check(reply)
+    assert reply.status in {401, 405}
+    assert target.store.operations == before
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_real_token_with_one_character_changed(target: Target, data: st.DataObject) -> None:
+    """Not one character of a token may be changed."""
+    at = data.draw(st.integers(0, len(target.token) - 2))  # the last one carries padding bits
+    new = data.draw(st.sampled_from("abcdXYZ019-_.=").filter(lambda c: c != target.token[at]))
+    changed = target.token[:at] + new + target.token[at + 1 :]
+    before = target.store.operations
+    reply = send(target, "GET", PATHS[1].encode(), [b"Authorization: Bearer " + changed.encode()])
+    check(reply)
+    assert reply.status == 401
+    assert target.store.operations == before
+
+
+bodies = st.one_of(
+    st.binary(max_size=100),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "userResponse": json_values | st.text(min_size=1),
+            "messageTimestamp": json_values | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
+            "clientMessageId": json_values | st.text("abc-_", max_size=70),
+            "title": json_values,
+            "initialMessage": json_values,
+            "tags": json_values,
+            "isActive": json_values,
+        },
+    ).map(lambda fields: json.dumps(fields).encode()),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["POST", "PUT"]), st.sampled_from(PATHS), bodies)
+def test_any_body(target: Target, method: str, path: str, body: bytes) -> None:
+    """A body is refused, or the turn runs to its terminal event."""
+    reply = send(target, method, path.encode(), authorized(target), body)
+    check(reply)
+    if reply.status == 200 and path.endswith("/stream"):
+        last = [json.loads(data) for data in SseReader().feed(_unchunked(reply.body))][-1]
+        assert last["type"] in {"complete", "error"}
+
+
+def _unchunked(body: bytes) -> bytes:
+    """RFC 9112, section 7.1, as far as a server of our own uses it."""
+    content = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        content += body[:length]
+        body = body[length + 2 :]
+        if length == 0:
+            break
+    return content
