@@ -359,7 +359,7 @@ def test_every_error_has_a_code_and_a_sentence_of_its_own() -> None:
     """The vocabulary is complete: one type for each code, and no two say the same."""
 
     def leaves(kind: type[CoachStreamError]) -> list[type[CoachStreamError]]:
-        below = [child for child in kind.__subclasses__() if child.__module__.startswith("coachstream.")]
+        below = [child for child in kind.__subclasses__() if child.__module__ == CoachStreamError.__module__]
         return [leaf for child in below for leaf in leaves(child)] if below else [kind]
 
     found = leaves(CoachStreamError)
