@@ -15,12 +15,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-from coachstream.conversation.context import ContextLimits
-from coachstream.conversation.producer import TurnProducer
-from coachstream.conversation.turn import TurnParts, TurnRequest, TurnSettings, run_turn
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
 
 if TYPE_CHECKING:
+    from coachstream.conversation.model import ConversationKey
     from coachstream.conversation.ports import (
         ChatModel,
         Clock,
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
         TokenVerifier,
         TurnStore,
     )
+    from coachstream.conversation.producer import TurnProducer
 
     class AnyStore(TurnStore, ContextStore, ConversationStore, Protocol):
         """One store is all three."""
@@ -122,8 +121,21 @@ class Services:
         """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
         return self.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
 
-    def start_turn(self, request: TurnRequest) -> TurnProducer:
-        """A turn that runs for as long as the producer's `async with`, and to its end."""
+    def start_turn(
+        self,
+        key: ConversationKey,
+        text: str,
+        *,
+        deadline: float,
+        sent_at: datetime | None = None,
+        client_message_id: str | None = None,
+    ) -> TurnProducer:
+        """A turn (see `TurnRequest`) that runs for as long as the producer's `async with`, and to its end."""
+        from coachstream.conversation.context import ContextLimits
+        from coachstream.conversation.producer import TurnProducer
+        from coachstream.conversation.turn import TurnParts, TurnRequest, TurnSettings, run_turn
+
+        request = TurnRequest(key, text, deadline, sent_at, client_message_id)
         settings = TurnSettings(
             history_budget_chars=self.settings.history_budget_chars,
             limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
@@ -133,7 +145,7 @@ class Services:
         )
         return TurnProducer(
             run_turn(request, parts, settings),
-            save_deadline=request.deadline - settings.save_reserve_s,
+            save_deadline=deadline - settings.save_reserve_s,
             clock=self.clock,
         )
 

@@ -19,7 +19,6 @@ import msgspec
 from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.message_id import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
-from coachstream.conversation.turn import TurnRequest
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.authentication import authenticate
@@ -128,15 +127,17 @@ async def _create(event: FunctionUrlEvent, route: Route, services: Services) -> 
     await services.store.create_conversation(conversation)
     if request.initial_message is not None:
         deadline = services.deadline(event.deadline)
-        await _run_turn(TurnRequest(key, request.initial_message, deadline), services, event.request_id)
+        await _run_turn(key, request.initial_message, deadline, services, event.request_id)
     # As the existing function answers: the conversation as it was created, its messages not in it yet.
     return Answer(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
 
 
-async def _run_turn(request: TurnRequest, services: Services, request_id: str) -> None:
+async def _run_turn(
+    key: ConversationKey, text: str, deadline: float, services: Services, request_id: str
+) -> None:
     """Run the first turn to its end; its failure is in the conversation and the log, not in the answer."""
     try:
-        async with services.start_turn(request) as turn:
+        async with services.start_turn(key, text, deadline=deadline) as turn:
             async for _ in turn:
                 pass
     except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)

@@ -11,15 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from coachstream.conversation.errors import CoachStreamError, MissingPathParams
 from coachstream.conversation.events import Completed, Failed, Started
-from coachstream.conversation.turn import TurnRequest
+from coachstream.conversation.model import ConversationKey
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.authentication import authenticate
 from coachstream.web.event_stream import EventStream
 from coachstream.web.frames import error_frame, frame_of
-from coachstream.web.request import parse_new_message, read_event
+from coachstream.web.request import NewMessage, parse_new_message, read_event
 from coachstream.web.routes import Resource, match_path, require_method
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
@@ -29,6 +31,14 @@ from lambda_streaming.streaming import LambdaHandler
 METHODS = ("POST",)
 
 logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A request that may begin a turn; `deadline` is on the clock's monotonic scale."""
+
+    key: ConversationKey
+    message: NewMessage
+    deadline: float
 
 
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
@@ -47,7 +57,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     return streamify_response(handler)
 
 
-async def _accept(payload: object, context: LambdaContext, services: Services) -> TurnRequest:
+async def _accept(payload: object, context: LambdaContext, services: Services) -> Accepted:
     """Check everything that can be checked without the store: route and method, token, user, body."""
     event = read_event(payload, context)
     route = match_path(event.segments)
@@ -56,13 +66,7 @@ async def _accept(payload: object, context: LambdaContext, services: Services) -
     require_method(event.method, METHODS)
     await authenticate(event.header("authorization"), services.verifier, user_id=route.user_id)
     message = parse_new_message(event.body, received_at=services.clock.now())
-    return TurnRequest(
-        key=route.key,
-        text=message.text,
-        deadline=services.deadline(event.deadline),
-        sent_at=message.sent_at,
-        client_message_id=message.client_message_id,
-    )
+    return Accepted(route.key, message, services.deadline(event.deadline))
 
 
 async def _refuse(response: ResponseStream, error: CoachStreamError) -> None:
@@ -72,7 +76,7 @@ async def _refuse(response: ResponseStream, error: CoachStreamError) -> None:
 
 
 async def _stream(
-    response: ResponseStream, request: TurnRequest, services: Services, context: LambdaContext
+    response: ResponseStream, request: Accepted, services: Services, context: LambdaContext
 ) -> None:
     http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
     async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
@@ -80,7 +84,13 @@ async def _stream(
         await events.send(frame_of(Started()))
         is_over = False
         try:
-            async with services.start_turn(request) as turn:
+            async with services.start_turn(
+                request.key,
+                request.message.text,
+                deadline=request.deadline,
+                sent_at=request.message.sent_at,
+                client_message_id=request.message.client_message_id,
+            ) as turn:
                 async for event in turn:
                     if not isinstance(event, Started):
                         is_over = isinstance(event, Completed | Failed)
