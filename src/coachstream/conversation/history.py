@@ -1,4 +1,8 @@
-"""What of a conversation the model is shown: whole messages, the newest first, as far as the budget goes."""
+"""What of a conversation the model is shown: whole messages, the newest first, as far as the budget goes.
+
+No message is cut. A half of a message is an argument without its end, and a model answers it as if it were
+whole; better one message fewer. So the choice ends at the first message that does not fit, and has no gap.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from coachstream.conversation.prompt import PromptMessage
 
 CUT_OFF_NOTE = "[This reply was cut off.]"
 
+PARAGRAPH = "\n\n"
+
 
 def fit_history(
     history: Sequence[Message], user_message: Message, *, budget_chars: int
@@ -17,33 +23,29 @@ def fit_history(
     """Choose the messages that the model sees.
 
     Roles alternate, the first and the last message are the user's: neighbours of one role become one
-    message, with a blank line between them. The new message is there whatever its length, once, and last.
-    No message is cut; the first one that does not fit ends the choice, so there is no gap.
+    message, with a blank line between them, and blank messages are left out, as models refuse both. The new
+    message is there whatever its length, once, and last. An interrupted reply says that it is one.
 
     Args:
-        history: earlier messages, oldest first; may already hold the new one.
+        history: earlier messages, oldest first; may already hold the new one, by its id.
         user_message: the new one.
-        budget_chars: characters of all messages together.
+        budget_chars: of everything that is returned together; the new message alone may exceed it.
     """
-    chosen = [user_message]
+    texts = [(Role.USER, user_message.content)]
     left = budget_chars - len(user_message.content)
     for message in reversed(history):
-        if message.id == user_message.id or not message.content:
+        if message.id == user_message.id or not message.content.strip():
             continue
-        left -= len(message.content)
+        text = f"{message.content}{PARAGRAPH}{CUT_OFF_NOTE}" if message.is_interrupted else message.content
+        left -= len(text) + len(PARAGRAPH)
         if left < 0:
             break
-        chosen.append(message)
-    chosen.reverse()
-    while chosen[0].role is not Role.USER:
-        del chosen[0]
-    return tuple(_alternating(chosen))
+        texts.append((message.role, text))
+    while texts[-1][0] is not Role.USER:
+        texts.pop()
+    return tuple(_alternating(reversed(texts)))
 
 
-def _alternating(messages: Iterable[Message]) -> Iterable[PromptMessage]:
-    for role, neighbours in groupby(messages, key=lambda message: message.role):
-        yield PromptMessage(role, "\n\n".join(map(_text, neighbours)))
-
-
-def _text(message: Message) -> str:
-    return f"{message.content}\n\n{CUT_OFF_NOTE}" if message.is_interrupted else message.content
+def _alternating(texts: Iterable[tuple[Role, str]]) -> Iterable[PromptMessage]:
+    for role, neighbours in groupby(texts, key=lambda entry: entry[0]):
+        yield PromptMessage(role, PARAGRAPH.join(text for _, text in neighbours))

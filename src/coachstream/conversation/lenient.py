@@ -28,6 +28,9 @@ LARGEST_NUMBER = 1e15
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+TOO_LATE = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later times would leave the calendar in some zones."""
+
 FIRST_MILLISECONDS = 100_000_000_000
 """From here on a number is taken for milliseconds: as those it is the year 1973, as seconds 5138."""
 
@@ -73,7 +76,7 @@ def as_count(value: object) -> int:
 def as_moment(value: object) -> datetime | None:
     """The value as a time in UTC: from a time, an ISO 8601 text, or seconds or milliseconds since the epoch.
 
-    One without a zone is in UTC; one before 1970 is a mistake.
+    One without a zone is in UTC; one before 1970 or after 9998 is a mistake.
     """
     try:
         moment = _moment(value)
@@ -82,7 +85,7 @@ def as_moment(value: object) -> datetime | None:
         moment = to_milliseconds(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment >= EPOCH else None
+    return moment if EPOCH <= moment < TOO_LATE else None
 
 
 def _moment(value: object) -> datetime | None:

@@ -93,7 +93,7 @@ def build_prompt(
         session_number: 1 for the first exchange of the conversation.
         timezone: the user's.
     """
-    semantic_context = sections.semantic_context(matches)
+    passages = sections.passages(matches)
     # What depends on the coach alone comes first, so that a model can cache it from turn to turn.
     static = {
         SectionName.CRITICAL_RULES: sections.critical_rules(),
@@ -108,11 +108,11 @@ def build_prompt(
     }
     dynamic = {
         SectionName.CURRENT_TIME: sections.current_time(now, timezone),
-        SectionName.MEMORIES: sections.memories(memories),
+        SectionName.MEMORIES: sections.memories(memories, timezone),
         SectionName.USER: sections.user(session_number),
         SectionName.WORKOUTS: sections.workouts(workouts, now, timezone),
         SectionName.ADDITIONAL_CONSTRAINTS: sections.additional_constraints(additional_constraints),
-        SectionName.SEMANTIC_CONTEXT: semantic_context,
+        SectionName.SEMANTIC_CONTEXT: sections.semantic_context(passages),
     }
     return Prompt(
         coach_name=coach.name,
@@ -123,5 +123,5 @@ def build_prompt(
             if text
         ),
         messages=tuple(messages),
-        semantic_context=SemanticContextUse(matches=len(matches), length=len(semantic_context)),
+        semantic_context=SemanticContextUse(matches=len(passages), length=sum(map(len, passages))),
     )

@@ -1,22 +1,29 @@
 """The sections of the system prompt, one function each: what they say, and when they are left out.
 
-Order and content follow the existing system (section 5), in words of our own. What users or other services
-wrote stands between data tags, with their brackets taken out, so that it cannot pose as an instruction.
+Order and content follow the existing system (section 5), in words of our own. A coach's generated prompts are
+instructions; its other fields are facts, on one line each. What the user wrote is data (see `quoting`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta, tzinfo
-from itertools import groupby
+from datetime import datetime, tzinfo
 
-from coachstream.conversation.coach import Adaptation, CoachConfig, MethodologyProfile
+from coachstream.conversation.coach import UNKNOWN_MOMENT, Adaptation, CoachConfig, MethodologyProfile
 from coachstream.conversation.model import Match, Memory, Workout
+from coachstream.conversation.quoting import one_line, quoted, shortened
 
-MAX_ITEM_CHARACTERS = 1000
-"""Of one memory, workout or passage: enough for what it says, too little to crowd the others out."""
+# Limits, in characters: enough for what a record says, too little for one to crowd the others out.
+MAX_FACT_CHARS = 300
+MAX_RECORD_CHARS = 1_000
+MAX_PASSAGE_CHARS = 2_000
+MAX_BACKGROUND_CHARS = 6_000
+MAX_INSTRUCTIONS_CHARS = 8_000
 
-MAX_BACKGROUND_CHARACTERS = 6000
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+"""Not `%A`, which speaks the language of the machine."""
+
+DAYS_A_WEEK = 7
 
 Lines = Iterator[str]
 
@@ -35,23 +42,24 @@ def critical_rules() -> str:
 
 def identity(coach: CoachConfig) -> str:
     """Who the coach is and how they speak."""
-    return _section(f"You are {coach.name}", _identity_lines(coach))
+    return _section(f"You are {_fact(coach.name)}", _identity_lines(coach))
 
 
 def _identity_lines(coach: CoachConfig) -> Lines:
     personality = coach.personality
-    yield coach.description
-    yield coach.prompts.personality
+    yield _fact(coach.description)
+    yield _instructions(coach.prompts.personality)
     if personality.primary_template:
-        primary = _share(personality.primary_weight, 0.75)
-        yield f"Your character is mainly {personality.primary_template.upper()} ({primary})."
-    if personality.secondary_influences:
-        secondary = _share(personality.secondary_weight, 0.25)
-        yield f"Influences on it ({secondary}): {', '.join(personality.secondary_influences)}."
-    reasoning = personality.selection_reasoning or "your way of coaching suits what the user told us."
+        share = _percent(personality.primary_weight, 0.75)
+        yield f"Your character is mainly {_fact(personality.primary_template).upper()} ({share})."
+    share = _percent(personality.secondary_weight, 0.25)
+    yield _listed(f"Influences on it ({share})", personality.secondary_influences)
+    reasoning = _fact(personality.selection_reasoning) or "your way of coaching suits what the user told us."
     yield f"Why you were chosen: {reasoning}"
-    yield _labelled("How you communicate", coach.prompts.communication_style)
-    yield _labelled("How you adapt to how the user learns", coach.prompts.learning_adaptation)
+    if coach.prompts.communication_style:
+        yield f"How you communicate: {_instructions(coach.prompts.communication_style)}"
+    if coach.prompts.learning_adaptation:
+        yield f"How you adapt to how the user learns: {_instructions(coach.prompts.learning_adaptation)}"
 
 
 def methodology(coach: CoachConfig) -> str:
@@ -61,11 +69,11 @@ def methodology(coach: CoachConfig) -> str:
 
 def _methodology_lines(coach: CoachConfig) -> Lines:
     method, profile, technical = coach.methodology, coach.methodology_profile, coach.technical
-    yield coach.prompts.methodology
+    yield _instructions(coach.prompts.methodology)
     yield _labelled("Main method", method.primary or technical.methodology)
     yield _labelled("Why this method", method.reasoning)
-    yield f"Emphasis: {method.programming_emphasis or 'balanced'}."
-    yield f"Periodization: {method.periodization_approach or 'systematic'}."
+    yield _labelled("Emphasis", method.programming_emphasis or "balanced")
+    yield _labelled("Periodization", method.periodization_approach or "systematic")
     yield _labelled("Creativity", method.creativity_emphasis)
     yield _labelled("New ideas in workouts", method.workout_innovation)
     if profile == MethodologyProfile():
@@ -82,8 +90,8 @@ def _methodology_lines(coach: CoachConfig) -> Lines:
 
 def motivation(coach: CoachConfig) -> str:
     """How the coach motivates."""
-    text = coach.prompts.motivation or "Encourage honestly: name what went well, and one next step."
-    return _section("Motivation", [text])
+    text = _instructions(coach.prompts.motivation)
+    return _section("Motivation", [text or "Encourage honestly: name what went well, and one next step."])
 
 
 def safety(coach: CoachConfig) -> str:
@@ -93,7 +101,7 @@ def safety(coach: CoachConfig) -> str:
 
 def _safety_lines(coach: CoachConfig) -> Lines:
     rules, profile = coach.safety, coach.safety_profile
-    yield coach.prompts.safety
+    yield _instructions(coach.prompts.safety)
     yield _listed("Never prescribe", (*rules.contraindicated_exercises, *profile.contraindications))
     yield _listed("Always modify", (*rules.required_modifications, *profile.modifications))
     yield _labelled("Limit of volume progression", rules.volume_progression_limit)
@@ -116,7 +124,7 @@ def background(coach: CoachConfig) -> str:
 
 def _background_lines(coach: CoachConfig) -> Lines:
     technical = coach.technical
-    yield _data(coach.background, MAX_BACKGROUND_CHARACTERS)
+    yield quoted(coach.background, MAX_BACKGROUND_CHARS)
     yield _listed("Equipment", technical.equipment_available)
     yield _labelled("Preferred time of day", technical.preferred_time)
     yield _labelled("Length of a session", technical.session_duration)
@@ -157,9 +165,9 @@ def _guideline_lines(coach: CoachConfig) -> Lines:
         if word in (coach.methodology.primary or coach.technical.methodology).lower():
             yield f"- {line}"
     if coach.technical.equipment_available:
-        yield f"- Plan only with this equipment: {', '.join(coach.technical.equipment_available)}."
+        yield _listed("- Plan only with this equipment", coach.technical.equipment_available)
     if coach.technical.session_duration:
-        yield f"- Plan sessions for {coach.technical.session_duration} (minutes, if no unit is given)."
+        yield f"- Plan sessions for {_fact(coach.technical.session_duration)} (minutes, if no unit is given)."
     yield (
         "- Time: reckon from the current date below; say 'yesterday' or a weekday rather than a bare date.\n"
         "- Repetition: do not prescribe the same exercise on following days without a reason you name.\n"
@@ -178,7 +186,7 @@ def adaptation(coach: CoachConfig) -> str:
 def _adaptation_lines(allowed: Adaptation) -> Lines:
     yield _labelled("Personality", allowed.personality_flexibility)
     yield _labelled("Programming", allowed.programming_adaptability)
-    yield _labelled("Departing from safety rules", allowed.safety_override_level)
+    yield _labelled("How strictly safety rules are kept", allowed.safety_override_level)
     yield _labelled("Creativity", allowed.creative_programming)
     yield _labelled("Variety of workouts", allowed.workout_variety_emphasis)
     yield _listed("Allowed changes", allowed.enabled_modifications)
@@ -186,40 +194,53 @@ def _adaptation_lines(allowed: Adaptation) -> Lines:
 
 def final_instructions(coach: CoachConfig) -> str:
     """The recap."""
-    template = coach.personality.primary_template.upper() or "your own"
-    method = coach.methodology.primary or coach.technical.methodology or "proven practice"
-    level = coach.technical.experience_level or "the user's level"
+    template = _fact(coach.personality.primary_template).upper() or "your own"
+    method = _fact(coach.methodology.primary or coach.technical.methodology) or "proven practice"
+    level = _fact(coach.technical.experience_level) or "the user's"
     return _section(
         "In short",
-        [f"Stay {coach.name}: {template} character, {method}, at {level}. Be specific, safe and brief."],
+        [
+            f"Stay {_fact(coach.name)}: {template} character. Method: {method}. Level: {level}.",
+            "Be specific, safe and brief.",
+        ],
     )
 
 
 def current_time(now: datetime, zone: tzinfo) -> str:
-    """Today, with its weekday."""
+    """Today, with its weekday, in the user's zone."""
     local = now.astimezone(zone)
-    return _section("Now", [f"It is {local:%A}, {local:%Y-%m-%d}, {local:%H:%M} ({local.tzname()})."])
+    return _section("Now", [f"It is {_weekday(local)}, {local:%Y-%m-%d}, {local:%H:%M} ({local.tzname()})."])
 
 
-def memories(remembered: Sequence[Memory]) -> str:
-    """What the user asked to remember, by type; empty where nothing is."""
-    if not remembered:
-        return ""
-    return _section("What you remember of the user", _memory_lines(remembered))
+def memories(remembered: Sequence[Memory], zone: tzinfo) -> str:
+    """What the user asked to remember, by type, the most important type first; empty where nothing is."""
+    return _section("What you remember of the user", _memory_lines(remembered, zone))
 
 
-def _memory_lines(remembered: Sequence[Memory]) -> Lines:
-    by_type = sorted(remembered, key=lambda memory: memory.memory_type)
-    for kind, group in groupby(by_type, key=lambda memory: memory.memory_type):
-        yield f"## {kind.capitalize()}"
+def _memory_lines(remembered: Sequence[Memory], zone: tzinfo) -> Lines:
+    by_type: dict[str, list[Memory]] = {}
+    for memory in remembered:
+        if memory.content.strip():
+            by_type.setdefault(_fact(memory.memory_type).capitalize(), []).append(memory)
+    for kind, group in by_type.items():
+        yield f"## {kind}"
         for number, memory in enumerate(group, 1):
-            facts = [f"{memory.importance.value} importance", f"since {memory.created_at:%Y-%m-%d}"]
-            if memory.usage_count:
-                facts.append(f"used {memory.usage_count} times")
-            if memory.tags:
-                facts.append(f"tags: {_plain(', '.join(memory.tags))}")
-            yield f"{number}. {_data(memory.content)} ({'; '.join(facts)})"
-    yield "Let this shape your answer; mention it only where a good coach would."
+            facts = "; ".join(_memory_facts(memory, zone))
+            yield f"{number}. {quoted(memory.content, MAX_RECORD_CHARS)} ({facts})"
+    if by_type:
+        yield "Let this shape your answer; mention it only where a good coach would."
+
+
+def _memory_facts(memory: Memory, zone: tzinfo) -> Lines:
+    yield f"{memory.importance.value} importance"
+    if memory.created_at > UNKNOWN_MOMENT:
+        yield f"since {memory.created_at.astimezone(zone):%Y-%m-%d}"
+    if memory.usage_count:
+        yield f"used {memory.usage_count} times"
+    if memory.last_used is not None:
+        yield f"last on {memory.last_used.astimezone(zone):%Y-%m-%d}"
+    if memory.tags:
+        yield f"tags: {quoted(', '.join(memory.tags), MAX_FACT_CHARS)}"
 
 
 def user(session_number: int) -> str:
@@ -233,56 +254,64 @@ def user(session_number: int) -> str:
 
 def workouts(completed: Sequence[Workout], now: datetime, zone: tzinfo) -> str:
     """The last workouts, newest first, by week; empty where there are none."""
-    if not completed:
-        return ""
-    return _section("Recent workouts", _workout_lines(completed, now, zone))
+    return _section("Recent workouts", _workout_lines(completed, now.astimezone(zone), zone))
 
 
 def _workout_lines(completed: Sequence[Workout], now: datetime, zone: tzinfo) -> Lines:
-    for title, group in groupby(completed, key=lambda workout: _week(now - workout.completed_at)):
-        yield f"## {title}"
-        for workout in group:
-            day = workout.completed_at.astimezone(zone)
-            age = (now.astimezone(zone).date() - day.date()).days
-            named = " / ".join(filter(None, (workout.name, workout.discipline)))
-            yield f"- {_age(age)} ({day:%A}): {_data(workout.summary or named or 'no details')}"
-    yield "Build on these; do not repeat them back unless asked, and never invent one that is not listed."
+    previous = ""
+    for workout in sorted(completed, key=lambda workout: workout.completed_at, reverse=True):
+        day = workout.completed_at.astimezone(zone)
+        age = (now.date() - day.date()).days
+        week = _week(age)
+        if week != previous:
+            yield f"## {week}"
+        previous = week
+        named = " / ".join(filter(None, (workout.name, workout.discipline)))
+        when = "on an unknown day"
+        if workout.completed_at > UNKNOWN_MOMENT:
+            when = f"{_age(age, day)}, {_weekday(day)}"
+        yield f"- {when}: {quoted(workout.summary or named or 'no details', MAX_RECORD_CHARS)}"
+    if completed:
+        yield "Build on these; do not repeat them back unless asked, and never invent one that is not listed."
 
 
-def _week(age: timedelta) -> str:
-    if age < timedelta(days=7):
-        return "This week"
-    return "Last week" if age < timedelta(days=14) else "Earlier"
+def _week(age_days: int) -> str:
+    if age_days < DAYS_A_WEEK:
+        return "This week (the last seven days)"
+    return "Last week" if age_days < 2 * DAYS_A_WEEK else "Earlier"
 
 
-def _age(days: int) -> str:
+def _age(days: int, day: datetime) -> str:
     match days:
         case 0:
             return "today"
         case 1:
             return "yesterday"
         case _ if days < 0:
-            return "planned"
+            return f"{day:%Y-%m-%d}"  # a clock that is ahead of ours
     return f"{days} days ago"
 
 
 def additional_constraints(constraints: Sequence[str]) -> str:
     """What this message demands beside the rest; empty where it demands nothing."""
-    return _section("For this message", [f"- {constraint}" for constraint in constraints])
+    return _section("For this message", [f"- {constraint}" for constraint in constraints if constraint])
 
 
-def semantic_context(matches: Sequence[Match]) -> str:
+def passages(matches: Sequence[Match]) -> tuple[str, ...]:
+    """What the prompt holds of a search by meaning, in its order: matches that say something, as data."""
+    return tuple(
+        quoted(": ".join(filter(None, (match.title, match.content))), MAX_PASSAGE_CHARS)
+        for match in matches
+        if match.content.strip()
+    )
+
+
+def semantic_context(passages: Sequence[str]) -> str:
     """What a search by meaning found; empty where it found nothing."""
-    if not matches:
+    if not passages:
         return ""
-    return _section("Related knowledge", _match_lines(matches))
-
-
-def _match_lines(matches: Sequence[Match]) -> Lines:
-    for match in matches:
-        title = f"{_plain(match.title)}: " if match.title else ""
-        yield f"- {title}{_data(match.content)}"
-    yield "Use what fits silently: do not say that it was looked up, and leave out what does not fit."
+    rule = "Use what fits silently: do not say that it was looked up, and leave out what does not fit."
+    return _section("Related knowledge", [*(f"- {passage}" for passage in passages), rule])
 
 
 def _section(title: str, lines: Iterable[str]) -> str:
@@ -291,26 +320,27 @@ def _section(title: str, lines: Iterable[str]) -> str:
     return f"# {title}\n{body}" if body else ""
 
 
+def _instructions(text: str) -> str:
+    """What was written for the model when the coach was made; keeps its lines."""
+    return shortened(text, MAX_INSTRUCTIONS_CHARS)
+
+
+def _fact(text: str) -> str:
+    return one_line(text, MAX_FACT_CHARS)
+
+
 def _labelled(label: str, text: str) -> str:
-    return f"{label}: {text}" if text else ""
+    return f"{label}: {_fact(text)}" if text else ""
 
 
 def _listed(label: str, texts: Sequence[str]) -> str:
-    return f"{label}: {', '.join(texts)}" if texts else ""
+    """The texts with commas, each once; empty without any."""
+    return f"{label}: {', '.join(dict.fromkeys(map(_fact, texts)))}" if texts else ""
 
 
-def _data(text: str, limit: int = MAX_ITEM_CHARACTERS) -> str:
-    plain = _plain(text)
-    shortened = plain if len(plain) <= limit else f"{plain[: limit - 1].rstrip()}…"
-    return f"<data>{shortened}</data>"
+def _percent(share: float | None, default: float) -> str:
+    return f"{default if share is None else share:.0%}"
 
 
-def _plain(text: str) -> str:
-    """The text on one line, without what could open or close a data tag."""
-    return " ".join(text.split()).replace("<", "(").replace(">", ")")
-
-
-def _share(weight: float | None, default: float) -> str:
-    share = default if weight is None else weight
-    # Some records hold percent.
-    return f"{share if share <= 1 else share / 100:.0%}"
+def _weekday(day: datetime) -> str:
+    return WEEKDAYS[day.weekday()]

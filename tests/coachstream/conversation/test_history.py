@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coachstream.conversation.history import CUT_OFF_NOTE, fit_history
+from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+NEW = Message("new", Role.USER, "And today?", NOW)
+PLENTY = 10_000
+
+
+def said(role: Role, content: str, *, id_: str = "", interrupted: bool = False) -> Message:
+    stop = StopReason.INTERRUPTED if interrupted else None
+    return Message(id_ or content, role, content, NOW, MessageMetadata(stop_reason=stop))
+
+
+def shown(history: list[Message], *, budget_chars: int = PLENTY) -> list[tuple[str, str]]:
+    return [(m.role.value, m.text) for m in fit_history(history, NEW, budget_chars=budget_chars)]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Message]:
+    """Messages of both roles in any order, each with a text of its own; the new one may be among them."""
+    messages = [
+        said(
+            draw(st.sampled_from(Role)),
+            draw(st.just(" ") | st.text("x", max_size=30).map(f"<{n}>".__add__)),
+            id_=f"m{n}",
+            interrupted=draw(st.booleans()),
+        )
+        for n in range(draw(st.integers(0, 12)))
+    ]
+    if draw(st.booleans()):
+        messages.insert(draw(st.integers(0, len(messages))), NEW)
+    return messages
+
+
+@given(histories(), st.integers(-5, 300))
+def test_roles_alternate_from_user_to_user(history: list[Message], budget_chars: int) -> None:
+    """The first and the last message are the user's, and no two neighbours are of one role."""
+    messages = fit_history(history, NEW, budget_chars=budget_chars)
+    assert messages[0].role is messages[-1].role is Role.USER
+    assert all(one.role is not other.role for one, other in pairwise(messages))
+    assert all(message.text.strip() for message in messages)
+
+
+@given(histories(), st.integers(-5, 300))
+def test_the_budget_is_kept(history: list[Message], budget_chars: int) -> None:
+    """Only the new message may exceed the budget, and only alone."""
+    messages = fit_history(history, NEW, budget_chars=budget_chars)
+    total = sum(len(message.text) for message in messages)
+    assert total <= max(budget_chars, len(NEW.content))
+
+
+@given(histories(), st.integers(-5, 300))
+def test_the_newest_messages_are_shown_whole_in_order_without_a_gap(
+    history: list[Message], budget_chars: int
+) -> None:
+    """What is shown is the end of the conversation; the new message is there once, and last."""
+    text = "\n\n".join(m.text for m in fit_history(history, NEW, budget_chars=budget_chars))
+    assert text.endswith(NEW.content)
+    assert text.count(NEW.content) == 1
+    earlier = [m.content for m in history if m.id != NEW.id and m.content.strip()]
+    places = [text.find(content) for content in earlier]
+    seen = [place for place in places if place >= 0]
+    assert seen == sorted(seen)
+    assert places[len(places) - len(seen) :] == seen
+
+
+@given(histories())
+def test_with_budget_enough_everything_from_the_first_user_message_is_shown(history: list[Message]) -> None:
+    """Only replies that nobody asked for, at the very beginning, are left out."""
+    text = "\n\n".join(m.text for m in fit_history(history, NEW, budget_chars=PLENTY))
+    real = [m for m in history if m.id != NEW.id and m.content.strip()]
+    while real and real[0].role is Role.ASSISTANT:
+        del real[0]
+    assert all(message.content in text for message in real)
+
+
+def test_a_conversation_is_shown_as_it_was() -> None:
+    """Question and answer alternate as they were said."""
+    history = [said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!")]
+    assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
+
+
+def test_the_stored_new_message_is_not_shown_twice() -> None:
+    """A history that was loaded after the message was saved holds it already; its id tells."""
+    history = [said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!"), NEW]
+    assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
+
+
+def test_the_same_words_said_before_stay() -> None:
+    """Another message with the same text is another message."""
+    history = [said(Role.USER, NEW.content, id_="before"), said(Role.ASSISTANT, "Rest.")]
+    assert shown(history) == [("user", "And today?"), ("assistant", "Rest."), ("user", "And today?")]
+
+
+def test_an_unanswered_message_joins_the_next() -> None:
+    """Neighbours of one role become one message, in their order."""
+    assert shown([said(Role.USER, "Hi")]) == [("user", "Hi\n\nAnd today?")]
+
+
+def test_an_interrupted_reply_says_so() -> None:
+    """The model sees that the reply is only a beginning."""
+    history = [said(Role.USER, "Hi"), said(Role.ASSISTANT, "Start with", interrupted=True)]
+    assert shown(history)[1] == ("assistant", f"Start with\n\n{CUT_OFF_NOTE}")
+
+
+def test_at_the_budget_a_message_is_shown_and_one_character_below_not() -> None:
+    """The blank line between messages counts, as they may have to be joined by one."""
+    history = [said(Role.USER, "12345")]
+    exactly = len("12345") + len("\n\n") + len(NEW.content)
+    assert shown(history, budget_chars=exactly) == [("user", "12345\n\nAnd today?")]
+    assert shown(history, budget_chars=exactly - 1) == [("user", "And today?")]
+
+
+def test_a_new_message_longer_than_the_budget_is_shown_alone() -> None:
+    """What the user just said is never cut."""
+    assert shown([said(Role.USER, "Hi")], budget_chars=0) == [("user", "And today?")]
