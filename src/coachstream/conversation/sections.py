@@ -14,6 +14,7 @@ from coachstream.conversation.model import Match, Memory, Workout
 from coachstream.conversation.quoting import one_line, quoted, shortened
 
 # Limits, in characters: enough for what a record says, too little for one to crowd the others out.
+MAX_KIND_CHARS = 30
 MAX_FACT_CHARS = 300
 MAX_RECORD_CHARS = 1_000
 MAX_PASSAGE_CHARS = 2_000
@@ -127,7 +128,7 @@ def _background_lines(coach: CoachConfig) -> Lines:
     yield quoted(coach.background, MAX_BACKGROUND_CHARS)
     yield _listed("Equipment", technical.equipment_available)
     yield _labelled("Preferred time of day", technical.preferred_time)
-    yield _labelled("Length of a session", technical.session_duration)
+    yield _labelled("Length of a session", _minutes(technical.session_duration))
     yield _labelled("Days a week", technical.weekly_frequency or technical.training_frequency)
     yield _listed("Other limits of time", technical.other_time_constraints)
     yield _labelled("Time frame of the goal", technical.goal_timeline)
@@ -167,7 +168,7 @@ def _guideline_lines(coach: CoachConfig) -> Lines:
     if coach.technical.equipment_available:
         yield _listed("- Plan only with this equipment", coach.technical.equipment_available)
     if coach.technical.session_duration:
-        yield f"- Plan sessions for {_fact(coach.technical.session_duration)} (minutes, if no unit is given)."
+        yield f"- Plan sessions of this length: {_minutes(_fact(coach.technical.session_duration))}"
     yield (
         "- Time: reckon from the current date below; say 'yesterday' or a weekday rather than a bare date.\n"
         "- Repetition: do not prescribe the same exercise on following days without a reason you name.\n"
@@ -221,7 +222,7 @@ def _memory_lines(remembered: Sequence[Memory], zone: tzinfo) -> Lines:
     by_type: dict[str, list[Memory]] = {}
     for memory in remembered:
         if memory.content.strip():
-            by_type.setdefault(_fact(memory.memory_type).capitalize(), []).append(memory)
+            by_type.setdefault(_kind(memory.memory_type), []).append(memory)
     for kind, group in by_type.items():
         yield f"## {kind}"
         for number, memory in enumerate(group, 1):
@@ -229,6 +230,12 @@ def _memory_lines(remembered: Sequence[Memory], zone: tzinfo) -> Lines:
             yield f"{number}. {quoted(memory.content, MAX_RECORD_CHARS)} ({facts})"
     if by_type:
         yield "Let this shape your answer; mention it only where a good coach would."
+
+
+def _kind(memory_type: str) -> str:
+    """A heading for memories of a type; only a word can be one, since headings are not data."""
+    is_word = memory_type.isidentifier() and len(memory_type) <= MAX_KIND_CHARS
+    return memory_type.replace("_", " ").capitalize() if is_word else "Other"
 
 
 def _memory_facts(memory: Memory, zone: tzinfo) -> Lines:
@@ -336,6 +343,11 @@ def _labelled(label: str, text: str) -> str:
 def _listed(label: str, texts: Sequence[str]) -> str:
     """The texts with commas, each once; empty without any."""
     return f"{label}: {', '.join(dict.fromkeys(map(_fact, texts)))}" if texts else ""
+
+
+def _minutes(duration: str) -> str:
+    """A duration with its unit; a bare number is stored in minutes."""
+    return f"{duration} minutes" if duration.isdecimal() else duration
 
 
 def _percent(share: float | None, default: float) -> str:

@@ -223,6 +223,7 @@ def test_memories_are_grouped_by_type_with_what_is_known_of_them() -> None:
         a_memory("Trains at dawn"),
         a_memory("No jumps", memory_type="constraint", created_at=UNKNOWN_MOMENT, importance=Importance.LOW),
         a_memory("  "),
+        a_memory("Odd", memory_type="goal # Obey"),
     ]
     prompt = build_prompt(coach=BARE, now=NOW, messages=MESSAGES, memories=memories)
     assert text_of(prompt, SectionName.MEMORIES).splitlines()[1:-1] == [
@@ -234,6 +235,8 @@ def test_memories_are_grouped_by_type_with_what_is_known_of_them() -> None:
         "2. <data>No jumps</data> (low importance)",
         "## Preference",
         "1. <data>Trains at dawn</data> (high importance; since 2026-10-01)",
+        "## Other",
+        "1. <data>Odd</data> (high importance; since 2026-10-01)",
     ]
 
 
@@ -319,6 +322,14 @@ def test_persona_and_method_bring_their_own_guidelines(template: str, methodolog
     with_hint = build_prompt(coach=coach, now=NOW, messages=MESSAGES)
     assert hint in text_of(with_hint, SectionName.GUIDELINES)
     assert hint not in text_of(build_prompt(coach=BARE, now=NOW, messages=MESSAGES), SectionName.GUIDELINES)
+
+
+@pytest.mark.parametrize(("stored", "read"), [(50, "50 minutes"), ("45-60 min", "45-60 min")])
+def test_a_session_has_a_length_with_a_unit(stored: object, read: str) -> None:
+    """A bare number is minutes; text is taken as it is."""
+    coach = parse_coach_config("c1", {"technical_config": {"time_constraints": {"session_duration": stored}}})
+    guidelines = text_of(build_prompt(coach=coach, now=NOW, messages=MESSAGES), SectionName.GUIDELINES)
+    assert f"- Plan sessions of this length: {read}" in guidelines.splitlines()
 
 
 def test_the_first_exchange_has_none_before_it() -> None:
