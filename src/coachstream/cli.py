@@ -76,7 +76,11 @@ def serve(
     model_delay: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=0, max=60, help="Pause between two pieces of the demo coach's reply."
+            metavar="SECONDS",
+            min=0,
+            max=60,
+            envvar="COACHSTREAM_MODEL_DELAY",
+            help="Pause between two pieces of the demo coach's reply.",
         ),
     ] = 0.03,
     max_concurrency: Annotated[

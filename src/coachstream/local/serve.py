@@ -36,7 +36,20 @@ from coachstream.local.session import open_session
 from coachstream.local.state_file import announced
 from coachstream.local.static_files import StaticFiles
 from coachstream.services import Services
-from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
+from coachstream.settings import (
+    DATA_DIR,
+    IDENTITY,
+    MODEL,
+    MODEL_DELAY,
+    RECALL,
+    STORE,
+    IdentityProvider,
+    Model,
+    Recall,
+    Settings,
+    SettingsError,
+    Store,
+)
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url import (
     CorsConfiguration,
@@ -83,20 +96,23 @@ def run(options: ServeOptions) -> None:
     """
     _log_to_stderr()
     announcer: Announcer = JsonAnnouncer(sys.stdout) if options.as_json else TerminalAnnouncer(sys.stdout)
-    cors = _cors(options.cors_origins)
+    cors, settings = _cors(options.cors_origins), _settings(options)
     with _bind(options.host, options.port) as listening:
         _prepare_folder(options.data_dir)
         # Only the second signal cancels; it is no error either.
         with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_serve(options, cors, listening, announcer))
+            asyncio.run(_serve(options, settings, cors, listening, announcer))
     announcer.stopped()
 
 
 async def _serve(
-    options: ServeOptions, cors: CorsConfiguration | None, listening: socket.socket, announcer: Announcer
+    options: ServeOptions,
+    settings: Settings,
+    cors: CorsConfiguration | None,
+    listening: socket.socket,
+    announcer: Announcer,
 ) -> None:
     interrupted = _watch_signals()
-    settings = _settings(options)
     data_dir = settings.data_dir
     issuer = LocalIssuer(data_dir)
     try:
@@ -132,6 +148,7 @@ class _Functions:
 
     def __init__(self, options: ServeOptions, services: Services, cors: CorsConfiguration | None) -> None:
         self._services = services
+        self._invokers: list[InProcessInvoker | ExecutionEnvironments] = []
         self.stream = self._url(stream_coach_conversation, options, services, cors)
         self.conversations = self._url(coach_conversations, options, services, cors)
 
@@ -154,12 +171,17 @@ class _Functions:
                 grace_s=0.0,
                 function_name=name,
             )
-        return FunctionUrlApp(invoker, cors=cors, drain_timeout_s=_DRAIN_S, on_close=invoker.aclose)
+        self._invokers.append(invoker)
+        return FunctionUrlApp(invoker, cors=cors, drain_timeout_s=_DRAIN_S)
 
     async def aclose(self) -> None:
         """End both at once: answers get a moment to end, then their processes are ended."""
-        await asyncio.gather(self.stream.aclose(), self.conversations.aclose())
-        await self._services.aclose()
+        try:
+            await asyncio.gather(self.stream.aclose(), self.conversations.aclose())
+        finally:
+            # Also when nobody wants to wait for the answers: no process is left behind.
+            await asyncio.gather(*(invoker.aclose() for invoker in self._invokers))
+            await self._services.aclose()
 
 
 @asynccontextmanager
@@ -245,15 +267,19 @@ def _log_to_stderr() -> None:
 
 
 def _settings(options: ServeOptions) -> Settings:
-    """Everything is local, because `serve` was asked for; nothing is taken from the environment."""
-    return Settings(
-        store=Store.SQLITE,
-        model=Model.DEMO,
-        identity=IdentityProvider.LOCAL,
-        recall=Recall.SQLITE,
-        data_dir=options.data_dir.absolute(),
-        model_delay_s=options.model_delay_s,
-    )
+    """Everything is local unless the environment says otherwise: the command itself asks for the demo."""
+    local = {
+        STORE.name: Store.SQLITE,
+        MODEL.name: Model.DEMO,
+        IDENTITY.name: IdentityProvider.LOCAL,
+        RECALL.name: Recall.SQLITE,
+    }
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    chosen = {DATA_DIR.name: str(options.data_dir.absolute()), MODEL_DELAY.name: repr(options.model_delay_s)}
+    try:
+        return Settings.from_environment({**local, **given, **chosen})
+    except SettingsError as error:
+        raise CannotServe("\n".join(f"{problem}." for problem in error.problems)) from error
 
 
 def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -237,6 +238,20 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
     assert refused.returncode == 1
     assert sentence in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_part_that_does_not_exist_yet_is_refused_and_not_replaced_by_the_demo(tmp_path: Path) -> None:
+    """The environment wins over the demo's own choices, so nobody takes the one for the other."""
+    refused = subprocess.run(
+        command("serve", "--port", "0", "--data", str(tmp_path / "data")),
+        env={**os.environ, "COACHSTREAM_MODEL": "bedrock"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == "COACHSTREAM_MODEL=bedrock is not part of this version yet; use demo."
 
 
 def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path) -> None:
