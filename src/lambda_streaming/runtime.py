@@ -29,6 +29,7 @@ from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 from lambda_streaming import portable_runtime_client
 from lambda_streaming.error_trailers import FunctionError
 from lambda_streaming.event_loop import InvocationLoop
+from lambda_streaming.runtime_api_connection import RuntimeApiConnection
 from lambda_streaming.runtime_api_response import RuntimeApiResponse
 from lambda_streaming.streaming import Invocation, ResponseBroken, install_driver
 
@@ -58,6 +59,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
     def __init__(self, address: str, use_thread_for_polling_next: bool = False) -> None:
         super().__init__(address, use_thread_for_polling_next)
         self._loop = InvocationLoop()
+        self._connection = RuntimeApiConnection(address)
         self._request: InvocationRequest | None = None
         self._response: RuntimeApiResponse | None = None
         install_driver(self._drive)
@@ -91,7 +93,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         if request is None:
             raise RuntimeError("A streaming handler can be called only while an invocation is being handled")
         self._response = RuntimeApiResponse(
-            self.lambda_runtime_address,
+            self._connection,
             request.invoke_id,
             request.invocation_id,
             lambda_runtime_client._user_agent(),  # noqa: SLF001 (so that all calls have the same)
@@ -145,8 +147,8 @@ def run(argv: list[str]) -> None:
 
 
 async def _stream(invocation: Invocation, response: RuntimeApiResponse, request_id: str) -> None:
-    response.connect()
     try:
+        await response.connect()
         await invocation(response)
         await _wait_for_answer(response, request_id)
     except (Exception, asyncio.CancelledError) as error:

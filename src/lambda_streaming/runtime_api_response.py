@@ -1,15 +1,13 @@
 """One streamed response on its way to the Runtime API: a POST in chunks, with trailers when it fails.
 
 Source: Lambda developer guide, "Building a custom runtime", section "Implementing response streaming"; the
-exact requests of the Node runtime interface client 4.0.2. As there, a write is a chunk, and the connection is
-made before the handler runs. Unlike there, every response has a connection of its own: none is stale after a
-freeze or a SnapStart restore.
+exact requests of the Node runtime interface client 4.0.2. As there, a write is a chunk, and a connection is
+made while the handler already runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from urllib.parse import quote
 
 import h11
@@ -20,10 +18,8 @@ from lambda_streaming.error_trailers import (
     FunctionError,
     error_trailers,
 )
+from lambda_streaming.runtime_api_connection import HIGH_WATER_BYTES, RuntimeApiConnection
 from lambda_streaming.streaming import ResponseBroken
-
-HIGH_WATER_BYTES = 64 * 1024
-"""What may wait in this process for Lambda to take it; then writers wait."""
 
 _READ_BYTES = 64 * 1024
 
@@ -32,46 +28,50 @@ class RuntimeApiResponse:
     """The transport of one invocation's response; used on one event loop.
 
     Args:
-        address: `host:port` of the Runtime API.
+        connection: to the Runtime API; no other response uses it at the same time.
         request_id: the invocation.
         invocation_id: of this attempt at it, echoed where Lambda gave one.
         user_agent: as all calls of the runtime send it.
+
+    Attributes:
+        begun: whether a byte has been sent; from then on Lambda knows of a response.
+        ended: whether the last chunk has been sent.
     """
 
-    def __init__(self, address: str, request_id: str, invocation_id: str | None, user_agent: str) -> None:
-        self._address = address
+    def __init__(
+        self, connection: RuntimeApiConnection, request_id: str, invocation_id: str | None, user_agent: str
+    ) -> None:
+        self._connection = connection
         self._request_id = request_id
         self._invocation_id = invocation_id
         self._user_agent = user_agent
-        self._http = h11.Connection(h11.CLIENT)
-        self._head = b""
+        self._request: h11.Request | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._writer: asyncio.StreamWriter | None = None
         self._answer: asyncio.Task[int] | None = None
         self.begun = False
-        """Whether a byte has been sent; from then on Lambda knows of a response."""
         self.ended = False
-        """Whether the last chunk has been sent."""
 
-    def connect(self) -> None:
-        """Begin to connect; the handler need not wait for it."""
-        self._connecting = asyncio.create_task(self._connect())
+    async def connect(self) -> None:
+        """Take the connection if it is there, or begin to make one; the handler need not wait for that."""
+        if await self._connection.reuse():
+            self._await_answer()
+        else:
+            self._connecting = asyncio.create_task(self._connect())
 
     async def open(self, content_type: str) -> None:
         """Make the head of the request; it goes out together with the first chunk."""
         headers = [
-            ("Host", self._address),
+            ("Host", self._connection.address),
             ("User-Agent", self._user_agent),
             ("Content-Type", content_type),
             ("Lambda-Runtime-Function-Response-Mode", "streaming"),
             ("Transfer-Encoding", "chunked"),
             ("Trailer", f"{ERROR_TYPE_TRAILER}, {ERROR_BODY_TRAILER}"),
-            ("Connection", "close"),
         ]
         if self._invocation_id:
             headers.append(("Lambda-Runtime-Invocation-Id", self._invocation_id))
         target = f"/2018-06-01/runtime/invocation/{quote(self._request_id, safe='')}/response"
-        self._head = self._http.send(h11.Request(method="POST", target=target, headers=headers)) or b""
+        self._request = h11.Request(method="POST", target=target, headers=headers)
 
     async def send(self, data: bytes) -> None:
         """Send a chunk; returns when no more than `HIGH_WATER_BYTES` wait to be taken.
@@ -115,38 +115,39 @@ class RuntimeApiResponse:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        if self._writer is not None:
-            # Whatever still waits to be sent has nobody to take it: Lambda has answered or is gone.
-            self._writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
+        if self.ended or self.begun:
+            await self._connection.finish()
+        else:
+            await self._connection.drop()  # its protocol has begun a cycle that nothing was sent in
 
     async def _connect(self) -> None:
-        host, _, port = self._address.rpartition(":")
-        reader, self._writer = await asyncio.open_connection(host, int(port))
-        self._writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        self._answer = asyncio.create_task(self._read_answer(reader))
+        await self._connection.connect()
+        self._await_answer()
+
+    def _await_answer(self) -> None:
+        self._answer = asyncio.create_task(self._read_answer())
 
     async def _transmit(self, event: h11.Data | h11.EndOfMessage) -> None:
-        writer = await self._connected()
+        await self._connected()
         self._require_unanswered()
-        head, self._head = self._head, b""
+        http, writer = self._connection.http, self._connection.writer
+        request, self._request = self._request, None
+        head = b"" if request is None else http.send(request) or b""
         self.begun = True
-        writer.write(head + (self._http.send(event) or b""))
+        writer.write(head + (http.send(event) or b""))
         if writer.transport.get_write_buffer_size() > HIGH_WATER_BYTES:
             await self._drain(writer)
 
-    async def _connected(self) -> asyncio.StreamWriter:
+    async def _connected(self) -> None:
+        if self._answer is not None:
+            return
         if self._connecting is None:
-            self.connect()
-        if self._writer is None and self._connecting is not None:
-            try:
-                await asyncio.shield(self._connecting)
-            except OSError as error:
-                raise ResponseBroken(f"The Runtime API at {self._address} cannot be reached") from error
-        if self._writer is None:
-            raise ResponseBroken("The connection was released")
-        return self._writer
+            raise ResponseBroken("The response has no connection")
+        try:
+            await asyncio.shield(self._connecting)
+        except OSError as error:
+            address = self._connection.address
+            raise ResponseBroken(f"The Runtime API at {address} cannot be reached") from error
 
     async def _drain(self, writer: asyncio.StreamWriter) -> None:
         # Lambda may refuse the response and stop reading: a drain alone would then never return.
@@ -170,20 +171,23 @@ class RuntimeApiResponse:
             status = self._answer.result()  # raises ResponseBroken if the connection is gone
             raise ResponseBroken(f"Lambda ended the response early, with status {status}")
 
-    async def _read_answer(self, reader: asyncio.StreamReader) -> int:
+    async def _read_answer(self) -> int:
+        http, reader = self._connection.http, self._connection.reader
         status = 0
         try:
             while True:
-                match self._http.next_event():
-                    case h11.NEED_DATA:
-                        self._http.receive_data(await reader.read(_READ_BYTES))
-                    case h11.Response(status_code=status):
-                        pass
-                    case h11.EndOfMessage():
-                        return status
-                    case h11.ConnectionClosed():
-                        raise ResponseBroken("The connection to the Runtime API was lost")
-                    case _:
-                        pass
+                # h11 has nothing to say of an answer until the request was sent.
+                data = await reader.read(_READ_BYTES)
+                http.receive_data(data)
+                while (event := http.next_event()) is not h11.NEED_DATA:
+                    match event:
+                        case h11.Response(status_code=status):
+                            pass
+                        case h11.EndOfMessage():
+                            return status
+                        case h11.ConnectionClosed() | h11.PAUSED:
+                            raise ResponseBroken("The connection to the Runtime API was lost")
+                        case _:
+                            pass
         except (OSError, h11.RemoteProtocolError) as error:
             raise ResponseBroken("The connection to the Runtime API was lost") from error

@@ -59,7 +59,6 @@ def test_a_streamed_response_is_one_chunked_post_with_declared_trailers(
         "Lambda-Runtime-Function-Response-Mode: streaming",
         "Transfer-Encoding: chunked",
         "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
-        "Connection: close",
         "Lambda-Runtime-Invocation-Id: attempt-1",
     ]
     assert _body_on_the_wire(call) == "3\r\none\r\n6\r\nzwölf\r\n0\r\n\r\n".encode()
@@ -316,14 +315,30 @@ def test_a_lost_connection_is_an_error_of_the_write(api: ScriptedRuntimeApi, log
         api.give({"gate": gate.getsockname()[1]}, request_id="lost")
         assert api.call().next_piece() == b"lost"
         waiting, _ = gate.accept()
-        for connection in api._sockets[1:]:
-            connection.shutdown(socket.SHUT_RDWR)
+        api.break_connections()
         waiting.close()
         process.wait_for_log("ResponseBroken: The connection to the Runtime API was lost")
         api.give({"gate": gate.getsockname()[1]}, request_id="next")
         call = api.call()
         gate.accept()[0].close()
         assert call.wait().body == b"nextnext"
+
+
+def test_responses_share_a_connection_until_it_is_closed(api: ScriptedRuntimeApi, log: Path) -> None:
+    """Kept alive from one invocation to the next; one that was closed in between is not used."""
+    with runtime(api, f"{FUNCTIONS}.words", log) as process:
+        for number in range(3):
+            api.give({"words": [f"{number}"]})
+            assert api.call().wait().body == f"{number}".encode()
+        api.wait_until_asked()
+        api.asked.release()
+        assert api.connections == 2, "one for events, one for responses"
+        api.break_connections()
+        api.give({"words": ["after"]})
+        assert api.call().wait().body == b"after"
+        api.wait_until_asked()
+    assert api.connections == 3
+    assert process.log == ""
 
 
 def test_a_response_that_is_refused_at_its_end_is_logged(api: ScriptedRuntimeApi, log: Path) -> None:

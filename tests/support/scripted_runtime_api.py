@@ -105,6 +105,17 @@ class ScriptedRuntimeApi:
         """Whether the runtime has called nothing else so far."""
         return self._calls.empty()
 
+    def break_connections(self) -> None:
+        """Close every connection but the oldest one, on which the runtime asks for events."""
+        for connection in self._sockets[1:]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far."""
+        return len(self._sockets)
+
     def wait_until_asked(self) -> None:
         """Wait for the runtime to ask for an event, after the last one that it was given."""
         assert self.asked.acquire(timeout=WITHIN_S), "the runtime did not ask for an event"
