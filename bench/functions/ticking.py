@@ -1,0 +1,21 @@
+"""The server of `concurrent_streams.py`: each stream carries stamped events at an even pace."""
+
+import asyncio
+import time
+
+from lambda_streaming import HttpResponseStream, ResponseStream, asgi, streamify_response
+
+EVENTS = 200
+PAUSE_S = 0.05
+
+
+@streamify_response
+async def handler(_event: object, response_stream: ResponseStream, _context: object) -> None:
+    """Write events of about 100 bytes that say when they were written."""
+    http = HttpResponseStream.from_(response_stream, {"headers": {"content-type": "text/event-stream"}})
+    for _ in range(EVENTS):
+        await http.write(f'data: {{"type":"chunk","content":"{"x" * 50}","at":{time.monotonic():.6f}}}\n\n')
+        await asyncio.sleep(PAUSE_S)
+
+
+app = asgi(handler)
