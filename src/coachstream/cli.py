@@ -30,6 +30,7 @@ DataFolder = Annotated[
         file_okay=False,
     ),
 ]
+# As in local.announce, which must not be imported to print a help text.
 DEFAULT_DATA = Path(".coachstream")
 
 

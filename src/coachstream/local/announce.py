@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Protocol, TextIO
 
 import msgspec
 
 from coachstream.local.session import Session
+
+DEFAULT_DATA = Path(".coachstream")
+"""Where `coachstream serve` keeps its data, and `coachstream chat` looks for a server."""
 
 
 class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event"):
@@ -84,7 +89,7 @@ class TerminalAnnouncer:
         _print(
             f"\n  Your coach is at  {ready.url}\n"
             f"  Data is kept in   {data_dir}\n\n"
-            "  In the terminal:  coachstream chat\n"
+            f"  In the terminal:  {chat_command(data_dir)}\n"
             "  Or, as it is on the wire:\n\n"
             f"{curl_command(ready)}\n\n"
             "  Ctrl-C stops the server.\n",
@@ -109,6 +114,19 @@ def _print(text: str, out: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, out.fileno())
         os.close(nowhere)
+
+
+def chat_command(data_dir: Path) -> str:
+    """A command that chats with this server from another terminal in the same folder."""
+    program = Path(sys.argv[0])
+    if program.name == "coachstream":
+        words = ["coachstream" if shutil.which("coachstream") else os.path.relpath(program)]
+    else:
+        words = [os.path.relpath(sys.executable), "-m", "coachstream.cli"]
+    words.append("chat")
+    if data_dir != DEFAULT_DATA.absolute():
+        words += ["--data", os.path.relpath(data_dir)]
+    return shlex.join(words)
 
 
 def curl_command(ready: Ready) -> str:

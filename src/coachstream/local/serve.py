@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import signal
@@ -123,6 +124,8 @@ async def _serve(
     except CoachStreamError as error:
         raise CannotServe(f"The data in {data_dir} cannot be used: {error}.") from error
     origin = _origin(options.host, listening)
+    if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
+        logger.warning("Everybody who reaches this address can chat as the demo user.")
     services = Services(settings)
     functions = _Functions(options, services, cors)
     app = LocalApp(

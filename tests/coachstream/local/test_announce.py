@@ -4,13 +4,21 @@ import io
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
-from coachstream.local.announce import Announcer, JsonAnnouncer, Ready, TerminalAnnouncer, curl_command
+from coachstream.local.announce import (
+    Announcer,
+    JsonAnnouncer,
+    Ready,
+    TerminalAnnouncer,
+    chat_command,
+    curl_command,
+)
 
 READY = Ready(
     url="http://127.0.0.1:1/",
@@ -55,6 +63,17 @@ def test_a_person_reads_the_address_the_command_and_how_to_stop() -> None:
     assert "http://127.0.0.1:1/\n" in shown
     assert "Ctrl-C" in shown
     assert curl_command(READY) in shown
+
+
+def test_the_chat_command_names_the_folder_unless_it_is_the_default_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works as printed, from a virtual environment that is not active as well."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/coachstream")])
+    assert chat_command(tmp_path / ".coachstream") == ".venv/bin/coachstream chat"
+    assert chat_command(tmp_path / "my data") == ".venv/bin/coachstream chat --data 'my data'"
 
 
 def test_the_curl_command_survives_a_shell() -> None:
