@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
-from coachstream.conversation.coach import CoachConfig
+from coachstream.conversation.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.errors import (
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
+    StorageUnavailable,
     TurnInProgress,
 )
 from coachstream.conversation.model import (
@@ -26,6 +29,7 @@ from coachstream.conversation.model import (
 )
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta, TurnClaim
 from coachstream.conversation.prompt import Prompt
+from coachstream.storage.memory_ranking import most_important
 
 
 class KnownTokens:
@@ -42,25 +46,44 @@ class KnownTokens:
 
 
 class RememberedConversations:
-    """A whole store in memory; counts how often it was asked for anything.
+    """A whole store in memory, which keeps the contract of stores; counts how often it was asked.
 
-    While `failure` is set, every operation raises it. `coaches` are pairs of user id and coach id.
+    While `failure` is set, every operation raises it. `coaches` are under their user's and their own id.
     """
 
     def __init__(self, *coaches: tuple[str, str]) -> None:
-        self.coaches = set(coaches)
-        self.claims: set[ConversationKey] = set()
+        self.coaches: dict[tuple[str, str], Mapping[str, object]] = {
+            names: {"coach_name": names[1].title()} for names in coaches
+        }
         self.conversations: dict[ConversationKey, Conversation] = {}
         self.messages: dict[ConversationKey, list[Message]] = {}
         self.operations = 0
         self.failure: Exception | None = None
+        self._memories: dict[tuple[str, str], Memory] = {}
+        self._workouts: dict[tuple[str, str], Workout] = {}
+        self._tokens: dict[ConversationKey, str] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def claims(self) -> set[ConversationKey]:
+        """Conversations that a turn holds."""
+        return set(self._tokens)
+
+    async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None:
+        self.coaches[user_id, coach_id] = attributes
+
+    async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None:
+        self._memories[user_id, memory_id] = parse_memory(attributes)
+
+    async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None:
+        self._workouts[user_id, workout_id] = parse_workout(attributes)
 
     async def create_conversation(self, conversation: Conversation) -> None:
         self._begin()
         if (conversation.key.user_id, conversation.key.coach_id) not in self.coaches:
             raise CoachConfigNotFound
-        self.conversations[conversation.key] = conversation
-        self.messages[conversation.key] = []
+        if self.conversations.setdefault(conversation.key, conversation) is conversation:
+            self.messages[conversation.key] = []
 
     async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
         self._begin()
@@ -75,7 +98,7 @@ class RememberedConversations:
 
     async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
         self._begin()
-        return self.messages.get(key, [])
+        return list(self.messages.get(key, []))
 
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         self._begin()
@@ -86,52 +109,65 @@ class RememberedConversations:
     async def delete_conversation(self, key: ConversationKey) -> None:
         self._begin()
         self._find(key)
-        del self.conversations[key]
+        del self.conversations[key], self.messages[key]
 
     async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
         self._begin()
         self._find(key)
         name = user_message.metadata.client_message_id
-        known = [m for m in self.messages[key] if name is not None and m.metadata.client_message_id == name]
-        if known:
-            user_message = known[0]
-        replies = [
-            m for m in self.messages[key] if m.metadata.reply_to == user_message.id and not m.is_interrupted
-        ]
-        if not replies and key in self.claims:
+        messages = self.messages[key]
+        known = [m for m in messages if name is not None and m.metadata.client_message_id == name]
+        user_message = known[0] if known else user_message
+        for reply in messages:
+            if reply.metadata.reply_to == user_message.id and not reply.is_interrupted:
+                return TurnClaim(key, user_message, reply, token="")
+        if key in self._tokens:
             raise TurnInProgress
+        token = self._tokens[key] = f"claim-{next(self._numbers)}"
         if not known:
-            self.messages[key].append(user_message)
-        if not replies:
-            self.claims.add(key)
-        return TurnClaim(key, user_message, replies[0] if replies else None, token="claim")
+            self._replace_messages(key, [*messages, user_message], user_message)
+        return TurnClaim(key, user_message, None, token)
 
     async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
-        self.claims.discard(claim.key)
         self._begin()
-        earlier = [m for m in self.messages[claim.key] if m.metadata.reply_to != claim.user_message.id]
-        self.messages[claim.key] = [*earlier, reply]
+        if claim.key not in self.conversations:
+            await self.abandon_turn(claim)
+            raise ConversationNotFound
+        messages = self.messages[claim.key]
+        if reply.id in {message.id for message in messages}:
+            await self.abandon_turn(claim)
+            return
+        if self._tokens.get(claim.key) != claim.token:
+            raise StorageUnavailable("the claim was given up")
+        replaced = [m for m in messages if m.is_interrupted and m.metadata.reply_to == claim.user_message.id]
+        kept = [message for message in messages if message not in replaced]
+        self._replace_messages(claim.key, [*kept, reply], reply)
+        await self.abandon_turn(claim)
 
     async def abandon_turn(self, claim: TurnClaim) -> None:
-        self.claims.discard(claim.key)
+        if self._tokens.get(claim.key) == claim.token:
+            del self._tokens[claim.key]
 
     async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
         self._begin()
         if (user_id, coach_id) not in self.coaches:
             raise CoachConfigNotFound
-        return CoachConfig(coach_id=coach_id, name=coach_id.title())
+        return parse_coach_config(coach_id, self.coaches[user_id, coach_id])
 
     async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
-        self._begin()
-        return self.messages.get(key, [])[-limit:]
+        messages = await self.load_messages(key)
+        return messages[max(0, len(messages) - limit) :]
 
-    async def load_memories(self, _user_id: str, _coach_id: str, *, limit: int) -> Sequence[Memory]:
+    async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
         self._begin()
-        return [][:limit]
+        own = [memory for (owner, _), memory in self._memories.items() if owner == user_id]
+        known = [memory for memory in own if memory.coach_id in {None, coach_id}]
+        return most_important(known, datetime.now(UTC), limit=limit)
 
-    async def load_recent_workouts(self, _user_id: str, *, limit: int) -> Sequence[Workout]:
+    async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
         self._begin()
-        return [][:limit]
+        own = [workout for (owner, _), workout in self._workouts.items() if owner == user_id]
+        return sorted(own, key=lambda workout: workout.completed_at, reverse=True)[:limit]
 
     def _begin(self) -> None:
         self.operations += 1
@@ -142,6 +178,12 @@ class RememberedConversations:
         if key not in self.conversations:
             raise ConversationNotFound
         return self.conversations[key]
+
+    def _replace_messages(self, key: ConversationKey, messages: list[Message], last: Message) -> None:
+        self.messages[key] = messages
+        self.conversations[key] = msgspec.structs.replace(
+            self.conversations[key], total_messages=len(messages), last_activity=last.timestamp
+        )
 
 
 class ScriptedModel:

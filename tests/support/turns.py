@@ -133,6 +133,7 @@ class Stage:
         self.store = TurnStoreDouble()
         self.model = model or ScriptedModel()
         self.recall = recall
+        self.random = random.Random(1)  # noqa: S311 (the same ids each time)
         self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
 
     @property
@@ -144,7 +145,7 @@ class Stage:
             self.model,
             self.recall,
             FixedDate(),
-            random.Random(1).randrange,  # noqa: S311 (the same ids each time)
+            self.random.randrange,
         )
 
     def request(
