@@ -232,7 +232,7 @@ class ModelStreamBroken(ModelError):
     """The reply broke off: an exception in mid-stream, or an end without a stop reason."""
 
     code = ErrorCode.MODEL_STREAM_BROKEN
-    sentence = "The answer broke off. What arrived is saved; please try again."
+    sentence = "The answer broke off. Please try again."
 
 
 class ModelRejected(ModelError):
@@ -255,7 +255,7 @@ class DeadlineExceeded(CoachStreamError):
     """The time for the turn ran out before the reply was complete."""
 
     code = ErrorCode.DEADLINE_EXCEEDED
-    sentence = "The answer took too long. What arrived is saved; please try again."
+    sentence = "The answer took too long. Please try again."
 
 
 class StorageUnavailable(CoachStreamError):

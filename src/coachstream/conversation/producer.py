@@ -94,6 +94,8 @@ class TurnProducer:
                 self._put(Failed(ProcessingError.code, ProcessingError.sentence, ProcessingError.retryable))
 
     async def _wait_for_reader(self) -> None:
+        if len(self._waiting) < CAPACITY:
+            return
         try:
             async with asyncio.timeout(max(0.0, self._save_deadline - self._clock.monotonic())):
                 while len(self._waiting) >= CAPACITY and not self._reader_left:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -54,6 +54,7 @@ from coachstream.conversation.ports import (
     ChatModel,
     Clock,
     ContextStore,
+    ModelEvent,
     ModelStop,
     SemanticMemory,
     TextDelta,
@@ -69,6 +70,12 @@ T = TypeVar("T")
 
 SAVE_AGAIN_AFTER_S = 0.2
 """A reply that was paid for is worth a second try."""
+
+# How the reserve is spent when everything hangs: what remains is for sending the last event, because Lambda
+# stops the process at the deadline.
+SHARE_FOR_STOPPING_THE_MODEL = 0.1
+SHARE_FOR_SAVING = 0.7
+SHARE_FOR_GIVING_UP = 0.1
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -94,7 +101,8 @@ class TurnSettings(msgspec.Struct, frozen=True):
 
     Attributes:
         history_budget_chars: how many characters of history the prompt holds.
-        save_reserve_s: seconds before the deadline at which the model is stopped, for saving.
+        save_reserve_s: seconds before the deadline at which the model is stopped, for saving; no save takes
+            longer, however far the deadline is.
         limits: of what is loaded for the prompt.
     """
 
@@ -134,6 +142,7 @@ class _Turn:
         self._claim: TurnClaim | None = None
         self._claiming: asyncio.Task[TurnClaim] | None = None
         self._said: list[str] = []
+        self._reply: Message | None = None
         self._context_ms = 0
         self._first_chunk_ms: int | None = None
 
@@ -208,8 +217,18 @@ class _Turn:
             if event is not None:
                 yield event
         finally:
-            if isinstance(model_events, AsyncGenerator):
+            await self._stop(model_events)
+
+    async def _stop(self, model_events: AsyncIterator[ModelEvent]) -> None:
+        """Close the model's stream, if it lets itself be closed; what was said matters more."""
+        if not isinstance(model_events, AsyncGenerator):
+            return
+        limit = asyncio.timeout(SHARE_FOR_STOPPING_THE_MODEL * self._settings.save_reserve_s)
+        try:
+            async with limit:
                 await model_events.aclose()
+        except Exception as error:  # noqa: BLE001 (the ending of the turn is known already)
+            logger.error("The model's stream could not be closed: %s", whereabouts(error))  # noqa: TRY400
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Wait for work while there is time to save what it may lead to.
@@ -226,32 +245,28 @@ class _Turn:
             raise
 
     async def _save_reply(self, claim: TurnClaim, stop_reason: StopReason) -> Message:
-        reply = self._reply(claim, stop_reason)
-        try:
-            await self._try_to_save(claim, reply)
-        except StorageUnavailable:
-            if self._seconds_until(self._request.deadline) <= SAVE_AGAIN_AFTER_S:
-                raise
-            logger.warning("The reply could not be saved; trying once more")
-            await asyncio.sleep(SAVE_AGAIN_AFTER_S)
-            await self._try_to_save(claim, reply)
-        return reply
-
-    async def _try_to_save(self, claim: TurnClaim, reply: Message) -> None:
-        limit = asyncio.timeout(self._seconds_until(self._request.deadline))
+        # Made once: a save whose answer was lost may have been done, and must not be repeated under a new id.
+        reply = self._reply = self._reply_message(claim, stop_reason)
+        limit = asyncio.timeout(self._seconds_until(self._saving_ends()))
         try:
             async with limit:
-                await self._parts.turns.save_reply(claim, reply)
+                try:
+                    await self._parts.turns.save_reply(claim, reply)
+                except StorageUnavailable as error:
+                    logger.warning("The reply could not be saved (%s); trying once more", error)
+                    await asyncio.sleep(SAVE_AGAIN_AFTER_S)
+                    await self._parts.turns.save_reply(claim, reply)
         except TimeoutError as error:
-            raise StorageUnavailable("saving took longer than the turn may") from error
+            raise StorageUnavailable("saving took too long") from error
         self._claim = None
+        return reply
 
     async def _give_up(self) -> Message | None:
-        """Store what was said as an interrupted reply, if anything was, and leave no claim behind."""
+        """Store what was said as an interrupted reply, unless a save failed, and leave no claim behind."""
         claim = await self._held_claim()
         if claim is None:
             return None
-        if self._said:
+        if self._said and self._reply is None:
             try:
                 return await self._save_reply(claim, StopReason.INTERRUPTED)
             except CoachStreamError as error:
@@ -259,7 +274,7 @@ class _Turn:
             except Exception as error:  # noqa: BLE001 (the claim must be given up in any case)
                 logger.error("An interrupted reply is lost: %s", whereabouts(error))  # noqa: TRY400
         try:
-            async with asyncio.timeout(max(1.0, self._seconds_until(self._request.deadline))):
+            async with asyncio.timeout(SHARE_FOR_GIVING_UP * self._settings.save_reserve_s):
                 await self._parts.turns.abandon_turn(claim)
         except Exception as error:  # noqa: BLE001 (the turn is over; a claim ends with its lease)
             logger.error("The claim could not be given up: %s", whereabouts(error))  # noqa: TRY400
@@ -270,13 +285,19 @@ class _Turn:
         """The claim, also when it was still being made."""
         claiming, self._claiming = self._claiming, None
         if claiming is not None:
-            await asyncio.wait((claiming,), timeout=self._seconds_until(self._request.deadline))
+            await asyncio.wait((claiming,), timeout=self._seconds_until(self._saving_ends()))
             claiming.cancel()
             await asyncio.gather(claiming, return_exceptions=True)
             if not claiming.cancelled() and claiming.exception() is None:
                 claim = claiming.result()
                 self._claim = claim if claim.reply is None else None
         return self._claim
+
+    def _saving_ends(self) -> float:
+        """When a save that begins now must be over."""
+        begins = min(self._parts.clock.monotonic(), self._save_deadline)
+        share = SHARE_FOR_STOPPING_THE_MODEL + SHARE_FOR_SAVING
+        return begins + share * self._settings.save_reserve_s
 
     def _user_message(self) -> Message:
         request = self._request
@@ -288,7 +309,7 @@ class _Turn:
             metadata=MessageMetadata(client_message_id=request.client_message_id),
         )
 
-    def _reply(self, claim: TurnClaim, stop_reason: StopReason) -> Message:
+    def _reply_message(self, claim: TurnClaim, stop_reason: StopReason) -> Message:
         # At least a millisecond later, so that the reply's id sorts behind the message's.
         moment = self._now + timedelta(milliseconds=max(1, self._elapsed_ms()))
         return Message(
@@ -318,8 +339,13 @@ class _Turn:
             memories=context.memories,
             workouts=context.workouts,
             matches=context.matches,
-            session_number=1 + sum(message.role is Role.USER for message in earlier),
+            session_number=self._session_number(context.history, earlier),
         )
+
+    def _session_number(self, history: Sequence[Message], earlier: Sequence[Message]) -> int:
+        if len(history) >= self._settings.limits.messages:
+            return 1  # there may be more than was loaded, and a wrong number is worse than none
+        return 1 + sum(message.role is Role.USER for message in earlier)
 
     def _completed(
         self, claim: TurnClaim, reply: Message, semantic_context: SemanticContextUse, usage: Usage

@@ -1,0 +1,154 @@
+"""What the last seconds of a turn are spent on: nothing that hangs may cost the reply or the ending."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from coachstream.conversation.context import ContextLimits
+from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.events import Chunk, Completed, Event, Failed
+from coachstream.conversation.model import Message, Role, StopReason
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta, TurnClaim
+from coachstream.conversation.prompt import Prompt, SectionName
+from coachstream.conversation.turn import TurnSettings, run_turn
+from support.doubles import ScriptedModel
+from support.turns import KEY, NOW, Stage
+
+QUESTION = ("user", "How am I doing?")
+DONE = ModelStop(StopReason.END_TURN)
+
+
+def _ending(events: list[Event]) -> Failed:
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    return failed
+
+
+@pytest.mark.parametrize("step", ["begin_turn", "load_coach", "load_history", "save_reply", "abandon_turn"])
+async def test_a_store_that_hangs_costs_no_ending(step: str) -> None:
+    """Whatever step hangs, the last event goes out before the deadline, when the process may be stopped."""
+    stage = Stage(ScriptedModel("Some ", "words", asyncio.Event()))
+    stage.store.gates[step] = asyncio.Event()
+    request = stage.request(within_s=1.3)
+    events = await stage.run(request)
+    assert time.monotonic() < request.deadline
+    assert _ending(events).code is ErrorCode.DEADLINE_EXCEEDED
+
+
+async def test_a_save_that_hangs_ends_long_before_a_far_deadline() -> None:
+    """Saving has a time of its own: nobody looks at a finished answer for minutes without its ending."""
+    stage = Stage()
+    stage.store.gates["save_reply"] = asyncio.Event()
+    began = time.monotonic()
+    events = await stage.run(stage.request(within_s=300))
+    assert time.monotonic() - began < 2 * stage.settings.save_reserve_s
+    assert _ending(events).code is ErrorCode.STORAGE_UNAVAILABLE
+    assert stage.store.claims == set()
+
+
+async def test_closing_a_turn_whose_store_hangs_ends() -> None:
+    """A server that stops is not held up for the rest of a long deadline."""
+    stage = Stage(ScriptedModel("Some words", asyncio.Event()))
+    stage.store.gates["save_reply"] = asyncio.Event()
+    began = time.monotonic()
+    async with aclosing(run_turn(stage.request(within_s=300), stage.parts, stage.settings)) as events:
+        async for event in events:
+            if isinstance(event, Chunk):
+                break
+    assert time.monotonic() - began < 2 * stage.settings.save_reserve_s
+    assert stage.store.claims == set()
+
+
+class _BadAtEnding:
+    """A model whose stream hangs or raises when it is closed."""
+
+    display_name = "bad at ending"
+
+    def __init__(self, *, raises: Exception | None) -> None:
+        self._raises = raises
+
+    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncIterator[ModelEvent]:
+        assert deadline > 0
+        try:
+            yield TextDelta("Some words")
+            yield ModelStop(StopReason.CONTENT_FILTERED)
+        finally:
+            if self._raises is not None:
+                raise self._raises
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("raises", [None, RuntimeError("secret words")], ids=["hangs", "raises"])
+async def test_a_model_that_cannot_be_closed_costs_neither_text_nor_the_code(
+    raises: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was said is saved, and the failure is the turn's own, not that of the clean-up."""
+    stage = Stage()
+    stage.model = _BadAtEnding(raises=raises)  # type: ignore[assignment]
+    events = await stage.run()
+    assert _ending(events).code is ErrorCode.CONTENT_FILTERED
+    assert stage.stored() == [QUESTION, ("assistant-", "Some words")]
+    assert "secret words" not in caplog.text
+
+
+async def test_a_reply_is_never_saved_under_two_ids() -> None:
+    """A save whose answer was lost may have been done: every further try is the same message."""
+    stage = Stage()
+    tried: list[Message] = []
+    save = stage.store.save_reply
+
+    async def save_reply(claim: TurnClaim, reply: Message) -> None:
+        tried.append(reply)
+        await save(claim, reply)
+
+    stage.store.save_reply = save_reply  # type: ignore[method-assign]
+    stage.store.failures["save_reply"] = [_unavailable() for _ in range(9)]
+    assert _ending(await stage.run()).code is ErrorCode.STORAGE_UNAVAILABLE
+    assert len(tried) == 2
+    assert tried[0] == tried[1]
+    assert tried[0].metadata.stop_reason is StopReason.END_TURN
+
+
+def _unavailable() -> Exception:
+    from coachstream.conversation.errors import StorageUnavailable
+
+    return StorageUnavailable()
+
+
+@pytest.mark.parametrize("said", [[], ["Some words"]], ids=["nothing said", "partial lost"])
+async def test_a_failure_does_not_claim_that_text_was_saved(said: list[str]) -> None:
+    """Without a saved partial reply no sentence speaks of one."""
+    stage = Stage(ScriptedModel(*said))
+    stage.store.failures["save_reply"] = [_unavailable() for _ in range(9)]
+    if not said:
+        stage.model = ScriptedModel("")
+    failed = _ending(await stage.run())
+    assert failed.partial_reply is None
+    assert "saved" not in failed.sentence
+
+
+async def test_the_number_of_the_exchange_is_not_guessed() -> None:
+    """Where the history is cut at its limit, nobody knows how many exchanges there were."""
+    prompts: list[Prompt] = []
+
+    class Reading(ScriptedModel):
+        def stream(self, prompt: Prompt, *, deadline: float) -> AsyncIterator[ModelEvent]:
+            prompts.append(prompt)
+            return super().stream(prompt, deadline=deadline)
+
+    stage = Stage(Reading())
+    stage.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(messages=4))
+    for number in range(2):
+        stage.store.messages[KEY] = [
+            Message(f"msg_{n}", Role.USER if n % 2 == 0 else Role.ASSISTANT, f"m{n}", NOW)
+            for n in range(2 + 2 * number)
+        ]
+        assert isinstance((await stage.run())[-1], Completed)
+    known, unknown = ({section.name for section in prompt.sections} for prompt in prompts)
+    assert SectionName.USER in known
+    assert SectionName.USER not in unknown
