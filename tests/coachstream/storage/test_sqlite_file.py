@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,8 @@ async def test_text_that_is_no_unicode_is_refused_without_quoting_it(seeded: Sql
         await seeded.begin_turn(KEY, user_message(1, "secret \ud83d"))
     assert "secret" not in str(refused.value)
     assert refused.value.__cause__ is None
+    with pytest.raises(StorageUnavailable):
+        await seeded.put_coach(KEY.user_id, "half", {"coach_name": "secret \ud83d"})
     await seeded.begin_turn(KEY, user_message(1))
 
 
@@ -170,6 +173,19 @@ async def test_ids_may_be_anything(store: SqliteStore) -> None:
         claim = await store.begin_turn(key, user_message(1))
         await store.save_reply(claim, reply_to(claim.user_message, 2))
         assert len(await store.load_messages(key)) == 2
+
+
+@pytest.mark.parametrize("total", [4, 4.0, "4", Decimal(4)])
+async def test_a_coachs_counter_goes_on_in_whatever_form_it_was_stored(
+    seeded: SqliteStore, path: Path, total: object
+) -> None:
+    """Numbers that came from DynamoDB are decimals, which JSON holds as text."""
+    await seeded.put_coach(KEY.user_id, "odd", {"metadata": {"total_conversations": total}})
+    await seeded.create_conversation(conversation(ConversationKey(KEY.user_id, "odd", "c")))
+    await seeded.aclose()
+    with closing(sqlite3.connect(path)) as connection:
+        [(attributes,)] = connection.execute("SELECT attributes FROM coaches WHERE coach_id = 'odd'")
+    assert attributes == '{"metadata":{"total_conversations":5}}'
 
 
 async def test_unknown_attributes_of_a_coach_are_kept(seeded: SqliteStore, path: Path) -> None:

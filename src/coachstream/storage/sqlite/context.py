@@ -71,9 +71,10 @@ class SqliteContext:
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
         """Store a coach config in the existing system's shape, in place of one of the same id."""
-        values = (user_id, coach_id, _encode(attributes))
         await self._put(
-            "INSERT OR REPLACE INTO coaches (user_id, coach_id, attributes) VALUES (?, ?, ?)", values
+            "INSERT OR REPLACE INTO coaches (user_id, coach_id, attributes) VALUES (?, ?, ?)",
+            (user_id, coach_id),
+            attributes,
         )
 
     async def put_memory(self, user_id: str, memory_id: str, attributes: Attributes) -> None:
@@ -81,7 +82,8 @@ class SqliteContext:
         memory = parse_memory(attributes)
         await self._put(
             "INSERT OR REPLACE INTO memories (user_id, memory_id, coach_id, attributes) VALUES (?, ?, ?, ?)",
-            (user_id, memory_id, memory.coach_id, _encode(attributes)),
+            (user_id, memory_id, memory.coach_id),
+            attributes,
         )
 
     async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
@@ -90,11 +92,14 @@ class SqliteContext:
         await self._put(
             "INSERT OR REPLACE INTO workouts (user_id, workout_id, completed_at, attributes)"
             " VALUES (?, ?, ?, ?)",
-            (user_id, workout_id, format_timestamp(workout.completed_at), _encode(attributes)),
+            (user_id, workout_id, format_timestamp(workout.completed_at)),
+            attributes,
         )
 
-    async def _put(self, statement: str, values: tuple[str | None, ...]) -> None:
-        await self._database.write(lambda connection: connection.execute(statement, values).rowcount)
+    async def _put(self, statement: str, columns: tuple[str | None, ...], attributes: Attributes) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(statement, (*columns, _encode(attributes))).rowcount
+        )
 
 
 def _encode(attributes: Attributes) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
+from coachstream.conversation.lenient import as_count
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, Message
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.rows import (
@@ -120,8 +121,7 @@ def _with_one_more_conversation(attributes: str) -> str:
     document: dict[str, object] = msgspec.json.decode(attributes, type=dict[str, object])
     metadata = document.get("metadata")
     metadata = dict(metadata) if isinstance(metadata, dict) else {}
-    total = metadata.get("total_conversations")
-    metadata["total_conversations"] = (total if isinstance(total, int) else 0) + 1
+    metadata["total_conversations"] = as_count(metadata.get("total_conversations")) + 1
     return msgspec.json.encode(document | {"metadata": metadata}).decode()
 
 
