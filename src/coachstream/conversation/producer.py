@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -81,15 +82,15 @@ class TurnProducer:
     async def _produce(self) -> None:
         ended = False
         try:
-            async for event in self._events:
-                ended = isinstance(event, Completed | Failed)
-                if not ended:
-                    await self._wait_for_reader()
-                self._put(event)
+            async with aclosing(self._events) as events:
+                async for event in events:
+                    ended = isinstance(event, Completed | Failed)
+                    if not ended:
+                        await self._wait_for_reader()
+                    self._put(event)
         except Exception as error:  # noqa: BLE001 (a reader always gets a terminal event)
             logger.error("The turn broke: %s", whereabouts(error))  # noqa: TRY400 (its text may quote the user)
         finally:
-            await self._events.aclose()
             if not ended:
                 self._put(Failed(ProcessingError.code, ProcessingError.sentence, ProcessingError.retryable))
 

@@ -82,6 +82,37 @@ async def test_a_reader_that_blocks_does_not_keep_the_reply_from_being_saved() -
     assert failed.code is ErrorCode.DEADLINE_EXCEEDED
 
 
+async def test_a_reader_may_wait_with_a_timeout_and_loses_nothing() -> None:
+    """Between two events it can do something else, a keep-alive for one, as often as it likes."""
+    gate = asyncio.Event()
+    stage = Stage(ScriptedModel("One ", gate, "two", DONE))
+    read: list[Event] = []
+    timeouts = 0
+    async with _producer(stage) as events:
+        while not (read and isinstance(read[-1], Completed)):
+            try:
+                read.append(await asyncio.wait_for(anext(events), 0.01))
+            except TimeoutError:
+                timeouts += 1
+                if timeouts == 3:
+                    gate.set()
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+    assert [type(event) for event in read] == [Started, Chunk, Chunk, Completed]
+    assert timeouts >= 3
+
+
+async def test_a_turn_leaves_no_task_behind() -> None:
+    """When the reader has left the turn, nothing of it runs any more."""
+    before = asyncio.all_tasks()
+    for leaves_early in (False, True):
+        async with _producer(Stage()) as events:
+            async for _ in events:
+                if leaves_early:
+                    break
+        assert asyncio.all_tasks() == before
+
+
 async def test_a_reader_that_leaves_does_not_stop_the_turn() -> None:
     """Leaving waits for the end, and the whole reply is stored."""
     stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
@@ -120,6 +151,22 @@ async def test_a_cancelled_reader_ends_the_turn_with_what_was_said() -> None:
     assert time.monotonic() - began < 5
     assert stage.stored()[-1] == ("assistant-", "So far")
     assert stage.store.claims == set()
+
+
+async def test_events_that_cannot_be_closed_still_end_in_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """A clean-up that fails is logged; the reader gets its terminal event all the same."""
+
+    async def broken() -> AsyncGenerator[Event, None]:
+        try:
+            for _ in range(2 * CAPACITY):
+                yield Started()
+        finally:
+            raise RuntimeError("secret words")
+
+    async with TurnProducer(broken(), save_deadline=time.monotonic() + 9, clock=FixedDate()) as events:
+        read = [event async for event in events]
+    assert isinstance(read[-1], Failed)
+    assert "secret words" not in caplog.text
 
 
 async def test_events_that_break_still_end_in_a_failure() -> None:

@@ -324,11 +324,13 @@ async def test_a_cancelled_turn_leaves_no_claim_wherever_it_is_cancelled(steps: 
                     said.append(event.content)
                 await asyncio.sleep(0)
 
+    before = asyncio.all_tasks()
     task = asyncio.create_task(read())
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert asyncio.all_tasks() == before
     assert stage.store.claims == set()
     stored = stage.stored()
     assert stored[:1] in ([], [QUESTION])

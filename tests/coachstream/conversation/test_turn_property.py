@@ -1,0 +1,55 @@
+"""Whatever a model says and however it ends, the promises of a turn hold."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coachstream.conversation.errors import ErrorCode, ModelError, ModelRejected, ModelThrottled
+from coachstream.conversation.events import Chunk, Completed, Failed, Started
+from coachstream.conversation.model import Role, StopReason
+from coachstream.conversation.ports import ModelEvent, ModelStop
+from support.doubles import ScriptedModel
+from support.turns import KEY, Stage
+
+DELTAS = st.lists(st.text(st.characters(exclude_categories=()), max_size=6), max_size=12)
+ENDINGS: st.SearchStrategy[ModelEvent | Exception | None] = st.one_of(
+    st.none(),
+    st.sampled_from(StopReason).map(ModelStop),
+    st.sampled_from([ModelThrottled(), ModelRejected(), ValueError("a defect"), OSError("a network")]),
+)
+
+
+@given(DELTAS, ENDINGS)
+async def test_what_was_streamed_is_what_is_stored(
+    deltas: list[str], ending: ModelEvent | Exception | None
+) -> None:
+    """One start, one ending, no empty chunk, UTF-8 only; the stored reply is the chunks, to the letter."""
+    stage = Stage(ScriptedModel(*deltas, *([] if ending is None else [ending]), ""))
+    start, *chunks, last = await stage.run()
+    assert start == Started()
+    texts = [chunk.content for chunk in chunks if isinstance(chunk, Chunk)]
+    assert len(texts) == len(chunks)
+    assert all(texts)
+    streamed = "".join(texts)
+    streamed.encode()
+    replies = [message for message in stage.store.messages[KEY] if message.role is Role.ASSISTANT]
+    assert [reply.content for reply in replies] == ([streamed] if streamed else [])
+    assert stage.store.claims == set()
+    match last:
+        case Completed():
+            assert replies == [last.reply]
+            assert isinstance(ending, ModelStop)
+            assert last.stop_reason is last.reply.metadata.stop_reason is ending.reason
+        case Failed():
+            assert replies == ([] if last.partial_reply is None else [last.partial_reply])
+            assert all(reply.is_interrupted for reply in replies)
+            if isinstance(ending, ModelError):
+                assert last.code is ending.code
+            elif isinstance(ending, Exception):
+                assert last.code is ErrorCode.PROCESSING_ERROR
+        case _:
+            raise AssertionError(last)
+    whole = "".join(deltas)
+    if not any("\ud800" <= character <= "\udfff" for character in whole):
+        assert streamed == whole
