@@ -7,7 +7,7 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
@@ -53,14 +53,21 @@ class DemoModel:
     because of what anybody wrote.
     """
 
-    def __init__(self, *, delay_s: float = 0.03, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        delay_s: float = 0.03,
+        fault: Fault | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         """Answer with one delta (a word) each `delay_s` seconds.
 
         Args:
             delay_s: mean seconds between two deltas; a single pause differs by up to half of it. The first
                 delta comes after 0.4 s, or 14 delays if that is shorter. 0 is as fast as the reader takes
                 them.
-            fault: how the reply breaks off.
+            fault: how the reply breaks off, if it is long enough to.
+            sleep: waits for so many seconds; 0 lets others run.
 
         Raises:
             ValueError: the delay is not a number of seconds.
@@ -69,6 +76,7 @@ class DemoModel:
             raise ValueError(f"a delay is a number of seconds from 0 up, not {delay_s!r}")
         self._delay_s = delay_s
         self._fault = fault
+        self._sleep = sleep
 
     @property
     def display_name(self) -> str:
@@ -83,7 +91,7 @@ class DemoModel:
         answer = compose_answer(read_notes(prompt), chance)
         deltas = split_into_deltas(answer)
         for number, delta in enumerate(deltas):
-            await asyncio.sleep(self._pause_s(number, chance))
+            await self._sleep(self._pause_s(number, chance))
             self._maybe_break_off(number)
             if self._ends_after(number):
                 return

@@ -1,0 +1,252 @@
+"""The demo model: what it says, in what pieces, and how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coachstream.conversation.coach import parse_coach_config
+from coachstream.conversation.errors import ModelError
+from coachstream.conversation.model import Importance, Match, Memory, Role, Workout
+from coachstream.conversation.ports import ChatModel, TextDelta
+from coachstream.conversation.prompt import Prompt, PromptMessage, build_prompt
+from coachstream.language.demo import DemoModel, Fault
+from coachstream.language.demo.answer import Intent, intent_of
+from coachstream.language.demo.deltas import split_into_deltas
+from coachstream.language.demo.notes import read_notes
+from coachstream.language.demo.voice import CALM, LIVELY, STRICT, Voice, voice_of
+from contracts.chat_model import PROMPT, ChatModelContract, events_of
+
+NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)  # a Monday
+
+
+class TestDemoModel(ChatModelContract):
+    @pytest.fixture
+    def model(self) -> ChatModel:
+        return DemoModel(delay_s=0)
+
+    @pytest.fixture
+    def broken_model(self) -> Callable[[int, ModelError | None], ChatModel]:
+        return lambda after, error: DemoModel(delay_s=0, fault=Fault(after, error))
+
+
+def prompt(
+    question: str = "How deep should I squat with a sore knee?",
+    *,
+    personality: str = "You are calm, exact and kind.",
+    earlier: tuple[str, ...] = (),
+) -> Prompt:
+    """A whole prompt, as a turn builds it."""
+    coach = parse_coach_config(
+        "coach-1", {"coach_name": "Mara Lindqvist", "generated_prompts": {"personality_prompt": personality}}
+    )
+    messages = [
+        PromptMessage(role, text)
+        for said in earlier
+        for role, text in ((Role.USER, said), (Role.ASSISTANT, "Hm."))
+    ]
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    return build_prompt(
+        coach=coach,
+        now=NOW,
+        messages=(*messages, PromptMessage(Role.USER, question)),
+        memories=(
+            Memory("m1", "Prefers to train before work.", "preference", Importance.HIGH, created),
+            Memory("m2", "Wants to squat 140 kg.", "goal", Importance.LOW, created),
+        ),
+        workouts=(Workout("w1", datetime(2026, 11, 22, tzinfo=UTC), "Back squat 5x5 at 107.5 kg."),),
+        matches=(
+            Match(
+                "x",
+                "Squat to a box. Slow down. A third sentence.",
+                2.0,
+                "methodology",
+                "methodology",
+                "Knees",
+            ),
+        ),
+    )
+
+
+async def answer_to(asked: Prompt) -> str:
+    events = await events_of(DemoModel(delay_s=0), asked)
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+async def test_the_answer_is_made_of_what_the_prompt_says() -> None:
+    """The coach, the question, a fitting memory, the last workout and the best passage are in it."""
+    answer = await answer_to(prompt())
+    assert "Mara Lindqvist" in answer
+    assert "How deep should I squat with a sore knee?" in answer
+    assert "Wants to squat 140 kg." in answer
+    assert "Back squat 5x5 at 107.5 kg." in answer
+    assert "Knees" in answer
+    assert "Squat to a box. Slow down." in answer
+    assert "third sentence" not in answer
+    assert len(answer.split("\n\n")) >= 5
+
+
+async def test_the_answer_says_that_a_demo_model_wrote_it() -> None:
+    """In every answer, with every voice, once."""
+    for question in ("hi", "thanks", "I slept badly.", "What should I do tomorrow?"):
+        for personality in ("loud and funny", "direct, strict and technical", ""):
+            answer = await answer_to(prompt(question, personality=personality))
+            assert answer.count("demo model") == 1
+
+
+async def test_the_same_prompt_gives_the_same_answer() -> None:
+    """And another question gives another one."""
+    assert await answer_to(prompt()) == await answer_to(prompt())
+    assert await answer_to(prompt("Again?")) != await answer_to(prompt())
+
+
+async def test_the_answer_knows_the_time_and_what_was_said_before() -> None:
+    """The greeting fits the hour; an earlier message is remembered."""
+    assert "morning" in await answer_to(prompt("Hello!"))
+    assert "I slept badly" in await answer_to(prompt("Shall I train?", earlier=("I slept badly",)))
+
+
+async def test_what_the_prompt_lacks_is_not_made_up() -> None:
+    """Without records the answer is short, and still an answer."""
+    bare = await answer_to(PROMPT)
+    assert "warm up" in bare
+    assert "Mara" in bare
+    nothing = await answer_to(Prompt(coach_name="", sections=(), messages=()))
+    assert "demo model" in nothing
+
+
+async def test_no_text_of_a_user_makes_it_fail() -> None:
+    """Faults are built in or they are not: nothing that is written orders one."""
+    for text in ("/fail", "fault: after_deltas=0", "{quote} {0} {", "</data><data>", "raise ModelThrottled"):
+        assert "demo model" in await answer_to(prompt(text))
+
+
+@given(text=st.text(max_size=300))
+def test_any_message_can_be_read(text: str) -> None:
+    """Notes and intent exist for every text."""
+    assert read_notes(prompt(text, earlier=(text,))).question == text
+    assert intent_of(text) in Intent
+
+
+@pytest.mark.parametrize(
+    ("question", "intent"),
+    [
+        ("My knee hurts when I squat. What should I do?", Intent.PAIN),
+        ("thanks!", Intent.THANKS),
+        ("Good morning", Intent.GREETING),
+        ("What should I do tomorrow?", Intent.PLAN),
+        ("I just rowed 2k in 7:40!", Intent.REPORT),
+        ("Why do squats feel hard?", Intent.QUESTION),
+        ("Squats are hard.", Intent.STATEMENT),
+        ("", Intent.STATEMENT),
+        ("I am painting the garage", Intent.STATEMENT),
+    ],
+)
+def test_the_intent_of_a_message_is_read_from_its_words(question: str, intent: Intent) -> None:
+    """The most urgent one comes first."""
+    assert intent_of(question) is intent
+
+
+@pytest.mark.parametrize(
+    ("character", "voice"),
+    [
+        ("You are calm, exact and kind.", CALM),
+        ("You are loud, warm and funny. Turn each session into a game.", LIVELY),
+        ("Be direct and technical. Set a clear standard.", STRICT),
+        ("", CALM),
+    ],
+)
+def test_the_coach_sounds_as_described(character: str, voice: Voice) -> None:
+    """The prompt's own words choose the voice."""
+    assert voice_of(character) is voice
+
+
+@given(text=st.text())
+@example(text="")
+@example(text="  leading  \n\n blanks ")
+@example(text="a e\u0301 👩‍👩‍👧 💪🏽 🏴\U000e0067\U000e0062\U000e007f \u0301x \ufe0f")
+def test_deltas_are_the_text_and_cut_no_character(text: str) -> None:
+    """Joined they are the text; none is empty; each but the first begins with what can begin a character."""
+    deltas = split_into_deltas(text)
+    assert "".join(deltas) == text
+    assert all(deltas)
+    for before, after in pairwise(deltas):
+        assert before[-1].isspace()
+        assert not after[0].isspace()
+        assert not unicodedata.category(after[0]).startswith("M")
+        assert after[0] != "\u200d"
+
+
+def test_deltas_are_words_with_their_blanks() -> None:
+    """A word is one delta, whatever characters it is made of."""
+    assert split_into_deltas("Nice  work,\n\nSam 👩‍👩‍👧!") == ["Nice  ", "work,\n\n", "Sam ", "👩‍👩‍👧!"]
+
+
+class Pauses:
+    """A clock that does not run: it remembers for how long it was asked to wait."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def wait(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+async def pauses_of(delay_s: float) -> list[float]:
+    pauses = Pauses()
+    deltas = await events_of(DemoModel(delay_s=delay_s, sleep=pauses.wait), prompt())
+    assert len(pauses.seconds) == len(deltas) - 1
+    return pauses.seconds
+
+
+async def test_the_pace_is_a_real_models() -> None:
+    """The first delta after 0.4 s, the others at the delay on average, none more than half of it off."""
+    first, *others = await pauses_of(0.03)
+    assert first == pytest.approx(0.4)
+    assert sum(others) / len(others) == pytest.approx(0.03, rel=0.1)
+    assert all(0.015 <= pause <= 0.045 for pause in others)
+    assert len(set(others)) > 10
+
+
+async def test_a_longer_delay_does_not_delay_the_first_delta() -> None:
+    """A demonstration in slow motion still begins promptly."""
+    first, *others = await pauses_of(1.0)
+    assert first == pytest.approx(0.4)
+    assert max(others) > 1
+
+
+async def test_a_shorter_delay_shortens_the_wait_for_the_first_delta() -> None:
+    """Tests with a small delay need not wait for the beginning either."""
+    first, *_ = await pauses_of(0.001)
+    assert first == pytest.approx(0.014)
+
+
+async def test_without_a_delay_it_is_as_fast_as_the_reader_and_lets_others_run() -> None:
+    """Each delta gives the event loop a turn."""
+    assert set(await pauses_of(0)) == {0}
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    events = await events_of(DemoModel(delay_s=0), prompt())
+    counting.cancel()
+    assert turns >= len(events) - 1
+
+
+@pytest.mark.parametrize("delay_s", [-0.1, float("nan"), float("inf")])
+def test_a_delay_is_a_number_of_seconds(delay_s: float) -> None:
+    """Anything else is refused when the model is built."""
+    with pytest.raises(ValueError, match="number of seconds"):
+        DemoModel(delay_s=delay_s)

@@ -1,0 +1,153 @@
+"""Search by words with SQLite's FTS5."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from coachstream.conversation.errors import StorageUnavailable
+from coachstream.recall.search_terms import MAX_TERMS, match_expression, search_terms
+from coachstream.recall.sqlite import METHODOLOGY, RecallRecord, SqliteRecall, user_namespace
+from contracts.semantic_memory import (
+    OTHERS,
+    OWN,
+    SQUAT,
+    USER,
+    MemoryFactory,
+    SemanticMemoryContract,
+    StoredRecord,
+)
+
+
+def record_of(stored: StoredRecord) -> RecallRecord:
+    namespace = METHODOLOGY if stored.owner is None else user_namespace(stored.owner)
+    return RecallRecord(stored.id, namespace, stored.text, stored.record_type, stored.title)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "recall.db"
+
+
+class TestSqliteRecall(SemanticMemoryContract):
+    @pytest.fixture
+    def memory_of(self, path: Path) -> MemoryFactory:
+        async def memory_of(stored: list[StoredRecord]) -> SqliteRecall:
+            recall = SqliteRecall(path)
+            await recall.add(*map(record_of, stored))
+            return recall
+
+        return memory_of
+
+
+async def test_nothing_is_created_before_the_first_use(path: Path) -> None:
+    """Making a memory touches no file; a search for stop words needs none."""
+    recall = SqliteRecall(path)
+    assert await recall.search(USER, "What should I do?", limit=3) == ()
+    assert await recall.search(USER, "squat", limit=0) == ()
+    assert not await asyncio.to_thread(path.parent.exists)
+
+
+async def test_words_are_found_in_other_forms_and_titles(path: Path) -> None:
+    """Endings, case and accents do not matter; a title weighs more than the text."""
+    recall = SqliteRecall(path)
+    await recall.add(
+        RecallRecord("text", METHODOLOGY, "Some words on rowing and on other things.", "methodology"),
+        RecallRecord(
+            "title", METHODOLOGY, "Settle early and keep the pressure even.", "methodology", "Rowers' résumé"
+        ),
+    )
+    assert [match.id for match in await recall.search(USER, "ROW", limit=5)] == ["text"]
+    assert [match.id for match in await recall.search(USER, "resume\u0301", limit=5)] == ["title"]
+    both = await recall.search(USER, "rowers settling", limit=5)
+    assert both[0].id == "title"
+
+
+async def test_adding_again_replaces(path: Path) -> None:
+    """A record of the same id and namespace takes the earlier one's place, in the index as well."""
+    recall = SqliteRecall(path)
+    for text in ("old words about kettlebells", "new words about barbells"):
+        await recall.add(RecallRecord("r", METHODOLOGY, text, "methodology"))
+    assert list(await recall.search(USER, "kettlebells", limit=5)) == []
+    [match] = await recall.search(USER, "barbells", limit=5)
+    assert match.content == "new words about barbells"
+
+
+async def test_ids_are_of_one_namespace(path: Path) -> None:
+    """The same id in two namespaces names two records."""
+    recall = SqliteRecall(path)
+    for namespace in (METHODOLOGY, user_namespace(USER), user_namespace("user-2")):
+        await recall.add(RecallRecord("same", namespace, f"squat of {namespace}", "x"))
+    matches = await recall.search(USER, "squat", limit=5)
+    assert {match.namespace for match in matches} == {METHODOLOGY, user_namespace(USER)}
+
+
+def test_processes_that_start_together_share_one_file(path: Path) -> None:
+    """Six processes create the file at once and add the same and their own records; all are there once."""
+    program = (
+        "import asyncio, pathlib, sys; from coachstream.recall.sqlite import *\n"
+        "sys.stdin.readline()\n"
+        "recall = SqliteRecall(pathlib.Path(sys.argv[1]))\n"
+        "for name in ('common', sys.argv[2]):\n"
+        "    asyncio.run(recall.add(RecallRecord(name, METHODOLOGY, 'squat ' + name, 'x')))\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, str(path), f"own{n}"], stdin=subprocess.PIPE)
+        for n in range(6)
+    ]
+    for process in processes:
+        process.communicate(b"go\n", timeout=30)
+    assert [process.returncode for process in processes] == [0] * 6
+    found = asyncio.run(SqliteRecall(path).search(USER, "squat", limit=20))
+    assert sorted(match.id for match in found) == ["common", *(f"own{n}" for n in range(6))]
+
+
+async def test_a_file_that_is_no_database_is_a_storage_error(path: Path) -> None:
+    """It is told as such, and left as it is."""
+    await asyncio.to_thread(path.parent.mkdir)
+    await asyncio.to_thread(path.write_text, "no database " * 100)
+    with pytest.raises(StorageUnavailable, match="not a database"):
+        await SqliteRecall(path).search(USER, "squat", limit=3)
+
+
+async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    await asyncio.to_thread((tmp_path / "data").write_text, "")
+    with pytest.raises(StorageUnavailable, match="cannot be used"):
+        await SqliteRecall(tmp_path / "data" / "recall.db").search(USER, "squat", limit=3)
+
+
+async def test_the_index_agrees_with_the_records(path: Path) -> None:
+    """SQLite's own check of the index finds nothing, also after replacements."""
+    recall = SqliteRecall(path)
+    for _ in range(3):
+        await recall.add(*map(record_of, [SQUAT, OWN, OTHERS]))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+
+
+def test_terms_are_the_words_worth_a_search() -> None:
+    """Stop words, single letters, punctuation and repetitions are left out."""
+    assert search_terms("Should I squat, or SQUAT a 5x5? It's my knee_cap!") == [
+        "squat",
+        "5x5",
+        "knee",
+        "cap",
+    ]
+    assert match_expression('the "AND" of -it*') is None
+    assert match_expression('squat "deep" NEAR/2') == '"squat" OR "deep" OR "near"'
+
+
+def test_a_long_text_is_searched_by_its_longest_words() -> None:
+    """So many terms and no more, in the order of the text."""
+    words = [f"{'w' * (n % 50 + 2)}{n}" for n in range(200)]
+    terms = search_terms(" ".join(words))
+    assert len(terms) == MAX_TERMS
+    assert terms == [word for word in words if word in terms]
+    assert min(map(len, terms)) >= max(len(word) for word in words if word not in terms)

@@ -1,0 +1,109 @@
+"""What every `ChatModel` must do: a suite that the demo model and, later, Bedrock's adapter pass.
+
+A subclass provides two fixtures:
+
+    class TestMine(ChatModelContract):
+        @pytest.fixture
+        def model(self) -> ChatModel:
+            "A model that answers."
+        @pytest.fixture
+        def broken_model(self) -> Callable[[int, ModelError | None], ChatModel]:
+            "A model whose stream breaks after so many deltas: with the error, or by ending without a stop."
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+
+from coachstream.conversation.errors import ModelError, ModelStreamBroken, ModelThrottled
+from coachstream.conversation.model import Role, StopReason
+from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+
+PROMPT = Prompt(
+    coach_name="Mara",
+    sections=(Section(SectionName.IDENTITY, "# You are Mara\nCalm and exact.", is_static=True),),
+    messages=(PromptMessage(Role.USER, "How should I warm up?"),),
+)
+
+AMPLE_S = 30.0
+
+
+async def events_of(model: ChatModel, prompt: Prompt = PROMPT) -> list[ModelEvent]:
+    """The whole stream."""
+    deadline = asyncio.get_running_loop().time() + AMPLE_S
+    return [event async for event in model.stream(prompt, deadline=deadline)]
+
+
+class ChatModelContract:
+    """Deltas, then the stop; or an honest break."""
+
+    async def test_a_stream_is_deltas_and_then_the_stop(self, model: ChatModel) -> None:
+        """Several pieces of text, then one `ModelStop`, which is the last event."""
+        *deltas, stop = await events_of(model)
+        assert len(deltas) > 1
+        assert all(isinstance(delta, TextDelta) for delta in deltas)
+        assert isinstance(stop, ModelStop)
+        assert stop.reason is StopReason.END_TURN
+
+    async def test_the_usage_counts_tokens(self, model: ChatModel) -> None:
+        """What went in and what came out is reported."""
+        *_, stop = await events_of(model)
+        assert isinstance(stop, ModelStop)
+        assert stop.usage.input_tokens > 0
+        assert stop.usage.output_tokens > 0
+
+    async def test_every_delta_is_valid_text(self, model: ChatModel) -> None:
+        """No delta is cut inside a code point."""
+        for event in await events_of(model):
+            if isinstance(event, TextDelta):
+                event.text.encode()
+
+    async def test_the_model_has_a_name(self, model: ChatModel) -> None:
+        """It is stored with each reply, and is the same before and after."""
+        name = model.display_name
+        await events_of(model)
+        assert name
+        assert model.display_name == name
+
+    async def test_streams_do_not_disturb_each_other(self, model: ChatModel) -> None:
+        """Ten at once are ten whole streams."""
+        streams = await asyncio.gather(*(events_of(model) for _ in range(10)))
+        assert all(isinstance(stream[-1], ModelStop) for stream in streams)
+
+    async def test_a_closed_stream_stops(self, model: ChatModel) -> None:
+        """Closing after the first delta ends the stream; nothing is left running."""
+        before = asyncio.all_tasks()
+        stream = model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + AMPLE_S)
+        assert isinstance(stream, AsyncGenerator)
+        assert isinstance(await anext(stream), TextDelta)
+        await stream.aclose()
+        assert await anext(stream, None) is None
+        assert asyncio.all_tasks() == before
+
+    @pytest.mark.parametrize("after", [0, 1, 5])
+    async def test_a_stream_may_break_off_with_an_error(
+        self, broken_model: Callable[[int, ModelError | None], ChatModel], after: int
+    ) -> None:
+        """The deltas until then arrive, and the typed error follows them."""
+        received: list[ModelEvent] = []
+
+        async def receive() -> None:
+            async for event in model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + AMPLE_S):
+                received.append(event)  # noqa: PERF401 (what came before the error counts)
+
+        model = broken_model(after, ModelThrottled() if after == 0 else ModelStreamBroken())
+        with pytest.raises(ModelError):
+            await receive()
+        assert len(received) == after
+        assert all(isinstance(event, TextDelta) for event in received)
+
+    async def test_a_stream_may_end_without_a_stop(
+        self, broken_model: Callable[[int, ModelError | None], ChatModel]
+    ) -> None:
+        """An end without `ModelStop` is passed on as it is, for the turn to judge."""
+        received = await events_of(broken_model(3, None))
+        assert [type(event) for event in received] == [TextDelta] * 3

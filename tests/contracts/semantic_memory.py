@@ -1,0 +1,109 @@
+"""What every `SemanticMemory` must do: a suite that SQLite and, later, Pinecone pass.
+
+A subclass provides `memory_of`, a fixture that gives a memory holding the records it is called with:
+
+    class TestMine(SemanticMemoryContract):
+        @pytest.fixture
+        def memory_of(self) -> MemoryFactory: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from coachstream.conversation.ports import SemanticMemory
+
+USER = "user-1"
+
+
+class StoredRecord(msgspec.Struct, frozen=True):
+    """A record as the contract describes it; `owner` is `None` for the shared methodology."""
+
+    id: str
+    text: str
+    owner: str | None = None
+    record_type: str = "methodology"
+    title: str = ""
+
+
+MemoryFactory: TypeAlias = Callable[[list[StoredRecord]], Awaitable[SemanticMemory]]
+
+SQUAT = StoredRecord(
+    "squat",
+    "When a knee is irritated, squat to a box just above parallel and slow the way down.",
+    title="Knee-friendly squatting",
+)
+ROW = StoredRecord("row", "Start the first strokes of a rowing race hard, then settle into the goal split.")
+SLEEP = StoredRecord("sleep", "Seven hours of sleep repair more than any supplement.")
+OWN = StoredRecord(
+    "own", "Back squat five by five, the knee stayed calm.", owner=USER, record_type="workout_summary"
+)
+OTHERS = StoredRecord("others", "Squat with a bad knee: secret notes.", owner="user-2", record_type="x")
+
+
+class SemanticMemoryContract:
+    """Search over the user's own and the shared records."""
+
+    async def test_the_best_match_comes_first(self, memory_of: MemoryFactory) -> None:
+        """Matches are ordered by score, and carry what was stored."""
+        memory = await memory_of([ROW, SLEEP, SQUAT])
+        matches = await memory.search(USER, "My knee is irritated. Should I squat at all?", limit=5)
+        assert matches[0].id == "squat"
+        assert matches[0].content == SQUAT.text
+        assert matches[0].title == SQUAT.title
+        assert matches[0].record_type == "methodology"
+        assert matches[0].namespace == "methodology"
+        scores = [match.score for match in matches]
+        assert scores == sorted(scores, reverse=True)
+
+    async def test_only_the_users_own_and_the_shared_records_are_found(
+        self, memory_of: MemoryFactory
+    ) -> None:
+        """Another user's records are as if they were not there."""
+        memory = await memory_of([SQUAT, OWN, OTHERS])
+        found = {match.id for match in await memory.search(USER, "squat knee", limit=10)}
+        assert found == {"squat", "own"}
+        shared = {match.id for match in await memory.search("user-3", "squat knee", limit=10)}
+        assert shared == {"squat"}
+
+    async def test_a_user_id_names_only_its_user(self, memory_of: MemoryFactory) -> None:
+        """No id is a prefix, a pattern or a namespace."""
+        memory = await memory_of([OWN, OTHERS])
+        for user_id in ("user", "user-", "user-%", "*", "", "user_user-1", "USER-1", "methodology"):
+            assert list(await memory.search(user_id, "squat knee", limit=10)) == []
+
+    async def test_the_limit_is_kept(self, memory_of: MemoryFactory) -> None:
+        """The best so many, whichever namespace they are from."""
+        records = [StoredRecord(f"r{n}", f"squat number {n}") for n in range(10)]
+        memory = await memory_of([*records, OWN])
+        assert len(await memory.search(USER, "squat", limit=4)) == 4
+
+    async def test_nothing_is_found_in_an_empty_memory(self, memory_of: MemoryFactory) -> None:
+        """A user without records and methodology gets no matches and no error."""
+        memory = await memory_of([])
+        assert list(await memory.search(USER, "squat", limit=5)) == []
+
+    @settings(
+        max_examples=100,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(text=st.text() | st.text("\"'*^-+:(){}[] ANDORNEAT,.0\n\0", max_size=60), limit=st.integers(0, 9))
+    @example(text='"', limit=3)
+    @example(text='squat" OR namespace:user_user-2 "', limit=3)
+    @example(text="title : squat", limit=3)
+    @example(text="NEAR(squat knee, 2) AND NOT box* ^squat -knee", limit=3)
+    @example(text="squat " * 5000, limit=3)
+    @example(text=" ".join(f"word{n}" for n in range(4000)), limit=3)
+    @example(text="\ud800 squat", limit=3)
+    async def test_any_text_can_be_searched(self, memory_of: MemoryFactory, text: str, limit: int) -> None:
+        """What a person writes is words, never a query language, and finds nobody else's records."""
+        memory = await memory_of([SQUAT, OWN, OTHERS])
+        matches = await memory.search(USER, text, limit=limit)
+        assert len(matches) <= limit
+        assert "others" not in {match.id for match in matches}
