@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lambda_streaming.prelude import ResponseMetadata
 from lambda_streaming.streaming import (
+    ContentTypeInPrelude,
     HttpResponseStream,
     LambdaContext,
     ResponseAlreadyStarted,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lambda_streaming.function_url.in_process import asgi
 
 __all__ = [
+    "ContentTypeInPrelude",
     "FunctionUrlEvent",
     "HttpResponseStream",
     "LambdaContext",

@@ -1,19 +1,24 @@
 """The one event loop of a process that handles invocations one after the other.
 
 It is made at the first invocation, hence after a SnapStart restore and after a fork, and kept, so that
-clients with open connections survive from one invocation to the next.
+clients with open connections survive from one invocation to the next. Nothing else survives: each invocation
+has a copy of its caller's context variables, and the tasks that it leaves behind are cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 logger = logging.getLogger("lambda_streaming")
 
 T = TypeVar("T")
+
+MAX_CLEAN_UP_S: Final = 1.0
+"""What tasks that were left behind get to release what they hold; the function is billed for it."""
 
 
 class HandlerCancelled(RuntimeError):
@@ -21,6 +26,9 @@ class HandlerCancelled(RuntimeError):
 
     `asyncio.CancelledError` is no `Exception`, so the runtime would die of it instead of reporting it.
     """
+
+    def __init__(self) -> None:
+        super().__init__("The handler was cancelled by something it started itself")
 
 
 class InvocationLoop:
@@ -35,6 +43,7 @@ class InvocationLoop:
         Raises:
             RuntimeError: called on a running event loop; `lambda_streaming.asgi` serves there.
             HandlerCancelled: the work was cancelled from inside.
+            KeyboardInterrupt: SIGINT arrived, and the work let itself be cancelled.
         """
         if _is_running():
             raise RuntimeError(
@@ -43,7 +52,11 @@ class InvocationLoop:
             )
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(_leaving_no_task(work))
+        try:
+            # Without a context of its own the runner would lend every invocation one and the same.
+            return self._runner.run(_leaving_no_task(work), context=contextvars.copy_context())
+        except asyncio.CancelledError as error:
+            raise HandlerCancelled from error
 
 
 def _is_running() -> bool:
@@ -58,20 +71,39 @@ async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
     before = asyncio.all_tasks()
     try:
         return await work()
-    except asyncio.CancelledError as error:
-        raise HandlerCancelled("The handler was cancelled by something it started itself") from error
     finally:
-        left = asyncio.all_tasks() - before
-        if left:
+        if left := asyncio.all_tasks() - before:
             logger.warning(
                 "The handler returned while %d of its tasks still ran; they are cancelled, as Lambda freezes "
                 "a function between invocations: %s",
                 len(left),
-                ", ".join(sorted(_name(task) for task in left)),
+                _names(left),
             )
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await _cancel_all_but(before)
+
+
+async def _cancel_all_but(kept: set[asyncio.Task[object]]) -> None:
+    """Cancel tasks, and those that they start meanwhile, for at most `MAX_CLEAN_UP_S`."""
+    until = asyncio.get_running_loop().time() + MAX_CLEAN_UP_S
+    cancelled: set[asyncio.Task[object]] = set()
+    while left := asyncio.all_tasks() - kept:
+        for task in left - cancelled:
+            task.cancel()
+        cancelled |= left
+        remaining_s = until - asyncio.get_running_loop().time()
+        if remaining_s <= 0:
+            logger.error(
+                "%d tasks do not let themselves be cancelled; they will go on in the middle of a later "
+                "invocation: %s",
+                len(left),
+                _names(left),
+            )
+            return
+        await asyncio.wait(left, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _names(tasks: set[asyncio.Task[object]]) -> str:
+    return ", ".join(sorted(_name(task) for task in tasks))
 
 
 def _name(task: asyncio.Task[object]) -> str:

@@ -1,6 +1,7 @@
 """What a managed runtime's own `bootstrap.py` does for `sys.path`, then our runtime instead of the stock one.
 
-Source: the bootstrap of the AWS base images for Python 3.10 to 3.13.
+Source: `bootstrap.py` in the AWS base images for Python 3.10 and 3.11. The order decides whose packages win:
+the function's, then its layers', then those that Lambda brings along.
 """
 
 from __future__ import annotations
@@ -8,13 +9,26 @@ from __future__ import annotations
 import os
 import site
 import sys
+from pathlib import Path
+from typing import Final
+
+_LAYERS: Final = Path("/opt/python")
+_LANGUAGE: Final = Path("/var/lang")
 
 
 def main() -> None:
-    """Prepare the paths as functions on the managed runtime expect them, and run `$_HANDLER`."""
+    """Prepare the paths as functions on the managed runtime expect them, and run `$_HANDLER`.
+
+    `sys.argv` is what the wrapper makes it: `-c`, the folder that our package is in, Lambda's `bootstrap.py`.
+    """
+    _, package_folder, bootstrap = sys.argv
     task_root = os.environ["LAMBDA_TASK_ROOT"]
-    package_folder = sys.path.pop(0)  # the wrapper's way in
-    _extend_path(task_root)
+    sys.argv = [bootstrap]
+    del sys.path[0]  # the wrapper's way in
+    if not sys.flags.safe_path:
+        # As if bootstrap.py were running: in older images its folder holds boto3 and awslambdaric.
+        sys.path[0] = str(Path(bootstrap).parent)
+    extend_path(task_root)
     if package_folder not in sys.path:
         sys.path.append(package_folder)
     if "PYTHONPATH" not in os.environ and "LAMBDA_RUNTIME_DIR" in os.environ:
@@ -25,14 +39,14 @@ def main() -> None:
     run([task_root, os.environ["_HANDLER"]])
 
 
-def _extend_path(task_root: str) -> None:
+def extend_path(task_root: str, *, layers: Path = _LAYERS, language: Path = _LANGUAGE) -> None:
+    """Put the function's folder and its layers in front of `sys.path`, and process their `.pth` files."""
+    site_packages = Path("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
+    first, sites = [task_root], [task_root]
     if "PYTHONPATH" not in os.environ:
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        for folder in (
-            f"/opt/python/lib/{version}/site-packages",
-            "/opt/python",
-            f"/var/lang/lib/{version}/site-packages",
-        ):
-            site.addsitedir(folder)
-    site.addsitedir(task_root)
-    sys.path = [task_root, *(folder for folder in sys.path if folder != task_root)]
+        layered = [str(layers / site_packages), str(layers)]
+        first += [*layered, str(language / site_packages)]
+        sites += layered
+    sys.path[:0] = first
+    for folder in sites:
+        site.addsitedir(folder)

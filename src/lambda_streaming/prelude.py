@@ -100,19 +100,19 @@ class PreludeParser:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes and return those of them that are payload.
 
-        An announced prelude that does not end within `MAX_PRELUDE_BYTES` is taken to be over there, so
-        that a runaway response costs no memory; its reader will refuse it.
+        An announced prelude that is longer than `MAX_PRELUDE_BYTES` is cut off there, so that a runaway
+        response costs no memory; its reader will refuse it. How the bytes are cut into chunks makes no
+        difference.
         """
         if self.prelude is not None:
             return chunk
         searched_from = max(0, len(self._begun) - len(DELIMITER) + 1)
         self._begun += chunk
-        end = self._begun.find(DELIMITER, searched_from)
-        if end < 0:
-            if len(self._begun) <= MAX_PRELUDE_BYTES + len(DELIMITER):
-                return b""
-            end = len(self._begun)
-        self.prelude = bytes(self._begun[:end])
-        payload = bytes(self._begun[end + len(DELIMITER) :])
+        longest = MAX_PRELUDE_BYTES + len(DELIMITER)
+        end = self._begun.find(DELIMITER, searched_from, longest)
+        if end < 0 and len(self._begun) < longest:
+            return b""
+        self.prelude = bytes(self._begun[: longest if end < 0 else end])
+        payload = bytes(self._begun[longest if end < 0 else end + len(DELIMITER) :])
         self._begun.clear()
         return payload

@@ -28,7 +28,7 @@ from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
 from lambda_streaming import portable_runtime_client
 from lambda_streaming.error_trailers import FunctionError
-from lambda_streaming.event_loop import InvocationLoop
+from lambda_streaming.event_loop import HandlerCancelled, InvocationLoop
 from lambda_streaming.runtime_api_connection import RuntimeApiConnection
 from lambda_streaming.runtime_api_response import RuntimeApiResponse
 from lambda_streaming.streaming import Invocation, ResponseBroken, install_driver
@@ -131,7 +131,10 @@ def run(argv: list[str]) -> None:
         ValueError: there is no handler.
         KeyError: `AWS_LAMBDA_RUNTIME_API` is not set.
     """
-    config = LambdaConfigProvider(argv)
+    _run(LambdaConfigProvider(argv))
+
+
+def _run(config: LambdaConfigProvider) -> None:
     if lambda_runtime_client.runtime_client is None:
         portable_runtime_client.install()
     if config.is_multi_concurrent:
@@ -150,7 +153,8 @@ async def _stream(invocation: Invocation, response: RuntimeApiResponse, request_
     try:
         await response.connect()
         await invocation(response)
-        await _wait_for_answer(response, request_id)
+        response.require_end()
+        await _wait_for_answer(response)
     except (Exception, asyncio.CancelledError) as error:
         # SystemExit and its like are left alone: they end the process, and the response breaks off.
         await _report(error, response, request_id)
@@ -163,24 +167,25 @@ async def _report(error: BaseException, response: RuntimeApiResponse, request_id
     if not response.begun:
         return
     if not response.ended:
-        fault = bootstrap.build_fault_result((type(error), error, error.__traceback__), None)
+        reported = HandlerCancelled() if isinstance(error, asyncio.CancelledError) else error
+        fault = bootstrap.build_fault_result((type(reported), reported, error.__traceback__), None)
         function_error = msgspec.convert({**fault, "requestId": request_id}, FunctionError)
         try:
             await response.fail(function_error)
         except ResponseBroken as broken:
-            logger.error("%s The error could not be sent: %s", request_id, broken)  # noqa: TRY400
+            logger.error("The error could not be sent: %s", broken)  # noqa: TRY400
             return
-    await _wait_for_answer(response, request_id)
+    await _wait_for_answer(response)
 
 
-async def _wait_for_answer(response: RuntimeApiResponse, request_id: str) -> None:
+async def _wait_for_answer(response: RuntimeApiResponse) -> None:
     try:
         status = await response.answered()
     except ResponseBroken as broken:
-        logger.error("%s The response was not accepted: %s", request_id, broken)  # noqa: TRY400
+        logger.error("The response was not accepted: %s", broken)  # noqa: TRY400
     else:
         if not 200 <= status < 300:  # noqa: PLR2004 (what HTTP calls successful)
-            logger.error("%s The response was not accepted: status %d", request_id, status)
+            logger.error("The response was not accepted: status %d", status)
 
 
 def main() -> None:
@@ -189,7 +194,7 @@ def main() -> None:
         print(_HELP)  # noqa: T201 (a program's help)
         return
     try:
-        run(sys.argv)
+        config = LambdaConfigProvider(sys.argv)
     except ValueError:
         sys.exit(f"The handler is missing.\n\n{_HELP}")
     except KeyError as missing:
@@ -197,6 +202,7 @@ def main() -> None:
             f"{missing.args[0]} is not set: this program is started by Lambda, or on localhost by\n"
             "python -m lambda_streaming.emulator -- python -m lambda_streaming HANDLER"
         )
+    _run(config)
 
 
 _HELP = """\

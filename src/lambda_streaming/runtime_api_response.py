@@ -88,7 +88,6 @@ class RuntimeApiResponse:
             ResponseBroken: as for `send`.
         """
         await self._transmit(h11.EndOfMessage())
-        self.ended = True
 
     async def fail(self, error: FunctionError) -> None:
         """End a response that has begun with error trailers, so that it does not look complete.
@@ -97,7 +96,15 @@ class RuntimeApiResponse:
             ResponseBroken: as for `send`; the response then breaks off, which says the same.
         """
         await self._transmit(h11.EndOfMessage(headers=error_trailers(error)))
-        self.ended = True
+
+    def require_end(self) -> None:
+        """Make sure of the end, which a handler may have cancelled and forgotten.
+
+        Raises:
+            ResponseBroken: the last chunk was not sent.
+        """
+        if not self.ended:
+            raise ResponseBroken("The response broke off while it ended")
 
     async def answered(self) -> int:
         """Wait until Lambda has taken the whole response, and return the HTTP status of its answer.
@@ -135,6 +142,7 @@ class RuntimeApiResponse:
         head = b"" if request is None else http.send(request) or b""
         self.begun = True
         writer.write(head + (http.send(event) or b""))
+        self.ended = isinstance(event, h11.EndOfMessage)
         if writer.transport.get_write_buffer_size() > HIGH_WATER_BYTES:
             await self._drain(writer)
 
@@ -168,6 +176,8 @@ class RuntimeApiResponse:
 
     def _require_unanswered(self) -> None:
         if self._answer is not None and self._answer.done():
+            if self._answer.cancelled():
+                raise ResponseBroken("The invocation that this response belongs to is over")
             status = self._answer.result()  # raises ResponseBroken if the connection is gone
             raise ResponseBroken(f"Lambda ended the response early, with status {status}")
 

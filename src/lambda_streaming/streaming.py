@@ -8,6 +8,7 @@ state     write, end                  set_content_type, HttpResponseStream
 OPEN      begins the response         allowed
 STARTED   allowed                     `ResponseAlreadyStarted`
 ENDED     `WriteAfterEnd`             `ResponseAlreadyStarted`
+BROKEN    `ResponseBroken`            `ResponseAlreadyStarted`
 ========  ==========================  =======================================
 
 Where the bytes go is a `ResponseTransport`'s business: to the Runtime API (`runtime_api_response`), to an
@@ -52,14 +53,17 @@ class LambdaContext(Protocol):
 
 
 class ResponseTransport(Protocol):
-    """Where the bytes of one response go."""
+    """Where the bytes of one response go. Its calls never overlap."""
 
     async def open(self, content_type: str) -> None:
         """Begin the response; called once, before anything else."""
         ...
 
     async def send(self, data: bytes) -> None:
-        """Send a piece that is not empty, as one chunk; returns when more can be taken."""
+        """Send a piece that is not empty, as one chunk; returns when more can be taken.
+
+        A cancelled call has sent the whole piece or nothing of it.
+        """
         ...
 
     async def close(self) -> None:
@@ -97,6 +101,18 @@ class ResponseAlreadyStarted(StreamingError):
         )
 
 
+class ContentTypeInPrelude(StreamingError):
+    """Raised when the content type of a response with a prelude is set beside its headers."""
+
+    error_type = "Runtime.InvalidStreamingOperation"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This response has status and headers of its own: put the content type there, "
+            'as HttpResponseStream.from_(stream, {"headers": {"content-type": ...}}).'
+        )
+
+
 class ResponseBroken(StreamingError):
     """Raised by a write that cannot arrive: the platform refused the response or the connection is gone."""
 
@@ -104,11 +120,19 @@ class ResponseBroken(StreamingError):
 
 
 class StreamState(Enum):
-    """How far a response has come."""
+    """How far a response has come.
+
+    Attributes:
+        OPEN: nothing is sent; content type, status and headers can still be set.
+        STARTED: the response is announced.
+        ENDED: it is complete.
+        BROKEN: the write that was to begin it failed or was cancelled, so nobody knows what has arrived.
+    """
 
     OPEN = auto()
     STARTED = auto()
     ENDED = auto()
+    BROKEN = auto()
 
 
 class ResponseStream:
@@ -139,9 +163,12 @@ class ResponseStream:
 
         Raises:
             ResponseAlreadyStarted: it has been announced.
+            ContentTypeInPrelude: `HttpResponseStream` gave it headers, of which this is one.
             ValueError: the value cannot be a header.
         """
         self._require_open("the content type")
+        if self._prelude is not None:
+            raise ContentTypeInPrelude
         if not content_type.isascii() or not content_type.isprintable():
             raise ValueError(f"{content_type!r} cannot be the value of a header")
         self._content_type = content_type
@@ -171,18 +198,29 @@ class ResponseStream:
     async def _send(self, data: Data, *, last: bool) -> None:
         piece = _to_bytes(data)
         async with self._turn:
-            if self._state is StreamState.ENDED:
-                raise WriteAfterEnd
-            if self._state is StreamState.OPEN:
-                self._state = StreamState.STARTED
-                await self._transport.open(self._content_type)
-                if self._prelude is not None:
-                    await self._transport.send(self._prelude)
+            match self._state:
+                case StreamState.ENDED:
+                    raise WriteAfterEnd
+                case StreamState.BROKEN:
+                    raise ResponseBroken("The response broke off while it began")
+                case StreamState.OPEN:
+                    await self._begin()
             if piece:
                 await self._transport.send(piece)
             if last:
                 self._state = StreamState.ENDED
                 await self._transport.close()
+
+    async def _begin(self) -> None:
+        self._state = StreamState.STARTED
+        try:
+            await self._transport.open(self._content_type)
+            if self._prelude is not None:
+                await self._transport.send(self._prelude)
+        except BaseException:
+            # Also when cancelled: a payload without its prelude would be read as a prelude.
+            self._state = StreamState.BROKEN
+            raise
 
     def _require_open(self, what: str) -> None:
         if self._state is not StreamState.OPEN:
@@ -319,7 +357,7 @@ async def _respond(
 
 
 def _as_stream_handler(handler: StreamHandler | ChunkHandler) -> StreamHandler:
-    if inspect.isasyncgenfunction(handler):
+    if inspect.isasyncgenfunction(handler) and _takes(handler, 2):
         chunks_of = cast("Callable[[Any, Any], AsyncGenerator[Data, None]]", handler)
 
         @functools.wraps(handler)
@@ -329,10 +367,18 @@ def _as_stream_handler(handler: StreamHandler | ChunkHandler) -> StreamHandler:
                     await stream.write(chunk)
 
         return write_chunks
-    if inspect.iscoroutinefunction(handler):
+    if inspect.iscoroutinefunction(handler) and _takes(handler, 3):
         return cast("StreamHandler", handler)
     raise TypeError(
         f"@streamify_response cannot stream {handler!r}. Write it as 'async def handler(event, "
         "response_stream, context)', or as an async generator 'async def handler(event, context)' that "
         "yields the response."
     )
+
+
+def _takes(handler: Callable[..., object], arguments: int) -> bool:
+    try:
+        inspect.signature(handler).bind(*[None] * arguments)
+    except TypeError:
+        return False
+    return True

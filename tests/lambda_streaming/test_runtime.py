@@ -99,9 +99,30 @@ def test_conformance_04_the_content_type_is_the_handlers_or_octet_stream(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
     """`set_content_type` before the first write decides how the response is posted."""
-    with runtime(api, f"{FUNCTIONS}.typed", log):
+    for function, announced in (("typed", "text/plain"), ("words", "application/octet-stream")):
+        with runtime(api, f"{FUNCTIONS}.{function}", log):
+            api.give({"words": ["word"]})
+            call = api.call().wait()
+            assert call.headers["content-type"] == announced
+            assert call.body == b"word"
+
+
+def test_conformance_05_a_prelude_without_a_status_says_200(api: ScriptedRuntimeApi, log: Path) -> None:
+    """The status is always written out: not every reader of a prelude has the same default."""
+    with runtime(api, f"{FUNCTIONS}.http", log):
+        api.give({"metadata": {"headers": {"x": "y"}}, "words": ["one"]})
+        body = api.call().wait().body
+    assert body == b'{"statusCode":200,"headers":{"x":"y"},"cookies":[]}' + b"\0" * 8 + b"one"
+
+
+def test_bytes_are_passed_through_though_a_write_ends_inside_a_character(
+    api: ScriptedRuntimeApi, log: Path
+) -> None:
+    """Bytes are the handler's business, one write one chunk; text arrives whole."""
+    with runtime(api, f"{FUNCTIONS}.cuts_a_character", log):
         api.give()
-        assert api.call().wait().headers["content-type"] == "text/plain"
+        body = _body_on_the_wire(api.call().wait())
+    assert body == b"1\r\n\xf0\r\n3\r\n\x9f\x8f\x83\r\n4\r\n\xf0\x9f\x8f\x83\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize("last", [None, ""], ids=["no end", "empty end"])
@@ -347,7 +368,7 @@ def test_a_response_that_is_refused_at_its_end_is_logged(api: ScriptedRuntimeApi
     with runtime(api, f"{FUNCTIONS}.words", log) as process:
         api.give({"words": ["x"]})
         api.call().wait()
-        process.wait_for_log("req-1 The response was not accepted: status 403")
+        process.wait_for_log("req-1\tThe response was not accepted: status 403")
         api.wait_until_asked()
 
 

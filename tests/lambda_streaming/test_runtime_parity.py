@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from support.scripted_runtime_api import TESTS, Call, runtime, scripted_runtime_api
 
+WRAPPER = TESTS.parent / "src" / "lambda_streaming" / "exec-wrapper"
 PLAIN = "support.streaming_functions.plain"
 EVENTS: list[dict[str, object]] = [
     {"return": {"statusCode": 200, "body": "grün"}},
@@ -165,18 +168,83 @@ def test_conformance_32_the_exec_wrapper_finds_what_the_stock_bootstrap_finds(tm
         "    await stream.write(dependency.WORD)\n"
         "    await stream.write('|' + sys.path[0] + '|' + os.environ['PYTHONPATH'])\n"
     )
-    wrapper = TESTS.parent / "src" / "lambda_streaming" / "exec-wrapper"
     environment = {"LAMBDA_TASK_ROOT": str(task_root), "_HANDLER": "app.handler", "LAMBDA_RUNTIME_DIR": "/rt"}
     command = [
         "env",
         "-u",
         "PYTHONPATH",
-        str(wrapper),
+        str(WRAPPER),
         sys.executable,
         "/var/runtime/bootstrap.py",
     ]
     calls, _ = _record(tmp_path / "log", "", [{}], command=command, environment=environment)
     assert calls[0].body.decode() == f"from the .pth folder|{task_root}|/rt"
+
+
+def test_conformance_32_layers_come_before_what_lambda_brings_along(tmp_path: Path) -> None:
+    """The function, its layers, the built-in packages, bootstrap.py's folder; `.pth` files of layers."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    layered = f"opt/lib/{version}/site-packages"
+    built_in = f"lang/lib/{version}/site-packages"
+    folders = ["task", layered, "opt", built_in, "runtime"]
+    for folder in (*folders, "from_a_layer"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / layered / "layer.pth").write_text(f"{tmp_path / 'from_a_layer'}\n")
+    program = (
+        "import json, sys; from pathlib import Path\n"
+        "from lambda_streaming.managed_runtime import extend_path\n"
+        "root = Path(sys.argv[1]); sys.path[0] = str(root / 'runtime')\n"
+        "extend_path(str(root / 'task'), layers=root / 'opt', language=root / 'lang')\n"
+        "print(json.dumps(sys.path))"
+    )
+    for environment, expected in (({}, folders), ({"PYTHONPATH": "/elsewhere"}, ["task", "runtime"])):
+        printed = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        path = json.loads(printed)
+        assert path[: len(expected)] == [str(tmp_path / folder) for folder in expected]
+        assert (str(tmp_path / "from_a_layer") in path) == (expected == folders)
+
+
+def test_conformance_32_the_exec_wrapper_keeps_options_and_finds_what_lies_beside_bootstrap(
+    tmp_path: Path,
+) -> None:
+    """Another wrapper may have added options; in older images boto3 lies in the folder of bootstrap.py."""
+    for folder in ("task", "runtime dir"):
+        (tmp_path / folder).mkdir()
+    bootstrap = tmp_path / "runtime dir" / "bootstrap.py"
+    (bootstrap.parent / "brought_along.py").write_text("WORD = 'beside bootstrap.py'\n")
+    (tmp_path / "task" / "app.py").write_text(
+        "import sys, brought_along\n"
+        "def handler(event, context):\n"
+        "    return [brought_along.WORD, sys.flags.optimize, sys.argv, '' in sys.path]\n"
+    )
+    command = ["env", "-u", "PYTHONPATH", str(WRAPPER), sys.executable, "-O", "-X", "utf8", str(bootstrap)]
+    environment = {"LAMBDA_TASK_ROOT": str(tmp_path / "task"), "_HANDLER": "app.handler"}
+    calls, _ = _record(tmp_path / "log", "", [{}], command=command, environment=environment)
+    assert json.loads(calls[0].body) == ["beside bootstrap.py", 1, [str(bootstrap)], False]
+
+
+def test_the_exec_wrapper_started_by_hand_says_what_it_is_for() -> None:
+    """It exits as `sysexits.h` says for a wrong use."""
+    started = subprocess.run([WRAPPER], stderr=subprocess.PIPE, check=False)
+    assert started.returncode == 64
+    assert b"AWS_LAMBDA_EXEC_WRAPPER" in started.stderr
+
+
+def test_the_exec_wrapper_is_packaged_and_can_be_executed(tmp_path: Path) -> None:
+    """Installed from a wheel, it is beside the package, with its executable bit."""
+    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=TESTS.parent, stdout=subprocess.DEVNULL, check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        wrapper = packed.getinfo("lambda_streaming/exec-wrapper")
+    assert wrapper.external_attr >> 16 & 0o111 == 0o111
 
 
 def test_conformance_32_a_container_names_its_handler_on_the_command_line(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_streaming import (
+    ContentTypeInPrelude,
     HttpResponseStream,
     ResponseAlreadyStarted,
+    ResponseBroken,
     ResponseMetadata,
     ResponseStream,
     StreamState,
@@ -180,6 +182,19 @@ def test_a_prelude_is_found_byte_by_byte_and_at_once() -> None:
     assert PreludeParser().feed(wire) == b"\0\0payload\0"
 
 
+@pytest.mark.parametrize("beyond", [0, 1, 1000])
+def test_a_prelude_is_cut_off_at_the_limit_however_it_is_cut_into_chunks(beyond: int) -> None:
+    """At the limit it is whole; past it, whoever feeds at once and byte by byte gets the same."""
+    wire = b"x" * (MAX_PRELUDE_BYTES + beyond) + DELIMITER + b"payload"
+    at_once, by_byte = PreludeParser(), PreludeParser()
+    payload = at_once.feed(wire)
+    assert b"".join(by_byte.feed(bytes([byte])) for byte in wire) == payload
+    assert by_byte.prelude == at_once.prelude
+    assert at_once.prelude is not None
+    assert (len(at_once.prelude) <= MAX_PRELUDE_BYTES) == (beyond == 0)
+    assert (payload == b"payload") == (beyond == 0)
+
+
 def test_an_endless_prelude_costs_no_memory() -> None:
     """It is taken to be over at the limit, and its reader will refuse it."""
     parser = PreludeParser()
@@ -187,6 +202,33 @@ def test_an_endless_prelude_costs_no_memory() -> None:
         parser.feed(b"x" * 1000)
     assert parser.prelude is not None
     assert len(parser.prelude) < MAX_PRELUDE_BYTES + 2000
+
+
+async def test_the_content_type_of_a_response_with_a_prelude_is_one_of_its_headers() -> None:
+    """Set beside them, it would show the prelude to the client; the refusal names the remedy."""
+    stream = HttpResponseStream.from_(ResponseStream(Recorder()), {"statusCode": 200})
+    with pytest.raises(ContentTypeInPrelude, match="content-type") as refused:
+        stream.set_content_type("text/plain")
+    assert refused.value.error_type == "Runtime.InvalidStreamingOperation"
+
+
+async def test_a_payload_never_goes_out_without_its_prelude() -> None:
+    """A first write that is cancelled while it waits leaves a response that says it is broken."""
+    transport = Recorder()
+    transport.has_room.clear()
+    stream = HttpResponseStream.from_(ResponseStream(transport), {"statusCode": 201})
+    first = asyncio.create_task(stream.write("first"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    transport.has_room.set()
+    assert stream.state is StreamState.BROKEN
+    for attempt in (stream.write("second"), stream.end(), stream.end("third")):
+        with pytest.raises(ResponseBroken):
+            await attempt
+    with pytest.raises(ResponseAlreadyStarted):
+        stream.set_content_type("text/plain")
+    assert len(transport.told) == 2, "announced, and the prelude, of which nobody knows whether it left"
 
 
 async def _stream_writer(event: Any, stream: ResponseStream, context: Any) -> str:  # noqa: ANN401, ARG001
@@ -229,11 +271,30 @@ def _synchronous(event: object, context: object) -> None:
     del event, context
 
 
+async def _without_a_stream(event: object, context: object) -> None:
+    del event, context
+
+
+async def _generator_with_a_stream(event: object, stream: object, context: object) -> AsyncIterator[str]:
+    del event, stream, context
+    yield "x"
+
+
 @pytest.mark.parametrize(
-    "handler", [_synchronous, functools.partial(print), print, 1], ids=["function", "partial", "builtin", "1"]
+    "handler",
+    [
+        _synchronous,
+        functools.partial(print),
+        print,
+        1,
+        _without_a_stream,
+        _generator_with_a_stream,
+        functools.partial(_stream_writer, 1),
+    ],
+    ids=["function", "partial", "builtin", "1", "no stream", "generator with a stream", "too few left"],
 )
-def test_only_asynchronous_handlers_can_stream(handler: Any) -> None:  # noqa: ANN401
-    """The refusal tells the two forms that can."""
+def test_only_the_two_forms_of_handlers_can_stream(handler: Any) -> None:  # noqa: ANN401
+    """Anything else is refused when it is decorated, and the refusal tells the two."""
     with pytest.raises(TypeError, match="async def handler"):
         streamify_response(handler)
 
@@ -261,3 +322,23 @@ async def test_calling_a_handler_on_a_running_loop_tells_what_to_do_instead() ->
     """It would block the loop that serves everybody."""
     with pytest.raises(RuntimeError, match=r"lambda_streaming\.asgi"):
         streamify_response(_stream_writer)("x", None)
+
+
+class _Endpoint:
+    async def handle(self, event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG002
+        await stream.write(event)
+
+    async def default_context(self, event: Any, stream: ResponseStream, context: Any = None) -> None:  # noqa: ANN401, ARG002
+        await stream.write(event)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [_Endpoint().handle, _Endpoint().default_context, functools.partial(_Endpoint.handle, _Endpoint())],
+    ids=["method", "default", "partial"],
+)
+async def test_whatever_can_be_called_with_three_arguments_can_stream(handler: Any) -> None:  # noqa: ANN401
+    """A bound method, a parameter with a default, a partial function."""
+    transport = Recorder()
+    await invoke_streaming(streamify_response(handler), "x", transport, None)
+    assert transport.told == [OPENED, b"x", "close"]

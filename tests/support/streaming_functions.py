@@ -48,6 +48,15 @@ async def typed(event: Any, stream: ResponseStream, context: Any) -> None:  # no
 
 
 @streamify_response
+async def cuts_a_character(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
+    """Write a character of four bytes in two pieces of bytes, then as text."""
+    runner = "\N{RUNNER}"
+    await stream.write(runner.encode()[:1])
+    await stream.write(runner.encode()[1:])
+    await stream.write(runner)
+
+
+@streamify_response
 async def fails(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
     """Write the words of the event, end if told to, then raise with its message."""
     for word in event.get("words", []):
