@@ -66,7 +66,8 @@ async def worker_process(path: Path) -> AsyncIterator[WorkerProcess]:
         *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "support.store_worker", str(path)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))},
     )
     worker = WorkerProcess(process)
     try:
