@@ -44,7 +44,9 @@ def test_make_serve_in_a_fresh_clone_answers_and_stops_without_a_trace(tmp_path:
     clone = tmp_path / "clone"
     _copy_tracked_files(clone)
     command = ["make", "--no-print-directory", "serve", "ARGS=--json --port 0"]
-    with running(command, cwd=clone, log=tmp_path / "make.log", ready_within_s=INSTALLED_WITHIN_S) as server:
+    with running(
+        command, cwd=clone, log=tmp_path / "make.log", ready_within_s=INSTALLED_WITHIN_S, terminal=True
+    ) as server:
         ready = server.ready
         page = httpx.get(ready.url)
         assert page.status_code == httpx.codes.OK

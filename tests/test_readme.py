@@ -1,0 +1,55 @@
+"""What the README shows is run as it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from support.serving import read_line
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_function_in_the_readme_streams_by_the_command_in_the_readme(tmp_path: Path) -> None:
+    """The example is saved as app.py and started as it says, but on a free port."""
+    (example,) = _blocks("python")
+    (tmp_path / "app.py").write_text(example)
+    shown = next(line for block in _blocks("") for line in block.splitlines() if "emulator --port" in line)
+    words = [sys.executable if word == "python" else word for word in shlex.split(shown)]
+    words[words.index("--port") + 1] = "0"
+    words.insert(words.index("--port"), "--json")
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as emulator:
+        try:
+            assert emulator.stdout is not None
+            response = httpx.get(json.loads(read_line(emulator.stdout, 20))["url"], timeout=20)
+        finally:
+            emulator.terminate()
+    assert emulator.returncode == 0
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.text == "Hello, streaming world!\n"
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    """A command that is shown can be typed."""
+    makefile = (README.parent / "Makefile").read_text()
+    shown = set(re.findall(r"\bmake ([a-z-]+)", README.read_text()))
+    assert shown
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in shown)
+
+
+def test_every_link_in_the_readme_leads_somewhere() -> None:
+    """Files that are linked to are there."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
+    assert all((README.parent / link).exists() for link in links), links
