@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -42,7 +43,10 @@ class FixedDate:
 
 
 class TurnStoreDouble(RememberedConversations):
-    """A store whose steps can be made to fail (`failures`) or to wait (`gates`) by their method's name."""
+    """A store whose steps can be made to fail (`failures`) or to wait (`gates`) by their method's name.
+
+    `reached` tells that a step is under way.
+    """
 
     def __init__(self) -> None:
         super().__init__((KEY.user_id, KEY.coach_id))
@@ -50,12 +54,14 @@ class TurnStoreDouble(RememberedConversations):
         self.messages[KEY] = []
         self.failures: dict[str, list[Exception]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.reached: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.steps: list[str] = []
         self.memories: list[Memory] = []
         self.workouts: list[Workout] = []
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         self.steps.append(name)
+        self.reached[name].set()
         if name in self.gates:
             await self.gates[name].wait()
         if self.failures.get(name):

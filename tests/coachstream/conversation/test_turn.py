@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from datetime import timedelta
 
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import (
@@ -18,6 +20,7 @@ from coachstream.conversation.errors import (
     TurnInProgress,
 )
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, Started
+from coachstream.conversation.message_id import milliseconds_of
 from coachstream.conversation.model import Message, Role, StopReason
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.turn import run_turn
@@ -56,6 +59,16 @@ async def test_a_turn_starts_streams_saves_and_completes() -> None:
     assert completed.reply.metadata.reply_to == completed.user_message.id
     assert completed.reply.metadata.model == "scripted"
     assert completed.user_message.timestamp == NOW
+
+
+async def test_a_message_is_dated_by_its_sender_and_sorted_by_us() -> None:
+    """A wrong clock at the user's end shows in the message, and does not change the conversation's order."""
+    stage = Stage()
+    sent_at = NOW - timedelta(days=400)
+    completed = (await stage.run(msgspec.structs.replace(stage.request(), sent_at=sent_at)))[-1]
+    assert isinstance(completed, Completed)
+    assert completed.user_message.timestamp == sent_at
+    assert completed.user_message.id.startswith(f"msg_{milliseconds_of(NOW)}_")
 
 
 async def test_start_comes_before_anything_is_read_or_written() -> None:
@@ -226,6 +239,7 @@ async def test_an_optional_part_that_fails_or_is_slow_is_left_out(
     }
     assert present == {name: name != part for name in present}
     assert completed.semantic_context.matches == (0 if part == "recall" else 1)
+    assert completed.timings.context < 20 * 1_000 * stage.settings.limits.optional_budget_s
 
 
 async def test_near_the_deadline_the_model_is_stopped_and_its_words_are_saved() -> None:
@@ -261,6 +275,8 @@ async def test_a_retry_of_an_answered_message_gets_the_stored_reply() -> None:
 async def test_a_retry_of_an_interrupted_message_replaces_the_partial_reply() -> None:
     """The question stands once, and the model does not see its own broken answer to it."""
     stage = Stage(ScriptedModel("Half of", ModelThrottled()))
+    earlier = [Message("msg_0", Role.USER, "Hi", NOW), Message("msg_1", Role.ASSISTANT, "Hello", NOW)]
+    stage.store.messages[KEY] = list(earlier)
     await stage.run(stage.request(client_message_id="m-1"))
     prompts = []
 
@@ -271,8 +287,8 @@ async def test_a_retry_of_an_interrupted_message_replaces_the_partial_reply() ->
 
     stage.model = Reading()
     await stage.run(stage.request(client_message_id="m-1"))
-    assert prompts == [[(Role.USER, "How am I doing?")]]
-    assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
+    assert prompts == [[(Role.USER, "Hi"), (Role.ASSISTANT, "Hello"), (Role.USER, "How am I doing?")]]
+    assert stage.stored()[2:] == [QUESTION, ("assistant", "Hello, you!")]
 
 
 async def test_the_history_is_shown_as_alternating_messages() -> None:
@@ -337,6 +353,44 @@ async def test_a_cancelled_turn_leaves_no_claim_wherever_it_is_cancelled(steps: 
     replies = [text for role, text in stored if role.startswith("assistant")]
     # The model's last words may be stored although the reader was cancelled just before it got them.
     assert replies in ([], ["".join(said)], ["One two"])
+
+
+async def _cancel_at(stage: Stage, *steps: str) -> None:
+    """Cancel a turn while each of these steps of its store is under way; then let them end."""
+    gate = asyncio.Event()
+    stage.store.gates = dict.fromkeys(steps, gate)
+    task = asyncio.create_task(stage.run())
+    for step in steps:
+        await stage.store.reached[step].wait()
+        task.cancel()
+    asyncio.get_running_loop().call_later(0.05, gate.set)
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+
+
+async def test_a_reply_that_is_being_saved_when_the_turn_is_cancelled_is_saved() -> None:
+    """The model has said everything: whoever leaves now does not cost the reply."""
+    stage = Stage()
+    await _cancel_at(stage, "save_reply")
+    assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
+    assert stage.store.claims == set()
+
+
+async def test_words_that_are_being_saved_when_the_turn_is_cancelled_again_are_saved() -> None:
+    """Impatience does not cost what was said."""
+    stage = Stage(ScriptedModel("One ", "two", ModelThrottled()))
+    await _cancel_at(stage, "save_reply")
+    assert stage.stored() == [QUESTION, ("assistant-", "One two")]
+    assert stage.store.claims == set()
+
+
+async def test_a_claim_that_is_being_made_when_the_turn_is_cancelled_is_given_up() -> None:
+    """The store may have claimed already and only its answer be on the way."""
+    stage = Stage()
+    await _cancel_at(stage, "begin_turn")
+    assert stage.stored() == [QUESTION]
+    assert stage.store.claims == set()
+    assert stage.store.steps[-1] == "abandon_turn"
 
 
 async def test_two_turns_of_one_conversation_do_not_run_at_once() -> None:
