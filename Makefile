@@ -24,7 +24,7 @@ help:
 
 serve: $(VENV)/run.installed
 	@# On a terminal, a process group of its own: Ctrl-C then ends the server, and make ends well.
-	@[ ! -t 0 ] || set -m; $(BIN)/coachstream serve $(ARGS)
+	@if [ -t 0 ]; then set -m; $(BIN)/coachstream serve $(ARGS); else exec $(BIN)/coachstream serve $(ARGS); fi
 
 test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto $(ARGS)

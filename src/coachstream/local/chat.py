@@ -11,6 +11,7 @@ from rich.console import Console
 
 from coachstream.local.client import ChatFailure, CoachClient, StoredConversation, new_message_id
 from coachstream.local.session import SessionCoach
+from coachstream.local.word_wrap import WordWrapper
 
 _HISTORY_SHOWN = 4
 _TERMINAL_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -94,10 +95,12 @@ class Chat:
         conversation = self._current()
         self._unanswered = (text, message_id)
         self._say(f"\n{self._coach.name}:", "bold cyan")
+        wrapper = WordWrapper(self._console.width)
         for piece in self._client.ask(
             self._coach.coach_id, conversation.conversation_id, text, client_message_id=message_id
         ):
-            self._console.print(printable(piece), end="", markup=False, highlight=False, soft_wrap=True)
+            wrapped = wrapper.feed(printable(piece))
+            self._console.print(wrapped, end="", markup=False, highlight=False, soft_wrap=True)
             self._console.file.flush()
         self._console.print()
         self._unanswered = None
@@ -179,7 +182,7 @@ class Chat:
         return self.open() if self._conversation is None else self._conversation
 
     def _say(self, text: str, style: str | None = None) -> None:
-        self._console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), style=style, markup=False, highlight=False)
 
 
 def printable(text: str) -> str:
