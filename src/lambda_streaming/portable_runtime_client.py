@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+from collections.abc import Mapping
 from urllib.parse import quote
 
 _USER_AGENT = "aws-lambda-python"
@@ -63,13 +64,14 @@ def post_error(invoke_id: str, error: str, xray_fault: str, invocation_id: str |
     Raises:
         RuntimeError: the Runtime API does not accept it.
     """
-    headers = {"content-type": "application/json"}
+    headers: dict[str, str | bytes] = {"content-type": "application/json"}
     if xray_fault:
-        headers["lambda-runtime-function-xray-error-cause"] = xray_fault
+        # As bytes: http.client would refuse text outside Latin-1, and it holds the exception's message.
+        headers["lambda-runtime-function-xray-error-cause"] = xray_fault.encode()
     _post(f"{_PREFIX}/{quote(invoke_id, safe='')}/error", error.encode(), headers, invocation_id)
 
 
-def _post(path: str, body: bytes, headers: dict[str, str], invocation_id: str | None) -> None:
+def _post(path: str, body: bytes, headers: dict[str, str | bytes], invocation_id: str | None) -> None:
     if invocation_id:
         headers["lambda-runtime-invocation-id"] = invocation_id
     status, _, _ = _call("POST", path, body, headers)
@@ -78,21 +80,36 @@ def _post(path: str, body: bytes, headers: dict[str, str], invocation_id: str | 
 
 
 def _call(
-    method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    method: str, path: str, body: bytes | None = None, headers: dict[str, str | bytes] | None = None
+) -> tuple[int, bytes, dict[str, str]]:
+    sent = {"user-agent": _user_agent, "accept": "*/*", **(headers or {})}
+    reused = _connection is not None
+    try:
+        try:
+            return _exchange(method, path, body, sent)
+        except ConnectionError:
+            # Closed while it was idle, before an answer. curl, in the extension, connects anew as well.
+            if not reused:
+                raise
+            return _exchange(method, path, body, sent)
+    except (OSError, http.client.HTTPException) as error:
+        raise RuntimeError(f"The Runtime API cannot be reached: {error}") from error
+
+
+def _exchange(
+    method: str, path: str, body: bytes | None, headers: Mapping[str, str | bytes]
 ) -> tuple[int, bytes, dict[str, str]]:
     global _connection  # noqa: PLW0603 (kept alive between calls)
     if _connection is None:
         _connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
-        _connection.request(
-            method, path, body, {"user-agent": _user_agent, "accept": "*/*", **(headers or {})}
-        )
+        _connection.request(method, path, body, headers)
         response = _connection.getresponse()
         return response.status, response.read(), _in_title_case(response.getheaders())
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException):
         _connection.close()
         _connection = None
-        raise RuntimeError(f"The Runtime API cannot be reached: {error}") from error
+        raise
 
 
 def _in_title_case(headers: list[tuple[str, str]]) -> dict[str, str]:

@@ -20,6 +20,7 @@ MAX_PRELUDE_BYTES: Final = 16 * 1024
 """API Gateway wants the prelude within the first 16 KB; a Function URL's own limit is not documented."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5: all but the tab
 _STATUSES = range(100, 600)
 
 
@@ -51,8 +52,8 @@ class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 def _check_value(what: str, value: str) -> None:
-    if any(character in value for character in "\r\n\0"):
-        raise ValueError(f"the value of {what} holds a line break or NUL")
+    if _CONTROL_CHARACTER.search(value):
+        raise ValueError(f"the value of {what} holds a control character, such as a line break")
 
 
 def encode_prelude(metadata: ResponseMetadata | Mapping[str, object]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ EVENTS: list[dict[str, object]] = [
     {"return": [1, 2.5, True]},
     {"return": 1, "bytes": True},
     {"raise": "missing"},
+    {"raise": "日本 ü"},
 ]
 #: Stands in for awslambdaric's native extension where there is none, as on macOS.
 WITHOUT_EXTENSION = (
@@ -88,19 +90,39 @@ def test_conformance_33_init_errors_are_those_of_the_stock_runtime(tmp_path: Pat
     assert _comparable(our_log) == _comparable(stock_log)
 
 
+@pytest.mark.parametrize("environment", ["", "AWS_Lambda_python3.13"], ids=["plain", "thread polling"])
 def test_a_plain_handler_under_the_portable_client_says_the_same_as_under_the_native_one(
-    tmp_path: Path,
+    tmp_path: Path, environment: str
 ) -> None:
     """Method, path, body and the headers that mean something are equal: one contract, two clients."""
+    execution_env = {"AWS_EXECUTION_ENV": environment} if environment else {}
     command = [sys.executable, "-c", WITHOUT_EXTENSION, PLAIN]
-    portable, _ = _record(tmp_path / "portable", PLAIN, EVENTS, command=command)
-    native, _ = _record(tmp_path / "native", PLAIN, EVENTS)
+    portable, _ = _record(tmp_path / "portable", PLAIN, EVENTS, command=command, environment=execution_env)
+    native, _ = _record(tmp_path / "native", PLAIN, EVENTS, environment=execution_env)
     meaning = ("content-type", "content-length", "user-agent", "lambda-runtime-invocation-id")
     xray = "lambda-runtime-function-xray-error-cause"
     for ours, theirs in zip(portable, native, strict=True):
         assert (ours.method, ours.path, ours.body) == (theirs.method, theirs.path, theirs.body)
         assert [ours.headers.get(name) for name in meaning] == [theirs.headers.get(name) for name in meaning]
         assert ours.headers.get(xray) == (theirs.headers.get(xray) or None)
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["native", "portable"])
+def test_a_connection_that_was_closed_while_idle_is_made_anew(tmp_path: Path, portable: bool) -> None:
+    """The Runtime API may close what a runtime keeps alive; no answer is lost for it."""
+    handler = "support.streaming_functions.plain_at_a_gate"
+    command = [sys.executable, "-c", WITHOUT_EXTENSION, handler] if portable else None
+    with (
+        socket.create_server(("127.0.0.1", 0)) as gate,
+        scripted_runtime_api() as api,
+        runtime(api, handler, tmp_path / "log", command=command),
+    ):
+        api.give({"gate": gate.getsockname()[1]})
+        waiting, _ = gate.accept()
+        api.break_every_connection()
+        waiting.close()
+        assert api.call().wait().body == b'"passed"'
+        api.wait_until_asked()
 
 
 def test_a_streaming_handler_streams_under_the_portable_client(tmp_path: Path) -> None:

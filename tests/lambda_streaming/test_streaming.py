@@ -139,6 +139,8 @@ async def test_an_empty_write_sends_the_prelude_alone() -> None:
         ({"headers": {"x": "a\r\nb: c"}}, "line break"),
         ({"cookies": "a=1"}, "Expected `array`"),
         ({"cookies": ["a=1\n"]}, "line break"),
+        ({"headers": {"x": "a\0b"}}, "control character"),
+        ({"headers": {"x": "a\x7fb"}}, "control character"),
         ({"headers": {"x": "y" * MAX_PRELUDE_BYTES}}, "bytes of 16384"),
     ],
 )
@@ -148,6 +150,11 @@ def test_metadata_that_no_response_can_have_is_refused_with_the_reason(
     """The mistake shows where it is made, not at the client."""
     with pytest.raises(ValueError, match=complaint):
         encode_prelude(metadata)
+
+
+def test_a_tab_in_a_header_is_allowed() -> None:
+    """The only control character that HTTP has a place for."""
+    assert json.loads(encode_prelude({"headers": {"x": "a\tb"}})[:-8])["headers"] == {"x": "a\tb"}
 
 
 _VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)

@@ -107,7 +107,15 @@ class ScriptedRuntimeApi:
 
     def break_connections(self) -> None:
         """Close every connection but the oldest one, on which the runtime asks for events."""
-        for connection in self._sockets[1:]:
+        self._break(self._sockets[1:])
+
+    def break_every_connection(self) -> None:
+        """Close the one on which the runtime asks for events as well."""
+        self._break(self._sockets)
+
+    @staticmethod
+    def _break(connections: Sequence[socket.socket]) -> None:
+        for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 

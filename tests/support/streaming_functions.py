@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -163,3 +164,10 @@ def plain(event: Any, context: Any) -> Any:  # noqa: ANN401, ARG001
     if event.get("bytes"):
         return b"\x00\xff"
     return event["return"]
+
+
+def plain_at_a_gate(event: Any, context: Any) -> str:  # noqa: ANN401, ARG001
+    """Wait at the port of the event until the test lets it pass."""
+    with socket.create_connection(("127.0.0.1", event["gate"])) as gate:
+        gate.recv(1)
+    return "passed"
