@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -195,7 +195,7 @@ class ScriptedModel:
         self.script = script or ("Hello, ", "you!", ModelStop(StopReason.END_TURN))
         self.calls = 0
 
-    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncIterator[ModelEvent]:
+    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         assert deadline > 0
         self.calls += 1
         for line in self.script:

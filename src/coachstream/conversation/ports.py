@@ -6,7 +6,7 @@ never lets another exception out on purpose. The contract suites in `tests/contr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -151,7 +151,7 @@ class ChatModel(Protocol):
     def display_name(self) -> str:
         """The name stored with every reply."""
 
-    def stream(self, prompt: Prompt, *, deadline: float) -> AsyncIterator[ModelEvent]:
+    def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply; `deadline` is on the turn's monotonic clock.
 
         The iterator ends after `ModelStop`. Ending without one, or raising a `ModelError`, means that the

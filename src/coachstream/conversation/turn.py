@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -219,10 +219,8 @@ class _Turn:
         finally:
             await self._stop(model_events)
 
-    async def _stop(self, model_events: AsyncIterator[ModelEvent]) -> None:
+    async def _stop(self, model_events: AsyncGenerator[ModelEvent, None]) -> None:
         """Close the model's stream, if it lets itself be closed; what was said matters more."""
-        if not isinstance(model_events, AsyncGenerator):
-            return
         limit = asyncio.timeout(SHARE_FOR_STOPPING_THE_MODEL * self._settings.save_reserve_s)
         try:
             async with limit:

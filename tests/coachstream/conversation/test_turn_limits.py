@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
@@ -72,7 +72,7 @@ class _BadAtEnding:
     def __init__(self, *, raises: Exception | None) -> None:
         self._raises = raises
 
-    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncIterator[ModelEvent]:
+    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         assert deadline > 0
         try:
             yield TextDelta("Some words")
@@ -137,7 +137,7 @@ async def test_the_number_of_the_exchange_is_not_guessed() -> None:
     prompts: list[Prompt] = []
 
     class Reading(ScriptedModel):
-        def stream(self, prompt: Prompt, *, deadline: float) -> AsyncIterator[ModelEvent]:
+        def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
             prompts.append(prompt)
             return super().stream(prompt, deadline=deadline)
 
