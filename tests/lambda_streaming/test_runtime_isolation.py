@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.scripted_runtime_api import ScriptedRuntimeApi, runtime, scripted_runtime_api
+from support.scripted_runtime_api import ScriptedRuntimeApi, runtime
 
 FUNCTIONS = "support.isolation_functions"
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedRuntimeApi]:
-    with scripted_runtime_api() as served:
-        yield served
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "runtime.log"
 
 
 def test_a_context_variable_does_not_carry_one_user_to_the_next(api: ScriptedRuntimeApi, log: Path) -> None:

@@ -83,7 +83,7 @@ async def test_nothing_can_be_written_after_the_end() -> None:
     assert transport.told == [OPENED, b"last", "close"]
 
 
-async def test_conformance_19_the_head_cannot_change_after_the_first_write() -> None:
+async def test_the_head_cannot_change_after_the_first_write() -> None:
     """Content type and prelude are refused as `Runtime.InvalidStreamingOperation`."""
     stream = ResponseStream(Recorder())
     await stream.write("x")

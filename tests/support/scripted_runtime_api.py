@@ -5,6 +5,7 @@ Unlike the emulator it obeys no rule of Lambda's but HTTP's, so a test can answe
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import queue
@@ -56,6 +57,17 @@ class Call:
         while self.arrived.get(timeout=WITHIN_S) is not None:
             pass
         return self
+
+
+def body_on_the_wire(call: Call) -> bytes:
+    """The body of a call with its framing: chunks, last chunk, trailers."""
+    return bytes(call.raw).partition(b"\r\n\r\n")[2]
+
+
+def error_in_trailers(call: Call) -> dict[str, object]:
+    """The error that a response ended with."""
+    encoded = call.trailers["lambda-runtime-function-error-body"]
+    return msgspec.json.decode(base64.b64decode(encoded), type=dict[str, object])
 
 
 class ScriptedRuntimeApi:

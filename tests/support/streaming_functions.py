@@ -11,7 +11,13 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from lambda_streaming import HttpResponseStream, ResponseStream, WriteAfterEnd, streamify_response
+from lambda_streaming import (
+    HttpResponseStream,
+    ResponseStream,
+    StreamingError,
+    WriteAfterEnd,
+    streamify_response,
+)
 
 logger = logging.getLogger("function")
 logger.setLevel(logging.INFO)
@@ -117,6 +123,21 @@ async def writes_after_end(event: Any, stream: ResponseStream, context: Any) -> 
         await stream.write("more")
     except WriteAfterEnd as error:
         logger.info("refused: %s", error.error_type)
+
+
+@streamify_response
+async def changes_its_head(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
+    """Try to change content type and status between two writes, and log what comes of it."""
+    await stream.write("one")
+    for change in (
+        lambda: stream.set_content_type("text/plain"),
+        lambda: HttpResponseStream.from_(stream, {"statusCode": 201}),
+    ):
+        try:
+            change()
+        except StreamingError as error:
+            logger.info("refused: %s", error.error_type)
+    await stream.write("two")
 
 
 @streamify_response
