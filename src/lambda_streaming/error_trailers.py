@@ -17,6 +17,7 @@ ERROR_BODY_TRAILER: Final = "Lambda-Runtime-Function-Error-Body"
 
 MAX_TRAILERS_BYTES: Final = 4000
 _MAX_TYPE_CHARACTERS: Final = 256
+_MAX_ID_CHARACTERS: Final = 128
 _MAX_BODY_BYTES: Final = 2700  # as JSON; base64 makes 3,600 of it
 
 
@@ -54,25 +55,37 @@ def _as_header(error_type: str) -> str:
 
 
 def _encode_to_fit(error: FunctionError) -> bytes:
-    frames = list(error.stack_trace)
+    frames = _innermost(error.stack_trace)
+    while len(encoded := _encode(msgspec.structs.replace(error, stack_trace=frames))) > _MAX_BODY_BYTES:
+        if not frames:
+            return _encode_cut(error)
+        del frames[0]
+    return encoded
+
+
+def _innermost(frames: list[str]) -> list[str]:
+    """Those that could fit: a character takes a byte at least. A recursion's thousands need no encoding."""
+    room = _MAX_BODY_BYTES
+    kept = 0
+    for frame in reversed(frames):
+        room -= len(frame)
+        if room < 0:
+            break
+        kept += 1
+    return frames[len(frames) - kept :]
+
+
+def _encode_cut(error: FunctionError) -> bytes:
+    # Bounded so that both fit at 6 bytes a character, the most that JSON makes of one.
+    error_type, request_id = error.error_type[:_MAX_TYPE_CHARACTERS], error.request_id[:_MAX_ID_CHARACTERS]
+    message = error.error_message
+    kept = min(len(message), _MAX_BODY_BYTES)
     while True:
-        encoded = _encode(msgspec.structs.replace(error, stack_trace=frames))
+        cut = message if kept == len(message) else f"{message[:kept]}..."
+        encoded = _encode(FunctionError(error_message=cut, error_type=error_type, request_id=request_id))
         if len(encoded) <= _MAX_BODY_BYTES:
             return encoded
-        if not frames:
-            break
-        del frames[0]
-    kept = len(error.error_message)
-    while len(encoded) > _MAX_BODY_BYTES:
-        kept //= 2
-        encoded = _encode(
-            FunctionError(
-                error_message=f"{error.error_message[:kept]}...",
-                error_type=error.error_type[:_MAX_TYPE_CHARACTERS],
-                request_id=error.request_id,
-            )
-        )
-    return encoded
+        kept = kept * 3 // 4
 
 
 def _encode(error: FunctionError) -> bytes:

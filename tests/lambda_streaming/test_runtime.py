@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -150,9 +151,12 @@ def test_a_response_that_is_refused_at_its_end_is_logged(api: ScriptedRuntimeApi
         api.wait_until_asked()
 
 
-def test_a_handler_that_exits_breaks_the_response_off(api: ScriptedRuntimeApi, log: Path) -> None:
+@pytest.mark.parametrize("function", ["exits", "exits_in_a_task"])
+def test_a_handler_that_exits_breaks_the_response_off(
+    api: ScriptedRuntimeApi, log: Path, function: str
+) -> None:
     """`sys.exit` ends the process as under the stock runtime, and the response does not look complete."""
-    with runtime(api, f"{FUNCTIONS}.exits", log) as process:
+    with runtime(api, f"{FUNCTIONS}.{function}", log) as process:
         api.give()
         call = api.call().wait()
         assert process.wait() == 7
@@ -201,3 +205,14 @@ def test_without_a_handler_or_an_address_the_program_says_what_it_needs(
     with runtime(api, "", log, command=[sys.executable, "-m", "lambda_streaming", "--help"]) as process:
         assert process.wait() == 0
         assert "usage: python -m lambda_streaming HANDLER" in process.log
+
+
+def test_a_shutdown_in_the_middle_of_a_response_breaks_it_off(api: ScriptedRuntimeApi, log: Path) -> None:
+    """SIGTERM ends the process at once, and nobody takes what was sent for all."""
+    with runtime(api, "support.isolation_functions.waits_for_ever", log) as process:
+        api.give()
+        call = api.call()
+        assert call.next_piece() == b"word"
+        process.process.send_signal(signal.SIGTERM)
+        assert process.wait() == -signal.SIGTERM
+        assert not call.wait().complete

@@ -260,7 +260,10 @@ def test_conformance_30_snapstart_runs_its_hooks_in_order(api: ScriptedRuntimeAp
         restore = api.call().wait()
         api.give({"words": ["x"]})
         assert restore.path == "/2018-06-01/runtime/restore/next"
-        assert api.call().wait().body == b"x"
+        response = api.call().wait()
+        assert response.body == b"x"
+        assert restore.connection == 0, "nothing was connected before the snapshot"
+        assert response.connection > restore.connection
         api.wait_until_asked()
         assert api.no_call()
         printed = [line for line in process.log.splitlines() if line.startswith("hook")]

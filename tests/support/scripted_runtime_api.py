@@ -35,6 +35,7 @@ class Call:
         raw: all its bytes so far, as they stood on the wire.
         arrived: one entry for each piece of the body as it arrived, None at its end, however it ends.
         complete: whether the request ended as HTTP wants it.
+        connection: which of the runtime's connections it came on, in the order in which they were made.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Call:
     trailers: dict[str, str] = field(default_factory=dict)
     arrived: queue.Queue[bytes | None] = field(default_factory=queue.Queue)
     complete: bool = False
+    connection: int = 0
 
     def next_piece(self) -> bytes:
         """Wait for the next piece of the body."""
@@ -205,6 +207,7 @@ class ScriptedRuntimeApi:
             head.target.decode(),
             {name.decode(): value.decode() for name, value in head.headers},
             raw=raw,
+            connection=self._sockets.index(connection),
         )
         if not call.path.endswith("/invocation/next"):
             self._calls.put(call)

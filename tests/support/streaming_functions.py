@@ -98,6 +98,18 @@ async def exits(event: Any, stream: ResponseStream, context: Any) -> None:  # no
 
 
 @streamify_response
+async def exits_in_a_task(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
+    """Write one word, then leave the process from a task."""
+    await stream.write("word")
+
+    async def leave() -> None:
+        sys.exit(7)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(leave())
+
+
+@streamify_response
 async def cancels_itself(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
     """Let a cancellation out."""
     raise asyncio.CancelledError
