@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_streaming.prelude import ResponseMetadata
-from lambda_streaming.streaming import (
+from lambda_streaming.response_stream import (
     ContentTypeInPrelude,
     HttpResponseStream,
-    LambdaContext,
     ResponseAlreadyStarted,
     ResponseBroken,
     ResponseStream,
@@ -19,6 +18,9 @@ from lambda_streaming.streaming import (
     StreamingError,
     StreamState,
     WriteAfterEnd,
+)
+from lambda_streaming.streaming import (
+    LambdaContext,
     invoke_streaming,
     is_streaming,
     streamify_response,

@@ -14,7 +14,7 @@ import msgspec
 
 from lambda_streaming.event_loop import InvocationLoop
 from lambda_streaming.prelude import PRELUDE_CONTENT_TYPE, PreludeParser, ResponseMetadata
-from lambda_streaming.streaming import DEFAULT_CONTENT_TYPE, Invocation
+from lambda_streaming.response_stream import DEFAULT_CONTENT_TYPE, Invocation
 
 logger = logging.getLogger("lambda_streaming")
 

@@ -29,9 +29,10 @@ from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 from lambda_streaming import portable_runtime_client
 from lambda_streaming.error_trailers import FunctionError
 from lambda_streaming.event_loop import HandlerCancelled, InvocationLoop
+from lambda_streaming.response_stream import Invocation, ResponseBroken
 from lambda_streaming.runtime_api_connection import RuntimeApiConnection
 from lambda_streaming.runtime_api_response import RuntimeApiResponse
-from lambda_streaming.streaming import Invocation, ResponseBroken, install_driver
+from lambda_streaming.streaming import install_driver
 
 logger = logging.getLogger("lambda_streaming")
 

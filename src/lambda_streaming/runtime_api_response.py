@@ -18,8 +18,8 @@ from lambda_streaming.error_trailers import (
     FunctionError,
     error_trailers,
 )
+from lambda_streaming.response_stream import ResponseBroken
 from lambda_streaming.runtime_api_connection import HIGH_WATER_BYTES, RuntimeApiConnection
-from lambda_streaming.streaming import ResponseBroken
 
 _READ_BYTES = 64 * 1024
 
