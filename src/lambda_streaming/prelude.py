@@ -21,14 +21,14 @@ MAX_PRELUDE_BYTES: Final = 16 * 1024
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5: all but the tab
-_STATUSES = range(100, 600)
+_STATUSES = range(200, 600)  # final ones: a Function URL answers 502 to the others
 
 
 class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What an HTTP response has beside its body.
 
     Attributes:
-        status_code: 100 to 599.
+        status_code: 200 to 599.
         headers: one value for each name; Function URLs have no headers with several values.
         cookies: whole `Set-Cookie` values.
 
@@ -42,7 +42,7 @@ class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
     def __post_init__(self) -> None:
         if self.status_code not in _STATUSES:
-            raise ValueError(f"statusCode must be from 100 to 599, not {self.status_code}")
+            raise ValueError(f"statusCode must be from 200 to 599, not {self.status_code}")
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a header name")

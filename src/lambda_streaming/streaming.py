@@ -14,28 +14,12 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias, cast
 
 from lambda_streaming.response_stream import (
-    DEFAULT_CONTENT_TYPE,
     Data,
     Invocation,
-    ResponseBroken,
     ResponseStream,
     ResponseTransport,
     StreamState,
 )
-
-__all__ = [
-    "DEFAULT_CONTENT_TYPE",
-    "ChunkHandler",
-    "Driver",
-    "LambdaContext",
-    "LambdaHandler",
-    "ResponseBroken",
-    "StreamHandler",
-    "install_driver",
-    "invoke_streaming",
-    "is_streaming",
-    "streamify_response",
-]
 
 logger = logging.getLogger("lambda_streaming")
 

@@ -131,7 +131,7 @@ async def test_an_empty_write_sends_the_prelude_alone() -> None:
 @pytest.mark.parametrize(
     ("metadata", "complaint"),
     [
-        ({"statusCode": 99}, "from 100 to 599"),
+        ({"statusCode": 199}, "from 200 to 599"),
         ({"statusCode": "200"}, "Expected `int`"),
         ({"status": 200}, "no status"),
         ({"headers": {"x": 1}}, "Expected `str`"),
@@ -161,7 +161,7 @@ _VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)
 
 
 @given(
-    status=st.integers(100, 599),
+    status=st.integers(200, 599),
     headers=st.dictionaries(st.from_regex(r"\A[a-z-]{1,12}\Z"), _VALUES, max_size=4),
     cookies=st.lists(_VALUES, max_size=3),
     payload=st.binary(max_size=40) | st.just(b"\0" * 20),

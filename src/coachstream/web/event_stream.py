@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 from coachstream.web.frames import Frame
 from coachstream.web.sse import KEEP_ALIVE, KEEP_ALIVE_AFTER_S, encode_frame
-from lambda_streaming.streaming import ResponseBroken
+from lambda_streaming.response_stream import ResponseBroken
 
 
 class ByteWriter(Protocol):

@@ -10,7 +10,7 @@ import asyncio
 from typing import Self
 
 from lambda_streaming.function_url.invoker import InvocationFailed, InvocationResponse, ResponseBrokenOff
-from lambda_streaming.streaming import DEFAULT_CONTENT_TYPE
+from lambda_streaming.response_stream import DEFAULT_CONTENT_TYPE
 
 
 class Handover:

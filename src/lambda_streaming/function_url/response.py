@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from lambda_streaming.function_url import policy
-from lambda_streaming.streaming import DEFAULT_CONTENT_TYPE
+from lambda_streaming.response_stream import DEFAULT_CONTENT_TYPE
 
 HeaderLine: TypeAlias = tuple[str, str]
 RawHeaderLine: TypeAlias = tuple[bytes, bytes]
