@@ -116,7 +116,8 @@ def serve(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the chat page in a browser.")] = False,
 ) -> None:
     """Chat with a coach on localhost: the page, the two functions, and demo data in --data."""
-    from coachstream.local.serve import CannotServe, ServeOptions, run
+    from coachstream.local.options import ServeOptions
+    from coachstream.local.serve import CannotServe, run
 
     try:
         run(

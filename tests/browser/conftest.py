@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 #: Slow enough for a person to see the words come, and for a test to do something meanwhile.
-PACE = ("--model-delay", "0.01")
+PACE = ("--model-delay", "0.03")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

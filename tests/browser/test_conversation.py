@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.chat_page import RECORD_GROWTH, Tab, new_tab
+from support.chat_page import RECORD_GROWTH, RECORD_STATES, Tab, new_tab
 from support.serving import Serving, create_conversation, stored_messages
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 
-#: How many elements of the conversation show something behind their text.
-CURSORS = """() => [...document.querySelectorAll(".message-text *")]
-  .filter((node) => getComputedStyle(node, "::after").content !== "none").length"""
 AT_END = """() => {
   const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroller");
   return scrollHeight - scrollTop - clientHeight < 40;
@@ -41,12 +38,10 @@ async def test_a_reply_shows_that_the_coach_is_thinking_and_then_how_long_it_too
 ) -> None:
     """There is a sign of life before the first word, a cursor while it grows, and its timings at the end."""
     await tab.open(server.ready.coach_id, create_conversation(server.ready))
-    await tab.write("What is next?")
-    await tab.page.wait_for_selector(".waiting:not([hidden])")
-    await tab.begins_to_stream()
-    assert await tab.evaluate(CURSORS) == 1
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    assert await tab.evaluate(CURSORS) == 0
+    await tab.evaluate(RECORD_STATES)
+    await tab.ask("What is next?")
+    states = await tab.evaluate("() => window.states")
+    assert states[-3:] == ["thinking waits 0", "streaming 1", "stored 0"], states
     small_print = await tab.page.locator(".message-assistant .small-print").inner_text()
     assert "first word" in small_print
     assert "total" in small_print

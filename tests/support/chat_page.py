@@ -31,6 +31,21 @@ RECORD_GROWTH = """() => {
   }).observe(document.getElementById("thread"), { childList: true, subtree: true, characterData: true });
 }"""
 
+#: Notes every state that the newest reply is ever in: its phase and how many cursors it shows. A state may be
+#: over before a browser under load answers a question about it.
+RECORD_STATES = """() => {
+  window.states = [];
+  new MutationObserver(() => {
+    const reply = [...document.querySelectorAll(".message-assistant")].at(-1);
+    if (!reply) return;
+    const cursors = [...reply.querySelectorAll(".message-text *")]
+      .filter((node) => getComputedStyle(node, "::after").content !== "none").length;
+    const waits = reply.querySelector(".waiting").checkVisibility();
+    const state = `${reply.dataset.phase}${waits ? " waits" : ""} ${cursors}`;
+    if (state !== window.states.at(-1)) window.states.push(state);
+  }).observe(document.getElementById("thread"), { childList: true, subtree: true, attributes: true });
+}"""
+
 
 class Tab:
     """One tab of a browser, with what a person sees and does.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import logging
 import os
@@ -17,22 +16,19 @@ import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 
-import httpx
-import msgspec
 import uvicorn
 
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.functions.coach_conversations import handler as coach_conversations
-from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
 from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
 from coachstream.local.announce import Announcer, JsonAnnouncer, TerminalAnnouncer, ready_of
 from coachstream.local.app import LocalApp
-from coachstream.local.demo.seed import Demo, seed
+from coachstream.local.demo.seed import seed
+from coachstream.local.functions import Functions
+from coachstream.local.options import ServeOptions
 from coachstream.local.session import open_session
 from coachstream.local.state_file import announced
 from coachstream.local.static_files import StaticFiles
@@ -51,42 +47,17 @@ from coachstream.settings import (
     SettingsError,
     Store,
 )
-from lambda_streaming.emulator import ExecutionEnvironments
-from lambda_streaming.function_url import (
-    CorsConfiguration,
-    FunctionUrlApp,
-    InProcessInvoker,
-    InvalidCorsConfiguration,
-)
-
-_DRAIN_S = 1.0
-"""How long an interrupt waits for answers that are being given."""
+from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen
+from lambda_streaming.function_url import CorsConfiguration, InvalidCorsConfiguration
 
 _UVICORN_GRACE_S = 3
-"""Longer than the above, so that streams end by their functions; the backstop for connections that hang."""
+"""Longer than `DRAIN_S`, so that streams end by their functions; the backstop for connections that hang."""
 
 logger = logging.getLogger("coachstream.local")
 
 
 class CannotServe(Exception):
     """The server cannot start; the message tells the person why and what to do."""
-
-
-class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The command's options; the CLI says what each means."""
-
-    host: str
-    port: int
-    data_dir: Path
-    as_json: bool
-    in_process: bool
-    model_delay_s: float
-    max_concurrency: int
-    timeout_s: float
-    warm: int
-    cors_origins: tuple[str, ...]
-    freeze: bool
-    open_browser: bool
 
 
 def run(options: ServeOptions) -> None:
@@ -98,7 +69,7 @@ def run(options: ServeOptions) -> None:
     _log_to_stderr()
     announcer: Announcer = JsonAnnouncer(sys.stdout) if options.as_json else TerminalAnnouncer(sys.stdout)
     cors, settings = _cors(options.cors_origins), _settings(options)
-    with _bind(options.host, options.port) as listening:
+    with _listen(options) as listening:
         _prepare_folder(options.data_dir)
         # Only the second signal cancels; it is no error either.
         with contextlib.suppress(asyncio.CancelledError):
@@ -127,7 +98,7 @@ async def _serve(
     if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
         logger.warning("Everybody who reaches this address can chat as the demo user.")
     services = Services(settings)
-    functions = _Functions(options, services, cors)
+    functions = Functions(options, services, cors)
     app = LocalApp(
         page=StaticFiles(Path(__file__).parent / "page"),
         stream=functions.stream,
@@ -137,54 +108,13 @@ async def _serve(
     )
     async with _listening(app, listening, before_shutdown=functions.aclose):
         with announced(data_dir, origin):
-            await _warm_up(origin, demo, options)
+            await functions.warm_up(origin, demo)
             session = await open_session(demo, issuer, origin)
             announcer.ready(ready_of(session), data_dir)
             if options.open_browser:
                 await asyncio.to_thread(webbrowser.open, origin)
             await interrupted.wait()
             announcer.stopping()
-
-
-class _Functions:
-    """Both function URLs, each in front of its environments or of this process."""
-
-    def __init__(self, options: ServeOptions, services: Services, cors: CorsConfiguration | None) -> None:
-        self._services = services
-        self._invokers: list[InProcessInvoker | ExecutionEnvironments] = []
-        self.stream = self._url(stream_coach_conversation, options, services, cors)
-        self.conversations = self._url(coach_conversations, options, services, cors)
-
-    def _url(
-        self, function: ModuleType, options: ServeOptions, services: Services, cors: CorsConfiguration | None
-    ) -> FunctionUrlApp:
-        name = function.__name__.split(".")[-2].replace("_", "-")
-        invoker: InProcessInvoker | ExecutionEnvironments
-        if options.in_process:
-            handler = function.handler_for(lambda: services)
-            invoker = InProcessInvoker(handler, timeout_s=options.timeout_s, function_name=name)
-        else:
-            invoker = ExecutionEnvironments(
-                [sys.executable, "-m", "lambda_streaming", f"{function.__name__}.handler"],
-                env=services.settings.to_environment(),
-                timeout_s=options.timeout_s,
-                max_concurrency=options.max_concurrency,
-                freeze=options.freeze,
-                init_timeout_s=30.0,
-                grace_s=0.0,
-                function_name=name,
-            )
-        self._invokers.append(invoker)
-        return FunctionUrlApp(invoker, cors=cors, drain_timeout_s=_DRAIN_S)
-
-    async def aclose(self) -> None:
-        """End both at once: answers get a moment to end, then their processes are ended."""
-        try:
-            await asyncio.gather(self.stream.aclose(), self.conversations.aclose())
-        finally:
-            # Also when nobody wants to wait for the answers: no process is left behind.
-            await asyncio.gather(*(invoker.aclose() for invoker in self._invokers))
-            await self._services.aclose()
 
 
 @asynccontextmanager
@@ -201,10 +131,11 @@ async def _listening(
         server_header=False,
         timeout_graceful_shutdown=_UVICORN_GRACE_S,
     )
-    server = _Server(config)
+    accepting = asyncio.Event()
+    server = EmbeddedServer(config, accepting.set)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="uvicorn")
     try:
-        await server.listening.wait()
+        await accepting.wait()
         yield
     finally:
         server.should_exit = True
@@ -212,35 +143,6 @@ async def _listening(
             await before_shutdown()
         finally:
             await asyncio.gather(serving, return_exceptions=True)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us, and telling when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _warm_up(origin: str, demo: Demo, options: ServeOptions) -> None:
-    """Start environments ahead by requests that are refused before they touch anything."""
-    if options.in_process or options.warm == 0:
-        return
-    path = f"{origin}users/{demo.user_id}/coaches/{demo.coaches[0].coach_id}/conversations"
-    async with httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits()) as client:
-        requests = [client.get(path) for _ in range(options.warm)]
-        requests += [client.post(f"{path}/{demo.conversation_id}/stream") for _ in range(options.warm)]
-        for response in await asyncio.gather(*requests):
-            if response.status_code != httpx.codes.UNAUTHORIZED:
-                logger.warning("A function did not start (%d); its log says why.", response.status_code)
 
 
 def _watch_signals() -> asyncio.Event:
@@ -309,19 +211,11 @@ def _prepare_folder(data_dir: Path) -> None:
         raise CannotServe(f"The data folder {data_dir} cannot be written to.")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _listen(options: ServeOptions) -> socket.socket:
     try:
-        [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server(address, family=family, backlog=2048)
-    except socket.gaierror as error:
-        raise CannotServe(f"There is no address {host!r} to listen on.") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise CannotServe(
-                f"Port {port} is taken, perhaps by another `coachstream serve`. "
-                "Name another one with --port, or --port 0 for any free one."
-            ) from error
-        raise CannotServe(f"Cannot listen on {host} port {port}: {error.strerror}.") from error
+        return listen(options.host, options.port)
+    except CannotListen as error:
+        raise CannotServe(str(error)) from error
 
 
 def _origin(host: str, listening: socket.socket) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import math
 import signal
 import socket
@@ -33,11 +34,14 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise CannotListen(f"There is no address {host!r} to listen on.") from error
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CannotListen(
-            f"cannot listen on {host}:{port}: {reason}. Try another --port; --port 0 picks a free one"
-        ) from error
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            reason = f"Port {port} is taken."
+        else:
+            reason = f"Cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}."
+        raise CannotListen(f"{reason} Name another one with --port, or --port 0 for any free one.") from error
 
 
 def url_of(listening: socket.socket) -> str:
@@ -48,20 +52,27 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-class _Server(uvicorn.Server):
-    """Says when it is ready, and leaves signals to us; uvicorn would raise them again at its end."""
+class EmbeddedServer(uvicorn.Server):
+    """uvicorn in a program that handles signals itself; uvicorn would raise them again at its end.
+
+    Args:
+        config: uvicorn's.
+        on_ready: called once, when connections are accepted.
+    """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, and tell."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the program."""
         yield
 
 
@@ -83,7 +94,7 @@ async def serve(
         on_ready: called once, when requests are answered.
         on_stop: called at each signal; the second one is from somebody in a hurry.
     """
-    server = _Server(
+    server = EmbeddedServer(
         uvicorn.Config(
             app,
             lifespan="on",
