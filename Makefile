@@ -47,7 +47,7 @@ lock: $(VENV)/dev.installed
 	@for set in run dev; do \
 	  groups="--group build"; [ $$set = dev ] && groups="$$groups --group dev --constraint requirements/run.lock"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links --no-header --extra local $$groups \
+	    --no-emit-index-url --no-emit-find-links --no-header --extra aws --extra local --extra pinecone $$groups \
 	    --output-file requirements/$$set.lock pyproject.toml || exit 1; \
 	done
 
