@@ -18,7 +18,7 @@ from coachstream.conversation.lenient import (
     as_text,
     as_texts,
 )
-from coachstream.conversation.model import Importance, Memory, Workout
+from coachstream.conversation.model import Importance, Memory, MemorySource, Workout
 
 UNKNOWN_MOMENT = EPOCH
 """Stands for a time that a record does not tell; it sorts before every real one."""
@@ -126,6 +126,7 @@ class CoachConfig(msgspec.Struct, frozen=True):
 
     Attributes:
         background: `metadata.coach_creator_session_summary`, what the user told when the coach was made.
+        stored: the attributes as they are stored, whole, for functions that want them so.
     """
 
     coach_id: str
@@ -140,6 +141,7 @@ class CoachConfig(msgspec.Struct, frozen=True):
     prompts: GeneratedPrompts = GeneratedPrompts()
     adaptation: Adaptation = Adaptation()
     background: str = ""
+    stored: Mapping[str, object] = {}
 
 
 def parse_coach_config(coach_id: str, attributes: Mapping[str, object]) -> CoachConfig:
@@ -159,6 +161,7 @@ def parse_coach_config(coach_id: str, attributes: Mapping[str, object]) -> Coach
         prompts=_prompts(as_record(attributes.get("generated_prompts"))),
         adaptation=_adaptation(as_record(attributes.get("modification_capabilities"))),
         background=as_text(metadata.get("coach_creator_session_summary")),
+        stored=attributes,
     )
 
 
@@ -166,6 +169,7 @@ def parse_memory(attributes: Mapping[str, object]) -> Memory:
     """Read `userMemory` attributes; raises nothing. A missing creation time becomes `UNKNOWN_MOMENT`."""
     metadata = as_record(attributes.get("metadata"))
     importance = as_text(metadata.get("importance")).lower()
+    source = as_text(metadata.get("source")).lower()
     return Memory(
         id=as_text(attributes.get("memoryId")),
         content=as_text(attributes.get("content")),
@@ -176,6 +180,7 @@ def parse_memory(attributes: Mapping[str, object]) -> Memory:
         last_used=as_moment(metadata.get("lastUsed")),
         usage_count=as_count(metadata.get("usageCount")),
         tags=as_texts(metadata.get("tags")),
+        source=MemorySource(source) if source in set(MemorySource) else MemorySource.CONVERSATION,
     )
 
 

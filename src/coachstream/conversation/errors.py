@@ -265,6 +265,10 @@ class StorageUnavailable(CoachStreamError):
     sentence = "Your conversation could not be reached right now. Please try again in a moment."
 
 
+class HandOffFailed(ProcessingError):
+    """Another function could not be started; it is logged and fails no turn."""
+
+
 def whereabouts(error: BaseException) -> str:
     """An unexpected exception for the log: its type and where it came from, innermost first.
 

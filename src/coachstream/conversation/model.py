@@ -45,12 +45,14 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         stop_reason: why a reply ended; `INTERRUPTED` marks a partial one.
         client_message_id: the client's own name for a user message, for safe retries.
         reply_to: id of the user message that a reply answers.
+        streamed: whether the reply to a user message was asked for as a stream.
     """
 
     model: str | None = None
     stop_reason: StopReason | None = None
     client_message_id: str | None = None
     reply_to: str | None = None
+    streamed: bool = False
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -96,6 +98,13 @@ class Importance(StrEnum):
     LOW = "low"
 
 
+class MemorySource(StrEnum):
+    """How a memory came to be."""
+
+    CONVERSATION = "conversation"
+    EXPLICIT_REQUEST = "explicit_request"
+
+
 class Memory(msgspec.Struct, frozen=True):
     """Something the user asked the coach to remember; `coach_id` is `None` when any coach may know it."""
 
@@ -108,6 +117,7 @@ class Memory(msgspec.Struct, frozen=True):
     last_used: datetime | None = None
     usage_count: int = 0
     tags: tuple[str, ...] = ()
+    source: MemorySource = MemorySource.CONVERSATION
 
 
 class Workout(msgspec.Struct, frozen=True):

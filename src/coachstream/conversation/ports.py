@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -44,15 +45,17 @@ class TurnClaim(msgspec.Struct, frozen=True):
     Attributes:
         key: the conversation.
         user_message: the stored user message: an earlier attempt's where `client_message_id` is known.
-        reply: the complete reply of an earlier attempt with the same `client_message_id`. When it is set,
-            the turn is over and nothing is claimed.
+        reply: the complete reply of an earlier attempt at the same message. When it is set, the turn is over
+            and nothing is claimed.
         token: the store's own name for the claim.
+        is_first_attempt: whether the user message was not stored before.
     """
 
     key: ConversationKey
     user_message: Message
     reply: Message | None
     token: str
+    is_first_attempt: bool
 
 
 class TurnStore(Protocol):
@@ -61,7 +64,7 @@ class TurnStore(Protocol):
     async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
         """Save the user message exactly once and claim the conversation, in one transaction.
 
-        A message whose `metadata.client_message_id` is already stored in this conversation is not saved
+        A message whose id or `metadata.client_message_id` is already stored in this conversation is not saved
         again: the claim names the stored one, and its complete reply if it has one.
 
         Raises:
@@ -84,6 +87,15 @@ class TurnStore(Protocol):
     async def abandon_turn(self, claim: TurnClaim) -> None:
         """Give up the claim without a reply; harmless when it is already given up."""
 
+    async def find_streamed_message(
+        self, key: ConversationKey, text: str, *, since: datetime
+    ) -> Message | None:
+        """The newest user message with exactly this text whose reply was asked for as a stream.
+
+        Only messages that the store took at or after `since` count, by the time in their ids. `None` where
+        there is no such message, or no such conversation.
+        """
+
 
 class ContextStore(Protocol):
     """Reads that feed a prompt."""
@@ -91,14 +103,32 @@ class ContextStore(Protocol):
     async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
         """Raises `CoachConfigNotFound` or `StorageUnavailable`."""
 
-    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
-        """The newest `limit` messages, oldest first; empty for an unknown conversation."""
+    async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
+        """The newest `limit` messages, oldest first; empty for an unknown conversation.
+
+        Messages that are older than the newest ones that together have `budget_chars` characters may be
+        missing, so that reading a long conversation costs no more than reading a short one.
+        """
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
         """The `limit` memories of this coach or of all coaches that matter most, most important first."""
 
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
         """The `limit` workouts completed last, newest first."""
+
+
+class MemoryStore(Protocol):
+    """Writes of what a coach remembers of a user."""
+
+    async def save_memory(self, user_id: str, memory: Memory) -> None:
+        """Save a memory; saving it again under the same id changes nothing but its content.
+
+        Raises:
+            StorageUnavailable: the store failed.
+        """
+
+    async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
+        """Count one more use of each memory, atomically, and date it; memories that are gone stay gone."""
 
 
 class ConversationStore(Protocol):
@@ -164,6 +194,53 @@ class SemanticMemory(Protocol):
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
         """The best `limit` matches, best first; never another user's."""
+
+    async def remember(self, user_id: str, memory: Memory) -> None:
+        """Make a memory findable by its owner; the same id again takes the earlier one's place."""
+
+
+class WorkoutLog(msgspec.Struct, frozen=True):
+    """A workout that the user told of, to be extracted and stored by a function of its own.
+
+    Attributes:
+        text: what the user wrote, without the command.
+        command: the slash command, without the slash.
+        sent_at: when the user wrote it.
+    """
+
+    key: ConversationKey
+    text: str
+    coach: CoachConfig
+    command: str
+    sent_at: datetime
+
+
+class WorkoutBuilder(Protocol):
+    """Hands workouts to the function that builds them."""
+
+    async def build(self, workout: WorkoutLog) -> None:
+        """Start the function and do not wait for its result. Raises `HandOffFailed`."""
+
+
+class SummaryReason(StrEnum):
+    """Why a conversation is summarized now; the values are those of the existing payload."""
+
+    MESSAGE_COUNT = "message_count"
+
+
+class SummaryRequest(msgspec.Struct, frozen=True):
+    """A conversation that is due for a summary; `message_count` counts all its messages."""
+
+    key: ConversationKey
+    reason: SummaryReason
+    message_count: int
+
+
+class SummaryBuilder(Protocol):
+    """Hands conversations to the function that summarizes them."""
+
+    async def build(self, request: SummaryRequest) -> None:
+        """Start the function and do not wait for its result. Raises `HandOffFailed`."""
 
 
 class TokenVerifier(Protocol):

@@ -1,0 +1,1 @@
+"""Connections to AWS, shared by the adapters that need one."""
