@@ -18,20 +18,25 @@ from weakref import WeakKeyDictionary
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
 
 if TYPE_CHECKING:
-    from coachstream.conversation.model import ConversationKey
+    from coachstream.conversation.events import Completed, Failed
+    from coachstream.conversation.parts import Report, TurnParts
     from coachstream.conversation.ports import (
         ChatModel,
         Clock,
         ContextStore,
         ConversationStore,
+        MemoryStore,
         SemanticMemory,
+        SummaryBuilder,
         TokenVerifier,
         TurnStore,
+        WorkoutBuilder,
     )
     from coachstream.conversation.producer import TurnProducer
+    from coachstream.conversation.turn_request import TurnRequest
 
-    class AnyStore(TurnStore, ContextStore, ConversationStore, Protocol):
-        """One store is all three."""
+    class AnyStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
+        """One store is all four."""
 
 
 @runtime_checkable
@@ -111,6 +116,21 @@ class Services:
 
                 return DemoModel(delay_s=self.settings.model_delay_s)
 
+    @cached_property
+    def whole_reply_model(self) -> ChatModel:
+        """Who writes the replies that are not streamed."""
+        return self.model
+
+    @cached_property
+    def workout_builder(self) -> WorkoutBuilder | None:
+        """Takes workouts; None where no function is named."""
+        return None
+
+    @cached_property
+    def summary_builder(self) -> SummaryBuilder | None:
+        """Takes conversations that are due for a summary; None where no function is named."""
+        return None
+
     async def aclose(self) -> None:
         """Close what was opened."""
         opened = vars(self).pop("store", None)
@@ -121,31 +141,47 @@ class Services:
         """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
         return self.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
 
-    def start_turn(
-        self,
-        key: ConversationKey,
-        text: str,
-        *,
-        deadline: float,
-        sent_at: datetime | None = None,
-        client_message_id: str | None = None,
-    ) -> TurnProducer:
-        """A turn (see `TurnRequest`) that runs for as long as the producer's `async with`, and to its end."""
+    def start_turn(self, request: TurnRequest, *, report: Report | None = None) -> TurnProducer:
+        """A turn that runs for as long as the producer's `async with`, and to its end."""
+        return self._producer(request, self._turn_parts(self.model, report))
+
+    async def run_whole_turn(
+        self, request: TurnRequest, *, report: Report | None = None
+    ) -> Completed | Failed:
+        """A turn whose reply comes in one piece, or is there already (see `whole_turn`)."""
+        from coachstream.conversation.whole_turn import run_whole_turn
+
+        parts = self._turn_parts(self.whole_reply_model, report)
+        return await run_whole_turn(request, parts, lambda attempt: self._producer(attempt, parts))
+
+    def _turn_parts(self, model: ChatModel, report: Report | None) -> TurnParts:
+        from coachstream.conversation.parts import TurnParts, ignore_report
+
+        return TurnParts(
+            turns=self.store,
+            context=self.store,
+            conversations=self.store,
+            memories=self.store,
+            model=model,
+            recall=self.recall,
+            clock=self.clock,
+            workout_builder=self.workout_builder,
+            summary_builder=self.summary_builder,
+            report=report or ignore_report,
+        )
+
+    def _producer(self, request: TurnRequest, parts: TurnParts) -> TurnProducer:
         from coachstream.conversation.context import ContextLimits
         from coachstream.conversation.producer import TurnProducer
-        from coachstream.conversation.turn import TurnParts, TurnRequest, TurnSettings, run_turn
+        from coachstream.conversation.turn import TurnSettings, run_turn
 
-        request = TurnRequest(key, text, deadline, sent_at, client_message_id)
         settings = TurnSettings(
             history_budget_chars=self.settings.history_budget_chars,
             limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
         )
-        parts = TurnParts(
-            turns=self.store, context=self.store, model=self.model, recall=self.recall, clock=self.clock
-        )
         return TurnProducer(
             run_turn(request, parts, settings),
-            save_deadline=deadline - settings.save_reserve_s,
+            save_deadline=request.deadline - settings.save_reserve_s,
             clock=self.clock,
         )
 

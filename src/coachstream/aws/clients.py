@@ -65,9 +65,9 @@ class AwsSession:
 
     async def load(self) -> AioSession:
         """The SDK's session; its import and the shared configuration (~/.aws) are read in a thread."""
-        if self._session is None:
-            async with self._lock:
-                self._session = self._session or await asyncio.to_thread(_new_session)
+        async with self._lock:
+            if self._session is None:
+                self._session = await asyncio.to_thread(_new_session)
         return self._session
 
 

@@ -23,7 +23,7 @@ class ContextLimits(msgspec.Struct, frozen=True):
     """How much is loaded.
 
     Attributes:
-        messages: the newest messages of the conversation.
+        messages: the newest messages of the conversation, as far as the prompt can hold them.
         memories: what the user asked to remember.
         workouts: the last completed ones.
         matches: of the semantic search.
@@ -59,11 +59,15 @@ class ContextLoad:
         key: ConversationKey,
         text: str,
         limits: ContextLimits,
+        *,
+        history_budget_chars: int,
     ) -> None:
         self._limits = limits
         self._began = asyncio.get_running_loop().time()
         self._coach = asyncio.ensure_future(store.load_coach(key.user_id, key.coach_id))
-        self._history = asyncio.ensure_future(store.load_history(key, limit=limits.messages))
+        self._history = asyncio.ensure_future(
+            store.load_history(key, limit=limits.messages, budget_chars=history_budget_chars)
+        )
         self._memories = asyncio.ensure_future(
             store.load_memories(key.user_id, key.coach_id, limit=limits.memories)
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from coachstream.conversation.model import Message, Role
+from coachstream.conversation.model import Message, Role, StopReason
 from coachstream.conversation.prompt import PromptMessage
 
 CUT_OFF_NOTE = "[This reply was cut off.]"
@@ -24,7 +24,8 @@ def fit_history(
 
     Roles alternate, the first and the last message are the user's: neighbours of one role become one
     message, with a blank line between them, and blank messages are left out, as models refuse both. The new
-    message is there whatever its length, once, and last. An interrupted reply says that it is one.
+    message is there whatever its length, once, and last. An interrupted reply says that it is one. A reply
+    that a content filter withheld is left out with its question, or it would be withheld again in every turn.
 
     Args:
         history: earlier messages, oldest first; may already hold the new one, by its id.
@@ -33,8 +34,9 @@ def fit_history(
     """
     texts = [(Role.USER, user_message.content)]
     left = budget_chars - len(user_message.content)
+    left_out = {user_message.id, *_withheld(history)}
     for message in reversed(history):
-        if message.id == user_message.id or not message.content.strip():
+        if message.id in left_out or not message.content.strip():
             continue
         text = f"{message.content}{PARAGRAPH}{CUT_OFF_NOTE}" if message.is_interrupted else message.content
         left -= len(text) + len(PARAGRAPH)
@@ -44,6 +46,14 @@ def fit_history(
     while texts[-1][0] is not Role.USER:
         texts.pop()
     return tuple(_alternating(reversed(texts)))
+
+
+def _withheld(history: Iterable[Message]) -> Iterable[str]:
+    for message in history:
+        if message.metadata.stop_reason is StopReason.CONTENT_FILTERED:
+            yield message.id
+            if message.metadata.reply_to is not None:
+                yield message.metadata.reply_to
 
 
 def _alternating(texts: Iterable[tuple[Role, str]]) -> Iterable[PromptMessage]:

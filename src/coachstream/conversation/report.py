@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.model import ConversationKey, StopReason, Usage
+from coachstream.conversation.context import Context
+from coachstream.conversation.errors import CoachStreamError, ErrorCode
+from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
 
 
 class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,3 +50,55 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...]
     failed_follow_ups: tuple[str, ...]
     usage: Usage
+
+
+class TurnMeasurements(msgspec.Struct):
+    """What is known of a turn while it runs; the report says what each means."""
+
+    user_message: Message | None = None
+    reply: Message | None = None
+    is_first_attempt: bool | None = None
+    was_answered: bool = False
+    context: Context | None = None
+    context_ms: int | None = None
+    model_asked_ms: int | None = None
+    model_first_text_ms: int | None = None
+    first_chunk_ms: int | None = None
+    chunks: int = 0
+    history_messages: int = 0
+    matches: int = 0
+    usage: Usage = Usage()
+
+    def report(
+        self,
+        key: ConversationKey,
+        failure: CoachStreamError | None,
+        *,
+        total_ms: int,
+        failed_follow_ups: tuple[str, ...],
+    ) -> TurnReport:
+        """The report of a turn that is over."""
+        user_message, reply, context = self.user_message, self.reply, self.context
+        return TurnReport(
+            key=key,
+            user_message_id=None if user_message is None else user_message.id,
+            reply_id=None if reply is None else reply.id,
+            error=None if failure is None else failure.code,
+            stop_reason=None if reply is None else reply.metadata.stop_reason,
+            is_first_attempt=self.is_first_attempt,
+            was_answered=self.was_answered,
+            context_ms=self.context_ms,
+            model_asked_ms=self.model_asked_ms,
+            model_first_text_ms=self.model_first_text_ms,
+            first_chunk_ms=self.first_chunk_ms,
+            total_ms=total_ms,
+            chunks=self.chunks,
+            reply_chars=0 if reply is None else len(reply.content),
+            history_messages=self.history_messages,
+            memories=0 if context is None else len(context.memories),
+            workouts=0 if context is None else len(context.workouts),
+            matches=self.matches,
+            left_out=() if context is None else context.left_out,
+            failed_follow_ups=failed_follow_ups,
+            usage=self.usage,
+        )

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
 
+from coachstream.conversation.commands import Command, parse_command
 from coachstream.conversation.context import Context, ContextLimits, ContextLoad
 from coachstream.conversation.errors import (
     CoachStreamError,
@@ -39,30 +39,22 @@ from coachstream.conversation.events import (
     Started,
     Timings,
 )
-from coachstream.conversation.history import fit_history
-from coachstream.conversation.message_id import RandomBelow, message_id
+from coachstream.conversation.history import PARAGRAPH, fit_history
+from coachstream.conversation.message_id import message_id
 from coachstream.conversation.model import (
-    ConversationKey,
     Message,
     MessageMetadata,
     Role,
     StopReason,
-    Usage,
     to_milliseconds,
 )
-from coachstream.conversation.ports import (
-    ChatModel,
-    Clock,
-    ContextStore,
-    ModelEvent,
-    ModelStop,
-    SemanticMemory,
-    TextDelta,
-    TurnClaim,
-    TurnStore,
-)
+from coachstream.conversation.parts import TurnParts
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta, TurnClaim
 from coachstream.conversation.prompt import Prompt, build_prompt
+from coachstream.conversation.report import TurnMeasurements
+from coachstream.conversation.side_effects import SideEffects, constraints_of
 from coachstream.conversation.text import SurrogateJoiner
+from coachstream.conversation.turn_request import TurnRequest
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -71,29 +63,14 @@ T = TypeVar("T")
 SAVE_AGAIN_AFTER_S = 0.2
 """A reply that was paid for is worth a second try."""
 
+FOLLOW_UPS_WITHIN_S = 2.0
+"""How long the end of a turn waits for what it set off."""
+
 # How the reserve is spent when everything hangs: what remains is for sending the last event, because Lambda
 # stops the process at the deadline.
 SHARE_FOR_STOPPING_THE_MODEL = 0.1
 SHARE_FOR_SAVING = 0.7
 SHARE_FOR_GIVING_UP = 0.1
-
-
-class TurnRequest(msgspec.Struct, frozen=True):
-    """What the user sent.
-
-    Attributes:
-        key: the conversation.
-        text: the message; not blank.
-        deadline: when the turn must be over, in seconds of the clock's monotonic time.
-        sent_at: when the user sent it, by their clock; now, if unknown.
-        client_message_id: the client's name for it; the same name is the same message.
-    """
-
-    key: ConversationKey
-    text: str
-    deadline: float
-    sent_at: datetime | None = None
-    client_message_id: str | None = None
 
 
 class TurnSettings(msgspec.Struct, frozen=True):
@@ -109,17 +86,6 @@ class TurnSettings(msgspec.Struct, frozen=True):
     history_budget_chars: int = 60_000
     save_reserve_s: float = 3.0
     limits: ContextLimits = ContextLimits()
-
-
-class TurnParts(msgspec.Struct, frozen=True):
-    """The adapters that a turn works with; `recall` is None where there is no semantic memory."""
-
-    turns: TurnStore
-    context: ContextStore
-    model: ChatModel
-    recall: SemanticMemory | None
-    clock: Clock
-    random_below: RandomBelow = secrets.randbelow
 
 
 def run_turn(
@@ -143,13 +109,13 @@ class _Turn:
         self._claiming: asyncio.Task[TurnClaim] | None = None
         self._said: list[str] = []
         self._reply: Message | None = None
-        self._context_ms = 0
-        self._first_chunk_ms: int | None = None
+        self._side_effects = SideEffects(request.key, parts, now=self._now)
+        self._measured = TurnMeasurements()
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        yield Started()
         failure: CoachStreamError | None = None
         try:
+            yield Started()
             async with aclosing(self._answer()) as answer:
                 async for event in answer:
                     yield event
@@ -161,7 +127,7 @@ class _Turn:
             failure = ProcessingError()
         finally:
             # Also when the reader closed the turn or its task was cancelled: then nobody is told.
-            partial = await _despite_cancellation(self._give_up())
+            partial = await _despite_cancellation(self._end(failure))
         if failure is not None:
             yield Failed(failure.code, failure.sentence, failure.retryable, partial)
 
@@ -169,32 +135,64 @@ class _Turn:
         parts, request = self._parts, self._request
         self._claiming = asyncio.create_task(parts.turns.begin_turn(request.key, self._user_message()))
         async with ContextLoad(
-            parts.context, parts.recall, request.key, request.text, self._settings.limits
+            parts.context,
+            parts.recall,
+            request.key,
+            request.text,
+            self._settings.limits,
+            history_budget_chars=self._settings.history_budget_chars,
         ) as load:
             # Shielded, because a claim that is being made when the turn ends must still be given up.
             claim = await self._in_time(asyncio.shield(self._claiming))
             self._claiming = None
+            self._measured.user_message = claim.user_message
+            self._measured.is_first_attempt = claim.is_first_attempt
             if claim.reply is not None:
-                yield Chunk(claim.reply.content)
-                yield self._completed(claim, claim.reply, SemanticContextUse(), Usage())
+                self._measured.was_answered = True
+                self._measured.reply = claim.reply
+                yield self._chunk(claim.reply.content)
+                yield self._completed(claim, claim.reply, SemanticContextUse())
                 return
             self._claim = claim
+            command = parse_command(claim.user_message.content)
+            confirmation = await self._in_time(self._side_effects.confirm(claim, command))
             context = await self._in_time(load.loaded())
-        self._context_ms = self._elapsed_ms()
-        prompt = self._prompt(claim, context)
+        self._measured.context = context
+        self._measured.context_ms = self._elapsed_ms()
+        self._side_effects.hand_off_workout(claim, command, context.coach)
+        if confirmation:
+            yield self._say(confirmation + PARAGRAPH)
+        async with aclosing(self._reply_of_the_model(claim, command, context)) as reply:
+            async for event in reply:
+                yield event
+
+    async def _reply_of_the_model(
+        self, claim: TurnClaim, command: Command | None, context: Context
+    ) -> AsyncGenerator[Event, None]:
+        prompt = self._prompt(claim, command, context)
+        self._measured.matches = prompt.semantic_context.matches
+        self._measured.history_messages = len(prompt.messages)
+        self._measured.model_asked_ms = self._elapsed_ms()
         stop = ModelStop(StopReason.INTERRUPTED)
+        has_begun = False
         async with aclosing(self._speech(prompt)) as speech:
             async for event in speech:
                 if isinstance(event, ModelStop):
                     stop = event
-                else:
-                    yield event
+                    self._measured.usage = stop.usage
+                    continue
+                yield event
+                if not has_begun:
+                    has_begun = True
+                    self._side_effects.count_memories(context.memories)  # the first text has gone out by now
         if stop.reason is StopReason.CONTENT_FILTERED:
             raise ContentFiltered
-        if stop.reason is StopReason.INTERRUPTED or not self._said:
+        if stop.reason is StopReason.INTERRUPTED or not has_begun:
             raise ModelStreamBroken("the model ended without a reply")
         reply = await _despite_cancellation(self._save_reply(claim, stop.reason))
-        yield self._completed(claim, reply, prompt.semantic_context, stop.usage)
+        self._side_effects.trigger_summary(claim)
+        await self._finish_side_effects()
+        yield self._completed(claim, reply, prompt.semantic_context)
 
     async def _speech(self, prompt: Prompt) -> AsyncGenerator[Chunk | ModelStop, None]:
         """What the model says until it stops; ends without `ModelStop` where the model does."""
@@ -208,10 +206,8 @@ class _Turn:
                 event = await self._in_time(anext(model_events, None))
                 text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
                 if text:
-                    self._said.append(text)
-                    if self._first_chunk_ms is None:
-                        self._first_chunk_ms = self._elapsed_ms()
-                    yield Chunk(text)
+                    self._note_first_text()
+                    yield self._say(text)
                 if not isinstance(event, TextDelta):
                     break
             if event is not None:
@@ -257,16 +253,30 @@ class _Turn:
         except TimeoutError as error:
             raise StorageUnavailable("saving took too long") from error
         self._claim = None
+        self._measured.reply = reply
         return reply
 
-    async def _give_up(self) -> Message | None:
-        """Store what was said as an interrupted reply, unless a save failed, and leave no claim behind."""
+    async def _end(self, failure: CoachStreamError | None) -> Message | None:
+        """Leave nothing behind, and report; the partial reply that was stored, if one was."""
+        partial = await self._give_up(failure)
+        failed = await self._finish_side_effects()
+        total_ms = self._elapsed_ms()
+        self._parts.report(
+            self._measured.report(self._request.key, failure, total_ms=total_ms, failed_follow_ups=failed)
+        )
+        return partial
+
+    async def _give_up(self, failure: CoachStreamError | None) -> Message | None:
+        """Store what was said as a partial reply, unless a save failed, and leave no claim behind."""
         claim = await self._held_claim()
         if claim is None:
             return None
         if self._said and self._reply is None:
+            filtered = isinstance(failure, ContentFiltered)
             try:
-                return await self._save_reply(claim, StopReason.INTERRUPTED)
+                return await self._save_reply(
+                    claim, StopReason.CONTENT_FILTERED if filtered else StopReason.INTERRUPTED
+                )
             except CoachStreamError as error:
                 logger.error("An interrupted reply is lost: %s", error.code.value)  # noqa: TRY400
             except Exception as error:  # noqa: BLE001 (the claim must be given up in any case)
@@ -299,12 +309,14 @@ class _Turn:
 
     def _user_message(self) -> Message:
         request = self._request
+        if request.repeats is not None:
+            return request.repeats
         return Message(
             id=message_id(self._now, Role.USER, self._parts.random_below),
             role=Role.USER,
             content=request.text,
             timestamp=self._now if request.sent_at is None else to_milliseconds(request.sent_at),
-            metadata=MessageMetadata(client_message_id=request.client_message_id),
+            metadata=MessageMetadata(client_message_id=request.client_message_id, streamed=request.streamed),
         )
 
     def _reply_message(self, claim: TurnClaim, stop_reason: StopReason) -> Message:
@@ -322,7 +334,7 @@ class _Turn:
             ),
         )
 
-    def _prompt(self, claim: TurnClaim, context: Context) -> Prompt:
+    def _prompt(self, claim: TurnClaim, command: Command | None, context: Context) -> Prompt:
         user_message = claim.user_message
         # An earlier attempt's interrupted reply to this very message is about to be replaced.
         earlier = [
@@ -337,26 +349,52 @@ class _Turn:
             memories=context.memories,
             workouts=context.workouts,
             matches=context.matches,
+            additional_constraints=constraints_of(command),
             session_number=self._session_number(context.history, earlier),
         )
 
     def _session_number(self, history: Sequence[Message], earlier: Sequence[Message]) -> int:
-        if len(history) >= self._settings.limits.messages:
+        loaded_chars = sum(len(message.content) for message in history)
+        if (
+            len(history) >= self._settings.limits.messages
+            or loaded_chars >= self._settings.history_budget_chars
+        ):
             return 1  # there may be more than was loaded, and a wrong number is worse than none
         return 1 + sum(message.role is Role.USER for message in earlier)
 
-    def _completed(
-        self, claim: TurnClaim, reply: Message, semantic_context: SemanticContextUse, usage: Usage
-    ) -> Completed:
+    async def _finish_side_effects(self) -> tuple[str, ...]:
+        remaining_s = self._request.deadline - self._parts.clock.monotonic()
+        return await self._side_effects.finish(within_s=min(FOLLOW_UPS_WITHIN_S, remaining_s / 2))
+
+    def _say(self, text: str) -> Chunk:
+        self._said.append(text)
+        return self._chunk(text)
+
+    def _chunk(self, text: str) -> Chunk:
+        measured = self._measured
+        measured.chunks += 1
+        if measured.first_chunk_ms is None:
+            measured.first_chunk_ms = self._elapsed_ms()
+        return Chunk(text)
+
+    def _note_first_text(self) -> None:
+        measured = self._measured
+        if measured.model_first_text_ms is None and measured.model_asked_ms is not None:
+            measured.model_first_text_ms = self._elapsed_ms() - measured.model_asked_ms
+
+    def _completed(self, claim: TurnClaim, reply: Message, semantic_context: SemanticContextUse) -> Completed:
+        measured = self._measured
         return Completed(
             user_message=claim.user_message,
             reply=reply,
             conversation_id=claim.key.conversation_id,
             semantic_context=semantic_context,
             stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,
-            usage=usage,
+            usage=measured.usage,
             timings=Timings(
-                context=self._context_ms, first_chunk=self._first_chunk_ms, total=self._elapsed_ms()
+                context=measured.context_ms or 0,
+                first_chunk=None if measured.was_answered else measured.first_chunk_ms,
+                total=self._elapsed_ms(),
             ),
         )
 

@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.conversation.events import Chunk, Completed, Event, Failed, Started
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, SemanticContextUse, Started
 from coachstream.conversation.model import Message, MessageMetadata, Usage, format_timestamp
 
 
@@ -48,11 +48,15 @@ class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """Milliseconds since the turn began; `firstChunkMs` is null when the reply was already stored."""
+    """Milliseconds since the turn began; `firstChunkMs` is null when the reply was already stored.
+
+    `modelLatencyMs` is what the model's service says of itself; 0 where it says nothing.
+    """
 
     context_ms: int
     first_chunk_ms: int | None
     total_ms: int
+    model_latency_ms: int
 
 
 class StartFrame(msgspec.Struct, frozen=True, tag="start"):
@@ -110,14 +114,15 @@ def frame_of(event: Event) -> Frame:
                 user_message=message_frame(event.user_message),
                 ai_message=message_frame(event.reply),
                 conversation_id=event.conversation_id,
-                pinecone_context=PineconeContextFrame(
-                    used=event.semantic_context.matches > 0,
-                    matches=event.semantic_context.matches,
-                    context_length=event.semantic_context.length,
-                ),
+                pinecone_context=pinecone_context_frame(event.semantic_context),
                 stop_reason=event.stop_reason.value,
                 usage=_usage_frame(event.usage),
-                timings=TimingsFrame(event.timings.context, event.timings.first_chunk, event.timings.total),
+                timings=TimingsFrame(
+                    event.timings.context,
+                    event.timings.first_chunk,
+                    event.timings.total,
+                    event.usage.latency_ms,
+                ),
             )
         case Failed():
             partial = event.partial_reply
@@ -134,6 +139,11 @@ def frame_of(event: Event) -> Frame:
 def error_frame(error: CoachStreamError) -> ErrorFrame:
     """The frame of an error that happened before the turn began."""
     return ErrorFrame(message=error.sentence, code=error.code.value, retryable=error.retryable)
+
+
+def pinecone_context_frame(use: SemanticContextUse) -> PineconeContextFrame:
+    """How much of the semantic search reached the prompt."""
+    return PineconeContextFrame(used=use.matches > 0, matches=use.matches, context_length=use.length)
 
 
 def message_frame(message: Message) -> MessageFrame:

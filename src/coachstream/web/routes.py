@@ -23,6 +23,7 @@ class Resource(StrEnum):
     """What a path can name."""
 
     STREAM = "stream"
+    SEND_MESSAGE = "send-message"
     CONVERSATIONS = "conversations"
     COUNT = "count"
     CONVERSATION = "conversation"
@@ -48,6 +49,10 @@ _PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (Resource.COUNT, ("users", "{user}", "coaches", "{coach}", "conversations", "count")),
     (Resource.CONVERSATION, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}")),
     (Resource.STREAM, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "stream")),
+    (
+        Resource.SEND_MESSAGE,
+        ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "send-message"),
+    ),
 )
 
 

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
-
-import msgspec
 
 from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.message_id import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
+from coachstream.conversation.turn_request import TurnRequest
+from coachstream.functions.answer import Answer, answering
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.authentication import authenticate
 from coachstream.web.conversations import (
-    Body,
     conversation_count,
     conversation_deleted,
     conversation_list,
@@ -36,8 +35,7 @@ from coachstream.web.request import (
     read_event,
 )
 from coachstream.web.routes import Resource, Route, match_path, require_method
-from coachstream.web.status import HTTP_STATUS, error_headers
-from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, streamify_response
+from lambda_streaming import LambdaContext
 from lambda_streaming.function_url.event import FunctionUrlEvent
 from lambda_streaming.streaming import LambdaHandler
 
@@ -50,48 +48,20 @@ METHODS = {
 logger = logging.getLogger("coachstream.functions.coach_conversations")
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A whole response."""
-
-    status: int
-    body: Body
-    headers: Mapping[str, str] = {}
-
-
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
-    async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
-        answer = await _answer(payload, context, services)
-        http = HttpResponseStream.from_(
-            response_stream,
-            {
-                "statusCode": answer.status,
-                "headers": {
-                    "Content-Type": "application/json",
-                    "Cache-Control": "no-store",
-                    **answer.headers,
-                },
-            },
-        )
-        await http.end(msgspec.json.encode(answer.body))
-
-    return streamify_response(handler)
-
-
-async def _answer(payload: object, context: LambdaContext, services: Callable[[], Services]) -> Answer:
-    try:
+    async def respond(payload: object, context: LambdaContext) -> Answer:
         event = read_event(payload, context)
         route = match_path(event.segments)
         if route.resource not in METHODS:
-            raise MissingPathParams  # noqa: TRY301 (one place maps every refusal)
+            raise MissingPathParams
         require_method(event.method, METHODS[route.resource])
         parts = services()
         await authenticate(event.header("authorization"), parts.verifier, user_id=route.user_id)
         return await _perform(event, route, parts)
-    except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
-        failure = as_coachstream_error(error, logger, context.aws_request_id)
-        return Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
+
+    return answering(respond, error_body=error_body, logger=logger)
 
 
 async def _perform(event: FunctionUrlEvent, route: Route, services: Services) -> Answer:
@@ -137,7 +107,7 @@ async def _run_turn(
 ) -> None:
     """Run the first turn to its end; its failure is in the conversation and the log, not in the answer."""
     try:
-        async with services.start_turn(key, text, deadline=deadline) as turn:
+        async with services.start_turn(TurnRequest(key, text, deadline)) as turn:
             async for _ in turn:
                 pass
     except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)

@@ -11,34 +11,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import msgspec
-
-from coachstream.conversation.errors import CoachStreamError, MissingPathParams
+from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.events import Completed, Failed, Started
-from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.turn_request import TurnRequest
+from coachstream.functions.acceptance import accept_message
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.services import Services, services_of_this_process
-from coachstream.web.authentication import authenticate
 from coachstream.web.event_stream import EventStream
 from coachstream.web.frames import error_frame, frame_of
-from coachstream.web.request import NewMessage, parse_new_message, read_event
-from coachstream.web.routes import Resource, match_path, require_method
+from coachstream.web.routes import Resource
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, streamify_response
 from lambda_streaming.streaming import LambdaHandler
 
-METHODS = ("POST",)
-
 logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """A request that may begin a turn; `deadline` is on the clock's monotonic scale."""
-
-    key: ConversationKey
-    message: NewMessage
-    deadline: float
 
 
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
@@ -47,7 +34,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
         try:
             parts = services()
-            request = await _accept(payload, context, parts)
+            request = await accept_message(payload, context, parts, resource=Resource.STREAM)
         except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
             failure = as_coachstream_error(error, logger, context.aws_request_id)
             await _refuse(response_stream, failure)
@@ -57,18 +44,6 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     return streamify_response(handler)
 
 
-async def _accept(payload: object, context: LambdaContext, services: Services) -> Accepted:
-    """Check everything that can be checked without the store: route and method, token, user, body."""
-    event = read_event(payload, context)
-    route = match_path(event.segments)
-    if route.resource is not Resource.STREAM:
-        raise MissingPathParams
-    require_method(event.method, METHODS)
-    await authenticate(event.header("authorization"), services.verifier, user_id=route.user_id)
-    message = parse_new_message(event.body, received_at=services.clock.now())
-    return Accepted(route.key, message, services.deadline(event.deadline))
-
-
 async def _refuse(response: ResponseStream, error: CoachStreamError) -> None:
     headers = {**RESPONSE_HEADERS, **error_headers(error)}
     http = HttpResponseStream.from_(response, {"statusCode": HTTP_STATUS[error.code], "headers": headers})
@@ -76,7 +51,7 @@ async def _refuse(response: ResponseStream, error: CoachStreamError) -> None:
 
 
 async def _stream(
-    response: ResponseStream, request: Accepted, services: Services, context: LambdaContext
+    response: ResponseStream, request: TurnRequest, services: Services, context: LambdaContext
 ) -> None:
     http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
     async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
@@ -84,13 +59,7 @@ async def _stream(
         await events.send(frame_of(Started()))
         is_over = False
         try:
-            async with services.start_turn(
-                request.key,
-                request.message.text,
-                deadline=request.deadline,
-                sent_at=request.message.sent_at,
-                client_message_id=request.message.client_message_id,
-            ) as turn:
+            async with services.start_turn(request) as turn:
                 async for event in turn:
                     if not isinstance(event, Started):
                         is_over = isinstance(event, Completed | Failed)

@@ -1,0 +1,43 @@
+"""Functions that answer with one JSON document."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from coachstream.conversation.errors import CoachStreamError
+from coachstream.functions.refusal import as_coachstream_error
+from coachstream.web.status import HTTP_STATUS, error_headers
+from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, streamify_response
+from lambda_streaming.streaming import LambdaHandler
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole response; the body is encoded as JSON."""
+
+    status: int
+    body: msgspec.Struct
+    headers: Mapping[str, str] = {}
+
+
+def answering(
+    respond: Callable[[object, LambdaContext], Awaitable[Answer]],
+    *,
+    error_body: Callable[[CoachStreamError], msgspec.Struct],
+    logger: logging.Logger,
+) -> LambdaHandler:
+    """Make a handler of what answers an event; whatever it raises is answered as a typed error."""
+
+    async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
+        try:
+            answer = await respond(payload, context)
+        except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
+            failure = as_coachstream_error(error, logger, context.aws_request_id)
+            answer = Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
+        http = HttpResponseStream.from_(response_stream, {"statusCode": answer.status, "headers": headers})
+        await http.end(msgspec.json.encode(answer.body))
+
+    return streamify_response(handler)

@@ -1,0 +1,1 @@
+"""The function that answers a message with the whole reply."""

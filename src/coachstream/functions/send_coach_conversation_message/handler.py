@@ -1,0 +1,42 @@
+"""Answer a message with the coach's whole reply, in one JSON document (existing system, section 2.1).
+
+    POST {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}/send-message
+
+The turn is the streamed one, collected. A client that falls back to this function from a stream gets the
+reply to the message it had sent, not a second one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+
+from coachstream.conversation.events import Failed
+from coachstream.functions.acceptance import accept_message
+from coachstream.functions.answer import Answer, answering
+from coachstream.services import Services, services_of_this_process
+from coachstream.web.routes import Resource
+from coachstream.web.send_message import failed_body, refused_body, sent_body
+from coachstream.web.status import HTTP_STATUS
+from lambda_streaming import LambdaContext
+from lambda_streaming.streaming import LambdaHandler
+
+logger = logging.getLogger("coachstream.functions.send_coach_conversation_message")
+
+
+def handler_for(services: Callable[[], Services]) -> LambdaHandler:
+    """Make the handler; `services` is asked once an invocation."""
+
+    async def respond(payload: object, context: LambdaContext) -> Answer:
+        parts = services()
+        request = await accept_message(payload, context, parts, resource=Resource.SEND_MESSAGE)
+        ending = await parts.run_whole_turn(request)
+        if isinstance(ending, Failed):
+            return Answer(HTTP_STATUS[ending.code], failed_body(ending))
+        return Answer(HTTPStatus.OK, sent_body(ending))
+
+    return answering(respond, error_body=refused_body, logger=logger)
+
+
+handler = handler_for(services_of_this_process)

@@ -1,0 +1,1 @@
+"""Work that a turn gives to other functions."""

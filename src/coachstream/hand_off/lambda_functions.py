@@ -1,0 +1,98 @@
+"""Hand-offs to the existing functions, as asynchronous invocations (existing system, section 8).
+
+Lambda queues an `Event` invocation and answers 202 in some 50 ms, whatever the function then does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from coachstream.conversation.errors import HandOffFailed
+from coachstream.conversation.model import format_timestamp
+from coachstream.conversation.ports import SummaryRequest, WorkoutLog
+
+if TYPE_CHECKING:
+    from types_aiobotocore_lambda.client import LambdaClient
+
+OpenClient = Callable[[], Awaitable["LambdaClient"]]
+
+
+class _WorkoutPayload(msgspec.Struct, frozen=True, rename="camel"):
+    user_id: str
+    coach_id: str
+    conversation_id: str
+    user_message: str
+    coach_config: object
+    is_slash_command: bool
+    slash_command: str
+    message_timestamp: str
+
+
+class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel"):
+    user_id: str
+    coach_id: str
+    conversation_id: str
+    trigger_reason: str
+    message_count: int
+
+
+class LambdaWorkoutBuilder:
+    """`WorkoutBuilder` for the function `build-workout`; `function` is its name or ARN."""
+
+    def __init__(self, client: OpenClient, function: str) -> None:
+        self._client = client
+        self._function = function
+
+    async def build(self, workout: WorkoutLog) -> None:
+        """Invoke the function (see `WorkoutBuilder`)."""
+        payload = _WorkoutPayload(
+            user_id=workout.key.user_id,
+            coach_id=workout.key.coach_id,
+            conversation_id=workout.key.conversation_id,
+            user_message=workout.text,
+            coach_config=workout.coach.stored,
+            is_slash_command=True,
+            slash_command=workout.command,
+            message_timestamp=format_timestamp(workout.sent_at),
+        )
+        await _invoke(self._client, self._function, payload)
+
+
+class LambdaSummaryBuilder:
+    """`SummaryBuilder` for the function `build-conversation-summary`; `function` is its name or ARN."""
+
+    def __init__(self, client: OpenClient, function: str) -> None:
+        self._client = client
+        self._function = function
+
+    async def build(self, request: SummaryRequest) -> None:
+        """Invoke the function (see `SummaryBuilder`)."""
+        payload = _SummaryPayload(
+            user_id=request.key.user_id,
+            coach_id=request.key.coach_id,
+            conversation_id=request.key.conversation_id,
+            trigger_reason=request.reason,
+            message_count=request.message_count,
+        )
+        await _invoke(self._client, self._function, payload)
+
+
+async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client = await open_client()
+        answer = await client.invoke(
+            FunctionName=function, InvocationType="Event", Payload=msgspec.json.encode(payload)
+        )
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "no code")
+        raise HandOffFailed(f"{function} refused the invocation: {code}") from error
+    except (BotoCoreError, TimeoutError, OSError) as error:
+        raise HandOffFailed(f"{function} could not be invoked: {type(error).__qualname__}") from error
+    if answer["StatusCode"] != HTTPStatus.ACCEPTED:
+        raise HandOffFailed(f"{function} answered with status {answer['StatusCode']}")

@@ -1,0 +1,77 @@
+"""The JSON contract of `send-coach-conversation-message` (existing system, section 2.1)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from coachstream.conversation.errors import CoachStreamError, ErrorCode
+from coachstream.conversation.events import Completed, Failed
+from coachstream.web.frames import MessageFrame, PineconeContextFrame, message_frame, pinecone_context_frame
+
+_EXISTING_SENTENCES = {
+    ErrorCode.MISSING_AUTH_HEADER: "Authentication required",
+    ErrorCode.MISSING_CUSTOM_USER_ID: "Custom userId not found. Please contact support.",
+    ErrorCode.USER_ID_MISMATCH: "Access denied: can only access your own data",
+    ErrorCode.MISSING_REQUEST_BODY: "Request body is required",
+    ErrorCode.INVALID_USER_RESPONSE: "User response is required",
+    ErrorCode.CONVERSATION_NOT_FOUND: "Conversation not found",
+    ErrorCode.COACH_CONFIG_NOT_FOUND: "Coach configuration not found",
+}
+"""What the existing function says; clients may compare it."""
+
+
+class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer to a message: both messages, as they are stored."""
+
+    success: bool = True
+    message: str = "Conversation updated successfully"
+    user_response: MessageFrame
+    ai_response: MessageFrame
+    conversation_id: str
+    pinecone_context: PineconeContextFrame
+
+
+class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What the existing contract leaves open: our code, a sentence for a person, and the partial reply."""
+
+    code: str
+    message: str
+    retryable: bool
+    partial_response: MessageFrame | None = None
+
+
+class SendErrorBody(msgspec.Struct, frozen=True):
+    """The answer to a message that has no complete reply."""
+
+    error: str
+    details: ErrorDetails
+
+
+def sent_body(completed: Completed) -> SentBody:
+    """The answer to a message with its reply."""
+    return SentBody(
+        user_response=message_frame(completed.user_message),
+        ai_response=message_frame(completed.reply),
+        conversation_id=completed.conversation_id,
+        pinecone_context=pinecone_context_frame(completed.semantic_context),
+    )
+
+
+def failed_body(failed: Failed) -> SendErrorBody:
+    """The answer to a message whose turn failed."""
+    partial = failed.partial_reply
+    return _body(
+        failed.code, failed.sentence, failed.retryable, None if partial is None else message_frame(partial)
+    )
+
+
+def refused_body(error: CoachStreamError) -> SendErrorBody:
+    """The answer to a message whose turn did not begin."""
+    return _body(error.code, error.sentence, error.retryable, None)
+
+
+def _body(code: ErrorCode, sentence: str, retryable: bool, partial: MessageFrame | None) -> SendErrorBody:
+    return SendErrorBody(
+        error=_EXISTING_SENTENCES.get(code, sentence),
+        details=ErrorDetails(code.value, sentence, retryable, partial),
+    )
