@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from coachstream.conversation.coach import CoachConfig
 from coachstream.conversation.context import ContextLimits
@@ -22,8 +22,11 @@ from coachstream.conversation.model import (
     Message,
     Workout,
 )
-from coachstream.conversation.ports import TurnClaim
-from coachstream.conversation.turn import TurnParts, TurnRequest, TurnSettings, run_turn
+from coachstream.conversation.parts import TurnParts
+from coachstream.conversation.ports import SummaryRequest, TurnClaim, WorkoutLog
+from coachstream.conversation.report import TurnReport
+from coachstream.conversation.turn import TurnSettings, run_turn
+from coachstream.conversation.turn_request import TurnRequest
 from support.doubles import RememberedConversations, ScriptedModel
 
 T = TypeVar("T")
@@ -84,9 +87,19 @@ class TurnStoreDouble(RememberedConversations):
         work = super().load_coach
         return await self._step("load_coach", lambda: work(user_id, coach_id))
 
-    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
+    async def load_history(
+        self, key: ConversationKey, *, limit: int, budget_chars: int
+    ) -> Sequence[Message]:
         work = super().load_history
-        return await self._step("load_history", lambda: work(key, limit=limit))
+        return await self._step("load_history", lambda: work(key, limit=limit, budget_chars=budget_chars))
+
+    async def save_memory(self, user_id: str, memory: Memory) -> None:
+        work = super().save_memory
+        await self._step("save_memory", lambda: work(user_id, memory))
+
+    async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
+        work = super().note_memories_used
+        await self._step("note_memories_used", lambda: work(user_id, memory_ids, at=at))
 
     async def load_memories(self, _user_id: str, _coach_id: str, *, limit: int) -> Sequence[Memory]:
         async def work() -> Sequence[Memory]:
@@ -108,6 +121,7 @@ class RecallDouble:
         self.matches = matches
         self.gate: asyncio.Event | None = None
         self.failure: Exception | None = None
+        self.remembered: list[Memory] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
         if self.gate is not None:
@@ -115,6 +129,27 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         return self.matches[:limit]
+
+    async def remember(self, _user_id: str, memory: Memory) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.remembered.append(memory)
+
+
+class Recorded(Generic[T]):
+    """Takes hand-offs; waits or fails on demand."""
+
+    def __init__(self) -> None:
+        self.taken: list[T] = []
+        self.gate: asyncio.Event | None = None
+        self.failure: Exception | None = None
+
+    async def build(self, hand_off: T) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.taken.append(hand_off)
 
 
 def a_memory(content: str = "Trains at dawn") -> Memory:
@@ -139,6 +174,9 @@ class Stage:
         self.store = TurnStoreDouble()
         self.model = model or ScriptedModel()
         self.recall = recall
+        self.workouts: Recorded[WorkoutLog] | None = None
+        self.summaries: Recorded[SummaryRequest] | None = None
+        self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
         self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
 
@@ -146,12 +184,17 @@ class Stage:
     def parts(self) -> TurnParts:
         """The adapters."""
         return TurnParts(
-            self.store,
-            self.store,
-            self.model,
-            self.recall,
-            FixedDate(),
-            self.random.randrange,
+            turns=self.store,
+            context=self.store,
+            conversations=self.store,
+            memories=self.store,
+            model=self.model,
+            recall=self.recall,
+            clock=FixedDate(),
+            workout_builder=self.workouts,
+            summary_builder=self.summaries,
+            report=self.reports.append,
+            random_below=self.random.randrange,
         )
 
     def request(
