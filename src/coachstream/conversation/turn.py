@@ -63,9 +63,6 @@ T = TypeVar("T")
 SAVE_AGAIN_AFTER_S = 0.2
 """A reply that was paid for is worth a second try."""
 
-FOLLOW_UPS_WITHIN_S = 2.0
-"""How long the end of a turn waits for what it set off."""
-
 # How the reserve is spent when everything hangs: what remains is for sending the last event, because Lambda
 # stops the process at the deadline.
 SHARE_FOR_STOPPING_THE_MODEL = 0.1
@@ -80,11 +77,13 @@ class TurnSettings(msgspec.Struct, frozen=True):
         history_budget_chars: how many characters of history the prompt holds.
         save_reserve_s: seconds before the deadline at which the model is stopped, for saving; no save takes
             longer, however far the deadline is.
+        follow_ups_within_s: how long the end of a turn waits for what it set off.
         limits: of what is loaded for the prompt.
     """
 
     history_budget_chars: int = 60_000
     save_reserve_s: float = 3.0
+    follow_ups_within_s: float = 2.0
     limits: ContextLimits = ContextLimits()
 
 
@@ -364,7 +363,9 @@ class _Turn:
 
     async def _finish_side_effects(self) -> tuple[str, ...]:
         remaining_s = self._request.deadline - self._parts.clock.monotonic()
-        return await self._side_effects.finish(within_s=min(FOLLOW_UPS_WITHIN_S, remaining_s / 2))
+        return await self._side_effects.finish(
+            within_s=min(self._settings.follow_ups_within_s, remaining_s / 2)
+        )
 
     def _say(self, text: str) -> Chunk:
         self._said.append(text)

@@ -1,0 +1,146 @@
+"""Hand-offs over HTTP: the payloads of the existing system, as asynchronous invocations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from types_aiobotocore_lambda.client import LambdaClient
+
+from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from coachstream.conversation.coach import parse_coach_config
+from coachstream.conversation.errors import HandOffFailed
+from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
+from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
+from support.http_server import serving
+
+KEY = ConversationKey("sam", "mara", "conv_1")
+WORKOUT = WorkoutLog(
+    key=KEY,
+    text="5x5 squats",
+    coach=parse_coach_config("mara", {"coach_name": "Mara", "odd": [1, None, {"x": 2.5}]}),
+    command="log-workout",
+    sent_at=datetime(2026, 11, 23, 10, 0, 0, 7_000, tzinfo=UTC),
+)
+SUMMARY = SummaryRequest(KEY, SummaryReason.MESSAGE_COUNT, 12)
+
+
+class LambdaApi:
+    """Takes invocations as Lambda's API does (API reference, "Invoke"), and answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.invocations: list[tuple[str, str, object]] = []
+        self.status = 202
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message.get("more_body"):
+                break
+        kind = dict(scope["headers"])[b"x-amz-invocation-type"].decode()
+        self.invocations.append((scope["path"], kind, json.loads(body)))
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@pytest.fixture
+def api() -> LambdaApi:
+    return LambdaApi()
+
+
+@pytest.fixture
+async def client(api: LambdaApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AwsClient[LambdaClient]]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    async with serving(api) as port:
+        client = AwsSession().functions(
+            Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{port}", read_timeout_s=0.5)
+        )
+        yield client
+        await client.aclose()
+
+
+async def test_a_workout_is_invoked_with_the_existing_payload(
+    api: LambdaApi, client: AwsClient[LambdaClient]
+) -> None:
+    """Asynchronously; the coach's attributes whole, the moment as JavaScript writes it."""
+    await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
+    assert api.invocations == [
+        (
+            "/2015-03-31/functions/build-workout/invocations",
+            "Event",
+            {
+                "userId": "sam",
+                "coachId": "mara",
+                "conversationId": "conv_1",
+                "userMessage": "5x5 squats",
+                "coachConfig": {"coach_name": "Mara", "odd": [1, None, {"x": 2.5}]},
+                "isSlashCommand": True,
+                "slashCommand": "log-workout",
+                "messageTimestamp": "2026-11-23T10:00:00.007Z",
+            },
+        )
+    ]
+
+
+async def test_a_summary_is_invoked_with_the_existing_payload(
+    api: LambdaApi, client: AwsClient[LambdaClient]
+) -> None:
+    """Asynchronously, with the reason and the count."""
+    await LambdaSummaryBuilder(client, "build-summary").build(SUMMARY)
+    [(_, kind, payload)] = api.invocations
+    assert kind == "Event"
+    assert payload == {
+        "userId": "sam",
+        "coachId": "mara",
+        "conversationId": "conv_1",
+        "triggerReason": "message_count",
+        "messageCount": 12,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "ResourceNotFoundException"), (429, "TooManyRequestsException"), (500, "ServiceException")],
+)
+async def test_a_refused_invocation_is_a_typed_failure(
+    api: LambdaApi, client: AwsClient[LambdaClient], status: int, code: str
+) -> None:
+    """With the function's name and Lambda's code for the log; asked once, as the turn has no time to lose."""
+    api.status = status
+    api.headers = [(b"x-amzn-errortype", code.encode()), (b"content-type", b"application/json")]
+    api.body = b'{"Message": "no"}'
+    with pytest.raises(HandOffFailed, match=f"build-workout refused the invocation: {code}"):
+        await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
+    assert len(api.invocations) == 1
+
+
+async def test_an_answer_that_is_not_accepted_is_a_typed_failure(
+    api: LambdaApi, client: AwsClient[LambdaClient]
+) -> None:
+    """Lambda accepts with 202 and nothing else."""
+    api.status = 200
+    with pytest.raises(HandOffFailed, match="status 200"):
+        await LambdaSummaryBuilder(client, "build-summary").build(SUMMARY)
+
+
+async def test_an_api_that_cannot_be_reached_is_a_typed_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    client = AwsSession().functions(Connection(region="us-west-2", endpoint_url="http://127.0.0.1:1"))
+    with pytest.raises(HandOffFailed, match="could not be invoked: EndpointConnectionError"):
+        await LambdaSummaryBuilder(client, "build-summary").build(SUMMARY)
+    await client.aclose()
