@@ -39,11 +39,11 @@ def run_buffered(invocation: Invocation) -> object:
         Exception: whatever the handler raises.
     """
     global _warned  # noqa: PLW0603 (once a process)
-    if not _warned:
-        _warned = True
-        logger.warning(WARNING)
     response = BufferedResponse()
     _loop.run(functools.partial(invocation, response))
+    if not _warned and response.would_have_streamed:
+        _warned = True
+        logger.warning(WARNING)
     return response.as_proxy_response()
 
 
@@ -53,6 +53,13 @@ class BufferedResponse:
     def __init__(self) -> None:
         self._content_type = DEFAULT_CONTENT_TYPE
         self._body = bytearray()
+        self._pieces = 0
+
+    @property
+    def would_have_streamed(self) -> bool:
+        """Whether the body came in several pieces, so that a reader is the worse off for getting it in one."""
+        prelude = self._content_type == PRELUDE_CONTENT_TYPE
+        return self._pieces - prelude > 1
 
     async def open(self, content_type: str) -> None:
         """Remember what the response is."""
@@ -60,6 +67,7 @@ class BufferedResponse:
 
     async def send(self, data: bytes) -> None:
         """Keep a piece."""
+        self._pieces += 1
         self._body += data
 
     async def close(self) -> None:
