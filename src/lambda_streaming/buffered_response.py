@@ -57,7 +57,7 @@ class BufferedResponse:
 
     @property
     def would_have_streamed(self) -> bool:
-        """Whether the body came in several pieces, so that a reader is the worse off for getting it in one."""
+        """Whether the body came in several pieces, so that its reader is worse off with one."""
         prelude = self._content_type == PRELUDE_CONTENT_TYPE
         return self._pieces - prelude > 1
 

@@ -79,7 +79,7 @@ def test_a_streaming_handler_under_the_stock_runtime_answers_in_one_piece(tmp_pa
 
 
 def test_bytes_under_the_stock_runtime_are_base64(tmp_path: Path) -> None:
-    """Without a prelude the response is 200 and of the announced type; one piece is no stream to warn about."""
+    """Without a prelude the response is 200 and of the announced type; one piece gives no warning."""
     calls, log = record(
         tmp_path / "log",
         "support.streaming_functions.words",
