@@ -1,0 +1,204 @@
+"""The chat models: one streams, one gives the reply in one piece; asking and trying again are the same.
+
+A call is tried again only as long as nothing of the reply has gone out. After that every failure means that
+the reply broke off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from coachstream.conversation.errors import (
+    DeadlineExceeded,
+    ModelError,
+    ModelStreamBroken,
+    ModelUnavailable,
+    whereabouts,
+)
+from coachstream.conversation.ports import ModelEvent, TextDelta
+from coachstream.conversation.prompt import Prompt
+from coachstream.language.bedrock.attempts import Attempts, Sleep
+from coachstream.language.bedrock.errors import failure_of
+from coachstream.language.bedrock.events import ReplyReader, whole_reply
+from coachstream.language.bedrock.options import BedrockOptions
+from coachstream.language.bedrock.request import stream_request, whole_request
+
+if TYPE_CHECKING:
+    from aiobotocore.eventstream import AioEventStream
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+    from types_aiobotocore_bedrock_runtime.type_defs import (
+        ConverseStreamOutputTypeDef,
+        ConverseStreamRequestTypeDef,
+    )
+
+    OpenClient = Callable[[], Awaitable[BedrockRuntimeClient]]
+    EventStream = AioEventStream[ConverseStreamOutputTypeDef]
+
+logger = logging.getLogger("coachstream.bedrock")
+
+USAGE_WITHIN_S = 2.0
+"""After the model's end, for the usage and the end of the response. The reply is complete without them."""
+
+OUT_OF_TIME = "the time for the model ran out"
+
+
+class _BedrockChat(ABC):
+    """What both models share."""
+
+    def __init__(
+        self,
+        client: OpenClient,
+        options: BedrockOptions | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Remember how to ask; nothing is opened yet.
+
+        Args:
+            client: gives the open client, for example an `AwsClient`. It must not try again by itself, and
+                must bear silence for as long as the model may be silent: `options.stall_s` for a stream, a
+                whole turn for a reply in one piece.
+            options: which model, and how.
+            monotonic: the clock of the deadlines, in seconds.
+            sleep: waits for so many seconds.
+            chance: a random number from 0 to 1, for the pauses.
+        """
+        self._client = client
+        self._options = options or BedrockOptions()
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._chance = chance
+
+    @property
+    def display_name(self) -> str:
+        """The name stored with every reply."""
+        return self._options.display_name
+
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+        """Stream the reply (see `ChatModel`).
+
+        Raises:
+            ModelThrottled, ModelUnavailable, ModelRejected: nothing was said, for the cause that is named.
+            ModelStreamBroken: the reply broke off; or nothing was said and what came cannot be read.
+            DeadlineExceeded: the deadline passed.
+        """
+        attempts = Attempts(
+            self._options.retry,
+            deadline=deadline,
+            monotonic=self._monotonic,
+            sleep=self._sleep,
+            chance=self._chance,
+        )
+        while True:
+            has_spoken = False
+            failure: ModelError = ModelStreamBroken("the stream ended before any text")
+            try:
+                async with aclosing(self._attempt(prompt, attempts)) as events:
+                    async for event in events:
+                        has_spoken = True
+                        yield event
+                if has_spoken:
+                    return
+            except ModelError as error:
+                if has_spoken:
+                    raise ModelStreamBroken(str(error)) from error
+                failure = error
+            await attempts.pause_after(failure)
+            logger.info("Asking the model again after: %s", failure)
+
+    @abstractmethod
+    def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+        """One call, from the request to the end of what is answered."""
+
+    @asynccontextmanager
+    async def _calling(self, attempts: Attempts, *, longest_s: float = math.inf) -> AsyncIterator[None]:
+        """Bound the time of what is done to the service, and map what it raises.
+
+        Raises:
+            ModelError: it failed, or took longer than `longest_s`.
+            DeadlineExceeded: it took longer than there is time.
+        """
+        left_s = attempts.seconds_left()
+        if left_s == 0:
+            raise DeadlineExceeded(OUT_OF_TIME)
+        limit = asyncio.timeout(min(longest_s, left_s))
+        try:
+            async with limit:
+                yield
+        except Exception as error:
+            if not limit.expired():
+                raise failure_of(error) from error
+            if left_s <= longest_s:
+                raise DeadlineExceeded(OUT_OF_TIME) from error
+            raise ModelUnavailable(f"no event for {longest_s:g} s") from error
+
+
+class BedrockModel(_BedrockChat):
+    """A `ChatModel` over ConverseStream."""
+
+    async def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+        reply = ReplyReader()
+        async with self._opened(stream_request(prompt, self._options), attempts) as stream:
+            events = aiter(stream)
+            while not reply.is_stopped:
+                async with self._calling(attempts, longest_s=self._options.stall_s):
+                    event = await anext(events, None)
+                    text = "" if event is None else reply.read(event)
+                if event is None:
+                    return
+                if text:
+                    yield TextDelta(text)
+            await _read_to_end(events, reply, within_s=min(USAGE_WITHIN_S, attempts.seconds_left() / 2))
+        yield reply.stop()
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: ConverseStreamRequestTypeDef, attempts: Attempts
+    ) -> AsyncIterator[EventStream]:
+        async with self._calling(attempts, longest_s=self._options.stall_s):
+            client = await self._client()
+            response = await client.converse_stream(**request)
+        stream = response["stream"]
+        try:
+            yield stream
+        finally:
+            # Ends the connection, unless the response was read to its end: then it can serve the next one.
+            stream.close()
+            with suppress(Exception):
+                async for _ in stream:  # waits for nothing any more; the SDK's generator comes to its end
+                    pass
+
+
+class BedrockWholeReply(_BedrockChat):
+    """A `ChatModel` over Converse: the reply is one delta, and comes when all of it is written."""
+
+    async def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+        request = whole_request(prompt, self._options)
+        async with self._calling(attempts):
+            client = await self._client()
+            text, stop = whole_reply(await client.converse(**request))
+        if text:
+            yield TextDelta(text)
+        yield stop
+
+
+async def _read_to_end(
+    events: AsyncIterator[ConverseStreamOutputTypeDef], reply: ReplyReader, *, within_s: float
+) -> None:
+    """Read what follows the model's end; the reply is complete, so nothing that happens here can spoil it."""
+    try:
+        async with asyncio.timeout(within_s):
+            async for event in events:
+                reply.read(event)
+    except Exception as error:  # noqa: BLE001 (see above)
+        logger.warning("A reply is complete, but perhaps not its usage: %s", whereabouts(error))

@@ -1,0 +1,157 @@
+"""A prompt as a request to Converse (Bedrock API reference, "ConverseStream").
+
+What stays the same from turn to turn comes first and ends in a cache checkpoint, because a cache holds the
+beginning of a prompt up to a checkpoint, to the letter: `system`, then `messages`. First the sections of
+the system prompt that depend on the coach alone. In a long conversation also its older messages; then what
+changes with each turn (the time, memories, what was found) cannot stand before them in the system prompt,
+and goes ahead of the user's words in the last message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from coachstream.conversation.errors import ModelRejected
+from coachstream.conversation.model import Role
+from coachstream.conversation.prompt import Prompt, PromptMessage, Section
+from coachstream.conversation.text import encodable
+from coachstream.language.bedrock.options import BedrockOptions
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.type_defs import (
+        ContentBlockTypeDef,
+        ConverseRequestTypeDef,
+        ConverseStreamRequestTypeDef,
+        InferenceConfigurationTypeDef,
+        SystemContentBlockTypeDef,
+    )
+
+    Message = tuple[Role, list[ContentBlockTypeDef]]
+
+SECTION_BREAK = "\n\n---\n\n"
+
+CONTEXT_NOTE = "[From the application, for your answer to the message below. The user does not see this.]\n\n"
+
+HISTORY_CACHED_FROM_MESSAGES = 12
+"""A shorter conversation is not worth writing to a cache."""
+
+HISTORY_CHECKPOINT_STEP = 10
+"""A checkpoint stays at its message for so many messages, so that five turns read what one wrote."""
+
+
+def stream_request(prompt: Prompt, options: BedrockOptions) -> ConverseStreamRequestTypeDef:
+    """The request for a streamed reply.
+
+    Raises:
+        ModelRejected: the prompt holds no message of the user.
+    """
+    system, messages = _content(prompt, options)
+    request: ConverseStreamRequestTypeDef = {
+        "modelId": options.model_id,
+        "messages": [{"role": role.value, "content": blocks} for role, blocks in messages],
+        "inferenceConfig": _inference(options),
+    }
+    if system:
+        request["system"] = system
+    if options.guardrail_id:
+        request["guardrailConfig"] = {
+            "guardrailIdentifier": options.guardrail_id,
+            "guardrailVersion": options.guardrail_version,
+            # `sync` holds text back until it is checked, which ends streaming (existing system, section 6).
+            "streamProcessingMode": "async",
+        }
+    return request
+
+
+def whole_request(prompt: Prompt, options: BedrockOptions) -> ConverseRequestTypeDef:
+    """The request for a reply in one piece.
+
+    Raises:
+        ModelRejected: the prompt holds no message of the user.
+    """
+    system, messages = _content(prompt, options)
+    request: ConverseRequestTypeDef = {
+        "modelId": options.model_id,
+        "messages": [{"role": role.value, "content": blocks} for role, blocks in messages],
+        "inferenceConfig": _inference(options),
+    }
+    if system:
+        request["system"] = system
+    if options.guardrail_id:
+        request["guardrailConfig"] = {
+            "guardrailIdentifier": options.guardrail_id,
+            "guardrailVersion": options.guardrail_version,
+        }
+    return request
+
+
+def _inference(options: BedrockOptions) -> InferenceConfigurationTypeDef:
+    inference: InferenceConfigurationTypeDef = {"maxTokens": options.max_tokens}
+    if options.temperature is not None:
+        inference["temperature"] = options.temperature
+    return inference
+
+
+def _content(
+    prompt: Prompt, options: BedrockOptions
+) -> tuple[list[SystemContentBlockTypeDef], list[Message]]:
+    messages = list(_alternating(prompt.messages))
+    if not messages:
+        raise ModelRejected("the prompt holds no message of the user")
+    static = _joined(section for section in prompt.sections if section.is_static)
+    dynamic = _joined(section for section in prompt.sections if not section.is_static)
+    system: list[SystemContentBlockTypeDef] = []
+    if static:
+        system.append({"text": static})
+        if _is_cacheable(static, options):
+            system.append({"cachePoint": {"type": "default"}})
+    if _caches_history(messages, options):
+        for index in _checkpoints(len(messages)):
+            messages[index][1].append({"cachePoint": {"type": "default"}})
+        if dynamic:
+            messages[-1][1].insert(0, {"text": CONTEXT_NOTE + dynamic})
+    elif dynamic:
+        system.append({"text": dynamic})
+    return system, messages
+
+
+def _joined(sections: Iterable[Section]) -> str:
+    return SECTION_BREAK.join(encodable(section.text) for section in sections if section.text.strip())
+
+
+def _alternating(messages: Sequence[PromptMessage]) -> Iterable[Message]:
+    """The messages as Bedrock takes them: none is blank, roles alternate, the first is the user's."""
+    spoken = [message for message in messages if message.text.strip()]
+    has_begun = False
+    for role, neighbours in groupby(spoken, key=lambda message: message.role):
+        has_begun = has_begun or role is Role.USER
+        if has_begun:
+            yield role, [{"text": encodable(message.text)} for message in neighbours]
+
+
+def _is_cacheable(text: str, options: BedrockOptions) -> bool:
+    """Whether the text may be long enough to be cached: a token has at least one byte."""
+    least = options.cached_from_tokens
+    return least is not None and len(text.encode()) >= least
+
+
+def _caches_history(messages: Sequence[Message], options: BedrockOptions) -> bool:
+    # A guardrail judges what is in the messages, but not the system prompt: with one, what the application
+    # knows must stay there, or a word in a record would stop the reply.
+    return (
+        options.cached_from_tokens is not None
+        and options.guardrail_id is None
+        and len(messages) >= HISTORY_CACHED_FROM_MESSAGES
+    )
+
+
+def _checkpoints(messages: int) -> tuple[int, ...]:
+    """The messages behind which a checkpoint stands: the user's, and never the last one.
+
+    When the checkpoint moves on, the one before stays for that long, so that what it wrote is read.
+    """
+    newest = (messages - 2) // HISTORY_CHECKPOINT_STEP * HISTORY_CHECKPOINT_STEP
+    before = newest - HISTORY_CHECKPOINT_STEP
+    return (before, newest) if before > 0 else (newest,)
