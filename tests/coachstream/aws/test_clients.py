@@ -1,0 +1,134 @@
+"""AWS clients: opened once, at their first use, and without holding the event loop up."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from moto.server import ThreadedMotoServer
+
+from coachstream.aws.clients import AwsSession, Connection
+from support.faulty_proxy import Fault, proxied
+
+
+@pytest.fixture(scope="module")
+def moto_port() -> Iterator[int]:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+async def test_a_client_is_opened_once_for_all_who_ask(moto_port: int) -> None:
+    """Ten at the same time get the same one."""
+    client = AwsSession().dynamodb(
+        Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{moto_port}")
+    )
+    opened = await asyncio.gather(*(client() for _ in range(10)))
+    assert all(one is opened[0] for one in opened)
+    assert (await opened[0].list_tables())["TableNames"] == []
+    await client.aclose()
+
+
+async def test_a_closed_client_opens_again(moto_port: int) -> None:
+    """Closing twice, or before the first use, does no harm."""
+    client = AwsSession().dynamodb(
+        Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{moto_port}")
+    )
+    await client.aclose()
+    first = await client()
+    await client.aclose()
+    await client.aclose()
+    second = await client()
+    assert second is not first
+    assert (await second.list_tables())["TableNames"] == []
+    await client.aclose()
+
+
+async def test_the_environment_names_the_endpoint(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`AWS_ENDPOINT_URL_<SERVICE>`, as for every AWS tool."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{moto_port}")
+    client = AwsSession().dynamodb(Connection(region="us-west-2"))
+    assert (await (await client()).list_tables())["TableNames"] == []
+    await client.aclose()
+
+
+async def test_the_loop_goes_on_while_a_client_is_opened() -> None:
+    """The longest pause is a small part of the time that opening takes: a stream goes on meanwhile."""
+    script = """
+import asyncio, time
+from coachstream.aws.clients import AwsSession, Connection
+
+async def main():
+    pauses, last = [], time.perf_counter()
+    async def tick():
+        nonlocal last
+        while True:
+            await asyncio.sleep(0.001)
+            pauses.append(time.perf_counter() - last)
+            last = time.perf_counter()
+    ticking = asyncio.create_task(tick())
+    began = time.perf_counter()
+    client = AwsSession().dynamodb(Connection(region="us-west-2"))
+    await client()
+    took = time.perf_counter() - began
+    ticking.cancel()
+    await client.aclose()
+    print(max(pauses) / took)
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    printed, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert float(printed) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [(Fault.SLOW, ReadTimeoutError), (Fault.ERROR, ClientError), (Fault.THROTTLED, ClientError)],
+)
+async def test_a_call_is_tried_as_often_as_it_is_told_and_no_more(
+    moto_port: int, fault: Fault, raised: type[Exception]
+) -> None:
+    """Nothing is retried out of sight of whoever keeps a deadline."""
+    async with proxied(moto_port) as proxy:
+        proxy.fault = fault
+        for attempts in (1, 2):
+            client = AwsSession().dynamodb(
+                Connection(region="us-west-2", endpoint_url=proxy.url, attempts=attempts, read_timeout_s=0.1)
+            )
+            before = proxy.met
+            with pytest.raises(raised):
+                await (await client()).list_tables()
+            assert proxy.met - before == attempts
+            await client.aclose()
+
+
+async def test_a_service_that_nobody_serves_is_an_error_at_once() -> None:
+    """Within the connection's own time limit."""
+    client = AwsSession().functions(Connection(region="us-west-2", endpoint_url="http://127.0.0.1:1"))
+    with pytest.raises((EndpointConnectionError, ConnectTimeoutError)):
+        await (await client()).list_functions()
+    await client.aclose()
+
+
+def test_importing_the_clients_imports_no_sdk() -> None:
+    """Its 0.3 s are spent when the first client is opened."""
+    check = (
+        "import sys, coachstream.aws.clients; print('aiobotocore' in sys.modules, 'botocore' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == ["False", "False"]
