@@ -1,4 +1,4 @@
-"""What every `ChatModel` must do: a suite that the demo model and, later, Bedrock's adapter pass.
+"""What every `ChatModel` must do: `ChatModelContract` if it streams, `WholeReplyContract` if it does not.
 
 A subclass provides two fixtures:
 
@@ -38,13 +38,13 @@ async def events_of(model: ChatModel, prompt: Prompt = PROMPT) -> list[ModelEven
     return [event async for event in model.stream(prompt, deadline=deadline)]
 
 
-class ChatModelContract:
-    """Deltas, then the stop; or an honest break."""
+class WholeReplyContract:
+    """What holds however the reply comes."""
 
-    async def test_a_stream_is_deltas_and_then_the_stop(self, model: ChatModel) -> None:
-        """Several pieces of text, then one `ModelStop`, which is the last event."""
+    async def test_the_stop_comes_last_and_once(self, model: ChatModel) -> None:
+        """Text, then one `ModelStop`, and nothing after it."""
         *deltas, stop = await events_of(model)
-        assert len(deltas) > 1
+        assert deltas
         assert all(isinstance(delta, TextDelta) for delta in deltas)
         assert isinstance(stop, ModelStop)
         assert stop.reason is StopReason.END_TURN
@@ -84,20 +84,27 @@ class ChatModelContract:
         assert await anext(stream, None) is None
         assert asyncio.all_tasks() == before
 
-    @pytest.mark.parametrize("after", [0, 1, 5])
+    async def test_a_reply_may_fail_before_it_begins(
+        self, broken_model: Callable[[int, ModelError | None], ChatModel]
+    ) -> None:
+        """The typed error is all that comes."""
+        assert await _events_until_error(broken_model(0, ModelThrottled())) == []
+
+
+class ChatModelContract(WholeReplyContract):
+    """Deltas, then the stop; or an honest break."""
+
+    async def test_a_stream_is_deltas_and_then_the_stop(self, model: ChatModel) -> None:
+        """Several pieces of text come before the last event."""
+        *deltas, _ = await events_of(model)
+        assert len(deltas) > 1
+
+    @pytest.mark.parametrize("after", [1, 5])
     async def test_a_stream_may_break_off_with_an_error(
         self, broken_model: Callable[[int, ModelError | None], ChatModel], after: int
     ) -> None:
         """The deltas until then arrive, and the typed error follows them."""
-        received: list[ModelEvent] = []
-
-        async def receive() -> None:
-            async for event in model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + AMPLE_S):
-                received.append(event)  # noqa: PERF401 (what came before the error counts)
-
-        model = broken_model(after, ModelThrottled() if after == 0 else ModelStreamBroken())
-        with pytest.raises(ModelError):
-            await receive()
+        received = await _events_until_error(broken_model(after, ModelStreamBroken()))
         assert len(received) == after
         assert all(isinstance(event, TextDelta) for event in received)
 
@@ -107,3 +114,15 @@ class ChatModelContract:
         """An end without `ModelStop` is passed on as it is, for the turn to judge."""
         received = await events_of(broken_model(3, None))
         assert [type(event) for event in received] == [TextDelta] * 3
+
+
+async def _events_until_error(model: ChatModel) -> list[ModelEvent]:
+    received: list[ModelEvent] = []
+
+    async def receive() -> None:
+        async for event in model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + AMPLE_S):
+            received.append(event)  # noqa: PERF401 (what came before the error counts)
+
+    with pytest.raises(ModelError):
+        await receive()
+    return received

@@ -1,0 +1,39 @@
+"""Bedrock on localhost, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.bedrock_server import BedrockServer, bedrock_client, bedrock_server
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+    from coachstream.aws.clients import AwsClient
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any credentials sign a request to the server."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.fixture
+async def bedrock() -> AsyncIterator[BedrockServer]:
+    """The server."""
+    async with bedrock_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(
+    bedrock: BedrockServer,
+    aws_credentials: None,  # noqa: ARG001
+) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
+    """A client of it."""
+    async with bedrock_client(bedrock.url) as client:
+        yield client

@@ -1,0 +1,542 @@
+"""Bedrock's Converse and ConverseStream, on localhost, over real HTTP.
+
+It refuses what Bedrock refuses (the service's own description decides, and the rules for messages that the
+user guide adds), keeps a cache of prompts as the guide describes it, and answers with an echo of the last
+message, or as a test scripted it. Tests in the same process use `bedrock_server()`; everything else runs
+
+    python -m support.bedrock_server --port 0
+
+in `tests`, which prints its URL, for AWS_ENDPOINT_URL_BEDROCK_RUNTIME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import botocore
+import h11
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
+
+from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from support import event_stream
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+JsonObject = dict[str, Any]
+
+_OPERATIONS = {"converse": "Converse", "converse-stream": "ConverseStream"}
+_PATH = re.compile(r"/model/(?P<model>[^/]+)/(?P<operation>converse|converse-stream)")
+_MAX_CHECKPOINTS = 4
+_CACHED_FROM_TOKENS = 1024
+_CHARACTERS_A_TOKEN = 4
+_READ_BYTES = 65_536
+
+
+# What an answer is made of. A script is a sequence of these.
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of the stream."""
+
+    name: str
+    content: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class StreamException:
+    """One of the exceptions that a stream may hold, `throttlingException` for example."""
+
+    name: str
+    text: str = "the service's own words"
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Whatever bytes, as the response's next."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Until:
+    """Silence, until the test sets the event."""
+
+    gate: asyncio.Event
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Silence, for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Disconnect:
+    """The connection breaks."""
+
+
+Step = Event | StreamException | Bytes | Until | Pause | Disconnect
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer with another status than 200."""
+
+    status: int
+    code: str
+    text: str = "the service's own words"
+    body: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with status 200.
+
+    Attributes:
+        steps: of the body. For Converse, the events become the one JSON object.
+        before: what happens before the headers are sent.
+    """
+
+    steps: Sequence[Step]
+    before: Sequence[Until | Pause | Disconnect] = ()
+
+
+Answer = Refusal | Reply
+
+
+def text(*deltas: str, block: int = 0) -> list[Event]:
+    """One event a delta."""
+    return [
+        Event("contentBlockDelta", {"contentBlockIndex": block, "delta": {"text": delta}}) for delta in deltas
+    ]
+
+
+def opening() -> Event:
+    """The first event of every stream."""
+    return Event("messageStart", {"role": "assistant"})
+
+
+def closing(reason: str = "end_turn", usage: Mapping[str, int] | None = None) -> list[Event]:
+    """The end of a healthy stream; usage with the names of `TokenUsage`."""
+    tokens = {"inputTokens": 12, "outputTokens": 34, "totalTokens": 46, **(usage or {})}
+    return [
+        Event("contentBlockStop", {"contentBlockIndex": 0}),
+        Event("messageStop", {"stopReason": reason}),
+        Event("metadata", {"usage": tokens, "metrics": {"latencyMs": 567}}),
+    ]
+
+
+def reply(*deltas: str, reason: str = "end_turn", usage: Mapping[str, int] | None = None) -> Reply:
+    """A whole, healthy answer."""
+    return Reply([opening(), *text(*deltas), *closing(reason, usage)])
+
+
+@dataclass
+class Received:
+    """A request as it came in.
+
+    Attributes:
+        connection: the number of the connection that brought it, from 0.
+        disconnected: set when the client left before the answer was complete.
+        answered: set when the answer was sent to its end.
+    """
+
+    operation: str
+    model_id: str
+    headers: dict[str, str]
+    body: JsonObject
+    connection: int
+    disconnected: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class BedrockServer:
+    """What was asked, and what is answered.
+
+    Attributes:
+        url: of the endpoint, without a slash at the end.
+        requests: all of them, in order, the refused ones too.
+        answers: for the next requests; when there are none left, the answer is composed from the prompt.
+        always: instead of what is composed.
+        connections: how many there have been.
+        delta_pause_s: before each composed delta.
+    """
+
+    def __init__(self, *, delta_pause_s: float = 0) -> None:
+        self.url = ""
+        self.requests: list[Received] = []
+        self.answers: deque[Answer] = deque()
+        self.always: Answer | None = None
+        self.connections = 0
+        self.delta_pause_s = delta_pause_s
+        self._cache = PromptCache()
+        self._has_request = asyncio.Condition()
+
+    async def request(self, number: int = 0) -> Received:
+        """The request of this number; waits for it."""
+        async with self._has_request:
+            await self._has_request.wait_for(lambda: len(self.requests) > number)
+        return self.requests[number]
+
+    async def answer_to(self, received: Received) -> Answer:
+        """Take note of a request and say what it is answered with."""
+        async with self._has_request:
+            self.requests.append(received)
+            self._has_request.notify_all()
+        refusal = refusal_of(received)
+        if refusal is not None:
+            return refusal
+        usage = self._cache.use(received)
+        if self.answers:
+            return self.answers.popleft()
+        return self.always or _composed(received.body, usage, self.delta_pause_s)
+
+    async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, request after request."""
+        number = self.connections
+        self.connections += 1
+        try:
+            await _Connection(self, number, reader, writer).serve()
+        except (ConnectionError, h11.RemoteProtocolError):
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+class _Dropped(ConnectionAbortedError):
+    """The script broke the connection."""
+
+
+class _Connection:
+    def __init__(
+        self, server: BedrockServer, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server = server
+        self._number = number
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER)
+
+    async def serve(self) -> None:
+        while (received := await self._next_request()) is not None:
+            answer = await self._server.answer_to(received)
+            answering = asyncio.create_task(self._answer(received, answer))
+            # A client that is heard before its answer is complete has left.
+            leaving = asyncio.create_task(self._reader.read(_READ_BYTES))
+            try:
+                await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+                if not answering.done():
+                    received.disconnected.set()
+                    return
+                await answering
+            except _Dropped:
+                raise
+            except ConnectionError:
+                received.disconnected.set()
+                raise
+            finally:
+                for task in (answering, leaving):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, ConnectionError):
+                        await task
+            if self._http.our_state is not h11.DONE or self._writer.is_closing():
+                return
+            if leaving.done() and not leaving.cancelled():
+                self._http.receive_data(leaving.result())
+            self._http.start_next_cycle()
+
+    async def _next_request(self) -> Received | None:
+        request = await self._next_event()
+        if not isinstance(request, h11.Request):
+            return None
+        body = b""
+        while isinstance(data := await self._next_event(), h11.Data):
+            body += data.data
+        found = _PATH.fullmatch(request.target.decode())
+        return Received(
+            operation=_OPERATIONS[found["operation"]] if found else request.target.decode(),
+            model_id=unquote(found["model"]) if found else "",
+            headers={name.decode(): value.decode() for name, value in request.headers},
+            body=json.loads(body or b"{}"),
+            connection=self._number,
+        )
+
+    async def _next_event(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(await self._reader.read(_READ_BYTES))
+        return event
+
+    async def _answer(self, received: Received, answer: Answer) -> None:
+        if isinstance(answer, Refusal):
+            body = json.dumps({"message": answer.text}).encode() if answer.body is None else answer.body
+            await self._whole(answer.status, body, answer.code)
+        else:
+            for step in answer.before:
+                await self._take(step)
+            if received.operation == "Converse":
+                await self._converse(answer)
+            else:
+                await self._converse_stream(answer)
+        received.answered.set()
+
+    async def _converse(self, answer: Reply) -> None:
+        for step in answer.steps:
+            match step:
+                case StreamException(name, text=words):
+                    code = name[:1].upper() + name[1:]
+                    await self._whole(
+                        _STATUS_OF.get(code, 500), json.dumps({"message": words}).encode(), code
+                    )
+                    return
+                case Until() | Pause() | Disconnect():
+                    await self._take(step)
+                case Bytes(data):
+                    await self._whole(HTTPStatus.OK, data)
+                    return
+                case Event():
+                    pass
+        await self._whole(HTTPStatus.OK, json.dumps(_in_one_piece(answer.steps)).encode())
+
+    async def _converse_stream(self, answer: Reply) -> None:
+        headers = [
+            ("content-type", event_stream.CONTENT_TYPE),
+            ("transfer-encoding", "chunked"),
+            ("x-amzn-requestid", f"request-{len(self._server.requests)}"),
+        ]
+        await self._send(h11.Response(status_code=HTTPStatus.OK, headers=headers))
+        for step in answer.steps:
+            await self._take(step)
+        await self._send(h11.EndOfMessage())
+
+    async def _take(self, step: Step) -> None:
+        match step:
+            case Event(name, content):
+                await self._send(h11.Data(event_stream.event(name, content)))
+            case StreamException(name, text=words):
+                await self._send(h11.Data(event_stream.exception(name, words)))
+            case Bytes(data):
+                await self._send(h11.Data(data))
+            case Until(gate):
+                await gate.wait()
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+            case Disconnect():
+                self._writer.transport.abort()
+                raise _Dropped
+
+    async def _whole(self, status: int, body: bytes, code: str | None = None) -> None:
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("x-amzn-requestid", f"request-{len(self._server.requests)}"),
+        ]
+        if code:
+            headers.append(
+                ("x-amzn-errortype", f"{code}:http://internal.amazon.com/coral/com.amazon.bedrock/")
+            )
+        await self._send(h11.Response(status_code=status, headers=headers))
+        await self._send(h11.Data(body))
+        await self._send(h11.EndOfMessage())
+
+    async def _send(self, event: h11.Event) -> None:
+        self._writer.write(self._http.send(event) or b"")
+        await self._writer.drain()
+
+
+_STATUS_OF = {
+    "ThrottlingException": 429,
+    "ServiceUnavailableException": 503,
+    "InternalServerException": 500,
+    "ModelStreamErrorException": 424,
+    "ValidationException": 400,
+}
+
+
+def refusal_of(received: Received) -> Refusal | None:
+    """Why Bedrock would not take the request."""
+    if received.operation not in _OPERATIONS.values():
+        return Refusal(404, "UnknownOperationException")
+    if not received.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
+        return Refusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+    problem = next(_problems(received), None)
+    return None if problem is None else Refusal(400, "ValidationException", problem)
+
+
+def _problems(received: Received) -> Iterator[str]:
+    """By the service's description; then the rules of the user guide ("Using the Converse API")."""
+    operation = _service().operation_model(received.operation)
+    assert operation.input_shape is not None
+    report = ParamValidator().validate({"modelId": received.model_id, **received.body}, operation.input_shape)
+    if report.has_errors():
+        yield report.generate_report()
+        return
+    messages = received.body.get("messages", [])
+    roles = [message["role"] for message in messages]
+    if roles != [("user", "assistant")[number % 2] for number in range(len(roles))] or not roles:
+        yield "A conversation must alternate between user and assistant roles, and start with the user"
+    elif roles[-1] != "user":
+        yield "The conversation must end with a user message"
+    blocks = [
+        *received.body.get("system", ()),
+        *(block for message in messages for block in message["content"]),
+    ]
+    if any("text" in block and not block["text"].strip() for block in blocks):
+        yield "The text field in the ContentBlock object is blank"
+    if any(not message["content"] or "cachePoint" in message["content"][0] for message in messages):
+        yield "A message has no content"
+    if sum("cachePoint" in block for block in blocks) > _MAX_CHECKPOINTS:
+        yield "Too many cachePoint blocks"
+    if any("cachePoint" in block for block in blocks) and not re.search("claude|nova", received.model_id):
+        yield "You invoked an unsupported model or your request did not allow prompt caching"
+
+
+@cache
+def _service() -> ServiceModel:
+    path = Path(botocore.__file__).parent / "data" / "bedrock-runtime" / "2023-09-30" / "service-2.json.gz"
+    return ServiceModel(json.loads(gzip.decompress(path.read_bytes())), "bedrock-runtime")
+
+
+class PromptCache:
+    """Beginnings of prompts, up to a checkpoint (user guide, "Prompt caching"); four characters a token."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def use(self, received: Received) -> dict[str, int]:
+        """The input's part of `TokenUsage`; what is read before it is known is written."""
+        prompt = f"{received.model_id}\n"
+        checkpoints: list[str] = []
+        for block in _blocks(received.body):
+            if "cachePoint" in block:
+                checkpoints.append(prompt)
+            else:
+                prompt += f"{json.dumps(block)}\n"
+        cacheable = [point for point in checkpoints if _tokens(point) >= _CACHED_FROM_TOKENS]
+        read = max((_tokens(point) for point in cacheable if point in self._known), default=0)
+        written = max((_tokens(point) for point in cacheable), default=0) - read
+        self._known.update(cacheable)
+        return {
+            "inputTokens": _tokens(prompt) - read - written,
+            "cacheReadInputTokens": read,
+            "cacheWriteInputTokens": written,
+        }
+
+
+def _blocks(body: JsonObject) -> Iterator[JsonObject]:
+    yield from body.get("system", ())
+    for message in body.get("messages", ()):
+        for block in message["content"]:
+            yield block if "cachePoint" in block else {"role": message["role"], **block}
+
+
+def _tokens(text: str) -> int:
+    return len(text) // _CHARACTERS_A_TOKEN
+
+
+def _composed(body: JsonObject, usage: dict[str, int], pause_s: float) -> Reply:
+    asked = next(block["text"] for block in reversed(body["messages"][-1]["content"]) if "text" in block)
+    answer = f"You said “{asked[:200]}”. Grüße aus dem Studio 💪🏽, weiter so!"
+    deltas = re.findall(r"\S+\s*|\s+", answer)
+    usage = {**usage, "outputTokens": len(deltas), "totalTokens": sum(usage.values()) + len(deltas)}
+    said: list[Step] = []
+    for delta in text(*deltas):
+        said.extend((Pause(pause_s), delta) if pause_s else (delta,))
+    return Reply([opening(), *said, *closing(usage=usage)])
+
+
+def _in_one_piece(steps: Sequence[Step]) -> JsonObject:
+    """The events of a stream as the answer of Converse."""
+    events = [step for step in steps if isinstance(step, Event)]
+    contents: dict[str, Any] = {event.name: event.content for event in events}
+    deltas = [event.content["delta"] for event in events if event.name == "contentBlockDelta"]
+    said = "".join(delta.get("text", "") for delta in deltas if isinstance(delta, dict))
+    return {
+        "output": {"message": {"role": "assistant", "content": [{"text": said}] if said else []}},
+        **contents.get("messageStop", {}),
+        **contents.get("metadata", {}),
+    }
+
+
+@asynccontextmanager
+async def bedrock_client(url: str, **connection: Any) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:  # noqa: ANN401
+    """A client of the server, as the composition root makes it; not opened yet."""
+    client = AwsSession().bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIterator[BedrockServer]:
+    """Serve in this loop until the block is left."""
+    bedrock = BedrockServer(delta_pause_s=delta_pause_s)
+    connections: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(bedrock.serve_connection(reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", port)
+    bedrock.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield bedrock
+    finally:
+        listening.close()
+        for task in list(connections):
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await listening.wait_closed()
+
+
+@contextmanager
+def bedrock_server_process(*, delta_pause_s: float = 0) -> Iterator[str]:
+    """A server in a process of its own, which nobody scripts; gives its URL."""
+    command = [sys.executable, "-m", __name__, "--delta-pause", str(delta_pause_s)]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url, "the server did not start"
+            yield url
+        finally:
+            process.terminate()
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser(description="Bedrock's Converse and ConverseStream on localhost")
+    parser.add_argument("--port", type=int, default=0, help="0 takes any that is free")
+    parser.add_argument("--delta-pause", type=float, default=0.02, help="seconds before each delta")
+    options = parser.parse_args()
+    async with bedrock_server(port=options.port, delta_pause_s=options.delta_pause) as server:
+        print(server.url, flush=True)  # noqa: T201 (whoever started it reads it)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_main())
