@@ -83,6 +83,11 @@ class Until:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """Nothing more, until the client leaves."""
+
+
+@dataclass(frozen=True)
 class Pause:
     """Silence, for so many seconds."""
 
@@ -94,7 +99,8 @@ class Disconnect:
     """The connection breaks."""
 
 
-Step = Event | StreamException | Bytes | Until | Pause | Disconnect
+Quiet = Until | Silence | Pause | Disconnect
+Step = Event | StreamException | Bytes | Quiet
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Reply:
     """
 
     steps: Sequence[Step]
-    before: Sequence[Until | Pause | Disconnect] = ()
+    before: Sequence[Quiet] = ()
 
 
 Answer = Refusal | Reply
@@ -309,7 +315,7 @@ class _Connection:
                         _STATUS_OF.get(code, 500), json.dumps({"message": words}).encode(), code
                     )
                     return
-                case Until() | Pause() | Disconnect():
+                case Until() | Silence() | Pause() | Disconnect():
                     await self._take(step)
                 case Bytes(data):
                     await self._whole(HTTPStatus.OK, data)
@@ -339,6 +345,8 @@ class _Connection:
                 await self._send(h11.Data(data))
             case Until(gate):
                 await gate.wait()
+            case Silence():
+                await asyncio.Event().wait()
             case Pause(seconds):
                 await asyncio.sleep(seconds)
             case Disconnect():
@@ -480,7 +488,7 @@ def _in_one_piece(steps: Sequence[Step]) -> JsonObject:
 
 @asynccontextmanager
 async def bedrock_client(url: str, **connection: Any) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:  # noqa: ANN401
-    """A client of the server, as the composition root makes it; not opened yet."""
+    """A client of the server, made as the composition root makes it; not opened yet."""
     client = AwsSession().bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
     try:
         yield client

@@ -27,6 +27,7 @@ from support.bedrock_server import (
     Disconnect,
     Event,
     Reply,
+    Silence,
     StreamException,
     Until,
     bedrock_client,
@@ -211,7 +212,7 @@ async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
 ) -> None:
     """The stop is given while there is still time to save the reply."""
     stop = Event("messageStop", {"stopReason": "end_turn"})
-    bedrock.always = Reply([opening(), *text("Hi"), stop, Until(asyncio.Event())])
+    bedrock.always = Reply([opening(), *text("Hi"), stop, Silence()])
     deadline = time.monotonic() + 1
     events = [event async for event in BedrockModel(client).stream(PROMPT, deadline=deadline)]
     assert events[-1] == ModelStop(StopReason.END_TURN, Usage())
@@ -280,7 +281,7 @@ async def test_a_stream_that_was_read_leaves_its_connection_to_the_next(
 
 async def test_closing_the_stream_stops_the_model(bedrock: BedrockServer, client: Client) -> None:
     """The service sees the client leave; nothing is left running, and the client can be used again."""
-    bedrock.answers.append(Reply([opening(), *text("first"), Until(asyncio.Event())]))
+    bedrock.answers.append(Reply([opening(), *text("first"), Silence()]))
     model = BedrockModel(client)
     stream = model.stream(PROMPT, deadline=time.monotonic() + WITHIN_S)
     await anext(stream)
@@ -295,7 +296,7 @@ async def test_cancelling_the_reader_stops_the_model(
     bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
 ) -> None:
     """Also while it waits for the next event, or for the headers."""
-    bedrock.always = Reply([], before=[Until(asyncio.Event())])
+    bedrock.always = Reply([], before=[Silence()])
     reading = asyncio.create_task(events_of(model_type(client)))
     async with asyncio.timeout(WITHIN_S):
         received = await bedrock.request()

@@ -1,0 +1,525 @@
+"""What becomes of each failure between a turn and its model on Bedrock: kind, number of tries, and detail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import BlockBuster
+
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    DeadlineExceeded,
+    ModelError,
+    ModelRejected,
+    ModelStreamBroken,
+    ModelThrottled,
+    ModelUnavailable,
+)
+from coachstream.conversation.model import Role
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.prompt import Prompt, PromptMessage
+from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from contracts.chat_model import PROMPT
+from support import event_stream
+from support.bedrock_server import (
+    Answer,
+    BedrockServer,
+    Bytes,
+    Disconnect,
+    Event,
+    Refusal,
+    Reply,
+    Silence,
+    Step,
+    StreamException,
+    Until,
+    bedrock_client,
+    closing,
+    opening,
+    reply,
+    text,
+)
+from support.http_server import connected
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+    from coachstream.aws.clients import AwsClient
+
+    Client = AwsClient[BedrockRuntimeClient]
+
+ModelType = type[BedrockModel | BedrockWholeReply]
+BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
+
+ATTEMPTS = 3
+QUICK = BedrockOptions(stall_s=0.3, retry=RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1))
+AMPLE_S = 20.0
+
+
+@asynccontextmanager
+async def opened(url: str, **connection: float) -> AsyncIterator[Client]:
+    """A client that has loaded the SDK already, so that short times are those of the service."""
+    async with bedrock_client(url, **connection) as client:
+        await client()
+        yield client
+
+
+@pytest.fixture
+async def client(bedrock: BedrockServer, aws_credentials: None) -> AsyncIterator[Client]:  # noqa: ARG001
+    """In place of the one that has loaded nothing yet."""
+    async with opened(bedrock.url) as client:
+        yield client
+
+
+async def outcome(
+    model: BedrockModel | BedrockWholeReply, prompt: Prompt = PROMPT, *, within_s: float = AMPLE_S
+) -> tuple[list[ModelEvent], CoachStreamError]:
+    """What came, and what it ended with."""
+    received: list[ModelEvent] = []
+    with pytest.raises(CoachStreamError) as caught:
+        await _receive(model, prompt, received, time.monotonic() + within_s)
+    return received, caught.value
+
+
+async def _receive(
+    model: BedrockModel | BedrockWholeReply, prompt: Prompt, received: list[ModelEvent], deadline: float
+) -> None:
+    async with asyncio.timeout(AMPLE_S):
+        async for event in model.stream(prompt, deadline=deadline):
+            received.append(event)  # noqa: PERF401 (what came before the error counts)
+
+
+REFUSALS = [
+    (429, "ThrottlingException", ModelThrottled),
+    (400, "ServiceQuotaExceededException", ModelThrottled),
+    (429, "SomethingOfNextYear", ModelThrottled),
+    (429, "ModelNotReadyException", ModelUnavailable),
+    (503, "ServiceUnavailableException", ModelUnavailable),
+    (500, "InternalServerException", ModelUnavailable),
+    (408, "ModelTimeoutException", ModelUnavailable),
+    (424, "ModelErrorException", ModelUnavailable),
+    (500, "SomethingOfNextYear", ModelUnavailable),
+    (400, "ValidationException", ModelRejected),
+    (403, "AccessDeniedException", ModelRejected),
+    (404, "ResourceNotFoundException", ModelRejected),
+    (403, "UnrecognizedClientException", ModelRejected),
+    (403, "ExpiredTokenException", ModelRejected),
+    (403, "SomethingOfNextYear", ModelRejected),
+]
+
+
+@BOTH
+@pytest.mark.parametrize(("status", "code", "expected"), REFUSALS)
+async def test_a_refusal_is_named_and_tried_again_if_that_can_help(
+    bedrock: BedrockServer,
+    client: Client,
+    status: int,
+    code: str,
+    expected: type[ModelError],
+    model_type: ModelType,
+) -> None:
+    """Throttled and unavailable services may recover; an invalid request stays invalid."""
+    bedrock.always = Refusal(status, code)
+    received, error = await outcome(model_type(client, QUICK))
+    assert received == []
+    assert type(error) is expected
+    assert code in str(error)
+    assert "request-" in str(error)
+    assert len(bedrock.requests) == (1 if expected is ModelRejected else ATTEMPTS)
+
+
+@BOTH
+async def test_a_gateways_page_of_html_is_an_unavailable_service(
+    bedrock: BedrockServer, client: Client, model_type: ModelType
+) -> None:
+    """An error without a code, and without JSON, is judged by its status."""
+    bedrock.always = Refusal(502, "", body=b"<html><body>Bad Gateway</body></html>")
+    _, error = await outcome(model_type(client, QUICK))
+    assert type(error) is ModelUnavailable
+    assert len(bedrock.requests) == ATTEMPTS
+
+
+IN_STREAM = [
+    ("throttlingException", ModelThrottled),
+    ("serviceUnavailableException", ModelUnavailable),
+    ("internalServerException", ModelUnavailable),
+    ("modelStreamErrorException", ModelUnavailable),
+    ("validationException", ModelRejected),
+    ("exceptionOfNextYear", ModelUnavailable),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), IN_STREAM)
+async def test_an_exception_in_the_stream_before_any_text_is_named(
+    bedrock: BedrockServer, client: Client, name: str, expected: type[ModelError]
+) -> None:
+    """It is like one that comes instead of a stream, and is tried again in the same way."""
+    bedrock.always = Reply([opening(), StreamException(name)])
+    received, error = await outcome(BedrockModel(client, QUICK))
+    assert received == []
+    assert type(error) is expected
+    assert len(bedrock.requests) == (1 if expected is ModelRejected else ATTEMPTS)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in IN_STREAM])
+async def test_after_the_first_text_every_exception_breaks_the_stream(
+    bedrock: BedrockServer, client: Client, name: str
+) -> None:
+    """What was said stays said; nothing is asked twice."""
+    bedrock.always = Reply([opening(), *text("Squat "), StreamException(name)])
+    received, error = await outcome(BedrockModel(client, QUICK))
+    assert received == [TextDelta("Squat ")]
+    assert type(error) is ModelStreamBroken
+    assert len(bedrock.requests) == 1
+
+
+FRAME = event_stream.event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "deep"}})
+
+DEFECTS: dict[str, tuple[list[Step], type[ModelError]]] = {
+    "an error that has no model": ([Bytes(event_stream.error("InternalError", "words"))], ModelUnavailable),
+    "a wrong checksum": ([Bytes(event_stream.corrupt(FRAME))], ModelStreamBroken),
+    "a wrong checksum of the prelude": ([Bytes(b"\xff" + FRAME[1:])], ModelStreamBroken),
+    "no event stream at all": ([Bytes(b"<html><body>Welcome</body></html>")], ModelStreamBroken),
+    "a header of an unknown type": (
+        [Bytes(event_stream.message({":event-type": "x"}, b"").replace(b"\x07", b"\x63"))],
+        ModelStreamBroken,
+    ),
+    "a payload that is no JSON": (
+        [Bytes(event_stream.message({":message-type": "event", ":event-type": "contentBlockDelta"}, b"{"))],
+        ModelUnavailable,
+    ),
+    "a delta without a delta": ([Event("contentBlockDelta", {"contentBlockIndex": 0})], ModelUnavailable),
+    "a disconnect": ([Disconnect()], ModelUnavailable),
+    "a disconnect within a frame": ([Bytes(FRAME[:20]), Disconnect()], ModelUnavailable),
+    "an end within a frame": ([Bytes(FRAME[:20])], ModelStreamBroken),
+    "an end without a stop": ([], ModelStreamBroken),
+    "silence": ([Silence()], ModelUnavailable),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+async def test_a_defective_stream_is_asked_for_again_before_any_text(
+    bedrock: BedrockServer, client: Client, defect: str
+) -> None:
+    """Whatever is wrong with it, it ends in a typed error when the attempts are used up."""
+    steps, expected = DEFECTS[defect]
+    bedrock.always = Reply([opening(), *steps])
+    received, error = await outcome(BedrockModel(client, QUICK))
+    assert received == []
+    assert type(error) is expected, error
+    assert len(bedrock.requests) == ATTEMPTS
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
+    bedrock: BedrockServer, client: Client, defect: str
+) -> None:
+    """An honest end: the error, or for an end without a stop just the end."""
+    steps, _ = DEFECTS[defect]
+    bedrock.always = Reply([opening(), *text("Squat "), *steps])
+    model = BedrockModel(client, QUICK)
+    if defect.startswith("an end"):
+        received: list[ModelEvent] = []
+        await _receive(model, PROMPT, received, time.monotonic() + AMPLE_S)
+    else:
+        received, error = await outcome(model)
+        assert type(error) is ModelStreamBroken
+    assert received == [TextDelta("Squat ")]
+    assert len(bedrock.requests) == 1
+
+
+async def test_a_second_attempt_may_succeed(bedrock: BedrockServer, client: Client) -> None:
+    """The reader sees nothing of the first ones."""
+    bedrock.answers.extend(
+        [Refusal(429, "ThrottlingException"), Reply([opening(), StreamException("internalServerException")])]
+    )
+    bedrock.always = reply("Squat ", "deep.")
+    received: list[ModelEvent] = []
+    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    assert [type(event) for event in received] == [TextDelta, TextDelta, ModelStop]
+    assert len(bedrock.requests) == 3
+
+
+async def test_reasoning_is_no_text_so_a_stream_may_fail_after_it_and_be_asked_for_again(
+    bedrock: BedrockServer, client: Client
+) -> None:
+    """Nothing of it has gone out."""
+    thought = Event(
+        "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm."}}}
+    )
+    bedrock.answers.append(Reply([opening(), thought, StreamException("throttlingException")]))
+    bedrock.always = reply("Squat.")
+    received: list[ModelEvent] = []
+    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    assert received[0] == TextDelta("Squat.")
+
+
+async def test_a_stall_drops_the_connection(bedrock: BedrockServer, client: Client) -> None:
+    """The service sees that nobody waits any more."""
+    bedrock.always = Reply([opening(), *text("Squat "), Silence()])
+    _, error = await outcome(BedrockModel(client, QUICK))
+    assert "no event for 0.3 s" in str(error)
+    async with asyncio.timeout(AMPLE_S):
+        await (await bedrock.request()).disconnected.wait()
+
+
+async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, client: Client) -> None:
+    """A model that thinks for longer than a stall is not stalled as long as it says so."""
+    gates = [asyncio.Event() for _ in range(4)]
+    thought = Event(
+        "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm."}}}
+    )
+    thinking: list[Step] = [step for gate in gates for step in (Until(gate), thought)]
+    bedrock.always = Reply([opening(), *thinking, *text("Squat."), *closing()])
+
+    async def open_gates() -> None:
+        await bedrock.request()
+        for gate in gates:
+            # Together longer than a stall; this is what the test is about.
+            await asyncio.sleep(QUICK.stall_s / 2)
+            gate.set()
+
+    opening_gates = asyncio.create_task(open_gates())
+    received: list[ModelEvent] = []
+    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    await opening_gates
+    assert received[0] == TextDelta("Squat.")
+
+
+async def test_slow_headers_are_a_stall(bedrock: BedrockServer, client: Client) -> None:
+    """A service that takes the request and says nothing is asked again, then given up."""
+    bedrock.always = Reply([], before=[Silence()])
+    _, error = await outcome(BedrockModel(client, QUICK))
+    assert type(error) is ModelUnavailable
+    assert len(bedrock.requests) == ATTEMPTS
+
+
+async def test_a_whole_reply_may_take_longer_than_a_stall(bedrock: BedrockServer, client: Client) -> None:
+    """It is written before its headers come; only the deadline bounds it."""
+    gate = asyncio.Event()
+    bedrock.always = Reply([*text("Squat."), *closing()], before=[Until(gate)])
+
+    async def open_gate() -> None:
+        await bedrock.request()
+        await asyncio.sleep(QUICK.stall_s * 1.5)  # this is what the test is about
+        gate.set()
+
+    opening_gate = asyncio.create_task(open_gate())
+    received: list[ModelEvent] = []
+    await _receive(BedrockWholeReply(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    await opening_gate
+    assert received[0] == TextDelta("Squat.")
+
+
+@BOTH
+@pytest.mark.parametrize("before", [Disconnect(), Silence()], ids=["disconnect", "read timeout"])
+@pytest.mark.usefixtures("aws_credentials")
+async def test_a_connection_that_fails_before_the_headers_is_tried_again(
+    bedrock: BedrockServer, model_type: ModelType, before: Disconnect | Silence
+) -> None:
+    """Broken off, or silent for longer than the SDK bears."""
+    bedrock.always = Reply([], before=[before])
+    options = BedrockOptions(stall_s=AMPLE_S, retry=QUICK.retry)
+    async with opened(bedrock.url, read_timeout_s=0.2) as client:
+        _, error = await outcome(model_type(client, options))
+    assert type(error) is ModelUnavailable
+    assert len(bedrock.requests) == ATTEMPTS
+
+
+@pytest.mark.usefixtures("aws_credentials")
+async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockServer) -> None:
+    """Where it is set shorter than a stall, it is not an unknown failure."""
+    bedrock.always = Reply([opening(), *text("Squat "), Silence()])
+    options = BedrockOptions(stall_s=AMPLE_S, retry=QUICK.retry)
+    async with opened(bedrock.url, read_timeout_s=0.2) as client:
+        received, error = await outcome(BedrockModel(client, options))
+    assert received == [TextDelta("Squat ")]
+    assert type(error) is ModelStreamBroken
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{free}", "http://bedrock.invalid", "https://127.0.0.1:{http}"]
+)
+@pytest.mark.usefixtures("aws_credentials")
+async def test_a_service_that_cannot_be_reached_is_unavailable(
+    bedrock: BedrockServer, model_type: ModelType, url: str, unused_port: int
+) -> None:
+    """Refused, a name that does not exist, something else than TLS."""
+    port = bedrock.url.rpartition(":")[2]
+    async with opened(url.format(free=unused_port, http=port)) as client:
+        received, error = await outcome(model_type(client, QUICK))
+    assert received == []
+    assert type(error) is ModelUnavailable
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    """A port where nobody listens any more."""
+    listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port: int = listening.sockets[0].getsockname()[1]
+    listening.close()
+    await listening.wait_closed()
+    return port
+
+
+@BOTH
+@pytest.mark.usefixtures("aws_credentials")
+async def test_an_answer_that_is_no_http_is_an_unavailable_service(model_type: ModelType) -> None:
+    """Something else listens on the port."""
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org ESMTP\r\n\r\n")
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with (
+        listening,
+        bedrock_client(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}") as client,
+    ):
+        _, error = await outcome(model_type(client, QUICK))
+    assert type(error) is ModelUnavailable
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"[]", b'{"output": {}, "stopReason": "end_turn"}'])
+async def test_a_whole_reply_that_cannot_be_read_is_an_unavailable_service(
+    bedrock: BedrockServer, client: Client, body: bytes
+) -> None:
+    """Status 200, and yet no reply in it."""
+    bedrock.always = Reply([Bytes(body)])
+    received, error = await outcome(BedrockWholeReply(client, QUICK))
+    assert received == []
+    assert type(error) is ModelUnavailable
+    assert len(bedrock.requests) == ATTEMPTS
+
+
+@BOTH
+async def test_without_credentials_nothing_is_sent(
+    bedrock: BedrockServer,
+    monkeypatch: pytest.MonkeyPatch,
+    no_blocking_calls: BlockBuster,
+    model_type: ModelType,
+) -> None:
+    """A matter of configuration; trying again does not help."""
+    # The SDK looks for files where the environment has no credentials, which it has on Lambda.
+    no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    async with opened(bedrock.url) as client:
+        _, error = await outcome(model_type(client, QUICK))
+    assert type(error) is ModelRejected
+    assert "NoCredentialsError" in str(error)
+    assert bedrock.requests == []
+
+
+@BOTH
+async def test_a_prompt_without_a_message_is_not_sent(
+    bedrock: BedrockServer, client: Client, model_type: ModelType
+) -> None:
+    """Bedrock would refuse it."""
+    prompt = Prompt(coach_name="Mara", sections=(), messages=(PromptMessage(Role.USER, " \n"),))
+    _, error = await outcome(model_type(client, QUICK), prompt)
+    assert type(error) is ModelRejected
+    assert bedrock.requests == []
+
+
+@BOTH
+async def test_the_deadline_ends_an_attempt(
+    bedrock: BedrockServer, client: Client, model_type: ModelType
+) -> None:
+    """It comes before the stall, and is named as what it is."""
+    bedrock.always = Reply([opening()], before=[Silence()])
+    _, error = await outcome(model_type(client), within_s=0.3)
+    assert type(error) is DeadlineExceeded
+    async with asyncio.timeout(AMPLE_S):
+        await (await bedrock.request()).disconnected.wait()
+
+
+async def test_the_deadline_ends_a_stream_that_has_begun(bedrock: BedrockServer, client: Client) -> None:
+    """What was said has gone out."""
+    bedrock.always = Reply([opening(), *text("Squat "), Silence()])
+    received, error = await outcome(BedrockModel(client), within_s=0.3)
+    assert received == [TextDelta("Squat ")]
+    assert type(error) is DeadlineExceeded
+
+
+@BOTH
+async def test_after_the_deadline_nothing_is_asked(
+    bedrock: BedrockServer, client: Client, model_type: ModelType
+) -> None:
+    """No request is made for a reply that nobody can wait for."""
+    _, error = await outcome(model_type(client), within_s=0)
+    assert type(error) is DeadlineExceeded
+    assert bedrock.requests == []
+
+
+async def test_a_throttled_service_is_not_waited_for_beyond_the_deadline(
+    bedrock: BedrockServer, client: Client
+) -> None:
+    """When there is no time for another attempt, the failure is told at once, under its own name."""
+    bedrock.always = Refusal(429, "ThrottlingException")
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    _, error = await outcome(BedrockModel(client, sleep=sleep), within_s=2)
+    assert type(error) is ModelThrottled
+    assert slept == []
+    assert len(bedrock.requests) == 1
+
+
+async def detail_of(model: BedrockModel | BedrockWholeReply, prompt: Prompt) -> str:
+    """What a turn logs of a failure; empty where there is none."""
+    try:
+        await _receive(model, prompt, [], time.monotonic() + AMPLE_S)
+    except CoachStreamError as error:
+        return str(error)
+    return ""
+
+
+@BOTH
+async def test_no_error_and_no_log_quotes_the_prompt(
+    bedrock: BedrockServer, client: Client, caplog: pytest.LogCaptureFixture, model_type: ModelType
+) -> None:
+    """The service's own sentences stay out, for they may quote what they complain of."""
+    secret = "my knee is secret"
+    prompt = Prompt(coach_name="Mara", sections=(), messages=(PromptMessage(Role.USER, secret),))
+    caplog.set_level(logging.INFO)
+    answers: list[Answer] = [
+        Refusal(429, "ThrottlingException", f"too much of: {secret}"),
+        Refusal(400, "ValidationException", f"malformed: {secret}"),
+        Refusal(502, "", body=f"<html>{secret}</html>".encode()),
+        Reply([opening(), StreamException("modelStreamErrorException", secret)]),
+        Reply([opening(), *text("Hi"), StreamException("validationException", secret)]),
+        Reply([opening(), Bytes(event_stream.error("InternalError", secret))]),
+        Reply([*text("Hi"), *closing(reason="new"), StreamException("internalServerException", secret)]),
+    ]
+    details = []
+    for answer in answers:
+        bedrock.always = answer
+        details.append(await detail_of(model_type(client, QUICK), prompt))
+    assert len(list(filter(None, details))) >= len(answers) - 2
+    assert secret not in str(details)
+    assert secret not in caplog.text
+
+
+async def test_the_server_tells_a_client_that_left_from_one_that_waits(bedrock: BedrockServer) -> None:
+    """The tests above rely on it."""
+    bedrock.always = Reply([], before=[Silence()])
+    async with connected(int(bedrock.url.rpartition(":")[2])) as raw:
+        await raw.send(
+            b"POST /model/m/converse HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+            b"Authorization: AWS4-HMAC-SHA256 x\r\n\r\n{}"
+        )
+        received = await bedrock.request()
+        assert not received.disconnected.is_set()
