@@ -74,7 +74,7 @@ class Attempts:
         if isinstance(failure, ModelRejected) or self._begun >= self._policy.attempts:
             raise failure
         pause_s = self._next_pause_s()
-        if pause_s + self._policy.least_s > self.seconds_left():
+        if self._monotonic() + pause_s + self._policy.least_s > self._deadline:
             raise failure
         await self._sleep(pause_s)
         self._begun += 1

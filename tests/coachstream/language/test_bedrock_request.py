@@ -1,0 +1,261 @@
+"""A prompt as a request to Converse: what Bedrock takes, and where the cache's checkpoints stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import botocore.session
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coachstream.conversation.errors import ModelRejected
+from coachstream.conversation.model import Role, StopReason
+from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+from coachstream.language.bedrock import BedrockOptions
+from coachstream.language.bedrock.events import STOP_REASONS
+from coachstream.language.bedrock.options import CACHED_FROM_TOKENS
+from coachstream.language.bedrock.request import stream_request, whole_request
+from support.bedrock_server import Received, refusal_of
+
+CHECKPOINT = {"cachePoint": {"type": "default"}}
+STATIC = "You are Mara. " * 400
+DYNAMIC = "It is Monday."
+
+
+def prompt(messages: int = 1, *, static: str = STATIC, dynamic: str = DYNAMIC) -> Prompt:
+    """A prompt of a conversation that has come to its nth message."""
+    return Prompt(
+        coach_name="Mara",
+        sections=(
+            Section(SectionName.IDENTITY, static, is_static=True),
+            Section(SectionName.CURRENT_TIME, dynamic, is_static=False),
+        ),
+        messages=tuple(
+            PromptMessage((Role.USER, Role.ASSISTANT)[number % 2], f"Message {number}")
+            for number in range(messages)
+        ),
+    )
+
+
+def request(asked: Prompt, **options: Any) -> Any:  # noqa: ANN401 (typed dictionaries, read as what they are)
+    return stream_request(asked, BedrockOptions(**options))
+
+
+def checkpoints(messages: Any) -> list[int]:  # noqa: ANN401
+    """The messages behind which a checkpoint stands."""
+    return [index for index, message in enumerate(messages) if CHECKPOINT in message["content"]]
+
+
+def received(operation: str, sent: Any) -> Received:  # noqa: ANN401
+    """The request as the test server sees it."""
+    body = {name: value for name, value in sent.items() if name != "modelId"}
+    return Received(operation, sent["modelId"], {"authorization": "AWS4-HMAC-SHA256 x"}, body, 0)
+
+
+def test_the_request_of_a_first_message() -> None:
+    """All that is sent by default."""
+    assert request(prompt()) == {
+        "modelId": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        "system": [{"text": STATIC}, CHECKPOINT, {"text": DYNAMIC}],
+        "messages": [{"role": "user", "content": [{"text": "Message 0"}]}],
+        "inferenceConfig": {"maxTokens": 8192, "temperature": 0.7},
+    }
+
+
+def test_what_is_chosen_is_sent() -> None:
+    """Model, temperature and length; no temperature for a model that takes none."""
+    sent = request(prompt(), model_id="amazon.nova-pro-v1:0", temperature=None, max_tokens=100)
+    assert sent["modelId"] == "amazon.nova-pro-v1:0"
+    assert sent["inferenceConfig"] == {"maxTokens": 100}
+
+
+def test_sections_keep_their_order() -> None:
+    """Static ones first, each apart from the next."""
+    sections = (
+        Section(SectionName.IDENTITY, "A", is_static=True),
+        Section(SectionName.MEMORIES, "C", is_static=False),
+        Section(SectionName.SAFETY, "B", is_static=True),
+        Section(SectionName.USER, " \n", is_static=False),
+        Section(SectionName.WORKOUTS, "D", is_static=False),
+    )
+    sent = request(Prompt("Mara", sections, (PromptMessage(Role.USER, "Hi"),)))
+    assert sent["system"] == [{"text": "A\n\n---\n\nB"}, {"text": "C\n\n---\n\nD"}]
+
+
+def test_a_guardrail_checks_a_stream_while_it_goes_out() -> None:
+    """Asynchronously; a reply in one piece has no such mode."""
+    options = BedrockOptions(guardrail_id="abc123", guardrail_version="7")
+    guardrail = {"guardrailIdentifier": "abc123", "guardrailVersion": "7"}
+    assert stream_request(prompt(), options)["guardrailConfig"] == {
+        **guardrail,
+        "streamProcessingMode": "async",
+    }
+    assert whole_request(prompt(), options)["guardrailConfig"] == guardrail
+    assert request(prompt(), guardrail_id="abc123")["guardrailConfig"]["guardrailVersion"] == "DRAFT"
+
+
+@pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
+@pytest.mark.parametrize("messages", [1, 3, 11, 13, 33, 199])
+@pytest.mark.parametrize("guardrail_id", [None, "abc123"])
+def test_bedrock_takes_the_request(operation: str, messages: int, guardrail_id: str | None) -> None:
+    """By the service's own description, and the rules for messages."""
+    build = stream_request if operation == "ConverseStream" else whole_request
+    sent = build(prompt(messages), BedrockOptions(guardrail_id=guardrail_id))
+    assert refusal_of(received(operation, sent)) is None
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize(
+        ("messages", "expected"),
+        [(1, []), (11, []), (13, [10]), (21, [10]), (23, [10, 20]), (31, [10, 20]), (33, [20, 30])],
+    )
+    def test_in_the_history_they_move_in_steps(self, messages: int, expected: list[int]) -> None:
+        """Behind the user's messages, from the 13th message on; the one before stays for a step."""
+        sent = request(prompt(messages))["messages"]
+        assert checkpoints(sent) == expected
+        assert all(sent[index]["role"] == "user" for index in expected)
+
+    def test_what_comes_before_one_stays_the_same(self) -> None:
+        """To the letter, in each turn until it moves: what changes goes into the last message."""
+
+        def before_checkpoint(messages: int) -> Any:  # noqa: ANN401
+            sent = request(prompt(messages, dynamic=f"It is {messages} o'clock."))
+            return sent["system"], sent["messages"][:11]
+
+        assert (
+            before_checkpoint(13) == before_checkpoint(15) == before_checkpoint(21) == before_checkpoint(31)
+        )
+
+    def test_the_last_message_then_holds_what_changes(self) -> None:
+        """Ahead of the user's words, and said to be the application's."""
+        sent = request(prompt(13))
+        assert sent["system"] == [{"text": STATIC}, CHECKPOINT]
+        context, words = sent["messages"][-1]["content"]
+        assert context["text"].endswith(f"\n\n{DYNAMIC}")
+        assert "application" in context["text"]
+        assert words == {"text": "Message 12"}
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"prompt_caching": False},
+            {"model_id": "us.meta.llama3-3-70b-instruct-v1:0"},
+            {"model_id": "anthropic.claude-3-haiku-20240307-v1:0"},
+            {"model_id": "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc"},
+        ],
+    )
+    def test_there_are_none_where_they_are_switched_off_or_refused(self, options: dict[str, Any]) -> None:
+        """Then the whole system prompt stays where it is."""
+        sent = request(prompt(33), **options)
+        assert "cachePoint" not in str(sent)
+        assert sent["system"] == [{"text": STATIC}, {"text": DYNAMIC}]
+
+    def test_a_guardrail_keeps_records_out_of_the_messages(self) -> None:
+        """It would judge them; so the history is not cached, the static part still is."""
+        sent = request(prompt(33), guardrail_id="abc123")
+        assert sent["system"] == [{"text": STATIC}, CHECKPOINT, {"text": DYNAMIC}]
+        assert checkpoints(sent["messages"]) == []
+
+    @pytest.mark.parametrize(("length", "is_cached"), [(1023, False), (1024, True)])
+    def test_there_is_none_behind_less_than_a_cache_takes(self, length: int, is_cached: bool) -> None:
+        """A token has at least one byte."""
+        system = request(prompt(static="x" * length))["system"]
+        assert (CHECKPOINT in system) is is_cached
+
+    def test_without_static_sections_there_is_none_in_the_system_prompt(self) -> None:
+        """A system prompt that is empty is not sent at all."""
+        assert request(prompt(static=" "))["system"] == [{"text": DYNAMIC}]
+        assert "system" not in request(prompt(static="", dynamic=""))
+
+
+ANY_TEXT = st.text(max_size=20) | st.sampled_from(["", " \n\t", "\ud83d", "Grüße 💪🏽", "x" * 1500])
+ANY_PROMPT = st.builds(
+    Prompt,
+    coach_name=st.just("Mara"),
+    sections=st.lists(
+        st.builds(Section, st.sampled_from(SectionName), ANY_TEXT, is_static=st.booleans()), max_size=6
+    ).map(tuple),
+    messages=st.lists(st.builds(PromptMessage, st.sampled_from(Role), ANY_TEXT), max_size=40).map(tuple),
+)
+ANY_OPTIONS = st.builds(
+    BedrockOptions,
+    model_id=st.sampled_from(
+        [BedrockOptions().model_id, "amazon.nova-lite-v1:0", "us.meta.llama3-3-70b-instruct-v1:0"]
+    ),
+    guardrail_id=st.sampled_from([None, "abc123"]),
+    prompt_caching=st.booleans(),
+)
+
+
+@given(asked=ANY_PROMPT, options=ANY_OPTIONS)
+def test_bedrock_takes_the_request_of_any_prompt(asked: Prompt, options: BedrockOptions) -> None:
+    """Roles alternate and begin with the user's, no text is blank, at most four checkpoints; no word is lost.
+
+    Messages of prompts that the domain would not build end with the model's: those are the one exception.
+    """
+    spoken = [message for message in asked.messages if message.text.strip()]
+    if Role.USER not in {message.role for message in spoken}:
+        with pytest.raises(ModelRejected):
+            stream_request(asked, options)
+        return
+    for build, operation in ((stream_request, "ConverseStream"), (whole_request, "Converse")):
+        sent: Any = build(asked, options)
+        if spoken[-1].role is Role.USER:
+            assert refusal_of(received(operation, sent)) is None
+        begun = [message.role for message in spoken].index(Role.USER)
+        texts = [
+            block["text"]
+            for message in sent["messages"]
+            for block in message["content"]
+            if "text" in block and not block["text"].startswith("[From the application")
+        ]
+        assert len(texts) == len(spoken) - begun
+        str(sent).encode()
+
+
+@pytest.mark.parametrize(
+    ("model_id", "name", "cached_from"),
+    [
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", "claude-sonnet-4", 1024),
+        ("anthropic.claude-3-5-haiku-20241022-v1:0", "claude-3-5-haiku", 2048),
+        ("us-gov.anthropic.claude-3-7-sonnet-20250219-v1:0", "claude-3-7-sonnet", 1024),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5", 4096),
+        ("us.anthropic.claude-sonnet-4-6", "claude-sonnet-4-6", 1024),
+        ("us.anthropic.claude-opus-4-1-20250805-v1:0", "claude-opus-4-1", 1024),
+        ("global.anthropic.claude-opus-4-5-20251101-v1:0", "claude-opus-4-5", 4096),
+        ("us.amazon.nova-micro-v1:0", "nova-micro", 1000),
+        ("amazon.nova-pro-v1:0:24k", "nova-pro", 1000),
+        ("us.meta.llama3-3-70b-instruct-v1:0", "llama3-3-70b-instruct", None),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet", None),
+        (
+            "arn:aws:bedrock:us-west-2:123456789012:inference-profile/us.anthropic.claude-sonnet-4-20250514-v1:0",
+            "claude-sonnet-4",
+            1024,
+        ),
+        ("arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc", "abc", None),
+        ("my-endpoint", "my-endpoint", None),
+    ],
+)
+def test_a_models_name_and_cache_are_known_from_its_id(
+    model_id: str, name: str, cached_from: int | None
+) -> None:
+    """Whatever region, maker, date and version stand around it."""
+    options = BedrockOptions(model_id=model_id)
+    assert options.display_name == name
+    assert options.cached_from_tokens == cached_from
+
+
+def test_no_family_hides_behind_another() -> None:
+    """The first one that fits counts, so the longer name comes first."""
+    families = [family for family, _ in CACHED_FROM_TOKENS]
+    for number, family in enumerate(families):
+        assert not any(earlier in family for earlier in families[:number])
+
+
+def test_every_stop_reason_of_the_service_is_known() -> None:
+    """The list is kept by hand; the service's description says when it falls behind."""
+    service = botocore.session.get_session().get_service_model("bedrock-runtime")
+    shape: Any = service.shape_for("StopReason")
+    assert set(shape.enum) == set(STOP_REASONS)
+    assert set(STOP_REASONS.values()) == set(StopReason)
