@@ -1,0 +1,288 @@
+"""The calls that the store makes, each with DynamoDB's failures mapped, over one table."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from coachstream.conversation.errors import StorageUnavailable
+from coachstream.storage.dynamodb.attribute_values import from_item
+from coachstream.storage.dynamodb.errors import (
+    TRANSACTION_CANCELLED,
+    Contended,
+    cancellation_codes,
+    storage_errors,
+)
+from coachstream.storage.dynamodb.keys import ItemKey, end_of
+from coachstream.storage.dynamodb.requests import (
+    Put,
+    Update,
+    Write,
+    key_of,
+    parameters_of,
+    placeholders,
+    transaction_item,
+)
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+
+OpenClient = Callable[[], Awaitable["DynamoDBClient"]]
+"""Gives the SDK's client, opened at the first call (`coachstream.aws.clients.AwsClient`)."""
+
+StoredItem = dict[str, object]
+
+ATTEMPTS = 7
+"""Of a write that meets others at the same item, or that DynamoDB does only in part."""
+
+FIRST_PAUSE_S = 0.02
+"""Doubled after each attempt and cut by chance, so that those who met do not meet again; under 3 s in all."""
+
+BATCH = 25
+"""Writes in one BatchWriteItem."""
+
+PROOF_OF_ORIGIN = "x-amzn-requestid"
+"""DynamoDB's answers have this header. An answer without it comes from something in between, and the SDK
+would read what it does not understand as an answer that says nothing: that an item is not there, for one."""
+
+
+class Step(StrEnum):
+    """The writes of our transactions, by what they are about."""
+
+    CONVERSATION = "conversation"
+    COACH = "coach"
+    MESSAGE = "message"
+    CLAIM = "claim"
+    ANSWER = "answer"
+    REPLACED = "replaced"
+    LEASE = "lease"
+
+
+class TransactionCancelled(Exception):
+    """Nothing of a transaction was written.
+
+    Attributes:
+        failed: the steps whose conditions did not hold.
+        refused: the steps that do not fit what is stored, a path that is not there for one.
+    """
+
+    def __init__(self, failed: frozenset[Step], refused: frozenset[Step]) -> None:
+        super().__init__(f"failed: {sorted(failed)}, refused: {sorted(refused)}")
+        self.failed = failed
+        self.refused = refused
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Items of one partition with a sort key from `first` up to `last`, in order or the other way round."""
+
+    pk: str
+    first: str
+    last: str
+    newest_first: bool = False
+
+    @classmethod
+    def of(cls, pk: str, prefix: str, *, newest_first: bool = False) -> Range:
+        """The items whose sort key begins with a prefix that ends with the separator."""
+        return cls(pk, prefix, end_of(prefix), newest_first)
+
+
+class TableCalls:
+    """DynamoDB, reduced to one table and to what the store does with it."""
+
+    def __init__(self, client: OpenClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    async def get(
+        self, key: ItemKey, *, only: str | None = None, consistent: bool = True
+    ) -> StoredItem | None:
+        """One item, or only the attributes that an expression names."""
+        response = await self._call(
+            "get_item", Key=key_of(key), ConsistentRead=consistent, **_projection(only, {})
+        )
+        return from_item(response["Item"]) if "Item" in response else None
+
+    async def query(
+        self,
+        items: Range,
+        *,
+        only: str | None = None,
+        where: str | None = None,
+        values: Mapping[str, object] | None = None,
+        consistent: bool = False,
+    ) -> AsyncIterator[StoredItem]:
+        """All items of a range, page after page.
+
+        Args:
+            items: which.
+            only: names the attributes to return; what is read costs the same.
+            where: a filter; what it leaves out is read and costs the same.
+            values: for the filter.
+            consistent: whether the result has everything written before; costs twice as much.
+        """
+        start: object = None
+        while True:
+            page, start = await self._page(items, only, where, values or {}, consistent, start, None)
+            for item in page:
+                yield item
+            if start is None:
+                return
+
+    async def query_page(
+        self, items: Range, *, limit: int, start: object = None
+    ) -> tuple[list[StoredItem], object]:
+        """At most `limit` items of a range, read consistently, and where the next page starts.
+
+        Fewer items are no sign of the end: a page ends at 1 MB. The end is a start that is `None`.
+        """
+        return await self._page(items, None, None, {}, True, start, limit)
+
+    async def put(self, put: Put) -> None:
+        """Write a whole item. Raises `ConditionFailed`."""
+        await self._uncontended(lambda: self._call("put_item", **parameters_of(put)))
+
+    async def update(self, update: Update) -> StoredItem:
+        """Change an item and return it whole. Raises `ConditionFailed`."""
+        response = await self._uncontended(
+            lambda: self._call("update_item", ReturnValues="ALL_NEW", **parameters_of(update))
+        )
+        return from_item(response["Attributes"])
+
+    async def change(self, update: Update) -> None:
+        """Change an item. Raises `ConditionFailed`."""
+        await self._uncontended(lambda: self._call("update_item", **parameters_of(update)))
+
+    async def transact(self, writes: Mapping[Step, Write]) -> None:
+        """Do all writes or none.
+
+        Raises:
+            TransactionCancelled: a condition did not hold, or a write does not fit what is stored.
+            StorageUnavailable: as named; whether the writes were done is not known, unless it is `Contended`.
+        """
+        items = [transaction_item(write, self._table) for write in writes.values()]
+        codes: list[str] = []
+        for attempt in range(ATTEMPTS):
+            codes = await self._try_transaction(items)
+            if not codes:
+                return
+            if "TransactionConflict" not in codes:
+                break
+            await _pause(attempt)
+        by_step = dict(zip(writes, codes, strict=False))
+        failed = frozenset(step for step, code in by_step.items() if code == "ConditionalCheckFailed")
+        refused = frozenset(step for step, code in by_step.items() if code == "ValidationError")
+        if failed or refused:
+            raise TransactionCancelled(failed, refused)
+        detail = f"a transaction on table {self._table!r} was cancelled: {', '.join(sorted(set(codes)))}"
+        raise Contended(detail) if "TransactionConflict" in codes else StorageUnavailable(detail)
+
+    async def delete_all(self, keys: AsyncIterator[ItemKey]) -> None:
+        """Delete items, in batches; those that are not there do no harm."""
+        batch: list[ItemKey] = []
+        async for key in keys:
+            batch.append(key)
+            if len(batch) == BATCH:
+                await self._write_batch([{"DeleteRequest": {"Key": key_of(each)}} for each in batch])
+                batch = []
+        if batch:
+            await self._write_batch([{"DeleteRequest": {"Key": key_of(each)}} for each in batch])
+
+    async def put_all(self, items: Iterable[Mapping[str, object]]) -> None:
+        """Write whole items, in batches, each in place of one with its key."""
+        requests = ({"PutRequest": parameters_of(Put(item))} for item in items)
+        while batch := list(islice(requests, BATCH)):
+            await self._write_batch(batch)
+
+    async def _try_transaction(self, items: Sequence[object]) -> list[str]:
+        """Nothing if it was done, else the code of each write."""
+        from botocore.exceptions import ClientError
+
+        try:
+            # The token makes the SDK's own attempts at one call one transaction.
+            await self._call(
+                "transact_write_items",
+                on_table=False,
+                TransactItems=items,
+                ClientRequestToken=secrets.token_hex(16),
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != TRANSACTION_CANCELLED:
+                raise
+            return cancellation_codes(error)
+        return []
+
+    async def _write_batch(self, requests: Sequence[object]) -> None:
+        left: dict[str, Sequence[object]] = {self._table: requests}
+        for attempt in range(ATTEMPTS):
+            response = await self._call("batch_write_item", on_table=False, RequestItems=left)
+            left = response.get("UnprocessedItems", {})
+            if not left:
+                return
+            await _pause(attempt)
+        raise StorageUnavailable(f"BatchWriteItem on table {self._table!r} is throttled")
+
+    async def _page(
+        self,
+        items: Range,
+        only: str | None,
+        where: str | None,
+        values: Mapping[str, object],
+        consistent: bool,
+        start: object,
+        limit: int | None,
+    ) -> tuple[list[StoredItem], object]:
+        condition = "#pk = :pk AND #sk BETWEEN :first AND :last"
+        parameters: dict[str, Any] = {
+            "KeyConditionExpression": condition,
+            "ConsistentRead": consistent,
+            "ScanIndexForward": not items.newest_first,
+        }
+        if where is not None:
+            parameters["FilterExpression"] = where
+        if only is not None:
+            parameters["ProjectionExpression"] = only
+        if start is not None:
+            parameters["ExclusiveStartKey"] = start
+        if limit is not None:
+            parameters["Limit"] = limit
+        span = {":pk": items.pk, ":first": items.first, ":last": items.last}
+        parameters |= placeholders(condition, where, only, values={**span, **values})
+        response = await self._call("query", **parameters)
+        return [from_item(item) for item in response.get("Items", [])], response.get("LastEvaluatedKey")
+
+    async def _uncontended(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 (the SDK's response)
+        """A write again, when a transaction was in its way; the next one may find the way free."""
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return await call()
+            except Contended:
+                await _pause(attempt)
+        return await call()
+
+    async def _call(self, operation: str, *, on_table: bool = True, **parameters: Any) -> Any:  # noqa: ANN401
+        """One call; the shapes are the SDK's, and stay in this module."""
+        name = "".join(word.title() for word in operation.split("_"))
+        if on_table:
+            parameters["TableName"] = self._table
+        with storage_errors(name, self._table):
+            response = await getattr(await self._client(), operation)(**parameters)
+        if PROOF_OF_ORIGIN not in response["ResponseMetadata"]["HTTPHeaders"]:
+            raise StorageUnavailable(f"{name} on table {self._table!r}: the answer is not DynamoDB's")
+        return response
+
+
+def _projection(only: str | None, values: Mapping[str, object]) -> dict[str, Any]:
+    if only is None:
+        return {}
+    return {"ProjectionExpression": only, **placeholders(only, values=values)}
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)

@@ -1,0 +1,122 @@
+"""What feeds a prompt: the coach, the newest messages, memories, workouts."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from coachstream.conversation.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
+from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
+from coachstream.conversation.lenient import as_record
+from coachstream.conversation.model import ConversationKey, Memory, Message, Workout
+from coachstream.storage.dynamodb.calls import Range, TableCalls
+from coachstream.storage.dynamodb.history import NewestMessages, embedded_messages
+from coachstream.storage.dynamodb.items import COACH, MEMORY, WORKOUT, Attributes, envelope
+from coachstream.storage.dynamodb.keys import (
+    MEMORIES,
+    WORKOUTS,
+    ItemKey,
+    coach_key,
+    conversation_key,
+    memory_key,
+    partition,
+    workout_key,
+)
+from coachstream.storage.dynamodb.requests import Put
+from coachstream.storage.memory_ranking import most_important
+
+_OF_A_WORKOUT = ", ".join(  # noqa: FLY002 (a list is easier to read)
+    (
+        "#sk",
+        "#attributes.#workoutId",
+        "#attributes.#completedAt",
+        "#attributes.#summary",
+        "#attributes.#workoutName",
+        "#attributes.#workoutData.#workout_id",
+        "#attributes.#workoutData.#date",
+        "#attributes.#workoutData.#discipline",
+        "#attributes.#workoutData.#workout_name",
+    )
+)
+"""A workout has about 30 KB; this is what a prompt tells of it."""
+
+
+class DynamoDbContext:
+    """`ContextStore`, and what puts there what it reads. `now` ages the memories."""
+
+    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+        self._calls = calls
+        self._now = now
+
+    async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
+        """Raises `CoachConfigNotFound` or `StorageUnavailable`."""
+        item = await self._calls.get(coach_key(user_id, coach_id), consistent=False)
+        if item is None:
+            raise CoachConfigNotFound
+        return parse_coach_config(coach_id, as_record(item.get("attributes")))
+
+    async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
+        """The newest `limit` messages, oldest first; empty for an unknown conversation.
+
+        Costs the conversation's item, whose own list does not grow with our messages, and no more message
+        items than fill `limit` or `budget_chars`. Read consistently: a coach that has not heard its own last
+        reply would be noticed.
+        """
+        if limit <= 0:
+            return []
+        try:
+            item_key = conversation_key(key)
+        except ConversationNotFound:
+            return []
+        newest = NewestMessages(self._calls, key, limit=limit, budget_chars=budget_chars)
+        async with asyncio.TaskGroup() as reads:
+            conversation = reads.create_task(self._calls.get(item_key, only="#pk, #attributes.#messages"))
+            page = reads.create_task(newest.first_page())
+        item = conversation.result()
+        if item is None:
+            return []
+        return await newest.merged_with(embedded_messages(item), page.result())
+
+    async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
+        """The `limit` memories of this coach or of all coaches that matter most, most important first."""
+        found = self._calls.query(Range.of(partition(user_id), MEMORIES), only="#sk, #attributes")
+        memories = [
+            memory
+            async for item in found
+            if (memory := _memory_of(item)).coach_id is None or memory.coach_id == coach_id
+        ]
+        return most_important(memories, self._now(), limit=limit)
+
+    async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
+        """The `limit` workouts completed last, newest first.
+
+        Their ids do not sort by time and no index does, so all of the user's workouts are read.
+        """
+        found = self._calls.query(Range.of(partition(user_id), WORKOUTS), only=_OF_A_WORKOUT)
+        workouts = [parse_workout(as_record(item.get("attributes"))) async for item in found]
+        return heapq.nlargest(max(0, limit), workouts, key=lambda workout: (workout.completed_at, workout.id))
+
+    async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
+        """Store a coach config in the existing system's shape, in place of one of the same id."""
+        await self._put(coach_key(user_id, coach_id), COACH, attributes)
+
+    async def put_memory(self, user_id: str, memory_id: str, attributes: Attributes) -> None:
+        """Store a memory in the existing system's shape, in place of one of the same id."""
+        await self._put(memory_key(user_id, memory_id), MEMORY, attributes)
+
+    async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
+        """Store a workout in the existing system's shape, in place of one of the same id."""
+        await self._put(workout_key(user_id, workout_id), WORKOUT, attributes)
+
+    async def _put(self, key: ItemKey, entity_type: str, attributes: Attributes) -> None:
+        await self._calls.put(Put(envelope(key, entity_type, attributes, at=self._now())))
+
+
+def _memory_of(item: Mapping[str, object]) -> Memory:
+    """The memory in an item, under the id of its key, by which it is counted and changed."""
+    memory = parse_memory(as_record(item.get("attributes")))
+    return msgspec.structs.replace(memory, id=str(item.get("sk")).removeprefix(MEMORIES))

@@ -1,0 +1,178 @@
+"""Conversations: create, list, read, rename, delete."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+
+from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound, StorageUnavailable
+from coachstream.conversation.model import (
+    Conversation,
+    ConversationChange,
+    ConversationKey,
+    Message,
+    format_timestamp,
+)
+from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
+from coachstream.storage.dynamodb.errors import ConditionFailed, RequestRefused
+from coachstream.storage.dynamodb.history import all_messages
+from coachstream.storage.dynamodb.items import conversation_item, parse_conversation
+from coachstream.storage.dynamodb.keys import (
+    ItemKey,
+    answers_prefix,
+    coach_key,
+    conversation_key,
+    conversations_prefix,
+    message_claims_prefix,
+    messages_prefix,
+    partition,
+)
+from coachstream.storage.dynamodb.lease import TurnLeases
+from coachstream.storage.dynamodb.mend import mend_counter
+from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Check, Delete, Put, Update, Write
+
+_WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
+"""What is read costs the same; what is sent and decoded does not."""
+
+
+class DynamoDbConversations:
+    """`ConversationStore`."""
+
+    def __init__(self, calls: TableCalls, leases: TurnLeases, *, now: Callable[[], datetime]) -> None:
+        self._calls = calls
+        self._leases = leases
+        self._now = now
+
+    async def create_conversation(self, conversation: Conversation) -> None:
+        """Save a new conversation and count it on its coach; an existing one is left as it is."""
+        coach = coach_key(conversation.key.user_id, conversation.key.coach_id)
+        now = self._now()
+        writes: dict[Step, Write] = {
+            Step.COACH: Update(
+                coach,
+                "SET #attributes.#metadata.#total_conversations ="
+                " #attributes.#metadata.#total_conversations + :one, #updatedAt = :now",
+                IS_THERE,
+                {":one": 1, ":now": format_timestamp(now)},
+            ),
+            Step.CONVERSATION: Put(conversation_item(conversation, at=now), IS_NOT_THERE),
+        }
+        try:
+            try:
+                await self._calls.transact(writes)
+            except (RequestRefused, TransactionCancelled) as refusal:
+                if isinstance(refusal, TransactionCancelled) and not refusal.refused:
+                    raise
+                await mend_counter(self._calls, coach, "total_conversations")
+                await self._calls.transact(writes)
+        except TransactionCancelled as cancelled:
+            if Step.COACH in cancelled.failed:
+                raise CoachConfigNotFound from None
+
+    async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
+        """All conversations, the latest activity first."""
+        try:
+            coach_key(user_id, coach_id)
+        except CoachConfigNotFound:
+            return []
+        prefix = conversations_prefix(coach_id)
+        found = self._calls.query(
+            Range.of(partition(user_id), prefix), only=_WITHOUT_MESSAGES, consistent=True
+        )
+        conversations = [
+            parse_conversation(
+                ConversationKey(user_id, coach_id, str(item.get("sk")).removeprefix(prefix)), item
+            )
+            async for item in found
+        ]
+        return sorted(
+            conversations, key=lambda each: (each.last_activity, each.key.conversation_id), reverse=True
+        )
+
+    async def get_conversation(self, key: ConversationKey) -> Conversation:
+        """The conversation without its messages. Raises `ConversationNotFound`."""
+        item = await self._calls.get(conversation_key(key), only=_WITHOUT_MESSAGES)
+        if item is None:
+            raise ConversationNotFound
+        return parse_conversation(key, item)
+
+    async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
+        """All messages, oldest first; none for an unknown conversation."""
+        try:
+            item = await self._calls.get(conversation_key(key), only="#pk, #attributes.#messages")
+        except ConversationNotFound:
+            return []
+        return [] if item is None else await all_messages(self._calls, key, item)
+
+    async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
+        """Change only what is given and return the result. Raises `ConversationNotFound`."""
+        given = {
+            "#attributes.#title": change.title,
+            "#attributes.#metadata.#tags": change.tags,
+            "#attributes.#metadata.#isActive": change.is_active,
+        }
+        changed = {path: value for path, value in given.items() if value is not None}
+        item_key = conversation_key(key)
+        assignments = [f"{path} = :value{number}" for number, path in enumerate(changed)]
+        values = {f":value{number}": value for number, value in enumerate(changed.values())}
+        update = Update(
+            item_key,
+            f"SET {', '.join([*assignments, '#updatedAt = :now'])}",
+            IS_THERE,
+            {**values, ":now": format_timestamp(self._now())},
+        )
+        try:
+            try:
+                item = await self._calls.update(update)
+            except RequestRefused:
+                await mend_counter(self._calls, item_key, "totalMessages", counted_list="messages")
+                item = await self._calls.update(update)
+        except ConditionFailed:
+            raise ConversationNotFound from None
+        return parse_conversation(key, item)
+
+    async def delete_conversation(self, key: ConversationKey) -> None:
+        """Delete the conversation with its messages. Raises `ConversationNotFound`.
+
+        Deleting takes the lease from any turn, so that nothing is written behind its back, and the
+        conversation's own item goes last: what is interrupted in the middle can be done again.
+
+        Raises:
+            StorageUnavailable: also when the lease was lost; messages may be gone already.
+        """
+        token = secrets.token_hex(16)
+        item_key = conversation_key(key)
+        taking: dict[Step, Write] = {
+            Step.CONVERSATION: Check(item_key, IS_THERE),
+            Step.LEASE: self._leases.taking(key, token, even_from_another=True),
+        }
+        try:
+            await self._calls.transact(taking)
+        except TransactionCancelled:
+            raise ConversationNotFound from None
+        self._leases.keep(key, token)
+        try:
+            await self._calls.delete_all(self._all_of(key))
+            await self._calls.transact(
+                {
+                    Step.CONVERSATION: Delete(item_key, IS_THERE),
+                    Step.LEASE: self._leases.deleting(key, token),
+                }
+            )
+        except TransactionCancelled as cancelled:
+            if Step.CONVERSATION in cancelled.failed:
+                raise ConversationNotFound from None
+            raise StorageUnavailable("a turn began while the conversation was deleted") from None
+        finally:
+            await self._leases.stop_renewing(token)
+
+    async def _all_of(self, key: ConversationKey) -> AsyncIterator[ItemKey]:
+        """Everything of a conversation but its own item and the lease.
+
+        Claims before messages: a claim whose message is gone would lead a retry nowhere.
+        """
+        pk = partition(key.user_id)
+        for prefix in (message_claims_prefix(key), answers_prefix(key), messages_prefix(key)):
+            async for item in self._calls.query(Range.of(pk, prefix), only="#sk", consistent=True):
+                yield ItemKey(pk, str(item["sk"]))

@@ -1,0 +1,106 @@
+"""What can go wrong with DynamoDB, mapped once.
+
+A detail is for the log: it names the operation and what DynamoDB calls the failure, and never repeats
+DynamoDB's sentence or the SDK's, which may quote what was to be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from coachstream.conversation.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+CONDITION_FAILED = "ConditionalCheckFailedException"
+TRANSACTION_CANCELLED = "TransactionCanceledException"
+
+_CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+_REFUSALS = frozenset({"ValidationException", "ItemCollectionSizeLimitExceededException"})
+_REMEDIES = {
+    "ResourceNotFoundException": "there is no such table; `coachstream table create` makes it",
+    "AccessDeniedException": "the credentials do not allow it",
+    "UnrecognizedClientException": "the credentials are not valid",
+    "InvalidSignatureException": "the credentials are not valid",
+    "IncompleteSignatureException": "the credentials are not valid",
+    "MissingAuthenticationTokenException": "the credentials are not valid",
+    "ExpiredTokenException": "the credentials have expired",
+}
+
+
+class ConditionFailed(Exception):
+    """The condition of a write did not hold; nothing was written."""
+
+
+class Contended(StorageUnavailable):
+    """Others write to the same items all the time."""
+
+
+class RequestRefused(StorageUnavailable):
+    """DynamoDB does not accept the request for what is stored or to be stored; repeating it does not help."""
+
+    retryable = False
+
+
+class UnusableTable(StorageUnavailable):
+    """The table is missing, has other keys, or may not be used; waiting does not help."""
+
+    retryable = False
+
+
+@contextmanager
+def storage_errors(operation: str, table: str) -> Iterator[None]:
+    """Map what the SDK raises.
+
+    Raises:
+        ConditionFailed: as named.
+        StorageUnavailable: everything else that DynamoDB, the network or the SDK's set-up can be blamed for.
+            Other exceptions, and a cancelled transaction, pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        mapped = _mapped(error, f"{operation} on table {table!r}")
+        if mapped is None:
+            raise
+        # Not `from error`: its sentence may quote an item, and a traceback would print it.
+        raise mapped from None
+
+
+def cancellation_codes(error: ClientError) -> list[str]:
+    """Why a transaction was cancelled: a code for each of its writes, `None` where it is not to blame."""
+    reasons: list[dict[str, str]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    return [reason.get("Code", "None") for reason in reasons]
+
+
+def _mapped(error: Exception, what: str) -> Exception | None:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, ClientError):
+        return _answered(error, what)
+    if isinstance(error, BotoCoreError | ResponseParserError):
+        return StorageUnavailable(f"{what}: {type(error).__name__}")
+    if isinstance(error, UnicodeDecodeError) or type(error).__module__.startswith("aiohttp"):
+        return StorageUnavailable(f"{what}: the answer cannot be read ({type(error).__name__})")
+    return None
+
+
+def _answered(error: ClientError, what: str) -> Exception | None:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == CONDITION_FAILED:
+        return ConditionFailed()
+    if code == TRANSACTION_CANCELLED:
+        return None
+    if code in _REMEDIES:
+        return UnusableTable(f"{what}: {code}: {_REMEDIES[code]}")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    detail = f"{what}: {code or 'an error without a name'} (HTTP {status})"
+    if code in _CONFLICTS:
+        return Contended(detail)
+    if code in _REFUSALS:
+        return RequestRefused(detail)
+    return StorageUnavailable(detail)

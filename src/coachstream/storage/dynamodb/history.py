@@ -1,0 +1,107 @@
+"""A conversation's messages: the list that the existing functions keep in its item, and our items, as one.
+
+A message that is in both, because it was mirrored, is taken from its own item. The order is that of the times
+in the ids, which both kinds have from the server (`msg_<ms>_user`, `msg_<ms>_<random>_user`): `timestamp` may
+come from a client's clock. Without a time in its id a message counts as of its `timestamp`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+
+from coachstream.conversation.lenient import EPOCH, as_record
+from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.model import ConversationKey, Message
+from coachstream.storage.dynamodb.calls import Range, TableCalls
+from coachstream.storage.dynamodb.items import message_of, parse_message
+from coachstream.storage.dynamodb.keys import messages_prefix, partition
+
+FIRST_PAGE = 10
+"""Messages read before it is known how long they are; the next page is as long as the rest seems to need."""
+
+LONGEST_PAGE = 100
+
+_TIME_IN_ID = re.compile(r"msg_(\d{1,15})_")
+
+
+def embedded_messages(conversation: Mapping[str, object]) -> list[Message]:
+    """The messages in a conversation's item, in their order; what is no message is left out."""
+    stored = as_record(conversation.get("attributes")).get("messages")
+    messages: list[Message] = []
+    at = EPOCH
+    for number, entry in enumerate(stored if isinstance(stored, list) else ()):
+        message = parse_message(as_record(entry), otherwise_id=f"msg_embedded_{number}", otherwise_at=at)
+        if message is not None:
+            at = message.timestamp
+            messages.append(message)
+    return messages
+
+
+def merged(embedded: Sequence[Message], items: Iterable[Message]) -> list[Message]:
+    """Both in time order, each message once."""
+    by_id = {message.id: message for message in items}
+    only_embedded = {message.id: message for message in embedded if message.id not in by_id}
+    # Sorting keeps the order of equals: the list's own, and that of the ids.
+    return sorted((*only_embedded.values(), *(by_id[name] for name in sorted(by_id))), key=_milliseconds)
+
+
+class NewestMessages:
+    """The newest messages of a conversation, read backwards no further than needed."""
+
+    def __init__(self, calls: TableCalls, key: ConversationKey, *, limit: int, budget_chars: int) -> None:
+        self._calls = calls
+        self._items = Range.of(partition(key.user_id), messages_prefix(key), newest_first=True)
+        self._limit = limit
+        self._budget_chars = budget_chars
+
+    async def first_page(self) -> tuple[list[Message], object]:
+        """The newest few, newest first, and where the next page starts."""
+        return await self._page(min(FIRST_PAGE, self._limit), None)
+
+    async def merged_with(
+        self, embedded: Sequence[Message], first_page: tuple[list[Message], object]
+    ) -> list[Message]:
+        """The newest `limit` of all, oldest first, without gaps: fewer where they exceed the budget."""
+        items, start = first_page
+        while start is not None:
+            # What is not read yet is older than this.
+            oldest_read = _milliseconds(items[-1]) if items else 0
+            known = [each for each in merged(embedded, items) if _milliseconds(each) >= oldest_read]
+            chars = sum(len(message.content) for message in known)
+            if items and (len(known) >= self._limit or chars >= self._budget_chars):
+                return known[-self._limit :]
+            page, start = await self._page(self._next_page(len(items), len(known), chars), start)
+            items = [*items, *page]
+        return merged(embedded, items)[-self._limit :]
+
+    def _next_page(self, read: int, known: int, chars: int) -> int:
+        """How many more items there may be to read, judged by those that were."""
+        average = max(1, chars // max(1, known))
+        missing = min(self._limit - known, (self._budget_chars - chars) // average + 1)
+        return max(1, min(LONGEST_PAGE, missing)) if read else FIRST_PAGE
+
+    async def _page(self, limit: int, start: object) -> tuple[list[Message], object]:
+        items, start = await self._calls.query_page(self._items, limit=limit, start=start)
+        return [message for message in map(message_of, items) if message is not None], start
+
+
+async def all_messages(
+    calls: TableCalls, key: ConversationKey, conversation: Mapping[str, object]
+) -> list[Message]:
+    """Every message of a conversation, oldest first."""
+    found = calls.query(Range.of(partition(key.user_id), messages_prefix(key)), consistent=True)
+    items = [message async for message in _parsed(found)]
+    return merged(embedded_messages(conversation), items)
+
+
+async def _parsed(items: AsyncIterable[Mapping[str, object]]) -> AsyncIterator[Message]:
+    async for item in items:
+        message = message_of(item)
+        if message is not None:
+            yield message
+
+
+def _milliseconds(message: Message) -> int:
+    found = _TIME_IN_ID.match(message.id)
+    return int(found[1]) if found else milliseconds_of(message.timestamp)

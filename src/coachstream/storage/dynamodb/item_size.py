@@ -1,0 +1,46 @@
+"""How large DynamoDB counts an item (its Developer Guide, "DynamoDB item sizes and formats").
+
+UTF-8 bytes of names and of values; the characters of the JSON, which the existing system counts, are fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+
+KIB = 1024
+
+_CONTAINER_BYTES = 3
+_ENTRY_BYTES = 1
+_MOST_NUMBER_BYTES = 21
+
+
+def item_bytes(item: Mapping[str, object]) -> int:
+    """The size of an item; the limit is 400 KiB."""
+    return sum(len(name.encode()) + value_bytes(value) for name, value in item.items())
+
+
+def value_bytes(value: object) -> int:  # noqa: PLR0911 (one for each type)
+    """The size of one value. A number's is the upper bound that the guide gives, which is not exact."""
+    match value:
+        case str():
+            return len(value.encode())
+        case bytes():
+            return len(value)
+        case None | bool():
+            return 1
+        case int() | float() | Decimal():
+            return _number_bytes(value)
+        case Mapping():
+            return _CONTAINER_BYTES + item_bytes(value) + _ENTRY_BYTES * len(value)
+        case Sequence():
+            return _CONTAINER_BYTES + sum(value_bytes(entry) + _ENTRY_BYTES for entry in value)
+        case AbstractSet():
+            return sum(value_bytes(entry) for entry in value)
+    raise TypeError(f"a {type(value).__qualname__} cannot be stored")
+
+
+def _number_bytes(value: float | Decimal) -> int:
+    digits = len(Decimal(str(value)).normalize().as_tuple().digits)
+    return min(_MOST_NUMBER_BYTES, (digits + 1) // 2 + 2)

@@ -1,0 +1,169 @@
+"""The shapes of stored items (existing system, sections 1.2 to 1.4): written exactly, read leniently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from coachstream.conversation.lenient import EPOCH, as_count, as_moment, as_record, as_text, as_texts
+from coachstream.conversation.model import (
+    Conversation,
+    ConversationKey,
+    Memory,
+    Message,
+    MessageMetadata,
+    Role,
+    StopReason,
+    format_timestamp,
+)
+from coachstream.storage.dynamodb.keys import ItemKey, conversation_key, memory_key, message_key
+
+Attributes = Mapping[str, object]
+
+COACH = "coachConfig"
+CONVERSATION = "coachConversation"
+MESSAGE = "coachMessage"
+MEMORY = "userMemory"
+WORKOUT = "workout"
+
+UNTITLED = "New Conversation"
+"""What the existing system calls a conversation without a title."""
+
+
+def envelope(key: ItemKey, entity_type: str, attributes: Attributes, *, at: datetime) -> dict[str, object]:
+    """An item as the existing functions know it."""
+    moment = format_timestamp(at)
+    return {
+        "pk": key.pk,
+        "sk": key.sk,
+        "entityType": entity_type,
+        "attributes": attributes,
+        "createdAt": moment,
+        "updatedAt": moment,
+    }
+
+
+def message_item(key: ConversationKey, message: Message, *, at: datetime) -> dict[str, object]:
+    """One message as an item of its own."""
+    owner = {"conversationId": key.conversation_id, "coachId": key.coach_id, "userId": key.user_id}
+    attributes = message_attributes(message) | owner
+    return envelope(message_key(key, message.id), MESSAGE, attributes, at=at)
+
+
+def message_attributes(message: Message) -> dict[str, object]:
+    """A message as it also stands in a conversation's own list."""
+    attributes: dict[str, object] = {
+        "id": message.id,
+        "role": message.role.value,
+        "content": message.content,
+        "timestamp": format_timestamp(message.timestamp),
+    }
+    metadata = _message_metadata(message.metadata)
+    return attributes | {"metadata": metadata} if metadata else attributes
+
+
+def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: datetime) -> Message | None:
+    """Read a message; None where it is not clear who wrote it.
+
+    The text is left as it is, also when it looks like a date. What is not text is put into words.
+    """
+    role = as_text(stored.get("role")).lower()
+    if role not in set(Role):
+        return None
+    content = stored.get("content")
+    metadata = as_record(stored.get("metadata"))
+    stop = as_text(metadata.get("stopReason"))
+    return Message(
+        id=as_text(stored.get("id")) or otherwise_id,
+        role=Role(role),
+        content=content if isinstance(content, str) else as_text(content),
+        timestamp=as_moment(stored.get("timestamp")) or otherwise_at,
+        metadata=MessageMetadata(
+            model=as_text(metadata.get("model")) or None,
+            stop_reason=StopReason(stop) if stop in set(StopReason) else None,
+            client_message_id=as_text(metadata.get("clientMessageId")) or None,
+            reply_to=as_text(metadata.get("replyTo")) or None,
+            streamed=metadata.get("streamed") is True,
+        ),
+    )
+
+
+def message_of(item: Mapping[str, object]) -> Message | None:
+    """The message in a message item."""
+    message_id = as_text(item.get("sk")).rpartition("#")[2]
+    created_at = as_moment(item.get("createdAt")) or EPOCH
+    return parse_message(as_record(item.get("attributes")), otherwise_id=message_id, otherwise_at=created_at)
+
+
+def conversation_item(conversation: Conversation, *, at: datetime) -> dict[str, object]:
+    """A new conversation, with an empty list for the existing functions' messages."""
+    key = conversation.key
+    attributes = {
+        "conversationId": key.conversation_id,
+        "coachId": key.coach_id,
+        "userId": key.user_id,
+        "title": conversation.title,
+        "messages": [],
+        "metadata": {
+            "startedAt": format_timestamp(conversation.started_at),
+            "lastActivity": format_timestamp(conversation.last_activity),
+            "totalMessages": conversation.total_messages,
+            "isActive": conversation.is_active,
+            "tags": conversation.tags,
+        },
+    }
+    return envelope(conversation_key(key), CONVERSATION, attributes, at=at)
+
+
+def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conversation:
+    """Read a conversation; raises nothing, whatever it holds. One that says nothing of activity is active."""
+    attributes = as_record(item.get("attributes"))
+    metadata = as_record(attributes.get("metadata"))
+    title = attributes.get("title")
+    tags = metadata.get("tags")
+    started_at = as_moment(metadata.get("startedAt")) or as_moment(item.get("createdAt")) or EPOCH
+    return Conversation(
+        key=key,
+        title=title if isinstance(title, str) and title else as_text(title) or UNTITLED,
+        started_at=started_at,
+        last_activity=as_moment(metadata.get("lastActivity")) or started_at,
+        total_messages=as_count(metadata.get("totalMessages")),
+        is_active=metadata.get("isActive") is not False,
+        tags=tuple(tags)
+        if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
+        else as_texts(tags),
+    )
+
+
+def memory_item(user_id: str, memory: Memory, *, at: datetime) -> dict[str, object]:
+    """A memory. A global one has a `coachId` that is null, which is how the existing functions find it."""
+    metadata: dict[str, object] = {
+        "createdAt": format_timestamp(memory.created_at),
+        "usageCount": memory.usage_count,
+        "source": memory.source.value,
+        "importance": memory.importance.value,
+        "tags": memory.tags,
+    }
+    if memory.last_used is not None:
+        metadata["lastUsed"] = format_timestamp(memory.last_used)
+    attributes = {
+        "memoryId": memory.id,
+        "userId": user_id,
+        "coachId": memory.coach_id,
+        "content": memory.content,
+        "memoryType": memory.memory_type,
+        "metadata": metadata,
+    }
+    return envelope(memory_key(user_id, memory.id), MEMORY, attributes, at=at)
+
+
+def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:
+    """Only what is known; named as in the frames that clients get."""
+    known: dict[str, object | None] = {
+        "model": metadata.model,
+        "stopReason": None if metadata.stop_reason is None else metadata.stop_reason.value,
+        "clientMessageId": metadata.client_message_id,
+        "replyTo": metadata.reply_to,
+        "streamed": metadata.streamed or None,
+    }
+    return {name: value for name, value in known.items() if value is not None}

@@ -1,0 +1,65 @@
+"""Writes of what a coach remembers of a user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from coachstream.conversation.model import Memory, format_timestamp
+from coachstream.storage.dynamodb.calls import TableCalls
+from coachstream.storage.dynamodb.errors import ConditionFailed, RequestRefused
+from coachstream.storage.dynamodb.items import memory_item
+from coachstream.storage.dynamodb.keys import ItemKey, memory_key
+from coachstream.storage.dynamodb.mend import mend_counter
+from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Put, Update
+
+
+class DynamoDbMemories:
+    """`MemoryStore`."""
+
+    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+        self._calls = calls
+        self._now = now
+
+    async def save_memory(self, user_id: str, memory: Memory) -> None:
+        """Save a memory; saving it again under the same id changes nothing but its content."""
+        now = self._now()
+        try:
+            await self._calls.put(Put(memory_item(user_id, memory, at=now), IS_NOT_THERE))
+        except ConditionFailed:
+            change = Update(
+                memory_key(user_id, memory.id),
+                "SET #attributes.#content = :content, #updatedAt = :now",
+                IS_THERE,
+                {":content": memory.content, ":now": format_timestamp(now)},
+            )
+            with suppress(ConditionFailed):  # deleted in between, and so it is to stay
+                await self._calls.change(change)
+
+    async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
+        """Count one more use of each memory, atomically, and date it; memories that are gone stay gone.
+
+        All at once: one that fails keeps no other from being counted.
+        """
+        counting = (self._count_use(memory_key(user_id, each), at) for each in dict.fromkeys(memory_ids))
+        outcomes = await asyncio.gather(*counting, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _count_use(self, key: ItemKey, at: datetime) -> None:
+        counting = Update(
+            key,
+            "SET #attributes.#metadata.#usageCount = #attributes.#metadata.#usageCount + :one,"
+            " #attributes.#metadata.#lastUsed = :at, #updatedAt = :at",
+            IS_THERE,
+            {":one": 1, ":at": format_timestamp(at)},
+        )
+        with suppress(ConditionFailed):
+            try:
+                await self._calls.change(counting)
+            except RequestRefused:
+                await mend_counter(self._calls, key, "usageCount")
+                await self._calls.change(counting)

@@ -1,0 +1,112 @@
+"""Requests as values: what is to be written, under which condition.
+
+In an expression every name is written with `#` before it and stands for itself: `#attributes.#title`. So no
+name can clash with one of DynamoDB's 573 reserved words, and the names need not be listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from coachstream.storage.dynamodb.attribute_values import Item, to_item
+from coachstream.storage.dynamodb.keys import ItemKey
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.type_defs import TransactWriteItemTypeDef
+
+IS_THERE = "attribute_exists(#pk)"
+IS_NOT_THERE = "attribute_not_exists(#pk)"
+
+_NAME = re.compile(r"#(\w+)")
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Write a whole item."""
+
+    item: Item
+    condition: str | None = None
+    values: Item = {}
+
+
+class Update(msgspec.Struct, frozen=True):
+    """Change some attributes of an item, or make it."""
+
+    key: ItemKey
+    change: str
+    condition: str | None = None
+    values: Item = {}
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Delete an item; deleting none is no failure."""
+
+    key: ItemKey
+    condition: str | None = None
+    values: Item = {}
+
+
+class Check(msgspec.Struct, frozen=True):
+    """Write nothing, but only go on if the condition holds."""
+
+    key: ItemKey
+    condition: str
+    values: Item = {}
+
+
+Write = Put | Update | Delete | Check
+
+
+def parameters_of(write: Write) -> dict[str, Any]:
+    """The parameters of a request, without the table's name."""
+    match write:
+        case Put():
+            what: dict[str, Any] = {"Item": to_item(write.item)}
+            expressions: tuple[str | None, ...] = (write.condition,)
+        case Update():
+            what = {"Key": key_of(write.key), "UpdateExpression": write.change}
+            expressions = (write.change, write.condition)
+        case Delete() | Check():
+            what = {"Key": key_of(write.key)}
+            expressions = (write.condition,)
+    if write.condition is not None:
+        what["ConditionExpression"] = write.condition
+    return what | placeholders(*expressions, values=write.values)
+
+
+def transaction_item(write: Write, table: str) -> TransactWriteItemTypeDef:
+    """The request as a part of a transaction."""
+    parameters: Any = {"TableName": table, **parameters_of(write)}
+    match write:
+        case Put():
+            return {"Put": parameters}
+        case Update():
+            return {"Update": parameters}
+        case Delete():
+            return {"Delete": parameters}
+        case Check():
+            return {"ConditionCheck": parameters}
+
+
+def placeholders(*expressions: str | None, values: Item) -> dict[str, Any]:
+    """What the placeholders in the expressions stand for; DynamoDB refuses empty ones."""
+    names = {name for expression in expressions if expression for name in _NAME.findall(expression)}
+    stand_for: dict[str, Any] = {}
+    if names:
+        stand_for["ExpressionAttributeNames"] = {f"#{name}": name for name in sorted(names)}
+    if values:
+        stand_for["ExpressionAttributeValues"] = to_item(values)
+    return stand_for
+
+
+def key_of(key: ItemKey) -> dict[str, Any]:
+    """The key as DynamoDB takes it."""
+    return to_item({"pk": key.pk, "sk": key.sk})
+
+
+def item_of(key: ItemKey, values: Mapping[str, object]) -> Item:
+    """An item with its key."""
+    return {"pk": key.pk, "sk": key.sk, **values}
