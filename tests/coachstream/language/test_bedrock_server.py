@@ -1,0 +1,105 @@
+"""The test server itself: it writes what the SDK reads, and refuses what Bedrock refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.eventstream import ChecksumMismatch, EventStreamBuffer
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import event_stream
+from support.bedrock_server import BedrockServer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+    from coachstream.aws.clients import AwsClient
+
+SONNET = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+CHECKPOINT = {"cachePoint": {"type": "default"}}
+
+
+def said(role: str, *content: object) -> dict[str, object]:
+    return {
+        "role": role,
+        "content": [{"text": block} if isinstance(block, str) else block for block in content],
+    }
+
+
+@given(
+    headers=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=50), max_size=5),
+    payload=st.binary(max_size=300),
+    piece=st.integers(1, 40),
+)
+def test_the_sdk_decodes_every_message(headers: dict[str, str], payload: bytes, piece: int) -> None:
+    """However its bytes come in."""
+    wire = event_stream.message(headers, payload) * 2
+    buffer = EventStreamBuffer()
+    decoded: list[Any] = []
+    for begin in range(0, len(wire), piece):
+        buffer.add_data(wire[begin : begin + piece])
+        decoded.extend(buffer)
+    assert [(message.headers, message.payload) for message in decoded] == [(headers, payload)] * 2
+
+
+@given(payload=st.binary(min_size=1, max_size=50))
+def test_a_corrupt_message_has_a_wrong_checksum(payload: bytes) -> None:
+    """And is refused for that."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(event_stream.corrupt(event_stream.message({"a": "b"}, payload)))
+    with pytest.raises(ChecksumMismatch):
+        next(buffer)
+
+
+VALID: dict[str, Any] = {"modelId": SONNET, "messages": [said("user", "Hi")]}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no messages": ({"messages": []}, "alternate"),
+    "the model begins": ({"messages": [said("assistant", "Hi")]}, "alternate"),
+    "one role twice": ({"messages": [said("user", "Hi"), said("user", "Hi")]}, "alternate"),
+    "the model has the last word": (
+        {"messages": [said("user", "Hi"), said("assistant", "Hi")]},
+        "end with a user message",
+    ),
+    "blank text": ({"messages": [said("user", " \n")]}, "blank"),
+    "a blank system prompt": ({"system": [{"text": " "}]}, "blank"),
+    "no content": ({"messages": [said("user")]}, "no content"),
+    "nothing but a checkpoint": ({"messages": [said("user", CHECKPOINT)]}, "no content"),
+    "five checkpoints": ({"messages": [said("user", "Hi", *[CHECKPOINT] * 5)]}, "Too many"),
+    "a checkpoint for a model that does not cache": (
+        {"modelId": "us.meta.llama3-3-70b-instruct-v1:0", "messages": [said("user", "Hi", CHECKPOINT)]},
+        "unsupported model",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+async def test_what_bedrock_refuses_is_refused(client: AwsClient[BedrockRuntimeClient], reason: str) -> None:
+    """As a `ValidationException`, from both operations."""
+    change, words = REFUSED[reason]
+    bedrock = await client()
+    for operation in (bedrock.converse, bedrock.converse_stream):
+        with pytest.raises(ClientError, match=words) as caught:
+            await operation(**{**VALID, **change})
+        assert caught.value.response.get("Error", {}).get("Code") == "ValidationException"
+
+
+async def test_what_the_service_does_not_describe_is_refused(
+    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+) -> None:
+    """A reply in one piece knows no mode of streaming; the SDK must not be what notices."""
+    guardrail = {"guardrailIdentifier": "abc", "guardrailVersion": "1", "streamProcessingMode": "async"}
+    opened = await client()
+    opened.meta.events.register(
+        "before-call.bedrock-runtime.Converse",
+        lambda params, **_: params.update(
+            body=b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}],"guardrailConfig":%s}'
+            % str(guardrail).replace("'", '"').encode()
+        ),
+    )
+    with pytest.raises(ClientError, match="streamProcessingMode"):
+        await opened.converse(**VALID)
+    assert bedrock.requests[0].body["guardrailConfig"] == guardrail

@@ -1,0 +1,162 @@
+"""Whole turns with a model on Bedrock: each fault of the model ends in the right event, in time.
+
+The user's message is stored in every case, and what was said as well.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.events import Chunk, Completed, Event, Failed
+from coachstream.conversation.model import StopReason, Usage
+from coachstream.conversation.turn import run_turn
+from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from support.bedrock_server import (
+    Answer,
+    BedrockServer,
+    Bytes,
+    Disconnect,
+    Refusal,
+    Reply,
+    Silence,
+    StreamException,
+    closing,
+    opening,
+    reply,
+    text,
+)
+from support.turns import Stage
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+    from coachstream.aws.clients import AwsClient
+
+    Client = AwsClient[BedrockRuntimeClient]
+
+OPTIONS = BedrockOptions(stall_s=0.3, retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
+BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
+
+
+async def turn(
+    stage: Stage,
+    client: Client,
+    model_type: type[BedrockModel | BedrockWholeReply] = BedrockModel,
+    *,
+    within_s: float = 30.0,
+) -> list[Event]:
+    """All events of a turn with this model."""
+    await client()  # short times are those of the service, not of loading the SDK
+    parts = msgspec.structs.replace(stage.parts, model=model_type(client, OPTIONS))
+    request = stage.request(within_s=within_s)
+    return [event async for event in run_turn(request, parts, stage.settings)]
+
+
+@BOTH
+async def test_the_reply_its_usage_and_the_models_name_are_in_the_end(
+    bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
+) -> None:
+    """What the service measured is passed on; what was streamed is what is stored."""
+    bedrock.always = reply("Squat ", "deep 💪🏽", usage={"cacheReadInputTokens": 5})
+    stage = Stage()
+    *_, end = await turn(stage, client, model_type)
+    assert isinstance(end, Completed)
+    assert end.usage == Usage(12, 34, 5, 0, latency_ms=567)
+    assert end.stop_reason is StopReason.END_TURN
+    assert end.reply.metadata.model == "claude-sonnet-4"
+    assert stage.stored() == [("user", "How am I doing?"), ("assistant", "Squat deep 💪🏽")]
+    assert stage.reports[0].usage == end.usage
+
+
+async def test_a_character_that_was_cut_in_two_is_whole_again(bedrock: BedrockServer, client: Client) -> None:
+    """Its halves come in different deltas."""
+    bedrock.always = reply("Strong \ud83d", "\udcaa!")
+    stage = Stage()
+    events = await turn(stage, client)
+    assert [event.content for event in events if isinstance(event, Chunk)] == ["Strong ", "💪!"]
+    assert stage.stored()[-1] == ("assistant", "Strong 💪!")
+
+
+async def test_a_reply_that_was_cut_off_says_so(bedrock: BedrockServer, client: Client) -> None:
+    """It is complete as far as it goes."""
+    bedrock.always = reply("Squat ", reason="max_tokens")
+    *_, end = await turn(Stage(), client)
+    assert isinstance(end, Completed)
+    assert end.stop_reason is StopReason.MAX_TOKENS
+
+
+FAULTS: dict[str, tuple[Answer, ErrorCode, str]] = {
+    "throttled": (Refusal(429, "ThrottlingException"), ErrorCode.MODEL_THROTTLED, ""),
+    "an internal error": (Refusal(500, "InternalServerException"), ErrorCode.MODEL_UNAVAILABLE, ""),
+    "no access": (Refusal(403, "AccessDeniedException"), ErrorCode.MODEL_REJECTED, ""),
+    "silence": (Reply([], before=[Silence()]), ErrorCode.MODEL_UNAVAILABLE, ""),
+    "no connection": (Reply([], before=[Disconnect()]), ErrorCode.MODEL_UNAVAILABLE, ""),
+    "garbage": (Reply([Bytes(b"<html>garbage</html>")]), ErrorCode.MODEL_STREAM_BROKEN, ""),
+    "an empty answer": (reply(), ErrorCode.MODEL_STREAM_BROKEN, ""),
+    "no answer at all": (Reply([]), ErrorCode.MODEL_STREAM_BROKEN, ""),
+    "silence in the stream": (
+        Reply([opening(), *text("Squat "), Silence()]),
+        ErrorCode.MODEL_STREAM_BROKEN,
+        "Squat ",
+    ),
+    "throttled in the stream": (
+        Reply([opening(), *text("Squat "), StreamException("throttlingException")]),
+        ErrorCode.MODEL_STREAM_BROKEN,
+        "Squat ",
+    ),
+    "a disconnect": (
+        Reply([opening(), *text("Squat "), Disconnect()]),
+        ErrorCode.MODEL_STREAM_BROKEN,
+        "Squat ",
+    ),
+    "no stop": (Reply([opening(), *text("Squat ")]), ErrorCode.MODEL_STREAM_BROKEN, "Squat "),
+    "a malformed output": (
+        reply("Squat ", reason="malformed_model_output"),
+        ErrorCode.MODEL_STREAM_BROKEN,
+        "Squat ",
+    ),
+    "a guardrail": (
+        Reply([opening(), *text("Squat "), *closing("guardrail_intervened")]),
+        ErrorCode.CONTENT_FILTERED,
+        "Squat ",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_the_model_ends_the_turn_with_its_code(
+    bedrock: BedrockServer, client: Client, fault: str
+) -> None:
+    """The message is stored, and what was said of the reply."""
+    answer, code, said = FAULTS[fault]
+    bedrock.always = answer
+    stage = Stage()
+    *events, end = await turn(stage, client)
+    assert isinstance(end, Failed)
+    assert end.code is code
+    assert "".join(event.content for event in events if isinstance(event, Chunk)) == said
+    assert [content for _, content in stage.stored()] == ["How am I doing?", *([said] if said else [])]
+
+
+@BOTH
+@pytest.mark.parametrize("before", [Silence(), None], ids=["no headers", "in the stream"])
+async def test_the_deadline_of_the_turn_is_the_models(
+    bedrock: BedrockServer,
+    client: Client,
+    model_type: type[BedrockModel | BedrockWholeReply],
+    before: Silence | None,
+) -> None:
+    """With time left to save; the stall does not matter then."""
+    bedrock.always = Reply([opening(), Silence()], before=[before] if before else [])
+    stage = Stage()
+    began = time.monotonic()
+    *_, end = await turn(stage, client, model_type, within_s=1.2)  # of which the last second is for saving
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - began < 1.2
+    assert stage.stored() == [("user", "How am I doing?")]
