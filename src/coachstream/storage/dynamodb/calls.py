@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -189,16 +188,10 @@ class TableCalls:
         async for key in keys:
             batch.append(key)
             if len(batch) == BATCH:
-                await self._write_batch([{"DeleteRequest": {"Key": key_of(each)}} for each in batch])
+                await self._delete_batch(batch)
                 batch = []
         if batch:
-            await self._write_batch([{"DeleteRequest": {"Key": key_of(each)}} for each in batch])
-
-    async def put_all(self, items: Iterable[Mapping[str, object]]) -> None:
-        """Write whole items, in batches, each in place of one with its key."""
-        requests = ({"PutRequest": parameters_of(Put(item))} for item in items)
-        while batch := list(islice(requests, BATCH)):
-            await self._write_batch(batch)
+            await self._delete_batch(batch)
 
     async def _try_transaction(self, items: Sequence[object]) -> list[str]:
         """Nothing if it was done, else the code of each write."""
@@ -218,8 +211,8 @@ class TableCalls:
             return cancellation_codes(error)
         return []
 
-    async def _write_batch(self, requests: Sequence[object]) -> None:
-        left: dict[str, Sequence[object]] = {self._table: requests}
+    async def _delete_batch(self, keys: Sequence[ItemKey]) -> None:
+        left: Mapping[str, object] = {self._table: [{"DeleteRequest": {"Key": key_of(key)}} for key in keys]}
         for attempt in range(ATTEMPTS):
             response = await self._call("batch_write_item", on_table=False, RequestItems=left)
             left = response.get("UnprocessedItems", {})

@@ -4,7 +4,7 @@ Each step is one transaction, so that no crash leaves half of it.
 
 **Beginning** puts the message and its claim (which message has this client's name), takes the lease, and
 counts the message on the conversation. When the message is there already, its answer item tells without a
-search whether it has a reply. The turn of a retry is claimed on the condition that this has not changed since:
+search whether it has a reply. A retry claims its turn on the condition that this has not changed since:
 so an attempt that ends in between is not answered twice.
 
 **Saving** puts the reply and the answer item, deletes the interrupted reply that it replaces, gives the lease

@@ -1,0 +1,27 @@
+"""DynamoDB's servers, for the tests of its adapter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from coachstream.storage.dynamodb import DynamoDbStore
+from support.dynamodb import Table, a_table, aws_credentials, dynamodb_local_url, moto_url
+
+__all__ = ["aws_credentials", "dynamodb_local_url", "moto_url"]
+
+
+@pytest.fixture
+async def table(dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[Table]:  # noqa: ARG001
+    """An empty table in DynamoDB Local."""
+    async with a_table(dynamodb_local_url) as table:
+        yield table
+
+
+@pytest.fixture
+async def dynamodb_store(table: Table) -> AsyncIterator[DynamoDbStore]:
+    """A store over that table."""
+    store = table.store()
+    yield store
+    await store.aclose()

@@ -1,0 +1,40 @@
+"""DynamoDB keeps the contract of a store: moto's, and AWS's own that runs on a laptop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from coachstream.storage.dynamodb import DynamoDbStore
+from contracts.conversation_store import ConversationStoreContract
+from support.dynamodb import a_table
+
+pytestmark = pytest.mark.usefixtures("aws_credentials")
+
+
+class TestOnMoto(ConversationStoreContract):
+    @pytest.fixture
+    async def store(self, moto_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
+        async with a_table(moto_url) as table:
+            store = table.store()
+            yield store
+            await store.aclose()
+
+
+class TestOnDynamoDbLocal(ConversationStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
+        async with a_table(dynamodb_local_url) as table:
+            store = table.store()
+            yield store
+            await store.aclose()
+
+
+class TestMirroringOnDynamoDbLocal(ConversationStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
+        async with a_table(dynamodb_local_url) as table:
+            store = table.store(mirror_messages=True)
+            yield store
+            await store.aclose()

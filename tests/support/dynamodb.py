@@ -1,0 +1,233 @@
+"""DynamoDB on this machine, twice: moto's server and AWS's own DynamoDB Local; a table for each test.
+
+Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process; a conftest
+imports them. DynamoDB Local is AWS's own: it counts capacity and refuses what is invalid as the service does.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from coachstream.storage.dynamodb import DynamoDbStore, create_table
+from coachstream.storage.dynamodb.attribute_values import from_item, to_item
+
+REGION = "us-west-2"
+CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
+INSTALL = "tests/support/dynamodb_local/install.sh"
+STARTS_WITHIN_S = 30.0
+STARTS = 3
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Moto's server, in a thread of this process.
+
+    One request at a time: moto's transactions are a copy of the table that is put back, without a lock.
+    """
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log_request(self, *_: object) -> None:
+            pass
+
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=False, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, name="moto")
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """DynamoDB Local, in memory, in a Java process of its own."""
+    if shutil.which("java") is None:
+        pytest.skip("needs java")
+    if not (CACHE / "installed.xml").exists():
+        pytest.skip(f"needs DynamoDB Local: run {INSTALL}")
+    log = tmp_path_factory.mktemp("dynamodb-local") / "log"
+    for _ in range(STARTS):
+        url = f"http://127.0.0.1:{_free_port()}"
+        process = _start_dynamodb_local(url.rpartition(":")[2], log)
+        try:
+            if _answers(url, process):
+                yield url
+                return
+        finally:
+            process.terminate()
+            process.wait()
+    pytest.fail(f"DynamoDB Local does not start: {log.read_text()}")
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that no service knows, and none of this machine's settings."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@dataclass
+class Spent:
+    """Capacity units of the calls made while it is looked at, and how many there were of each."""
+
+    reads: float = 0.0
+    writes: float = 0.0
+    calls: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Table:
+    """An empty table of the store's definition, and a look at its items as the existing functions have it.
+
+    Attributes:
+        client: for stores.
+        name: its name.
+        url: its server's.
+    """
+
+    client: AwsClient[Any]
+    name: str
+    url: str
+
+    def store(self, **options: Any) -> DynamoDbStore:  # noqa: ANN401 (the store's own)
+        """A store over this table; to be closed."""
+        return DynamoDbStore(self.client, self.name, **options)
+
+    async def put(self, item: Mapping[str, object]) -> None:
+        """Write an item, past the store."""
+        await (await self.client()).put_item(TableName=self.name, Item=to_item(item))
+
+    async def put_all(self, items: Iterable[Mapping[str, object]]) -> None:
+        """Write many items, past the store."""
+        client = await self.client()
+        requests = ({"PutRequest": {"Item": to_item(item)}} for item in items)
+        while batch := list(islice(requests, 25)):
+            response = await client.batch_write_item(RequestItems={self.name: batch})
+            assert not response["UnprocessedItems"]
+
+    async def get(self, pk: str, sk: str) -> dict[str, Any]:
+        """Read an item that must be there."""
+        response = await (await self.client()).get_item(
+            TableName=self.name, Key=to_item({"pk": pk, "sk": sk}), ConsistentRead=True
+        )
+        return from_item(response["Item"])
+
+    async def items(self) -> list[dict[str, Any]]:
+        """Every item, in the order of its keys."""
+        items: list[dict[str, Any]] = []
+        async for page in (await self.client()).get_paginator("scan").paginate(TableName=self.name):
+            items += map(from_item, page["Items"])
+        return sorted(items, key=lambda item: (item["pk"], item["sk"]))
+
+    async def raw(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 (the SDK's response)
+        """Any call of the SDK on this table."""
+        return await getattr(await self.client(), operation)(TableName=self.name, **parameters)
+
+    async def meter(self) -> Spent:
+        """Count from now on what the calls of this table's client consume."""
+        client = await self.client()
+        spent = Spent()
+
+        def ask(params: dict[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401
+            if "ReturnConsumedCapacity" in model.input_shape.members:
+                params.setdefault("ReturnConsumedCapacity", "TOTAL")
+
+        def note(parsed: dict[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401
+            consumed = parsed.get("ConsumedCapacity", [])
+            consumed = [consumed] if isinstance(consumed, dict) else consumed
+            units = sum(each["CapacityUnits"] for each in consumed)
+            if model.name in {"GetItem", "Query", "BatchGetItem", "Scan"}:
+                spent.reads += units
+            else:
+                spent.writes += units
+            spent.calls[model.name] = spent.calls.get(model.name, 0) + 1
+
+        client.meta.events.register("provide-client-params.dynamodb", ask)
+        client.meta.events.register("after-call.dynamodb", note)
+        return spent
+
+
+@asynccontextmanager
+async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa: ANN401 (of `Connection`)
+    """Make a table on a server; it is gone afterwards."""
+    client = AwsSession().dynamodb(Connection(region=REGION, endpoint_url=url, **connection))
+    table = Table(client, f"coachstream-{uuid.uuid4().hex}", url)
+    try:
+        await create_table(client, table.name)
+        yield table
+        await table.raw("delete_table")
+    finally:
+        await client.aclose()
+
+
+def _start_dynamodb_local(port: str, log: Path) -> subprocess.Popen[bytes]:
+    lib = CACHE / "lib"
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [
+                shutil.which("java") or "java",
+                "-Xmx512m",
+                "-XX:TieredStopAtLevel=1",  # starts in half the time
+                f"-Dsqlite4java.library.path={lib}",
+                "-classpath",
+                f"{lib}/*",
+                "software.amazon.dynamodb.services.local.main.ServerRunner",
+                "-inMemory",
+                "-sharedDb",
+                "-disableTelemetry",
+                "-port",
+                port,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the server is there before the process ends, which it does if the port is taken."""
+    gives_up_at = time.monotonic() + STARTS_WITHIN_S
+    while process.poll() is None and time.monotonic() < gives_up_at:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()
+            return True  # it wants to be asked otherwise
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
