@@ -37,6 +37,7 @@ from coachstream.conversation.ports import ContextStore, ConversationStore, Turn
 
 NOW = to_milliseconds(datetime.now(UTC))
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
+AMPLE_CHARS = 1_000_000
 COACH: Mapping[str, object] = {
     "coach_id": "coach-1",
     "coach_name": "Mara",
@@ -307,14 +308,14 @@ class ConversationStoreContract:
             await store.save_reply(await store.begin_turn(KEY, said), reply_to(said, number + 1))
         everything = list(await store.load_messages(KEY))
         assert len(everything) == 10
-        assert list(await store.load_history(KEY, limit=3)) == everything[-3:]
-        assert list(await store.load_history(KEY, limit=100)) == everything
-        assert list(await store.load_history(KEY, limit=0)) == []
+        assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == everything[-3:]
+        assert list(await store.load_history(KEY, limit=100, budget_chars=AMPLE_CHARS)) == everything
+        assert list(await store.load_history(KEY, limit=0, budget_chars=AMPLE_CHARS)) == []
 
     async def test_an_unknown_conversation_has_no_history(self, store: SeedableStore) -> None:
         """Nothing, and no error."""
         unknown = ConversationKey(KEY.user_id, KEY.coach_id, "conv-9")
-        assert list(await store.load_history(unknown, limit=10)) == []
+        assert list(await store.load_history(unknown, limit=10, budget_chars=AMPLE_CHARS)) == []
         assert list(await store.load_messages(unknown)) == []
 
     async def test_memories_are_ranked_by_importance_newness_and_use(self, store: SeedableStore) -> None:

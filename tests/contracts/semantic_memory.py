@@ -43,7 +43,9 @@ SLEEP = StoredRecord("sleep", "Seven hours of sleep repair more than any supplem
 OWN = StoredRecord(
     "own", "Back squat five by five, the knee stayed calm.", owner=USER, record_type="workout_summary"
 )
-OTHERS = StoredRecord("others", "Squat with a bad knee: secret notes.", owner="user-2", record_type="x")
+OTHERS = StoredRecord(
+    "others", "Squat with a bad knee: secret notes.", owner="user-2", record_type="workout_summary"
+)
 
 
 class SemanticMemoryContract:

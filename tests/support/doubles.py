@@ -17,6 +17,7 @@ from coachstream.conversation.errors import (
     StorageUnavailable,
     TurnInProgress,
 )
+from coachstream.conversation.message_id import first_message_id
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -116,17 +117,22 @@ class RememberedConversations:
         self._find(key)
         name = user_message.metadata.client_message_id
         messages = self.messages[key]
-        known = [m for m in messages if name is not None and m.metadata.client_message_id == name]
+        known = [
+            message
+            for message in messages
+            if message.id == user_message.id
+            or (name is not None and message.metadata.client_message_id == name)
+        ]
         user_message = known[0] if known else user_message
         for reply in messages:
             if reply.metadata.reply_to == user_message.id and not reply.is_interrupted:
-                return TurnClaim(key, user_message, reply, token="")
+                return TurnClaim(key, user_message, reply, token="", is_first_attempt=False)
         if key in self._tokens:
             raise TurnInProgress
         token = self._tokens[key] = f"claim-{next(self._numbers)}"
         if not known:
             self._replace_messages(key, [*messages, user_message], user_message)
-        return TurnClaim(key, user_message, None, token)
+        return TurnClaim(key, user_message, None, token, is_first_attempt=not known)
 
     async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
         self._begin()
@@ -148,15 +154,47 @@ class RememberedConversations:
         if self._tokens.get(claim.key) == claim.token:
             del self._tokens[claim.key]
 
+    async def find_streamed_message(
+        self, key: ConversationKey, text: str, *, since: datetime
+    ) -> Message | None:
+        self._begin()
+        for message in reversed(self.messages.get(key, [])):
+            is_asked_for = message.metadata.streamed and message.content == text
+            if is_asked_for and message.id >= first_message_id(since):
+                return message
+        return None
+
+    async def save_memory(self, user_id: str, memory: Memory) -> None:
+        self._begin()
+        stored = self._memories.get((user_id, memory.id), memory)
+        self._memories[user_id, memory.id] = msgspec.structs.replace(stored, content=memory.content)
+
+    async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
+        self._begin()
+        for memory_id in set(memory_ids):
+            if (memory := self._memories.get((user_id, memory_id))) is not None:
+                self._memories[user_id, memory_id] = msgspec.structs.replace(
+                    memory, usage_count=memory.usage_count + 1, last_used=at
+                )
+
+    async def saved_memories(self, user_id: str) -> list[Memory]:
+        """All memories of a user, in the order of their saving."""
+        return [memory for (owner, _), memory in self._memories.items() if owner == user_id]
+
     async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
         self._begin()
         if (user_id, coach_id) not in self.coaches:
             raise CoachConfigNotFound
         return parse_coach_config(coach_id, self.coaches[user_id, coach_id])
 
-    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
+    async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         messages = await self.load_messages(key)
-        return messages[max(0, len(messages) - limit) :]
+        newest: list[Message] = []
+        for message in reversed(messages):
+            if len(newest) >= limit or sum(len(newer.content) for newer in newest) >= budget_chars:
+                break
+            newest.append(message)
+        return newest[::-1]
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
         self._begin()
@@ -193,11 +231,16 @@ class ScriptedModel:
 
     def __init__(self, *script: str | ModelEvent | Exception | asyncio.Event) -> None:
         self.script = script or ("Hello, ", "you!", ModelStop(StopReason.END_TURN))
-        self.calls = 0
+        self.prompts: list[Prompt] = []
 
-    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+    @property
+    def calls(self) -> int:
+        """How often it was asked."""
+        return len(self.prompts)
+
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         assert deadline > 0
-        self.calls += 1
+        self.prompts.append(prompt)
         for line in self.script:
             match line:
                 case str():

@@ -87,9 +87,7 @@ class TurnStoreDouble(RememberedConversations):
         work = super().load_coach
         return await self._step("load_coach", lambda: work(user_id, coach_id))
 
-    async def load_history(
-        self, key: ConversationKey, *, limit: int, budget_chars: int
-    ) -> Sequence[Message]:
+    async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         work = super().load_history
         return await self._step("load_history", lambda: work(key, limit=limit, budget_chars=budget_chars))
 

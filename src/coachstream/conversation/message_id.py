@@ -26,6 +26,11 @@ def message_id(moment: datetime, role: Role, random_below: RandomBelow) -> str:
     return f"msg_{milliseconds_of(moment):013d}_{_random_text(random_below)}_{role.value}"
 
 
+def first_message_id(moment: datetime) -> str:
+    """What every id of that millisecond and later ones sorts behind, and every earlier one before."""
+    return f"msg_{max(0, milliseconds_of(moment)):013d}"
+
+
 def conversation_id(moment: datetime, random_below: RandomBelow) -> str:
     """`conv_<ms>_<9 base 36>` (existing system, section 1.2)."""
     return f"conv_{milliseconds_of(moment)}_{_random_text(random_below)}"

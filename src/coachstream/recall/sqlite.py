@@ -12,6 +12,7 @@ threads or across forks and nothing is left to close.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,11 +21,15 @@ from pathlib import Path
 import msgspec
 
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.conversation.model import Match
+from coachstream.conversation.model import Match, Memory
+from coachstream.recall.records import (
+    CONTEXT_TYPES,
+    METHODOLOGY,
+    USER_MEMORY,
+    memory_text,
+    user_namespace,
+)
 from coachstream.recall.search_terms import match_expression
-
-METHODOLOGY = "methodology"
-"""The namespace that everybody's searches include."""
 
 BUSY_TIMEOUT_MS = 1_000
 """A search is optional: a turn waits for it no longer than 1.5 s."""
@@ -58,9 +63,12 @@ _SCHEMA = """
 _SEARCH = """
     SELECT id, records.text, -bm25(words, 2.0, 1.0) AS score, record_type, namespace, records.title
     FROM words JOIN records ON records.number = words.rowid
-    WHERE words MATCH ? AND namespace IN (?, ?)
+    WHERE words MATCH ?
+        AND (namespace = ? OR namespace = ? AND record_type IN (SELECT value FROM json_each(?)))
     ORDER BY score DESC, number LIMIT ?
 """
+
+_CONTEXT_TYPES = json.dumps(CONTEXT_TYPES)
 
 _ADD = """
     INSERT INTO records (namespace, id, record_type, title, text) VALUES (?, ?, ?, ?, ?)
@@ -73,11 +81,6 @@ class FullTextSearchMissing(StorageUnavailable):
     """This Python's SQLite was built without FTS5."""
 
     retryable = False
-
-
-def user_namespace(user_id: str) -> str:
-    """The namespace of a user's own records (existing system, section 4.3)."""
-    return f"user_{user_id}"
 
 
 class RecallRecord(msgspec.Struct, frozen=True):
@@ -114,6 +117,16 @@ class SqliteRecall:
         """
         await asyncio.to_thread(self._add, records)
 
+    async def remember(self, user_id: str, memory: Memory) -> None:
+        """Make a memory findable (see `SemanticMemory`).
+
+        Raises:
+            StorageUnavailable: the file cannot be written.
+        """
+        await self.add(
+            RecallRecord(memory.id, user_namespace(user_id), memory_text(memory), record_type=USER_MEMORY)
+        )
+
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
         """The best `limit` matches among the user's own and the shared records, best first.
 
@@ -138,7 +151,8 @@ class SqliteRecall:
 
     def _search(self, user_id: str, expression: str, limit: int) -> list[Match]:
         with self._opened() as connection:
-            rows = connection.execute(_SEARCH, (expression, user_namespace(user_id), METHODOLOGY, limit))
+            own = user_namespace(user_id)
+            rows = connection.execute(_SEARCH, (expression, METHODOLOGY, own, _CONTEXT_TYPES, limit))
             return [Match(*row) for row in rows]
 
     @contextmanager

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from coachstream.conversation.errors import StorageUnavailable
+from coachstream.recall.records import METHODOLOGY, user_namespace
 from coachstream.recall.search_terms import MAX_TERMS, match_expression, search_terms
-from coachstream.recall.sqlite import METHODOLOGY, RecallRecord, SqliteRecall, user_namespace
+from coachstream.recall.sqlite import RecallRecord, SqliteRecall
 from contracts.semantic_memory import (
     OTHERS,
     OWN,

@@ -267,7 +267,7 @@ async def _fastest_turn(store: SqliteStore, first: int) -> float:
     for number in range(first, first + 100, 2):
         began = time.perf_counter()
         claim = await store.begin_turn(KEY, user_message(number, client_id=f"c-{number}"))
-        await store.load_history(KEY, limit=20)
+        await store.load_history(KEY, limit=20, budget_chars=10_000)
         await store.save_reply(claim, reply_to(claim.user_message, number + 1))
         took.append(time.perf_counter() - began)
     return min(took)

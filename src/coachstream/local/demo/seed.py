@@ -28,7 +28,8 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.recall.sqlite import METHODOLOGY, RecallRecord, SqliteRecall, user_namespace
+from coachstream.recall.records import METHODOLOGY, user_namespace
+from coachstream.recall.sqlite import RecallRecord, SqliteRecall
 from coachstream.settings import Settings
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.web.request import DEFAULT_TITLE

@@ -38,10 +38,12 @@ class SqliteContext:
 
         return await self._database.read(load)
 
-    async def load_history(self, key: ConversationKey, *, limit: int) -> Sequence[Message]:
-        """The newest `limit` messages, oldest first; empty for an unknown conversation."""
+    async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
+        """The newest messages, oldest first, as far as limit and budget go (see `ContextStore`)."""
         return await self._database.read(
-            lambda connection: newest_messages(connection, key, limit=max(0, limit))
+            lambda connection: newest_messages(
+                connection, key, limit=max(0, limit), budget_chars=budget_chars
+            )
         )
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:

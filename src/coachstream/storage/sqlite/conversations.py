@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -14,6 +15,7 @@ from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.rows import (
     CONVERSATION_COLUMNS,
     MESSAGE_COLUMNS,
+    MessageRow,
     conversation_from_row,
     conversation_number,
     conversation_row,
@@ -53,7 +55,7 @@ class SqliteConversations:
 
     async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
         """All messages, oldest first; none for an unknown conversation."""
-        return await self._database.read(lambda connection: newest_messages(connection, key, limit=-1))
+        return await self._database.read(lambda connection: newest_messages(connection, key))
 
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         """Change only what is given and return the result. Raises `ConversationNotFound`."""
@@ -84,17 +86,30 @@ class SqliteConversations:
         await self._database.write(delete)
 
 
-def newest_messages(connection: sqlite3.Connection, key: ConversationKey, *, limit: int) -> list[Message]:
-    """The newest `limit` messages, oldest first; all where it is negative; none of no conversation."""
+def newest_messages(
+    connection: sqlite3.Connection, key: ConversationKey, *, limit: int = -1, budget_chars: int | None = None
+) -> list[Message]:
+    """The newest `limit` messages, oldest first; all where it is negative; none of no conversation.
+
+    With a budget, no more are read than it takes to fill it.
+    """
     try:
         conversation = conversation_number(connection, key)
     except ConversationNotFound:
         return []
-    rows = connection.execute(
+    rows: Iterable[MessageRow] = connection.execute(
         f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 (a constant)
         (conversation, limit),
-    ).fetchall()
-    return [message_from_row(row) for row in reversed(rows)]
+    )
+    messages: list[Message] = []
+    left = math.inf if budget_chars is None else budget_chars
+    for row in rows:
+        if left <= 0:
+            break
+        messages.append(message_from_row(row))
+        left -= len(messages[-1].content)
+    messages.reverse()
+    return messages
 
 
 def _create(connection: sqlite3.Connection, conversation: Conversation) -> None:

@@ -18,12 +18,12 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 
-MESSAGE_COLUMNS = "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to"
+MESSAGE_COLUMNS = "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed"
 CONVERSATION_COLUMNS = (
     "user_id, coach_id, conversation_id, title, started_at, last_activity, total_messages, is_active, tags"
 )
 
-MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None]
+MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None, int]
 ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
 
 
@@ -46,7 +46,7 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
     """Store a new message."""
     metadata = message.metadata
     connection.execute(
-        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
         (
             conversation,
             message.id,
@@ -57,13 +57,14 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
             metadata.stop_reason.value if metadata.stop_reason is not None else None,
             metadata.client_message_id,
             metadata.reply_to,
+            int(metadata.streamed),
         ),
     )
 
 
 def message_from_row(row: MessageRow) -> Message:
     """The message in a row of `MESSAGE_COLUMNS`."""
-    message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row
+    message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed = row
     return Message(
         id=message_id,
         role=Role(role),
@@ -74,6 +75,7 @@ def message_from_row(row: MessageRow) -> Message:
             stop_reason=StopReason(stop_reason) if stop_reason is not None else None,
             client_message_id=client_message_id,
             reply_to=reply_to,
+            streamed=bool(streamed),
         ),
     )
 

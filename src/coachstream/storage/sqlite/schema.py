@@ -74,7 +74,12 @@ _VERSION_1 = (
     "CREATE INDEX workouts_by_completion ON workouts (user_id, completed_at)",
 )
 
-_MIGRATIONS = (_VERSION_1,)
+_VERSION_2 = (
+    "ALTER TABLE messages ADD COLUMN streamed INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX streamed_messages ON messages (conversation, id) WHERE streamed",
+)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2)
 """The statements that lead from each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from coachstream.storage.sqlite.context import SqliteContext
 from coachstream.storage.sqlite.conversations import SqliteConversations
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.memories import SqliteMemories
 from coachstream.storage.sqlite.turns import SqliteTurns
 
 
@@ -16,8 +17,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class SqliteStore(SqliteTurns, SqliteContext, SqliteConversations):
-    """`TurnStore`, `ContextStore` and `ConversationStore` over one file; a store for each process.
+class SqliteStore(SqliteTurns, SqliteContext, SqliteConversations, SqliteMemories):
+    """`TurnStore`, `ContextStore`, `ConversationStore` and `MemoryStore` over one file, for each process one.
 
     Nothing is opened or created before the first use. The folder of the file is made when it is missing.
     """
@@ -28,6 +29,7 @@ class SqliteStore(SqliteTurns, SqliteContext, SqliteConversations):
         SqliteTurns.__init__(self, database)
         SqliteContext.__init__(self, database, now=now)
         SqliteConversations.__init__(self, database)
+        SqliteMemories.__init__(self, database)
 
     async def aclose(self) -> None:
         """Give up the claims and close the file; harmless when already closed. Later use opens it again."""

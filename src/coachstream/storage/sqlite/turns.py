@@ -16,9 +16,11 @@ import hashlib
 import secrets
 import sqlite3
 from contextlib import ExitStack
+from datetime import datetime
 
 from coachstream.conversation.errors import ConversationNotFound, StorageUnavailable, TurnInProgress
-from coachstream.conversation.model import ConversationKey, Message, StopReason, format_timestamp
+from coachstream.conversation.message_id import first_message_id
+from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
 from coachstream.conversation.ports import TurnClaim
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.file_lock import FileLock, try_file_lock
@@ -55,6 +57,12 @@ class SqliteTurns:
         """Give up the claim (see `TurnStore`); the database is not touched."""
         await self._database.in_writer(lambda: self._release(claim))
 
+    async def find_streamed_message(
+        self, key: ConversationKey, text: str, *, since: datetime
+    ) -> Message | None:
+        """The newest user message with exactly this text that was sent for a stream (see `TurnStore`)."""
+        return await self._database.read(lambda connection: _streamed_message(connection, key, text, since))
+
     async def abandon_all(self) -> None:
         """Give up every claim of this store."""
         await self._database.in_writer(self._release_all)
@@ -67,10 +75,10 @@ class SqliteTurns:
                 stored = _stored_message(connection, conversation, user_message)
                 reply = None if stored is None else _complete_reply(connection, conversation, stored)
                 if stored is not None and reply is not None:
-                    return TurnClaim(key, stored, reply, token="")
+                    return TurnClaim(key, stored, reply, token="", is_first_attempt=False)
                 token = secrets.token_hex(16)
                 self._held[token] = self._lock(key)
-                claim = TurnClaim(key, stored or user_message, None, token)
+                claim = TurnClaim(key, stored or user_message, None, token, is_first_attempt=stored is None)
                 on_failure.callback(self._release, claim)
                 if stored is None:
                     insert_message(connection, conversation, user_message)
@@ -135,6 +143,22 @@ def _stored_message(connection: sqlite3.Connection, conversation: int, message: 
         f"SELECT {MESSAGE_COLUMNS} FROM messages"  # noqa: S608 (a constant)
         " WHERE conversation = ? AND (client_message_id = ? OR id = ?)",
         (conversation, message.metadata.client_message_id, message.id),
+    ).fetchone()
+    return None if row is None else message_from_row(row)
+
+
+def _streamed_message(
+    connection: sqlite3.Connection, key: ConversationKey, text: str, since: datetime
+) -> Message | None:
+    try:
+        conversation = conversation_number(connection, key)
+    except ConversationNotFound:
+        return None
+    row = connection.execute(
+        f"SELECT {MESSAGE_COLUMNS} FROM messages"  # noqa: S608 (a constant)
+        " WHERE conversation = ? AND streamed AND id >= ? AND role = ? AND content = ?"
+        " ORDER BY id DESC LIMIT 1",
+        (conversation, first_message_id(since), Role.USER.value, text),
     ).fetchone()
     return None if row is None else message_from_row(row)
 

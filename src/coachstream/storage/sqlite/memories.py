@@ -1,0 +1,75 @@
+"""Writes of what a coach remembers of a user."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from coachstream.conversation.lenient import as_count
+from coachstream.conversation.model import Memory, format_timestamp
+from coachstream.storage.memory_attributes import memory_attributes
+from coachstream.storage.sqlite.database import Database
+
+
+class SqliteMemories:
+    """`MemoryStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save_memory(self, user_id: str, memory: Memory) -> None:
+        """Save a memory; saving it again under the same id changes nothing but its content."""
+
+        def save(connection: sqlite3.Connection) -> None:
+            stored = _attributes(connection, user_id, memory.id)
+            if stored is None:
+                connection.execute(
+                    "INSERT INTO memories (user_id, memory_id, coach_id, attributes) VALUES (?, ?, ?, ?)",
+                    (user_id, memory.id, memory.coach_id, _encode(memory_attributes(user_id, memory))),
+                )
+            else:
+                _replace(connection, user_id, memory.id, stored | {"content": memory.content})
+
+        await self._database.write(save)
+
+    async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
+        """Count one more use of each memory and date it, in one transaction (see `MemoryStore`)."""
+
+        def note(connection: sqlite3.Connection) -> None:
+            for memory_id in dict.fromkeys(memory_ids):
+                stored = _attributes(connection, user_id, memory_id)
+                if stored is not None:
+                    _replace(connection, user_id, memory_id, _used_once_more(stored, at))
+
+        await self._database.write(note)
+
+
+def _used_once_more(attributes: dict[str, object], at: datetime) -> dict[str, object]:
+    metadata = attributes.get("metadata")
+    metadata = dict(metadata) if isinstance(metadata, dict) else {}
+    metadata["usageCount"] = as_count(metadata.get("usageCount")) + 1
+    metadata["lastUsed"] = format_timestamp(at)
+    return attributes | {"metadata": metadata}
+
+
+def _attributes(connection: sqlite3.Connection, user_id: str, memory_id: str) -> dict[str, object] | None:
+    row: tuple[str] | None = connection.execute(
+        "SELECT attributes FROM memories WHERE user_id = ? AND memory_id = ?", (user_id, memory_id)
+    ).fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=dict[str, object])
+
+
+def _replace(
+    connection: sqlite3.Connection, user_id: str, memory_id: str, attributes: dict[str, object]
+) -> None:
+    connection.execute(
+        "UPDATE memories SET attributes = ? WHERE user_id = ? AND memory_id = ?",
+        (_encode(attributes), user_id, memory_id),
+    )
+
+
+def _encode(attributes: dict[str, object]) -> str:
+    return msgspec.json.encode(attributes).decode()
