@@ -149,8 +149,9 @@ class Table:
         """Any call of the SDK on this table."""
         return await getattr(await self.client(), operation)(TableName=self.name, **parameters)
 
-    async def meter(self) -> Spent:
-        """Count from now on what the calls of this table's client consume."""
+    @asynccontextmanager
+    async def metered(self) -> AsyncIterator[Spent]:
+        """Count what the calls of this table's client consume meanwhile."""
         client = await self.client()
         spent = Spent()
 
@@ -170,7 +171,11 @@ class Table:
 
         client.meta.events.register("provide-client-params.dynamodb", ask)
         client.meta.events.register("after-call.dynamodb", note)
-        return spent
+        try:
+            yield spent
+        finally:
+            client.meta.events.unregister("provide-client-params.dynamodb", ask)
+            client.meta.events.unregister("after-call.dynamodb", note)
 
 
 @asynccontextmanager

@@ -1,0 +1,359 @@
+"""The existing functions and this store share a table: each reads what the other wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from coachstream.conversation.model import (
+    Conversation,
+    ConversationChange,
+    ConversationKey,
+    Importance,
+    Memory,
+    MemorySource,
+    Message,
+    MessageMetadata,
+    Role,
+    StopReason,
+)
+from coachstream.storage.dynamodb import DynamoDbStore
+from support.dynamodb import Table
+from support.existing_items import (
+    A_DATE,
+    COACH,
+    CONVERSATION,
+    CONVERSATION_SK,
+    KEY,
+    MEMORY,
+    MESSAGES,
+    PK,
+    dates_of,
+)
+
+NOW = datetime(2026, 11, 23, 10, 0, 0, 987_654, tzinfo=UTC)
+SAID = Message(
+    "msg_1795428000000_aaaaaaaaa_user",
+    Role.USER,
+    "How was it?",
+    datetime(2026, 11, 23, 10, tzinfo=UTC),
+    MessageMetadata(client_message_id="c-1", streamed=True),
+)
+REPLY = Message(
+    "msg_1795428009000_bbbbbbbbb_assistant",
+    Role.ASSISTANT,
+    "Well done.",
+    datetime(2026, 11, 23, 10, 0, 9, 120_000, tzinfo=UTC),
+    MessageMetadata(model="claude-sonnet-4", stop_reason=StopReason.END_TURN, reply_to=SAID.id),
+)
+
+
+@pytest.fixture
+async def shared(table: Table) -> Table:
+    """A table that the existing functions have written to."""
+    for item in (COACH, CONVERSATION, MEMORY):
+        await table.put(item)
+    return table
+
+
+def changed(item: Mapping[str, Any], **attributes: object) -> dict[str, object]:
+    """The item with other attributes; `...` takes one away."""
+    merged = {**item["attributes"], **attributes}
+    return {**item, "attributes": {name: value for name, value in merged.items() if value is not ...}}
+
+
+async def a_turn(store: DynamoDbStore, said: Message = SAID, reply: Message = REPLY) -> None:
+    await store.save_reply(await store.begin_turn(KEY, said), reply)
+
+
+class TestReading:
+    async def test_a_coach_comes_with_everything_that_is_stored(
+        self, shared: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """Decimals, sets and nulls become what JSON can carry on; unknown attributes are there."""
+        coach = await dynamodb_store.load_coach(KEY.user_id, KEY.coach_id)
+        assert coach.name == "Mara"
+        assert coach.personality.primary_weight == 0.7
+        assert coach.technical.equipment_available == ("barbell", "rings")
+        assert coach.technical.training_frequency == "5"
+        assert coach.safety_profile.injuries == ("left knee",)
+        assert coach.stored["a_later_idea"] == {"weights": [1.5, 2, None]}
+        assert shared.name
+
+    async def test_embedded_messages_are_read_to_the_letter_and_in_their_order(
+        self, shared: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """A content that is a date stays that text; two messages of one millisecond keep the list's order."""
+        assert shared.name
+        messages = await dynamodb_store.load_messages(KEY)
+        assert [(m.id, m.content) for m in messages] == [
+            (entry["id"], entry["content"]) for entry in MESSAGES if isinstance(entry, dict)
+        ]
+        assert messages[1].metadata.model == "claude-sonnet-4"
+        assert messages[2].timestamp == datetime(2025, 9, 26, 15, 21, tzinfo=UTC)
+        assert await dynamodb_store.load_history(KEY, limit=2, budget_chars=1000) == messages[-2:]
+
+    async def test_a_conversation_is_read_whatever_strays_in_it(
+        self, shared: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """Title, tags and activity come from their places, not from where an old defect left others."""
+        assert shared.name
+        [listed] = await dynamodb_store.list_conversations(KEY.user_id, KEY.coach_id)
+        assert listed == await dynamodb_store.get_conversation(KEY)
+        assert (listed.title, listed.tags, listed.is_active) == ("Friday, 3:20 PM", (), True)
+        assert listed.total_messages == 5
+
+    @pytest.mark.parametrize(
+        ("attributes", "title", "total"),
+        [
+            ({"title": ...}, "New Conversation", 5),
+            ({"title": None}, "New Conversation", 5),
+            ({"metadata": ...}, "Friday, 3:20 PM", 0),
+            ({"metadata": "none"}, "Friday, 3:20 PM", 0),
+            ({"messages": ...}, "Friday, 3:20 PM", 5),
+            ({"messages": None}, "Friday, 3:20 PM", 5),
+            ({"messages": "none"}, "Friday, 3:20 PM", 5),
+            ({"messages": [None, "x", 3, {}, {"role": "system", "content": "x"}]}, "Friday, 3:20 PM", 5),
+        ],
+    )
+    async def test_missing_and_odd_attributes_fail_nothing(
+        self,
+        table: Table,
+        dynamodb_store: DynamoDbStore,
+        attributes: Mapping[str, object],
+        title: str,
+        total: int,
+    ) -> None:
+        """The conversation can be read, answered in, changed and deleted."""
+        await table.put(COACH)
+        await table.put(changed(CONVERSATION, **attributes))
+        found = await dynamodb_store.get_conversation(KEY)
+        assert (found.title, found.total_messages) == (title, total)
+        await a_turn(dynamodb_store)
+        assert list(await dynamodb_store.load_messages(KEY))[-2:] == [SAID, REPLY]
+        tagged = await dynamodb_store.change_conversation(KEY, ConversationChange(tags=("legs",)))
+        assert tagged.tags == ("legs",)
+        await dynamodb_store.delete_conversation(KEY)
+
+    async def test_messages_without_id_or_time_have_a_place(
+        self, table: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """They stay where they stand in the list, and none is lost."""
+        odd: list[object] = [
+            {"role": "user", "content": "one", "timestamp": "2025-09-26T15:00:00.000Z"},
+            {"role": "assistant", "content": "two"},
+            {"role": "USER", "content": 3, "timestamp": "2025-09-26T15:00:01Z"},
+            {"id": "msg_1758900009000_assistant", "role": "assistant", "content": None},
+        ]
+        await table.put(changed(CONVERSATION, messages=odd))
+        messages = await dynamodb_store.load_messages(KEY)
+        assert [m.content for m in messages] == ["one", "two", "3", ""]
+        assert len({m.id for m in messages}) == 4
+
+    async def test_a_memory_is_found_and_counted(self, shared: Table, dynamodb_store: DynamoDbStore) -> None:
+        """The counter goes up by one, the date is set, everything else stays."""
+        [memory] = await dynamodb_store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert (memory.usage_count, memory.coach_id) == (4, None)
+        await dynamodb_store.note_memories_used(KEY.user_id, [memory.id], at=NOW)
+        stored = await shared.get(PK, f"userMemory#{memory.id}")
+        expected = {**MEMORY["attributes"]["metadata"], "usageCount": 5}  # type: ignore[index]
+        assert stored["attributes"]["metadata"] == {**expected, "lastUsed": "2026-11-23T10:00:00.987Z"}
+        assert stored["createdAt"] == MEMORY["createdAt"]
+
+    async def test_uses_at_the_same_time_are_all_counted(
+        self, shared: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """Twenty turns at once count twenty."""
+        memory_id = str(MEMORY["sk"]).removeprefix("userMemory#")
+        await asyncio.gather(
+            *(dynamodb_store.note_memories_used(KEY.user_id, [memory_id], at=NOW) for _ in range(20))
+        )
+        stored = await shared.get(PK, f"userMemory#{memory_id}")
+        assert stored["attributes"]["metadata"]["usageCount"] == 24
+
+    @pytest.mark.parametrize(
+        ("metadata", "count"),
+        [({"usageCount": "7"}, 8), ({}, 1), ({"usageCount": None}, 1), ("none", 1), (None, 1), (..., 1)],
+    )
+    async def test_an_odd_counter_counts_on_from_what_it_says(
+        self, table: Table, dynamodb_store: DynamoDbStore, metadata: object, count: int
+    ) -> None:
+        """A text, a null, nothing, or no object around it."""
+        await table.put(changed(MEMORY, metadata=metadata))
+        memory_id = str(MEMORY["sk"]).removeprefix("userMemory#")
+        await dynamodb_store.note_memories_used(KEY.user_id, [memory_id, "gone", memory_id], at=NOW)
+        stored = await table.get(PK, str(MEMORY["sk"]))
+        assert stored["attributes"]["metadata"]["usageCount"] == count
+        assert len(await table.items()) == 1
+
+    @pytest.mark.parametrize(
+        ("metadata", "count"), [({"total_conversations": "7"}, 8), ({"version": "1"}, 1), (..., 1)]
+    )
+    async def test_an_odd_count_of_conversations_is_no_obstacle(
+        self, table: Table, dynamodb_store: DynamoDbStore, metadata: object, count: int
+    ) -> None:
+        """The coach counts on, and keeps what else it has."""
+        await table.put(changed(COACH, metadata=metadata))
+        await dynamodb_store.create_conversation(Conversation(KEY, "A talk", NOW, NOW))
+        coach = await table.get(PK, str(COACH["sk"]))
+        assert coach["attributes"]["metadata"]["total_conversations"] == count
+        assert coach["attributes"]["a_later_idea"] == {"weights": [1.5, 2, None]}
+
+
+class TestWriting:
+    @pytest.fixture
+    async def store(self, shared: Table) -> DynamoDbStore:
+        return shared.store(now=lambda: NOW)
+
+    async def test_a_message_is_an_item_of_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
+        """Envelope, keys, names and dates are those of the existing system."""
+        await a_turn(store)
+        prefix = f"coachMessage#{KEY.conversation_id}#"
+        owner = {"conversationId": KEY.conversation_id, "coachId": KEY.coach_id, "userId": KEY.user_id}
+        moment = "2026-11-23T10:00:00.987Z"
+        envelope = {"pk": PK, "entityType": "coachMessage", "createdAt": moment, "updatedAt": moment}
+        assert await shared.get(PK, prefix + SAID.id) == {
+            **envelope,
+            "sk": prefix + SAID.id,
+            "attributes": {
+                **owner,
+                "id": SAID.id,
+                "role": "user",
+                "content": "How was it?",
+                "timestamp": "2026-11-23T10:00:00.000Z",
+                "metadata": {"clientMessageId": "c-1", "streamed": True},
+            },
+        }
+        assert await shared.get(PK, prefix + REPLY.id) == {
+            **envelope,
+            "sk": prefix + REPLY.id,
+            "attributes": {
+                **owner,
+                "id": REPLY.id,
+                "role": "assistant",
+                "content": "Well done.",
+                "timestamp": "2026-11-23T10:00:09.120Z",
+                "metadata": {"model": "claude-sonnet-4", "stopReason": "end_turn", "replyTo": SAID.id},
+            },
+        }
+
+    async def test_a_turn_touches_nothing_of_the_conversation_but_its_count_and_dates(
+        self, shared: Table, store: DynamoDbStore
+    ) -> None:
+        """Messages, strays and unknown attributes are as they were."""
+        await a_turn(store)
+        stored = await shared.get(PK, CONVERSATION_SK)
+        metadata = {**CONVERSATION["attributes"]["metadata"], "totalMessages": 7}  # type: ignore[index]
+        metadata["lastActivity"] = "2026-11-23T10:00:09.120Z"
+        expected = changed(CONVERSATION, metadata=metadata)
+        assert stored == {**expected, "updatedAt": "2026-11-23T10:00:00.987Z"}
+
+    async def test_a_rename_touches_nothing_but_what_it_renames(
+        self, shared: Table, store: DynamoDbStore
+    ) -> None:
+        """Also a title and tags that look like dates stay texts."""
+        change = ConversationChange(
+            title="2026-01-01T00:00:00.000Z", tags=("a", "2026-01-01"), is_active=False
+        )
+        result = await store.change_conversation(KEY, change)
+        stored = await shared.get(PK, CONVERSATION_SK)
+        metadata = {**CONVERSATION["attributes"]["metadata"], "tags": list(change.tags or ())}  # type: ignore[index]
+        metadata["isActive"] = False
+        expected = changed(CONVERSATION, title=change.title, metadata=metadata)
+        assert stored == {**expected, "updatedAt": "2026-11-23T10:00:00.987Z"}
+        assert (result.title, result.tags, result.is_active) == (change.title, change.tags, False)
+
+    async def test_a_new_conversation_has_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
+        """With an empty list of messages, which the existing functions expect to be there."""
+        key = ConversationKey(KEY.user_id, KEY.coach_id, "conv_2_b")
+        await store.create_conversation(Conversation(key, "A talk", NOW, NOW + timedelta(seconds=1)))
+        assert await shared.get(PK, f"coachConversation#{KEY.coach_id}#conv_2_b") == {
+            "pk": PK,
+            "sk": f"coachConversation#{KEY.coach_id}#conv_2_b",
+            "entityType": "coachConversation",
+            "createdAt": "2026-11-23T10:00:00.987Z",
+            "updatedAt": "2026-11-23T10:00:00.987Z",
+            "attributes": {
+                "conversationId": "conv_2_b",
+                "coachId": KEY.coach_id,
+                "userId": KEY.user_id,
+                "title": "A talk",
+                "messages": [],
+                "metadata": {
+                    "startedAt": "2026-11-23T10:00:00.987Z",
+                    "lastActivity": "2026-11-23T10:00:01.987Z",
+                    "totalMessages": 0,
+                    "isActive": True,
+                    "tags": [],
+                },
+            },
+        }
+
+    async def test_a_new_memory_has_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
+        """A memory for every coach has a `coachId` that is null, as the existing functions filter for."""
+        memory = Memory(
+            "m-1", "Sleeps late", "preference", Importance.MEDIUM, NOW, source=MemorySource.EXPLICIT_REQUEST
+        )
+        await store.save_memory(KEY.user_id, memory)
+        stored = await shared.get(PK, "userMemory#m-1")
+        assert stored["entityType"] == "userMemory"
+        assert stored["attributes"] == {
+            "memoryId": "m-1",
+            "userId": KEY.user_id,
+            "coachId": None,
+            "content": "Sleeps late",
+            "memoryType": "preference",
+            "metadata": {
+                "createdAt": "2026-11-23T10:00:00.987Z",
+                "usageCount": 0,
+                "source": "explicit_request",
+                "importance": "medium",
+                "tags": [],
+            },
+        }
+
+    async def test_saving_a_memory_again_changes_its_content_alone(
+        self, shared: Table, store: DynamoDbStore
+    ) -> None:
+        """Counters, tags and what nobody knows stay."""
+        memory_id = str(MEMORY["sk"]).removeprefix("userMemory#")
+        again = Memory(memory_id, "Trains after breakfast", "goal", Importance.LOW, NOW)
+        await store.save_memory(KEY.user_id, again)
+        stored = await shared.get(PK, str(MEMORY["sk"]))
+        expected = changed(MEMORY, content="Trains after breakfast")
+        assert stored == {**expected, "updatedAt": "2026-11-23T10:00:00.987Z"}
+
+    async def test_every_date_that_is_written_is_one_that_typescript_reads(
+        self, shared: Table, store: DynamoDbStore
+    ) -> None:
+        """Three digits of a second and Z, in every item, of a clock that has six."""
+        for sk in (COACH["sk"], CONVERSATION_SK, MEMORY["sk"]):
+            await shared.raw("delete_item", Key={"pk": {"S": PK}, "sk": {"S": sk}})
+        await store.put_coach(KEY.user_id, KEY.coach_id, {"coach_name": "Mara", "share": 0.7})
+        await store.create_conversation(Conversation(KEY, "A talk", NOW, NOW))
+        await a_turn(store)
+        memory = Memory("m-1", "x", "goal", Importance.LOW, NOW, last_used=NOW)
+        await store.save_memory(KEY.user_id, memory)
+        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        await store.change_conversation(KEY, ConversationChange(title="Another"))
+        dates = [date for item in await shared.items() for date in dates_of(item)]
+        assert len(dates) == 16
+        assert [date for date in dates if not A_DATE.fullmatch(str(date[1]))] == []
+
+    async def test_what_only_the_store_needs_is_in_no_index(
+        self, shared: Table, store: DynamoDbStore
+    ) -> None:
+        """Claims, answers and leases have no entity type, cost no index, and the two former expire."""
+        await a_turn(store)
+        ours = [item for item in await shared.items() if "entityType" not in item]
+        assert [item["sk"].split("#")[0] for item in ours] == [
+            "coachMessageAnswer",
+            "coachMessageClaim",
+            "coachTurn",
+        ]
+        assert [item.get("ttl") for item in ours] == [1798020000, 1798020000, None]
+        assert ours[2] == {"pk": PK, "sk": f"coachTurn#{KEY.conversation_id}", "epoch": 1}

@@ -1,0 +1,126 @@
+"""The mirror: the existing functions find a turn's messages in the conversation's own list."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from coachstream.conversation.model import Message, StopReason
+from coachstream.storage.dynamodb import DynamoDbStore
+from coachstream.storage.dynamodb.attribute_values import to_attribute
+from coachstream.storage.dynamodb.item_size import KIB, item_bytes
+from coachstream.storage.dynamodb.items import message_attributes
+from contracts.conversation_store import COACH, KEY, conversation, reply_to, user_message
+from support.dynamodb import Table
+
+PK = f"user#{KEY.user_id}"
+SK = f"coachConversation#{KEY.coach_id}#{KEY.conversation_id}"
+
+
+@pytest.fixture
+async def store(table: Table) -> DynamoDbStore:
+    """A mirroring store with one conversation."""
+    store = table.store(mirror_messages=True)
+    await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+    await store.create_conversation(conversation())
+    return store
+
+
+async def a_turn(store: DynamoDbStore, number: int, text: str = "Yes.") -> tuple[Message, Message]:
+    said = user_message(number)
+    reply = reply_to(said, number + 1, text)
+    await store.save_reply(await store.begin_turn(KEY, said), reply)
+    return said, reply
+
+
+async def mirrored(table: Table) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = (await table.get(PK, SK))["attributes"]["messages"]
+    return messages
+
+
+async def append_as_the_existing_functions_might(table: Table, message_id: str) -> None:
+    """One atomic append by somebody else."""
+    await table.raw(
+        "update_item",
+        Key={"pk": {"S": PK}, "sk": {"S": SK}},
+        UpdateExpression="SET attributes.messages = list_append(attributes.messages, :m)",
+        ExpressionAttributeValues={":m": to_attribute([{"id": message_id, "role": "user", "content": "x"}])},
+    )
+
+
+async def test_a_turn_appears_in_the_list_as_it_is_stored(table: Table, store: DynamoDbStore) -> None:
+    """Both messages, in the shape that the existing functions know, and read back once."""
+    said, reply = await a_turn(store, 1)
+    assert await mirrored(table) == [message_attributes(said), message_attributes(reply)]
+    assert list(await store.load_messages(KEY)) == [said, reply]
+    assert await store.load_history(KEY, limit=10, budget_chars=1000) == [said, reply]
+
+
+async def test_a_list_that_is_missing_is_made(table: Table, store: DynamoDbStore) -> None:
+    """Some conversations have none."""
+    await table.raw(
+        "update_item", Key={"pk": {"S": PK}, "sk": {"S": SK}}, UpdateExpression="REMOVE attributes.messages"
+    )
+    said, reply = await a_turn(store, 1)
+    assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
+
+
+async def test_a_list_that_is_something_else_is_left_alone(table: Table, store: DynamoDbStore) -> None:
+    """The turn is saved all the same."""
+    await table.raw(
+        "update_item",
+        Key={"pk": {"S": PK}, "sk": {"S": SK}},
+        UpdateExpression="SET attributes.messages = :m",
+        ExpressionAttributeValues={":m": {"S": "none"}},
+    )
+    said, reply = await a_turn(store, 1)
+    assert (await table.get(PK, SK))["attributes"]["messages"] == "none"
+    assert list(await store.load_messages(KEY)) == [said, reply]
+
+
+async def test_a_retry_is_mirrored_once(table: Table, store: DynamoDbStore) -> None:
+    """A whole reply takes the place of the interrupted one; saving again appends nothing."""
+    said = user_message(1, client_id="c-1")
+    partial = reply_to(said, 2, "Well", stop=StopReason.INTERRUPTED)
+    await store.save_reply(await store.begin_turn(KEY, said), partial)
+    await append_as_the_existing_functions_might(table, "theirs")
+    claim = await store.begin_turn(KEY, said)
+    whole = reply_to(said, 4)
+    await store.save_reply(claim, whole)
+    await store.save_reply(claim, whole)
+    assert [message["id"] for message in await mirrored(table)] == [said.id, whole.id, "theirs"]
+
+
+async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: DynamoDbStore) -> None:
+    """Theirs is there whenever it came; ours too, unless they never stopped writing."""
+    theirs = [f"msg_{number}_user" for number in range(10)]
+
+    async def others() -> None:
+        for message_id in theirs:
+            await append_as_the_existing_functions_might(table, message_id)
+
+    async def ours() -> None:
+        for number in range(10, 20, 2):
+            await a_turn(store, number)
+
+    await asyncio.gather(others(), ours())
+    ids = [message["id"] for message in await mirrored(table)]
+    assert [message_id for message_id in ids if message_id in theirs] == theirs
+    assert len(ids) == len(set(ids))
+    assert len(await store.load_messages(KEY)) == 20
+
+
+async def test_the_mirror_stops_before_the_item_is_full_and_nothing_is_lost(
+    table: Table, store: DynamoDbStore
+) -> None:
+    """Text of 1.2 MB in a conversation whose item stays below 350 KiB; the turns go on."""
+    said: list[Message] = []
+    for number in range(0, 24, 2):
+        said += await a_turn(store, number, "ü" * 50_000)
+    item = await table.get(PK, SK)
+    assert 240 * KIB < item_bytes(item) < 350 * KIB
+    assert list(await store.load_messages(KEY)) == said
+    assert await store.load_history(KEY, limit=3, budget_chars=10**6) == said[-3:]
+    assert (await store.get_conversation(KEY)).total_messages == 24
