@@ -1,0 +1,68 @@
+"""The verifier for the ID tokens of an Amazon Cognito user pool.
+
+Issuer and key set are where the developer guide has them ("Verifying JSON web tokens"): a pool's tokens say
+`iss: https://cognito-idp.<region>.amazonaws.com/<pool id>`, and its keys are published below that address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from coachstream.identity.https_keys import HttpsKeys
+from coachstream.identity.verifier import JwtVerifier
+
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}")
+# CreateUserPool, `Id`; CreateUserPoolClient, `ClientId` (API reference).
+_POOL_ID = re.compile(r"(?P<region>[a-z0-9-]+)_[0-9A-Za-z]{1,46}")
+_CLIENT_ID = re.compile(r"[\w+]{1,128}", re.ASCII)
+
+
+def cognito_verifier(
+    region: str,
+    user_pool_id: str,
+    client_ids: Collection[str],
+    *,
+    endpoint_url: str | None = None,
+) -> JwtVerifier:
+    """Accept the ID tokens that a user pool issued to any of its app clients.
+
+    Args:
+        region: of the pool, `us-west-2`.
+        user_pool_id: `us-west-2_aBcDeFgHi`.
+        client_ids: of the app clients whose users may call.
+        endpoint_url: where the keys are read instead, for an emulator of Cognito. The issuer stays what the
+            tokens say.
+
+    Raises:
+        ValueError: one of them is missing or malformed; the message says which, and what it should be.
+    """
+    issuer = pool_issuer(region, user_pool_id)
+    if isinstance(client_ids, str) or not client_ids:
+        raise ValueError("at least one app client id is needed")
+    for client_id in client_ids:
+        if not _CLIENT_ID.fullmatch(client_id):
+            raise ValueError(f"{client_id!r} is not an app client id: letters and digits, at most 128")
+    keys_of = issuer if endpoint_url is None else f"{endpoint_url.rstrip('/')}/{user_pool_id}"
+    try:
+        keys = HttpsKeys(f"{keys_of}/.well-known/jwks.json")
+    except ValueError as error:
+        raise ValueError(f"Cognito's endpoint {endpoint_url!r} cannot be used: {error}") from error
+    return JwtVerifier(keys, issuer=issuer, audiences=client_ids)
+
+
+def pool_issuer(region: str, user_pool_id: str) -> str:
+    """The `iss` of a pool's tokens.
+
+    Raises:
+        ValueError: region or pool id is malformed, or the pool is of another region.
+    """
+    if not _REGION.fullmatch(region):
+        raise ValueError(f"{region!r} is not an AWS region like us-west-2")
+    pool = _POOL_ID.fullmatch(user_pool_id)
+    if pool is None:
+        raise ValueError(f"{user_pool_id!r} is not a user pool id like {region}_aBcDeFgHi")
+    if pool["region"] != region:
+        raise ValueError(f"the user pool {user_pool_id} is in the region {pool['region']}, not in {region}")
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://cognito-idp.{region}.{domain}/{user_pool_id}"
