@@ -26,6 +26,9 @@ from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
     ConversationKey,
+    Importance,
+    Memory,
+    MemorySource,
     Message,
     MessageMetadata,
     Role,
@@ -33,11 +36,12 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.conversation.ports import ContextStore, ConversationStore, TurnStore
+from coachstream.conversation.ports import ContextStore, ConversationStore, MemoryStore, TurnStore
 
 NOW = to_milliseconds(datetime.now(UTC))
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
 AMPLE_CHARS = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COACH: Mapping[str, object] = {
     "coach_id": "coach-1",
     "coach_name": "Mara",
@@ -45,23 +49,25 @@ COACH: Mapping[str, object] = {
 }
 
 
-class SeedableStore(TurnStore, ContextStore, ConversationStore, Protocol):
-    """All three ports, and the ways in for records that the domain only reads."""
+class SeedableStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
+    """All four ports, and the ways in for records that the domain only reads."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None: ...
     async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None: ...
     async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None: ...
 
 
-def user_message(number: int, content: str = "How was it?", *, client_id: str | None = None) -> Message:
-    """The user message that is sent `number` seconds after the first."""
+def user_message(
+    number: int, content: str = "How was it?", *, client_id: str | None = None, streamed: bool = False
+) -> Message:
+    """The user message that is sent `number` seconds after the first; its id says milliseconds."""
     moment = NOW + timedelta(seconds=number)
     return Message(
         id=f"msg_{number:013d}_{'u' * 9}_user",
         role=Role.USER,
         content=content,
         timestamp=moment,
-        metadata=MessageMetadata(client_message_id=client_id),
+        metadata=MessageMetadata(client_message_id=client_id, streamed=streamed),
     )
 
 
@@ -138,6 +144,7 @@ class ConversationStoreContract:
         reply = reply_to(said, 2, "👩‍👩‍👧 é e\u0301\n\n  \t", stop=StopReason.MAX_TOKENS)
         await store.save_reply(claim, reply)
         assert claim.user_message == said
+        assert claim.is_first_attempt
         assert claim.reply is None
         assert list(await store.load_messages(KEY)) == [said, reply]
 
@@ -210,6 +217,7 @@ class ConversationStoreContract:
         again = await store.begin_turn(KEY, user_message(2, "again", client_id="c-1"))
         assert again.user_message == first.user_message
         assert again.reply is None
+        assert (first.is_first_attempt, again.is_first_attempt) == (True, False)
         assert list(await store.load_messages(KEY)) == [first.user_message]
         assert (await store.get_conversation(KEY)).total_messages == 1
 
@@ -227,8 +235,52 @@ class ConversationStoreContract:
         reply = reply_to(said, 2)
         await store.save_reply(await store.begin_turn(KEY, said), reply)
         again = await store.begin_turn(KEY, user_message(3, client_id="c-1"))
-        assert (again.user_message, again.reply) == (said, reply)
+        assert (again.user_message, again.reply, again.is_first_attempt) == (said, reply, False)
         await store.begin_turn(KEY, user_message(4))
+
+    async def test_the_same_message_is_saved_once_without_a_client_id(self, store: SeedableStore) -> None:
+        """Its own id names it as well: begun again, and answered, it is still one message."""
+        said = user_message(1)
+        await store.abandon_turn(await store.begin_turn(KEY, said))
+        again = await store.begin_turn(KEY, said)
+        assert (again.user_message, again.reply, again.is_first_attempt) == (said, None, False)
+        await store.save_reply(again, reply_to(said, 2))
+        answered = await store.begin_turn(KEY, said)
+        assert (answered.user_message, answered.reply) == (said, reply_to(said, 2))
+        assert list(await store.load_messages(KEY)) == [said, reply_to(said, 2)]
+
+    async def test_a_streamed_message_is_found_by_its_text(self, store: SeedableStore) -> None:
+        """The newest of several, and only if it was sent for a stream."""
+        for number, (text, streamed) in enumerate(
+            [("Yes", True), ("Yes", True), ("Yes", False), ("No", True), ("yes", True), ("Yes ", True)]
+        ):
+            said = user_message(10 * number, text, streamed=streamed)
+            await store.save_reply(await store.begin_turn(KEY, said), reply_to(said, 10 * number + 1))
+        found = await store.find_streamed_message(KEY, "Yes", since=EPOCH)
+        assert found == user_message(10, "Yes", streamed=True)
+        assert await store.find_streamed_message(KEY, "Maybe", since=EPOCH) is None
+        assert await store.find_streamed_message(KEY, "Well done.", since=EPOCH) is None
+        assert await store.find_streamed_message(KEY, "", since=EPOCH) is None
+
+    async def test_a_streamed_message_is_found_as_long_as_it_is_new(self, store: SeedableStore) -> None:
+        """By the time in its id, to the millisecond, whatever its timestamp says."""
+        said = user_message(5, "Yes", streamed=True)
+        await store.begin_turn(KEY, said)
+        moment = EPOCH + timedelta(milliseconds=5)
+        assert await store.find_streamed_message(KEY, "Yes", since=moment) == said
+        later = moment + timedelta(milliseconds=1)
+        assert await store.find_streamed_message(KEY, "Yes", since=later) is None
+        assert await store.find_streamed_message(KEY, "Yes", since=NOW + timedelta(days=1)) is None
+
+    async def test_an_unknown_conversation_has_no_streamed_message(self, store: SeedableStore) -> None:
+        """Nor has another user's, or another coach's."""
+        await store.begin_turn(KEY, user_message(1, "Yes", streamed=True))
+        for other in (
+            ConversationKey("user-2", KEY.coach_id, KEY.conversation_id),
+            ConversationKey(KEY.user_id, "coach-2", KEY.conversation_id),
+            ConversationKey(KEY.user_id, KEY.coach_id, "conv-2"),
+        ):
+            assert await store.find_streamed_message(other, "Yes", since=EPOCH) is None
 
     async def test_a_retry_of_an_answered_message_need_not_wait(self, store: SeedableStore) -> None:
         """Its reply comes back even while another turn is live."""
@@ -311,6 +363,20 @@ class ConversationStoreContract:
         assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == everything[-3:]
         assert list(await store.load_history(KEY, limit=100, budget_chars=AMPLE_CHARS)) == everything
         assert list(await store.load_history(KEY, limit=0, budget_chars=AMPLE_CHARS)) == []
+
+    @pytest.mark.parametrize("budget", [0, 1, 5, 6, 7, 12, 13, 29, 30, 31])
+    async def test_history_reaches_back_at_least_as_far_as_its_budget(
+        self, store: SeedableStore, budget: int
+    ) -> None:
+        """What is loaded fills the budget, or is everything; it is the newest end without a gap."""
+        for number in range(0, 6, 2):
+            said = user_message(number, "1234")
+            await store.save_reply(await store.begin_turn(KEY, said), reply_to(said, number + 1, "123456"))
+        everything = list(await store.load_messages(KEY))
+        loaded = list(await store.load_history(KEY, limit=100, budget_chars=budget))
+        assert loaded == everything[len(everything) - len(loaded) :]
+        chars = sum(len(message.content) for message in loaded)
+        assert chars >= budget or loaded == everything
 
     async def test_an_unknown_conversation_has_no_history(self, store: SeedableStore) -> None:
         """Nothing, and no error."""
@@ -462,3 +528,96 @@ class ConversationStoreContract:
             with pytest.raises(ConversationNotFound):
                 await store.delete_conversation(unknown)
         assert await store.get_conversation(KEY) == conversation()
+
+    # Memories
+
+    async def test_a_saved_memory_is_loaded_as_it_was_saved(self, store: SeedableStore) -> None:
+        """Every field of it; one that names no coach is for every coach."""
+        saved = Memory(
+            id="m-1",
+            content='Hates "burpees" 💪\nand says so',
+            memory_type="preference",
+            importance=Importance.HIGH,
+            created_at=NOW - timedelta(days=3),
+            coach_id=None,
+            last_used=NOW - timedelta(days=1),
+            usage_count=3,
+            tags=("helpful", "ü"),
+            source=MemorySource.EXPLICIT_REQUEST,
+        )
+        await store.save_memory(KEY.user_id, saved)
+        for coach_id in (KEY.coach_id, "coach-2"):
+            assert list(await store.load_memories(KEY.user_id, coach_id, limit=5)) == [saved]
+        assert list(await store.load_memories("user-2", KEY.coach_id, limit=5)) == []
+
+    async def test_a_memory_of_one_coach_stays_with_that_coach(self, store: SeedableStore) -> None:
+        """Others do not know it."""
+        await store.save_memory(KEY.user_id, _memory("m-1", coach_id=KEY.coach_id))
+        assert len(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == 1
+        assert list(await store.load_memories(KEY.user_id, "coach-2", limit=5)) == []
+
+    async def test_saving_a_memory_again_keeps_what_was_counted(self, store: SeedableStore) -> None:
+        """A retry changes the content and nothing else."""
+        await store.save_memory(KEY.user_id, _memory("m-1"))
+        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        await store.save_memory(KEY.user_id, _memory("m-1", content="Other words"))
+        [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert (loaded.content, loaded.usage_count, loaded.last_used) == ("Other words", 1, NOW)
+
+    async def test_uses_are_counted_and_dated(self, store: SeedableStore) -> None:
+        """Each named memory once, however often it is named; the others not at all."""
+        for name in ("m-1", "m-2", "m-3"):
+            await store.put_memory(KEY.user_id, name, memory(name, uses=4))
+        await store.note_memories_used(KEY.user_id, ["m-1", "m-2", "m-1"], at=NOW)
+        loaded = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        counted = {each.id: (each.usage_count, each.last_used) for each in loaded}
+        assert counted == {"m-1": (5, NOW), "m-2": (5, NOW), "m-3": (4, None)}
+
+    async def test_no_use_is_lost_when_many_count_at_once(self, store: SeedableStore) -> None:
+        """Twenty turns with the same memory are twenty uses."""
+        await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
+        await asyncio.gather(*(store.note_memories_used(KEY.user_id, ["m-1"], at=NOW) for _ in range(20)))
+        [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert loaded.usage_count == 20
+
+    async def test_a_memory_that_is_gone_is_not_brought_back_by_counting(self, store: SeedableStore) -> None:
+        """Nor is another user's touched; an empty list is nothing to do."""
+        await store.put_memory("user-2", "m-1", memory("m-1"))
+        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        await store.note_memories_used(KEY.user_id, [], at=NOW)
+        assert list(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == []
+        [others] = await store.load_memories("user-2", KEY.coach_id, limit=5)
+        assert others.usage_count == 0
+
+    @pytest.mark.parametrize("count", [None, "many", 2.5, [], "7"], ids=str)
+    async def test_an_odd_counter_is_counted_on_from_what_can_be_read(
+        self, store: SeedableStore, count: object
+    ) -> None:
+        """Whatever an older function left there, the use counts."""
+        odd = dict(memory("m-1"))
+        odd["metadata"] = {"usageCount": count, "importance": "low", "kept": True}
+        await store.put_memory(KEY.user_id, "m-1", odd)
+        [before] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        [after] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert after.usage_count == before.usage_count + 1
+        assert after.importance is Importance.LOW
+
+    async def test_a_memory_without_metadata_can_be_counted(self, store: SeedableStore) -> None:
+        """Lenient to the last."""
+        odd = {name: value for name, value in memory("m-1").items() if name != "metadata"}
+        await store.put_memory(KEY.user_id, "m-1", odd)
+        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert loaded.usage_count == 1
+
+
+def _memory(memory_id: str, *, content: str = "Hates burpees", coach_id: str | None = None) -> Memory:
+    return Memory(
+        id=memory_id,
+        content=content,
+        memory_type="preference",
+        importance=Importance.MEDIUM,
+        created_at=NOW,
+        coach_id=coach_id,
+    )

@@ -10,12 +10,14 @@ A subclass provides `memory_of`, a fixture that gives a memory holding the recor
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from coachstream.conversation.model import Importance, Memory
 from coachstream.conversation.ports import SemanticMemory
 
 USER = "user-1"
@@ -78,6 +80,25 @@ class SemanticMemoryContract:
         memory = await memory_of([OWN, OTHERS])
         for user_id in ("user", "user-", "user-%", "*", "", "user_user-1", "USER-1", "methodology"):
             assert list(await memory.search(user_id, "squat knee", limit=10)) == []
+
+    async def test_of_a_users_records_only_those_that_make_context_are_found(
+        self, memory_of: MemoryFactory
+    ) -> None:
+        """Summaries are; memories and whatever else is stored there are not (a prompt has them otherwise)."""
+        types = ["workout_summary", "coach_creator_summary", "conversation_summary"]
+        others = ["user_memory", "program_summary", "unknown", ""]
+        records = [StoredRecord(f"r-{kind}", "squat", USER, kind) for kind in (*types, *others)]
+        memory = await memory_of(records)
+        found = {match.record_type for match in await memory.search(USER, "squat", limit=10)}
+        assert found == set(types)
+
+    async def test_a_remembered_memory_takes_no_place_in_a_search(self, memory_of: MemoryFactory) -> None:
+        """Remembering it, twice as well, changes nothing that a prompt is made of."""
+        memory = await memory_of([SQUAT])
+        hates = Memory("m-1", "Hates to squat", "preference", Importance.LOW, datetime.now(UTC), tags=("a",))
+        await memory.remember(USER, hates)
+        await memory.remember(USER, msgspec.structs.replace(hates, content="Loves to squat"))
+        assert [match.id for match in await memory.search(USER, "squat", limit=5)] == ["squat"]
 
     async def test_the_limit_is_kept(self, memory_of: MemoryFactory) -> None:
         """The best so many, whichever namespace they are from."""

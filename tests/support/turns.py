@@ -20,6 +20,7 @@ from coachstream.conversation.model import (
     Match,
     Memory,
     Message,
+    StopReason,
     Workout,
 )
 from coachstream.conversation.parts import TurnParts
@@ -206,8 +207,9 @@ class Stage:
         return [event async for event in run_turn(request or self.request(), self.parts, self.settings)]
 
     def stored(self) -> list[tuple[str, str]]:
-        """Role and text of every stored message; an interrupted one has a dash behind its role."""
+        """Role and text of every stored message; a partial one has a dash behind its role."""
+        partial = {StopReason.INTERRUPTED, StopReason.CONTENT_FILTERED}
         return [
-            (f"{message.role.value}{'-' * message.is_interrupted}", message.content)
+            (f"{message.role.value}{'-' * (message.metadata.stop_reason in partial)}", message.content)
             for message in self.store.messages[KEY]
         ]

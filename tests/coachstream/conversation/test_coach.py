@@ -59,6 +59,8 @@ def test_no_stored_coach_fails(attributes: dict[str, object]) -> None:
     """Whatever is stored, there is a coach with a name, and all of it can be sent as UTF-8."""
     coach = parse_coach_config("coach", attributes)
     assert coach.name
+    assert coach.stored is attributes
+    coach = msgspec.structs.replace(coach, stored={})
     assert msgspec.json.decode(msgspec.json.encode(coach), type=CoachConfig) == coach
 
 

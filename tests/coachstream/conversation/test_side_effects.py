@@ -113,9 +113,9 @@ async def test_memories_are_counted_only_once_the_first_text_is_out() -> None:
                 assert "note_memories_used" not in stage.store.steps
             chunks.append(event.content)
             if len(chunks) == 2:
-                assert "note_memories_used" in stage.store.steps
                 gate.set()
     assert chunks == ["Hello, ", "you!"]
+    assert "note_memories_used" in stage.store.steps
     assert stage.reports[0].failed_follow_ups == ()
 
 

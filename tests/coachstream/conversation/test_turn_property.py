@@ -43,7 +43,9 @@ async def test_what_was_streamed_is_what_is_stored(
             assert last.stop_reason is last.reply.metadata.stop_reason is ending.reason
         case Failed():
             assert replies == ([] if last.partial_reply is None else [last.partial_reply])
-            assert all(reply.is_interrupted for reply in replies)
+            filtered = last.code is ErrorCode.CONTENT_FILTERED
+            expected = StopReason.CONTENT_FILTERED if filtered else StopReason.INTERRUPTED
+            assert all(reply.metadata.stop_reason is expected for reply in replies)
             if isinstance(ending, ModelError):
                 assert last.code is ending.code
             elif isinstance(ending, Exception):

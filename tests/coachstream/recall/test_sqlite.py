@@ -84,7 +84,7 @@ async def test_ids_are_of_one_namespace(path: Path) -> None:
     """The same id in two namespaces names two records."""
     recall = SqliteRecall(path)
     for namespace in (METHODOLOGY, user_namespace(USER), user_namespace("user-2")):
-        await recall.add(RecallRecord("same", namespace, f"squat of {namespace}", "x"))
+        await recall.add(RecallRecord("same", namespace, f"squat of {namespace}", "workout_summary"))
     matches = await recall.search(USER, "squat", limit=5)
     assert {match.namespace for match in matches} == {METHODOLOGY, user_namespace(USER)}
 

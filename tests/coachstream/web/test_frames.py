@@ -36,7 +36,9 @@ def test_complete_is_one_line_in_the_shape_that_the_existing_clients_read() -> N
         conversation_id="conv_1_abc",
         semantic_context=SemanticContextUse(matches=3, length=812),
         stop_reason=StopReason.END_TURN,
-        usage=Usage(input_tokens=100, output_tokens=20, cache_read_tokens=5, cache_write_tokens=6),
+        usage=Usage(
+            input_tokens=100, output_tokens=20, cache_read_tokens=5, cache_write_tokens=6, latency_ms=8100
+        ),
         timings=Timings(context=12, first_chunk=340, total=9005),
     )
     assert wire(completed) == (
@@ -49,7 +51,7 @@ def test_complete_is_one_line_in_the_shape_that_the_existing_clients_read() -> N
         '"conversationId":"conv_1_abc","pineconeContext":{"used":true,"matches":3,"contextLength":812},'
         '"stopReason":"end_turn",'
         '"usage":{"inputTokens":100,"outputTokens":20,"cacheReadTokens":5,"cacheWriteTokens":6},'
-        '"timings":{"contextMs":12,"firstChunkMs":340,"totalMs":9005}}\n\n'
+        '"timings":{"contextMs":12,"firstChunkMs":340,"totalMs":9005,"modelLatencyMs":8100}}\n\n'
     )
 
 
