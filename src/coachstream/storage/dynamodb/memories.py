@@ -9,10 +9,10 @@ from datetime import datetime
 
 from coachstream.conversation.model import Memory, format_timestamp
 from coachstream.storage.dynamodb.calls import TableCalls
-from coachstream.storage.dynamodb.errors import ConditionFailed, RequestRefused
+from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.items import memory_item
 from coachstream.storage.dynamodb.keys import ItemKey, memory_key
-from coachstream.storage.dynamodb.mend import mend_counter
+from coachstream.storage.dynamodb.mend import COUNT, is_count, mend_counter
 from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Put, Update
 
 
@@ -54,12 +54,13 @@ class DynamoDbMemories:
             key,
             "SET #attributes.#metadata.#usageCount = #attributes.#metadata.#usageCount + :one,"
             " #attributes.#metadata.#lastUsed = :at, #updatedAt = :at",
-            IS_THERE,
-            {":one": 1, ":at": format_timestamp(at)},
+            is_count("#attributes.#metadata.#usageCount"),
+            {**COUNT, ":one": 1, ":at": format_timestamp(at)},
         )
-        with suppress(ConditionFailed):
-            try:
-                await self._calls.change(counting)
-            except RequestRefused:
-                await mend_counter(self._calls, key, "usageCount")
+        try:
+            await self._calls.change(counting)
+        except ConditionFailed:
+            # It is gone, which mends nothing, or its counter is odd.
+            await mend_counter(self._calls, key, "usageCount")
+            with suppress(ConditionFailed):
                 await self._calls.change(counting)

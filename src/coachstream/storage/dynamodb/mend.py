@@ -5,16 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 
 from coachstream.conversation.lenient import as_count, as_record
+from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.keys import ItemKey
 from coachstream.storage.dynamodb.requests import Update
 
+COUNT: Item = {":number": "N", ":none": 0}
+"""What the placeholders in `is_count` stand for."""
+
 
 async def mend_counter(
     calls: TableCalls, key: ItemKey, counter: str, *, counted_list: str | None = None
 ) -> None:
-    """Make `attributes.metadata.<counter>` a number: what can be read there, else the length of a list.
+    """Make `attributes.metadata.<counter>` a count: what can be read there, else the length of a list.
 
     Only what is in the way is replaced, and only if it still is when it is written; everything else stays.
 
@@ -25,21 +29,29 @@ async def mend_counter(
         counted_list: the name of the list in `attributes` whose entries it counts.
     """
     item = await calls.get(key)
-    attributes = as_record((item or {}).get("attributes"))
+    if item is None:
+        return
+    attributes = as_record(item.get("attributes"))
     counted = attributes.get(counted_list) if counted_list is not None else None
     count = as_count(as_record(attributes.get("metadata")).get(counter)) or (
         len(counted) if isinstance(counted, list) else 0
     )
-    for path, kind, value in (
-        ("#attributes", "M", {}),
-        ("#attributes.#metadata", "M", {}),
-        (f"#attributes.#metadata.#{counter}", "N", count),
-    ):
-        write = Update(
-            key,
-            f"SET {path} = :value",
-            f"attribute_exists(#pk) AND NOT attribute_type({path}, :kind)",
-            {":value": value, ":kind": kind},
-        )
+    total = f"#attributes.#metadata.#{counter}"
+    fixes: tuple[tuple[str, str, Item], ...] = (
+        ("#attributes", "attribute_type(#attributes, :object)", {":object": "M", ":value": {}}),
+        (
+            "#attributes.#metadata",
+            "attribute_type(#attributes.#metadata, :object)",
+            {":object": "M", ":value": {}},
+        ),
+        (total, is_count(total), {**COUNT, ":value": count}),
+    )
+    for path, is_right, values in fixes:
+        condition = f"attribute_exists(#pk) AND NOT ({is_right})"
         with suppress(ConditionFailed):
-            await calls.change(write)
+            await calls.change(Update(key, f"SET {path} = :value", condition, values))
+
+
+def is_count(path: str) -> str:
+    """The condition that a number stands there, and not a negative one; its values are `COUNT`."""
+    return f"attribute_type({path}, :number) AND {path} >= :none"
