@@ -7,6 +7,7 @@ Each command is answered by one line when its work is done; an error is answered
     begin CONVERSATION N [ID]    a turn: `claimed`, `answered` (an earlier reply is there), or the error
     reply N                      the reply of the last turn that began
     rename CONVERSATION TITLE
+    use MEMORY N                 counts N uses of a memory
     turns CONVERSATION           whole turns for ever, a line `saved ID` after each
     fork FIFO                    a child that lives until it reads a byte there
 """
@@ -23,7 +24,7 @@ from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.model import ConversationChange, ConversationKey
 from coachstream.conversation.ports import TurnClaim
 from coachstream.storage.sqlite import SqliteStore
-from contracts.conversation_store import COACH, KEY, conversation, reply_to, user_message
+from contracts.conversation_store import COACH, KEY, NOW, conversation, reply_to, user_message
 
 
 class Worker:
@@ -46,6 +47,9 @@ class Worker:
                 await self.store.save_reply(self.claim, reply_to(self.claim.user_message, int(number)))
             case ["rename", name, title]:
                 await self.store.change_conversation(self.key(name), ConversationChange(title=title))
+            case ["use", name, times]:
+                for _ in range(int(times)):
+                    await self.store.note_memories_used(KEY.user_id, [name], at=NOW)
             case ["turns", name]:
                 await self.turns(self.key(name))
             case ["fork", fifo]:

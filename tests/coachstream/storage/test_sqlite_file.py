@@ -14,9 +14,9 @@ import pytest
 
 from coachstream.conversation.errors import StorageUnavailable, TurnInProgress
 from coachstream.conversation.model import ConversationChange, ConversationKey, format_timestamp
-from coachstream.storage.sqlite import SqliteStore, UnusableDatabase
+from coachstream.storage.sqlite import SqliteStore, UnusableDatabase, schema
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
-from contracts.conversation_store import COACH, KEY, NOW, conversation, reply_to, user_message
+from contracts.conversation_store import COACH, EPOCH, KEY, NOW, conversation, reply_to, user_message
 
 SHOPPING_LIST = "Shopping list: eggs. " * 100
 
@@ -220,6 +220,56 @@ async def test_a_file_of_a_newer_version_is_left_alone(seeded: SqliteStore, path
         await seeded.get_conversation(KEY)
     with pytest.raises(UnusableDatabase):
         await seeded.begin_turn(KEY, user_message(1))
+
+
+def _write_version_1(path: Path) -> None:
+    """A file as the first version of the program wrote it, with a coach and an answered message."""
+    path.parent.mkdir(exist_ok=True)
+    key = (KEY.user_id, KEY.coach_id, KEY.conversation_id)
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in schema._VERSION_1:
+            connection.execute(statement)
+        connection.execute("INSERT INTO coaches VALUES (?, ?, '{}')", key[:2])
+        connection.execute(
+            "INSERT INTO conversations VALUES (7, ?, ?, ?, 'Legs', '2026-01-01T00:00:00.000Z',"
+            " '2026-01-02T00:00:00.000Z', 2, 1, '[]')",
+            key,
+        )
+        connection.execute(
+            "INSERT INTO messages VALUES (7, 'msg_1_user', 'user', 'How?', '2026-01-01T00:00:00.000Z',"
+            " NULL, NULL, 'c-1', NULL)"
+        )
+        connection.execute(
+            "INSERT INTO messages VALUES (7, 'msg_2_assistant', 'assistant', 'So.',"
+            " '2026-01-02T00:00:00.000Z', 'demo', 'end_turn', NULL, 'msg_1_user')"
+        )
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+
+
+async def test_a_file_of_the_first_version_becomes_a_current_one(path: Path) -> None:
+    """Everything is still there, a retry still finds its reply, and new messages can be streamed ones."""
+    _write_version_1(path)
+    store = SqliteStore(path)
+    question, reply = await store.load_messages(KEY)
+    assert (question.content, question.metadata.streamed) == ("How?", False)
+    assert (reply.content, reply.metadata.reply_to) == ("So.", question.id)
+    assert (await store.begin_turn(KEY, user_message(1, client_id="c-1"))).reply == reply
+    await store.begin_turn(KEY, user_message(2, "Yes", streamed=True))
+    assert await store.find_streamed_message(KEY, "Yes", since=EPOCH) is not None
+    await store.aclose()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+async def test_stores_that_open_an_older_file_at_once_change_it_once(path: Path) -> None:
+    """Each works, whoever comes first."""
+    _write_version_1(path)
+    stores = [SqliteStore(path) for _ in range(6)]
+    loaded = await asyncio.gather(*(store.load_messages(KEY) for store in stores))
+    assert [len(messages) for messages in loaded] == [2] * 6
+    for store in stores:
+        await store.aclose()
 
 
 async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:

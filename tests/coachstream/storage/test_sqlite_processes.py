@@ -15,7 +15,7 @@ import pytest
 
 from coachstream.conversation.errors import TurnInProgress
 from coachstream.storage.sqlite import SqliteStore
-from contracts.conversation_store import COACH, KEY, conversation, user_message
+from contracts.conversation_store import COACH, KEY, conversation, memory, user_message
 
 TESTS = Path(__file__).parents[2]
 AMPLE_S = 30.0
@@ -208,3 +208,12 @@ async def test_a_rename_in_one_process_and_a_turn_in_another_lose_nothing(
             changed = await store.get_conversation(KEY)
             assert (changed.title, changed.total_messages) == (f"ended-{number}", 2 * number + 2)
     assert len(await store.load_messages(KEY)) == 40
+
+
+async def test_uses_that_many_processes_count_are_all_counted(path: Path, store: SqliteStore) -> None:
+    """Six processes, fifty uses each."""
+    await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
+    async with worker_processes(path, 6) as workers:
+        assert await asyncio.gather(*(worker.tell("use m-1 50") for worker in workers)) == ["done"] * 6
+    [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+    assert loaded.usage_count == 300
