@@ -4,7 +4,7 @@
 #   make serve [ARGS="--port 8000"]   chat with a coach on localhost
 #   make test  [ARGS="-k runtime"]    the whole suite
 #   make lint                         ruff and mypy --strict
-#   make conformance-clients          build the Node runtime clients and the web adapter for the tests (once)
+#   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
 #   make lock                         pin the dependencies anew
 
 SHELL := /bin/sh
@@ -17,7 +17,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve test lint conformance-clients format lock clean
+.PHONY: help serve test test-peers lint format lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -34,10 +34,15 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Two minutes of building, so `make test` does not do it unasked: without them their tests are skipped.
-conformance-clients:
-	@tests/lambda_streaming/emulator/node/install.sh & node=$$!; \
-	tests/lambda_streaming/emulator/web_adapter/install.sh && wait $$node
+# Node's runtime clients, Lambda Web Adapter, DynamoDB Local, the AWS SDK for JavaScript. Two minutes, so
+# `make test` does not do it unasked: without them their tests are skipped.
+PEERS := tests/lambda_streaming/emulator/node tests/lambda_streaming/emulator/web_adapter \
+	tests/support/dynamodb_local tests/coachstream/language/node
+
+test-peers: $(PEERS:%=%/install.sh.run)
+
+%/install.sh.run:
+	@$*/install.sh
 
 format: $(VENV)/dev.installed
 	@$(BIN)/ruff check --fix .
