@@ -1,6 +1,6 @@
 """Warm: from a request to the first event, ours against the official Node runtime client.
 
-    make conformance-clients
+    make test-peers
     .venv/bin/python bench/warm_start.py [REQUESTS]
 
 Both functions do the same and run under the same emulator, one request to each in turn, so that the
@@ -74,5 +74,5 @@ async def main(requests: int) -> None:
 
 if __name__ == "__main__":
     if not NODE_CLIENT.exists():
-        sys.exit("The Node runtime client is not installed: run make conformance-clients.")
+        sys.exit("The Node runtime client is not installed: run make test-peers.")
     asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 300))
