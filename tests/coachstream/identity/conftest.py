@@ -1,0 +1,19 @@
+"""Moto's server and a web server for key sets, for the tests of Cognito's adapter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from support.dynamodb import moto_url
+from support.key_server import KeyServer, key_server
+
+__all__ = ["moto_url"]
+
+
+@pytest.fixture
+async def keys_at() -> AsyncIterator[KeyServer]:
+    """A web server that answers as the test scripts it."""
+    async with key_server() as server:
+        yield server

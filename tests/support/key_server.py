@@ -1,0 +1,116 @@
+"""A web server of one document, byte by byte, that can misbehave in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+Piece: TypeAlias = bytes | asyncio.Event | None
+"""Bytes to send; an event to wait for; or `None`: the connection is reset."""
+
+
+def document(body: bytes, *, status: str = "200 OK", headers: str = "") -> list[Piece]:
+    """A complete answer."""
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return [head.encode() + body]
+
+
+@dataclass
+class KeyServer:
+    """Answers each connection's one request with the next of `answers`; the last one serves for all after it.
+
+    Attributes:
+        url: without a slash at the end.
+        requests: the heads of what came, in order.
+    """
+
+    url: str = ""
+    answers: list[list[Piece]] = field(default_factory=lambda: [document(b"")])
+    requests: list[str] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                for piece in answer:
+                    if piece is None:
+                        writer.transport.abort()
+                    elif isinstance(piece, asyncio.Event):
+                        await piece.wait()
+                    else:
+                        writer.write(piece)
+                        await writer.drain()
+        finally:
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+
+
+@asynccontextmanager
+async def key_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyServer]:
+    """Serve in this loop until the block is left."""
+    server = KeyServer()
+    connections: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(server.serve(reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    server.url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        listening.close()
+        for task in list(connections):
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await listening.wait_closed()
+
+
+def certificate(folder: Path, key: RSAPrivateKey, *, address: str = "127.0.0.1") -> Path:
+    """Write a certificate for an address, signed by itself, with its key; gives the file."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "coachstream test")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{address}.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def tls_of(certificate_file: Path) -> ssl.SSLContext:
+    """A server's context for such a file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate_file)
+    return context
