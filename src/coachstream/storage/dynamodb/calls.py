@@ -14,9 +14,8 @@ import msgspec
 from coachstream.conversation.errors import StorageUnavailable
 from coachstream.storage.dynamodb.attribute_values import from_item
 from coachstream.storage.dynamodb.errors import (
-    TRANSACTION_CANCELLED,
+    Cancelled,
     Contended,
-    cancellation_codes,
     storage_errors,
 )
 from coachstream.storage.dynamodb.keys import ItemKey, end_of
@@ -195,8 +194,6 @@ class TableCalls:
 
     async def _try_transaction(self, items: Sequence[object]) -> list[str]:
         """Nothing if it was done, else the code of each write."""
-        from botocore.exceptions import ClientError
-
         try:
             # The token makes the SDK's own attempts at one call one transaction.
             await self._call(
@@ -205,10 +202,8 @@ class TableCalls:
                 TransactItems=items,
                 ClientRequestToken=secrets.token_hex(16),
             )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != TRANSACTION_CANCELLED:
-                raise
-            return cancellation_codes(error)
+        except Cancelled as cancelled:
+            return cancelled.codes
         return []
 
     async def _delete_batch(self, keys: Sequence[ItemKey]) -> None:

@@ -73,13 +73,15 @@ class DynamoDbContext:
         except ConversationNotFound:
             return []
         newest = NewestMessages(self._calls, key, limit=limit, budget_chars=budget_chars)
-        async with asyncio.TaskGroup() as reads:
-            conversation = reads.create_task(self._calls.get(item_key, only="#pk, #attributes.#messages"))
-            page = reads.create_task(newest.first_page())
-        item = conversation.result()
-        if item is None:
-            return []
-        return await newest.merged_with(embedded_messages(item), page.result())
+        first_page = asyncio.create_task(newest.first_page())
+        try:
+            item = await self._calls.get(item_key, only="#pk, #attributes.#messages")
+            if item is None:
+                return []
+            return await newest.merged_with(embedded_messages(item), await first_page)
+        finally:
+            first_page.cancel()
+            await asyncio.gather(first_page, return_exceptions=True)
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
         """The `limit` memories of this coach or of all coaches that matter most, most important first."""

@@ -31,8 +31,24 @@ _REMEDIES = {
 }
 
 
+_READERS_OF_ANSWERS = ("botocore.parsers", "aiobotocore.parsers", "aiohttp.", "json.")
+"""What breaks in here broke over an answer that is none; the SDK has no exception of its own for that."""
+
+
 class ConditionFailed(Exception):
     """The condition of a write did not hold; nothing was written."""
+
+
+class Cancelled(Exception):
+    """A transaction was cancelled; nothing was written.
+
+    Attributes:
+        codes: a code for each of its writes, `None` where it is not to blame.
+    """
+
+    def __init__(self, codes: list[str]) -> None:
+        super().__init__(", ".join(codes))
+        self.codes = codes
 
 
 class Contended(StorageUnavailable):
@@ -56,9 +72,9 @@ def storage_errors(operation: str, table: str) -> Iterator[None]:
     """Map what the SDK raises.
 
     Raises:
-        ConditionFailed: as named.
+        ConditionFailed, Cancelled: as named.
         StorageUnavailable: everything else that DynamoDB, the network or the SDK's set-up can be blamed for.
-            Other exceptions, and a cancelled transaction, pass.
+            Other exceptions pass.
     """
     try:
         yield
@@ -70,12 +86,6 @@ def storage_errors(operation: str, table: str) -> Iterator[None]:
         raise mapped from None
 
 
-def cancellation_codes(error: ClientError) -> list[str]:
-    """Why a transaction was cancelled: a code for each of its writes, `None` where it is not to blame."""
-    reasons: list[dict[str, str]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
-    return [reason.get("Code", "None") for reason in reasons]
-
-
 def _mapped(error: Exception, what: str) -> Exception | None:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
@@ -84,17 +94,26 @@ def _mapped(error: Exception, what: str) -> Exception | None:
         return _answered(error, what)
     if isinstance(error, BotoCoreError | ResponseParserError):
         return StorageUnavailable(f"{what}: {type(error).__name__}")
-    if isinstance(error, UnicodeDecodeError) or type(error).__module__.startswith("aiohttp"):
+    if _raised_in(error).startswith(_READERS_OF_ANSWERS):
         return StorageUnavailable(f"{what}: the answer cannot be read ({type(error).__name__})")
     return None
 
 
-def _answered(error: ClientError, what: str) -> Exception | None:
+def _raised_in(error: Exception) -> str:
+    """The module whose code raised it."""
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    return "" if innermost is None else str(innermost.tb_frame.f_globals.get("__name__", ""))
+
+
+def _answered(error: ClientError, what: str) -> Exception:
     code = error.response.get("Error", {}).get("Code", "")
     if code == CONDITION_FAILED:
         return ConditionFailed()
     if code == TRANSACTION_CANCELLED:
-        return None
+        reasons: list[dict[str, str]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+        return Cancelled([reason.get("Code", "None") for reason in reasons])
     if code in _REMEDIES:
         return UnusableTable(f"{what}: {code}: {_REMEDIES[code]}")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,0 +1,279 @@
+"""Whatever DynamoDB, the network or the settings do, the domain hears of it in its own words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from coachstream.aws.clients import AwsSession, Connection
+from coachstream.conversation.errors import CoachConfigNotFound, StorageUnavailable
+from coachstream.conversation.model import ConversationChange, ConversationKey, Importance, Memory
+from coachstream.conversation.ports import TurnClaim
+from coachstream.storage.dynamodb import DynamoDbStore, UnusableTable, create_table
+from coachstream.storage.dynamodb.errors import Contended, RequestRefused
+from contracts.conversation_store import KEY, conversation, reply_to, user_message
+from support.dynamodb import REGION
+
+pytestmark = pytest.mark.usefixtures("aws_credentials")
+
+SECRET = "my knee hurts since Tuesday"
+WITHIN_S = 10.0
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def error_answer(code: str, *, status: int = 400, **more: object) -> bytes:
+    """What DynamoDB says when it refuses; its sentence quotes what it was given."""
+    body = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"Refused: {SECRET}", **more}
+    return answer(json.dumps(body).encode(), status=status)
+
+
+def answer(body: bytes, *, status: int = 200, length: int | None = None, is_dynamodb: bool = True) -> bytes:
+    """One HTTP response."""
+    head = (
+        f"HTTP/1.1 {status} -\r\nContent-Type: application/x-amz-json-1.0\r\nConnection: close\r\n"
+        f"Content-Length: {len(body) if length is None else length}\r\n"
+    )
+    if is_dynamodb:
+        head += "x-amzn-RequestId: 4KBNVRGD25RG1KEO9UT4V3FQDJVV4KQNSO5AEMVJF66Q9ASUAAJG\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+@asynccontextmanager
+async def answering(*answers: bytes | None) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server that gives its answers in turn, the last one again and again; `None` never comes.
+
+    Gives its URL and the operations that it was asked for.
+    """
+    left = list(answers)
+    asked: list[str] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+            await answer_one(reader, writer)
+        writer.close()
+
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        lines = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        headers = {name.lower(): value for name, value in lines}
+        await reader.readexactly(int(headers["content-length"]))
+        asked.append(headers["x-amz-target"].rpartition(".")[2])
+        reply = left.pop(0) if len(left) > 1 else left[0]
+        if reply is None:
+            await reader.read()
+        else:
+            writer.write(reply)
+            await writer.drain()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def a_store(url: str, *, read_timeout_s: float = 5.0) -> AsyncIterator[DynamoDbStore]:
+    client = AwsSession().dynamodb(
+        Connection(region=REGION, endpoint_url=url, connect_timeout_s=1.0, read_timeout_s=read_timeout_s)
+    )
+    store = DynamoDbStore(client, "the-table", mirror_messages=True)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+        await client.aclose()
+
+
+Operation = Callable[[DynamoDbStore], Awaitable[object]]
+
+SAID = user_message(1, SECRET, client_id="c-1")
+
+OPERATIONS: dict[str, Operation] = {
+    "begin a turn": lambda store: store.begin_turn(KEY, SAID),
+    "find a message": lambda store: store.find_streamed_message(KEY, SECRET, since=NOW),
+    "load a coach": lambda store: store.load_coach(KEY.user_id, KEY.coach_id),
+    "load history": lambda store: store.load_history(KEY, limit=5, budget_chars=100),
+    "load memories": lambda store: store.load_memories(KEY.user_id, KEY.coach_id, limit=5),
+    "load workouts": lambda store: store.load_recent_workouts(KEY.user_id, limit=5),
+    "save a memory": lambda store: store.save_memory(
+        KEY.user_id, Memory("m", SECRET, "goal", Importance.LOW, NOW)
+    ),
+    "count memories": lambda store: store.note_memories_used(KEY.user_id, ["m"], at=NOW),
+    "create": lambda store: store.create_conversation(conversation(title=SECRET)),
+    "list": lambda store: store.list_conversations(KEY.user_id, KEY.coach_id),
+    "get": lambda store: store.get_conversation(KEY),
+    "load messages": lambda store: store.load_messages(KEY),
+    "rename": lambda store: store.change_conversation(KEY, ConversationChange(title=SECRET)),
+    "delete": lambda store: store.delete_conversation(KEY),
+}
+
+FAULTS: dict[str, bytes | None] = {
+    "throttled": error_answer("ProvisionedThroughputExceededException"),
+    "throttled by rate": error_answer("ThrottlingException"),
+    "limit": error_answer("RequestLimitExceeded"),
+    "no such table": error_answer("ResourceNotFoundException"),
+    "not allowed": error_answer("AccessDeniedException"),
+    "bad credentials": error_answer("UnrecognizedClientException"),
+    "expired credentials": error_answer("ExpiredTokenException"),
+    "not valid": error_answer("ValidationException"),
+    "broken": error_answer("InternalServerError", status=500),
+    "overloaded": answer(b"<html>Service Unavailable</html>", status=503, is_dynamodb=False),
+    "garbage": answer(b"\x00\xff<not json at all", is_dynamodb=False),
+    "garbage in DynamoDB's name": answer(b"\x00\xff<not json at all"),
+    "a page of somebody else": answer(b"<html>Welcome!</html>", is_dynamodb=False),
+    "an empty page of somebody else": answer(b"", is_dynamodb=False),
+    "no object": answer(b"[1, 2]"),
+    "cut off": answer(b'{"Item": {', length=1000),
+    "closed without a word": b"",
+    "no HTTP": b"220 mail.example.org ESMTP\r\n\r\n",
+    "hangs": None,
+}
+
+
+def told(error: BaseException) -> str:
+    """All that a log could show of an exception, its causes included."""
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_every_fault_is_a_failure_of_the_storage_in_every_operation(fault: str) -> None:
+    """Never a wrong answer, never another exception, never a word of what was to be stored."""
+    async with answering(FAULTS[fault]) as (url, asked), a_store(url, read_timeout_s=0.2) as store:
+        for name, operation in OPERATIONS.items():
+            with pytest.raises(StorageUnavailable) as caught:
+                async with asyncio.timeout(WITHIN_S):
+                    await operation(store)
+            assert SECRET not in told(caught.value), name
+            assert "the-table" in str(caught.value), name
+        assert len(asked) >= len(OPERATIONS)
+
+
+async def test_a_refused_connection_is_a_failure_of_the_storage() -> None:
+    """Nobody listens there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can listen either
+        async with a_store(f"http://127.0.0.1:{taken.getsockname()[1]}") as store:
+            for operation in OPERATIONS.values():
+                with pytest.raises(StorageUnavailable):
+                    await operation(store)
+
+
+async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own complaints about its settings are no surprise to the domain."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    client = AwsSession().dynamodb(Connection())
+    with pytest.raises(StorageUnavailable, match="NoRegionError"):
+        await DynamoDbStore(client, "the-table").get_conversation(KEY)
+    with pytest.raises(StorageUnavailable, match="NoRegionError"):
+        await create_table(client, "the-table")
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("ResourceNotFoundException", "`coachstream table create` makes it"),
+        ("AccessDeniedException", "do not allow it"),
+        ("ExpiredTokenException", "have expired"),
+    ],
+)
+async def test_what_waiting_does_not_help_says_what_does(code: str, remedy: str) -> None:
+    """An operator reads the remedy in the log, and a client does not try again."""
+    async with answering(error_answer(code)) as (url, _), a_store(url) as store:
+        with pytest.raises(UnusableTable, match=remedy) as caught:
+            await store.load_coach(KEY.user_id, KEY.coach_id)
+    assert not caught.value.retryable
+
+
+def cancelled(*codes: str) -> bytes:
+    """A transaction that was cancelled, with a reason for each write."""
+    reasons = [{"Code": code, "Message": SECRET} if code != "None" else {"Code": code} for code in codes]
+    return error_answer("TransactionCanceledException", CancellationReasons=reasons)
+
+
+async def test_a_transaction_that_meets_another_is_tried_again() -> None:
+    """A conflict is over in a moment; then the reason is the true one."""
+    conflict = cancelled("TransactionConflict", "None")
+    async with (
+        answering(conflict, conflict, cancelled("ConditionalCheckFailed", "None")) as (url, asked),
+        a_store(url) as store,
+    ):
+        with pytest.raises(CoachConfigNotFound):
+            await store.create_conversation(conversation())
+    assert asked == ["TransactWriteItems"] * 3
+
+
+async def test_a_conflict_without_end_is_given_up() -> None:
+    """After three seconds or less, as a failure that may be repeated."""
+    async with answering(cancelled("TransactionConflict", "None")) as (url, _), a_store(url) as store:
+        with pytest.raises(Contended) as caught:
+            await store.create_conversation(conversation())
+    assert caught.value.retryable
+    assert SECRET not in told(caught.value)
+
+
+async def test_a_write_that_meets_a_transaction_is_tried_again() -> None:
+    """A rename in the moment of a turn's save is no error."""
+    conflict = error_answer("TransactionConflictException")
+    renamed = answer(b'{"Attributes": {"pk": {"S": "p"}, "sk": {"S": "s"}}}')
+    async with answering(conflict, conflict, renamed) as (url, asked), a_store(url) as store:
+        await store.change_conversation(KEY, ConversationChange(title="New"))
+    assert asked == ["UpdateItem"] * 3
+
+
+@pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded", "SomethingNew"])
+async def test_a_transaction_that_is_throttled_is_a_failure_of_the_storage(code: str) -> None:
+    """Not a conversation that does not exist, and not a turn in progress."""
+    async with answering(cancelled(code, "None", "None")) as (url, _), a_store(url) as store:
+        with pytest.raises(StorageUnavailable, match=code):
+            await store.begin_turn(KEY, SAID)
+
+
+async def test_a_reply_that_cannot_be_stored_is_told_once() -> None:
+    """An item that is too large is not too large for want of trying."""
+    async with answering(error_answer("ValidationException")) as (url, _), a_store(url) as store:
+        claim = TurnClaim(KEY, SAID, None, "token", is_first_attempt=True)
+        with pytest.raises(RequestRefused):
+            await store.save_reply(claim, reply_to(SAID, 2, SECRET))
+
+
+async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
+    """What DynamoDB did not get to is sent again."""
+    unprocessed = {
+        "UnprocessedItems": {
+            "the-table": [{"DeleteRequest": {"Key": {"pk": {"S": "p"}, "sk": {"S": "coachMessage#c#1"}}}}]
+        }
+    }
+    empty = answer(b'{"Items": [], "Count": 0}')
+    found = answer(b'{"Items": [{"sk": {"S": "coachMessage#c#1"}}, {"sk": {"S": "coachMessage#c#2"}}]}')
+    script = (
+        answer(b"{}"),  # the lease is taken
+        empty,  # no claims
+        empty,  # no answers
+        found,
+        answer(json.dumps(unprocessed).encode()),
+        answer(b"{}"),
+    )
+    async with answering(*script) as (url, asked), a_store(url) as store:
+        await store.delete_conversation(ConversationKey("u", "a", "c"))
+    assert asked == [
+        "TransactWriteItems",
+        *["Query"] * 3,
+        *["BatchWriteItem"] * 2,
+        "TransactWriteItems",
+    ]
