@@ -1,0 +1,6 @@
+"""Search by meaning in a Pinecone index with integrated embedding."""
+
+from coachstream.recall.pinecone.options import PineconeOptions
+from coachstream.recall.pinecone.recall import PineconeRecall
+
+__all__ = ["PineconeOptions", "PineconeRecall"]

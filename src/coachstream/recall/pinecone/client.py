@@ -1,0 +1,88 @@
+"""Pinecone's SDK: loaded at the first use, and kept open for as long as the process.
+
+Importing it takes 160 ms and making a TLS context 25 ms. Both happen in a thread, so that a stream that has
+begun goes on meanwhile. The SDK itself would make a context on the event loop, and one for each host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from coachstream.recall.pinecone.options import PineconeOptions
+
+if TYPE_CHECKING:
+    from pinecone import AsyncIndex, AsyncPinecone
+    from pinecone.async_client.inference import AsyncInference
+
+
+class PineconeClient:
+    """The SDK's clients of one index and of the models; nothing is loaded or opened before the first use."""
+
+    def __init__(self, options: PineconeOptions) -> None:
+        """Remember the options."""
+        self._options = options
+        self._opening = asyncio.Lock()
+        self._client: AsyncPinecone | None = None
+        self._index: AsyncIndex | None = None
+
+    async def index(self) -> AsyncIndex:
+        """The index; calls to it are tried once."""
+        async with self._opening:
+            if self._index is None:
+                client = await self._loaded()
+                index = await client.index(host=self._options.index_url)
+                _try_once(index)
+                self._index = index
+        return self._index
+
+    async def inference(self) -> AsyncInference:
+        """The models; calls to them are tried once."""
+        async with self._opening:
+            return (await self._loaded()).inference
+
+    async def aclose(self) -> None:
+        """Close the connections; harmless when there are none. Later use opens them again."""
+        async with self._opening:
+            index, self._index = self._index, None
+            client, self._client = self._client, None
+            if index is not None:
+                await index.close()
+            if client is not None:
+                await client.close()
+
+    async def _loaded(self) -> AsyncPinecone:
+        if self._client is None:
+            self._client = await asyncio.to_thread(_load, self._options)
+        return self._client
+
+
+def _load(options: PineconeOptions) -> AsyncPinecone:
+    """Import all that a call needs, and make a client that has not connected yet."""
+    import httpx
+    from pinecone import AsyncIndex, AsyncPinecone, RetryConfig
+
+    tls = httpx.create_ssl_context()
+    httpx.AsyncHTTPTransport(verify=tls)  # imports what speaks HTTP
+    _ = AsyncIndex
+    client = AsyncPinecone(
+        options.api_key,
+        host=options.api_host,
+        timeout=options.timeout_s,
+        # Declared as a flag and handed to httpx as it is, which takes a context just as well.
+        ssl_verify=tls,  # type: ignore[arg-type]
+        retry_config=RetryConfig(max_retries=0),
+    )
+    _ = client.inference
+    return client
+
+
+def _try_once(index: AsyncIndex) -> None:
+    """Switch the retries off, of which the SDK makes three: whoever waits has no time for them.
+
+    They cannot be chosen for an index: `retry_config` "does not reach data-plane REST" (`AsyncPinecone`). The
+    index's client for HTTP is made from its configuration at the first call, so it is changed before that.
+    """
+    from pinecone import RetryConfig
+
+    object.__setattr__(index._config, "retry_config", RetryConfig(max_retries=0))  # noqa: SLF001

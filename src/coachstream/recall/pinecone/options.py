@@ -1,0 +1,65 @@
+"""What can be chosen of the search in Pinecone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from coachstream.endpoint import checked_endpoint
+
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """An index, and how it is asked. Shown without the key wherever it is shown.
+
+    Attributes:
+        api_key: of the project.
+        index_host: of the index, as the console shows it; or a URL, which may be plain http on this machine.
+        timeout_s: of a search, in all: both namespaces, the reranking, and loading the SDK the first time.
+        rerank_model: sorts what was found anew, `pinecone-rerank-v0` or `bge-reranker-v2-m3` for example;
+            `None` leaves it in the order of the search.
+        rerank_candidates: how many passages that model reads, at most; Pinecone's models take 100.
+        api_host: where that model is asked; by default PINECONE_CONTROLLER_HOST, or Pinecone's own.
+
+    Raises:
+        ValueError: key or host is missing or cannot be one. The message never holds the key.
+    """
+
+    api_key: str
+    index_host: str
+    timeout_s: float = 1.2
+    rerank_model: str | None = None
+    rerank_candidates: int = 30
+    api_host: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _VISIBLE.fullmatch(self.api_key):
+            raise ValueError("the API key is empty, or holds blanks or characters that no key has")
+        for host in filter(None, (self.index_host or " ", self.api_host)):
+            _check(host)
+
+    @property
+    def index_url(self) -> str:
+        """The index's host with its scheme."""
+        return self.index_host if "://" in self.index_host else f"https://{self.index_host}"
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        fields = structs.asdict(self) | {"api_key": "***"}
+        return list(fields.items())
+
+
+def _check(host: str) -> None:
+    try:
+        parts = checked_endpoint(host if "://" in host else f"https://{host}")
+    except ValueError as error:
+        raise ValueError(f"{host.strip()!r} is not the host of an index: {error}") from None
+    if parts.path.strip("/"):
+        raise ValueError(f"{host!r} is not the host of an index: there is a path behind it")

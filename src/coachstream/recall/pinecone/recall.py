@@ -1,0 +1,192 @@
+"""`PineconeRecall`: what is near in meaning, among the user's own records and the shared methodology.
+
+The two namespaces are asked at once, each with the text itself: the index makes the vector. Both are parts
+of one index, so their scores are on one scale, and what is found is merged by score.
+
+A reranker, where one is set, reads the best of both in one call. (Reranking within each search would save the
+round trip. But it costs two calls of the model, and a model that fails takes its search along; so it is asked
+afterwards, and if it fails or is late, the order of the searches is at hand.) Its scores are on a scale of
+their own, around 0.005, so nothing is ever cut off by score: the limit is the only cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+
+import msgspec
+
+from coachstream.conversation.errors import StorageUnavailable
+from coachstream.conversation.model import Match, Memory
+from coachstream.conversation.text import encodable
+from coachstream.recall.pinecone.client import PineconeClient
+from coachstream.recall.pinecone.errors import failure_of
+from coachstream.recall.pinecone.options import PineconeOptions
+from coachstream.recall.pinecone.records import (
+    FIELDS,
+    OWN_RECORDS,
+    match_of,
+    own_namespace,
+    record_of,
+)
+from coachstream.recall.records import METHODOLOGY
+
+logger = logging.getLogger("coachstream.recall")
+
+REMEMBER_WITHIN_S = 3.0
+"""The user waits for the confirmation of a memory; it is saved in the store whatever becomes of this."""
+
+MAX_QUERY_CHARS = 8_000
+"""The index's embedding model reads 2048 tokens; the rest of a longer message would not be looked at."""
+
+MAX_RERANK_QUERY_CHARS = 1_000
+"""A reranker reads 256 tokens of the query (bge-reranker-v2-m3), or 512 of query and passage together."""
+
+MAX_RERANK_PASSAGE_CHARS = 4_000
+"""And no more than 1024 of a passage."""
+
+
+class PineconeRecall:
+    """A `SemanticMemory` in Pinecone; nothing is loaded or opened before the first use."""
+
+    def __init__(self, options: PineconeOptions) -> None:
+        """Remember how to ask."""
+        self._options = options
+        self._client = PineconeClient(options)
+
+    async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
+        """The best `limit` matches, best first, within `timeout_s`.
+
+        A namespace that fails is left out, and logged. Who has an id that cannot name a namespace has no
+        records in one.
+
+        Raises:
+            StorageUnavailable: no namespace could be searched.
+        """
+        query = encodable(text).strip()[:MAX_QUERY_CHARS]
+        if not query or limit <= 0:
+            return ()
+        gives_up_at = asyncio.get_running_loop().time() + self._options.timeout_s
+        namespaces = [name for name in (own_namespace(user_id), METHODOLOGY) if name is not None]
+        ends = await asyncio.gather(
+            *(self._find(name, query, limit, gives_up_at) for name in namespaces), return_exceptions=True
+        )
+        found = _merged(chain.from_iterable(_successes(ends)))[: self._candidates(limit)]
+        if self._options.rerank_model is not None and len(found) > 1:
+            found = await self._reranked(found, query, limit, gives_up_at, self._options.rerank_model)
+        return found[:limit]
+
+    async def remember(self, user_id: str, memory: Memory) -> None:
+        """Store a memory in the user's namespace, where it can be found some seconds later.
+
+        Raises:
+            StorageUnavailable: it could not be stored, or the user's id cannot name a namespace.
+        """
+        namespace = own_namespace(user_id)
+        if namespace is None:
+            raise StorageUnavailable("a user id like this cannot name a namespace")
+        record = record_of(user_id, memory)
+        async with _calling(asyncio.get_running_loop().time() + REMEMBER_WITHIN_S):
+            index = await self._client.index()
+            await index.upsert_records(records=[record], namespace=namespace, timeout=REMEMBER_WITHIN_S)
+
+    async def aclose(self) -> None:
+        """Close the connections; later use opens them again."""
+        await self._client.aclose()
+
+    def _candidates(self, limit: int) -> int:
+        """How many records are looked at: more than are wanted, because some are the same text once more."""
+        return 2 * limit if self._options.rerank_model is None else self._options.rerank_candidates
+
+    async def _find(self, namespace: str, query: str, limit: int, gives_up_at: float) -> list[Match]:
+        async with _calling(gives_up_at):
+            index = await self._client.index()
+            answer = await index.search(
+                namespace=namespace,
+                top_k=self._candidates(limit),
+                inputs={"text": query},
+                # As a part of the query, where the API has it. (The SDK for JavaScript drops it elsewhere.)
+                filter=None if namespace == METHODOLOGY else OWN_RECORDS,
+                fields=FIELDS,
+            )
+        hits = (match_of(hit.id, hit.score, hit.fields, namespace=namespace) for hit in answer.result.hits)
+        return [match for match in hits if match is not None]
+
+    async def _reranked(
+        self, found: list[Match], query: str, limit: int, gives_up_at: float, model: str
+    ) -> list[Match]:
+        """The best `limit` as the model sees them; all of them in their order if it does not say."""
+        try:
+            scores = await self._scores(found, query, min(limit, len(found)), gives_up_at, model)
+        except StorageUnavailable as error:
+            logger.warning("The reranking failed, so the order of the search is kept: %s", error)
+            return found
+        return _merged([msgspec.structs.replace(found[index], score=scores[index]) for index in scores])
+
+    async def _scores(
+        self, found: list[Match], query: str, top_n: int, gives_up_at: float, model: str
+    ) -> dict[int, float]:
+        """The model's scores for the best `top_n`, by their places in `found`."""
+        async with _calling(gives_up_at):
+            inference = await self._client.inference()
+            answer = await inference.rerank(
+                model=model,
+                query=query[:MAX_RERANK_QUERY_CHARS],
+                documents=[{"text": match.content[:MAX_RERANK_PASSAGE_CHARS]} for match in found],
+                rank_fields=["text"],
+                return_documents=False,
+                top_n=top_n,
+                parameters={"truncate": "END"},
+            )
+        scores = {ranked.index: ranked.score for ranked in answer.data}
+        if not scores or not scores.keys() <= set(range(len(found))):
+            raise StorageUnavailable("Pinecone: a ranking of other passages than were sent")
+        return scores
+
+
+def _successes(ends: Iterable[list[Match] | BaseException]) -> Iterable[list[Match]]:
+    """What was found.
+
+    Raises:
+        StorageUnavailable: nothing could be searched.
+    """
+    found: list[list[Match]] = []
+    failures: list[StorageUnavailable] = []
+    for end in ends:
+        if isinstance(end, StorageUnavailable):
+            failures.append(end)
+        elif isinstance(end, BaseException):
+            raise end
+        else:
+            found.append(end)
+    if failures:
+        causes = "; ".join(dict.fromkeys(map(str, failures)))
+        if not found:
+            raise StorageUnavailable(causes) from failures[0]
+        logger.warning("One of two searches failed and is left out: %s", causes)
+    return found
+
+
+def _merged(matches: Iterable[Match]) -> list[Match]:
+    """Best first, and each text once: the existing functions stored some of them again and again."""
+    by_text: dict[str, Match] = {}
+    for match in sorted(matches, key=lambda match: -match.score):
+        by_text.setdefault(match.content, match)
+    return list(by_text.values())
+
+
+@asynccontextmanager
+async def _calling(gives_up_at: float) -> AsyncIterator[None]:
+    """Bound the time of what is done to Pinecone, and map what it raises.
+
+    Raises:
+        StorageUnavailable: it failed, or did not end by `gives_up_at` on the loop's clock.
+    """
+    try:
+        async with asyncio.timeout_at(gives_up_at):
+            yield
+    except Exception as error:
+        raise failure_of(error) from error

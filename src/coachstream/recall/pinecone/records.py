@@ -1,0 +1,108 @@
+"""Records as they stand in the index, and what is made of them (existing system, section 4.3).
+
+The index holds records of two generations, with fields in snake_case and in camelCase, and conversation
+summaries that name their type in a field of its own. All are read; what is written has both spellings, so
+that readers of either generation find it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from coachstream.conversation.lenient import as_text
+from coachstream.conversation.model import Match, Memory, format_timestamp
+from coachstream.conversation.text import encodable
+from coachstream.recall.records import (
+    CONTEXT_TYPES,
+    METHODOLOGY,
+    USER_MEMORY,
+    memory_text,
+    user_namespace,
+)
+
+_TEXT = ("text", "content")
+_TITLE = ("title",)
+_TYPE = ("record_type", "recordType", "type")
+
+FIELDS = (*_TEXT, *_TITLE, *_TYPE)
+"""What a search wants to have of a record; a workout's has thirty more."""
+
+OWN_RECORDS: Mapping[str, object] = {
+    "$or": [
+        {"record_type": {"$in": list(CONTEXT_TYPES)}},
+        {"recordType": {"$in": list(CONTEXT_TYPES)}},
+        {"type": {"$eq": "conversation_summary"}},
+    ]
+}
+"""The filter for the user's namespace. The methodology's records often have no type, and need none."""
+
+MAX_TEXT_BYTES = 32_000
+"""Of a memory. A record may have 40 KB of fields; an embedding model reads about a quarter of this."""
+
+# Namespaces are ASCII without NUL, at most 512 characters (Pinecone, "Identifier limits"). A name also is a
+# part of the request's path: what a server or proxy on the way might take for a separator, an escape or a
+# blank to be trimmed would let one user's id name another one's records.
+_SAFE_NAMESPACE = re.compile(r"[!-~]{1,512}")
+_AMBIGUOUS = frozenset("/\\%?#;")
+
+
+def own_namespace(user_id: str) -> str | None:
+    """The user's namespace; `None` for an id that cannot safely name one, so that nothing is stored there."""
+    namespace = user_namespace(user_id)
+    is_safe = _SAFE_NAMESPACE.fullmatch(namespace) and _AMBIGUOUS.isdisjoint(namespace)
+    return namespace if is_safe else None
+
+
+def match_of(record_id: str, score: float, fields: Mapping[str, object], *, namespace: str) -> Match | None:
+    """A hit as a match; `None` if it has no text."""
+    content = _first(fields, _TEXT)
+    if not content:
+        return None
+    default = METHODOLOGY if namespace == METHODOLOGY else "unknown"
+    return Match(
+        id=record_id,
+        content=content,
+        score=score,
+        record_type=_first(fields, _TYPE) or default,
+        namespace=namespace,
+        title=_first(fields, _TITLE),
+    )
+
+
+def record_of(user_id: str, memory: Memory) -> dict[str, object]:
+    """A memory as a record, under the memory's own id, so that storing it again makes no second one.
+
+    What a memory does not have is left out: the index refuses nulls.
+    """
+    created_at = format_timestamp(memory.created_at)
+    fields: dict[str, object] = {
+        "record_type": USER_MEMORY,
+        "user_id": user_id,
+        "memory_id": memory.id,
+        "memory_type": memory.memory_type,
+        "importance": memory.importance.value,
+        "source": memory.source.value,
+        "tags": [encodable(tag) for tag in memory.tags] or None,
+        "coach_id": memory.coach_id,
+        "is_global": memory.coach_id is None,
+        "usage_count": memory.usage_count,
+        "created_at": created_at,
+        "logged_at": created_at,
+    }
+    kept = {name: value for name, value in fields.items() if value is not None}
+    in_camel_case = {_camel_case(name): value for name, value in kept.items()}
+    return {"_id": memory.id, "text": _shortened(memory_text(memory)), **kept, **in_camel_case}
+
+
+def _first(fields: Mapping[str, object], names: tuple[str, ...]) -> str:
+    return next(filter(None, (as_text(fields.get(name)) for name in names)), "")
+
+
+def _camel_case(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(map(str.title, rest))
+
+
+def _shortened(text: str) -> str:
+    return encodable(text).encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
