@@ -38,6 +38,7 @@ from support import event_stream
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+    from types_aiobotocore_bedrock_runtime.type_defs import MessageTypeDef
 
 JsonObject = dict[str, Any]
 
@@ -180,7 +181,7 @@ class BedrockServer:
 
     Attributes:
         url: of the endpoint, without a slash at the end.
-        requests: all of them, in order, the refused ones too.
+        requests: all since it was warmed up, in order, the refused ones too.
         answers: for the next requests; when there are none left, the answer is composed from the prompt.
         always: instead of what is composed.
         connections: how many there have been.
@@ -517,6 +518,19 @@ async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIte
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
         await listening.wait_closed()
+
+
+async def warm_up(server: BedrockServer, client: AwsClient[BedrockRuntimeClient]) -> None:
+    """Let the SDK do once what takes long the first time, so that short times are those of the service."""
+    hello = reply("Hello")
+    server.answers.append(hello)
+    message: MessageTypeDef = {"role": "user", "content": [{"text": "Hello"}]}
+    opened = await client()
+    response = await opened.converse_stream(
+        modelId="anthropic.claude-3-5-haiku-20241022-v1:0", messages=[message]
+    )
+    assert len([event async for event in response["stream"]]) == len(hello.steps)
+    server.requests.clear()
 
 
 @contextmanager

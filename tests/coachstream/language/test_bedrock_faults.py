@@ -44,6 +44,7 @@ from support.bedrock_server import (
     opening,
     reply,
     text,
+    warm_up,
 )
 from support.http_server import connected
 
@@ -64,7 +65,7 @@ AMPLE_S = 20.0
 
 @asynccontextmanager
 async def opened(url: str, **connection: float) -> AsyncIterator[Client]:
-    """A client that has loaded the SDK already, so that short times are those of the service."""
+    """A client of something else that has loaded the SDK already."""
     async with bedrock_client(url, **connection) as client:
         await client()
         yield client
@@ -72,8 +73,9 @@ async def opened(url: str, **connection: float) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def client(bedrock: BedrockServer, aws_credentials: None) -> AsyncIterator[Client]:  # noqa: ARG001
-    """In place of the one that has loaded nothing yet."""
-    async with opened(bedrock.url) as client:
+    """Warmed up, in place of the one that has loaded nothing yet."""
+    async with bedrock_client(bedrock.url) as client:
+        await warm_up(bedrock, client)
         yield client
 
 
@@ -105,6 +107,7 @@ REFUSALS = [
     (408, "ModelTimeoutException", ModelUnavailable),
     (424, "ModelErrorException", ModelUnavailable),
     (500, "SomethingOfNextYear", ModelUnavailable),
+    (408, "SomethingOfNextYear", ModelUnavailable),
     (400, "ValidationException", ModelRejected),
     (403, "AccessDeniedException", ModelRejected),
     (404, "ResourceNotFoundException", ModelRejected),
@@ -326,7 +329,8 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
     """Broken off, or silent for longer than the SDK bears."""
     bedrock.always = Reply([], before=[before])
     options = BedrockOptions(stall_s=AMPLE_S, retry=QUICK.retry)
-    async with opened(bedrock.url, read_timeout_s=0.2) as client:
+    async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
+        await warm_up(bedrock, client)
         _, error = await outcome(model_type(client, options))
     assert type(error) is ModelUnavailable
     assert len(bedrock.requests) == ATTEMPTS
@@ -337,7 +341,8 @@ async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockS
     """Where it is set shorter than a stall, it is not an unknown failure."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
     options = BedrockOptions(stall_s=AMPLE_S, retry=QUICK.retry)
-    async with opened(bedrock.url, read_timeout_s=0.2) as client:
+    async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
+        await warm_up(bedrock, client)
         received, error = await outcome(BedrockModel(client, options))
     assert received == [TextDelta("Squat ")]
     assert type(error) is ModelStreamBroken
@@ -450,6 +455,22 @@ async def test_the_deadline_ends_a_stream_that_has_begun(bedrock: BedrockServer,
     received, error = await outcome(BedrockModel(client), within_s=0.3)
     assert received == [TextDelta("Squat ")]
     assert type(error) is DeadlineExceeded
+
+
+async def test_the_deadline_ends_a_stream_that_never_has_to_be_waited_for(
+    bedrock: BedrockServer, client: Client
+) -> None:
+    """Events that are there already do not carry it on."""
+    frames = [
+        event_stream.event(event.name, event.content) for event in (opening(), *text(*"Squat"), *closing())
+    ]
+    bedrock.always = Reply([Bytes(b"".join(frames))])
+    now = 0.0
+    stream = BedrockModel(client, monotonic=lambda: now).stream(PROMPT, deadline=100)
+    assert await anext(stream) == TextDelta("S")
+    now = 100.0
+    with pytest.raises(DeadlineExceeded):
+        await anext(stream)
 
 
 @BOTH

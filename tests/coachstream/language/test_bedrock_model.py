@@ -36,6 +36,7 @@ from support.bedrock_server import (
     opening,
     reply,
     text,
+    warm_up,
 )
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
     bedrock: BedrockServer, client: Client
 ) -> None:
     """The stop is given while there is still time to save the reply."""
+    await warm_up(bedrock, client)
     stop = Event("messageStop", {"stopReason": "end_turn"})
     bedrock.always = Reply([opening(), *text("Hi"), stop, Silence()])
     deadline = time.monotonic() + 1

@@ -211,7 +211,7 @@ def test_bedrock_takes_the_request_of_any_prompt(asked: Prompt, options: Bedrock
             if "text" in block and not block["text"].startswith("[From the application")
         ]
         assert len(texts) == len(spoken) - begun
-        str(sent).encode()
+        assert all(text.encode() for text in texts)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from support.bedrock_server import (
     opening,
     reply,
     text,
+    warm_up,
 )
 from support.turns import Stage
 
@@ -43,6 +44,13 @@ OPTIONS = BedrockOptions(stall_s=0.3, retry=RetryPolicy(attempts=2, first_pause_
 BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 
+@pytest.fixture
+async def client(bedrock: BedrockServer, client: Client) -> Client:
+    """Warmed up, so that short times are those of the service."""
+    await warm_up(bedrock, client)
+    return client
+
+
 async def turn(
     stage: Stage,
     client: Client,
@@ -51,7 +59,6 @@ async def turn(
     within_s: float = 30.0,
 ) -> list[Event]:
     """All events of a turn with this model."""
-    await client()  # short times are those of the service, not of loading the SDK
     parts = msgspec.structs.replace(stage.parts, model=model_type(client, OPTIONS))
     request = stage.request(within_s=within_s)
     return [event async for event in run_turn(request, parts, stage.settings)]
