@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -24,7 +28,7 @@ from coachstream.conversation.model import (
 )
 from coachstream.storage.dynamodb import DynamoDbStore
 from contracts.conversation_store import COACH, KEY, conversation, reply_to, user_message
-from support.dynamodb import Table
+from support.dynamodb import REGION, Table
 
 PK = f"user#{KEY.user_id}"
 LEASE_SK = f"coachTurn#{KEY.conversation_id}"
@@ -321,3 +325,63 @@ class TestStreamedMessages:
         assert await store.find_streamed_message(KEY, "Hello", since=began) is None
         elsewhere = ConversationKey(KEY.user_id, "coach-2", KEY.conversation_id)
         assert await store.find_streamed_message(elsewhere, "Hi", since=began) is None
+
+
+_A_TURN_THAT_NEVER_ENDS = """
+import asyncio, sys
+from coachstream.aws.clients import AwsSession, Connection
+from coachstream.storage.dynamodb import DynamoDbStore
+from contracts.conversation_store import KEY, user_message
+
+async def main() -> None:
+    url, region, table, lease_s = sys.argv[1:]
+    client = AwsSession().dynamodb(Connection(region=region, endpoint_url=url))
+    store = DynamoDbStore(client, table, lease_s=float(lease_s))
+    await store.begin_turn(KEY, user_message(1))
+    print("begun", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_process_blocks_its_conversation_no_longer_than_a_lease(begun: Table) -> None:
+    """While it lives, longer than its lease, others wait; after kill -9 the next turn begins by itself."""
+    lease_s = 1.0
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _A_TURN_THAT_NEVER_ENDS, begun.url, REGION, begun.name, str(lease_s)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    store = begun.store()
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(WITHIN_S):
+            assert await process.stdout.readline() == b"begun\n"
+        first = (await lease(begun))["expiresAt"]
+
+        async def is_renewed_twice() -> bool:
+            with pytest.raises(TurnInProgress):
+                await store.begin_turn(KEY, user_message(2))
+            return cast("int", (await lease(begun))["expiresAt"]) > cast("int", first) + 1200 * lease_s
+
+        await until(is_renewed_twice)
+    finally:
+        process.kill()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]  # Python 3.11 leaves it to the collector
+    killed_at = time.monotonic()
+
+    async def has_begun() -> bool:
+        try:
+            await store.abandon_turn(await store.begin_turn(KEY, user_message(2)))
+        except TurnInProgress:
+            return False
+        return True
+
+    await until(has_begun)
+    assert time.monotonic() - killed_at < 2 * lease_s
+    assert [message.id for message in await store.load_messages(KEY)] == [
+        user_message(1).id,
+        user_message(2).id,
+    ]

@@ -131,8 +131,20 @@ def _check_keys(table: TableDescriptionTypeDef, name: str) -> None:
 
 async def _let_items_expire(dynamodb: DynamoDBClient, name: str) -> None:
     """Switch expiry on; a table that has it on another attribute keeps that."""
-    answer = await dynamodb.describe_time_to_live(TableName=name)
-    if answer["TimeToLiveDescription"].get("TimeToLiveStatus") == "DISABLED":
+    from botocore.exceptions import ClientError
+
+    if not await _keeps_items_for_ever(dynamodb, name):
+        return
+    try:
         await dynamodb.update_time_to_live(
             TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRY}
         )
+    except ClientError:
+        # It is refused where somebody else has just done it.
+        if await _keeps_items_for_ever(dynamodb, name):
+            raise
+
+
+async def _keeps_items_for_ever(dynamodb: DynamoDBClient, name: str) -> bool:
+    answer = await dynamodb.describe_time_to_live(TableName=name)
+    return answer["TimeToLiveDescription"].get("TimeToLiveStatus") == "DISABLED"

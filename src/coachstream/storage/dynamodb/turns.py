@@ -89,13 +89,15 @@ class DynamoDbTurns:
     async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
         """Save the user message exactly once and claim the conversation (see `TurnStore`)."""
         token = secrets.token_hex(16)
+        beginning = asyncio.create_task(self._begin(key, user_message, token))
         try:
-            claim = await self._begin(key, user_message, token)
+            # Not cancelled with its caller: what DynamoDB was asked to do it might still do, at any time.
+            claim = await asyncio.shield(beginning)
         except (ConversationNotFound, TurnInProgress, Contended, RequestRefused, UnusableTable):
             raise
         except BaseException:
             # Cancelled, or the answer was lost: the lease may have been taken all the same.
-            self._release_later(key, token)
+            self._release_after(beginning, key, token)
             raise
         if claim.reply is None:
             self._leases.keep(key, token)
@@ -284,12 +286,15 @@ class DynamoDbTurns:
             return None
         return _Answer(as_text(item.get("replyId")), item.get("isComplete") is True)
 
-    def _release_later(self, key: ConversationKey, token: str) -> None:
-        task = asyncio.create_task(self._release_if_possible(key, token))
+    def _release_after(self, beginning: asyncio.Task[TurnClaim], key: ConversationKey, token: str) -> None:
+        task = asyncio.create_task(self._release_if_possible(beginning, key, token))
         self._clean_up.add(task)
         task.add_done_callback(self._clean_up.discard)
 
-    async def _release_if_possible(self, key: ConversationKey, token: str) -> None:
+    async def _release_if_possible(
+        self, beginning: asyncio.Task[TurnClaim], key: ConversationKey, token: str
+    ) -> None:
+        await asyncio.gather(beginning, return_exceptions=True)
         try:
             await self._leases.release(key, token)
         except CoachStreamError as error:
