@@ -1,8 +1,8 @@
 """AWS clients, opened at their first use and kept for as long as the process.
 
 Importing the SDK, reading its service models and looking for credentials takes 0.3 to 0.5 s of computing and
-reading files. It happens in a thread, so that a stream that has begun goes on meanwhile; what the event loop
-does afterwards finds everything in the SDK's own caches.
+reading files. Nearly all of it happens in threads, so that a stream that has begun goes on meanwhile; only a
+credentials file, which no Lambda function has, is read on the event loop.
 """
 
 from __future__ import annotations
