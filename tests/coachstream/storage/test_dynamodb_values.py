@@ -27,9 +27,7 @@ from support.odd_values import ODD_VALUES
 
 LIMIT = 400 * KIB
 
-_DECIMALS = st.decimals(
-    allow_nan=False, allow_infinity=False, places=3, min_value=-(10**15), max_value=10**15
-)
+_DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9)
 _SCALARS = st.one_of(
     st.none(),
     st.booleans(),

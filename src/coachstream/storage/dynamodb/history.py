@@ -20,7 +20,7 @@ from coachstream.storage.dynamodb.keys import messages_prefix, partition
 FIRST_PAGE = 10
 """Messages read before it is known how long they are; the next page is as long as the rest seems to need."""
 
-LONGEST_PAGE = 100
+LONGEST_PAGE = 200
 
 _TIME_IN_ID = re.compile(r"msg_(\d{1,15})_")
 
