@@ -126,6 +126,8 @@ FAULTS: dict[str, bytes | None] = {
     "throttled": error_answer("ProvisionedThroughputExceededException"),
     "throttled by rate": error_answer("ThrottlingException"),
     "limit": error_answer("RequestLimitExceeded"),
+    "cancelled for no reason": error_answer("TransactionCanceledException"),
+    "under way": error_answer("TransactionInProgressException"),
     "no such table": error_answer("ResourceNotFoundException"),
     "not allowed": error_answer("AccessDeniedException"),
     "bad credentials": error_answer("UnrecognizedClientException"),

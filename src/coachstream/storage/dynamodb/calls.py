@@ -193,7 +193,7 @@ class TableCalls:
             await self._delete_batch(batch)
 
     async def _try_transaction(self, items: Sequence[object]) -> list[str]:
-        """Nothing if it was done, else the code of each write."""
+        """Nothing if it was done, else a code for each write."""
         try:
             # The token makes the SDK's own attempts at one call one transaction.
             await self._call(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELLED = "TransactionCanceledException"
 
-_CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+_CONFLICT = "TransactionConflictException"
 _REFUSALS = frozenset({"ValidationException", "ItemCollectionSizeLimitExceededException"})
 _REMEDIES = {
     "ResourceNotFoundException": "there is no such table; `coachstream table create` makes it",
@@ -29,7 +29,6 @@ _REMEDIES = {
     "MissingAuthenticationTokenException": "the credentials are not valid",
     "ExpiredTokenException": "the credentials have expired",
 }
-
 
 _READERS_OF_ANSWERS = ("botocore.parsers", "aiobotocore.parsers", "aiohttp.", "json.")
 """What breaks in here broke over an answer that is none; the SDK has no exception of its own for that."""
@@ -111,14 +110,14 @@ def _answered(error: ClientError, what: str) -> Exception:
     code = error.response.get("Error", {}).get("Code", "")
     if code == CONDITION_FAILED:
         return ConditionFailed()
-    if code == TRANSACTION_CANCELLED:
-        reasons: list[dict[str, str]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    reasons: list[dict[str, str]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    if code == TRANSACTION_CANCELLED and reasons:
         return Cancelled([reason.get("Code", "None") for reason in reasons])
     if code in _REMEDIES:
         return UnusableTable(f"{what}: {code}: {_REMEDIES[code]}")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     detail = f"{what}: {code or 'an error without a name'} (HTTP {status})"
-    if code in _CONFLICTS:
+    if code == _CONFLICT:
         return Contended(detail)
     if code in _REFUSALS:
         return RequestRefused(detail)
