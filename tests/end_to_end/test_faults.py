@@ -1,0 +1,233 @@
+"""Each part of the real configuration, refused, slow, broken, throttled and talking nonsense.
+
+Whatever happens, the stream ends in the right event in good time, and a message that was accepted is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import httpx
+import msgspec
+import pytest
+
+from coachstream.functions.stream_coach_conversation.handler import handler_for
+from coachstream.services import Services
+from coachstream.settings import Settings
+from lambda_streaming import asgi
+from support.aws_stack import KEY, AwsStack, aws_stack
+from support.faulty_proxy import Fault
+from support.http_server import serving
+
+QUESTION = "How was my squat week?"
+TIMEOUT_S = 9.0
+"""Of an invocation; the turn keeps three seconds of it for saving."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a client saw, and in how many seconds."""
+
+    status: int
+    events: list[dict[str, object]]
+    took_s: float
+
+    @property
+    def ending(self) -> object:
+        """The last event's code, or its type."""
+        last = self.events[-1]
+        return last.get("code", last["type"])
+
+    @property
+    def text(self) -> str:
+        """What was streamed."""
+        return "".join(str(event["content"]) for event in self.events if event["type"] == "chunk")
+
+
+@pytest.fixture
+async def stack(
+    dynamodb_local_url: str,
+    moto_url: str,
+    aws_credentials: None,  # noqa: ARG001 (the environment of all of it)
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[AwsStack]:
+    async with aws_stack(dynamodb_local_url, moto_url) as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+async def client(stack: AwsStack) -> AsyncIterator[httpx.AsyncClient]:
+    services = Services(Settings.from_environment(stack.environment))
+    handler = handler_for(lambda: services)
+    async with (
+        serving(asgi(handler, timeout_s=TIMEOUT_S, drain_timeout_s=5)) as port,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}/",
+            headers={"authorization": f"Bearer {stack.token}"},
+            timeout=60,
+            trust_env=False,
+        ) as opened,
+    ):
+        yield opened
+    await services.aclose()
+
+
+async def ask(client: httpx.AsyncClient, text: str = QUESTION) -> Outcome:
+    """Send a message and read its stream to the end."""
+    path = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations/{KEY.conversation_id}/stream"
+    began = time.monotonic()
+    answer = await client.post(path, json={"userResponse": text})
+    frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    return Outcome(answer.status_code, [json.loads(frame) for frame in frames], time.monotonic() - began)
+
+
+async def stored(stack: AwsStack) -> list[tuple[str, str]]:
+    """Role and text of every stored message."""
+    store = stack.table.store()
+    messages = [(message.role.value, message.content) for message in await store.load_messages(KEY)]
+    await store.aclose()
+    return messages
+
+
+async def test_without_a_fault_everything_works_together(stack: AwsStack, client: httpx.AsyncClient) -> None:
+    """Cognito's token, DynamoDB's context, Pinecone's passages, Bedrock's words, and all of it stored."""
+    outcome = await ask(client)
+    assert (outcome.status, outcome.ending) == (200, "complete")
+    complete = outcome.events[-1]
+    context = complete["pineconeContext"]
+    assert isinstance(context, Mapping)
+    assert (context["used"], context["matches"]) == (True, 2)
+    sent = json.dumps(stack.bedrock.requests[0].body)
+    assert "Rest is a part of training." in sent
+    assert "Squats, five by five." in sent
+    assert await stored(stack) == [("user", QUESTION), ("assistant", outcome.text)]
+    assert len(stack.bedrock.requests) == 1
+    assert QUESTION in sent
+    usage = complete["usage"]
+    assert isinstance(usage, Mapping)
+    assert usage["outputTokens"] > 0
+    assert stack.pinecone.refused == []
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_an_issuer_that_cannot_be_asked_lets_nobody_in(
+    stack: AwsStack, client: httpx.AsyncClient, fault: Fault
+) -> None:
+    """Refused before the turn begins, within the time for reading keys; the next request is let in again."""
+    stack.proxies["identity"].fault = fault
+    outcome = await ask(client)
+    assert (outcome.status, outcome.ending) == (500, "PROCESSING_ERROR")
+    assert [event["type"] for event in outcome.events] == ["error"]
+    assert outcome.took_s < TIMEOUT_S
+    assert await stored(stack) == []
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_store_that_fails_at_the_beginning_is_told_before_the_model_is_asked(
+    stack: AwsStack, client: httpx.AsyncClient, fault: Fault
+) -> None:
+    """Nothing is stored, and nobody is told otherwise."""
+    stack.proxies["storage"].fault = fault
+    outcome = await ask(client)
+    assert outcome.status == 200
+    assert outcome.ending in {"STORAGE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    assert [event["type"] for event in outcome.events] == ["start", "error"]
+    assert outcome.took_s < TIMEOUT_S
+    stack.proxies["storage"].fault = None
+    assert await stored(stack) == []
+    assert stack.bedrock.requests == []
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_store_that_fails_at_the_end_is_told_and_has_the_message(
+    stack: AwsStack, client: httpx.AsyncClient, fault: Fault
+) -> None:
+    """`complete` is never said of a reply that may be lost; the message and the next turn are safe."""
+    proxy = stack.proxies["storage"]
+    proxy.applies_to = lambda _, headers, body: (
+        headers.get("x-amz-target", "").endswith("TransactWriteItems") and b"replyTo" in body
+    )
+    proxy.fault = fault
+    outcome = await ask(client)
+    assert (outcome.status, outcome.ending) == (200, "STORAGE_UNAVAILABLE")
+    assert outcome.text
+    assert outcome.took_s < TIMEOUT_S
+    proxy.fault = None
+    assert await stored(stack) == [("user", QUESTION)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault.REFUSED, "MODEL_UNAVAILABLE"),
+        (Fault.SLOW, "MODEL_UNAVAILABLE"),
+        (Fault.ERROR, "MODEL_UNAVAILABLE"),
+        (Fault.THROTTLED, "MODEL_THROTTLED"),
+        (Fault.GARBAGE, "MODEL_STREAM_BROKEN"),
+    ],
+)
+async def test_a_model_that_fails_is_named_and_the_message_is_safe(
+    stack: AwsStack, client: httpx.AsyncClient, fault: Fault, code: str
+) -> None:
+    """After as many attempts as there is time for; then the conversation goes on."""
+    stack.proxies["model"].fault = fault
+    outcome = await ask(client)
+    assert (outcome.status, outcome.ending) == (200, code)
+    assert [event["type"] for event in outcome.events] == ["start", "error"]
+    assert outcome.took_s < TIMEOUT_S
+    assert stack.proxies["model"].met > 1
+    assert await stored(stack) == [("user", QUESTION)]
+    stack.proxies["model"].fault = None
+    assert (await ask(client, "And now?")).ending == "complete"
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_recall_that_fails_is_left_out(
+    stack: AwsStack, client: httpx.AsyncClient, fault: Fault
+) -> None:
+    """The turn goes on without it, and says so."""
+    stack.proxies["recall"].fault = fault
+    outcome = await ask(client)
+    assert (outcome.status, outcome.ending) == (200, "complete")
+    assert outcome.events[-1]["pineconeContext"] == {"used": False, "matches": 0, "contextLength": 0}
+    assert outcome.took_s < TIMEOUT_S
+    assert await stored(stack) == [("user", QUESTION), ("assistant", outcome.text)]
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_hand_off_that_fails_fails_no_turn(
+    stack: AwsStack, client: httpx.AsyncClient, fault: Fault
+) -> None:
+    """The reply comes all the same."""
+    stack.proxies["hand-off"].fault = fault
+    outcome = await ask(client, "/log-workout 5x5 squats")
+    assert (outcome.status, outcome.ending) == (200, "complete")
+    assert outcome.took_s < TIMEOUT_S
+    assert stack.functions.payloads == []
+
+
+async def test_a_hand_off_arrives_with_what_dynamodb_has_of_the_coach(
+    stack: AwsStack, client: httpx.AsyncClient
+) -> None:
+    """Numbers are numbers again, and nothing is lost."""
+    assert (await ask(client, "/log-workout 5x5 squats")).ending == "complete"
+    [(function, payload)] = stack.functions.payloads
+    assert function == "build-workout"
+    assert payload["coachConfig"]["metadata"] == {"total_conversations": 5}
+    assert payload["userMessage"] == "5x5 squats"
+
+
+async def test_a_memory_is_saved_found_and_confirmed(stack: AwsStack, client: httpx.AsyncClient) -> None:
+    """In DynamoDB and Pinecone before the first word, which confirms it."""
+    outcome = await ask(client, "/save-memory I hate burpees")
+    assert outcome.text.startswith('\u2705 I will remember this: "I hate burpees"\n\n')
+    assert (await stored(stack))[-1] == ("assistant", outcome.text)
+    store = stack.table.store()
+    [memory] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+    await store.aclose()
+    assert memory.content == "I hate burpees"
+    record = stack.pinecone.records[f"user_{KEY.user_id}"][memory.id]
+    assert "I hate burpees" in str(record["text"])
