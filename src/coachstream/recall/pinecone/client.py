@@ -59,12 +59,15 @@ class PineconeClient:
 
 def _load(options: PineconeOptions) -> AsyncPinecone:
     """Import all that a call needs, and make a client that has not connected yet."""
+    import anyio
     import httpx
     from pinecone import AsyncIndex, AsyncPinecone, RetryConfig
 
     tls = httpx.create_ssl_context()
-    httpx.AsyncHTTPTransport(verify=tls)  # imports what speaks HTTP
-    _ = AsyncIndex
+    # These packages import their parts when they are first named or used: now, and not on the event loop.
+    _ = (AsyncIndex, anyio.connect_tcp, anyio.create_memory_object_stream)
+    httpx.AsyncHTTPTransport(verify=tls)
+    anyio.run(anyio.sleep, 0)
     client = AsyncPinecone(
         options.api_key,
         host=options.api_host,

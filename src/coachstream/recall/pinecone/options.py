@@ -63,3 +63,5 @@ def _check(host: str) -> None:
         raise ValueError(f"{host.strip()!r} is not the host of an index: {error}") from None
     if parts.path.strip("/"):
         raise ValueError(f"{host!r} is not the host of an index: there is a path behind it")
+    if "." not in parts.netloc and parts.hostname != "localhost":
+        raise ValueError(f"{host!r} is not the host of an index: there is no dot in it")

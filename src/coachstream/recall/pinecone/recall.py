@@ -171,11 +171,11 @@ def _successes(ends: Iterable[list[Match] | BaseException]) -> Iterable[list[Mat
 
 
 def _merged(matches: Iterable[Match]) -> list[Match]:
-    """Best first, and each text once: the existing functions stored some of them again and again."""
-    by_text: dict[str, Match] = {}
+    """Best first, and each record once: the existing functions stored some again and again, under new ids."""
+    merged: dict[tuple[str, str], Match] = {}
     for match in sorted(matches, key=lambda match: -match.score):
-        by_text.setdefault(match.content, match)
-    return list(by_text.values())
+        merged.setdefault((match.record_type, match.content), match)
+    return list(merged.values())
 
 
 @asynccontextmanager

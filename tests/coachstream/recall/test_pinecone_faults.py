@@ -1,0 +1,229 @@
+"""What becomes of searching and remembering when Pinecone fails: each part, each way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import StorageUnavailable
+from coachstream.conversation.model import Importance, Memory
+from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
+from coachstream.recall.records import METHODOLOGY
+from support.pinecone_server import API_KEY, Fault, Operation, PineconeServer, pinecone_server
+
+USER = "user-1"
+OWN = "user_user-1"
+SECRET_QUERY = "squat in secret"
+MEMORY = Memory("m-1", SECRET_QUERY, "preference", Importance.LOW, datetime.now(UTC))
+
+IN_TIME_S = 0.4
+"""For what must not be waited for; a loaded machine may take ten times as long for the rest."""
+
+KINDS = {
+    Fault.BROKEN: r"no connection \(RemoteProtocolError\)",
+    Fault.SLOW: "no answer in time",
+    Fault.ERROR: r"status 500, INTERNAL \(request request-1\)",
+    Fault.THROTTLED: r"status 429, RESOURCE_EXHAUSTED \(request request-1\)",
+    Fault.GARBAGE: "an answer that is none",
+    Fault.OTHER_JSON: "an answer that is none",
+    Fault.MISSING: r"status 404, NOT_FOUND \(request request-1\)",
+}
+
+each_fault = pytest.mark.parametrize("fault", list(Fault))
+
+
+@asynccontextmanager
+async def impatient(
+    options: PineconeOptions, fault: Fault, rerank_model: str | None = None
+) -> AsyncIterator[PineconeRecall]:
+    """A recall that waits for silence no longer than it must, and has loaded the SDK."""
+    timeout_s = IN_TIME_S if fault is Fault.SLOW else options.timeout_s
+    recall = PineconeRecall(msgspec.structs.replace(options, timeout_s=timeout_s, rerank_model=rerank_model))
+    try:
+        await recall._client.index()
+        yield recall
+    finally:
+        await recall.aclose()
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    """The same for remembering."""
+    within_s = IN_TIME_S if fault is Fault.SLOW else 20
+    monkeypatch.setattr("coachstream.recall.pinecone.recall.REMEMBER_WITHIN_S", within_s)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the recall itself says."""
+    return [record.getMessage() for record in caplog.records if record.name == "coachstream.recall"]
+
+
+def fill(server: PineconeServer) -> None:
+    server.put(OWN, "own", text="squat deep in secret", record_type="workout_summary")
+    server.put(METHODOLOGY, "shared", text="squat")
+    server.put(METHODOLOGY, "far", text="row")
+
+
+@each_fault
+@pytest.mark.parametrize(("failing", "left"), [(OWN, ["shared", "far"]), (METHODOLOGY, ["own"])])
+async def test_a_namespace_that_fails_does_not_take_the_other_along(
+    server: PineconeServer,
+    options: PineconeOptions,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+    failing: str,
+    left: list[str],
+) -> None:
+    """What the other one has is found; one line in the log says that and why, and quotes nobody."""
+    fill(server)
+    server.fail(fault, Operation.SEARCH, failing)
+    with caplog.at_level(logging.WARNING, "coachstream"):
+        async with impatient(options, fault) as recall:
+            found = await recall.search(USER, SECRET_QUERY, limit=6)
+    assert [match.id for match in found] == left
+    [line] = logged(caplog)
+    assert line.startswith("One of two searches failed and is left out: Pinecone: ")
+    assert SECRET_QUERY not in caplog.text
+    assert API_KEY not in caplog.text
+
+
+@each_fault
+async def test_where_nothing_can_be_searched_the_search_fails(
+    server: PineconeServer, options: PineconeOptions, fault: Fault
+) -> None:
+    """The error names the cause once, and holds neither the question nor the service's own words."""
+    server.fail(fault, Operation.SEARCH)
+    async with impatient(options, fault) as recall:
+        with pytest.raises(StorageUnavailable, match=f"^Pinecone: {KINDS[fault]}$") as failed:
+            await recall.search(USER, SECRET_QUERY, limit=6)
+    assert "secret" not in str(failed.value)
+
+
+@each_fault
+async def test_a_call_that_fails_is_not_tried_again(
+    server: PineconeServer, options: PineconeOptions, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Neither a search, nor a ranking, nor a write: the SDK's own retries are off."""
+    fill(server)
+    be_impatient(monkeypatch, fault)
+    for operation in Operation:
+        server.fail(fault, operation)
+        server.requests.clear()
+        async with impatient(options, fault, rerank_model="bge-reranker-v2-m3") as recall:
+            with suppress(StorageUnavailable):
+                await recall.search(USER, "squat", limit=6)
+            with suppress(StorageUnavailable):
+                await recall.remember(USER, MEMORY)
+        namespaces = [request.namespace for request in server.requests if request.operation is operation]
+        assert len(namespaces) == len(set(namespaces)) >= 1
+        server.faults.clear()
+
+
+@each_fault
+async def test_a_ranking_that_fails_leaves_the_order_of_the_search(
+    server: PineconeServer, options: PineconeOptions, caplog: pytest.LogCaptureFixture, fault: Fault
+) -> None:
+    """Nothing that was found is lost, and the log says so."""
+    fill(server)
+    server.fail(fault, Operation.RERANK)
+    async with impatient(options, fault, rerank_model="bge-reranker-v2-m3") as recall:
+        found = await recall.search(USER, SECRET_QUERY, limit=2)
+    assert [match.id for match in found] == ["own", "shared"]
+    [line] = logged(caplog)
+    assert line.startswith("The reranking failed, so the order of the search is kept: Pinecone: ")
+    assert "secret" not in caplog.text
+
+
+async def test_a_model_that_nobody_has_leaves_the_order_of_the_search(options: PineconeOptions) -> None:
+    """A misspelled setting is a line in the log at each search."""
+    async with pinecone_server() as server:
+        fill(server)
+        there = msgspec.structs.replace(options, index_host=server.url, api_host=server.url)
+        async with impatient(there, Fault.ERROR, rerank_model="rerank-me") as recall:
+            assert len(await recall.search(USER, SECRET_QUERY, limit=6)) == 3
+        assert server.refused == ["model rerank-me"]
+
+
+@each_fault
+async def test_a_memory_that_cannot_be_stored_is_told(
+    server: PineconeServer, options: PineconeOptions, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Except that Pinecone's answer to a write is empty, so that garbage in its place says nothing."""
+    server.fail(fault, Operation.UPSERT)
+    be_impatient(monkeypatch, fault)
+    async with impatient(options, fault) as recall:
+        if fault in {Fault.GARBAGE, Fault.OTHER_JSON}:
+            await recall.remember(USER, MEMORY)
+            return
+        with pytest.raises(StorageUnavailable, match=f"^Pinecone: {KINDS[fault]}$") as failed:
+            await recall.remember(USER, MEMORY)
+    assert "secret" not in str(failed.value)
+
+
+async def test_a_wrong_key_is_told_and_never_shown(options: PineconeOptions) -> None:
+    """The log can tell it from an outage."""
+    wrong = "pcsk-wrong-and-secret"
+    async with pinecone_server() as server:
+        recall = PineconeRecall(msgspec.structs.replace(options, index_host=server.url, api_key=wrong))
+        with pytest.raises(StorageUnavailable, match="status 401, UNAUTHENTICATED") as failed:
+            await recall.search(USER, "squat", limit=6)
+        await recall.aclose()
+    assert wrong not in repr(failed.value)
+    assert wrong not in repr(recall)
+
+
+async def test_an_index_that_is_not_there_is_told() -> None:
+    """Nobody listens; or nobody has the name."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for host in (f"http://127.0.0.1:{port}", "nobody.invalid"):
+        recall = PineconeRecall(PineconeOptions(api_key=API_KEY, index_host=host, timeout_s=20))
+        with pytest.raises(StorageUnavailable, match=r"no connection \(ConnectError\)"):
+            await recall.search(USER, "squat", limit=6)
+        await recall.aclose()
+
+
+async def test_the_time_is_for_all_that_a_search_does(
+    server: PineconeServer, options: PineconeOptions
+) -> None:
+    """A namespace and then the ranking are silent: the search ends in time with what it has."""
+    fill(server)
+    server.fail(Fault.SLOW, Operation.RERANK)
+    server.fail(Fault.SLOW, Operation.SEARCH, OWN)
+    async with impatient(options, Fault.SLOW, rerank_model="bge-reranker-v2-m3") as recall:
+        began = asyncio.get_running_loop().time()
+        found = await recall.search(USER, "squat", limit=6)
+        assert asyncio.get_running_loop().time() - began < IN_TIME_S + 2
+    assert [match.id for match in found] == ["shared", "far"]
+
+
+async def test_a_search_that_nobody_waits_for_is_given_up(
+    server: PineconeServer, options: PineconeOptions
+) -> None:
+    """Cancelling it cancels both calls; the next search works."""
+    fill(server)
+    server.fail(Fault.SLOW, Operation.SEARCH)
+    recall = PineconeRecall(options)
+    searching = asyncio.create_task(recall.search(USER, "squat", limit=6))
+    await server.asked(2)
+    searching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await searching
+    server.faults.clear()
+    assert len(await recall.search(USER, "squat", limit=6)) == 3
+    await recall.aclose()
+
+
+async def test_many_first_searches_load_the_sdk_once(server: PineconeServer, recall: PineconeRecall) -> None:
+    """They share one client, and each gets its own user's records."""
+    for number in range(20):
+        server.put(f"user_{number}", f"own{number}", text="squat", record_type="workout_summary")
+    found = await asyncio.gather(*(recall.search(str(number), "squat", limit=6) for number in range(20)))
+    assert [[match.id for match in matches] for matches in found] == [[f"own{n}"] for n in range(20)]
+    assert await recall._client.index() is await recall._client.index()

@@ -1,0 +1,136 @@
+"""What the project asks Pinecone's REST API, and what it answers, as Pinecone describes it.
+
+Written down from Pinecone's published OpenAPI descriptions of the API version 2026-04 (repository
+pinecone-io/pinecone-api): `db_data_2026-04.oas.yaml`, components SearchRecordsRequest, SearchRecordsResponse,
+Hit, SearchUsage, UpsertRecord; `inference_2026-04.oas.yaml`, components RerankRequest, RerankResult,
+RankedDocument, ErrorResponse. The SDK asks for the version 2026-07, which has no published description; the
+pages of its API reference ("Search with text", "Upsert text") show the same paths, headers and bodies.
+
+Stricter than those in one respect: a member that is not described is refused, for a server that ignores it
+(as it ignored a `filter` beside the `query`) hides a mistake.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+API_VERSION = "2026-07"
+
+JsonObject = dict[str, Any]
+
+Int32 = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A body, or a part of one."""
+
+
+class EmbedInputs(_Request, frozen=True):
+    """What the index makes a vector of; the guide "Semantic search" has `text` alone."""
+
+    text: Annotated[str, Meta(min_length=1)]
+
+
+class SearchQuery(_Request, frozen=True):
+    """SearchRecordsRequest.query, for an index with integrated embedding."""
+
+    top_k: Int32
+    inputs: EmbedInputs
+    filter: JsonObject | None = None
+
+
+class SearchRerank(_Request, frozen=True):
+    """SearchRecordsRequest.rerank."""
+
+    model: str
+    rank_fields: list[str]
+    top_n: Int32 | None = None
+    parameters: JsonObject | None = None
+    query: str | None = None
+
+
+class SearchRecordsRequest(_Request, frozen=True):
+    """POST /records/namespaces/{namespace}/search."""
+
+    query: SearchQuery
+    fields: Annotated[list[str], Meta(max_length=100)] | None = None
+    rerank: SearchRerank | None = None
+
+
+class RerankRequest(_Request, frozen=True):
+    """POST /rerank."""
+
+    model: str
+    query: str
+    documents: list[JsonObject]
+    top_n: Int32 | None = None
+    return_documents: bool = True
+    rank_fields: tuple[str, ...] = ("text",)
+    parameters: JsonObject | None = None
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """One record that was found."""
+
+    id: str = msgspec.field(name="_id")
+    score: float = msgspec.field(name="_score")
+    fields: JsonObject
+
+
+class SearchResult(msgspec.Struct, frozen=True):
+    """SearchRecordsResponse.result."""
+
+    hits: list[Hit]
+
+
+class SearchUsage(msgspec.Struct, frozen=True):
+    """What a search cost."""
+
+    read_units: int
+    embed_total_tokens: int
+
+
+class SearchRecordsResponse(msgspec.Struct, frozen=True):
+    """The answer to a search."""
+
+    result: SearchResult
+    usage: SearchUsage
+
+
+class RankedDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A document's place in the request, and its score from 0 to 1."""
+
+    index: int
+    score: float
+    document: JsonObject | None = None
+
+
+class RerankUsage(msgspec.Struct, frozen=True):
+    """What a ranking cost."""
+
+    rerank_units: int
+
+
+class RerankResult(msgspec.Struct, frozen=True):
+    """The answer to a ranking, best first."""
+
+    model: str
+    data: list[RankedDocument]
+    usage: RerankUsage
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """ErrorResponse.error."""
+
+    code: str
+    message: str
+
+
+class ErrorResponse(msgspec.Struct, frozen=True):
+    """The answer to what is refused."""
+
+    error: ErrorDetail
+    status: int
