@@ -17,6 +17,7 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 from coachstream.storage.dynamodb.keys import ItemKey, conversation_key, memory_key, message_key
+from coachstream.storage.memory_attributes import memory_attributes
 
 Attributes = Mapping[str, object]
 
@@ -137,24 +138,7 @@ def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conv
 
 def memory_item(user_id: str, memory: Memory, *, at: datetime) -> dict[str, object]:
     """A memory. A global one has a `coachId` that is null, which is how the existing functions find it."""
-    metadata: dict[str, object] = {
-        "createdAt": format_timestamp(memory.created_at),
-        "usageCount": memory.usage_count,
-        "source": memory.source.value,
-        "importance": memory.importance.value,
-        "tags": memory.tags,
-    }
-    if memory.last_used is not None:
-        metadata["lastUsed"] = format_timestamp(memory.last_used)
-    attributes = {
-        "memoryId": memory.id,
-        "userId": user_id,
-        "coachId": memory.coach_id,
-        "content": memory.content,
-        "memoryType": memory.memory_type,
-        "metadata": metadata,
-    }
-    return envelope(memory_key(user_id, memory.id), MEMORY, attributes, at=at)
+    return envelope(memory_key(user_id, memory.id), MEMORY, memory_attributes(user_id, memory), at=at)
 
 
 def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:

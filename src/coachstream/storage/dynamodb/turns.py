@@ -29,7 +29,7 @@ from coachstream.conversation.errors import (
     TurnInProgress,
 )
 from coachstream.conversation.lenient import as_text
-from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.message_id import first_message_id
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
 from coachstream.conversation.ports import TurnClaim
 from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
@@ -137,7 +137,7 @@ class DynamoDbTurns:
         except ConversationNotFound:
             return None
         prefix = messages_prefix(key)
-        first = f"{prefix}msg_{max(0, milliseconds_of(since)):013d}"
+        first = f"{prefix}{first_message_id(since)}"
         found = self._calls.query(
             Range(partition(key.user_id), first, end_of(prefix), newest_first=True),
             where=(
