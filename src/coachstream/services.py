@@ -8,16 +8,34 @@ one that needs it later.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
+from coachstream.settings import (
+    BedrockSettings,
+    CognitoSettings,
+    DemoModelSettings,
+    DynamoDbSettings,
+    LocalIssuerSettings,
+    PineconeSettings,
+    RecallOff,
+    Settings,
+    SqliteRecallSettings,
+    SqliteStoreSettings,
+)
 
 if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_lambda.client import LambdaClient
+
+    from coachstream.aws.clients import AwsClient, AwsSession
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.parts import Report, TurnParts
     from coachstream.conversation.ports import (
@@ -34,6 +52,7 @@ if TYPE_CHECKING:
     )
     from coachstream.conversation.producer import TurnProducer
     from coachstream.conversation.turn_request import TurnRequest
+    from coachstream.language.bedrock import BedrockOptions
 
     class AnyStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
         """One store is all four."""
@@ -49,6 +68,22 @@ class Closeable(Protocol):
 
 LONGEST_TURN_S = 300.0
 """The timeout of the existing functions."""
+
+_LONGEST_INVOCATION_S = 900.0
+"""Lambda's own limit: no silence of a model that anybody waits for is longer."""
+
+_MODEL_CONNECTIONS = 1000
+"""Replies at once in one process, each on a connection of its own."""
+
+_STORE_ATTEMPTS = 3
+_STORE_ANSWERS_IN_S = 5.0
+"""DynamoDB answers within some 10 ms; who waits that long is better off with another attempt."""
+
+_HAND_OFF_ATTEMPTS = 2
+"""More would sooner start a function twice than reach it at last."""
+_HAND_OFF_ANSWERS_IN_S = 5.0
+
+logger = logging.getLogger("coachstream.services")
 
 
 class SystemClock:
@@ -82,60 +117,156 @@ class Services:
     def verifier(self) -> TokenVerifier:
         """Needed by every request, before anything else."""
         match self.settings.identity:
-            case IdentityProvider.LOCAL:
+            case LocalIssuerSettings() as local:
                 from coachstream.identity.local_issuer import local_verifier
 
-                return local_verifier(self.settings.data_dir)
+                return local_verifier(local.data_dir)
+            case CognitoSettings() as pool:
+                from coachstream.identity.cognito import cognito_verifier
+
+                return cognito_verifier(
+                    pool.region, pool.user_pool_id, pool.client_ids, endpoint_url=pool.endpoint_url
+                )
 
     @cached_property
     def store(self) -> AnyStore:
         """Conversations, and what feeds a prompt."""
         match self.settings.store:
-            case Store.SQLITE:
+            case SqliteStoreSettings() as file:
                 from coachstream.storage.sqlite import SqliteStore
 
-                return SqliteStore(self.settings.database)
+                return SqliteStore(file.path)
+            case DynamoDbSettings() as table:
+                from coachstream.storage.dynamodb import DynamoDbStore
+
+                return DynamoDbStore(self.dynamodb, table.table, mirror_messages=table.mirror_messages)
 
     @cached_property
     def recall(self) -> SemanticMemory | None:
         """The search by meaning; None where it is switched off."""
         match self.settings.recall:
-            case Recall.SQLITE:
+            case SqliteRecallSettings() as file:
                 from coachstream.recall.sqlite import SqliteRecall
 
-                return SqliteRecall(self.settings.recall_database)
-            case Recall.OFF:
+                return SqliteRecall(file.path)
+            case PineconeSettings() as index:
+                from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
+
+                return PineconeRecall(
+                    PineconeOptions(
+                        api_key=index.api_key.reveal(),
+                        index_host=index.index_host,
+                        rerank_model=index.rerank_model,
+                        timeout_s=index.timeout_s,
+                    )
+                )
+            case RecallOff(is_key_missing=is_key_missing):
+                if is_key_missing:
+                    logger.warning("Recall is off: PINECONE_API_KEY is not set.")
                 return None
 
     @cached_property
     def model(self) -> ChatModel:
         """Who writes the replies."""
         match self.settings.model:
-            case Model.DEMO:
+            case DemoModelSettings() as demo:
                 from coachstream.language.demo import DemoModel
 
-                return DemoModel(delay_s=self.settings.model_delay_s)
+                return DemoModel(delay_s=demo.delay_s)
+            case BedrockSettings() as bedrock:
+                from coachstream.language.bedrock import BedrockModel
+
+                return BedrockModel(
+                    self.bedrock_runtime, bedrock_options(bedrock), monotonic=self.clock.monotonic
+                )
 
     @cached_property
     def whole_reply_model(self) -> ChatModel:
         """Who writes the replies that are not streamed."""
-        return self.model
+        bedrock = self.settings.model
+        if not isinstance(bedrock, BedrockSettings):
+            return self.model
+        from coachstream.language.bedrock import BedrockWholeReply
+
+        return BedrockWholeReply(
+            self.bedrock_runtime, bedrock_options(bedrock), monotonic=self.clock.monotonic
+        )
 
     @cached_property
     def workout_builder(self) -> WorkoutBuilder | None:
         """Takes workouts; None where no function is named."""
-        return None
+        function = self.settings.hand_offs.workout_function
+        if function is None:
+            return None
+        from coachstream.hand_off.lambda_functions import LambdaWorkoutBuilder
+
+        return LambdaWorkoutBuilder(self.functions, function)
 
     @cached_property
     def summary_builder(self) -> SummaryBuilder | None:
         """Takes conversations that are due for a summary; None where no function is named."""
-        return None
+        function = self.settings.hand_offs.summary_function
+        if function is None:
+            return None
+        from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder
+
+        return LambdaSummaryBuilder(self.functions, function)
+
+    @cached_property
+    def aws(self) -> AwsSession:
+        """What all clients of AWS share: credentials and service models."""
+        from coachstream.aws.clients import AwsSession
+
+        return AwsSession()
+
+    @cached_property
+    def dynamodb(self) -> AwsClient[DynamoDBClient]:
+        """The table's service."""
+        from coachstream.aws.clients import Connection
+
+        return self.aws.dynamodb(
+            Connection(
+                region=self.settings.region, attempts=_STORE_ATTEMPTS, read_timeout_s=_STORE_ANSWERS_IN_S
+            )
+        )
+
+    @cached_property
+    def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
+        """The models' service. It never tries again by itself, and bears silence: the model has the clock."""
+        from coachstream.aws.clients import Connection
+
+        model = self.settings.model
+        region = model.region if isinstance(model, BedrockSettings) else None
+        return self.aws.bedrock_runtime(
+            Connection(
+                region=region or self.settings.region,
+                read_timeout_s=_LONGEST_INVOCATION_S,
+                connections=_MODEL_CONNECTIONS,
+            )
+        )
+
+    @cached_property
+    def functions(self) -> AwsClient[LambdaClient]:
+        """The service of the functions that take hand-offs."""
+        from coachstream.aws.clients import Connection
+
+        return self.aws.functions(
+            Connection(
+                region=self.settings.region,
+                attempts=_HAND_OFF_ATTEMPTS,
+                read_timeout_s=_HAND_OFF_ANSWERS_IN_S,
+            )
+        )
 
     async def aclose(self) -> None:
-        """Close what was opened."""
-        opened = vars(self).pop("store", None)
-        if isinstance(opened, Closeable):
-            await opened.aclose()
+        """Close what was opened, the store before the client it writes with."""
+        async with AsyncExitStack() as closing:
+            for name in ("functions", "bedrock_runtime", "dynamodb", "recall", "store"):
+                opened = vars(self).get(name)
+                if isinstance(opened, Closeable):
+                    closing.push_async_callback(opened.aclose)
+            for name in ("store", "recall"):
+                vars(self).pop(name, None)
 
     def deadline(self, of_invocation: float | None) -> float:
         """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
@@ -184,6 +315,22 @@ class Services:
             save_deadline=request.deadline - settings.save_reserve_s,
             clock=self.clock,
         )
+
+
+def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
+    """How the model is asked."""
+    from coachstream.language.bedrock import BedrockOptions
+
+    guardrail = settings.guardrail
+    return BedrockOptions(
+        model_id=settings.model_id,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        guardrail_id=None if guardrail is None else guardrail.id,
+        guardrail_version="DRAFT" if guardrail is None else guardrail.version,
+        prompt_caching=settings.prompt_caching,
+        stall_s=settings.stall_s,
+    )
 
 
 _services: WeakKeyDictionary[asyncio.AbstractEventLoop, Services] = WeakKeyDictionary()

@@ -1,111 +1,360 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.settings import (
     VARIABLES,
-    IdentityProvider,
-    Model,
-    Recall,
+    BedrockSettings,
+    CognitoSettings,
+    DemoModelSettings,
+    DynamoDbSettings,
+    Guardrail,
+    HandOffs,
+    LocalIssuerSettings,
+    LogLevel,
+    Logs,
+    PineconeSettings,
+    RecallOff,
+    Secret,
     Settings,
     SettingsError,
-    Store,
+    SqliteRecallSettings,
+    SqliteStoreSettings,
+    read_region,
+    read_table,
 )
 
-LEAST = {
+EMBEDDED = {
     "COACHSTREAM_STORE": "sqlite",
     "COACHSTREAM_MODEL": "demo",
     "COACHSTREAM_IDENTITY": "local",
     "COACHSTREAM_DATA_DIR": "/data",
 }
+AT_AWS = {
+    "COACHSTREAM_STORE": "dynamodb",
+    "DYNAMODB_TABLE_NAME": "All-Items",
+    "COACHSTREAM_MODEL": "bedrock",
+    "COACHSTREAM_IDENTITY": "cognito",
+    "USER_POOL_ID": "us-west-2_aBcDeFgHi",
+    "APP_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
+    "COACHSTREAM_RECALL": "pinecone",
+    "PINECONE_API_KEY": "pcsk-open-sesame",
+    "PINECONE_INDEX_HOST": "index-abc.svc.pinecone.io",
+}
+KEY = Secret("pcsk-open-sesame")
 
 
-def test_what_is_optional_has_the_default_that_its_variable_names() -> None:
-    """Unset and empty are the same; the table of variables and the struct agree."""
-    settings = Settings(Store.SQLITE, Model.DEMO, IdentityProvider.LOCAL, Path("/data"))
-    assert Settings.from_environment(LEAST) == settings
-    assert Settings.from_environment({**LEAST, "COACHSTREAM_MODEL_DELAY": " "}) == settings
-    assert set(settings.to_environment()) == {variable.name for variable in VARIABLES}
-    for variable in VARIABLES:
-        if variable.default is not None:
-            assert Settings.from_environment({**LEAST, variable.name: variable.default}) == settings
-
-
-@pytest.mark.parametrize("name", LEAST)
-def test_what_a_deployment_must_decide_fails_closed(name: str) -> None:
-    """Nothing of the demo is ever used because a variable was forgotten."""
-    environment = {key: value for key, value in LEAST.items() if key != name}
+def problems_of(environment: dict[str, str]) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as refused:
         Settings.from_environment(environment)
-    [problem] = refused.value.problems
+    assert str(refused.value) == "; ".join(refused.value.problems)
+    return refused.value.problems
+
+
+def test_everything_on_this_machine_needs_a_folder_and_nothing_else() -> None:
+    """Unset and blank are the same."""
+    settings = Settings.embedded(Path("/data"))
+    assert Settings.from_environment(EMBEDDED) == settings
+    assert Settings.from_environment({**EMBEDDED, "COACHSTREAM_MODEL_DELAY": " "}) == settings
+    assert settings.data_dir == Path("/data")
+    assert not settings.needs_region
+
+
+def test_everything_elsewhere_needs_no_folder() -> None:
+    """The names are the existing system's where it has them."""
+    settings = Settings.from_environment(AT_AWS)
+    assert settings == Settings(
+        DynamoDbSettings("All-Items"),
+        BedrockSettings("us.anthropic.claude-sonnet-4-20250514-v1:0"),
+        CognitoSettings("us-west-2_aBcDeFgHi", ("1h57kf5cpq17m0eml12EXAMPLE",)),
+        PineconeSettings(KEY, "index-abc.svc.pinecone.io"),
+    )
+    assert settings.data_dir is None
+    assert settings.needs_region
+
+
+@pytest.mark.parametrize("environment", [EMBEDDED, AT_AWS])
+def test_what_is_not_set_is_what_its_variable_says(environment: dict[str, str]) -> None:
+    """The table of variables and the structs agree on the defaults."""
+    settings = Settings.from_environment(environment)
+    for variable in VARIABLES:
+        if variable.default is not None:
+            assert Settings.from_environment({variable.name: variable.default, **environment}) == settings
+
+
+def test_every_variable_is_read_by_somebody() -> None:
+    """What the documentation names has an effect, or is named as the SDK's."""
+    read: set[str] = set()
+
+    class Watched(dict[str, str]):
+        def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+            read.add(name)
+            return super().get(name, default)
+
+    for environment in (EMBEDDED, AT_AWS):
+        Settings.from_environment(Watched(environment))
+    without_name = {**AT_AWS, "DYNAMODB_TABLE_NAME": "", "DYNAMODB_BASE_TABLE_NAME": "All"}
+    Settings.from_environment(Watched({**without_name, "BRANCH_NAME": "main"}))
+    assert read == {variable.name for variable in VARIABLES}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_what_a_deployment_must_decide_fails_closed(name: str) -> None:
+    """Nothing of the demo is ever used because a variable was forgotten."""
+    [problem] = problems_of({key: value for key, value in EMBEDDED.items() if key != name})
     assert problem.startswith(f"{name} is not set (")
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "problem"),
+    "name", ["DYNAMODB_TABLE_NAME", "USER_POOL_ID", "APP_CLIENT_ID", "PINECONE_INDEX_HOST"]
+)
+def test_what_a_chosen_part_needs_fails_closed(name: str) -> None:
+    """No table, no pool, no client, no host: nothing starts."""
+    [problem] = problems_of({key: value for key, value in AT_AWS.items() if key != name})
+    assert problem.startswith(f"{name} is not set (")
+
+
+def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
+    """Neither what is missing nor what is wrong there matters."""
+    wrong = {
+        "USER_POOL_ID": "?",
+        "COACHSTREAM_MODEL_MAX_TOKENS": "many",
+        "PINECONE_INDEX_HOST": "http://x/y",
+        "MIRROR_MESSAGES": "perhaps",
+        "BEDROCK_GUARDRAIL_VERSION": "1",
+    }
+    assert Settings.from_environment({**EMBEDDED, **wrong}) == Settings.embedded(Path("/data"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "value", "problem"),
     [
-        ("STORE", "dynamodb", "COACHSTREAM_STORE=dynamodb is not part of this version yet; use sqlite"),
-        ("MODEL", "bedrock", "COACHSTREAM_MODEL=bedrock is not part of this version yet; use demo"),
-        ("IDENTITY", "cognito", "COACHSTREAM_IDENTITY=cognito is not part of this version yet; use local"),
+        (EMBEDDED, "COACHSTREAM_MODEL", "gpt", "must be demo or bedrock, not 'gpt'"),
+        (EMBEDDED, "COACHSTREAM_RECALL", "x", "must be sqlite, pinecone or off, not 'x'"),
+        (EMBEDDED, "COACHSTREAM_MODEL_DELAY", "fast", "must be a number from 0 to 60, not 'fast'"),
+        (EMBEDDED, "COACHSTREAM_MODEL_DELAY", "-1", "must be a number from 0 to 60, not '-1'"),
+        (EMBEDDED, "COACHSTREAM_MODEL_DELAY", "nan", "must be a number from 0 to 60, not 'nan'"),
+        (EMBEDDED, "COACHSTREAM_HISTORY_BUDGET_CHARS", "1.5", "must be a whole number, not '1.5'"),
+        (EMBEDDED, "COACHSTREAM_KEEP_ALIVE_S", "0", "must be a number from 0.1 to 3600, not '0'"),
+        (EMBEDDED, "COACHSTREAM_LOG_LEVEL", "loud", "must be debug, info, warning or error, not 'loud'"),
+        (EMBEDDED, "AWS_REGION", "us west", "must be a region, not 'us west'"),
+        (EMBEDDED, "BUILD_WORKOUT_FUNCTION_NAME", "a b", "must be a function's name or ARN, not 'a b'"),
+        (AT_AWS, "DYNAMODB_TABLE_NAME", "a b", "must be a table's name or ARN, not 'a b'"),
+        (AT_AWS, "MIRROR_MESSAGES", "perhaps", "must be true or false, not 'perhaps'"),
+        (AT_AWS, "COACHSTREAM_MODEL_MAX_TOKENS", "0", "must be a number from 1 to 1000000, not '0'"),
+        (AT_AWS, "COACHSTREAM_MODEL_TEMPERATURE", "2", "must be a number from 0 to 1 or none, not '2'"),
+        (AT_AWS, "BEDROCK_GUARDRAIL_VERSION", "1", "is set, but BEDROCK_GUARDRAIL_ID is not"),
+        (AT_AWS, "USER_POOL_ID", "pool", "must be a user pool's id like us-west-2_aBcDeFgHi, not 'pool'"),
+        (AT_AWS, "APP_CLIENT_ID", " , ", "must be app client ids, parted by commas, not ','"),
+        (AT_AWS, "APP_CLIENT_ID", "a b", "must be app client ids, parted by commas, not 'a b'"),
         (
-            "RECALL",
-            "pinecone",
-            "COACHSTREAM_RECALL=pinecone is not part of this version yet; use sqlite or off",
+            AT_AWS,
+            "PINECONE_INDEX_HOST",
+            "http://index.example",
+            "cannot be used: plain http is for this machine only; use https",
         ),
-        ("MODEL", "gpt", "COACHSTREAM_MODEL must be demo, not 'gpt'"),
-        ("MODEL_DELAY", "fast", "COACHSTREAM_MODEL_DELAY must be a number from 0 to 60, not 'fast'"),
-        ("MODEL_DELAY", "-1", "COACHSTREAM_MODEL_DELAY must be a number from 0 to 60, not '-1'"),
-        ("MODEL_DELAY", "nan", "COACHSTREAM_MODEL_DELAY must be a number from 0 to 60, not 'nan'"),
-        ("HISTORY_BUDGET_CHARS", "1.5", "COACHSTREAM_HISTORY_BUDGET_CHARS must be a whole number, not 1.5"),
-        ("KEEP_ALIVE_S", "0", "COACHSTREAM_KEEP_ALIVE_S must be a number from 0.1 to 3600, not '0'"),
+        (AT_AWS, "PINECONE_INDEX_HOST", "i.example/x", "cannot be used: there is a path behind the host"),
+        (AT_AWS, "PINECONE_API_KEY", "open sesame", "holds blanks or characters that no key has"),
+        (
+            AT_AWS,
+            "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
+            "cognito",
+            "cannot be used: not a URL like https://example.com",
+        ),
     ],
 )
-def test_a_wrong_value_is_named_with_what_it_should_be(name: str, value: str, problem: str) -> None:
-    """The message is all that the operator needs."""
-    with pytest.raises(SettingsError) as refused:
-        Settings.from_environment({**LEAST, f"COACHSTREAM_{name}": value})
-    assert refused.value.problems == (problem,)
-    assert str(refused.value) == problem
+def test_a_wrong_value_is_named_with_what_it_should_be(
+    environment: dict[str, str], name: str, value: str, problem: str
+) -> None:
+    """The message is all that the operator needs, and never a secret."""
+    assert problems_of({**environment, name: value}) == (f"{name} {problem}",)
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    """Nobody has to start five times to learn of five mistakes."""
+    """Nobody has to start six times to learn of six mistakes."""
+    environment = {
+        "COACHSTREAM_STORE": "dynamodb",
+        "COACHSTREAM_IDENTITY": "cognito",
+        "COACHSTREAM_RECALL": "x",
+    }
+    told = [problem.split()[0] for problem in problems_of(environment)]
+    assert sorted(told) == [
+        "APP_CLIENT_ID",
+        "COACHSTREAM_MODEL",
+        "COACHSTREAM_RECALL",
+        "DYNAMODB_TABLE_NAME",
+        "USER_POOL_ID",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "table"),
+    [
+        ({"DYNAMODB_TABLE_NAME": "T-V2"}, "T-V2"),
+        ({"DYNAMODB_TABLE_NAME": "T-V2", "DYNAMODB_BASE_TABLE_NAME": "B-V2", "BRANCH_NAME": "dev"}, "T-V2"),
+        ({"DYNAMODB_BASE_TABLE_NAME": "B-V2", "BRANCH_NAME": "main"}, "B-V2"),
+        ({"DYNAMODB_BASE_TABLE_NAME": "B-V2", "BRANCH_NAME": "dev"}, "B-V2-dev"),
+    ],
+)
+def test_the_table_is_found_as_the_existing_functions_find_it(variables: dict[str, str], table: str) -> None:
+    """Facts, section 1.1: a whole name, or a base name and the branch."""
+    assert read_table(variables) == table
+    settings = Settings.from_environment({**AT_AWS, "DYNAMODB_TABLE_NAME": "", **variables})
+    assert settings.store == DynamoDbSettings(table)
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({}, "DYNAMODB_TABLE_NAME is not set"),
+        ({"DYNAMODB_BASE_TABLE_NAME": "B-V2"}, "BRANCH_NAME is not set"),
+        (
+            {"DYNAMODB_BASE_TABLE_NAME": "B-V2", "BRANCH_NAME": "feature/x"},
+            "DYNAMODB_BASE_TABLE_NAME and BRANCH_NAME make 'B-V2-feature/x'",
+        ),
+    ],
+)
+def test_no_table_is_guessed(variables: dict[str, str], problem: str) -> None:
+    """Without its branch a base name would be production's table."""
     with pytest.raises(SettingsError) as refused:
-        Settings.from_environment({"COACHSTREAM_RECALL": "x"})
-    assert len(refused.value.problems) == 5
+        read_table(variables)
+    [told] = refused.value.problems
+    assert told.startswith(problem)
+
+
+def test_the_region_is_awss_own() -> None:
+    """AWS_REGION as on Lambda, else the SDK's AWS_DEFAULT_REGION; neither is nothing."""
+    assert read_region({"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "eu-west-1"}) == "us-west-2"
+    assert read_region({"AWS_DEFAULT_REGION": "eu-west-1"}) == "eu-west-1"
+    assert read_region({}) is None
+    with pytest.raises(SettingsError):
+        read_region({"AWS_REGION": "us west"})
+
+
+def test_several_clients_are_parted_by_commas_and_the_pool_says_its_region() -> None:
+    """The web client and the mobile client of one pool."""
+    settings = Settings.from_environment(
+        {**AT_AWS, "APP_CLIENT_ID": "web, mobile,", "AWS_REGION": "eu-west-1"}
+    )
+    assert isinstance(settings.identity, CognitoSettings)
+    assert settings.identity.client_ids == ("web", "mobile")
+    assert settings.identity.region == "us-west-2"
+
+
+def test_cognitos_keys_are_read_where_the_sdks_variables_say() -> None:
+    """The service's own endpoint wins over that of all services."""
+    everything = {**AT_AWS, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    settings = Settings.from_environment(everything)
+    assert isinstance(settings.identity, CognitoSettings)
+    assert settings.identity.endpoint_url == "http://127.0.0.1:1"
+    own = {**everything, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://127.0.0.1:2"}
+    settings = Settings.from_environment(own)
+    assert isinstance(settings.identity, CognitoSettings)
+    assert settings.identity.endpoint_url == "http://127.0.0.1:2"
+
+
+def test_recall_without_a_key_is_off_and_remembers_why() -> None:
+    """No error: the coach answers without it."""
+    environment = {**AT_AWS, "PINECONE_API_KEY": "", "PINECONE_INDEX_HOST": ""}
+    assert Settings.from_environment(environment).recall == RecallOff(is_key_missing=True)
+    assert Settings.from_environment({**AT_AWS, "COACHSTREAM_RECALL": "off"}).recall == RecallOff()
 
 
 def test_names_are_read_in_any_case() -> None:
-    """`SQLite` is understood."""
-    assert Settings.from_environment({**LEAST, "COACHSTREAM_RECALL": "SQLite"}).recall is Recall.SQLITE
+    """`SQLite` is understood, and so is `True`."""
+    settings = Settings.from_environment({**EMBEDDED, "COACHSTREAM_RECALL": "SQLite"})
+    assert settings.recall == SqliteRecallSettings(Path("/data"))
+    settings = Settings.from_environment({**AT_AWS, "MIRROR_MESSAGES": "True"})
+    assert settings.store == DynamoDbSettings("All-Items", mirror_messages=True)
+
+
+def test_parts_in_two_folders_cannot_be() -> None:
+    """No environment says such a thing, so no settings do."""
+    with pytest.raises(ValueError, match="in one folder"):
+        Settings(SqliteStoreSettings(Path("a")), DemoModelSettings(), LocalIssuerSettings(Path("b")))
+
+
+def test_a_secret_is_shown_nowhere() -> None:
+    """Neither alone nor in the settings, printed or written down; who must send it asks for it."""
+    settings = Settings.from_environment(AT_AWS)
+    for shown in (repr(KEY), str(KEY), f"{KEY}", f"{KEY!r}", repr(settings), str(settings)):
+        assert "sesame" not in shown
+    for write in (pickle.dumps, copy.deepcopy, msgspec.json.encode):
+        with pytest.raises(TypeError):
+            write(settings)
+    assert KEY.reveal() == "pcsk-open-sesame"
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert len({Secret("a"), Secret("a")}) == 1
+    with pytest.raises(ValueError, match="empty"):
+        Secret("")
+
+
+FOLDER = Path("some folder/ü")
+NAMES = st.from_regex(r"[A-Za-z0-9-]{3,20}", fullmatch=True)
+URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http://localhost:1/"])
 
 
 @given(
     st.builds(
         Settings,
-        store=st.sampled_from(Store),
-        model=st.sampled_from(Model),
-        identity=st.sampled_from(IdentityProvider),
-        data_dir=st.sampled_from([Path("/data"), Path("some folder/ü")]),
-        recall=st.sampled_from(Recall),
-        model_delay_s=st.floats(0, 60),
+        store=st.just(SqliteStoreSettings(FOLDER)) | st.builds(DynamoDbSettings, NAMES, st.booleans()),
+        model=st.builds(DemoModelSettings, st.floats(0, 60))
+        | st.builds(
+            BedrockSettings,
+            NAMES,
+            temperature=st.none() | st.floats(0, 1),
+            max_tokens=st.integers(1, 1_000_000),
+            region=st.none() | st.just("eu-central-1"),
+            guardrail=st.none() | st.builds(Guardrail, NAMES, st.sampled_from(["DRAFT", "1", "27"])),
+            prompt_caching=st.booleans(),
+            stall_s=st.floats(1, 300),
+        ),
+        identity=st.just(LocalIssuerSettings(FOLDER))
+        | st.builds(
+            CognitoSettings,
+            st.just("us-west-2_aBcDeFgHi"),
+            st.lists(NAMES.filter(lambda name: "-" not in name), min_size=1, max_size=3).map(tuple),
+            st.none() | URLS,
+        ),
+        recall=st.just(SqliteRecallSettings(FOLDER))
+        | st.builds(RecallOff, st.booleans())
+        | st.builds(
+            PineconeSettings,
+            st.from_regex(r"[!-~]{1,30}", fullmatch=True).map(Secret),
+            st.sampled_from(["index.example", "http://127.0.0.1:9"]),
+            st.none() | NAMES,
+            st.floats(0.1, 60),
+        ),
+        hand_offs=st.builds(HandOffs, st.none() | NAMES, st.none() | NAMES),
+        logs=st.builds(
+            Logs, st.sampled_from(LogLevel), st.none() | NAMES.filter(lambda name: name.lower() != "off")
+        ),
+        region=st.none() | st.just("us-west-2"),
         history_budget_chars=st.integers(0, 10_000_000),
         optional_context_budget_s=st.floats(0, 60),
         keep_alive_s=st.floats(0.1, 3600),
     )
 )
 def test_settings_reach_a_child_process_unchanged(settings: Settings) -> None:
-    """What is written to the environment is read from it again."""
+    """What is written to the environment is read from it again, the key included."""
     assert Settings.from_environment(settings.to_environment()) == settings
 
 
-@given(st.dictionaries(st.sampled_from([variable.name for variable in VARIABLES]), st.text(max_size=10)))
-def test_any_environment_gives_settings_or_the_typed_error(environment: dict[str, str]) -> None:
+@given(
+    st.sampled_from([{}, EMBEDDED, AT_AWS]),
+    st.dictionaries(st.sampled_from([variable.name for variable in VARIABLES]), st.text(max_size=10)),
+)
+def test_any_environment_gives_settings_or_the_typed_error(
+    base: dict[str, str], environment: dict[str, str]
+) -> None:
     """No value makes the reader fail in another way."""
     with contextlib.suppress(SettingsError):
-        Settings.from_environment(environment)
+        Settings.from_environment({**base, **environment})

@@ -13,33 +13,48 @@ from typing import Protocol, TextIO
 import msgspec
 
 from coachstream.local.session import Session
+from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
 
 DEFAULT_DATA = Path(".coachstream")
 """Where `coachstream serve` keeps its data, and `coachstream chat` looks for a server."""
 
 
-class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event"):
-    """Everything a client needs; addresses end with `/`, clients append `users/...`."""
+class Parts(msgspec.Struct, frozen=True):
+    """Which part is which."""
+
+    store: Store
+    model: Model
+    recall: Recall
+    identity: IdentityProvider
+
+
+class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event", omit_defaults=True):
+    """Everything a client needs; addresses end with `/`, clients append `users/...`.
+
+    Where a user pool issues the tokens there is no user yet; a user need not have a conversation.
+    """
 
     url: str
     stream_url: str
     conversations_url: str
-    token: str
-    user_id: str
-    coach_id: str
-    conversation_id: str
+    token: str | None
+    user_id: str | None
+    coach_id: str | None
+    conversation_id: str | None
+    parts: Parts | None = None
 
 
-def ready_of(session: Session) -> Ready:
-    """What a client needs, taken from a session."""
+def ready_of(origin: str, session: Session | None, settings: Settings) -> Ready:
+    """What a client needs, of a session if there is one."""
     return Ready(
-        url=session.stream_url,
-        stream_url=session.stream_url,
-        conversations_url=session.conversations_url,
-        token=session.token,
-        user_id=session.user_id,
-        coach_id=session.coach_id,
-        conversation_id=session.conversation_id,
+        url=origin,
+        stream_url=origin,
+        conversations_url=origin,
+        token=None if session is None else session.token,
+        user_id=None if session is None else session.user_id,
+        coach_id=None if session is None else session.coach_id,
+        conversation_id=None if session is None else session.conversation_id,
+        parts=Parts(settings.store.kind, settings.model.kind, settings.recall.kind, settings.identity.kind),
     )
 
 
@@ -88,10 +103,9 @@ class TerminalAnnouncer:
         """Print the address, the command to try, and how to stop."""
         _print(
             f"\n  Your coach is at  {ready.url}\n"
-            f"  Data is kept in   {data_dir}\n\n"
-            f"  In the terminal:  {chat_command(data_dir)}\n"
-            "  Or, as it is on the wire:\n\n"
-            f"{curl_command(ready)}\n\n"
+            f"  Data is kept in   {data_dir}\n"
+            f"{_parts_line(ready.parts)}\n"
+            f"{_how_to_talk(ready, data_dir)}\n"
             "  Ctrl-C stops the server.\n",
             self._out,
         )
@@ -127,6 +141,29 @@ def chat_command(data_dir: Path) -> str:
     if data_dir != DEFAULT_DATA.absolute():
         words += ["--data", os.path.relpath(data_dir)]
     return shlex.join(words)
+
+
+def _parts_line(parts: Parts | None) -> str:
+    """What is not on this machine; nothing where all is."""
+    if parts is None:
+        return ""
+    embedded = {Store.SQLITE, Model.DEMO, Recall.SQLITE, Recall.OFF, IdentityProvider.LOCAL}
+    elsewhere = [
+        part for part in (parts.store, parts.model, parts.recall, parts.identity) if part not in embedded
+    ]
+    return f"  Not the demo's    {', '.join(elsewhere)}\n" if elsewhere else ""
+
+
+def _how_to_talk(ready: Ready, data_dir: Path) -> str:
+    if ready.token is None:
+        return (
+            "  Tokens come from the user pool: the page asks for one, and so does\n"
+            f"    {chat_command(data_dir)} --token ID_TOKEN\n"
+        )
+    terminal = f"  In the terminal:  {chat_command(data_dir)}\n"
+    if ready.conversation_id is None:
+        return terminal
+    return f"{terminal}  Or, as it is on the wire:\n\n{curl_command(ready)}\n"
 
 
 def curl_command(ready: Ready) -> str:

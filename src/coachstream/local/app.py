@@ -1,20 +1,25 @@
-"""One origin for everything: the page, its session, and the two function URLs behind `/users/...`."""
+"""One origin for everything: the page, its session, and the function URLs behind `/users/...`."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from coachstream.conversation.errors import CoachStreamError
 from coachstream.local.asgi import App, Message, Receive, Send, request_header, respond
+from coachstream.local.people import NobodyThere
 from coachstream.local.session import Session
 from coachstream.local.static_files import SECURITY_HEADERS
+from coachstream.web.status import HTTP_STATUS, error_headers
 
 SESSION_PATH = "/local/session"
 
-_CONVERSATIONS_AT = 4  # users, {userId}, coaches, {coachId}, conversations
-_CONVERSATIONS_SEGMENTS = (5, 6)
+OpenSession = Callable[[str, str | None], Awaitable[Session]]
+
+logger = logging.getLogger("coachstream.local")
 
 
 class LocalApp:
@@ -24,7 +29,9 @@ class LocalApp:
         page: serves the chat page.
         stream: the streaming function's URL; anything unknown under `/users` goes there as well.
         conversations: the conversations function's URL.
-        open_session: makes a session whose addresses begin with the given origin.
+        send_message: the URL of the function that answers in one piece; None where it is not served.
+        open_session: makes a session whose addresses begin with the given origin, for whoever has the given
+            `Authorization`.
         served_name: the host name that the server was told to listen on, which its users may call it by.
     """
 
@@ -34,12 +41,14 @@ class LocalApp:
         page: App,
         stream: App,
         conversations: App,
-        open_session: Callable[[str], Awaitable[Session]],
+        send_message: App | None = None,
+        open_session: OpenSession,
         served_name: str,
     ) -> None:
         self._page = page
         self._stream = stream
         self._conversations = conversations
+        self._send_message = send_message or stream
         self._open_session = open_session
         self._served_name = served_name.lower()
 
@@ -59,25 +68,38 @@ class LocalApp:
             await self._page(scope, receive, send)
 
     def _function_for(self, segments: list[str]) -> App:
-        names_conversations = (
-            len(segments) in _CONVERSATIONS_SEGMENTS and segments[_CONVERSATIONS_AT] == "conversations"
-        )
-        return self._conversations if names_conversations else self._stream
+        match segments:
+            case [_, _, _, _, "conversations"] | [_, _, _, _, "conversations", _]:
+                return self._conversations
+            case [_, _, _, _, "conversations", _, "send-message"]:
+                return self._send_message
+            case _:
+                return self._stream
 
     async def _answer_session(self, scope: Message, send: Send) -> None:
         method = scope["method"]
         host = request_header(scope, b"host") or ""
-        headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), *SECURITY_HEADERS]
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **dict(SECURITY_HEADERS)}
+        body: dict[str, object] | Session
         if method not in {"GET", "HEAD"}:
             status, body = 405, {"error": "A session can only be read.", "code": "METHOD_NOT_ALLOWED"}
-            headers.append(("Allow", "GET, HEAD"))
+            headers["Allow"] = "GET, HEAD"
         elif not names_this_machine(host, self._served_name):
             status, body = 403, {"error": "Open this page by its own address.", "code": "WRONG_HOST"}
         else:
-            session = await self._open_session(f"{scope['scheme']}://{host}/")
-            await respond(send, method=method, status=200, headers=headers, body=msgspec.json.encode(session))
-            return
-        await respond(send, method=method, status=status, headers=headers, body=msgspec.json.encode(body))
+            authorization = request_header(scope, b"authorization")
+            try:
+                body = await self._open_session(f"{scope['scheme']}://{host}/", authorization)
+                status = 200
+            except CoachStreamError as error:
+                logger.info("No session: %s", error)
+                status, body = HTTP_STATUS[error.code], {"error": error.sentence, "code": error.code}
+                headers |= error_headers(error)
+            except NobodyThere as nobody:
+                status, body = 404, {"error": str(nobody), "code": "NOBODY_THERE"}
+        await respond(
+            send, method=method, status=status, headers=headers.items(), body=msgspec.json.encode(body)
+        )
 
 
 def names_this_machine(host: str, served_name: str) -> bool:

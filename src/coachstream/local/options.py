@@ -6,13 +6,30 @@ from pathlib import Path
 
 import msgspec
 
+from coachstream.settings import IdentityProvider, Model, Recall, Store
+
+
+class Mix(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part is which; None leaves it to the environment, and else to what runs on this machine."""
+
+    store: Store | None = None
+    table: str | None = None
+    model: Model | None = None
+    model_id: str | None = None
+    recall: Recall | None = None
+    identity: IdentityProvider | None = None
+    region: str | None = None
+
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The command's options; the CLI says what each means."""
 
+    mix: Mix
     host: str
     port: int
     data_dir: Path
+    user_id: str | None
+    demo_data: bool
     as_json: bool
     in_process: bool
     model_delay_s: float
@@ -22,3 +39,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...]
     freeze: bool
     open_browser: bool
+
+
+class CannotServe(Exception):
+    """The server cannot start; the message tells the person why and what to do."""

@@ -1,4 +1,4 @@
-"""`coachstream serve`: both functions, the page and the demo's data on one origin, until a signal.
+"""`coachstream serve`: the functions, the page and the demo's data on one origin, until a signal.
 
 Life of a run: bind the port (so that nothing is touched when it is taken), seed the data, start the execution
 environments, serve, announce; then, at the first SIGINT or SIGTERM, end what runs and leave nothing behind. A
@@ -17,7 +17,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import uvicorn
@@ -26,27 +26,15 @@ from coachstream.conversation.errors import CoachStreamError
 from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
 from coachstream.local.announce import Announcer, JsonAnnouncer, TerminalAnnouncer, ready_of
 from coachstream.local.app import LocalApp
-from coachstream.local.demo.seed import seed
 from coachstream.local.functions import Functions
-from coachstream.local.options import ServeOptions
-from coachstream.local.session import open_session
+from coachstream.local.mix import in_a_region, settings_for
+from coachstream.local.options import CannotServe, ServeOptions
+from coachstream.local.people import NobodyThere, People
+from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
 from coachstream.local.state_file import announced
 from coachstream.local.static_files import StaticFiles
 from coachstream.services import Services
-from coachstream.settings import (
-    DATA_DIR,
-    IDENTITY,
-    MODEL,
-    MODEL_DELAY,
-    RECALL,
-    STORE,
-    IdentityProvider,
-    Model,
-    Recall,
-    Settings,
-    SettingsError,
-    Store,
-)
+from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
 from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen
 from lambda_streaming.function_url import CorsConfiguration, InvalidCorsConfiguration
 
@@ -54,10 +42,6 @@ _UVICORN_GRACE_S = 3
 """Longer than `DRAIN_S`, so that streams end by their functions; the backstop for connections that hang."""
 
 logger = logging.getLogger("coachstream.local")
-
-
-class CannotServe(Exception):
-    """The server cannot start; the message tells the person why and what to do."""
 
 
 def run(options: ServeOptions) -> None:
@@ -68,7 +52,7 @@ def run(options: ServeOptions) -> None:
     """
     _log_to_stderr()
     announcer: Announcer = JsonAnnouncer(sys.stdout) if options.as_json else TerminalAnnouncer(sys.stdout)
-    cors, settings = _cors(options.cors_origins), _settings(options)
+    cors, settings = _cors(options.cors_origins), settings_for(options, os.environ)
     with _listen(options) as listening:
         _prepare_folder(options.data_dir)
         # Only the second signal cancels; it is no error either.
@@ -85,36 +69,54 @@ async def _serve(
     announcer: Announcer,
 ) -> None:
     interrupted = _watch_signals()
-    data_dir = settings.data_dir
-    issuer = LocalIssuer(data_dir)
+    data_dir = options.data_dir.absolute()
+    services = Services(await in_a_region(settings))
+    functions = Functions(options, services, cors)
+    origin = _origin(options.host, listening)
+    async with aclosing(functions):
+        sign_in = await _sign_in(options, services, data_dir)
+        session = await sign_in.open_session(origin, None) if isinstance(sign_in, LocalSignIn) else None
+        if session is not None and not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
+            logger.warning("Everybody who reaches this address can chat as the user %s.", session.user_id)
+        app = LocalApp(
+            page=StaticFiles(Path(__file__).parent / "page"),
+            stream=functions.stream,
+            conversations=functions.conversations,
+            send_message=functions.send_message,
+            open_session=sign_in.open_session,
+            served_name=options.host,
+        )
+        async with _listening(app, listening, before_shutdown=functions.aclose):
+            with announced(data_dir, origin):
+                await functions.warm_up(origin)
+                announcer.ready(ready_of(origin, session, services.settings), data_dir)
+                if options.open_browser:
+                    await asyncio.to_thread(webbrowser.open, origin)
+                await interrupted.wait()
+                announcer.stopping()
+
+
+async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) -> SignIn:
+    """Who can open a session; what the store must hold for that is there afterwards.
+
+    Raises:
+        CannotServe: it cannot be.
+    """
+    store = services.settings.store
+    people = People(services, data_dir, seeds_tables=options.demo_data)
     try:
+        if isinstance(services.settings.identity, CognitoSettings):
+            if options.demo_data or options.user_id is not None:
+                await people.prepare(options.user_id)
+            return PoolSignIn(people, services.verifier)
+        issuer = LocalIssuer(data_dir)
         await asyncio.to_thread(issuer.ensure_keys)
-        demo = await seed(settings)
-    except IssuerKeyUnusable as error:
+        return LocalSignIn(await people.prepare(options.user_id), issuer)
+    except (IssuerKeyUnusable, NobodyThere) as error:
         raise CannotServe(str(error)) from error
     except CoachStreamError as error:
-        raise CannotServe(f"The data in {data_dir} cannot be used: {error}.") from error
-    origin = _origin(options.host, listening)
-    if not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
-        logger.warning("Everybody who reaches this address can chat as the demo user.")
-    services = Services(settings)
-    functions = Functions(options, services, cors)
-    app = LocalApp(
-        page=StaticFiles(Path(__file__).parent / "page"),
-        stream=functions.stream,
-        conversations=functions.conversations,
-        open_session=lambda origin: open_session(demo, issuer, origin),
-        served_name=options.host,
-    )
-    async with _listening(app, listening, before_shutdown=functions.aclose):
-        with announced(data_dir, origin):
-            await functions.warm_up(origin, demo)
-            session = await open_session(demo, issuer, origin)
-            announcer.ready(ready_of(session), data_dir)
-            if options.open_browser:
-                await asyncio.to_thread(webbrowser.open, origin)
-            await interrupted.wait()
-            announcer.stopping()
+        what = f"Table {store.table}" if isinstance(store, DynamoDbSettings) else f"The data in {data_dir}"
+        raise CannotServe(f"{what} cannot be used: {error}.") from error
 
 
 @asynccontextmanager
@@ -169,22 +171,6 @@ def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)-7s %(message)s")
     for chatty in ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _settings(options: ServeOptions) -> Settings:
-    """Everything is local unless the environment says otherwise: the command itself asks for the demo."""
-    local = {
-        STORE.name: Store.SQLITE,
-        MODEL.name: Model.DEMO,
-        IDENTITY.name: IdentityProvider.LOCAL,
-        RECALL.name: Recall.SQLITE,
-    }
-    given = {name: value for name, value in os.environ.items() if value.strip()}
-    chosen = {DATA_DIR.name: str(options.data_dir.absolute()), MODEL_DELAY.name: repr(options.model_delay_s)}
-    try:
-        return Settings.from_environment({**local, **given, **chosen})
-    except SettingsError as error:
-        raise CannotServe("\n".join(f"{problem}." for problem in error.problems)) from error
 
 
 def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:

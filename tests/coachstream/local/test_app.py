@@ -22,7 +22,7 @@ def named(name: str) -> App:
     return app
 
 
-async def open_session(origin: str) -> Session:
+async def open_session(origin: str, _authorization: str | None) -> Session:
     coach = SessionCoach("c1", "Mara", "calm")
     return Session("a.b.c", "2026-01-01T00:00:00.000Z", "u1", "Sam", (coach,), "c1", "conv1", origin, origin)
 

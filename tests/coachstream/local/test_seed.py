@@ -9,88 +9,117 @@ import msgspec
 import pytest
 
 from coachstream.conversation.model import ConversationChange, ConversationKey, Role
-from coachstream.local.demo.seed import CONVERSATION_ID, USER_ID, Demo, seed
+from coachstream.local.demo.seed import CONVERSATION_ID, USER_ID
+from coachstream.local.people import People
+from coachstream.local.session import Person
 from coachstream.recall.sqlite import SqliteRecall
-from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
+from coachstream.services import Services, SystemClock
+from coachstream.settings import Settings, SqliteRecallSettings
 from coachstream.storage.sqlite import SqliteStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+class StoppedClock(SystemClock):
+    """Shows one moment for ever."""
+
+    def __init__(self, moment: datetime) -> None:
+        self._moment = moment
+
+    def now(self) -> datetime:
+        return self._moment
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(Store.SQLITE, Model.DEMO, IdentityProvider.LOCAL, tmp_path, Recall.SQLITE)
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
 
 
-def key_of(demo: Demo, conversation_id: str = CONVERSATION_ID) -> ConversationKey:
-    return ConversationKey(demo.user_id, demo.coaches[0].coach_id, conversation_id)
+async def prepared(folder: Path, *, user_id: str | None = None, now: datetime = NOW) -> Person:
+    """Whom a server finds that starts at this moment."""
+    services = Services(Settings.embedded(folder))
+    services.clock = StoppedClock(now)
+    async with aclosing(services):
+        return await People(services, folder, seeds_tables=False).prepare(user_id)
+
+
+def stored(folder: Path) -> aclosing[SqliteStore]:
+    return aclosing(SqliteStore(folder / "conversations.db"))
+
+
+def remove_database(folder: Path) -> None:
+    for file in folder.glob("conversations.db*"):
+        if file.is_file():
+            file.unlink()
+
+
+def key_of(person: Person, conversation_id: str = CONVERSATION_ID) -> ConversationKey:
+    return ConversationKey(person.user_id, person.coaches[0].coach_id, conversation_id)
 
 
 async def test_a_first_start_finds_somebody_to_talk_to_and_something_to_talk_about(
-    settings: Settings,
+    folder: Path,
 ) -> None:
     """Two coaches, memories, workouts of the last weeks, a conversation, and passages for the recall."""
-    demo = await seed(settings, now=NOW)
-    assert re.fullmatch(r"[A-Za-z0-9_-]{21}", demo.user_id)
-    main, other = demo.coaches
-    assert main.coach_id == f"user_{demo.user_id}_coach_main"
-    assert re.fullmatch(rf"user_{demo.user_id}_coach_\d+", other.coach_id)
-    async with aclosing(SqliteStore(settings.database)) as store:
-        coaches = [await store.load_coach(USER_ID, coach.coach_id) for coach in demo.coaches]
-        assert [coach.name for coach in coaches] == [main.coach_name, other.coach_name]
+    person = await prepared(folder)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{21}", person.user_id)
+    main, other = person.coaches
+    assert main.coach_id == f"user_{person.user_id}_coach_main"
+    assert re.fullmatch(rf"user_{person.user_id}_coach_\d+", other.coach_id)
+    async with stored(folder) as store:
+        coaches = [await store.load_coach(USER_ID, coach.coach_id) for coach in person.coaches]
+        assert [coach.name for coach in coaches] == [main.name, other.name]
         assert await store.load_memories(USER_ID, main.coach_id, limit=10)
         workouts = await store.load_recent_workouts(USER_ID, limit=10)
         assert all(NOW - timedelta(days=30) < workout.completed_at < NOW for workout in workouts)
         assert len(workouts) == 6
-        messages = await store.load_messages(key_of(demo))
+        messages = await store.load_messages(key_of(person))
         assert [message.role for message in messages] == [Role.USER, Role.ASSISTANT] * 2
         assert [message.timestamp for message in messages] == sorted(m.timestamp for m in messages)
-    recall = SqliteRecall(settings.recall_database)
+    recall = SqliteRecall(SqliteRecallSettings(folder).path)
     types = {match.record_type for match in await recall.search(USER_ID, "squat knee", limit=8)}
     assert types == {"methodology", "workout_summary"}
 
 
-async def test_a_second_start_changes_nothing(settings: Settings) -> None:
+async def test_a_second_start_changes_nothing(folder: Path) -> None:
     """What was renamed stays renamed, and dates do not move."""
-    demo = await seed(settings, now=NOW)
-    async with aclosing(SqliteStore(settings.database)) as store:
-        await store.change_conversation(key_of(demo), ConversationChange(title="Mine"))
+    person = await prepared(folder)
+    async with stored(folder) as store:
+        await store.change_conversation(key_of(person), ConversationChange(title="Mine"))
         before = await store.load_recent_workouts(USER_ID, limit=10)
-    assert await seed(settings, now=NOW + timedelta(days=5)) == demo
-    async with aclosing(SqliteStore(settings.database)) as store:
-        assert (await store.get_conversation(key_of(demo))).title == "Mine"
+    assert await prepared(folder, now=NOW + timedelta(days=5)) == person
+    async with stored(folder) as store:
+        assert (await store.get_conversation(key_of(person))).title == "Mine"
         assert await store.load_recent_workouts(USER_ID, limit=10) == before
 
 
-async def test_a_first_start_that_was_interrupted_is_repeated_without_doubles(settings: Settings) -> None:
+async def test_a_first_start_that_was_interrupted_is_repeated_without_doubles(folder: Path) -> None:
     """Without its note the data counts as unfinished; writing it again adds nothing."""
-    demo = await seed(settings, now=NOW)
-    (settings.data_dir / "seeded").unlink()
-    assert await seed(settings, now=NOW) == demo
-    async with aclosing(SqliteStore(settings.database)) as store:
-        assert len(await store.load_messages(key_of(demo))) == 4
-        assert len(await store.list_conversations(USER_ID, demo.coaches[0].coach_id)) == 1
+    person = await prepared(folder)
+    (folder / "seeded").unlink()
+    assert await prepared(folder) == person
+    async with stored(folder) as store:
+        assert len(await store.load_messages(key_of(person))) == 4
+        assert len(await store.list_conversations(USER_ID, person.coaches[0].coach_id)) == 1
 
 
-async def test_a_deleted_conversation_is_not_brought_back(settings: Settings) -> None:
+async def test_a_deleted_conversation_is_not_brought_back(folder: Path) -> None:
     """The latest one takes its place, or a new one where none is left."""
-    demo = await seed(settings, now=NOW)
-    async with aclosing(SqliteStore(settings.database)) as store:
-        await store.delete_conversation(key_of(demo))
-    second = await seed(settings, now=NOW)
+    person = await prepared(folder)
+    async with stored(folder) as store:
+        await store.delete_conversation(key_of(person))
+    second = await prepared(folder)
     assert second.conversation_id != CONVERSATION_ID
-    assert await seed(settings, now=NOW) == second
+    assert await prepared(folder) == second
 
 
-async def test_a_database_that_was_deleted_is_filled_again(settings: Settings) -> None:
+async def test_a_database_that_was_deleted_is_filled_again(folder: Path) -> None:
     """The note alone proves nothing."""
-    await seed(settings, now=NOW)
-    for file in settings.data_dir.glob("conversations.db*"):
-        if file.is_file():
-            file.unlink()
-    demo = await seed(settings, now=NOW)
-    async with aclosing(SqliteStore(settings.database)) as store:
-        assert len(await store.load_messages(key_of(demo))) == 4
+    await prepared(folder)
+    remove_database(folder)
+    person = await prepared(folder)
+    async with stored(folder) as store:
+        assert len(await store.load_messages(key_of(person))) == 4
 
 
 def test_the_coaches_have_every_attribute_that_the_prompt_knows() -> None:
@@ -113,3 +142,17 @@ def test_the_coaches_have_every_attribute_that_the_prompt_knows() -> None:
         assert {"safety_profile", "methodology_profile", "coach_creator_session_summary"} <= set(
             coach["metadata"]
         )
+
+
+async def test_whoever_comes_to_a_file_finds_the_demo_as_their_own(folder: Path) -> None:
+    """A user of the pool that signs in on SQLite, beside the demo's own user; each has their conversation."""
+    demo, kim = await prepared(folder), await prepared(folder, user_id="kim/..")
+    assert kim.user_id == kim.name == "kim/.."
+    assert kim.coaches == demo.coaches
+    async with stored(folder) as store:
+        assert (
+            len(await store.load_messages(key_of(kim))) == len(await store.load_messages(key_of(demo))) == 4
+        )
+    recall = SqliteRecall(SqliteRecallSettings(folder).path)
+    types = {match.record_type for match in await recall.search("kim/..", "squat knee", limit=8)}
+    assert types == {"methodology", "workout_summary"}

@@ -23,6 +23,14 @@ from support.serving import Serving, create_conversation, marked_processes, serv
 FAST = ("--model-delay", "0")
 WITHIN_S = 30.0
 
+NO_AWS = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""This machine's environment, of which AWS knows nothing."""
+
 
 @pytest.fixture(scope="module", params=["environments", "in-process"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
@@ -240,18 +248,38 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
     assert "Traceback" not in refused.stderr
 
 
-def test_a_part_that_does_not_exist_yet_is_refused_and_not_replaced_by_the_demo(tmp_path: Path) -> None:
-    """The environment wins over the demo's own choices, so nobody takes the one for the other."""
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["--table", "t"], {}, "--table is for --store dynamodb."),
+        (["--model-id", "m"], {}, "--model-id is for --model bedrock."),
+        ([], {"COACHSTREAM_MODEL": "gpt"}, "COACHSTREAM_MODEL must be demo or bedrock, not 'gpt'."),
+        ([], {"COACHSTREAM_MODEL": "bedrock"}, "No AWS region is set. Name one with --region or AWS_REGION."),
+        (["--identity", "cognito"], {"APP_CLIENT_ID": "c"}, "USER_POOL_ID is not set ("),
+        (["--store", "dynamodb"], {"BRANCH_NAME": "main"}, "DYNAMODB_TABLE_NAME is not set ("),
+        (
+            ["--recall", "pinecone"],
+            {"PINECONE_API_KEY": "pcsk-sesame", "PINECONE_INDEX_HOST": "http://i.example"},
+            "PINECONE_INDEX_HOST cannot be used: plain http is for this machine only; use https.",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_had_is_refused_and_not_replaced_by_the_demos(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], sentence: str
+) -> None:
+    """Options and environment win over the demo's own choices, so nobody takes the one for the other."""
     refused = subprocess.run(
-        command("serve", "--port", "0", "--data", str(tmp_path / "data")),
-        env={**os.environ, "COACHSTREAM_MODEL": "bedrock"},
+        command("serve", "--port", "0", "--data", str(tmp_path / "data"), *arguments),
+        env={**NO_AWS, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=WITHIN_S,
     )
     assert refused.returncode == 1
-    assert refused.stderr.strip() == "COACHSTREAM_MODEL=bedrock is not part of this version yet; use demo."
+    assert refused.stderr.startswith(sentence)
+    assert len(refused.stderr.splitlines()) == 1
+    assert "sesame" not in refused.stderr
 
 
 def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path) -> None:

@@ -8,16 +8,14 @@ ids, so a first start that was interrupted is simply repeated; a finished one le
 from __future__ import annotations
 
 import asyncio
-import secrets
-from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
-from coachstream.conversation.message_id import conversation_id, message_id
+from coachstream.conversation.message_id import message_id
 from coachstream.conversation.model import (
     Conversation,
     ConversationKey,
@@ -28,17 +26,13 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
+from coachstream.conversation.ports import ContextStore, ConversationStore, TurnStore
 from coachstream.recall.records import METHODOLOGY, user_namespace
 from coachstream.recall.sqlite import RecallRecord, SqliteRecall
-from coachstream.settings import Settings
-from coachstream.storage.sqlite import SqliteStore
-from coachstream.web.request import DEFAULT_TITLE
 
 USER_ID = "demo-V1StGXR8_Z5jdHi6"
 USER_NAME = "Sam"
 CONVERSATION_ID = "conv_1767225600000_demo00001"
-
-_NOTE = "seeded"
 
 _Shape = TypeVar("_Shape")
 
@@ -52,15 +46,6 @@ class DemoCoach(msgspec.Struct, frozen=True):
     coach_id: str
     coach_name: str
     coach_description: str
-
-
-class Demo(msgspec.Struct, frozen=True):
-    """Who and what there is to talk to; the first coach is the default one, and the conversation's."""
-
-    user_id: str
-    user_name: str
-    coaches: tuple[DemoCoach, ...]
-    conversation_id: str
 
 
 class _Exchange(msgspec.Struct):
@@ -81,81 +66,93 @@ class _Passage(msgspec.Struct):
     text: str
 
 
-async def seed(settings: Settings, *, now: datetime | None = None) -> Demo:
-    """Write the demo's data unless it is there, and tell what there is.
+class DemoStore(ContextStore, ConversationStore, TurnStore, Protocol):
+    """A store that the demo's data can be written into."""
+
+    async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
+        """Store a coach config."""
+
+    async def put_memory(self, user_id: str, memory_id: str, attributes: Attributes) -> None:
+        """Store a memory."""
+
+    async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
+        """Store a workout."""
+
+
+async def seed(store: DemoStore, recall: SqliteRecall, note: Path, *, user_id: str, now: datetime) -> None:
+    """Write the demo's data for a user, unless it is there.
+
+    Args:
+        store: takes the coaches, memories, workouts and a conversation.
+        recall: takes the passages that are searched.
+        note: the file that says that all of it was written.
+        user_id: whose it becomes.
+        now: the moment from which the data looks back.
 
     Raises:
-        StorageUnavailable: the data folder holds something that cannot be used.
+        StorageUnavailable: store or recall cannot be used.
     """
-    moment = to_milliseconds(now or datetime.now(UTC))
-    coaches = await asyncio.to_thread(_read, "coaches", list[DemoCoach])
-    note = settings.data_dir / _NOTE
-    recall = SqliteRecall(settings.recall_database)
-    async with aclosing(SqliteStore(settings.database)) as store:
-        if not (await asyncio.to_thread(note.exists) and await _has_coach(store, coaches[0].coach_id)):
-            await _write(store, recall, moment)
-            await asyncio.to_thread(note.write_text, format_timestamp(moment) + "\n")
-        conversation = await _open_conversation(store, coaches[0].coach_id, moment)
-    return Demo(USER_ID, USER_NAME, tuple(coaches), conversation)
+    if await asyncio.to_thread(note.exists) and await _has_demo(store, user_id):
+        return
+    moment = to_milliseconds(now)
+    await _write(store, recall, user_id, moment)
+    await asyncio.to_thread(note.write_text, format_timestamp(moment) + "\n")
 
 
-async def _has_coach(store: SqliteStore, coach_id: str) -> bool:
+async def demo_coaches() -> tuple[DemoCoach, ...]:
+    """The demo's coaches; the first one is the default one, and the conversation's."""
+    return tuple(await asyncio.to_thread(_read, "coaches", list[DemoCoach]))
+
+
+async def _has_demo(store: ContextStore, user_id: str) -> bool:
     try:
-        await store.load_coach(USER_ID, coach_id)
+        await store.load_coach(user_id, (await demo_coaches())[0].coach_id)
     except CoachConfigNotFound:
         return False
     return True
 
 
-async def _open_conversation(store: SqliteStore, coach_id: str, now: datetime) -> str:
-    """The seeded conversation, or the latest one if that was deleted, or a new one."""
-    ids = [c.key.conversation_id for c in await store.list_conversations(USER_ID, coach_id)]
-    if not ids:
-        key = ConversationKey(USER_ID, coach_id, conversation_id(now, secrets.randbelow))
-        await store.create_conversation(Conversation(key, DEFAULT_TITLE, started_at=now, last_activity=now))
-        return key.conversation_id
-    return CONVERSATION_ID if CONVERSATION_ID in ids else ids[0]
-
-
-async def _write(store: SqliteStore, recall: SqliteRecall, now: datetime) -> None:
+async def _write(store: DemoStore, recall: SqliteRecall, user_id: str, now: datetime) -> None:
     coaches = await asyncio.to_thread(_read, "coaches", list[Attributes])
     memories = await asyncio.to_thread(_read, "memories", list[Attributes])
     workouts = await asyncio.to_thread(_read, "workouts", list[Attributes])
     passages = await asyncio.to_thread(_read, "methodology", list[_Passage])
     conversation = await asyncio.to_thread(_read, "conversation", _Conversation)
     for coach in coaches:
-        await store.put_coach(USER_ID, coach["coach_id"], coach)
+        await store.put_coach(user_id, coach["coach_id"], coach)
     for memory in memories:
         created = now - timedelta(days=memory.pop("daysAgo"))
         memory["metadata"]["createdAt"] = format_timestamp(created)
-        await store.put_memory(USER_ID, memory["memoryId"], memory)
+        await store.put_memory(user_id, memory["memoryId"], memory)
     for workout in workouts:
         completed = format_timestamp(now - timedelta(days=workout.pop("daysAgo"), hours=2))
         workout["completedAt"] = workout["workoutData"]["date"] = completed
-        await store.put_workout(USER_ID, workout["workoutId"], workout)
-    await recall.add(
-        *(
-            RecallRecord(passage.id, METHODOLOGY, passage.text, "methodology", passage.title)
-            for passage in passages
-        ),
-        *(
-            RecallRecord(
-                id=workout["workoutId"],
-                namespace=user_namespace(USER_ID),
-                text=workout["summary"],
-                record_type="workout_summary",
-                title=workout["workoutName"],
-            )
-            for workout in workouts
-        ),
-    )
+        await store.put_workout(user_id, workout["workoutId"], workout)
+    await recall.add(*_records(user_id, passages, workouts))
     await _write_conversation(
-        store, ConversationKey(USER_ID, coaches[0]["coach_id"], CONVERSATION_ID), conversation, now
+        store, ConversationKey(user_id, coaches[0]["coach_id"], CONVERSATION_ID), conversation, now
     )
+
+
+def _records(user_id: str, passages: list[_Passage], workouts: list[Attributes]) -> list[RecallRecord]:
+    methodology = [
+        RecallRecord(passage.id, METHODOLOGY, passage.text, "methodology", passage.title)
+        for passage in passages
+    ]
+    return methodology + [
+        RecallRecord(
+            id=workout["workoutId"],
+            namespace=user_namespace(user_id),
+            text=workout["summary"],
+            record_type="workout_summary",
+            title=workout["workoutName"],
+        )
+        for workout in workouts
+    ]
 
 
 async def _write_conversation(
-    store: SqliteStore, key: ConversationKey, conversation: _Conversation, now: datetime
+    store: DemoStore, key: ConversationKey, conversation: _Conversation, now: datetime
 ) -> None:
     messages = conversation.messages
     moments = [to_milliseconds(now - timedelta(minutes=message.minutes_ago)) for message in messages]

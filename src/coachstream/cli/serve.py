@@ -1,0 +1,163 @@
+"""`coachstream serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
+from coachstream.settings import IdentityProvider, Model, Recall, Store
+
+_PARTS = "Parts (an option beats the environment, which beats the default)"
+
+
+def serve(
+    *,
+    store: Annotated[
+        Store | None,
+        typer.Option(help="Where conversations are kept; sqlite by default.", rich_help_panel=_PARTS),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Table of --store dynamodb.", rich_help_panel=_PARTS),
+    ] = None,
+    model: Annotated[
+        Model | None,
+        typer.Option(help="Who writes the replies; demo by default.", rich_help_panel=_PARTS),
+    ] = None,
+    model_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Model of --model bedrock.", rich_help_panel=_PARTS),
+    ] = None,
+    recall: Annotated[
+        Recall | None,
+        typer.Option(
+            help="What searches earlier records by meaning; sqlite by default.", rich_help_panel=_PARTS
+        ),
+    ] = None,
+    identity: Annotated[
+        IdentityProvider | None,
+        typer.Option(help="Whose tokens are accepted; local by default.", rich_help_panel=_PARTS),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGION",
+            help="AWS region; by default AWS_REGION, or that of the shared configuration.",
+            rich_help_panel=_PARTS,
+        ),
+    ] = None,
+    user_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Whom the page signs in; the demo's user by default.", rich_help_panel=_PARTS
+        ),
+    ] = None,
+    demo_data: Annotated[
+        bool,
+        typer.Option(
+            "--demo-data",
+            help="Write the demo's data into the DynamoDB table, for that user.",
+            rich_help_panel=_PARTS,
+        ),
+    ] = False,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on; others than loopback open the demo to the network."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8000,
+    data: DataFolder = DEFAULT_DATA,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object a line; the first one says where everything is."),
+    ] = False,
+    in_process: Annotated[
+        bool,
+        typer.Option(
+            "--in-process", help="Run the functions in this process instead of execution environments."
+        ),
+    ] = False,
+    model_delay: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=60,
+            envvar="COACHSTREAM_MODEL_DELAY",
+            help="Pause between two pieces of the demo coach's reply.",
+        ),
+    ] = 0.03,
+    max_concurrency: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, max=1000, help="Execution environments of each function; 429 past it."
+        ),
+    ] = 32,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=1, max=900, help="Longest time for one invocation, as on Lambda."
+        ),
+    ] = 300.0,
+    warm: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=1000, help="Execution environments of each function to start ahead."
+        ),
+    ] = 1,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Let pages of this origin call the functions; may be repeated, * means all.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        bool,
+        typer.Option("--freeze/--no-freeze", help="Freeze environments between invocations, as Lambda does."),
+    ] = True,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the chat page in a browser.")] = False,
+) -> None:
+    """Chat with a coach on localhost: the page, the functions, and demo data in --data.
+
+    Every part is on this machine, unless an option or the environment names another one; coachstream check
+    tells whether that one can be reached.
+    """
+    from coachstream.local.options import CannotServe, Mix, ServeOptions
+    from coachstream.local.serve import run
+
+    try:
+        run(
+            ServeOptions(
+                mix=Mix(
+                    store=store,
+                    table=table,
+                    model=model,
+                    model_id=model_id,
+                    recall=recall,
+                    identity=identity,
+                    region=region,
+                ),
+                user_id=user_id,
+                demo_data=demo_data,
+                host=host,
+                port=port,
+                data_dir=data,
+                as_json=json,
+                in_process=in_process,
+                model_delay_s=model_delay,
+                max_concurrency=max_concurrency,
+                timeout_s=timeout,
+                warm=min(warm, max_concurrency),
+                cors_origins=tuple(cors_origin or ()),
+                freeze=freeze,
+                open_browser=open_browser,
+            )
+        )
+    except CannotServe as problem:
+        fail(str(problem))

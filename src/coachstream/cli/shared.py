@@ -1,0 +1,27 @@
+"""What several commands have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+DataFolder = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        envvar="COACHSTREAM_DATA_DIR",
+        help="Where conversations and the local issuer's key are kept.",
+        file_okay=False,
+    ),
+]
+# As in local.announce, which must not be imported to print a help text.
+DEFAULT_DATA = Path(".coachstream")
+
+
+def fail(sentence: str) -> NoReturn:
+    """Print why it does not work, and exit with 1."""
+    typer.secho(sentence, err=True, fg=typer.colors.RED)
+    raise typer.Exit(1)

@@ -1,0 +1,40 @@
+"""`coachstream table`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coachstream.cli.shared import fail
+
+table = typer.Typer(name="table", help="The DynamoDB table.", no_args_is_help=True)
+
+
+@table.callback()
+def _table() -> None:
+    """Hold the commands."""
+
+
+@table.command()
+def create(
+    *,
+    table: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Its name; by default what DYNAMODB_TABLE_NAME says."),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="REGION", help="Its region; by default what AWS_REGION says.")
+    ] = None,
+) -> None:
+    """Create the table, unless it is there. AWS_ENDPOINT_URL_DYNAMODB says where, if not at AWS."""
+    import asyncio
+    import os
+
+    from coachstream.check.table import TableNotCreated, create_table
+
+    try:
+        made = asyncio.run(create_table(os.environ, name=table, region=region))
+    except TableNotCreated as problem:
+        fail(str(problem))
+    typer.echo(made)

@@ -1,0 +1,29 @@
+"""`coachstream token`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
+
+
+def token(
+    *,
+    data: DataFolder = DEFAULT_DATA,
+    user_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose token; the demo user's by default.")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long the token is good for.")] = 12.0,
+) -> None:
+    """Print an ID token of the local issuer, for your own client."""
+    from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
+    from coachstream.local.demo.seed import USER_ID
+
+    try:
+        issued = LocalIssuer(data).issue(user_id or USER_ID, lifetime=timedelta(hours=hours))
+    except IssuerKeyUnusable as problem:
+        fail(str(problem))
+    typer.echo(issued.token)

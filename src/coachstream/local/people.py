@@ -1,0 +1,142 @@
+"""Who can talk here, and to whom: a user, their coaches, and the conversation to go on with."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from coachstream.conversation.coach import parse_coach_config
+from coachstream.conversation.lenient import as_record
+from coachstream.conversation.message_id import conversation_id
+from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
+from coachstream.local.demo.seed import (
+    CONVERSATION_ID,
+    USER_ID,
+    USER_NAME,
+    demo_coaches,
+    seed,
+)
+from coachstream.local.session import Person, SessionCoach
+from coachstream.recall.sqlite import SqliteRecall
+from coachstream.services import Services
+from coachstream.settings import DynamoDbSettings, SqliteRecallSettings
+from coachstream.web.request import DEFAULT_TITLE
+
+if TYPE_CHECKING:
+    from coachstream.local.demo.seed import DemoStore
+
+_COACHES = "coach#"
+
+
+class NobodyThere(Exception):
+    """The store has no coach for this user; the message says what to do."""
+
+
+class People:
+    """Finds people in the store that is served, and writes the demo's data for them where it may."""
+
+    def __init__(self, services: Services, data_dir: Path, *, seeds_tables: bool) -> None:
+        """Remember where to look.
+
+        Args:
+            services: its store is looked at.
+            data_dir: keeps notes of what was seeded, and the passages that are searched on this machine.
+            seeds_tables: whether the demo's data is written into DynamoDB, too.
+        """
+        self._services = services
+        self._data_dir = data_dir
+        store = services.settings.store
+        self._table = store.table if isinstance(store, DynamoDbSettings) else None
+        self._seeds = self._table is None or seeds_tables
+
+    async def prepare(self, user_id: str | None) -> Person:
+        """Find the user, by default the demo's; the demo's data is written for them where it may be.
+
+        Raises:
+            NobodyThere: the store has no coach for the user.
+            StorageUnavailable: it cannot be reached.
+        """
+        user_id = user_id or USER_ID
+        if self._seeds:
+            await self._seed(user_id)
+        return await self.find(user_id)
+
+    async def find(self, user_id: str) -> Person:
+        """Find a user; a file gets the demo's data for whoever comes, a table gets nothing.
+
+        Raises:
+            NobodyThere: the store has no coach for the user.
+            StorageUnavailable: it cannot be reached.
+        """
+        if self._table is None:
+            await self._seed(user_id)
+            coaches = await _demo_coaches()
+        else:
+            coaches = await self._coaches_in(self._table, user_id)
+        if not coaches:
+            raise NobodyThere(self._remedy(user_id))
+        return Person(
+            user_id=user_id,
+            name=USER_NAME if user_id == USER_ID else user_id,
+            coaches=coaches,
+            conversation_id=await self._conversation(user_id, coaches[0].coach_id),
+        )
+
+    async def _seed(self, user_id: str) -> None:
+        recall = SqliteRecall(SqliteRecallSettings(self._data_dir).path)
+        # Both stores can be.
+        store = cast("DemoStore", self._services.store)
+        note = self._data_dir / self._note(user_id)
+        await seed(store, recall, note, user_id=user_id, now=self._services.clock.now())
+
+    def _note(self, user_id: str) -> str:
+        """A file's name for each table and user; ids may be anything."""
+        if self._table is None and user_id == USER_ID:
+            return "seeded"
+        place = "\0".join((self._table or "", user_id))
+        return f"seeded-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+
+    async def _coaches_in(self, table: str, user_id: str) -> tuple[SessionCoach, ...]:
+        """The user's coaches, the main one first."""
+        from coachstream.storage.dynamodb.calls import Range, TableCalls
+        from coachstream.storage.dynamodb.keys import partition
+
+        calls = TableCalls(self._services.dynamodb, table)
+        coaches = []
+        async for item in calls.query(Range.of(partition(user_id), _COACHES)):
+            coach_id = str(item["sk"]).removeprefix(_COACHES)
+            config = parse_coach_config(coach_id, as_record(item.get("attributes")))
+            coaches.append(SessionCoach(coach_id, config.name, config.description))
+        return tuple(sorted(coaches, key=lambda coach: not coach.coach_id.endswith("_coach_main")))
+
+    async def _conversation(self, user_id: str, coach_id: str) -> str | None:
+        store = self._services.store
+        ids = [c.key.conversation_id for c in await store.list_conversations(user_id, coach_id)]
+        if CONVERSATION_ID in ids:
+            return CONVERSATION_ID
+        if not ids and self._seeds:
+            # The seeded one was deleted, and its user is to find something to go on with.
+            now = to_milliseconds(self._services.clock.now())
+            key = ConversationKey(user_id, coach_id, conversation_id(now, secrets.randbelow))
+            await store.create_conversation(
+                Conversation(key, DEFAULT_TITLE, started_at=now, last_activity=now)
+            )
+            return key.conversation_id
+        return next(iter(ids), None)
+
+    def _remedy(self, user_id: str) -> str:
+        if user_id == USER_ID:
+            return (
+                f"Table {self._table} holds nothing of the demo. --demo-data writes it there, and "
+                "--user-id ID talks as a user who is in the table."
+            )
+        return f"Table {self._table} holds no coach of the user {user_id}."
+
+
+async def _demo_coaches() -> tuple[SessionCoach, ...]:
+    return tuple(
+        SessionCoach(coach.coach_id, coach.coach_name, coach.coach_description)
+        for coach in await demo_coaches()
+    )

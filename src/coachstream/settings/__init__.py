@@ -1,0 +1,53 @@
+"""Every environment variable of the service, typed, in one place.
+
+What a deployment must decide has no default: without an explicit store, model and identity nothing starts, so
+that the demo model, the local issuer and a throw-away database are never used because somebody forgot to set
+a variable. A part that is not chosen needs nothing. All mistakes are reported at once.
+"""
+
+from coachstream.settings.choices import IdentityProvider, LogLevel, Model, Recall, Store
+from coachstream.settings.parts import (
+    BedrockSettings,
+    CognitoSettings,
+    DemoModelSettings,
+    DynamoDbSettings,
+    Guardrail,
+    HandOffs,
+    LocalIssuerSettings,
+    Logs,
+    PineconeSettings,
+    RecallOff,
+    SqliteRecallSettings,
+    SqliteStoreSettings,
+)
+from coachstream.settings.reader import SettingsError
+from coachstream.settings.secret import Secret
+from coachstream.settings.settings import Settings, read_region, read_table
+from coachstream.settings.variables import VARIABLES, Variable
+
+__all__ = [
+    "VARIABLES",
+    "BedrockSettings",
+    "CognitoSettings",
+    "DemoModelSettings",
+    "DynamoDbSettings",
+    "Guardrail",
+    "HandOffs",
+    "IdentityProvider",
+    "LocalIssuerSettings",
+    "LogLevel",
+    "Logs",
+    "Model",
+    "PineconeSettings",
+    "Recall",
+    "RecallOff",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "SqliteRecallSettings",
+    "SqliteStoreSettings",
+    "Store",
+    "Variable",
+    "read_region",
+    "read_table",
+]

@@ -1,0 +1,143 @@
+"""Reads variables, and collects what is wrong with them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from coachstream.settings.secret import Secret
+from coachstream.settings.variables import Variable
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class SettingsError(Exception):
+    """The environment does not describe a service that can run.
+
+    Attributes:
+        problems: one sentence for each mistake, naming its variable; never the value of a secret one.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+class Reader:
+    """Reads variables; a wrong one is a problem, and reads as something harmless."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Read from `environment`, in which unset and blank are the same."""
+        self.problems: list[str] = []
+        self._environment = environment
+
+    def check(self) -> None:
+        """Raise `SettingsError` if anything was wrong."""
+        if self.problems:
+            raise SettingsError(tuple(self.problems))
+
+    def text(self, variable: Variable) -> str:
+        """The value; a required one that is missing is a problem and reads as nothing."""
+        value = self.optional(variable)
+        if value is None and variable.is_required:
+            self.problem(f"{variable.name} is not set ({_plain(variable.meaning)})")
+        return value or ""
+
+    def optional(self, variable: Variable) -> str | None:
+        """The value, the default, or None."""
+        return self._environment.get(variable.name, "").strip() or variable.default
+
+    def matching(self, variable: Variable, pattern: str, right: str) -> str | None:
+        """A value of a known form, of which `right` gives the name; None if it is missing."""
+        value = self.text(variable)
+        if value and not re.fullmatch(pattern, value):
+            self.wrong(variable, right, value)
+        return value or None
+
+    def url(self, variable: Variable) -> str | None:
+        """An https URL, or an http one of this machine; None if it is missing."""
+        value = self.text(variable)
+        if value:
+            self._endpoint_path(variable, value)
+        return value or None
+
+    def host(self, variable: Variable) -> str:
+        """A host, to be called over https; or a URL like those of `url`, without a path."""
+        value = self.text(variable)
+        if value and self._endpoint_path(variable, value if "://" in value else f"https://{value}").strip(
+            "/"
+        ):
+            self.problem(f"{variable.name} cannot be used: there is a path behind the host")
+        return value
+
+    def secret(self, variable: Variable) -> Secret | None:
+        """A key without blanks; None if it is missing."""
+        value = self.optional(variable)
+        if value is not None and not re.fullmatch(r"[!-~]+", value):
+            self.problem(f"{variable.name} holds blanks or characters that no key has")
+        return None if value is None else Secret(value)
+
+    def choice(self, variable: Variable, choices: type[_Choice]) -> _Choice | None:
+        """One of the names, in any case; None if it is wrong or missing."""
+        text = self.text(variable).lower()
+        for choice in choices:
+            if text == choice:
+                return choice
+        if text:
+            *most, last = choices
+            self.wrong(variable, f"{', '.join(most)} or {last}", text)
+        return None
+
+    def boolean(self, variable: Variable) -> bool:
+        """True or false."""
+        text = self.text(variable).lower()
+        if text not in _BOOLEANS:
+            self.wrong(variable, "true or false", text)
+        return _BOOLEANS.get(text, False)
+
+    def number(self, variable: Variable, *, least: float, most: float, otherwise: str | None = None) -> float:
+        """A number from `least` to `most`; `otherwise` is a word that the caller takes as well."""
+        text = self.text(variable)
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:
+            right = f"a number from {least:.9g} to {most:.9g}"
+            self.wrong(variable, right if otherwise is None else f"{right} or {otherwise}", text)
+            return least
+        return number
+
+    def whole_number(self, variable: Variable, *, least: int, most: int) -> int:
+        """A whole number from `least` to `most`."""
+        number = self.number(variable, least=least, most=most)
+        if number != int(number):
+            self.wrong(variable, "a whole number", f"{number:g}")
+        return int(number)
+
+    def wrong(self, variable: Variable, right: str, value: str) -> None:
+        """Note a value that is not what it should be; `right` says what that is."""
+        self.problem(f"{variable.name} must be {right}, not {value!r}")
+
+    def problem(self, sentence: str) -> None:
+        """Note anything else that is wrong."""
+        self.problems.append(sentence)
+
+    def _endpoint_path(self, variable: Variable, url: str) -> str:
+        from coachstream.endpoint import checked_endpoint
+
+        try:
+            return checked_endpoint(url).path
+        except ValueError as error:
+            self.problem(f"{variable.name} cannot be used: {error}")
+        return ""
+
+
+def _plain(meaning: str) -> str:
+    return meaning.replace("`", "")

@@ -1,0 +1,315 @@
+"""`Settings`: the environment, read, checked and typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from coachstream.settings import variables as v
+from coachstream.settings.choices import IdentityProvider, LogLevel, Model, Recall, Store
+from coachstream.settings.parts import (
+    BedrockSettings,
+    CognitoSettings,
+    DemoModelSettings,
+    DynamoDbSettings,
+    Guardrail,
+    HandOffs,
+    IdentitySettings,
+    LocalIssuerSettings,
+    Logs,
+    ModelSettings,
+    PineconeSettings,
+    RecallOff,
+    RecallSettings,
+    SqliteRecallSettings,
+    SqliteStoreSettings,
+    StoreSettings,
+)
+from coachstream.settings.reader import Reader
+from coachstream.settings.secret import Secret
+
+# AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
+# CreateUserPoolClient, `ClientId`; Converse, `modelId` and `guardrailIdentifier`, both of which may be ARNs.
+_TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]+"
+_FUNCTION = r"[A-Za-z0-9_.:$-]{1,170}"
+_USER_POOL = r"[a-z]{2}(-[a-z]+)+-\d{1,2}_[0-9A-Za-z]{1,46}"
+_CLIENT = r"[A-Za-z0-9_+]{1,128}"
+_MODEL = r"[A-Za-z0-9_.:/-]+"
+_VERSION = r"DRAFT|[1-9][0-9]{0,7}"
+_REGION = r"[a-z0-9-]+"
+
+_NO_METRICS = "off"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of one process; the variables say what each means.
+
+    Attributes:
+        region: of all that is called at AWS, where nothing else is said; None for what the SDK finds.
+
+    Raises:
+        ValueError: two parts have different folders, which no environment can say.
+    """
+
+    store: StoreSettings
+    model: ModelSettings
+    identity: IdentitySettings
+    recall: RecallSettings = RecallOff()
+    hand_offs: HandOffs = HandOffs()
+    logs: Logs = Logs()
+    region: str | None = None
+    history_budget_chars: int = 60_000
+    optional_context_budget_s: float = 1.5
+    keep_alive_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if len(self._folders()) > 1:
+            raise ValueError("all that is kept on this machine is in one folder")
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where something is kept on this machine; None where nothing is."""
+        return next(iter(self._folders()), None)
+
+    @property
+    def needs_region(self) -> bool:
+        """Whether something is called at AWS for which no region is set on its own."""
+        model = self.model
+        return (
+            isinstance(self.store, DynamoDbSettings)
+            or (isinstance(model, BedrockSettings) and model.region is None)
+            or self.hand_offs != HandOffs()
+        )
+
+    def _folders(self) -> set[Path]:
+        kept = (SqliteStoreSettings, LocalIssuerSettings, SqliteRecallSettings)
+        parts = (self.store, self.identity, self.recall)
+        return {part.data_dir for part in parts if isinstance(part, kept)}
+
+    @classmethod
+    def embedded(cls, data_dir: Path) -> Self:
+        """Everything on this machine, and nothing that searches by meaning."""
+        return cls(SqliteStoreSettings(data_dir), DemoModelSettings(), LocalIssuerSettings(data_dir))
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read and check the variables of what is chosen; those of other parts are not looked at.
+
+        Raises:
+            SettingsError: names every variable that is missing or wrong, and what it should be.
+        """
+        reader = Reader(environment)
+        store = reader.choice(v.STORE, Store)
+        model = reader.choice(v.MODEL, Model)
+        identity = reader.choice(v.IDENTITY, IdentityProvider)
+        recall = reader.choice(v.RECALL, Recall)
+        is_kept = {store, identity, recall} & {Store.SQLITE, IdentityProvider.LOCAL, Recall.SQLITE}
+        data_dir = Path(reader.text(v.DATA_DIR)) if is_kept else Path()
+        # What is wrong is read as something harmless, which nobody gets to see.
+        settings = cls(
+            store=_dynamodb(reader) if store is Store.DYNAMODB else SqliteStoreSettings(data_dir),
+            model=_bedrock(reader) if model is Model.BEDROCK else _demo(reader),
+            identity=(
+                _cognito(reader) if identity is IdentityProvider.COGNITO else LocalIssuerSettings(data_dir)
+            ),
+            recall=_recall(reader, recall, data_dir),
+            hand_offs=HandOffs(
+                workout_function=reader.matching(v.WORKOUT_FUNCTION, _FUNCTION, "a function's name or ARN"),
+                summary_function=reader.matching(v.SUMMARY_FUNCTION, _FUNCTION, "a function's name or ARN"),
+            ),
+            logs=_logs(reader),
+            region=_region(reader),
+            history_budget_chars=reader.whole_number(v.HISTORY_BUDGET, least=0, most=10_000_000),
+            optional_context_budget_s=reader.number(v.OPTIONAL_CONTEXT_BUDGET, least=0, most=60),
+            keep_alive_s=reader.number(v.KEEP_ALIVE, least=0.1, most=3600),
+        )
+        reader.check()
+        return settings
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables from which `from_environment` makes these settings again, for a child process.
+
+        The API key is among them, in plain text.
+        """
+        variables: dict[v.Variable, object] = {
+            v.STORE: self.store.kind,
+            v.MODEL: self.model.kind,
+            v.IDENTITY: self.identity.kind,
+            v.RECALL: self.recall.kind,
+            v.DATA_DIR: self.data_dir,
+            v.REGION: self.region,
+            v.WORKOUT_FUNCTION: self.hand_offs.workout_function,
+            v.SUMMARY_FUNCTION: self.hand_offs.summary_function,
+            v.LOG_LEVEL: self.logs.level,
+            v.METRICS_NAMESPACE: self.logs.metrics_namespace or _NO_METRICS,
+            v.HISTORY_BUDGET: self.history_budget_chars,
+            v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
+            v.KEEP_ALIVE: self.keep_alive_s,
+        }
+        if isinstance(self.store, DynamoDbSettings):
+            variables[v.TABLE] = self.store.table
+            variables[v.MIRROR] = self.store.mirror_messages
+        match self.model:
+            case DemoModelSettings():
+                variables[v.MODEL_DELAY] = self.model.delay_s
+            case BedrockSettings():
+                variables |= _bedrock_variables(self.model)
+        if isinstance(self.identity, CognitoSettings):
+            variables[v.USER_POOL] = self.identity.user_pool_id
+            variables[v.APP_CLIENTS] = ",".join(self.identity.client_ids)
+            variables[v.COGNITO_ENDPOINT] = self.identity.endpoint_url
+        match self.recall:
+            case PineconeSettings():
+                variables[v.PINECONE_KEY] = self.recall.api_key.reveal()
+                variables[v.PINECONE_HOST] = self.recall.index_host
+                variables[v.RERANK_MODEL] = self.recall.rerank_model
+                variables[v.RECALL_TIMEOUT] = self.recall.timeout_s
+            case RecallOff(is_key_missing=True):
+                variables[v.RECALL] = Recall.PINECONE
+        return {variable.name: _written(value) for variable, value in variables.items() if value is not None}
+
+
+def read_table(environment: Mapping[str, str]) -> str:
+    """The table that the environment names, whatever else it says. Raises `SettingsError`."""
+    reader = Reader(environment)
+    table = _table(reader)
+    reader.check()
+    return table
+
+
+def read_region(environment: Mapping[str, str]) -> str | None:
+    """The region that the environment names. Raises `SettingsError`."""
+    reader = Reader(environment)
+    region = _region(reader)
+    reader.check()
+    return region
+
+
+def _region(reader: Reader) -> str | None:
+    return reader.matching(v.REGION, _REGION, "a region") or reader.matching(
+        v.DEFAULT_REGION, _REGION, "a region"
+    )
+
+
+def _dynamodb(reader: Reader) -> DynamoDbSettings:
+    return DynamoDbSettings(
+        table=_table(reader),
+        mirror_messages=reader.boolean(v.MIRROR),
+    )
+
+
+def _table(reader: Reader) -> str:
+    """The table by the existing system's rules (existing system, section 1.1)."""
+    base = reader.matching(v.BASE_TABLE, _TABLE, "a table's name")
+    if reader.optional(v.TABLE) or base is None:
+        return reader.matching(v.TABLE, _TABLE, "a table's name or ARN") or ""
+    branch = reader.optional(v.BRANCH)
+    if branch is None:
+        # Without it the name would be the main branch's: production's.
+        reader.problem(f"{v.BRANCH.name} is not set; {v.BASE_TABLE.name} needs it, or set {v.TABLE.name}")
+    table = base if branch in {None, "main"} else f"{base}-{branch}"
+    if not re.fullmatch(_TABLE, table):
+        reader.problem(f"{v.BASE_TABLE.name} and {v.BRANCH.name} make {table!r}, which is no table's name")
+    return table
+
+
+def _demo(reader: Reader) -> DemoModelSettings:
+    return DemoModelSettings(delay_s=reader.number(v.MODEL_DELAY, least=0, most=60))
+
+
+def _bedrock(reader: Reader) -> BedrockSettings:
+    return BedrockSettings(
+        model_id=reader.matching(v.MODEL_ID, _MODEL, "a model's id or ARN") or "",
+        temperature=_temperature(reader),
+        max_tokens=reader.whole_number(v.MODEL_MAX_TOKENS, least=1, most=1_000_000),
+        region=reader.matching(v.MODEL_REGION, _REGION, "a region"),
+        guardrail=_guardrail(reader),
+        prompt_caching=reader.boolean(v.MODEL_PROMPT_CACHING),
+        stall_s=reader.number(v.MODEL_STALL, least=1, most=300),
+    )
+
+
+def _temperature(reader: Reader) -> float | None:
+    if reader.text(v.MODEL_TEMPERATURE).lower() == "none":
+        return None
+    return reader.number(v.MODEL_TEMPERATURE, least=0, most=1, otherwise="none")
+
+
+def _guardrail(reader: Reader) -> Guardrail | None:
+    guardrail = reader.matching(v.GUARDRAIL_ID, _MODEL, "a guardrail's id or ARN")
+    version = reader.matching(v.GUARDRAIL_VERSION, _VERSION, "a number or DRAFT")
+    if guardrail is not None:
+        return Guardrail(guardrail) if version is None else Guardrail(guardrail, version)
+    if version is not None:
+        # Somebody believes that replies are checked.
+        reader.problem(f"{v.GUARDRAIL_VERSION.name} is set, but {v.GUARDRAIL_ID.name} is not")
+    return None
+
+
+def _bedrock_variables(model: BedrockSettings) -> dict[v.Variable, object]:
+    return {
+        v.MODEL_ID: model.model_id,
+        v.MODEL_TEMPERATURE: "none" if model.temperature is None else model.temperature,
+        v.MODEL_MAX_TOKENS: model.max_tokens,
+        v.MODEL_REGION: model.region,
+        v.GUARDRAIL_ID: None if model.guardrail is None else model.guardrail.id,
+        v.GUARDRAIL_VERSION: None if model.guardrail is None else model.guardrail.version,
+        v.MODEL_PROMPT_CACHING: model.prompt_caching,
+        v.MODEL_STALL: model.stall_s,
+    }
+
+
+def _cognito(reader: Reader) -> CognitoSettings:
+    clients = reader.text(v.APP_CLIENTS)
+    client_ids = tuple(client.strip() for client in clients.split(",") if client.strip())
+    if clients and not (client_ids and all(re.fullmatch(_CLIENT, client) for client in client_ids)):
+        reader.wrong(v.APP_CLIENTS, "app client ids, parted by commas", clients)
+    return CognitoSettings(
+        user_pool_id=reader.matching(v.USER_POOL, _USER_POOL, "a user pool's id like us-west-2_aBcDeFgHi")
+        or "",
+        client_ids=client_ids,
+        endpoint_url=reader.url(v.COGNITO_ENDPOINT) or reader.url(v.ENDPOINT),
+    )
+
+
+def _recall(reader: Reader, recall: Recall | None, data_dir: Path) -> RecallSettings:
+    match recall:
+        case Recall.SQLITE:
+            return SqliteRecallSettings(data_dir)
+        case Recall.PINECONE:
+            key = reader.secret(v.PINECONE_KEY)
+            return RecallOff(is_key_missing=True) if key is None else _pinecone(reader, key)
+        case _:
+            return RecallOff()
+
+
+def _pinecone(reader: Reader, api_key: Secret) -> PineconeSettings:
+    return PineconeSettings(
+        api_key=api_key,
+        index_host=reader.host(v.PINECONE_HOST),
+        rerank_model=reader.matching(v.RERANK_MODEL, _MODEL, "a model's name"),
+        timeout_s=reader.number(v.RECALL_TIMEOUT, least=0.1, most=60),
+    )
+
+
+def _logs(reader: Reader) -> Logs:
+    namespace = reader.text(v.METRICS_NAMESPACE)
+    return Logs(
+        level=reader.choice(v.LOG_LEVEL, LogLevel) or LogLevel.INFO,
+        metrics_namespace=None if namespace.lower() == _NO_METRICS else namespace,
+    )
+
+
+def _written(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return repr(value)
+        case _:
+            return str(value)

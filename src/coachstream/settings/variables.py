@@ -1,0 +1,358 @@
+"""The environment variables: name, default, meaning. `docs/configuration.md` is made of this table.
+
+Where the existing system has a name for something, the name is its own; all others begin with COACHSTREAM_.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from coachstream.settings.choices import Choice, IdentityProvider, LogLevel, Model, Recall, Store
+
+
+class Part(Enum):
+    """What a variable is for; the value is a heading."""
+
+    STORE = "Store"
+    MODEL = "Model"
+    IDENTITY = "Identity"
+    RECALL = "Recall"
+    HAND_OFFS = "Hand-offs"
+    TURN = "Turns and streams"
+    LOGS = "Logs and metrics"
+    DATA = "Data on this machine"
+    AWS = "AWS"
+
+
+class Variable(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment variable; unset and empty are the same.
+
+    Attributes:
+        name: its name.
+        part: what it is for.
+        meaning: what it says, in half a sentence.
+        default: what holds when it is not set; None where that is nothing at all.
+        of: what must be chosen for it to be looked at; None where it always is.
+        is_required: whether nothing starts without it (if it is looked at).
+        is_secret: whether its value may be shown.
+        reader: who reads it, where it is not us.
+    """
+
+    name: str
+    part: Part
+    meaning: str
+    default: str | None = None
+    of: Choice | None = None
+    is_required: bool = False
+    is_secret: bool = False
+    reader: str | None = None
+
+
+def _one_of(choices: type[Store | Model | IdentityProvider | Recall | LogLevel]) -> str:
+    *most, last = (f"`{choice}`" for choice in choices)
+    return f"{', '.join(most)} or {last}"
+
+
+STORE = Variable(
+    name="COACHSTREAM_STORE",
+    part=Part.STORE,
+    meaning=f"where conversations are kept: {_one_of(Store)}",
+    is_required=True,
+)
+TABLE = Variable(
+    name="DYNAMODB_TABLE_NAME",
+    part=Part.STORE,
+    meaning="the table; or give `DYNAMODB_BASE_TABLE_NAME` and `BRANCH_NAME`",
+    of=Store.DYNAMODB,
+    is_required=True,
+)
+BASE_TABLE = Variable(
+    name="DYNAMODB_BASE_TABLE_NAME",
+    part=Part.STORE,
+    meaning="the table's name without the branch, where `DYNAMODB_TABLE_NAME` is not set",
+    of=Store.DYNAMODB,
+)
+BRANCH = Variable(
+    name="BRANCH_NAME",
+    part=Part.STORE,
+    meaning="the branch that is appended to `DYNAMODB_BASE_TABLE_NAME` after a `-`; nothing is on `main`",
+    of=Store.DYNAMODB,
+)
+MIRROR = Variable(
+    name="MIRROR_MESSAGES",
+    part=Part.STORE,
+    meaning="`true`: turns also appear in the list of messages that the existing functions read",
+    default="false",
+    of=Store.DYNAMODB,
+)
+
+MODEL = Variable(
+    name="COACHSTREAM_MODEL",
+    part=Part.MODEL,
+    meaning=f"who writes the replies: {_one_of(Model)} (`demo` is no language model, and says so)",
+    is_required=True,
+)
+MODEL_DELAY = Variable(
+    name="COACHSTREAM_MODEL_DELAY",
+    part=Part.MODEL,
+    meaning="seconds between two pieces of the demo model's reply",
+    default="0.03",
+    of=Model.DEMO,
+)
+MODEL_ID = Variable(
+    name="COACHSTREAM_MODEL_ID",
+    part=Part.MODEL,
+    meaning="id or ARN of a model or of an inference profile",
+    default="us.anthropic.claude-sonnet-4-20250514-v1:0",
+    of=Model.BEDROCK,
+)
+MODEL_REGION = Variable(
+    name="COACHSTREAM_MODEL_REGION",
+    part=Part.MODEL,
+    meaning="region in which the model is called; `AWS_REGION` by default",
+    of=Model.BEDROCK,
+)
+MODEL_TEMPERATURE = Variable(
+    name="COACHSTREAM_MODEL_TEMPERATURE",
+    part=Part.MODEL,
+    meaning="from 0 to 1, or `none` for a model that takes none",
+    default="0.7",
+    of=Model.BEDROCK,
+)
+MODEL_MAX_TOKENS = Variable(
+    name="COACHSTREAM_MODEL_MAX_TOKENS",
+    part=Part.MODEL,
+    meaning="tokens at which a reply is cut; Bedrock takes them out of the quota while it writes",
+    default="8192",
+    of=Model.BEDROCK,
+)
+MODEL_PROMPT_CACHING = Variable(
+    name="COACHSTREAM_MODEL_PROMPT_CACHING",
+    part=Part.MODEL,
+    meaning="`true`: what stays the same of a prompt is cached, where the model can",
+    default="true",
+    of=Model.BEDROCK,
+)
+MODEL_STALL = Variable(
+    name="COACHSTREAM_MODEL_STALL_S",
+    part=Part.MODEL,
+    meaning="longest silence of a model's stream, in seconds, before it is given up",
+    default="30",
+    of=Model.BEDROCK,
+)
+GUARDRAIL_ID = Variable(
+    name="BEDROCK_GUARDRAIL_ID",
+    part=Part.MODEL,
+    meaning="id or ARN of the guardrail that checks replies; none by default",
+    of=Model.BEDROCK,
+)
+GUARDRAIL_VERSION = Variable(
+    name="BEDROCK_GUARDRAIL_VERSION",
+    part=Part.MODEL,
+    meaning="version of the guardrail: a number, or `DRAFT` (the default where a guardrail is named)",
+    of=Model.BEDROCK,
+)
+
+IDENTITY = Variable(
+    name="COACHSTREAM_IDENTITY",
+    part=Part.IDENTITY,
+    meaning=f"whose tokens are accepted: {_one_of(IdentityProvider)} (`local` is for `coachstream serve`)",
+    is_required=True,
+)
+USER_POOL = Variable(
+    name="USER_POOL_ID",
+    part=Part.IDENTITY,
+    meaning="the user pool, such as `us-west-2_aBcDeFgHi`; its id says the region",
+    of=IdentityProvider.COGNITO,
+    is_required=True,
+)
+APP_CLIENTS = Variable(
+    name="APP_CLIENT_ID",
+    part=Part.IDENTITY,
+    meaning="the app client whose ID tokens are accepted; several are parted by commas",
+    of=IdentityProvider.COGNITO,
+    is_required=True,
+)
+
+RECALL = Variable(
+    name="COACHSTREAM_RECALL",
+    part=Part.RECALL,
+    meaning=f"what searches earlier records by meaning: {_one_of(Recall)}",
+    default="off",
+)
+PINECONE_KEY = Variable(
+    name="PINECONE_API_KEY",
+    part=Part.RECALL,
+    meaning="the API key; without it recall is off, and the log says so once",
+    of=Recall.PINECONE,
+    is_secret=True,
+)
+PINECONE_HOST = Variable(
+    name="PINECONE_INDEX_HOST",
+    part=Part.RECALL,
+    meaning="the index's host, as Pinecone's console shows it",
+    of=Recall.PINECONE,
+    is_required=True,
+)
+RERANK_MODEL = Variable(
+    name="COACHSTREAM_RECALL_RERANK_MODEL",
+    part=Part.RECALL,
+    meaning="the model that ranks what was found anew, such as `pinecone-rerank-v0`; none by default",
+    of=Recall.PINECONE,
+)
+RECALL_TIMEOUT = Variable(
+    name="COACHSTREAM_RECALL_TIMEOUT_S",
+    part=Part.RECALL,
+    meaning="seconds for a search in Pinecone, all its calls together",
+    default="1.2",
+    of=Recall.PINECONE,
+)
+
+WORKOUT_FUNCTION = Variable(
+    name="BUILD_WORKOUT_FUNCTION_NAME",
+    part=Part.HAND_OFFS,
+    meaning="name or ARN of the function that takes workouts; none: they are not handed off",
+)
+SUMMARY_FUNCTION = Variable(
+    name="BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
+    part=Part.HAND_OFFS,
+    meaning="name or ARN of the function that summarizes conversations; none: they are not handed off",
+)
+
+HISTORY_BUDGET = Variable(
+    name="COACHSTREAM_HISTORY_BUDGET_CHARS",
+    part=Part.TURN,
+    meaning="how many characters of earlier messages a prompt may hold",
+    default="60000",
+)
+OPTIONAL_CONTEXT_BUDGET = Variable(
+    name="COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
+    part=Part.TURN,
+    meaning="seconds until a prompt does without the optional context that has not arrived",
+    default="1.5",
+)
+KEEP_ALIVE = Variable(
+    name="COACHSTREAM_KEEP_ALIVE_S",
+    part=Part.TURN,
+    meaning="seconds of quiet before a stream carries a comment",
+    default="15",
+)
+
+LOG_LEVEL = Variable(
+    name="COACHSTREAM_LOG_LEVEL",
+    part=Part.LOGS,
+    meaning=f"the least severe records that are logged: {_one_of(LogLevel)}",
+    default="info",
+)
+METRICS_NAMESPACE = Variable(
+    name="COACHSTREAM_METRICS_NAMESPACE",
+    part=Part.LOGS,
+    meaning="CloudWatch namespace of the metrics, or `off`",
+    default="coachstream",
+)
+
+DATA_DIR = Variable(
+    name="COACHSTREAM_DATA_DIR",
+    part=Part.DATA,
+    meaning="folder of what `sqlite` and `local` keep; needed where one of them is chosen",
+    is_required=True,
+)
+
+REGION = Variable(
+    name="AWS_REGION",
+    part=Part.AWS,
+    meaning="region of the table, the model and the functions; else `AWS_DEFAULT_REGION`, else what the "
+    "shared configuration says",
+)
+DEFAULT_REGION = Variable(
+    name="AWS_DEFAULT_REGION", part=Part.AWS, meaning="the region, where `AWS_REGION` is not set"
+)
+COGNITO_ENDPOINT = Variable(
+    name="AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
+    part=Part.AWS,
+    meaning="where the user pool's keys are read, instead of at Cognito's own address",
+    of=IdentityProvider.COGNITO,
+)
+ENDPOINT = Variable(
+    name="AWS_ENDPOINT_URL",
+    part=Part.AWS,
+    meaning="endpoint of all AWS services that have none of their own",
+)
+
+_SDK = "the AWS SDK"
+
+READ_BY_THE_SDK = (
+    Variable(
+        name="AWS_ENDPOINT_URL_DYNAMODB",
+        part=Part.AWS,
+        meaning="endpoint of DynamoDB, such as DynamoDB Local's",
+        reader=_SDK,
+    ),
+    Variable(
+        name="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        part=Part.AWS,
+        meaning="endpoint of Bedrock's models",
+        reader=_SDK,
+    ),
+    Variable(
+        name="AWS_ENDPOINT_URL_LAMBDA",
+        part=Part.AWS,
+        meaning="endpoint of the functions that take hand-offs",
+        reader=_SDK,
+    ),
+    Variable(
+        name="AWS_PROFILE",
+        part=Part.AWS,
+        meaning="profile of the shared configuration (`~/.aws`) with credentials and region",
+        reader=_SDK,
+    ),
+    Variable(
+        name="AWS_ACCESS_KEY_ID",
+        part=Part.AWS,
+        meaning="credentials, where no profile and no role gives them",
+        reader=_SDK,
+    ),
+    Variable(name="AWS_SECRET_ACCESS_KEY", part=Part.AWS, meaning="likewise", reader=_SDK, is_secret=True),
+    Variable(name="AWS_SESSION_TOKEN", part=Part.AWS, meaning="likewise", reader=_SDK, is_secret=True),
+)
+
+VARIABLES = (
+    STORE,
+    TABLE,
+    BASE_TABLE,
+    BRANCH,
+    MIRROR,
+    MODEL,
+    MODEL_DELAY,
+    MODEL_ID,
+    MODEL_REGION,
+    MODEL_TEMPERATURE,
+    MODEL_MAX_TOKENS,
+    MODEL_PROMPT_CACHING,
+    MODEL_STALL,
+    GUARDRAIL_ID,
+    GUARDRAIL_VERSION,
+    IDENTITY,
+    USER_POOL,
+    APP_CLIENTS,
+    RECALL,
+    PINECONE_KEY,
+    PINECONE_HOST,
+    RERANK_MODEL,
+    RECALL_TIMEOUT,
+    WORKOUT_FUNCTION,
+    SUMMARY_FUNCTION,
+    HISTORY_BUDGET,
+    OPTIONAL_CONTEXT_BUDGET,
+    KEEP_ALIVE,
+    LOG_LEVEL,
+    METRICS_NAMESPACE,
+    DATA_DIR,
+    REGION,
+    DEFAULT_REGION,
+    ENDPOINT,
+    COGNITO_ENDPOINT,
+)
+"""Those that are read here."""
