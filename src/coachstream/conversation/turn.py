@@ -119,7 +119,7 @@ class _Turn:
                 async for event in answer:
                     yield event
         except CoachStreamError as error:
-            logger.info("The turn fails with %s", error.code.value)
+            logger.info("The turn fails with %s: %s", error.code.value, error)
             failure = error
         except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
             logger.error("The turn fails with %s", whereabouts(error))  # noqa: TRY400 (its text may quote the user)

@@ -9,6 +9,7 @@ import msgspec
 
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.functions.refusal import as_coachstream_error
+from coachstream.observability.invocation import Invocation, observed
 from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, streamify_response
 from lambda_streaming.streaming import LambdaHandler
@@ -23,7 +24,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def answering(
-    respond: Callable[[object, LambdaContext], Awaitable[Answer]],
+    respond: Callable[[object, LambdaContext, Invocation], Awaitable[Answer]],
     *,
     error_body: Callable[[CoachStreamError], msgspec.Struct],
     logger: logging.Logger,
@@ -31,13 +32,17 @@ def answering(
     """Make a handler of what answers an event; whatever it raises is answered as a typed error."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
-        try:
-            answer = await respond(payload, context)
-        except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
-            failure = as_coachstream_error(error, logger, context.aws_request_id)
-            answer = Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
-        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
-        http = HttpResponseStream.from_(response_stream, {"statusCode": answer.status, "headers": headers})
-        await http.end(msgspec.json.encode(answer.body))
+        with observed(context) as invocation:
+            try:
+                answer = await respond(payload, context, invocation)
+            except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
+                failure = as_coachstream_error(error, logger)
+                invocation.error = failure.code
+                answer = Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
+            headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
+            http = HttpResponseStream.from_(
+                response_stream, {"statusCode": answer.status, "headers": headers}
+            )
+            await http.end(msgspec.json.encode(answer.body))
 
     return streamify_response(handler)

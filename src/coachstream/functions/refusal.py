@@ -1,26 +1,34 @@
-"""What both functions do with a failure: name it for the client, keep its circumstances for the log."""
+"""What all functions do with a failure: name it for the client, keep its circumstances for the log."""
 
 from __future__ import annotations
 
 import logging
 
-from coachstream.conversation.errors import CoachStreamError, ProcessingError, whereabouts
+from coachstream.conversation.errors import (
+    AuthenticationError,
+    CoachStreamError,
+    ProcessingError,
+    RequestError,
+    whereabouts,
+)
 from coachstream.settings import SettingsError
 
 
-def as_coachstream_error(error: Exception, logger: logging.Logger, request_id: str) -> CoachStreamError:
+def as_coachstream_error(error: Exception, logger: logging.Logger) -> CoachStreamError:
     """Give the typed form of a failure, and log what is not the client's own mistake.
 
-    The text of an unexpected exception is left out of the log, for it may quote the message or the token; the
-    text of wrong settings is the remedy, and quotes neither.
+    The text of an unexpected exception is left out of the log, for it may quote the message or the token; a
+    typed one's detail and the text of wrong settings quote neither, and help.
     """
     match error:
+        case AuthenticationError() | RequestError():
+            return error
         case CoachStreamError():
-            logger.info("%s refused with %s", request_id, error.code.value)
+            logger.warning("%s: %s", error.code.value, error)
             return error
         case SettingsError():
             for problem in error.problems:
-                logger.error("%s cannot be served: %s", request_id, problem)
+                logger.error("Nothing can be served: %s", problem)
         case _:
-            logger.error("%s failed: %s", request_id, whereabouts(error))
+            logger.error("The request failed: %s", whereabouts(error))
     return ProcessingError()

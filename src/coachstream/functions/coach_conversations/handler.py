@@ -20,6 +20,7 @@ from coachstream.conversation.model import Conversation, ConversationKey, to_mil
 from coachstream.conversation.turn_request import TurnRequest
 from coachstream.functions.answer import Answer, answering
 from coachstream.functions.refusal import as_coachstream_error
+from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.authentication import authenticate
 from coachstream.web.conversations import (
@@ -51,24 +52,28 @@ logger = logging.getLogger("coachstream.functions.coach_conversations")
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
-    async def respond(payload: object, context: LambdaContext) -> Answer:
+    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> Answer:
         event = read_event(payload, context)
         route = match_path(event.segments)
         if route.resource not in METHODS:
             raise MissingPathParams
         require_method(event.method, METHODS[route.resource])
         parts = services()
+        invocation.logs = parts.settings.logs
         await authenticate(event.header("authorization"), parts.verifier, user_id=route.user_id)
-        return await _perform(event, route, parts)
+        invocation.key = route.key
+        return await _perform(event, route, parts, invocation)
 
     return answering(respond, error_body=error_body, logger=logger)
 
 
-async def _perform(event: FunctionUrlEvent, route: Route, services: Services) -> Answer:
+async def _perform(
+    event: FunctionUrlEvent, route: Route, services: Services, invocation: Invocation
+) -> Answer:
     store = services.store
     match (route.resource, event.method):
         case (Resource.CONVERSATIONS, "POST"):
-            return await _create(event, route, services)
+            return await _create(event, route, services, invocation)
         case (Resource.CONVERSATIONS, _):
             conversations = await store.list_conversations(route.user_id, route.coach_id)
             return Answer(HTTPStatus.OK, conversation_list(conversations))
@@ -88,7 +93,9 @@ async def _perform(event: FunctionUrlEvent, route: Route, services: Services) ->
             return Answer(HTTPStatus.OK, one_conversation(conversation, messages))
 
 
-async def _create(event: FunctionUrlEvent, route: Route, services: Services) -> Answer:
+async def _create(
+    event: FunctionUrlEvent, route: Route, services: Services, invocation: Invocation
+) -> Answer:
     request = parse_new_conversation(event.body)
     now = to_milliseconds(services.clock.now())
     name = conversation_id(now, secrets.randbelow)
@@ -96,22 +103,20 @@ async def _create(event: FunctionUrlEvent, route: Route, services: Services) -> 
     conversation = Conversation(key, request.title, started_at=now, last_activity=now)
     await services.store.create_conversation(conversation)
     if request.initial_message is not None:
-        deadline = services.deadline(event.deadline)
-        await _run_turn(key, request.initial_message, deadline, services, event.request_id)
+        first_turn = TurnRequest(key, request.initial_message, services.deadline(event.deadline))
+        await _run(first_turn, services, invocation)
     # As the existing function answers: the conversation as it was created, its messages not in it yet.
     return Answer(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
 
 
-async def _run_turn(
-    key: ConversationKey, text: str, deadline: float, services: Services, request_id: str
-) -> None:
+async def _run(request: TurnRequest, services: Services, invocation: Invocation) -> None:
     """Run the first turn to its end; its failure is in the conversation and the log, not in the answer."""
     try:
-        async with services.start_turn(TurnRequest(key, text, deadline)) as turn:
+        async with services.start_turn(request, report=invocation.turn_ended) as turn:
             async for _ in turn:
                 pass
     except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)
-        as_coachstream_error(error, logger, request_id)
+        as_coachstream_error(error, logger)
 
 
 handler = handler_for(services_of_this_process)

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from coachstream.conversation.events import Failed
 from coachstream.functions.acceptance import accept_message
 from coachstream.functions.answer import Answer, answering
+from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.routes import Resource
 from coachstream.web.send_message import failed_body, refused_body, sent_body
@@ -28,10 +29,12 @@ logger = logging.getLogger("coachstream.functions.send_coach_conversation_messag
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
-    async def respond(payload: object, context: LambdaContext) -> Answer:
+    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> Answer:
         parts = services()
+        invocation.logs = parts.settings.logs
         request = await accept_message(payload, context, parts, resource=Resource.SEND_MESSAGE)
-        ending = await parts.run_whole_turn(request)
+        invocation.key = request.key
+        ending = await parts.run_whole_turn(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
             return Answer(HTTP_STATUS[ending.code], failed_body(ending))
         return Answer(HTTPStatus.OK, sent_body(ending))

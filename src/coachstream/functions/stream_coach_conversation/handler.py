@@ -16,6 +16,7 @@ from coachstream.conversation.events import Completed, Failed, Started
 from coachstream.conversation.turn_request import TurnRequest
 from coachstream.functions.acceptance import accept_message
 from coachstream.functions.refusal import as_coachstream_error
+from coachstream.observability.invocation import Invocation, observed
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.event_stream import EventStream
 from coachstream.web.frames import error_frame, frame_of
@@ -32,14 +33,18 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
-        try:
-            parts = services()
-            request = await accept_message(payload, context, parts, resource=Resource.STREAM)
-        except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
-            failure = as_coachstream_error(error, logger, context.aws_request_id)
-            await _refuse(response_stream, failure)
-        else:
-            await _stream(response_stream, request, parts, context)
+        with observed(context) as invocation:
+            try:
+                parts = services()
+                invocation.logs = parts.settings.logs
+                request = await accept_message(payload, context, parts, resource=Resource.STREAM)
+                invocation.key = request.key
+            except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
+                failure = as_coachstream_error(error, logger)
+                invocation.error = failure.code
+                await _refuse(response_stream, failure)
+            else:
+                await _stream(response_stream, request, parts, invocation)
 
     return streamify_response(handler)
 
@@ -51,15 +56,16 @@ async def _refuse(response: ResponseStream, error: CoachStreamError) -> None:
 
 
 async def _stream(
-    response: ResponseStream, request: TurnRequest, services: Services, context: LambdaContext
+    response: ResponseStream, request: TurnRequest, services: Services, invocation: Invocation
 ) -> None:
     http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
     async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
         # Ahead of the turn, whose adapters may be imported and set up only now.
         await events.send(frame_of(Started()))
+        invocation.started()
         is_over = False
         try:
-            async with services.start_turn(request) as turn:
+            async with services.start_turn(request, report=invocation.turn_ended) as turn:
                 async for event in turn:
                     if not isinstance(event, Started):
                         is_over = isinstance(event, Completed | Failed)
@@ -67,7 +73,8 @@ async def _stream(
         except Exception as error:
             if is_over:
                 raise
-            failure = as_coachstream_error(error, logger, context.aws_request_id)
+            failure = as_coachstream_error(error, logger)
+            invocation.error = failure.code
             await events.send(error_frame(failure))
     if not events.is_broken_off:
         await http.end()

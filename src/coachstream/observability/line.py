@@ -1,0 +1,76 @@
+"""The one line of an invocation."""
+
+from __future__ import annotations
+
+import logging
+
+from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.report import TurnReport
+from coachstream.observability.invocation import Invocation
+
+Field = str | int | bool | list[str]
+
+_OURS = {ErrorCode.PROCESSING_ERROR, ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.MODEL_REJECTED}
+"""Errors that somebody should look at; the rest are the client's, or pass."""
+
+
+def level_of(invocation: Invocation) -> int:
+    """How severe it is."""
+    if invocation.error is None:
+        return logging.INFO
+    return logging.ERROR if invocation.error in _OURS else logging.WARNING
+
+
+def sentence_of(invocation: Invocation, total_ms: int) -> str:
+    """The line for a person who reads it in a terminal."""
+    outcome = "ended well" if invocation.error is None else f"ended with {invocation.error.value}"
+    report = invocation.report
+    if report is None:
+        return f"The request {outcome} after {total_ms} ms"
+    return f"The turn {outcome} after {total_ms} ms, {report.chunks} chunks"
+
+
+def fields_of(invocation: Invocation, total_ms: int) -> dict[str, Field]:
+    """Everything that is known, under names that can be searched for; nothing where nothing is known."""
+    key, report = invocation.key, invocation.report
+    known: dict[str, Field | None] = {
+        "outcome": "ok" if invocation.error is None else "error",
+        "error_code": None if invocation.error is None else invocation.error.value,
+        "cold_start": invocation.is_cold_start,
+        "total_ms": total_ms,
+        "time_to_start_ms": invocation.started_ms,
+        "user_id": None if key is None else key.user_id,
+        "coach_id": None if key is None else key.coach_id,
+        "conversation_id": None if key is None else key.conversation_id or None,
+        **({} if report is None else _of_turn(report)),
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _of_turn(report: TurnReport) -> dict[str, Field | None]:
+    usage = report.usage
+    return {
+        "user_message_id": report.user_message_id,
+        "reply_id": report.reply_id,
+        "stop_reason": None if report.stop_reason is None else report.stop_reason.value,
+        "is_first_attempt": report.is_first_attempt,
+        "was_answered": report.was_answered,
+        "turn_ms": report.total_ms,
+        "context_ms": report.context_ms,
+        "model_asked_ms": report.model_asked_ms,
+        "model_first_text_ms": report.model_first_text_ms,
+        "first_chunk_ms": report.first_chunk_ms,
+        "chunks": report.chunks,
+        "reply_chars": report.reply_chars,
+        "history_messages": report.history_messages,
+        "memories": report.memories,
+        "workouts": report.workouts,
+        "matches": report.matches,
+        "left_out": list(report.left_out) or None,
+        "failed_follow_ups": list(report.failed_follow_ups) or None,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "model_latency_ms": usage.latency_ms,
+    }
