@@ -17,22 +17,30 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lambda_streaming": (),
     "coachstream": (),
     "coachstream.conversation": (),
+    "coachstream.aws": (),
+    "coachstream.endpoint": (),
     "coachstream.storage": ("coachstream.conversation",),
     "coachstream.language": ("coachstream.conversation",),
-    "coachstream.recall": ("coachstream.conversation",),
-    "coachstream.identity": ("coachstream.conversation",),
+    "coachstream.recall": ("coachstream.conversation", "coachstream.endpoint"),
+    "coachstream.identity": ("coachstream.conversation", "coachstream.endpoint"),
+    "coachstream.hand_off": ("coachstream.conversation",),
     "coachstream.web": ("coachstream.conversation", "lambda_streaming"),
-    "coachstream.settings": (),
+    "coachstream.settings": ("coachstream.endpoint",),
+    "coachstream.observability": ("coachstream.conversation", "coachstream.settings"),
     "coachstream.services": (
+        "coachstream.aws",
         "coachstream.conversation",
-        "coachstream.storage",
-        "coachstream.language",
-        "coachstream.recall",
+        "coachstream.hand_off",
         "coachstream.identity",
+        "coachstream.language",
+        "coachstream.observability",
+        "coachstream.recall",
         "coachstream.settings",
+        "coachstream.storage",
     ),
     "coachstream.functions": (
         "coachstream.conversation",
+        "coachstream.observability",
         "coachstream.services",
         "coachstream.settings",
         "coachstream.web",
@@ -41,6 +49,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "coachstream.local": ("coachstream", "lambda_streaming"),
     "coachstream.cli": ("coachstream",),
 }
+
+
+#: Adapters of the same port, which never know one another.
+RIVALS = (
+    ("coachstream.storage.sqlite", "coachstream.storage.dynamodb"),
+    ("coachstream.language.demo", "coachstream.language.bedrock"),
+    ("coachstream.recall.sqlite", "coachstream.recall.pinecone"),
+    ("coachstream.identity.local_issuer", "coachstream.identity.cognito"),
+)
 
 
 def _name(path: Path) -> str:
@@ -79,6 +96,16 @@ def test_imports_go_one_way(path: Path) -> None:
         if not _is_within(name, room) and not any(_is_within(name, allowed) for allowed in ALLOWED[room])
     }
     assert not strangers, f"{room} must not know {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals[0].split(".")[1])
+def test_adapters_of_one_port_do_not_know_each_other(rivals: tuple[str, str]) -> None:
+    """What both need has a room of its own."""
+    for one, other in (rivals, rivals[::-1]):
+        paths = [path for path in MODULES if _is_within(_name(path), one)]
+        assert paths
+        for path in paths:
+            assert not any(_is_within(name, other) for name in _imports(path)), path
 
 
 @pytest.mark.parametrize(
