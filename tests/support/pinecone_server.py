@@ -64,6 +64,7 @@ class Fault(StrEnum):
 
     BROKEN = "broken"  # the connection ends within the answer
     SLOW = "slow"  # no answer ever comes
+    DRIP = "drip"  # a byte now and then, without end
     ERROR = "error"
     THROTTLED = "throttled"
     GARBAGE = "garbage"  # 200, and no JSON
@@ -274,6 +275,8 @@ async def _fail(fault: Fault, receive: Any, send: Any) -> None:  # noqa: ANN401 
         case Fault.SLOW:
             while (await receive())["type"] != "http.disconnect":
                 pass
+        case Fault.DRIP:
+            await _drip(receive, send)
         case Fault.BROKEN:
             headers = [(b"content-length", b"1000"), (b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
@@ -289,6 +292,17 @@ async def _fail(fault: Fault, receive: Any, send: Any) -> None:  # noqa: ANN401 
             await _respond(send, 200, b'{"result": {"hits": [{"_id": "a"}]}, "usage": {}, "data": [{}]}')
         case Fault.MISSING:
             await _respond(send, 404, _error(404, "NOT_FOUND", "the service's own words"))
+
+
+async def _drip(receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
+    await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.02):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
 
 
 async def _respond(send: Any, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:  # noqa: ANN401 (ASGI)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +20,8 @@ from coachstream.conversation.errors import StorageUnavailable
 from coachstream.conversation.model import Importance, Memory
 from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
 from coachstream.recall.records import METHODOLOGY
+from contracts.token_verifier import rsa_key
+from support.key_server import certificate, document, key_server, tls_of
 from support.pinecone_server import API_KEY, Fault, Operation, PineconeServer, pinecone_server
 
 USER = "user-1"
@@ -29,12 +35,15 @@ IN_TIME_S = 0.4
 KINDS = {
     Fault.BROKEN: r"no connection \(RemoteProtocolError\)",
     Fault.SLOW: "no answer in time",
+    Fault.DRIP: "no answer in time",
     Fault.ERROR: r"status 500, INTERNAL \(request request-1\)",
     Fault.THROTTLED: r"status 429, RESOURCE_EXHAUSTED \(request request-1\)",
     Fault.GARBAGE: "an answer that is none",
     Fault.OTHER_JSON: "an answer that is none",
     Fault.MISSING: r"status 404, NOT_FOUND \(request request-1\)",
 }
+
+ENDLESS = {Fault.SLOW, Fault.DRIP}
 
 each_fault = pytest.mark.parametrize("fault", list(Fault))
 
@@ -44,7 +53,7 @@ async def impatient(
     options: PineconeOptions, fault: Fault, rerank_model: str | None = None
 ) -> AsyncIterator[PineconeRecall]:
     """A recall that waits for silence no longer than it must, and has loaded the SDK."""
-    timeout_s = IN_TIME_S if fault is Fault.SLOW else options.timeout_s
+    timeout_s = IN_TIME_S if fault in ENDLESS else options.timeout_s
     recall = PineconeRecall(msgspec.structs.replace(options, timeout_s=timeout_s, rerank_model=rerank_model))
     try:
         await recall._client.index()
@@ -55,7 +64,7 @@ async def impatient(
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
     """The same for remembering."""
-    within_s = IN_TIME_S if fault is Fault.SLOW else 20
+    within_s = IN_TIME_S if fault in ENDLESS else 20
     monkeypatch.setattr("coachstream.recall.pinecone.recall.REMEMBER_WITHIN_S", within_s)
 
 
@@ -187,6 +196,33 @@ async def test_an_index_that_is_not_there_is_told() -> None:
         with pytest.raises(StorageUnavailable, match=r"no connection \(ConnectError\)"):
             await recall.search(USER, "squat", limit=6)
         await recall.aclose()
+
+
+async def test_the_certificate_must_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key goes to nobody else; and verifying is prepared in a thread, once for all hosts."""
+    threads: list[threading.Thread] = []
+    create = ssl.create_default_context
+
+    def create_default_context(**options: Any) -> ssl.SSLContext:  # noqa: ANN401 (the original's)
+        threads.append(threading.current_thread())
+        return create(**options)
+
+    monkeypatch.setattr(ssl, "create_default_context", create_default_context)
+    path = certificate(tmp_path, rsa_key(1))
+    async with key_server(tls_of(path)) as server:
+        server.answers = [document(b'{"result": {"hits": []}, "usage": {"read_units": 1}}')]
+        options = PineconeOptions(api_key=API_KEY, index_host=server.url, timeout_s=20)
+        wary, trusting = PineconeRecall(options), PineconeRecall(options)
+        with pytest.raises(StorageUnavailable, match=r"no connection \(ConnectError\)"):
+            await wary.search(USER, "squat", limit=6)
+        assert server.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        assert list(await trusting.search(USER, "squat", limit=6)) == []
+        assert len(server.requests) == 2
+        await wary.aclose()
+        await trusting.aclose()
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 async def test_the_time_is_for_all_that_a_search_does(
