@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
+from coachstream.observability.logs import set_up_logging
 from coachstream.settings import (
     BedrockSettings,
     CognitoSettings,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from coachstream.conversation.producer import TurnProducer
     from coachstream.conversation.turn_request import TurnRequest
     from coachstream.language.bedrock import BedrockOptions
+    from coachstream.recall.pinecone import PineconeOptions
 
     class AnyStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
         """One store is all four."""
@@ -150,16 +152,9 @@ class Services:
 
                 return SqliteRecall(file.path)
             case PineconeSettings() as index:
-                from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
+                from coachstream.recall.pinecone import PineconeRecall
 
-                return PineconeRecall(
-                    PineconeOptions(
-                        api_key=index.api_key.reveal(),
-                        index_host=index.index_host,
-                        rerank_model=index.rerank_model,
-                        timeout_s=index.timeout_s,
-                    )
-                )
+                return PineconeRecall(pinecone_options(index))
             case RecallOff(is_key_missing=is_key_missing):
                 if is_key_missing:
                     logger.warning("Recall is off: PINECONE_API_KEY is not set.")
@@ -333,6 +328,18 @@ def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
     )
 
 
+def pinecone_options(settings: PineconeSettings) -> PineconeOptions:
+    """How the index is asked."""
+    from coachstream.recall.pinecone import PineconeOptions
+
+    return PineconeOptions(
+        api_key=settings.api_key.reveal(),
+        index_host=settings.index_host,
+        rerank_model=settings.rerank_model,
+        timeout_s=settings.timeout_s,
+    )
+
+
 _services: WeakKeyDictionary[asyncio.AbstractEventLoop, Services] = WeakKeyDictionary()
 
 
@@ -345,5 +352,7 @@ def services_of_this_process() -> Services:
     loop = asyncio.get_running_loop()
     services = _services.get(loop)
     if services is None:
-        services = _services[loop] = Services(Settings.from_environment(os.environ))
+        settings = Settings.from_environment(os.environ)
+        set_up_logging(settings.logs)
+        services = _services[loop] = Services(settings)
     return services

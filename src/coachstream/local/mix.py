@@ -8,7 +8,7 @@ import msgspec
 
 from coachstream.local.options import CannotServe, Mix, ServeOptions
 from coachstream.packages import missing_packages
-from coachstream.settings import IdentityProvider, Model, Recall, Settings, SettingsError, Store
+from coachstream.settings import IdentityProvider, LogFormat, Model, Recall, Settings, SettingsError, Store
 from coachstream.settings import variables as v
 
 
@@ -23,6 +23,7 @@ def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Setti
         v.MODEL: Model.DEMO,
         v.IDENTITY: IdentityProvider.LOCAL,
         v.RECALL: Recall.SQLITE,
+        v.LOG_FORMAT: LogFormat.TEXT,
         v.METRICS_NAMESPACE: "off",
     }
     mix = options.mix
@@ -49,7 +50,7 @@ def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Setti
         raise CannotServe("\n".join(f"{problem}." for problem in error.problems)) from error
     _refuse_what_changes_nothing(mix, settings)
     if missing := missing_packages(settings):
-        raise CannotServe("\n".join(missing))
+        raise CannotServe("\n".join(map(str, missing)))
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Logs as JSON, a line each, with the ids of the invocation in every line (Powertools' format).
+"""Logs, a line each: as JSON with the ids of the invocation (Powertools' format), or as text for a person.
 
 What our own code logs holds no text of a user's and no token. Three things keep it so against accidents: an
 exception is logged by its type alone, for its text and its traceback may quote what it was about; libraries,
@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from coachstream.observability.invocation import current_invocation
+from coachstream.settings import LogFormat, Logs
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -32,15 +33,18 @@ LIBRARIES = (
 )
 
 
-def set_up_logging(level: int) -> None:
-    """Log as JSON to standard output from now on; a second call changes the level only."""
+def set_up_logging(logs: Logs) -> None:
+    """Log to standard output from now on, in the format and from the level that are set.
+
+    A second call changes the level and nothing else.
+    """
     quiet_libraries()
     for name in OURS:
         ours = logging.getLogger(name)
-        ours.setLevel(level)
+        ours.setLevel(logs.level.upper())
         ours.propagate = False  # awslambdaric has put a handler at the root, and would print every line again
-        if not any(isinstance(handler, JsonHandler) for handler in ours.handlers):
-            ours.addHandler(JsonHandler())
+        if not any(isinstance(handler, LineHandler) for handler in ours.handlers):
+            ours.addHandler(JsonHandler() if logs.format is LogFormat.JSON else TextHandler())
 
 
 def quiet_libraries() -> None:
@@ -49,23 +53,40 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class JsonHandler(logging.Handler):
-    """Prints records as JSON, each in one piece; imports what formats them with the first one."""
+class LineHandler(logging.Handler):
+    """Prints records, each in one piece."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        try:
+            line = self.line_of(_without_secrets(record))
+        except Exception:  # noqa: BLE001 (logging never fails what it tells of)
+            line = "A log record could not be formatted."
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def line_of(self, record: logging.LogRecord) -> str:
+        """A record on one line."""
+        raise NotImplementedError
+
+
+class TextHandler(LineHandler):
+    """Prints records for a person."""
+
+    def line_of(self, record: logging.LogRecord) -> str:
+        """Level and message."""
+        return f"{record.levelname:<7} " + " ".join(record.getMessage().split())
+
+
+class JsonHandler(LineHandler):
+    """Prints records as JSON; imports what formats them with the first one."""
 
     def __init__(self) -> None:
         super().__init__()
         self._json: LambdaPowertoolsFormatter | None = None
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        try:
-            line = self._formatter().format(_without_secrets(record))
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-        except Exception:  # noqa: BLE001 (logging never fails what it tells of)
-            sys.stderr.write("A log record could not be formatted.\n")
-
-    def _formatter(self) -> LambdaPowertoolsFormatter:
+    def line_of(self, record: logging.LogRecord) -> str:
+        """Everything that is known of a record."""
         if self._json is None:
             from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
@@ -76,7 +97,7 @@ class JsonHandler(logging.Handler):
                 serialize_stacktrace=False,
                 service=None,
             )
-        return self._json
+        return self._json.format(record)
 
 
 def _without_secrets(record: logging.LogRecord) -> logging.LogRecord:

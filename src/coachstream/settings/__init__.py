@@ -5,7 +5,7 @@ that the demo model, the local issuer and a throw-away database are never used b
 a variable. A part that is not chosen needs nothing. All mistakes are reported at once.
 """
 
-from coachstream.settings.choices import IdentityProvider, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 from coachstream.settings.parts import (
     BedrockSettings,
     CognitoSettings,
@@ -35,6 +35,7 @@ __all__ = [
     "HandOffs",
     "IdentityProvider",
     "LocalIssuerSettings",
+    "LogFormat",
     "LogLevel",
     "Logs",
     "Model",

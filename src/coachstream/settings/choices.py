@@ -43,5 +43,12 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    """How records are written."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
 Choice = Store | Model | IdentityProvider | Recall
 """What one of the parts is; a variable may belong to one of them."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from coachstream.settings.choices import IdentityProvider, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 from coachstream.settings.secret import Secret
 
 
@@ -139,6 +139,7 @@ class Logs(msgspec.Struct, frozen=True):
     """What is written down; `metrics_namespace` is None where there are no metrics."""
 
     level: LogLevel = LogLevel.INFO
+    format: LogFormat = LogFormat.JSON
     metrics_namespace: str | None = "coachstream"
 
 

@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from coachstream.settings import variables as v
-from coachstream.settings.choices import IdentityProvider, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 from coachstream.settings.parts import (
     BedrockSettings,
     CognitoSettings,
@@ -146,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True):
             v.WORKOUT_FUNCTION: self.hand_offs.workout_function,
             v.SUMMARY_FUNCTION: self.hand_offs.summary_function,
             v.LOG_LEVEL: self.logs.level,
+            v.LOG_FORMAT: self.logs.format,
             v.METRICS_NAMESPACE: self.logs.metrics_namespace or _NO_METRICS,
             v.HISTORY_BUDGET: self.history_budget_chars,
             v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
@@ -301,6 +302,7 @@ def _logs(reader: Reader) -> Logs:
     namespace = reader.text(v.METRICS_NAMESPACE)
     return Logs(
         level=reader.choice(v.LOG_LEVEL, LogLevel) or LogLevel.INFO,
+        format=reader.choice(v.LOG_FORMAT, LogFormat) or LogFormat.JSON,
         metrics_namespace=None if namespace.lower() == _NO_METRICS else namespace,
     )
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 import msgspec
 
-from coachstream.settings.choices import Choice, IdentityProvider, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import Choice, IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 
 
 class Part(Enum):
@@ -246,6 +246,12 @@ LOG_LEVEL = Variable(
     meaning=f"the least severe records that are logged: {_one_of(LogLevel)}",
     default="info",
 )
+LOG_FORMAT = Variable(
+    name="COACHSTREAM_LOG_FORMAT",
+    part=Part.LOGS,
+    meaning=f"how records are written: {_one_of(LogFormat)}",
+    default="json",
+)
 METRICS_NAMESPACE = Variable(
     name="COACHSTREAM_METRICS_NAMESPACE",
     part=Part.LOGS,
@@ -348,6 +354,7 @@ VARIABLES = (
     OPTIONAL_CONTEXT_BUDGET,
     KEEP_ALIVE,
     LOG_LEVEL,
+    LOG_FORMAT,
     METRICS_NAMESPACE,
     DATA_DIR,
     REGION,
