@@ -4,25 +4,48 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import msgspec
+
 from coachstream.settings import BedrockSettings, DynamoDbSettings, PineconeSettings, Settings
 
 
-def missing_packages(settings: Settings) -> tuple[str, ...]:
-    """A sentence with the remedy for each package that the chosen parts need and that is not there."""
+class MissingPackage(msgspec.Struct, frozen=True):
+    """Something cannot be used for want of a package; `extra` of ours brings it."""
+
+    what: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.remedy}"
+
+    @property
+    def problem(self) -> str:
+        """What is wrong."""
+        return f"{self.what} needs a package that is not installed."
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return f"pip install 'coachstream[{self.extra}]'"
+
+
+def missing_packages(settings: Settings) -> tuple[MissingPackage, ...]:
+    """What the chosen parts need and is not there."""
     hand_offs = settings.hand_offs
-    needs_aws = {
-        "DynamoDB": isinstance(settings.store, DynamoDbSettings),
-        "Bedrock": isinstance(settings.model, BedrockSettings),
-        "Hand-offs to functions": bool(hand_offs.workout_function or hand_offs.summary_function),
-    }
-    missing = [missing_aws(what) for what, is_needed in needs_aws.items() if is_needed]
-    if isinstance(settings.recall, PineconeSettings) and find_spec("pinecone") is None:
-        missing.append("Pinecone needs a package that is not installed: pip install 'coachstream[pinecone]'")
-    return tuple(sentence for sentence in missing if sentence is not None)
+    missing = (
+        missing_aws("DynamoDB") if isinstance(settings.store, DynamoDbSettings) else None,
+        missing_aws("Bedrock") if isinstance(settings.model, BedrockSettings) else None,
+        missing_aws("A hand-off") if hand_offs.workout_function or hand_offs.summary_function else None,
+        missing_pinecone() if isinstance(settings.recall, PineconeSettings) else None,
+    )
+    return tuple(package for package in missing if package is not None)
 
 
-def missing_aws(what: str) -> str | None:
-    """The sentence for something that needs the AWS SDK; None where it is installed."""
-    if find_spec("aiobotocore") is not None:
-        return None
-    return f"{what} needs a package that is not installed: pip install 'coachstream[aws]'"
+def missing_aws(what: str) -> MissingPackage | None:
+    """For something that needs the AWS SDK; None where that is installed."""
+    return None if find_spec("aiobotocore") is not None else MissingPackage(what, "aws")
+
+
+def missing_pinecone() -> MissingPackage | None:
+    """For recall in Pinecone; None where its SDK is installed."""
+    return None if find_spec("pinecone") is not None else MissingPackage("Pinecone", "pinecone")

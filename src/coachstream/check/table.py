@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from coachstream.aws.clients import AwsSession, Connection
+from coachstream.check.aws import Places, aws_trouble
+from coachstream.check.report import Trouble
+from coachstream.conversation.errors import StorageUnavailable
 from coachstream.packages import missing_aws
 from coachstream.settings import SettingsError, read_region, read_table
+from coachstream.storage.dynamodb import create_table as create
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+
+    from coachstream.aws.clients import AwsClient
 
 
 class TableNotCreated(Exception):
@@ -24,24 +36,32 @@ async def create_table(environment: Mapping[str, str], *, name: str | None, regi
         TableNotCreated: as named.
     """
     if (missing := missing_aws("DynamoDB")) is not None:
-        raise TableNotCreated(missing)
+        raise TableNotCreated(str(missing))
     asked = {"DYNAMODB_TABLE_NAME": name, "AWS_REGION": region}
     merged = {**environment, **{key: value for key, value in asked.items() if value is not None}}
     try:
         name, region = read_table(merged), read_region(merged)
     except SettingsError as error:
         raise TableNotCreated("\n".join(f"{problem}." for problem in error.problems)) from error
-    from coachstream.aws.clients import AwsSession, Connection
-    from coachstream.conversation.errors import StorageUnavailable
-    from coachstream.storage.dynamodb import create_table as create
-
-    client = AwsSession().dynamodb(Connection(region=region, attempts=3))
+    session = AwsSession()
+    where = await Places(session).facts("dynamodb", region)
+    client = session.dynamodb(Connection(region=region, attempts=3))
     try:
+        await _reach(client, name, where["endpoint"])
         is_new = await create(client, name)
-        where = (await client()).meta
+    except Trouble as trouble:
+        raise TableNotCreated(f"{trouble} {trouble.remedy}") from trouble
     except StorageUnavailable as error:
         raise TableNotCreated(f"The table was not created: {error}.") from error
     finally:
         await client.aclose()
-    place = f"{where.region_name} ({where.endpoint_url})"
+    place = f"{where['region']} ({where['endpoint']})"
     return f"Table {name} is ready in {place}." if is_new else f"Table {name} was there already in {place}."
+
+
+async def _reach(client: AwsClient[DynamoDBClient], name: str, endpoint: str) -> None:
+    """Find out whether DynamoDB can be used at all, for the sake of a sentence with a remedy."""
+    from botocore.exceptions import ClientError
+
+    with suppress(ClientError), aws_trouble("dynamodb:DescribeTable", endpoint):
+        await (await client()).describe_table(TableName=name)

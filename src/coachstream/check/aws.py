@@ -1,0 +1,166 @@
+"""Where the parts at AWS connect, with whose credentials, and what it means when they cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from coachstream.check.report import Trouble
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from coachstream.aws.clients import AwsSession
+
+_NO_CREDENTIALS = (
+    "Set AWS_PROFILE (after `aws sso login`, where the profile needs it), or AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY."
+)
+_INVALID = frozenset(
+    {
+        "UnrecognizedClientException",
+        "InvalidSignatureException",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "MissingAuthenticationTokenException",
+    }
+)
+_EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken", "RequestExpired"})
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+
+
+class Places:
+    """Where AWS is called in this environment."""
+
+    def __init__(self, session: AwsSession) -> None:
+        """Look with a session of the SDK."""
+        self._session = session
+
+    async def facts(self, service: str, region: str | None) -> dict[str, str]:
+        """Region and endpoint of a service; nothing is sent, and no credentials are looked for."""
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            session = await self._session.load()
+            # With credentials of its own the client does not look for any, which may take requests.
+            opening = session.create_client(
+                service,  # type: ignore[call-overload]
+                region_name=region,
+                aws_access_key_id="none",
+                aws_secret_access_key="none",  # noqa: S106
+            )
+            async with opening as client:
+                return {"region": client.meta.region_name, "endpoint": client.meta.endpoint_url}
+        except (BotoCoreError, ValueError) as error:
+            return {"region": region or "not set", "endpoint": f"none ({type(error).__name__})"}
+
+    async def credentials(self) -> str:
+        """Where the SDK finds credentials; for a role, that may take requests."""
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            session = await self._session.load()
+            found = await session.get_credentials()
+        except BotoCoreError as error:
+            return f"none ({type(error).__name__})"
+        return "none" if found is None else _SOURCES.get(found.method, found.method)
+
+
+_SOURCES: Mapping[str, str] = {
+    "env": "environment variables",
+    "shared-credentials-file": "~/.aws/credentials",
+    "config-file": "~/.aws/config",
+    "iam-role": "the machine's role",
+    "container-role": "the container's role",
+}
+
+
+@contextmanager
+def aws_trouble(action: str, endpoint: str) -> Iterator[None]:
+    """Map what the SDK raises.
+
+    Args:
+        action: what is being done, by the name that policies have for it (`dynamodb:GetItem`).
+        endpoint: where.
+
+    Raises:
+        Trouble: for what is no matter of the service called; its own errors pass as `ClientError`.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        trouble = _refusal(error, action)
+        if trouble is None:
+            raise
+        raise trouble from None
+    except BotoCoreError as error:
+        raise _unsent(error, endpoint) from None
+    except OSError as error:
+        raise _unreachable(endpoint, type(error).__name__) from None
+
+
+def code_of(error: ClientError) -> str:
+    """The service's name for its error."""
+    return error.response.get("Error", {}).get("Code", "no code")
+
+
+def unexpected(error: ClientError, action: str) -> Trouble:
+    """Any other answer of a service."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "unknown")
+    return Trouble(
+        f"{action} was answered with {code_of(error)} (status {status}).",
+        "Try again; if it stays, the service's health page may know why.",
+    )
+
+
+def _refusal(error: ClientError, action: str) -> Trouble | None:
+    code = code_of(error)
+    if code in _INVALID:
+        return Trouble(f"The credentials are not valid ({code}).", _NO_CREDENTIALS)
+    if code in _EXPIRED:
+        return Trouble(
+            f"The credentials have expired ({code}).", "Renew them, for example by `aws sso login`."
+        )
+    if code in _DENIED:
+        return Trouble(
+            f"{action} is not allowed ({code}).", f"Allow {action} in the policy of the role or user."
+        )
+    return None
+
+
+def _unsent(error: BotoCoreError, endpoint: str) -> Trouble:
+    from botocore import exceptions
+
+    name = type(error).__name__
+    match error:
+        case exceptions.NoRegionError() | exceptions.InvalidRegionError():
+            return Trouble("There is no region to connect to.", "Set AWS_REGION.")
+        case exceptions.ProfileNotFound():
+            return Trouble("The profile that AWS_PROFILE names does not exist.", "Make it, or name another.")
+        case (
+            exceptions.NoCredentialsError()
+            | exceptions.PartialCredentialsError()
+            | exceptions.CredentialRetrievalError()
+            | exceptions.SSOError()
+            | exceptions.TokenRetrievalError()
+        ):
+            return Trouble(f"There are no credentials ({name}).", _NO_CREDENTIALS)
+        case exceptions.HTTPClientError() | exceptions.ConnectionError():
+            return _unreachable(endpoint, name)
+        case _:
+            return Trouble(
+                f"The request could not be made ({name}).", "Look at the AWS variables and ~/.aws."
+            )
+
+
+def _unreachable(endpoint: str, name: str) -> Trouble:
+    return Trouble(
+        f"{endpoint} cannot be reached ({name}).",
+        "Is the region right, and the network open? AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE> change "
+        "the endpoint.",
+    )

@@ -1,0 +1,58 @@
+"""Hand-offs: may the functions be invoked?"""
+
+from __future__ import annotations
+
+from coachstream.check.aws import Places, aws_trouble, code_of, unexpected
+from coachstream.check.report import Check, Trouble
+from coachstream.packages import missing_aws
+from coachstream.services import Services
+
+_ACTION = "lambda:InvokeFunction"
+
+
+async def hand_off_checks(services: Services, places: Places | None) -> list[Check]:
+    """One for each function."""
+    hand_offs = services.settings.hand_offs
+    return [
+        await _check(services, places, "workouts", "BUILD_WORKOUT_FUNCTION_NAME", hand_offs.workout_function),
+        await _check(
+            services,
+            places,
+            "summaries",
+            "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
+            hand_offs.summary_function,
+        ),
+    ]
+
+
+async def _check(
+    services: Services, places: Places | None, what: str, variable: str, function: str | None
+) -> Check:
+    if function is None:
+        return Check(part=what, choice="off", facts={}, off=f"{variable} is not set.")
+    where = {} if places is None else await places.facts("lambda", services.settings.region)
+    return Check(
+        part=what,
+        choice="lambda",
+        facts={"function": function, **where},
+        connect=lambda: _dry_run(services, function, where, variable),
+    )
+
+
+async def _dry_run(services: Services, function: str, where: dict[str, str], variable: str) -> str:
+    if (missing := missing_aws("A hand-off")) is not None:
+        raise Trouble(missing.problem, missing.remedy)
+    from botocore.exceptions import ClientError
+
+    try:
+        with aws_trouble(_ACTION, where.get("endpoint", "Lambda")):
+            client = await services.functions()
+            await client.invoke(FunctionName=function, InvocationType="DryRun")
+    except ClientError as error:
+        if code_of(error) == "ResourceNotFoundException":
+            raise Trouble(
+                f"There is no function {function} in {where.get('region', 'this region')}.",
+                f"Look at {variable}, and at the region.",
+            ) from None
+        raise unexpected(error, _ACTION) from None
+    return "It may be invoked (a dry run; the function did not run)."

@@ -1,0 +1,70 @@
+"""Identity: can tokens be verified?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from coachstream.check.report import Check, Trouble
+from coachstream.conversation.errors import InvalidToken
+from coachstream.identity.keys import KeysUnavailable
+from coachstream.services import Services
+from coachstream.settings import CognitoSettings, LocalIssuerSettings
+
+_TOKEN_OF_NOBODY = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImNvYWNoc3RyZWFtLWNoZWNrIn0.e30.x"
+"""`{"alg":"RS256","kid":"coachstream-check"}`: to refuse it, the keys must be read."""
+
+
+def identity_check(services: Services) -> Check:
+    """What is configured, and how it is tried."""
+    match services.settings.identity:
+        case LocalIssuerSettings() as local:
+            return Check(
+                part="identity",
+                choice=local.kind,
+                facts={"keys": str(local.data_dir / "jwks.json")},
+                connect=lambda: _find_local_keys(services),
+            )
+        case CognitoSettings() as pool:
+            return Check(
+                part="identity",
+                choice=pool.kind,
+                facts={
+                    "user pool": pool.user_pool_id,
+                    "app clients": ", ".join(pool.client_ids),
+                    "region": pool.region,
+                    "keys": _keys_url(pool),
+                },
+                connect=lambda: _read_keys(services),
+            )
+
+
+def _keys_url(pool: CognitoSettings) -> str:
+    from coachstream.identity.cognito import pool_issuer
+
+    if pool.endpoint_url is None:
+        base = pool_issuer(pool.region, pool.user_pool_id)
+    else:
+        base = f"{pool.endpoint_url.rstrip('/')}/{pool.user_pool_id}"
+    return f"{base}/.well-known/jwks.json"
+
+
+async def _find_local_keys(services: Services) -> str:
+    data_dir = services.settings.data_dir
+    if data_dir is not None and not await asyncio.to_thread((data_dir / "jwks.json").exists):
+        return "The key will be made by `coachstream serve` or `coachstream token`."
+    await _verify(services, "Delete it, and `coachstream serve` makes it anew.")
+    return "The local issuer's keys are there."
+
+
+async def _read_keys(services: Services) -> str:
+    await _verify(services, "Is USER_POOL_ID right, and is the network open?")
+    return "The user pool's keys were read."
+
+
+async def _verify(services: Services, remedy: str) -> None:
+    try:
+        await services.verifier.verify(_TOKEN_OF_NOBODY)
+    except InvalidToken:
+        return
+    except KeysUnavailable as error:
+        raise Trouble(f"The keys cannot be read: {error}.", remedy) from error

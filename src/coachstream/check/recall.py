@@ -1,0 +1,75 @@
+"""Recall: does it search?"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from coachstream.check.report import Check, Trouble
+from coachstream.check.store import database_opens
+from coachstream.conversation.errors import StorageUnavailable
+from coachstream.packages import missing_pinecone
+from coachstream.services import Services, pinecone_options
+from coachstream.settings import PineconeSettings, RecallOff, SqliteRecallSettings
+
+
+def recall_check(services: Services, *, within_s: float) -> Check:
+    """What is configured, and how it is tried."""
+    match services.settings.recall:
+        case RecallOff(is_key_missing=is_key_missing):
+            return Check(
+                part="recall",
+                choice="pinecone" if is_key_missing else "off",
+                facts={"API key": "not set"} if is_key_missing else {},
+                off="PINECONE_API_KEY is not set." if is_key_missing else "Nobody asked for it.",
+            )
+        case SqliteRecallSettings() as file:
+            return Check(
+                part="recall",
+                choice=file.kind,
+                facts={"file": str(file.path)},
+                connect=lambda: database_opens(file.path),
+            )
+        case PineconeSettings() as index:
+            return Check(
+                part="recall",
+                choice=index.kind,
+                facts={
+                    "index host": index.index_host,
+                    "API key": "set",
+                    "reranking": index.rerank_model or "off",
+                    "timeout": f"{index.timeout_s:g} s",
+                },
+                connect=lambda: _search(index, within_s),
+            )
+
+
+async def _search(index: PineconeSettings, within_s: float) -> str:
+    """Search as a turn does, for a user who does not exist; with more time, for what is asked is whether."""
+    if (missing := missing_pinecone()) is not None:
+        raise Trouble(missing.problem, missing.remedy)
+    import msgspec
+
+    from coachstream.recall.pinecone import PineconeRecall
+
+    recall = PineconeRecall(msgspec.structs.replace(pinecone_options(index), timeout_s=within_s))
+    try:
+        await recall.search("coachstream-check", "check", limit=1)
+    except StorageUnavailable as error:
+        raise Trouble(f"The index cannot be searched: {error}.", _remedy(error)) from error
+    finally:
+        await recall.aclose()
+    return "The index answers a search."
+
+
+def _remedy(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        match getattr(cause, "status_code", None):
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                return "Is PINECONE_API_KEY of the project that has the index?"
+            case HTTPStatus.NOT_FOUND:
+                return "Is PINECONE_INDEX_HOST the host that the console shows for the index?"
+            case HTTPStatus.BAD_REQUEST:
+                return "The index must have integrated embedding of the field `text`."
+        cause = cause.__cause__
+    return "Is PINECONE_INDEX_HOST right, and is the network open?"

@@ -1,0 +1,105 @@
+"""All checks of an environment, at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from coachstream.check.aws import Places
+from coachstream.check.hand_offs import hand_off_checks
+from coachstream.check.identity import identity_check
+from coachstream.check.model import model_check
+from coachstream.check.recall import recall_check
+from coachstream.check.report import Check, Finding, Report, Trouble, Verdict
+from coachstream.check.store import store_check
+from coachstream.conversation.errors import whereabouts
+from coachstream.packages import missing_aws
+from coachstream.services import Services
+from coachstream.settings import Logs, Settings, SettingsError
+
+
+async def check(
+    environment: Mapping[str, str], *, offline: bool, call_model: bool, within_s: float
+) -> Report:
+    """Look at the settings, and try what they name.
+
+    Args:
+        environment: the variables.
+        offline: connect to nothing.
+        call_model: make the model write a token, which costs as much.
+        within_s: the time for each part; all are tried at once.
+    """
+    try:
+        settings = Settings.from_environment(environment)
+    except SettingsError as error:
+        return Report(ok=False, problems=tuple(f"{problem}." for problem in error.problems))
+    async with aclosing(Services(settings)) as services:
+        checks = await _checks(services, call_model=call_model, within_s=within_s)
+        findings = await asyncio.gather(
+            *(_finding(each, offline=offline, within_s=within_s) for each in checks)
+        )
+    return Report(all(finding.verdict is not Verdict.FAILED for finding in findings), (), tuple(findings))
+
+
+async def _checks(services: Services, *, call_model: bool, within_s: float) -> list[Check]:
+    places = None if missing_aws("AWS") else Places(services.aws)
+    checks = [
+        await store_check(services, places),
+        await model_check(services, places, call=call_model),
+        identity_check(services),
+        recall_check(services, within_s=within_s),
+        *await hand_off_checks(services, places),
+        _logs(services.settings.logs),
+    ]
+    if places is not None and any("endpoint" in check.facts for check in checks):
+        checks.append(_credentials(places))
+    return checks
+
+
+def _credentials(places: Places) -> Check:
+    async def look() -> str:
+        source = await places.credentials()
+        if source.startswith("none"):
+            raise Trouble(
+                "The SDK finds no credentials.",
+                "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
+            )
+        return f"They come from {source}."
+
+    return Check(part="AWS credentials", choice="", facts={}, connect=look)
+
+
+def _logs(logs: Logs) -> Check:
+    async def nothing() -> str:
+        return "Written to standard output; there is nothing to connect to."
+
+    facts = {"level": logs.level.value, "metrics": logs.metrics_namespace or "off"}
+    return Check(part="logs", choice="", facts=facts, connect=nothing)
+
+
+async def _finding(check: Check, *, offline: bool, within_s: float) -> Finding:
+    verdict, message, remedy = Verdict.SKIPPED, "Not tried.", None
+    if check.connect is None:
+        verdict, message = Verdict.OFF, check.off
+    elif not offline:
+        try:
+            async with asyncio.timeout(within_s):
+                message = await check.connect()
+            verdict = Verdict.OK
+        except Trouble as trouble:
+            verdict, message, remedy = Verdict.FAILED, str(trouble), trouble.remedy
+        except TimeoutError:
+            verdict, message = Verdict.FAILED, f"There was no answer within {within_s:g} s."
+            remedy = "Is the endpoint right, and the network open? --timeout gives more time."
+        except Exception as error:  # noqa: BLE001 (the other parts are told of all the same)
+            verdict, message = Verdict.FAILED, f"The check itself failed: {whereabouts(error)}."
+            remedy = "Please report this."
+    return Finding(
+        part=check.part,
+        choice=check.choice,
+        facts=check.facts,
+        verdict=verdict,
+        message=message,
+        remedy=remedy,
+    )

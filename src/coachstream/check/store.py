@@ -1,0 +1,120 @@
+"""The store: can it be read and written?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from coachstream.check.aws import Places, aws_trouble, code_of, unexpected
+from coachstream.check.report import Check, Trouble
+from coachstream.packages import missing_aws
+from coachstream.services import Services
+from coachstream.settings import DynamoDbSettings, SqliteStoreSettings
+
+_KEY = {"pk": {"S": "user#coachstream-check"}, "sk": {"S": "check"}}
+"""Of no item; ids of users have 21 characters."""
+
+
+async def store_check(services: Services, places: Places | None) -> Check:
+    """What is configured, and how it is tried."""
+    match services.settings.store:
+        case SqliteStoreSettings() as file:
+            return Check(
+                part="store",
+                choice=file.kind,
+                facts={"file": str(file.path)},
+                connect=lambda: database_opens(file.path),
+            )
+        case DynamoDbSettings() as table:
+            return await _dynamodb_check(services, table, places)
+
+
+async def database_opens(path: Path) -> str:
+    """Open a database without changing it. Raises `Trouble`."""
+    return await asyncio.to_thread(_open, path)
+
+
+def _open(path: Path) -> str:
+    if not path.exists():
+        existing = next(folder for folder in (path.parent, *path.parent.parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise Trouble(f"{path} cannot be made.", "Name another folder with COACHSTREAM_DATA_DIR.")
+        return "It will be made at the first use."
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise Trouble(f"{path} cannot be read and written.", "Whose file is it?")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            (tables,) = connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise Trouble(
+            f"{path} is not a database ({error}).", "Move it away, and a new one is made."
+        ) from error
+    return f"It opens, with {tables} tables."
+
+
+async def _dynamodb_check(services: Services, settings: DynamoDbSettings, places: Places | None) -> Check:
+    where = {} if places is None else await places.facts("dynamodb", services.settings.region)
+    return Check(
+        part="store",
+        choice=settings.kind,
+        facts={
+            "table": settings.table,
+            "mirror": "on" if settings.mirror_messages else "off",
+            **where,
+        },
+        connect=lambda: _use_table(services, settings.table, where),
+    )
+
+
+async def _use_table(services: Services, table: str, where: dict[str, str]) -> str:
+    """Read nothing, and write nothing, as a turn would read and write."""
+    if (missing := missing_aws("DynamoDB")) is not None:
+        raise Trouble(missing.problem, missing.remedy)
+    from botocore.exceptions import ClientError
+
+    endpoint = where.get("endpoint", "DynamoDB")
+    action = "dynamodb:GetItem"
+    try:
+        with aws_trouble(action, endpoint):
+            client = await services.dynamodb()
+            await client.get_item(TableName=table, Key=_KEY)
+        action = "dynamodb:Query"
+        with aws_trouble(action, endpoint):
+            await client.query(
+                TableName=table,
+                KeyConditionExpression="pk = :pk AND sk = :sk",
+                ExpressionAttributeValues={":pk": _KEY["pk"], ":sk": _KEY["sk"]},
+                Limit=1,
+            )
+        action = "dynamodb:UpdateItem"
+        with aws_trouble(action, endpoint):
+            await client.update_item(
+                TableName=table,
+                Key=_KEY,
+                UpdateExpression="SET seen = :yes",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues={":yes": {"BOOL": True}},
+            )
+    except ClientError as error:
+        match code_of(error):
+            case "ConditionalCheckFailedException":
+                return "The table can be read and written (the write had a condition that cannot hold)."
+            case "ResourceNotFoundException":
+                region = where.get("region", "")
+                raise Trouble(
+                    f"There is no table {table} in {region}.",
+                    f"`coachstream table create --table {table} --region {region}` makes it. Or is it in "
+                    "another region, or in another account?",
+                ) from None
+            case "ValidationException":
+                raise Trouble(
+                    f"The table {table} has other keys than pk and sk.", "Name the coaches' table."
+                ) from None
+            case _:
+                raise unexpected(error, action) from None
+    raise Trouble("A write went through whose condition did not hold.", "What answers is not DynamoDB.")
