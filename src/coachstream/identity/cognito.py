@@ -43,9 +43,8 @@ def cognito_verifier(
     for client_id in client_ids:
         if not _CLIENT_ID.fullmatch(client_id):
             raise ValueError(f"{client_id!r} is not an app client id: letters and digits, at most 128")
-    keys_of = issuer if endpoint_url is None else f"{endpoint_url.rstrip('/')}/{user_pool_id}"
     try:
-        keys = HttpsKeys(f"{keys_of}/.well-known/jwks.json")
+        keys = HttpsKeys(keys_url(region, user_pool_id, endpoint_url=endpoint_url))
     except ValueError as error:
         raise ValueError(f"Cognito's endpoint {endpoint_url!r} cannot be used: {error}") from error
     return JwtVerifier(keys, issuer=issuer, audiences=client_ids)
@@ -66,3 +65,14 @@ def pool_issuer(region: str, user_pool_id: str) -> str:
         raise ValueError(f"the user pool {user_pool_id} is in the region {pool['region']}, not in {region}")
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://cognito-idp.{region}.{domain}/{user_pool_id}"
+
+
+def keys_url(region: str, user_pool_id: str, *, endpoint_url: str | None = None) -> str:
+    """Where a pool's key set is read.
+
+    Raises:
+        ValueError: as `pool_issuer` does.
+    """
+    issuer = pool_issuer(region, user_pool_id)
+    base = issuer if endpoint_url is None else f"{endpoint_url.rstrip('/')}/{user_pool_id}"
+    return f"{base}/.well-known/jwks.json"

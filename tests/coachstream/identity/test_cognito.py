@@ -15,7 +15,7 @@ import pytest
 
 from coachstream.conversation.errors import InvalidToken, MissingCustomUserId, TokenExpired
 from coachstream.conversation.ports import TokenVerifier
-from coachstream.identity.cognito import cognito_verifier, pool_issuer
+from coachstream.identity.cognito import cognito_verifier, keys_url, pool_issuer
 from coachstream.identity.https_keys import HttpsKeys
 from coachstream.identity.key_cache import REFRESH_AT_MOST_EVERY_S
 from coachstream.identity.keys import KeysUnavailable
@@ -187,6 +187,7 @@ def test_the_issuer_is_the_pools() -> None:
     assert pool_issuer("cn-north-1", "cn-north-1_aB3") == (
         "https://cognito-idp.cn-north-1.amazonaws.com.cn/cn-north-1_aB3"
     )
+    assert keys_url(REGION, POOL_ID) == f"{ISSUER}/.well-known/jwks.json"
 
 
 @pytest.mark.parametrize(

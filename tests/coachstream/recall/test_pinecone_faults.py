@@ -29,7 +29,7 @@ OWN = "user_user-1"
 SECRET_QUERY = "squat in secret"
 MEMORY = Memory("m-1", SECRET_QUERY, "preference", Importance.LOW, datetime.now(UTC))
 
-IN_TIME_S = 0.4
+IN_TIME_S = 0.8
 """For what must not be waited for; a loaded machine may take ten times as long for the rest."""
 
 KINDS = {
