@@ -1,4 +1,4 @@
-"""What every store must do: a suite that SQLite, the double in memory and, later, DynamoDB pass.
+"""What every store must do: a suite that SQLite, DynamoDB and the double in memory pass.
 
 A subclass provides `store`, a fixture with an empty store:
 
@@ -10,10 +10,12 @@ A subclass provides `store`, a fixture with an empty store:
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import (
@@ -229,6 +231,19 @@ class ConversationStoreContract:
         claim = await store.begin_turn(other, user_message(2, client_id="c-1"))
         assert claim.user_message.id == user_message(2).id
 
+    async def test_conversations_with_similar_ids_are_kept_apart(self, store: SeedableStore) -> None:
+        """No id is a prefix, a pattern or a quotation; the same message ids harm nothing."""
+        names = ["conv", "conv-10", "CONV-1", "conv-1 ", "conv_1", "conv-%", "conv-1' OR '1", 'ü"💪\\']
+        keys = [ConversationKey(KEY.user_id, KEY.coach_id, name) for name in names]
+        said = [user_message(1, f"in {name}", client_id="c-1", streamed=True) for name in names]
+        for key, message in zip(keys, said, strict=True):
+            await store.create_conversation(conversation(key))
+            assert (await store.begin_turn(key, message)).is_first_attempt
+        for key, message in zip(keys, said, strict=True):
+            assert list(await store.load_messages(key)) == [message]
+            assert await store.find_streamed_message(key, message.content, since=EPOCH) == message
+            assert await store.find_streamed_message(KEY, message.content, since=EPOCH) is None
+
     async def test_a_retry_of_an_answered_message_gets_its_reply(self, store: SeedableStore) -> None:
         """The stored reply comes back, nothing is claimed, and the next turn need not wait."""
         said = user_message(1, client_id="c-1")
@@ -271,6 +286,47 @@ class ConversationStoreContract:
         later = moment + timedelta(milliseconds=1)
         assert await store.find_streamed_message(KEY, "Yes", since=later) is None
         assert await store.find_streamed_message(KEY, "Yes", since=NOW + timedelta(days=1)) is None
+
+    @pytest.mark.parametrize(
+        "text",
+        ["'Zwölf' \"%_\\ 💪🏽 e\u0301 \u0000 \r\n", "2026-03-01T10:00:00.000Z", "💪" * 32_000],
+        ids=["any character", "like a date", "as long as can be"],
+    )
+    async def test_a_streamed_message_is_found_by_its_text_to_the_letter(
+        self, store: SeedableStore, text: str
+    ) -> None:
+        """Whatever it holds; what looks alike, begins alike or would match as a pattern is not the same."""
+        said = user_message(1, text, streamed=True)
+        await store.begin_turn(KEY, said)
+        assert await store.find_streamed_message(KEY, text, since=EPOCH) == said
+        alike = {
+            unicodedata.normalize("NFC", text),
+            text.swapcase(),
+            text[:-1],
+            f"{text} ",
+            "%",
+            "_" * len(text),
+        }
+        for other in alike - {text}:
+            assert await store.find_streamed_message(KEY, other, since=EPOCH) is None
+
+    async def test_only_a_users_message_is_a_streamed_message(self, store: SeedableStore) -> None:
+        """A coach that repeats the words, or a message that was not sent for a stream, is none."""
+        said = user_message(1, "Yes")
+        reply = reply_to(said, 2, "Yes")
+        marked = msgspec.structs.replace(reply.metadata, streamed=True)
+        await store.save_reply(
+            await store.begin_turn(KEY, said), msgspec.structs.replace(reply, metadata=marked)
+        )
+        assert await store.find_streamed_message(KEY, "Yes", since=EPOCH) is None
+
+    async def test_a_message_that_is_sent_again_stays_what_it_was(self, store: SeedableStore) -> None:
+        """A retry without a stream of a message that was streamed finds it, and does not make it another."""
+        said = user_message(1, "Yes", client_id="c-1", streamed=True)
+        await store.abandon_turn(await store.begin_turn(KEY, said))
+        again = await store.begin_turn(KEY, user_message(2, "Yes", client_id="c-1"))
+        assert again.user_message == said
+        assert await store.find_streamed_message(KEY, "Yes", since=EPOCH) == said
 
     async def test_an_unknown_conversation_has_no_streamed_message(self, store: SeedableStore) -> None:
         """Nor has another user's, or another coach's."""
@@ -378,6 +434,16 @@ class ConversationStoreContract:
         chars = sum(len(message.content) for message in loaded)
         assert chars >= budget or loaded == everything
 
+    async def test_the_limit_holds_within_the_budget(self, store: SeedableStore) -> None:
+        """Both are kept, whichever is less; empty texts use nothing up."""
+        for number, text in ((0, "12345"), (2, ""), (4, "")):
+            said = user_message(number, text)
+            await store.save_reply(await store.begin_turn(KEY, said), reply_to(said, number + 1, "1"))
+        everything = list(await store.load_messages(KEY))
+        assert list(await store.load_history(KEY, limit=4, budget_chars=10)) == everything[-4:]
+        assert list(await store.load_history(KEY, limit=6, budget_chars=4)) == everything
+        assert list(await store.load_history(KEY, limit=0, budget_chars=10)) == []
+
     async def test_an_unknown_conversation_has_no_history(self, store: SeedableStore) -> None:
         """Nothing, and no error."""
         unknown = ConversationKey(KEY.user_id, KEY.coach_id, "conv-9")
@@ -403,6 +469,13 @@ class ConversationStoreContract:
         assert [found.id for found in best] == expected[:2]
         assert best[0].usage_count == 7
         assert best[0].tags == ("squat",)
+
+    async def test_nothing_is_loaded_where_nothing_is_wanted(self, store: SeedableStore) -> None:
+        """A limit of none is kept."""
+        await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
+        await store.put_workout(KEY.user_id, "w-1", workout("w-1", "2026-03-01T10:00:00.000Z"))
+        assert list(await store.load_memories(KEY.user_id, KEY.coach_id, limit=0)) == []
+        assert list(await store.load_recent_workouts(KEY.user_id, limit=0)) == []
 
     async def test_equal_memories_come_newest_first(self, store: SeedableStore) -> None:
         """Beyond a month age scores nothing, but still decides between equals."""
@@ -506,14 +579,15 @@ class ConversationStoreContract:
 
     async def test_a_deleted_conversation_is_gone_with_its_messages(self, store: SeedableStore) -> None:
         """Also when one of the same id is created later."""
-        said = user_message(1, client_id="c-1")
+        said = user_message(1, client_id="c-1", streamed=True)
         await store.save_reply(await store.begin_turn(KEY, said), reply_to(said, 2))
         await store.delete_conversation(KEY)
         assert list(await store.list_conversations(KEY.user_id, KEY.coach_id)) == []
         assert list(await store.load_messages(KEY)) == []
         await store.create_conversation(conversation())
         assert list(await store.load_messages(KEY)) == []
-        assert (await store.begin_turn(KEY, user_message(3, client_id="c-1"))).reply is None
+        assert await store.find_streamed_message(KEY, said.content, since=EPOCH) is None
+        assert (await store.begin_turn(KEY, user_message(3, client_id="c-1"))).is_first_attempt
 
     async def test_an_unknown_conversation_is_not_found(self, store: SeedableStore) -> None:
         """Reading, changing and deleting say so; another user's is as unknown as one that never was."""
@@ -589,27 +663,74 @@ class ConversationStoreContract:
         [others] = await store.load_memories("user-2", KEY.coach_id, limit=5)
         assert others.usage_count == 0
 
-    @pytest.mark.parametrize("count", [None, "many", 2.5, [], "7"], ids=str)
-    async def test_an_odd_counter_is_counted_on_from_what_can_be_read(
-        self, store: SeedableStore, count: object
-    ) -> None:
-        """Whatever an older function left there, the use counts."""
-        odd = dict(memory("m-1"))
-        odd["metadata"] = {"usageCount": count, "importance": "low", "kept": True}
-        await store.put_memory(KEY.user_id, "m-1", odd)
-        [before] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
-        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
-        [after] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
-        assert after.usage_count == before.usage_count + 1
-        assert after.importance is Importance.LOW
+    async def test_an_odd_counter_is_counted_on_from_what_can_be_read(self, store: SeedableStore) -> None:
+        """Whatever an older function left there, the use counts, and nothing else changes."""
+        counts: list[object] = [None, "many", "7", 2.5, -3, True, [], {"n": 4}]
+        for number, count in enumerate(counts):
+            odd = dict(memory(f"m-{number}"))
+            odd["metadata"] = {"usageCount": count, "importance": "low", "tags": ["a"], "source": "odd"}
+            await store.put_memory(KEY.user_id, f"m-{number}", odd)
+        before = await store.load_memories(KEY.user_id, KEY.coach_id, limit=20)
+        await store.note_memories_used(KEY.user_id, [each.id for each in before], at=NOW)
+        after = await store.load_memories(KEY.user_id, KEY.coach_id, limit=20)
+        assert len(before) == len(counts)
+        assert {each.id: each for each in after} == {
+            each.id: msgspec.structs.replace(each, usage_count=each.usage_count + 1, last_used=NOW)
+            for each in before
+        }
 
-    async def test_a_memory_without_metadata_can_be_counted(self, store: SeedableStore) -> None:
-        """Lenient to the last."""
-        odd = {name: value for name, value in memory("m-1").items() if name != "metadata"}
+    @pytest.mark.parametrize("metadata", [None, "odd", [1], {}], ids=str)
+    async def test_a_memory_without_usable_metadata_can_be_counted(
+        self, store: SeedableStore, metadata: object
+    ) -> None:
+        """Lenient to the last; its other attributes stay."""
+        odd = dict(memory("m-1", coach_id=KEY.coach_id)) | {"metadata": metadata}
+        if metadata is None:
+            del odd["metadata"]
         await store.put_memory(KEY.user_id, "m-1", odd)
-        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        for _ in range(2):
+            await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
         [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
-        assert loaded.usage_count == 1
+        assert (loaded.usage_count, loaded.last_used) == (2, NOW)
+        assert (loaded.content, loaded.memory_type) == ("Remember m-1.", "goal")
+
+    async def test_a_memory_has_the_id_that_it_is_stored_under(self, store: SeedableStore) -> None:
+        """So that what was loaded can be counted, whatever its attributes say of the id, or do not say."""
+        for name, told in (("m-1", {"memoryId": "other"}), ("m-2", {}), ("m-3", {"memoryId": None})):
+            attributes = {key: value for key, value in memory(name).items() if key != "memoryId"} | told
+            await store.put_memory(KEY.user_id, name, attributes)
+        loaded = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert {each.id for each in loaded} == {"m-1", "m-2", "m-3"}
+        await store.note_memories_used(KEY.user_id, [each.id for each in loaded], at=NOW)
+        loaded = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert [each.usage_count for each in loaded] == [1, 1, 1]
+
+    async def test_memories_with_similar_ids_are_kept_apart(self, store: SeedableStore) -> None:
+        """No id is a prefix, a pattern or a quotation; what is counted beside unknown ids counts."""
+        names = ["m", "m-1", "m-10", "M-1", "m_1", "%", "m-1' OR '1'='1", 'ü"💪\\', "m-1#2"]
+        for name in names:
+            await store.save_memory(KEY.user_id, _memory(name, content=f"Memory {name}"))
+        used = ["m-1", "%", "unknown", "m-1' OR '1'='1", 'ü"💪\\', "", "m-1#2"]
+        await store.note_memories_used(KEY.user_id, used, at=NOW)
+        loaded = await store.load_memories(KEY.user_id, KEY.coach_id, limit=20)
+        assert {each.id: each.content for each in loaded} == {name: f"Memory {name}" for name in names}
+        assert {each.id for each in loaded if each.usage_count == 1} == set(used) & set(names)
+
+    async def test_saving_a_memory_while_it_is_counted_loses_nothing(self, store: SeedableStore) -> None:
+        """The new content and every use are there, and it is one memory (a lost update, provoked)."""
+        await store.save_memory(KEY.user_id, _memory("m-1"))
+        again = _memory("m-1", content="Other words")
+        await asyncio.gather(
+            *(store.note_memories_used(KEY.user_id, ["m-1"], at=NOW) for _ in range(5)),
+            *(store.save_memory(KEY.user_id, again) for _ in range(2)),
+        )
+        [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert (loaded.content, loaded.usage_count) == ("Other words", 5)
+
+    async def test_of_many_equal_saves_one_memory_is_made(self, store: SeedableStore) -> None:
+        """A retry that comes while the first attempt is under way makes no second one, and none fails."""
+        await asyncio.gather(*(store.save_memory(KEY.user_id, _memory("m-1")) for _ in range(5)))
+        assert list(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == [_memory("m-1")]
 
 
 def _memory(memory_id: str, *, content: str = "Hates burpees", coach_id: str | None = None) -> Memory:

@@ -25,6 +25,7 @@ from coachstream.conversation.model import (
     Identity,
     Memory,
     Message,
+    Role,
     StopReason,
     Workout,
 )
@@ -74,7 +75,7 @@ class RememberedConversations:
         self.coaches[user_id, coach_id] = attributes
 
     async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None:
-        self._memories[user_id, memory_id] = parse_memory(attributes)
+        self._memories[user_id, memory_id] = msgspec.structs.replace(parse_memory(attributes), id=memory_id)
 
     async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None:
         self._workouts[user_id, workout_id] = parse_workout(attributes)
@@ -159,8 +160,8 @@ class RememberedConversations:
     ) -> Message | None:
         self._begin()
         for message in reversed(self.messages.get(key, [])):
-            is_asked_for = message.metadata.streamed and message.content == text
-            if is_asked_for and message.id >= first_message_id(since):
+            is_asked_for = message.role is Role.USER and message.metadata.streamed
+            if is_asked_for and message.content == text and message.id >= first_message_id(since):
                 return message
         return None
 

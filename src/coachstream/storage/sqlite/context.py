@@ -14,6 +14,7 @@ from coachstream.conversation.model import ConversationKey, Memory, Message, Wor
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.sqlite.conversations import newest_messages
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.documents import decode_document, encode_document
 
 Attributes = Mapping[str, object]
 
@@ -34,7 +35,7 @@ class SqliteContext:
             ).fetchone()
             if row is None:
                 raise CoachConfigNotFound
-            return parse_coach_config(coach_id, _decode(row[0]))
+            return parse_coach_config(coach_id, decode_document(row[0]))
 
         return await self._database.read(load)
 
@@ -51,10 +52,11 @@ class SqliteContext:
 
         def load(connection: sqlite3.Connection) -> list[Memory]:
             rows = connection.execute(
-                "SELECT attributes FROM memories WHERE user_id = ? AND (coach_id IS NULL OR coach_id = ?)",
+                "SELECT memory_id, attributes FROM memories"
+                " WHERE user_id = ? AND (coach_id IS NULL OR coach_id = ?)",
                 (user_id, coach_id),
             )
-            return most_important((parse_memory(_decode(row[0])) for row in rows), self._now(), limit=limit)
+            return most_important((_memory(*row) for row in rows), self._now(), limit=limit)
 
         return await self._database.read(load)
 
@@ -67,7 +69,7 @@ class SqliteContext:
                 " ORDER BY completed_at DESC, workout_id DESC LIMIT ?",
                 (user_id, max(0, limit)),
             )
-            return [parse_workout(_decode(row[0])) for row in rows]
+            return [parse_workout(decode_document(row[0])) for row in rows]
 
         return await self._database.read(load)
 
@@ -100,13 +102,10 @@ class SqliteContext:
 
     async def _put(self, statement: str, columns: tuple[str | None, ...], attributes: Attributes) -> None:
         await self._database.write(
-            lambda connection: connection.execute(statement, (*columns, _encode(attributes))).rowcount
+            lambda connection: connection.execute(statement, (*columns, encode_document(attributes))).rowcount
         )
 
 
-def _encode(attributes: Attributes) -> str:
-    return msgspec.json.encode(attributes).decode()
-
-
-def _decode(document: str) -> dict[str, object]:
-    return msgspec.json.decode(document, type=dict[str, object])
+def _memory(memory_id: str, document: str) -> Memory:
+    """A stored memory, under the id by which it is counted and changed, whatever the document says."""
+    return msgspec.structs.replace(parse_memory(decode_document(document)), id=memory_id)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.lenient import as_count
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, Message
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.documents import decode_document, encode_document
 from coachstream.storage.sqlite.rows import (
     CONVERSATION_COLUMNS,
     MESSAGE_COLUMNS,
@@ -97,14 +96,15 @@ def newest_messages(
         conversation = conversation_number(connection, key)
     except ConversationNotFound:
         return []
-    rows: Iterable[MessageRow] = connection.execute(
+    rows = connection.execute(
         f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 (a constant)
         (conversation, limit),
     )
     messages: list[Message] = []
     left = math.inf if budget_chars is None else budget_chars
-    for row in rows:
-        if left <= 0:
+    while left > 0:
+        row: MessageRow | None = rows.fetchone()
+        if row is None:
             break
         messages.append(message_from_row(row))
         left -= len(messages[-1].content)
@@ -133,11 +133,11 @@ def _create(connection: sqlite3.Connection, conversation: Conversation) -> None:
 
 def _with_one_more_conversation(attributes: str) -> str:
     """Count in `metadata.total_conversations`, whatever stood there; everything else stays."""
-    document: dict[str, object] = msgspec.json.decode(attributes, type=dict[str, object])
+    document = decode_document(attributes)
     metadata = document.get("metadata")
     metadata = dict(metadata) if isinstance(metadata, dict) else {}
     metadata["total_conversations"] = as_count(metadata.get("total_conversations")) + 1
-    return msgspec.json.encode(document | {"metadata": metadata}).decode()
+    return encode_document(document | {"metadata": metadata})
 
 
 def _get(connection: sqlite3.Connection, key: ConversationKey) -> Conversation:

@@ -6,12 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-import msgspec
-
 from coachstream.conversation.lenient import as_count
 from coachstream.conversation.model import Memory, format_timestamp
 from coachstream.storage.memory_attributes import memory_attributes
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.documents import decode_document, encode_document
 
 
 class SqliteMemories:
@@ -26,9 +25,10 @@ class SqliteMemories:
         def save(connection: sqlite3.Connection) -> None:
             stored = _attributes(connection, user_id, memory.id)
             if stored is None:
+                document = encode_document(memory_attributes(user_id, memory))
                 connection.execute(
                     "INSERT INTO memories (user_id, memory_id, coach_id, attributes) VALUES (?, ?, ?, ?)",
-                    (user_id, memory.id, memory.coach_id, _encode(memory_attributes(user_id, memory))),
+                    (user_id, memory.id, memory.coach_id, document),
                 )
             else:
                 _replace(connection, user_id, memory.id, stored | {"content": memory.content})
@@ -59,7 +59,7 @@ def _attributes(connection: sqlite3.Connection, user_id: str, memory_id: str) ->
     row: tuple[str] | None = connection.execute(
         "SELECT attributes FROM memories WHERE user_id = ? AND memory_id = ?", (user_id, memory_id)
     ).fetchone()
-    return None if row is None else msgspec.json.decode(row[0], type=dict[str, object])
+    return None if row is None else decode_document(row[0])
 
 
 def _replace(
@@ -67,9 +67,5 @@ def _replace(
 ) -> None:
     connection.execute(
         "UPDATE memories SET attributes = ? WHERE user_id = ? AND memory_id = ?",
-        (_encode(attributes), user_id, memory_id),
+        (encode_document(attributes), user_id, memory_id),
     )
-
-
-def _encode(attributes: dict[str, object]) -> str:
-    return msgspec.json.encode(attributes).decode()

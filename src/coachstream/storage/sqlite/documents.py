@@ -1,0 +1,17 @@
+"""Stored records as JSON documents: whole, so that nothing unknown is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+def encode_document(attributes: Mapping[str, object]) -> str:
+    """A record as it is kept in a column."""
+    return msgspec.json.encode(attributes).decode()
+
+
+def decode_document(document: str) -> dict[str, object]:
+    """The record in a column."""
+    return msgspec.json.decode(document, type=dict[str, object])
