@@ -6,6 +6,7 @@ import asyncio
 
 from coachstream.check.report import Check, Trouble
 from coachstream.conversation.errors import InvalidToken
+from coachstream.identity.cognito import keys_url
 from coachstream.identity.keys import KeysUnavailable
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, LocalIssuerSettings
@@ -32,20 +33,10 @@ def identity_check(services: Services) -> Check:
                     "user pool": pool.user_pool_id,
                     "app clients": ", ".join(pool.client_ids),
                     "region": pool.region,
-                    "keys": _keys_url(pool),
+                    "keys": keys_url(pool.region, pool.user_pool_id, endpoint_url=pool.endpoint_url),
                 },
                 connect=lambda: _read_keys(services),
             )
-
-
-def _keys_url(pool: CognitoSettings) -> str:
-    from coachstream.identity.cognito import pool_issuer
-
-    if pool.endpoint_url is None:
-        base = pool_issuer(pool.region, pool.user_pool_id)
-    else:
-        base = f"{pool.endpoint_url.rstrip('/')}/{pool.user_pool_id}"
-    return f"{base}/.well-known/jwks.json"
 
 
 async def _find_local_keys(services: Services) -> str:

@@ -16,6 +16,15 @@ def chat(
         typer.Option(metavar="URL", help="Address of a running server; found through --data by default."),
     ] = None,
     data: DataFolder = DEFAULT_DATA,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            envvar="COACHSTREAM_ID_TOKEN",
+            help="ID token, for a server with --identity cognito.",
+            show_envvar=True,
+        ),
+    ] = None,
     coach: Annotated[
         str | None, typer.Option(metavar="NAME", help="Coach to talk to, by name or id.")
     ] = None,
@@ -45,7 +54,7 @@ def chat(
             )
         url = server.url
     console = Console()
-    with CoachClient(url) as client:
+    with CoachClient(url, token=token) as client:
         try:
             session = client.session
             chosen = client.find_coach(coach) if coach else session.coaches[0]

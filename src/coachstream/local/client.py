@@ -71,14 +71,24 @@ class _Problem(msgspec.Struct):
     error: str
 
 
+class _NamedProblem(_Problem):
+    code: str
+
+
 _Answer = TypeVar("_Answer", _One, _Many)
 
 
 class CoachClient:
     """One signed-in user of a running `coachstream serve`. Close it, or use it as a context manager."""
 
-    def __init__(self, url: str) -> None:
-        """Talk to the server at `url`; nothing is sent yet."""
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        """Talk to the server at `url`; nothing is sent yet.
+
+        Args:
+            url: its address.
+            token: an ID token, for a server that issues none.
+        """
+        self._token = token
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
         self._session: Session | None = None
 
@@ -162,13 +172,15 @@ class CoachClient:
 
     def _open_session(self) -> Session:
         url = str(self._http.base_url)
+        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
         try:
-            response = self._http.get(SESSION_PATH)
-            response.raise_for_status()
+            response = self._http.get(SESSION_PATH, headers=headers)
+            if not response.is_success:
+                raise _no_session(response)
             return msgspec.json.decode(response.content, type=Session)
         except httpx.TransportError as error:
             raise ChatFailure(f"Nothing answers at {url}. Is `coachstream serve` running?") from error
-        except (httpx.HTTPStatusError, msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise ChatFailure(
                 f"What answers at {url} is not `coachstream serve`.", retryable=False
             ) from error
@@ -201,6 +213,13 @@ class CoachClient:
                     yield response
                     return
             self._session = None
+
+
+def _no_session(response: httpx.Response) -> ChatFailure:
+    """What the server says; it is ours if it says it as ours does. Raises `msgspec.MsgspecError` if not."""
+    problem = msgspec.json.decode(response.content, type=_NamedProblem)
+    hint = " An ID token of the user pool is needed: --token TOKEN." if response.status_code == 401 else ""  # noqa: PLR2004
+    return ChatFailure(problem.error + hint, retryable=False)
 
 
 def new_message_id() -> str:

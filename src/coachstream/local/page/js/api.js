@@ -6,6 +6,7 @@
  * @import {Conversation, Message, Session} from "./types.js"
  */
 import { Failure } from "./failure.js";
+import { keepPastedToken, pastedToken } from "./pasted-token.js";
 import { orSilence } from "./watchdog.js";
 import { conversationFrom, messageFrom } from "./wire.js";
 
@@ -159,13 +160,20 @@ export class Api {
 
 /** @returns {Promise<Session>} */
 async function fetchSession() {
+  const token = pastedToken();
+  /** @type {Record<string, string>} */
+  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
   let response;
   try {
-    response = await fetch(SESSION_URL, { cache: "no-store" });
+    response = await fetch(SESSION_URL, { cache: "no-store", headers });
   } catch (error) {
     throw Failure.unreachable(error);
   }
   const session = await jsonOrNull(response);
+  if (response.status === 401) {
+    keepPastedToken(null);
+    throw Failure.notSignedIn(session);
+  }
   if (!response.ok) throw Failure.fromResponse(response.status, session);
   if (!session?.token || !Array.isArray(session.coaches)) throw Failure.unreadable();
   return session;

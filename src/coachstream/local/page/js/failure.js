@@ -45,6 +45,11 @@ export class Failure extends Error {
     });
   }
 
+  /** The server knows nobody here. @param {unknown} body the decoded JSON body, if there was one */
+  static notSignedIn(body) {
+    return new NotSignedIn(Failure.fromResponse(401, body));
+  }
+
   /** The server could not be reached. @param {unknown} [cause] */
   static unreachable(cause) {
     return new Failure("unreachable", "The server cannot be reached. Is your connection all right?", { cause });
@@ -91,6 +96,14 @@ export class Failure extends Error {
     return error instanceof Failure
       ? error
       : new Failure("page_error", "Something went wrong on this page. Please try again.", { cause: error });
+  }
+}
+
+/** Nobody is signed in, and only a token helps. */
+export class NotSignedIn extends Failure {
+  /** @param {Failure} failure as the server told it */
+  constructor(failure) {
+    super(failure.code, failure.sentence, { retryable: false });
   }
 }
 

@@ -3,7 +3,7 @@
  */
 import { Api } from "./api.js";
 import { Chat } from "./chat.js";
-import { Failure } from "./failure.js";
+import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
 import { hashFor, parseRoute } from "./route.js";
 import { announceReplies } from "./view/announcer.js";
@@ -12,6 +12,7 @@ import { Composer } from "./view/composer.js";
 import { byId, element, icon } from "./view/dom.js";
 import { Drawer } from "./view/drawer.js";
 import { Sidebar } from "./view/sidebar.js";
+import { signInForm } from "./view/sign-in.js";
 import { themeToggle } from "./view/theme-toggle.js";
 import { ThreadView } from "./view/thread-view.js";
 import { showNotices } from "./view/toast.js";
@@ -84,6 +85,10 @@ async function firstRoute(chat, { coachId }) {
 /** @param {unknown} error */
 function cannotStart(error) {
   const { sentence } = Failure.from(error);
+  if (error instanceof NotSignedIn) {
+    byId("thread", HTMLElement).replaceChildren(signInForm(sentence, () => location.reload()));
+    return;
+  }
   byId("thread", HTMLElement).replaceChildren(
     element(
       "div",
