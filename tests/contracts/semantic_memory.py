@@ -1,4 +1,4 @@
-"""What every `SemanticMemory` must do: a suite that SQLite and, later, Pinecone pass.
+"""What every `SemanticMemory` must do: a suite that SQLite and Pinecone pass.
 
 A subclass provides `memory_of`, a fixture that gives a memory holding the records it is called with:
 
@@ -31,6 +31,11 @@ class StoredRecord(msgspec.Struct, frozen=True):
     owner: str | None = None
     record_type: str = "methodology"
     title: str = ""
+
+
+def a_memory(memory_id: str, *, content: str, tags: tuple[str, ...] = ("helpful",)) -> Memory:
+    """A memory of the day."""
+    return Memory(memory_id, content, "preference", Importance.LOW, datetime.now(UTC), tags=tags)
 
 
 MemoryFactory: TypeAlias = Callable[[list[StoredRecord]], Awaitable[SemanticMemory]]
@@ -93,11 +98,32 @@ class SemanticMemoryContract:
         assert found == set(types)
 
     async def test_a_remembered_memory_takes_no_place_in_a_search(self, memory_of: MemoryFactory) -> None:
-        """Remembering it, twice as well, changes nothing that a prompt is made of."""
+        """However well it would match, and also when it is remembered twice: a prompt has it otherwise."""
+        memory = await memory_of([SQUAT, OWN])
+        for number in range(4):
+            await memory.remember(USER, a_memory(f"m-{number}", content="squat knee"))
+            await memory.remember(USER, a_memory(f"m-{number}", content="knee squat"))
+        found = await memory.search(USER, "squat knee", limit=2)
+        assert {match.id for match in found} == {"squat", "own"}
+
+    async def test_a_remembered_memory_is_its_owners(self, memory_of: MemoryFactory) -> None:
+        """It takes no other record's place, whoever else has one of the same id."""
+        memory = await memory_of([SQUAT, OWN, OTHERS])
+        for record_id in (SQUAT.id, OTHERS.id):
+            await memory.remember(USER, a_memory(record_id, content="mine"))
+        assert {match.id for match in await memory.search(USER, "squat knee", limit=5)} == {"squat", "own"}
+        others = await memory.search("user-2", "squat knee", limit=5)
+        assert {match.content for match in others} == {SQUAT.text, OTHERS.text}
+
+    async def test_any_memory_can_be_remembered(self, memory_of: MemoryFactory) -> None:
+        """Its text is data, in the content, in the tags and in the id, and may be long."""
         memory = await memory_of([SQUAT])
-        hates = Memory("m-1", "Hates to squat", "preference", Importance.LOW, datetime.now(UTC), tags=("a",))
-        await memory.remember(USER, hates)
-        await memory.remember(USER, msgspec.structs.replace(hates, content="Loves to squat"))
+        for number, text in enumerate(
+            ("'; DROP TABLE records; --", 'NEAR("a"*)', "💪\u0000\n", "é " * 16_000)
+        ):
+            await memory.remember(
+                USER, a_memory(f"m'\"{number}; --", content=text, tags=(text[:50], "tag: a\ntag: b"))
+            )
         assert [match.id for match in await memory.search(USER, "squat", limit=5)] == ["squat"]
 
     async def test_the_limit_is_kept(self, memory_of: MemoryFactory) -> None:

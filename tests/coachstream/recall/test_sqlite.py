@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.recall.records import METHODOLOGY, user_namespace
+from coachstream.recall.records import METHODOLOGY, USER_MEMORY, user_namespace
 from coachstream.recall.search_terms import MAX_TERMS, match_expression, search_terms
 from coachstream.recall.sqlite import RecallRecord, SqliteRecall
 from contracts.semantic_memory import (
@@ -23,12 +23,21 @@ from contracts.semantic_memory import (
     MemoryFactory,
     SemanticMemoryContract,
     StoredRecord,
+    a_memory,
 )
 
 
 def record_of(stored: StoredRecord) -> RecallRecord:
     namespace = METHODOLOGY if stored.owner is None else user_namespace(stored.owner)
     return RecallRecord(stored.id, namespace, stored.text, stored.record_type, stored.title)
+
+
+def records_in(path: Path) -> list[tuple[str, str, str, str]]:
+    """Id, namespace, type and text of every record, in the order of their saving."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(
+            "SELECT id, namespace, record_type, text FROM records ORDER BY number"
+        ).fetchall()
 
 
 @pytest.fixture
@@ -78,6 +87,39 @@ async def test_adding_again_replaces(path: Path) -> None:
     assert list(await recall.search(USER, "kettlebells", limit=5)) == []
     [match] = await recall.search(USER, "barbells", limit=5)
     assert match.content == "new words about barbells"
+
+
+async def test_a_memory_is_remembered_with_its_tags(path: Path) -> None:
+    """In its owner's namespace, under its own id, where a search for memories would find it."""
+    recall = SqliteRecall(path)
+    await recall.remember(USER, a_memory("m-1", content="I train on Mondays.", tags=("schedule", "ü")))
+    await recall.remember("user-2", a_memory("m-1", content="Never on Mondays.", tags=()))
+    assert records_in(path) == [
+        ("m-1", user_namespace(USER), USER_MEMORY, "I train on Mondays.\ntag: schedule\ntag: ü"),
+        ("m-1", user_namespace("user-2"), USER_MEMORY, "Never on Mondays."),
+    ]
+
+
+async def test_remembering_again_replaces(path: Path) -> None:
+    """One record with the last text, in the index as well."""
+    recall = SqliteRecall(path)
+    for content in ("old words about kettlebells", "new words about barbells"):
+        await recall.remember(USER, a_memory("m-1", content=content, tags=()))
+    assert [text for *_, text in records_in(path)] == ["new words about barbells"]
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT rowid FROM words WHERE words MATCH 'kettlebells'").fetchall()
+        connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+    assert found == []
+
+
+async def test_half_a_character_cannot_be_remembered(path: Path) -> None:
+    """It has no UTF-8; the error does not hold the memory."""
+    recall = SqliteRecall(path)
+    with pytest.raises(StorageUnavailable) as refused:
+        await recall.remember(USER, a_memory("m-1", content="secret \ud83d"))
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    await recall.remember(USER, a_memory("m-1", content="whole"))
 
 
 async def test_ids_are_of_one_namespace(path: Path) -> None:
