@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except socket.gaierror as error:
         raise CannotListen(f"There is no address {host!r} to listen on.") from error
     except (OSError, OverflowError) as error:
@@ -42,6 +42,10 @@ def listen(host: str, port: int) -> socket.socket:
         else:
             reason = f"Cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}."
         raise CannotListen(f"{reason} Name another one with --port, or --port 0 for any free one.") from error
+    # Inherited by each connection. asyncio sets it only where the protocol is named, which it is not here: a
+    # small response on a kept-alive connection would wait 40 ms for an acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def url_of(listening: socket.socket) -> str:

@@ -33,7 +33,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
-        with observed(context) as invocation:
+        async with observed(context) as invocation:
             try:
                 parts = services()
                 invocation.logs = parts.settings.logs
