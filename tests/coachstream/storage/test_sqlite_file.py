@@ -10,13 +10,20 @@ from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import StorageUnavailable, TurnInProgress
-from coachstream.conversation.model import ConversationChange, ConversationKey, format_timestamp
-from coachstream.storage.sqlite import SqliteStore, UnusableDatabase, schema
+from coachstream.conversation.model import (
+    ConversationChange,
+    ConversationKey,
+    Importance,
+    Memory,
+    format_timestamp,
+)
+from coachstream.storage.sqlite import SqliteStore, UnusableDatabase
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
-from contracts.conversation_store import COACH, EPOCH, KEY, NOW, conversation, reply_to, user_message
+from contracts.conversation_store import COACH, KEY, NOW, conversation, memory, reply_to, user_message
 
 SHOPPING_LIST = "Shopping list: eggs. " * 100
 
@@ -50,6 +57,12 @@ def outsider(seeded: SqliteStore, path: Path) -> Iterator[sqlite3.Connection]:
 
 def files_in(folder: Path) -> list[Path]:
     return [entry for entry in folder.rglob("*") if entry.is_file()]
+
+
+def stored_memory(outsider: sqlite3.Connection) -> dict[str, object]:
+    """The document of the only memory."""
+    [(document,)] = outsider.execute("SELECT attributes FROM memories").fetchall()
+    return msgspec.json.decode(document, type=dict[str, object])
 
 
 async def test_nothing_is_created_before_the_first_use(path: Path) -> None:
@@ -157,13 +170,6 @@ async def test_text_that_is_no_unicode_is_refused_without_quoting_it(seeded: Sql
     await seeded.begin_turn(KEY, user_message(1))
 
 
-async def test_the_same_message_is_saved_once_also_by_its_own_id(seeded: SqliteStore) -> None:
-    """Without a client's id, a message that comes again with its id is the same message."""
-    await seeded.abandon_turn(await seeded.begin_turn(KEY, user_message(1)))
-    await seeded.begin_turn(KEY, user_message(1))
-    assert len(await seeded.load_messages(KEY)) == 1
-
-
 async def test_ids_may_be_anything(store: SqliteStore) -> None:
     """Ids come from paths: slashes, dots, quotes, control characters and great length harm nothing."""
     for name in ("../../etc/passwd", "a/b", "", "\0", "'; --", "ü" * 5000, "con\n"):
@@ -173,6 +179,86 @@ async def test_ids_may_be_anything(store: SqliteStore) -> None:
         claim = await store.begin_turn(key, user_message(1))
         await store.save_reply(claim, reply_to(claim.user_message, 2))
         assert len(await store.load_messages(key)) == 2
+
+
+async def test_history_reads_no_message_that_it_does_not_need(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """What lies behind the budget is not looked at: a message there that nobody can read does no harm."""
+    claim = await seeded.begin_turn(KEY, user_message(1, "12345"))
+    await seeded.save_reply(claim, reply_to(claim.user_message, 2, "12345"))
+    outsider.execute(
+        "INSERT INTO messages (conversation, id, role, content, timestamp) VALUES (1, 'msg_0', '?', '', '?')"
+    )
+    loaded = await seeded.load_history(KEY, limit=100, budget_chars=10)
+    assert [message.content for message in loaded] == ["12345", "12345"]
+    assert len(await seeded.load_history(KEY, limit=2, budget_chars=1_000)) == 2
+    with pytest.raises(ValueError, match="not a valid Role"):
+        await seeded.load_history(KEY, limit=100, budget_chars=11)
+
+
+async def test_a_memory_is_kept_in_the_existing_systems_shape(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """A saved one has all its attributes; one that names no coach says so."""
+    saved = Memory("m", "Hates burpees", "preference", Importance.LOW, NOW, tags=("a",))
+    await seeded.save_memory(KEY.user_id, saved)
+    assert stored_memory(outsider) == {
+        "memoryId": "m",
+        "userId": KEY.user_id,
+        "coachId": None,
+        "content": "Hates burpees",
+        "memoryType": "preference",
+        "metadata": {
+            "createdAt": format_timestamp(NOW),
+            "usageCount": 0,
+            "source": "conversation",
+            "importance": "low",
+            "tags": ["a"],
+        },
+    }
+
+
+async def test_unknown_attributes_of_a_memory_are_kept(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """Counting changes the counter and the date, saving again the content, and both nothing else."""
+    stored = dict(memory("m")) | {"new_field": [1, {"a": None}], "coachId": 7}
+    metadata = {"usageCount": 4, "importance": "?", "lifecycle": {"state": "é"}, "tags": "a, b"}
+    await seeded.put_memory(KEY.user_id, "m", stored | {"metadata": metadata})
+    await seeded.note_memories_used(KEY.user_id, ["m"], at=NOW)
+    again = Memory("m", "Other words", "goal", Importance.HIGH, NOW, coach_id="coach-9", tags=("b",))
+    await seeded.save_memory(KEY.user_id, again)
+    assert stored_memory(outsider) == stored | {
+        "content": "Other words",
+        "metadata": metadata | {"usageCount": 5, "lastUsed": format_timestamp(NOW)},
+    }
+
+
+async def test_a_deleted_memory_stays_gone(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
+    """Counting it does nothing, and the others of the same call are counted."""
+    for name in ("gone", "m"):
+        await seeded.put_memory(KEY.user_id, name, memory(name))
+    outsider.execute("DELETE FROM memories WHERE memory_id = 'gone'")
+    await seeded.note_memories_used(KEY.user_id, ["gone", "m"], at=NOW)
+    [loaded] = await seeded.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+    assert (loaded.id, loaded.usage_count) == ("m", 1)
+
+
+async def test_uses_are_counted_together_or_not_at_all(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """Where one of them cannot be counted the call fails, and none is."""
+    for name in ("a", "b"):
+        await seeded.put_memory(KEY.user_id, name, memory(name))
+    outsider.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON memories WHEN old.memory_id = 'b'"
+        " BEGIN SELECT raise(ABORT, 'no'); END"
+    )
+    with pytest.raises(StorageUnavailable):
+        await seeded.note_memories_used(KEY.user_id, ["a", "b"], at=NOW)
+    loaded = await seeded.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+    assert [each.usage_count for each in loaded] == [0, 0]
 
 
 @pytest.mark.parametrize("total", [4, 4.0, "4", Decimal(4)])
@@ -220,56 +306,6 @@ async def test_a_file_of_a_newer_version_is_left_alone(seeded: SqliteStore, path
         await seeded.get_conversation(KEY)
     with pytest.raises(UnusableDatabase):
         await seeded.begin_turn(KEY, user_message(1))
-
-
-def _write_version_1(path: Path) -> None:
-    """A file as the first version of the program wrote it, with a coach and an answered message."""
-    path.parent.mkdir(exist_ok=True)
-    key = (KEY.user_id, KEY.coach_id, KEY.conversation_id)
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in schema._VERSION_1:
-            connection.execute(statement)
-        connection.execute("INSERT INTO coaches VALUES (?, ?, '{}')", key[:2])
-        connection.execute(
-            "INSERT INTO conversations VALUES (7, ?, ?, ?, 'Legs', '2026-01-01T00:00:00.000Z',"
-            " '2026-01-02T00:00:00.000Z', 2, 1, '[]')",
-            key,
-        )
-        connection.execute(
-            "INSERT INTO messages VALUES (7, 'msg_1_user', 'user', 'How?', '2026-01-01T00:00:00.000Z',"
-            " NULL, NULL, 'c-1', NULL)"
-        )
-        connection.execute(
-            "INSERT INTO messages VALUES (7, 'msg_2_assistant', 'assistant', 'So.',"
-            " '2026-01-02T00:00:00.000Z', 'demo', 'end_turn', NULL, 'msg_1_user')"
-        )
-        connection.execute("PRAGMA user_version = 1")
-        connection.commit()
-
-
-async def test_a_file_of_the_first_version_becomes_a_current_one(path: Path) -> None:
-    """Everything is still there, a retry still finds its reply, and new messages can be streamed ones."""
-    _write_version_1(path)
-    store = SqliteStore(path)
-    question, reply = await store.load_messages(KEY)
-    assert (question.content, question.metadata.streamed) == ("How?", False)
-    assert (reply.content, reply.metadata.reply_to) == ("So.", question.id)
-    assert (await store.begin_turn(KEY, user_message(1, client_id="c-1"))).reply == reply
-    await store.begin_turn(KEY, user_message(2, "Yes", streamed=True))
-    assert await store.find_streamed_message(KEY, "Yes", since=EPOCH) is not None
-    await store.aclose()
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-
-
-async def test_stores_that_open_an_older_file_at_once_change_it_once(path: Path) -> None:
-    """Each works, whoever comes first."""
-    _write_version_1(path)
-    stores = [SqliteStore(path) for _ in range(6)]
-    loaded = await asyncio.gather(*(store.load_messages(KEY) for store in stores))
-    assert [len(messages) for messages in loaded] == [2] * 6
-    for store in stores:
-        await store.aclose()
 
 
 async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:

@@ -15,7 +15,9 @@ import pytest
 
 from coachstream.conversation.errors import TurnInProgress
 from coachstream.storage.sqlite import SqliteStore
+from coachstream.storage.sqlite.schema import SCHEMA_VERSION
 from contracts.conversation_store import COACH, KEY, conversation, memory, user_message
+from support.sqlite_version_1 import write_version_1
 
 TESTS = Path(__file__).parents[2]
 AMPLE_S = 30.0
@@ -170,6 +172,25 @@ async def test_processes_that_start_together_agree_on_one_database(path: Path) -
         [(attributes,)] = connection.execute("SELECT attributes FROM coaches").fetchall()
         assert connection.execute("SELECT count(*) FROM messages").fetchone() == (16,)
     assert '"total_conversations":12' in attributes
+
+
+async def test_processes_that_open_an_older_file_together_change_it_once(
+    path: Path, store: SqliteStore
+) -> None:
+    """Six processes find a file of the first version at once: all of them read, write and lose nothing."""
+    write_version_1(path)
+    async with worker_processes(path, 6) as workers:
+        answers = await asyncio.gather(
+            *(worker.tell(f"begin {KEY.conversation_id} {n} c-1") for n, worker in enumerate(workers))
+        )
+        assert answers == ["answered"] * 6
+        assert await asyncio.gather(*(worker.tell("use m-1 5") for worker in workers)) == ["done"] * 6
+    [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+    assert loaded.usage_count == 3 + 30
+    assert len(await store.load_messages(KEY)) == 2
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 async def test_of_equal_requests_in_many_processes_one_turn_begins(path: Path, store: SqliteStore) -> None:
