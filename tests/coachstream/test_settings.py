@@ -19,6 +19,7 @@ from coachstream.settings import (
     Guardrail,
     HandOffs,
     LocalIssuerSettings,
+    LogFormat,
     LogLevel,
     Logs,
     PineconeSettings,
@@ -335,7 +336,10 @@ URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http:
         ),
         hand_offs=st.builds(HandOffs, st.none() | NAMES, st.none() | NAMES),
         logs=st.builds(
-            Logs, st.sampled_from(LogLevel), st.none() | NAMES.filter(lambda name: name.lower() != "off")
+            Logs,
+            level=st.sampled_from(LogLevel),
+            format=st.sampled_from(LogFormat),
+            metrics_namespace=st.none() | NAMES.filter(lambda name: name.lower() != "off"),
         ),
         region=st.none() | st.just("us-west-2"),
         history_budget_chars=st.integers(0, 10_000_000),

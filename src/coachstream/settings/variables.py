@@ -5,7 +5,7 @@ Where the existing system has a name for something, the name is its own; all oth
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     reader: str | None = None
 
 
-def _one_of(choices: type[Store | Model | IdentityProvider | Recall | LogLevel]) -> str:
+def _one_of(choices: type[StrEnum]) -> str:
     *most, last = (f"`{choice}`" for choice in choices)
     return f"{', '.join(most)} or {last}"
 
@@ -289,7 +289,14 @@ ENDPOINT = Variable(
 
 _SDK = "the AWS SDK"
 
-READ_BY_THE_SDK = (
+READ_BY_OTHERS = (
+    Variable(
+        name="PINECONE_CONTROLLER_HOST",
+        part=Part.RECALL,
+        meaning="where the reranking model is asked, instead of at Pinecone's own address",
+        of=Recall.PINECONE,
+        reader="Pinecone's SDK",
+    ),
     Variable(
         name="AWS_ENDPOINT_URL_DYNAMODB",
         part=Part.AWS,

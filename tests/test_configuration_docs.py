@@ -1,0 +1,56 @@
+"""docs/configuration.md says what the settings are."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from coachstream.settings import VARIABLES, Settings
+from coachstream.settings.docs import EXAMPLES, document
+from coachstream.settings.variables import READ_BY_OTHERS, Part
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+def test_the_page_is_what_the_settings_say() -> None:
+    """`python -m coachstream.settings.docs docs/configuration.md` makes it anew."""
+    assert PAGE.read_text() == document()
+
+
+def test_the_command_prints_the_page_or_writes_it(tmp_path: Path) -> None:
+    """To standard output, or to the file that is named."""
+    command = [sys.executable, "-m", "coachstream.settings.docs"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert printed.stdout == document()
+    subprocess.run([*command, str(tmp_path / "page.md")], check=True)
+    assert (tmp_path / "page.md").read_text() == document()
+
+
+def test_every_variable_has_one_row_under_its_part() -> None:
+    """Nothing is missing, nothing is told twice."""
+    sections = dict(
+        zip(
+            [part.value for part in Part],
+            re.split(r"^## .*\n", document(), flags=re.MULTILINE)[2:],
+            strict=True,
+        )
+    )
+    for variable in (*VARIABLES, *READ_BY_OTHERS):
+        assert document().count(f"\n| `{variable.name}` |") == 1
+        assert f"| `{variable.name}` |" in sections[variable.part.value]
+
+
+@pytest.mark.parametrize("environment", EXAMPLES.values(), ids=EXAMPLES)
+def test_the_examples_are_complete(environment: Mapping[str, str]) -> None:
+    """Each can be copied as it is, and names no variable that nobody reads."""
+    settings = Settings.from_environment(environment)
+    assert environment.keys() <= {variable.name for variable in (*VARIABLES, *READ_BY_OTHERS)}
+    chosen = (settings.store.kind, settings.model.kind, settings.identity.kind, settings.recall.kind)
+    assert chosen == tuple(
+        environment[f"COACHSTREAM_{part}"] for part in ("STORE", "MODEL", "IDENTITY", "RECALL")
+    )
