@@ -3,100 +3,63 @@
 from __future__ import annotations
 
 import logging
-from enum import StrEnum
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.model import StopReason
 from coachstream.conversation.report import TurnReport
-from coachstream.observability.ids import loggable_id
 from coachstream.observability.invocation import Invocation
 
 Field = str | int | bool | list[str]
 
-OURS = frozenset({ErrorCode.PROCESSING_ERROR, ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.MODEL_REJECTED})
-"""Somebody should look at these."""
+_OURS = {ErrorCode.PROCESSING_ERROR, ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.MODEL_REJECTED}
+"""Errors that somebody should look at."""
 
-PASSING = frozenset(
-    {
-        ErrorCode.MODEL_THROTTLED,
-        ErrorCode.MODEL_UNAVAILABLE,
-        ErrorCode.MODEL_STREAM_BROKEN,
-        ErrorCode.DEADLINE_EXCEEDED,
-    }
-)
-"""These happen; too many of them are worth a look. All others are the client's, and daily business."""
-
-
-class Outcome(StrEnum):
-    """How an invocation ended."""
-
-    OK = "ok"
-    ERROR = "error"
-    CUT_OFF = "cut_off"
-
-
-def outcome_of(invocation: Invocation) -> Outcome:
-    """How it ended; a turn without an error and without a whole reply was cut off."""
-    if invocation.error is not None:
-        return Outcome.ERROR
-    report = invocation.report
-    if invocation.is_cut_off or (report is not None and _is_interrupted(report)):
-        return Outcome.CUT_OFF
-    return Outcome.OK
+_PASSING = {
+    ErrorCode.MODEL_THROTTLED,
+    ErrorCode.MODEL_UNAVAILABLE,
+    ErrorCode.MODEL_STREAM_BROKEN,
+    ErrorCode.DEADLINE_EXCEEDED,
+}
+"""Errors that happen, but not often; the rest are the client's."""
 
 
 def level_of(invocation: Invocation) -> int:
     """How severe it is."""
-    if invocation.error in OURS or invocation.cause is not None:
+    if invocation.error in _OURS:
         return logging.ERROR
-    if invocation.error in PASSING or outcome_of(invocation) is Outcome.CUT_OFF:
-        return logging.WARNING
-    return logging.INFO
+    return logging.WARNING if invocation.error in _PASSING else logging.INFO
 
 
 def sentence_of(invocation: Invocation, total_ms: int) -> str:
     """The line for a person who reads it in a terminal."""
-    ending = {
-        Outcome.OK: "ended well",
-        Outcome.CUT_OFF: "was cut off",
-        Outcome.ERROR: f"ended with {invocation.error and invocation.error.value}",
-    }[outcome_of(invocation)]
+    outcome = "ended well" if invocation.error is None else f"ended with {invocation.error.value}"
     report = invocation.report
     if report is None:
-        return f"The request {ending} after {total_ms} ms"
-    return f"The turn {ending} after {total_ms} ms, {report.chunks} chunks"
+        return f"The request {outcome} after {total_ms} ms"
+    return f"The turn {outcome} after {total_ms} ms, {report.chunks} chunks"
 
 
 def fields_of(invocation: Invocation, total_ms: int) -> dict[str, Field]:
     """Everything that is known, under names that can be searched for; nothing where nothing is known."""
     key, report = invocation.key, invocation.report
     known: dict[str, Field | None] = {
-        "outcome": outcome_of(invocation).value,
+        "outcome": "ok" if invocation.error is None else "error",
         "error_code": None if invocation.error is None else invocation.error.value,
-        "cause": invocation.cause,
         "cold_start": invocation.is_cold_start,
         "total_ms": total_ms,
         "time_to_start_ms": invocation.started_ms,
-        "time_to_first_chunk_ms": invocation.first_chunk_ms,
-        "user_id": None if key is None else loggable_id(key.user_id),
-        "coach_id": None if key is None else loggable_id(key.coach_id),
-        # Empty where a request is about all conversations of a coach.
-        "conversation_id": loggable_id(key.conversation_id) if key and key.conversation_id else None,
+        "user_id": None if key is None else key.user_id,
+        "coach_id": None if key is None else key.coach_id,
+        "conversation_id": None if key is None else key.conversation_id or None,
         **({} if report is None else _of_turn(report)),
     }
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _is_interrupted(report: TurnReport) -> bool:
-    """An answer from before has the stop reason of whoever wrote it, or none."""
-    return not report.was_answered and report.stop_reason in {None, StopReason.INTERRUPTED}
-
-
 def _of_turn(report: TurnReport) -> dict[str, Field | None]:
     usage = report.usage
     return {
-        "user_message_id": None if report.user_message_id is None else loggable_id(report.user_message_id),
-        "reply_id": None if report.reply_id is None else loggable_id(report.reply_id),
+        "user_message_id": report.user_message_id,
+        "reply_id": report.reply_id,
         "stop_reason": None if report.stop_reason is None else report.stop_reason.value,
         "is_first_attempt": report.is_first_attempt,
         "was_answered": report.was_answered,

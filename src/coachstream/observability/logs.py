@@ -1,71 +1,118 @@
-"""The loggers of a process that handles invocations."""
+"""Logs, a line each: as JSON with the ids of the invocation (Powertools' format), or as text for a person.
+
+What our own code logs holds no text of a user's and no token. Three things keep it so against accidents: an
+exception is logged by its type alone, for its text and its traceback may quote what it was about; libraries,
+which log requests and headers when they are asked for details, are heard from a warning on whatever the level
+is; and a record that cannot be formatted is dropped, not printed with its arguments.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from coachstream.observability.discretion import DISCREET, OURS, quiet_libraries
-from coachstream.observability.output import print_line
+from coachstream.observability.invocation import current_invocation
+from coachstream.settings import LogFormat, Logs
 
 if TYPE_CHECKING:
-    from coachstream.settings import LogLevel
+    from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
-_TEXT = "%(levelname)-7s %(message)s"
+OURS = ("coachstream", "lambda_streaming")
+LIBRARIES = (
+    "aiobotocore",
+    "aiohttp",
+    "asyncio",
+    "aws_lambda_powertools",
+    "boto3",
+    "botocore",
+    "httpcore",
+    "httpx",
+    "pinecone",
+    "urllib3",
+)
 
 
-def set_up_logging(level: LogLevel, *, as_json: bool = True) -> None:
-    """Set up all loggers, ours and those of libraries; cheap, and may be called again.
+def set_up_logging(logs: Logs) -> None:
+    """Log to standard output from now on, in the format and from the level that are set.
 
-    As JSON, our loggers print to standard output, and nothing of theirs reaches the handler that the runtime
-    has put at the root. As text, they are left to that handler, which knows request ids too; where there is
-    none, they print to standard error. Either way no handler of the root prints an exception's text or a
-    library's details.
-
-    Args:
-        level: the least severe records of our own that are logged.
-        as_json: or as text, for a person at a terminal.
+    A second call changes the level and nothing else.
     """
-    # Otherwise logging prints the arguments of a record that cannot be formatted.
-    logging.raiseExceptions = False
     quiet_libraries()
-    root = logging.getLogger()
-    if not as_json and not root.handlers:
-        logging.basicConfig(format=_TEXT)
-    for handler in (*root.handlers, logging.lastResort):
-        if handler is not None:
-            handler.addFilter(DISCREET)
     for name in OURS:
         ours = logging.getLogger(name)
-        ours.setLevel(level.upper())
-        ours.propagate = not as_json
-        for handler in [handler for handler in ours.handlers if isinstance(handler, JsonHandler)]:
-            ours.removeHandler(handler)
-        if as_json:
-            ours.addHandler(JsonHandler())
+        ours.setLevel(logs.level.upper())
+        ours.propagate = False  # awslambdaric has put a handler at the root, and would print every line again
+        if not any(isinstance(handler, LineHandler) for handler in ours.handlers):
+            ours.addHandler(JsonHandler() if logs.format is LogFormat.JSON else TextHandler())
 
 
-class JsonHandler(logging.Handler):
-    """Prints records as JSON, a line each; imports what formats them with the first one."""
+def quiet_libraries() -> None:
+    """Hear from libraries only what is a warning or worse."""
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class LineHandler(logging.Handler):
+    """Prints records, each in one piece."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        try:
+            line = self.line_of(_without_secrets(record))
+        except Exception:  # noqa: BLE001 (logging never fails what it tells of)
+            line = "A log record could not be formatted."
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def line_of(self, record: logging.LogRecord) -> str:
+        """A record on one line."""
+        raise NotImplementedError
+
+
+class TextHandler(LineHandler):
+    """Prints records for a person."""
+
+    def line_of(self, record: logging.LogRecord) -> str:
+        """Level and message."""
+        return f"{record.levelname:<7} " + " ".join(record.getMessage().split())
+
+
+class JsonHandler(LineHandler):
+    """Prints records as JSON; imports what formats them with the first one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.addFilter(DISCREET)
+        self._json: LambdaPowertoolsFormatter | None = None
 
-    def format(self, record: logging.LogRecord) -> str:
-        """One line, without its end."""
-        if self.formatter is None:
-            from coachstream.observability.json_format import JsonFormatter
+    def line_of(self, record: logging.LogRecord) -> str:
+        """Everything that is known of a record."""
+        if self._json is None:
+            from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
-            self.formatter = JsonFormatter()
-        return self.formatter.format(record)
+            self._json = LambdaPowertoolsFormatter(
+                log_record_order=["level", "message", "timestamp", "location"],
+                use_rfc3339=True,
+                utc=True,
+                serialize_stacktrace=False,
+                service=None,
+            )
+        return self._json.format(record)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record; logging never fails what it tells of."""
-        try:
-            print_line(self.format(record))
-        except Exception:  # noqa: BLE001
-            with suppress(OSError, ValueError):
-                sys.stderr.write(f"A record of {record.name} could not be logged.\n")
+
+def _without_secrets(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy for the formatter: with the invocation's ids, and of an exception nothing but its type."""
+    copy = logging.makeLogRecord(record.__dict__)
+    copy.exc_text = copy.stack_info = None
+    if copy.exc_info:
+        kind = copy.exc_info[0]
+        copy.exc_info = None
+        copy.__dict__["exception_name"] = None if kind is None else kind.__qualname__
+    ids = current_invocation.get()
+    if ids is not None:
+        copy.__dict__ |= {
+            "function_request_id": ids.request_id,
+            "function_name": ids.function_name,
+            "xray_trace_id": ids.trace_id,
+        }
+    return copy
