@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from coachstream.check.report import Trouble
+from coachstream.packages import missing_aws
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
-
-    from coachstream.aws.clients import AwsSession
 
 _NO_CREDENTIALS = (
     "Set AWS_PROFILE (after `aws sso login`, where the profile needs it), or AWS_ACCESS_KEY_ID and "
@@ -32,41 +32,47 @@ _EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken", "RequestExpired"}
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 
 
-class Places:
-    """Where AWS is called in this environment."""
+async def aws_facts(service: str, region: str | None) -> dict[str, str]:
+    """Region and endpoint of a service; nothing is sent, and no credentials are looked for."""
+    if missing_aws(service) is not None:
+        return {}
+    return await asyncio.to_thread(_aws_facts, service, region)
 
-    def __init__(self, session: AwsSession) -> None:
-        """Look with a session of the SDK."""
-        self._session = session
 
-    async def facts(self, service: str, region: str | None) -> dict[str, str]:
-        """Region and endpoint of a service; nothing is sent, and no credentials are looked for."""
-        from botocore.exceptions import BotoCoreError
+def _aws_facts(service: str, region: str | None) -> dict[str, str]:
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
 
-        try:
-            session = await self._session.load()
-            # With credentials of its own the client does not look for any, which may take requests.
-            opening = session.create_client(
-                service,  # type: ignore[call-overload]
-                region_name=region,
-                aws_access_key_id="none",
-                aws_secret_access_key="none",  # noqa: S106
-            )
-            async with opening as client:
-                return {"region": client.meta.region_name, "endpoint": client.meta.endpoint_url}
-        except (BotoCoreError, ValueError) as error:
-            return {"region": region or "not set", "endpoint": f"none ({type(error).__name__})"}
+    try:
+        # With credentials of its own the client does not look for any, which may take requests.
+        client = Session().create_client(
+            service,
+            region,
+            aws_access_key_id="none",
+            aws_secret_access_key="none",  # noqa: S106
+        )
+    except (BotoCoreError, ValueError) as error:
+        return {"region": region or "not set", "endpoint": f"none ({type(error).__name__})"}
+    try:
+        return {"region": client.meta.region_name, "endpoint": client.meta.endpoint_url}
+    finally:
+        client.close()
 
-    async def credentials(self) -> str:
-        """Where the SDK finds credentials; for a role, that may take requests."""
-        from botocore.exceptions import BotoCoreError
 
-        try:
-            session = await self._session.load()
-            found = await session.get_credentials()
-        except BotoCoreError as error:
-            return f"none ({type(error).__name__})"
-        return "none" if found is None else _SOURCES.get(found.method, found.method)
+async def credentials_source() -> str | None:
+    """Where the SDK finds credentials, or None; for a role, that takes requests."""
+    return await asyncio.to_thread(_credentials_source)
+
+
+def _credentials_source() -> str | None:
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        found = Session().get_credentials()
+    except BotoCoreError:
+        return None
+    return None if found is None else _SOURCES.get(found.method, found.method)
 
 
 _SOURCES: Mapping[str, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coachstream.check.aws import Places, aws_trouble, code_of, unexpected
+from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.report import Check, Trouble
 from coachstream.packages import missing_aws
 from coachstream.services import Services
@@ -10,14 +10,13 @@ from coachstream.services import Services
 _ACTION = "lambda:InvokeFunction"
 
 
-async def hand_off_checks(services: Services, places: Places | None) -> list[Check]:
+async def hand_off_checks(services: Services) -> list[Check]:
     """One for each function."""
     hand_offs = services.settings.hand_offs
     return [
-        await _check(services, places, "workouts", "BUILD_WORKOUT_FUNCTION_NAME", hand_offs.workout_function),
+        await _check(services, "workouts", "BUILD_WORKOUT_FUNCTION_NAME", hand_offs.workout_function),
         await _check(
             services,
-            places,
             "summaries",
             "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
             hand_offs.summary_function,
@@ -25,12 +24,10 @@ async def hand_off_checks(services: Services, places: Places | None) -> list[Che
     ]
 
 
-async def _check(
-    services: Services, places: Places | None, what: str, variable: str, function: str | None
-) -> Check:
+async def _check(services: Services, what: str, variable: str, function: str | None) -> Check:
     if function is None:
         return Check(part=what, choice="off", facts={}, off=f"{variable} is not set.")
-    where = {} if places is None else await places.facts("lambda", services.settings.region)
+    where = await aws_facts("lambda", services.settings.region)
     return Check(
         part=what,
         choice="lambda",

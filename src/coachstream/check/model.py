@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from coachstream.check.aws import Places, aws_trouble, code_of, unexpected
+from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.report import Check, Trouble
 from coachstream.conversation.model import Role
 from coachstream.conversation.prompt import Prompt, PromptMessage
@@ -21,7 +21,7 @@ _ACTION = "bedrock:InvokeModelWithResponseStream"
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceQuotaExceededException"})
 
 
-async def model_check(services: Services, places: Places | None, *, call: bool) -> Check:
+async def model_check(services: Services, *, call: bool) -> Check:
     """What is configured, and how it is tried; `call` makes the model write one token."""
     match services.settings.model:
         case DemoModelSettings() as demo:
@@ -33,7 +33,7 @@ async def model_check(services: Services, places: Places | None, *, call: bool) 
             )
         case BedrockSettings() as bedrock:
             region = bedrock.region or services.settings.region
-            where = {} if places is None else await places.facts("bedrock-runtime", region)
+            where = await aws_facts("bedrock-runtime", region)
             return Check(
                 part="model",
                 choice=bedrock.kind,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from coachstream.check.aws import Places
+from coachstream.check.aws import credentials_source
 from coachstream.check.hand_offs import hand_off_checks
 from coachstream.check.identity import identity_check
 from coachstream.check.model import model_check
@@ -14,7 +14,6 @@ from coachstream.check.recall import recall_check
 from coachstream.check.report import Check, Finding, Report, Trouble, Verdict
 from coachstream.check.store import store_check
 from coachstream.conversation.errors import whereabouts
-from coachstream.packages import missing_aws
 from coachstream.services import Services
 from coachstream.settings import Logs, Settings, SettingsError
 
@@ -43,31 +42,27 @@ async def check(
 
 
 async def _checks(services: Services, *, call_model: bool, within_s: float) -> list[Check]:
-    places = None if missing_aws("AWS") else Places(services.aws)
     checks = [
-        await store_check(services, places),
-        await model_check(services, places, call=call_model),
+        await store_check(services),
+        await model_check(services, call=call_model),
         identity_check(services),
         recall_check(services, within_s=within_s),
-        *await hand_off_checks(services, places),
+        *await hand_off_checks(services),
         _logs(services.settings.logs),
     ]
-    if places is not None and any("endpoint" in check.facts for check in checks):
-        checks.append(_credentials(places))
+    if any("endpoint" in check.facts for check in checks):
+        checks.append(Check(part="AWS credentials", choice="", facts={}, connect=_find_credentials))
     return checks
 
 
-def _credentials(places: Places) -> Check:
-    async def look() -> str:
-        source = await places.credentials()
-        if source.startswith("none"):
-            raise Trouble(
-                "The SDK finds no credentials.",
-                "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
-            )
-        return f"They come from {source}."
-
-    return Check(part="AWS credentials", choice="", facts={}, connect=look)
+async def _find_credentials() -> str:
+    source = await credentials_source()
+    if source is None:
+        raise Trouble(
+            "The SDK finds no credentials.",
+            "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
+        )
+    return f"They come from {source}."
 
 
 def _logs(logs: Logs) -> Check:

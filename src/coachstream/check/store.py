@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from coachstream.check.aws import Places, aws_trouble, code_of, unexpected
+from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.report import Check, Trouble
 from coachstream.packages import missing_aws
 from coachstream.services import Services
@@ -18,7 +18,7 @@ _KEY = {"pk": {"S": "user#coachstream-check"}, "sk": {"S": "check"}}
 """Of no item; ids of users have 21 characters."""
 
 
-async def store_check(services: Services, places: Places | None) -> Check:
+async def store_check(services: Services) -> Check:
     """What is configured, and how it is tried."""
     match services.settings.store:
         case SqliteStoreSettings() as file:
@@ -29,7 +29,7 @@ async def store_check(services: Services, places: Places | None) -> Check:
                 connect=lambda: database_opens(file.path),
             )
         case DynamoDbSettings() as table:
-            return await _dynamodb_check(services, table, places)
+            return await _dynamodb_check(services, table)
 
 
 async def database_opens(path: Path) -> str:
@@ -57,8 +57,8 @@ def _open(path: Path) -> str:
     return f"It opens, with {tables} tables."
 
 
-async def _dynamodb_check(services: Services, settings: DynamoDbSettings, places: Places | None) -> Check:
-    where = {} if places is None else await places.facts("dynamodb", services.settings.region)
+async def _dynamodb_check(services: Services, settings: DynamoDbSettings) -> Check:
+    where = await aws_facts("dynamodb", services.settings.region)
     return Check(
         part="store",
         choice=settings.kind,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from coachstream.aws.clients import AwsSession, Connection
-from coachstream.check.aws import Places, aws_trouble
+from coachstream.check.aws import aws_facts, aws_trouble
 from coachstream.check.report import Trouble
 from coachstream.conversation.errors import StorageUnavailable
 from coachstream.packages import missing_aws
@@ -43,9 +43,8 @@ async def create_table(environment: Mapping[str, str], *, name: str | None, regi
         name, region = read_table(merged), read_region(merged)
     except SettingsError as error:
         raise TableNotCreated("\n".join(f"{problem}." for problem in error.problems)) from error
-    session = AwsSession()
-    where = await Places(session).facts("dynamodb", region)
-    client = session.dynamodb(Connection(region=region, attempts=3))
+    where = await aws_facts("dynamodb", region)
+    client = AwsSession().dynamodb(Connection(region=region, attempts=3))
     try:
         await _reach(client, name, where["endpoint"])
         is_new = await create(client, name)

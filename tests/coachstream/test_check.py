@@ -1,0 +1,388 @@
+"""`coachstream check`: every verdict, with its remedy, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from coachstream.check.report import Finding, Report, Verdict
+from coachstream.check.run import check
+from support.dynamodb import moto_url
+from support.elsewhere import (
+    CREDENTIALS,
+    WITHOUT_AWS,
+    Elsewhere,
+    aws_endpoint,
+    coachstream,
+    elsewhere,
+)
+
+__all__ = ["moto_url"]
+
+ON_THIS_MACHINE = {
+    "COACHSTREAM_STORE": "sqlite",
+    "COACHSTREAM_MODEL": "demo",
+    "COACHSTREAM_IDENTITY": "local",
+    "COACHSTREAM_RECALL": "sqlite",
+}
+IN_DYNAMODB = {"COACHSTREAM_STORE": "dynamodb", "DYNAMODB_TABLE_NAME": "Items"}
+BY_BEDROCK = {"COACHSTREAM_MODEL": "bedrock"}
+HANDED_OFF = {"BUILD_WORKOUT_FUNCTION_NAME": "build-workout"}
+SECRETS = ("sesame", "hunter2")
+
+
+@pytest.fixture(scope="module")
+def servers(moto_url: str) -> Iterator[Elsewhere]:
+    with elsewhere(moto_url) as servers:
+        created = coachstream("table", "create", environment=servers.environment)
+        assert created.returncode == 0, created.stderr
+        yield servers
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """Everything on this machine, with credentials; the SDK reads the process's own environment."""
+    for name in set(os.environ) - set(WITHOUT_AWS):
+        monkeypatch.delenv(name)
+    for name, value in {**WITHOUT_AWS, **CREDENTIALS}.items():
+        monkeypatch.setenv(name, value)
+    return {**ON_THIS_MACHINE, "COACHSTREAM_DATA_DIR": str(tmp_path / "data"), "AWS_REGION": "us-west-2"}
+
+
+async def checked(
+    environment: Mapping[str, str], *, offline: bool = False, call_model: bool = False, within_s: float = 10
+) -> Report:
+    report = await check(environment, offline=offline, call_model=call_model, within_s=within_s)
+    assert not any(secret in str(report) for secret in SECRETS)
+    assert "own words" not in str(report)
+    return report
+
+
+def part(report: Report, name: str) -> Finding:
+    return next(finding for finding in report.parts if finding.part == name)
+
+
+# As a command.
+
+
+def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
+    """Table, model, keys and index, each named with where it is; exit status 0, nothing secret."""
+    done = coachstream("check", "--call-model", environment=servers.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "store: ok (dynamodb)\n" in done.stdout
+    assert f"  table: {servers.table}\n" in done.stdout
+    assert f"  endpoint: {servers.environment['AWS_ENDPOINT_URL_BEDROCK_RUNTIME']}\n" in done.stdout
+    assert "The model answers (one token)." in done.stdout
+    assert "The user pool's keys were read." in done.stdout
+    assert "The index answers a search." in done.stdout
+    assert "  API key: set\n" in done.stdout
+    assert "They come from environment variables." in done.stdout
+    for secret in (*SECRETS, servers.environment["PINECONE_API_KEY"]):
+        assert secret not in done.stdout + done.stderr
+
+
+def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
+    """One object; the exit status says whether all is well."""
+    without_table = {**servers.environment, "DYNAMODB_TABLE_NAME": "Other"}
+    done = coachstream("check", "--json", environment=without_table)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["ok"] is False
+    verdicts = {finding["part"]: finding["verdict"] for finding in report["parts"]}
+    assert verdicts == {
+        "store": "failed",
+        "model": "ok",
+        "identity": "ok",
+        "recall": "ok",
+        "workouts": "off",
+        "summaries": "off",
+        "logs": "ok",
+        "AWS credentials": "ok",
+    }
+    assert "coachstream table create --table Other --region us-west-2" in report["parts"][0]["remedy"]
+
+
+def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
+    """Where everything would connect is told all the same."""
+    with aws_endpoint() as endpoint:
+        nowhere = {
+            **servers.environment,
+            "AWS_ENDPOINT_URL": endpoint.url,
+            "PINECONE_INDEX_HOST": endpoint.url,
+        }
+        done = coachstream("check", "--offline", environment=nowhere)
+        assert endpoint.requests == []
+    assert done.returncode == 0
+    assert "store: skipped (dynamodb)" in done.stdout
+    assert f"  endpoint: {endpoint.url}\n" in done.stdout
+
+
+def test_wrong_settings_are_told_at_once_and_nothing_is_tried() -> None:
+    """Each with its variable; a program gets them as a list."""
+    environment = {**WITHOUT_AWS, "COACHSTREAM_MODEL": "bedrock", "COACHSTREAM_MODEL_MAX_TOKENS": "x"}
+    done = coachstream("check", environment=environment)
+    assert done.returncode == 1
+    for name in ("COACHSTREAM_STORE", "COACHSTREAM_IDENTITY", "COACHSTREAM_MODEL_MAX_TOKENS"):
+        assert f"  {name} " in done.stdout
+    as_json = json.loads(coachstream("check", "--json", environment=environment).stdout)
+    assert (as_json["ok"], len(as_json["problems"]), as_json["parts"]) == (False, 3, [])
+
+
+def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
+    """Lines and boxes on a terminal, plain lines elsewhere."""
+    environment = {**WITHOUT_AWS, **ON_THIS_MACHINE, "COACHSTREAM_DATA_DIR": str(tmp_path), "COLUMNS": "120"}
+    ours, its = pty.openpty()
+    try:
+        command = [sys.executable, "-m", "coachstream.cli", "check"]
+        subprocess.run(command, env={**environment, "TERM": "xterm"}, stdout=its, check=True, timeout=60)
+        shown = os.read(ours, 65_536).decode()
+    finally:
+        os.close(its)
+        os.close(ours)
+    assert "┃" in shown
+    assert "Verdict" in shown
+    assert "┃" not in coachstream("check", environment=environment).stdout
+
+
+# One verdict at a time.
+
+
+async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment: dict[str, str]) -> None:
+    """Files are made when they are needed; a check makes none."""
+    report = await checked(environment)
+    assert report.ok
+    assert "made at the first use" in part(report, "store").message
+    assert "made by `coachstream serve`" in part(report, "identity").message
+    assert not Path(environment["COACHSTREAM_DATA_DIR"]).exists()  # noqa: ASYNC240
+    assert "AWS credentials" not in {finding.part for finding in report.parts}
+
+
+async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
+    """Databases that open, and a key that verifies."""
+    folder = Path(environment["COACHSTREAM_DATA_DIR"])
+    made = coachstream("token", "--data", str(folder), environment=WITHOUT_AWS)
+    assert made.returncode == 0
+    database = folder / "conversations.db"
+    sqlite3.connect(database).execute("CREATE TABLE t (x)").connection.close()
+    report = await checked(environment)
+    assert "It opens, with 1 tables." in part(report, "store").message
+    assert part(report, "identity").message == "The local issuer's keys are there."
+
+
+async def test_a_file_that_is_no_database_is_named(environment: dict[str, str]) -> None:
+    """Nothing is deleted; the person decides."""
+    folder = Path(environment["COACHSTREAM_DATA_DIR"])
+    folder.mkdir()  # noqa: ASYNC240
+    (folder / "conversations.db").write_text("no database, " * 100)
+    (folder / "jwks.json").write_text("no keys")
+    report = await checked(environment)
+    assert not report.ok
+    assert "is not a database" in part(report, "store").message
+    assert "not a JWKS document" in part(report, "identity").message
+
+
+async def test_a_folder_that_cannot_be_made_is_named(environment: dict[str, str]) -> None:
+    """Under a file there can be no folder."""
+    report = await checked({**environment, "COACHSTREAM_DATA_DIR": "/proc/version/x"})
+    assert "cannot be made" in part(report, "store").message
+    assert "COACHSTREAM_DATA_DIR" in str(part(report, "store").remedy)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "remedy"),
+    [
+        (
+            400,
+            "ResourceNotFoundException",
+            "no table Items in us-west-2",
+            "coachstream table create --table Items",
+        ),
+        (400, "ValidationException", "other keys than pk and sk", "Name the coaches' table"),
+        (400, "AccessDeniedException", "dynamodb:GetItem is not allowed", "Allow dynamodb:GetItem"),
+        (400, "UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE"),
+        (400, "ExpiredTokenException", "credentials have expired", "aws sso login"),
+        (400, "LimitExceededException", "answered with LimitExceededException (status 400)", "Try again"),
+        (200, "", "a write went through", "not DynamoDB"),
+    ],
+)
+async def test_a_table_that_cannot_be_used_says_why(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+    message: str,
+    remedy: str,
+) -> None:
+    """DynamoDB's answers, one by one."""
+    with aws_endpoint(status=status, code=code) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint.url)
+        found = part(await checked({**environment, **IN_DYNAMODB}), "store")
+    assert found.verdict is Verdict.FAILED
+    assert message.lower() in found.message.lower()
+    assert remedy in str(found.remedy)
+    assert found.facts["endpoint"] == endpoint.url
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "remedy"),
+    [
+        (404, "ResourceNotFoundException", "not there, or is not enabled", "Model access"),
+        (
+            403,
+            "AccessDeniedException",
+            "bedrock:InvokeModelWithResponseStream is not allowed",
+            "Allow bedrock:",
+        ),
+        (400, "ValidationException", "does not accept a request", "inference profile"),
+        (429, "ThrottlingException", "over its quota", "in a minute"),
+        (403, "UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE"),
+    ],
+)
+async def test_a_model_that_cannot_be_called_says_why(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+    message: str,
+    remedy: str,
+) -> None:
+    """Bedrock's answers, one by one."""
+    with aws_endpoint(status=status, code=code) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
+        found = part(await checked({**environment, **BY_BEDROCK}, call_model=True), "model")
+    assert found.verdict is Verdict.FAILED
+    assert message in found.message
+    assert remedy in str(found.remedy)
+
+
+async def test_unless_it_is_asked_for_the_model_writes_nothing(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that Bedrock refuses shows that it is there; what it does not show is told."""
+    with aws_endpoint(status=400, code="ValidationException") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
+        found = part(await checked({**environment, **BY_BEDROCK}), "model")
+    assert found.verdict is Verdict.OK
+    assert "only --call-model tells" in found.message
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict", "words"),
+    [
+        (204, "", Verdict.OK, "the function did not run"),
+        (404, "ResourceNotFoundException", Verdict.FAILED, "no function build-workout in us-west-2"),
+        (403, "AccessDeniedException", Verdict.FAILED, "lambda:InvokeFunction is not allowed"),
+        (500, "ServiceException", Verdict.FAILED, "ServiceException (status 500)"),
+    ],
+)
+async def test_a_function_is_tried_without_running_it(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+    verdict: Verdict,
+    words: str,
+) -> None:
+    """Lambda's dry run."""
+    with aws_endpoint(status=status, code=code) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", endpoint.url)
+        found = part(await checked({**environment, **HANDED_OFF}), "workouts")
+    assert found.verdict is verdict
+    assert words in found.message
+    assert endpoint.requests[0].endswith("/functions/build-workout/invocations")
+
+
+async def test_who_does_not_answer_is_not_waited_for(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts at once, each within its time."""
+    with aws_endpoint(silent=True) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+        report = await checked({**environment, **IN_DYNAMODB, **BY_BEDROCK, **HANDED_OFF}, within_s=0.5)
+        for name in ("store", "model", "workouts"):
+            assert part(report, name).message == "There was no answer within 0.5 s."
+            assert "--timeout" in str(part(report, name).remedy)
+
+
+async def test_who_is_not_there_is_named_with_the_address(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens on port 1."""
+    nowhere = "http://127.0.0.1:1"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", nowhere)
+    everything = {
+        **environment,
+        **IN_DYNAMODB,
+        **BY_BEDROCK,
+        **HANDED_OFF,
+        "COACHSTREAM_IDENTITY": "cognito",
+        "USER_POOL_ID": "us-west-2_aBcDeFgHi",
+        "APP_CLIENT_ID": "web",
+        "AWS_ENDPOINT_URL": nowhere,
+        "COACHSTREAM_RECALL": "pinecone",
+        "PINECONE_API_KEY": "open-sesame",
+        "PINECONE_INDEX_HOST": nowhere,
+    }
+    report = await checked(everything)
+    for name in ("store", "model", "workouts"):
+        assert part(report, name).message.startswith(f"{nowhere} cannot be reached")
+    assert "Connection refused" in part(report, "identity").message
+    assert "USER_POOL_ID" in str(part(report, "identity").remedy)
+    assert "no connection" in part(report, "recall").message
+    assert "PINECONE_INDEX_HOST" in str(part(report, "recall").remedy)
+
+
+async def test_a_key_that_pinecone_does_not_know_is_the_keys_fault(
+    environment: dict[str, str], servers: Elsewhere
+) -> None:
+    """The remedy follows the status."""
+    index = {
+        "COACHSTREAM_RECALL": "pinecone",
+        "PINECONE_API_KEY": "open-sesame",
+        "PINECONE_INDEX_HOST": servers.environment["PINECONE_INDEX_HOST"],
+    }
+    found = part(await checked({**environment, **index}), "recall")
+    assert found.verdict is Verdict.FAILED
+    assert "status 401" in found.message
+    assert "PINECONE_API_KEY" in str(found.remedy)
+
+
+async def test_recall_without_a_key_is_off(environment: dict[str, str]) -> None:
+    """No failure: the coach answers without it."""
+    report = await checked({**environment, "COACHSTREAM_RECALL": "pinecone"})
+    assert report.ok
+    assert part(report, "recall").verdict is Verdict.OFF
+    assert part(report, "recall").message == "PINECONE_API_KEY is not set."
+
+
+def test_without_region_and_credentials_both_are_asked_for(tmp_path: Path) -> None:
+    """The first things that a new machine lacks."""
+    fresh = {**WITHOUT_AWS, **ON_THIS_MACHINE, **IN_DYNAMODB, "COACHSTREAM_DATA_DIR": str(tmp_path)}
+    without_region = coachstream("check", environment=fresh).stdout
+    assert "  region: not set\n" in without_region
+    assert "There is no region to connect to.\n  -> Set AWS_REGION." in without_region
+    assert "AWS credentials: failed" in without_region
+    without_credentials = coachstream("check", environment={**fresh, "AWS_REGION": "us-west-2"})
+    assert without_credentials.returncode == 1
+    assert (
+        "There are no credentials (NoCredentialsError).\n  -> Set AWS_PROFILE" in without_credentials.stdout
+    )
+
+
+async def test_a_profile_that_does_not_exist_is_named(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typing error in AWS_PROFILE."""
+    monkeypatch.setenv("AWS_PROFILE", "coahc")
+    report = await checked({**environment, **IN_DYNAMODB})
+    assert "AWS_PROFILE" in part(report, "store").message
+    assert part(report, "AWS credentials").verdict is Verdict.FAILED

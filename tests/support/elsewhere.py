@@ -1,0 +1,159 @@
+"""Everything that is not on this machine, on this machine: moto, and test servers of Bedrock and Pinecone.
+
+For commands in processes of their own: `Elsewhere.environment` names all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from support.bedrock_server import bedrock_server_process
+from support.cognito import UserPool
+from support.pinecone_server import API_KEY, pinecone_server_process
+
+WITHIN_S = 60.0
+
+WITHOUT_AWS: Mapping[str, str] = {
+    **{
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "COACHSTREAM_", "PINECONE_", "BEDROCK_", "DYNAMODB_"))
+    },
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""This process's environment, of which neither AWS nor Pinecone knows anything."""
+
+CREDENTIALS: Mapping[str, str] = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "hunter2-open-sesame",
+    "AWS_REGION": "us-west-2",
+}
+
+
+def coachstream(
+    *arguments: str, environment: Mapping[str, str], cwd: Path | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line with this environment and no other."""
+    return subprocess.run(
+        [sys.executable, "-m", "coachstream.cli", *arguments],
+        env=dict(environment),
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+
+
+@dataclass
+class Elsewhere:
+    """The servers.
+
+    Attributes:
+        environment: what a deployment next to the existing backend sets; the table is not there yet.
+        pool: issues tokens.
+        table: its name.
+    """
+
+    environment: dict[str, str] = field(repr=False)
+    pool: UserPool
+    table: str
+
+
+@contextmanager
+def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
+    """Start what is missing beside moto."""
+    pool = UserPool(moto_url)
+    table = f"coachstream-{uuid.uuid4().hex[:12]}"
+    try:
+        with bedrock_server_process() as bedrock, pinecone_server_process() as pinecone:
+            environment = {
+                **WITHOUT_AWS,
+                **CREDENTIALS,
+                "AWS_ENDPOINT_URL": moto_url,
+                "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,
+                "COACHSTREAM_STORE": "dynamodb",
+                "DYNAMODB_TABLE_NAME": table,
+                "COACHSTREAM_MODEL": "bedrock",
+                "COACHSTREAM_IDENTITY": "cognito",
+                "USER_POOL_ID": pool.id,
+                "APP_CLIENT_ID": pool.client_id,
+                "COACHSTREAM_RECALL": "pinecone",
+                "PINECONE_API_KEY": API_KEY,
+                "PINECONE_INDEX_HOST": pinecone,
+            }
+            yield Elsewhere(environment, pool, table)
+    finally:
+        pool.close()
+
+
+@dataclass
+class AwsEndpoint:
+    """Answers every request alike, as a service of AWS does: with an error's code, or without one.
+
+    Attributes:
+        silence: what an answer waits for.
+        requests: the paths of what came.
+    """
+
+    url: str = ""
+    status: int = 200
+    code: str = ""
+    silence: threading.Event = field(default_factory=threading.Event)
+    requests: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def aws_endpoint(*, status: int = 200, code: str = "", silent: bool = False) -> Iterator[AwsEndpoint]:
+    """A server on a free port, in threads; `silent` leaves requests without an answer."""
+    endpoint = AwsEndpoint(status=status, code=code)
+    if not silent:
+        endpoint.silence.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            endpoint.requests.append(self.path)
+            endpoint.silence.wait()
+            body = (
+                json.dumps({"__type": code, "message": "the service's own words"}).encode() if code else b""
+            )
+            self.send_response(status)
+            self.send_header("x-amzn-requestid", "r-1")
+            self.send_header("x-amzn-errortype", code)
+            self.send_header("content-type", "application/json")
+            if status != 204:
+                self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    endpoint.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield endpoint
+    finally:
+        endpoint.silence.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
