@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import pytest
+
+from support.dynamodb import moto_url
+from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream
+
+__all__ = ["moto_url"]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -23,15 +31,25 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
     """Whoever types the name alone learns how to go on."""
     shown = run(*arguments, cwd=tmp_path).stdout
-    assert all(command in shown for command in ("serve", "chat", "token"))
+    assert all(command in shown for command in ("serve", "chat", "token", "check", "table"))
 
 
-@pytest.mark.parametrize("name", ["serve", "chat", "token"])
-def test_each_command_explains_itself(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("serve", "--store"),
+        ("chat", "--token"),
+        ("token", "--data"),
+        ("check", "--offline"),
+        ("table", "create"),
+        ("table create", "--region"),
+    ],
+)
+def test_each_command_explains_itself(tmp_path: Path, words: str, option: str) -> None:
     """Help needs no server and leaves nothing behind."""
-    helped = run(name, "--help", cwd=tmp_path)
+    helped = run(*words.split(), "--help", cwd=tmp_path)
     assert helped.returncode == 0
-    assert "--data" in helped.stdout
+    assert option in helped.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,3 +78,121 @@ def test_a_token_needs_no_server(tmp_path: Path) -> None:
     first, second = (run("token", "--data", "data", "--hours", "1", cwd=tmp_path) for _ in range(2))
     assert first.stdout.count(".") == second.stdout.count(".") == 2
     assert first.stdout.split(".")[0] == second.stdout.split(".")[0]
+
+
+def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path: Path) -> None:
+    """The second time it says that the table was there; the option beats the variable."""
+    environment = {
+        **WITHOUT_AWS,
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL_DYNAMODB": moto_url,
+        "DYNAMODB_TABLE_NAME": f"t-{uuid.uuid4().hex}",
+    }
+    first, second = (coachstream("table", "create", environment=environment, cwd=tmp_path) for _ in range(2))
+    name = environment["DYNAMODB_TABLE_NAME"]
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == f"Table {name} is ready in us-west-2 ({moto_url}).\n"
+    assert second.stdout == f"Table {name} was there already in us-west-2 ({moto_url}).\n"
+    elsewhere = coachstream(
+        *("table", "create", "--table", f"{name}-2", "--region", "eu-west-1"), environment=environment
+    )
+    assert elsewhere.stdout == f"Table {name}-2 is ready in eu-west-1 ({moto_url}).\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        ([], {}, "DYNAMODB_TABLE_NAME is not set ("),
+        (["--table", "a b"], {}, "DYNAMODB_TABLE_NAME must be a table's name or ARN, not 'a b'."),
+        (["--table", "abc"], {}, "There is no region to connect to. Set AWS_REGION."),
+        (
+            ["--table", "abc", "--region", "us-west-2"],
+            {},
+            "There are no credentials (NoCredentialsError). Set",
+        ),
+        (
+            ["--table", "abc"],
+            {**CREDENTIALS, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+            "http://127.0.0.1:1 cannot be reached (EndpointConnectionError).",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_created_is_a_sentence_with_a_remedy(
+    arguments: list[str], environment: dict[str, str], sentence: str
+) -> None:
+    """Exit status 1, no traceback."""
+    refused = coachstream("table", "create", *arguments, environment={**WITHOUT_AWS, **environment})
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(sentence)
+    assert refused.stdout == ""
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_table_of_another_kind_is_left_alone(moto_url: str) -> None:
+    """It says which keys are needed."""
+    name = f"t-{uuid.uuid4().hex}"
+    client: Any = botocore.session.Session().create_client(
+        "dynamodb",
+        "us-west-2",
+        endpoint_url=moto_url,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    client.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    client.close()
+    environment = {**WITHOUT_AWS, **CREDENTIALS, "AWS_ENDPOINT_URL": moto_url}
+    refused = coachstream("table", "create", "--table", name, environment=environment)
+    assert refused.returncode == 1
+    assert "pk and sk" in refused.stderr
+
+
+#: Makes packages look as if they were not installed, then becomes the command.
+WITHOUT_PACKAGES = """\
+import importlib.util, sys
+missing, find_spec = sys.argv.pop(1).split(","), importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in missing else find_spec(name, package)
+from coachstream.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "sentence"),
+    [
+        ("typer", [], "pip install 'coachstream[local]'"),
+        ("aiobotocore", ["table", "create", "--table", "abc"], "pip install 'coachstream[aws]'"),
+        (
+            "aiobotocore",
+            ["serve", "--port", "0", "--store", "dynamodb", "--table", "abc"],
+            "DynamoDB needs a package that is not installed. pip install 'coachstream[aws]'",
+        ),
+        (
+            "aiobotocore",
+            ["serve", "--port", "0", "--model", "bedrock", "--region", "us-west-2"],
+            "Bedrock needs a package that is not installed. pip install 'coachstream[aws]'",
+        ),
+        ("pinecone", ["serve", "--port", "0", "--recall", "pinecone"], "pip install 'coachstream[pinecone]'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_a_sentence(
+    tmp_path: Path, missing: str, arguments: list[str], sentence: str
+) -> None:
+    """It says what to install; a part that is not chosen needs no package."""
+    index = {"PINECONE_API_KEY": "k", "PINECONE_INDEX_HOST": "index.example"}
+    refused = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PACKAGES, missing, *arguments],
+        env={**WITHOUT_AWS, **index},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        cwd=tmp_path,
+    )
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
