@@ -1,0 +1,118 @@
+"""What the store's contracts are told with: one user, one coach, one conversation, and what is said in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import pytest
+
+from coachstream.conversation.model import (
+    Conversation,
+    ConversationKey,
+    Message,
+    MessageMetadata,
+    Role,
+    StopReason,
+    format_timestamp,
+    to_milliseconds,
+)
+from coachstream.conversation.ports import ContextStore, ConversationStore, MemoryStore, TurnStore
+
+NOW = to_milliseconds(datetime.now(UTC))
+KEY = ConversationKey("user-1", "coach-1", "conv-1")
+AMPLE_CHARS = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+COACH: Mapping[str, object] = {
+    "coach_id": "coach-1",
+    "coach_name": "Mara",
+    "metadata": {"total_conversations": 4},
+}
+
+
+class SeedableStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
+    """All four ports, and the ways in for records that the domain only reads."""
+
+    async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None: ...
+    async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None: ...
+    async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None: ...
+
+
+def user_message(
+    number: int, content: str = "How was it?", *, client_id: str | None = None, streamed: bool = False
+) -> Message:
+    """The user message that is sent `number` seconds after the first; its id says milliseconds."""
+    moment = NOW + timedelta(seconds=number)
+    return Message(
+        id=f"msg_{number:013d}_{'u' * 9}_user",
+        role=Role.USER,
+        content=content,
+        timestamp=moment,
+        metadata=MessageMetadata(client_message_id=client_id, streamed=streamed),
+    )
+
+
+def reply_to(
+    message: Message, number: int, content: str = "Well done.", *, stop: StopReason = StopReason.END_TURN
+) -> Message:
+    """A reply, `number` seconds after the first message."""
+    return Message(
+        id=f"msg_{number:013d}_{'a' * 9}_assistant",
+        role=Role.ASSISTANT,
+        content=content,
+        timestamp=NOW + timedelta(seconds=number),
+        metadata=MessageMetadata(model="demo", stop_reason=stop, reply_to=message.id),
+    )
+
+
+def conversation(key: ConversationKey = KEY, *, title: str = "Squats", age_days: float = 1) -> Conversation:
+    """A new conversation."""
+    began = NOW - timedelta(days=age_days)
+    return Conversation(key=key, title=title, started_at=began, last_activity=began, tags=("legs",))
+
+
+def memory(
+    memory_id: str,
+    *,
+    importance: str = "high",
+    age_days: float = 100,
+    uses: int = 0,
+    coach_id: str | None = None,
+) -> Mapping[str, object]:
+    """A stored memory in the existing system's shape."""
+    return {
+        "memoryId": memory_id,
+        "userId": KEY.user_id,
+        "coachId": coach_id,
+        "content": f"Remember {memory_id}.",
+        "memoryType": "goal",
+        "metadata": {
+            "createdAt": format_timestamp(NOW - timedelta(days=age_days)),
+            "usageCount": uses,
+            "source": "conversation",
+            "importance": importance,
+            "tags": ["squat"],
+        },
+    }
+
+
+def workout(workout_id: str, completed_at: str) -> Mapping[str, object]:
+    """A stored workout in the existing system's shape."""
+    return {
+        "workoutId": workout_id,
+        "userId": KEY.user_id,
+        "completedAt": completed_at,
+        "summary": f"Did {workout_id}.",
+        "workoutData": {"workout_id": workout_id, "discipline": "strength", "workout_name": "Squat day"},
+    }
+
+
+class StoreContract:
+    """The beginning of every part of the contract."""
+
+    @pytest.fixture(autouse=True)
+    async def begun(self, store: SeedableStore) -> None:
+        """There is a coach with one conversation."""
+        await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+        await store.create_conversation(conversation())
