@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from coachstream.conversation.errors import ErrorCode, whereabouts
+from coachstream.observability.ids import loggable_id, trace_id_of
+
 if TYPE_CHECKING:
-    from coachstream.conversation.errors import ErrorCode
     from coachstream.conversation.model import ConversationKey
     from coachstream.conversation.report import TurnReport
     from coachstream.settings import Logs
@@ -46,7 +48,10 @@ class InvocationIds(msgspec.Struct, frozen=True):
 
 
 current_invocation: ContextVar[InvocationIds | None] = ContextVar("current_invocation", default=None)
-"""The invocation that is being handled; every line that is logged meanwhile carries its ids."""
+"""The invocation that is being handled; every line that is logged meanwhile carries its ids.
+
+They are nothing of a user's: a connection that is opened meanwhile keeps them for as long as it lives.
+"""
 
 
 class Invocation:
@@ -55,6 +60,8 @@ class Invocation:
     Attributes:
         key: the conversation, once the request names one that its sender may see.
         error: why it was refused or failed.
+        cause: type and whereabouts of an exception that nobody caught.
+        is_cut_off: whether it was cancelled.
         started_ms: until the first frame was handed over; `None` where nothing is streamed.
         report: of its turn.
         logs: where metrics go; none are written before it is known.
@@ -65,6 +72,8 @@ class Invocation:
         self.is_cold_start = is_cold_start
         self.key: ConversationKey | None = None
         self.error: ErrorCode | None = None
+        self.cause: str | None = None
+        self.is_cut_off = False
         self.started_ms: int | None = None
         self.report: TurnReport | None = None
         self.logs: Logs | None = None
@@ -79,21 +88,39 @@ class Invocation:
         self.report = report
         self.error = report.error
 
+    def broke(self, error: Exception) -> None:
+        """An exception that nobody caught ends it."""
+        self.error = self.error or ErrorCode.PROCESSING_ERROR
+        self.cause = whereabouts(error)
+
     def elapsed_ms(self) -> int:
         """Milliseconds since the beginning."""
         return round((time.monotonic() - self._began) * 1000)
 
 
 @asynccontextmanager
-async def observed(context: InvocationContext) -> AsyncIterator[Invocation]:
-    """Observe one invocation; however it ends, it is logged and counted before Lambda freezes."""
+async def observed(context: InvocationContext, event: object = None) -> AsyncIterator[Invocation]:
+    """Observe one invocation; however it ends, it is logged and counted before Lambda freezes.
+
+    Args:
+        context: names the invocation.
+        event: names the trace where many invocations share a process; nothing else of it is looked at.
+    """
     global _is_cold  # noqa: PLW0603 (a process is cold once)
-    ids = InvocationIds(context.aws_request_id, context.function_name, _trace_id())
-    invocation = Invocation(ids, is_cold_start=_is_cold)
+    ids = InvocationIds(
+        loggable_id(context.aws_request_id), loggable_id(context.function_name or ""), trace_id_of(event)
+    )
+    invocation = Invocation(ids, is_cold_start=_is_cold and not _was_started_ahead())
     _is_cold = False
     token = current_invocation.set(ids)
     try:
         yield invocation
+    except Exception as error:
+        invocation.broke(error)
+        raise
+    except BaseException:
+        invocation.is_cut_off = True
+        raise
     finally:
         try:
             if not _is_loaded:
@@ -115,23 +142,22 @@ def load() -> None:
     _is_loaded = True
 
 
+def _was_started_ahead() -> bool:
+    """Whether nobody waited for this process to start, even at its first invocation."""
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency"
+
+
 def _emit(invocation: Invocation) -> None:
+    """Log and count; what fails here fails nothing else."""
     from coachstream.observability.line import fields_of, level_of, sentence_of
 
     total_ms = invocation.elapsed_ms()
     logger.log(level_of(invocation), sentence_of(invocation, total_ms), extra=fields_of(invocation, total_ms))
     namespace = None if invocation.logs is None else invocation.logs.metrics_namespace
     if namespace is not None:
-        from coachstream.observability.metrics import write_metrics
+        try:
+            from coachstream.observability.metrics import write_metrics
 
-        write_metrics(invocation, namespace=namespace)
-
-
-def _trace_id() -> str | None:
-    """The root of `Root=1-…;Parent=…;Sampled=1` (X-Ray developer guide, "Tracing header")."""
-    header = os.environ.get("_X_AMZN_TRACE_ID", "")
-    for part in header.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == "Root" and value:
-            return value
-    return None
+            write_metrics(invocation, namespace=namespace)
+        except Exception as error:  # noqa: BLE001 (the response has been given)
+            logger.error("The metrics are lost: %s", whereabouts(error))  # noqa: TRY400

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 
 from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.model import StopReason
 from coachstream.conversation.report import TurnReport
+from coachstream.observability.ids import loggable_id
 from coachstream.observability.invocation import Invocation
 
 Field = str | int | bool | list[str]
@@ -22,16 +25,39 @@ _PASSING = {
 """Errors that happen, but not often; the rest are the client's."""
 
 
+class Outcome(StrEnum):
+    """How an invocation ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    CUT_OFF = "cut_off"
+
+
+def outcome_of(invocation: Invocation) -> Outcome:
+    """How it ended; a turn without an error and without a whole reply was cut off."""
+    if invocation.error is not None:
+        return Outcome.ERROR
+    report = invocation.report
+    if invocation.is_cut_off or (report is not None and _is_interrupted(report)):
+        return Outcome.CUT_OFF
+    return Outcome.OK
+
+
 def level_of(invocation: Invocation) -> int:
     """How severe it is."""
-    if invocation.error in _OURS:
+    if invocation.error in _OURS or invocation.cause is not None:
         return logging.ERROR
-    return logging.WARNING if invocation.error in _PASSING else logging.INFO
+    if invocation.error in _PASSING or outcome_of(invocation) is Outcome.CUT_OFF:
+        return logging.WARNING
+    return logging.INFO
 
 
 def sentence_of(invocation: Invocation, total_ms: int) -> str:
     """The line for a person who reads it in a terminal."""
-    outcome = "ended well" if invocation.error is None else f"ended with {invocation.error.value}"
+    if invocation.error is not None:
+        outcome = f"ended with {invocation.error.value}"
+    else:
+        outcome = "ended well" if outcome_of(invocation) is Outcome.OK else "was cut off"
     report = invocation.report
     if report is None:
         return f"The request {outcome} after {total_ms} ms"
@@ -42,24 +68,35 @@ def fields_of(invocation: Invocation, total_ms: int) -> dict[str, Field]:
     """Everything that is known, under names that can be searched for; nothing where nothing is known."""
     key, report = invocation.key, invocation.report
     known: dict[str, Field | None] = {
-        "outcome": "ok" if invocation.error is None else "error",
+        "outcome": outcome_of(invocation).value,
         "error_code": None if invocation.error is None else invocation.error.value,
+        "cause": invocation.cause,
         "cold_start": invocation.is_cold_start,
         "total_ms": total_ms,
         "time_to_start_ms": invocation.started_ms,
-        "user_id": None if key is None else key.user_id,
-        "coach_id": None if key is None else key.coach_id,
-        "conversation_id": None if key is None else key.conversation_id or None,
+        "user_id": None if key is None else _id(key.user_id),
+        "coach_id": None if key is None else _id(key.coach_id),
+        "conversation_id": None if key is None else _id(key.conversation_id),
         **({} if report is None else _of_turn(report)),
     }
     return {name: value for name, value in known.items() if value is not None}
 
 
+def _id(text: str | None) -> str | None:
+    """Nothing for an empty one: some requests are about all conversations."""
+    return loggable_id(text) if text else None
+
+
+def _is_interrupted(report: TurnReport) -> bool:
+    """An answer from before has the stop reason of whoever wrote it, or none."""
+    return not report.was_answered and report.stop_reason in {None, StopReason.INTERRUPTED}
+
+
 def _of_turn(report: TurnReport) -> dict[str, Field | None]:
     usage = report.usage
     return {
-        "user_message_id": report.user_message_id,
-        "reply_id": report.reply_id,
+        "user_message_id": _id(report.user_message_id),
+        "reply_id": _id(report.reply_id),
         "stop_reason": None if report.stop_reason is None else report.stop_reason.value,
         "is_first_attempt": report.is_first_attempt,
         "was_answered": report.was_answered,

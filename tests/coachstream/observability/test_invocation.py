@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, StopReason, Usage
 from coachstream.conversation.report import TurnReport
+from coachstream.observability.discretion import DISCREET, OURS
 from coachstream.observability.invocation import load, observed
-from coachstream.observability.logs import OURS, LineHandler, set_up_logging
+from coachstream.observability.logs import LineHandler, set_up_logging
 from coachstream.settings import LogFormat, LogLevel, Logs
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
@@ -71,6 +72,9 @@ def logging_as_before() -> Iterator[None]:
         ours.handlers = [handler for handler in ours.handlers if not isinstance(handler, LineHandler)]
         ours.propagate = True
         ours.setLevel(logging.NOTSET)
+    for handler in (*logging.getLogger().handlers, logging.lastResort):
+        if handler is not None:
+            handler.removeFilter(DISCREET)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
