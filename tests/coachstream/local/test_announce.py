@@ -9,16 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 import pytest
 
 from coachstream.local.announce import (
     Announcer,
     JsonAnnouncer,
+    Parts,
     Ready,
     TerminalAnnouncer,
     chat_command,
     curl_command,
 )
+from coachstream.settings import IdentityProvider, Model, Recall, Store
 
 READY = Ready(
     url="http://127.0.0.1:1/",
@@ -63,6 +66,28 @@ def test_a_person_reads_the_address_the_command_and_how_to_stop() -> None:
     assert "http://127.0.0.1:1/\n" in shown
     assert "Ctrl-C" in shown
     assert curl_command(READY) in shown
+
+
+def test_a_person_reads_which_parts_are_real_and_where_tokens_come_from() -> None:
+    """Where the user pool issues the tokens there is no command to paste; the rest is the demo's."""
+    out = io.StringIO()
+    parts = Parts(Store.DYNAMODB, Model.DEMO, Recall.SQLITE, IdentityProvider.COGNITO)
+    nobody = msgspec.structs.replace(
+        READY, token=None, user_id=None, coach_id=None, conversation_id=None, parts=parts
+    )
+    TerminalAnnouncer(out).ready(nobody, Path("data"))
+    shown = out.getvalue()
+    assert "Not the demo's    dynamodb, cognito\n" in shown
+    assert "--token ID_TOKEN" in shown
+    assert "curl" not in shown
+
+
+def test_where_nobody_has_talked_yet_there_is_nothing_to_paste() -> None:
+    """A user of a real table without a conversation: the terminal's chat begins one."""
+    out = io.StringIO()
+    TerminalAnnouncer(out).ready(msgspec.structs.replace(READY, conversation_id=None), Path("data"))
+    assert "In the terminal:" in out.getvalue()
+    assert "curl" not in out.getvalue()
 
 
 def test_the_chat_command_names_the_folder_unless_it_is_the_default_one(
