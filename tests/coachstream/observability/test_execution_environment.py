@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,27 @@ TRACE = "1-67e0a000-0123456789abcdef01234567"
 SECRET = "the-secret-of-" + "x9" * 12
 
 
+class Collector(logging.Handler):
+    """Keeps the lines of environments, without the names before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().partition("] ")[2])
+
+
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lines() -> Iterator[list[str]]:
     """Every line that the environments print, as it comes."""
-    printed: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            printed.append(record.getMessage().partition("] ")[2])
-
-    caplog.set_level(logging.INFO, "lambda_streaming.emulator.output")
-    collector = Collector()
-    logging.getLogger("lambda_streaming.emulator.output").addHandler(collector)
-    caplog.handler.addFilter(lambda _: False)  # shown by the assertion that fails, not twice
-    return printed
+    output, collector = logging.getLogger("lambda_streaming.emulator.output"), Collector()
+    level = output.level
+    output.addHandler(collector)
+    output.setLevel(logging.INFO)
+    yield collector.lines
+    output.setLevel(level)
+    output.removeHandler(collector)
 
 
 async def run(handler: str, *events: Mapping[str, Any], **variables: str) -> list[str]:
