@@ -41,14 +41,14 @@ class LocalApp:
         page: App,
         stream: App,
         conversations: App,
-        send_message: App | None = None,
+        send_message: App,
         open_session: OpenSession,
         served_name: str,
     ) -> None:
         self._page = page
         self._stream = stream
         self._conversations = conversations
-        self._send_message = send_message or stream
+        self._send_message = send_message
         self._open_session = open_session
         self._served_name = served_name.lower()
 

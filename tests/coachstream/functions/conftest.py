@@ -16,7 +16,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import Conversation, ConversationKey, Identity
 from coachstream.services import Services
-from coachstream.settings import IdentityProvider, Model, Settings, Store
+from coachstream.settings import Settings
 from support.doubles import KnownTokens, RememberedConversations, ScriptedModel
 
 SAMS_CONVERSATION = ConversationKey("sam", "mara", "conv1")
@@ -54,7 +54,7 @@ def services(store: RememberedConversations, model: ScriptedModel) -> Services:
         "old": TokenExpired(),
         "nobody": MissingCustomUserId(),
     }
-    services = Services(Settings(Store.SQLITE, Model.DEMO, IdentityProvider.LOCAL, Path("nowhere")))
+    services = Services(Settings.embedded(Path("nowhere")))
     services.store = store
     services.model = model
     services.recall = None

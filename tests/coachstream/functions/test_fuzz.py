@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.model import Conversation, ConversationKey
 from coachstream.functions.coach_conversations import handler as coach_conversations
+from coachstream.functions.send_coach_conversation_message import (
+    handler as send_coach_conversation_message,
+)
 from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
 from coachstream.identity.local_issuer import LocalIssuer, local_verifier
 from coachstream.local.app import LocalApp
 from coachstream.local.session import Session
 from coachstream.local.static_files import StaticFiles
 from coachstream.services import Services
-from coachstream.settings import IdentityProvider, Model, Settings, Store
+from coachstream.settings import Settings
 from coachstream.web.sse import SseReader
 from lambda_streaming import asgi
 from support.doubles import RememberedConversations, ScriptedModel
@@ -33,6 +36,7 @@ WITHIN_S = 10.0
 PATHS = (
     "/users/sam/coaches/mara/conversations/conv1/stream",
     "/users/sam/coaches/mara/conversations",
+    "/users/sam/coaches/mara/conversations/conv1/send-message",
     "/users/sam/coaches/mara/conversations/count",
     "/users/sam/coaches/mara/conversations/conv1",
 )
@@ -64,7 +68,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     began = datetime(2026, 3, 1, tzinfo=UTC)
     store.conversations[key] = Conversation(key, "Legs", began, began)
     store.messages[key] = []
-    services = Services(Settings(Store.SQLITE, Model.DEMO, IdentityProvider.LOCAL, folder))
+    services = Services(Settings.embedded(folder))
     services.store = store
     services.model = ScriptedModel()
     services.recall = None
@@ -72,6 +76,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     app = LocalApp(
         page=StaticFiles(Path(__file__).parent / "no-page"),
         stream=asgi(stream_coach_conversation.handler_for(lambda: services)),
+        send_message=asgi(send_coach_conversation_message.handler_for(lambda: services)),
         conversations=asgi(coach_conversations.handler_for(lambda: services)),
         open_session=_no_session,
         served_name="127.0.0.1",
@@ -80,7 +85,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield Target(urlsplit(url).port or 0, token, store)
 
 
-async def _no_session(_origin: str) -> Session:
+async def _no_session(_origin: str, _authorization: str | None) -> Session:
     raise AssertionError("nobody asks for one")
 
 

@@ -159,8 +159,10 @@ async def test_a_client_that_falls_back_from_the_stream_gets_the_stored_reply(
             if "Hello" in line:
                 break
     asking = asyncio.create_task(http.post(PATH, json=BODY))
-    while store.operations < 8:  # noqa: ASYNC110 (the second request has reached the store)
-        await asyncio.sleep(0.01)
+    operations = store.operations
+    async with asyncio.timeout(10):
+        while store.operations == operations:  # noqa: ASYNC110 (until the second request is at the store)
+            await asyncio.sleep(0.01)
     gate.set()
     answer = await asking
     assert answer.status_code == 200

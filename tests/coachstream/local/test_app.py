@@ -43,6 +43,7 @@ def http(folder: Path) -> Iterator[httpx.Client]:
     app = LocalApp(
         page=StaticFiles(folder),
         stream=named("stream"),
+        send_message=named("send-message"),
         conversations=named("conversations"),
         open_session=open_session,
         served_name="127.0.0.1",
@@ -61,6 +62,7 @@ def http(folder: Path) -> Iterator[httpx.Client]:
         ("/users/u/coaches/c/conversations/a%2Fb", "conversations"),
         ("/users/u/coaches/c/conversations/conv1/stream", "stream"),
         ("//users/u/coaches/c/conversations/conv1/stream", "stream"),
+        ("/users/u/coaches/c/conversations/conv1/send-message", "send-message"),
         ("/users/u/invalid/path", "stream"),
         ("/users", "stream"),
     ],
