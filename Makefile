@@ -5,6 +5,7 @@
 #   make test  [ARGS="-k runtime"]    the whole suite
 #   make lint                         ruff and mypy --strict
 #   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
+#   make docs                         write the pages that are made of the code
 #   make lock                         pin the dependencies anew
 
 SHELL := /bin/sh
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve test test-peers lint format lock clean
+.PHONY: help serve test test-peers lint format docs lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +48,9 @@ test-peers: $(PEERS:%=%/install.sh.run)
 format: $(VENV)/dev.installed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/run.installed
+	@$(BIN)/python -m coachstream.settings.docs docs/configuration.md
 
 lock: $(VENV)/dev.installed
 	@for set in run dev; do \

@@ -8,6 +8,10 @@ from collections.abc import Generator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from support.dynamodb import aws_credentials, dynamodb_local_url, moto_url
+
+__all__ = ["aws_credentials", "dynamodb_local_url", "moto_url"]
+
 IN_CI = os.environ.get("CI") == "true"
 
 

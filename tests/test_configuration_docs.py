@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
 def test_the_page_is_what_the_settings_say() -> None:
-    """`python -m coachstream.settings.docs docs/configuration.md` makes it anew."""
+    """`make docs` makes it anew."""
     assert PAGE.read_text() == document()
 
 

@@ -343,6 +343,18 @@ def pinecone_options(settings: PineconeSettings) -> PineconeOptions:
 _services: WeakKeyDictionary[asyncio.AbstractEventLoop, Services] = WeakKeyDictionary()
 
 
+def refuse_to_start_misconfigured() -> None:
+    """Read the settings, on Lambda: a handler's module does it, so a wrong deployment fails as it starts.
+
+    A version for SnapStart is then not published, and provisioned concurrency not allocated.
+
+    Raises:
+        SettingsError: the environment does not describe a service that can run; it names every mistake.
+    """
+    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        Settings.from_environment(os.environ)
+
+
 def services_of_this_process() -> Services:
     """The services for the running loop, made from the environment at the first call.
 

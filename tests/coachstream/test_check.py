@@ -15,7 +15,6 @@ import pytest
 
 from coachstream.check.report import Finding, Report, Verdict
 from coachstream.check.run import check
-from support.dynamodb import moto_url
 from support.elsewhere import (
     CREDENTIALS,
     WITHOUT_AWS,
@@ -24,8 +23,6 @@ from support.elsewhere import (
     coachstream,
     elsewhere,
 )
-
-__all__ = ["moto_url"]
 
 ON_THIS_MACHINE = {
     "COACHSTREAM_STORE": "sqlite",

@@ -10,10 +10,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from support.dynamodb import moto_url
 from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream
-
-__all__ = ["moto_url"]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,8 @@
 """DynamoDB on this machine, twice: moto's server and AWS's own DynamoDB Local; a table for each test.
 
-Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process; a conftest
-imports them. DynamoDB Local is AWS's own: it counts capacity and refuses what is invalid as the service does.
+Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process; the suite's
+conftest imports them. DynamoDB Local is AWS's own: it counts capacity and refuses what is invalid as the
+service does.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -27,16 +27,16 @@ _TAKE_TERMINAL = (
 
 
 class Ready(msgspec.Struct, frozen=True, rename="camel"):
-    """The first line that `coachstream serve --json` prints."""
+    """The first line that `coachstream serve --json` prints; without a user where a pool issues tokens."""
 
     event: str
     url: str
     stream_url: str
     conversations_url: str
-    token: str
-    user_id: str
-    coach_id: str
-    conversation_id: str
+    token: str = ""
+    user_id: str = ""
+    coach_id: str = ""
+    conversation_id: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -110,8 +110,13 @@ def running(
     cwd: Path | None = None,
     ready_within_s: float = READY_WITHIN_S,
     terminal: bool = False,
+    environment: Mapping[str, str] | None = None,
+    token: str | None = None,
 ) -> Iterator[Serving]:
     """Run a command that ends in `coachstream serve --json ...` until the block is left.
+
+    Its environment is this process's, unless another one is given. Where a pool issues the tokens, `token` is
+    one of them, and says who is served.
 
     Its log goes to the file `log` and is shown when it does not become ready. With `terminal`, it gets a
     terminal of its own, as a person's shell gives one, so that Ctrl-C can be typed.
@@ -125,7 +130,7 @@ def running(
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, name: value},
+            env={**(os.environ if environment is None else environment), name: value},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -135,7 +140,7 @@ def running(
     try:
         line = read_line(process.stdout, ready_within_s)
         assert line, f"it ended with {process.wait(STOPS_WITHIN_S)}:\n{log.read_text()}"
-        yield Serving(process, msgspec.json.decode(line, type=Ready), mark, keyboard)
+        yield Serving(process, _ready(line, token), mark, keyboard)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -153,11 +158,29 @@ def running(
                 os.kill(leftover, signal.SIGKILL)
 
 
+def _ready(line: str, token: str | None) -> Ready:
+    if token is None:
+        return msgspec.json.decode(line, type=Ready)
+    known: dict[str, object] = {
+        name: value for name, value in msgspec.json.decode(line).items() if value is not None
+    }
+    headers = {"Authorization": f"Bearer {token}"}
+    session = httpx.get(f"{known['url']}local/session", headers=headers, timeout=READY_WITHIN_S).json()
+    return msgspec.convert({**session, **known, "token": token}, Ready)
+
+
 @contextlib.contextmanager
-def serving(data: Path, *options: str) -> Iterator[Serving]:
-    """`coachstream serve --json --port 0 --data DATA OPTIONS...` from this checkout."""
+def serving(
+    data: Path, *options: str, environment: Mapping[str, str] | None = None, token: str | None = None
+) -> Iterator[Serving]:
+    """`coachstream serve --json --port 0 --data DATA OPTIONS...` from this checkout (see `running`)."""
     command = [sys.executable, "-m", "coachstream.cli", "serve", "--json", "--port", "0"]
-    with running([*command, "--data", str(data), *options], log=data.parent / "serve.log") as server:
+    with running(
+        [*command, "--data", str(data), *options],
+        log=data.parent / "serve.log",
+        environment=environment,
+        token=token,
+    ) as server:
         yield server
 
 

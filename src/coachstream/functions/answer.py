@@ -32,7 +32,7 @@ def answering(
     """Make a handler of what answers an event; whatever it raises is answered as a typed error."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
-        async with observed(context) as invocation:
+        async with observed(context, payload) as invocation:
             try:
                 answer = await respond(payload, context, invocation)
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)

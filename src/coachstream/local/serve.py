@@ -33,6 +33,7 @@ from coachstream.local.people import NobodyThere, People
 from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
 from coachstream.local.state_file import announced
 from coachstream.local.static_files import StaticFiles
+from coachstream.observability.discretion import quiet_libraries
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
 from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen
@@ -169,8 +170,8 @@ def _watch_signals() -> asyncio.Event:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)-7s %(message)s")
-    for chatty in ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    quiet_libraries()
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:

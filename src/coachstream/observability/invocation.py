@@ -91,7 +91,7 @@ class Invocation:
     def broke(self, error: Exception) -> None:
         """An exception that nobody caught ends it."""
         self.error = self.error or ErrorCode.PROCESSING_ERROR
-        self.cause = whereabouts(error)
+        self.cause = self.cause or whereabouts(error)
 
     def elapsed_ms(self) -> int:
         """Milliseconds since the beginning."""

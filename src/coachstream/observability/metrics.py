@@ -45,7 +45,7 @@ def _of_turn(report: TurnReport) -> Iterable[Measurement]:
     yield "ContextLoadTime", MetricUnit.Milliseconds, report.context_ms
     yield "ModelTimeToFirstToken", MetricUnit.Milliseconds, report.model_first_text_ms
     yield "Chunks", MetricUnit.Count, report.chunks
-    if report.model_first_text_ms is not None:
+    if report.usage.input_tokens or report.usage.output_tokens:
         yield "InputTokens", MetricUnit.Count, report.usage.input_tokens
         yield "OutputTokens", MetricUnit.Count, report.usage.output_tokens
         yield "CacheReadTokens", MetricUnit.Count, report.usage.cache_read_tokens

@@ -53,8 +53,8 @@ something, the name is its own; all others begin with `COACHSTREAM_`.
 - **What a deployment must decide has no default.** Without a store, a model and an identity nothing is
   served, so that the demo's parts are never used because somebody forgot a variable.
 - **A part that is not chosen needs nothing**, and its variables are not looked at.
-- **All mistakes are told at once**, in the log of a function at its first request, and no request is answered
-  with any of them.
+- **All mistakes are told at once**, in the log of a function as it starts, and a function with any of them
+  does not start.
 - A variable that is set to nothing is not set.
 
 `coachstream check` tells what the environment configures, where each part would connect, and whether it can

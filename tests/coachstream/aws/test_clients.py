@@ -5,46 +5,30 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
-from moto.server import ThreadedMotoServer
 
 from coachstream.aws.clients import AwsSession, Connection
 from support.faulty_proxy import Fault, proxied
 
-
-@pytest.fixture(scope="module")
-def moto_port() -> Iterator[int]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
+pytestmark = pytest.mark.usefixtures("aws_credentials")
+#: Where no other test makes a table.
+QUIET_REGION = "ap-south-1"
 
 
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-
-
-async def test_a_client_is_opened_once_for_all_who_ask(moto_port: int) -> None:
+async def test_a_client_is_opened_once_for_all_who_ask(moto_url: str) -> None:
     """Ten at the same time get the same one."""
-    client = AwsSession().dynamodb(
-        Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{moto_port}")
-    )
+    client = AwsSession().dynamodb(Connection(region=QUIET_REGION, endpoint_url=moto_url))
     opened = await asyncio.gather(*(client() for _ in range(10)))
     assert all(one is opened[0] for one in opened)
     assert (await opened[0].list_tables())["TableNames"] == []
     await client.aclose()
 
 
-async def test_a_closed_client_opens_again(moto_port: int) -> None:
+async def test_a_closed_client_opens_again(moto_url: str) -> None:
     """Closing twice, or before the first use, does no harm."""
-    client = AwsSession().dynamodb(
-        Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{moto_port}")
-    )
+    client = AwsSession().dynamodb(Connection(region=QUIET_REGION, endpoint_url=moto_url))
     await client.aclose()
     first = await client()
     await client.aclose()
@@ -55,10 +39,10 @@ async def test_a_closed_client_opens_again(moto_port: int) -> None:
     await client.aclose()
 
 
-async def test_the_environment_names_the_endpoint(moto_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_names_the_endpoint(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`AWS_ENDPOINT_URL_<SERVICE>`, as for every AWS tool."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{moto_port}")
-    client = AwsSession().dynamodb(Connection(region="us-west-2"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", moto_url)
+    client = AwsSession().dynamodb(Connection(region=QUIET_REGION))
     assert (await (await client()).list_tables())["TableNames"] == []
     await client.aclose()
 
@@ -101,10 +85,10 @@ asyncio.run(main())
     [(Fault.SLOW, ReadTimeoutError), (Fault.ERROR, ClientError), (Fault.THROTTLED, ClientError)],
 )
 async def test_a_call_is_tried_as_often_as_it_is_told_and_no_more(
-    moto_port: int, fault: Fault, raised: type[Exception]
+    moto_url: str, fault: Fault, raised: type[Exception]
 ) -> None:
     """Nothing is retried out of sight of whoever keeps a deadline."""
-    async with proxied(moto_port) as proxy:
+    async with proxied(int(moto_url.rpartition(":")[2])) as proxy:
         proxy.fault = fault
         for attempts in (1, 2):
             client = AwsSession().dynamodb(

@@ -1,4 +1,4 @@
-"""Moto's server and a web server for key sets, for the tests of Cognito's adapter."""
+"""A web server for key sets, for the tests of Cognito's adapter."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from support.dynamodb import moto_url
 from support.key_server import KeyServer, key_server
-
-__all__ = ["moto_url"]
 
 
 @pytest.fixture

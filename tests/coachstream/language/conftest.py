@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any credentials sign a request to the server."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-
-
-@pytest.fixture
 async def bedrock() -> AsyncIterator[BedrockServer]:
     """The server."""
     async with bedrock_server() as server:

@@ -18,11 +18,8 @@ import pytest
 from coachstream.local.demo.seed import USER_ID
 from coachstream.web.sse import SseReader
 from support.chat_page import CHROMIUM, chromium, new_tab
-from support.dynamodb import moto_url
 from support.elsewhere import Elsewhere, coachstream, elsewhere
 from support.serving import read_line
-
-__all__ = ["moto_url"]
 
 WITHIN_S = 30.0
 

@@ -1,4 +1,4 @@
-"""DynamoDB's servers, for the tests of its adapter."""
+"""DynamoDB Local, for the tests of its adapter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from coachstream.storage.dynamodb import DynamoDbStore
-from support.dynamodb import Table, a_table, aws_credentials, dynamodb_local_url, moto_url
-
-__all__ = ["aws_credentials", "dynamodb_local_url", "moto_url"]
+from support.dynamodb import Table, a_table
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from coachstream.conversation.turn_request import TurnRequest
 from coachstream.functions.answer import Answer, answering
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
-from coachstream.services import Services, services_of_this_process
+from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
 from coachstream.web.authentication import authenticate
 from coachstream.web.conversations import (
     conversation_count,
@@ -116,7 +116,8 @@ async def _run(request: TurnRequest, services: Services, invocation: Invocation)
             async for _ in turn:
                 pass
     except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)
-        as_coachstream_error(error, logger)
+        invocation.error = as_coachstream_error(error, logger).code
 
 
+refuse_to_start_misconfigured()
 handler = handler_for(services_of_this_process)

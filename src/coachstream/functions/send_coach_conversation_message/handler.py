@@ -16,7 +16,7 @@ from coachstream.conversation.events import Failed
 from coachstream.functions.acceptance import accept_message
 from coachstream.functions.answer import Answer, answering
 from coachstream.observability.invocation import Invocation
-from coachstream.services import Services, services_of_this_process
+from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
 from coachstream.web.routes import Resource
 from coachstream.web.send_message import failed_body, refused_body, sent_body
 from coachstream.web.status import HTTP_STATUS
@@ -36,10 +36,12 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         invocation.key = request.key
         ending = await parts.run_whole_turn(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
+            invocation.error = ending.code
             return Answer(HTTP_STATUS[ending.code], failed_body(ending))
         return Answer(HTTPStatus.OK, sent_body(ending))
 
     return answering(respond, error_body=refused_body, logger=logger)
 
 
+refuse_to_start_misconfigured()
 handler = handler_for(services_of_this_process)

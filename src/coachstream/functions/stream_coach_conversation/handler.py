@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.errors import CoachStreamError, ProcessingError
 from coachstream.conversation.events import Completed, Failed, Started
 from coachstream.conversation.turn_request import TurnRequest
 from coachstream.functions.acceptance import accept_message
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation, observed
-from coachstream.services import Services, services_of_this_process
+from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
 from coachstream.web.event_stream import EventStream
 from coachstream.web.frames import error_frame, frame_of
 from coachstream.web.routes import Resource
@@ -33,7 +33,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
-        async with observed(context) as invocation:
+        async with observed(context, payload) as invocation:
             try:
                 parts = services()
                 invocation.logs = parts.settings.logs
@@ -70,9 +70,11 @@ async def _stream(
                     if not isinstance(event, Started):
                         is_over = isinstance(event, Completed | Failed)
                         await events.send(frame_of(event))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
             if is_over:
-                raise
+                # The client has its answer; the runtime would print the exception's text, which may quote it.
+                invocation.broke(error)
+                raise ProcessingError from None
             failure = as_coachstream_error(error, logger)
             invocation.error = failure.code
             await events.send(error_frame(failure))
@@ -80,4 +82,5 @@ async def _stream(
         await http.end()
 
 
+refuse_to_start_misconfigured()
 handler = handler_for(services_of_this_process)
