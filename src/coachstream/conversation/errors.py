@@ -29,10 +29,15 @@ class ErrorCode(StrEnum):
     INVALID_CLIENT_MESSAGE_ID = "INVALID_CLIENT_MESSAGE_ID"
     INVALID_REQUEST = "INVALID_REQUEST"
     MESSAGE_TOO_LONG = "MESSAGE_TOO_LONG"
+    INVALID_TICKET = "INVALID_TICKET"
+    TICKET_EXPIRED = "TICKET_EXPIRED"
+    TICKETS_UNAVAILABLE = "TICKETS_UNAVAILABLE"
+    RUN_NOT_FOUND = "RUN_NOT_FOUND"
 
     CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
     COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    TURN_INTERRUPTED = "TURN_INTERRUPTED"
     MODEL_THROTTLED = "MODEL_THROTTLED"
     MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     MODEL_STREAM_BROKEN = "MODEL_STREAM_BROKEN"
@@ -187,6 +192,34 @@ class MessageTooLong(RequestError):
     sentence = "This message is too long. Please shorten it or send it in parts."
 
 
+class InvalidTicket(AuthenticationError):
+    """The ticket is not ours, or not for this run."""
+
+    code = ErrorCode.INVALID_TICKET
+    sentence = "This link to a reply is not valid. Please open the conversation again."
+
+
+class TicketExpired(AuthenticationError):
+    """The ticket was valid once."""
+
+    code = ErrorCode.TICKET_EXPIRED
+    sentence = "This link to a reply has expired. Please open the conversation again."
+
+
+class TicketsUnavailable(RequestError):
+    """No key for tickets is configured."""
+
+    code = ErrorCode.TICKETS_UNAVAILABLE
+    sentence = "Replies cannot be opened in this way here."
+
+
+class RunNotFound(RequestError):
+    """The conversation has no such run, or none any more."""
+
+    code = ErrorCode.RUN_NOT_FOUND
+    sentence = "This reply is not being written any more."
+
+
 class ConversationNotFound(CoachStreamError):
     """The user has no such conversation with this coach."""
 
@@ -204,10 +237,22 @@ class CoachConfigNotFound(CoachStreamError):
 
 
 class TurnInProgress(CoachStreamError):
-    """Another turn of this conversation is still being answered."""
+    """Another message of this conversation is still being answered, by the run `run_id`."""
 
     code = ErrorCode.TURN_IN_PROGRESS
     sentence = "Your coach is still answering. Please wait for the reply."
+
+    def __init__(self, run_id: str) -> None:
+        """Remember the run, which can be joined or stopped."""
+        super().__init__()
+        self.run_id = run_id
+
+
+class TurnInterrupted(CoachStreamError):
+    """Who produced the reply has died; what was said so far is stored."""
+
+    code = ErrorCode.TURN_INTERRUPTED
+    sentence = "The answer was interrupted. Please try again."
 
 
 class ModelError(CoachStreamError):

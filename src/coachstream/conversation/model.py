@@ -26,6 +26,7 @@ class StopReason(StrEnum):
     MAX_TOKENS = "max_tokens"
     STOP_SEQUENCE = "stop_sequence"
     CONTENT_FILTERED = "content_filtered"
+    STOPPED = "stopped"
     INTERRUPTED = "interrupted"
 
 

@@ -27,6 +27,7 @@ from coachstream.conversation.model import (
     Workout,
 )
 from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.runs.log import LogEntry
 
 
 class Clock(Protocol):
@@ -39,58 +40,101 @@ class Clock(Protocol):
         """Seconds on a clock that never goes back; comparable with deadlines."""
 
 
-class TurnClaim(msgspec.Struct, frozen=True):
-    """A turn that the store lets begin.
+class RunBegun(msgspec.Struct, frozen=True):
+    """A run that the store opened; its log has the one entry that was given.
 
     Attributes:
-        key: the conversation.
-        user_message: the stored user message: an earlier attempt's where `client_message_id` is known.
-        reply: the complete reply of an earlier attempt at the same message. When it is set, the turn is over
-            and nothing is claimed.
-        token: the store's own name for the claim.
+        user_message: the stored user message: an earlier attempt's where there was one.
         is_first_attempt: whether the user message was not stored before.
     """
 
-    key: ConversationKey
     user_message: Message
-    reply: Message | None
-    token: str
     is_first_attempt: bool
 
 
-class TurnStore(Protocol):
-    """Writes of one turn: the user message before the model is called, the reply after the last token."""
+class AlreadyAnswered(msgspec.Struct, frozen=True):
+    """The message has a complete reply from an earlier run; nothing was written."""
 
-    async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
-        """Save the user message exactly once and claim the conversation, in one transaction.
+    user_message: Message
+    reply: Message
+
+
+class ConversationBusy(msgspec.Struct, frozen=True):
+    """The conversation has a run that was not finished, alive or not; nothing was written.
+
+    Attributes:
+        run_id: of that run.
+        user_message: the stored message that was sent again, if it is one.
+    """
+
+    run_id: str
+    user_message: Message | None
+
+
+class RunStore(Protocol):
+    """Runs: a user message exactly once, at most one unfinished run in a conversation, and its log.
+
+    The store judges nothing: leases, epochs and stops are in the entries (`runs.log`), and the domain reads
+    them. What it promises is that an entry is appended under the next number or not at all, that each method
+    is one transaction, and that what it reads is what was last written.
+    """
+
+    async def begin_run(
+        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Save the user message exactly once, open a run for it, and make it the conversation's.
 
         A message whose id or `metadata.client_message_id` is already stored in this conversation is not saved
-        again: the claim names the stored one, and its complete reply if it has one.
+        again. Where it has a complete reply, that is the answer, whatever else goes on. The `Opened` entry is
+        stored as it is given, but for its message's id and whether this is the first attempt at it.
 
         Raises:
-            ConversationNotFound: nothing was saved.
-            TurnInProgress: another live turn holds the conversation; nothing was saved. A turn whose
-                process has died is not live.
-            StorageUnavailable: the store failed.
+            ConversationNotFound: nothing was written.
+            StorageUnavailable: the store failed; the run may have begun all the same.
         """
 
-    async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
-        """Save the reply (complete or interrupted) and give up the claim, in one transaction.
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
+        """Append an entry, unless its number is taken; then the entry that has it is returned.
+
+        Returns:
+            None where the entry is in the log, also from an earlier attempt of the same writer.
+
+        Raises:
+            StorageUnavailable: the store failed; the entry may be there all the same.
+        """
+
+    async def finish_run(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        """Append the last entry, save the reply, if there is one, and free the conversation.
 
         A reply takes the place of an interrupted one to the same user message.
 
+        Returns:
+            None where that is done, also by an earlier attempt of the same writer; else the entry that has
+            the number already, and nothing was written.
+
         Raises:
             ConversationNotFound: the conversation was deleted in the meantime.
-            StorageUnavailable: the store failed; the claim is still held, so saving can be tried again.
+            StorageUnavailable: the store failed; it can be tried again.
         """
 
-    async def abandon_turn(self, claim: TurnClaim) -> None:
-        """Give up the claim without a reply; harmless when it is already given up."""
+    async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        """The entries with higher numbers than `after`, in order; none for an unknown run."""
 
-    async def find_streamed_message(
+    async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
+        """The newest entry; None for an unknown run."""
+
+    async def unfinished_run(self, key: ConversationKey) -> str | None:
+        """The id of the conversation's run that was not finished, alive or not."""
+
+    async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
+        """One message that a run saved; None where it is not there."""
+
+    async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
-        """The newest user message with exactly this text whose reply was asked for as a stream.
+        """The newest user message with exactly this text.
 
         Only messages that the store took at or after `since` count, by the time in their ids. `None` where
         there is no such message, or no such conversation.

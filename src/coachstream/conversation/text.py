@@ -40,3 +40,8 @@ def encodable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def utf16_length(text: str) -> int:
+    """How long JavaScript says the text is."""
+    return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)
