@@ -225,6 +225,10 @@ class ChatModel(Protocol):
     def display_name(self) -> str:
         """The name stored with every reply."""
 
+    @property
+    def can_continue(self) -> bool:
+        """Whether it goes on from `Prompt.said`; another one would begin anew."""
+
     def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply; `deadline` is on the turn's monotonic clock.
 

@@ -60,12 +60,14 @@ class Prompt(msgspec.Struct, frozen=True):
         sections: the system prompt; static sections come before the others.
         messages: roles alternate, the first and the last are the user's.
         semantic_context: how much of the semantic search the sections hold.
+        said: the beginning of the reply that was said already; the model goes on from there.
     """
 
     coach_name: str
     sections: tuple[Section, ...]
     messages: tuple[PromptMessage, ...]
     semantic_context: SemanticContextUse = SemanticContextUse()
+    said: str = ""
 
 
 def build_prompt(
