@@ -7,6 +7,7 @@ it in a chat; it never holds an exception's text. HTTP statuses belong to the we
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
@@ -312,6 +313,20 @@ class StorageUnavailable(CoachStreamError):
 
 class HandOffFailed(ProcessingError):
     """Another function could not be started; it is logged and fails no turn."""
+
+
+def _kinds(kind: type[CoachStreamError]) -> Iterator[type[CoachStreamError]]:
+    yield kind
+    for special in kind.__subclasses__():
+        yield from _kinds(special)
+
+
+_SENTENCES = {kind.code: kind.sentence for kind in _kinds(CoachStreamError) if "code" in vars(kind)}
+
+
+def sentence_of(code: ErrorCode) -> str:
+    """What a person is told of an error whose code alone is known."""
+    return _SENTENCES[code]
 
 
 def whereabouts(error: BaseException) -> str:

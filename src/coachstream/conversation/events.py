@@ -1,4 +1,7 @@
-"""What a turn tells its readers: `Started`, `Chunk`..., then exactly one of `Completed` or `Failed`."""
+"""What a turn tells a reader: `Started`, `Chunk`..., then one of `Completed`, `Failed` or `Reconnect`.
+
+Offsets count UTF-16 code units from the beginning of the reply, as a JavaScript string's length does.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,53 @@ from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Message, StopReason, Usage
 
 
+class LogPoint(msgspec.Struct, frozen=True):
+    """A place in the log of a run: everything up to this entry is stored."""
+
+    run_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.run_id}:{self.number}"
+
+
 class Started(msgspec.Struct, frozen=True):
-    """The turn was accepted; nothing has been read or written yet."""
+    """The request was accepted; `run_id` is that of the run it will open, if it need not join another one."""
+
+    run_id: str
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The reader is with a run that somebody else has opened."""
+
+    point: LogPoint
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """The next piece of the reply; never empty, never cut inside a code point."""
+    """The next piece of the reply; never empty, never cut inside a code point.
+
+    Attributes:
+        content: the text.
+        offset: where it begins.
+        point: what is stored by now, if that is news. It never lies behind the end of this chunk.
+    """
 
     content: str
+    offset: int = 0
+    point: LogPoint | None = None
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """What was said from `offset` on does not hold; the reply goes on from there."""
+
+    offset: int = 0
+    point: LogPoint | None = None
+
+
+class Reconnect(msgspec.Struct, frozen=True):
+    """The run goes on, but not for this reader, who must come again after `point`."""
+
+    point: LogPoint
 
 
 class SemanticContextUse(msgspec.Struct, frozen=True):
@@ -43,18 +85,26 @@ class Completed(msgspec.Struct, frozen=True):
     stop_reason: StopReason
     usage: Usage
     timings: Timings
+    point: LogPoint | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):
     """The turn ended without a complete reply.
 
-    `partial_reply` is the part that was saved as an interrupted reply, if any.
+    Attributes:
+        partial_reply: the part that was saved as an interrupted reply, if any.
+        run_id: the run that is in the way, where one is.
     """
 
     code: ErrorCode
     sentence: str
     retryable: bool
     partial_reply: Message | None = None
+    point: LogPoint | None = None
+    run_id: str | None = None
 
 
-Event = Started | Chunk | Completed | Failed
+Event = Started | Joined | Chunk | Reset | Reconnect | Completed | Failed
+
+Ending = Completed | Failed | Reconnect
+"""What a stream ends with."""

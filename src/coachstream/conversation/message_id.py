@@ -1,4 +1,4 @@
-"""Ids of messages and conversations, which sort by time as strings."""
+"""Ids of messages, conversations and runs, which sort by time as strings."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def first_message_id(moment: datetime) -> str:
 def conversation_id(moment: datetime, random_below: RandomBelow) -> str:
     """`conv_<ms>_<9 base 36>` (existing system, section 1.2)."""
     return f"conv_{milliseconds_of(moment)}_{_random_text(random_below)}"
+
+
+def run_id(moment: datetime, random_below: RandomBelow) -> str:
+    """`run_<ms>_<9 base 36>`, the milliseconds with 13 digits."""
+    return f"run_{milliseconds_of(moment):013d}_{_random_text(random_below)}"
 
 
 def _random_text(random_below: RandomBelow) -> str:

@@ -14,9 +14,9 @@ from coachstream.conversation.ports import (
     ContextStore,
     ConversationStore,
     MemoryStore,
+    RunStore,
     SemanticMemory,
     SummaryBuilder,
-    TurnStore,
     WorkoutBuilder,
 )
 from coachstream.conversation.report import TurnReport
@@ -33,19 +33,21 @@ class TurnParts(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that a turn works with.
 
     Attributes:
+        fallback_model: who goes on where the model breaks off; the model itself, if None.
         recall: None where there is no semantic memory.
         workout_builder: None where workouts are not handed off.
         summary_builder: None where conversations are not summarized.
         report: told when the turn is over.
     """
 
-    turns: TurnStore
+    runs: RunStore
     context: ContextStore
     conversations: ConversationStore
     memories: MemoryStore
     model: ChatModel
     recall: SemanticMemory | None
     clock: Clock
+    fallback_model: ChatModel | None = None
     workout_builder: WorkoutBuilder | None = None
     summary_builder: SummaryBuilder | None = None
     report: Report = ignore_report

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
 from coachstream.conversation.errors import ProcessingError, whereabouts
-from coachstream.conversation.events import Completed, Event, Failed
+from coachstream.conversation.events import Completed, Event, Failed, Reconnect
 from coachstream.conversation.ports import Clock
+from coachstream.conversation.runs.watching import HasLeft
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -29,13 +30,15 @@ class TurnProducer:
     """Runs the events of a turn ahead of their reader; iterate over it to read them.
 
     Args:
-        events: of the turn, made by `run_turn`.
+        turn: makes the events, given what tells whether the reader has left.
         save_deadline: when the turn must not wait for the reader any more, in the clock's monotonic seconds.
         clock: the turn's.
     """
 
-    def __init__(self, events: AsyncGenerator[Event, None], *, save_deadline: float, clock: Clock) -> None:
-        self._events = events
+    def __init__(
+        self, turn: Callable[[HasLeft], AsyncGenerator[Event, None]], *, save_deadline: float, clock: Clock
+    ) -> None:
+        self._events = turn(lambda: self._reader_left)
         self._save_deadline = save_deadline
         self._clock = clock
         self._waiting: deque[Event] = deque()
@@ -84,7 +87,7 @@ class TurnProducer:
         try:
             async with aclosing(self._events) as events:
                 async for event in events:
-                    ended = isinstance(event, Completed | Failed)
+                    ended = isinstance(event, Completed | Failed | Reconnect)
                     if not ended:
                         await self._wait_for_reader()
                     self._put(event)

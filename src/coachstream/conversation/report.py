@@ -24,6 +24,8 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
         total_ms: until the end.
         chunks: pieces of the reply that were produced.
         reply_chars: code points of the reply.
+        run_id: the run that was produced; `None` where none was.
+        epoch: the how-manieth producer of the run this was.
         history_messages: in the prompt, the new one included.
         left_out: optional context that failed or was late.
         failed_follow_ups: side effects that failed (hand-offs, counters); they fail no turn.
@@ -50,6 +52,8 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...]
     failed_follow_ups: tuple[str, ...]
     usage: Usage
+    run_id: str | None = None
+    epoch: int = 0
 
 
 class TurnMeasurements(msgspec.Struct):
@@ -68,17 +72,15 @@ class TurnMeasurements(msgspec.Struct):
     history_messages: int = 0
     matches: int = 0
     usage: Usage = Usage()
+    failure: CoachStreamError | None = None
+    failed_follow_ups: tuple[str, ...] = ()
+    run_id: str | None = None
+    epoch: int = 0
 
-    def report(
-        self,
-        key: ConversationKey,
-        failure: CoachStreamError | None,
-        *,
-        total_ms: int,
-        failed_follow_ups: tuple[str, ...],
-    ) -> TurnReport:
+    def report(self, key: ConversationKey, *, total_ms: int) -> TurnReport:
         """The report of a turn that is over."""
         user_message, reply, context = self.user_message, self.reply, self.context
+        failure = self.failure
         return TurnReport(
             key=key,
             user_message_id=None if user_message is None else user_message.id,
@@ -99,6 +101,8 @@ class TurnMeasurements(msgspec.Struct):
             workouts=0 if context is None else len(context.workouts),
             matches=self.matches,
             left_out=() if context is None else context.left_out,
-            failed_follow_ups=failed_follow_ups,
+            failed_follow_ups=self.failed_follow_ups,
             usage=self.usage,
+            run_id=self.run_id,
+            epoch=self.epoch,
         )

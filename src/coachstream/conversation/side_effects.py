@@ -14,15 +14,15 @@ from coachstream.conversation.coach import CoachConfig
 from coachstream.conversation.commands import Command, CommandName
 from coachstream.conversation.follow_ups import FollowUps
 from coachstream.conversation.memories import requested_memory, save_and_confirm
-from coachstream.conversation.model import ConversationKey, Memory
+from coachstream.conversation.model import Memory
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import (
     SummaryBuilder,
     SummaryReason,
     SummaryRequest,
-    TurnClaim,
     WorkoutLog,
 )
+from coachstream.conversation.runs.claim import RunClaim
 
 SUMMARY_EVERY_MESSAGES = 6
 
@@ -46,32 +46,33 @@ def constraints_of(command: Command | None) -> tuple[str, ...]:
 class SideEffects:
     """The side effects of one turn, all dated with its one clock value."""
 
-    def __init__(self, key: ConversationKey, parts: TurnParts, *, now: datetime) -> None:
-        self._key = key
+    def __init__(self, claim: RunClaim, parts: TurnParts, *, now: datetime) -> None:
+        self._claim = claim
+        self._key = claim.key
         self._parts = parts
         self._now = now
         self._follow_ups = FollowUps()
 
-    async def confirm(self, claim: TurnClaim, command: Command | None) -> str:
+    async def confirm(self, command: Command | None) -> str:
         """Save what is to be remembered, and return what the user is told of it; empty where nothing is."""
         if command is None or command.name is not CommandName.SAVE_MEMORY:
             return ""
         user_id = self._key.user_id
-        memory = requested_memory(user_id, claim.user_message, command.content, at=self._now)
+        memory = requested_memory(user_id, self._claim.user_message, command.content, at=self._now)
         return await save_and_confirm(user_id, memory, self._parts.memories, self._parts.recall)
 
-    def hand_off_workout(self, claim: TurnClaim, command: Command | None, coach: CoachConfig) -> None:
+    def hand_off_workout(self, command: Command | None, coach: CoachConfig) -> None:
         """Hand off a workout once for each message: a second attempt would log it twice."""
         builder = self._parts.workout_builder
         if builder is None or command is None or command.name is not CommandName.LOG_WORKOUT:
             return
-        if claim.is_first_attempt:
+        if self._claim.is_first_attempt:
             workout = WorkoutLog(
-                key=claim.key,
-                text=command.content or claim.user_message.content,
+                key=self._key,
+                text=command.content or self._claim.user_message.content,
                 coach=coach,
                 command=command.name,
-                sent_at=claim.user_message.timestamp,
+                sent_at=self._claim.user_message.timestamp,
             )
             self._follow_ups.start("workout hand-off", builder.build(workout))
 
@@ -82,11 +83,11 @@ class SideEffects:
             counting = self._parts.memories.note_memories_used(self._key.user_id, used, at=self._now)
             self._follow_ups.start("memory counters", counting)
 
-    def trigger_summary(self, claim: TurnClaim) -> None:
+    def trigger_summary(self) -> None:
         """Ask for a summary if it is time; the turn's messages are stored."""
         builder = self._parts.summary_builder
         if builder is not None:
-            added = 2 if claim.is_first_attempt else 1
+            added = 2 if self._claim.is_first_attempt else 1
             self._follow_ups.start("summary trigger", self._summarize(builder, added))
 
     async def finish(self, *, within_s: float) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What begins a turn."""
+"""What begins a turn, and what resumes one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.model import ConversationKey
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -18,8 +18,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         deadline: when the turn must be over, in seconds of the clock's monotonic time.
         sent_at: when the user sent it, by their clock; now, if unknown.
         client_message_id: the client's name for it; the same name is the same message.
-        streamed: whether the reply is asked for as a stream.
-        repeats: the stored message that this one is another attempt at, if that is known.
+        streamed: whether the reply is asked for as a stream. Such a reader can be sent away and come again.
     """
 
     key: ConversationKey
@@ -28,4 +27,24 @@ class TurnRequest(msgspec.Struct, frozen=True):
     sent_at: datetime | None = None
     client_message_id: str | None = None
     streamed: bool = False
-    repeats: Message | None = None
+
+
+class ResumeRequest(msgspec.Struct, frozen=True):
+    """A reader of a run.
+
+    Attributes:
+        key: the conversation.
+        run_id: the run.
+        deadline: when the reader must be served or sent away, in seconds of the clock's monotonic time.
+        after: the number of the log entry that the reader has everything up to; -1 for nothing.
+    """
+
+    key: ConversationKey
+    run_id: str
+    deadline: float
+    after: int = -1
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the reader can be sent away and come again."""
+        return True

@@ -1,0 +1,419 @@
+"""The producer of a run: from a claim to a stored reply, over the ports.
+
+The order is the promise. What the model says goes out as it comes, and into the log behind it. The reply
+is stored before `Completed`. Whatever goes wrong, what was said so far is stored as an interrupted reply, and
+the last event is `Completed`, `Failed` or `Reconnect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+import msgspec
+
+from coachstream.conversation.commands import Command, parse_command
+from coachstream.conversation.context import Context, ContextLoad
+from coachstream.conversation.despite_cancellation import despite_cancellation
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ContentFiltered,
+    DeadlineExceeded,
+    ErrorCode,
+    ModelError,
+    ModelStreamBroken,
+    ModelThrottled,
+    ModelUnavailable,
+    ProcessingError,
+    StorageUnavailable,
+    TurnInterrupted,
+    whereabouts,
+)
+from coachstream.conversation.events import (
+    Chunk,
+    Event,
+    Failed,
+    LogPoint,
+    Reconnect,
+    Reset,
+    SemanticContextUse,
+    Timings,
+)
+from coachstream.conversation.history import PARAGRAPH, fit_history
+from coachstream.conversation.message_id import message_id
+from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason
+from coachstream.conversation.parts import TurnParts
+from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.prompt import Prompt, build_prompt
+from coachstream.conversation.report import TurnMeasurements
+from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.runs.closing import completed
+from coachstream.conversation.runs.log import Broken, Finished
+from coachstream.conversation.runs.log import Ending as RunEnding
+from coachstream.conversation.runs.writer import RunLost, RunWriter
+from coachstream.conversation.side_effects import SideEffects, constraints_of
+from coachstream.conversation.text import SurrogateJoiner, utf16_length
+from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.conversation.turn_time import SHARE_FOR_STOPPING_THE_MODEL, TurnTime, WorkInterrupted
+
+logger = logging.getLogger("coachstream.turn")
+
+SAVE_AGAIN_AFTER_S = 0.2
+"""A reply that was paid for is worth a second try."""
+
+LEAST_FOR_ANOTHER_MODEL_S = 3.0
+
+
+class ReplyProduction:
+    """Produces the reply of one claim.
+
+    Args:
+        claim: on the run.
+        parts: the adapters.
+        settings: of the turn.
+        time: of the turn.
+        measured: what is known of the turn; grows.
+        now: the turn's one reading of the clock.
+        may_release: whether the reader can come again, so that the run can go on behind the deadline.
+    """
+
+    def __init__(
+        self,
+        claim: RunClaim,
+        parts: TurnParts,
+        settings: TurnSettings,
+        time: TurnTime,
+        measured: TurnMeasurements,
+        *,
+        now: datetime,
+        may_release: bool,
+    ) -> None:
+        self._claim = claim
+        self._parts = parts
+        self._settings = settings
+        self._time = time
+        self._measured = measured
+        self._now = now
+        self._may_release = may_release
+        self._said = [claim.said] if claim.said else []
+        self._offset = utf16_length(claim.said)
+        self._preface = ""
+        self._told = -1
+        self._is_over = False
+        self._reply: Message | None = None
+        self._semantic_context = SemanticContextUse()
+        self._side_effects = SideEffects(claim, parts, now=now)
+        self._writer = RunWriter(claim, parts.runs, parts.clock, settings.runs, time.interrupt)
+        measured.run_id = claim.run_id
+        measured.epoch = claim.epoch
+        measured.user_message = claim.user_message
+        measured.is_first_attempt = claim.is_first_attempt
+
+    @property
+    def point(self) -> LogPoint:
+        """The newest entry of this producer."""
+        return self._writer.point
+
+    async def events(self, load: ContextLoad) -> AsyncGenerator[Event, None]:
+        """Produce; closing the generator ends the reply as an interruption.
+
+        Raises:
+            RunLost: somebody else goes on with the run.
+        """
+        failure: CoachStreamError | None = None
+        partial: Message | None = None
+        async with self._writer:
+            try:
+                async with aclosing(self._produce(load)) as produced:
+                    async for event in produced:
+                        yield event
+            except RunLost:
+                self._is_over = True
+                raise
+            except CoachStreamError as error:
+                logger.info("The turn fails with %s: %s", error.code.value, error)
+                failure = error
+            except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
+                logger.error("The turn fails with %s", whereabouts(error))  # noqa: TRY400 (it may quote the user)
+                failure = ProcessingError()
+            finally:
+                # Also when the reader closed the turn or its task was cancelled: then nobody is told.
+                self._measured.failure = failure
+                partial = await despite_cancellation(self._end(failure))
+        if failure is not None:
+            yield Failed(failure.code, failure.sentence, failure.retryable, partial, self._writer.point)
+
+    async def _produce(self, load: ContextLoad) -> AsyncGenerator[Event, None]:
+        try:
+            async with aclosing(self._answer(load)) as answer:
+                async for event in answer:
+                    if isinstance(event, ModelStop):
+                        stop_reason = event.reason
+                    else:
+                        yield event
+        except WorkInterrupted:
+            if self._writer.is_lost:
+                raise RunLost from None
+            stop_reason = StopReason.STOPPED
+        except DeadlineExceeded:
+            if not self._can_be_released():
+                raise
+            yield Reconnect(await despite_cancellation(self._release()))
+            return
+        reply = self._reply = self._reply_message(stop_reason)
+        ending = Finished(
+            reply_id=reply.id,
+            stop_reason=stop_reason,
+            semantic_context=self._semantic_context,
+            usage=self._measured.usage,
+            timings=Timings(
+                context=self._measured.context_ms or 0,
+                first_chunk=self._measured.first_chunk_ms,
+                total=self._time.elapsed_ms(),
+            ),
+        )
+        await despite_cancellation(self._save(ending, reply))
+        self._side_effects.trigger_summary()
+        await self._finish_side_effects()
+        yield completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
+
+    async def _answer(self, load: ContextLoad) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
+        command = parse_command(self._claim.user_message.content)
+        if not self._claim.said:
+            confirmation = await self._time.in_time(self._side_effects.confirm(command))
+            self._preface = confirmation + PARAGRAPH if confirmation else ""
+        context = await self._time.in_time(load.loaded())
+        self._measured.context = context
+        self._measured.context_ms = self._time.elapsed_ms()
+        self._side_effects.hand_off_workout(command, context.coach)
+        if self._preface:
+            yield self._say(self._preface)
+        prompt = self._prompt(command, context)
+        self._semantic_context = prompt.semantic_context
+        self._measured.matches = prompt.semantic_context.matches
+        self._measured.history_messages = len(prompt.messages)
+        self._measured.model_asked_ms = self._time.elapsed_ms()
+        has_begun = False
+        async with aclosing(self._speech(prompt)) as speech:
+            async for event in speech:
+                if isinstance(event, ModelStop):
+                    self._measured.usage = event.usage
+                    if event.reason is StopReason.CONTENT_FILTERED:
+                        raise ContentFiltered
+                    if len("".join(self._said)) == len(self._preface):
+                        raise ModelStreamBroken("the model ended without a reply")
+                yield event
+                if not has_begun:
+                    has_begun = True
+                    self._side_effects.count_memories(context.memories)  # the first text has gone out by now
+
+    async def _speech(self, prompt: Prompt) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
+        """What the model says until it stops; where it breaks off, what another one says instead."""
+        before = len(self._said)
+        try:
+            async with aclosing(self._spoken_by(self._parts.model, prompt)) as speech:
+                async for event in speech:
+                    yield event
+        except ModelError as error:
+            if not self._may_fail_over(error, has_spoken=len(self._said) > before):
+                raise
+            logger.warning("The reply goes on with the other model after %s: %s", error.code.value, error)
+        else:
+            return
+        model = self._parts.fallback_model or self._parts.model
+        if model.can_continue:
+            prompt = msgspec.structs.replace(prompt, said="".join(self._said))
+        elif self._said:
+            self._said.clear()
+            self._offset = 0
+            self._writer.reset()
+            yield Reset(0, self._news())
+            if self._preface:
+                yield self._say(self._preface)
+        async with aclosing(self._spoken_by(model, prompt)) as speech:
+            async for event in speech:
+                yield event
+
+    def _may_fail_over(self, error: ModelError, *, has_spoken: bool) -> bool:
+        if self._time.seconds_until(self._time.save_deadline) < LEAST_FOR_ANOTHER_MODEL_S:
+            return False
+        if has_spoken:
+            return isinstance(error, ModelStreamBroken)
+        is_another = self._parts.fallback_model not in {None, self._parts.model}
+        return is_another and isinstance(error, ModelStreamBroken | ModelThrottled | ModelUnavailable)
+
+    async def _spoken_by(self, model: ChatModel, prompt: Prompt) -> AsyncGenerator[Chunk | ModelStop, None]:
+        """What one model says, `ModelStop` last.
+
+        Raises:
+            ModelStreamBroken: it did not come to an end; or another `ModelError`, as the model does.
+        """
+        joiner = SurrogateJoiner()
+        model_events = model.stream(prompt, deadline=self._time.save_deadline)
+        try:
+            while True:
+                # A model that never waits would not notice that its time is up.
+                self._time.check()
+                event = await self._time.in_time(anext(model_events, None))
+                text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
+                if text:
+                    self._note_first_text()
+                    yield self._say(text)
+                if not isinstance(event, TextDelta):
+                    break
+            if event is None or event.reason is StopReason.INTERRUPTED:
+                raise ModelStreamBroken("the model ended without a reason")
+            yield event
+        finally:
+            await self._stop(model_events)
+
+    async def _stop(self, model_events: AsyncGenerator[ModelEvent, None]) -> None:
+        """Close the model's stream, if it lets itself be closed; what was said matters more."""
+        limit = asyncio.timeout(SHARE_FOR_STOPPING_THE_MODEL * self._settings.save_reserve_s)
+        try:
+            async with limit:
+                await model_events.aclose()
+        except Exception as error:  # noqa: BLE001 (the ending of the turn is known already)
+            logger.error("The model's stream could not be closed: %s", whereabouts(error))  # noqa: TRY400
+
+    def _can_be_released(self) -> bool:
+        return (
+            self._may_release
+            and self._claim.epoch < self._settings.runs.epochs
+            and (self._parts.model.can_continue or not self._said)
+        )
+
+    async def _release(self) -> LogPoint:
+        async with asyncio.timeout(self._time.seconds_until(self._time.saving_ends())):
+            point = await self._writer.release()
+        self._is_over = True
+        return point
+
+    async def _save(self, ending: RunEnding, reply: Message | None) -> None:
+        """End the run.
+
+        Raises:
+            RunLost, CoachStreamError: it could not be done.
+        """
+        limit = asyncio.timeout(self._time.seconds_until(self._time.saving_ends()))
+        try:
+            async with limit:
+                try:
+                    await self._writer.finish(ending, reply)
+                except StorageUnavailable as error:
+                    logger.warning("The reply could not be saved (%s); trying once more", error)
+                    await asyncio.sleep(SAVE_AGAIN_AFTER_S)
+                    await self._writer.finish(ending, reply)
+        except TimeoutError as error:
+            raise StorageUnavailable("saving took too long") from error
+        self._is_over = True
+        self._measured.reply = reply
+
+    async def _end(self, failure: CoachStreamError | None) -> Message | None:
+        """End what was not ended, keeping what was said; the partial reply that was stored, if one was."""
+        partial: Message | None = None
+        # A reply whose save failed is not given up: the log has it, and is closed when its lease is over.
+        if not self._is_over and self._reply is None:
+            partial = self._partial_reply(failure)
+            code, retryable = _known(failure)
+            ending = Broken(code, retryable, None if partial is None else partial.id)
+            try:
+                await self._save(ending, partial)
+            except RunLost:
+                partial = None
+            except CoachStreamError as error:
+                logger.error("The run could not be ended: %s", error.code.value)  # noqa: TRY400
+                partial = None
+            except Exception as error:  # noqa: BLE001 (the turn is over; its lease ends by itself)
+                logger.error("The run could not be ended: %s", whereabouts(error))  # noqa: TRY400
+                partial = None
+        self._measured.failed_follow_ups = await self._finish_side_effects()
+        return partial
+
+    def _partial_reply(self, failure: CoachStreamError | None) -> Message | None:
+        if not self._said:
+            return None
+        filtered = isinstance(failure, ContentFiltered)
+        return self._reply_message(StopReason.CONTENT_FILTERED if filtered else StopReason.INTERRUPTED)
+
+    def _reply_message(self, stop_reason: StopReason) -> Message:
+        # At least a millisecond later, so that the reply's id sorts behind the message's.
+        moment = self._now + timedelta(milliseconds=max(1, self._time.elapsed_ms()))
+        return Message(
+            id=message_id(moment, Role.ASSISTANT, self._parts.random_below),
+            role=Role.ASSISTANT,
+            content="".join(self._said),
+            timestamp=moment,
+            metadata=MessageMetadata(
+                model=self._parts.model.display_name,
+                stop_reason=stop_reason,
+                reply_to=self._claim.user_message.id,
+            ),
+        )
+
+    def _prompt(self, command: Command | None, context: Context) -> Prompt:
+        user_message = self._claim.user_message
+        # An earlier attempt's interrupted reply to this very message is about to be replaced.
+        earlier = [
+            message
+            for message in context.history
+            if user_message.id not in {message.id, message.metadata.reply_to}
+        ]
+        prompt = build_prompt(
+            coach=context.coach,
+            now=self._now,
+            messages=fit_history(earlier, user_message, budget_chars=self._settings.history_budget_chars),
+            memories=context.memories,
+            workouts=context.workouts,
+            matches=context.matches,
+            additional_constraints=constraints_of(command),
+            session_number=self._session_number(context.history, earlier),
+        )
+        return msgspec.structs.replace(prompt, said=self._claim.said) if self._claim.said else prompt
+
+    def _session_number(self, history: Sequence[Message], earlier: Sequence[Message]) -> int:
+        loaded_chars = sum(len(message.content) for message in history)
+        if (
+            len(history) >= self._settings.limits.messages
+            or loaded_chars >= self._settings.history_budget_chars
+        ):
+            return 1  # there may be more than was loaded, and a wrong number is worse than none
+        return 1 + sum(message.role is Role.USER for message in earlier)
+
+    async def _finish_side_effects(self) -> tuple[str, ...]:
+        remaining_s = self._time.seconds_until(self._time.deadline)
+        return await self._side_effects.finish(
+            within_s=min(self._settings.follow_ups_within_s, remaining_s / 2)
+        )
+
+    def _say(self, text: str) -> Chunk:
+        measured = self._measured
+        measured.chunks += 1
+        if measured.first_chunk_ms is None:
+            measured.first_chunk_ms = self._time.elapsed_ms()
+        chunk = Chunk(text, self._offset, self._news())
+        self._said.append(text)
+        self._offset += utf16_length(text)
+        self._writer.say(text)
+        return chunk
+
+    def _news(self) -> LogPoint | None:
+        point = self._writer.point
+        if point.number == self._told:
+            return None
+        self._told = point.number
+        return point
+
+    def _note_first_text(self) -> None:
+        measured = self._measured
+        if measured.model_first_text_ms is None and measured.model_asked_ms is not None:
+            measured.model_first_text_ms = self._time.elapsed_ms() - measured.model_asked_ms
+
+
+def _known(failure: CoachStreamError | None) -> tuple[ErrorCode, bool]:
+    """What later readers are told; a turn that was cancelled was interrupted."""
+    known = TurnInterrupted() if failure is None else failure
+    return known.code, known.retryable

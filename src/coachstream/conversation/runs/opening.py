@@ -1,0 +1,184 @@
+"""How a message gets its run: a new one, the one that answers it already, or none, because it is answered.
+
+A message is known again by the client's own name for it; without one, by its text, if that came within a
+minute and the run that answers it is not finished, or was streamed while this request is not: then the stream
+failed, as it seems to its client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import timedelta
+
+from coachstream.conversation.errors import RunNotFound, TurnInProgress
+from coachstream.conversation.events import LogPoint
+from coachstream.conversation.message_id import first_message_id, milliseconds_of
+from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.ports import (
+    AlreadyAnswered,
+    Clock,
+    ConversationBusy,
+    RunBegun,
+    RunStore,
+)
+from coachstream.conversation.runs.claim import RunClaim, lease_end
+from coachstream.conversation.runs.closing import RunCloser
+from coachstream.conversation.runs.log import (
+    LogEntry,
+    Opened,
+    RunState,
+    StopAsked,
+    awaits_producer,
+    ending_of,
+    is_live,
+)
+from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
+
+REPEATED_WITHIN = timedelta(seconds=60)
+"""How long after a message the same text is taken for the same message."""
+
+LOOK_AGAIN_AFTER_S = 0.1
+"""While a run is stopped for a newer message."""
+
+
+class RunOpener:
+    """Opens, joins and stops runs."""
+
+    def __init__(self, store: RunStore, clock: Clock, closer: RunCloser, settings: RunSettings) -> None:
+        self._store = store
+        self._clock = clock
+        self._closer = closer
+        self._settings = settings
+
+    async def open(
+        self, key: ConversationKey, message: Message, run_id: str, *, has_producer: bool = True
+    ) -> RunClaim | LogPoint | AlreadyAnswered:
+        """Store the message, if it is not stored, and open a run for it, if it has none.
+
+        Args:
+            key: the conversation.
+            message: as it is to be stored.
+            run_id: of the run that is opened.
+            has_producer: whether it is produced at once; else by its first reader.
+
+        Returns:
+            The claim on the new run; or the beginning of the one that answers this message already; or the
+            reply.
+
+        Raises:
+            TurnInProgress: another message is being answered.
+            ConversationNotFound, StorageUnavailable: as the store does.
+        """
+        earlier = await self._sent_before(key, message)
+        writer = secrets.token_hex(8)
+        while True:
+            opened = self._opened(message, writer, has_producer=has_producer)
+            result = await self._store.begin_run(key, earlier or message, run_id, opened)
+            match result:
+                case RunBegun():
+                    return RunClaim(
+                        key=key,
+                        run_id=run_id,
+                        user_message=result.user_message,
+                        is_first_attempt=result.is_first_attempt,
+                        epoch=1 if has_producer else 0,
+                        last=0,
+                        said="",
+                        writer=writer,
+                    )
+                case AlreadyAnswered() if earlier is not None and not _has_failed_to_arrive(earlier, message):
+                    earlier = None  # said once more, and meant so
+                case AlreadyAnswered():
+                    return result
+                case ConversationBusy():
+                    joined = await self._with_busy(key, earlier or message, result)
+                    if joined is not None:
+                        return joined
+
+    async def stop(self, key: ConversationKey, run_id: str) -> bool:
+        """Have a run stopped: its producer is told, and where there is none, it is closed.
+
+        Returns:
+            Whether there was something to stop.
+
+        Raises:
+            RunNotFound: the conversation has no such run.
+        """
+        last = await self._store.read_last(key, run_id)
+        if last is None:
+            raise RunNotFound
+        while ending_of(last) is None:
+            entry = LogEntry(
+                last.number + 1, last.epoch, last.leased_until, secrets.token_hex(8), StopAsked()
+            )
+            there = await self._store.append(key, run_id, entry)
+            if there is None:
+                if awaits_producer(last) or not self._is_live(last):
+                    await self._close(key, run_id)
+                return True
+            last = there
+        return False
+
+    async def _with_busy(
+        self, key: ConversationKey, message: Message, busy: ConversationBusy
+    ) -> LogPoint | None:
+        """Join the run, wait for its end, or close it; None where the conversation may be free now."""
+        state = RunState.of(await self._store.read_log(key, busy.run_id))
+        if state is None:
+            await self._closer.close(key, busy.run_id, None)
+            return None
+        if state.ending is not None:
+            return None
+        if self._is_live(state.last):
+            if await self._answers(state, key, message, busy):
+                return LogPoint(busy.run_id, 0)
+            if self._settings.policy is TurnPolicy.REJECT:
+                raise TurnInProgress(busy.run_id)
+            if not state.is_stop_asked:
+                await self.stop(key, busy.run_id)
+            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
+            return None
+        await self._closer.close(key, busy.run_id, state)
+        return None
+
+    async def _answers(
+        self, state: RunState, key: ConversationKey, message: Message, busy: ConversationBusy
+    ) -> bool:
+        answered_id = state.opened.user_message_id
+        if busy.user_message is not None:
+            return busy.user_message.id == answered_id
+        if message.metadata.client_message_id is not None:
+            return False
+        answered = await self._store.load_message(key, answered_id)
+        return answered is not None and answered.content == message.content and self._is_recent(answered)
+
+    async def _sent_before(self, key: ConversationKey, message: Message) -> Message | None:
+        if message.metadata.client_message_id is not None:
+            return None
+        since = self._clock.now() - REPEATED_WITHIN
+        return await self._store.find_recent_message(key, message.content, since=since)
+
+    async def _close(self, key: ConversationKey, run_id: str) -> None:
+        await self._closer.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
+
+    def _opened(self, message: Message, writer: str, *, has_producer: bool) -> LogEntry:
+        lease_s = self._settings.lease_s if has_producer else self._settings.reader_awaited_s
+        return LogEntry(
+            number=0,
+            epoch=1 if has_producer else 0,
+            leased_until=lease_end(self._clock.now(), lease_s),
+            writer=writer,
+            content=Opened(message.id, has_producer=has_producer),
+        )
+
+    def _is_recent(self, message: Message) -> bool:
+        return message.id >= first_message_id(self._clock.now() - REPEATED_WITHIN)
+
+    def _is_live(self, last: LogEntry) -> bool:
+        return is_live(last, now_ms=milliseconds_of(self._clock.now()))
+
+
+def _has_failed_to_arrive(earlier: Message, again: Message) -> bool:
+    """Whether a message that was answered was sent again because its stream failed."""
+    return earlier.metadata.streamed and not again.metadata.streamed

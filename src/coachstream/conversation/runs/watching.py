@@ -1,0 +1,210 @@
+"""Reading a run along: its log from any point on, then what is added, until it ends.
+
+A reader is not a producer, but may become one: of a run that has none, or whose producer had to leave it.
+What a dead producer left is closed by whoever notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from coachstream.conversation.errors import ConversationNotFound, ProcessingError
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reconnect, Reset
+from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.runs.claim import RunClaim, lease_end
+from coachstream.conversation.runs.closing import RunCloser, completed, failed
+from coachstream.conversation.runs.log import (
+    Broken,
+    Claimed,
+    Ending,
+    Finished,
+    LogEntry,
+    Opened,
+    RunState,
+    Said,
+    awaits_producer,
+    ending_of,
+    is_live,
+)
+from coachstream.conversation.runs.log import Reset as ResetEntry
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.text import utf16_length
+
+HasLeft = Callable[[], bool]
+"""Tells whether nobody reads any more."""
+
+
+def never_leaves() -> bool:
+    """A reader that stays."""
+    return False
+
+
+class RunWatcher:
+    """One reader of one run; `claim` is set when the events end because the reader is to produce it.
+
+    Args:
+        key: the conversation.
+        run_id: the run.
+        after: the number of the entry that the reader has everything up to; -1 for nothing.
+        deadline: when the reader must be sent away, in the clock's monotonic seconds.
+        can_continue: whether this reader could go on from the middle of a reply.
+    """
+
+    def __init__(
+        self,
+        key: ConversationKey,
+        run_id: str,
+        *,
+        after: int,
+        store: RunStore,
+        clock: Clock,
+        closer: RunCloser,
+        settings: RunSettings,
+        deadline: float,
+        can_continue: bool,
+        has_left: HasLeft = never_leaves,
+    ) -> None:
+        self.claim: RunClaim | None = None
+        self._key = key
+        self._run_id = run_id
+        self._after = after
+        self._store = store
+        self._clock = clock
+        self._closer = closer
+        self._settings = settings
+        self._deadline = deadline
+        self._can_continue = can_continue
+        self._has_left = has_left
+        self._entries: list[LogEntry] = []
+        self._offset = 0
+
+    async def open(self) -> RunState | None:
+        """Read what there is; the state of the run, or None where there is no such run."""
+        self._entries = list(await self._store.read_log(self._key, self._run_id))
+        if not any(entry.number == self._after for entry in self._entries):
+            self._after = -1
+        known = RunState.of(entry for entry in self._entries if entry.number <= self._after)
+        self._offset = 0 if known is None else known.offset
+        return RunState.of(self._entries)
+
+    @property
+    def offset(self) -> int:
+        """Where the text begins that the reader does not have."""
+        return self._offset
+
+    @property
+    def is_at_the_end(self) -> bool:
+        """Whether the run is over and the reader has everything; call `open` before."""
+        last = self._entries[-1]
+        return ending_of(last) is not None and self._after == last.number
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """What the reader does not have yet, to the end, if that is not nothing; call `open` before."""
+        news: Sequence[LogEntry] = [entry for entry in self._entries if entry.number > self._after]
+        pause_s = self._settings.first_poll_s
+        while True:
+            for entry in news:
+                async for event in self._tell(entry):
+                    yield event
+                    if isinstance(event, Completed | Failed):
+                        return
+            last = self._entries[-1]
+            if awaits_producer(last) and await self._try_to_claim(last):
+                return
+            if self._has_left():
+                return
+            if self._clock.monotonic() + pause_s > self._deadline:
+                yield Reconnect(LogPoint(self._run_id, last.number))
+                return
+            if not is_live(last, now_ms=milliseconds_of(self._clock.now())):
+                await self._closer.close(self._key, self._run_id, RunState.of(self._entries))
+            elif news:
+                pause_s = self._settings.first_poll_s
+                await asyncio.sleep(pause_s)
+            else:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, self._settings.longest_poll_s)
+            news = await self._store.read_log(self._key, self._run_id, after=self._entries[-1].number)
+            self._entries.extend(news)
+
+    async def _tell(self, entry: LogEntry) -> AsyncGenerator[Event, None]:
+        point = LogPoint(self._run_id, entry.number)
+        match entry.content:
+            case Said(text, offset) if text:
+                self._offset = offset + utf16_length(text)
+                yield Chunk(text, offset, point)
+            case ResetEntry():
+                self._offset = 0
+                yield Reset(0, point)
+            case Finished() | Broken():
+                async for event in self._tell_end(entry.content, point):
+                    yield event
+            case _:
+                pass
+
+    async def _tell_end(self, ending: Ending, point: LogPoint) -> AsyncGenerator[Event, None]:
+        """The rest of the text, which was stored with the reply only, and the last event."""
+        reply_id = ending.reply_id if isinstance(ending, Finished) else ending.partial_reply_id
+        reply = None if reply_id is None else await self._store.load_message(self._key, reply_id)
+        if reply is not None:
+            rest = _from(reply.content, self._offset)
+            if rest:
+                yield Chunk(rest, self._offset)
+        if isinstance(ending, Broken):
+            yield failed(ending, reply, point)
+            return
+        user_message = await self._user_message()
+        if reply is None or user_message is None:
+            gone = ConversationNotFound()
+            yield Failed(gone.code, gone.sentence, gone.retryable, point=point)
+        else:
+            yield completed(self._key, user_message, reply, ending, point)
+
+    async def _try_to_claim(self, last: LogEntry) -> bool:
+        """Become the producer of a run that has none, unless somebody else was faster."""
+        state = RunState.of(self._entries)
+        if state is None:
+            raise ProcessingError("the log of a run has no beginning")
+        if last.epoch >= self._settings.epochs or (state.text and not self._can_continue):
+            await self._closer.close(self._key, self._run_id, state)
+            return False
+        user_message = await self._user_message()
+        if user_message is None:
+            raise ConversationNotFound
+        entry = LogEntry(
+            number=last.number + 1,
+            epoch=last.epoch + 1,
+            leased_until=lease_end(self._clock.now(), self._settings.lease_s),
+            writer=secrets.token_hex(8),
+            content=Claimed(),
+        )
+        if await self._store.append(self._key, self._run_id, entry) is not None:
+            return False
+        self.claim = RunClaim(
+            key=self._key,
+            run_id=self._run_id,
+            user_message=user_message,
+            is_first_attempt=state.opened.is_first_attempt and isinstance(last.content, Opened),
+            epoch=entry.epoch,
+            last=entry.number,
+            said=state.text,
+            writer=entry.writer,
+        )
+        return True
+
+    async def _user_message(self) -> Message | None:
+        state = RunState.of(self._entries)
+        if state is None:
+            return None
+        return await self._store.load_message(self._key, state.opened.user_message_id)
+
+
+def _from(text: str, offset: int) -> str:
+    """The text behind so many UTF-16 code units."""
+    if text.isascii():
+        return text[offset:]
+    return text.encode("utf-16-le")[2 * offset :].decode("utf-16-le")

@@ -1,0 +1,231 @@
+"""The producer's side of the log: what is said is committed in the background, and never waits for it.
+
+Each write also renews the lease and tells what others have written: a stop, or a takeover. Whoever produces
+is told by `on_notice`, and asks `is_stop_asked` and `is_lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from coachstream.conversation.errors import CoachStreamError, whereabouts
+from coachstream.conversation.events import LogPoint
+from coachstream.conversation.model import Message
+from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.runs.claim import RunClaim, lease_end
+from coachstream.conversation.runs.log import (
+    Content,
+    Ending,
+    LogEntry,
+    Released,
+    Reset,
+    Said,
+    StopAsked,
+)
+from coachstream.conversation.runs.segments import first_segment
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.text import utf16_length
+
+logger = logging.getLogger("coachstream.runs")
+
+
+class RunLost(Exception):
+    """Somebody else goes on with the run, or has ended it."""
+
+
+class RunWriter:
+    """Writes one run. Use as `async with`: leaving it ends the work in the background, and commits nothing.
+
+    Attributes:
+        committed: the number of the newest entry that is in the log.
+        is_stop_asked: whether the user wants no more.
+        is_lost: whether the run is somebody else's.
+    """
+
+    def __init__(
+        self,
+        claim: RunClaim,
+        store: RunStore,
+        clock: Clock,
+        settings: RunSettings,
+        on_notice: Callable[[], None],
+    ) -> None:
+        self.committed = claim.last
+        self.is_stop_asked = False
+        self.is_lost = False
+        self._claim = claim
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._on_notice = on_notice
+        self._pending = ""
+        #: How much of the beginning of what is pending was taken back.
+        self._void = 0
+        self._is_reset_pending = False
+        self._offset = utf16_length(claim.said)
+        self._may_commit_at = clock.monotonic()
+        self._renew_at = self._may_commit_at + self._renew_every_s
+        self._woken = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._commit_under_way: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._keep_committing(), name="run-log")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop_committing()
+        if self._commit_under_way is not None:
+            self._commit_under_way.cancel()
+            await asyncio.gather(self._commit_under_way, return_exceptions=True)
+
+    @property
+    def point(self) -> LogPoint:
+        """The newest entry in the log."""
+        return LogPoint(self._claim.run_id, self.committed)
+
+    def say(self, text: str) -> None:
+        """Have more text committed, soon."""
+        self._pending += text
+        self._woken.set()
+
+    def reset(self) -> None:
+        """Have everything that was said taken back."""
+        self._void = len(self._pending)
+        self._is_reset_pending = True
+        self._woken.set()
+
+    async def release(self) -> LogPoint:
+        """Commit everything, and leave the run to whoever reads it on.
+
+        Raises:
+            RunLost: it is somebody else's.
+            CoachStreamError: the store failed.
+        """
+        await self._stop_committing()
+        async with self._writing:
+            while self._pending or self._is_reset_pending:
+                await self._commit_next()
+            await self._append(Released(), leased_for_s=self._settings.reader_awaited_s)
+        return self.point
+
+    async def finish(self, ending: Ending, reply: Message | None) -> None:
+        """End the run and save its reply; text that is not committed yet is in the reply.
+
+        Raises:
+            RunLost: it is somebody else's; nothing was saved.
+            CoachStreamError: the store failed; it can be tried again.
+        """
+        await self._stop_committing()
+        async with self._writing:
+            if self.is_lost:
+                raise RunLost
+            while True:
+                entry = self._entry(ending, leased_for_s=0.0)
+                there = await self._store.finish_run(self._claim.key, self._claim.run_id, entry, reply)
+                if there is None:
+                    self.committed = entry.number
+                    return
+                self._take_notice(there)
+
+    async def _keep_committing(self) -> None:
+        while not self.is_lost:
+            self._woken.clear()
+            wait_s = self._due_at() - self._clock.monotonic()
+            if wait_s > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._woken.wait()
+                continue
+            # Not cancelled with this loop, so that what became of a write is known when the run is finished.
+            self._commit_under_way = asyncio.create_task(self._commit(), name="run-log-commit")
+            await asyncio.shield(self._commit_under_way)
+
+    async def _stop_committing(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _due_at(self) -> float:
+        if self._is_reset_pending or len(self._pending) >= self._settings.segment_bytes:
+            return 0.0
+        return self._may_commit_at if self._pending else self._renew_at
+
+    async def _commit(self) -> None:
+        async with self._writing:
+            try:
+                await self._commit_next()
+            except RunLost:
+                return
+            except CoachStreamError as error:
+                logger.warning("The log of a run could not be written: %s", error.code.value)
+            except Exception as error:  # noqa: BLE001 (the text is kept, and tried again)
+                logger.error("The log of a run could not be written: %s", whereabouts(error))  # noqa: TRY400
+            now = self._clock.monotonic()
+            self._may_commit_at = now + min(self._settings.commit_every_s, self._renew_every_s)
+            self._renew_at = now + self._renew_every_s
+
+    async def _commit_next(self) -> None:
+        if self._is_reset_pending:
+            await self._append(Reset())
+        else:
+            segment = first_segment(self._pending, most_bytes=self._settings.segment_bytes)
+            await self._append(Said(segment, self._offset))
+
+    async def _append(self, content: Content, *, leased_for_s: float | None = None) -> None:
+        if self.is_lost:
+            raise RunLost
+        while True:
+            entry = self._entry(content, leased_for_s=leased_for_s)
+            there = await self._store.append(self._claim.key, self._claim.run_id, entry)
+            if there is None:
+                self._take_as_committed(entry)
+                return
+            if self._take_notice(there):
+                return
+
+    def _entry(self, content: Content, *, leased_for_s: float | None) -> LogEntry:
+        lease_s = self._settings.lease_s if leased_for_s is None else leased_for_s
+        until = lease_end(self._clock.now(), lease_s)
+        return LogEntry(self.committed + 1, self._claim.epoch, until, self._claim.writer, content)
+
+    def _take_notice(self, there: LogEntry) -> bool:
+        """Learn what is in the log already; true for an entry of this producer's whose answer was lost."""
+        if there.writer == self._claim.writer:
+            self._take_as_committed(there)
+            return True
+        if not isinstance(there.content, StopAsked):
+            self.is_lost = True
+            self._on_notice()
+            raise RunLost
+        self.committed = there.number
+        self.is_stop_asked = True
+        self._on_notice()
+        return False
+
+    def _take_as_committed(self, entry: LogEntry) -> None:
+        self.committed = entry.number
+        match entry.content:
+            case Said(text):
+                self._pending = self._pending[len(text) :]
+                self._void = max(0, self._void - len(text))
+                self._offset += utf16_length(text)
+            case Reset():
+                self._pending = self._pending[self._void :]
+                self._void = self._offset = 0
+                self._is_reset_pending = False
+            case _:
+                pass
+
+    @property
+    def _renew_every_s(self) -> float:
+        return min(self._settings.renew_every_s, self._settings.lease_s / 3)
