@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from coachstream.aws.clients import AwsClient, AwsSession
     from coachstream.conversation.events import Completed, Failed
+    from coachstream.conversation.model import ConversationKey
     from coachstream.conversation.parts import Report, TurnParts
     from coachstream.conversation.ports import (
         ChatModel,
@@ -45,18 +46,19 @@ if TYPE_CHECKING:
         ContextStore,
         ConversationStore,
         MemoryStore,
+        RunStore,
         SemanticMemory,
         SummaryBuilder,
         TokenVerifier,
-        TurnStore,
         WorkoutBuilder,
     )
     from coachstream.conversation.producer import TurnProducer
-    from coachstream.conversation.turn_request import TurnRequest
+    from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+    from coachstream.conversation.turn_settings import TurnSettings
     from coachstream.language.bedrock import BedrockOptions
     from coachstream.recall.pinecone import PineconeOptions
 
-    class AnyStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
+    class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, Protocol):
         """One store is all four."""
 
 
@@ -269,7 +271,7 @@ class Services:
 
     def start_turn(self, request: TurnRequest, *, report: Report | None = None) -> TurnProducer:
         """A turn that runs for as long as the producer's `async with`, and to its end."""
-        return self._producer(request, self._turn_parts(self.model, report))
+        return self._turn(request, self._turn_parts(self.model, self.fallback_model, report))
 
     async def run_whole_turn(
         self, request: TurnRequest, *, report: Report | None = None
@@ -277,18 +279,73 @@ class Services:
         """A turn whose reply comes in one piece, or is there already (see `whole_turn`)."""
         from coachstream.conversation.whole_turn import run_whole_turn
 
-        parts = self._turn_parts(self.whole_reply_model, report)
-        return await run_whole_turn(request, parts, lambda attempt: self._producer(attempt, parts))
+        model = self.whole_reply_model
+        return await run_whole_turn(self._turn(request, self._turn_parts(model, model, report)))
 
-    def _turn_parts(self, model: ChatModel, report: Report | None) -> TurnParts:
+    async def open_for_reader(self, request: TurnRequest) -> str:
+        """Open a run that its first reader will have produced, and return its id."""
+        from coachstream.conversation.message_id import run_id
+        from coachstream.conversation.turn import opener_of, user_message_of
+
+        parts = self._turn_parts(self.model, self.fallback_model)
+        message = user_message_of(request, parts)
+        opener = opener_of(parts, self._turn_settings)
+        async with asyncio.timeout(_STORE_ANSWERS_IN_S * _STORE_ATTEMPTS):
+            return await opener.open_for_reader(
+                request.key, message, run_id(self.clock.now(), parts.random_below)
+            )
+
+    async def resume_turn(
+        self, request: ResumeRequest, *, report: Report | None = None
+    ) -> TurnProducer | None:
+        """Go on reading a run; None where there is nothing left to read.
+
+        Raises:
+            RunNotFound: the conversation has no such run.
+        """
+        from coachstream.conversation.errors import RunNotFound
+        from coachstream.conversation.producer import Audience, TurnProducer
+        from coachstream.conversation.turn import resume_run, watcher_of
+
+        parts = self._turn_parts(self.model, self.fallback_model, report)
+        settings, audience = self._turn_settings, Audience()
+        watcher = watcher_of(request, parts, settings, has_left=audience.has_left)
+        if await watcher.open() is None:
+            raise RunNotFound
+        if watcher.is_at_the_end:
+            return None
+        return TurnProducer(
+            resume_run(request, watcher, parts, settings, has_left=audience.has_left),
+            audience,
+            save_deadline=request.deadline - settings.save_reserve_s,
+            clock=self.clock,
+        )
+
+    async def stop_run(self, key: ConversationKey, run_id: str) -> bool:
+        """Have a run stopped; whether there was something to stop."""
+        from coachstream.conversation.turn import opener_of
+
+        parts = self._turn_parts(self.model, self.fallback_model)
+        return await opener_of(parts, self._turn_settings).stop(key, run_id)
+
+    async def close_dead_run(self, key: ConversationKey) -> None:
+        """Store what the conversation's run has said, if its producer has died."""
+        from coachstream.conversation.turn import closer_of
+
+        await closer_of(self._turn_parts(self.model, self.fallback_model)).settle(key)
+
+    def _turn_parts(
+        self, model: ChatModel, fallback_model: ChatModel, report: Report | None = None
+    ) -> TurnParts:
         from coachstream.conversation.parts import TurnParts, ignore_report
 
         return TurnParts(
-            turns=self.store,
+            runs=self.store,
             context=self.store,
             conversations=self.store,
             memories=self.store,
             model=model,
+            fallback_model=fallback_model,
             recall=self.recall,
             clock=self.clock,
             workout_builder=self.workout_builder,
@@ -296,19 +353,28 @@ class Services:
             report=report or ignore_report,
         )
 
-    def _producer(self, request: TurnRequest, parts: TurnParts) -> TurnProducer:
-        from coachstream.conversation.context import ContextLimits
-        from coachstream.conversation.producer import TurnProducer
-        from coachstream.conversation.turn import TurnSettings, run_turn
+    def _turn(self, request: TurnRequest, parts: TurnParts) -> TurnProducer:
+        from coachstream.conversation.producer import Audience, TurnProducer
+        from coachstream.conversation.turn import run_turn
 
-        settings = TurnSettings(
-            history_budget_chars=self.settings.history_budget_chars,
-            limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
-        )
+        settings, audience = self._turn_settings, Audience()
         return TurnProducer(
-            run_turn(request, parts, settings),
+            run_turn(request, parts, settings, has_left=audience.has_left),
+            audience,
             save_deadline=request.deadline - settings.save_reserve_s,
             clock=self.clock,
+        )
+
+    @cached_property
+    def _turn_settings(self) -> TurnSettings:
+        from coachstream.conversation.context import ContextLimits
+        from coachstream.conversation.runs.settings import RunSettings
+        from coachstream.conversation.turn_settings import TurnSettings
+
+        return TurnSettings(
+            history_budget_chars=self.settings.history_budget_chars,
+            limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
+            runs=RunSettings(),
         )
 
 

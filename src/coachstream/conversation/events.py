@@ -22,13 +22,11 @@ class LogPoint(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The request was accepted; `run_id` is that of the run it will open, if it need not join another one."""
-
-    run_id: str
+    """The request was accepted; nothing has been read or written yet."""
 
 
-class Joined(msgspec.Struct, frozen=True):
-    """The reader is with a run that somebody else has opened."""
+class Attached(msgspec.Struct, frozen=True):
+    """The reader has a run, a new one or one that answers the message already."""
 
     point: LogPoint
 
@@ -104,7 +102,7 @@ class Failed(msgspec.Struct, frozen=True):
     run_id: str | None = None
 
 
-Event = Started | Joined | Chunk | Reset | Reconnect | Completed | Failed
+Event = Started | Attached | Chunk | Reset | Reconnect | Completed | Failed
 
 Ending = Completed | Failed | Reconnect
 """What a stream ends with."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,6 @@ from typing import Self
 from coachstream.conversation.errors import ProcessingError, whereabouts
 from coachstream.conversation.events import Completed, Event, Failed, Reconnect
 from coachstream.conversation.ports import Clock
-from coachstream.conversation.runs.watching import HasLeft
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -26,25 +25,46 @@ CAPACITY = 32
 """Events that may wait for the reader."""
 
 
+class Audience:
+    """Whether anybody still reads."""
+
+    def __init__(self) -> None:
+        self._has_left = False
+
+    def has_left(self) -> bool:
+        """Whether nobody does any more."""
+        return self._has_left
+
+    def leave(self) -> None:
+        """Nobody does."""
+        self._has_left = True
+
+
 class TurnProducer:
     """Runs the events of a turn ahead of their reader; iterate over it to read them.
 
     Args:
-        turn: makes the events, given what tells whether the reader has left.
+        events: of the turn, made by `run_turn` or `resume_run`.
+        audience: told when the reader leaves.
         save_deadline: when the turn must not wait for the reader any more, in the clock's monotonic seconds.
         clock: the turn's.
     """
 
     def __init__(
-        self, turn: Callable[[HasLeft], AsyncGenerator[Event, None]], *, save_deadline: float, clock: Clock
+        self,
+        events: AsyncGenerator[Event, None],
+        audience: Audience,
+        *,
+        save_deadline: float,
+        clock: Clock,
     ) -> None:
-        self._events = turn(lambda: self._reader_left)
+        self._events = events
+        self._audience = audience
         self._save_deadline = save_deadline
         self._clock = clock
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._reader_left = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -55,7 +75,7 @@ class TurnProducer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader_left = True
+        self._audience.leave()
         self._taken.set()
         task = self._task
         if task is None:
@@ -102,7 +122,7 @@ class TurnProducer:
             return
         try:
             async with asyncio.timeout(max(0.0, self._save_deadline - self._clock.monotonic())):
-                while len(self._waiting) >= CAPACITY and not self._reader_left:
+                while len(self._waiting) >= CAPACITY and not self._audience.has_left():
                     self._taken.clear()
                     await self._taken.wait()
         except TimeoutError:
@@ -110,6 +130,6 @@ class TurnProducer:
             logger.warning("The reader is too slow; the turn ends without waiting for it")
 
     def _put(self, event: Event) -> None:
-        if not self._reader_left:
+        if not self._audience.has_left():
             self._waiting.append(event)
             self._arrived.set()

@@ -101,7 +101,7 @@ class ReplyProduction:
         self._said = [claim.said] if claim.said else []
         self._offset = utf16_length(claim.said)
         self._preface = ""
-        self._told = -1
+        self._told = claim.last
         self._is_over = False
         self._reply: Message | None = None
         self._semantic_context = SemanticContextUse()

@@ -25,11 +25,11 @@ from coachstream.conversation.errors import (
     whereabouts,
 )
 from coachstream.conversation.events import (
+    Attached,
     Chunk,
     Completed,
     Event,
     Failed,
-    Joined,
     LogPoint,
     Reset,
     SemanticContextUse,
@@ -169,7 +169,7 @@ class _Turn(ABC):
     async def events(self) -> AsyncGenerator[Event, None]:
         failure: CoachStreamError | None = None
         try:
-            yield Started(self._run_id)
+            yield Started()
             async with aclosing(self._answer()) as answer:
                 async for event in answer:
                     yield event
@@ -185,10 +185,6 @@ class _Turn(ABC):
         if failure is not None:
             in_the_way = failure.run_id if isinstance(failure, TurnInProgress) else None
             yield Failed(failure.code, failure.sentence, failure.retryable, run_id=in_the_way)
-
-    @property
-    @abstractmethod
-    def _run_id(self) -> str: ...
 
     @abstractmethod
     def _answer(self) -> AsyncGenerator[Event, None]: ...
@@ -211,6 +207,7 @@ class _Turn(ABC):
             logger.warning("The run was taken over; its reader reads it along")
         else:
             return
+        self._time.go_on()
         # What was said here and not stored is not what the others know of.
         watcher = await self._open(claim.run_id, after=production.point.number)
         yield Reset(watcher.offset)
@@ -224,10 +221,12 @@ class _Turn(ABC):
                 yield event
         claim = watcher.claim
         if claim is not None:
-            async with self._load(claim.user_message.content) as load:
-                async with aclosing(self._produce(claim, load)) as events:
-                    async for event in events:
-                        yield event
+            async with (
+                self._load(claim.user_message.content) as load,
+                aclosing(self._produce(claim, load)) as events,
+            ):
+                async for event in events:
+                    yield event
 
     async def _open(self, of_run: str, *, after: int) -> RunWatcher:
         watcher = _watcher(
@@ -254,22 +253,20 @@ class _MessageTurn(_Turn):
     ) -> None:
         super().__init__(request, parts, settings, has_left)
         self._request = request
-        self._new_run_id = run_id(self._now, parts.random_below)
-
-    @property
-    def _run_id(self) -> str:
-        return self._new_run_id
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
         message = user_message_of(self._request, self._parts)
         opener = opener_of(self._parts, self._settings)
-        opening = asyncio.create_task(opener.open(self._key, message, self._new_run_id))
+        opening = asyncio.create_task(
+            opener.open(self._key, message, run_id(self._now, self._parts.random_below))
+        )
         opened: RunClaim | LogPoint | AlreadyAnswered | None = None
         try:
             async with self._load(self._request.text) as load:
                 # Shielded, because a run that is being opened when the turn ends must still be closed.
                 opened = await self._time.in_time(asyncio.shield(opening))
                 if isinstance(opened, RunClaim):
+                    yield Attached(opened.point)
                     async with aclosing(self._produce(opened, load)) as events:
                         async for event in events:
                             yield event
@@ -281,7 +278,7 @@ class _MessageTurn(_Turn):
             for event in self._answered(opened):
                 yield event
             return
-        yield Joined(opened)
+        yield Attached(opened)
         async with aclosing(self._watch(await self._open(opened.run_id, after=-1))) as events:
             async for event in events:
                 yield event
@@ -332,11 +329,6 @@ class _ResumedTurn(_Turn):
     ) -> None:
         super().__init__(request, parts, settings, has_left)
         self._watcher = watcher
-        self._resumed_run_id = request.run_id
-
-    @property
-    def _run_id(self) -> str:
-        return self._resumed_run_id
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
         async with aclosing(self._watch(self._watcher)) as events:

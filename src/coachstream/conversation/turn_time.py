@@ -52,6 +52,10 @@ class TurnTime:
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
+    def go_on(self) -> None:
+        """Let work be waited for again."""
+        self._is_interrupted = False
+
     def check(self) -> None:
         """Raise what `in_time` would, for work that never waits.
 

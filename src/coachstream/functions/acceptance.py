@@ -1,32 +1,55 @@
-"""What must hold before a turn begins: everything that can be checked without the store."""
+"""What must hold before anything is done: everything that can be checked without the store."""
 
 from __future__ import annotations
 
+import msgspec
+
 from coachstream.conversation.errors import MissingPathParams
-from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.services import Services
 from coachstream.web.authentication import authenticate
 from coachstream.web.request import parse_new_message, read_event
-from coachstream.web.routes import Resource, match_path, require_method
+from coachstream.web.routes import Resource, Route, match_path, require_method
+from coachstream.web.run_requests import TICKET, point_after
 from lambda_streaming import LambdaContext
+from lambda_streaming.function_url.event import FunctionUrlEvent
 
-METHODS = ("POST",)
+METHODS = {
+    Resource.SEND_MESSAGE: ("POST",),
+    Resource.STREAM: ("GET", "POST"),
+    Resource.RUN: ("DELETE", "GET"),
+}
 
 
-async def accept_message(
-    payload: object, context: LambdaContext, services: Services, *, resource: Resource
-) -> TurnRequest:
-    """Check route and method, token, user, body, in this order, and return what the turn is to answer.
+class Accepted(msgspec.Struct, frozen=True):
+    """A request whose route exists and takes its method."""
+
+    event: FunctionUrlEvent
+    route: Route
+
+
+def accept(payload: object, context: LambdaContext, *resources: Resource) -> Accepted:
+    """Check route and method.
+
+    Raises:
+        MissingPathParams, MethodNotAllowed, InvalidJson: as named.
+    """
+    event = read_event(payload, context)
+    route = match_path(event.segments)
+    if route.resource not in resources:
+        raise MissingPathParams
+    require_method(event.method, METHODS[route.resource])
+    return Accepted(event, route)
+
+
+async def accept_message(accepted: Accepted, services: Services) -> TurnRequest:
+    """Check token, user and body, in this order, and return what the turn is to answer.
 
     Raises:
         CoachStreamError: the first thing that does not hold.
     """
-    event = read_event(payload, context)
-    route = match_path(event.segments)
-    if route.resource is not resource:
-        raise MissingPathParams
-    require_method(event.method, METHODS)
-    await authenticate(event.header("authorization"), services.verifier, user_id=route.user_id)
+    event, route = accepted.event, accepted.route
+    await accept_user(accepted, services)
     message = parse_new_message(event.body, received_at=services.clock.now())
     return TurnRequest(
         key=route.key,
@@ -34,5 +57,35 @@ async def accept_message(
         deadline=services.deadline(event.deadline),
         sent_at=message.sent_at,
         client_message_id=message.client_message_id,
-        streamed=resource is Resource.STREAM,
+        streamed=route.resource is Resource.STREAM,
     )
+
+
+async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest:
+    """Check token and user, or the ticket that stands in the address, and return what is to be read.
+
+    Raises:
+        CoachStreamError: the first thing that does not hold.
+    """
+    event, route = accepted.event, accepted.route
+    ticket = event.query.get(TICKET)
+    if ticket is None or event.header("authorization") is not None:
+        await accept_user(accepted, services)
+    else:
+        await services.tickets.verify(ticket, route.key, route.run_id)
+    return ResumeRequest(
+        key=route.key,
+        run_id=route.run_id,
+        deadline=services.deadline(event.deadline),
+        after=point_after(event, route.run_id),
+    )
+
+
+async def accept_user(accepted: Accepted, services: Services) -> None:
+    """Check that the request is from the user whose data the path names.
+
+    Raises:
+        AuthenticationError: it is not, or nobody knows.
+    """
+    authorization = accepted.event.header("authorization")
+    await authenticate(authorization, services.verifier, user_id=accepted.route.user_id)

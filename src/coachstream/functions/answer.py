@@ -39,10 +39,13 @@ def answering(
                 failure = as_coachstream_error(error, logger)
                 invocation.error = failure.code
                 answer = Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
-            headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
-            http = HttpResponseStream.from_(
-                response_stream, {"statusCode": answer.status, "headers": headers}
-            )
-            await http.end(msgspec.json.encode(answer.body))
+            await send_answer(response_stream, answer)
 
     return streamify_response(handler)
+
+
+async def send_answer(response: ResponseStream, answer: Answer) -> None:
+    """Answer, and end the response."""
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
+    http = HttpResponseStream.from_(response, {"statusCode": answer.status, "headers": headers})
+    await http.end(msgspec.json.encode(answer.body))

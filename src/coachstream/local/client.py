@@ -20,6 +20,8 @@ from coachstream.web.sse import SseReader
 # Between two bytes of a stream there are at most 15 seconds of quiet; twice that means that nobody is there.
 _TIMEOUT = httpx.Timeout(10, read=30)
 
+_MOST_BREAKS = 3
+
 
 class ChatFailure(Exception):
     """Something a person should read as a sentence.
@@ -146,29 +148,30 @@ class CoachClient:
     ) -> Iterator[str]:
         """Send a message and yield the reply piece by piece; it is saved when the iterator is exhausted.
 
+        A connection that breaks off is made again: the same message joins the run that answers it. Where the
+        reply has to begin anew, so does what is yielded, after a blank line.
+
         Raises:
-            ChatFailure: an `error` event came, or the stream broke off.
+            ChatFailure: an `error` event came, or the stream broke off too often.
         """
         body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
         path = self._path(coach_id, conversation_id) + "/stream"
-        is_complete = False
-        try:
-            with self._send("POST", self.session.stream_url + path, body, "text/event-stream") as response:
-                for event in _events(response):
-                    match event.get("type"):
-                        case "chunk":
-                            yield str(event["content"])
-                        case "error":
-                            raise ChatFailure(
-                                str(event["message"]), retryable=event.get("retryable") is not False
-                            )
-                        case "complete":
-                            is_complete = True
-        except httpx.TransportError as error:
-            if not is_complete:
-                raise ChatFailure("The connection to the server broke off.") from error
-        if not is_complete:
-            raise ChatFailure("The answer broke off before its end.")
+        reply = _Reply()
+        breaks = 0
+        while not reply.is_complete:
+            reply.goes_on = False
+            try:
+                url = self.session.stream_url + path
+                with self._send("POST", url, body, "text/event-stream") as response:
+                    for event in _events(response):
+                        yield from reply.take(event)
+            except httpx.TransportError as error:
+                if breaks == _MOST_BREAKS:
+                    raise ChatFailure("The connection to the server broke off.") from error
+            if not (reply.is_complete or reply.goes_on):
+                if breaks == _MOST_BREAKS:
+                    raise ChatFailure("The answer broke off before its end.")
+                breaks += 1
 
     def _open_session(self) -> Session:
         url = str(self._http.base_url)
@@ -213,6 +216,33 @@ class CoachClient:
                     yield response
                     return
             self._session = None
+
+
+class _Reply:
+    """How much of a reply was yielded, in UTF-16 code units, over all its connections."""
+
+    def __init__(self) -> None:
+        self.is_complete = False
+        self.goes_on = False
+        self._yielded = 0
+
+    def take(self, event: dict[str, object]) -> Iterator[str]:
+        """Yield what an event brings that is new; raises `ChatFailure` for an error."""
+        match event:
+            case {"type": "chunk", "content": str(content), "offset": int(offset)}:
+                new = content.encode("utf-16-le", "surrogatepass")[2 * max(0, self._yielded - offset) :]
+                if new:
+                    self._yielded += len(new) // 2
+                    yield new.decode("utf-16-le", "replace")
+            case {"type": "reset", "offset": int(offset)} if offset < self._yielded:
+                self._yielded = offset
+                yield "\n\n"
+            case {"type": "error", "message": message}:
+                raise ChatFailure(str(message), retryable=event.get("retryable") is not False)
+            case {"type": "reconnect"}:
+                self.goes_on = True
+            case {"type": "complete"}:
+                self.is_complete = True
 
 
 def _no_session(response: httpx.Response) -> ChatFailure:

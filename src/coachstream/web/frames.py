@@ -6,8 +6,19 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from coachstream.conversation.errors import CoachStreamError
-from coachstream.conversation.events import Chunk, Completed, Event, Failed, SemanticContextUse, Started
+from coachstream.conversation.errors import CoachStreamError, TurnInProgress
+from coachstream.conversation.events import (
+    Attached,
+    Chunk,
+    Completed,
+    Event,
+    Failed,
+    LogPoint,
+    Reconnect,
+    Reset,
+    SemanticContextUse,
+    Started,
+)
 from coachstream.conversation.model import Message, MessageMetadata, Usage, format_timestamp
 
 
@@ -66,9 +77,22 @@ class StartFrame(msgspec.Struct, frozen=True, tag="start"):
 
 
 class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
-    """The next piece of the reply."""
+    """The next piece of the reply; `offset` is what JavaScript says is the length of all that was before."""
 
     content: str
+    offset: int
+
+
+class ResetFrame(msgspec.Struct, frozen=True, tag="reset"):
+    """The text from `offset` on does not hold, and comes anew."""
+
+    offset: int
+
+
+class ReconnectFrame(msgspec.Struct, frozen=True, tag="reconnect"):
+    """The stream ends and the reply does not: it goes on at `GET …/stream/{runId}`, `after` this point."""
+
+    after: str
 
 
 class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete"):
@@ -88,57 +112,86 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
     """Why there is no complete reply; the stream ends after this.
 
-    `partialMessage` is present when what arrived of the reply has been saved.
+    `partialMessage` is present when what arrived of the reply has been saved, `runId` when another run is in
+    the way.
     """
 
     message: str
     code: str
     retryable: bool
     partial_message: MessageFrame | msgspec.UnsetType = msgspec.UNSET
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-Frame = StartFrame | ChunkFrame | CompleteFrame | ErrorFrame
+Frame = StartFrame | ChunkFrame | ResetFrame | ReconnectFrame | CompleteFrame | ErrorFrame
 
 
-def frame_of(event: Event) -> Frame:
-    """Put an event of the domain into its wire form."""
+def point_of(event: Event) -> LogPoint | None:
+    """The place in the run's log that the reader can come back to after this event."""
+    return None if isinstance(event, Started) else event.point
+
+
+def frame_of(event: Event) -> Frame | None:
+    """Put an event of the domain into its wire form; None for one that only tells a point."""
+    frame: Frame | None
     match event:
-        case Chunk(content):
-            return ChunkFrame(content)
+        case Chunk(content, offset):
+            frame = ChunkFrame(content, offset)
         case Started():
-            return StartFrame()
+            frame = StartFrame()
+        case Attached():
+            frame = None
+        case Reset(offset):
+            frame = ResetFrame(offset)
+        case Reconnect(point):
+            frame = ReconnectFrame(str(point))
         case Completed():
-            return CompleteFrame(
-                message_id=event.reply.id,
-                status="finished",
-                user_message=message_frame(event.user_message),
-                ai_message=message_frame(event.reply),
-                conversation_id=event.conversation_id,
-                pinecone_context=pinecone_context_frame(event.semantic_context),
-                stop_reason=event.stop_reason.value,
-                usage=_usage_frame(event.usage),
-                timings=TimingsFrame(
-                    event.timings.context,
-                    event.timings.first_chunk,
-                    event.timings.total,
-                    event.usage.latency_ms,
-                ),
-            )
+            frame = _complete_frame(event)
         case Failed():
-            partial = event.partial_reply
-            return ErrorFrame(
-                message=event.sentence,
-                code=event.code.value,
-                retryable=event.retryable,
-                partial_message=msgspec.UNSET if partial is None else message_frame(partial),
-            )
+            frame = _failed_frame(event)
         case _:
             assert_never(event)
+    return frame
+
+
+def _complete_frame(event: Completed) -> CompleteFrame:
+    return CompleteFrame(
+        message_id=event.reply.id,
+        status="finished",
+        user_message=message_frame(event.user_message),
+        ai_message=message_frame(event.reply),
+        conversation_id=event.conversation_id,
+        pinecone_context=pinecone_context_frame(event.semantic_context),
+        stop_reason=event.stop_reason.value,
+        usage=_usage_frame(event.usage),
+        timings=TimingsFrame(
+            event.timings.context,
+            event.timings.first_chunk,
+            event.timings.total,
+            event.usage.latency_ms,
+        ),
+    )
+
+
+def _failed_frame(event: Failed) -> ErrorFrame:
+    partial = event.partial_reply
+    return ErrorFrame(
+        message=event.sentence,
+        code=event.code.value,
+        retryable=event.retryable,
+        partial_message=msgspec.UNSET if partial is None else message_frame(partial),
+        run_id=msgspec.UNSET if event.run_id is None else event.run_id,
+    )
 
 
 def error_frame(error: CoachStreamError) -> ErrorFrame:
     """The frame of an error that happened before the turn began."""
-    return ErrorFrame(message=error.sentence, code=error.code.value, retryable=error.retryable)
+    return ErrorFrame(
+        message=error.sentence,
+        code=error.code.value,
+        retryable=error.retryable,
+        run_id=error.run_id if isinstance(error, TurnInProgress) else msgspec.UNSET,
+    )
 
 
 def pinecone_context_frame(use: SemanticContextUse) -> PineconeContextFrame:

@@ -23,6 +23,7 @@ class Resource(StrEnum):
     """What a path can name."""
 
     STREAM = "stream"
+    RUN = "run"
     SEND_MESSAGE = "send-message"
     CONVERSATIONS = "conversations"
     COUNT = "count"
@@ -30,12 +31,13 @@ class Resource(StrEnum):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One matched path: the resource and the ids in it; `conversation_id` is empty where none is named."""
+    """One matched path: the resource and the ids in it; those that are not named are empty."""
 
     resource: Resource
     user_id: str
     coach_id: str
     conversation_id: str = ""
+    run_id: str = ""
 
     @property
     def key(self) -> ConversationKey:
@@ -49,6 +51,10 @@ _PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (Resource.COUNT, ("users", "{user}", "coaches", "{coach}", "conversations", "count")),
     (Resource.CONVERSATION, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}")),
     (Resource.STREAM, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "stream")),
+    (
+        Resource.RUN,
+        ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "stream", "{run}"),
+    ),
     (
         Resource.SEND_MESSAGE,
         ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "send-message"),

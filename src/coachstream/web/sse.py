@@ -30,20 +30,32 @@ KEEP_ALIVE = b": keep-alive\n\n"
 KEEP_ALIVE_AFTER_S = 15.0
 """How long a stream may be quiet; the HTML standard advises a comment every 15 seconds or so."""
 
+RETRY_MS = 1000
+"""How long an `EventSource` waits before it reconnects."""
+
 _encoder = msgspec.json.Encoder()
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """Encode one event as `data: <JSON on one line>` and a blank line, in UTF-8.
+def encode_frame(frame: Frame | None, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
+    """Encode one event as `data: <JSON on one line>`, its other fields and a blank line, in UTF-8.
 
-    A lone surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks
-    are whole again in a JavaScript client that joins them.
+    Without a frame there is no event; the id counts all the same (HTML standard, section 9.2.6). A lone
+    surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks are
+    whole again in a JavaScript client that joins them.
     """
+    lines = [] if frame is None else [b"data: " + _json(frame)]
+    if event_id is not None:
+        lines.append(b"id: " + event_id.encode())
+    if retry_ms is not None:
+        lines.append(b"retry: %d" % retry_ms)
+    return b"\n".join(lines) + b"\n\n"
+
+
+def _json(frame: Frame) -> bytes:
     try:
-        data = _encoder.encode(frame)
+        return _encoder.encode(frame)
     except UnicodeEncodeError:
-        data = json.dumps(msgspec.to_builtins(frame), separators=(",", ":")).encode("ascii")
-    return b"data: " + data + b"\n\n"
+        return json.dumps(msgspec.to_builtins(frame), separators=(",", ":")).encode("ascii")
 
 
 class SseReader:

@@ -11,10 +11,12 @@ import asyncio
 import secrets
 from datetime import timedelta
 
+import msgspec
+
 from coachstream.conversation.errors import RunNotFound, TurnInProgress
-from coachstream.conversation.events import LogPoint
+from coachstream.conversation.events import LogPoint, SemanticContextUse, Timings
 from coachstream.conversation.message_id import first_message_id, milliseconds_of
-from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
 from coachstream.conversation.ports import (
     AlreadyAnswered,
     Clock,
@@ -25,6 +27,7 @@ from coachstream.conversation.ports import (
 from coachstream.conversation.runs.claim import RunClaim, lease_end
 from coachstream.conversation.runs.closing import RunCloser
 from coachstream.conversation.runs.log import (
+    Finished,
     LogEntry,
     Opened,
     RunState,
@@ -95,6 +98,28 @@ class RunOpener:
                     joined = await self._with_busy(key, earlier or message, result)
                     if joined is not None:
                         return joined
+
+    async def open_for_reader(self, key: ConversationKey, message: Message, run_id: str) -> str:
+        """The same, for a message whose first reader will produce the run; the id of its run.
+
+        A message that is answered already gets a run that says so.
+        """
+        opened = await self.open(key, message, run_id, has_producer=False)
+        if isinstance(opened, RunClaim):
+            return run_id
+        if isinstance(opened, LogPoint):
+            return opened.run_id
+        beginning = self._opened(opened.user_message, secrets.token_hex(8), has_producer=True)
+        ending = Finished(
+            reply_id=opened.reply.id,
+            stop_reason=opened.reply.metadata.stop_reason or StopReason.END_TURN,
+            semantic_context=SemanticContextUse(),
+            usage=Usage(),
+            timings=Timings(context=0, first_chunk=None, total=0),
+        )
+        await self._store.append(key, run_id, beginning)
+        await self._store.append(key, run_id, msgspec.structs.replace(beginning, number=1, content=ending))
+        return run_id
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
         """Have a run stopped: its producer is told, and where there is none, it is closed.

@@ -88,6 +88,7 @@ async def _perform(
             await store.delete_conversation(route.key)
             return Answer(HTTPStatus.OK, conversation_deleted(route.key))
         case _:
+            await services.close_dead_run(route.key)
             conversation = await store.get_conversation(route.key)
             messages = await store.load_messages(route.key)
             return Answer(HTTPStatus.OK, one_conversation(conversation, messages))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from coachstream.conversation.events import Failed
-from coachstream.functions.acceptance import accept_message
+from coachstream.functions.acceptance import accept, accept_message
 from coachstream.functions.answer import Answer, answering
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
@@ -32,7 +32,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> Answer:
         parts = services()
         invocation.logs = parts.settings.logs
-        request = await accept_message(payload, context, parts, resource=Resource.SEND_MESSAGE)
+        request = await accept_message(accept(payload, context, Resource.SEND_MESSAGE), parts)
         invocation.key = request.key
         ending = await parts.run_whole_turn(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):

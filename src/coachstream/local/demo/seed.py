@@ -26,7 +26,8 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.conversation.ports import ContextStore, ConversationStore, TurnStore
+from coachstream.conversation.ports import ContextStore, ConversationStore, RunStore
+from coachstream.conversation.runs.exchange import store_exchange
 from coachstream.recall.records import METHODOLOGY, user_namespace
 from coachstream.recall.sqlite import RecallRecord, SqliteRecall
 
@@ -66,7 +67,7 @@ class _Passage(msgspec.Struct):
     text: str
 
 
-class DemoStore(ContextStore, ConversationStore, TurnStore, Protocol):
+class DemoStore(ContextStore, ConversationStore, RunStore, Protocol):
     """A store that the demo's data can be written into."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
@@ -170,18 +171,14 @@ async def _write_conversation(
             timestamp=moments[at],
             metadata=MessageMetadata(client_message_id=f"demo-{at}"),
         )
-        claim = await store.begin_turn(key, question)
-        if claim.reply is None:
-            reply = Message(
-                id=message_id(moments[at + 1], Role.ASSISTANT, _always_zero),
-                role=Role.ASSISTANT,
-                content=messages[at + 1].content,
-                timestamp=moments[at + 1],
-                metadata=MessageMetadata(
-                    model="demo", stop_reason=StopReason.END_TURN, reply_to=claim.user_message.id
-                ),
-            )
-            await store.save_reply(claim, reply)
+        answer = Message(
+            id=message_id(moments[at + 1], Role.ASSISTANT, _always_zero),
+            role=Role.ASSISTANT,
+            content=messages[at + 1].content,
+            timestamp=moments[at + 1],
+            metadata=MessageMetadata(model="demo", stop_reason=StopReason.END_TURN),
+        )
+        await store_exchange(store, key, question, answer)
 
 
 def _always_zero(_below: int) -> int:

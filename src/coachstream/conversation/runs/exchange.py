@@ -1,0 +1,46 @@
+"""A question with its answer, stored as if a run had produced it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from coachstream.conversation.errors import TurnInterrupted
+from coachstream.conversation.events import SemanticContextUse, Timings
+from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
+from coachstream.conversation.ports import ConversationBusy, RunBegun, RunStore
+from coachstream.conversation.runs.log import Broken, Content, Finished, LogEntry, Opened
+
+_WRITER = "exchange"
+
+
+async def store_exchange(store: RunStore, key: ConversationKey, question: Message, answer: Message) -> None:
+    """Store both, unless they are there; an unfinished run of the conversation is broken off.
+
+    Raises:
+        ConversationNotFound, StorageUnavailable: as the store does.
+    """
+    run_id = f"run_{question.id}"
+    while True:
+        begun = await store.begin_run(key, question, run_id, _entry(0, Opened(question.id)))
+        if not isinstance(begun, ConversationBusy):
+            break
+        last = await store.read_last(key, begun.run_id)
+        broken = Broken(TurnInterrupted.code, retryable=True)
+        await store.finish_run(
+            key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None
+        )
+    if isinstance(begun, RunBegun):
+        metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id)
+        reply = msgspec.structs.replace(answer, metadata=metadata)
+        ending = Finished(
+            reply_id=reply.id,
+            stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,
+            semantic_context=SemanticContextUse(),
+            usage=Usage(),
+            timings=Timings(context=0, first_chunk=None, total=0),
+        )
+        await store.finish_run(key, run_id, _entry(1, ending), reply)
+
+
+def _entry(number: int, content: Content) -> LogEntry:
+    return LogEntry(number, epoch=1, leased_until=0, writer=_WRITER, content=content)

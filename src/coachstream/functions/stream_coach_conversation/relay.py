@@ -1,0 +1,94 @@
+"""From the events of a turn to the frames of a response."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from coachstream.conversation.errors import CoachStreamError, ProcessingError
+from coachstream.conversation.events import Completed, Failed, Reconnect, Started
+from coachstream.conversation.producer import TurnProducer
+from coachstream.functions.answer import Answer, send_answer
+from coachstream.functions.refusal import as_coachstream_error
+from coachstream.observability.invocation import Invocation
+from coachstream.services import Services
+from coachstream.web.event_stream import EventStream
+from coachstream.web.frames import error_frame, frame_of, point_of
+from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
+from coachstream.web.status import HTTP_STATUS, error_headers
+from lambda_streaming import HttpResponseStream, ResponseStream
+
+Responder = Callable[[ResponseStream], Awaitable[None]]
+"""Writes a response, whole."""
+
+logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
+
+
+async def refuse(response: ResponseStream, error: CoachStreamError, *, as_json: bool) -> None:
+    """Answer with an error's status, and the one event: in a stream, or as the document itself."""
+    status, headers = HTTP_STATUS[error.code], error_headers(error)
+    if as_json:
+        await send_answer(response, Answer(status, error_frame(error), headers))
+        return
+    http = HttpResponseStream.from_(
+        response, {"statusCode": status, "headers": {**RESPONSE_HEADERS, **headers}}
+    )
+    await http.end(encode_frame(error_frame(error)))
+
+
+def answer_with(answer: Answer) -> Responder:
+    """Answer with a document."""
+    return partial(send_answer, answer=answer)
+
+
+async def no_content(response: ResponseStream) -> None:
+    """Answer that there is nothing to read, which ends an `EventSource` (HTML standard, section 9.2.3)."""
+    http = HttpResponseStream.from_(response, {"statusCode": 204, "headers": {"Cache-Control": "no-store"}})
+    await http.end()
+
+
+async def relay(
+    response: ResponseStream,
+    begin: Callable[[], TurnProducer],
+    services: Services,
+    invocation: Invocation,
+    *,
+    retry_ms: int | None = None,
+) -> None:
+    """Send `start` at once, then whatever the turn says, to its end.
+
+    Args:
+        response: of the invocation.
+        begin: starts the turn, whose adapters may be imported and set up only then.
+        services: of the process.
+        invocation: is told how it ended.
+        retry_ms: what an `EventSource` is told of its reconnecting.
+    """
+    http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
+    async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
+        await events.send(frame_of(Started()), retry_ms=retry_ms)
+        invocation.started()
+        is_over = False
+        try:
+            async with begin() as turn:
+                async for event in turn:
+                    if isinstance(event, Started):
+                        continue
+                    is_over = isinstance(event, Completed | Failed | Reconnect)
+                    point = point_of(event)
+                    await events.send(frame_of(event), event_id=None if point is None else str(point))
+                    if isinstance(event, Failed):
+                        invocation.error = event.code
+                    if events.is_broken_off:
+                        break
+        except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
+            if is_over:
+                # The client has its answer; the runtime would print the exception's text, which may quote it.
+                invocation.broke(error)
+                raise ProcessingError from None
+            failure = as_coachstream_error(error, logger)
+            invocation.error = failure.code
+            await events.send(error_frame(failure))
+    if not events.is_broken_off:
+        await http.end()

@@ -1,0 +1,33 @@
+"""Read a run on, from anywhere."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from coachstream.functions.acceptance import Accepted, accept_reader
+from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay
+from coachstream.observability.invocation import Invocation
+from coachstream.services import Services
+from coachstream.web.routes import Resource
+from coachstream.web.sse import RETRY_MS
+
+
+async def resume(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
+    """Stream what the reader does not have of a run, or nothing, if that is nothing.
+
+    Raises:
+        CoachStreamError: it may not, there is no such run, or the store failed.
+    """
+    request = await accept_reader(accepted, services)
+    invocation.key = request.key
+    if accepted.route.resource is Resource.STREAM:
+        run_id = await services.store.unfinished_run(request.key)
+        if run_id is None:
+            return no_content
+        request = msgspec.structs.replace(request, run_id=run_id)
+    turn = await services.resume_turn(request, report=invocation.turn_ended)
+    if turn is None:
+        return no_content
+    return partial(relay, begin=lambda: turn, services=services, invocation=invocation, retry_ms=RETRY_MS)

@@ -1,0 +1,33 @@
+"""Begin a turn: as a stream, or for a reader that comes to an address of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+
+from coachstream.functions.acceptance import Accepted, accept_message
+from coachstream.functions.answer import Answer
+from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with, relay
+from coachstream.observability.invocation import Invocation
+from coachstream.services import Services
+from coachstream.web.run_requests import RunStartedBody, events_url
+
+
+async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
+    """Stream the reply to a message."""
+    request = await accept_message(accepted, services)
+    invocation.key = request.key
+    begin = partial(services.start_turn, request, report=invocation.turn_ended)
+    return partial(relay, begin=begin, services=services, invocation=invocation)
+
+
+async def open_for_reader(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
+    """Store a message, and say where its reply can be read; the first reader has it written."""
+    request = await accept_message(accepted, services)
+    invocation.key = request.key
+    # Before anything is stored: without a key nobody could read the reply.
+    services.tickets.require_key()
+    run_id = await services.open_for_reader(request)
+    ticket = await services.tickets.issue(request.key, run_id)
+    location = events_url(accepted.event, run_id, ticket)
+    return answer_with(Answer(HTTPStatus.ACCEPTED, RunStartedBody(run_id, location), {"Location": location}))

@@ -1,0 +1,26 @@
+"""Stop a run."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from coachstream.functions.acceptance import Accepted, accept_user
+from coachstream.functions.answer import Answer
+from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with
+from coachstream.observability.invocation import Invocation
+from coachstream.services import Services
+from coachstream.web.run_requests import RunStoppedBody
+
+
+async def stop(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
+    """Have a run stopped; what it has said becomes the reply.
+
+    Raises:
+        CoachStreamError: its user did not ask, there is no such run, or the store failed.
+    """
+    await accept_user(accepted, services)
+    route = accepted.route
+    invocation.key = route.key
+    if await services.stop_run(route.key, route.run_id):
+        return answer_with(Answer(HTTPStatus.ACCEPTED, RunStoppedBody(route.run_id, "stopping")))
+    return answer_with(Answer(HTTPStatus.OK, RunStoppedBody(route.run_id, "finished")))
