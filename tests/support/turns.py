@@ -7,7 +7,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from coachstream.conversation.coach import CoachConfig
@@ -24,10 +24,18 @@ from coachstream.conversation.model import (
     Workout,
 )
 from coachstream.conversation.parts import TurnParts
-from coachstream.conversation.ports import SummaryRequest, TurnClaim, WorkoutLog
+from coachstream.conversation.ports import (
+    AlreadyAnswered,
+    ConversationBusy,
+    RunBegun,
+    SummaryRequest,
+    WorkoutLog,
+)
 from coachstream.conversation.report import TurnReport
-from coachstream.conversation.turn import TurnSettings, run_turn
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.turn import run_turn
 from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn_settings import TurnSettings
 from support.doubles import RememberedConversations, ScriptedModel
 
 T = TypeVar("T")
@@ -44,6 +52,16 @@ class FixedDate:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+class Later(FixedDate):
+    """A clock that is so many seconds ahead, and more."""
+
+    def __init__(self, ahead_s: float) -> None:
+        self._ahead_s = ahead_s
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self._ahead_s + 1)
 
 
 class TurnStoreDouble(RememberedConversations):
@@ -72,17 +90,25 @@ class TurnStoreDouble(RememberedConversations):
             raise self.failures[name].pop(0)
         return await work()
 
-    async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
-        work = super().begin_turn
-        return await self._step("begin_turn", lambda: work(key, user_message))
+    async def begin_run(
+        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        work = super().begin_run
+        return await self._step("begin_run", lambda: work(key, user_message, run_id, opened))
 
-    async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
-        work = super().save_reply
-        await self._step("save_reply", lambda: work(claim, reply))
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
+        work = super().append
+        return await self._step("append", lambda: work(key, run_id, entry))
 
-    async def abandon_turn(self, claim: TurnClaim) -> None:
-        work = super().abandon_turn
-        await self._step("abandon_turn", lambda: work(claim))
+    async def finish_run(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        work = super().finish_run
+        return await self._step("finish_run", lambda: work(key, run_id, ended, reply))
+
+    async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        work = super().read_log
+        return await self._step("read_log", lambda: work(key, run_id, after=after))
 
     async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
         work = super().load_coach
@@ -183,7 +209,7 @@ class Stage:
     def parts(self) -> TurnParts:
         """The adapters."""
         return TurnParts(
-            turns=self.store,
+            runs=self.store,
             context=self.store,
             conversations=self.store,
             memories=self.store,

@@ -203,7 +203,7 @@ class ReplyProduction:
                     self._measured.usage = event.usage
                     if event.reason is StopReason.CONTENT_FILTERED:
                         raise ContentFiltered
-                    if len("".join(self._said)) == len(self._preface):
+                    if event.reason is StopReason.INTERRUPTED or self._offset == utf16_length(self._preface):
                         raise ModelStreamBroken("the model ended without a reply")
                 yield event
                 if not has_begun:
@@ -264,7 +264,7 @@ class ReplyProduction:
                     yield self._say(text)
                 if not isinstance(event, TextDelta):
                     break
-            if event is None or event.reason is StopReason.INTERRUPTED:
+            if event is None:
                 raise ModelStreamBroken("the model ended without a reason")
             yield event
         finally:
@@ -290,6 +290,7 @@ class ReplyProduction:
         async with asyncio.timeout(self._time.seconds_until(self._time.saving_ends())):
             point = await self._writer.release()
         self._is_over = True
+        self._measured.was_released = True
         return point
 
     async def _save(self, ending: RunEnding, reply: Message | None) -> None:

@@ -25,6 +25,7 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
         chunks: pieces of the reply that were produced.
         reply_chars: code points of the reply.
         run_id: the run that was produced; `None` where none was.
+        was_released: whether the run was left, before its end, to who reads it on.
         epoch: the how-manieth producer of the run this was.
         history_messages: in the prompt, the new one included.
         left_out: optional context that failed or was late.
@@ -53,6 +54,7 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
     failed_follow_ups: tuple[str, ...]
     usage: Usage
     run_id: str | None = None
+    was_released: bool = False
     epoch: int = 0
 
 
@@ -75,6 +77,7 @@ class TurnMeasurements(msgspec.Struct):
     failure: CoachStreamError | None = None
     failed_follow_ups: tuple[str, ...] = ()
     run_id: str | None = None
+    was_released: bool = False
     epoch: int = 0
 
     def report(self, key: ConversationKey, *, total_ms: int) -> TurnReport:
@@ -104,5 +107,6 @@ class TurnMeasurements(msgspec.Struct):
             failed_follow_ups=self.failed_follow_ups,
             usage=self.usage,
             run_id=self.run_id,
+            was_released=self.was_released,
             epoch=self.epoch,
         )

@@ -165,6 +165,8 @@ class _Turn(ABC):
         self._time = TurnTime(parts.clock, deadline=request.deadline, save_reserve_s=settings.save_reserve_s)
         self._now = to_milliseconds(parts.clock.now())
         self._measured = TurnMeasurements()
+        #: Of a run that others produce, and report.
+        self._is_only_reader = False
 
     async def events(self) -> AsyncGenerator[Event, None]:
         failure: CoachStreamError | None = None
@@ -181,7 +183,8 @@ class _Turn(ABC):
             failure = ProcessingError()
         finally:
             self._measured.failure = self._measured.failure or failure
-            self._parts.report(self._measured.report(self._key, total_ms=self._time.elapsed_ms()))
+            if not self._is_only_reader or failure is not None:
+                self._parts.report(self._measured.report(self._key, total_ms=self._time.elapsed_ms()))
         if failure is not None:
             in_the_way = failure.run_id if isinstance(failure, TurnInProgress) else None
             yield Failed(failure.code, failure.sentence, failure.retryable, run_id=in_the_way)
@@ -190,6 +193,7 @@ class _Turn(ABC):
     def _answer(self) -> AsyncGenerator[Event, None]: ...
 
     async def _produce(self, claim: RunClaim, load: ContextLoad) -> AsyncGenerator[Event, None]:
+        self._is_only_reader = False
         production = ReplyProduction(
             claim,
             self._parts,
@@ -216,6 +220,7 @@ class _Turn(ABC):
                 yield event
 
     async def _watch(self, watcher: RunWatcher) -> AsyncGenerator[Event, None]:
+        self._is_only_reader = self._measured.run_id is None
         async with aclosing(watcher.events()) as events:
             async for event in events:
                 yield event

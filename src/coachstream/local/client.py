@@ -158,7 +158,7 @@ class CoachClient:
         path = self._path(coach_id, conversation_id) + "/stream"
         reply = _Reply()
         breaks = 0
-        while not reply.is_complete:
+        while True:
             reply.goes_on = False
             try:
                 url = self.session.stream_url + path
@@ -168,7 +168,9 @@ class CoachClient:
             except httpx.TransportError as error:
                 if breaks == _MOST_BREAKS:
                     raise ChatFailure("The connection to the server broke off.") from error
-            if not (reply.is_complete or reply.goes_on):
+            if reply.is_complete:
+                return
+            if not reply.goes_on:
                 if breaks == _MOST_BREAKS:
                     raise ChatFailure("The answer broke off before its end.")
                 breaks += 1

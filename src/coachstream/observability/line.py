@@ -89,12 +89,17 @@ def _id(text: str | None) -> str | None:
 
 def _is_interrupted(report: TurnReport) -> bool:
     """An answer from before has the stop reason of whoever wrote it, or none."""
-    return not report.was_answered and report.stop_reason in {None, StopReason.INTERRUPTED}
+    if report.was_answered or report.was_released:
+        return False
+    return report.stop_reason in {None, StopReason.INTERRUPTED}
 
 
 def _of_turn(report: TurnReport) -> dict[str, Field | None]:
     usage = report.usage
     return {
+        "run_id": _id(report.run_id),
+        "epoch": report.epoch or None,
+        "was_released": report.was_released or None,
         "user_message_id": _id(report.user_message_id),
         "reply_id": _id(report.reply_id),
         "stop_reason": None if report.stop_reason is None else report.stop_reason.value,

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Chunk, Completed, Event, Failed, Started
+from coachstream.conversation.events import Attached, Chunk, Completed, Event, Failed, Started
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
-from coachstream.conversation.producer import CAPACITY, TurnProducer
+from coachstream.conversation.producer import CAPACITY, Audience, TurnProducer
 from coachstream.conversation.turn import run_turn
 from support.doubles import ScriptedModel
 from support.turns import FixedDate, Stage
@@ -22,8 +22,10 @@ DONE = ModelStop(StopReason.END_TURN)
 
 def _producer(stage: Stage, *, within_s: float = 30.0) -> TurnProducer:
     request = stage.request(within_s=within_s)
+    audience = Audience()
     return TurnProducer(
-        run_turn(request, stage.parts, stage.settings),
+        run_turn(request, stage.parts, stage.settings, has_left=audience.has_left),
+        audience,
         save_deadline=request.deadline - stage.settings.save_reserve_s,
         clock=FixedDate(),
     )
@@ -65,13 +67,14 @@ async def test_a_reader_that_blocks_does_not_keep_the_reply_from_being_saved() -
     """Past the save deadline the turn ends by itself; the reader finds the ending whenever it reads."""
     stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
     saved = asyncio.Event()
-    save = stage.store.save_reply
+    finish = stage.store.finish_run
 
-    async def save_reply(claim, reply):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-        await save(claim, reply)
+    async def finish_run(*args):  # type: ignore[no-untyped-def] # noqa: ANN002, ANN202
+        there = await finish(*args)
         saved.set()
+        return there
 
-    stage.store.save_reply = save_reply  # type: ignore[method-assign]
+    stage.store.finish_run = finish_run  # type: ignore[method-assign]
     async with _producer(stage, within_s=1.2) as events:
         await asyncio.wait_for(saved.wait(), 5)
         read = [event async for event in events]
@@ -98,7 +101,7 @@ async def test_a_reader_may_wait_with_a_timeout_and_loses_nothing() -> None:
                     gate.set()
         with pytest.raises(StopAsyncIteration):
             await anext(events)
-    assert [type(event) for event in read] == [Started, Chunk, Chunk, Completed]
+    assert [type(event) for event in read] == [Started, Attached, Chunk, Chunk, Completed]
     assert timeouts >= 3
 
 
@@ -163,7 +166,9 @@ async def test_events_that_cannot_be_closed_still_end_in_a_failure(caplog: pytes
         finally:
             raise RuntimeError("secret words")
 
-    async with TurnProducer(broken(), save_deadline=time.monotonic() + 9, clock=FixedDate()) as events:
+    async with TurnProducer(
+        broken(), Audience(), save_deadline=time.monotonic() + 9, clock=FixedDate()
+    ) as events:
         read = [event async for event in events]
     assert isinstance(read[-1], Failed)
     assert "secret words" not in caplog.text
@@ -176,7 +181,9 @@ async def test_events_that_break_still_end_in_a_failure() -> None:
         yield Started()
         raise RuntimeError("a defect")
 
-    async with TurnProducer(broken(), save_deadline=time.monotonic() + 9, clock=FixedDate()) as events:
+    async with TurnProducer(
+        broken(), Audience(), save_deadline=time.monotonic() + 9, clock=FixedDate()
+    ) as events:
         read = [event async for event in events]
     assert read[0] == Started()
     failed = read[1]

@@ -246,7 +246,7 @@ async def test_a_failed_turn_reports_its_error_and_what_it_stored() -> None:
     """And nothing that never happened."""
     stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
     await stage.run()
-    stage.store.failures["begin_turn"] = [StorageUnavailable()]
+    stage.store.failures["begin_run"] = [StorageUnavailable()]
     await stage.run()
     broken, unbegun = stage.reports
     assert (broken.error, broken.stop_reason) == (ErrorCode.MODEL_STREAM_BROKEN, StopReason.INTERRUPTED)

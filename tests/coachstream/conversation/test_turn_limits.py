@@ -12,10 +12,12 @@ import pytest
 from coachstream.conversation.context import ContextLimits
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Chunk, Completed, Event, Failed
-from coachstream.conversation.model import Message, Role, StopReason
-from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta, TurnClaim
+from coachstream.conversation.model import ConversationKey, Message, Role, StopReason
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, SectionName
-from coachstream.conversation.turn import TurnSettings, run_turn
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.turn import run_turn
+from coachstream.conversation.turn_settings import TurnSettings
 from support.doubles import ScriptedModel
 from support.turns import KEY, NOW, Stage
 
@@ -29,7 +31,7 @@ def _ending(events: list[Event]) -> Failed:
     return failed
 
 
-@pytest.mark.parametrize("step", ["begin_turn", "load_coach", "load_history", "save_reply", "abandon_turn"])
+@pytest.mark.parametrize("step", ["begin_run", "load_coach", "load_history", "append", "finish_run"])
 async def test_a_store_that_hangs_costs_no_ending(step: str) -> None:
     """Whatever step hangs, the last event goes out before the deadline, when the process may be stopped."""
     stage = Stage(ScriptedModel("Some ", "words", asyncio.Event()))
@@ -43,31 +45,30 @@ async def test_a_store_that_hangs_costs_no_ending(step: str) -> None:
 async def test_a_save_that_hangs_ends_long_before_a_far_deadline() -> None:
     """Saving has a time of its own: nobody looks at a finished answer for minutes without its ending."""
     stage = Stage()
-    stage.store.gates["save_reply"] = asyncio.Event()
+    stage.store.gates["finish_run"] = asyncio.Event()
     began = time.monotonic()
     events = await stage.run(stage.request(within_s=300))
     assert time.monotonic() - began < 2 * stage.settings.save_reserve_s
     assert _ending(events).code is ErrorCode.STORAGE_UNAVAILABLE
-    assert stage.store.claims == set()
 
 
 async def test_closing_a_turn_whose_store_hangs_ends() -> None:
     """A server that stops is not held up for the rest of a long deadline."""
     stage = Stage(ScriptedModel("Some words", asyncio.Event()))
-    stage.store.gates["save_reply"] = asyncio.Event()
+    stage.store.gates["finish_run"] = asyncio.Event()
     began = time.monotonic()
     async with aclosing(run_turn(stage.request(within_s=300), stage.parts, stage.settings)) as events:
         async for event in events:
             if isinstance(event, Chunk):
                 break
     assert time.monotonic() - began < 2 * stage.settings.save_reserve_s
-    assert stage.store.claims == set()
 
 
 class _BadAtEnding:
     """A model whose stream hangs or raises when it is closed."""
 
     display_name = "bad at ending"
+    can_continue = False
 
     def __init__(self, *, raises: Exception | None) -> None:
         self._raises = raises
@@ -100,14 +101,17 @@ async def test_a_reply_is_never_saved_under_two_ids() -> None:
     """A save whose answer was lost may have been done: every further try is the same message."""
     stage = Stage()
     tried: list[Message] = []
-    save = stage.store.save_reply
+    finish = stage.store.finish_run
 
-    async def save_reply(claim: TurnClaim, reply: Message) -> None:
+    async def finish_run(
+        key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        assert reply is not None
         tried.append(reply)
-        await save(claim, reply)
+        return await finish(key, run_id, ended, reply)
 
-    stage.store.save_reply = save_reply  # type: ignore[method-assign]
-    stage.store.failures["save_reply"] = [_unavailable() for _ in range(9)]
+    stage.store.finish_run = finish_run  # type: ignore[method-assign]
+    stage.store.failures["finish_run"] = [_unavailable() for _ in range(9)]
     assert _ending(await stage.run()).code is ErrorCode.STORAGE_UNAVAILABLE
     assert len(tried) == 2
     assert tried[0] == tried[1]
@@ -124,7 +128,7 @@ def _unavailable() -> Exception:
 async def test_a_failure_does_not_claim_that_text_was_saved(said: list[str]) -> None:
     """Without a saved partial reply no sentence speaks of one."""
     stage = Stage(ScriptedModel(*said))
-    stage.store.failures["save_reply"] = [_unavailable() for _ in range(9)]
+    stage.store.failures["finish_run"] = [_unavailable() for _ in range(9)]
     if not said:
         stage.model = ScriptedModel("")
     failed = _ending(await stage.run())

@@ -9,12 +9,12 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from coachstream.conversation import whole_turn
 from coachstream.conversation.errors import ErrorCode, StorageUnavailable
 from coachstream.conversation.events import Completed, Failed
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
-from coachstream.conversation.producer import TurnProducer
+from coachstream.conversation.producer import Audience, TurnProducer
+from coachstream.conversation.runs.opening import REPEATED_WITHIN
 from coachstream.conversation.turn import run_turn
 from coachstream.conversation.turn_request import TurnRequest
 from coachstream.conversation.whole_turn import run_whole_turn
@@ -22,24 +22,16 @@ from support.doubles import ScriptedModel
 from support.turns import KEY, FixedDate, Stage
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again at once; begin again soon."""
-    monkeypatch.setattr(whole_turn, "LOOK_AGAIN_AFTER_S", 0.01)
-    monkeypatch.setattr(whole_turn, "BEGIN_AGAIN_AFTER_S", 0.1)
-
-
 async def whole(stage: Stage, request: TurnRequest) -> Completed | Failed:
     """The turn in one piece."""
-
-    def start(attempt: TurnRequest) -> TurnProducer:
-        return TurnProducer(
-            run_turn(attempt, stage.parts, stage.settings),
-            save_deadline=attempt.deadline - stage.settings.save_reserve_s,
-            clock=FixedDate(),
-        )
-
-    return await run_whole_turn(request, stage.parts, start)
+    audience = Audience()
+    turn = TurnProducer(
+        run_turn(request, stage.parts, stage.settings, has_left=audience.has_left),
+        audience,
+        save_deadline=request.deadline - stage.settings.save_reserve_s,
+        clock=FixedDate(),
+    )
+    return await run_whole_turn(turn)
 
 
 def streamed(request: TurnRequest) -> TurnRequest:
@@ -93,11 +85,11 @@ async def test_a_streamed_turn_that_is_live_is_waited_for(client_message_id: str
     stage = Stage(ScriptedModel("Hello, ", gate, "you!", ModelStop(StopReason.END_TURN)))
     request = stage.request(client_message_id=client_message_id)
     streaming = asyncio.create_task(stage.run(streamed(request)))
-    await stage.store.reached["begin_turn"].wait()
+    await stage.store.reached["begin_run"].wait()
     waiting = asyncio.create_task(whole(stage, request))
-    for _ in range(3):  # it looks, and looks again
-        stage.store.reached["load_history"].clear()
-        await stage.store.reached["load_history"].wait()
+    for _ in range(2):  # it looks, and looks again
+        stage.store.reached["read_log"].clear()
+        await stage.store.reached["read_log"].wait()
     gate.set()
     completed = await waiting
     assert isinstance(completed, Completed)
@@ -111,7 +103,7 @@ async def test_another_message_is_not_waited_for() -> None:
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", gate, ModelStop(StopReason.END_TURN)))
     streaming = asyncio.create_task(stage.run(streamed(stage.request("Something else"))))
-    await stage.store.reached["begin_turn"].wait()
+    await stage.store.reached["begin_run"].wait()
     failed = await whole(stage, stage.request())
     assert isinstance(failed, Failed)
     assert failed.code is ErrorCode.TURN_IN_PROGRESS
@@ -120,14 +112,14 @@ async def test_another_message_is_not_waited_for() -> None:
 
 
 async def test_waiting_ends_before_the_time_does() -> None:
-    """A live turn that never ends is told as such while there is time to tell."""
+    """A live run that never ends is told as such while there is time to tell."""
     stage = Stage(ScriptedModel("Hello, ", asyncio.Event()))
     streaming = asyncio.create_task(stage.run(streamed(stage.request())))
-    await stage.store.reached["begin_turn"].wait()
+    await stage.store.reached["begin_run"].wait()
     began = time.monotonic()
     failed = await whole(stage, stage.request(within_s=1.3))
     assert isinstance(failed, Failed)
-    assert failed.code is ErrorCode.TURN_IN_PROGRESS
+    assert failed.code is ErrorCode.DEADLINE_EXCEEDED
     assert time.monotonic() - began < 1.3
     streaming.cancel()
     await asyncio.gather(streaming, return_exceptions=True)
@@ -156,7 +148,7 @@ async def test_the_same_words_are_another_message_after_a_minute() -> None:
     ]
     assert isinstance(await whole(stage, stage.request()), Completed)
     assert stage.model.calls == 2
-    assert timedelta(seconds=60) == whole_turn.REPEATED_WITHIN
+    assert timedelta(seconds=60) == REPEATED_WITHIN
 
 
 async def test_a_store_that_fails_while_looking_is_a_typed_failure() -> None:
