@@ -33,6 +33,7 @@ from coachstream.conversation.errors import (
     whereabouts,
 )
 from coachstream.conversation.events import (
+    Attached,
     Chunk,
     Event,
     Failed,
@@ -127,6 +128,7 @@ class ReplyProduction:
         partial: Message | None = None
         async with self._writer:
             try:
+                yield Attached(self._claim.point)
                 async with aclosing(self._produce(load)) as produced:
                     async for event in produced:
                         yield event

@@ -271,7 +271,6 @@ class _MessageTurn(_Turn):
                 # Shielded, because a run that is being opened when the turn ends must still be closed.
                 opened = await self._time.in_time(asyncio.shield(opening))
                 if isinstance(opened, RunClaim):
-                    yield Attached(opened.point)
                     async with aclosing(self._produce(opened, load)) as events:
                         async for event in events:
                             yield event

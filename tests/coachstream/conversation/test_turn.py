@@ -210,8 +210,7 @@ async def test_a_reply_that_could_not_be_saved_is_not_lost() -> None:
     stage = Stage(ScriptedModel("Hello, ", said, "you!", DONE))
     stage.store.failures["finish_run"] = [StorageUnavailable() for _ in range(2)]
     running = asyncio.create_task(stage.run())
-    while "append" not in stage.store.steps:
-        await asyncio.sleep(0.01)
+    await stage.store.reached["append"].wait()
     said.set()
     assert _kinds(await running)[-1] is ErrorCode.STORAGE_UNAVAILABLE
     await closer_of(msgspec.structs.replace(stage.parts, clock=Later(stage.settings.runs.lease_s))).settle(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode, ModelError, ModelRejected, ModelThrottled
-from coachstream.conversation.events import Chunk, Completed, Failed, Started
+from coachstream.conversation.events import Attached, Chunk, Completed, Failed, Reset, Started
 from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop
 from support.doubles import ScriptedModel
@@ -26,12 +26,18 @@ async def test_what_was_streamed_is_what_is_stored(
 ) -> None:
     """One start, one ending, no empty chunk, UTF-8 only; the stored reply is the chunks, to the letter."""
     stage = Stage(ScriptedModel(*deltas, *([] if ending is None else [ending]), ""))
-    start, *chunks, last = await stage.run()
+    start, attached, *said, last = await stage.run()
     assert start == Started()
-    texts = [chunk.content for chunk in chunks if isinstance(chunk, Chunk)]
-    assert len(texts) == len(chunks)
-    assert all(texts)
-    streamed = "".join(texts)
+    assert isinstance(attached, Attached)
+    streamed = ""
+    for event in said:
+        if isinstance(event, Reset):
+            streamed = ""
+        else:
+            assert isinstance(event, Chunk)
+            assert event.content
+            assert event.offset == len(streamed.encode("utf-16-le")) // 2
+            streamed += event.content
     streamed.encode()
     replies = [message for message in stage.store.messages[KEY] if message.role is Role.ASSISTANT]
     assert [reply.content for reply in replies] == ([streamed] if streamed else [])
