@@ -1,0 +1,460 @@
+"""Runs over ports that keep state: joined, resumed, stopped, taken over, closed and continued."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import ErrorCode, ModelStreamBroken, ModelUnavailable
+from coachstream.conversation.events import (
+    Chunk,
+    Completed,
+    Event,
+    Failed,
+    LogPoint,
+    Reconnect,
+    Reset,
+)
+from coachstream.conversation.model import StopReason
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, Said
+from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
+from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_turn, watcher_of
+from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+from support.doubles import ScriptedModel
+from support.turns import KEY, NOW, Later, Stage
+
+QUESTION = ("user", "How am I doing?")
+DONE = ModelStop(StopReason.END_TURN)
+QUICK = RunSettings(
+    commit_every_s=0.0, renew_every_s=0.02, first_poll_s=0.005, longest_poll_s=0.01, lease_s=15
+)
+
+
+class Continuing(ScriptedModel):
+    """Goes on from what was said: says the rest of its text, a word at a time."""
+
+    can_continue = True
+
+    def __init__(self, text: str, *, breaks_at: int | None = None, waits_at: int | None = None) -> None:
+        super().__init__()
+        self.text = text
+        self.breaks_at = breaks_at
+        self.waits_at = waits_at
+
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+        assert deadline > 0
+        self.prompts.append(prompt)
+        assert self.text.startswith(prompt.said)
+        words = self.text[len(prompt.said) :].split(" ")
+        for number, word in enumerate(words):
+            if len(self.prompts) == 1 and number == self.breaks_at:
+                raise ModelStreamBroken
+            if len(self.prompts) == 1 and number == self.waits_at:
+                await asyncio.Event().wait()
+            yield TextDelta(word if number == len(words) - 1 else f"{word} ")
+            await asyncio.sleep(0)
+        yield DONE
+
+
+def stage_with(model: ScriptedModel | None = None, **runs: object) -> Stage:
+    stage = Stage(model)
+    stage.settings = msgspec.structs.replace(stage.settings, runs=msgspec.structs.replace(QUICK, **runs))
+    return stage
+
+
+def streamed(stage: Stage, text: str = QUESTION[1], **more: object) -> TurnRequest:
+    return msgspec.structs.replace(stage.request(text), streamed=True, **more)
+
+
+def shown(events: list[Event], before: str = "") -> str:
+    """What a reader has in the end: overlap dropped by offset, resets obeyed."""
+    units = before.encode("utf-16-le")
+    for event in events:
+        match event:
+            case Chunk(content, offset):
+                assert 2 * offset <= len(units), "a gap"
+                units += content.encode("utf-16-le")[len(units) - 2 * offset :]
+            case Reset(offset):
+                units = units[: 2 * offset]
+            case _:
+                pass
+    return units.decode("utf-16-le")
+
+
+def points(events: list[Event]) -> list[LogPoint]:
+    return [event.point for event in events if isinstance(event, Chunk) and event.point is not None]
+
+
+async def resumed(
+    stage: Stage, point: LogPoint, *, within_s: float = 30.0, later_s: float | None = None
+) -> list[Event]:
+    """Everything that a reader gets who comes again."""
+    parts = stage.parts if later_s is None else msgspec.structs.replace(stage.parts, clock=Later(later_s))
+    request = ResumeRequest(KEY, point.run_id, parts.clock.monotonic() + within_s, after=point.number)
+    watcher = watcher_of(request, parts, stage.settings)
+    assert await watcher.open() is not None
+    if watcher.is_at_the_end:
+        return []
+    return [event async for event in resume_run(request, watcher, parts, stage.settings)]
+
+
+async def abandoned_run(stage: Stage, *said: str) -> str:
+    """A run whose producer died after so much was committed."""
+    from coachstream.conversation.turn import user_message_of
+
+    message = user_message_of(stage.request(), stage.parts)
+    opened = LogEntry(0, 1, _lease_end(), "dead", Opened(message.id))
+    await stage.store.begin_run(KEY, message, "run-dead", opened)
+    offset = 0
+    for number, text in enumerate(said, start=1):
+        entry = LogEntry(number, 1, _lease_end(), "dead", Said(text, offset))
+        assert await stage.store.append(KEY, "run-dead", entry) is None
+        offset += len(text)
+    return "run-dead"
+
+
+def _lease_end() -> int:
+    return int(NOW.timestamp() * 1000) + 15_000
+
+
+# Exactly once
+
+
+@pytest.mark.parametrize("client_message_id", ["c-1", None])
+async def test_fifty_equal_messages_at_once_are_one_run_and_fifty_equal_streams(
+    client_message_id: str | None,
+) -> None:
+    """By the client's name for it or by its text: one question, one model call, one reply for all."""
+    stage = stage_with(ScriptedModel(*[f"word{number} " for number in range(50)], DONE))
+    request = streamed(stage, client_message_id=client_message_id)
+    streams = await asyncio.gather(*(stage.run(request) for _ in range(50)))
+    assert stage.model.calls == 1
+    endings = [events[-1] for events in streams]
+    assert all(ending == endings[0] for ending in endings)
+    assert isinstance(endings[0], Completed)
+    assert {shown(events) for events in streams} == {endings[0].reply.content}
+    assert len(stage.stored()) == 2
+
+
+async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
+    """The others are told which run is in the way."""
+    gate = asyncio.Event()
+    stage = stage_with(ScriptedModel("One", gate, DONE))
+    tasks = [asyncio.create_task(stage.run(streamed(stage, f"Message {n}"))) for n in range(50)]
+    endings = asyncio.as_completed(tasks)
+    for _ in range(49):
+        failed = (await next(endings))[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code is ErrorCode.TURN_IN_PROGRESS
+        assert failed.run_id == await stage.store.unfinished_run(KEY)
+    gate.set()
+    assert isinstance((await next(endings))[-1], Completed)
+    assert stage.model.calls == 1
+    assert len(stage.stored()) == 2
+
+
+async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
+    """Its partial text is kept as a stopped reply, and the new message is answered."""
+    stage = stage_with(ScriptedModel("So far", asyncio.Event()), policy=TurnPolicy.INTERRUPT)
+    first = asyncio.create_task(stage.run(streamed(stage)))
+    await stage.store.reached["append"].wait()
+    stage.model = ScriptedModel()
+    second = await stage.run(streamed(stage, "No, this"))
+    assert isinstance(second[-1], Completed)
+    stopped = (await first)[-1]
+    assert isinstance(stopped, Completed)
+    assert stopped.stop_reason is StopReason.STOPPED
+    assert stage.stored() == [
+        QUESTION,
+        ("assistant", "So far"),
+        ("user", "No, this"),
+        ("assistant", "Hello, you!"),
+    ]
+
+
+# Resume
+
+
+async def test_whoever_comes_again_anywhere_gets_exactly_the_rest() -> None:
+    """After every committed point, of a live and of a finished run; at the end there is nothing left."""
+    text = "".join(f"wörd{number} 💪 " for number in range(60))
+    stage = stage_with(Continuing(text), segment_bytes=64)
+    events = await stage.run(streamed(stage))
+    assert shown(events) == text
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    assert completed.point is not None
+    assert len(points(events)) > 5
+    run_id = completed.point.run_id
+    for number in range(-1, completed.point.number):
+        again = await resumed(stage, LogPoint(run_id, number))
+        first = next((event for event in again if isinstance(event, Chunk)), None)
+        before = text.encode("utf-16-le")[: 2 * first.offset].decode("utf-16-le") if first else text
+        assert shown(again, before) == text
+        assert again[-1] == completed
+    assert await resumed(stage, completed.point) == []
+
+
+async def test_a_chunk_carries_only_points_that_lie_before_its_end() -> None:
+    """Whoever comes again after a point gets no gap behind what they have."""
+    text = "".join(f"word{number} " for number in range(80))
+    stage = stage_with(Continuing(text), segment_bytes=32)
+    events = await stage.run(streamed(stage))
+    have = 0
+    for event in events:
+        if isinstance(event, Chunk):
+            have = event.offset + len(event.content)
+            if event.point is not None:
+                [next_chunk, *_] = [
+                    later for later in await resumed(stage, event.point) if isinstance(later, Chunk)
+                ] or [Chunk("", have)]
+                assert next_chunk.offset <= have
+
+
+async def test_a_point_that_nobody_knows_is_the_beginning() -> None:
+    """A client with a wrong memory loses nothing."""
+    stage = stage_with()
+    completed = (await stage.run(streamed(stage)))[-1]
+    assert isinstance(completed, Completed)
+    assert completed.point is not None
+    again = await resumed(stage, LogPoint(completed.point.run_id, 999))
+    assert shown(again) == "Hello, you!"
+    assert again[-1] == completed
+
+
+# Stop
+
+
+async def test_a_stopped_run_ends_at_once_with_what_was_said() -> None:
+    """While the model is silent: the text so far is the reply, and everybody gets `complete`."""
+    stage = stage_with(ScriptedModel("So far, ", "so good", asyncio.Event()))
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    joined = asyncio.create_task(stage.run(streamed(stage)))
+    run_id = await _committed(stage, 1)
+    assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    streams = await asyncio.wait_for(asyncio.gather(running, joined), 5)
+    for events in streams:
+        completed = events[-1]
+        assert isinstance(completed, Completed)
+        assert completed.stop_reason is StopReason.STOPPED
+        assert shown(events) == completed.reply.content == "So far, so good"
+    assert not await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    assert stage.stored() == [QUESTION, ("assistant", "So far, so good")]
+    stage.model = ScriptedModel()
+    assert isinstance((await stage.run(streamed(stage, "Next")))[-1], Completed)
+
+
+async def test_a_run_that_is_stopped_before_the_first_word_has_an_empty_reply() -> None:
+    """The message counts as answered: it is not asked again."""
+    stage = stage_with(ScriptedModel(asyncio.Event()))
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    run_id = await _committed(stage, 1)
+    assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    completed = (await running)[-1]
+    assert isinstance(completed, Completed)
+    assert (completed.reply.content, completed.stop_reason) == ("", StopReason.STOPPED)
+
+
+# Crash
+
+
+async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> None:
+    """And the text is stored as an interrupted reply."""
+    stage = stage_with()
+    run_id = await abandoned_run(stage, "So far, ", "so good")
+    events = await resumed(stage, LogPoint(run_id, -1), later_s=15)
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.retryable) == (ErrorCode.TURN_INTERRUPTED, True)
+    assert failed.partial_reply is not None
+    assert shown(events) == failed.partial_reply.content == "So far, so good"
+    assert stage.stored() == [QUESTION, ("assistant-", "So far, so good")]
+    assert stage.store.claims == set()
+
+
+async def test_a_dead_run_holds_nobody_up_once_its_lease_is_over() -> None:
+    """The next message finds the conversation free, and the partial reply in it."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    failed = (await stage.run(streamed(stage, "And now?")))[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.TURN_IN_PROGRESS
+    later = msgspec.structs.replace(stage.parts, clock=Later(15))
+    events = [event async for event in run_turn(streamed(stage, "And now?"), later, stage.settings)]
+    assert isinstance(events[-1], Completed)
+    assert stage.stored() == [
+        QUESTION,
+        ("assistant-", "So far"),
+        ("user", "And now?"),
+        ("assistant", "Hello, you!"),
+    ]
+
+
+async def test_the_same_message_after_a_crash_is_answered_anew() -> None:
+    """Its partial reply is replaced."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    later = msgspec.structs.replace(stage.parts, clock=Later(15))
+    events = [event async for event in run_turn(streamed(stage), later, stage.settings)]
+    assert isinstance(events[-1], Completed)
+    assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
+
+
+async def test_many_who_find_a_dead_run_close_it_once() -> None:
+    """One partial reply, whoever was first."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    closer = closer_of(msgspec.structs.replace(stage.parts, clock=Later(15)))
+    await asyncio.gather(*(closer.settle(KEY) for _ in range(20)))
+    assert stage.stored() == [QUESTION, ("assistant-", "So far")]
+
+
+async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
+    """Its reader reads on what the other one says; what was not committed is taken back."""
+    stage = stage_with(ScriptedModel("Mine", asyncio.Event()))
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    run_id = await _committed(stage, 1)
+    last = await stage.store.read_last(KEY, run_id)
+    assert last is not None
+    number, entries = last.number, (Claimed(), Said(", theirs", 4))
+    for content in entries:
+        there: LogEntry | None = last
+        while there is not None:
+            number += 1
+            entry = LogEntry(number, 2, _lease_end(), "other", content)
+            there = await stage.store.append(KEY, run_id, entry)
+    closer = closer_of(stage.parts)
+    from coachstream.conversation.runs.log import RunState
+
+    await closer.close(KEY, run_id, RunState.of(await stage.store.read_log(KEY, run_id)))
+    events = await asyncio.wait_for(running, 5)
+    assert isinstance(events[-1], Failed)
+    assert shown(events) == "Mine, theirs"
+    assert stage.stored() == [QUESTION, ("assistant-", "Mine, theirs")]
+
+
+# Deadline and failover
+
+
+async def test_near_the_deadline_the_reader_comes_again_and_gets_the_same_text() -> None:
+    """The next invocation goes on from what was committed; the model is asked to continue, not to repeat."""
+    text = "".join(f"word{number} " for number in range(40)) + "end"
+    stage = stage_with(Continuing(text, waits_at=25))
+    first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.3).deadline))
+    assert isinstance(first[-1], Reconnect)
+    before = shown(first)
+    assert before == "".join(f"word{number} " for number in range(25))
+    again = await resumed(stage, first[-1].point)
+    assert shown(again, before) == text
+    assert isinstance(again[-1], Completed)
+    assert [prompt.said for prompt in stage.model.prompts] == ["", before]
+    assert stage.stored() == [QUESTION, ("assistant", text)]
+
+
+async def test_a_run_that_nobody_continues_is_closed_with_what_was_said() -> None:
+    """Who was sent away and does not come again loses nothing that was said."""
+    stage = stage_with(Continuing("One two three", waits_at=2))
+    first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.2).deadline))
+    assert isinstance(first[-1], Reconnect)
+    await closer_of(msgspec.structs.replace(stage.parts, clock=Later(60))).settle(KEY)
+    assert stage.stored() == [QUESTION, ("assistant-", "One two ")]
+
+
+@pytest.mark.parametrize("breaks_at", [1, 7])
+async def test_a_reply_that_breaks_off_is_continued(breaks_at: int) -> None:
+    """From what was said, without a word doubled or lost."""
+    text = "".join(f"word{number} " for number in range(12)) + "end"
+    stage = stage_with(Continuing(text, breaks_at=breaks_at))
+    events = await stage.run(streamed(stage))
+    assert shown(events) == text
+    assert not any(isinstance(event, Reset) for event in events)
+    assert isinstance(events[-1], Completed)
+    assert stage.model.calls == 2
+    assert stage.stored() == [QUESTION, ("assistant", text)]
+
+
+async def test_a_model_that_cannot_continue_begins_anew() -> None:
+    """The reader is told to forget; nothing is doubled, in the stream, the log or the store."""
+
+    class Fragile(ScriptedModel):
+        async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+            self.script = ("Half of ", ModelStreamBroken()) if self.calls == 0 else ("All of it", DONE)
+            async for event in super().stream(prompt, deadline=deadline):
+                yield event
+
+    stage = stage_with(Fragile())
+    events = await stage.run(streamed(stage))
+    assert sum(isinstance(event, Reset) for event in events) == 1
+    assert shown(events) == "All of it"
+    completed = events[-1]
+    assert isinstance(completed, Completed)
+    assert completed.point is not None
+    assert shown(await resumed(stage, LogPoint(completed.point.run_id, -1))) == "All of it"
+    assert stage.stored() == [QUESTION, ("assistant", "All of it")]
+
+
+async def test_a_reply_breaks_off_for_good_the_second_time() -> None:
+    """One retry, and what was said is kept."""
+    stage = stage_with(ScriptedModel("Half", ModelStreamBroken()))
+    failed = (await stage.run(streamed(stage)))[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.MODEL_STREAM_BROKEN
+    assert stage.model.calls == 2
+    assert stage.stored() == [QUESTION, ("assistant-", "Half")]
+
+
+async def test_another_model_answers_where_the_first_cannot_be_reached() -> None:
+    """Only if there is another one."""
+    stage = stage_with(ScriptedModel(ModelUnavailable()))
+    fallback = ScriptedModel()
+    parts = msgspec.structs.replace(stage.parts, fallback_model=fallback)
+    events = [event async for event in run_turn(streamed(stage), parts, stage.settings)]
+    assert isinstance(events[-1], Completed)
+    assert (stage.model.calls, fallback.calls) == (1, 1)
+
+
+async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> None:
+    """The others read along; one model call."""
+    from coachstream.conversation.turn import user_message_of
+
+    stage = stage_with()
+    message = user_message_of(stage.request(), stage.parts)
+    opener = opener_of(stage.parts, stage.settings)
+    run_id = await opener.open_for_reader(KEY, message, "run-1")
+    assert (run_id, stage.stored()) == ("run-1", [QUESTION])
+    streams = await asyncio.gather(*(resumed(stage, LogPoint(run_id, -1)) for _ in range(5)))
+    assert {shown(events) for events in streams} == {"Hello, you!"}
+    assert stage.model.calls == 1
+    assert len({str(events[-1]) for events in streams}) == 1
+
+
+async def test_a_reader_that_leaves_a_run_of_others_is_not_served_on() -> None:
+    """It would cost a poll a second until the run's end."""
+    stage = stage_with(ScriptedModel("One", asyncio.Event()))
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    await _committed(stage, 1)
+    left = asyncio.Event()
+    async with aclosing(
+        run_turn(streamed(stage), stage.parts, stage.settings, has_left=left.is_set)
+    ) as events:
+        async for event in events:
+            if isinstance(event, Chunk):
+                left.set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def _committed(stage: Stage, number: int) -> str:
+    """Wait until the log has an entry of this number, and return the run."""
+    while True:
+        run_id = await stage.store.unfinished_run(KEY)
+        last = None if run_id is None else await stage.store.read_last(KEY, run_id)
+        if run_id is not None and last is not None and last.number >= number:
+            return run_id
+        await asyncio.sleep(0.001)
