@@ -5,6 +5,7 @@
 #   make test  [ARGS="-k runtime"]    the whole suite
 #   make lint                         ruff and mypy --strict
 #   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
+#   make deploy [ARGS="--plan"]       put it into an AWS account (`coachstream deploy --help`)
 #   make docs                         write the pages that are made of the code
 #   make lock                         pin the dependencies anew
 
@@ -18,7 +19,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve test test-peers lint format docs lock clean
+.PHONY: help serve deploy test test-peers lint format docs lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -26,6 +27,9 @@ help:
 serve: $(VENV)/run.installed
 	@# On a terminal, a process group of its own: Ctrl-C then ends the server, and make ends well.
 	@if [ -t 0 ]; then set -m; $(BIN)/coachstream serve $(ARGS); else exec $(BIN)/coachstream serve $(ARGS); fi
+
+deploy: $(VENV)/deploy.installed
+	@exec $(BIN)/coachstream deploy $(ARGS)
 
 test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto $(ARGS)
@@ -52,9 +56,12 @@ format: $(VENV)/dev.installed
 docs: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/configuration.md
 
+# run: what `make serve` installs. deploy: that and AWS CDK. dev: all of it, and what the tests need.
 lock: $(VENV)/dev.installed
-	@for set in run dev; do \
-	  groups="--group build"; [ $$set = dev ] && groups="$$groups --group dev --constraint requirements/run.lock"; \
+	@for set in run deploy dev; do \
+	  groups="--group build"; \
+	  [ $$set = run ] || groups="$$groups --extra deploy --constraint requirements/run.lock"; \
+	  [ $$set = dev ] && groups="$$groups --group dev --constraint requirements/deploy.lock"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --extra aws --extra local --extra pinecone $$groups \
 	    --output-file requirements/$$set.lock pyproject.toml || exit 1; \
@@ -73,6 +80,11 @@ $(VENV)/run.installed: requirements/run.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what coachstream needs (once) ..." >&2
 	@$(PIP) install --require-hashes --requirement requirements/run.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/deploy.installed: requirements/deploy.lock $(VENV)/run.installed
+	@echo "Installing what a deployment needs (once) ..." >&2
+	@$(PIP) install --require-hashes --requirement requirements/deploy.lock
 	@touch $@
 
 $(VENV)/dev.installed: requirements/dev.lock $(VENV)/run.installed
