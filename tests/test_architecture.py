@@ -46,6 +46,25 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.web",
         "lambda_streaming",
     ),
+    "coachstream.infrastructure.target": (),
+    "coachstream.infrastructure.options": (),
+    "coachstream.infrastructure": (
+        "coachstream.conversation",
+        "coachstream.functions.coach_conversations.resource",
+        "coachstream.functions.send_coach_conversation_message.resource",
+        "coachstream.functions.stream_coach_conversation.resource",
+        "coachstream.settings",
+        "coachstream.storage",
+    ),
+    "coachstream.functions.coach_conversations.resource": ("coachstream.infrastructure",),
+    "coachstream.functions.send_coach_conversation_message.resource": ("coachstream.infrastructure",),
+    "coachstream.functions.stream_coach_conversation.resource": ("coachstream.infrastructure",),
+    "coachstream.package": (
+        "coachstream.identity",
+        "coachstream.infrastructure.target",
+        "coachstream.settings",
+        "lambda_streaming",
+    ),
     "coachstream.local": ("coachstream", "lambda_streaming"),
     "coachstream.cli": ("coachstream",),
 }
@@ -58,6 +77,17 @@ RIVALS = (
     ("coachstream.recall.sqlite", "coachstream.recall.pinecone"),
     ("coachstream.identity.local_issuer", "coachstream.identity.cognito"),
 )
+
+
+#: What defines, packs and deploys the functions. It is on the machine of who deploys, and never on Lambda.
+BEFORE_RUN_TIME = (
+    "coachstream.infrastructure",
+    "coachstream.package",
+    *(room for room in ALLOWED if room.endswith(".resource")),
+)
+
+#: Those who may know it: the commands.
+DEPLOYERS = ("coachstream.cli",)
 
 
 def _name(path: Path) -> str:
@@ -75,6 +105,17 @@ def _imports(path: Path) -> set[str]:
             assert node.module is not None
             found.add(node.module)
     return found
+
+
+def _imported_names(path: Path) -> set[str]:
+    """Modules, and what is taken from them, which may be a module as well."""
+    taken = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    return _imports(path) | taken
 
 
 def _is_within(module: str, room: str) -> bool:
@@ -96,6 +137,15 @@ def test_imports_go_one_way(path: Path) -> None:
         if not _is_within(name, room) and not any(_is_within(name, allowed) for allowed in ALLOWED[room])
     }
     assert not strangers, f"{room} must not know {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_what_runs_on_lambda_does_not_know_how_it_gets_there(path: Path) -> None:
+    """No constructs, no CDK and no packaging outside the rooms for them."""
+    if any(_is_within(_name(path), room) for room in (*BEFORE_RUN_TIME, *DEPLOYERS)):
+        return
+    for name in _imported_names(path):
+        assert not any(_is_within(name, room) for room in (*BEFORE_RUN_TIME, "aws_cdk", "constructs")), name
 
 
 @pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals[0].split(".")[1])

@@ -1,0 +1,39 @@
+"""The function that answers a message with the whole reply."""
+
+from __future__ import annotations
+
+from aws_cdk.aws_lambda import HttpMethod
+from constructs import Construct
+
+from coachstream.infrastructure.backend import Backend
+from coachstream.infrastructure.cors import Cors
+from coachstream.infrastructure.function import FunctionOptions, StreamingFunction
+from coachstream.infrastructure.service import Service
+
+HANDLER = "coachstream.functions.send_coach_conversation_message.handler.handler"
+
+
+class SendCoachConversationMessage(StreamingFunction):
+    """Answers a message (POST). What it may do is what a stream may: the turn is the same."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        backend: Backend,
+        service: Service,
+        options: FunctionOptions,
+        cors: Cors,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            handler=HANDLER,
+            description="Answers a message with a coach's whole reply",
+            methods=(HttpMethod.POST,),
+            backend=backend,
+            service=service,
+            options=options,
+            cors=cors,
+        )

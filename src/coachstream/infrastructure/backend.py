@@ -1,0 +1,41 @@
+"""What the functions work with, new or imported, by name."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from aws_cdk import Token
+
+_SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}")
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """Names of resources; each may also be a reference within the stack.
+
+    Attributes:
+        table: the table's name, or its ARN where it is another account's or region's.
+        user_pool_id: of the pool whose ID tokens are accepted.
+        client_ids: of its app clients, at least one.
+        pinecone_key_arn: of the secret that is Pinecone's API key; None where nothing is recalled.
+        ticket_key_arn: of the secret that signs the tickets in the URLs that `EventSource` opens; None where
+            there are none.
+
+    Raises:
+        ValueError: there is no client, or what should be the ARN of a secret is not.
+    """
+
+    table: str
+    user_pool_id: str
+    client_ids: tuple[str, ...]
+    pinecone_key_arn: str | None = None
+    ticket_key_arn: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would only be refused at run time."""
+        if not self.client_ids:
+            raise ValueError("name an app client of the user pool at least")
+        for arn in (self.pinecone_key_arn, self.ticket_key_arn):
+            if arn is not None and not Token.is_unresolved(arn) and not _SECRET_ARN.fullmatch(arn):
+                # Without the six characters at its end the policy would allow another secret, or none.
+                raise ValueError(f"{arn!r} is not the whole ARN of a secret, as its console page shows it")

@@ -1,0 +1,73 @@
+"""Who may call a Function URL from a browser.
+
+The URL itself answers preflights and adds the headers; a function that added them as well would double them,
+which browsers refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from aws_cdk import Duration
+from aws_cdk import aws_lambda as lambda_
+
+ANY_ORIGIN = "*"
+MAX_ORIGINS = 100
+"""Lambda API reference, `Cors`."""
+
+MAX_AGE_LIMIT_S = 86_400
+"""Lambda API reference, `Cors`."""
+
+REQUEST_HEADERS = ("authorization", "content-type", "accept", "last-event-id", "cache-control")
+"""What a client of the stream sends: its token, its message, and where it left a stream."""
+
+RESPONSE_HEADERS = ("location", "retry-after")
+"""What a client may read of an answer, beside what every one may."""
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+class Cors(msgspec.Struct, frozen=True, kw_only=True):
+    """The origins of the pages that may call, such as `https://app.example.com`; there is no default.
+
+    Attributes:
+        origins: scheme, host and port, as browsers send them: no path, no slash at the end.
+        allow_any_origin: lets `*` be one of them. Tokens are still needed, but any page may try them.
+        max_age_s: how long a browser may remember a preflight.
+
+    Raises:
+        ValueError: there is no origin, one of them is none, or `*` is there and not allowed.
+    """
+
+    origins: tuple[str, ...]
+    allow_any_origin: bool = False
+    max_age_s: int = MAX_AGE_LIMIT_S
+
+    def __post_init__(self) -> None:
+        """Refuse what Lambda would refuse, and what nobody should have by accident."""
+        if not 0 < len(self.origins) <= MAX_ORIGINS:
+            raise ValueError(
+                f"name the origins that may call the functions, 1 to {MAX_ORIGINS}, such as https://app.example.com"
+            )
+        if not 0 <= self.max_age_s <= MAX_AGE_LIMIT_S:
+            raise ValueError(f"a preflight is remembered for 0 to {MAX_AGE_LIMIT_S} s")
+        for origin in self.origins:
+            if origin == ANY_ORIGIN:
+                if not self.allow_any_origin:
+                    raise ValueError(
+                        "the origin * lets every page on the web call; name origins, or set allow_any_origin"
+                    )
+            elif not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example.com")
+
+    def options(self, methods: Sequence[lambda_.HttpMethod]) -> lambda_.FunctionUrlCorsOptions:
+        """The URL's configuration, for these methods. Lambda answers OPTIONS by itself."""
+        return lambda_.FunctionUrlCorsOptions(
+            allowed_origins=list(self.origins),
+            allowed_methods=list(methods),
+            allowed_headers=list(REQUEST_HEADERS),
+            exposed_headers=list(RESPONSE_HEADERS),
+            max_age=Duration.seconds(self.max_age_s),
+        )

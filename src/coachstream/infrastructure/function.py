@@ -1,0 +1,141 @@
+"""One function: its role, its log group, its Function URL, and an alias of a snapshot where one is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from coachstream.infrastructure.backend import Backend
+from coachstream.infrastructure.cors import Cors
+from coachstream.infrastructure.permissions import statements
+from coachstream.infrastructure.service import Service
+from coachstream.infrastructure.target import ARCHITECTURE, EXEC_WRAPPER, PYTHON
+from coachstream.settings import LogLevel
+
+_RUNTIME = lambda_.Runtime(f"python{PYTHON}", lambda_.RuntimeFamily.PYTHON, supports_snap_start=True)
+_ALIAS = "live"
+
+EXEC_WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
+
+
+class FunctionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a function runs.
+
+    Attributes:
+        code: the package; its handlers are under `coachstream.functions`.
+        memory_mb: and with it the share of CPUs; a whole one at 1,769 MB.
+        timeout_s: of a turn from its message to the stored reply; up to 900.
+        log_retention: how long its log is kept.
+        keep_log: whether the log stays when the stack goes.
+        reserved_concurrency: invocations at once, of which the account keeps as many free for it. It is a
+            limit as well: the next stream is refused with 429. None: as many as the account has.
+        snap_start: publish a version, let Lambda keep a snapshot of it, and put the URL on its alias.
+    """
+
+    code: lambda_.Code
+    memory_mb: int = 2048
+    timeout_s: int = 300
+    log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
+    keep_log: bool = False
+    reserved_concurrency: int | None = None
+    snap_start: bool = False
+
+
+class StreamingFunction(Construct):
+    """A function behind a Function URL that streams.
+
+    Attributes:
+        function: itself.
+        url: its Function URL; of the alias, where there is one.
+        log_group: where it logs, and writes its metrics.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        handler: str,
+        description: str,
+        methods: Sequence[lambda_.HttpMethod],
+        backend: Backend,
+        service: Service,
+        options: FunctionOptions,
+        cors: Cors,
+        with_tickets: bool = False,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.log_group = logs.LogGroup(
+            self,
+            "Log",
+            retention=options.log_retention,
+            removal_policy=RemovalPolicy.RETAIN if options.keep_log else RemovalPolicy.DESTROY,
+        )
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            description=description,
+            code=options.code,
+            handler=handler,
+            runtime=_RUNTIME,
+            architecture=lambda_.Architecture.custom(ARCHITECTURE),
+            memory_size=options.memory_mb,
+            timeout=Duration.seconds(options.timeout_s),
+            environment=self._environment(backend, service, with_tickets=with_tickets),
+            role=self._role(backend, service, with_tickets=with_tickets),
+            log_group=self.log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            application_log_level_v2=_application_log_level(service.logs.level),
+            tracing=lambda_.Tracing.ACTIVE,
+            reserved_concurrent_executions=options.reserved_concurrency,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if options.snap_start else None,
+        )
+        called = self._alias() if options.snap_start else self.function
+        self.url = called.add_function_url(
+            # The function verifies the token of every request itself, before anything else: Lambda's own
+            # authorization knows AWS's signatures only. CDK adds both permissions that everybody then needs
+            # (Lambda developer guide, "Control access to Lambda function URLs"): lambda:InvokeFunctionUrl,
+            # and, since October 2025, lambda:InvokeFunction for calls through the URL.
+            auth_type=lambda_.FunctionUrlAuthType.NONE,
+            # Of all three functions: their handlers stream, and a BUFFERED URL would hand out the prelude of
+            # their responses as text instead of reading status and headers from it.
+            invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
+            cors=cors.options(methods),
+        )
+
+    def _alias(self) -> lambda_.Alias:
+        """Of the newest version, since only versions have snapshots. Older ones go: theirs cost as well."""
+        return lambda_.Alias(self, "Live", alias_name=_ALIAS, version=self.function.current_version)
+
+    def _environment(self, backend: Backend, service: Service, *, with_tickets: bool) -> Mapping[str, str]:
+        return {
+            **service.environment(backend, with_tickets=with_tickets),
+            EXEC_WRAPPER_VARIABLE: EXEC_WRAPPER,
+        }
+
+    def _role(self, backend: Backend, service: Service, *, with_tickets: bool) -> iam.Role:
+        """Lambda's managed policy would allow writing to every log group of the account."""
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log = iam.PolicyStatement(
+            sid="Log",
+            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+            resources=[self.log_group.log_group_arn],
+        )
+        for statement in (log, *statements(Stack.of(self), backend, service, with_tickets=with_tickets)):
+            role.add_to_policy(statement)
+        return role
+
+
+def _application_log_level(level: LogLevel) -> lambda_.ApplicationLogLevel:
+    """What Lambda lets through; the function itself drops what is less severe than it is told.
+
+    Never above INFO: lines without a level, such as those of metrics, count as INFO (Lambda developer guide,
+    "Configuring JSON and plain text log formats").
+    """
+    return lambda_.ApplicationLogLevel.DEBUG if level is LogLevel.DEBUG else lambda_.ApplicationLogLevel.INFO

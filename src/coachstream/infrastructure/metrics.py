@@ -1,0 +1,75 @@
+"""The metrics of one function: Lambda's, and those that it writes itself (`coachstream.observability`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+
+from coachstream.conversation.errors import ErrorCode
+
+PERIOD = Duration.minutes(5)
+
+_INTERRUPTED = (ErrorCode.TURN_INTERRUPTED, ErrorCode.MODEL_STREAM_BROKEN, ErrorCode.DEADLINE_EXCEEDED)
+"""How a turn ends that had begun and did not get to the end of its reply."""
+
+_FAILED = (ErrorCode.PROCESSING_ERROR, ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.MODEL_REJECTED)
+"""Errors that somebody should look at, as in the log: no request is to blame, and no passing overload."""
+
+
+class FunctionMetrics:
+    """The metrics of a function; each is a sum or a percentile of five minutes."""
+
+    def __init__(self, function: lambda_.IFunction, namespace: str) -> None:
+        self._function = function
+        self._namespace = namespace
+
+    def errors(self) -> cloudwatch.IMetric:
+        """Invocations that broke or ran out of time, and those that answered with an error of ours."""
+        crashes = self._function.metric_errors(period=PERIOD, statistic=cloudwatch.Stats.SUM)
+        return self._sum("errors", "e", [crashes, *map(self._with_code, _FAILED)])
+
+    def throttles(self) -> cloudwatch.IMetric:
+        """Requests that found no execution environment."""
+        return self._function.metric_throttles(period=PERIOD, statistic=cloudwatch.Stats.SUM)
+
+    def interrupted_turns(self) -> cloudwatch.IMetric:
+        """Turns that began and ended with an error before their reply did."""
+        return self._sum("interrupted turns", "i", [self._with_code(code) for code in _INTERRUPTED])
+
+    def first_chunk(self, statistic: str) -> cloudwatch.IMetric:
+        """Milliseconds from a message to the first words of its reply."""
+        return self.own("TimeToFirstChunk", statistic)
+
+    def own(self, name: str, statistic: str, *, code: ErrorCode | None = None) -> cloudwatch.Metric:
+        """One of the metrics that the function writes, by its name; the function is its `service`."""
+        dimensions = {"service": self._function.function_name}
+        if code is not None:
+            dimensions["code"] = code.value
+        return cloudwatch.Metric(
+            namespace=self._namespace,
+            metric_name=name,
+            dimensions_map=dimensions,
+            statistic=statistic,
+            period=PERIOD,
+            label=code.value if code is not None else name,
+        )
+
+    def platform(self, name: str, statistic: str) -> cloudwatch.IMetric:
+        """One of Lambda's metrics, by its name."""
+        return self._function.metric(name, period=PERIOD, statistic=statistic, label=name)
+
+    def _with_code(self, code: ErrorCode) -> cloudwatch.IMetric:
+        return self.own("Errors", cloudwatch.Stats.SUM, code=code)
+
+    def _sum(self, label: str, letter: str, metrics: Sequence[cloudwatch.IMetric]) -> cloudwatch.IMetric:
+        """What has not happened has no data, and is 0 all the same. Ids are one graph's, hence the letter."""
+        names = {f"{letter}{number}": metric for number, metric in enumerate(metrics)}
+        return cloudwatch.MathExpression(
+            expression=" + ".join(f"FILL({name}, 0)" for name in names),
+            using_metrics=names,
+            label=label,
+            period=PERIOD,
+        )

@@ -1,0 +1,132 @@
+"""Which ARNs a call of a model needs to be allowed.
+
+A cross-region inference profile passes a call on to one of several regions, and the model must be allowed in
+each of them, though through the profile only (Bedrock user guide, "Geographic cross-Region inference" and
+"Global cross-Region inference"). `aws bedrock get-inference-profile` shows where a profile really leads; if
+that differs from what is written here, a deployment names the models itself (`foundation_models`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from aws_cdk import ArnFormat, Aws, Stack, Token
+
+_REGIONS = {
+    "us": ("us-east-1", "us-east-2", "us-west-2"),
+    "us-gov": ("us-gov-east-1", "us-gov-west-1"),
+    "eu": ("eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3"),
+    "apac": (
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+    ),
+    "jp": ("ap-northeast-1", "ap-northeast-3"),
+    "au": ("ap-southeast-2", "ap-southeast-4"),
+}
+"""By a profile's first word, the regions it may pass a call on to. A profile that is called from another
+region of its geography may use that one as well."""
+
+_GLOBAL = "global"
+_PROFILE = re.compile(r"(?P<geography>[a-z]{2}|us-gov|apac|global)\.(?P<model>[a-z0-9-]+\..+)")
+_ARN = re.compile(
+    r"arn:[a-z-]+:bedrock:(?P<region>[a-z0-9-]*):(?P<account>\d*):(?P<kind>[a-z-]+)/(?P<name>.+)"
+)
+
+
+class ModelAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call of one model or profile touches.
+
+    Attributes:
+        invoked: ARN of what is called.
+        behind: ARNs of the foundation models that a profile passes calls on to.
+    """
+
+    invoked: str
+    behind: tuple[str, ...] = ()
+
+
+def model_access(
+    stack: Stack, model_id: str, *, region: str | None, foundation_models: tuple[str, ...] = ()
+) -> ModelAccess:
+    """What must be allowed for a model's id or ARN, called in a region (the stack's by default).
+
+    Raises:
+        ValueError: the id does not tell which models are behind it, and `foundation_models` does not either.
+    """
+    where = stack.region if region is None else region
+    arn = _ARN.fullmatch(model_id)
+    if arn is None:
+        profile = _PROFILE.fullmatch(model_id)
+        if profile is None:
+            return ModelAccess(invoked=_foundation_model(stack, where, model_id))
+        invoked = stack.format_arn(
+            service="bedrock", region=where, resource="inference-profile", resource_name=model_id
+        )
+        return _through(stack, invoked, model_id, where, foundation_models)
+    if arn["kind"] == "inference-profile":
+        return _through(stack, model_id, arn["name"], arn["region"], foundation_models)
+    if arn["kind"] == "application-inference-profile":
+        if not foundation_models:
+            raise ValueError(
+                f"{model_id} does not tell which models it stands for; name their ARNs (foundation_models)"
+            )
+        return ModelAccess(invoked=model_id, behind=foundation_models)
+    return ModelAccess(invoked=model_id)
+
+
+def _through(
+    stack: Stack, invoked: str, name: str, source: str, foundation_models: tuple[str, ...]
+) -> ModelAccess:
+    profile = _PROFILE.fullmatch(name)
+    if foundation_models:
+        # One list for the model and its fallback: each profile takes what is its own.
+        own = tuple(
+            arn for arn in foundation_models if profile is None or arn.endswith(f"/{profile['model']}")
+        )
+        if own:
+            return ModelAccess(invoked=invoked, behind=own)
+    if profile is not None and profile["geography"] == _GLOBAL:
+        # What leaves the region goes to a model that is in none.
+        behind = tuple(_foundation_model(stack, region, profile["model"]) for region in (source, ""))
+        return ModelAccess(invoked=invoked, behind=behind)
+    regions = None if profile is None else _REGIONS.get(profile["geography"])
+    if profile is None or regions is None:
+        raise ValueError(
+            f"the regions of {name} are not known here; name the ARNs of its models (foundation_models)"
+        )
+    if not Token.is_unresolved(source) and source not in regions:
+        regions = (*regions, source)
+    return ModelAccess(
+        invoked=invoked,
+        behind=tuple(_foundation_model(stack, region, profile["model"]) for region in sorted(regions)),
+    )
+
+
+def _foundation_model(stack: Stack, region: str, name: str) -> str:
+    """Foundation models belong to no account; the global one has no region either."""
+    return stack.format_arn(
+        service="bedrock",
+        region=region,
+        account="",
+        resource="foundation-model",
+        resource_name=name,
+        arn_format=ArnFormat.SLASH_RESOURCE_NAME,
+    )
+
+
+def guardrail_arn(stack: Stack, guardrail: str, *, region: str | None) -> str:
+    """The ARN of a guardrail, which may be given as one."""
+    if guardrail.startswith("arn:"):
+        return guardrail
+    return stack.format_arn(
+        service="bedrock",
+        region=region or Aws.REGION,
+        resource="guardrail",
+        resource_name=guardrail,
+    )

@@ -1,0 +1,105 @@
+"""What the functions may do, each statement with its reason. Nothing else is allowed."""
+
+from __future__ import annotations
+
+import re
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_iam as iam
+
+from coachstream.infrastructure.backend import Backend
+from coachstream.infrastructure.models import ModelAccess, guardrail_arn, model_access
+from coachstream.infrastructure.service import Service
+
+TABLE_ACTIONS = (
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+)
+"""What the store does to the table's items; never to an index, and never a scan. A transaction is allowed by
+the actions that it is made of (DynamoDB developer guide, "Using IAM with DynamoDB transactions")."""
+
+MODEL_ACTIONS = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
+"""Converse and ConverseStream have no actions of their own (Bedrock API reference, "Converse")."""
+
+_PARTIAL_FUNCTION_ARN = re.compile(r"(?P<account>\d{12}):(function:)?(?P<name>.+)")
+
+
+def statements(
+    stack: Stack, backend: Backend, service: Service, *, with_tickets: bool
+) -> list[iam.PolicyStatement]:
+    """All of a function's statements, apart from its own log group and traces."""
+    secrets = [service.recall and backend.pinecone_key_arn, with_tickets and backend.ticket_key_arn]
+    found = [_allow("Table", TABLE_ACTIONS, [table_arn(stack, backend.table)]), *_models(stack, service)]
+    guardrail = service.model.guardrail
+    if guardrail is not None:
+        arns = {
+            guardrail_arn(stack, guardrail.id, region=region)
+            for region in (service.model.region, service.fallback_region or service.model.region)
+        }
+        found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], sorted(arns)))
+    if arns := {arn for arn in secrets if arn}:
+        found.append(_allow("Secrets", ["secretsmanager:GetSecretValue"], sorted(arns)))
+    hand_offs = (service.hand_offs.workout_function, service.hand_offs.summary_function)
+    if functions := [_function_arn(stack, name) for name in dict.fromkeys(hand_offs) if name]:
+        found.append(_allow("HandOffs", ["lambda:InvokeFunction"], functions))
+    return found
+
+
+def _models(stack: Stack, service: Service) -> list[iam.PolicyStatement]:
+    """The model and its fallback; models behind a profile are allowed through that profile only."""
+    model = service.model
+    accesses = dict.fromkeys(
+        model_access(stack, model_id, region=region, foundation_models=service.foundation_models)
+        for model_id, region in (
+            (model.model_id, model.region),
+            (service.fallback_model_id or model.model_id, service.fallback_region or model.region),
+        )
+    )
+    found = [_allow("Models", MODEL_ACTIONS, [access.invoked for access in accesses])]
+    for number, access in enumerate((access for access in accesses if access.behind), start=1):
+        found.append(_models_behind(access, sid=f"ModelsBehindProfile{number}"))
+    return found
+
+
+def _models_behind(access: ModelAccess, *, sid: str) -> iam.PolicyStatement:
+    return _allow(
+        sid,
+        MODEL_ACTIONS,
+        list(access.behind),
+        {"StringEquals": {"bedrock:InferenceProfileArn": access.invoked}},
+    )
+
+
+def table_arn(stack: Stack, table: str) -> str:
+    """The ARN of a table, which may be given as one."""
+    if table.startswith("arn:"):
+        return table
+    return stack.format_arn(service="dynamodb", resource="table", resource_name=table)
+
+
+def _function_arn(stack: Stack, name: str) -> str:
+    """The ARN of a function that is named in one of the ways that Invoke takes (Lambda API reference)."""
+    if name.startswith("arn:"):
+        return name
+    partial = _PARTIAL_FUNCTION_ARN.fullmatch(name)
+    return stack.format_arn(
+        service="lambda",
+        account=partial["account"] if partial else None,
+        resource="function",
+        resource_name=partial["name"] if partial else name,
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def _allow(
+    sid: str,
+    actions: list[str] | tuple[str, ...],
+    resources: list[str],
+    conditions: dict[str, object] | None = None,
+) -> iam.PolicyStatement:
+    return iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions)

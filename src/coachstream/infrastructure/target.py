@@ -1,0 +1,14 @@
+"""What the functions run on."""
+
+from __future__ import annotations
+
+PYTHON = "3.14"
+"""The newest managed Python runtime that Lambda lists as generally available (Lambda developer guide,
+"Lambda runtimes"); 3.15 is a public preview, which the guide keeps away from production."""
+
+ARCHITECTURE = "arm64"
+"""Graviton: a fifth cheaper a GB-second, and SnapStart works on it as well (Lambda developer guide,
+"Improving startup performance with Lambda SnapStart": Python 3.12 and later, no limit to an architecture)."""
+
+EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper"
+"""Starts our runtime in place of the managed one, which cannot stream (AWS_LAMBDA_EXEC_WRAPPER)."""

@@ -1,0 +1,54 @@
+"""The stack in all its variants, synthesized once for all tests, whichever process they run in."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from support.templates import Template
+
+VARIANTS = Path(__file__).with_name("variants.py")
+WITHIN_S = 120
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Mapping[str, Template]:
+    """By the variants' names (`variants.py`)."""
+    if shutil.which("node") is None:
+        pytest.skip("needs Node.js")
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    found = shared / "templates.json"
+    with (shared / "templates.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            found.write_text(_synthesized(shared))
+    return {name: Template(template) for name, template in json.loads(found.read_text()).items()}
+
+
+def _synthesized(folder: Path) -> str:
+    run = subprocess.run(
+        [sys.executable, str(VARIANTS)],
+        cwd=folder,
+        env={**os.environ, "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.fixture(scope="session")
+def template_of(templates: Mapping[str, Template]) -> Callable[[str], Template]:
+    """A variant's template."""
+    return templates.__getitem__

@@ -1,0 +1,110 @@
+"""Prints the templates of all variants of the stack, as one JSON object.
+
+A program of its own, so that one process starts CDK's kernel (Node.js), for all processes that test.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aws_cdk import App, Environment
+from aws_cdk import aws_lambda as lambda_
+
+from coachstream.infrastructure.alarms import AlarmOptions
+from coachstream.infrastructure.cors import Cors
+from coachstream.infrastructure.function import FunctionOptions
+from coachstream.infrastructure.service import PineconeIndex, Service
+from coachstream.infrastructure.stack import CoachStreamStack, Existing
+from coachstream.settings import BedrockSettings, Guardrail, HandOffs, LogLevel, Logs
+
+SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret"
+HERE = Environment(account="123456789012", region="us-west-2")
+
+
+def define(app: App, code: lambda_.Code) -> None:
+    """Define every variant as a stack."""
+    options = FunctionOptions(code=code)
+    cors = Cors(origins=("https://app.example.com", "http://localhost:5173"))
+    index = PineconeIndex(host="coach-abc123.svc.pinecone.io")
+    # Everything new, and nothing optional but recall; account and region are not known.
+    CoachStreamStack(app, "New", options=options, cors=cors, service=Service(recall=index))
+    # Next to the existing backend, with everything that can be set.
+    CoachStreamStack(
+        app,
+        "Imported",
+        options=FunctionOptions(code=code, memory_mb=3008, timeout_s=900, keep_log=True),
+        stream_options=FunctionOptions(
+            code=code, memory_mb=3008, timeout_s=900, keep_log=True, reserved_concurrency=50
+        ),
+        cors=Cors(origins=("https://app.example.com",), max_age_s=600),
+        service=Service(
+            model=BedrockSettings(
+                "us.anthropic.claude-sonnet-4-20250514-v1:0", guardrail=Guardrail("gr1abc", "3")
+            ),
+            fallback_model_id="anthropic.claude-3-5-haiku-20241022-v1:0",
+            fallback_region="us-east-1",
+            recall=PineconeIndex(
+                host="coach-abc123.svc.pinecone.io", rerank_model="pinecone-rerank-v0", timeout_s=0.9
+            ),
+            hand_offs=HandOffs(
+                workout_function="build-workout",
+                summary_function="arn:aws:lambda:us-west-2:123456789012:function:build-conversation-summary",
+            ),
+            mirror_messages=True,
+            logs=Logs(level=LogLevel.DEBUG, metrics_namespace="coach/prod"),
+            variables={"COACHSTREAM_KEEP_ALIVE_S": "10"},
+        ),
+        existing=Existing(
+            table_name="Proto-AllItems-V2",
+            user_pool_id="us-west-2_Existing1",
+            client_ids=("web1client", "ios2client"),
+            pinecone_secret_arn=f"{SECRET}:pinecone-a1B2c3",
+            ticket_key_secret_arn=f"{SECRET}:tickets-d4E5f6",
+        ),
+        alarms=AlarmOptions(topic_arn="arn:aws:sns:us-west-2:123456789012:night-watch"),
+        env=HERE,
+    )
+    # Its table, our users, its Pinecone key, our ticket key.
+    CoachStreamStack(
+        app,
+        "Mixed",
+        options=options,
+        cors=cors,
+        service=Service(recall=index),
+        existing=Existing(table_name="Proto-AllItems-V2", pinecone_secret_arn=f"{SECRET}:pinecone-a1B2c3"),
+        env=HERE,
+    )
+    CoachStreamStack(
+        app, "SnapStart", options=FunctionOptions(code=code, snap_start=True), cors=cors, env=HERE
+    )
+    CoachStreamStack(app, "Quiet", options=options, cors=cors, alarms=None, dashboard=False, env=HERE)
+    # Without metrics there is nothing of ours to watch.
+    CoachStreamStack(
+        app,
+        "Unmeasured",
+        options=options,
+        cors=Cors(origins=("*",), allow_any_origin=True),
+        service=Service(logs=Logs(metrics_namespace=None)),
+        env=HERE,
+    )
+
+
+@contextmanager
+def package() -> Iterator[lambda_.Code]:
+    """A folder in the place of the package: what is in it makes no difference to a template."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "handler.py").write_text("")
+        yield lambda_.Code.from_asset(folder)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as outdir, package() as code:
+        app = App(outdir=outdir)
+        define(app, code)
+        stacks = {stack.stack_name: stack.template for stack in app.synth().stacks}
+    json.dump(stacks, sys.stdout)
