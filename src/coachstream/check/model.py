@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from coachstream.aws.clients import AwsClient
     from coachstream.language.bedrock import BedrockOptions
 
+_MODEL_ID = "COACHSTREAM_MODEL_ID"
+
 _ACTION = "bedrock:InvokeModelWithResponseStream"
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceQuotaExceededException"})
 
@@ -46,7 +48,7 @@ async def model_check(services: Services, *, call: bool) -> Check:
                     services.bedrock_runtime,
                     bedrock_options(bedrock),
                     where,
-                    "COACHSTREAM_MODEL_ID",
+                    _MODEL_ID,
                     call=call,
                 ),
             )
@@ -61,7 +63,7 @@ async def fallback_check(services: Services, *, call: bool) -> Check:
     where = await aws_facts(
         "bedrock-runtime", model.fallback.region or model.region or services.settings.region
     )
-    variable = "COACHSTREAM_MODEL_ID" if model.fallback.model_id is None else "COACHSTREAM_FALLBACK_MODEL_ID"
+    variable = _MODEL_ID if model.fallback.model_id is None else "COACHSTREAM_FALLBACK_MODEL_ID"
     return Check(
         part="fallback model",
         choice=model.kind,

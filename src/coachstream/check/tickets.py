@@ -45,8 +45,8 @@ def tickets_check(services: Services) -> Check:
                 part="tickets",
                 choice="off",
                 facts={},
-                off="Neither COACHSTREAM_TICKET_KEY nor COACHSTREAM_TICKET_KEY_SECRET_ARN is set: replies cannot "
-                "be opened by EventSource.",
+                off="Neither COACHSTREAM_TICKET_KEY nor COACHSTREAM_TICKET_KEY_SECRET_ARN is set: an "
+                "EventSource cannot open replies.",
             )
 
 
