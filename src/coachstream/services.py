@@ -462,13 +462,15 @@ class Services:
     @cached_property
     def _turn_settings(self) -> TurnSettings:
         from coachstream.conversation.context import ContextLimits
-        from coachstream.conversation.runs.settings import RunSettings
+        from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
         from coachstream.conversation.turn_settings import TurnSettings
 
         return TurnSettings(
             history_budget_chars=self.settings.history_budget_chars,
             limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
-            runs=RunSettings(),
+            runs=RunSettings(
+                policy=TurnPolicy(self.settings.turn_policy.value), lease_s=self.settings.lease_s
+            ),
         )
 
 

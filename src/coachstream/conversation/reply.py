@@ -222,7 +222,7 @@ class ReplyProduction:
         except ModelError as error:
             if not self._may_fail_over(error, has_spoken=len(self._said) > before):
                 raise
-            logger.warning("The reply goes on with the other model after %s: %s", error.code.value, error)
+            logger.warning("The reply goes on with the other model after %s", error.code.value)
         else:
             return
         model = self._parts.fallback_model or self._parts.model
