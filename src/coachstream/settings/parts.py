@@ -65,7 +65,7 @@ class Fallback(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what is the model itself."""
-        if self == Fallback():
+        if self.model_id is None and self.region is None:
             raise ValueError("a fallback is another model, or in another region")
 
 
