@@ -138,7 +138,12 @@ def _verified(ticket: str, secret: bytes) -> _Claims:
             secret,
             algorithms=[ALGORITHM],
             audience=AUDIENCE,
-            options={"require": ["exp", "aud", "sub"], "verify_exp": False, "verify_iat": False},
+            options={
+                "require": ["exp", "aud", "sub"],
+                "strict_aud": True,
+                "verify_exp": False,
+                "verify_iat": False,
+            },
         )
         return msgspec.convert(decoded, _Claims)
     except (jwt.PyJWTError, msgspec.ValidationError, ValueError, TypeError, RecursionError) as error:
