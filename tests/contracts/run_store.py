@@ -31,6 +31,7 @@ from coachstream.conversation.runs.log import (
     StopAsked,
 )
 from contracts.store_records import (
+    AMPLE_CHARS,
     ANOTHER_WRITER,
     COACH,
     EPOCH,
@@ -61,7 +62,7 @@ _TEXTS = st.text(max_size=40)
 _COUNTS = st.integers(0, 2**53)
 
 CONTENTS: st.SearchStrategy[Content] = st.one_of(
-    st.builds(Opened, _TEXTS, st.booleans(), st.booleans()),
+    st.builds(Opened, _TEXTS, st.booleans(), st.booleans(), _COUNTS),
     st.builds(Said, _TEXTS, _COUNTS),
     st.builds(Reset),
     st.builds(StopAsked),
@@ -81,7 +82,7 @@ CONTENTS: st.SearchStrategy[Content] = st.one_of(
 ENTRIES: st.SearchStrategy[LogEntry] = st.builds(LogEntry, st.just(0), _COUNTS, _COUNTS, _TEXTS, CONTENTS)
 
 
-def in_order(entries: Sequence[LogEntry]) -> list[LogEntry]:
+def numbered(entries: Sequence[LogEntry]) -> list[LogEntry]:
     """The same entries, numbered from 0."""
     return [msgspec.structs.replace(each, number=number) for number, each in enumerate(entries)]
 
@@ -103,6 +104,15 @@ class RunStoreContract(StoreContract):
         """A run that has only begun has saved its message."""
         await begin(store, user_message(1))
         assert [message.role for message in await store.load_messages(KEY)] == [Role.USER]
+
+    async def test_messages_are_in_the_order_of_their_ids(self, store: SeedableStore) -> None:
+        """A message that was stored later, but sent earlier, is the earlier one."""
+        late, early = user_message(10, "late"), user_message(5, "early")
+        await answer(store, late, reply_to(late, 11))
+        await answer(store, early, reply_to(early, 6))
+        in_order = [early, reply_to(early, 6), late, reply_to(late, 11)]
+        assert list(await store.load_messages(KEY)) == in_order
+        assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == in_order[1:]
 
     async def test_a_run_counts_its_messages_and_dates_the_conversation(self, store: SeedableStore) -> None:
         """The number of messages and the last activity are those of the last message."""
@@ -383,7 +393,7 @@ class RunStoreContract(StoreContract):
             assert list(await store.read_log(KEY, RUN, after=number - 1)) == [winner]
 
     @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(entries=st.lists(ENTRIES, min_size=1, max_size=6).map(in_order))
+    @given(entries=st.lists(ENTRIES, min_size=1, max_size=6).map(numbered))
     async def test_entries_of_every_kind_come_back_as_they_were(
         self, store: SeedableStore, entries: list[LogEntry]
     ) -> None:
