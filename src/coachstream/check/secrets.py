@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from coachstream.aws.secrets import SecretUnavailable
 from coachstream.check.aws import aws_facts, aws_trouble
 from coachstream.check.report import Trouble
@@ -28,11 +30,15 @@ async def secret_can_be_read(services: Services, arn: str, variable: str) -> Non
             raise Trouble(
                 f"There is no secret with this ARN in {region}.", f"Look at {variable}, and at the account."
             ) from None
-        if error.__cause__ is not None:
-            with aws_trouble(_ACTION, where.get("endpoint", "Secrets Manager")):
-                _raise_again(error.__cause__)
-        raise Trouble(f"{error}.".capitalize(), f"Look at {variable}.") from None
+        _raise_cause(error, where.get("endpoint", "Secrets Manager"))
+        raise Trouble(f"The key is missing: {error}.", f"Look at {variable}.") from None
 
 
-def _raise_again(error: BaseException) -> None:
-    raise error
+def _raise_cause(error: SecretUnavailable, endpoint: str) -> None:
+    """Raise `Trouble` for a cause that every service may have."""
+    from botocore.exceptions import ClientError
+
+    if error.__cause__ is None:
+        return
+    with suppress(ClientError), aws_trouble(_ACTION, endpoint):
+        raise error.__cause__

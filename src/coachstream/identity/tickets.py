@@ -129,7 +129,8 @@ def _verified(ticket: str, secret: bytes) -> _Claims:
     import jwt
 
     found = _COMPACT_JWS.fullmatch(ticket)
-    # More than one text can decode to the same signature (RFC 4648, section 3.5): only one is the ticket.
+    # More than one text can decode to the same signature (RFC 4648, section 3.5): only one is the ticket. The
+    # newest PyJWT sees to that as well, the oldest that we take does not.
     if found is None or len(ticket) > MAX_TICKET_CHARS or not _is_canonical(found["signature"]):
         raise InvalidTicket("the ticket is not a JWT")
     try:
