@@ -34,7 +34,7 @@ LOG_KEPT_FOR = timedelta(hours=24)
 """Long after the last reader of a run."""
 
 MOST_DELETED_AT_ONCE = 1_000
-"""Entries of old logs, whenever a run begins: more than a run writes, and a matter of milliseconds."""
+"""Entries of old logs, whenever a run begins: more than most runs write, and a matter of milliseconds."""
 
 
 class SqliteRuns:
