@@ -117,7 +117,7 @@ class Table:
     url: str
 
     def store(self, **options: Any) -> DynamoDbStore:  # noqa: ANN401 (the store's own)
-        """A store over this table; to be closed."""
+        """A store over this table."""
         return DynamoDbStore(self.client, self.name, **options)
 
     async def put(self, item: Mapping[str, object]) -> None:
