@@ -382,11 +382,12 @@ class Services:
         from coachstream.conversation.turn import opener_of, user_message_of
 
         parts = self._turn_parts(self.model, self.fallback_model)
-        message = user_message_of(request, parts)
         opener = opener_of(parts, self._turn_settings)
         async with asyncio.timeout(_STORE_ANSWERS_IN_S * _STORE_ATTEMPTS):
             return await opener.open_for_reader(
-                request.key, message, run_id(self.clock.now(), parts.random_below)
+                request.key,
+                partial(user_message_of, request, parts),
+                run_id(self.clock.now(), parts.random_below),
             )
 
     async def resume_turn(

@@ -268,6 +268,7 @@ class ScriptedModel:
     """Says what its script says: text, a stop, an exception, or nothing until an event is set."""
 
     display_name = "scripted"
+    can_continue = False
 
     def __init__(self, *script: str | ModelEvent | Exception | asyncio.Event) -> None:
         self.script = script or ("Hello, ", "you!", ModelStop(StopReason.END_TURN))

@@ -30,7 +30,7 @@ async def store_exchange(store: RunStore, key: ConversationKey, question: Messag
             key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None
         )
     if isinstance(begun, RunBegun):
-        metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id)
+        metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id, run_id=run_id)
         reply = msgspec.structs.replace(answer, metadata=metadata)
         ending = Finished(
             reply_id=reply.id,

@@ -81,6 +81,7 @@ _VERSION_2 = (
 
 _VERSION_3 = (
     "DROP INDEX streamed_messages",
+    "ALTER TABLE messages ADD COLUMN run_id TEXT",
     "ALTER TABLE conversations ADD COLUMN unfinished_run TEXT",
     """
     CREATE TABLE log_entries (
