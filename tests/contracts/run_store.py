@@ -96,6 +96,8 @@ class RunStoreContract(StoreContract):
         """What is loaded is what was saved: text, order, times and metadata."""
         message = user_message(1, "Zwölf 💪🏽 \u0000 \r\n'; DROP TABLE messages; --", client_id="c-1")
         reply = reply_to(message, 2, "👩‍👩‍👧 é e\u0301\n\n  \t", stop=StopReason.MAX_TOKENS)
+        metadata = msgspec.structs.replace(reply.metadata, run_id=RUN)
+        reply = msgspec.structs.replace(reply, metadata=metadata)
         assert await begin(store, message) == RunBegun(message, is_first_attempt=True)
         assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
         assert list(await store.load_messages(KEY)) == [message, reply]
