@@ -2,8 +2,8 @@
 
 A reader that is slow makes the turn wait, but never past the point where its reply must be saved. One that
 takes nothing for a while, a phone that was locked, is told to come again and holds nobody up: others may read
-the same run. A reader that leaves does not stop the turn. Whoever leaves the `async with` waits for the turn's
-end, because Lambda freezes a function that has answered.
+the same run. A reader that leaves does not stop the turn. Whoever leaves the `async with` waits for the
+turn's end, because Lambda freezes a function that has answered.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class TurnProducer:
                     await self._taken.wait()
             except TimeoutError:
                 if left_s <= self._stalled_after_s:
-                    # The turn is told by its own clock, and ends: at most this event and the last are too many.
+                    # The turn is told by its own clock, and ends: this event and the last are too many.
                     logger.warning("The reader is too slow; the turn ends without waiting for it")
                     return
                 if self._point is not None:
