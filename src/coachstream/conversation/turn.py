@@ -20,6 +20,7 @@ from coachstream.conversation.context import ContextLoad
 from coachstream.conversation.despite_cancellation import despite_cancellation
 from coachstream.conversation.errors import (
     CoachStreamError,
+    ErrorCode,
     ProcessingError,
     RunNotFound,
     TurnInProgress,
@@ -261,6 +262,23 @@ class _MessageTurn(_Turn):
         self._request = request
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
+        async with aclosing(self._attempt()) as events:
+            async for event in events:
+                if self._has_joined_a_dead_run(event):
+                    break
+                yield event
+            else:
+                return
+        # Whoever sends a message again wants an answer, not the news that the first one broke off.
+        yield Reset(0)
+        async with aclosing(self._attempt()) as events:
+            async for event in events:
+                yield event
+
+    def _has_joined_a_dead_run(self, event: Event) -> bool:
+        return self._is_only_reader and isinstance(event, Failed) and event.code is ErrorCode.TURN_INTERRUPTED
+
+    async def _attempt(self) -> AsyncGenerator[Event, None]:
         message_now = partial(user_message_of, self._request, self._parts)
         opener = opener_of(self._parts, self._settings)
         opening = asyncio.create_task(

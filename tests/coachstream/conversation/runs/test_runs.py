@@ -314,6 +314,24 @@ async def test_the_same_message_after_a_crash_is_answered_anew() -> None:
     assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
 
 
+async def test_whoever_joined_a_run_that_turns_out_dead_by_sending_again_is_answered() -> None:
+    """They wanted an answer: what was shown of the dead run is taken back."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    clock = Later(0)
+    parts = msgspec.structs.replace(stage.parts, clock=clock)
+    events: list[Event] = []
+    async for event in run_turn(streamed(stage), parts, stage.settings):
+        events.append(event)
+        if isinstance(event, Chunk):
+            clock.ahead_s = 15
+    assert shown(events[:3]) == "So far"
+    assert sum(isinstance(event, Reset) for event in events) == 1
+    assert isinstance(events[-1], Completed)
+    assert shown(events) == "Hello, you!"
+    assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
+
+
 async def test_many_who_find_a_dead_run_close_it_once() -> None:
     """One partial reply, whoever was first."""
     stage = stage_with()
