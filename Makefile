@@ -28,7 +28,7 @@ serve: $(VENV)/run.installed
 	@if [ -t 0 ]; then set -m; $(BIN)/coachstream serve $(ARGS); else exec $(BIN)/coachstream serve $(ARGS); fi
 
 test: $(VENV)/dev.installed
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev.installed
 	@$(BIN)/ruff check .

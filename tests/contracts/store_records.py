@@ -77,8 +77,8 @@ def reply_to(
 
 
 def entry(number: int, content: Content, *, writer: str = WRITER, epoch: int = 1) -> LogEntry:
-    """An entry of a producer that is alive for now."""
-    return LogEntry(number, epoch, milliseconds_of(NOW) + 15_000, writer, content)
+    """An entry of a producer that stays alive for as long as the tests run."""
+    return LogEntry(number, epoch, milliseconds_of(NOW) + 3_600_000, writer, content)
 
 
 def opened(*, writer: str = WRITER, has_producer: bool = True) -> LogEntry:
