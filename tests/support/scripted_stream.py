@@ -1,4 +1,4 @@
-"""A server that answers requests for a conversation's stream as a script says, and cuts connections on the way."""
+"""A server that answers requests for a conversation's stream as a script says, and cuts connections."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ import coachstream.local
 MODULE = Path(coachstream.local.__file__).parent / "page" / "js" / "coachstream.js"
 RUN = "run_1795428000123_6v1or0she"
 WITHIN_S = 15.0
+CUT_AFTER_S = 0.2
 
 
 class Then(Enum):
     """What becomes of a connection when all is sent."""
 
-    END = auto()  # the response is complete
+    END = auto()  # the response ends as if it were whole
     CUT = auto()  # it breaks in the middle of the response
     HOLD = auto()  # it stays open until the client leaves
 
@@ -111,7 +112,7 @@ class ScriptedStream:
         return answer if isinstance(answer, Answer) else answer(asked)
 
     async def _send(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        has_body = answer.status != 204  # noqa: PLR2004
+        has_body = answer.status != 204
         coding = "Transfer-Encoding: chunked\r\n" if has_body else ""
         writer.write(
             f"HTTP/1.1 {answer.status} Scripted\r\nContent-Type: {answer.content_type}\r\n"
@@ -122,12 +123,15 @@ class ScriptedStream:
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
             await asyncio.sleep(answer.pause_s)
-        if answer.then is Then.HOLD:
+        if answer.then is Then.CUT:
+            # A browser throws away what has arrived and was not read when a response breaks.
+            await asyncio.sleep(CUT_AFTER_S)
+        elif answer.then is Then.HOLD:
             await reader.read()
             async with self._news:
                 self.left += 1
                 self._news.notify_all()
-        elif answer.then is Then.END and has_body:
+        elif has_body:
             writer.write(b"0\r\n\r\n")
             await writer.drain()
 
@@ -168,7 +172,7 @@ def stream(*parts: bytes, then: Then = Then.END, pause_s: float = 0.0) -> Answer
     return Answer(200, "text/event-stream; charset=utf-8", parts, then, pause_s)
 
 
-def document(status: int, **body: object) -> Answer:
+def document(status: int, /, **body: object) -> Answer:
     """A JSON document."""
     return Answer(status, "application/json", [json.dumps(body).encode()])
 
