@@ -32,7 +32,7 @@ deploy: $(VENV)/deploy.installed
 	@exec $(BIN)/coachstream deploy $(ARGS)
 
 test: $(VENV)/dev.installed
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev.installed
 	@$(BIN)/ruff check .

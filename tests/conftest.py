@@ -28,6 +28,12 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
         yield detector
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Many tests wait for a process or a clock: half as many workers again as there are cores."""
+    cores = os.cpu_count() or 1
+    return cores + cores // 2
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

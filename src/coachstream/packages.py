@@ -36,6 +36,7 @@ def missing_packages(settings: Settings) -> tuple[MissingPackage, ...]:
         missing_aws("DynamoDB") if isinstance(settings.store, DynamoDbSettings) else None,
         missing_aws("Bedrock") if isinstance(settings.model, BedrockSettings) else None,
         missing_aws("A hand-off") if hand_offs.workout_function or hand_offs.summary_function else None,
+        missing_aws("A secret in AWS Secrets Manager") if settings.secret_arns else None,
         missing_pinecone() if isinstance(settings.recall, PineconeSettings) else None,
     )
     return tuple(package for package in missing if package is not None)

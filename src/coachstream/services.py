@@ -13,9 +13,11 @@ import os
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from coachstream.observability.logs import set_up_logging
 from coachstream.settings import (
@@ -24,19 +26,25 @@ from coachstream.settings import (
     DemoModelSettings,
     DynamoDbSettings,
     LocalIssuerSettings,
+    LocalTicketKey,
     PineconeSettings,
     RecallOff,
+    Secret,
+    SecretArn,
     Settings,
     SqliteRecallSettings,
     SqliteStoreSettings,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_lambda.client import LambdaClient
 
     from coachstream.aws.clients import AwsClient, AwsSession
+    from coachstream.aws.secrets import Secrets
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.model import ConversationKey
     from coachstream.conversation.parts import Report, TurnParts
@@ -55,6 +63,8 @@ if TYPE_CHECKING:
     from coachstream.conversation.producer import TurnProducer
     from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
     from coachstream.conversation.turn_settings import TurnSettings
+    from coachstream.identity.ticket_keys import TicketKey
+    from coachstream.identity.tickets import Tickets
     from coachstream.language.bedrock import BedrockOptions
     from coachstream.recall.pinecone import PineconeOptions
 
@@ -86,6 +96,17 @@ _STORE_ANSWERS_IN_S = 5.0
 _HAND_OFF_ATTEMPTS = 2
 """More would sooner start a function twice than reach it at last."""
 _HAND_OFF_ANSWERS_IN_S = 5.0
+
+_CLOSED_LAST_TO_FIRST = (
+    "secrets",
+    "functions",
+    "fallback_bedrock_runtime",
+    "bedrock_runtime",
+    "dynamodb",
+    "recall",
+    "store",
+)
+"""What may hold something open. The last is closed first: each before what it works with."""
 
 logger = logging.getLogger("coachstream.services")
 
@@ -133,6 +154,13 @@ class Services:
                 )
 
     @cached_property
+    def tickets(self) -> Tickets:
+        """What opens a run for an `EventSource`."""
+        from coachstream.identity.tickets import Tickets
+
+        return Tickets(self._ticket_key(), now=self.clock.now)
+
+    @cached_property
     def store(self) -> AnyStore:
         """Conversations, and what feeds a prompt."""
         match self.settings.store:
@@ -156,7 +184,7 @@ class Services:
             case PineconeSettings() as index:
                 from coachstream.recall.pinecone import PineconeRecall
 
-                return PineconeRecall(pinecone_options(index))
+                return PineconeRecall(pinecone_options(index, self.read_api_key))
             case RecallOff(is_key_missing=is_key_missing):
                 if is_key_missing:
                     logger.warning("Recall is off: PINECONE_API_KEY is not set.")
@@ -176,6 +204,18 @@ class Services:
                 return BedrockModel(
                     self.bedrock_runtime, bedrock_options(bedrock), monotonic=self.clock.monotonic
                 )
+
+    @cached_property
+    def fallback_model(self) -> ChatModel:
+        """Who goes on when a reply breaks off; the model itself, unless another one is named."""
+        bedrock = self.settings.model
+        if not isinstance(bedrock, BedrockSettings) or bedrock.fallback is None:
+            return self.model
+        from coachstream.language.bedrock import BedrockModel
+
+        return BedrockModel(
+            self.fallback_bedrock_runtime, fallback_options(bedrock), monotonic=self.clock.monotonic
+        )
 
     @cached_property
     def whole_reply_model(self) -> ChatModel:
@@ -230,10 +270,21 @@ class Services:
     @cached_property
     def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
         """The models' service. It never tries again by itself, and bears silence: the model has the clock."""
+        model = self.settings.model
+        return self._bedrock_runtime_in(model.region if isinstance(model, BedrockSettings) else None)
+
+    @cached_property
+    def fallback_bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
+        """The service of the fallback model; the models' own, where no other region is named."""
+        model = self.settings.model
+        fallback = model.fallback if isinstance(model, BedrockSettings) else None
+        if fallback is None or fallback.region is None:
+            return self.bedrock_runtime
+        return self._bedrock_runtime_in(fallback.region)
+
+    def _bedrock_runtime_in(self, region: str | None) -> AwsClient[BedrockRuntimeClient]:
         from coachstream.aws.clients import Connection
 
-        model = self.settings.model
-        region = model.region if isinstance(model, BedrockSettings) else None
         return self.aws.bedrock_runtime(
             Connection(
                 region=region or self.settings.region,
@@ -241,6 +292,49 @@ class Services:
                 connections=_MODEL_CONNECTIONS,
             )
         )
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What is kept in Secrets Manager."""
+        from coachstream.aws.secrets import Secrets
+
+        return Secrets(self.aws)
+
+    async def read_api_key(self, arn: str) -> str:
+        """Pinecone's key, where it is kept in Secrets Manager.
+
+        Raises:
+            StorageUnavailable: it cannot be read.
+        """
+        from coachstream.aws.secrets import SecretUnavailable
+        from coachstream.conversation.errors import StorageUnavailable
+
+        try:
+            return await self.secrets.read(arn)
+        except SecretUnavailable as error:
+            raise StorageUnavailable(str(error)) from error
+
+    async def _read_ticket_key(self, arn: str) -> bytes:
+        from coachstream.aws.secrets import SecretUnavailable
+        from coachstream.identity.keys import KeysUnavailable
+
+        try:
+            return (await self.secrets.read(arn)).encode()
+        except SecretUnavailable as error:
+            raise KeysUnavailable(str(error)) from error
+
+    def _ticket_key(self) -> TicketKey | None:
+        from coachstream.identity.ticket_keys import LocalKey, fixed_key
+
+        match self.settings.ticket_key:
+            case Secret() as key:
+                return fixed_key(key.reveal().encode())
+            case SecretArn(arn=arn):
+                return partial(self._read_ticket_key, arn)
+            case LocalTicketKey(data_dir=data_dir):
+                return LocalKey(data_dir)
+            case None:
+                return None
 
     @cached_property
     def functions(self) -> AwsClient[LambdaClient]:
@@ -258,7 +352,7 @@ class Services:
     async def aclose(self) -> None:
         """Close what was opened, the store before the client it writes with."""
         async with AsyncExitStack() as closing:
-            for name in ("functions", "bedrock_runtime", "dynamodb", "recall", "store"):
+            for name in _CLOSED_LAST_TO_FIRST:
                 opened = vars(self).get(name)
                 if isinstance(opened, Closeable):
                     closing.push_async_callback(opened.aclose)
@@ -288,11 +382,12 @@ class Services:
         from coachstream.conversation.turn import opener_of, user_message_of
 
         parts = self._turn_parts(self.model, self.fallback_model)
-        message = user_message_of(request, parts)
         opener = opener_of(parts, self._turn_settings)
         async with asyncio.timeout(_STORE_ANSWERS_IN_S * _STORE_ATTEMPTS):
             return await opener.open_for_reader(
-                request.key, message, run_id(self.clock.now(), parts.random_below)
+                request.key,
+                partial(user_message_of, request, parts),
+                run_id(self.clock.now(), parts.random_below),
             )
 
     async def resume_turn(
@@ -368,13 +463,15 @@ class Services:
     @cached_property
     def _turn_settings(self) -> TurnSettings:
         from coachstream.conversation.context import ContextLimits
-        from coachstream.conversation.runs.settings import RunSettings
+        from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
         from coachstream.conversation.turn_settings import TurnSettings
 
         return TurnSettings(
             history_budget_chars=self.settings.history_budget_chars,
             limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
-            runs=RunSettings(),
+            runs=RunSettings(
+                policy=TurnPolicy(self.settings.turn_policy.value), lease_s=self.settings.lease_s
+            ),
         )
 
 
@@ -390,16 +487,28 @@ def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
         guardrail_id=None if guardrail is None else guardrail.id,
         guardrail_version="DRAFT" if guardrail is None else guardrail.version,
         prompt_caching=settings.prompt_caching,
+        continues=settings.can_continue,
         stall_s=settings.stall_s,
     )
 
 
-def pinecone_options(settings: PineconeSettings) -> PineconeOptions:
-    """How the index is asked."""
+def fallback_options(settings: BedrockSettings) -> BedrockOptions:
+    """How the fallback model is asked: as the model itself, but for what is set of that one alone."""
+    other = None if settings.fallback is None else settings.fallback.model_id
+    if other is None:
+        return bedrock_options(settings)
+    return bedrock_options(msgspec.structs.replace(settings, model_id=other, can_continue=None))
+
+
+def pinecone_options(
+    settings: PineconeSettings, read_api_key: Callable[[str], Awaitable[str]]
+) -> PineconeOptions:
+    """How the index is asked; `read_api_key` reads the key with an ARN, when it is first needed."""
     from coachstream.recall.pinecone import PineconeOptions
 
+    key = settings.api_key
     return PineconeOptions(
-        api_key=settings.api_key.reveal(),
+        api_key=key.reveal() if isinstance(key, Secret) else partial(read_api_key, key.arn),
         index_host=settings.index_host,
         rerank_model=settings.rerank_model,
         timeout_s=settings.timeout_s,

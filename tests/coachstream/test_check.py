@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import pytest
 
 from coachstream.check.report import Finding, Report, Verdict
@@ -97,10 +101,13 @@ def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
     assert verdicts == {
         "store": "failed",
         "model": "ok",
+        "fallback model": "off",
         "identity": "ok",
+        "tickets": "off",
         "recall": "ok",
         "workouts": "off",
         "summaries": "off",
+        "turns": "ok",
         "logs": "ok",
         "AWS credentials": "ok",
     }
@@ -270,6 +277,160 @@ async def test_unless_it_is_asked_for_the_model_writes_nothing(
     assert found.verdict is Verdict.OK
     assert "only --call-model tells" in found.message
     assert len(endpoint.requests) == 1
+
+
+async def test_a_fallback_is_tried_as_the_model_is(
+    environment: dict[str, str], servers: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is, whether it goes on with what broke off; off where the model itself is asked again."""
+    monkeypatch.setenv(
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", servers.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
+    )
+    alone = await checked({**environment, **BY_BEDROCK}, call_model=True)
+    assert part(alone, "fallback model").verdict is Verdict.OFF
+    assert part(alone, "model").facts["continues"] == "what broke off"
+    fallback = {
+        "COACHSTREAM_FALLBACK_MODEL_ID": "us.anthropic.claude-sonnet-4-6",
+        "COACHSTREAM_FALLBACK_REGION": "us-east-1",
+    }
+    found = part(await checked({**environment, **BY_BEDROCK, **fallback}, call_model=True), "fallback model")
+    assert found.verdict is Verdict.OK
+    assert found.message == "The model answers (one token)."
+    assert found.facts["region"] == "us-east-1"
+    assert found.facts["model id"] == "us.anthropic.claude-sonnet-4-6"
+    assert found.facts["continues"] == "no, begins anew"
+
+
+@pytest.mark.parametrize(
+    ("fallback", "variable"),
+    [
+        ({"COACHSTREAM_FALLBACK_MODEL_ID": "other"}, "COACHSTREAM_FALLBACK_MODEL_ID"),
+        ({"COACHSTREAM_FALLBACK_REGION": "us-east-1"}, "COACHSTREAM_MODEL_ID"),
+    ],
+)
+async def test_a_fallback_that_cannot_be_called_names_its_variable(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, fallback: dict[str, str], variable: str
+) -> None:
+    """The one that says which model it is."""
+    with aws_endpoint(status=404, code="ResourceNotFoundException") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
+        found = part(await checked({**environment, **BY_BEDROCK, **fallback}), "fallback model")
+    assert found.verdict is Verdict.FAILED
+    assert str(found.remedy).endswith(f"or set {variable}.")
+
+
+async def test_tickets_are_issued_with_the_key_that_is_set(environment: dict[str, str]) -> None:
+    """And it is not shown; on this machine it is made by whoever needs it, not by a check."""
+    key = "hunter2-open-sesame".ljust(32, "!")
+    found = part(await checked({**environment, "COACHSTREAM_TICKET_KEY": key}), "tickets")
+    assert (found.verdict, found.message) == (Verdict.OK, "Tickets are issued and verified.")
+    local = part(await checked(environment), "tickets")
+    assert local.message == "The key will be made at the first use."
+    path = Path(local.facts["key"])
+    assert not path.exists()  # noqa: ASYNC240
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 32)  # noqa: ASYNC240
+    assert part(await checked(environment), "tickets").message == "Tickets are issued and verified."
+    path.write_bytes(b"short")  # noqa: ASYNC240
+    damaged = part(await checked(environment), "tickets")
+    assert damaged.verdict is Verdict.FAILED
+    assert "holds no key" in damaged.message
+
+
+async def test_without_a_key_there_are_no_tickets(environment: dict[str, str]) -> None:
+    """That is a choice, and no failure."""
+    cognito = {
+        "COACHSTREAM_IDENTITY": "cognito",
+        "USER_POOL_ID": "us-west-2_aBcDeFgHi",
+        "APP_CLIENT_ID": "web",
+    }
+    found = part(await checked({**environment, **cognito}, offline=True), "tickets")
+    assert found.verdict is Verdict.OFF
+    assert "COACHSTREAM_TICKET_KEY_SECRET_ARN" in found.message
+
+
+def kept_secret(moto_url: str, value: str) -> str:
+    """The ARN of a new secret."""
+    client: Any = botocore.session.Session().create_client(
+        "secretsmanager", region_name="us-west-2", endpoint_url=moto_url
+    )
+    arn: str = client.create_secret(Name=uuid.uuid4().hex, SecretString=value)["ARN"]
+    client.close()
+    return arn
+
+
+async def test_keys_in_secrets_manager_are_tried(
+    environment: dict[str, str], servers: Elsewhere, monkeypatch: pytest.MonkeyPatch, moto_url: str
+) -> None:
+    """Pinecone's is the one that it knows, the other one is long enough; the ARNs are shown, and no more."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
+    tickets = await asyncio.to_thread(kept_secret, moto_url, "hunter2-open-sesame".ljust(32, "!"))
+    pinecone = await asyncio.to_thread(kept_secret, moto_url, servers.environment["PINECONE_API_KEY"])
+    kept = {
+        "COACHSTREAM_TICKET_KEY_SECRET_ARN": tickets,
+        "COACHSTREAM_RECALL": "pinecone",
+        "PINECONE_API_KEY_SECRET_ARN": pinecone,
+        "PINECONE_INDEX_HOST": servers.environment["PINECONE_INDEX_HOST"],
+    }
+    report = await checked({**environment, **kept})
+    assert report.ok
+    assert part(report, "tickets").facts == {"key": tickets}
+    assert part(report, "tickets").message == "Tickets are issued and verified."
+    assert part(report, "recall").facts["API key"] == pinecone
+    assert part(report, "recall").message == "The index answers a search."
+    assert part(report, "AWS credentials").verdict is Verdict.OK
+
+
+async def test_a_key_in_secrets_manager_may_be_too_short(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, moto_url: str
+) -> None:
+    """Whoever put it there learns it from the check."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
+    arn = await asyncio.to_thread(kept_secret, moto_url, "sesame")
+    found = part(await checked({**environment, "COACHSTREAM_TICKET_KEY_SECRET_ARN": arn}), "tickets")
+    assert found.verdict is Verdict.FAILED
+    assert "shorter than 32 bytes" in found.message
+    assert "COACHSTREAM_TICKET_KEY_SECRET_ARN" in str(found.remedy)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "remedy"),
+    [
+        ("ResourceNotFoundException", "no secret with this ARN in eu-west-1", "SECRET_ARN"),
+        (
+            "AccessDeniedException",
+            "secretsmanager:GetSecretValue is not allowed",
+            "Allow secretsmanager:GetSecretValue",
+        ),
+        ("UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE"),
+        ("DecryptionFailure", "cannot be read (DecryptionFailure)", "SECRET_ARN"),
+    ],
+)
+async def test_a_secret_that_cannot_be_read_says_why(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, code: str, message: str, remedy: str
+) -> None:
+    """Secrets Manager's answers, one by one, for both keys."""
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:coach-a1B2c3"
+    kept = {
+        "COACHSTREAM_TICKET_KEY_SECRET_ARN": arn,
+        "COACHSTREAM_RECALL": "pinecone",
+        "PINECONE_API_KEY_SECRET_ARN": arn,
+        "PINECONE_INDEX_HOST": "index.example",
+    }
+    with aws_endpoint(status=400, code=code) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint.url)
+        report = await checked({**environment, **kept})
+    for name in ("tickets", "recall"):
+        assert part(report, name).verdict is Verdict.FAILED
+        assert message in part(report, name).message
+        assert remedy in str(part(report, name).remedy)
+
+
+async def test_what_is_set_of_turns_is_shown(environment: dict[str, str]) -> None:
+    """There is nothing to try."""
+    chosen = {"COACHSTREAM_TURN_POLICY": "interrupt", "COACHSTREAM_LEASE_S": "20"}
+    found = part(await checked({**environment, **chosen}), "turns")
+    assert found.facts == {"a second message": "interrupt", "lease": "20 s"}
 
 
 @pytest.mark.parametrize(

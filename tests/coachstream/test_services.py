@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import uuid
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coachstream.aws.clients import AwsSession, Connection
+from coachstream.conversation.errors import InvalidTicket, StorageUnavailable, TicketsUnavailable
+from coachstream.conversation.model import ConversationKey
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
+from coachstream.identity.keys import KeysUnavailable
 from coachstream.language.bedrock import DEFAULT_MODEL_ID, BedrockModel, BedrockOptions, BedrockWholeReply
 from coachstream.language.demo import DemoModel
 from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
 from coachstream.recall.sqlite import SqliteRecall
-from coachstream.services import Services, bedrock_options, pinecone_options
+from coachstream.services import Services, bedrock_options, fallback_options, pinecone_options
 from coachstream.settings import (
     BedrockSettings,
     CognitoSettings,
+    Fallback,
     Guardrail,
     HandOffs,
     PineconeSettings,
@@ -49,6 +55,7 @@ AT_AWS = {
     "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "build-summary",
     "AWS_REGION": "us-west-2",
 }
+NOBODYS = ConversationKey("user-1", "coach-1", "conv-1")
 OPENED_LAZILY = ("aiobotocore", "botocore", "pinecone", "sqlite3", "jwt", "cryptography", "httpx")
 
 
@@ -59,6 +66,7 @@ async def test_everything_on_this_machine(tmp_path: Path) -> None:
         assert isinstance(services.store, SqliteStore)
         assert isinstance(services.model, DemoModel)
         assert services.whole_reply_model is services.model
+        assert services.fallback_model is services.model
         assert isinstance(services.recall, SqliteRecall)
         assert services.workout_builder is None
         assert services.summary_builder is None
@@ -74,6 +82,7 @@ async def test_everything_elsewhere() -> None:
         assert isinstance(services.workout_builder, LambdaWorkoutBuilder)
         assert isinstance(services.summary_builder, LambdaSummaryBuilder)
         assert services.model.display_name == "claude-sonnet-4"
+        assert services.fallback_model is services.model
         assert services.store is services.store
         assert services.verifier is services.verifier
 
@@ -86,6 +95,7 @@ def test_making_the_services_imports_nothing_heavy() -> None:
         "from coachstream.settings import Settings\n"
         f"services = Services(Settings.from_environment({AT_AWS!r}))\n"
         "services.verifier, services.store, services.model, services.recall, services.workout_builder\n"
+        "services.fallback_model, services.tickets, services.secrets\n"
         f"print(sorted(set({OPENED_LAZILY!r}) & set(sys.modules)))\n"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -139,6 +149,109 @@ async def test_the_model_has_a_region_of_its_own_or_that_of_everything(
             assert config.read_timeout >= 300
 
 
+@pytest.mark.parametrize(
+    ("variables", "name", "region", "can_continue"),
+    [
+        ({"COACHSTREAM_FALLBACK_MODEL_ID": "us.amazon.nova-pro-v1:0"}, "nova-pro", "us-west-2", False),
+        ({"COACHSTREAM_FALLBACK_REGION": "us-east-1"}, "claude-sonnet-4", "us-east-1", True),
+        (
+            {
+                "COACHSTREAM_FALLBACK_MODEL_ID": "anthropic.claude-3-haiku-20240307-v1:0",
+                "COACHSTREAM_FALLBACK_REGION": "us-east-1",
+            },
+            "claude-3-haiku",
+            "us-east-1",
+            True,
+        ),
+    ],
+)
+@pytest.mark.usefixtures("aws_credentials")
+async def test_the_fallback_is_a_model_of_its_own(
+    variables: dict[str, str], name: str, region: str, can_continue: bool
+) -> None:
+    """Another model, the same one in another region, or both; its client is closed with the others."""
+    services = Services(Settings.from_environment({**AT_AWS, **variables}))
+    model = services.fallback_model
+    assert isinstance(model, BedrockModel)
+    assert model is services.fallback_model is not services.model
+    assert (model.display_name, model.can_continue) == (name, can_continue)
+    client = await services.fallback_bedrock_runtime()
+    assert client.meta.region_name == region
+    assert (client is await services.bedrock_runtime()) is (region == "us-west-2")
+    await services.aclose()
+    assert await services.fallback_bedrock_runtime() is not client
+    await services.aclose()
+
+
+def test_the_fallback_is_asked_as_the_model_is_but_continues_as_it_can() -> None:
+    """What is set of one model's continuing does not hold for another one."""
+    chosen = BedrockSettings("my-profile", max_tokens=5, guardrail=Guardrail("g"), can_continue=True)
+    elsewhere = msgspec.structs.replace(chosen, fallback=Fallback(region="us-east-1"))
+    assert fallback_options(elsewhere) == bedrock_options(chosen)
+    other = msgspec.structs.replace(chosen, fallback=Fallback("other-profile"))
+    assert fallback_options(other) == BedrockOptions(
+        model_id="other-profile", max_tokens=5, guardrail_id="g", continues=None
+    )
+
+
+async def test_tickets_are_signed_with_the_key_that_is_set(tmp_path: Path) -> None:
+    """Everywhere alike; on this machine with one that is made; elsewhere not at all without one."""
+    with_key = {"COACHSTREAM_TICKET_KEY": "open-sesame".ljust(32, "!")}
+    one, other = (Services(Settings.from_environment({**AT_AWS, **with_key})) for _ in range(2))
+    await other.tickets.verify(await one.tickets.issue(NOBODYS, "run_1"), NOBODYS, "run_1")
+    local = Services(Settings.embedded(tmp_path))
+    ticket = await local.tickets.issue(NOBODYS, "run_1")
+    await Services(Settings.embedded(tmp_path)).tickets.verify(ticket, NOBODYS, "run_1")
+    with pytest.raises(InvalidTicket):
+        await one.tickets.verify(ticket, NOBODYS, "run_1")
+    with pytest.raises(TicketsUnavailable):
+        Services(Settings.from_environment(AT_AWS)).tickets.require_key()
+
+
+def kept_in(arn: str) -> Services:
+    """Services whose keys are both one secret."""
+    kept = {
+        "COACHSTREAM_TICKET_KEY_SECRET_ARN": arn,
+        "PINECONE_API_KEY": "",
+        "PINECONE_API_KEY_SECRET_ARN": arn,
+    }
+    return Services(Settings.from_environment({**AT_AWS, **kept}))
+
+
+@pytest.mark.usefixtures("aws_credentials")
+async def test_keys_are_read_from_secrets_manager_when_they_are_needed(
+    moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before; and they are the keys."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
+    key = "open-sesame".ljust(32, "!")
+    async with aclosing(AwsSession().secrets_manager(Connection(region="ap-south-1"))) as opening:
+        client: Any = await opening()
+        arn = (await client.create_secret(Name=uuid.uuid4().hex, SecretString=key))["ARN"]
+    async with aclosing(kept_in(arn)) as services:
+        services.tickets.require_key()
+        assert "secrets" not in vars(services)
+        ticket = await services.tickets.issue(NOBODYS, "run_1")
+        itself = Services(Settings.from_environment({**AT_AWS, "COACHSTREAM_TICKET_KEY": key}))
+        await itself.tickets.verify(ticket, NOBODYS, "run_1")
+        assert isinstance(services.settings.recall, PineconeSettings)
+        assert await pinecone_options(services.settings.recall, services.read_api_key).read_api_key() == key
+
+
+@pytest.mark.usefixtures("aws_credentials")
+async def test_keys_that_cannot_be_read_are_errors_of_the_domain(
+    moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is let in without the key for tickets; a search without its key is one that failed."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
+    nothing = "arn:aws:secretsmanager:ap-south-1:123456789012:secret:nothing-a1B2c3"
+    async with aclosing(kept_in(nothing)) as services:
+        with pytest.raises(KeysUnavailable, match="ResourceNotFoundException"):
+            await services.tickets.verify("x", NOBODYS, "run_1")
+        with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
+            await services.read_api_key(nothing)
+
+
 def test_the_defaults_are_the_adapters_own() -> None:
     """What is not set is what the adapter would do by itself."""
     environment = {key: value for key, value in AT_AWS.items() if not key.startswith("BUILD_")}
@@ -146,15 +259,20 @@ def test_the_defaults_are_the_adapters_own() -> None:
     assert isinstance(settings.model, BedrockSettings)
     assert isinstance(settings.recall, PineconeSettings)
     assert bedrock_options(settings.model) == BedrockOptions(model_id=DEFAULT_MODEL_ID)
-    assert pinecone_options(settings.recall) == PineconeOptions(
+    assert pinecone_options(settings.recall, unread) == PineconeOptions(
         api_key="pcsk-open-sesame", index_host="index.example"
     )
+
+
+async def unread(arn: str) -> str:
+    """Where Pinecone's key is set, none is read."""
+    raise AssertionError(arn)
 
 
 def test_every_choice_reaches_its_adapter() -> None:
     """No setting is read and then forgotten."""
     chosen = BedrockSettings(
-        "m", None, 5, "eu-west-1", Guardrail("g", "3"), prompt_caching=False, stall_s=7.0
+        "m", None, 5, "eu-west-1", Guardrail("g", "3"), prompt_caching=False, stall_s=7.0, can_continue=True
     )
     assert bedrock_options(chosen) == BedrockOptions(
         model_id="m",
@@ -164,9 +282,10 @@ def test_every_choice_reaches_its_adapter() -> None:
         guardrail_version="3",
         prompt_caching=False,
         stall_s=7.0,
+        continues=True,
     )
     index = PineconeSettings(Secret("k"), "h.example", "pinecone-rerank-v0", 0.5)
-    assert pinecone_options(index) == PineconeOptions(
+    assert pinecone_options(index, unread) == PineconeOptions(
         api_key="k", index_host="h.example", rerank_model="pinecone-rerank-v0", timeout_s=0.5
     )
 
@@ -181,6 +300,7 @@ NAMES = st.text("abcABC019._-:/ _,", max_size=12)
             "APP_CLIENT_ID": NAMES,
             "PINECONE_INDEX_HOST": NAMES,
             "PINECONE_API_KEY": NAMES,
+            "COACHSTREAM_TICKET_KEY": st.sampled_from(["", "short", "x" * 31, "x" * 32]),
             "AWS_ENDPOINT_URL": st.sampled_from(["", "http://127.0.0.1:1", "https://example.com/a"]),
         }
     )
@@ -195,6 +315,7 @@ def test_settings_that_are_accepted_make_adapters(environment: dict[str, str]) -
     assert isinstance(settings.identity, CognitoSettings)
     assert services.verifier is not None
     assert services.store is not None
+    assert services.tickets is not None
     assert (services.recall is None) == isinstance(settings.recall, RecallOff)
 
 

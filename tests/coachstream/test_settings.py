@@ -16,19 +16,23 @@ from coachstream.settings import (
     CognitoSettings,
     DemoModelSettings,
     DynamoDbSettings,
+    Fallback,
     Guardrail,
     HandOffs,
     LocalIssuerSettings,
+    LocalTicketKey,
     LogFormat,
     LogLevel,
     Logs,
     PineconeSettings,
     RecallOff,
     Secret,
+    SecretArn,
     Settings,
     SettingsError,
     SqliteRecallSettings,
     SqliteStoreSettings,
+    TurnPolicy,
     read_region,
     read_table,
 )
@@ -51,6 +55,8 @@ AT_AWS = {
     "PINECONE_INDEX_HOST": "index-abc.svc.pinecone.io",
 }
 KEY = Secret("pcsk-open-sesame")
+TICKET_KEY = "open-sesame".ljust(32, "!")
+ARN = "arn:aws:secretsmanager:us-west-2:123456789012:secret:coach/prod-a1B2c3"
 
 
 def problems_of(environment: dict[str, str]) -> tuple[str, ...]:
@@ -164,6 +170,24 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
         ),
         (AT_AWS, "PINECONE_INDEX_HOST", "i.example/x", "cannot be used: there is a path behind the host"),
         (AT_AWS, "PINECONE_API_KEY", "open sesame", "holds blanks or characters that no key has"),
+        (AT_AWS, "COACHSTREAM_MODEL_CAN_CONTINUE", "maybe", "must be true or false, not 'maybe'"),
+        (AT_AWS, "COACHSTREAM_FALLBACK_MODEL_ID", "a b", "must be a model's id or ARN, not 'a b'"),
+        (AT_AWS, "COACHSTREAM_FALLBACK_REGION", "us west", "must be a region, not 'us west'"),
+        (EMBEDDED, "COACHSTREAM_TURN_POLICY", "queue", "must be reject or interrupt, not 'queue'"),
+        (EMBEDDED, "COACHSTREAM_LEASE_S", "1", "must be a number from 1.01 to 3600, not '1'"),
+        (EMBEDDED, "COACHSTREAM_TICKET_KEY", "x" * 31, "is shorter than 32 characters"),
+        (
+            EMBEDDED,
+            "COACHSTREAM_TICKET_KEY",
+            "open sesame".ljust(32, "!"),
+            "holds blanks or characters that no key has",
+        ),
+        (
+            EMBEDDED,
+            "COACHSTREAM_TICKET_KEY_SECRET_ARN",
+            "tickets",
+            "must be the ARN of a secret, not 'tickets'",
+        ),
         (
             AT_AWS,
             "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
@@ -269,10 +293,79 @@ def test_recall_without_a_key_is_off_and_remembers_why() -> None:
     assert Settings.from_environment({**AT_AWS, "COACHSTREAM_RECALL": "off"}).recall == RecallOff()
 
 
+def test_without_a_fallback_the_model_itself_is_asked_again() -> None:
+    """Either of the two is one, and so are both."""
+
+    def fallback(**variables: str) -> Fallback | None:
+        settings = Settings.from_environment({**AT_AWS, **variables})
+        assert isinstance(settings.model, BedrockSettings)
+        return settings.model.fallback
+
+    assert fallback() is None
+    assert fallback(COACHSTREAM_FALLBACK_MODEL_ID="m") == Fallback("m")
+    assert fallback(COACHSTREAM_FALLBACK_REGION="us-east-1") == Fallback(region="us-east-1")
+    both = {"COACHSTREAM_FALLBACK_MODEL_ID": "m", "COACHSTREAM_FALLBACK_REGION": "us-east-1"}
+    assert fallback(**both) == Fallback("m", "us-east-1")
+    with pytest.raises(ValueError, match="another model"):
+        Fallback()
+
+
+@pytest.mark.parametrize(
+    "here",
+    [{"AWS_REGION": "us-west-2"}, {"AWS_REGION": "eu-west-1", "COACHSTREAM_MODEL_REGION": "us-west-2"}],
+)
+def test_nothing_is_said_where_the_guardrail_is_not(here: dict[str, str]) -> None:
+    """It belongs to a region: what a fallback in another one says would go unchecked."""
+    guarded = {**AT_AWS, **here, "BEDROCK_GUARDRAIL_ID": "abc123"}
+    for elsewhere in ("us-east-1", "eu-west-1"):
+        [problem] = problems_of({**guarded, "COACHSTREAM_FALLBACK_REGION": elsewhere})
+        assert problem.startswith("COACHSTREAM_FALLBACK_REGION cannot be another region")
+    Settings.from_environment({**guarded, "COACHSTREAM_FALLBACK_REGION": "us-west-2"})
+    Settings.from_environment({**guarded, "COACHSTREAM_FALLBACK_MODEL_ID": "m"})
+
+
+def test_the_key_for_tickets_is_set_or_kept_elsewhere_or_made_here() -> None:
+    """And where it is none of these, there are no tickets."""
+
+    def key_of(environment: dict[str, str], **variables: str) -> object:
+        return Settings.from_environment({**environment, **variables}).ticket_key
+
+    assert key_of(AT_AWS) is None
+    assert key_of(EMBEDDED) == LocalTicketKey(Path("/data"))
+    for environment in (AT_AWS, EMBEDDED):
+        assert key_of(environment, COACHSTREAM_TICKET_KEY=TICKET_KEY) == Secret(TICKET_KEY)
+        assert key_of(environment, COACHSTREAM_TICKET_KEY_SECRET_ARN=ARN) == SecretArn(ARN)
+
+
+def test_pinecones_key_may_be_kept_elsewhere() -> None:
+    """Then recall is on without the key itself; a secret's ARN is no secret."""
+    kept = {"PINECONE_API_KEY": "", "PINECONE_API_KEY_SECRET_ARN": ARN}
+    settings = Settings.from_environment({**AT_AWS, **kept})
+    assert settings.recall == PineconeSettings(SecretArn(ARN), "index-abc.svc.pinecone.io")
+    assert settings.secret_arns == (ARN,)
+    assert ARN in repr(settings)
+    assert Settings.from_environment(AT_AWS).secret_arns == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "arn"),
+    [
+        ("COACHSTREAM_TICKET_KEY", "COACHSTREAM_TICKET_KEY_SECRET_ARN"),
+        ("PINECONE_API_KEY", "PINECONE_API_KEY_SECRET_ARN"),
+    ],
+)
+def test_a_key_in_two_places_is_a_mistake(key: str, arn: str) -> None:
+    """Nobody would know which one counts; the key is not shown."""
+    [problem] = problems_of({**AT_AWS, key: TICKET_KEY, arn: ARN})
+    assert problem == f"{key} and {arn} are both set, and only one of them can count"
+
+
 def test_names_are_read_in_any_case() -> None:
     """`SQLite` is understood, and so is `True`."""
     settings = Settings.from_environment({**EMBEDDED, "COACHSTREAM_RECALL": "SQLite"})
     assert settings.recall == SqliteRecallSettings(Path("/data"))
+    settings = Settings.from_environment({**EMBEDDED, "COACHSTREAM_TURN_POLICY": "Interrupt"})
+    assert settings.turn_policy is TurnPolicy.INTERRUPT
     settings = Settings.from_environment({**AT_AWS, "MIRROR_MESSAGES": "True"})
     assert settings.store == DynamoDbSettings("All-Items", mirror_messages=True)
 
@@ -285,7 +378,7 @@ def test_parts_in_two_folders_cannot_be() -> None:
 
 def test_a_secret_is_shown_nowhere() -> None:
     """Neither alone nor in the settings, printed or written down; who must send it asks for it."""
-    settings = Settings.from_environment(AT_AWS)
+    settings = Settings.from_environment({**AT_AWS, "COACHSTREAM_TICKET_KEY": TICKET_KEY})
     for shown in (repr(KEY), str(KEY), f"{KEY}", f"{KEY!r}", repr(settings), str(settings)):
         assert "sesame" not in shown
     for write in (pickle.dumps, copy.deepcopy, msgspec.json.encode):
@@ -303,6 +396,12 @@ NAMES = st.from_regex(r"[A-Za-z0-9-]{3,20}", fullmatch=True)
 URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http://localhost:1/"])
 
 
+def is_guarded_everywhere(model: BedrockSettings) -> bool:
+    """Whether a fallback is where the guardrail is, if there is one."""
+    is_elsewhere = model.fallback is not None and model.fallback.region not in {None, model.region}
+    return model.guardrail is None or not is_elsewhere
+
+
 @given(
     st.builds(
         Settings,
@@ -317,7 +416,9 @@ URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http:
             guardrail=st.none() | st.builds(Guardrail, NAMES, st.sampled_from(["DRAFT", "1", "27"])),
             prompt_caching=st.booleans(),
             stall_s=st.floats(1, 300),
-        ),
+            can_continue=st.none() | st.booleans(),
+            fallback=st.none() | st.builds(Fallback, NAMES, st.none() | st.just("eu-central-1")),
+        ).filter(is_guarded_everywhere),
         identity=st.just(LocalIssuerSettings(FOLDER))
         | st.builds(
             CognitoSettings,
@@ -329,7 +430,7 @@ URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http:
         | st.builds(RecallOff, st.booleans())
         | st.builds(
             PineconeSettings,
-            st.from_regex(r"[!-~]{1,30}", fullmatch=True).map(Secret),
+            st.from_regex(r"[!-~]{1,30}", fullmatch=True).map(Secret) | st.just(SecretArn(ARN)),
             st.sampled_from(["index.example", "http://127.0.0.1:9"]),
             st.none() | NAMES,
             st.floats(0.1, 60),
@@ -345,10 +446,15 @@ URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http:
         history_budget_chars=st.integers(0, 10_000_000),
         optional_context_budget_s=st.floats(0, 60),
         keep_alive_s=st.floats(0.1, 3600),
+        own_ticket_key=st.none()
+        | st.just(SecretArn(ARN))
+        | st.from_regex(r"[!-~]{32,40}", fullmatch=True).map(Secret),
+        turn_policy=st.sampled_from(TurnPolicy),
+        lease_s=st.floats(1.01, 3600),
     )
 )
 def test_settings_reach_a_child_process_unchanged(settings: Settings) -> None:
-    """What is written to the environment is read from it again, the key included."""
+    """What is written to the environment is read from it again, keys included."""
     assert Settings.from_environment(settings.to_environment()) == settings
 
 

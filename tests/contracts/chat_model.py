@@ -14,8 +14,9 @@ A subclass provides two fixtures:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import ModelError, ModelStreamBroken, ModelThrottled
@@ -36,6 +37,11 @@ async def events_of(model: ChatModel, prompt: Prompt = PROMPT) -> list[ModelEven
     """The whole stream."""
     deadline = asyncio.get_running_loop().time() + AMPLE_S
     return [event async for event in model.stream(prompt, deadline=deadline)]
+
+
+def text_of(events: Sequence[ModelEvent]) -> str:
+    """What the events say."""
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 class WholeReplyContract:
@@ -73,6 +79,16 @@ class WholeReplyContract:
         """Ten at once are ten whole streams."""
         streams = await asyncio.gather(*(events_of(model) for _ in range(10)))
         assert all(isinstance(stream[-1], ModelStop) for stream in streams)
+
+    async def test_a_reply_goes_on_wherever_it_broke_off(self, model: ChatModel) -> None:
+        """What was said and what comes then are the whole reply, for any beginning of it."""
+        assert model.can_continue
+        whole = text_of(await events_of(model))
+        assert len(whole) > 40
+        for at in range(len(whole) + 1):
+            *deltas, stop = await events_of(model, msgspec.structs.replace(PROMPT, said=whole[:at]))
+            assert whole[:at] + text_of(deltas) == whole
+            assert isinstance(stop, ModelStop)
 
     async def test_a_closed_stream_stops(self, model: ChatModel) -> None:
         """Closing after the first delta ends the stream; nothing is left running."""

@@ -17,20 +17,24 @@ from coachstream.conversation.errors import CoachConfigNotFound, ConversationNot
 from coachstream.conversation.model import ConversationChange, ConversationKey
 from contracts.context_store import ContextStoreContract
 from contracts.memory_store import MemoryStoreContract
+from contracts.run_store import RunStoreContract
 from contracts.store_records import (
     AMPLE_CHARS,
     COACH,
     EPOCH,
     KEY,
     NOW,
+    RUN,
     SeedableStore,
+    answer,
+    begin,
     conversation,
+    ended,
     memory,
     reply_to,
     user_message,
     workout,
 )
-from contracts.turn_store import TurnStoreContract
 
 __all__ = [
     "AMPLE_CHARS",
@@ -48,7 +52,7 @@ __all__ = [
 ]
 
 
-class ConversationStoreContract(TurnStoreContract, ContextStoreContract, MemoryStoreContract):
+class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemoryStoreContract):
     """Conversations; and all that is asked of a store, for one store does it all."""
 
     async def test_a_new_conversation_is_as_it_was_created(self, store: SeedableStore) -> None:
@@ -65,7 +69,7 @@ class ConversationStoreContract(TurnStoreContract, ContextStoreContract, MemoryS
 
     async def test_creating_again_changes_nothing(self, store: SeedableStore) -> None:
         """A create whose answer was lost can be repeated; what was said since then stays."""
-        await store.begin_turn(KEY, user_message(1))
+        await begin(store, user_message(1))
         await store.create_conversation(conversation(title="Another title"))
         assert (await store.get_conversation(KEY)).title == "Squats"
         assert len(await store.load_messages(KEY)) == 1
@@ -95,12 +99,13 @@ class ConversationStoreContract(TurnStoreContract, ContextStoreContract, MemoryS
         assert (untagged.tags, untagged.is_active) == ((), True)
         assert await store.get_conversation(KEY) == untagged
 
-    async def test_a_change_in_the_middle_of_a_turn_loses_nothing(self, store: SeedableStore) -> None:
-        """The turn keeps the new title, the rename keeps the messages (a lost update, provoked)."""
+    async def test_a_change_in_the_middle_of_a_run_loses_nothing(self, store: SeedableStore) -> None:
+        """The run keeps the new title, the rename keeps the messages (a lost update, provoked)."""
         said = user_message(1)
-        claim = await store.begin_turn(KEY, said)
+        reply = reply_to(said, 2)
+        await begin(store, said)
         await asyncio.gather(
-            store.save_reply(claim, reply_to(said, 2)),
+            store.finish_run(KEY, RUN, ended(1, reply), reply),
             store.change_conversation(KEY, ConversationChange(title="New")),
         )
         changed = await store.get_conversation(KEY)
@@ -109,15 +114,15 @@ class ConversationStoreContract(TurnStoreContract, ContextStoreContract, MemoryS
 
     async def test_a_deleted_conversation_is_gone_with_its_messages(self, store: SeedableStore) -> None:
         """Also when one of the same id is created later."""
-        said = user_message(1, client_id="c-1", streamed=True)
-        await store.save_reply(await store.begin_turn(KEY, said), reply_to(said, 2))
+        said = user_message(1, client_id="c-1")
+        await answer(store, said, reply_to(said, 2))
         await store.delete_conversation(KEY)
         assert list(await store.list_conversations(KEY.user_id, KEY.coach_id)) == []
         assert list(await store.load_messages(KEY)) == []
         await store.create_conversation(conversation())
         assert list(await store.load_messages(KEY)) == []
-        assert await store.find_streamed_message(KEY, said.content, since=EPOCH) is None
-        assert (await store.begin_turn(KEY, user_message(3, client_id="c-1"))).is_first_attempt
+        assert await store.find_recent_message(KEY, said.content, since=EPOCH) is None
+        assert (await begin(store, user_message(3, client_id="c-1"))).is_first_attempt
 
     async def test_an_unknown_conversation_is_not_found(self, store: SeedableStore) -> None:
         """Reading, changing and deleting say so; another user's is as unknown as one that never was."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pytest
 
+from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.events import SemanticContextUse, Timings
+from coachstream.conversation.message_id import milliseconds_of, run_id
 from coachstream.conversation.model import (
     Conversation,
     ConversationKey,
@@ -15,13 +19,19 @@ from coachstream.conversation.model import (
     MessageMetadata,
     Role,
     StopReason,
+    Usage,
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.conversation.ports import ContextStore, ConversationStore, MemoryStore, TurnStore
+from coachstream.conversation.ports import ContextStore, ConversationStore, MemoryStore, RunBegun, RunStore
+from coachstream.conversation.runs.log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
 
 NOW = to_milliseconds(datetime.now(UTC))
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
+RUN = "run_1774990800000_aaaaaaaaa"
+NEXT_RUN = "run_1774990800001_bbbbbbbbb"
+WRITER = "0123456789abcdef"
+ANOTHER_WRITER = "fedcba9876543210"
 AMPLE_CHARS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COACH: Mapping[str, object] = {
@@ -31,7 +41,7 @@ COACH: Mapping[str, object] = {
 }
 
 
-class SeedableStore(TurnStore, ContextStore, ConversationStore, MemoryStore, Protocol):
+class SeedableStore(RunStore, ContextStore, ConversationStore, MemoryStore, Protocol):
     """All four ports, and the ways in for records that the domain only reads."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None: ...
@@ -64,6 +74,51 @@ def reply_to(
         timestamp=NOW + timedelta(seconds=number),
         metadata=MessageMetadata(model="demo", stop_reason=stop, reply_to=message.id),
     )
+
+
+def entry(number: int, content: Content, *, writer: str = WRITER, epoch: int = 1) -> LogEntry:
+    """An entry of a producer that stays alive for as long as the tests run."""
+    return LogEntry(number, epoch, milliseconds_of(NOW) + 3_600_000, writer, content)
+
+
+def opened(*, writer: str = WRITER, has_producer: bool = True) -> LogEntry:
+    """The first entry as it is given to a store, which knows the message."""
+    return entry(0, Opened("", has_producer=has_producer), writer=writer, epoch=int(has_producer))
+
+
+def said(number: int, text: str = "Well", *, offset: int = 0, writer: str = WRITER) -> LogEntry:
+    """A segment of the reply."""
+    return entry(number, Said(text, offset), writer=writer)
+
+
+def ended(number: int, reply: Message | None = None, *, writer: str = WRITER) -> LogEntry:
+    """The last entry: of a run that has this reply, or none."""
+    return entry(number, _ending(reply), writer=writer)
+
+
+def _ending(reply: Message | None) -> Ending:
+    if reply is None or reply.is_interrupted:
+        return Broken(ErrorCode.MODEL_STREAM_BROKEN, True, None if reply is None else reply.id)
+    assert reply.metadata.stop_reason is not None
+    return Finished(
+        reply.id, reply.metadata.stop_reason, SemanticContextUse(2, 90), Usage(7, 5), Timings(1, 2, 3)
+    )
+
+
+async def begin(
+    store: RunStore, message: Message, run_id: str = RUN, *, key: ConversationKey = KEY, writer: str = WRITER
+) -> RunBegun:
+    """Begin a run where nothing is in its way."""
+    begun = await store.begin_run(key, message, run_id, opened(writer=writer))
+    assert isinstance(begun, RunBegun)
+    return begun
+
+
+async def answer(store: RunStore, message: Message, reply: Message, *, key: ConversationKey = KEY) -> None:
+    """A whole run, from a message to its reply."""
+    run = run_id(NOW, secrets.randbelow)
+    await begin(store, message, run, key=key)
+    assert await store.finish_run(key, run, ended(1, reply), reply) is None
 
 
 def conversation(key: ConversationKey = KEY, *, title: str = "Squats", age_days: float = 1) -> Conversation:

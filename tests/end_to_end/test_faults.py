@@ -87,9 +87,7 @@ async def ask(client: httpx.AsyncClient, text: str = QUESTION) -> Outcome:
 async def stored(stack: AwsStack) -> list[tuple[str, str]]:
     """Role and text of every stored message."""
     store = stack.table.store()
-    messages = [(message.role.value, message.content) for message in await store.load_messages(KEY)]
-    await store.aclose()
-    return messages
+    return [(message.role.value, message.content) for message in await store.load_messages(KEY)]
 
 
 async def test_without_a_fault_everything_works_together(stack: AwsStack, client: httpx.AsyncClient) -> None:
@@ -227,7 +225,6 @@ async def test_a_memory_is_saved_found_and_confirmed(stack: AwsStack, client: ht
     assert (await stored(stack))[-1] == ("assistant", outcome.text)
     store = stack.table.store()
     [memory] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
-    await store.aclose()
     assert memory.content == "I hate burpees"
     record = stack.pinecone.records[f"user_{KEY.user_id}"][memory.id]
     assert "I hate burpees" in str(record["text"])

@@ -103,7 +103,6 @@ async def aws_stack(dynamodb_local_url: str, moto_url: str) -> AsyncIterator[Aws
         store = table.store()
         await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
         await store.create_conversation(conversation(KEY))
-        await store.aclose()
         pinecone.records["methodology"] = {
             "rest": {"_id": "rest", "text": "Rest is a part of training.", "title": "Rest"}
         }

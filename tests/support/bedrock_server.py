@@ -1,8 +1,9 @@
 """Bedrock's Converse and ConverseStream, on localhost, over real HTTP.
 
 It refuses what Bedrock refuses (the service's own description decides, and the rules for messages that the
-user guide adds), keeps a cache of prompts as the guide describes it, and answers with an echo of the last
-message, or as a test scripted it. Tests in the same process use `bedrock_server()`; everything else runs
+user guide adds), keeps a cache of prompts as the guide describes it, and answers with an echo of the user's
+last message, or with what of that follows the beginning that it is given, or as a test scripted it. Tests in
+the same process use `bedrock_server()`; everything else runs
 
     python -m support.bedrock_server --port 0
 
@@ -47,6 +48,9 @@ _PATH = re.compile(r"/model/(?P<model>[^/]+)/(?P<operation>converse|converse-str
 _MAX_CHECKPOINTS = 4
 _CACHED_FROM_TOKENS = 1024
 _CHARACTERS_A_TOKEN = 4
+
+_CONTINUES = re.compile(r"claude-(3-|(sonnet|opus|haiku)-4-(5|1|20))")
+"""Models that take a last message of their own (see `CONTINUING`)."""
 _READ_BYTES = 65_536
 
 
@@ -404,8 +408,10 @@ def _problems(received: Received) -> Iterator[str]:
     roles = [message["role"] for message in messages]
     if roles != [("user", "assistant")[number % 2] for number in range(len(roles))] or not roles:
         yield "A conversation must alternate between user and assistant roles, and start with the user"
-    elif roles[-1] != "user":
-        yield "The conversation must end with a user message"
+    elif roles[-1] != "user" and not _CONTINUES.search(received.model_id):
+        yield "This model does not support assistant message prefill."
+    elif roles[-1] != "user" and _last_text(messages) != _last_text(messages).rstrip():
+        yield "messages: final assistant content cannot end with trailing whitespace"
     blocks = [
         *received.body.get("system", ()),
         *(block for message in messages for block in message["content"]),
@@ -463,10 +469,17 @@ def _tokens(text: str) -> int:
     return len(text) // _CHARACTERS_A_TOKEN
 
 
+def _last_text(messages: Sequence[JsonObject]) -> str:
+    text: str = next(block["text"] for block in reversed(messages[-1]["content"]) if "text" in block)
+    return text
+
+
 def _composed(body: JsonObject, usage: dict[str, int], pause_s: float) -> Reply:
-    asked = next(block["text"] for block in reversed(body["messages"][-1]["content"]) if "text" in block)
-    answer = f"You said “{asked[:200]}”. Grüße aus dem Studio 💪🏽, weiter so!"
-    deltas = re.findall(r"\S+\s*|\s+", answer)
+    *_, last = messages = body["messages"]
+    beginning = "" if last["role"] == "user" else _last_text(messages)
+    asked = _last_text(messages[:-1] if beginning else messages)
+    answer = f"You said “{asked[:200]}”.\n\nGrüße aus dem Studio 💪🏽:\n  - weiter so!"
+    deltas = re.findall(r"\s*\S+", answer[len(beginning) :])
     usage = {**usage, "outputTokens": len(deltas), "totalTokens": sum(usage.values()) + len(deltas)}
     said: list[Step] = []
     for delta in text(*deltas):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -14,8 +14,6 @@ from coachstream.conversation.errors import (
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
-    StorageUnavailable,
-    TurnInProgress,
 )
 from coachstream.conversation.message_id import first_message_id
 from coachstream.conversation.model import (
@@ -29,8 +27,17 @@ from coachstream.conversation.model import (
     StopReason,
     Workout,
 )
-from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta, TurnClaim
+from coachstream.conversation.ports import (
+    AlreadyAnswered,
+    ConversationBusy,
+    ModelEvent,
+    ModelStop,
+    RunBegun,
+    TextDelta,
+)
 from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.storage.log_entries import as_stored, is_repeated
 from coachstream.storage.memory_ranking import most_important
 
 
@@ -63,13 +70,13 @@ class RememberedConversations:
         self.failure: Exception | None = None
         self._memories: dict[tuple[str, str], Memory] = {}
         self._workouts: dict[tuple[str, str], Workout] = {}
-        self._tokens: dict[ConversationKey, str] = {}
-        self._numbers = itertools.count(1)
+        self._unfinished: dict[ConversationKey, str] = {}
+        self._logs: defaultdict[tuple[ConversationKey, str], dict[int, LogEntry]] = defaultdict(dict)
 
     @property
     def claims(self) -> set[ConversationKey]:
-        """Conversations that a turn holds."""
-        return set(self._tokens)
+        """Conversations that have an unfinished run."""
+        return set(self._unfinished)
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None:
         self.coaches[user_id, coach_id] = attributes
@@ -112,8 +119,13 @@ class RememberedConversations:
         self._begin()
         self._find(key)
         del self.conversations[key], self.messages[key]
+        self._unfinished.pop(key, None)
+        for log in [log for log in self._logs if log[0] == key]:
+            del self._logs[log]
 
-    async def begin_turn(self, key: ConversationKey, user_message: Message) -> TurnClaim:
+    async def begin_run(
+        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self._begin()
         self._find(key)
         name = user_message.metadata.client_message_id
@@ -124,44 +136,71 @@ class RememberedConversations:
             if message.id == user_message.id
             or (name is not None and message.metadata.client_message_id == name)
         ]
-        user_message = known[0] if known else user_message
         for reply in messages:
-            if reply.metadata.reply_to == user_message.id and not reply.is_interrupted:
-                return TurnClaim(key, user_message, reply, token="", is_first_attempt=False)
-        if key in self._tokens:
-            raise TurnInProgress
-        token = self._tokens[key] = f"claim-{next(self._numbers)}"
+            if known and reply.metadata.reply_to == known[0].id and not reply.is_interrupted:
+                return AlreadyAnswered(known[0], reply)
+        if key in self._unfinished:
+            return ConversationBusy(self._unfinished[key], known[0] if known else None)
         if not known:
             self._replace_messages(key, [*messages, user_message], user_message)
-        return TurnClaim(key, user_message, None, token, is_first_attempt=not known)
+        begun = RunBegun(known[0] if known else user_message, is_first_attempt=not known)
+        self._unfinished[key] = run_id
+        self._logs[key, run_id] = {
+            0: as_stored(opened, begun.user_message.id, is_first_attempt=begun.is_first_attempt)
+        }
+        return begun
 
-    async def save_reply(self, claim: TurnClaim, reply: Message) -> None:
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         self._begin()
-        if claim.key not in self.conversations:
-            await self.abandon_turn(claim)
-            raise ConversationNotFound
-        messages = self.messages[claim.key]
-        if reply.id in {message.id for message in messages}:
-            await self.abandon_turn(claim)
-            return
-        if self._tokens.get(claim.key) != claim.token:
-            raise StorageUnavailable("the claim was given up")
-        replaced = [m for m in messages if m.is_interrupted and m.metadata.reply_to == claim.user_message.id]
-        kept = [message for message in messages if message not in replaced]
-        self._replace_messages(claim.key, [*kept, reply], reply)
-        await self.abandon_turn(claim)
+        self._find(key)
+        there = self._logs[key, run_id].setdefault(entry.number, entry)
+        return None if is_repeated(entry, there) else there
 
-    async def abandon_turn(self, claim: TurnClaim) -> None:
-        if self._tokens.get(claim.key) == claim.token:
-            del self._tokens[claim.key]
+    async def finish_run(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        self._begin()
+        self._find(key)
+        there = self._logs[key, run_id].get(ended.number)
+        if there is not None:
+            return None if is_repeated(ended, there) else there
+        self._logs[key, run_id][ended.number] = ended
+        if reply is not None:
+            kept = [
+                message
+                for message in self.messages[key]
+                if not (message.is_interrupted and message.metadata.reply_to == reply.metadata.reply_to)
+            ]
+            self._replace_messages(key, [*kept, reply], reply)
+        if self._unfinished.get(key) == run_id:
+            del self._unfinished[key]
+        return None
 
-    async def find_streamed_message(
+    async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        self._begin()
+        log = self._logs.get((key, run_id), {})
+        return [log[number] for number in sorted(log) if number > after]
+
+    async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
+        self._begin()
+        log = self._logs.get((key, run_id))
+        return log[max(log)] if log else None
+
+    async def unfinished_run(self, key: ConversationKey) -> str | None:
+        self._begin()
+        return self._unfinished.get(key)
+
+    async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
+        self._begin()
+        return next((message for message in self.messages.get(key, []) if message.id == message_id), None)
+
+    async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
         self._begin()
         for message in reversed(self.messages.get(key, [])):
-            is_asked_for = message.role is Role.USER and message.metadata.streamed
-            if is_asked_for and message.content == text and message.id >= first_message_id(since):
+            is_users = message.role is Role.USER and message.id >= first_message_id(since)
+            if is_users and message.content == text:
                 return message
         return None
 
@@ -219,7 +258,7 @@ class RememberedConversations:
         return self.conversations[key]
 
     def _replace_messages(self, key: ConversationKey, messages: list[Message], last: Message) -> None:
-        self.messages[key] = messages
+        self.messages[key] = sorted(messages, key=lambda message: message.id)
         self.conversations[key] = msgspec.structs.replace(
             self.conversations[key], total_messages=len(messages), last_activity=last.timestamp
         )
@@ -229,6 +268,7 @@ class ScriptedModel:
     """Says what its script says: text, a stop, an exception, or nothing until an event is set."""
 
     display_name = "scripted"
+    can_continue = False
 
     def __init__(self, *script: str | ModelEvent | Exception | asyncio.Event) -> None:
         self.script = script or ("Hello, ", "you!", ModelStop(StopReason.END_TURN))

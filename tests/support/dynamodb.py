@@ -7,6 +7,7 @@ service does.
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ import pytest
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.storage.dynamodb import DynamoDbStore, create_table
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
+from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 
 REGION = "us-west-2"
 CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
@@ -95,7 +97,15 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Spent:
-    """Capacity units of the calls made while it is looked at, and how many there were of each."""
+    """Capacity units of the calls made while it was looked at, and how many there were of each.
+
+    Attributes:
+        reads: as the server counts them.
+        writes: as the server counts them, with their indexes. But transactions, of which DynamoDB Local
+            leaves items out, are counted here: two units for each begun KiB of each item (Developer Guide,
+            "Amazon DynamoDB Transactions: How it works", capacity management), without indexes.
+        calls: by operation.
+    """
 
     reads: float = 0.0
     writes: float = 0.0
@@ -117,7 +127,7 @@ class Table:
     url: str
 
     def store(self, **options: Any) -> DynamoDbStore:  # noqa: ANN401 (the store's own)
-        """A store over this table; to be closed."""
+        """A store over this table."""
         return DynamoDbStore(self.client, self.name, **options)
 
     async def put(self, item: Mapping[str, object]) -> None:
@@ -134,10 +144,16 @@ class Table:
 
     async def get(self, pk: str, sk: str) -> dict[str, Any]:
         """Read an item that must be there."""
+        item = await self.find(pk, sk)
+        assert item is not None
+        return item
+
+    async def find(self, pk: str, sk: str) -> dict[str, Any] | None:
+        """Read an item, if it is there."""
         response = await (await self.client()).get_item(
             TableName=self.name, Key=to_item({"pk": pk, "sk": sk}), ConsistentRead=True
         )
-        return from_item(response["Item"])
+        return from_item(response["Item"]) if "Item" in response else None
 
     async def items(self) -> list[dict[str, Any]]:
         """Every item, in the order of its keys."""
@@ -152,11 +168,15 @@ class Table:
 
     @asynccontextmanager
     async def metered(self) -> AsyncIterator[Spent]:
-        """Count what the calls of this table's client consume meanwhile."""
+        """Count what the calls of this table's client consume meanwhile; it is complete at the end."""
         client = await self.client()
         spent = Spent()
+        in_transactions: list[dict[str, Any]] = []
 
         def ask(params: dict[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401
+            for write in params.get("TransactItems", ()):
+                [part] = write.values()
+                in_transactions.append(from_item(part.get("Key") or part["Item"]))
             if "ReturnConsumedCapacity" in model.input_shape.members:
                 params.setdefault("ReturnConsumedCapacity", "TOTAL")
 
@@ -166,7 +186,7 @@ class Table:
             units = sum(each["CapacityUnits"] for each in consumed)
             if model.name in {"GetItem", "Query", "BatchGetItem", "Scan"}:
                 spent.reads += units
-            else:
+            elif model.name != "TransactWriteItems":
                 spent.writes += units
             spent.calls[model.name] = spent.calls.get(model.name, 0) + 1
 
@@ -177,6 +197,10 @@ class Table:
         finally:
             client.meta.events.unregister("provide-client-params.dynamodb", ask)
             client.meta.events.unregister("after-call.dynamodb", note)
+        for written in in_transactions:
+            # One that was deleted was small.
+            item = await self.find(written["pk"], written["sk"]) or {}
+            spent.writes += 2 * max(1, math.ceil(item_bytes(item) / KIB))
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import msgspec
@@ -191,9 +191,9 @@ def create_conversation(ready: Ready) -> str:
     return str(response.json()["conversation"]["conversationId"])
 
 
-def stored_messages(ready: Ready, conversation_id: str) -> list[dict[str, str]]:
+def stored_messages(ready: Ready, conversation_id: str) -> list[dict[str, Any]]:
     """The messages of a conversation as the API shows them."""
     response = httpx.get(f"{ready.conversations()}/{conversation_id}", headers=ready.headers)
     assert response.status_code == httpx.codes.OK, response.text
-    messages: list[dict[str, str]] = response.json()["conversation"]["messages"]
+    messages: list[dict[str, Any]] = response.json()["conversation"]["messages"]
     return messages

@@ -2,86 +2,129 @@
 
 Each command is answered by one line when its work is done; an error is answered by its code.
 
-    seed                         a coach
-    create CONVERSATION          a conversation
-    begin CONVERSATION N [ID]    a turn: `claimed`, `answered` (an earlier reply is there), or the error
-    reply N                      the reply of the last turn that began
+    seed                             a coach
+    create CONVERSATION              a conversation
+    begin CONVERSATION N [ID]        a run: `begun RUN`, `busy RUN` for the one in its way, or `answered`
+    reply N                          the end, with a reply, of the run that was begun last
+    append CONVERSATION RUN N        N entries, each under the next number that is free
+    end CONVERSATION RUN NUMBER N    the end of any run, with reply N to message 1: `done` or `taken`
     rename CONVERSATION TITLE
-    use MEMORY N                 counts N uses of a memory
-    turns CONVERSATION           whole turns for ever, a line `saved ID` after each
-    fork FIFO                    a child that lives until it reads a byte there
+    use MEMORY N                     counts N uses of a memory
+    runs CONVERSATION                whole runs for ever, a line `saved ID` after each
+    talk CONVERSATION                a run that never ends, a line `said NUMBER` after each entry
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import itertools
+import secrets
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.conversation.model import ConversationChange, ConversationKey
-from coachstream.conversation.ports import TurnClaim
+from coachstream.conversation.message_id import run_id
+from coachstream.conversation.model import ConversationChange, ConversationKey, Message
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.storage.sqlite import SqliteStore
-from contracts.conversation_store import COACH, KEY, NOW, conversation, reply_to, user_message
+from contracts.store_records import (
+    COACH,
+    KEY,
+    NOW,
+    answer,
+    begin,
+    conversation,
+    ended,
+    opened,
+    reply_to,
+    said,
+    user_message,
+)
 
 
 class Worker:
     def __init__(self, path: Path) -> None:
         self.store = SqliteStore(path)
-        self.claim: TurnClaim | None = None
+        self.writer = secrets.token_hex(8)
+        self.begun: tuple[ConversationKey, str, Message] | None = None
+        self.commands: dict[str, Callable[..., Awaitable[str | None]]] = {
+            "seed": self.seed,
+            "create": self.create,
+            "begin": self.begin,
+            "reply": self.reply,
+            "append": self.append,
+            "end": self.end,
+            "rename": self.rename,
+            "use": self.use,
+            "runs": self.runs,
+            "talk": self.talk,
+        }
 
     async def obey(self, command: str, *arguments: str) -> str:
-        match command, *arguments:
-            case ["seed"]:
-                await self.store.put_coach(KEY.user_id, KEY.coach_id, COACH)
-            case ["create", name]:
-                await self.store.create_conversation(conversation(self.key(name)))
-            case ["begin", name, number, *client_id]:
-                message = user_message(int(number), client_id=client_id[0] if client_id else None)
-                self.claim = await self.store.begin_turn(self.key(name), message)
-                return "claimed" if self.claim.reply is None else "answered"
-            case ["reply", number]:
-                assert self.claim is not None
-                await self.store.save_reply(self.claim, reply_to(self.claim.user_message, int(number)))
-            case ["rename", name, title]:
-                await self.store.change_conversation(self.key(name), ConversationChange(title=title))
-            case ["use", name, times]:
-                for _ in range(int(times)):
-                    await self.store.note_memories_used(KEY.user_id, [name], at=NOW)
-            case ["turns", name]:
-                await self.turns(self.key(name))
-            case ["fork", fifo]:
-                self.fork(fifo)
-            case _:
-                raise ValueError(command)
-        return "done"
+        return await self.commands[command](*arguments) or "done"
 
-    async def turns(self, key: ConversationKey) -> None:
+    async def seed(self) -> None:
+        await self.store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+
+    async def create(self, name: str) -> None:
+        await self.store.create_conversation(conversation(key_of(name)))
+
+    async def begin(self, name: str, number: str, client_id: str | None = None) -> str:
+        run = run_id(NOW, secrets.randbelow)
+        message = user_message(int(number), client_id=client_id)
+        match await self.store.begin_run(key_of(name), message, run, opened(writer=self.writer)):
+            case RunBegun(stored):
+                self.begun = key_of(name), run, stored
+                return f"begun {run}"
+            case ConversationBusy(other):
+                return f"busy {other}"
+            case AlreadyAnswered():
+                return "answered"
+
+    async def reply(self, number: str) -> str:
+        assert self.begun is not None
+        key, run, message = self.begun
+        return await self.finish(key, run, 1, reply_to(message, int(number)))
+
+    async def end(self, name: str, run: str, at: str, number: str) -> str:
+        return await self.finish(key_of(name), run, int(at), reply_to(user_message(1), int(number)))
+
+    async def finish(self, key: ConversationKey, run: str, number: int, reply: Message) -> str:
+        there = await self.store.finish_run(key, run, ended(number, reply, writer=self.writer), reply)
+        return "done" if there is None else "taken"
+
+    async def append(self, name: str, run: str, times: str) -> None:
         number = 0
-        while True:
-            said = user_message(number)
-            reply = reply_to(said, number + 1)
-            await self.store.save_reply(await self.store.begin_turn(key, said), reply)
+        for _ in range(int(times)):
+            while await self.store.append(key_of(name), run, said(number, writer=self.writer)) is not None:
+                number += 1
+            number += 1
+
+    async def rename(self, name: str, title: str) -> None:
+        await self.store.change_conversation(key_of(name), ConversationChange(title=title))
+
+    async def use(self, name: str, times: str) -> None:
+        for _ in range(int(times)):
+            await self.store.note_memories_used(KEY.user_id, [name], at=NOW)
+
+    async def runs(self, name: str) -> None:
+        for number in itertools.count(0, 2):
+            message = user_message(number)
+            reply = reply_to(message, number + 1)
+            await answer(self.store, message, reply, key=key_of(name))
             say(f"saved {reply.id}")
-            number += 2
 
-    def fork(self, fifo: str) -> None:
-        is_ready, ready = os.pipe()
-        if os.fork() == 0:
-            signal.alarm(60)
-            # The parent's pipes would keep whoever waits for the parent's end waiting.
-            os.closerange(0, 3)
-            end = os.open(fifo, os.O_RDWR)
-            os.write(ready, b"!")
-            os.read(end, 1)
-            os._exit(0)
-        os.read(is_ready, 1)
+    async def talk(self, name: str) -> None:
+        run = run_id(NOW, secrets.randbelow)
+        await begin(self.store, user_message(1, client_id="c-1"), run, key=key_of(name))
+        for number in itertools.count(1):
+            assert await self.store.append(key_of(name), run, said(number, f"{number} ")) is None
+            say(f"said {number}")
 
-    @staticmethod
-    def key(name: str) -> ConversationKey:
-        return ConversationKey(KEY.user_id, KEY.coach_id, name)
+
+def key_of(name: str) -> ConversationKey:
+    return ConversationKey(KEY.user_id, KEY.coach_id, name)
 
 
 def say(line: str) -> None:
@@ -92,23 +135,12 @@ def say(line: str) -> None:
 async def main(path: Path) -> None:
     worker = Worker(path)
     say("ready")
-    # Unbuffered, so that a forked child does not find what is the parent's to read.
-    while line := await asyncio.to_thread(_line):
+    while line := await asyncio.to_thread(sys.stdin.readline):
         try:
             say(await worker.obey(*line.split()))
         except CoachStreamError as error:
             say(error.code.value)
     await worker.store.aclose()
-
-
-def _line() -> str:
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(sys.stdin.fileno(), 1)
-        if not byte:
-            return ""
-        line += byte
-    return line.decode()
 
 
 if __name__ == "__main__":

@@ -58,10 +58,10 @@ class Later(FixedDate):
     """A clock that is so many seconds ahead, and more."""
 
     def __init__(self, ahead_s: float) -> None:
-        self._ahead_s = ahead_s
+        self.ahead_s = ahead_s
 
     def now(self) -> datetime:
-        return NOW + timedelta(seconds=self._ahead_s + 1)
+        return NOW + timedelta(seconds=self.ahead_s + 1)
 
 
 class TurnStoreDouble(RememberedConversations):

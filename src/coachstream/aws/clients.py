@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_lambda.client import LambdaClient
 
+    from coachstream.aws.secrets import SecretsManagerClient
+
 C = TypeVar("C")
 
 
@@ -62,6 +64,10 @@ class AwsSession:
     def functions(self, connection: Connection) -> AwsClient[LambdaClient]:
         """A client of AWS Lambda; not opened yet."""
         return AwsClient(self, "lambda", connection)
+
+    def secrets_manager(self, connection: Connection) -> AwsClient[SecretsManagerClient]:
+        """A client of AWS Secrets Manager; not opened yet."""
+        return AwsClient(self, "secretsmanager", connection)
 
     async def load(self) -> AioSession:
         """The SDK's session; its import and the shared configuration (~/.aws) are read in a thread."""

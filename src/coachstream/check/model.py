@@ -11,11 +11,17 @@ from coachstream.check.report import Check, Trouble
 from coachstream.conversation.model import Role
 from coachstream.conversation.prompt import Prompt, PromptMessage
 from coachstream.packages import missing_aws
-from coachstream.services import Services, bedrock_options
+from coachstream.services import Services, bedrock_options, fallback_options
 from coachstream.settings import BedrockSettings, DemoModelSettings
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+    from coachstream.aws.clients import AwsClient
+    from coachstream.language.bedrock import BedrockOptions
+
+_MODEL_ID = "COACHSTREAM_MODEL_ID"
 
 _ACTION = "bedrock:InvokeModelWithResponseStream"
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceQuotaExceededException"})
@@ -38,8 +44,32 @@ async def model_check(services: Services, *, call: bool) -> Check:
                 part="model",
                 choice=bedrock.kind,
                 facts={**_facts(bedrock), **where},
-                connect=lambda: _ask(services, bedrock, where, call=call),
+                connect=lambda: _ask(
+                    services.bedrock_runtime,
+                    bedrock_options(bedrock),
+                    where,
+                    _MODEL_ID,
+                    call=call,
+                ),
             )
+
+
+async def fallback_check(services: Services, *, call: bool) -> Check:
+    """Who is asked when a reply breaks off, and how that is tried; `call` makes it write one token."""
+    model = services.settings.model
+    if not isinstance(model, BedrockSettings) or model.fallback is None:
+        return Check(part="fallback model", choice="off", facts={}, off="The model is asked once more.")
+    options = fallback_options(model)
+    where = await aws_facts(
+        "bedrock-runtime", model.fallback.region or model.region or services.settings.region
+    )
+    variable = _MODEL_ID if model.fallback.model_id is None else "COACHSTREAM_FALLBACK_MODEL_ID"
+    return Check(
+        part="fallback model",
+        choice=model.kind,
+        facts={"model id": options.model_id, "continues": _continues(options), **where},
+        connect=lambda: _ask(services.fallback_bedrock_runtime, options, where, variable, call=call),
+    )
 
 
 async def _demo_answers() -> str:
@@ -54,10 +84,22 @@ def _facts(bedrock: BedrockSettings) -> dict[str, str]:
         "max tokens": str(bedrock.max_tokens),
         "guardrail": "off" if guardrail is None else f"{guardrail.id}, version {guardrail.version}",
         "prompt caching": "on" if bedrock.prompt_caching else "off",
+        "continues": _continues(bedrock_options(bedrock)),
     }
 
 
-async def _ask(services: Services, bedrock: BedrockSettings, where: dict[str, str], *, call: bool) -> str:
+def _continues(options: BedrockOptions) -> str:
+    return "what broke off" if options.can_continue else "no, begins anew"
+
+
+async def _ask(
+    open_client: AwsClient[BedrockRuntimeClient],
+    options: BedrockOptions,
+    where: dict[str, str],
+    variable: str,
+    *,
+    call: bool,
+) -> str:
     """One token, or a question without a message, which no model can answer and nobody pays for."""
     if (missing := missing_aws("Bedrock")) is not None:
         raise Trouble(missing.problem, missing.remedy)
@@ -66,10 +108,10 @@ async def _ask(services: Services, bedrock: BedrockSettings, where: dict[str, st
     try:
         with aws_trouble(_ACTION, where.get("endpoint", "Bedrock")):
             if call:
-                await _write_one_token(services, bedrock)
+                await _write_one_token(open_client, options)
                 return "The model answers (one token)."
-            client = await services.bedrock_runtime()
-            response = await client.converse_stream(modelId=bedrock.model_id, messages=[])
+            client = await open_client()
+            response = await client.converse_stream(modelId=options.model_id, messages=[])
             response["stream"].close()
     except ClientError as error:
         if not call and code_of(error) == "ValidationException":
@@ -77,34 +119,34 @@ async def _ask(services: Services, bedrock: BedrockSettings, where: dict[str, st
                 "Bedrock is reached and takes the credentials (it refused a request without a message). "
                 "Whether the model may be used, only --call-model tells."
             )
-        raise _refusal(error, bedrock) from None
+        raise _refusal(error, options.model_id, variable) from None
     return "Bedrock is reached and takes the credentials."
 
 
-async def _write_one_token(services: Services, bedrock: BedrockSettings) -> None:
+async def _write_one_token(open_client: AwsClient[BedrockRuntimeClient], options: BedrockOptions) -> None:
     """The request of a turn, guardrail and all, but for one token."""
     from coachstream.language.bedrock.request import stream_request
 
     prompt = Prompt("check", (), (PromptMessage(Role.USER, "Say OK."),))
-    options = msgspec.structs.replace(bedrock_options(bedrock), max_tokens=1)
-    client = await services.bedrock_runtime()
-    response = await client.converse_stream(**stream_request(prompt, options))
+    client = await open_client()
+    request = stream_request(prompt, msgspec.structs.replace(options, max_tokens=1))
+    response = await client.converse_stream(**request)
     async for _ in response["stream"]:
         pass
 
 
-def _refusal(error: ClientError, bedrock: BedrockSettings) -> Trouble:
+def _refusal(error: ClientError, model_id: str, variable: str) -> Trouble:
     code = code_of(error)
     if code == "ResourceNotFoundException":
         return Trouble(
-            f"The model {bedrock.model_id} is not there, or is not enabled ({code}).",
-            "Enable it in the Bedrock console of this region (Model access), or set COACHSTREAM_MODEL_ID.",
+            f"The model {model_id} is not there, or is not enabled ({code}).",
+            f"Enable it in the Bedrock console of this region (Model access), or set {variable}.",
         )
     if code == "ValidationException":
         return Trouble(
-            f"Bedrock does not accept a request for {bedrock.model_id} ({code}).",
+            f"Bedrock does not accept a request for {model_id} ({code}).",
             "Does this region have the model? Some are called by an inference profile only (`us.` before the "
-            "id). Look at COACHSTREAM_MODEL_ID, and at BEDROCK_GUARDRAIL_ID if it is set.",
+            f"id). Look at {variable}, and at BEDROCK_GUARDRAIL_ID if it is set.",
         )
     if code in _THROTTLED:
         return Trouble(f"Bedrock is reached, but over its quota ({code}).", "Try again in a minute.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from coachstream.check.report import Check, Trouble
+from coachstream.check.secrets import secret_can_be_read
 from coachstream.check.store import database_opens
 from coachstream.conversation.errors import StorageUnavailable
 from coachstream.packages import missing_pinecone
 from coachstream.services import Services, pinecone_options
-from coachstream.settings import PineconeSettings, RecallOff, SqliteRecallSettings
+from coachstream.settings import PineconeSettings, RecallOff, SecretArn, SqliteRecallSettings
 
 
 def recall_check(services: Services, *, within_s: float) -> Check:
@@ -35,23 +36,26 @@ def recall_check(services: Services, *, within_s: float) -> Check:
                 choice=index.kind,
                 facts={
                     "index host": index.index_host,
-                    "API key": "set",
+                    "API key": index.api_key.arn if isinstance(index.api_key, SecretArn) else "set",
                     "reranking": index.rerank_model or "off",
                     "timeout": f"{index.timeout_s:g} s",
                 },
-                connect=lambda: _search(index, within_s),
+                connect=lambda: _search(services, index, within_s),
             )
 
 
-async def _search(index: PineconeSettings, within_s: float) -> str:
+async def _search(services: Services, index: PineconeSettings, within_s: float) -> str:
     """Search as a turn does, for a user who does not exist; with more time, for what is asked is whether."""
     if (missing := missing_pinecone()) is not None:
         raise Trouble(missing.problem, missing.remedy)
+    if isinstance(index.api_key, SecretArn):
+        await secret_can_be_read(services, index.api_key.arn, "PINECONE_API_KEY_SECRET_ARN")
     import msgspec
 
     from coachstream.recall.pinecone import PineconeRecall
 
-    recall = PineconeRecall(msgspec.structs.replace(pinecone_options(index), timeout_s=within_s))
+    options = pinecone_options(index, services.read_api_key)
+    recall = PineconeRecall(msgspec.structs.replace(options, timeout_s=within_s))
     try:
         await recall.search("coachstream-check", "check", limit=1)
     except StorageUnavailable as error:

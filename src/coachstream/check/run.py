@@ -9,10 +9,11 @@ from contextlib import aclosing
 from coachstream.check.aws import credentials_source
 from coachstream.check.hand_offs import hand_off_checks
 from coachstream.check.identity import identity_check
-from coachstream.check.model import model_check
+from coachstream.check.model import fallback_check, model_check
 from coachstream.check.recall import recall_check
 from coachstream.check.report import Check, Finding, Report, Trouble, Verdict
 from coachstream.check.store import store_check
+from coachstream.check.tickets import tickets_check
 from coachstream.conversation.errors import whereabouts
 from coachstream.services import Services
 from coachstream.settings import Logs, Settings, SettingsError
@@ -45,12 +46,15 @@ async def _checks(services: Services, *, call_model: bool, within_s: float) -> l
     checks = [
         await store_check(services),
         await model_check(services, call=call_model),
+        await fallback_check(services, call=call_model),
         identity_check(services),
+        tickets_check(services),
         recall_check(services, within_s=within_s),
         *await hand_off_checks(services),
+        _turns(services.settings),
         _logs(services.settings.logs),
     ]
-    if any("endpoint" in check.facts for check in checks):
+    if any("endpoint" in check.facts for check in checks) or services.settings.secret_arns:
         checks.append(Check(part="AWS credentials", choice="", facts={}, connect=_find_credentials))
     return checks
 
@@ -63,6 +67,14 @@ async def _find_credentials() -> str:
             "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
         )
     return f"They come from {source}."
+
+
+def _turns(settings: Settings) -> Check:
+    async def nothing() -> str:
+        return "There is nothing to connect to."
+
+    facts = {"a second message": settings.turn_policy.value, "lease": f"{settings.lease_s:g} s"}
+    return Check(part="turns", choice="", facts=facts, connect=nothing)
 
 
 def _logs(logs: Logs) -> Check:

@@ -21,6 +21,11 @@ def milliseconds_of(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
+def moment_of(milliseconds: int) -> datetime:
+    """The moment so many milliseconds after the epoch."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
 def message_id(moment: datetime, role: Role, random_below: RandomBelow) -> str:
     """`msg_<ms>_<9 base 36>_<role>`, the milliseconds with 13 digits, as they have until the year 2286."""
     return f"msg_{milliseconds_of(moment):013d}_{_random_text(random_below)}_{role.value}"

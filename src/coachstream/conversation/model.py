@@ -47,6 +47,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         client_message_id: the client's own name for a user message, for safe retries.
         reply_to: id of the user message that a reply answers.
         streamed: whether the reply to a user message was asked for as a stream.
+        run_id: the run that a reply came from.
     """
 
     model: str | None = None
@@ -54,6 +55,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
     client_message_id: str | None = None
     reply_to: str | None = None
     streamed: bool = False
+    run_id: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

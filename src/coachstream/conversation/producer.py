@@ -1,8 +1,9 @@
 """A turn and its first reader are two things: the turn runs in a task of its own.
 
-A reader that is slow makes the turn wait, but never past the point where its reply must be saved. A reader
-that leaves does not stop the turn. Whoever leaves the `async with` waits for the turn's end, because Lambda
-freezes a function that has answered.
+A reader that is slow makes the turn wait, but never past the point where its reply must be saved. One that
+takes nothing for a while, a phone that was locked, is told to come again and holds nobody up: others may read
+the same run. A reader that leaves does not stop the turn. Whoever leaves the `async with` waits for the
+turn's end, because Lambda freezes a function that has answered.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from types import TracebackType
 from typing import Self
 
 from coachstream.conversation.errors import ProcessingError, whereabouts
-from coachstream.conversation.events import Completed, Event, Failed, Reconnect
+from coachstream.conversation.events import Completed, Event, Failed, LogPoint, Reconnect, Started
 from coachstream.conversation.ports import Clock
 
 logger = logging.getLogger("coachstream.turn")
 
 CAPACITY = 32
 """Events that may wait for the reader."""
+
+STALLED_AFTER_S = 10.0
+"""How long a reader may take nothing while so many wait."""
 
 
 class Audience:
@@ -46,6 +50,7 @@ class TurnProducer:
     Args:
         events: of the turn, made by `run_turn` or `resume_run`.
         audience: told when the reader leaves.
+        stalled_after_s: how long the reader may take nothing.
         save_deadline: when the turn must not wait for the reader any more, in the clock's monotonic seconds.
         clock: the turn's.
     """
@@ -57,11 +62,14 @@ class TurnProducer:
         *,
         save_deadline: float,
         clock: Clock,
+        stalled_after_s: float = STALLED_AFTER_S,
     ) -> None:
         self._events = events
         self._audience = audience
         self._save_deadline = save_deadline
         self._clock = clock
+        self._stalled_after_s = stalled_after_s
+        self._point: LogPoint | None = None
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
@@ -118,18 +126,25 @@ class TurnProducer:
                 self._put(Failed(ProcessingError.code, ProcessingError.sentence, ProcessingError.retryable))
 
     async def _wait_for_reader(self) -> None:
-        if len(self._waiting) < CAPACITY:
-            return
-        try:
-            async with asyncio.timeout(max(0.0, self._save_deadline - self._clock.monotonic())):
-                while len(self._waiting) >= CAPACITY and not self._audience.has_left():
-                    self._taken.clear()
+        while len(self._waiting) >= CAPACITY and not self._audience.has_left():
+            self._taken.clear()
+            left_s = max(0.0, self._save_deadline - self._clock.monotonic())
+            try:
+                async with asyncio.timeout(min(left_s, self._stalled_after_s)):
                     await self._taken.wait()
-        except TimeoutError:
-            # The turn is told by its own clock, and ends: at most this event and the last one are too many.
-            logger.warning("The reader is too slow; the turn ends without waiting for it")
+            except TimeoutError:
+                if left_s <= self._stalled_after_s:
+                    # The turn is told by its own clock, and ends: this event and the last are too many.
+                    logger.warning("The reader is too slow; the turn ends without waiting for it")
+                    return
+                if self._point is not None:
+                    logger.warning("The reader takes nothing; the run goes on without it")
+                    self._put(Reconnect(self._point))
+                    self._audience.leave()
 
     def _put(self, event: Event) -> None:
         if not self._audience.has_left():
+            if not isinstance(event, Started):
+                self._point = event.point or self._point
             self._waiting.append(event)
             self._arrived.set()

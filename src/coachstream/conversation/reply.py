@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ from coachstream.conversation.errors import (
     DeadlineExceeded,
     ErrorCode,
     ModelError,
+    ModelRejected,
     ModelStreamBroken,
     ModelThrottled,
     ModelUnavailable,
@@ -44,7 +45,7 @@ from coachstream.conversation.events import (
     Timings,
 )
 from coachstream.conversation.history import PARAGRAPH, fit_history
-from coachstream.conversation.message_id import message_id
+from coachstream.conversation.message_id import message_id, moment_of
 from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
@@ -105,6 +106,7 @@ class ReplyProduction:
         self._told = claim.last
         self._is_over = False
         self._reply: Message | None = None
+        self._model_name = parts.model.display_name
         self._semantic_context = SemanticContextUse()
         self._side_effects = SideEffects(claim, parts, now=now)
         self._writer = RunWriter(claim, parts.runs, parts.clock, settings.runs, time.interrupt)
@@ -216,28 +218,54 @@ class ReplyProduction:
         """What the model says until it stops; where it breaks off, what another one says instead."""
         before = len(self._said)
         try:
-            async with aclosing(self._spoken_by(self._parts.model, prompt)) as speech:
+            async with aclosing(self._spoken_on_by(self._parts.model, prompt)) as speech:
                 async for event in speech:
                     yield event
         except ModelError as error:
             if not self._may_fail_over(error, has_spoken=len(self._said) > before):
                 raise
-            logger.warning("The reply goes on with the other model after %s: %s", error.code.value, error)
+            logger.warning("The reply goes on with the other model after %s", error.code.value)
         else:
             return
         model = self._parts.fallback_model or self._parts.model
-        if model.can_continue:
-            prompt = msgspec.structs.replace(prompt, said="".join(self._said))
-        elif self._said:
-            self._said.clear()
-            self._offset = 0
-            self._writer.reset()
-            yield Reset(0, self._news())
-            if self._preface:
-                yield self._say(self._preface)
-        async with aclosing(self._spoken_by(model, prompt)) as speech:
+        prompt = msgspec.structs.replace(prompt, said="".join(self._said) if model.can_continue else "")
+        if self._said and not prompt.said:
+            for taken_back in self._begin_anew():
+                yield taken_back
+        async with aclosing(self._spoken_on_by(model, prompt)) as speech:
             async for event in speech:
                 yield event
+
+    async def _spoken_on_by(
+        self, model: ChatModel, prompt: Prompt
+    ) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
+        """What a model says; one that turns out not to go on from what was said begins anew."""
+        self._model_name = model.display_name
+        before = self._offset
+        try:
+            async with aclosing(self._spoken_by(model, prompt)) as speech:
+                async for event in speech:
+                    yield event
+        except ModelRejected as error:
+            if not prompt.said or self._offset > before:
+                raise
+            logger.warning("The model does not continue a reply (%s); it begins anew", error.code.value)
+        else:
+            return
+        for taken_back in self._begin_anew():
+            yield taken_back
+        async with aclosing(self._spoken_by(model, msgspec.structs.replace(prompt, said=""))) as speech:
+            async for event in speech:
+                yield event
+
+    def _begin_anew(self) -> Iterator[Chunk | Reset]:
+        """Take back what was said."""
+        self._said.clear()
+        self._offset = 0
+        self._writer.reset()
+        yield Reset(0, self._news())
+        if self._preface:
+            yield self._say(self._preface)
 
     def _may_fail_over(self, error: ModelError, *, has_spoken: bool) -> bool:
         if self._time.seconds_until(self._time.save_deadline) < LEAST_FOR_ANOTHER_MODEL_S:
@@ -343,17 +371,21 @@ class ReplyProduction:
         return self._reply_message(StopReason.CONTENT_FILTERED if filtered else StopReason.INTERRUPTED)
 
     def _reply_message(self, stop_reason: StopReason) -> Message:
-        # At least a millisecond later, so that the reply's id sorts behind the message's.
-        moment = self._now + timedelta(milliseconds=max(1, self._time.elapsed_ms()))
+        # At least a millisecond later than the message, so that the reply's id sorts behind it.
+        moment = max(
+            self._now + timedelta(milliseconds=max(1, self._time.elapsed_ms())),
+            moment_of(self._claim.opened_at + 1),
+        )
         return Message(
             id=message_id(moment, Role.ASSISTANT, self._parts.random_below),
             role=Role.ASSISTANT,
             content="".join(self._said),
             timestamp=moment,
             metadata=MessageMetadata(
-                model=self._parts.model.display_name,
+                model=self._model_name,
                 stop_reason=stop_reason,
                 reply_to=self._claim.user_message.id,
+                run_id=self._claim.run_id,
             ),
         )
 

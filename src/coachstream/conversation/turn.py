@@ -14,11 +14,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from coachstream.conversation.context import ContextLoad
 from coachstream.conversation.despite_cancellation import despite_cancellation
 from coachstream.conversation.errors import (
     CoachStreamError,
+    ErrorCode,
     ProcessingError,
     RunNotFound,
     TurnInProgress,
@@ -100,7 +102,7 @@ def watcher_of(
 
 
 def user_message_of(request: TurnRequest, parts: TurnParts) -> Message:
-    """The message as it is to be stored."""
+    """The message as it is to be stored, sent now."""
     now = to_milliseconds(parts.clock.now())
     return Message(
         id=message_id(now, Role.USER, parts.random_below),
@@ -183,7 +185,7 @@ class _Turn(ABC):
             failure = ProcessingError()
         finally:
             self._measured.failure = self._measured.failure or failure
-            if not self._is_only_reader or failure is not None:
+            if not self._is_only_reader or self._measured.was_answered or failure is not None:
                 self._parts.report(self._measured.report(self._key, total_ms=self._time.elapsed_ms()))
         if failure is not None:
             in_the_way = failure.run_id if isinstance(failure, TurnInProgress) else None
@@ -260,10 +262,27 @@ class _MessageTurn(_Turn):
         self._request = request
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
-        message = user_message_of(self._request, self._parts)
+        async with aclosing(self._attempt()) as events:
+            async for event in events:
+                if self._has_joined_a_dead_run(event):
+                    break
+                yield event
+            else:
+                return
+        # Whoever sends a message again wants an answer, not the news that the first one broke off.
+        yield Reset(0)
+        async with aclosing(self._attempt()) as events:
+            async for event in events:
+                yield event
+
+    def _has_joined_a_dead_run(self, event: Event) -> bool:
+        return self._is_only_reader and isinstance(event, Failed) and event.code is ErrorCode.TURN_INTERRUPTED
+
+    async def _attempt(self) -> AsyncGenerator[Event, None]:
+        message_now = partial(user_message_of, self._request, self._parts)
         opener = opener_of(self._parts, self._settings)
         opening = asyncio.create_task(
-            opener.open(self._key, message, run_id(self._now, self._parts.random_below))
+            opener.open(self._key, message_now, run_id(self._now, self._parts.random_below))
         )
         opened: RunClaim | LogPoint | AlreadyAnswered | None = None
         try:
@@ -279,22 +298,39 @@ class _MessageTurn(_Turn):
             if opened is None:
                 await despite_cancellation(self._close_what_opens(opening))
         if isinstance(opened, AlreadyAnswered):
-            for event in self._answered(opened):
-                yield event
-            return
-        yield Attached(opened)
-        async with aclosing(self._watch(await self._open(opened.run_id, after=-1))) as events:
+            self._note(opened)
+            watcher = await self._replay(opened)
+            if watcher is None:
+                for event in self._answered(opened):
+                    yield event
+                return
+        else:
+            watcher = await self._open(opened.run_id, after=-1)
+        yield Attached(watcher.point)
+        async with aclosing(self._watch(watcher)) as events:
             async for event in events:
                 yield event
 
-    def _answered(self, answered: AlreadyAnswered) -> tuple[Event, ...]:
-        reply = answered.reply
+    def _note(self, answered: AlreadyAnswered) -> None:
         self._measured.user_message = answered.user_message
         self._measured.is_first_attempt = False
         self._measured.was_answered = True
-        self._measured.reply = reply
+        self._measured.reply = answered.reply
         self._measured.chunks = 1
         self._measured.first_chunk_ms = self._time.elapsed_ms()
+
+    async def _replay(self, answered: AlreadyAnswered) -> RunWatcher | None:
+        """The run that gave the reply, as long as its log is kept."""
+        of_run = answered.reply.metadata.run_id
+        if of_run is None:
+            return None
+        try:
+            return await self._open(of_run, after=-1)
+        except RunNotFound:
+            return None
+
+    def _answered(self, answered: AlreadyAnswered) -> tuple[Event, ...]:
+        reply = answered.reply
         completed = Completed(
             user_message=answered.user_message,
             reply=reply,

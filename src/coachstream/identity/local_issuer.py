@@ -11,8 +11,6 @@ Files in the data folder, each complete or absent, never half written:
 
 from __future__ import annotations
 
-import os
-import tempfile
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from coachstream.identity.key_files import replace, write_once
 from coachstream.identity.keys import FileKeys
 from coachstream.identity.verifier import ALGORITHM, USER_ID_CLAIM, JwtVerifier
 
@@ -69,10 +68,10 @@ class LocalIssuer:
         try:
             self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
-                _write_once(path, _new_key())
+                write_once(path, _new_key())
             key = _read_key(path)
             key_id, jwk = _public_jwk(key)
-            _replace(self._data_dir / _KEY_SET_FILE, msgspec.json.encode({"keys": [jwk]}))
+            replace(self._data_dir / _KEY_SET_FILE, msgspec.json.encode({"keys": [jwk]}))
         except OSError as error:
             raise IssuerKeyUnusable(f"{error.filename or path} cannot be used: {error.strerror}.") from error
         self._key, self._key_id = key, key_id
@@ -146,29 +145,3 @@ def _public_jwk(key: RSAPrivateKey) -> tuple[str, dict[str, Any]]:
     key_id = base64url_encode(hashlib.sha256(required).digest()).decode()
     jwk = {"kty": "RSA", "n": public["n"], "e": public["e"], "kid": key_id, "use": "sig", "alg": ALGORITHM}
     return key_id, jwk
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Write a new file in one step; when another process was faster, its file stays."""
-    temporary = _temporary(path, content)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file in one step, in place of one that may be there."""
-    _temporary(path, content).replace(path)
-
-
-def _temporary(path: Path, content: bytes) -> Path:
-    """A file beside `path`, readable by its owner only, whose content is on the disk."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return Path(name)

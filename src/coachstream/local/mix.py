@@ -25,6 +25,8 @@ def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Setti
         v.RECALL: Recall.SQLITE,
         v.LOG_FORMAT: LogFormat.TEXT,
         v.METRICS_NAMESPACE: "off",
+        # All clocks are one, and who waits for a dead process is the one who killed it.
+        v.LEASE: "5",
     }
     mix = options.mix
     asked: dict[v.Variable, str | None] = {

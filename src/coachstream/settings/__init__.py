@@ -5,15 +5,25 @@ that the demo model, the local issuer and a throw-away database are never used b
 a variable. A part that is not chosen needs nothing. All mistakes are reported at once.
 """
 
-from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import (
+    IdentityProvider,
+    LogFormat,
+    LogLevel,
+    Model,
+    Recall,
+    Store,
+    TurnPolicy,
+)
 from coachstream.settings.parts import (
     BedrockSettings,
     CognitoSettings,
     DemoModelSettings,
     DynamoDbSettings,
+    Fallback,
     Guardrail,
     HandOffs,
     LocalIssuerSettings,
+    LocalTicketKey,
     Logs,
     PineconeSettings,
     RecallOff,
@@ -21,7 +31,7 @@ from coachstream.settings.parts import (
     SqliteStoreSettings,
 )
 from coachstream.settings.reader import SettingsError
-from coachstream.settings.secret import Secret
+from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.settings import Settings, read_region, read_table
 from coachstream.settings.variables import VARIABLES, Variable
 
@@ -31,10 +41,12 @@ __all__ = [
     "CognitoSettings",
     "DemoModelSettings",
     "DynamoDbSettings",
+    "Fallback",
     "Guardrail",
     "HandOffs",
     "IdentityProvider",
     "LocalIssuerSettings",
+    "LocalTicketKey",
     "LogFormat",
     "LogLevel",
     "Logs",
@@ -43,11 +55,13 @@ __all__ = [
     "Recall",
     "RecallOff",
     "Secret",
+    "SecretArn",
     "Settings",
     "SettingsError",
     "SqliteRecallSettings",
     "SqliteStoreSettings",
     "Store",
+    "TurnPolicy",
     "Variable",
     "read_region",
     "read_table",

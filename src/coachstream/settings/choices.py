@@ -34,6 +34,13 @@ class Recall(StrEnum):
     OFF = "off"
 
 
+class TurnPolicy(StrEnum):
+    """What a message does while another one of its conversation is answered."""
+
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
+
+
 class LogLevel(StrEnum):
     """The least severe records that are logged."""
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from coachstream.settings.variables import READ_BY_OTHERS, VARIABLES, Part, Variable
 
+_SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret"
+
 EXAMPLES: Mapping[str, Mapping[str, str]] = {
     "On a laptop": {
         "COACHSTREAM_STORE": "sqlite",
@@ -33,8 +35,9 @@ EXAMPLES: Mapping[str, Mapping[str, str]] = {
         "COACHSTREAM_IDENTITY": "cognito",
         "USER_POOL_ID": "us-west-2_aBcDeFgHi",
         "APP_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
+        "COACHSTREAM_TICKET_KEY_SECRET_ARN": f"{_SECRET}:tickets-d4E5f6",
         "COACHSTREAM_RECALL": "pinecone",
-        "PINECONE_API_KEY": "...",
+        "PINECONE_API_KEY_SECRET_ARN": f"{_SECRET}:pinecone-a1B2c3",
         "PINECONE_INDEX_HOST": "coaches-abc123.svc.aped-1234-a56b.pinecone.io",
         "BUILD_WORKOUT_FUNCTION_NAME": "build-workout",
         "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "build-conversation-summary",
@@ -62,7 +65,9 @@ something, the name is its own; all others begin with `COACHSTREAM_`.
 this machine, unless a variable says otherwise, or an option (`--store dynamodb --table T`, `--model bedrock`,
 `--recall pinecone`, `--identity cognito`), which beats the variable.
 
-**Secrets** are read from the environment, and neither printed nor logged.
+**Secrets** are read from the environment, or at their first use from AWS Secrets Manager, where a variable
+names their ARN; they are neither printed nor logged. A process reads a secret once: it does not learn of its
+rotation.
 """
 
 

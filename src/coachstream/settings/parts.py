@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
-from coachstream.settings.secret import Secret
+from coachstream.settings.secret import Secret, SecretArn
 
 
 class SqliteStoreSettings(msgspec.Struct, frozen=True):
@@ -53,8 +53,29 @@ class Guardrail(msgspec.Struct, frozen=True):
     version: str = "DRAFT"
 
 
+class Fallback(msgspec.Struct, frozen=True):
+    """Who is asked when a reply breaks off; what is None is as it is for the model itself.
+
+    Raises:
+        ValueError: both are None, which is no other model.
+    """
+
+    model_id: str | None = None
+    region: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is the model itself."""
+        if self.model_id is None and self.region is None:
+            raise ValueError("a fallback is another model, or in another region")
+
+
 class BedrockSettings(msgspec.Struct, frozen=True):
-    """A model on Bedrock; the variables say what each field means. No region is that of all of AWS."""
+    """A model on Bedrock; the variables say what each field means. No region is that of all of AWS.
+
+    Attributes:
+        can_continue: None for what is known of the model.
+        fallback: None where the model itself is asked once more.
+    """
 
     kind: ClassVar = Model.BEDROCK
 
@@ -65,6 +86,8 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     guardrail: Guardrail | None = None
     prompt_caching: bool = True
     stall_s: float = 30.0
+    can_continue: bool | None = None
+    fallback: Fallback | None = None
 
 
 class LocalIssuerSettings(msgspec.Struct, frozen=True):
@@ -114,7 +137,7 @@ class PineconeSettings(msgspec.Struct, frozen=True):
 
     kind: ClassVar = Recall.PINECONE
 
-    api_key: Secret
+    api_key: Secret | SecretArn
     index_host: str
     rerank_model: str | None = None
     timeout_s: float = 1.2
@@ -126,6 +149,12 @@ class RecallOff(msgspec.Struct, frozen=True):
     kind: ClassVar = Recall.OFF
 
     is_key_missing: bool = False
+
+
+class LocalTicketKey(msgspec.Struct, frozen=True):
+    """A key for tickets that is made in `data_dir`."""
+
+    data_dir: Path
 
 
 class HandOffs(msgspec.Struct, frozen=True):
@@ -146,4 +175,5 @@ class Logs(msgspec.Struct, frozen=True):
 StoreSettings = SqliteStoreSettings | DynamoDbSettings
 ModelSettings = DemoModelSettings | BedrockSettings
 IdentitySettings = LocalIssuerSettings | CognitoSettings
+TicketKeySettings = Secret | SecretArn | LocalTicketKey
 RecallSettings = SqliteRecallSettings | PineconeSettings | RecallOff

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
 
-from coachstream.settings.secret import Secret
+from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import Variable
+
+# Secrets Manager API reference, "GetSecretValue": `SecretId`; a name may hold /_+=.@- (`CreateSecret`).
+_SECRET_ARN = r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}"
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -83,6 +86,18 @@ class Reader:
             self.problem(f"{variable.name} holds blanks or characters that no key has")
         return None if value is None else Secret(value)
 
+    def secret_or_arn(
+        self, variable: Variable, arn: Variable, *, least_bytes: int = 1
+    ) -> Secret | SecretArn | None:
+        """A key, or where in Secrets Manager it is kept; None if both are missing."""
+        key = self.secret(variable)
+        kept = self.matching(arn, _SECRET_ARN, "the ARN of a secret")
+        if key is not None and kept is not None:
+            self.problem(f"{variable.name} and {arn.name} are both set, and only one of them can count")
+        if key is not None and len(key.reveal().encode()) < least_bytes:
+            self.problem(f"{variable.name} is shorter than {least_bytes} characters")
+        return key if kept is None else SecretArn(kept)
+
     def choice(self, variable: Variable, choices: type[_Choice]) -> _Choice | None:
         """One of the names, in any case; None if it is wrong or missing."""
         text = self.text(variable).lower()
@@ -100,6 +115,10 @@ class Reader:
         if text not in _BOOLEANS:
             self.wrong(variable, "true or false", text)
         return _BOOLEANS.get(text, False)
+
+    def optional_boolean(self, variable: Variable) -> bool | None:
+        """True or false; None if it is missing."""
+        return None if self.optional(variable) is None else self.boolean(variable)
 
     def number(self, variable: Variable, *, least: float, most: float, otherwise: str | None = None) -> float:
         """A number from `least` to `most`; `otherwise` is a word that the caller takes as well."""

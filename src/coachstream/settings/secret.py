@@ -1,6 +1,8 @@
-"""`Secret`: a value that is used and never shown."""
+"""`Secret`: a value that is used and never shown; `SecretArn`: where one is kept."""
 
 from __future__ import annotations
+
+import msgspec
 
 
 class Secret:
@@ -35,3 +37,9 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not written down")
+
+
+class SecretArn(msgspec.Struct, frozen=True):
+    """A secret in AWS Secrets Manager, which is read when it is first needed."""
+
+    arn: str

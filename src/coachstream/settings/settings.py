@@ -10,16 +10,26 @@ from typing import Self
 import msgspec
 
 from coachstream.settings import variables as v
-from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import (
+    IdentityProvider,
+    LogFormat,
+    LogLevel,
+    Model,
+    Recall,
+    Store,
+    TurnPolicy,
+)
 from coachstream.settings.parts import (
     BedrockSettings,
     CognitoSettings,
     DemoModelSettings,
     DynamoDbSettings,
+    Fallback,
     Guardrail,
     HandOffs,
     IdentitySettings,
     LocalIssuerSettings,
+    LocalTicketKey,
     Logs,
     ModelSettings,
     PineconeSettings,
@@ -28,9 +38,10 @@ from coachstream.settings.parts import (
     SqliteRecallSettings,
     SqliteStoreSettings,
     StoreSettings,
+    TicketKeySettings,
 )
 from coachstream.settings.reader import Reader
-from coachstream.settings.secret import Secret
+from coachstream.settings.secret import Secret, SecretArn
 
 # AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
 # CreateUserPoolClient, `ClientId`; Converse, `modelId` and `guardrailIdentifier`, both of which may be ARNs.
@@ -44,12 +55,21 @@ _REGION = r"[a-z0-9-]+"
 
 _NO_METRICS = "off"
 
+_TICKET_KEY_BYTES = 32
+"""RFC 7518, section 3.2: a key for HS256 is at least as long as the hash."""
+
+_SHORTEST_LEASE_S = 1.01
+"""A producer writes at least each 0.8 s; with a shorter lease, one that lives would be taken for dead."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """The settings of one process; the variables say what each means.
 
     Attributes:
         region: of all that is called at AWS, where nothing else is said; None for what the SDK finds.
+        own_ticket_key: the key for tickets that is set; see `ticket_key`.
+        turn_policy: what a message does that comes while another one is answered.
+        lease_s: how long a run is taken for alive after its producer has last written, in seconds.
 
     Raises:
         ValueError: two parts have different folders, which no environment can say.
@@ -65,6 +85,9 @@ class Settings(msgspec.Struct, frozen=True):
     history_budget_chars: int = 60_000
     optional_context_budget_s: float = 1.5
     keep_alive_s: float = 15.0
+    own_ticket_key: Secret | SecretArn | None = None
+    turn_policy: TurnPolicy = TurnPolicy.REJECT
+    lease_s: float = 15.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -75,6 +98,22 @@ class Settings(msgspec.Struct, frozen=True):
     def data_dir(self) -> Path | None:
         """Where something is kept on this machine; None where nothing is."""
         return next(iter(self._folders()), None)
+
+    @property
+    def ticket_key(self) -> TicketKeySettings | None:
+        """Where the key for tickets is; None where there are no tickets."""
+        if self.own_ticket_key is None and isinstance(self.identity, LocalIssuerSettings):
+            return LocalTicketKey(self.identity.data_dir)
+        return self.own_ticket_key
+
+    @property
+    def secret_arns(self) -> tuple[str, ...]:
+        """The secrets that are read from Secrets Manager."""
+        keys = (
+            self.own_ticket_key,
+            self.recall.api_key if isinstance(self.recall, PineconeSettings) else None,
+        )
+        return tuple(key.arn for key in keys if isinstance(key, SecretArn))
 
     @property
     def needs_region(self) -> bool:
@@ -127,6 +166,11 @@ class Settings(msgspec.Struct, frozen=True):
             history_budget_chars=reader.whole_number(v.HISTORY_BUDGET, least=0, most=10_000_000),
             optional_context_budget_s=reader.number(v.OPTIONAL_CONTEXT_BUDGET, least=0, most=60),
             keep_alive_s=reader.number(v.KEEP_ALIVE, least=0.1, most=3600),
+            own_ticket_key=reader.secret_or_arn(
+                v.TICKET_KEY, v.TICKET_KEY_ARN, least_bytes=_TICKET_KEY_BYTES
+            ),
+            turn_policy=reader.choice(v.TURN_POLICY, TurnPolicy) or TurnPolicy.REJECT,
+            lease_s=reader.number(v.LEASE, least=_SHORTEST_LEASE_S, most=3600),
         )
         reader.check()
         return settings
@@ -134,7 +178,7 @@ class Settings(msgspec.Struct, frozen=True):
     def to_environment(self) -> dict[str, str]:
         """The variables from which `from_environment` makes these settings again, for a child process.
 
-        The API key is among them, in plain text.
+        Keys are among them, in plain text.
         """
         variables: dict[v.Variable, object] = {
             v.STORE: self.store.kind,
@@ -151,6 +195,9 @@ class Settings(msgspec.Struct, frozen=True):
             v.HISTORY_BUDGET: self.history_budget_chars,
             v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
             v.KEEP_ALIVE: self.keep_alive_s,
+            v.TURN_POLICY: self.turn_policy,
+            v.LEASE: self.lease_s,
+            **_key_variables(self.own_ticket_key, v.TICKET_KEY, v.TICKET_KEY_ARN),
         }
         if isinstance(self.store, DynamoDbSettings):
             variables[v.TABLE] = self.store.table
@@ -166,7 +213,7 @@ class Settings(msgspec.Struct, frozen=True):
             variables[v.COGNITO_ENDPOINT] = self.identity.endpoint_url
         match self.recall:
             case PineconeSettings():
-                variables[v.PINECONE_KEY] = self.recall.api_key.reveal()
+                variables |= _key_variables(self.recall.api_key, v.PINECONE_KEY, v.PINECONE_KEY_ARN)
                 variables[v.PINECONE_HOST] = self.recall.index_host
                 variables[v.RERANK_MODEL] = self.recall.rerank_model
                 variables[v.RECALL_TIMEOUT] = self.recall.timeout_s
@@ -224,7 +271,7 @@ def _demo(reader: Reader) -> DemoModelSettings:
 
 
 def _bedrock(reader: Reader) -> BedrockSettings:
-    return BedrockSettings(
+    settings = BedrockSettings(
         model_id=reader.matching(v.MODEL_ID, _MODEL, "a model's id or ARN") or "",
         temperature=_temperature(reader),
         max_tokens=reader.whole_number(v.MODEL_MAX_TOKENS, least=1, most=1_000_000),
@@ -232,7 +279,24 @@ def _bedrock(reader: Reader) -> BedrockSettings:
         guardrail=_guardrail(reader),
         prompt_caching=reader.boolean(v.MODEL_PROMPT_CACHING),
         stall_s=reader.number(v.MODEL_STALL, least=1, most=300),
+        can_continue=reader.optional_boolean(v.MODEL_CAN_CONTINUE),
+        fallback=_fallback(reader),
     )
+    elsewhere = None if settings.fallback is None else settings.fallback.region
+    here = settings.region or reader.optional(v.REGION) or reader.optional(v.DEFAULT_REGION)
+    if settings.guardrail is not None and elsewhere not in {None, here}:
+        # Without it, what the fallback says would not be checked.
+        reader.problem(
+            f"{v.FALLBACK_REGION.name} cannot be another region where {v.GUARDRAIL_ID.name} is set: a "
+            "guardrail is there in its own region only"
+        )
+    return settings
+
+
+def _fallback(reader: Reader) -> Fallback | None:
+    model_id = reader.matching(v.FALLBACK_MODEL, _MODEL, "a model's id or ARN")
+    region = reader.matching(v.FALLBACK_REGION, _REGION, "a region")
+    return None if model_id is None and region is None else Fallback(model_id, region)
 
 
 def _temperature(reader: Reader) -> float | None:
@@ -262,6 +326,9 @@ def _bedrock_variables(model: BedrockSettings) -> dict[v.Variable, object]:
         v.GUARDRAIL_VERSION: None if model.guardrail is None else model.guardrail.version,
         v.MODEL_PROMPT_CACHING: model.prompt_caching,
         v.MODEL_STALL: model.stall_s,
+        v.MODEL_CAN_CONTINUE: model.can_continue,
+        v.FALLBACK_MODEL: None if model.fallback is None else model.fallback.model_id,
+        v.FALLBACK_REGION: None if model.fallback is None else model.fallback.region,
     }
 
 
@@ -283,13 +350,13 @@ def _recall(reader: Reader, recall: Recall | None, data_dir: Path) -> RecallSett
         case Recall.SQLITE:
             return SqliteRecallSettings(data_dir)
         case Recall.PINECONE:
-            key = reader.secret(v.PINECONE_KEY)
+            key = reader.secret_or_arn(v.PINECONE_KEY, v.PINECONE_KEY_ARN)
             return RecallOff(is_key_missing=True) if key is None else _pinecone(reader, key)
         case _:
             return RecallOff()
 
 
-def _pinecone(reader: Reader, api_key: Secret) -> PineconeSettings:
+def _pinecone(reader: Reader, api_key: Secret | SecretArn) -> PineconeSettings:
     return PineconeSettings(
         api_key=api_key,
         index_host=reader.host(v.PINECONE_HOST),
@@ -305,6 +372,18 @@ def _logs(reader: Reader) -> Logs:
         format=reader.choice(v.LOG_FORMAT, LogFormat) or LogFormat.JSON,
         metrics_namespace=None if namespace.lower() == _NO_METRICS else namespace,
     )
+
+
+def _key_variables(
+    key: Secret | SecretArn | None, value: v.Variable, arn: v.Variable
+) -> dict[v.Variable, object]:
+    match key:
+        case Secret():
+            return {value: key.reveal()}
+        case SecretArn():
+            return {arn: key.arn}
+        case None:
+            return {}
 
 
 def _written(value: object) -> str:

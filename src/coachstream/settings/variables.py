@@ -9,7 +9,16 @@ from enum import Enum, StrEnum
 
 import msgspec
 
-from coachstream.settings.choices import Choice, IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import (
+    Choice,
+    IdentityProvider,
+    LogFormat,
+    LogLevel,
+    Model,
+    Recall,
+    Store,
+    TurnPolicy,
+)
 
 
 class Part(Enum):
@@ -142,6 +151,26 @@ MODEL_STALL = Variable(
     default="30",
     of=Model.BEDROCK,
 )
+MODEL_CAN_CONTINUE = Variable(
+    name="COACHSTREAM_MODEL_CAN_CONTINUE",
+    part=Part.MODEL,
+    meaning="whether the model goes on from the beginning of a reply that broke off, `true` or `false`; by "
+    "default what is known of it. A model that does not begins anew",
+    of=Model.BEDROCK,
+)
+FALLBACK_MODEL = Variable(
+    name="COACHSTREAM_FALLBACK_MODEL_ID",
+    part=Part.MODEL,
+    meaning="id or ARN of the model that is asked when a reply breaks off; by default the same model, once "
+    "more",
+    of=Model.BEDROCK,
+)
+FALLBACK_REGION = Variable(
+    name="COACHSTREAM_FALLBACK_REGION",
+    part=Part.MODEL,
+    meaning="region in which a model is asked when a reply breaks off; by default the same",
+    of=Model.BEDROCK,
+)
 GUARDRAIL_ID = Variable(
     name="BEDROCK_GUARDRAIL_ID",
     part=Part.MODEL,
@@ -175,6 +204,18 @@ APP_CLIENTS = Variable(
     of=IdentityProvider.COGNITO,
     is_required=True,
 )
+TICKET_KEY = Variable(
+    name="COACHSTREAM_TICKET_KEY",
+    part=Part.IDENTITY,
+    meaning="key of the tickets in the URLs that `EventSource` opens, at least 32 characters; `local` makes "
+    "one. Without a key there are no tickets",
+    is_secret=True,
+)
+TICKET_KEY_ARN = Variable(
+    name="COACHSTREAM_TICKET_KEY_SECRET_ARN",
+    part=Part.IDENTITY,
+    meaning="ARN of the secret in AWS Secrets Manager that is this key, instead: all of its string",
+)
 
 RECALL = Variable(
     name="COACHSTREAM_RECALL",
@@ -188,6 +229,12 @@ PINECONE_KEY = Variable(
     meaning="the API key; without it recall is off, and the log says so once",
     of=Recall.PINECONE,
     is_secret=True,
+)
+PINECONE_KEY_ARN = Variable(
+    name="PINECONE_API_KEY_SECRET_ARN",
+    part=Part.RECALL,
+    meaning="ARN of the secret in AWS Secrets Manager that is the API key, instead: all of its string",
+    of=Recall.PINECONE,
 )
 PINECONE_HOST = Variable(
     name="PINECONE_INDEX_HOST",
@@ -232,6 +279,19 @@ OPTIONAL_CONTEXT_BUDGET = Variable(
     part=Part.TURN,
     meaning="seconds until a prompt does without the optional context that has not arrived",
     default="1.5",
+)
+TURN_POLICY = Variable(
+    name="COACHSTREAM_TURN_POLICY",
+    part=Part.TURN,
+    meaning=f"what becomes of a message while another one is answered: {_one_of(TurnPolicy)}. `reject` "
+    "refuses it, `interrupt` stops the reply, keeps what it said and answers the new message",
+    default="reject",
+)
+LEASE = Variable(
+    name="COACHSTREAM_LEASE_S",
+    part=Part.TURN,
+    meaning="seconds after which a reply that nobody writes any more is taken for broken off, more than 1",
+    default="15",
 )
 KEEP_ALIVE = Variable(
     name="COACHSTREAM_KEEP_ALIVE_S",
@@ -316,6 +376,12 @@ READ_BY_OTHERS = (
         reader=_SDK,
     ),
     Variable(
+        name="AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        part=Part.AWS,
+        meaning="endpoint of Secrets Manager",
+        reader=_SDK,
+    ),
+    Variable(
         name="AWS_PROFILE",
         part=Part.AWS,
         meaning="profile of the shared configuration (`~/.aws`) with credentials and region",
@@ -345,13 +411,19 @@ VARIABLES = (
     MODEL_MAX_TOKENS,
     MODEL_PROMPT_CACHING,
     MODEL_STALL,
+    MODEL_CAN_CONTINUE,
+    FALLBACK_MODEL,
+    FALLBACK_REGION,
     GUARDRAIL_ID,
     GUARDRAIL_VERSION,
     IDENTITY,
     USER_POOL,
     APP_CLIENTS,
+    TICKET_KEY,
+    TICKET_KEY_ARN,
     RECALL,
     PINECONE_KEY,
+    PINECONE_KEY_ARN,
     PINECONE_HOST,
     RERANK_MODEL,
     RECALL_TIMEOUT,
@@ -359,6 +431,8 @@ VARIABLES = (
     SUMMARY_FUNCTION,
     HISTORY_BUDGET,
     OPTIONAL_CONTEXT_BUDGET,
+    TURN_POLICY,
+    LEASE,
     KEEP_ALIVE,
     LOG_LEVEL,
     LOG_FORMAT,

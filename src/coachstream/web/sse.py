@@ -37,17 +37,19 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_frame(frame: Frame | None, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
-    """Encode one event as `data: <JSON on one line>`, its other fields and a blank line, in UTF-8.
+    """Encode one event: its other fields, `data: <JSON on one line>` and a blank line, in UTF-8.
 
     Without a frame there is no event; the id counts all the same (HTML standard, section 9.2.6). A lone
     surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks are
     whole again in a JavaScript client that joins them.
     """
-    lines = [] if frame is None else [b"data: " + _json(frame)]
-    if event_id is not None:
-        lines.append(b"id: " + event_id.encode())
+    lines: list[bytes] = []
     if retry_ms is not None:
         lines.append(b"retry: %d" % retry_ms)
+    if event_id is not None:
+        lines.append(b"id: " + event_id.encode())
+    if frame is not None:
+        lines.append(b"data: " + _json(frame))
     return b"\n".join(lines) + b"\n\n"
 
 

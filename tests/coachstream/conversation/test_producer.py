@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Attached, Chunk, Completed, Event, Failed, Started
+from coachstream.conversation.events import Attached, Chunk, Completed, Event, Failed, Reconnect, Started
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.producer import CAPACITY, Audience, TurnProducer
@@ -83,6 +83,27 @@ async def test_a_reader_that_blocks_does_not_keep_the_reply_from_being_saved() -
     failed = read[-1]
     assert isinstance(failed, Failed)
     assert failed.code is ErrorCode.DEADLINE_EXCEEDED
+
+
+async def test_a_reader_that_takes_nothing_holds_nobody_up_and_is_told_to_come_again() -> None:
+    """The whole reply is stored; what waits for the reader ends with the place to go on from."""
+    stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
+    request = stage.request()
+    audience = Audience()
+    async with TurnProducer(
+        run_turn(request, stage.parts, stage.settings, has_left=audience.has_left),
+        audience,
+        save_deadline=request.deadline - stage.settings.save_reserve_s,
+        clock=FixedDate(),
+        stalled_after_s=0.05,
+    ) as events:
+        assert await anext(events) == Started()
+        await asyncio.wait_for(stage.store.reached["finish_run"].wait(), 5)
+        read = [event async for event in events]
+    assert isinstance(read[0], Attached)
+    assert isinstance(read[-1], Reconnect)
+    assert read[-1].point.run_id == read[0].point.run_id
+    assert stage.stored()[-1] == ("assistant", "x" * 10 * CAPACITY)
 
 
 async def test_a_reader_may_wait_with_a_timeout_and_loses_nothing() -> None:

@@ -15,9 +15,13 @@ from coachstream.conversation.errors import (
     TokenExpired,
 )
 from coachstream.conversation.model import Conversation, ConversationKey, Identity
+from coachstream.observability.invocation import load
 from coachstream.services import Services
 from coachstream.settings import Settings
 from support.doubles import KnownTokens, RememberedConversations, ScriptedModel
+
+# Or a test's first request would import it in a thread, while its second one waits on the loop for the same.
+load()
 
 SAMS_CONVERSATION = ConversationKey("sam", "mara", "conv1")
 

@@ -75,7 +75,10 @@ async def test_a_reply_streams_from_start_to_complete(
     assert response.status_code == 200
     start, *chunks, complete = events_of(response.content)
     assert start == {"type": "start", "status": "initialized"}
-    assert chunks == [{"type": "chunk", "content": text} for text in ("Hello, ", "you!")]
+    assert chunks == [
+        {"type": "chunk", "content": "Hello, ", "offset": 0},
+        {"type": "chunk", "content": "you!", "offset": 7},
+    ]
     user, reply = store.messages[conversation]
     assert (complete["type"], complete["status"], complete["messageId"]) == ("complete", "finished", reply.id)
     assert complete["userMessage"]["content"] == user.content == "How was my week?"
@@ -223,7 +226,7 @@ async def test_a_bad_body_is_refused_before_anything_is_stored(
         "users/sam/invalid/path",
         "",
         "favicon.ico",
-        PATH + "/more",
+        PATH + "/run-1/more",
         PATH.replace("stream", "send"),
         PATH.removesuffix("/stream"),
     ],
@@ -239,12 +242,17 @@ async def test_a_path_that_is_no_route_is_404_with_and_without_a_token(
     assert (response.status_code, the_error(response)["code"]) == (404, "MISSING_PATH_PARAMS")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_another_method_is_405_and_tells_the_right_one(http: httpx.AsyncClient, method: str) -> None:
-    """`Allow: POST`."""
-    response = await http.request(method, PATH)
+@pytest.mark.parametrize(
+    ("path", "allow"), [(PATH, "GET, POST"), (f"{PATH}/run-1", "DELETE, GET")], ids=["stream", "run"]
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
+async def test_another_method_is_405_and_tells_the_right_ones(
+    http: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
+    """In `Allow`."""
+    response = await http.request(method, path)
     assert (response.status_code, the_error(response)["code"]) == (405, "METHOD_NOT_ALLOWED")
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == allow
 
 
 @pytest.mark.usefixtures("conversation")
@@ -254,13 +262,13 @@ async def test_a_doubled_slash_and_escapes_name_the_same_conversation(http: http
     assert events_of((await http.post(url, json=MESSAGE)).content)[-1]["type"] == "complete"
 
 
-async def failing_stream(http: httpx.AsyncClient) -> dict[str, Any]:
+async def failing_stream(http: httpx.AsyncClient, text: str = "How was my week?") -> dict[str, Any]:
     """A stream that begins and ends with an error; gives the error."""
-    response = await http.post(PATH, json=MESSAGE)
+    response = await http.post(PATH, json={"userResponse": text})
     assert response.status_code == 200
     start, *chunks, error = events_of(response.content)
     assert start["type"] == "start"
-    assert {chunk["type"] for chunk in chunks} <= {"chunk"}
+    assert {chunk["type"] for chunk in chunks} <= {"chunk", "reset"}
     assert error["type"] == "error"
     assert error["message"].endswith(".")
     return error
@@ -339,7 +347,11 @@ async def test_a_second_message_during_an_answer_is_refused(
             body = await anext(arriving)
             while b"One" not in body:
                 body += await anext(arriving)
-            assert (await failing_stream(http))["code"] == "TURN_IN_PROGRESS"
+            error = await failing_stream(http, "And something else")
+            assert (error["code"], error["runId"]) == (
+                "TURN_IN_PROGRESS",
+                await store.unfinished_run(conversation),
+            )
             gate.set()
             body += b"".join([chunk async for chunk in arriving])
     assert events_of(body)[-1]["type"] == "complete"
@@ -400,6 +412,7 @@ def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.COACH_CONFIG_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.TURN_INTERRUPTED,
         ErrorCode.DEADLINE_EXCEEDED,
         ErrorCode.STORAGE_UNAVAILABLE,
     }

@@ -61,8 +61,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "the model begins": ({"messages": [said("assistant", "Hi")]}, "alternate"),
     "one role twice": ({"messages": [said("user", "Hi"), said("user", "Hi")]}, "alternate"),
     "the model has the last word": (
-        {"messages": [said("user", "Hi"), said("assistant", "Hi")]},
-        "end with a user message",
+        {
+            "modelId": "us.anthropic.claude-sonnet-4-6",
+            "messages": [said("user", "Hi"), said("assistant", "Hi")],
+        },
+        "does not support assistant message prefill",
+    ),
+    "the model's last word is a blank": (
+        {"messages": [said("user", "Hi"), said("assistant", "Hi ")]},
+        "trailing whitespace",
     ),
     "blank text": ({"messages": [said("user", " \n")]}, "blank"),
     "a blank system prompt": ({"system": [{"text": " "}]}, "blank"),

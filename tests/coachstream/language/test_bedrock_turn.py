@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Chunk, Completed, Event, Failed
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
 from coachstream.conversation.model import StopReason, Usage
 from coachstream.conversation.turn import run_turn
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
@@ -24,6 +24,7 @@ from support.bedrock_server import (
     Refusal,
     Reply,
     Silence,
+    Step,
     StreamException,
     closing,
     opening,
@@ -106,22 +107,6 @@ FAULTS: dict[str, tuple[Answer, ErrorCode, str]] = {
     "garbage": (Reply([Bytes(b"<html>garbage</html>")]), ErrorCode.MODEL_STREAM_BROKEN, ""),
     "an empty answer": (reply(), ErrorCode.MODEL_STREAM_BROKEN, ""),
     "no answer at all": (Reply([]), ErrorCode.MODEL_STREAM_BROKEN, ""),
-    "silence in the stream": (
-        Reply([opening(), *text("Squat "), Silence()]),
-        ErrorCode.MODEL_STREAM_BROKEN,
-        "Squat ",
-    ),
-    "throttled in the stream": (
-        Reply([opening(), *text("Squat "), StreamException("throttlingException")]),
-        ErrorCode.MODEL_STREAM_BROKEN,
-        "Squat ",
-    ),
-    "a disconnect": (
-        Reply([opening(), *text("Squat "), Disconnect()]),
-        ErrorCode.MODEL_STREAM_BROKEN,
-        "Squat ",
-    ),
-    "no stop": (Reply([opening(), *text("Squat ")]), ErrorCode.MODEL_STREAM_BROKEN, "Squat "),
     "a malformed output": (
         reply("Squat ", reason="malformed_model_output"),
         ErrorCode.MODEL_STREAM_BROKEN,
@@ -148,6 +133,66 @@ async def test_a_fault_of_the_model_ends_the_turn_with_its_code(
     assert end.code is code
     assert "".join(event.content for event in events if isinstance(event, Chunk)) == said
     assert [content for _, content in stage.stored()] == ["How am I doing?", *([said] if said else [])]
+
+
+BREAKS: dict[str, list[Step]] = {
+    "silence in the stream": [Silence()],
+    "throttled in the stream": [StreamException("throttlingException")],
+    "a disconnect": [Disconnect()],
+    "garbage in the stream": [Bytes(b"<html>garbage</html>")],
+    "no stop": [],
+}
+
+
+@pytest.mark.parametrize("rest", BREAKS.values(), ids=BREAKS)
+async def test_a_stream_that_breaks_off_is_gone_on_with(
+    bedrock: BedrockServer, client: Client, rest: list[Step]
+) -> None:
+    """The model is told what it said and says the rest; the reader sees one reply."""
+    bedrock.answers.append(Reply([opening(), *text("Squat ", "deep,\n"), *rest]))
+    bedrock.answers.append(reply("\n- slowly", "\n- often"))
+    stage = Stage()
+    *events, end = await turn(stage, client)
+    assert isinstance(end, Completed)
+    assert not any(isinstance(event, Reset) for event in events)
+    told = "".join(event.content for event in events if isinstance(event, Chunk))
+    assert told == "Squat deep,\n- slowly\n- often"
+    assert stage.stored()[-1] == ("assistant", told)
+    first, second = bedrock.requests
+    beginning = {"role": "assistant", "content": [{"text": "Squat deep,"}]}
+    assert second.body == {**first.body, "messages": [*first.body["messages"], beginning]}
+
+
+async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, client: Client) -> None:
+    """What was shown is void, and the request is the first one again."""
+    bedrock.answers.append(Reply([opening(), *text("Squat "), Disconnect()]))
+    bedrock.answers.append(reply("Lunge ", "deep."))
+    stage = Stage()
+    model = BedrockModel(client, msgspec.structs.replace(OPTIONS, continues=False))
+    parts = msgspec.structs.replace(stage.parts, model=model)
+    events = [event async for event in run_turn(stage.request(), parts, stage.settings)]
+    assert isinstance(events[-1], Completed)
+    at = next(number for number, event in enumerate(events) if isinstance(event, Reset))
+    assert "".join(event.content for event in events[at:] if isinstance(event, Chunk)) == "Lunge deep."
+    assert stage.stored()[-1] == ("assistant", "Lunge deep.")
+    first, second = bedrock.requests
+    assert second.body == first.body
+
+
+@pytest.mark.parametrize("rest", BREAKS.values(), ids=BREAKS)
+async def test_a_stream_that_breaks_off_twice_has_failed(
+    bedrock: BedrockServer, client: Client, rest: list[Step]
+) -> None:
+    """What was said both times is stored as it was seen."""
+    bedrock.answers.append(Reply([opening(), *text("Squat "), *rest]))
+    bedrock.answers.append(Reply([opening(), *text(" deep"), *rest]))
+    stage = Stage()
+    *events, end = await turn(stage, client)
+    assert isinstance(end, Failed)
+    assert end.code is ErrorCode.MODEL_STREAM_BROKEN
+    assert "".join(event.content for event in events if isinstance(event, Chunk)) == "Squat deep"
+    assert [content for _, content in stage.stored()] == ["How am I doing?", "Squat deep"]
+    assert len(bedrock.requests) == 2
 
 
 @BOTH

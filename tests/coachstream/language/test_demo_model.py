@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from coachstream.conversation.coach import parse_coach_config
 from coachstream.conversation.errors import ModelError
 from coachstream.conversation.model import Importance, Match, Memory, Role, Workout
-from coachstream.conversation.ports import ChatModel, TextDelta
+from coachstream.conversation.ports import ChatModel, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, PromptMessage, build_prompt
 from coachstream.language.demo import DemoModel, Fault
 from coachstream.language.demo.answer import Intent, intent_of
@@ -250,3 +251,19 @@ def test_a_delay_is_a_number_of_seconds(delay_s: float) -> None:
     """Anything else is refused when the model is built."""
     with pytest.raises(ValueError, match="number of seconds"):
         DemoModel(delay_s=delay_s)
+
+
+async def test_a_reply_that_broke_off_goes_on_after_what_was_said() -> None:
+    """The same answer, although the prompt says more; its pieces are those of the whole."""
+    whole = await answer_to(prompt())
+    for at in range(0, len(whole) + 1, 7):
+        rest = await answer_to(msgspec.structs.replace(prompt(), said=whole[:at]))
+        assert whole[:at] + rest == whole
+
+
+async def test_what_another_answer_began_with_is_followed_by_as_much_less() -> None:
+    """After ten strange characters comes the answer from its eleventh on; nothing follows a longer one."""
+    whole = await answer_to(prompt())
+    assert await answer_to(msgspec.structs.replace(prompt(), said="0123456789")) == whole[10:]
+    [stop] = await events_of(DemoModel(delay_s=0), msgspec.structs.replace(prompt(), said="x" * 10_000))
+    assert isinstance(stop, ModelStop)

@@ -93,11 +93,15 @@ class ScriptedService:
             await send({"type": "http.response.body", "body": b""})
 
 
+FIRST, SECOND = (
+    frame(type="chunk", content="Squat ", offset=0),
+    frame(type="chunk", content="slowly ✓", offset=6),
+)
 REPLY = [
     frame(type="start", status="initialized"),
     b": keep-alive\n\n",
-    frame(type="chunk", content="Squat ")[:9],
-    frame(type="chunk", content="Squat ")[9:] + frame(type="chunk", content="slowly ✓"),
+    FIRST[:9],
+    FIRST[9:] + SECOND,
     frame(type="complete", messageId="m"),
 ]
 
@@ -160,12 +164,43 @@ def test_a_failed_reply_is_a_sentence_and_retry_sends_the_same_message(
 def test_a_stream_without_its_last_event_is_told_as_broken_off(
     service: ScriptedService, client: CoachClient, ending: list[bytes]
 ) -> None:
-    """Cut off or ended too early: never taken for a complete answer."""
-    service.streams = [[frame(type="start"), frame(type="chunk", content="Squ"), *ending]]
+    """Cut off or ended too early, again and again: never taken for a complete answer."""
+    service.streams = [[frame(type="start"), frame(type="chunk", content="Squ", offset=0), *ending]] * 9
     pieces = client.ask("c1", "conv1", "Hi")
     assert next(pieces) == "Squ"
     with pytest.raises(ChatFailure, match="broke off"):
         next(pieces)
+    assert len(service.asked) == 4
+
+
+def test_a_stream_that_breaks_off_is_asked_for_again_and_goes_on(
+    service: ScriptedService, client: CoachClient
+) -> None:
+    """The same message joins its run: what was shown is not shown twice."""
+    service.streams = [
+        [frame(type="start"), frame(type="chunk", content="Squ💪a", offset=0), b""],
+        [
+            frame(type="start"),
+            frame(type="chunk", content="Squ💪at ", offset=0),
+            frame(type="reconnect", after="r:2"),
+        ],
+        REPLY,
+    ]
+    assert "".join(client.ask("c1", "conv1", "Hi")) == "Squ💪at owly ✓"
+    assert len({asked["clientMessageId"] for asked in service.asked}) == 1
+
+
+def test_a_reply_that_begins_anew_is_shown_anew(service: ScriptedService, client: CoachClient) -> None:
+    """A terminal cannot take words back."""
+    service.streams = [
+        [
+            frame(type="chunk", content="Half", offset=0),
+            frame(type="reset", offset=0),
+            frame(type="chunk", content="All of it", offset=0),
+            frame(type="complete", messageId="m"),
+        ]
+    ]
+    assert "".join(client.ask("c1", "conv1", "Hi")) == "Half\n\nAll of it"
 
 
 def test_a_token_that_is_refused_is_replaced_once(service: ScriptedService, client: CoachClient) -> None:

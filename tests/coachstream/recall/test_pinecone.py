@@ -438,3 +438,41 @@ def test_the_key_is_never_shown() -> None:
     assert repr(options).startswith("PineconeOptions(api_key='***', index_host='index-1.svc.pinecone.io', ")
     assert "pcsk" not in f"{options} {options!r} {list(options.__rich_repr__())}"
     assert "pcsk" not in repr(PineconeRecall(options))
+
+
+async def test_a_key_that_is_kept_elsewhere_is_read_at_the_first_use(
+    server: PineconeServer, options: PineconeOptions
+) -> None:
+    """Once; building the adapter reads nothing."""
+    readings = 0
+
+    async def read() -> str:
+        nonlocal readings
+        readings += 1
+        return API_KEY
+
+    recall = PineconeRecall(msgspec.structs.replace(options, api_key=read))
+    assert readings == 0
+    server.put(METHODOLOGY, "m", text="Squat deep.", title="Squats")
+    for _ in range(2):
+        [found] = await recall.search(USER, "squat", limit=1)
+        assert found.content == "Squat deep."
+    assert readings == 1
+    await recall.aclose()
+
+
+async def test_a_key_that_cannot_be_read_or_is_none_fails_the_search(options: PineconeOptions) -> None:
+    """With the reason, and never with what was read."""
+
+    async def fail() -> str:
+        raise StorageUnavailable("the secret k cannot be read")
+
+    async def odd() -> str:
+        return "open sesame"
+
+    for read, reason in ((fail, "the secret k cannot be read"), (odd, "holds blanks")):
+        recall = PineconeRecall(msgspec.structs.replace(options, api_key=read))
+        with pytest.raises(StorageUnavailable, match=reason) as failed:
+            await recall.search(USER, "squat", limit=1)
+        assert "sesame" not in str(failed.value)
+        await recall.aclose()

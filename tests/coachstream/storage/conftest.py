@@ -18,8 +18,6 @@ async def table(dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator
 
 
 @pytest.fixture
-async def dynamodb_store(table: Table) -> AsyncIterator[DynamoDbStore]:
+async def dynamodb_store(table: Table) -> DynamoDbStore:
     """A store over that table."""
-    store = table.store()
-    yield store
-    await store.aclose()
+    return table.store()

@@ -1,9 +1,10 @@
-"""A turn costs the same in a long conversation as in a short one; queries follow every page."""
+"""A run costs the same in a long conversation as in a short one, and how much; queries follow every page."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,13 +13,31 @@ from coachstream.conversation.context import ContextLimits
 from coachstream.conversation.events import Completed
 from coachstream.conversation.model import ConversationKey, Message, MessageMetadata, Role, StopReason
 from coachstream.conversation.parts import TurnParts
-from coachstream.conversation.turn import TurnSettings, run_turn
+from coachstream.conversation.runs.closing import RunCloser
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.runs.watching import RunWatcher
+from coachstream.conversation.turn import run_turn
 from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn_settings import TurnSettings
 from coachstream.language.demo import DemoModel
 from coachstream.services import SystemClock
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.items import message_item
-from contracts.conversation_store import COACH, KEY, conversation, memory, workout
+from contracts.store_records import (
+    COACH,
+    KEY,
+    NEXT_RUN,
+    answer,
+    begin,
+    conversation,
+    ended,
+    memory,
+    reply_to,
+    said,
+    user_message,
+    workout,
+)
 from support.dynamodb import Spent, Table
 
 PK = f"user#{KEY.user_id}"
@@ -59,7 +78,7 @@ async def store(table: Table) -> DynamoDbStore:
 async def a_turn(store: DynamoDbStore, text: str, settings: TurnSettings) -> None:
     """A whole turn, as the handlers run it."""
     parts = TurnParts(
-        turns=store,
+        runs=store,
         context=store,
         conversations=store,
         memories=store,
@@ -70,6 +89,13 @@ async def a_turn(store: DynamoDbStore, text: str, settings: TurnSettings) -> Non
     request = TurnRequest(KEY, text, time.monotonic() + 30, client_message_id=f"c-{text}")
     events = [event async for event in run_turn(request, parts, settings)]
     assert isinstance(events[-1], Completed)
+
+
+def besides_segments(spent: Spent) -> tuple[float, float, dict[str, int]]:
+    """Reads, writes and calls without the segments, whose number is a matter of time."""
+    segments = spent.calls.get("PutItem", 0)
+    calls = {name: count for name, count in spent.calls.items() if name != "PutItem"}
+    return spent.reads, spent.writes - segments, calls
 
 
 async def spent_by_a_turn(table: Table, store: DynamoDbStore, text: str, settings: TurnSettings) -> Spent:
@@ -94,7 +120,7 @@ async def test_a_turn_consumes_the_same_at_message_10_and_at_message_2000(
     await seed(table, 15, 2_000)
     late = await spent_by_a_turn(table, store, "Hi 2", settings)
     assert early.writes > 0
-    assert (late.reads, late.writes, late.calls) == (early.reads, early.writes, early.calls)
+    assert besides_segments(late) == besides_segments(early)
 
 
 async def test_until_the_window_is_full_a_turn_reads_what_it_shows_and_writes_the_same(
@@ -109,8 +135,91 @@ async def test_until_the_window_is_full_a_turn_reads_what_it_shows_and_writes_th
         if seeded:
             await seed(table, 15, seeded)
         spent.append(await spent_by_a_turn(table, store, f"Hi {number}", settings))
-    assert len({each.writes for each in spent}) == 1
+    assert len({besides_segments(each)[1] for each in spent}) == 1
     assert spent[0].reads < spent[1].reads == spent[2].reads
+
+
+SEGMENTS = 25
+SEGMENT = "x" * 59 + " "
+
+
+async def a_run_with_its_log(table: Table, store: DynamoDbStore, number: int) -> dict[str, Spent]:
+    """A message, a reply in 25 segments of 60 characters, and its end; what each step consumes."""
+    message = user_message(number, "How was it?", client_id=f"c-{number}")
+    reply = reply_to(message, number + 1, SEGMENT * SEGMENTS)
+    run = f"run_{number:013d}_aaaaaaaaa"
+    async with table.metered() as beginning:
+        await begin(store, message, run)
+    async with table.metered() as appending:
+        for segment in range(SEGMENTS):
+            assert await store.append(KEY, run, said(1 + segment, SEGMENT, offset=60 * segment)) is None
+    async with table.metered() as finishing:
+        assert await store.finish_run(KEY, run, ended(1 + SEGMENTS, reply), reply) is None
+    return {"begin": beginning, f"{SEGMENTS} segments": appending, "finish": finishing}
+
+
+async def test_a_run_with_its_log_writes_47_units_and_reads_none(table: Table, store: DynamoDbStore) -> None:
+    """Two transactions of five items, at two units for each KB, and one unit for each segment."""
+    await seed(table, 1, 10)
+    early = await a_run_with_its_log(table, store, 100)
+    await seed(table, 11, 2_000)
+    late = await a_run_with_its_log(table, store, 110)
+    for step, spent in early.items():
+        print(f"{step}: {spent.writes} WCU, {spent.reads} RCU, {spent.calls}")  # noqa: T201 (what a run costs)
+    assert late == early
+    assert sum(spent.reads for spent in early.values()) == 0
+    # The reply has 1,500 characters, and so two KB as an item.
+    assert [spent.writes for spent in early.values()] == [10, SEGMENTS, 12]
+
+
+class CountsPolls(DynamoDbStore):
+    """Counts how often a log is read."""
+
+    polls = 0
+
+    async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        self.polls += 1
+        return await super().read_log(key, run_id, after=after)
+
+
+async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> None:
+    """One consistent query, at one unit at most while there are less than 4 KB of news, and nothing else."""
+    await seed(table, 1, 2_000)
+    await answer(store, user_message(1), reply_to(user_message(1), 2))
+    message = user_message(3)
+    reply = reply_to(message, 4, "Well done.")
+    await begin(store, message, NEXT_RUN)
+    clock, reading = SystemClock(), CountsPolls(table.client, table.name)
+    watcher = RunWatcher(
+        KEY,
+        NEXT_RUN,
+        after=-1,
+        store=reading,
+        clock=clock,
+        closer=RunCloser(reading, clock, model_name="demo"),
+        settings=RunSettings(first_poll_s=0.01, longest_poll_s=0.01),
+        deadline=clock.monotonic() + 30,
+        can_continue=False,
+    )
+    async with table.metered() as spent:
+        assert await watcher.open() is not None
+        events = watcher.events()
+        next_event = asyncio.ensure_future(anext(events))
+        async with asyncio.timeout(10):
+            while reading.polls < 20:  # noqa: ASYNC110 (another task's count)
+                await asyncio.sleep(0.01)
+        polls, queries, reads = reading.polls, dict(spent.calls), spent.reads
+    print(f"{polls} polls: {reads} RCU, {queries}")  # noqa: T201 (what reading along costs)
+    assert queries.keys() == {"Query"}
+    # The last one may be under way.
+    assert polls - 1 <= queries["Query"] <= polls
+    # DynamoDB Local takes nothing for finding nothing; the service has a least price.
+    assert reads <= queries["Query"]
+    await store.append(KEY, NEXT_RUN, said(1, "Well"))
+    await store.finish_run(KEY, NEXT_RUN, ended(2, reply), reply)
+    told = [await next_event, *[event async for event in events]]
+    assert isinstance(told[-1], Completed)
+    assert told[-1].reply == reply
 
 
 async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(

@@ -17,24 +17,18 @@ class TestOnMoto(ConversationStoreContract):
     @pytest.fixture
     async def store(self, moto_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with a_table(moto_url) as table:
-            store = table.store()
-            yield store
-            await store.aclose()
+            yield table.store()
 
 
 class TestOnDynamoDbLocal(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with a_table(dynamodb_local_url) as table:
-            store = table.store()
-            yield store
-            await store.aclose()
+            yield table.store()
 
 
 class TestMirroringOnDynamoDbLocal(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with a_table(dynamodb_local_url) as table:
-            store = table.store(mirror_messages=True)
-            yield store
-            await store.aclose()
+            yield table.store(mirror_messages=True)

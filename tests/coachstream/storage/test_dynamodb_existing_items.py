@@ -22,6 +22,7 @@ from coachstream.conversation.model import (
     StopReason,
 )
 from coachstream.storage.dynamodb import DynamoDbStore
+from contracts.store_records import answer
 from support.dynamodb import Table
 from support.existing_items import (
     A_DATE,
@@ -66,8 +67,8 @@ def changed(item: Mapping[str, Any], **attributes: object) -> dict[str, object]:
     return {**item, "attributes": {name: value for name, value in merged.items() if value is not ...}}
 
 
-async def a_turn(store: DynamoDbStore, said: Message = SAID, reply: Message = REPLY) -> None:
-    await store.save_reply(await store.begin_turn(KEY, said), reply)
+async def a_run(store: DynamoDbStore) -> None:
+    await answer(store, SAID, REPLY, key=KEY)
 
 
 class TestReading:
@@ -133,7 +134,7 @@ class TestReading:
         await table.put(changed(CONVERSATION, **attributes))
         found = await dynamodb_store.get_conversation(KEY)
         assert (found.title, found.total_messages) == (title, total)
-        await a_turn(dynamodb_store)
+        await a_run(dynamodb_store)
         assert list(await dynamodb_store.load_messages(KEY))[-2:] == [SAID, REPLY]
         tagged = await dynamodb_store.change_conversation(KEY, ConversationChange(tags=("legs",)))
         assert tagged.tags == ("legs",)
@@ -211,7 +212,7 @@ class TestWriting:
 
     async def test_a_message_is_an_item_of_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
         """Envelope, keys, names and dates are those of the existing system."""
-        await a_turn(store)
+        await a_run(store)
         prefix = f"coachMessage#{KEY.conversation_id}#"
         owner = {"conversationId": KEY.conversation_id, "coachId": KEY.coach_id, "userId": KEY.user_id}
         moment = "2026-11-23T10:00:00.987Z"
@@ -241,11 +242,11 @@ class TestWriting:
             },
         }
 
-    async def test_a_turn_touches_nothing_of_the_conversation_but_its_count_and_dates(
+    async def test_a_run_touches_nothing_of_the_conversation_but_its_count_and_dates(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
         """Messages, strays and unknown attributes are as they were."""
-        await a_turn(store)
+        await a_run(store)
         stored = await shared.get(PK, CONVERSATION_SK)
         metadata = {**CONVERSATION["attributes"]["metadata"], "totalMessages": 7}  # type: ignore[index]
         metadata["lastActivity"] = "2026-11-23T10:00:09.120Z"
@@ -335,7 +336,7 @@ class TestWriting:
             await shared.raw("delete_item", Key={"pk": {"S": PK}, "sk": {"S": sk}})
         await store.put_coach(KEY.user_id, KEY.coach_id, {"coach_name": "Mara", "share": 0.7})
         await store.create_conversation(Conversation(KEY, "A talk", NOW, NOW))
-        await a_turn(store)
+        await a_run(store)
         memory = Memory("m-1", "x", "goal", Importance.LOW, NOW, last_used=NOW)
         await store.save_memory(KEY.user_id, memory)
         await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
@@ -347,13 +348,12 @@ class TestWriting:
     async def test_what_only_the_store_needs_is_in_no_index(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
-        """Claims, answers and leases have no entity type, cost no index, and the two former expire."""
-        await a_turn(store)
+        """Claims, answers and logs have no entity type, cost no index, and expire."""
+        await a_run(store)
         ours = [item for item in await shared.items() if "entityType" not in item]
-        assert [item["sk"].split("#")[0] for item in ours] == [
-            "coachMessageAnswer",
-            "coachMessageClaim",
-            "coachTurn",
+        assert [(item["sk"].split("#")[0], item["ttl"]) for item in ours] == [
+            ("coachMessageAnswer", 1798020000),
+            ("coachMessageClaim", 1798020000),
+            ("coachRun", 1795514400),
+            ("coachRun", 1795514400),
         ]
-        assert [item.get("ttl") for item in ours] == [1798020000, 1798020000, None]
-        assert ours[2] == {"pk": PK, "sk": f"coachTurn#{KEY.conversation_id}", "epoch": 1}

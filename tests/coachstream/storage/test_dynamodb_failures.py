@@ -15,10 +15,11 @@ import pytest
 from coachstream.aws.clients import AwsSession, Connection
 from coachstream.conversation.errors import CoachConfigNotFound, StorageUnavailable
 from coachstream.conversation.model import ConversationChange, ConversationKey, Importance, Memory
-from coachstream.conversation.ports import TurnClaim
 from coachstream.storage.dynamodb import DynamoDbStore, UnusableTable, create_table
+from coachstream.storage.dynamodb.attribute_values import to_item
 from coachstream.storage.dynamodb.errors import Contended, RequestRefused
-from contracts.conversation_store import KEY, conversation, reply_to, user_message
+from coachstream.storage.dynamodb.log_items import log_entry_item
+from contracts.store_records import KEY, RUN, conversation, ended, opened, reply_to, said, user_message
 from support.dynamodb import REGION
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
@@ -87,25 +88,38 @@ async def answering(*answers: bytes | None) -> AsyncIterator[tuple[str, list[str
 
 
 @asynccontextmanager
-async def a_store(url: str, *, read_timeout_s: float = 5.0) -> AsyncIterator[DynamoDbStore]:
-    client = AwsSession().dynamodb(
-        Connection(region=REGION, endpoint_url=url, connect_timeout_s=1.0, read_timeout_s=read_timeout_s)
+async def a_store(
+    url: str, *, read_timeout_s: float = 5.0, attempts: int = 1
+) -> AsyncIterator[DynamoDbStore]:
+    connection = Connection(
+        region=REGION,
+        endpoint_url=url,
+        attempts=attempts,
+        connect_timeout_s=1.0,
+        read_timeout_s=read_timeout_s,
     )
-    store = DynamoDbStore(client, "the-table", mirror_messages=True)
+    client = AwsSession().dynamodb(connection)
     try:
-        yield store
+        yield DynamoDbStore(client, "the-table", mirror_messages=True)
     finally:
-        await store.aclose()
         await client.aclose()
 
 
 Operation = Callable[[DynamoDbStore], Awaitable[object]]
 
-SAID = user_message(1, SECRET, client_id="c-1")
+ASKED = user_message(1, SECRET, client_id="c-1")
+REPLY = reply_to(ASKED, 2, SECRET)
 
 OPERATIONS: dict[str, Operation] = {
-    "begin a turn": lambda store: store.begin_turn(KEY, SAID),
-    "find a message": lambda store: store.find_streamed_message(KEY, SECRET, since=NOW),
+    "begin a run": lambda store: store.begin_run(KEY, ASKED, RUN, opened()),
+    "append": lambda store: store.append(KEY, RUN, said(1, SECRET)),
+    "finish a run": lambda store: store.finish_run(KEY, RUN, ended(1, REPLY), REPLY),
+    "finish a run without a reply": lambda store: store.finish_run(KEY, RUN, ended(1), None),
+    "read a log": lambda store: store.read_log(KEY, RUN),
+    "read the end of a log": lambda store: store.read_last(KEY, RUN),
+    "find the unfinished run": lambda store: store.unfinished_run(KEY),
+    "load a message": lambda store: store.load_message(KEY, ASKED.id),
+    "find a message": lambda store: store.find_recent_message(KEY, SECRET, since=NOW),
     "load a coach": lambda store: store.load_coach(KEY.user_id, KEY.coach_id),
     "load history": lambda store: store.load_history(KEY, limit=5, budget_chars=100),
     "load memories": lambda store: store.load_memories(KEY.user_id, KEY.coach_id, limit=5),
@@ -230,7 +244,7 @@ async def test_a_conflict_without_end_is_given_up() -> None:
 
 
 async def test_a_write_that_meets_a_transaction_is_tried_again() -> None:
-    """A rename in the moment of a turn's save is no error."""
+    """A rename in the moment of a run's end is no error."""
     conflict = error_answer("TransactionConflictException")
     renamed = answer(b'{"Attributes": {"pk": {"S": "p"}, "sk": {"S": "s"}}}')
     async with answering(conflict, conflict, renamed) as (url, asked), a_store(url) as store:
@@ -240,18 +254,17 @@ async def test_a_write_that_meets_a_transaction_is_tried_again() -> None:
 
 @pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded", "SomethingNew"])
 async def test_a_transaction_that_is_throttled_is_a_failure_of_the_storage(code: str) -> None:
-    """Not a conversation that does not exist, and not a turn in progress."""
+    """Not a conversation that does not exist, and not one that is busy."""
     async with answering(cancelled(code, "None", "None")) as (url, _), a_store(url) as store:
         with pytest.raises(StorageUnavailable, match=code):
-            await store.begin_turn(KEY, SAID)
+            await store.begin_run(KEY, ASKED, RUN, opened())
 
 
 async def test_a_reply_that_cannot_be_stored_is_told_once() -> None:
     """An item that is too large is not too large for want of trying."""
     async with answering(error_answer("ValidationException")) as (url, _), a_store(url) as store:
-        claim = TurnClaim(KEY, SAID, None, "token", is_first_attempt=True)
         with pytest.raises(RequestRefused):
-            await store.save_reply(claim, reply_to(SAID, 2, SECRET))
+            await store.finish_run(KEY, RUN, ended(1, REPLY), REPLY)
 
 
 async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
@@ -264,18 +277,71 @@ async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
     empty = answer(b'{"Items": [], "Count": 0}')
     found = answer(b'{"Items": [{"sk": {"S": "coachMessage#c#1"}}, {"sk": {"S": "coachMessage#c#2"}}]}')
     script = (
-        answer(b"{}"),  # the lease is taken
+        answer(b'{"Item": {"pk": {"S": "p"}}}'),  # there is such a conversation
         empty,  # no claims
         empty,  # no answers
         found,
+        empty,  # no logs
         answer(json.dumps(unprocessed).encode()),
         answer(b"{}"),
+        answer(b"{}"),  # the conversation is deleted
+        empty,
     )
     async with answering(*script) as (url, asked), a_store(url) as store:
         await store.delete_conversation(ConversationKey("u", "a", "c"))
     assert asked == [
-        "TransactWriteItems",
-        *["Query"] * 3,
+        "GetItem",
+        *["Query"] * 4,
         *["BatchWriteItem"] * 2,
         "TransactWriteItems",
+        *["Query"] * 4,
     ]
+
+
+THERE = to_item(log_entry_item(KEY, RUN, said(1), ttl=0))
+
+
+async def test_an_entry_whose_answer_was_lost_is_known_again_by_the_sdks_next_attempt() -> None:
+    """The first attempt was done, and only then broke: the entry that is in the way is this one."""
+    lost = error_answer("InternalServerError", status=500)
+    refused = error_answer("ConditionalCheckFailedException", Item=THERE)
+    async with answering(lost, refused) as (url, asked), a_store(url, attempts=2) as store:
+        assert await store.append(KEY, RUN, said(1)) is None
+    assert asked == ["PutItem"] * 2
+
+
+async def test_where_dynamodb_does_not_say_what_is_there_it_is_read() -> None:
+    """Not every server that speaks its protocol returns the item with the refusal."""
+    refused = error_answer("ConditionalCheckFailedException")
+    found = answer(json.dumps({"Item": THERE}).encode())
+    async with answering(refused, found) as (url, asked), a_store(url) as store:
+        assert await store.append(KEY, RUN, said(1, "Other")) == said(1)
+    assert asked == ["PutItem", "GetItem"]
+
+
+async def test_an_entry_that_has_gone_before_it_could_be_read_is_appended() -> None:
+    """A log that was deleted in that moment is no reason to fail."""
+    refused = error_answer("ConditionalCheckFailedException")
+    async with answering(refused, answer(b"{}")) as (url, asked), a_store(url) as store:
+        assert await store.append(KEY, RUN, said(1)) is None
+    assert asked == ["PutItem", "GetItem", "PutItem"]
+
+
+async def test_a_cancelled_end_that_does_not_say_by_what_is_looked_up() -> None:
+    """The entry, and the earlier answer, are read where they do not come with the refusal."""
+    refused = "ConditionalCheckFailed"
+    by_answer = cancelled("None", "None", "None", refused, "None")
+    by_entry = cancelled(refused, *["None"] * 5)
+    earlier = answer(b'{"Item": {"replyId": {"S": "r"}, "isComplete": {"BOOL": false}}}')
+    found = answer(json.dumps({"Item": THERE}).encode())
+    async with answering(by_answer, earlier, by_entry, found) as (url, asked), a_store(url) as store:
+        assert await store.finish_run(KEY, RUN, ended(1, REPLY), REPLY) == said(1)
+    assert asked == ["TransactWriteItems", "GetItem"] * 2
+
+
+async def test_an_entry_that_meets_a_transaction_is_tried_again() -> None:
+    """A stop in the moment of a run's end is no error."""
+    conflict = error_answer("TransactionConflictException")
+    async with answering(conflict, answer(b"{}")) as (url, asked), a_store(url) as store:
+        assert await store.append(KEY, RUN, said(1)) is None
+    assert asked == ["PutItem"] * 2

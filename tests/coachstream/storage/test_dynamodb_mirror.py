@@ -1,4 +1,4 @@
-"""The mirror: the existing functions find a turn's messages in the conversation's own list."""
+"""The mirror: the existing functions find a run's messages in the conversation's own list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import to_attribute
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from coachstream.storage.dynamodb.items import message_attributes
-from contracts.conversation_store import COACH, KEY, conversation, reply_to, user_message
+from contracts.store_records import (
+    COACH,
+    KEY,
+    NEXT_RUN,
+    RUN,
+    answer,
+    begin,
+    conversation,
+    ended,
+    reply_to,
+    user_message,
+)
 from support.dynamodb import Table
 
 PK = f"user#{KEY.user_id}"
@@ -28,10 +39,10 @@ async def store(table: Table) -> DynamoDbStore:
     return store
 
 
-async def a_turn(store: DynamoDbStore, number: int, text: str = "Yes.") -> tuple[Message, Message]:
+async def a_run(store: DynamoDbStore, number: int, text: str = "Yes.") -> tuple[Message, Message]:
     said = user_message(number)
     reply = reply_to(said, number + 1, text)
-    await store.save_reply(await store.begin_turn(KEY, said), reply)
+    await answer(store, said, reply)
     return said, reply
 
 
@@ -50,9 +61,9 @@ async def append_as_the_existing_functions_might(table: Table, message_id: str) 
     )
 
 
-async def test_a_turn_appears_in_the_list_as_it_is_stored(table: Table, store: DynamoDbStore) -> None:
+async def test_a_run_appears_in_the_list_as_it_is_stored(table: Table, store: DynamoDbStore) -> None:
     """Both messages, in the shape that the existing functions know, and read back once."""
-    said, reply = await a_turn(store, 1)
+    said, reply = await a_run(store, 1)
     assert await mirrored(table) == [message_attributes(said), message_attributes(reply)]
     assert list(await store.load_messages(KEY)) == [said, reply]
     assert await store.load_history(KEY, limit=10, budget_chars=1000) == [said, reply]
@@ -63,19 +74,19 @@ async def test_a_list_that_is_missing_is_made(table: Table, store: DynamoDbStore
     await table.raw(
         "update_item", Key={"pk": {"S": PK}, "sk": {"S": SK}}, UpdateExpression="REMOVE attributes.messages"
     )
-    said, reply = await a_turn(store, 1)
+    said, reply = await a_run(store, 1)
     assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
 
 
 async def test_a_list_that_is_something_else_is_left_alone(table: Table, store: DynamoDbStore) -> None:
-    """The turn is saved all the same."""
+    """The reply is saved all the same."""
     await table.raw(
         "update_item",
         Key={"pk": {"S": PK}, "sk": {"S": SK}},
         UpdateExpression="SET attributes.messages = :m",
         ExpressionAttributeValues={":m": {"S": "none"}},
     )
-    said, reply = await a_turn(store, 1)
+    said, reply = await a_run(store, 1)
     assert (await table.get(PK, SK))["attributes"]["messages"] == "none"
     assert list(await store.load_messages(KEY)) == [said, reply]
 
@@ -84,12 +95,12 @@ async def test_a_retry_is_mirrored_once(table: Table, store: DynamoDbStore) -> N
     """A whole reply takes the place of the interrupted one; saving again appends nothing."""
     said = user_message(1, client_id="c-1")
     partial = reply_to(said, 2, "Well", stop=StopReason.INTERRUPTED)
-    await store.save_reply(await store.begin_turn(KEY, said), partial)
+    await answer(store, said, partial)
     await append_as_the_existing_functions_might(table, "theirs")
-    claim = await store.begin_turn(KEY, said)
+    await begin(store, said, NEXT_RUN)
     whole = reply_to(said, 4)
-    await store.save_reply(claim, whole)
-    await store.save_reply(claim, whole)
+    for _ in range(2):
+        assert await store.finish_run(KEY, NEXT_RUN, ended(1, whole), whole) is None
     assert [message["id"] for message in await mirrored(table)] == [said.id, whole.id, "theirs"]
 
 
@@ -103,7 +114,7 @@ async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: Dyn
 
     async def ours() -> None:
         for number in range(10, 20, 2):
-            await a_turn(store, number)
+            await a_run(store, number)
 
     await asyncio.gather(others(), ours())
     ids = [message["id"] for message in await mirrored(table)]
@@ -115,12 +126,35 @@ async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: Dyn
 async def test_the_mirror_stops_before_the_item_is_full_and_nothing_is_lost(
     table: Table, store: DynamoDbStore
 ) -> None:
-    """Text of 1.2 MB in a conversation whose item stays below 350 KiB; the turns go on."""
+    """Text of 1.2 MB in a conversation whose item stays below 350 KiB; the runs go on."""
     said: list[Message] = []
     for number in range(0, 24, 2):
-        said += await a_turn(store, number, "ü" * 50_000)
+        said += await a_run(store, number, "ü" * 50_000)
     item = await table.get(PK, SK)
     assert 240 * KIB < item_bytes(item) < 350 * KIB
     assert list(await store.load_messages(KEY)) == said
     assert await store.load_history(KEY, limit=3, budget_chars=10**6) == said[-3:]
     assert (await store.get_conversation(KEY)).total_messages == 24
+
+
+async def test_an_end_that_is_repeated_is_mirrored_if_it_was_not(table: Table, store: DynamoDbStore) -> None:
+    """The process that saved the reply may have died before it could show it."""
+    said = user_message(1)
+    reply = reply_to(said, 2)
+    without_mirror = table.store()
+    await begin(without_mirror, said)
+    assert await without_mirror.finish_run(KEY, RUN, ended(1, reply), reply) is None
+    assert await mirrored(table) == []
+    assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
+    assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
+
+
+async def test_a_reply_whose_message_has_gone_is_mirrored_alone(table: Table, store: DynamoDbStore) -> None:
+    """Somebody has deleted the message's item meanwhile."""
+    said = user_message(1)
+    reply = reply_to(said, 2)
+    await begin(store, said)
+    sk = f"coachMessage#{KEY.conversation_id}#{said.id}"
+    await table.raw("delete_item", Key={"pk": {"S": PK}, "sk": {"S": sk}})
+    assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
+    assert [message["id"] for message in await mirrored(table)] == [reply.id]

@@ -2,27 +2,67 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from coachstream.storage.sqlite.file_lock import hold_file_lock, try_file_lock
+import pytest
+
+from coachstream.storage.sqlite.file_lock import hold_file_lock
+
+
+def is_free(descriptor: int) -> bool:
+    """Whether a lock on this open file could be taken; it is given up again."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
 
 
 def test_a_held_lock_cannot_be_taken(tmp_path: Path) -> None:
-    """Not by this process either; released, it can, and releasing twice releases nobody else's."""
+    """Not by this process either; afterwards it can, and no file is left."""
     path = tmp_path / "lock"
-    first = try_file_lock(path)
-    assert first is not None
-    assert try_file_lock(path) is None
-    first.release()
-    second = try_file_lock(path)
-    assert second is not None
-    first.release()
-    assert try_file_lock(path) is None
-    second.release()
+    with hold_file_lock(path):
+        descriptor = os.open(path, os.O_RDWR)
+        assert not is_free(descriptor)
+    assert is_free(descriptor)
+    os.close(descriptor)
     assert not path.exists()
+
+
+def test_a_block_that_fails_gives_the_lock_up(tmp_path: Path) -> None:
+    """The next one takes it."""
+    path = tmp_path / "lock"
+    with pytest.raises(RuntimeError), hold_file_lock(path):
+        raise RuntimeError
+    with hold_file_lock(path):
+        assert path.exists()
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """It inherits the open file; who waits for the lock gets it all the same, while the child lives."""
+    path = tmp_path / "lock"
+    end, may_end = os.pipe()
+    with hold_file_lock(path):
+        waiting = os.open(path, os.O_RDWR)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            os.close(may_end)
+            os.read(end, 1)
+            os._exit(0)
+    assert is_free(waiting)
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.close(may_end)
+    os.waitpid(child, 0)
+    os.close(waiting)
+    os.close(end)
 
 
 def test_a_lock_whose_file_was_removed_is_not_taken_for_the_lock(tmp_path: Path) -> None:
@@ -57,6 +97,6 @@ def test_a_file_left_behind_by_a_dead_process_is_no_lock(tmp_path: Path) -> None
     """Only the operating system's lock counts, not the file."""
     path = tmp_path / "lock"
     path.touch()
-    lock = try_file_lock(path)
-    assert lock is not None
-    lock.release()
+    with hold_file_lock(path):
+        assert path.exists()
+    assert not path.exists()

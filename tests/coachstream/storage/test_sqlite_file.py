@@ -7,23 +7,44 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from coachstream.conversation.errors import StorageUnavailable, TurnInProgress
+from coachstream.conversation.errors import StorageUnavailable
 from coachstream.conversation.model import (
     ConversationChange,
     ConversationKey,
     Importance,
     Memory,
+    Message,
     format_timestamp,
 )
+from coachstream.conversation.ports import ConversationBusy
+from coachstream.conversation.runs.log import encode_entry
 from coachstream.storage.sqlite import SqliteStore, UnusableDatabase
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
-from contracts.conversation_store import COACH, KEY, NOW, conversation, memory, reply_to, user_message
+from contracts.store_records import (
+    ANOTHER_WRITER,
+    COACH,
+    EPOCH,
+    KEY,
+    NEXT_RUN,
+    NOW,
+    RUN,
+    answer,
+    begin,
+    conversation,
+    ended,
+    memory,
+    opened,
+    reply_to,
+    said,
+    user_message,
+)
 
 SHOPPING_LIST = "Shopping list: eggs. " * 100
 
@@ -74,34 +95,28 @@ async def test_nothing_is_created_before_the_first_use(path: Path) -> None:
 
 
 async def test_closing_leaves_the_database_and_nothing_else(seeded: SqliteStore, path: Path) -> None:
-    """No log, no lock; closing twice is as good as once, and a later use opens the file again."""
-    await seeded.begin_turn(KEY, user_message(1))
+    """No journal, no lock; closing twice is as good as once, and a later use opens the file again."""
+    await begin(seeded, user_message(1))
     await seeded.aclose()
     await seeded.aclose()
     assert files_in(path.parent) == [path]
     assert len(await seeded.load_messages(KEY)) == 1
 
 
-async def test_closing_gives_the_claims_up(seeded: SqliteStore, path: Path) -> None:
-    """Another store takes over; the old claim cannot write any more."""
-    claim = await seeded.begin_turn(KEY, user_message(1))
-    other = SqliteStore(path)
-    with pytest.raises(TurnInProgress):
-        await other.begin_turn(KEY, user_message(2))
+async def test_a_run_outlives_the_store_that_began_it(seeded: SqliteStore, path: Path) -> None:
+    """Another store knows of it, reads it and ends it; the first one is told so."""
+    message = user_message(1)
+    await begin(seeded, message)
+    await seeded.append(KEY, RUN, said(1))
     await seeded.aclose()
-    await other.begin_turn(KEY, user_message(2))
-    with pytest.raises(StorageUnavailable):
-        await seeded.save_reply(claim, reply_to(claim.user_message, 3))
-    await other.aclose()
-
-
-async def test_two_stores_of_one_process_are_two_claimants(seeded: SqliteStore, path: Path) -> None:
-    """A claim is of the store that made it: another store cannot write with it."""
-    claim = await seeded.begin_turn(KEY, user_message(1))
     other = SqliteStore(path)
-    with pytest.raises(StorageUnavailable):
-        await other.save_reply(claim, reply_to(claim.user_message, 3))
-    await seeded.save_reply(claim, reply_to(claim.user_message, 3))
+    assert await other.begin_run(KEY, user_message(2), NEXT_RUN, opened()) == ConversationBusy(RUN, None)
+    assert await other.read_last(KEY, RUN) == said(1)
+    end = ended(2, writer=ANOTHER_WRITER)
+    assert await other.finish_run(KEY, RUN, end, None) is None
+    reply = reply_to(message, 3)
+    assert await seeded.finish_run(KEY, RUN, ended(2, reply), reply) == end
+    assert list(await seeded.load_messages(KEY)) == [message]
     await other.aclose()
 
 
@@ -117,57 +132,75 @@ async def test_reads_go_on_while_another_program_writes(
     assert (await writing).title == "New"
 
 
-async def test_a_cancelled_turn_claims_nothing(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
-    """A turn that is cancelled while its message is being saved blocks no other; the message is stored."""
+async def test_a_beginning_that_is_cancelled_is_whole_or_nothing(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """Who is cancelled while the message is being saved has a run with its message and its log, or none."""
     outsider.execute("BEGIN IMMEDIATE")
-    beginning = asyncio.create_task(seeded.begin_turn(KEY, user_message(1)))
-    # The read passes through the loop only after the turn has gone to its thread.
+    beginning = asyncio.create_task(begin(seeded, user_message(1)))
+    # The read passes through the loop only after the beginning has gone to its thread.
     await seeded.get_conversation(KEY)
     beginning.cancel()
     with pytest.raises(asyncio.CancelledError):
         await beginning
     outsider.execute("COMMIT")
-    await seeded.begin_turn(KEY, user_message(2))
-    assert [message.id for message in await seeded.load_messages(KEY)] in (
-        [user_message(1).id, user_message(2).id],
-        [user_message(2).id],  # the thread had not begun
-    )
+    await seeded.change_conversation(KEY, ConversationChange(title="Later"))  # the thread works in order
+    has_begun = await seeded.unfinished_run(KEY) == RUN
+    assert len(await seeded.load_messages(KEY)) == int(has_begun)
+    assert len(await seeded.read_log(KEY, RUN)) == int(has_begun)
+    assert (await seeded.get_conversation(KEY)).total_messages == int(has_begun)
 
 
-async def test_a_failed_save_keeps_the_claim(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
-    """A reply that could not be stored can be stored again, and nobody else begins meanwhile."""
-    claim = await seeded.begin_turn(KEY, user_message(1))
-    outsider.execute("ALTER TABLE messages RENAME TO hidden")
-    with pytest.raises(StorageUnavailable):
-        await seeded.save_reply(claim, reply_to(claim.user_message, 2))
-    outsider.execute("ALTER TABLE hidden RENAME TO messages")
-    with pytest.raises(TurnInProgress):
-        await seeded.begin_turn(KEY, user_message(3))
-    await seeded.save_reply(claim, reply_to(claim.user_message, 2))
-    assert len(await seeded.load_messages(KEY)) == 2
-
-
-async def test_a_failed_beginning_claims_nothing(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
-    """Where the message cannot be stored the conversation stays free, and nothing is half written."""
+async def test_a_failed_end_is_none(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
+    """A reply that could not be stored can be stored again; until then nothing of the end is there."""
+    message = user_message(1)
+    reply = reply_to(message, 2)
+    await begin(seeded, message)
     outsider.execute(
-        "CREATE TRIGGER refuse BEFORE UPDATE ON conversations BEGIN SELECT raise(ABORT, 'no'); END"
+        "CREATE TRIGGER refuse BEFORE UPDATE OF unfinished_run ON conversations"
+        " BEGIN SELECT raise(ABORT, 'no'); END"
     )
     with pytest.raises(StorageUnavailable):
-        await seeded.begin_turn(KEY, user_message(1))
+        await seeded.finish_run(KEY, RUN, ended(1, reply), reply)
+    outsider.execute("DROP TRIGGER refuse")
+    assert await seeded.unfinished_run(KEY) == RUN
+    assert len(await seeded.read_log(KEY, RUN)) == 1
+    assert list(await seeded.load_messages(KEY)) == [message]
+    assert await seeded.finish_run(KEY, RUN, ended(1, reply), reply) is None
+    assert list(await seeded.load_messages(KEY)) == [message, reply]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    ["INSERT ON log_entries", "INSERT ON messages", "UPDATE OF unfinished_run ON conversations"],
+)
+async def test_a_failed_beginning_is_none(
+    seeded: SqliteStore, outsider: sqlite3.Connection, refused: str
+) -> None:
+    """Wherever it fails the conversation stays free, and nothing is half written."""
+    outsider.execute(f"CREATE TRIGGER refuse BEFORE {refused} BEGIN SELECT raise(ABORT, 'no'); END")
+    with pytest.raises(StorageUnavailable):
+        await begin(seeded, user_message(1))
     outsider.execute("DROP TRIGGER refuse")
     assert list(await seeded.load_messages(KEY)) == []
-    await seeded.begin_turn(KEY, user_message(1))
+    assert list(await seeded.read_log(KEY, RUN)) == []
+    assert (await seeded.get_conversation(KEY)).total_messages == 0
+    assert (await begin(seeded, user_message(1))).is_first_attempt
 
 
 async def test_text_that_is_no_unicode_is_refused_without_quoting_it(seeded: SqliteStore) -> None:
     """Half a surrogate pair has no UTF-8; the error does not hold the message."""
     with pytest.raises(StorageUnavailable) as refused:
-        await seeded.begin_turn(KEY, user_message(1, "secret \ud83d"))
+        await begin(seeded, user_message(1, "secret \ud83d"))
     assert "secret" not in str(refused.value)
     assert refused.value.__cause__ is None
     with pytest.raises(StorageUnavailable):
         await seeded.put_coach(KEY.user_id, "half", {"coach_name": "secret \ud83d"})
-    await seeded.begin_turn(KEY, user_message(1))
+    await begin(seeded, user_message(1))
+    with pytest.raises(StorageUnavailable) as refused:
+        await seeded.append(KEY, RUN, said(1, "secret \ud83d"))
+    assert "secret" not in str(refused.value)
+    assert await seeded.append(KEY, RUN, said(1)) is None
 
 
 async def test_ids_may_be_anything(store: SqliteStore) -> None:
@@ -176,17 +209,20 @@ async def test_ids_may_be_anything(store: SqliteStore) -> None:
         key = ConversationKey(name, name, name)
         await store.put_coach(name, name, COACH)
         await store.create_conversation(conversation(key))
-        claim = await store.begin_turn(key, user_message(1))
-        await store.save_reply(claim, reply_to(claim.user_message, 2))
+        reply = reply_to(user_message(1), 2)
+        await begin(store, user_message(1), name, key=key)
+        assert await store.append(key, name, said(1)) is None
+        assert await store.finish_run(key, name, ended(2, reply), reply) is None
         assert len(await store.load_messages(key)) == 2
+        assert len(await store.read_log(key, name)) == 3
 
 
 async def test_history_reads_no_message_that_it_does_not_need(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
     """What lies behind the budget is not looked at: a message there that nobody can read does no harm."""
-    claim = await seeded.begin_turn(KEY, user_message(1, "12345"))
-    await seeded.save_reply(claim, reply_to(claim.user_message, 2, "12345"))
+    message = user_message(1, "12345")
+    await answer(seeded, message, reply_to(message, 2, "12345"))
     outsider.execute(
         "INSERT INTO messages (conversation, id, role, content, timestamp) VALUES (1, 'msg_0', '?', '', '?')"
     )
@@ -305,7 +341,7 @@ async def test_a_file_of_a_newer_version_is_left_alone(seeded: SqliteStore, path
     with pytest.raises(UnusableDatabase, match="newer version of coachstream"):
         await seeded.get_conversation(KEY)
     with pytest.raises(UnusableDatabase):
-        await seeded.begin_turn(KEY, user_message(1))
+        await begin(seeded, user_message(1))
 
 
 async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
@@ -330,30 +366,126 @@ async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -
     await store.aclose()
 
 
-async def test_a_turn_costs_the_same_in_a_long_conversation(seeded: SqliteStore, path: Path) -> None:
-    """With 20,000 messages stored a turn and its history take about what they take with 200."""
-    short = await _fastest_turn(seeded, 100)
+async def test_old_logs_are_deleted_when_a_run_begins(seeded: SqliteStore, path: Path) -> None:
+    """What was written more than a day ago goes, of whichever conversation; messages stay."""
+    clock = SteeredClock()
+    store = SqliteStore(path, now=clock)
+    other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
+    await seeded.create_conversation(conversation(other))
+    await answer_slowly(store, user_message(1), RUN)
+    clock.pass_by(hours=23)
+    await begin(store, user_message(10), NEXT_RUN)
+    clock.pass_by(hours=1)
+    await begin(store, user_message(20), "run_2", key=other)
+    assert len(await store.read_log(KEY, RUN)) == 3
+    clock.pass_by(milliseconds=1)
+    await store.finish_run(other, "run_2", ended(1), None)
+    await begin(store, user_message(30), "run_3", key=other)
+    assert list(await store.read_log(KEY, RUN)) == []
+    assert len(await store.read_log(KEY, NEXT_RUN)) == 1
+    assert len(await store.read_log(other, "run_2")) == 2
+    assert len(await store.load_messages(KEY)) == 3
+    await store.aclose()
+
+
+async def test_a_run_whose_log_is_too_old_still_blocks_until_it_is_ended(path: Path) -> None:
+    """The conversation knows of it, nobody can read it any more, and who comes can end it."""
+    clock = SteeredClock()
+    store = SqliteStore(path, now=clock)
+    other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
+    await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+    for key in (KEY, other):
+        await store.create_conversation(conversation(key))
+    await begin(store, user_message(1))
+    clock.pass_by(hours=25)
+    await begin(store, user_message(2), NEXT_RUN, key=other)
+    assert list(await store.read_log(KEY, RUN)) == []
+    busy = await store.begin_run(KEY, user_message(1), NEXT_RUN, opened())
+    assert busy == ConversationBusy(RUN, user_message(1))
+    assert await store.finish_run(KEY, RUN, ended(0), None) is None
+    assert not (await begin(store, user_message(1), NEXT_RUN)).is_first_attempt
+    await store.aclose()
+
+
+async def test_a_begin_deletes_no_more_than_it_has_time_for(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """Of very many old entries the oldest go first, a thousand at a time."""
+    outsider.executemany(
+        "INSERT INTO log_entries (conversation, run_id, number, entry, written_at)"
+        " VALUES (1, 'old', ?, ?, ?)",
+        (
+            (n, encode_entry(said(n)), format_timestamp(NOW - timedelta(days=3) + timedelta(seconds=n)))
+            for n in range(2_500)
+        ),
+    )
+    left = []
+    for number in range(3):
+        await answer(seeded, user_message(2 * number), reply_to(user_message(2 * number), 2 * number + 1))
+        left.append([entry.number for entry in await seeded.read_log(KEY, "old")])
+    assert left == [list(range(1_000, 2_500)), list(range(2_000, 2_500)), []]
+
+
+async def test_a_run_costs_the_same_in_a_long_conversation(seeded: SqliteStore, path: Path) -> None:
+    """With 20,000 messages and log entries stored a run takes about what it takes with 200."""
+    short = await _fastest_run(seeded, 100)
     await seeded.aclose()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO messages (conversation, id, role, content, timestamp, client_message_id)"
             " VALUES (1, ?, 'user', ?, ?, ?)",
             (
-                (f"msg_0000_{n:09d}_user", "word " * 50, format_timestamp(NOW), f"client-{n}")
+                (f"msg_{0:013d}_{n:09d}_user", "word " * 50, format_timestamp(NOW), f"client-{n}")
                 for n in range(20_000)
             ),
         )
-    long = await _fastest_turn(seeded, 1000)
+        connection.executemany(
+            "INSERT INTO log_entries (conversation, run_id, number, entry, written_at)"
+            " VALUES (1, ?, ?, ?, ?)",
+            (
+                (f"run_{n % 100}", n // 100, encode_entry(said(n // 100)), format_timestamp(NOW))
+                for n in range(20_000)
+            ),
+        )
+    long = await _fastest_run(seeded, 1000)
     assert long < 3 * short
 
 
-async def _fastest_turn(store: SqliteStore, first: int) -> float:
-    """Seconds of the fastest of many turns; the slower ones measure the machine."""
+class SteeredClock:
+    """Tells the time that it was set to."""
+
+    def __init__(self) -> None:
+        self._now = NOW
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def pass_by(self, **time: float) -> None:
+        self._now += timedelta(**time)
+
+
+async def answer_slowly(store: SqliteStore, message: Message, run: str) -> None:
+    """A run with one segment."""
+    reply = reply_to(message, 2)
+    await begin(store, message, run)
+    assert await store.append(KEY, run, said(1, reply.content)) is None
+    assert await store.finish_run(KEY, run, ended(2, reply), reply) is None
+
+
+async def _fastest_run(store: SqliteStore, first: int) -> float:
+    """Seconds of the fastest of many runs; the slower ones measure the machine."""
     took = []
     for number in range(first, first + 100, 2):
         began = time.perf_counter()
-        claim = await store.begin_turn(KEY, user_message(number, client_id=f"c-{number}"))
+        run = f"run_{number}_{first}"
+        message = user_message(number, client_id=f"c-{number}")
+        reply = reply_to(message, number + 1)
+        await store.find_recent_message(KEY, "anything", since=EPOCH + timedelta(milliseconds=number))
+        await begin(store, message, run)
         await store.load_history(KEY, limit=20, budget_chars=10_000)
-        await store.save_reply(claim, reply_to(claim.user_message, number + 1))
+        for at in range(1, 4):
+            await store.append(KEY, run, said(at))
+        assert len(await store.read_log(KEY, run, after=2)) == 1
+        assert await store.finish_run(KEY, run, ended(4, reply), reply) is None
         took.append(time.perf_counter() - began)
     return min(took)

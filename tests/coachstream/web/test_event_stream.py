@@ -46,8 +46,8 @@ async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=30) as events:
         for number in range(5):
-            await events.send(ChunkFrame(str(number)))
-    assert wire.writes == [encode_frame(ChunkFrame(str(number))) for number in range(5)]
+            await events.send(ChunkFrame(str(number), number))
+    assert wire.writes == [encode_frame(ChunkFrame(str(number), number)) for number in range(5)]
     assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"keep-alive"})
 
 
@@ -57,8 +57,8 @@ async def test_a_reader_that_left_is_remembered_and_not_an_error() -> None:
     async with EventStream(wire) as events:
         await events.send(StartFrame())
         wire.is_cut = True
-        await events.send(ChunkFrame("lost"))
+        await events.send(ChunkFrame("lost", 0))
         wire.is_cut = False
-        await events.send(ChunkFrame("not tried"))
+        await events.send(ChunkFrame("not tried", 4))
     assert events.is_broken_off
     assert wire.writes == [encode_frame(StartFrame())]

@@ -25,7 +25,8 @@ def wire(event: Started | Chunk | Completed | Failed) -> str:
 def test_start_and_chunk_are_exactly_as_in_the_contract() -> None:
     """Byte for byte: `type` first, one line, a blank line."""
     assert wire(Started()) == 'data: {"type":"start","status":"initialized"}\n\n'
-    assert wire(Chunk("Nice work today, ")) == 'data: {"type":"chunk","content":"Nice work today, "}\n\n'
+    chunk = Chunk("Nice work today, ", 3)
+    assert wire(chunk) == 'data: {"type":"chunk","content":"Nice work today, ","offset":3}\n\n'
 
 
 def test_complete_is_one_line_in_the_shape_that_the_existing_clients_read() -> None:

@@ -28,7 +28,7 @@ def fed_three_ways(stream: bytes) -> list[list[str]]:
 @given(ANY_TEXT)
 def test_any_text_survives_the_wire(text: str) -> None:
     """One line of valid UTF-8 whatever the text, and the same text at the other end."""
-    data = encode_frame(ChunkFrame(text))
+    data = encode_frame(ChunkFrame(text, 0))
     assert data.startswith(b'data: {"type":"chunk","content":')
     assert data.endswith(b"}\n\n")
     assert b"\n" not in data[:-2]
@@ -40,8 +40,8 @@ def test_any_text_survives_the_wire(text: str) -> None:
 
 def test_a_surrogate_pair_in_two_chunks_is_whole_again_when_joined() -> None:
     """JavaScript joins UTF-16 units, so the halves of an emoji need not come together."""
-    halves = [encode_frame(ChunkFrame(half)) for half in ("\ud83c", "\udfcb")]
-    assert halves[0] == b'data: {"type":"chunk","content":"\\ud83c"}\n\n'
+    halves = [encode_frame(ChunkFrame(half, 0)) for half in ("\ud83c", "\udfcb")]
+    assert halves[0] == b'data: {"type":"chunk","content":"\\ud83c","offset":0}\n\n'
     joined = "".join(json.loads(data)["content"] for data in read(*halves))
     assert joined.encode("utf-16", "surrogatepass").decode("utf-16") == "🏋"
 

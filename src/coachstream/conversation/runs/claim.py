@@ -23,6 +23,7 @@ class RunClaim(msgspec.Struct, frozen=True):
         last: the number of the log's last entry.
         said: the reply so far.
         writer: this producer's name in the log.
+        opened_at: when the run was opened, in milliseconds since 1970.
     """
 
     key: ConversationKey
@@ -33,6 +34,7 @@ class RunClaim(msgspec.Struct, frozen=True):
     last: int
     said: str
     writer: str
+    opened_at: int
 
     @property
     def point(self) -> LogPoint:

@@ -13,7 +13,7 @@ from coachstream.conversation.events import (
     SemanticContextUse,
     Timings,
 )
-from coachstream.conversation.message_id import RandomBelow, message_id, milliseconds_of
+from coachstream.conversation.message_id import RandomBelow, message_id, milliseconds_of, moment_of
 from coachstream.conversation.model import (
     ConversationKey,
     Message,
@@ -21,7 +21,6 @@ from coachstream.conversation.model import (
     Role,
     StopReason,
     Usage,
-    to_milliseconds,
 )
 from coachstream.conversation.ports import Clock, RunStore
 from coachstream.conversation.runs.claim import RunClaim
@@ -71,7 +70,7 @@ class RunCloser:
         last = NOBODY if state is None else state.last
         if state is not None and state.ending is not None:
             return
-        reply = None if state is None else self._reply(state)
+        reply = None if state is None else self._reply(run_id, state)
         entry = LogEntry(
             number=last.number + 1,
             epoch=last.epoch + 1,
@@ -83,19 +82,21 @@ class RunCloser:
         if there is None:
             logger.warning("A run whose producer had died was closed")
 
-    def _reply(self, state: RunState) -> Message | None:
+    def _reply(self, run_id: str, state: RunState) -> Message | None:
         if not state.text and not state.is_stop_asked:
             return None
-        now = to_milliseconds(self._clock.now())
+        # Right behind the question: who closes a run may have a message of its own, sent before this moment.
+        moment = moment_of(state.opened.at + 1)
         return Message(
-            id=message_id(now, Role.ASSISTANT, self._random_below),
+            id=message_id(moment, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
             content=state.text,
-            timestamp=now,
+            timestamp=moment,
             metadata=MessageMetadata(
                 model=self._model_name,
                 stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,
                 reply_to=state.opened.user_message_id,
+                run_id=run_id,
             ),
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 
 from coachstream.conversation.errors import TurnInterrupted
 from coachstream.conversation.events import SemanticContextUse, Timings
+from coachstream.conversation.message_id import run_id as new_run_id
 from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
 from coachstream.conversation.ports import ConversationBusy, RunBegun, RunStore
 from coachstream.conversation.runs.log import Broken, Content, Finished, LogEntry, Opened
@@ -19,7 +22,7 @@ async def store_exchange(store: RunStore, key: ConversationKey, question: Messag
     Raises:
         ConversationNotFound, StorageUnavailable: as the store does.
     """
-    run_id = f"run_{question.id}"
+    run_id = new_run_id(question.timestamp, secrets.randbelow)
     while True:
         begun = await store.begin_run(key, question, run_id, _entry(0, Opened(question.id)))
         if not isinstance(begun, ConversationBusy):
@@ -30,7 +33,7 @@ async def store_exchange(store: RunStore, key: ConversationKey, question: Messag
             key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None
         )
     if isinstance(begun, RunBegun):
-        metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id)
+        metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id, run_id=run_id)
         reply = msgspec.structs.replace(answer, metadata=metadata)
         ending = Finished(
             reply_id=reply.id,

@@ -34,11 +34,13 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
         user_message_id: what is to be answered.
         is_first_attempt: whether the message is new with this run.
         has_producer: whether who opened it produces it, too; else the first reader does.
+        at: when, in milliseconds since 1970.
     """
 
     user_message_id: str
     is_first_attempt: bool = True
     has_producer: bool = True
+    at: int = 0
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", rename="camel"):

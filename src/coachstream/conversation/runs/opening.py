@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -24,7 +25,7 @@ from coachstream.conversation.ports import (
     RunBegun,
     RunStore,
 )
-from coachstream.conversation.runs.claim import RunClaim, lease_end
+from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closing import RunCloser
 from coachstream.conversation.runs.log import (
     Finished,
@@ -45,6 +46,10 @@ LOOK_AGAIN_AFTER_S = 0.1
 """While a run is stopped for a newer message."""
 
 
+MessageNow = Callable[[], Message]
+"""Makes a message that is sent at this moment."""
+
+
 class RunOpener:
     """Opens, joins and stops runs."""
 
@@ -55,13 +60,14 @@ class RunOpener:
         self._settings = settings
 
     async def open(
-        self, key: ConversationKey, message: Message, run_id: str, *, has_producer: bool = True
+        self, key: ConversationKey, message_now: MessageNow, run_id: str, *, has_producer: bool = True
     ) -> RunClaim | LogPoint | AlreadyAnswered:
         """Store the message, if it is not stored, and open a run for it, if it has none.
 
         Args:
             key: the conversation.
-            message: as it is to be stored.
+            message_now: makes the message as it is to be stored. Its id sorts by time, so it is made again
+                after another run was waited for.
             run_id: of the run that is opened.
             has_producer: whether it is produced at once; else by its first reader.
 
@@ -73,10 +79,12 @@ class RunOpener:
             TurnInProgress: another message is being answered.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
+        message = message_now()
         earlier = await self._sent_before(key, message)
         writer = secrets.token_hex(8)
         while True:
-            opened = self._opened(message, writer, has_producer=has_producer)
+            now = milliseconds_of(self._clock.now())
+            opened = self._opened(message, writer, at=now, has_producer=has_producer)
             result = await self._store.begin_run(key, earlier or message, run_id, opened)
             match result:
                 case RunBegun():
@@ -89,6 +97,7 @@ class RunOpener:
                         last=0,
                         said="",
                         writer=writer,
+                        opened_at=now,
                     )
                 case AlreadyAnswered() if earlier is not None and not _has_failed_to_arrive(earlier, message):
                     earlier = None  # said once more, and meant so
@@ -98,18 +107,23 @@ class RunOpener:
                     joined = await self._with_busy(key, earlier or message, result)
                     if joined is not None:
                         return joined
+                    message = message_now()
 
-    async def open_for_reader(self, key: ConversationKey, message: Message, run_id: str) -> str:
+    async def open_for_reader(self, key: ConversationKey, message_now: MessageNow, run_id: str) -> str:
         """The same, for a message whose first reader will produce the run; the id of its run.
 
         A message that is answered already gets a run that says so.
         """
-        opened = await self.open(key, message, run_id, has_producer=False)
+        opened = await self.open(key, message_now, run_id, has_producer=False)
         if isinstance(opened, RunClaim):
             return run_id
         if isinstance(opened, LogPoint):
             return opened.run_id
-        beginning = self._opened(opened.user_message, secrets.token_hex(8), has_producer=True)
+        of_run = opened.reply.metadata.run_id
+        if of_run is not None and await self._store.read_last(key, of_run) is not None:
+            return of_run
+        now = milliseconds_of(self._clock.now())
+        beginning = self._opened(opened.user_message, secrets.token_hex(8), at=now, has_producer=True)
         ending = Finished(
             reply_id=opened.reply.id,
             stop_reason=opened.reply.metadata.stop_reason or StopReason.END_TURN,
@@ -187,14 +201,14 @@ class RunOpener:
     async def _close(self, key: ConversationKey, run_id: str) -> None:
         await self._closer.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
 
-    def _opened(self, message: Message, writer: str, *, has_producer: bool) -> LogEntry:
+    def _opened(self, message: Message, writer: str, *, at: int, has_producer: bool) -> LogEntry:
         lease_s = self._settings.lease_s if has_producer else self._settings.reader_awaited_s
         return LogEntry(
             number=0,
             epoch=1 if has_producer else 0,
-            leased_until=lease_end(self._clock.now(), lease_s),
+            leased_until=at + round(1000 * lease_s),
             writer=writer,
-            content=Opened(message.id, has_producer=has_producer),
+            content=Opened(message.id, has_producer=has_producer, at=at),
         )
 
     def _is_recent(self, message: Message) -> bool:

@@ -92,6 +92,11 @@ class RunWatcher:
         return RunState.of(self._entries)
 
     @property
+    def point(self) -> LogPoint:
+        """The beginning of the log."""
+        return LogPoint(self._run_id, 0)
+
+    @property
     def offset(self) -> int:
         """Where the text begins that the reader does not have."""
         return self._offset
@@ -193,6 +198,7 @@ class RunWatcher:
             last=entry.number,
             said=state.text,
             writer=entry.writer,
+            opened_at=state.opened.at,
         )
         return True
 

@@ -26,6 +26,7 @@ from coachstream.conversation.errors import (
 from coachstream.conversation.ports import ModelEvent, TextDelta
 from coachstream.conversation.prompt import Prompt
 from coachstream.language.bedrock.attempts import Attempts, Sleep
+from coachstream.language.bedrock.continuation import ContinuationJoiner
 from coachstream.language.bedrock.errors import failure_of
 from coachstream.language.bedrock.events import ReplyReader, whole_reply
 from coachstream.language.bedrock.options import BedrockOptions
@@ -84,6 +85,11 @@ class _BedrockChat(ABC):
         """The name stored with every reply."""
         return self._options.display_name
 
+    @property
+    def can_continue(self) -> bool:
+        """Whether it goes on from `Prompt.said`."""
+        return self._options.can_continue
+
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply (see `ChatModel`).
 
@@ -103,7 +109,7 @@ class _BedrockChat(ABC):
             has_spoken = False
             failure: ModelError = ModelStreamBroken("the stream ended before any text")
             try:
-                async with aclosing(self._attempt(prompt, attempts)) as events:
+                async with aclosing(self._joined_attempt(prompt, attempts)) as events:
                     async for event in events:
                         has_spoken = True
                         yield event
@@ -115,6 +121,16 @@ class _BedrockChat(ABC):
                 failure = error
             await attempts.pause_after(failure)
             logger.info("Asking the model again after: %s", failure)
+
+    async def _joined_attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+        """One call, whose text follows what was said before."""
+        joiner = ContinuationJoiner(prompt.said if self.can_continue else "")
+        async with aclosing(self._attempt(prompt, attempts)) as events:
+            async for event in events:
+                if not isinstance(event, TextDelta):
+                    yield event
+                elif text := joiner.feed(event.text):
+                    yield TextDelta(text)
 
     @abstractmethod
     def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:

@@ -32,6 +32,30 @@ no checkpoint: Bedrock refuses a request with one for a model that does not cach
 comes too early is only ignored.
 """
 
+CONTINUING = frozenset(
+    {
+        "claude-3-haiku",
+        "claude-3-sonnet",
+        "claude-3-opus",
+        "claude-3-5-haiku",
+        "claude-3-5-sonnet",
+        "claude-3-7-sonnet",
+        "claude-sonnet-4",
+        "claude-opus-4",
+        "claude-opus-4-1",
+        "claude-sonnet-4-5",
+        "claude-opus-4-5",
+        "claude-haiku-4-5",
+    }
+)
+"""Models that go on from a last message of their own ("prefill"), by their names without region and date.
+
+Claude up to 4.5 does. Since 4.6 it refuses such a request (Anthropic, "Migration guide", "Prefill removal"),
+and Llama on Bedrock asks for a last message of the user's. (An older page of Anthropic's counts Sonnet 4.5
+among those that refuse; reports of its use on Bedrock say that it does not.) Nova's behaviour is not known. A
+model that is not here begins anew, which is always right; a request that is refused costs the reply.
+"""
+
 _REGIONS_AND_MAKER = re.compile(r"^(?:.*/)?(?:(?:[a-z]+(?:-[a-z]+)?\.)?[a-z0-9]+\.)?")
 _DATE_AND_VERSION = re.compile(r"(?:-\d{8})?(?:-v\d+(?::[0-9a-z]+)*)?$")
 
@@ -49,6 +73,7 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
         guardrail_id: id or ARN of a guardrail; it checks a stream while it goes out (mode `async`).
         guardrail_version: a number, or DRAFT.
         prompt_caching: whether the parts of the prompt that stay the same are cached, where the model can.
+        continues: whether the model goes on from the beginning of a reply; `None` for what is known of it.
         stall_s: longest silence before and between two events of a stream.
         retry: of a call that fails before its first text.
     """
@@ -59,6 +84,7 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
     guardrail_id: str | None = None
     guardrail_version: str = "DRAFT"
     prompt_caching: bool = True
+    continues: bool | None = None
     stall_s: float = 30.0
     retry: RetryPolicy = RetryPolicy()
 
@@ -67,6 +93,11 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
         """The model's name without region, maker, date and version: `claude-sonnet-4`."""
         name = _REGIONS_AND_MAKER.sub("", self.model_id)
         return _DATE_AND_VERSION.sub("", name) or self.model_id
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether the model goes on from the beginning of a reply."""
+        return self.display_name in CONTINUING if self.continues is None else self.continues
 
     @property
     def cached_from_tokens(self) -> int | None:

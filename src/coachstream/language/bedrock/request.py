@@ -5,6 +5,9 @@ beginning of a prompt up to a checkpoint, to the letter: `system`, then `message
 the system prompt that depend on the coach alone. In a long conversation also its older messages; then what
 changes with each turn (the time, memories, what was found) cannot stand before them in the system prompt,
 and goes ahead of the user's words in the last message.
+
+Where the model is to go on with a reply, what was said of it is a last message of its own, behind everything
+that can be cached.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from coachstream.conversation.errors import ModelRejected
 from coachstream.conversation.model import Role
 from coachstream.conversation.prompt import Prompt, PromptMessage, Section
 from coachstream.conversation.text import encodable
+from coachstream.language.bedrock.continuation import beginning_of_reply
 from coachstream.language.bedrock.options import BedrockOptions
 
 if TYPE_CHECKING:
@@ -114,6 +118,11 @@ def _content(
             messages[-1][1].insert(0, {"text": CONTEXT_NOTE + dynamic})
     elif dynamic:
         system.append({"text": dynamic})
+    beginning = encodable(beginning_of_reply(prompt.said)) if options.can_continue else ""
+    if beginning:
+        if messages[-1][0] is not Role.ASSISTANT:
+            messages.append((Role.ASSISTANT, []))
+        messages[-1][1].append({"text": beginning})
     return system, messages
 
 

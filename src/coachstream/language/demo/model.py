@@ -83,12 +83,20 @@ class DemoModel:
         """The name stored with every reply."""
         return DISPLAY_NAME
 
+    @property
+    def can_continue(self) -> bool:
+        """It goes on from `Prompt.said`: the same prompt, the same answer, and the rest of it."""
+        return True
+
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:  # noqa: ARG002 (the turn keeps it)
-        """Stream the answer word by word, then `ModelStop` with the tokens that it might have cost."""
+        """Stream the answer word by word, then `ModelStop` with the tokens that it might have cost.
+
+        Of an answer whose beginning was said, the rest; of another one, what follows as many characters.
+        """
         began = time.perf_counter()
-        # Random pauses and phrases, but the same ones for the same prompt.
-        chance = random.Random(_digest(prompt))  # noqa: S311 (nothing secret)
-        answer = compose_answer(read_notes(prompt), chance)
+        # Random pauses and phrases, but the same ones for the same prompt, whatever of the answer was said.
+        chance = random.Random(_digest(msgspec.structs.replace(prompt, said="")))  # noqa: S311 (nothing secret)
+        answer = compose_answer(read_notes(prompt), chance)[len(prompt.said) :]
         deltas = split_into_deltas(answer)
         for number, delta in enumerate(deltas):
             await self._sleep(self._pause_s(number, chance))
@@ -120,7 +128,7 @@ def _digest(prompt: Prompt) -> bytes:
 
 def _usage(prompt: Prompt, answer: str, took_s: float) -> Usage:
     read = sum(len(section.text) for section in prompt.sections)
-    read += sum(len(message.text) for message in prompt.messages)
+    read += sum(len(message.text) for message in prompt.messages) + len(prompt.said)
     return Usage(
         input_tokens=math.ceil(read / _CHARACTERS_A_TOKEN),
         output_tokens=math.ceil(len(answer) / _CHARACTERS_A_TOKEN),

@@ -53,11 +53,11 @@ class PineconeClient:
 
     async def _loaded(self) -> AsyncPinecone:
         if self._client is None:
-            self._client = await asyncio.to_thread(_load, self._options)
+            self._client = await asyncio.to_thread(_load, self._options, await self._options.read_api_key())
         return self._client
 
 
-def _load(options: PineconeOptions) -> AsyncPinecone:
+def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:
     """Import all that a call needs, and make a client that has not connected yet."""
     import anyio
     import httpx
@@ -69,7 +69,7 @@ def _load(options: PineconeOptions) -> AsyncPinecone:
     httpx.AsyncHTTPTransport(verify=tls)
     anyio.run(anyio.sleep, 0)
     client = AsyncPinecone(
-        options.api_key,
+        api_key,
         host=options.api_host,
         timeout=options.timeout_s,
         # Declared as a flag and handed to httpx as it is, which takes a context just as well.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
+from coachstream.conversation.errors import StorageUnavailable
 from coachstream.endpoint import checked_endpoint
 
 _VISIBLE = re.compile(r"[!-~]+")
@@ -17,7 +19,7 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """An index, and how it is asked. Shown without the key wherever it is shown.
 
     Attributes:
-        api_key: of the project.
+        api_key: of the project; or what reads it, when it is first needed, and raises `StorageUnavailable`.
         index_host: of the index, as the console shows it; or a URL, which may be plain http on this machine.
         timeout_s: of a search, in all: both namespaces, the reranking, and loading the SDK the first time.
         rerank_model: sorts what was found anew, `pinecone-rerank-v0` or `bge-reranker-v2-m3` for example;
@@ -29,7 +31,7 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
         ValueError: key or host is missing or cannot be one. The message never holds the key.
     """
 
-    api_key: str
+    api_key: str | Callable[[], Awaitable[str]]
     index_host: str
     timeout_s: float = 1.2
     rerank_model: str | None = None
@@ -37,10 +39,25 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
     api_host: str | None = None
 
     def __post_init__(self) -> None:
-        if not _VISIBLE.fullmatch(self.api_key):
-            raise ValueError("the API key is empty, or holds blanks or characters that no key has")
+        if isinstance(self.api_key, str):
+            _check_key(self.api_key)
         for host in filter(None, (self.index_host or " ", self.api_host)):
             _check(host)
+
+    async def read_api_key(self) -> str:
+        """The API key.
+
+        Raises:
+            StorageUnavailable: it cannot be read, or what was read cannot be one.
+        """
+        if isinstance(self.api_key, str):
+            return self.api_key
+        key = await self.api_key()
+        try:
+            _check_key(key)
+        except ValueError as error:
+            raise StorageUnavailable(f"Pinecone: {error}") from error
+        return key
 
     @property
     def index_url(self) -> str:
@@ -54,6 +71,11 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         fields = structs.asdict(self) | {"api_key": "***"}
         return list(fields.items())
+
+
+def _check_key(key: str) -> None:
+    if not _VISIBLE.fullmatch(key):
+        raise ValueError("the API key is empty, or holds blanks or characters that no key has")
 
 
 def _check(host: str) -> None:

@@ -188,5 +188,7 @@ async def _calling(gives_up_at: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout_at(gives_up_at):
             yield
+    except StorageUnavailable:
+        raise
     except Exception as error:
         raise failure_of(error) from error

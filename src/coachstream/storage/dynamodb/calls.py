@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.storage.dynamodb.attribute_values import from_item
+from coachstream.storage.dynamodb.attribute_values import Item, from_item
 from coachstream.storage.dynamodb.errors import (
     Cancelled,
     Contended,
@@ -60,7 +60,8 @@ class Step(StrEnum):
     CLAIM = "claim"
     ANSWER = "answer"
     REPLACED = "replaced"
-    LEASE = "lease"
+    UNFINISHED_RUN = "unfinished run"
+    ENTRY = "entry"
 
 
 class TransactionCancelled(Exception):
@@ -69,12 +70,16 @@ class TransactionCancelled(Exception):
     Attributes:
         failed: the steps whose conditions did not hold.
         refused: the steps that do not fit what is stored, a path that is not there for one.
+        existing: the items that are there, of the steps that failed and asked for them.
     """
 
-    def __init__(self, failed: frozenset[Step], refused: frozenset[Step]) -> None:
+    def __init__(
+        self, failed: frozenset[Step], refused: frozenset[Step], existing: Mapping[Step, Item]
+    ) -> None:
         super().__init__(f"failed: {sorted(failed)}, refused: {sorted(refused)}")
         self.failed = failed
         self.refused = refused
+        self.existing = existing
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -165,11 +170,13 @@ class TableCalls:
             StorageUnavailable: as named; whether the writes were done is not known, unless it is `Contended`.
         """
         items = [transaction_item(write, self._table) for write in writes.values()]
-        codes: list[str] = []
+        codes: Sequence[str] = ()
+        existing: Sequence[Item | None] = ()
         for attempt in range(ATTEMPTS):
-            codes = await self._try_transaction(items)
-            if not codes:
+            cancelled = await self._try_transaction(items)
+            if cancelled is None:
                 return
+            codes, existing = cancelled.codes, cancelled.existing
             if "TransactionConflict" not in codes:
                 break
             await _pause(attempt)
@@ -177,7 +184,10 @@ class TableCalls:
         failed = frozenset(step for step, code in by_step.items() if code == "ConditionalCheckFailed")
         refused = frozenset(step for step, code in by_step.items() if code == "ValidationError")
         if failed or refused:
-            raise TransactionCancelled(failed, refused)
+            found = zip(writes, existing, strict=False)
+            raise TransactionCancelled(
+                failed, refused, {step: item for step, item in found if item is not None}
+            )
         detail = f"a transaction on table {self._table!r} was cancelled: {', '.join(sorted(set(codes)))}"
         raise Contended(detail) if "TransactionConflict" in codes else StorageUnavailable(detail)
 
@@ -192,8 +202,8 @@ class TableCalls:
         if batch:
             await self._delete_batch(batch)
 
-    async def _try_transaction(self, items: Sequence[object]) -> list[str]:
-        """Nothing if it was done, else a code for each write."""
+    async def _try_transaction(self, items: Sequence[object]) -> Cancelled | None:
+        """Nothing if it was done, else what was in its way."""
         try:
             # The token makes the SDK's own attempts at one call one transaction.
             await self._call(
@@ -203,8 +213,8 @@ class TableCalls:
                 ClientRequestToken=secrets.token_hex(16),
             )
         except Cancelled as cancelled:
-            return cancelled.codes
-        return []
+            return cancelled
+        return None
 
     async def _delete_batch(self, keys: Sequence[ItemKey]) -> None:
         left: Mapping[str, object] = {self._table: [{"DeleteRequest": {"Key": key_of(key)}} for key in keys]}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
-from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound, StorageUnavailable
+from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -24,13 +23,14 @@ from coachstream.storage.dynamodb.keys import (
     coach_key,
     conversation_key,
     conversations_prefix,
+    logs_prefix,
     message_claims_prefix,
     messages_prefix,
     partition,
+    unfinished_run_key,
 )
-from coachstream.storage.dynamodb.lease import TurnLeases
 from coachstream.storage.dynamodb.mend import mend_counter
-from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Check, Delete, Put, Update, Write
+from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Delete, Put, Update, Write
 
 _WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
 """What is read costs the same; what is sent and decoded does not."""
@@ -39,9 +39,8 @@ _WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
 class DynamoDbConversations:
     """`ConversationStore`."""
 
-    def __init__(self, calls: TableCalls, leases: TurnLeases, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
-        self._leases = leases
         self._now = now
 
     async def create_conversation(self, conversation: Conversation) -> None:
@@ -133,46 +132,35 @@ class DynamoDbConversations:
         return parse_conversation(key, item)
 
     async def delete_conversation(self, key: ConversationKey) -> None:
-        """Delete the conversation with its messages. Raises `ConversationNotFound`.
+        """Delete the conversation with its messages and runs. Raises `ConversationNotFound`.
 
-        Deleting takes the lease from any turn, so that nothing is written behind its back, and the
-        conversation's own item goes last: what is interrupted in the middle can be done again.
-
-        Raises:
-            StorageUnavailable: also when the lease was lost; messages may be gone already.
+        The conversation's own item goes last: what is interrupted in the middle can be done again. A run that
+        goes on meanwhile can no longer begin or finish once that is gone, and what it wrote before is looked
+        for once more.
         """
-        token = secrets.token_hex(16)
         item_key = conversation_key(key)
-        taking: dict[Step, Write] = {
-            Step.CONVERSATION: Check(item_key, IS_THERE),
-            Step.LEASE: self._leases.taking(key, token, even_from_another=True),
-        }
+        if await self._calls.get(item_key, only="#pk") is None:
+            raise ConversationNotFound
+        await self._calls.delete_all(self._all_of(key))
         try:
-            await self._calls.transact(taking)
-        except TransactionCancelled:
-            raise ConversationNotFound from None
-        self._leases.keep(key, token)
-        try:
-            await self._calls.delete_all(self._all_of(key))
             await self._calls.transact(
                 {
                     Step.CONVERSATION: Delete(item_key, IS_THERE),
-                    Step.LEASE: self._leases.deleting(key, token),
+                    Step.UNFINISHED_RUN: Delete(unfinished_run_key(key)),
                 }
             )
-        except TransactionCancelled as cancelled:
-            if Step.CONVERSATION in cancelled.failed:
-                raise ConversationNotFound from None
-            raise StorageUnavailable("a turn began while the conversation was deleted") from None
-        finally:
-            await self._leases.stop_renewing(token)
+        except TransactionCancelled:
+            raise ConversationNotFound from None
+        await self._calls.delete_all(self._all_of(key))
 
     async def _all_of(self, key: ConversationKey) -> AsyncIterator[ItemKey]:
-        """Everything of a conversation but its own item and the lease.
+        """Everything of a conversation but its own item and that of the unfinished run.
 
         Claims before messages: a claim whose message is gone would lead a retry nowhere.
         """
         pk = partition(key.user_id)
-        for prefix in (message_claims_prefix(key), answers_prefix(key), messages_prefix(key)):
-            async for item in self._calls.query(Range.of(pk, prefix), only="#sk", consistent=True):
+        prefixes = (message_claims_prefix, answers_prefix, messages_prefix, logs_prefix)
+        for prefix in prefixes:
+            found = self._calls.query(Range.of(pk, prefix(key)), only="#sk", consistent=True)
+            async for item in found:
                 yield ItemKey(pk, str(item["sk"]))

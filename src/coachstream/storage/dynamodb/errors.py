@@ -6,11 +6,12 @@ DynamoDB's sentence or the SDK's, which may quote what was to be stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coachstream.conversation.errors import StorageUnavailable
+from coachstream.storage.dynamodb.attribute_values import Item, from_item
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -35,7 +36,15 @@ _READERS_OF_ANSWERS = ("botocore.parsers", "aiobotocore.parsers", "aiohttp.", "j
 
 
 class ConditionFailed(Exception):
-    """The condition of a write did not hold; nothing was written."""
+    """The condition of a write did not hold; nothing was written.
+
+    Attributes:
+        existing: the item that is there, if the write asked for it.
+    """
+
+    def __init__(self, existing: Item | None = None) -> None:
+        super().__init__()
+        self.existing = existing
 
 
 class Cancelled(Exception):
@@ -43,11 +52,13 @@ class Cancelled(Exception):
 
     Attributes:
         codes: a code for each of its writes, `None` where it is not to blame.
+        existing: for each of its writes the item that is there, if its condition failed and it asks for it.
     """
 
-    def __init__(self, codes: list[str]) -> None:
+    def __init__(self, codes: Sequence[str], existing: Sequence[Item | None]) -> None:
         super().__init__(", ".join(codes))
         self.codes = codes
+        self.existing = existing
 
 
 class Contended(StorageUnavailable):
@@ -109,10 +120,11 @@ def _raised_in(error: Exception) -> str:
 def _answered(error: ClientError, what: str) -> Exception:
     code = error.response.get("Error", {}).get("Code", "")
     if code == CONDITION_FAILED:
-        return ConditionFailed()
-    reasons: list[dict[str, str]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+        return ConditionFailed(_existing(error.response))
+    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
     if code == TRANSACTION_CANCELLED and reasons:
-        return Cancelled([reason.get("Code", "None") for reason in reasons])
+        codes = [reason.get("Code", "None") for reason in reasons]
+        return Cancelled(codes, [_existing(reason) for reason in reasons])
     if code in _REMEDIES:
         return UnusableTable(f"{what}: {code}: {_REMEDIES[code]}")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -122,3 +134,8 @@ def _answered(error: ClientError, what: str) -> Exception:
     if code in _REFUSALS:
         return RequestRefused(detail)
     return StorageUnavailable(detail)
+
+
+def _existing(failure: Mapping[str, Any]) -> Item | None:
+    item = failure.get("Item")
+    return from_item(item) if item else None

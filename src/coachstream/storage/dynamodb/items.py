@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from coachstream.conversation.lenient import EPOCH, as_count, as_moment, as_record, as_text, as_texts
 from coachstream.conversation.model import (
@@ -30,6 +30,9 @@ WORKOUT = "workout"
 UNTITLED = "New Conversation"
 """What the existing system calls a conversation without a title."""
 
+RETRIES_KNOWN_FOR = timedelta(days=30)
+"""How long a client's name for a message, and which reply a message has, are remembered for retries."""
+
 
 def envelope(key: ItemKey, entity_type: str, attributes: Attributes, *, at: datetime) -> dict[str, object]:
     """An item as the existing functions know it."""
@@ -42,6 +45,11 @@ def envelope(key: ItemKey, entity_type: str, attributes: Attributes, *, at: date
         "createdAt": moment,
         "updatedAt": moment,
     }
+
+
+def expiry(moment: datetime) -> int:
+    """The `ttl` of an item that DynamoDB may delete then: seconds since 1970."""
+    return int(moment.timestamp())
 
 
 def message_item(key: ConversationKey, message: Message, *, at: datetime) -> dict[str, object]:
@@ -85,6 +93,7 @@ def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: dateti
             client_message_id=as_text(metadata.get("clientMessageId")) or None,
             reply_to=as_text(metadata.get("replyTo")) or None,
             streamed=metadata.get("streamed") is True,
+            run_id=as_text(metadata.get("runId")) or None,
         ),
     )
 
@@ -149,5 +158,6 @@ def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:
         "clientMessageId": metadata.client_message_id,
         "replyTo": metadata.reply_to,
         "streamed": metadata.streamed or None,
+        "runId": metadata.run_id,
     }
     return {name: value for name, value in known.items() if value is not None}

@@ -5,9 +5,10 @@
 | a message | `coachMessage#<conversationId>#<messageId>` |
 | a client's name for a message | `coachMessageClaim#<conversationId>#<clientMessageId>` |
 | which reply a message has | `coachMessageAnswer#<conversationId>#<messageId>` |
-| the turn under way | `coachTurn#<conversationId>` |
+| the conversation's unfinished run | `coachTurn#<conversationId>` |
+| an entry in the log of a run | `coachRun#<conversationId>#<runId>#<number, 8 digits>` |
 
-All of a user's items are in one partition, `user#<userId>`. The last three have no `entityType`, so they are
+All of a user's items are in one partition, `user#<userId>`. The last four have no `entityType`, so they are
 in no index. No prefix of ours is one that the existing functions query.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
-from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
+from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound, RunNotFound
 from coachstream.conversation.model import ConversationKey
 
 SEPARATOR = "#"
@@ -25,6 +26,9 @@ AFTER_SEPARATOR = "$"
 
 MAX_NAME_BYTES = 256
 """Of one id. Ids come from paths and can be anything; DynamoDB refuses keys that are too long."""
+
+MOST_ENTRIES = 10**8
+"""Of one log; their numbers sort as texts."""
 
 WORKOUTS = "workout#"
 
@@ -45,7 +49,7 @@ def partition(user_id: str) -> str:
 
 def coach_key(user_id: str, coach_id: str) -> ItemKey:
     """Raises `CoachConfigNotFound` for ids that no coach can have."""
-    if not (_is_name(user_id) and _is_name(coach_id)):
+    if not (is_name(user_id) and is_name(coach_id)):
         raise CoachConfigNotFound
     return ItemKey(partition(user_id), f"coach#{coach_id}")
 
@@ -55,7 +59,7 @@ def conversation_key(key: ConversationKey) -> ItemKey:
 
     With a separator in it an id could name another conversation's items.
     """
-    if not (_is_name(key.user_id) and _is_name(key.coach_id) and _is_name(key.conversation_id)):
+    if not (is_name(key.user_id) and is_name(key.coach_id) and is_name(key.conversation_id)):
         raise ConversationNotFound
     return ItemKey(partition(key.user_id), conversations_prefix(key.coach_id) + key.conversation_id)
 
@@ -95,9 +99,26 @@ def answers_prefix(key: ConversationKey) -> str:
     return f"coachMessageAnswer#{key.conversation_id}#"
 
 
-def turn_key(key: ConversationKey) -> ItemKey:
-    """The lease of the turn under way."""
+def unfinished_run_key(key: ConversationKey) -> ItemKey:
+    """Which run of the conversation is not finished."""
     return ItemKey(partition(key.user_id), f"coachTurn#{key.conversation_id}")
+
+
+def log_entry_key(key: ConversationKey, run_id: str, number: int) -> ItemKey:
+    """One entry in the log of a run; raises like `log_prefix`."""
+    return ItemKey(partition(key.user_id), f"{log_prefix(key, run_id)}{number:08d}")
+
+
+def log_prefix(key: ConversationKey, run_id: str) -> str:
+    """What the sort keys of a log's entries begin with. Raises `RunNotFound` for ids that no run can have."""
+    if not is_name(run_id):
+        raise RunNotFound
+    return f"{logs_prefix(key)}{run_id}#"
+
+
+def logs_prefix(key: ConversationKey) -> str:
+    """What the sort keys of the entries of all logs of a conversation begin with."""
+    return f"coachRun#{key.conversation_id}#"
 
 
 def memory_key(user_id: str, memory_id: str) -> ItemKey:
@@ -115,7 +136,8 @@ def end_of(prefix: str) -> str:
     return prefix.removesuffix(SEPARATOR) + AFTER_SEPARATOR
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether an id can be part of a key."""
     if not text or SEPARATOR in text:
         return False
     try:

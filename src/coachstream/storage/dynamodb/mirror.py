@@ -1,9 +1,9 @@
-"""The mirror: a turn's messages also in the conversation's own list, where the existing functions look.
+"""The mirror: a run's messages also in the conversation's own list, where the existing functions look.
 
 It is a courtesy to them and never the truth: each message is an item of its own before it is mirrored, and
 reading merges both by id. So the mirror may stop near DynamoDB's limit, fail, or be late: nothing is lost.
 
-The list is read first, to see how large it is and what of the turn it has already. Then follows one atomic
+The list is read first, to see how large it is and what of the run it has already. Then follows one atomic
 update, on the condition that the list is as long as it was. So an update whose answer was lost, and which the
 SDK repeats, does not append twice, and what the existing functions appended in between stays.
 """
@@ -21,8 +21,8 @@ from coachstream.conversation.model import ConversationKey, Message, format_time
 from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes, value_bytes
-from coachstream.storage.dynamodb.items import message_attributes
-from coachstream.storage.dynamodb.keys import conversation_key
+from coachstream.storage.dynamodb.items import message_attributes, message_of
+from coachstream.storage.dynamodb.keys import conversation_key, message_key
 from coachstream.storage.dynamodb.requests import IS_THERE, Update
 
 logger = logging.getLogger("coachstream.storage")
@@ -31,7 +31,7 @@ MOST_ITEM_BYTES = 350 * KIB
 """A mirrored item stays below this; the limit is 400 KiB, and the existing functions need room to write."""
 
 WITHIN_S = 0.8
-"""The reply is stored, and a turn's end must not wait long for the rest."""
+"""The reply is stored, and a run's end must not wait long for the rest."""
 
 MOST_ATTEMPTS = 3
 
@@ -43,18 +43,18 @@ class Mirror:
         self._calls = calls
         self._now = now
 
-    async def show(self, key: ConversationKey, user_message: Message, reply: Message) -> None:
-        """Put both messages into the list, each once; raises nothing."""
+    async def show(self, key: ConversationKey, reply: Message) -> None:
+        """Put a stored reply and the message that it answers into the list, each once; raises nothing."""
         try:
             async with asyncio.timeout(WITHIN_S):
                 for _ in range(MOST_ATTEMPTS):
-                    if await self._try(key, user_message, reply):
+                    if await self._try(key, reply):
                         return
-            logger.warning("A turn is not mirrored, because the list was written all the time")
+            logger.warning("A run is not mirrored, because the list was written all the time")
         except (CoachStreamError, TimeoutError, ConditionFailed) as error:
-            logger.warning("A turn is not mirrored: %s", whereabouts(error))
+            logger.warning("A run is not mirrored: %s", whereabouts(error))
 
-    async def _try(self, key: ConversationKey, user_message: Message, reply: Message) -> bool:
+    async def _try(self, key: ConversationKey, reply: Message) -> bool:
         """Whether it is decided; not if the list was written between reading and writing."""
         item = await self._calls.get(conversation_key(key))
         if item is None:
@@ -64,14 +64,18 @@ class Mirror:
             logger.warning("A conversation has no list to mirror into, but something else in its place")
             return True
         ids = [as_record(message).get("id") for message in stored or ()]
-        missing = [message for message in (user_message, reply) if message.id not in ids]
-        if not missing:
+        if reply.id in ids:
             return True
+        answered_id = reply.metadata.reply_to
+        user_message = None if answered_id in ids else await self._message(key, answered_id)
+        missing = [reply] if user_message is None else [user_message, reply]
         attributes = [message_attributes(message) for message in missing]
         if item_bytes(item) + sum(map(value_bytes, attributes)) > MOST_ITEM_BYTES:
             logger.info("A conversation is too large to be mirrored any further")
             return True
-        replaced = _interrupted_reply(stored, user_message) if missing == [reply] else None
+        replaced = None
+        if answered_id is not None and user_message is None:
+            replaced = _interrupted_reply(stored, answered_id)
         try:
             if replaced is None:
                 await self._append(key, attributes, behind=None if stored is None else len(stored))
@@ -80,6 +84,10 @@ class Mirror:
         except ConditionFailed:
             return False
         return True
+
+    async def _message(self, key: ConversationKey, message_id: str | None) -> Message | None:
+        item = None if message_id is None else await self._calls.get(message_key(key, message_id))
+        return None if item is None else message_of(item)
 
     async def _append(
         self, key: ConversationKey, messages: Sequence[Mapping[str, object]], *, behind: int | None
@@ -114,14 +122,14 @@ class Mirror:
         )
 
 
-def _interrupted_reply(stored: Sequence[object] | None, user_message: Message) -> tuple[int, str] | None:
+def _interrupted_reply(stored: Sequence[object] | None, answered_id: str) -> tuple[int, str] | None:
     """Position and id of the reply to a message that broke off."""
     for position, entry in enumerate(stored or ()):
         message = as_record(entry)
         metadata = as_record(message.get("metadata"))
         earlier_id = message.get("id")
         if (
-            metadata.get("replyTo") == user_message.id
+            metadata.get("replyTo") == answered_id
             and metadata.get("stopReason") == "interrupted"
             and isinstance(earlier_id, str)
         ):

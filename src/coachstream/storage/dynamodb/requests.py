@@ -25,11 +25,16 @@ _NAME = re.compile(r"#(\w+)")
 
 
 class Put(msgspec.Struct, frozen=True):
-    """Write a whole item."""
+    """Write a whole item.
+
+    `returns_existing`, here and below: a failed condition brings the item that is there, which saves reading
+    it. Only for small ones.
+    """
 
     item: Item
     condition: str | None = None
     values: Item = {}
+    returns_existing: bool = False
 
 
 class Update(msgspec.Struct, frozen=True):
@@ -39,6 +44,7 @@ class Update(msgspec.Struct, frozen=True):
     change: str
     condition: str | None = None
     values: Item = {}
+    returns_existing: bool = False
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -74,6 +80,8 @@ def parameters_of(write: Write) -> dict[str, Any]:
             expressions = (write.condition,)
     if write.condition is not None:
         what["ConditionExpression"] = write.condition
+    if isinstance(write, Put | Update) and write.returns_existing:
+        what["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     return what | placeholders(*expressions, values=write.values)
 
 

@@ -18,12 +18,14 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 
-MESSAGE_COLUMNS = "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed"
+MESSAGE_COLUMNS = (
+    "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed, run_id"
+)
 CONVERSATION_COLUMNS = (
     "user_id, coach_id, conversation_id, title, started_at, last_activity, total_messages, is_active, tags"
 )
 
-MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None, int]
+MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None, int, str | None]
 ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
 
 
@@ -46,7 +48,7 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
     """Store a new message."""
     metadata = message.metadata
     connection.execute(
-        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
         (
             conversation,
             message.id,
@@ -58,13 +60,15 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
             metadata.client_message_id,
             metadata.reply_to,
             int(metadata.streamed),
+            metadata.run_id,
         ),
     )
 
 
 def message_from_row(row: MessageRow) -> Message:
     """The message in a row of `MESSAGE_COLUMNS`."""
-    message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed = row
+    message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row[:8]
+    streamed, run_id = row[8:]
     return Message(
         id=message_id,
         role=Role(role),
@@ -76,6 +80,7 @@ def message_from_row(row: MessageRow) -> Message:
             client_message_id=client_message_id,
             reply_to=reply_to,
             streamed=bool(streamed),
+            run_id=run_id,
         ),
     )
 

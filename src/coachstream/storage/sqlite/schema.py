@@ -1,8 +1,8 @@
 """The tables, and how an older file becomes a current one.
 
 Columns are what is queried; a coach, a memory and a workout also keep their whole stored record as a JSON
-document in the existing system's shape (its section 1.4), so that nothing unknown is lost. Times are text,
-`YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts.
+document in the existing system's shape (its section 1.4), so that nothing unknown is lost. An entry of a log
+is JSON, too. Times are text, `YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts.
 """
 
 from __future__ import annotations
@@ -79,7 +79,24 @@ _VERSION_2 = (
     "CREATE INDEX streamed_messages ON messages (conversation, id) WHERE streamed",
 )
 
-_MIGRATIONS = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    "DROP INDEX streamed_messages",
+    "ALTER TABLE messages ADD COLUMN run_id TEXT",
+    "ALTER TABLE conversations ADD COLUMN unfinished_run TEXT",
+    """
+    CREATE TABLE log_entries (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        entry TEXT NOT NULL,
+        written_at TEXT NOT NULL,
+        UNIQUE (conversation, run_id, number)
+    )
+    """,
+    "CREATE INDEX log_entries_by_age ON log_entries (written_at)",
+)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
 """The statements that lead from each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)

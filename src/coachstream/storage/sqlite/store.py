@@ -10,28 +10,27 @@ from coachstream.storage.sqlite.context import SqliteContext
 from coachstream.storage.sqlite.conversations import SqliteConversations
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.memories import SqliteMemories
-from coachstream.storage.sqlite.turns import SqliteTurns
+from coachstream.storage.sqlite.runs import SqliteRuns
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class SqliteStore(SqliteTurns, SqliteContext, SqliteConversations, SqliteMemories):
-    """`TurnStore`, `ContextStore`, `ConversationStore` and `MemoryStore` over one file, for each process one.
+class SqliteStore(SqliteRuns, SqliteContext, SqliteConversations, SqliteMemories):
+    """`RunStore`, `ContextStore`, `ConversationStore` and `MemoryStore` over one file, for each process one.
 
     Nothing is opened or created before the first use. The folder of the file is made when it is missing.
     """
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = _now) -> None:
-        """Remember the file; `now` tells how old a memory is."""
+        """Remember the file; `now` tells how old a memory or the log of a run is."""
         database = Database(path)
-        SqliteTurns.__init__(self, database)
+        SqliteRuns.__init__(self, database, now=now)
         SqliteContext.__init__(self, database, now=now)
         SqliteConversations.__init__(self, database)
         SqliteMemories.__init__(self, database)
 
     async def aclose(self) -> None:
-        """Give up the claims and close the file; harmless when already closed. Later use opens it again."""
-        await self.abandon_all()
+        """Close the file; harmless when already closed. Later use opens it again."""
         await self._database.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 import pytest
@@ -20,12 +21,14 @@ from coachstream.conversation.events import (
     Reset,
 )
 from coachstream.conversation.model import StopReason
+from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt
-from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, Said
+from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, RunState, Said
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_turn, watcher_of
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+from coachstream.services import SystemClock
 from support.doubles import ScriptedModel
 from support.turns import KEY, NOW, Later, Stage
 
@@ -109,7 +112,7 @@ async def abandoned_run(stage: Stage, *said: str) -> str:
     from coachstream.conversation.turn import user_message_of
 
     message = user_message_of(stage.request(), stage.parts)
-    opened = LogEntry(0, 1, _lease_end(), "dead", Opened(message.id))
+    opened = LogEntry(0, 1, _lease_end(), "dead", Opened(message.id, at=_lease_end() - 15_000))
     await stage.store.begin_run(KEY, message, "run-dead", opened)
     offset = 0
     for number, text in enumerate(said, start=1):
@@ -162,10 +165,15 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
 async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
     """Its partial text is kept as a stopped reply, and the new message is answered."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()), policy=TurnPolicy.INTERRUPT)
-    first = asyncio.create_task(stage.run(streamed(stage)))
+    # Real dates: the newer message is the newer one because it waited.
+    parts = msgspec.structs.replace(stage.parts, clock=SystemClock())
+
+    async def run(parts: TurnParts, text: str) -> list[Event]:
+        return [event async for event in run_turn(streamed(stage, text), parts, stage.settings)]
+
+    first = asyncio.create_task(run(parts, QUESTION[1]))
     await stage.store.reached["append"].wait()
-    stage.model = ScriptedModel()
-    second = await stage.run(streamed(stage, "No, this"))
+    second = await run(msgspec.structs.replace(parts, model=ScriptedModel()), "No, this")
     assert isinstance(second[-1], Completed)
     stopped = (await first)[-1]
     assert isinstance(stopped, Completed)
@@ -236,7 +244,7 @@ async def test_a_stopped_run_ends_at_once_with_what_was_said() -> None:
     stage = stage_with(ScriptedModel("So far, ", "so good", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     joined = asyncio.create_task(stage.run(streamed(stage)))
-    run_id = await _committed(stage, 1)
+    run_id = await _committed(stage, 1, text="So far, so good")
     assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
     streams = await asyncio.wait_for(asyncio.gather(running, joined), 5)
     for events in streams:
@@ -306,6 +314,24 @@ async def test_the_same_message_after_a_crash_is_answered_anew() -> None:
     assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
 
 
+async def test_whoever_joined_a_run_that_turns_out_dead_by_sending_again_is_answered() -> None:
+    """They wanted an answer: what was shown of the dead run is taken back."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    clock = Later(0)
+    parts = msgspec.structs.replace(stage.parts, clock=clock)
+    events: list[Event] = []
+    async for event in run_turn(streamed(stage), parts, stage.settings):
+        events.append(event)
+        if isinstance(event, Chunk):
+            clock.ahead_s = 15
+    assert shown(events[:3]) == "So far"
+    assert sum(isinstance(event, Reset) for event in events) == 1
+    assert isinstance(events[-1], Completed)
+    assert shown(events) == "Hello, you!"
+    assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
+
+
 async def test_many_who_find_a_dead_run_close_it_once() -> None:
     """One partial reply, whoever was first."""
     stage = stage_with()
@@ -319,7 +345,7 @@ async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
     """Its reader reads on what the other one says; what was not committed is taken back."""
     stage = stage_with(ScriptedModel("Mine", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
-    run_id = await _committed(stage, 1)
+    run_id = await _committed(stage, 1, text="Mine")
     last = await stage.store.read_last(KEY, run_id)
     assert last is not None
     number, entries = last.number, (Claimed(), Said(", theirs", 4))
@@ -330,8 +356,6 @@ async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
             entry = LogEntry(number, 2, _lease_end(), "other", content)
             there = await stage.store.append(KEY, run_id, entry)
     closer = closer_of(stage.parts)
-    from coachstream.conversation.runs.log import RunState
-
     await closer.close(KEY, run_id, RunState.of(await stage.store.read_log(KEY, run_id)))
     events = await asyncio.wait_for(running, 5)
     assert isinstance(events[-1], Failed)
@@ -424,9 +448,10 @@ async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> Non
     from coachstream.conversation.turn import user_message_of
 
     stage = stage_with()
-    message = user_message_of(stage.request(), stage.parts)
     opener = opener_of(stage.parts, stage.settings)
-    run_id = await opener.open_for_reader(KEY, message, "run-1")
+    run_id = await opener.open_for_reader(
+        KEY, partial(user_message_of, stage.request(), stage.parts), "run-1"
+    )
     assert (run_id, stage.stored()) == ("run-1", [QUESTION])
     streams = await asyncio.gather(*(resumed(stage, LogPoint(run_id, -1)) for _ in range(5)))
     assert {shown(events) for events in streams} == {"Hello, you!"}
@@ -450,11 +475,11 @@ async def test_a_reader_that_leaves_a_run_of_others_is_not_served_on() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def _committed(stage: Stage, number: int) -> str:
-    """Wait until the log has an entry of this number, and return the run."""
+async def _committed(stage: Stage, number: int, *, text: str = "") -> str:
+    """Wait until the log has an entry of this number and this text, and return the run."""
     while True:
         run_id = await stage.store.unfinished_run(KEY)
-        last = None if run_id is None else await stage.store.read_last(KEY, run_id)
-        if run_id is not None and last is not None and last.number >= number:
+        state = None if run_id is None else RunState.of(await stage.store.read_log(KEY, run_id))
+        if run_id is not None and state is not None and state.last.number >= number and text in state.text:
             return run_id
         await asyncio.sleep(0.001)

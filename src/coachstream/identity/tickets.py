@@ -1,0 +1,164 @@
+"""Tickets: what a URL may carry so that `EventSource`, which sends no headers, can read one run.
+
+A ticket is a JWT (RFC 7519), signed with HS256 by a key of its own and for an audience of its own, so that it
+is never taken for an ID token, nor an ID token for a ticket. It names user, coach, conversation and run. URLs
+end up in logs and histories: so it is good for one run's reading, and for as long as a run can last.
+
+PyJWT is imported in a thread at the first ticket, as for ID tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from coachstream.conversation.errors import InvalidTicket, TicketExpired, TicketsUnavailable
+from coachstream.conversation.model import ConversationKey
+from coachstream.identity.keys import KeysUnavailable
+from coachstream.identity.ticket_keys import KEY_BYTES, TicketKey
+
+ALGORITHM = "HS256"
+AUDIENCE = "coachstream-events"
+
+TICKET_LIFETIME = timedelta(minutes=15)
+"""A run lasts no longer than an invocation of Lambda."""
+
+MAX_TICKET_CHARS = 4096
+"""Four ids have some 300 characters; a URL may have some 8,000."""
+
+# Three base64url parts (RFC 7515, section 7.1), none of them empty.
+_COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.(?P<signature>[A-Za-z0-9_-]+)")
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    """`sub`, `aud` and `exp` are RFC 7519's; the others are ours."""
+
+    sub: str
+    coach: str
+    conversation: str
+    run: str
+    exp: int
+
+
+class Tickets:
+    """Issues and verifies tickets with one key."""
+
+    def __init__(
+        self,
+        key: TicketKey | None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lifetime: timedelta = TICKET_LIFETIME,
+    ) -> None:
+        """Remember the key's source; it is read at the first ticket.
+
+        Args:
+            key: gives the key; with None there are no tickets.
+            now: the clock, aware.
+            lifetime: of a ticket.
+        """
+        self._key = key
+        self._now = now
+        self._lifetime = lifetime
+        self._is_loaded = False
+
+    def require_key(self) -> None:
+        """Refuse what would end in a ticket, before anything is done for it.
+
+        Raises:
+            TicketsUnavailable: no key is configured.
+        """
+        if self._key is None:
+            raise TicketsUnavailable
+
+    async def issue(self, key: ConversationKey, run_id: str) -> str:
+        """A ticket for reading this run.
+
+        Raises:
+            TicketsUnavailable: no key is configured.
+            KeysUnavailable: the key cannot be read.
+        """
+        secret = await self._secret()
+        import jwt
+
+        expires_at = int((self._now() + self._lifetime).timestamp())
+        claims = msgspec.to_builtins(_claims(key, run_id, expires_at))
+        return jwt.encode({**claims, "aud": AUDIENCE}, secret, algorithm=ALGORITHM)
+
+    async def verify(self, ticket: str, key: ConversationKey, run_id: str) -> None:
+        """Refuse whatever is not a ticket for reading this run, now.
+
+        Raises:
+            InvalidTicket: it is not ours, was altered, or is for something else.
+            TicketExpired: it was good for this once.
+            TicketsUnavailable: no key is configured.
+            KeysUnavailable: the key cannot be read.
+        """
+        secret = await self._secret()
+        claims = _verified(ticket, secret)
+        if claims != _claims(key, run_id, claims.exp):
+            raise InvalidTicket("the ticket is for something else")
+        if self._now().timestamp() >= claims.exp:
+            raise TicketExpired
+
+    async def _secret(self) -> bytes:
+        if self._key is None:
+            raise TicketsUnavailable
+        secret = await self._key()
+        if len(secret) < KEY_BYTES:
+            raise KeysUnavailable(f"the key for tickets is shorter than {KEY_BYTES} bytes")
+        if not self._is_loaded:
+            await asyncio.to_thread(_import)
+            self._is_loaded = True
+        return secret
+
+
+def _claims(key: ConversationKey, run_id: str, expires_at: int) -> _Claims:
+    return _Claims(
+        sub=key.user_id, coach=key.coach_id, conversation=key.conversation_id, run=run_id, exp=expires_at
+    )
+
+
+def _verified(ticket: str, secret: bytes) -> _Claims:
+    """The claims, once the signature is verified; `exp` is the caller's, whose clock may be another one."""
+    import jwt
+
+    found = _COMPACT_JWS.fullmatch(ticket)
+    # More than one text can decode to the same signature (RFC 4648, section 3.5): only one is the ticket. The
+    # newest PyJWT sees to that as well, the oldest that we take does not.
+    if found is None or len(ticket) > MAX_TICKET_CHARS or not _is_canonical(found["signature"]):
+        raise InvalidTicket("the ticket is not a JWT")
+    try:
+        decoded = jwt.decode(
+            ticket,
+            secret,
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            options={
+                "require": ["exp", "aud", "sub"],
+                "strict_aud": True,
+                "verify_exp": False,
+                "verify_iat": False,
+            },
+        )
+        return msgspec.convert(decoded, _Claims)
+    except (jwt.PyJWTError, msgspec.ValidationError, ValueError, TypeError, RecursionError) as error:
+        # The kind is enough for the log: a message may quote the claims.
+        raise InvalidTicket(f"the ticket is refused: {type(error).__qualname__}") from error
+
+
+def _is_canonical(encoded: str) -> bool:
+    try:
+        decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    except ValueError:
+        return False
+    return base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() == encoded
+
+
+def _import() -> None:
+    import jwt  # noqa: F401

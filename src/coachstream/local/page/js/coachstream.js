@@ -1,0 +1,671 @@
+/**
+ * Reads a coach's reply while it is written, and goes on reading whatever happens to the connection.
+ *
+ *     import { start } from "./coachstream.js";
+ *
+ *     const reply = start({ conversationUrl, token: () => auth.idToken(), message: "How was my week?" });
+ *     stopButton.onclick = () => reply.stop();
+ *     for await (const event of reply) {
+ *       if (event.type === "text") bubble.textContent = event.text;
+ *     }
+ *
+ * One file without dependencies, for browsers and workers; copy it. `coachstream.d.ts` says what every option and
+ * event means; the requests and events on the wire are described in the project's `docs/streaming.md`.
+ *
+ * How it works: a reply is read over one connection after the other. Each delivers Server-Sent Events; their ids say
+ * where the next connection has to begin, their offsets what of the text is there already. Whatever ends a connection
+ * and not the reply is an `Interruption`; after a pause, the next connection follows.
+ *
+ * @import * as api from "./coachstream.d.ts"
+ *
+ * @typedef {{id: string, data: string|null}} Message An event; without data, an id alone.
+ * @typedef {"connected"|"nothing left"|Interruption|Message} Item What a connection delivers.
+ */
+
+/** @type {Readonly<Required<api.ReconnectOptions>>} */
+const RECONNECT = Object.freeze({ silenceMs: 45_000, backoffMs: 500, maxBackoffMs: 10_000, giveUpAfterMs: 60_000 });
+/** What proxies and gateways say when the next attempt may have more luck. */
+const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
+const EVENT_STREAM = "text/event-stream";
+const JSON_TYPE = "application/json";
+
+/** Sends a message and reads the reply. @type {typeof api.start} */
+export function start({ message, clientMessageId = newClientMessageId(), writtenAt = new Date(), ...options }) {
+  const body = JSON.stringify({ userResponse: message, messageTimestamp: writtenAt.toISOString(), clientMessageId });
+  const wantsEventSource = options.transport === "eventsource" && "EventSource" in globalThis;
+  return new Reply(options, { body, wantsEventSource });
+}
+
+/** Reads a reply whose run is known. @type {typeof api.resume} */
+export function resume({ runId, after, text, ...options }) {
+  return new Reply(options, { runId, after, text });
+}
+
+/** Reads the reply that is being written in a conversation, if one is. @type {typeof api.join} */
+export function join(options) {
+  return new Reply(options, {});
+}
+
+/** Has a reply stopped. @type {typeof api.stop} */
+export async function stop({ runId, ...options }) {
+  try {
+    const request = { accept: JSON_TYPE, signal: options.signal };
+    const response = await send(options, "DELETE", streamUrl(options, runId), request);
+    if (!response.ok) throw await refusal(response, { onlyReads: false });
+    const { status } = await jsonOf(response);
+    return status === "stopping" ? "stopping" : "finished";
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (error instanceof Interruption) throw new ConnectionLost("The reply could not be stopped.", error);
+    throw error;
+  }
+}
+
+/** A name for a message that no other message has. */
+export function newClientMessageId() {
+  // `crypto.randomUUID` exists in secure contexts only; a page may be opened from a phone on the same network.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Every error of this module; the code tells them apart. */
+export class CoachStreamError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{retryable?: boolean, status?: number|null, cause?: unknown}} [details]
+   */
+  constructor(code, message, { retryable = false, status = null, cause } = {}) {
+    super(message, { cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.retryable = retryable;
+    this.status = status;
+  }
+}
+
+/** The service said what is wrong. */
+export class ServiceError extends CoachStreamError {
+  /** @param {any} event an `error` event, or a body that says the same @param {number|null} [status] of the response */
+  constructor(event, status = null) {
+    const sentence = [event?.message, event?.error].find((text) => typeof text === "string" && text !== "");
+    super(hasCode(event) ? event.code : `HTTP_${status ?? "ERROR"}`, sentence ?? "The service refused the request.", {
+      retryable: event?.retryable ?? TRANSIENT.has(status ?? 0),
+      status,
+    });
+    /** @type {string|null} */
+    this.runId = event?.runId ?? null;
+    /** @type {api.StoredMessage|null} */
+    this.partialMessage = event?.partialMessage ?? null;
+  }
+}
+
+/** Nothing worked for so long that the reading was given up. */
+export class ConnectionLost extends CoachStreamError {
+  /** @param {string} message @param {Interruption} cause */
+  constructor(message, cause) {
+    super("CONNECTION_LOST", message, { retryable: true, status: cause.status, cause });
+  }
+}
+
+/** What arrived is not what the service sends. */
+export class UnreadableStream extends CoachStreamError {
+  /** @param {string} message @param {unknown} [cause] */
+  constructor(message, cause) {
+    super("UNREADABLE_STREAM", message, { cause });
+  }
+}
+
+/** Why a connection ended and the reply did not. */
+class Interruption extends Error {
+  /** @param {string} message @param {{status?: number|null, isWelcome?: boolean, cause?: unknown}} [details] */
+  constructor(message, { status = null, isWelcome = false, cause } = {}) {
+    super(message, { cause });
+    this.name = "Interruption";
+    this.status = status;
+    /** There is reason to believe that the next connection is better. */
+    this.isWelcome = isWelcome;
+  }
+}
+
+/** @implements {api.Reply} */
+class Reply {
+  #options;
+  #reconnect;
+  #body;
+  #wantsEventSource;
+  /** Where the browser's own `EventSource` reads the run. @type {URL|null} */
+  #eventsUrl = null;
+  /** @type {string|null} */
+  #runId;
+  #lastEventId;
+  #text;
+  #events;
+  /** @type {Connection|null} */
+  #connection = null;
+  /** @type {number|null} */
+  #connectedAt = null;
+  /** @type {number|null} */
+  #failingSince = null;
+  #failures = 0;
+  #endPause = () => {};
+  #runKnown = deferred();
+
+  /**
+   * @param {api.ReplyOptions} options
+   * @param {{body?: string, wantsEventSource?: boolean, runId?: string, after?: string, text?: string}} what
+   */
+  constructor(options, { body, wantsEventSource = false, runId, after = "", text = "" }) {
+    this.#options = options;
+    this.#reconnect = { ...RECONNECT, ...options.reconnect };
+    this.#body = body;
+    this.#wantsEventSource = wantsEventSource;
+    this.#runId = runId ?? null;
+    this.#lastEventId = after;
+    this.#text = text;
+    this.#events = this.#read();
+    if (runId !== undefined) this.#runKnown.resolve(runId);
+  }
+
+  get runId() {
+    return this.#runId;
+  }
+
+  get lastEventId() {
+    return this.#lastEventId;
+  }
+
+  get text() {
+    return this.#text;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this.#events;
+  }
+
+  async stop() {
+    const runId = await this.#runKnown.promise;
+    if (runId === null) throw new CoachStreamError("RUN_UNKNOWN", "It is not known which run to stop.");
+    const { conversationUrl, token } = this.#options;
+    return stop({ conversationUrl, token, runId });
+  }
+
+  /** @returns {AsyncGenerator<api.ReplyEvent, void, undefined>} */
+  async *#read() {
+    const { signal } = this.#options;
+    const aborted = () => this.#rouse(signal?.reason);
+    const online = () => this.#rouse(new Interruption("the network has changed", { isWelcome: true }));
+    // A connection that a phone lost in its sleep says nothing; one that lives has sent a comment by then.
+    const visible = () => {
+      if (document.hidden) return;
+      const isSilent = (this.#connection?.quietMs ?? 0) > this.#reconnect.silenceMs / 2;
+      this.#rouse(isSilent ? new Interruption("the connection fell asleep", { isWelcome: true }) : undefined);
+    };
+    signal?.addEventListener("abort", aborted);
+    globalThis.addEventListener?.("online", online);
+    globalThis.document?.addEventListener("visibilitychange", visible);
+    try {
+      while (!(yield* this.#readConnection()));
+    } finally {
+      signal?.removeEventListener("abort", aborted);
+      globalThis.removeEventListener?.("online", online);
+      globalThis.document?.removeEventListener("visibilitychange", visible);
+      this.#runKnown.resolve(null);
+    }
+  }
+
+  /**
+   * Reads one connection to its end; unless the reply ended with it, another one has to follow, now.
+   * @returns {AsyncGenerator<api.ReplyEvent, boolean, undefined>} whether the reply is over
+   */
+  async *#readConnection() {
+    const { signal } = this.#options;
+    signal?.throwIfAborted();
+    const connection = new Connection(this.#reconnect.silenceMs);
+    this.#connection = connection;
+    const after = this.#lastEventId;
+    /** @type {Interruption} */
+    let interruption;
+    try {
+      if (this.#wantsEventSource) yield* this.#askForEventsUrl(connection);
+      for await (const item of this.#eventsUrl ? this.#listen(connection, this.#eventsUrl) : this.#fetch(connection)) {
+        if (item === "nothing left") return true;
+        if (item === "connected") {
+          this.#connectedAt = performance.now();
+          yield { type: "connection", state: "connected" };
+        } else if (item instanceof Interruption) {
+          yield this.#setBack(item);
+        } else {
+          const ending = yield* this.#take(item, after);
+          if (ending === "over") return true;
+          // At once, but not round and round.
+          if (ending === "moved" && this.#lastEventId !== after) return false;
+        }
+      }
+      throw new Interruption("the stream ended before the reply did");
+    } catch (error) {
+      signal?.throwIfAborted();
+      const reason = connection.whyCut ?? error;
+      if (!(reason instanceof Interruption)) throw reason;
+      interruption = reason;
+    } finally {
+      connection.cut(new Interruption("nobody reads it any more"));
+      this.#connection = null;
+    }
+    yield this.#setBack(interruption);
+    if (!interruption.isWelcome) await this.#pause();
+    return false;
+  }
+
+  /**
+   * What a connection delivers, read with `fetch`.
+   * @param {Connection} connection
+   * @returns {AsyncGenerator<Item, void, undefined>}
+   */
+  async *#fetch(connection) {
+    const onlyReads = this.#runId !== null || this.#body === undefined;
+    const url = streamUrl(this.#options, this.#runId);
+    if (this.#runId !== null && this.#lastEventId !== "") url.searchParams.set("after", this.#lastEventId);
+    const request = { accept: EVENT_STREAM, body: onlyReads ? undefined : this.#body, signal: connection.signal };
+    const response = await connection.wait(send(this.#options, onlyReads ? "GET" : "POST", url, request));
+    if (response.status === 204) return void (yield "nothing left");
+    if (!response.ok) throw await connection.wait(refusal(response, { onlyReads }));
+    if (!isOfType(response, EVENT_STREAM) || !response.body) throw new UnreadableStream("The answer is no stream.");
+    yield "connected";
+    const reader = response.body.getReader();
+    const decoder = new EventStreamDecoder();
+    for (;;) {
+      const { done, value } = await connection.wait(reader.read().catch(brokenOff));
+      if (done) return;
+      yield* decoder.feed(value);
+      yield { id: decoder.lastEventId, data: null };
+    }
+  }
+
+  /**
+   * Sends the message, and learns where an `EventSource` reads the reply.
+   * @param {Connection} connection
+   * @returns {AsyncGenerator<api.ReplyEvent, void, undefined>}
+   */
+  async *#askForEventsUrl(connection) {
+    const url = streamUrl(this.#options);
+    const request = { accept: JSON_TYPE, body: this.#body, signal: connection.signal };
+    const response = await connection.wait(send(this.#options, "POST", url, request));
+    if (!response.ok) throw await connection.wait(refusal(response, { onlyReads: false }));
+    const { runId, eventsUrl } = await connection.wait(jsonOf(response));
+    if (typeof runId !== "string" || typeof eventsUrl !== "string") throw new UnreadableStream("There is no run.");
+    this.#wantsEventSource = false;
+    this.#eventsUrl = new URL(eventsUrl, response.url);
+    yield* this.#adopt(runId);
+  }
+
+  /**
+   * What a connection delivers, read by the browser itself. It reconnects by itself as well, and does not say why when
+   * it ceases to; from there on we `fetch`, which says everything.
+   *
+   * @param {Connection} connection
+   * @param {URL} eventsUrl
+   * @returns {AsyncGenerator<Item, void, undefined>}
+   */
+  async *#listen(connection, eventsUrl) {
+    const url = new URL(eventsUrl);
+    if (this.#lastEventId !== "") url.searchParams.set("after", this.#lastEventId);
+    const source = new EventSource(url);
+    /** @type {Item[]} */
+    const items = [];
+    let arrived = deferred();
+    /** @param {Item} item */
+    const add = (item) => {
+      items.push(item);
+      arrived.resolve(null);
+    };
+    source.addEventListener("open", () => add("connected"));
+    source.addEventListener("message", ({ lastEventId, data }) => add({ id: lastEventId, data }));
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) arrived.resolve(null);
+      else add(new Interruption("the browser lost its connection"));
+    });
+    try {
+      for (;;) {
+        await connection.wait(arrived.promise);
+        arrived = deferred();
+        yield* items.splice(0);
+        if (source.readyState !== EventSource.CLOSED || items.length > 0) continue;
+        this.#eventsUrl = null;
+        throw new Interruption("the browser does not reconnect");
+      }
+    } finally {
+      source.close();
+    }
+  }
+
+  /**
+   * @param {Message} message
+   * @param {string} after the id that the connection began after
+   * @returns {Generator<api.ReplyEvent, "over"|"moved"|null, undefined>}
+   */
+  *#take({ id, data }, after) {
+    const isNews = id !== "" && id !== this.#lastEventId;
+    if (isNews) yield* this.#reach(id);
+    if (data === null) return null;
+    const event = eventFrom(data);
+    switch (event.type) {
+      case "chunk":
+        yield* this.#append(event, after);
+        return null;
+      case "reset":
+        this.#progress();
+        if (event.offset < this.#text.length) yield this.#show(this.#text.slice(0, event.offset));
+        return null;
+      case "reconnect":
+        if (typeof event.after === "string" && event.after !== this.#lastEventId) yield* this.#reach(event.after);
+        return "moved";
+      case "complete":
+        this.#text = event.aiMessage?.content ?? this.#text;
+        yield { ...event, runId: this.#runId, text: this.#text };
+        return "over";
+      case "error": {
+        const error = new ServiceError(event);
+        // What is no entry of the run's log ended the request, and not the run.
+        if (this.#runId !== null && !isNews && error.retryable) throw new Interruption(error.message, { cause: error });
+        throw error;
+      }
+      default:
+        return null; // of a newer service
+    }
+  }
+
+  /** @param {{content: string, offset?: number}} chunk @param {string} after */
+  *#append({ content, offset = this.#text.length }, after) {
+    if (typeof content !== "string") throw new UnreadableStream("A chunk has no text.");
+    this.#progress();
+    const overlap = this.#text.length - offset;
+    if (overlap >= 0) {
+      if (overlap < content.length) yield this.#show(this.#text + content.slice(overlap));
+    } else if (after === "") {
+      throw new UnreadableStream("A part of the text is missing.");
+    } else {
+      this.#lastEventId = ""; // from the beginning, then
+      throw new Interruption("a part of the text is missing");
+    }
+  }
+
+  /** @param {string} id an entry of a run's log @returns {Generator<api.ReplyEvent, void, undefined>} */
+  *#reach(id) {
+    this.#progress();
+    this.#lastEventId = id;
+    yield* this.#adopt(id.slice(0, id.lastIndexOf(":")));
+  }
+
+  /** @param {string} runId @returns {Generator<api.ReplyEvent, void, undefined>} */
+  *#adopt(runId) {
+    if (runId === this.#runId) return;
+    // Asking again may begin another run, whose text begins anew.
+    if (this.#text !== "") yield this.#show("");
+    this.#runId = runId;
+    this.#runKnown.resolve(runId);
+    yield { type: "run", runId };
+  }
+
+  /** @param {string} text @returns {api.TextEvent} */
+  #show(text) {
+    this.#text = text;
+    return { type: "text", text };
+  }
+
+  #progress() {
+    this.#failingSince = null;
+    this.#failures = 0;
+  }
+
+  /** @param {Interruption} interruption @returns {api.ConnectionEvent} @throws {ConnectionLost} */
+  #setBack(interruption) {
+    const { giveUpAfterMs, maxBackoffMs } = this.#reconnect;
+    const now = performance.now();
+    // A connection that held for a while was a good one, even when there was nothing to say.
+    if (this.#connectedAt !== null && now - this.#connectedAt > maxBackoffMs) this.#progress();
+    this.#connectedAt = null;
+    this.#failingSince ??= now;
+    if (now - this.#failingSince >= giveUpAfterMs) {
+      const seconds = Math.round(giveUpAfterMs / 1000);
+      throw new ConnectionLost(`There has been no connection for ${seconds} seconds.`, interruption);
+    }
+    this.#failures += 1;
+    return { type: "connection", state: "reconnecting", failures: this.#failures, reason: interruption };
+  }
+
+  async #pause() {
+    const { backoffMs, maxBackoffMs } = this.#reconnect;
+    const longest = Math.min(maxBackoffMs, backoffMs * 2 ** (this.#failures - 1));
+    const { promise, resolve } = deferred();
+    const timer = setTimeout(resolve, longest * (0.5 + Math.random() / 2), null);
+    this.#endPause = () => resolve(null);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  /** Somebody is there again, with all the patience. @param {unknown} [cut] why the connection has to go, if it has */
+  #rouse(cut) {
+    this.#progress();
+    this.#endPause();
+    if (cut !== undefined) this.#connection?.cut(cut);
+  }
+}
+
+/** One connection, and what cuts it short: silence, the caller, or news of the network. */
+class Connection {
+  #silenceMs;
+  #heardAt = performance.now();
+  #controller = new AbortController();
+  /** @type {Promise<never>} */
+  #cut;
+
+  /** @param {number} silenceMs */
+  constructor(silenceMs) {
+    this.#silenceMs = silenceMs;
+    this.#cut = new Promise((_, reject) => this.signal.addEventListener("abort", () => reject(this.signal.reason)));
+    this.#cut.catch(() => {}); // it may be cut when nobody waits
+  }
+
+  get signal() {
+    return this.#controller.signal;
+  }
+
+  get whyCut() {
+    return this.signal.reason;
+  }
+
+  get quietMs() {
+    return performance.now() - this.#heardAt;
+  }
+
+  /** @param {unknown} reason */
+  cut(reason) {
+    this.#controller.abort(reason);
+  }
+
+  /**
+   * What the promise gives; the clock of silence runs meanwhile, and only then: a slow reader is no dead connection.
+   *
+   * @template T
+   * @param {Promise<T>} promise
+   * @returns {Promise<T>}
+   */
+  async wait(promise) {
+    const timer = setTimeout(() => this.cut(new Interruption("nothing arrived any more")), this.#silenceMs);
+    try {
+      return await Promise.race([promise, this.#cut]);
+    } finally {
+      clearTimeout(timer);
+      this.#heardAt = performance.now();
+    }
+  }
+}
+
+/** Server-Sent Events (HTML standard, section 9.2.6): bytes in, cut anywhere; events out. */
+export class EventStreamDecoder {
+  /** An event of a chat is a few kilobytes; what grows past this without an end is not an event stream. */
+  static MAX_PENDING_CHARACTERS = 4 * 1024 * 1024;
+
+  // Strips a leading byte order mark, and keeps an unfinished code point for the next call.
+  #decoder = new TextDecoder();
+  #line = "";
+  #endedWithCarriageReturn = false;
+  /** @type {string[]} */
+  #data = [];
+  #dataLength = 0;
+  #id = "";
+  #lastEventId = "";
+
+  /** The last id that the stream has named, be it without an event. */
+  get lastEventId() {
+    return this.#lastEventId;
+  }
+
+  /**
+   * The events that these bytes complete.
+   *
+   * @param {Uint8Array} bytes
+   * @returns {Generator<{id: string, data: string}, void, undefined>}
+   */
+  *feed(bytes) {
+    let text = this.#decoder.decode(bytes, { stream: true });
+    if (text === "") return;
+    // The LF of a CRLF whose CR came with the last bytes has ended its line already.
+    if (this.#endedWithCarriageReturn && text.startsWith("\n")) text = text.slice(1);
+    this.#endedWithCarriageReturn = text.endsWith("\r");
+    const lines = text.split(/\r\n|\r|\n/);
+    const unfinished = lines.pop() ?? "";
+    for (const line of lines) {
+      const data = this.#endLine(this.#line + line);
+      this.#line = "";
+      if (data !== null) yield { id: this.#lastEventId, data };
+    }
+    this.#line += unfinished;
+    if (this.#line.length + this.#dataLength > EventStreamDecoder.MAX_PENDING_CHARACTERS) {
+      throw new UnreadableStream("An event never ends.");
+    }
+  }
+
+  /** @param {string} line @returns {string|null} the data of the event that ends here */
+  #endLine(line) {
+    if (line === "") {
+      const data = this.#data.length === 0 ? null : this.#data.join("\n");
+      this.#data = [];
+      this.#dataLength = 0;
+      this.#lastEventId = this.#id; // only now: a block that was cut off names nothing
+      return data;
+    }
+    const [, field, value] = /** @type {RegExpExecArray} */ (/^([^:]*)(?:: ?(.*))?$/s.exec(line));
+    if (field === "data") {
+      this.#data.push(value ?? "");
+      this.#dataLength += line.length;
+    } else if (field === "id" && !value?.includes("\0")) {
+      this.#id = value ?? "";
+    }
+    return null;
+  }
+}
+
+/**
+ * One request, with a token; with a fresh one where the first is refused.
+ *
+ * @param {api.ConversationOptions} options
+ * @param {"GET"|"POST"|"DELETE"} method
+ * @param {URL} url
+ * @param {{accept: string, body?: string, signal?: AbortSignal}} request
+ * @throws {Interruption} there was no answer
+ */
+async function send({ token }, method, url, { accept, body, signal }) {
+  for (let fresh = false; ; fresh = true) {
+    /** @type {Record<string, string>} */
+    const headers = { Accept: accept, Authorization: `Bearer ${await tokenFrom(token, fresh)}` };
+    if (body !== undefined) headers["Content-Type"] = JSON_TYPE;
+    const response = await fetch(url, { method, headers, body, signal, cache: "no-store" }).catch(brokenOff);
+    if (response.status !== 401 || fresh) return response;
+    response.body?.cancel().catch(() => {});
+  }
+}
+
+/** @param {api.ConversationOptions["token"]} token @param {boolean} fresh */
+async function tokenFrom(token, fresh) {
+  try {
+    return await token({ fresh });
+  } catch (error) {
+    const { retryable } = /** @type {{retryable?: unknown}} */ (error ?? {});
+    if (retryable === true) throw new Interruption("there is no token", { cause: error });
+    throw error;
+  }
+}
+
+/**
+ * What a response without success means. A request that only reads waits until the service is well again; whether a
+ * message is sent again is for its writer to say.
+ *
+ * @param {Response} response
+ * @param {{onlyReads: boolean}} request
+ * @returns {Promise<ServiceError|Interruption>}
+ */
+async function refusal(response, { onlyReads }) {
+  const { status } = response;
+  const read = isOfType(response, EVENT_STREAM) ? onlyEventOf : jsonOf;
+  const body = await read(response).catch(() => null);
+  const error = new ServiceError(body, status);
+  const isTransient = hasCode(body) ? onlyReads && error.retryable : TRANSIENT.has(status);
+  return isTransient ? new Interruption(`the answer was HTTP ${status}`, { status, cause: error }) : error;
+}
+
+/** @param {Response} response @returns {Promise<any>} */
+async function onlyEventOf(response) {
+  const bytes = new Uint8Array(await response.arrayBuffer().catch(brokenOff));
+  const [message] = new EventStreamDecoder().feed(bytes);
+  return message ? eventFrom(message.data) : null;
+}
+
+/** @param {Response} response @returns {Promise<any>} */
+async function jsonOf(response) {
+  return eventFrom(await response.text().catch(brokenOff));
+}
+
+/** @param {string} data @returns {any} an object */
+function eventFrom(data) {
+  let event;
+  try {
+    event = JSON.parse(data);
+  } catch (error) {
+    throw new UnreadableStream("What arrived is no JSON.", error);
+  }
+  if (typeof event !== "object" || event === null) throw new UnreadableStream("What arrived is no JSON object.");
+  return event;
+}
+
+/** @param {unknown} cause @returns {never} */
+function brokenOff(cause) {
+  throw new Interruption("there is no connection", { cause });
+}
+
+/** @param {any} body */
+function hasCode(body) {
+  return typeof body?.code === "string" && body.code !== "";
+}
+
+/** @param {Response} response @param {string} type */
+function isOfType(response, type) {
+  return (response.headers.get("Content-Type") ?? "").toLowerCase().startsWith(type);
+}
+
+/** @param {api.ConversationOptions} options @param {string|null} [runId] */
+function streamUrl({ conversationUrl }, runId = null) {
+  const url = new URL(conversationUrl, globalThis.location?.href);
+  const run = runId === null ? "" : `/${encodeURIComponent(runId)}`;
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}/stream${run}`;
+  return url;
+}
+
+function deferred() {
+  /** @type {(value: string|null) => void} */
+  let resolve = () => {};
+  /** @type {Promise<string|null>} */
+  const promise = new Promise((settle) => (resolve = settle));
+  return { promise, resolve };
+}

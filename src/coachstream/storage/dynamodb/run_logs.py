@@ -1,0 +1,114 @@
+"""The logs of runs: an entry an item, put under the next number or not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+
+from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
+from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.storage.dynamodb.attribute_values import Item
+from coachstream.storage.dynamodb.calls import Range, TableCalls
+from coachstream.storage.dynamodb.errors import ConditionFailed, Contended
+from coachstream.storage.dynamodb.items import expiry
+from coachstream.storage.dynamodb.keys import (
+    MOST_ENTRIES,
+    ItemKey,
+    conversation_key,
+    end_of,
+    log_entry_key,
+    log_prefix,
+    partition,
+)
+from coachstream.storage.dynamodb.log_items import is_of_coach, log_entry_item, parse_log_entry
+from coachstream.storage.dynamodb.requests import IS_NOT_THERE, Put
+from coachstream.storage.log_entries import is_repeated
+
+logger = logging.getLogger("coachstream.storage")
+
+LOGS_KEPT_FOR = timedelta(hours=24)
+"""How long a run can be read along or read again; the messages stay."""
+
+MOST_ATTEMPTS = 4
+"""At telling what is in an entry's place, while it comes and goes."""
+
+
+class RunLogs:
+    """The logs in one table."""
+
+    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+        self._calls = calls
+        self._now = now
+
+    def putting(self, key: ConversationKey, run_id: str, entry: LogEntry) -> Put:
+        """The write that appends an entry, if its number is free, and returns the one that has it."""
+        item = log_entry_item(key, run_id, entry, ttl=expiry(self._now() + LOGS_KEPT_FOR))
+        return Put(item, IS_NOT_THERE, returns_existing=True)
+
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
+        """Append an entry; None if it is in the log, else the one that has its number.
+
+        Raises:
+            ConversationNotFound, RunNotFound: for ids that none can have. Others are not looked up.
+        """
+        conversation_key(key)
+        put = self.putting(key, run_id, entry)
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                await self._calls.put(put)
+            except ConditionFailed as failed:
+                there = await self.entry_there(failed.existing, key, run_id, entry.number)
+                if there is not None:
+                    return None if is_repeated(entry, there) else there
+            else:
+                return None
+        raise Contended("an entry could not be appended, because another one came and went all the time")
+
+    async def read(self, key: ConversationKey, run_id: str, *, after: int) -> Sequence[LogEntry]:
+        """The entries with higher numbers, in order; none for an unknown run."""
+        return [parse_log_entry(item) async for item in self._items(key, run_id, after)]
+
+    async def last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
+        """The newest entry; None for an unknown run."""
+        try:
+            conversation_key(key)
+            prefix = log_prefix(key, run_id)
+        except (ConversationNotFound, RunNotFound):
+            return None
+        newest = Range.of(partition(key.user_id), prefix, newest_first=True)
+        page, _ = await self._calls.query_page(newest, limit=1)
+        return parse_log_entry(page[0]) if page and is_of_coach(page[0], key) else None
+
+    async def entry_there(
+        self, existing: Item | None, key: ConversationKey, run_id: str, number: int
+    ) -> LogEntry | None:
+        """The entry that has a number: as DynamoDB returned it, else read; None where it has gone."""
+        item = existing or await self._calls.get(log_entry_key(key, run_id, number))
+        return None if item is None else parse_log_entry(item)
+
+    async def forget(self, key: ConversationKey, run_id: str) -> None:
+        """Delete what a run wrote after its conversation was deleted; what cannot be deleted now expires."""
+        try:
+            await self._calls.delete_all(self._keys(key, run_id))
+        except StorageUnavailable as error:
+            logger.warning("The log of a deleted conversation is left to expire: %s", error.code.value)
+
+    async def _keys(self, key: ConversationKey, run_id: str) -> AsyncIterator[ItemKey]:
+        async for item in self._items(key, run_id, after=-1):
+            yield ItemKey(str(item["pk"]), str(item["sk"]))
+
+    async def _items(self, key: ConversationKey, run_id: str, after: int) -> AsyncIterator[Item]:
+        first = max(0, after + 1)
+        if first >= MOST_ENTRIES:
+            return
+        try:
+            conversation_key(key)
+            begins = log_entry_key(key, run_id, first)
+        except (ConversationNotFound, RunNotFound):
+            return
+        span = Range(begins.pk, begins.sk, end_of(log_prefix(key, run_id)))
+        async for item in self._calls.query(span, consistent=True):
+            if is_of_coach(item, key):
+                yield item

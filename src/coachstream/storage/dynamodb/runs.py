@@ -1,0 +1,380 @@
+"""Runs: a user's message exactly once, at most one unfinished run in a conversation, and its log.
+
+Each step is one transaction, so that no crash leaves half of it.
+
+**Beginning** puts the message and its claim (which message has this client's name), makes the run the
+conversation's unfinished one, puts the first entry of its log, and counts the message on the conversation.
+When the message is there already, its answer item tells without a search whether it has a reply. A retry
+begins its run on the condition that this has not changed since: so an attempt that ends in between is not
+answered twice.
+
+**Appending** is one put on the condition that the number is free. The entry that has it comes back in the
+same answer, so a producer learns of a stop or of its successor without reading.
+
+**Finishing** puts the last entry, which keeps everybody else from finishing, the reply and the answer item,
+deletes the interrupted reply that it replaces, counts, and frees the conversation. It is tried for the usual
+case, a first answer in the conversation's own run, and again where that turns out not to be the case.
+
+Nothing is held in the process: what was begun and not finished is left to the lease in its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from coachstream.conversation.errors import ConversationNotFound, StorageUnavailable
+from coachstream.conversation.lenient import as_record, as_text
+from coachstream.conversation.message_id import first_message_id
+from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.storage.dynamodb.answers import Answer, Answers, answer_in
+from coachstream.storage.dynamodb.attribute_values import Item
+from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
+from coachstream.storage.dynamodb.errors import Contended, RequestRefused
+from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry, message_item, message_of
+from coachstream.storage.dynamodb.keys import (
+    conversation_key,
+    end_of,
+    is_name,
+    message_claim_key,
+    message_key,
+    messages_prefix,
+    partition,
+    unfinished_run_key,
+)
+from coachstream.storage.dynamodb.log_items import is_of_coach
+from coachstream.storage.dynamodb.mend import mend_counter
+from coachstream.storage.dynamodb.mirror import Mirror
+from coachstream.storage.dynamodb.requests import (
+    IS_NOT_THERE,
+    IS_THERE,
+    Check,
+    Delete,
+    Put,
+    Update,
+    Write,
+    item_of,
+)
+from coachstream.storage.dynamodb.run_logs import RunLogs
+from coachstream.storage.log_entries import as_stored, is_repeated
+
+MOST_ATTEMPTS = 4
+"""At beginning or finishing a run while others begin and finish the same one."""
+
+
+class DynamoDbRuns:
+    """`RunStore`."""
+
+    def __init__(self, calls: TableCalls, mirror: Mirror | None, *, now: Callable[[], datetime]) -> None:
+        self._calls = calls
+        self._answers = Answers(calls, now=now)
+        self._logs = RunLogs(calls, now=now)
+        self._mirror = mirror
+        self._now = now
+
+    async def begin_run(
+        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Save the user message exactly once and open a run for it (see `RunStore`).
+
+        Who is cancelled meanwhile may leave a run behind, until its lease is over.
+        """
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                await self._transact(key, self._first_attempt(key, user_message, run_id, opened))
+            except TransactionCancelled as cancelled:
+                result = await self._despite(cancelled, key, user_message, run_id, opened)
+            else:
+                result = RunBegun(user_message, is_first_attempt=True)
+            if result is not None:
+                return result
+        raise Contended("a run could not begin, because others began and ended all the time")
+
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
+        """Append an entry, unless its number is taken (see `RunStore`); one write, and no read.
+
+        Raises:
+            ConversationNotFound, RunNotFound: for ids that none can have. Others are not looked up.
+        """
+        return await self._logs.append(key, run_id, entry)
+
+    async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        """The entries with higher numbers than `after`, in order: one query for each megabyte."""
+        return await self._logs.read(key, run_id, after=after)
+
+    async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
+        """The newest entry; None for an unknown run."""
+        return await self._logs.last(key, run_id)
+
+    async def finish_run(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        """Append the last entry, save the reply, and free the conversation (see `RunStore`)."""
+        conversation_key(key)
+        try:
+            there = await self._finish(key, run_id, ended, reply)
+        except ConversationNotFound:
+            await self._logs.forget(key, run_id)
+            raise
+        if there is not None and not is_repeated(ended, there):
+            return there
+        if self._mirror is not None and reply is not None:
+            await self._mirror.show(key, reply)
+        return None
+
+    async def unfinished_run(self, key: ConversationKey) -> str | None:
+        """The id of the conversation's run that was not finished, alive or not."""
+        try:
+            conversation_key(key)
+        except ConversationNotFound:
+            return None
+        item = await self._calls.get(unfinished_run_key(key))
+        return _run_in(item) if item is not None and is_of_coach(item, key) else None
+
+    async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
+        """One message that a run saved; None where it is not there."""
+        try:
+            conversation_key(key)
+        except ConversationNotFound:
+            return None
+        if not is_name(message_id):
+            return None
+        item = await self._calls.get(message_key(key, message_id))
+        if item is None or not is_of_coach(as_record(item.get("attributes")), key):
+            return None
+        return message_of(item)
+
+    async def find_recent_message(
+        self, key: ConversationKey, text: str, *, since: datetime
+    ) -> Message | None:
+        """The newest user message with exactly this text (see `RunStore`)."""
+        try:
+            conversation_key(key)
+        except ConversationNotFound:
+            return None
+        prefix = messages_prefix(key)
+        first = f"{prefix}{first_message_id(since)}"
+        found = self._calls.query(
+            Range(partition(key.user_id), first, end_of(prefix), newest_first=True),
+            where=(
+                "#attributes.#role = :user AND #attributes.#content = :text AND #attributes.#coachId = :coach"
+            ),
+            values={":user": Role.USER.value, ":text": text, ":coach": key.coach_id},
+            consistent=True,
+        )
+        async for item in found:
+            message = message_of(item)
+            if message is not None:
+                return message
+        return None
+
+    async def _despite(
+        self,
+        cancelled: TransactionCancelled,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy | None:
+        """What comes of a first attempt that found something in its way; None where that has gone."""
+        if not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
+            return await self._busy(cancelled, key, None)
+        stored = await self._stored(cancelled, key, user_message)
+        if stored is None:
+            return None
+        answer = await self._answers.load(key, stored.id)
+        if answer is not None and answer.is_complete:
+            reply = await self.load_message(key, answer.reply_id)
+            if reply is not None:
+                return AlreadyAnswered(stored, reply)
+        if Step.UNFINISHED_RUN not in cancelled.failed:
+            try:
+                await self._transact(key, self._another_attempt(key, stored, answer, run_id, opened))
+            except TransactionCancelled as again:
+                cancelled = again
+            else:
+                return RunBegun(stored, is_first_attempt=False)
+        return await self._busy(cancelled, key, stored)
+
+    async def _busy(
+        self, cancelled: TransactionCancelled, key: ConversationKey, stored: Message | None
+    ) -> ConversationBusy | None:
+        """The run that is in the way; None where it is something else that may have gone.
+
+        Raises:
+            StorageUnavailable: it is the log of a run of the same id, which no attempt gets past.
+        """
+        if Step.UNFINISHED_RUN in cancelled.failed:
+            item = cancelled.existing.get(Step.UNFINISHED_RUN)
+            run_id = _run_in(item) if item is not None else await self.unfinished_run(key)
+            return None if run_id is None else ConversationBusy(run_id, stored)
+        if Step.ENTRY in cancelled.failed:
+            raise StorageUnavailable("there is a log of a run of this id")
+        return None
+
+    def _first_attempt(
+        self, key: ConversationKey, message: Message, run_id: str, opened: LogEntry
+    ) -> dict[Step, Write]:
+        writes: dict[Step, Write] = {
+            Step.CONVERSATION: self._counting(key, message, added=1),
+            Step.UNFINISHED_RUN: _taking(key, run_id),
+            Step.MESSAGE: Put(
+                message_item(key, message, at=self._now()), IS_NOT_THERE, returns_existing=True
+            ),
+            Step.ENTRY: self._logs.putting(key, run_id, as_stored(opened, message.id, is_first_attempt=True)),
+        }
+        client_id = message.metadata.client_message_id
+        if client_id is not None:
+            claim = {"messageId": message.id, "ttl": expiry(self._now() + RETRIES_KNOWN_FOR)}
+            writes[Step.CLAIM] = Put(
+                item_of(message_claim_key(key, client_id), claim), IS_NOT_THERE, returns_existing=True
+            )
+        return writes
+
+    def _another_attempt(
+        self, key: ConversationKey, message: Message, answer: Answer | None, run_id: str, opened: LogEntry
+    ) -> dict[Step, Write]:
+        return {
+            Step.CONVERSATION: Check(conversation_key(key), IS_THERE),
+            Step.UNFINISHED_RUN: _taking(key, run_id),
+            Step.ANSWER: self._answers.is_unchanged(key, message.id, answer),
+            Step.ENTRY: self._logs.putting(
+                key, run_id, as_stored(opened, message.id, is_first_attempt=False)
+            ),
+        }
+
+    async def _finish(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        """None where it is done now, else the entry that has the number."""
+        is_the_conversations = True
+        earlier: Answer | None = None
+        for _ in range(MOST_ATTEMPTS):
+            writes = {Step.ENTRY: self._logs.putting(key, run_id, ended), **self._saving(key, reply, earlier)}
+            if is_the_conversations:
+                writes[Step.UNFINISHED_RUN] = _freeing(key, run_id)
+            try:
+                await self._transact(key, writes)
+            except TransactionCancelled as cancelled:
+                if Step.ENTRY in cancelled.failed:
+                    found = cancelled.existing.get(Step.ENTRY)
+                    there = await self._logs.entry_there(found, key, run_id, ended.number)
+                    if there is not None:
+                        return there
+                if Step.UNFINISHED_RUN in cancelled.failed:
+                    is_the_conversations = False
+                if Step.MESSAGE in cancelled.failed:
+                    reply = None  # it is stored already, and counted
+                elif Step.ANSWER in cancelled.failed:
+                    earlier = await self._answer_there(cancelled, key, reply)
+            else:
+                return None
+        raise Contended("a run could not be finished, because others wrote to it all the time")
+
+    def _saving(
+        self, key: ConversationKey, reply: Message | None, earlier: Answer | None
+    ) -> dict[Step, Write]:
+        """The writes that save a reply, where the message had this one before."""
+        if reply is None:
+            return {Step.CONVERSATION: Check(conversation_key(key), IS_THERE)}
+        is_replaced = earlier is not None and not earlier.is_complete and earlier.reply_id != reply.id
+        writes: dict[Step, Write] = {
+            Step.CONVERSATION: self._counting(key, reply, added=0 if is_replaced else 1),
+            Step.MESSAGE: Put(message_item(key, reply, at=self._now()), IS_NOT_THERE),
+        }
+        if earlier is not None and is_replaced:
+            writes[Step.REPLACED] = Delete(message_key(key, earlier.reply_id))
+        answered = reply.metadata.reply_to
+        if answered is not None and (earlier is None or earlier.yields_to(reply)):
+            writes[Step.ANSWER] = self._answers.putting(key, answered, reply, earlier)
+        return writes
+
+    async def _transact(self, key: ConversationKey, writes: Mapping[Step, Write]) -> None:
+        """One transaction over a conversation; mends its counter where it cannot count.
+
+        Raises:
+            ConversationNotFound: as named.
+            TransactionCancelled: for another reason.
+        """
+        try:
+            await self._transact_once(writes)
+        except (RequestRefused, TransactionCancelled) as refusal:
+            if isinstance(refusal, TransactionCancelled) and not refusal.refused:
+                raise
+            await mend_counter(self._calls, conversation_key(key), "totalMessages", counted_list="messages")
+            await self._transact_once(writes)
+
+    async def _transact_once(self, writes: Mapping[Step, Write]) -> None:
+        try:
+            await self._calls.transact(writes)
+        except TransactionCancelled as cancelled:
+            if Step.CONVERSATION in cancelled.failed:
+                raise ConversationNotFound from None
+            raise
+
+    def _counting(self, key: ConversationKey, last: Message, *, added: int) -> Update:
+        return Update(
+            conversation_key(key),
+            "SET #attributes.#metadata.#totalMessages = #attributes.#metadata.#totalMessages + :added,"
+            " #attributes.#metadata.#lastActivity = :last, #updatedAt = :now",
+            IS_THERE,
+            {
+                ":added": added,
+                ":last": format_timestamp(last.timestamp),
+                ":now": format_timestamp(self._now()),
+            },
+        )
+
+    async def _stored(
+        self, cancelled: TransactionCancelled, key: ConversationKey, message: Message
+    ) -> Message | None:
+        """The message as an earlier attempt saved it."""
+        message_id, client_id = message.id, message.metadata.client_message_id
+        if Step.CLAIM in cancelled.failed and client_id is not None:
+            claim = cancelled.existing.get(Step.CLAIM)
+            claim = claim or await self._calls.get(message_claim_key(key, client_id)) or {}
+            message_id = as_text(claim.get("messageId")) or message_id
+        item = cancelled.existing.get(Step.MESSAGE)
+        if item is not None and message_id == message.id:
+            return message_of(item)
+        return await self.load_message(key, message_id)
+
+    async def _answer_there(
+        self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None
+    ) -> Answer | None:
+        """The answer that was in a reply's way: as DynamoDB returned it, else read."""
+        item = cancelled.existing.get(Step.ANSWER)
+        if item is not None:
+            return answer_in(item)
+        answered = None if reply is None else reply.metadata.reply_to
+        return None if answered is None else await self._answers.load(key, answered)
+
+
+def _taking(key: ConversationKey, run_id: str) -> Update:
+    """Make a run the conversation's unfinished one, if it has none.
+
+    The item's key does not have the coach. One of another coach's conversation of the same id is no obstacle:
+    it could neither be read nor finished from here.
+    """
+    return Update(
+        unfinished_run_key(key),
+        "SET #runId = :run, #coachId = :coach",
+        "attribute_not_exists(#runId) OR #coachId <> :coach",
+        {":run": run_id, ":coach": key.coach_id},
+        returns_existing=True,
+    )
+
+
+def _freeing(key: ConversationKey, run_id: str) -> Delete:
+    return Delete(
+        unfinished_run_key(key),
+        "#runId = :run AND #coachId = :coach",
+        {":run": run_id, ":coach": key.coach_id},
+    )
+
+
+def _run_in(item: Item) -> str | None:
+    """The unfinished run; items of former versions name none."""
+    return as_text(item.get("runId")) or None

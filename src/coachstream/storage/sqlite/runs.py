@@ -1,0 +1,256 @@
+"""Runs: a user's message exactly once, at most one unfinished run in a conversation, and the logs of runs.
+
+Each write is one `BEGIN IMMEDIATE` transaction, with which no other one interleaves, in this process or
+another. So it reads and then writes as if nobody else were there.
+
+Who is alive is written in the log, as a lease, and nowhere else: a process that was killed leaves nothing
+behind that must be cleaned up before its run can be read and ended.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from coachstream.conversation.errors import ConversationNotFound
+from coachstream.conversation.message_id import first_message_id
+from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.runs.log import LogEntry, decode_entry, encode_entry
+from coachstream.storage.log_entries import as_stored, is_repeated
+from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.rows import (
+    MESSAGE_COLUMNS,
+    conversation_number,
+    insert_message,
+    message_from_row,
+)
+
+Found = TypeVar("Found")
+
+LOG_KEPT_FOR = timedelta(hours=24)
+"""Long after the last reader of a run."""
+
+MOST_DELETED_AT_ONCE = 1_000
+"""Entries of old logs, whenever a run begins: more than most runs write, and a matter of milliseconds."""
+
+
+class SqliteRuns:
+    """`RunStore`. `now` dates the entries, of which old ones are deleted when a run begins."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    async def begin_run(
+        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Save the user message exactly once and open a run for it (see `RunStore`)."""
+        return await self._database.write(
+            lambda connection: _begin(connection, key, user_message, run_id, opened, self._now())
+        )
+
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
+        """Append an entry, unless its number is taken (see `RunStore`).
+
+        Raises:
+            ConversationNotFound: nothing was written.
+        """
+
+        def append(connection: sqlite3.Connection) -> LogEntry | None:
+            conversation = conversation_number(connection, key)
+            there = _put_entry(connection, conversation, run_id, entry, self._now())
+            return None if there is None or is_repeated(entry, there) else there
+
+        return await self._database.write(append)
+
+    async def finish_run(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        """Append the last entry, save the reply and free the conversation (see `RunStore`)."""
+
+        def finish(connection: sqlite3.Connection) -> LogEntry | None:
+            conversation = conversation_number(connection, key)
+            there = _put_entry(connection, conversation, run_id, ended, self._now())
+            if there is not None:
+                return None if is_repeated(ended, there) else there
+            if reply is not None:
+                _save_reply(connection, conversation, reply)
+            connection.execute(
+                "UPDATE conversations SET unfinished_run = NULL WHERE number = ? AND unfinished_run = ?",
+                (conversation, run_id),
+            )
+            return None
+
+        return await self._database.write(finish)
+
+    async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        """The entries with higher numbers than `after`, in order; none for an unknown run."""
+
+        def read(connection: sqlite3.Connection, conversation: int) -> list[LogEntry]:
+            rows = connection.execute(
+                "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ? AND number > ?"
+                " ORDER BY number",
+                (conversation, run_id, after),
+            )
+            return [decode_entry(row[0]) for row in rows]
+
+        return await self._read(key, read) or []
+
+    async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
+        """The newest entry; None for an unknown run."""
+
+        def read(connection: sqlite3.Connection, conversation: int) -> LogEntry | None:
+            row = connection.execute(
+                "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ?"
+                " ORDER BY number DESC LIMIT 1",
+                (conversation, run_id),
+            ).fetchone()
+            return None if row is None else decode_entry(row[0])
+
+        return await self._read(key, read)
+
+    async def unfinished_run(self, key: ConversationKey) -> str | None:
+        """The id of the conversation's run that was not finished, alive or not."""
+        return await self._read(key, _unfinished_run)
+
+    async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
+        """One message; None where it is not there."""
+        return await self._read(
+            key,
+            lambda connection, conversation: _message(
+                connection, "conversation = ? AND id = ?", conversation, message_id
+            ),
+        )
+
+    async def find_recent_message(
+        self, key: ConversationKey, text: str, *, since: datetime
+    ) -> Message | None:
+        """The newest user message with exactly this text (see `RunStore`)."""
+        return await self._read(
+            key,
+            lambda connection, conversation: _message(
+                connection,
+                "conversation = ? AND id >= ? AND role = ? AND content = ? ORDER BY id DESC LIMIT 1",
+                *(conversation, first_message_id(since), Role.USER.value, text),
+            ),
+        )
+
+    async def _read(
+        self, key: ConversationKey, work: Callable[[sqlite3.Connection, int], Found | None]
+    ) -> Found | None:
+        """Read from a conversation; None where there is no such one."""
+
+        def read(connection: sqlite3.Connection) -> Found | None:
+            try:
+                conversation = conversation_number(connection, key)
+            except ConversationNotFound:
+                return None
+            return work(connection, conversation)
+
+        return await self._database.read(read)
+
+
+def _begin(
+    connection: sqlite3.Connection,
+    key: ConversationKey,
+    user_message: Message,
+    run_id: str,
+    opened: LogEntry,
+    now: datetime,
+) -> RunBegun | AlreadyAnswered | ConversationBusy:
+    conversation = conversation_number(connection, key)
+    stored = _stored_message(connection, conversation, user_message)
+    reply = None if stored is None else _complete_reply(connection, conversation, stored)
+    if stored is not None and reply is not None:
+        return AlreadyAnswered(stored, reply)
+    unfinished = _unfinished_run(connection, conversation)
+    if unfinished is not None:
+        return ConversationBusy(unfinished, stored)
+    if stored is None:
+        insert_message(connection, conversation, user_message)
+        _count(connection, conversation, added=1, last=user_message)
+    begun = RunBegun(stored or user_message, is_first_attempt=stored is None)
+    _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
+    first = as_stored(opened, begun.user_message.id, is_first_attempt=begun.is_first_attempt)
+    _insert_entry(connection, conversation, run_id, first, now)
+    connection.execute("UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation))
+    return begun
+
+
+def _save_reply(connection: sqlite3.Connection, conversation: int, reply: Message) -> None:
+    replaced = connection.execute(
+        "DELETE FROM messages WHERE conversation = ? AND reply_to = ? AND stop_reason = ?",
+        (conversation, reply.metadata.reply_to, StopReason.INTERRUPTED.value),
+    ).rowcount
+    insert_message(connection, conversation, reply)
+    _count(connection, conversation, added=1 - replaced, last=reply)
+
+
+def _put_entry(
+    connection: sqlite3.Connection, conversation: int, run_id: str, entry: LogEntry, now: datetime
+) -> LogEntry | None:
+    """Append an entry; the one that has its number where there is one."""
+    row = connection.execute(
+        "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ? AND number = ?",
+        (conversation, run_id, entry.number),
+    ).fetchone()
+    if row is not None:
+        return decode_entry(row[0])
+    _insert_entry(connection, conversation, run_id, entry, now)
+    return None
+
+
+def _insert_entry(
+    connection: sqlite3.Connection, conversation: int, run_id: str, entry: LogEntry, now: datetime
+) -> None:
+    connection.execute(
+        "INSERT INTO log_entries (conversation, run_id, number, entry, written_at) VALUES (?, ?, ?, ?, ?)",
+        (conversation, run_id, entry.number, encode_entry(entry), format_timestamp(now)),
+    )
+
+
+def _delete_old_entries(connection: sqlite3.Connection, *, written_before: datetime) -> None:
+    connection.execute(
+        "DELETE FROM log_entries WHERE rowid IN"
+        " (SELECT rowid FROM log_entries WHERE written_at < ? ORDER BY written_at LIMIT ?)",
+        (format_timestamp(written_before), MOST_DELETED_AT_ONCE),
+    )
+
+
+def _unfinished_run(connection: sqlite3.Connection, conversation: int) -> str | None:
+    row: tuple[str | None] = connection.execute(
+        "SELECT unfinished_run FROM conversations WHERE number = ?", (conversation,)
+    ).fetchone()
+    return row[0]
+
+
+def _stored_message(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:
+    """The message as an earlier attempt saved it."""
+    return _message(
+        connection,
+        "conversation = ? AND (client_message_id = ? OR id = ?)",
+        *(conversation, message.metadata.client_message_id, message.id),
+    )
+
+
+def _complete_reply(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:
+    return _message(
+        connection,
+        "conversation = ? AND reply_to = ? AND stop_reason IS NOT ?",
+        *(conversation, message.id, StopReason.INTERRUPTED.value),
+    )
+
+
+def _message(connection: sqlite3.Connection, condition: str, *values: str | int | None) -> Message | None:
+    row = connection.execute(f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE {condition}", values).fetchone()  # noqa: S608 (constants)
+    return None if row is None else message_from_row(row)
+
+
+def _count(connection: sqlite3.Connection, conversation: int, *, added: int, last: Message) -> None:
+    connection.execute(
+        "UPDATE conversations SET total_messages = total_messages + ?, last_activity = ? WHERE number = ?",
+        (added, format_timestamp(last.timestamp), conversation),
+    )

@@ -1,0 +1,89 @@
+"""The key for tickets on this machine: made once, its owner's only, and the same for all processes."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coachstream.identity.keys import KeysUnavailable
+from coachstream.identity.ticket_keys import KEY_BYTES, LocalKey
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+async def test_it_is_made_when_it_is_first_needed_and_kept(folder: Path) -> None:
+    """Looking at it makes nothing; a second start, and all who ask at once, get the same key."""
+    local = LocalKey(folder)
+    assert local.path == folder / "ticket-key"
+    assert not await asyncio.to_thread(folder.exists)
+    first, *others = await asyncio.gather(*(local() for _ in range(10)))
+    assert len(first) == KEY_BYTES
+    assert set(others) == {first}
+    assert await LocalKey(folder)() == first
+
+
+async def test_each_folder_has_its_own(folder: Path, tmp_path: Path) -> None:
+    """No key is built in."""
+    assert await LocalKey(folder)() != await LocalKey(tmp_path / "other")()
+
+
+async def test_it_is_the_owners_only(folder: Path) -> None:
+    """As the issuer's is; nothing else is left in the folder."""
+    await LocalKey(folder)()
+
+    def look() -> tuple[int, int, list[str]]:
+        file, parent = (stat.S_IMODE(path.stat().st_mode) for path in (folder / "ticket-key", folder))
+        return file, parent, [entry.name for entry in folder.iterdir()]
+
+    assert await asyncio.to_thread(look) == (0o600, 0o700, ["ticket-key"])
+
+
+@pytest.mark.parametrize("content", [b"", b"short"])
+async def test_a_damaged_key_is_named_and_kept(folder: Path, content: bytes) -> None:
+    """The message says which file to delete; nothing is overwritten."""
+    await asyncio.to_thread(folder.mkdir)
+    path = folder / "ticket-key"
+    await asyncio.to_thread(path.write_bytes, content)
+    with pytest.raises(KeysUnavailable, match=r"ticket-key holds no key\. Delete it"):
+        await LocalKey(folder)()
+    assert await asyncio.to_thread(path.read_bytes) == content
+
+
+async def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
+    """A file stands where the folder should be."""
+    await asyncio.to_thread(folder.write_text, "")
+    with pytest.raises(KeysUnavailable, match="cannot be used"):
+        await LocalKey(folder)()
+
+
+def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
+    """Six make it at once: there is one key, and all know it."""
+    program = (
+        "import asyncio, sys, pathlib; from coachstream.identity.ticket_keys import LocalKey;"
+        "key = LocalKey(pathlib.Path(sys.argv[1])); sys.stdin.readline();"
+        "print(asyncio.run(key()).hex())"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    # A line to each, so that they begin together once they have imported everything.
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    keys = {process.communicate(timeout=30)[0].strip() for process in processes}
+    assert keys == {(folder / "ticket-key").read_bytes().hex()}

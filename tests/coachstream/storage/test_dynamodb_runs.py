@@ -1,0 +1,405 @@
+"""Runs in DynamoDB: what their items hold, what their steps ask for, and that deleting leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import CoachStreamError, ConversationNotFound, StorageUnavailable
+from coachstream.conversation.model import ConversationChange, ConversationKey, Message, StopReason
+from coachstream.conversation.ports import ConversationBusy, RunBegun
+from coachstream.conversation.runs.log import Opened, StopAsked
+from coachstream.storage.dynamodb import DynamoDbStore
+from contracts.store_records import (
+    ANOTHER_WRITER,
+    COACH,
+    EPOCH,
+    KEY,
+    NEXT_RUN,
+    RUN,
+    answer,
+    begin,
+    conversation,
+    ended,
+    entry,
+    opened,
+    reply_to,
+    said,
+    user_message,
+)
+from support.dynamodb import Table
+
+PK = f"user#{KEY.user_id}"
+RUN_SK = f"coachTurn#{KEY.conversation_id}"
+LOG = f"coachRun#{KEY.conversation_id}#{RUN}#"
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+A_DAY_LATER = int(NOW.timestamp()) + 24 * 3600
+OTHER_COACH = ConversationKey(KEY.user_id, "coach-2", KEY.conversation_id)
+
+
+@pytest.fixture
+async def store(table: Table) -> DynamoDbStore:
+    """There is a coach with one conversation."""
+    store = table.store(now=lambda: NOW)
+    await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+    await store.create_conversation(conversation())
+    return store
+
+
+async def names(table: Table) -> list[str]:
+    """The kinds of the stored items, by their sort keys."""
+    return [item["sk"].partition("#")[0] for item in await table.items()]
+
+
+class TestItems:
+    async def test_an_entry_is_a_plain_map_that_expires(self, table: Table, store: DynamoDbStore) -> None:
+        """Readable in the console, in no index, and gone a day later."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        await store.append(KEY, RUN, said(1, "Zwölf 💪", offset=7))
+        await store.finish_run(KEY, RUN, ended(2, reply), reply)
+        every = {"pk": PK, "coachId": KEY.coach_id, "ttl": A_DAY_LATER, "writer": opened().writer}
+        every |= {"epoch": 1, "leasedUntil": opened().leased_until}
+        assert await table.get(PK, f"{LOG}00000000") == {
+            **every,
+            "sk": f"{LOG}00000000",
+            "number": 0,
+            "kind": "opened",
+            "content": {"userMessageId": message.id, "isFirstAttempt": True, "hasProducer": True, "at": 0},
+        }
+        assert await table.get(PK, f"{LOG}00000001") == {
+            **every,
+            "sk": f"{LOG}00000001",
+            "number": 1,
+            "kind": "said",
+            "content": {"text": "Zwölf 💪", "offset": 7},
+        }
+        last = await table.get(PK, f"{LOG}00000002")
+        assert (last["kind"], last["content"]["replyId"]) == ("finished", reply.id)
+        assert last["content"]["stopReason"] == "end_turn"
+
+    async def test_an_unfinished_run_is_an_item_that_goes_with_it(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """It names the run; nothing is left of it afterwards."""
+        await begin(store, user_message(1))
+        assert await table.get(PK, RUN_SK) == {
+            "pk": PK,
+            "sk": RUN_SK,
+            "runId": RUN,
+            "coachId": KEY.coach_id,
+        }
+        await store.finish_run(KEY, RUN, ended(1), None)
+        assert "coachTurn" not in await names(table)
+
+    async def test_the_lease_of_a_former_version_is_no_run(self, table: Table, store: DynamoDbStore) -> None:
+        """Whether it was given up or not."""
+        former: dict[str, object] = {"pk": PK, "sk": RUN_SK, "epoch": 7}
+        for item in (former, {**former, "token": "t", "expiresAt": 4_000_000_000_000}):
+            await table.put(item)
+            assert await store.unfinished_run(KEY) is None
+            message = user_message(len(item))
+            await answer(store, message, reply_to(message, 100 + len(item)))
+        assert "coachTurn" not in await names(table)
+
+    @pytest.mark.parametrize(
+        "odd",
+        [{"kind": "sung"}, {"content": {"text": "x"}}, {"epoch": "one"}, {"kind": None}, {"number": 0.5}],
+    )
+    async def test_an_entry_that_cannot_be_read_fails_the_reading(
+        self, table: Table, store: DynamoDbStore, odd: dict[str, object]
+    ) -> None:
+        """A log with a gap would be another text."""
+        await begin(store, user_message(1))
+        await store.append(KEY, RUN, said(1))
+        await table.put({**await table.get(PK, f"{LOG}00000001"), **odd})
+        for reading in (store.read_log(KEY, RUN), store.read_last(KEY, RUN), store.append(KEY, RUN, said(1))):
+            with pytest.raises(StorageUnavailable, match="cannot be read"):
+                await reading
+
+    async def test_a_log_of_more_than_a_megabyte_is_read_to_its_end(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """Page after page."""
+        await begin(store, user_message(1))
+        entries = [said(number, "ü" * 32_000) for number in range(1, 40)]
+        for each in entries:
+            await store.append(KEY, RUN, each)
+        async with table.metered() as spent:
+            assert list(await store.read_log(KEY, RUN, after=0)) == entries
+        assert spent.calls["Query"] > 1
+
+
+class TestSteps:
+    async def test_a_usual_run_takes_one_call_a_step(self, table: Table, store: DynamoDbStore) -> None:
+        """Nothing is read to write."""
+        message = user_message(1, client_id="c-1")
+        reply = reply_to(message, 2)
+        async with table.metered() as beginning:
+            await begin(store, message)
+        async with table.metered() as appending:
+            await store.append(KEY, RUN, said(1))
+        async with table.metered() as finishing:
+            await store.finish_run(KEY, RUN, ended(2, reply), reply)
+        assert beginning.calls == finishing.calls == {"TransactWriteItems": 1}
+        assert appending.calls == {"PutItem": 1}
+
+    async def test_who_finds_a_number_taken_learns_by_what_in_the_same_call(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """A producer needs no read to learn of a stop, nor at its end."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        stop = entry(1, StopAsked(), writer=ANOTHER_WRITER)
+        await begin(store, message)
+        await store.append(KEY, RUN, stop)
+        async with table.metered() as appending:
+            assert await store.append(KEY, RUN, said(1)) == stop
+        async with table.metered() as finishing:
+            assert await store.finish_run(KEY, RUN, ended(1, reply), reply) == stop
+        assert appending.calls == {"PutItem": 1}
+        assert finishing.calls == {"TransactWriteItems": 1}
+
+    async def test_another_message_learns_of_the_run_in_the_same_call(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """The busy conversation says whose it is."""
+        await begin(store, user_message(1))
+        async with table.metered() as spent:
+            busy = await store.begin_run(KEY, user_message(2), NEXT_RUN, opened())
+        assert busy == ConversationBusy(RUN, None)
+        assert spent.calls == {"TransactWriteItems": 1}
+
+    async def test_an_answer_anew_takes_one_call_more_and_no_read(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """The first one tells which interrupted reply is in its place."""
+        message = user_message(1)
+        await answer(store, message, reply_to(message, 2, stop=StopReason.INTERRUPTED))
+        await begin(store, message)
+        whole = reply_to(message, 3)
+        async with table.metered() as spent:
+            assert await store.finish_run(KEY, RUN, ended(1, whole), whole) is None
+        assert spent.calls == {"TransactWriteItems": 2}
+        assert list(await store.load_messages(KEY)) == [message, whole]
+
+    async def test_many_interruptions_leave_one_reply(self, store: DynamoDbStore) -> None:
+        """Each attempt's text takes the place of the one before, and the count stays."""
+        message = user_message(1, client_id="c-1")
+        for number in range(2, 6):
+            partial = reply_to(message, number, f"attempt {number}", stop=StopReason.INTERRUPTED)
+            await answer(store, message, partial)
+            assert list(await store.load_messages(KEY)) == [message, partial]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+
+    async def test_a_run_that_is_not_the_conversations_saves_its_reply(self, store: DynamoDbStore) -> None:
+        """It replaces an interrupted one, too, and the other run goes on."""
+        message = user_message(1)
+        await answer(store, message, reply_to(message, 2, stop=StopReason.INTERRUPTED))
+        await begin(store, user_message(3), NEXT_RUN)
+        whole = reply_to(message, 4)
+        assert await store.finish_run(KEY, RUN, ended(0, whole), whole) is None
+        assert list(await store.load_messages(KEY)) == [message, user_message(3), whole]
+        assert (await store.get_conversation(KEY)).total_messages == 3
+        assert await store.unfinished_run(KEY) == NEXT_RUN
+
+    async def test_an_interrupted_reply_does_not_take_the_place_of_a_whole_one(
+        self, store: DynamoDbStore
+    ) -> None:
+        """The message stays answered."""
+        message = user_message(1)
+        whole, partial = reply_to(message, 2), reply_to(message, 3, "We", stop=StopReason.INTERRUPTED)
+        await answer(store, message, whole)
+        assert await store.finish_run(KEY, RUN, ended(0, partial), partial) is None
+        again = await store.begin_run(KEY, message, NEXT_RUN, opened())
+        assert not isinstance(again, RunBegun | ConversationBusy)
+        assert again.reply == whole
+
+    async def test_a_reply_that_is_stored_already_is_not_counted_again(self, store: DynamoDbStore) -> None:
+        """A run that is ended twice, by one writer at two numbers, has one reply."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        for number in (1, 2):
+            assert await store.finish_run(KEY, RUN, ended(number, reply), reply) is None
+        assert list(await store.load_messages(KEY)) == [message, reply]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+
+    async def test_the_id_of_a_run_that_has_a_log_is_not_taken_again(self, store: DynamoDbStore) -> None:
+        """Nothing is written; such ids are not made, so this is no outcome of its own."""
+        await begin(store, user_message(1))
+        await store.finish_run(KEY, RUN, ended(1), None)
+        for message in (user_message(1), user_message(2)):
+            with pytest.raises(StorageUnavailable, match="log of a run"):
+                await store.begin_run(KEY, message, RUN, opened())
+        assert len(await store.load_messages(KEY)) == 1
+        assert await store.unfinished_run(KEY) is None
+
+    async def test_a_beginning_that_is_cancelled_leaves_all_of_it_or_nothing(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """Whenever that is: the message, the run and its first entry are there together."""
+        for number in range(12):
+            run = f"run_{number:013d}_aaaaaaaaa"
+            message = user_message(number)
+            beginning = asyncio.create_task(store.begin_run(KEY, message, run, opened()))
+            await asyncio.sleep(number * 0.001)
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
+            # What DynamoDB was asked to do may still be under way; a transaction behind it sees it done.
+            await store.begin_run(KEY, message, f"run_{number:013d}_bbbbbbbbb", opened())
+            current = await store.unfinished_run(KEY)
+            assert current is not None
+            assert [each.content for each in await store.read_log(KEY, current)] == [
+                Opened(message.id, is_first_attempt=True)
+            ]
+            assert len(await store.load_messages(KEY)) == number + 1
+            await store.finish_run(KEY, current, ended(1), None)
+        assert (await names(table)).count("coachRun") == 24
+
+    async def test_a_rename_at_every_moment_of_a_run_costs_neither(self, store: DynamoDbStore) -> None:
+        """Transactions that meet other writers try again; no message and no title is lost."""
+
+        async def rename(number: int) -> None:
+            await store.change_conversation(KEY, ConversationChange(title=f"Title {number}"))
+
+        async def runs() -> None:
+            for number in range(0, 20, 2):
+                message = user_message(number)
+                await answer(store, message, reply_to(message, number + 1))
+
+        await asyncio.gather(runs(), *(rename(number) for number in range(30)))
+        found = await store.get_conversation(KEY)
+        assert found.total_messages == len(await store.load_messages(KEY)) == 20
+        assert found.title.startswith("Title ")
+
+    async def test_fifty_senders_of_one_message_from_many_processes_have_one_run(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """None of them fails for want of patience."""
+        stores = [table.store() for _ in range(5)]
+        results = await asyncio.gather(
+            *(
+                stores[n % 5].begin_run(
+                    KEY, user_message(n, client_id="c-1"), f"run_{n:013d}_aaaaaaaaa", opened()
+                )
+                for n in range(50)
+            )
+        )
+        assert [type(result) for result in results].count(RunBegun) == 1
+        assert len(await store.load_messages(KEY)) == 1
+
+
+class TestDeleting:
+    async def test_nothing_is_left_when_a_run_ends_at_the_same_time(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """Whichever is first."""
+        for number in range(10):
+            message = user_message(number, client_id=f"c-{number}")
+            reply = reply_to(message, 100 + number)
+            await begin(store, message)
+            ending, deleting = await asyncio.gather(
+                store.finish_run(KEY, RUN, ended(1, reply), reply),
+                store.delete_conversation(KEY),
+                return_exceptions=True,
+            )
+            assert deleting is None
+            assert ending is None or isinstance(ending, ConversationNotFound)
+            assert await names(table) == ["coach"]
+            await store.create_conversation(conversation())
+
+    async def test_what_a_producer_says_after_the_deletion_goes_at_its_end(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """It learns only then that there is no conversation; without an end its words expire."""
+        message = user_message(1)
+        await begin(store, message)
+        await store.delete_conversation(KEY)
+        await store.append(KEY, RUN, said(1))
+        await store.append(KEY, RUN, said(2))
+        assert await names(table) == ["coach", "coachRun", "coachRun"]
+        with pytest.raises(ConversationNotFound):
+            await store.finish_run(KEY, RUN, ended(3, reply_to(message, 2)), reply_to(message, 2))
+        assert await names(table) == ["coach"]
+
+    async def test_a_wrong_path_to_a_run_deletes_nothing_of_it(self, store: DynamoDbStore) -> None:
+        """Another coach has no such conversation, which is no reason to forget this one's."""
+        await begin(store, user_message(1))
+        with pytest.raises(ConversationNotFound):
+            await store.finish_run(OTHER_COACH, RUN, ended(1), None)
+        assert len(await store.read_log(KEY, RUN)) == 1
+        with pytest.raises(ConversationNotFound):
+            await store.delete_conversation(OTHER_COACH)
+        assert len(await store.load_messages(KEY)) == 1
+
+    async def test_conversations_of_two_coaches_with_one_id_do_not_block_each_other(
+        self, store: DynamoDbStore
+    ) -> None:
+        """Such ids are not made; if they come, both conversations go on."""
+        await store.put_coach(KEY.user_id, OTHER_COACH.coach_id, COACH)
+        await store.create_conversation(conversation(OTHER_COACH))
+        message, others = user_message(1), user_message(2)
+        await begin(store, message)
+        await begin(store, others, NEXT_RUN, key=OTHER_COACH)
+        for key, run, asked in ((KEY, RUN, message), (OTHER_COACH, NEXT_RUN, others)):
+            reply = reply_to(asked, 10)
+            reply = msgspec.structs.replace(reply, id=f"{reply.id}{key.coach_id}")
+            assert await store.finish_run(key, run, ended(1, reply), reply) is None
+            assert await store.unfinished_run(key) is None
+
+
+class TestNames:
+    @pytest.mark.parametrize("part", ["", "a#b", "x" * 300, "\ud800", "ü" * 200])
+    @pytest.mark.parametrize("which", ["user_id", "coach_id", "conversation_id"])
+    async def test_an_id_that_cannot_be_stored_names_nothing(
+        self, store: DynamoDbStore, which: str, part: str
+    ) -> None:
+        """It is answered like any unknown id, and never reaches another conversation's items."""
+        parts = {"user_id": KEY.user_id, "coach_id": KEY.coach_id, "conversation_id": KEY.conversation_id}
+        key = ConversationKey(**{**parts, which: part})
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.begin_run(key, user_message(1), RUN, opened()),
+            lambda: store.append(key, RUN, said(1)),
+            lambda: store.finish_run(key, RUN, ended(1), None),
+            lambda: store.get_conversation(key),
+            lambda: store.delete_conversation(key),
+            lambda: store.load_coach(key.user_id, key.coach_id),
+        ]
+        for call in calls[: 6 if which != "conversation_id" else 5]:
+            with pytest.raises(CoachStreamError) as caught:
+                await call()
+            assert not caught.value.retryable
+        assert await store.load_messages(key) == []
+        assert await store.load_history(key, limit=5, budget_chars=100) == []
+        assert await store.find_recent_message(key, "x", since=EPOCH) is None
+        assert await store.load_message(key, "m") is None
+        assert await store.unfinished_run(key) is None
+        assert list(await store.read_log(key, RUN)) == []
+        assert await store.read_last(key, RUN) is None
+
+    @pytest.mark.parametrize("unknown", ["a#b", "x" * 300, "\ud800"])
+    async def test_an_id_that_no_run_and_no_message_can_have_finds_none(
+        self, store: DynamoDbStore, unknown: str
+    ) -> None:
+        """Neither DynamoDB nor the SDK is asked to make sense of it."""
+        assert list(await store.read_log(KEY, unknown)) == []
+        assert await store.read_last(KEY, unknown) is None
+        assert await store.load_message(KEY, unknown) is None
+        for write in (store.append(KEY, unknown, said(1)), store.finish_run(KEY, unknown, ended(1), None)):
+            with pytest.raises(CoachStreamError) as caught:
+                await write
+            assert not caught.value.retryable
+
+    async def test_a_message_of_another_kind_than_asked_for_is_not_found(self, store: DynamoDbStore) -> None:
+        """Newest first, and only of this coach's conversation."""
+        asked: list[Message] = [user_message(10 * number, "Hi") for number in range(1, 4)]
+        for message in asked:
+            await answer(store, message, reply_to(message, int(message.id[4:17]) + 1))
+        assert await store.find_recent_message(KEY, "Hi", since=EPOCH) == asked[-1]
+        assert await store.find_recent_message(OTHER_COACH, "Hi", since=EPOCH) is None

@@ -1,0 +1,694 @@
+"""What every `RunStore` must do."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import unicodedata
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from coachstream.conversation.errors import ConversationNotFound, ErrorCode
+from coachstream.conversation.events import SemanticContextUse, Timings
+from coachstream.conversation.message_id import run_id
+from coachstream.conversation.model import ConversationKey, Role, StopReason, Usage
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.runs.log import (
+    Broken,
+    Claimed,
+    Content,
+    Finished,
+    LogEntry,
+    Opened,
+    Released,
+    Reset,
+    Said,
+    StopAsked,
+)
+from contracts.store_records import (
+    AMPLE_CHARS,
+    ANOTHER_WRITER,
+    COACH,
+    EPOCH,
+    KEY,
+    NEXT_RUN,
+    NOW,
+    RUN,
+    SeedableStore,
+    StoreContract,
+    answer,
+    begin,
+    conversation,
+    ended,
+    entry,
+    opened,
+    reply_to,
+    said,
+    user_message,
+)
+
+OTHER_KEYS = (
+    ConversationKey("user-2", KEY.coach_id, KEY.conversation_id),
+    ConversationKey(KEY.user_id, "coach-2", KEY.conversation_id),
+    ConversationKey(KEY.user_id, KEY.coach_id, "conv-2"),
+)
+
+_TEXTS = st.text(max_size=40)
+_COUNTS = st.integers(0, 2**53)
+
+CONTENTS: st.SearchStrategy[Content] = st.one_of(
+    st.builds(Opened, _TEXTS, st.booleans(), st.booleans(), _COUNTS),
+    st.builds(Said, _TEXTS, _COUNTS),
+    st.builds(Reset),
+    st.builds(StopAsked),
+    st.builds(Released),
+    st.builds(Claimed),
+    st.builds(
+        Finished,
+        _TEXTS,
+        st.sampled_from(StopReason),
+        st.builds(SemanticContextUse, _COUNTS, _COUNTS),
+        st.builds(Usage, _COUNTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS),
+        st.builds(Timings, _COUNTS, st.none() | _COUNTS, _COUNTS),
+    ),
+    st.builds(Broken, st.sampled_from(ErrorCode), st.booleans(), st.none() | _TEXTS),
+)
+
+ENTRIES: st.SearchStrategy[LogEntry] = st.builds(LogEntry, st.just(0), _COUNTS, _COUNTS, _TEXTS, CONTENTS)
+
+
+def numbered(entries: Sequence[LogEntry]) -> list[LogEntry]:
+    """The same entries, numbered from 0."""
+    return [msgspec.structs.replace(each, number=number) for number, each in enumerate(entries)]
+
+
+class RunStoreContract(StoreContract):
+    """Runs: each message once, one unfinished run in a conversation, and a log that nothing is lost from."""
+
+    # Beginning
+
+    async def test_a_run_saves_both_messages_to_the_letter(self, store: SeedableStore) -> None:
+        """What is loaded is what was saved: text, order, times and metadata."""
+        message = user_message(1, "Zwölf 💪🏽 \u0000 \r\n'; DROP TABLE messages; --", client_id="c-1")
+        reply = reply_to(message, 2, "👩‍👩‍👧 é e\u0301\n\n  \t", stop=StopReason.MAX_TOKENS)
+        metadata = msgspec.structs.replace(reply.metadata, run_id=RUN)
+        reply = msgspec.structs.replace(reply, metadata=metadata)
+        assert await begin(store, message) == RunBegun(message, is_first_attempt=True)
+        assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
+        assert list(await store.load_messages(KEY)) == [message, reply]
+
+    async def test_the_user_message_is_stored_before_the_reply(self, store: SeedableStore) -> None:
+        """A run that has only begun has saved its message."""
+        await begin(store, user_message(1))
+        assert [message.role for message in await store.load_messages(KEY)] == [Role.USER]
+
+    async def test_messages_are_in_the_order_of_their_ids(self, store: SeedableStore) -> None:
+        """A message that was stored later, but sent earlier, is the earlier one."""
+        late, early = user_message(10, "late"), user_message(5, "early")
+        await answer(store, late, reply_to(late, 11))
+        await answer(store, early, reply_to(early, 6))
+        in_order = [early, reply_to(early, 6), late, reply_to(late, 11)]
+        assert list(await store.load_messages(KEY)) == in_order
+        assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == in_order[1:]
+
+    async def test_a_run_counts_its_messages_and_dates_the_conversation(self, store: SeedableStore) -> None:
+        """The number of messages and the last activity are those of the last message."""
+        message = user_message(1)
+        await begin(store, message)
+        begun = await store.get_conversation(KEY)
+        reply = reply_to(message, 9)
+        await store.finish_run(KEY, RUN, ended(1, reply), reply)
+        finished = await store.get_conversation(KEY)
+        assert (begun.total_messages, begun.last_activity) == (1, message.timestamp)
+        assert (finished.total_messages, finished.last_activity) == (2, NOW + timedelta(seconds=9))
+
+    async def test_a_run_begins_with_what_the_store_knows_of_its_message(self, store: SeedableStore) -> None:
+        """The first entry names the stored message, and whether it is new; all else is as it was given."""
+        given_entry = opened(has_producer=False)
+        await store.begin_run(KEY, user_message(1, client_id="c-1"), RUN, given_entry)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        await store.begin_run(KEY, user_message(2, client_id="c-1"), NEXT_RUN, given_entry)
+        for run, is_first_attempt in ((RUN, True), (NEXT_RUN, False)):
+            content = Opened(user_message(1).id, is_first_attempt, has_producer=False)
+            [first, *_] = await store.read_log(KEY, run)
+            assert first == msgspec.structs.replace(given_entry, content=content)
+
+    async def test_a_run_in_an_unknown_conversation_saves_nothing(self, store: SeedableStore) -> None:
+        """Each part of the key is needed to find a conversation."""
+        for other in OTHER_KEYS:
+            with pytest.raises(ConversationNotFound):
+                await store.begin_run(other, user_message(1), RUN, opened())
+            assert list(await store.load_messages(other)) == []
+            assert list(await store.read_log(other, RUN)) == []
+            assert await store.unfinished_run(other) is None
+        assert list(await store.load_messages(KEY)) == []
+        assert await store.unfinished_run(KEY) is None
+
+    async def test_another_message_finds_the_conversation_busy(self, store: SeedableStore) -> None:
+        """While a run is not finished, nothing of another message is saved; afterwards it begins."""
+        message, another = user_message(1), user_message(2)
+        await begin(store, message)
+        busy = await store.begin_run(KEY, another, NEXT_RUN, opened(writer=ANOTHER_WRITER))
+        assert busy == ConversationBusy(RUN, None)
+        assert list(await store.load_messages(KEY)) == [message]
+        assert (await store.get_conversation(KEY)).total_messages == 1
+        assert list(await store.read_log(KEY, NEXT_RUN)) == []
+        assert await store.unfinished_run(KEY) == RUN
+        await store.finish_run(KEY, RUN, ended(1, reply_to(message, 3)), reply_to(message, 3))
+        assert (await begin(store, another, NEXT_RUN)).is_first_attempt
+        assert await store.unfinished_run(KEY) == NEXT_RUN
+
+    async def test_a_message_that_is_being_answered_is_known_again(self, store: SeedableStore) -> None:
+        """Who sends it once more is told of the run and of the stored message; nothing is written."""
+        message = user_message(1, "first", client_id="c-1")
+        await begin(store, message)
+        for again in (user_message(2, "again", client_id="c-1"), message):
+            busy = await store.begin_run(KEY, again, NEXT_RUN, opened(writer=ANOTHER_WRITER))
+            assert busy == ConversationBusy(RUN, message)
+        assert list(await store.load_messages(KEY)) == [message]
+        assert list(await store.read_log(KEY, NEXT_RUN)) == []
+
+    async def test_an_earlier_message_that_is_sent_again_meanwhile_is_known_again(
+        self, store: SeedableStore
+    ) -> None:
+        """It has no reply, and the run in its way is another message's."""
+        earlier = user_message(1, client_id="c-1")
+        await begin(store, earlier)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        await begin(store, user_message(2), NEXT_RUN)
+        busy = await store.begin_run(KEY, user_message(3, client_id="c-1"), RUN, opened())
+        assert busy == ConversationBusy(NEXT_RUN, earlier)
+
+    async def test_runs_of_different_conversations_do_not_wait(self, store: SeedableStore) -> None:
+        """A run holds one conversation only."""
+        other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
+        await store.create_conversation(conversation(other))
+        await begin(store, user_message(1))
+        await begin(store, user_message(2), NEXT_RUN, key=other)
+        assert (await store.unfinished_run(KEY), await store.unfinished_run(other)) == (RUN, NEXT_RUN)
+
+    async def test_the_same_client_message_is_saved_once(self, store: SeedableStore) -> None:
+        """A retry continues with the stored message, under its first id."""
+        first = user_message(1, "first", client_id="c-1")
+        assert (await begin(store, first)).is_first_attempt
+        await store.finish_run(KEY, RUN, ended(1), None)
+        again = await begin(store, user_message(2, "again", client_id="c-1"), NEXT_RUN)
+        assert again == RunBegun(first, is_first_attempt=False)
+        assert list(await store.load_messages(KEY)) == [first]
+        assert (await store.get_conversation(KEY)).total_messages == 1
+
+    async def test_the_same_message_is_saved_once_without_a_client_id(self, store: SeedableStore) -> None:
+        """Its own id names it as well: begun again, and answered, it is still one message."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        assert await begin(store, message, NEXT_RUN) == RunBegun(message, is_first_attempt=False)
+        await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply)
+        assert await store.begin_run(KEY, message, RUN, opened()) == AlreadyAnswered(message, reply)
+        assert list(await store.load_messages(KEY)) == [message, reply]
+
+    async def test_client_message_ids_are_of_one_conversation(self, store: SeedableStore) -> None:
+        """The same id in another conversation is another message."""
+        other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
+        await store.create_conversation(conversation(other))
+        await begin(store, user_message(1, client_id="c-1"))
+        begun = await begin(store, user_message(2, client_id="c-1"), key=other)
+        assert begun.user_message.id == user_message(2).id
+
+    async def test_conversations_with_similar_ids_are_kept_apart(self, store: SeedableStore) -> None:
+        """No id is a prefix, a pattern or a quotation; the same ids of messages and runs harm nothing."""
+        names = ["conv", "conv-10", "CONV-1", "conv-1 ", "conv_1", "conv-%", "conv-1' OR '1", 'ü"💪\\']
+        keys = [ConversationKey(KEY.user_id, KEY.coach_id, name) for name in names]
+        messages = [user_message(1, f"in {name}", client_id="c-1") for name in names]
+        for key, message in zip(keys, messages, strict=True):
+            await store.create_conversation(conversation(key))
+            assert (await begin(store, message, key=key)).is_first_attempt
+            assert await store.append(key, RUN, said(1, message.content)) is None
+        for key, message in zip(keys, messages, strict=True):
+            assert list(await store.load_messages(key)) == [message]
+            assert (await store.read_log(key, RUN))[1:] == [said(1, message.content)]
+            assert await store.find_recent_message(key, message.content, since=EPOCH) == message
+            assert await store.find_recent_message(KEY, message.content, since=EPOCH) is None
+        assert list(await store.read_log(KEY, RUN)) == []
+        assert await store.load_message(KEY, messages[0].id) is None
+
+    async def test_of_many_equal_requests_one_run_begins(self, store: SeedableStore) -> None:
+        """Twenty sends of one message at once: one run answers it, and all others are told of that run."""
+        runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
+        results = await asyncio.gather(
+            *(
+                store.begin_run(KEY, user_message(n, client_id="c-1"), run, opened(writer=f"writer-{n}"))
+                for n, run in enumerate(runs)
+            )
+        )
+        [winner] = [n for n, result in enumerate(results) if isinstance(result, RunBegun)]
+        stored = user_message(winner, client_id="c-1")
+        assert results[winner] == RunBegun(stored, is_first_attempt=True)
+        others = [result for n, result in enumerate(results) if n != winner]
+        assert others == [ConversationBusy(runs[winner], stored)] * 19
+        assert list(await store.load_messages(KEY)) == [stored]
+        assert (await store.get_conversation(KEY)).total_messages == 1
+        assert await store.unfinished_run(KEY) == runs[winner]
+        assert [len(await store.read_log(KEY, run)) for run in runs] == [int(n == winner) for n in range(20)]
+
+    async def test_of_many_different_requests_one_run_begins(self, store: SeedableStore) -> None:
+        """One message is saved, and nobody is told that another one was."""
+        runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
+        results = await asyncio.gather(
+            *(store.begin_run(KEY, user_message(n), run, opened()) for n, run in enumerate(runs))
+        )
+        [winner] = [n for n, result in enumerate(results) if isinstance(result, RunBegun)]
+        others = [result for n, result in enumerate(results) if n != winner]
+        assert others == [ConversationBusy(runs[winner], None)] * 19
+        assert list(await store.load_messages(KEY)) == [user_message(winner)]
+
+    # Messages that are answered
+
+    async def test_a_retry_of_an_answered_message_gets_its_reply(self, store: SeedableStore) -> None:
+        """The stored reply comes back, no run is opened, and the next one need not wait."""
+        message = user_message(1, client_id="c-1")
+        reply = reply_to(message, 2)
+        await answer(store, message, reply)
+        again = await store.begin_run(KEY, user_message(3, client_id="c-1"), RUN, opened())
+        assert again == AlreadyAnswered(message, reply)
+        assert list(await store.read_log(KEY, RUN)) == []
+        assert await store.unfinished_run(KEY) is None
+        await begin(store, user_message(4))
+
+    async def test_a_retry_of_an_answered_message_need_not_wait(self, store: SeedableStore) -> None:
+        """Its reply comes back even while another run is not finished."""
+        message = user_message(1, client_id="c-1")
+        await answer(store, message, reply_to(message, 2))
+        await begin(store, user_message(3))
+        again = await store.begin_run(KEY, user_message(4, client_id="c-1"), NEXT_RUN, opened())
+        assert again == AlreadyAnswered(message, reply_to(message, 2))
+        assert await store.unfinished_run(KEY) == RUN
+
+    async def test_a_stopped_reply_is_a_reply(self, store: SeedableStore) -> None:
+        """Only what was interrupted is answered anew."""
+        message = user_message(1)
+        stopped = reply_to(message, 2, "Well", stop=StopReason.STOPPED)
+        await answer(store, message, stopped)
+        again = await store.begin_run(KEY, message, RUN, opened())
+        assert again == AlreadyAnswered(message, stopped)
+
+    async def test_a_reply_takes_the_place_of_an_interrupted_one(self, store: SeedableStore) -> None:
+        """A retry after an interruption is answered anew, and one reply remains."""
+        message = user_message(1, client_id="c-1")
+        partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
+        await answer(store, message, partial)
+        assert list(await store.load_messages(KEY)) == [message, partial]
+        begun = await begin(store, user_message(3, client_id="c-1"))
+        assert begun == RunBegun(message, is_first_attempt=False)
+        assert list(await store.load_messages(KEY)) == [message, partial]
+        whole = reply_to(message, 4)
+        await store.finish_run(KEY, RUN, ended(1, whole), whole)
+        assert list(await store.load_messages(KEY)) == [message, whole]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+
+    async def test_an_interrupted_reply_stays_where_there_is_no_other(self, store: SeedableStore) -> None:
+        """An attempt that says nothing takes nothing away."""
+        message = user_message(1)
+        partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
+        await answer(store, message, partial)
+        await begin(store, message)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        assert list(await store.load_messages(KEY)) == [message, partial]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+
+    async def test_only_the_interrupted_reply_to_the_same_message_is_replaced(
+        self, store: SeedableStore
+    ) -> None:
+        """An interrupted reply to an earlier message stays."""
+        first, second = user_message(1), user_message(3)
+        partial = reply_to(first, 2, "Well", stop=StopReason.INTERRUPTED)
+        await answer(store, first, partial)
+        await answer(store, second, reply_to(second, 4))
+        assert list(await store.load_messages(KEY)) == [first, partial, second, reply_to(second, 4)]
+
+    # The log
+
+    async def test_entries_are_read_back_in_order(self, store: SeedableStore) -> None:
+        """All of them, those after a number, and the newest."""
+        await begin(store, user_message(1))
+        entries = [said(number, f"{number} ") for number in range(1, 120)]
+        for each in entries:
+            assert await store.append(KEY, RUN, each) is None
+        first = entry(0, Opened(user_message(1).id))
+        assert list(await store.read_log(KEY, RUN)) == [first, *entries]
+        assert list(await store.read_log(KEY, RUN, after=0)) == entries
+        assert list(await store.read_log(KEY, RUN, after=99)) == entries[99:]
+        assert list(await store.read_log(KEY, RUN, after=119)) == []
+        assert list(await store.read_log(KEY, RUN, after=10_000_000_000)) == []
+        assert await store.read_last(KEY, RUN) == entries[-1]
+
+    async def test_a_number_that_is_taken_is_not_given_again(self, store: SeedableStore) -> None:
+        """Who comes second is told what is there, and the log is as it was."""
+        await begin(store, user_message(1))
+        mine = said(1, "mine")
+        assert await store.append(KEY, RUN, mine) is None
+        stop = entry(1, StopAsked(), writer=ANOTHER_WRITER)
+        assert await store.append(KEY, RUN, stop) == mine
+        assert await store.append(KEY, RUN, msgspec.structs.replace(stop, number=2)) is None
+        first = await store.append(KEY, RUN, msgspec.structs.replace(stop, number=0))
+        assert first == entry(0, Opened(user_message(1).id))
+        log = await store.read_log(KEY, RUN, after=0)
+        assert list(log) == [mine, msgspec.structs.replace(stop, number=2)]
+
+    async def test_an_entry_whose_answer_was_lost_can_be_appended_again(self, store: SeedableStore) -> None:
+        """It is there once, also when the lease was renewed in between."""
+        await begin(store, user_message(1))
+        mine = said(1)
+        assert await store.append(KEY, RUN, mine) is None
+        assert await store.append(KEY, RUN, mine) is None
+        later = msgspec.structs.replace(mine, leased_until=mine.leased_until + 1000)
+        assert await store.append(KEY, RUN, later) is None
+        assert await store.append(KEY, RUN, said(2)) is None
+        assert await store.append(KEY, RUN, mine) is None
+        assert list(await store.read_log(KEY, RUN, after=0)) == [mine, said(2)]
+
+    async def test_a_writer_that_says_more_the_second_time_is_told_what_it_said(
+        self, store: SeedableStore
+    ) -> None:
+        """Text that came in since the answer was lost is not taken for stored."""
+        await begin(store, user_message(1))
+        assert await store.append(KEY, RUN, said(1, "Well")) is None
+        assert await store.append(KEY, RUN, said(1, "Well done")) == said(1, "Well")
+        same_words = said(1, "Well", writer=ANOTHER_WRITER)
+        assert await store.append(KEY, RUN, same_words) == said(1, "Well")
+
+    async def test_of_many_writers_at_one_number_one_wins(self, store: SeedableStore) -> None:
+        """Twenty at once, five times: one entry is there, and all others are told of it."""
+        await begin(store, user_message(1))
+        for number in range(1, 6):
+            entries = [said(number, f"by {n}", writer=f"writer-{n}") for n in range(20)]
+            results = await asyncio.gather(*(store.append(KEY, RUN, each) for each in entries))
+            assert results.count(None) == 1
+            winner = entries[results.index(None)]
+            assert [result for result in results if result is not None] == [winner] * 19
+            assert list(await store.read_log(KEY, RUN, after=number - 1)) == [winner]
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(entries=st.lists(ENTRIES, min_size=1, max_size=6).map(numbered))
+    async def test_entries_of_every_kind_come_back_as_they_were(
+        self, store: SeedableStore, entries: list[LogEntry]
+    ) -> None:
+        """Whatever they hold; a log that nobody opened is a log as well."""
+        run = run_id(NOW, secrets.randbelow)
+        for each in entries:
+            assert await store.append(KEY, run, each) is None
+        assert list(await store.read_log(KEY, run)) == entries
+        assert await store.read_last(KEY, run) == entries[-1]
+
+    @pytest.mark.parametrize("text", ["💪" * 16_000, "\u0000" * 16_000, '"\\' * 16_000])
+    async def test_a_segment_may_be_long(self, store: SeedableStore, text: str) -> None:
+        """64 KB in UTF-8, and more than that as JSON."""
+        await begin(store, user_message(1))
+        assert await store.append(KEY, RUN, said(1, text)) is None
+        assert list(await store.read_log(KEY, RUN, after=0)) == [said(1, text)]
+
+    @pytest.mark.parametrize(
+        "unknown",
+        [
+            NEXT_RUN,
+            RUN[:-1],
+            RUN.upper(),
+            f"{RUN} ",
+            f"{RUN}#",
+            f"{RUN}#00000000",
+            "run_%",
+            "%",
+            "",
+            "\u0000",
+            "' OR '1'='1",
+            "ü" * 5_000,
+        ],
+    )
+    async def test_an_unknown_run_has_no_log(self, store: SeedableStore, unknown: str) -> None:
+        """Run ids come from paths: they may be anything, and nothing but the id itself finds a run."""
+        await begin(store, user_message(1))
+        assert list(await store.read_log(KEY, unknown)) == []
+        assert await store.read_last(KEY, unknown) is None
+
+    async def test_a_run_is_of_one_conversation(self, store: SeedableStore) -> None:
+        """Another user, another coach and another conversation have no such run, existing ones or not."""
+        await begin(store, user_message(1, "Yes"))
+        for is_created in (False, True):
+            for other in OTHER_KEYS:
+                if is_created:
+                    await store.put_coach(other.user_id, other.coach_id, COACH)
+                    await store.create_conversation(conversation(other))
+                assert list(await store.read_log(other, RUN)) == []
+                assert await store.read_last(other, RUN) is None
+                assert await store.unfinished_run(other) is None
+                assert await store.load_message(other, user_message(1).id) is None
+                assert await store.find_recent_message(other, "Yes", since=EPOCH) is None
+
+    # The end
+
+    async def test_a_finished_run_frees_the_conversation(self, store: SeedableStore) -> None:
+        """Entry, reply and count are there at once, and nothing is unfinished."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        assert await store.unfinished_run(KEY) == RUN
+        await store.append(KEY, RUN, said(1, reply.content))
+        assert await store.finish_run(KEY, RUN, ended(2, reply), reply) is None
+        assert await store.unfinished_run(KEY) is None
+        assert await store.read_last(KEY, RUN) == ended(2, reply)
+        assert list(await store.load_messages(KEY)) == [message, reply]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+
+    async def test_a_run_can_end_without_a_reply(self, store: SeedableStore) -> None:
+        """It only frees the conversation: nothing is counted or dated."""
+        await begin(store, user_message(1))
+        before = await store.get_conversation(KEY)
+        assert await store.finish_run(KEY, RUN, ended(1), None) is None
+        assert await store.unfinished_run(KEY) is None
+        assert await store.get_conversation(KEY) == before
+        assert await store.read_last(KEY, RUN) == ended(1)
+
+    async def test_a_run_does_not_end_at_a_number_that_is_taken(self, store: SeedableStore) -> None:
+        """Nothing is written, and what is there comes back; one number on, it ends."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        stop = entry(1, StopAsked(), writer=ANOTHER_WRITER)
+        await store.append(KEY, RUN, stop)
+        assert await store.finish_run(KEY, RUN, ended(1, reply), reply) == stop
+        assert await store.unfinished_run(KEY) == RUN
+        assert list(await store.load_messages(KEY)) == [message]
+        assert (await store.get_conversation(KEY)).total_messages == 1
+        assert await store.read_last(KEY, RUN) == stop
+        assert await store.finish_run(KEY, RUN, ended(2, reply), reply) is None
+        assert list(await store.load_messages(KEY)) == [message, reply]
+
+    async def test_a_run_does_not_end_in_place_of_what_its_own_writer_said(
+        self, store: SeedableStore
+    ) -> None:
+        """A segment whose answer was lost is not taken for the end."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        await store.append(KEY, RUN, said(1))
+        assert await store.finish_run(KEY, RUN, ended(1, reply), reply) == said(1)
+        assert await store.unfinished_run(KEY) == RUN
+        assert list(await store.load_messages(KEY)) == [message]
+
+    async def test_an_end_whose_answer_was_lost_can_be_repeated(self, store: SeedableStore) -> None:
+        """The reply is saved and counted once, also when the lease has another date; the next run goes on."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        end = ended(1, reply)
+        later = msgspec.structs.replace(end, leased_until=end.leased_until + 1000)
+        await begin(store, message)
+        for each in (end, end, later):
+            assert await store.finish_run(KEY, RUN, each, reply) is None
+        await begin(store, user_message(3), NEXT_RUN)
+        assert await store.finish_run(KEY, RUN, end, reply) is None
+        assert await store.unfinished_run(KEY) == NEXT_RUN
+        assert list(await store.load_messages(KEY)) == [message, reply, user_message(3)]
+        assert (await store.get_conversation(KEY)).total_messages == 3
+        assert await store.read_last(KEY, RUN) == end
+
+    async def test_an_end_without_a_reply_can_be_repeated(self, store: SeedableStore) -> None:
+        """The next run goes on."""
+        await begin(store, user_message(1))
+        assert await store.finish_run(KEY, RUN, ended(1), None) is None
+        assert await store.finish_run(KEY, RUN, ended(1), None) is None
+        await begin(store, user_message(2), NEXT_RUN)
+        assert await store.finish_run(KEY, RUN, ended(1), None) is None
+        assert await store.unfinished_run(KEY) == NEXT_RUN
+
+    async def test_of_many_that_end_a_run_one_does(self, store: SeedableStore) -> None:
+        """Ten at once, each with a reply: one reply is saved, and all others are told of it."""
+        message = user_message(1)
+        await begin(store, message)
+        replies = [reply_to(message, 10 + n, f"by {n}") for n in range(10)]
+        ends = [ended(1, reply, writer=f"writer-{n}") for n, reply in enumerate(replies)]
+        results = await asyncio.gather(
+            *(store.finish_run(KEY, RUN, end, reply) for end, reply in zip(ends, replies, strict=True))
+        )
+        assert results.count(None) == 1
+        winner = results.index(None)
+        assert [result for result in results if result is not None] == [ends[winner]] * 9
+        assert list(await store.load_messages(KEY)) == [message, replies[winner]]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+        assert await store.unfinished_run(KEY) is None
+
+    async def test_an_end_and_a_stop_at_once_know_of_each_other(self, store: SeedableStore) -> None:
+        """Either the run has ended, or the stop is there and nothing was saved."""
+        message = user_message(1)
+        for number in range(1, 21):
+            run = run_id(NOW + timedelta(seconds=number), secrets.randbelow)
+            await begin(store, message, run)
+            reply = reply_to(message, 100 + number, stop=StopReason.INTERRUPTED)
+            end = ended(1, reply)
+            stop = entry(1, StopAsked(), writer=ANOTHER_WRITER)
+            ending, stopping = await asyncio.gather(
+                store.finish_run(KEY, run, end, reply), store.append(KEY, run, stop)
+            )
+            assert (ending, stopping) in ((None, end), (stop, None))
+            assert (await store.load_message(KEY, reply.id) is None) == (ending is not None)
+            if ending is not None:
+                assert await store.finish_run(KEY, run, ended(2, reply), reply) is None
+        assert (await store.get_conversation(KEY)).total_messages == 2
+
+    async def test_a_finished_run_stays_readable(self, store: SeedableStore) -> None:
+        """Who read it along still finds the end, also while the next run is under way."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        await store.append(KEY, RUN, said(1, reply.content))
+        await store.finish_run(KEY, RUN, ended(2, reply), reply)
+        await begin(store, user_message(3), NEXT_RUN)
+        await store.append(KEY, NEXT_RUN, said(1, "Next"))
+        log = [entry(0, Opened(message.id)), said(1, reply.content), ended(2, reply)]
+        assert list(await store.read_log(KEY, RUN)) == log
+        assert await store.read_last(KEY, NEXT_RUN) == said(1, "Next")
+
+    async def test_the_end_of_another_run_leaves_the_conversations_run_alone(
+        self, store: SeedableStore
+    ) -> None:
+        """A run that is not the conversation's, one without a log for instance, frees nothing."""
+        await begin(store, user_message(1))
+        assert await store.finish_run(KEY, NEXT_RUN, ended(0), None) is None
+        assert await store.unfinished_run(KEY) == RUN
+        assert await store.read_last(KEY, NEXT_RUN) == ended(0)
+        busy = await store.begin_run(KEY, user_message(2), NEXT_RUN, opened())
+        assert busy == ConversationBusy(RUN, None)
+
+    async def test_a_run_whose_log_is_gone_can_be_ended(self, store: SeedableStore) -> None:
+        """Its end may have any number that is free."""
+        await begin(store, user_message(1))
+        assert await store.finish_run(KEY, RUN, ended(7), None) is None
+        assert await store.unfinished_run(KEY) is None
+        assert await store.read_last(KEY, RUN) == ended(7)
+
+    async def test_a_reply_to_a_deleted_conversation_is_refused(self, store: SeedableStore) -> None:
+        """A conversation that was deleted in the middle of a run does not come back, and blocks nothing."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        await store.delete_conversation(KEY)
+        for saved in (reply, None):
+            with pytest.raises(ConversationNotFound):
+                await store.finish_run(KEY, RUN, ended(1, saved), saved)
+        await store.create_conversation(conversation())
+        assert list(await store.load_messages(KEY)) == []
+        assert list(await store.read_log(KEY, RUN)) == []
+        await begin(store, user_message(3), NEXT_RUN)
+
+    async def test_a_conversation_is_deleted_with_its_runs(self, store: SeedableStore) -> None:
+        """The logs and what is unfinished are gone, also when one of the same id is created later."""
+        message = user_message(1)
+        await begin(store, message)
+        await store.append(KEY, RUN, said(1))
+        await store.finish_run(KEY, RUN, ended(2), None)
+        await begin(store, message, NEXT_RUN)
+        await store.append(KEY, NEXT_RUN, said(1))
+        await store.delete_conversation(KEY)
+        for _ in range(2):
+            assert await store.unfinished_run(KEY) is None
+            for run in (RUN, NEXT_RUN):
+                assert list(await store.read_log(KEY, run)) == []
+                assert await store.read_last(KEY, run) is None
+            assert await store.load_message(KEY, message.id) is None
+            await store.create_conversation(conversation())
+        assert (await begin(store, message)).is_first_attempt
+
+    # Single messages
+
+    async def test_one_message_is_loaded_by_its_id(self, store: SeedableStore) -> None:
+        """The user's and the coach's, and nothing under any other id."""
+        message = user_message(1, client_id="c-1")
+        reply = reply_to(message, 2)
+        await answer(store, message, reply)
+        assert await store.load_message(KEY, message.id) == message
+        assert await store.load_message(KEY, reply.id) == reply
+        for unknown in (user_message(2).id, "c-1", "", "%", message.id[:-1], f"{message.id} "):
+            assert await store.load_message(KEY, unknown) is None
+
+    async def test_a_recent_message_is_found_by_its_text(self, store: SeedableStore) -> None:
+        """The newest of several, however it was sent; only a user's."""
+        for number, text in enumerate(["Yes", "Yes", "No", "yes", "Yes "]):
+            message = user_message(10 * number, text, streamed=number == 1)
+            await answer(store, message, reply_to(message, 10 * number + 1))
+        newest = user_message(10, "Yes", streamed=True)
+        assert await store.find_recent_message(KEY, "Yes", since=EPOCH) == newest
+        for other in ("Maybe", "Well done.", ""):
+            assert await store.find_recent_message(KEY, other, since=EPOCH) is None
+
+    async def test_a_message_is_recent_by_the_time_in_its_id(self, store: SeedableStore) -> None:
+        """To the millisecond, whatever its timestamp says."""
+        message = user_message(5, "Yes")
+        await begin(store, message)
+        moment = EPOCH + timedelta(milliseconds=5)
+        assert await store.find_recent_message(KEY, "Yes", since=moment) == message
+        later = moment + timedelta(milliseconds=1)
+        assert await store.find_recent_message(KEY, "Yes", since=later) is None
+        assert await store.find_recent_message(KEY, "Yes", since=NOW + timedelta(days=1)) is None
+
+    @pytest.mark.parametrize(
+        "text",
+        ["'Zwölf' \"%_\\ 💪🏽 e\u0301 \u0000 \r\n", "2026-03-01T10:00:00.000Z", "💪" * 32_000],
+        ids=["any character", "like a date", "as long as can be"],
+    )
+    async def test_a_recent_message_is_found_by_its_text_to_the_letter(
+        self, store: SeedableStore, text: str
+    ) -> None:
+        """Whatever it holds; what looks alike, begins alike or would match as a pattern is not the same."""
+        message = user_message(1, text)
+        await begin(store, message)
+        assert await store.find_recent_message(KEY, text, since=EPOCH) == message
+        alike = {
+            unicodedata.normalize("NFC", text),
+            text.swapcase(),
+            text[:-1],
+            f"{text} ",
+            "%",
+            "_" * len(text),
+        }
+        for other in alike - {text}:
+            assert await store.find_recent_message(KEY, other, since=EPOCH) is None
+
+    async def test_a_coach_that_repeats_the_words_is_not_found(self, store: SeedableStore) -> None:
+        """Only what the user said is a recent message."""
+        message = user_message(1, "No")
+        await answer(store, message, reply_to(message, 2, "Yes"))
+        assert await store.find_recent_message(KEY, "Yes", since=EPOCH) is None
+
+    async def test_a_message_that_is_sent_again_stays_what_it_was(self, store: SeedableStore) -> None:
+        """A retry without a stream of a message that was streamed finds it, and does not make it another."""
+        message = user_message(1, "Yes", client_id="c-1", streamed=True)
+        await begin(store, message)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        again = await begin(store, user_message(2, "Yes", client_id="c-1"), NEXT_RUN)
+        assert again.user_message == message
+        assert await store.find_recent_message(KEY, "Yes", since=EPOCH) == message

@@ -1,0 +1,128 @@
+"""The producer gets SIGKILL at every point of a run: nothing that was said is lost, nothing is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from coachstream.conversation.events import Completed, Event, Failed
+from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.model import Conversation, Message, Role, StopReason
+from coachstream.conversation.runs.log import Said
+from coachstream.conversation.turn import closer_of, run_turn
+from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.storage.sqlite import SqliteStore
+from support import dying_producer
+from support.dying_producer import KEY, TEXT, WORDS, parts_over, run_settings
+
+LEASE_S = 1.0
+POINTS = range(1, 41)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> SqliteStore:
+    """A conversation without a message."""
+    store = SqliteStore(tmp_path / "data.db")
+    now = datetime.now(UTC)
+    await store.put_coach(KEY.user_id, KEY.coach_id, {"coach_name": "Mara"})
+    await store.create_conversation(Conversation(KEY, "Legs", now, now))
+    return store
+
+
+async def killed_at(point: int, database: Path) -> tuple[str, bool]:
+    """What the reader of a producer had seen when it was killed, and whether it was over first."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, dying_producer.__file__, str(database), str(point), str(LEASE_S)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    printed, _ = await process.communicate()
+    *lines, last = printed.decode().splitlines() or [""]
+    if last == "done":
+        assert process.returncode == 0
+        return "".join(map(json.loads, lines)), True
+    assert process.returncode == -signal.SIGKILL
+    return "".join(json.loads(line) for line in (*lines, last) if line), False
+
+
+async def ask(store: SqliteStore, text: str, client_message_id: str) -> list[Event]:
+    parts = parts_over(store)
+    settings = msgspec.structs.replace(TurnSettings(), runs=run_settings(LEASE_S))
+    request = TurnRequest(
+        KEY, text, parts.clock.monotonic() + 30, client_message_id=client_message_id, streamed=True
+    )
+    return [event async for event in run_turn(request, parts, settings)]
+
+
+async def lease_is_over(store: SqliteStore) -> None:
+    """Wait until the conversation's run, if it has one, is taken for dead."""
+    run_id = await store.unfinished_run(KEY)
+    last = None if run_id is None else await store.read_last(KEY, run_id)
+    if last is not None:
+        left_ms = last.leased_until - milliseconds_of(datetime.now(UTC))
+        await asyncio.sleep(max(0, left_ms + 1) / 1000)
+
+
+async def said_in_log(store: SqliteStore) -> str:
+    run_id = await store.unfinished_run(KEY)
+    entries = [] if run_id is None else await store.read_log(KEY, run_id)
+    return "".join(entry.content.text for entry in entries if isinstance(entry.content, Said))
+
+
+def replies(messages: list[Message]) -> list[tuple[str, StopReason | None]]:
+    return [(m.content, m.metadata.stop_reason) for m in messages if m.role is Role.ASSISTANT]
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_producer_that_is_killed_loses_less_than_a_segment(
+    store: SqliteStore, tmp_path: Path, point: int
+) -> None:
+    """Question stored once or never; what readers saw is kept but for the last, uncommitted words."""
+    seen, _ = await killed_at(point, tmp_path / "data.db")
+    questions = [m for m in await store.load_messages(KEY) if m.role is Role.USER]
+    committed = await said_in_log(store)
+    await lease_is_over(store)
+    await closer_of(parts_over(store)).settle(KEY)
+    assert [message.content for message in questions] in ([], [TEXT])
+    stored = replies(list(await store.load_messages(KEY)))
+    if not questions:
+        assert (seen, stored) == ("", [])
+    else:
+        kept = "".join(text for text, _ in stored)
+        assert kept.startswith(committed)
+        # What was not in the log yet is what came while one segment was being written.
+        assert len(seen) - len(kept) <= run_settings(LEASE_S).segment_bytes + 2 * max(map(len, WORDS))
+        assert seen.startswith(kept) or kept.startswith(seen)
+        assert {reason for _, reason in stored} <= {StopReason.INTERRUPTED, StopReason.END_TURN}
+    again = (await ask(store, TEXT, "c-1"))[-1]
+    assert isinstance(again, Completed)
+    assert again.reply.content == "".join(WORDS)
+    messages = list(await store.load_messages(KEY))
+    assert [message.content for message in messages] == [TEXT, "".join(WORDS)]
+    await store.aclose()
+
+
+async def test_a_conversation_is_free_at_once_when_the_lease_is_over(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """Until then another message is refused; then it is answered, and the partial reply is there."""
+    seen, is_over = await killed_at(20, tmp_path / "data.db")
+    assert seen
+    assert not is_over
+    refused = (await ask(store, "And now?", "c-2"))[-1]
+    assert isinstance(refused, Failed)
+    await lease_is_over(store)
+    assert isinstance((await ask(store, "And now?", "c-2"))[-1], Completed)
+    messages = list(await store.load_messages(KEY))
+    assert [message.role for message in messages] == [Role.USER, Role.ASSISTANT] * 2
+    assert messages[1].is_interrupted
+    await store.aclose()

@@ -1,0 +1,62 @@
+"""Runs in any order of events, on both stores (see `support.run_machine`)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from coachstream.storage.sqlite import SqliteStore
+from contracts.store_records import SeedableStore
+from support.dynamodb import a_table
+from support.run_machine import RunMachine
+
+QUICK = settings(
+    max_examples=25,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+class OnSqlite(RunMachine):
+    """A file for each example."""
+
+    async def open_store(self) -> SeedableStore:
+        self.folder = Path(tempfile.mkdtemp())
+        self.sqlite = SqliteStore(self.folder / "data.db")
+        return self.sqlite
+
+    async def close_store(self) -> None:
+        await self.sqlite.aclose()
+        shutil.rmtree(self.folder)
+
+
+@pytest.mark.timeout(240)
+def test_no_message_is_lost_or_doubled_whatever_happens_on_sqlite() -> None:
+    """Start, read, cut, resume, stop, kill and expire, in any order."""
+    run_state_machine_as_test(OnSqlite, settings=QUICK)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("aws_credentials")
+def test_no_message_is_lost_or_doubled_whatever_happens_on_dynamodb(dynamodb_local_url: str) -> None:
+    """The same, where a write is a call over the network."""
+
+    class OnDynamoDb(RunMachine):
+        """A table for each example."""
+
+        async def open_store(self) -> SeedableStore:
+            self.opened = AsyncExitStack()
+            table = await self.opened.enter_async_context(a_table(dynamodb_local_url))
+            return table.store()
+
+        async def close_store(self) -> None:
+            await self.opened.aclose()
+
+    run_state_machine_as_test(OnDynamoDb, settings=settings(QUICK, max_examples=15))

@@ -1,0 +1,129 @@
+"""A process that produces a run over SQLite and kills itself at a given point of it.
+
+    python dying_producer.py DATABASE POINT LEASE_S
+
+Points are counted: one before and one after each call of the store, and one at each chunk. Each chunk is
+printed as a line of JSON before that, so that what a reader had seen is known. Ends with `done` if the turn
+was over first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from coachstream.conversation.events import Chunk
+from coachstream.conversation.model import ConversationKey, Message, StopReason
+from coachstream.conversation.parts import TurnParts
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.turn import run_turn
+from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.services import SystemClock
+from coachstream.storage.sqlite import SqliteStore
+
+KEY = ConversationKey("user-1", "coach-1", "conv-1")
+TEXT = "How am I doing?"
+WORDS = tuple(f"word{number} " for number in range(24))
+
+
+def run_settings(lease_s: float) -> RunSettings:
+    """Small segments, so that there are many writes."""
+    return RunSettings(lease_s=lease_s, commit_every_s=0.0, segment_bytes=16, first_poll_s=0.01)
+
+
+class Points:
+    """Counts, and dies at one."""
+
+    def __init__(self, deadly: int) -> None:
+        self._deadly = deadly
+        self._count = 0
+
+    def pass_one(self) -> None:
+        """One more; the last one, perhaps."""
+        self._count += 1
+        if self._count == self._deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingStore(SqliteStore):
+    """A store that may not survive its own calls."""
+
+    points: Points
+
+    async def _around(self, work: Callable[[], Awaitable[object]]) -> object:
+        self.points.pass_one()
+        result = await work()
+        self.points.pass_one()
+        return result
+
+    async def begin_run(self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry):  # type: ignore[no-untyped-def] # noqa: ANN201
+        begin = super().begin_run
+        return await self._around(lambda: begin(key, user_message, run_id, opened))
+
+    async def append(self, key: ConversationKey, run_id: str, entry: LogEntry):  # type: ignore[no-untyped-def] # noqa: ANN201
+        append = super().append
+        return await self._around(lambda: append(key, run_id, entry))
+
+    async def finish_run(self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None):  # type: ignore[no-untyped-def] # noqa: ANN201
+        finish = super().finish_run
+        return await self._around(lambda: finish(key, run_id, ended, reply))
+
+
+class Talker:
+    """A model that says the words, one each few milliseconds."""
+
+    display_name = "talker"
+    can_continue = False
+
+    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+        """Say them."""
+        assert deadline > 0
+        for word in WORDS:
+            yield TextDelta(word)
+            await asyncio.sleep(0.002)
+        yield ModelStop(StopReason.END_TURN)
+
+
+def parts_over(store: SqliteStore) -> TurnParts:
+    """Everything that a turn needs."""
+    return TurnParts(
+        runs=store,
+        context=store,
+        conversations=store,
+        memories=store,
+        model=Talker(),
+        recall=None,
+        clock=SystemClock(),
+    )
+
+
+async def main(database: Path, deadly: int, lease_s: float) -> None:
+    """Produce, and perhaps die."""
+    store = DyingStore(database)
+    store.points = Points(deadly)
+    parts = parts_over(store)
+    settings = msgspec.structs.replace(TurnSettings(), runs=run_settings(lease_s))
+    deadline = parts.clock.monotonic() + 30
+    request = TurnRequest(KEY, TEXT, deadline, datetime.now(UTC), client_message_id="c-1", streamed=True)
+    async for event in run_turn(request, parts, settings):
+        if isinstance(event, Chunk):
+            print(json.dumps(event.content), flush=True)  # noqa: T201 (who started it reads that)
+            store.points.pass_one()
+    print("done", flush=True)  # noqa: T201
+    await store.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -1,0 +1,200 @@
+"""A server that answers requests for a conversation's stream as a script says, and cuts connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+import coachstream.local
+
+MODULE = Path(coachstream.local.__file__).parent / "page" / "js" / "coachstream.js"
+RUN = "run_1795428000123_6v1or0she"
+WITHIN_S = 15.0
+CUT_AFTER_S = 0.2
+
+
+class Then(Enum):
+    """What becomes of a connection when all is sent."""
+
+    END = auto()  # the response ends as if it were whole
+    CUT = auto()  # it breaks in the middle of the response
+    HOLD = auto()  # it stays open until the client leaves
+
+
+class Answer(NamedTuple):
+    """One response; `parts` are sent one by one, `pause_s` lies between them."""
+
+    status: int
+    content_type: str
+    parts: Sequence[bytes]
+    then: Then = Then.END
+    pause_s: float = 0.0
+
+
+class Asked(NamedTuple):
+    """A request of the client; `at` is the loop's time, header names are in lower case."""
+
+    at: float
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+Script = Sequence[Answer | Callable[[Asked], Answer]]
+
+
+class ScriptedStream:
+    """Answers requests under `/conversation`, each with the next answer of the script.
+
+    Attributes:
+        url: the address of an empty page that can import `/coachstream.js`.
+        requests: all that came.
+        left: how many connections the client left while they were held.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.url = ""
+        self.requests: list[Asked] = []
+        self.left = 0
+        self._script = list(script)
+        self._news = asyncio.Condition()
+
+    async def asked(self, times: int) -> None:
+        """Wait until so many requests have come."""
+        await self._until(lambda: len(self.requests) >= times)
+
+    async def was_left(self, times: int = 1) -> None:
+        """Wait until the client has left so many connections."""
+        await self._until(lambda: self.left >= times)
+
+    def summary(self) -> list[str]:
+        """Every request in a line: its method, what follows `stream`, and the place it asks from."""
+        lines = []
+        for asked in self.requests:
+            rest = asked.path.removeprefix("/conversation/stream").replace(RUN, "R")
+            after = asked.query.get("after", "").replace(RUN, "R")
+            lines.append(f"{asked.method} {rest}{f' after {after}' if after else ''}".strip())
+        return lines
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WITHIN_S), self._news:
+            await self._news.wait_for(condition)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and close the connection."""
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            asked = await _read(reader)
+            await self._send(await self._answer(asked), reader, writer)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def _answer(self, asked: Asked) -> Answer:
+        if asked.path == "/":
+            return Answer(200, "text/html", [b"<!doctype html><link rel=icon href=data:,>"])
+        if asked.path == "/coachstream.js":
+            return Answer(200, "text/javascript", [await asyncio.to_thread(MODULE.read_bytes)])
+        async with self._news:
+            self.requests.append(asked)
+            self._news.notify_all()
+        if not self._script:
+            return Answer(418, "text/plain", [b"there is nothing more in the script"])
+        answer = self._script.pop(0)
+        return answer if isinstance(answer, Answer) else answer(asked)
+
+    async def _send(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        has_body = answer.status != 204
+        coding = "Transfer-Encoding: chunked\r\n" if has_body else ""
+        writer.write(
+            f"HTTP/1.1 {answer.status} Scripted\r\nContent-Type: {answer.content_type}\r\n"
+            f"Cache-Control: no-cache\r\n{coding}Connection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        for part in answer.parts:
+            writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+            await writer.drain()
+            await asyncio.sleep(answer.pause_s)
+        if answer.then is Then.CUT:
+            # A browser throws away what has arrived and was not read when a response breaks.
+            await asyncio.sleep(CUT_AFTER_S)
+        elif answer.then is Then.HOLD:
+            await reader.read()
+            async with self._news:
+                self.left += 1
+                self._news.notify_all()
+        elif has_body:
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+
+
+@asynccontextmanager
+async def scripted(*script: Answer | Callable[[Asked], Answer]) -> AsyncIterator[ScriptedStream]:
+    """A server with a script, on a free port."""
+    stream = ScriptedStream(script)
+    server = await asyncio.start_server(stream.serve, "127.0.0.1", 0)
+    stream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield stream
+    finally:
+        server.close()
+
+
+def event(number: int | None = None, *, run: str = RUN, **fields: object) -> bytes:
+    """An event as the service writes it: its place in the run's log, if it has one, and one line of JSON."""
+    place = "" if number is None else f"id: {run}:{number}\n"
+    data = f"data: {json.dumps(fields, ensure_ascii=False)}\n" if fields else ""
+    return f"{place}{data}\n".encode()
+
+
+def chunk(text: str, offset: int, number: int | None = None, *, run: str = RUN) -> bytes:
+    """The next piece of the reply."""
+    return event(number, run=run, type="chunk", content=text, offset=offset)
+
+
+def complete(text: str, number: int | None = 9, *, run: str = RUN, **more: object) -> bytes:
+    """The end of a reply that is whole."""
+    ai_message = {"id": "msg_2", "role": "assistant", "content": text}
+    user_message = {"id": "msg_1", "role": "user", "content": "?"}
+    return event(number, run=run, type="complete", aiMessage=ai_message, userMessage=user_message, **more)
+
+
+def stream(*parts: bytes, then: Then = Then.END, pause_s: float = 0.0) -> Answer:
+    """An event stream."""
+    return Answer(200, "text/event-stream; charset=utf-8", parts, then, pause_s)
+
+
+def document(status: int, /, **body: object) -> Answer:
+    """A JSON document."""
+    return Answer(status, "application/json", [json.dumps(body).encode()])
+
+
+START = event(type="start", status="initialized")
+KEEP_ALIVE = b": keep-alive\n\n"
+NOTHING_LEFT = Answer(204, "text/plain", [])
+OPENED = document(202, runId=RUN, eventsUrl=f"stream/{RUN}?ticket=T")
+
+
+async def _read(reader: asyncio.StreamReader) -> Asked:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    request, *lines = head.rstrip().split("\r\n")
+    method, target, _ = request.split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    url = urlsplit(target)
+    return Asked(
+        at=asyncio.get_running_loop().time(),
+        method=method,
+        path=url.path,
+        query=dict(parse_qsl(url.query)),
+        headers=headers,
+        body=json.loads(body) if body else {},
+    )
