@@ -17,7 +17,6 @@ from typing import Any, Final
 import msgspec
 from awslambdaric import bootstrap, lambda_runtime_client
 from awslambdaric.lambda_config import LambdaConfigProvider
-from awslambdaric.lambda_multi_concurrent_utils import MultiConcurrentRunner
 from awslambdaric.lambda_runtime_client import (
     BaseLambdaRuntimeClient,
     InvocationRequest,
@@ -26,7 +25,6 @@ from awslambdaric.lambda_runtime_client import (
 )
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
-from lambda_streaming import portable_runtime_client
 from lambda_streaming.error_trailers import FunctionError
 from lambda_streaming.event_loop import HandlerCancelled, InvocationLoop
 from lambda_streaming.response_stream import Invocation, ResponseBroken
@@ -114,14 +112,6 @@ class StreamingMultiConcurrentRuntimeClient(
     """The same for a worker process of a Managed Instance: a failed call does not end the worker."""
 
 
-class _MultiConcurrentRunner(MultiConcurrentRunner):  # type: ignore[misc]  # untyped
-    @classmethod
-    def run_single(cls, handler: str, api_addr: str, use_thread: bool, socket_path: str) -> None:
-        if socket_path:
-            cls._redirect_output(socket_path)
-        bootstrap.run(handler, StreamingMultiConcurrentRuntimeClient(api_addr, use_thread))
-
-
 def run(argv: list[str]) -> None:
     """Run a function until Lambda ends the process: the counterpart of `awslambdaric.__main__.main`.
 
@@ -137,9 +127,13 @@ def run(argv: list[str]) -> None:
 
 def _run(config: LambdaConfigProvider) -> None:
     if lambda_runtime_client.runtime_client is None:
+        from lambda_streaming import portable_runtime_client
+
         portable_runtime_client.install()
     if config.is_multi_concurrent:
-        _MultiConcurrentRunner.run_concurrent(
+        from lambda_streaming.multi_concurrent import StreamingMultiConcurrentRunner
+
+        StreamingMultiConcurrentRunner.run_concurrent(
             config.handler,
             config.api_address,
             config.use_thread_polling,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import CoachStreamError, ProcessingError
 from coachstream.conversation.events import Completed, Failed, Reconnect, Started
-from coachstream.conversation.producer import TurnProducer
 from coachstream.functions.answer import Answer, send_answer
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
@@ -18,6 +18,9 @@ from coachstream.web.frames import error_frame, frame_of, point_of
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, ResponseStream
+
+if TYPE_CHECKING:
+    from coachstream.conversation.producer import TurnProducer
 
 Responder = Callable[[ResponseStream], Awaitable[None]]
 """Writes a response, whole."""

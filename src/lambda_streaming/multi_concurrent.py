@@ -1,0 +1,22 @@
+"""Many worker processes in one environment (Lambda Managed Instances), each with a client of ours.
+
+Imported where they are: what forks and shares sockets is nothing that an ordinary cold start should pay for.
+"""
+
+from __future__ import annotations
+
+from awslambdaric import bootstrap
+from awslambdaric.lambda_multi_concurrent_utils import MultiConcurrentRunner
+
+from lambda_streaming.runtime import StreamingMultiConcurrentRuntimeClient
+
+
+class StreamingMultiConcurrentRunner(MultiConcurrentRunner):  # type: ignore[misc]  # untyped
+    """awslambdaric's runner, whose workers can stream."""
+
+    @classmethod
+    def run_single(cls, handler: str, api_addr: str, use_thread: bool, socket_path: str) -> None:
+        """Run one worker until Lambda ends it."""
+        if socket_path:
+            cls._redirect_output(socket_path)
+        bootstrap.run(handler, StreamingMultiConcurrentRuntimeClient(api_addr, use_thread))
