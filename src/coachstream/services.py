@@ -32,12 +32,15 @@ from coachstream.settings import (
     Secret,
     SecretArn,
     Settings,
+    SettingsError,
     SqliteRecallSettings,
     SqliteStoreSettings,
 )
+from coachstream.settings.variables import JWKS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -150,7 +153,11 @@ class Services:
                 from coachstream.identity.cognito import cognito_verifier
 
                 return cognito_verifier(
-                    pool.region, pool.user_pool_id, pool.client_ids, endpoint_url=pool.endpoint_url
+                    pool.region,
+                    pool.user_pool_id,
+                    pool.client_ids,
+                    endpoint_url=pool.endpoint_url,
+                    packaged_keys=pool.jwks_file,
                 )
 
     @cached_property
@@ -349,6 +356,29 @@ class Services:
             )
         )
 
+    def load(self, *, with_models: bool = False) -> None:
+        """Import all that the chosen parts need, for a process that is about to need it; opens nothing.
+
+        Args:
+            with_models: also read the SDK's models of the services, which a client reads by itself otherwise.
+
+        Raises:
+            ImportError: something is not installed.
+        """
+        import jwt.algorithms  # noqa: F401
+
+        _ = self.verifier, self.tickets, self.store, self.model, self.workout_builder, self.summary_builder
+        if isinstance(self.settings.recall, PineconeSettings):
+            from coachstream.recall.pinecone.client import import_sdk
+
+            _ = self.recall
+            import_sdk()
+        called = self.settings.aws_services
+        if called:
+            from coachstream.aws.clients import prepare_session
+
+            prepare_session(called if with_models else ())
+
     async def aclose(self) -> None:
         """Close what was opened, the store before the client it writes with."""
         async with AsyncExitStack() as closing:
@@ -518,16 +548,27 @@ def pinecone_options(
 _services: WeakKeyDictionary[asyncio.AbstractEventLoop, Services] = WeakKeyDictionary()
 
 
-def refuse_to_start_misconfigured() -> None:
-    """Read the settings, on Lambda: a handler's module does it, so a wrong deployment fails as it starts.
-
-    A version for SnapStart is then not published, and provisioned concurrency not allocated.
+def settings_of_this_process() -> Settings:
+    """The settings, from the environment, and what they name in the package.
 
     Raises:
-        SettingsError: the environment does not describe a service that can run; it names every mistake.
+        SettingsError: they do not describe a service that can run; it names every mistake.
     """
-    if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-        Settings.from_environment(os.environ)
+    settings = Settings.from_environment(os.environ)
+    pool = settings.identity
+    if isinstance(pool, CognitoSettings) and pool.jwks_file is not None:
+        _check_packaged_keys(pool, pool.jwks_file)
+    return settings
+
+
+def _check_packaged_keys(pool: CognitoSettings, path: Path) -> None:
+    from coachstream.identity.cognito import pool_issuer
+    from coachstream.identity.packaged_keys import PackagedKeys, PackagedKeysUnusable
+
+    try:
+        PackagedKeys(path, pool_issuer(pool.region, pool.user_pool_id)).check()
+    except PackagedKeysUnusable as error:
+        raise SettingsError((f"{JWKS_FILE.name} cannot be used: {error}",)) from error
 
 
 def services_of_this_process() -> Services:

@@ -8,6 +8,7 @@ credentials file, which no Lambda function has, is read on the event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -46,6 +47,23 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 50
 
 
+_prepared: AioSession | None = None
+"""Waits for the first `AwsSession` of the process; holds service models, and no credentials yet."""
+
+
+def prepare_session(services: Collection[str] = ()) -> None:
+    """Import the SDK and read the models of these services, ahead of the first call.
+
+    What it keeps may be in a snapshot: credentials are looked for when a client is made, connections are made
+    by its first call.
+    """
+    global _prepared  # noqa: PLW0603 (of the process)
+    session = _new_session()
+    for service in services:
+        session.warm_up_loader_caches(service)  # type: ignore[attr-defined]  # not in its stubs
+    _prepared = session
+
+
 class AwsSession:
     """The SDK's session of one process: its credentials and service models; loaded at the first use."""
 
@@ -72,9 +90,11 @@ class AwsSession:
     async def load(self) -> AioSession:
         """The SDK's session; its import and the shared configuration (~/.aws) are read in a thread."""
         async with self._lock:
-            if self._session is None:
-                self._session = await asyncio.to_thread(_new_session)
-        return self._session
+            session = self._session or _take_prepared()
+            if session is None:
+                session = await asyncio.to_thread(_new_session)
+            self._session = session
+        return session
 
 
 class AwsClient(Generic[C]):
@@ -125,6 +145,13 @@ class AwsClient(Generic[C]):
             config=config,
         )
         return cast("C", await self._opened.enter_async_context(opening))
+
+
+def _take_prepared() -> AioSession | None:
+    """Another event loop gets a session of its own: credentials are refreshed on one loop only."""
+    global _prepared
+    session, _prepared = _prepared, None
+    return session
 
 
 def _new_session() -> AioSession:

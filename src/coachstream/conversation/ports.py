@@ -300,3 +300,10 @@ class TokenVerifier(Protocol):
         Raises:
             InvalidTokenFormat, InvalidToken, TokenExpired, MissingCustomUserId: as named.
         """
+
+    async def verify_with_known_keys(self, token: str) -> Identity:
+        """The same, but not necessarily with the issuer's current keys: a withdrawn one may still be known.
+
+        Asks nobody for a key that is known, so a cold environment can greet at once. Good for a greeting:
+        `verify` must follow before anything is read, written or paid for.
+        """

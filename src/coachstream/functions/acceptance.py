@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from coachstream.conversation.errors import MissingPathParams
+from coachstream.conversation.model import Identity
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.services import Services
 from coachstream.web.authentication import authenticate
@@ -48,8 +51,24 @@ async def accept_message(accepted: Accepted, services: Services) -> TurnRequest:
     Raises:
         CoachStreamError: the first thing that does not hold.
     """
-    event, route = accepted.event, accepted.route
     await accept_user(accepted, services)
+    return _message(accepted, services)
+
+
+async def accept_for_greeting(accepted: Accepted, services: Services) -> TurnRequest:
+    """The same without waiting for the network, where that can be: enough to be answered with `start`.
+
+    `accept_user` must follow before anything is read or written for it (`verify_with_known_keys` says why).
+
+    Raises:
+        CoachStreamError: the first thing that does not hold.
+    """
+    await _authenticate(accepted, services.verifier.verify_with_known_keys)
+    return _message(accepted, services)
+
+
+def _message(accepted: Accepted, services: Services) -> TurnRequest:
+    event, route = accepted.event, accepted.route
     message = parse_new_message(event.body, received_at=services.clock.now())
     return TurnRequest(
         key=route.key,
@@ -87,5 +106,9 @@ async def accept_user(accepted: Accepted, services: Services) -> None:
     Raises:
         AuthenticationError: it is not, or nobody knows.
     """
+    await _authenticate(accepted, services.verifier.verify)
+
+
+async def _authenticate(accepted: Accepted, verify: Callable[[str], Awaitable[Identity]]) -> None:
     authorization = accepted.event.header("authorization")
-    await authenticate(authorization, services.verifier, user_id=accepted.route.user_id)
+    await authenticate(authorization, verify, user_id=accepted.route.user_id)

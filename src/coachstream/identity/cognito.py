@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 
 from coachstream.identity.https_keys import HttpsKeys
+from coachstream.identity.packaged_keys import PackagedKeys, key_set
 from coachstream.identity.verifier import JwtVerifier
 
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d{1,2}")
@@ -24,6 +26,7 @@ def cognito_verifier(
     client_ids: Collection[str],
     *,
     endpoint_url: str | None = None,
+    packaged_keys: Path | None = None,
 ) -> JwtVerifier:
     """Accept the ID tokens that a user pool issued to any of its app clients.
 
@@ -33,6 +36,8 @@ def cognito_verifier(
         client_ids: of the app clients whose users may call.
         endpoint_url: where the keys are read instead, for an emulator of Cognito. The issuer stays what the
             tokens say.
+        packaged_keys: a file that `fetch_jwks` made of this pool (see `packaged_keys`); it is read with the
+            first token.
 
     Raises:
         ValueError: one of them is missing or malformed; the message says which, and what it should be.
@@ -47,7 +52,24 @@ def cognito_verifier(
         keys = HttpsKeys(keys_url(region, user_pool_id, endpoint_url=endpoint_url))
     except ValueError as error:
         raise ValueError(f"Cognito's endpoint {endpoint_url!r} cannot be used: {error}") from error
-    return JwtVerifier(keys, issuer=issuer, audiences=client_ids)
+    packaged = None if packaged_keys is None else PackagedKeys(packaged_keys, issuer)
+    return JwtVerifier(keys, issuer=issuer, audiences=client_ids, packaged_keys=packaged)
+
+
+async def fetch_jwks(user_pool_id: str, *, endpoint_url: str | None = None) -> bytes:
+    """Read a pool's keys, and make of them the file to be packaged; the same keys are the same bytes.
+
+    Args:
+        user_pool_id: `us-west-2_aBcDeFgHi`.
+        endpoint_url: where the keys are read instead of at Cognito's own address.
+
+    Raises:
+        ValueError: the pool's id or the endpoint is malformed, or what came cannot be packaged.
+        KeysUnavailable: the keys could not be read; the message says why.
+    """
+    region = user_pool_id.partition("_")[0]
+    document = await HttpsKeys(keys_url(region, user_pool_id, endpoint_url=endpoint_url)).load()
+    return key_set(pool_issuer(region, user_pool_id), document).to_bytes()
 
 
 def pool_issuer(region: str, user_pool_id: str) -> str:

@@ -3,6 +3,9 @@
 An unknown key is the sign of a rotation, or of a forger who makes up key ids. So the key set is read again
 for it, but seldom, and once for all who wait: a flood of made-up ids costs the issuer one request each ten
 seconds; and a token is refused ten seconds long at worst, if two rotations follow each other that closely.
+
+Keys that came with the package (`packaged_keys`) are kept apart from those that the issuer has said: they are
+found by `find_known` only, which is good for a greeting.
 """
 
 from __future__ import annotations
@@ -32,8 +35,13 @@ TRUSTED_FOR_S = 3600.0
 class KeyCache:
     """The RS256 keys of one issuer, by key id."""
 
-    def __init__(self, source: KeySource, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, source: KeySource, *, monotonic: Callable[[], float], packaged: KeySource | None = None
+    ) -> None:
         self._source = source
+        self._packaged = packaged
+        self._unpacking = asyncio.Lock()
+        self._packaged_keys: Mapping[str, PyJWK] = {}
         self._monotonic = monotonic
         self._keys: Mapping[str, PyJWK] | None = None
         self._read_at = 0.0
@@ -54,6 +62,28 @@ class KeyCache:
         if self._failure is not None:
             raise KeysUnavailable(str(self._failure)) from self._failure
         return None
+
+    async def find_known(self, key_id: str) -> PyJWK | None:
+        """The key, however long ago the issuer had it; one that was never heard of is looked for.
+
+        Raises:
+            KeysUnavailable: as `find` does.
+        """
+        known = self._keys if self._keys is not None else await self._unpacked()
+        key = known.get(key_id)
+        return key if key is not None else await self.find(key_id)
+
+    async def _unpacked(self) -> Mapping[str, PyJWK]:
+        async with self._unpacking:
+            if self._packaged is not None:
+                try:
+                    document = await self._packaged.load()
+                    self._packaged_keys = await asyncio.to_thread(_parse, document)
+                except KeysUnavailable as error:
+                    # They only ever save time.
+                    logger.warning("The packaged keys are left out: %s", error)
+                self._packaged = None
+        return self._packaged_keys
 
     def _is_due(self, key_id: str) -> bool:
         if self._reading is not None:

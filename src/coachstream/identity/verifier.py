@@ -13,7 +13,7 @@ token arrives, not when a function's module is loaded. Verifying takes about 0.1
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import (
@@ -51,16 +51,24 @@ class JwtVerifier:
         *,
         issuer: str,
         audiences: Collection[str],
+        packaged_keys: KeySource | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Verify against the keys of `issuer` (the exact `iss`) for `audiences` (app client ids).
+
+        Args:
+            keys: the issuer's current ones.
+            issuer: the exact `iss`.
+            audiences: app client ids.
+            packaged_keys: those that it had once, for `verify_with_known_keys` only.
+            monotonic: a clock that never goes back, in seconds.
 
         Raises:
             ValueError: the issuer or the audiences are empty, so that nothing would be checked.
         """
         if isinstance(audiences, str) or not issuer or not all(audiences) or not audiences:
             raise ValueError("a verifier needs an issuer and at least one audience")
-        self._keys = KeyCache(keys, monotonic=monotonic)
+        self._keys = KeyCache(keys, monotonic=monotonic, packaged=packaged_keys)
         self._issuer = issuer
         self._audiences = tuple(audiences)
 
@@ -74,10 +82,21 @@ class JwtVerifier:
             MissingCustomUserId: it is good, but names no user of this application.
             KeysUnavailable: the issuer's keys cannot be read.
         """
+        return await self._verify(token, self._keys.find)
+
+    async def verify_with_known_keys(self, token: str) -> Identity:
+        """Verify an ID token with what is known of the issuer's keys already (see `TokenVerifier`).
+
+        Raises:
+            CoachStreamError: as `verify` does; `KeysUnavailable` for a key that is not known only.
+        """
+        return await self._verify(token, self._keys.find_known)
+
+    async def _verify(self, token: str, find: Callable[[str], Awaitable[PyJWK | None]]) -> Identity:
         header = read_header(token)
         if header.alg != ALGORITHM or header.kid is None:
             raise InvalidToken("the token is not signed with RS256 by a named key")
-        key = await self._keys.find(header.kid)
+        key = await find(header.kid)
         if key is None:
             raise InvalidToken("the token is signed with a key that the issuer does not have")
         claims = self._verified_claims(token, key)

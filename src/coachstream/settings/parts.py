@@ -105,6 +105,7 @@ class CognitoSettings(msgspec.Struct, frozen=True):
         user_pool_id: `us-west-2_aBcDeFgHi`.
         client_ids: at least one.
         endpoint_url: where the keys are read instead of at Cognito's own address.
+        jwks_file: the pool's keys as they were when the package was built.
     """
 
     kind: ClassVar = IdentityProvider.COGNITO
@@ -112,6 +113,7 @@ class CognitoSettings(msgspec.Struct, frozen=True):
     user_pool_id: str
     client_ids: tuple[str, ...]
     endpoint_url: str | None = None
+    jwks_file: Path | None = None
 
     @property
     def region(self) -> str:

@@ -116,6 +116,17 @@ class Settings(msgspec.Struct, frozen=True):
         return tuple(key.arn for key in keys if isinstance(key, SecretArn))
 
     @property
+    def aws_services(self) -> tuple[str, ...]:
+        """What is called at AWS, by the names of the SDK's clients."""
+        called = {
+            "dynamodb": isinstance(self.store, DynamoDbSettings),
+            "bedrock-runtime": isinstance(self.model, BedrockSettings),
+            "lambda": self.hand_offs != HandOffs(),
+            "secretsmanager": bool(self.secret_arns),
+        }
+        return tuple(service for service, is_called in called.items() if is_called)
+
+    @property
     def needs_region(self) -> bool:
         """Whether something is called at AWS for which no region is set on its own."""
         model = self.model
@@ -211,6 +222,7 @@ class Settings(msgspec.Struct, frozen=True):
             variables[v.USER_POOL] = self.identity.user_pool_id
             variables[v.APP_CLIENTS] = ",".join(self.identity.client_ids)
             variables[v.COGNITO_ENDPOINT] = self.identity.endpoint_url
+            variables[v.JWKS_FILE] = self.identity.jwks_file
         match self.recall:
             case PineconeSettings():
                 variables |= _key_variables(self.recall.api_key, v.PINECONE_KEY, v.PINECONE_KEY_ARN)
@@ -342,6 +354,7 @@ def _cognito(reader: Reader) -> CognitoSettings:
         or "",
         client_ids=client_ids,
         endpoint_url=reader.url(v.COGNITO_ENDPOINT) or reader.url(v.ENDPOINT),
+        jwks_file=None if (jwks_file := reader.optional(v.JWKS_FILE)) is None else Path(jwks_file),
     )
 
 

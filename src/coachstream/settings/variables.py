@@ -204,6 +204,13 @@ APP_CLIENTS = Variable(
     of=IdentityProvider.COGNITO,
     is_required=True,
 )
+JWKS_FILE = Variable(
+    name="COACHSTREAM_JWKS_FILE",
+    part=Part.IDENTITY,
+    meaning="file with the pool's keys, which `coachstream package --jwks-of` puts into the package: a cold "
+    "start then says `start` before it asks the pool. A file of another pool is refused",
+    of=IdentityProvider.COGNITO,
+)
 TICKET_KEY = Variable(
     name="COACHSTREAM_TICKET_KEY",
     part=Part.IDENTITY,
@@ -419,6 +426,7 @@ VARIABLES = (
     IDENTITY,
     USER_POOL,
     APP_CLIENTS,
+    JWKS_FILE,
     TICKET_KEY,
     TICKET_KEY_ARN,
     RECALL,

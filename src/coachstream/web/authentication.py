@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from coachstream.conversation.errors import InvalidTokenFormat, MissingAuthHeader, UserIdMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from coachstream.conversation.model import Identity
-    from coachstream.conversation.ports import TokenVerifier
 
 
 def bearer_token(authorization: str | None) -> str:
@@ -27,13 +28,15 @@ def bearer_token(authorization: str | None) -> str:
             raise InvalidTokenFormat
 
 
-async def authenticate(authorization: str | None, verifier: TokenVerifier, *, user_id: str) -> Identity:
-    """Verify the caller and that they are the user whose data the path names.
+async def authenticate(
+    authorization: str | None, verify: Callable[[str], Awaitable[Identity]], *, user_id: str
+) -> Identity:
+    """Verify the caller, by a method of `TokenVerifier`, and that they are the user whom the path names.
 
     Raises:
         AuthenticationError: one of its kinds, as the table of the contract says.
     """
-    identity = await verifier.verify(bearer_token(authorization))
+    identity = await verify(bearer_token(authorization))
     if identity.user_id != user_id:
         raise UserIdMismatch
     return identity

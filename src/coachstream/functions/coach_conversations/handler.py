@@ -19,9 +19,10 @@ from coachstream.conversation.message_id import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
 from coachstream.conversation.turn_request import TurnRequest
 from coachstream.functions.answer import Answer, answering
+from coachstream.functions.initialization import initialize
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
-from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
+from coachstream.services import Services, services_of_this_process
 from coachstream.web.authentication import authenticate
 from coachstream.web.conversations import (
     conversation_count,
@@ -60,7 +61,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         require_method(event.method, METHODS[route.resource])
         parts = services()
         invocation.logs = parts.settings.logs
-        await authenticate(event.header("authorization"), parts.verifier, user_id=route.user_id)
+        await authenticate(event.header("authorization"), parts.verifier.verify, user_id=route.user_id)
         invocation.key = route.key
         return await _perform(event, route, parts, invocation)
 
@@ -120,5 +121,5 @@ async def _run(request: TurnRequest, services: Services, invocation: Invocation)
         invocation.error = as_coachstream_error(error, logger).code
 
 
-refuse_to_start_misconfigured()
+initialize()
 handler = handler_for(services_of_this_process)

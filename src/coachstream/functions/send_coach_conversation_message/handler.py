@@ -15,8 +15,9 @@ from http import HTTPStatus
 from coachstream.conversation.events import Failed
 from coachstream.functions.acceptance import accept, accept_message
 from coachstream.functions.answer import Answer, answering
+from coachstream.functions.initialization import initialize
 from coachstream.observability.invocation import Invocation
-from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
+from coachstream.services import Services, services_of_this_process
 from coachstream.web.routes import Resource
 from coachstream.web.send_message import failed_body, refused_body, sent_body
 from coachstream.web.status import HTTP_STATUS
@@ -43,5 +44,5 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     return answering(respond, error_body=refused_body, logger=logger)
 
 
-refuse_to_start_misconfigured()
+initialize()
 handler = handler_for(services_of_this_process)

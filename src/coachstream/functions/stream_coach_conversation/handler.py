@@ -16,13 +16,14 @@ import logging
 from collections.abc import Callable
 
 from coachstream.functions.acceptance import Accepted, accept
+from coachstream.functions.initialization import initialize
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.functions.stream_coach_conversation.relay import Responder, refuse
 from coachstream.functions.stream_coach_conversation.resume import resume
 from coachstream.functions.stream_coach_conversation.start import open_for_reader, start
 from coachstream.functions.stream_coach_conversation.stop import stop
 from coachstream.observability.invocation import Invocation, observed
-from coachstream.services import Services, refuse_to_start_misconfigured, services_of_this_process
+from coachstream.services import Services, services_of_this_process
 from coachstream.web.routes import Resource
 from coachstream.web.run_requests import wants_json
 from lambda_streaming import LambdaContext, ResponseStream, streamify_response
@@ -69,5 +70,5 @@ async def _responder(accepted: Accepted, services: Services, invocation: Invocat
             return await resume(accepted, services, invocation)
 
 
-refuse_to_start_misconfigured()
+initialize()
 handler = handler_for(services_of_this_process)

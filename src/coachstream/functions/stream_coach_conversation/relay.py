@@ -53,7 +53,7 @@ async def no_content(response: ResponseStream) -> None:
 
 async def relay(
     response: ResponseStream,
-    begin: Callable[[], TurnProducer],
+    begin: Callable[[], Awaitable[TurnProducer]],
     services: Services,
     invocation: Invocation,
     *,
@@ -63,7 +63,7 @@ async def relay(
 
     Args:
         response: of the invocation.
-        begin: starts the turn, whose adapters may be imported and set up only then.
+        begin: starts the turn, whose adapters may be imported and set up only then, or refuses it after all.
         services: of the process.
         invocation: is told how it ended.
         retry_ms: what an `EventSource` is told of its reconnecting.
@@ -74,7 +74,7 @@ async def relay(
         invocation.started()
         is_over = False
         try:
-            async with begin() as turn:
+            async with await begin() as turn:
                 async for event in turn:
                     if isinstance(event, Started):
                         continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +13,9 @@ from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.web.routes import Resource
 from coachstream.web.sse import RETRY_MS
+
+if TYPE_CHECKING:
+    from coachstream.conversation.producer import TurnProducer
 
 
 async def resume(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
@@ -30,4 +34,8 @@ async def resume(accepted: Accepted, services: Services, invocation: Invocation)
     turn = await services.resume_turn(request, report=invocation.turn_ended)
     if turn is None:
         return no_content
-    return partial(relay, begin=lambda: turn, services=services, invocation=invocation, retry_ms=RETRY_MS)
+
+    async def begin() -> TurnProducer:
+        return turn
+
+    return partial(relay, begin=begin, services=services, invocation=invocation, retry_ms=RETRY_MS)

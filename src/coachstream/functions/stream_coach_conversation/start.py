@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from coachstream.functions.acceptance import Accepted, accept_message
+from coachstream.functions.acceptance import Accepted, accept_for_greeting, accept_message, accept_user
 from coachstream.functions.answer import Answer
+from coachstream.functions.initialization import loading
 from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.web.run_requests import RunStartedBody, events_url
 
+if TYPE_CHECKING:
+    from coachstream.conversation.producer import TurnProducer
+
 
 async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """Stream the reply to a message."""
-    request = await accept_message(accepted, services)
+    """Stream the reply to a message; what takes long in a cold environment is done while `start` is read."""
+    request = await accept_for_greeting(accepted, services)
     invocation.key = request.key
-    begin = partial(services.start_turn, request, report=invocation.turn_ended)
+
+    async def begin() -> TurnProducer:
+        async with loading(services.settings):
+            # Now with the pool's current keys. Nothing has been read or written until here.
+            await accept_user(accepted, services)
+        return services.start_turn(request, report=invocation.turn_ended)
+
     return partial(relay, begin=begin, services=services, invocation=invocation)
 
 

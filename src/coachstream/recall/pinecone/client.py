@@ -57,17 +57,25 @@ class PineconeClient:
         return self._client
 
 
-def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:
-    """Import all that a call needs, and make a client that has not connected yet."""
+def import_sdk() -> None:
+    """Import all that a call needs. These packages import their parts when they are first named or used."""
     import anyio
     import httpx
-    from pinecone import AsyncIndex, AsyncPinecone, RetryConfig
+    import pinecone
+
+    _ = (pinecone.AsyncIndex, pinecone.AsyncPinecone, pinecone.RetryConfig)
+    _ = (httpx.AsyncHTTPTransport, anyio.connect_tcp, anyio.create_memory_object_stream)
+    anyio.run(anyio.sleep, 0)
+
+
+def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:
+    """Make a client that has not connected yet; what is imported is imported here, not on the event loop."""
+    import_sdk()
+    import httpx
+    from pinecone import AsyncPinecone, RetryConfig
 
     tls = httpx.create_ssl_context()
-    # These packages import their parts when they are first named or used: now, and not on the event loop.
-    _ = (AsyncIndex, anyio.connect_tcp, anyio.create_memory_object_stream)
     httpx.AsyncHTTPTransport(verify=tls)
-    anyio.run(anyio.sleep, 0)
     client = AsyncPinecone(
         api_key,
         host=options.api_host,
