@@ -37,11 +37,16 @@ class Option(msgspec.Struct, frozen=True):
         """Its name in the environment."""
         return PREFIX + re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", self.name).upper()
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off."""
+        return self.default in {"true", "false"}
+
 
 STACK_NAME = Option("stackName", "the stack's name", "CoachStream")
 PACKAGE = Option("package", "the zip that `coachstream package` made", "dist/coachstream.zip")
 CORS_ORIGINS = Option("corsOrigins", "the origins of the pages that may call, parted by commas; required")
-ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "`true`: the origin may be `*`", "false")
+ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "the origin may be `*`", "false")
 TABLE_NAME = Option("tableName", "an existing table; by default a new one")
 USER_POOL_ID = Option("userPoolId", "an existing user pool, with `clientIds`; by default a new one")
 CLIENT_IDS = Option("clientIds", "its app clients whose ID tokens are accepted, parted by commas")
@@ -71,21 +76,21 @@ SUMMARY_FUNCTION = Option(
     "summaryFunction", "name or ARN of the function that summarizes conversations; none by default"
 )
 MIRROR_MESSAGES = Option(
-    "mirrorMessages", "`true`: turns also appear in the list that the existing functions read", "false"
+    "mirrorMessages", "turns also appear in the list that the existing functions read", "false"
 )
 MEMORY_MB = Option("memoryMb", "memory of each function", "2048")
 TIMEOUT_S = Option("timeoutS", "the longest invocation, in seconds, up to 900", "300")
 LOG_LEVEL = Option("logLevel", "the least severe records that are logged", "info")
 LOG_RETENTION_DAYS = Option("logRetentionDays", "how long logs are kept, as CloudWatch offers it", "30")
-KEEP_LOGS = Option("keepLogs", "`true`: logs stay when the stack goes", "false")
+KEEP_LOGS = Option("keepLogs", "logs stay when the stack goes", "false")
 METRICS_NAMESPACE = Option("metricsNamespace", "CloudWatch namespace of the metrics", "coachstream")
 RESERVED_CONCURRENCY = Option(
     "reservedConcurrency", "streams at once, kept free for them and no more; by default the account's"
 )
-SNAP_START = Option("snapStart", "`true`: start from snapshots, behind an alias", "false")
-ALARMS = Option("alarms", "`false`: no alarms", "true")
+SNAP_START = Option("snapStart", "start from snapshots, behind an alias", "false")
+ALARMS = Option("alarms", "alarms of errors, throttles, slow first words and interrupted turns", "true")
 ALARM_TOPIC_ARN = Option("alarmTopicArn", "the SNS topic that alarms tell; none by default")
-DASHBOARD = Option("dashboard", "`false`: no dashboard", "true")
+DASHBOARD = Option("dashboard", "a dashboard of what the functions measure", "true")
 
 OPTIONS = (
     STACK_NAME,

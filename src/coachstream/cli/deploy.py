@@ -1,0 +1,176 @@
+"""`coachstream deploy`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coachstream.cli.shared import fail
+from coachstream.infrastructure import options as o
+
+_WHAT = "What is deployed (also by COACHSTREAM_DEPLOY_TABLE_NAME and so on; an option beats the environment)"
+_METAVARS = {"ARN": "ARN", "ID": "ID", "IDS": "IDS", "MB": "N", "S": "N", "DAYS": "N", "CONCURRENCY": "N"}
+_ASSEMBLY = Path("dist") / "cdk.out"
+_OUTPUTS = Path("dist") / "outputs.json"
+
+
+def _with_options_of_the_stack(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take every option of `infrastructure.options`, under its name in the environment."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    parameters = [each for each in own if each.kind is not each.VAR_KEYWORD]
+    parameters += [_parameter(option) for option in o.OPTIONS]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def _parameter(option: o.Option) -> inspect.Parameter:
+    variable = option.variable.removeprefix(o.PREFIX)
+    name = "--" + variable.lower().replace("_", "-")
+    kind: type[str | bool] = str
+    if option.is_switch:
+        kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
+    how = typer.Option(
+        name,
+        metavar=None if option.is_switch else _METAVARS.get(variable.rpartition("_")[2], "TEXT"),
+        envvar=option.variable,
+        show_envvar=False,
+        help=f"{option.meaning[0].upper()}{option.meaning[1:]}.",
+        show_default=_default_shown(option),
+        rich_help_panel=_WHAT,
+    )
+    annotation = Annotated[kind | None, how]  # type: ignore[valid-type]
+    return inspect.Parameter(
+        variable.lower(), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _default_shown(option: o.Option) -> str | bool:
+    if option.is_switch:
+        return "on" if option.default == "true" else "off"
+    return option.default or False
+
+
+@_with_options_of_the_stack
+def deploy(
+    *,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Show what would change, and change nothing; without AWS credentials, what there would be.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before permissions are given.")] = False,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="AWS profile; by default AWS_PROFILE.")
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="REGION", help="AWS region; by default AWS_REGION, or the profile's."),
+    ] = None,
+    **told: str | bool | None,
+) -> None:
+    """Put the functions into an AWS account, alone or next to an existing backend.
+
+    Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. What is not
+    named is made: a table, a user pool, secrets. docs/deploy.md has the steps.
+    """
+    from importlib.util import find_spec
+
+    from coachstream.infrastructure.toolkit import ToolkitError
+
+    if find_spec("aws_cdk") is None:
+        fail("Deploying needs packages that are not installed: pip install 'coachstream[deploy]'")
+    environment = _environment(told, profile=profile, region=region)
+    if not environment.get(o.CORS_ORIGINS.variable):
+        fail("Say which pages may call the functions: --cors-origins https://app.example.com")
+    if not environment.get(o.PACKAGE.variable):
+        _build_package()
+    try:
+        if plan:
+            _plan(environment)
+        else:
+            _deploy(environment, asks=not yes)
+    except ToolkitError as problem:
+        typer.secho(str(problem), err=True, fg=typer.colors.RED)
+        raise typer.Exit(problem.status) from None
+
+
+def _environment(
+    told: dict[str, str | bool | None], *, profile: str | None, region: str | None
+) -> dict[str, str]:
+    """What the toolkit and the app are told, by the environment alone."""
+    environment = dict(os.environ)
+    for option in o.OPTIONS:
+        value = told[option.variable.removeprefix(o.PREFIX).lower()]
+        if value is not None:
+            environment[option.variable] = str(value).lower() if isinstance(value, bool) else value
+    if profile is not None:
+        environment["AWS_PROFILE"] = profile
+    if region is not None:
+        environment["AWS_REGION"] = environment["AWS_DEFAULT_REGION"] = region
+    return environment
+
+
+def _build_package() -> None:
+    from coachstream.cli.package import package
+
+    package()
+
+
+def _plan(environment: dict[str, str]) -> None:
+    """The changes; or, where nobody is signed in to compare with what is there, everything."""
+    from coachstream.infrastructure.toolkit import Action, run
+
+    if _has_credentials(environment):
+        run(Action.DIFF, environment, output=_ASSEMBLY)
+        return
+    run(Action.SYNTH, environment, "--quiet", output=_ASSEMBLY)
+    stack = environment.get(o.STACK_NAME.variable) or o.STACK_NAME.default
+    template = _ASSEMBLY / f"{stack}.template.json"
+    resources = json.loads(template.read_bytes())["Resources"].values()
+    kinds = Counter(resource["Type"] for resource in resources if resource["Type"] != "AWS::CDK::Metadata")
+    typer.echo(f"There are no AWS credentials to compare with. The stack {stack} would have:")
+    for kind, number in sorted(kinds.items()):
+        typer.echo(f"{number:4d}  {kind}")
+    typer.echo(f"All of it is in {template}.")
+
+
+def _has_credentials(environment: dict[str, str]) -> bool:
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        return Session(profile=environment.get("AWS_PROFILE")).get_credentials() is not None
+    except BotoCoreError:
+        return True  # there is something, and the toolkit says what is wrong with it
+
+
+def _deploy(environment: dict[str, str], *, asks: bool) -> None:
+    from coachstream.infrastructure.toolkit import Action, run
+
+    approval = "broadening" if asks else "never"
+    _OUTPUTS.parent.mkdir(parents=True, exist_ok=True)
+    run(
+        Action.DEPLOY,
+        environment,
+        "--require-approval",
+        approval,
+        "--outputs-file",
+        str(_OUTPUTS),
+        output=_ASSEMBLY,
+    )
+    stack = environment.get(o.STACK_NAME.variable) or o.STACK_NAME.default or ""
+    outputs: dict[str, str] = json.loads(_OUTPUTS.read_bytes()).get(stack, {})
+    for name in sorted(outputs):
+        if name.endswith("FunctionUrl"):
+            typer.echo(f"{name}: {outputs[name]}")
+    typer.echo(f"All outputs are in {_OUTPUTS}; what to do next is in docs/deploy.md.")
