@@ -1,0 +1,155 @@
+"""A cold environment's first answer: what it waits for, and what it must not wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.token_verifier import UserPool
+from lambda_streaming.emulator import ExecutionEnvironments
+from lambda_streaming.function_url.invoker import FunctionFailed
+from support.cold_environment import Answer, cognito_environment, cold, message, package_keys
+from support.key_server import KeyServer, document, key_server
+
+WITHIN_S = 20.0
+START = {"type": "start", "status": "initialized"}
+NO_CONVERSATION = "CONVERSATION_NOT_FOUND"
+"""Said by the store, so whoever gets to hear it was let in."""
+
+
+@pytest.fixture
+def pool() -> UserPool:
+    return UserPool()
+
+
+@pytest.fixture
+async def keys_at(pool: UserPool) -> AsyncIterator[KeyServer]:
+    async with key_server() as server:
+        server.answers = [document(pool.jwks())]
+        yield server
+
+
+async def answer_to(environments: ExecutionEnvironments, token: str) -> tuple[int, list[dict[str, Any]]]:
+    """Status and events of a whole answer."""
+    async with asyncio.timeout(WITHIN_S):
+        answer = Answer(await environments.invoke(message(token)))
+        events = [event async for event in answer.events()]
+    return answer.status, events
+
+
+def codes_of(events: list[dict[str, Any]]) -> list[str]:
+    return [event["code"] for event in events if event["type"] == "error"]
+
+
+async def test_start_does_not_wait_for_the_pool(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
+    """The pool answers only when `start` has been read; then its keys let the user in."""
+    has_started = asyncio.Event()
+    keys_at.answers = [[has_started, *document(pool.jwks())]]
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
+    async with cold(environment) as environments, asyncio.timeout(WITHIN_S):
+        answer = Answer(await environments.invoke(message(pool.token())))
+        events = answer.events()
+        assert await anext(events) == START
+        assert answer.status == 200
+        has_started.set()
+        assert codes_of([event async for event in events]) == [NO_CONVERSATION]
+    assert len(keys_at.requests) == 1
+
+
+async def test_a_cold_environment_without_any_network_verifies_the_token(
+    tmp_path: Path, pool: UserPool
+) -> None:
+    """It greets who may talk, refuses who may not, and lets nobody in on a key that may be withdrawn."""
+    environment = cognito_environment(tmp_path, "http://127.0.0.1:9") | package_keys(tmp_path, pool)
+    async with cold(environment) as environments:
+        status, [start, failed] = await answer_to(environments, pool.token())
+        assert (status, start) == (200, START)
+        assert (failed["code"], failed["retryable"]) == ("PROCESSING_ERROR", True)
+        refused = await answer_to(environments, pool.token({"exp": int(time.time()) - 60}))
+        assert (refused[0], codes_of(refused[1])) == (401, ["TOKEN_EXPIRED"])
+    assert not (tmp_path / "conversations.db").exists()
+
+
+async def test_who_is_refused_under_a_packaged_key_costs_the_pool_nothing(
+    tmp_path: Path, pool: UserPool, keys_at: KeyServer
+) -> None:
+    """Forged and expired tokens are known for what they are without a request."""
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
+    async with cold(environment) as environments:
+        for token, code in (
+            (pool.token(key_number=2, kid="key-1"), "INVALID_TOKEN"),
+            (pool.token({"exp": int(time.time()) - 60}), "TOKEN_EXPIRED"),
+        ):
+            status, events = await answer_to(environments, token)
+            assert (status, codes_of(events)) == (401, [code])
+    assert keys_at.requests == []
+
+
+async def test_a_rotated_key_is_fetched_once(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
+    """`start` waits for the pool then, as it does without a package; the next one does not."""
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
+    pool.key_numbers = [2]
+    keys_at.answers = [document(pool.jwks())]
+    async with cold(environment) as environments:
+        for _ in range(2):
+            status, events = await answer_to(environments, pool.token(key_number=2))
+            assert (status, codes_of(events)) == (200, [NO_CONVERSATION])
+    assert len(keys_at.requests) == 1
+
+
+async def test_a_withdrawn_key_is_greeted_and_gets_nothing(
+    tmp_path: Path, pool: UserPool, keys_at: KeyServer
+) -> None:
+    """Not even the store is opened for it; once the pool's keys are known it is refused outright."""
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
+    pool.key_numbers = [2]
+    keys_at.answers = [document(pool.jwks())]
+    async with cold(environment) as environments:
+        status, [start, failed] = await answer_to(environments, pool.token(key_number=1))
+        assert (status, start, failed["code"]) == (200, START, "INVALID_TOKEN")
+        assert not failed["retryable"]
+        status, [refused] = await answer_to(environments, pool.token(key_number=1))
+        assert (status, refused["code"]) == (401, "INVALID_TOKEN")
+    assert not (tmp_path / "conversations.db").exists()
+
+
+async def test_without_a_package_the_pool_is_asked_first(
+    tmp_path: Path, pool: UserPool, keys_at: KeyServer
+) -> None:
+    """Once an environment; nothing is greeted on trust."""
+    async with cold(cognito_environment(tmp_path, keys_at.url)) as environments:
+        for _ in range(2):
+            assert codes_of((await answer_to(environments, pool.token()))[1]) == [NO_CONVERSATION]
+    assert len(keys_at.requests) == 1
+    async with cold(cognito_environment(tmp_path, "http://127.0.0.1:9")) as environments:
+        status, events = await answer_to(environments, pool.token())
+        assert (status, codes_of(events)) == (500, ["PROCESSING_ERROR"])
+
+
+async def test_another_pools_keys_do_not_start(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
+    """A package for one pool, deployed to another, fails as it starts, and says why."""
+    other = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_OtherPool"
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool, issuer=other)
+    async with cold(environment) as environments:
+        with pytest.raises(FunctionFailed):
+            await answer_to(environments, pool.token())
+    assert keys_at.requests == []
+
+
+@pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency"])
+async def test_an_environment_that_started_ahead_answers_like_any_other(
+    tmp_path: Path, pool: UserPool, keys_at: KeyServer, kind: str
+) -> None:
+    """After a restore as well; the pool's current keys are read when it is used, not before."""
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
+    environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = kind
+    async with cold(environment) as environments:
+        for _ in range(2):
+            status, events = await answer_to(environments, pool.token())
+            assert (status, events[0], codes_of(events)) == (200, START, [NO_CONVERSATION])
+    assert len(keys_at.requests) == 1

@@ -1,0 +1,101 @@
+"""The stream function in execution environments of its own, asked for the first time."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from coachstream.identity.packaged_keys import key_set
+from contracts.token_verifier import AUDIENCE, ISSUER, UserPool
+from lambda_streaming.emulator import ExecutionEnvironments
+from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
+from lambda_streaming.function_url.payload import HttpRequest, invocation_request
+
+HANDLER = "coachstream.functions.stream_coach_conversation.handler.handler"
+COMMAND = (sys.executable, "-m", "lambda_streaming", HANDLER)
+PATH = "/users/user-1/coaches/coach-1/conversations/conv-1/stream"
+
+
+def cognito_environment(folder: Path, pool_url: str) -> dict[str, str]:
+    """A store and a model on this machine, and a user pool whose keys are read at `pool_url`."""
+    return {
+        "COACHSTREAM_STORE": "sqlite",
+        "COACHSTREAM_MODEL": "demo",
+        "COACHSTREAM_MODEL_DELAY": "0",
+        "COACHSTREAM_IDENTITY": "cognito",
+        "COACHSTREAM_RECALL": "off",
+        "COACHSTREAM_METRICS_NAMESPACE": "off",
+        "COACHSTREAM_DATA_DIR": str(folder),
+        "USER_POOL_ID": ISSUER.rpartition("/")[2],
+        "APP_CLIENT_ID": AUDIENCE,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": pool_url,
+    }
+
+
+def package_keys(folder: Path, pool: UserPool, *, issuer: str = ISSUER) -> dict[str, str]:
+    """Write the pool's keys of now as a package has them; gives what names the file."""
+    path = folder / "packaged-jwks.json"
+    path.write_bytes(key_set(issuer, pool.jwks()).to_bytes())
+    return {"COACHSTREAM_JWKS_FILE": str(path)}
+
+
+@asynccontextmanager
+async def cold(environment: Mapping[str, str]) -> AsyncIterator[ExecutionEnvironments]:
+    """The function, of which no environment has started yet."""
+    async with ExecutionEnvironments(COMMAND, env=environment, timeout_s=30.0, grace_s=1.0) as environments:
+        yield environments
+
+
+def message(token: str, *, path: str = PATH) -> InvocationRequest:
+    """A message to the coach, as a Function URL hands it over."""
+    request = HttpRequest(
+        method="POST",
+        raw_path=path,
+        raw_query_string="",
+        headers=(
+            ("host", "abc123.lambda-url.eu-central-1.on.aws"),
+            ("authorization", f"Bearer {token}"),
+            ("content-type", "application/json"),
+        ),
+    )
+    return invocation_request(
+        request,
+        json.dumps({"userResponse": "Hi"}).encode(),
+        url_id="abc123",
+        request_id=str(uuid.uuid4()),
+        trace_id="Root=1-67e0a000-0123456789abcdef01234567",
+    )
+
+
+class Answer:
+    """An answer while it comes.
+
+    Attributes:
+        status: of HTTP; known with the first event.
+    """
+
+    def __init__(self, response: InvocationResponse) -> None:
+        self.status = 0
+        self._body = response.body
+        self._received = b""
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """The events of the stream, as they come; the prelude before them says the status."""
+        async for piece in self._body:
+            self._received += piece
+            if not self.status:
+                prelude, separator, rest = self._received.partition(b"\0" * 8)
+                if not separator:
+                    continue
+                self.status, self._received = json.loads(prelude)["statusCode"], rest
+            *frames, self._received = self._received.split(b"\n\n")
+            for frame in frames:
+                data = b"".join(line[6:] for line in frame.split(b"\n") if line.startswith(b"data: "))
+                if data:
+                    yield json.loads(data)
+        await self._body.aclose()
