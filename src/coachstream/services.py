@@ -14,6 +14,7 @@ import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -110,6 +111,14 @@ _CLOSED_LAST_TO_FIRST = (
     "store",
 )
 """What may hold something open. The last is closed first: each before what it works with."""
+
+_OF_EVERY_TURN = (
+    "coachstream.conversation.producer",
+    "coachstream.conversation.turn",
+    "coachstream.conversation.whole_turn",
+    "jwt.algorithms",
+)
+"""What is needed whatever the settings say, and imported where it is used."""
 
 logger = logging.getLogger("coachstream.services")
 
@@ -365,8 +374,8 @@ class Services:
         Raises:
             ImportError: something is not installed.
         """
-        import jwt.algorithms  # noqa: F401
-
+        for module in _OF_EVERY_TURN:
+            import_module(module)
         _ = self.verifier, self.tickets, self.store, self.model, self.workout_builder, self.summary_builder
         if isinstance(self.settings.recall, PineconeSettings):
             from coachstream.recall.pinecone.client import import_sdk

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from coachstream.functions.initialization import seed_anew
+from contracts.token_verifier import UserPool
+from support.cold_environment import cognito_environment, package_keys
 
 HANDLERS = ("coach_conversations", "send_coach_conversation_message", "stream_coach_conversation")
 ON_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
@@ -18,6 +24,42 @@ HALF_OF_COGNITO = {
     "USER_POOL_ID": "us-west-2_aBcDeFgHi",
     "AWS_REGION": "us-west-2",
 }
+
+AT_AWS = {
+    **HALF_OF_COGNITO,
+    "APP_CLIENT_ID": "web",
+    "COACHSTREAM_RECALL": "pinecone",
+    "PINECONE_API_KEY_SECRET_ARN": "arn:aws:secretsmanager:us-west-2:123456789012:secret:pinecone-a1B2c3",
+    "PINECONE_INDEX_HOST": "index.example",
+    "BUILD_WORKOUT_FUNCTION_NAME": "build-workout",
+}
+
+IMPORT_WITHIN_MS = 150.0
+"""The issue's limit for the stream function's module, in a process that has imported nothing else."""
+
+HEAVY = (
+    "aiobotocore",
+    "aiohttp",
+    "anyio",
+    "aws_lambda_powertools",
+    "botocore",
+    "cryptography",
+    "email",
+    "h11",
+    "http.client",
+    "httpx",
+    "jwt",
+    "multiprocessing",
+    "pinecone",
+    "sqlite3",
+    "urllib.request",
+    "coachstream.conversation.prompt",
+    "coachstream.conversation.turn",
+    "coachstream.language",
+    "coachstream.recall",
+    "coachstream.storage",
+)
+"""What `start` does not need, or, as PyJWT, not before there is a token."""
 
 
 def imported(function: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -53,3 +95,94 @@ def test_on_lambda_a_function_does_not_start_without_a_client_to_check_tokens_fo
 def test_elsewhere_a_handler_can_be_imported_without_any_settings(function: str) -> None:
     """A test or a tool looks at it, and nobody is served."""
     assert imported(function, {}).returncode == 0
+
+
+def run(program: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_stream_functions_module_is_imported_within_its_budget() -> None:
+    """As on Lambda, settings and all: the best of seven runs, and of some more while the machine is busy."""
+    program = (
+        "import time; began = time.perf_counter();"
+        "import coachstream.functions.stream_coach_conversation.handler;"
+        "print((time.perf_counter() - began) * 1000)"
+    )
+    took: list[float] = []
+    while len(took) < 7 or (min(took) >= IMPORT_WITHIN_MS and len(took) < 30):
+        took.append(float(run(program, {**ON_LAMBDA, **AT_AWS})))
+    assert min(took) < IMPORT_WITHIN_MS, sorted(took)
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_a_functions_module_brings_nothing_that_can_wait(function: str) -> None:
+    """Heavy packages and the adapters are loaded when the first byte is on its way, or a token is there."""
+    program = (
+        f"import sys, coachstream.functions.{function}.handler;"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert run(program, {**ON_LAMBDA, **AT_AWS}).strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency", "lambda-managed-instances"])
+def test_a_function_that_starts_ahead_loads_everything_and_opens_nothing(kind: str) -> None:
+    """What a turn needs is in the snapshot: modules and service models, no socket and no credentials."""
+    program = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('a socket')\n"
+        "socket.socket.connect = refuse\n"
+        "import coachstream.functions.stream_coach_conversation.handler\n"
+        "import coachstream.aws.clients as clients\n"
+        "print([name for name in ('aiobotocore', 'aiohttp', 'pinecone', 'jwt', 'aws_lambda_powertools',"
+        " 'coachstream.conversation.turn', 'coachstream.storage.dynamodb', 'coachstream.language.bedrock')"
+        " if name not in sys.modules], clients._prepared._credentials)"
+    )
+    environment = {**ON_LAMBDA, **AT_AWS, "AWS_LAMBDA_INITIALIZATION_TYPE": kind}
+    assert run(program, environment).strip() == "[] None"
+
+
+def test_after_a_restore_an_environment_has_random_numbers_of_its_own() -> None:
+    """Python's generator is part of a snapshot, so every environment of it would draw the same."""
+    snapshot = random.getstate()
+    drawn = set()
+    for _ in range(3):
+        random.setstate(snapshot)
+        seed_anew()
+        drawn.add(random.random())  # noqa: S311 (that is the point)
+    assert len(drawn) == 3
+
+
+def test_a_snapshot_is_seeded_anew_by_the_runtimes_hook() -> None:
+    """The handler's module registers it with the package that awslambdaric takes its hooks from."""
+    program = (
+        "import snapshot_restore_py, coachstream.functions.stream_coach_conversation.handler;"
+        "print([hook[0].__name__ for hook in snapshot_restore_py.get_after_restore()])"
+    )
+    environment = {**ON_LAMBDA, **AT_AWS}
+    assert run(program, environment).strip() == "[]"
+    environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "snap-start"
+    assert run(program, environment).strip() == "['seed_anew']"
+
+
+@pytest.mark.parametrize("function", HANDLERS)
+def test_on_lambda_a_function_does_not_start_with_another_pools_keys(function: str, tmp_path: Path) -> None:
+    """Or with a file that is none: the log names the variable and what is wrong."""
+    other = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_OtherPool"
+    environment = {**ON_LAMBDA, **cognito_environment(tmp_path, "http://127.0.0.1:9")}
+    package = package_keys(tmp_path, UserPool(), issuer=other)
+    refused = imported(function, environment | package)
+    assert refused.returncode != 0
+    assert "COACHSTREAM_JWKS_FILE cannot be used" in refused.stderr
+    assert f"holds the keys of {other}, not of https://" in refused.stderr
+    Path(package["COACHSTREAM_JWKS_FILE"]).write_text("<html>")
+    assert "not a JWKS document" in imported(function, environment | package).stderr
+    assert imported(function, environment | package_keys(tmp_path, UserPool())).returncode == 0
