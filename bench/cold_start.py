@@ -1,0 +1,267 @@
+"""Cold: from the start of a process to the first byte of its first answer, and to `start`.
+
+    .venv/bin/python bench/cold_start.py [--runs N] [--pool-ms MS]
+
+Each variant starts a new process per run, one variant after the other, so that the machine's moods fall on
+all. A Runtime API of the emulator measures when the process has started (`init`: it asks for an event), when
+the first byte is there (`byte`, of the prelude) and when `start` is (`start`); all from the process's
+beginning, in milliseconds, best and median. The user pool is a server on this machine that takes its time.
+
+    bare            the runtime and a function that only says `start`: what Python costs
+    no keys         the stream function; the pool's keys are fetched before `start`
+    packaged keys   the same with the keys in the package
+    no byte code    the same, but the package (not Python's own library) has to be compiled
+    started ahead   packaged keys, and everything loaded before the event (SnapStart), from which is counted
+    node            Node's official runtime client, the AWS SDK, `start`; after `make test-peers` only
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import shutil
+import statistics
+import sys
+import sysconfig
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from jwt.algorithms import RSAAlgorithm
+
+from coachstream.identity.cognito import pool_issuer
+from coachstream.identity.packaged_keys import key_set
+from lambda_streaming.emulator.function import Function
+from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.runtime_api import Event
+from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
+from lambda_streaming.function_url.invoker import InvocationRequest
+from lambda_streaming.function_url.payload import HttpRequest, invocation_request
+
+ROOT = Path(__file__).parents[1]
+FUNCTIONS = ROOT / "bench" / "functions"
+NODE_CLIENT = ROOT / ".cache" / "node" / "node_modules" / "aws-lambda-ric" / "index.mjs"
+NODE_SDK = ROOT / ".cache" / "bedrock-node"
+
+REGION, POOL, CLIENT = "us-west-2", "us-west-2_aBcDeFgHi", "1h57kf5cpq17m0eml12EXAMPLE"
+ISSUER = pool_issuer(REGION, POOL)
+STREAM = "coachstream.functions.stream_coach_conversation.handler.handler"
+WITHIN_S = 30.0
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """A way to start; `is_ahead` if nobody waits for the initialization."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = {}
+    cwd: Path = ROOT
+    is_ahead: bool = False
+
+
+class Times(msgspec.Struct, frozen=True):
+    """Milliseconds from the process's beginning; of one that started ahead, the latter two from the event."""
+
+    init: float
+    byte: float
+    start: float
+
+
+class Pool:
+    """A user pool with one key, one user and a token of hers."""
+
+    def __init__(self) -> None:
+        key = generate_private_key(public_exponent=65537, key_size=2048)
+        public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        self.jwks = json.dumps({"keys": [{**public, "kid": "key-1", "use": "sig", "alg": "RS256"}]}).encode()
+        claims = {
+            "sub": "subject",
+            "iss": ISSUER,
+            "aud": CLIENT,
+            "token_use": "id",
+            "exp": int(time.time()) + 3600,
+            "custom:user_id": "user-1",
+        }
+        self.token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": "key-1"})
+
+    @asynccontextmanager
+    async def serving(self, answers_in_s: float) -> AsyncIterator[str]:
+        """Publish the key set at the URL that is given."""
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(answers_in_s)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.jwks) + self.jwks)
+                await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    def message(self) -> InvocationRequest:
+        """A message of the user's to her coach."""
+        request = HttpRequest(
+            method="POST",
+            raw_path="/users/user-1/coaches/coach-1/conversations/conv-1/stream",
+            raw_query_string="",
+            headers=(("host", "bench"), ("authorization", f"Bearer {self.token}")),
+        )
+        return invocation_request(
+            request,
+            b'{"userResponse":"Hi"}',
+            url_id="bench",
+            request_id=str(uuid.uuid4()),
+            trace_id="Root=1-67e0a000-0123456789abcdef01234567",
+        )
+
+
+def _variants(folder: Path, pool: Pool, pool_url: str, byte_code: Path) -> list[Variant]:
+    keys = folder / "jwks.json"
+    keys.write_bytes(key_set(ISSUER, pool.jwks).to_bytes())
+    nowhere = "http://127.0.0.1:9"
+    deployed = {
+        "COACHSTREAM_STORE": "dynamodb",
+        "DYNAMODB_TABLE_NAME": "All-Items",
+        "COACHSTREAM_MODEL": "bedrock",
+        "COACHSTREAM_IDENTITY": "cognito",
+        "USER_POOL_ID": POOL,
+        "APP_CLIENT_ID": CLIENT,
+        "COACHSTREAM_RECALL": "pinecone",
+        "PINECONE_API_KEY": "pcsk-none",
+        "PINECONE_INDEX_HOST": nowhere,
+        "AWS_ENDPOINT_URL": nowhere,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": pool_url,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_REGION": REGION,
+    }
+    packaged = {**deployed, "COACHSTREAM_JWKS_FILE": str(keys)}
+    runtime = [sys.executable, "-m", "lambda_streaming"]
+    compiled = {"PYTHONPYCACHEPREFIX": str(byte_code), "PYTHONDONTWRITEBYTECODE": "1"}
+    variants = [
+        Variant("bare", [*runtime, "first_event.handler"], cwd=FUNCTIONS),
+        Variant("no keys", [*runtime, STREAM], deployed),
+        Variant("packaged keys", [*runtime, STREAM], packaged),
+        Variant("no byte code", [*runtime, STREAM], {**packaged, **compiled}),
+        Variant(
+            "started ahead",
+            [*runtime, STREAM],
+            {**packaged, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"},
+            is_ahead=True,
+        ),
+    ]
+    if NODE_CLIENT.exists() and (node := shutil.which("node")):
+        command = [node, str(NODE_CLIENT), "first_event_with_sdk.handler"]
+        variants.append(Variant("node", command, {"SDK_FOLDER": str(NODE_SDK)}, cwd=FUNCTIONS))
+    return variants
+
+
+async def _cold_start(variant: Variant, request: InvocationRequest) -> Times:
+    function = Function(
+        command=tuple(variant.command),
+        env=dict(os.environ),
+        overrides=dict(variant.environment),
+        cwd=variant.cwd,
+        name="bench",
+        memory_size_mb=2048,
+        timeout_s=WITHIN_S,
+        init_timeout_s=WITHIN_S,
+    )
+    api = RuntimeApiServer("bench", function_name="bench", handler=function.handler)
+    await api.listen()
+    invocation = Invocation(request, environment="bench")
+    began = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        *function.command,
+        env=function.variables(api.address),
+        cwd=variant.cwd,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await api.ready()
+            is_ready = time.perf_counter()
+            deadline_ms = int((time.time() + WITHIN_S) * 1000)
+            event = Event(
+                payload=request.payload,
+                request_id=request.request_id,
+                invocation_id=str(uuid.uuid4()),
+                deadline_ms=deadline_ms,
+                function_arn=function.arn,
+                trace_id=request.trace_id,
+            )
+            api.deliver(event, invocation)
+            response = await invocation.response()
+            first_byte = time.perf_counter()
+            received = b""
+            while b'"type":"start"' not in received:
+                received += await anext(response.body)
+            started = time.perf_counter()
+    finally:
+        process.kill()
+        await process.wait()
+        await api.close()
+    origin = is_ready if variant.is_ahead else began
+    return Times((is_ready - began) * 1000, (first_byte - origin) * 1000, (started - origin) * 1000)
+
+
+def _without_the_package(byte_code: Path) -> None:
+    """Leave the byte code of Python's own library, which is on Lambda already."""
+    library = byte_code / Path(sysconfig.get_path("stdlib")).relative_to("/")
+    for compiled in byte_code.rglob("*.pyc"):
+        if library not in compiled.parents or "site-packages" in compiled.parts:
+            compiled.unlink()
+
+
+async def main(runs: int, pool_s: float) -> None:
+    """Measure and print."""
+    pool = Pool()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        byte_code = folder / "byte-code"
+        url = await stack.enter_async_context(pool.serving(pool_s))
+        variants = _variants(folder, pool, url, byte_code)
+        for variant in variants:
+            environment = dict(variant.environment)
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
+            await _cold_start(msgspec.structs.replace(variant, environment=environment), pool.message())
+        await asyncio.to_thread(_without_the_package, byte_code)
+        taken: dict[str, list[Times]] = {variant.name: [] for variant in variants}
+        for _ in range(runs):
+            for variant in variants:
+                taken[variant.name].append(await _cold_start(variant, pool.message()))
+    _print(taken)
+
+
+def _print(taken: Mapping[str, Sequence[Times]]) -> None:
+    print(f"{'best / median, ms':15}{'init':>15}{'byte':>15}{'start':>15}   start, of `no keys`")
+    reference = statistics.median(times.start for times in taken["no keys"])
+    for name, runs in taken.items():
+        columns = ([run.init for run in runs], [run.byte for run in runs], [run.start for run in runs])
+        figures = "".join(f"{min(column):8.0f} /{statistics.median(column):5.0f}" for column in columns)
+        print(f"{name:17}{figures}   {statistics.median(columns[-1]) / reference:6.2f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="of each variant (default: 10)")
+    parser.add_argument(
+        "--pool-ms", type=float, default=50, metavar="MS", help="the pool's answering time (default: 50)"
+    )
+    told = parser.parse_args()
+    # Each process is killed in the middle of its answer.
+    logging.getLogger("lambda_streaming.emulator").setLevel(logging.CRITICAL)
+    asyncio.run(main(told.runs, told.pool_ms / 1000))
