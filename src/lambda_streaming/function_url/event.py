@@ -1,4 +1,4 @@
-"""A typed view of an event in payload format 2.0, as Function URLs and HTTP APIs send it.
+"""A typed view of an event in payload format 2.0, as Function URLs and HTTP APIs send it, or of a REST API's.
 
 Source: Lambda developer guide, "Invoking Lambda function URLs" (request and response payloads). Usable alone,
 in any function, streamed or not:
@@ -19,6 +19,8 @@ from typing import Protocol, Self, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+
+from lambda_streaming.function_url.rest_event import is_rest_event, payload_2_of
 
 T = TypeVar("T")
 
@@ -89,6 +91,8 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not isinstance(event, Mapping):
             raise NotAFunctionUrlEvent(f"a payload 2.0 event is an object, this is {type(event).__name__}")
+        if is_rest_event(event):
+            event = payload_2_of(event)
         version = event.get("version", "2.0")
         if version != "2.0":
             raise NotAFunctionUrlEvent(

@@ -1,0 +1,60 @@
+"""Events of API Gateway's REST APIs, which can stream responses too, as events in payload format 2.0.
+
+Source: API Gateway developer guide, "Input format of a Lambda function for proxy integration".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, urlencode
+
+_PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%"
+
+
+def is_rest_event(event: Mapping[object, object]) -> bool:
+    """Whether an event is a REST API's; those of HTTP APIs name a version."""
+    return isinstance(event.get("httpMethod"), str) and "version" not in event
+
+
+def payload_2_of(event: Mapping[object, object]) -> Mapping[object, object]:
+    """The same request in payload format 2.0.
+
+    Where a REST API gives several values of one name, they are joined as format 2.0 joins them. Query values
+    come decoded and are encoded again, by name; the path stays as it came, without the stage.
+    """
+    headers = {name: ",".join(values) for name, values in _values(event, "multiValueHeaders", "headers")}
+    query = list(_values(event, "multiValueQueryStringParameters", "queryStringParameters"))
+    cookies = next((value for name, value in headers.items() if name.lower() == "cookie"), "")
+    context = _mapping(event, "requestContext")
+    identity = _mapping(context, "identity")
+    return {
+        "version": "2.0",
+        "rawPath": quote(str(event.get("path") or "/"), safe=_PATH_CHARACTERS),
+        "rawQueryString": urlencode([(name, value) for name, values in query for value in values]),
+        "queryStringParameters": {name: ",".join(values) for name, values in query},
+        "headers": {name: value for name, value in headers.items() if name.lower() != "cookie"},
+        "cookies": [cookie for part in cookies.split(";") if (cookie := part.strip())],
+        "requestContext": {
+            "http": {
+                "method": event["httpMethod"],
+                "sourceIp": identity.get("sourceIp"),
+                "userAgent": identity.get("userAgent"),
+            },
+            "requestId": context.get("requestId"),
+        },
+        "body": event.get("body"),
+        "isBase64Encoded": event.get("isBase64Encoded"),
+    }
+
+
+def _values(event: Mapping[object, object], several: str, one: str) -> Iterator[tuple[str, list[str]]]:
+    """Every value by name; from the mapping of single values where there is no other."""
+    for name, value in (_mapping(event, several) or _mapping(event, one)).items():
+        values = value if isinstance(value, list) else [value]
+        if isinstance(name, str):
+            yield name, [each for each in values if isinstance(each, str)]
+
+
+def _mapping(parent: Mapping[object, object], key: str) -> Mapping[object, object]:
+    value = parent.get(key)
+    return value if isinstance(value, Mapping) else {}
