@@ -1,0 +1,92 @@
+"""The page's modules, and the client module that others take from it, hold the types that they declare."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import coachstream.local
+
+SCRIPTS = Path(coachstream.local.__file__).parent / "page" / "js"
+ROOT = Path(__file__).parents[2]
+COMPILER = ROOT / ".cache" / "typescript" / "node_modules" / "typescript" / "bin" / "tsc"
+OPTIONS = (
+    *("--noEmit", "--strict", "--target", "es2024", "--module", "esnext", "--moduleResolution", "bundler"),
+    *("--lib", "es2024,dom,dom.iterable,dom.asynciterable"),
+)
+
+#: As an application in TypeScript uses it.
+APPLICATION = """
+import { join, resume, ServiceError, start, stop, type Reply } from "./coachstream.js";
+
+const conversation = { conversationUrl: "/c", token: async () => "t" };
+const reply: Reply = start({ ...conversation, message: "How was my week?", transport: "eventsource" });
+let text: string = "";
+for await (const event of reply) {
+  if (event.type === "text") text = event.text;
+  if (event.type === "connection" && event.state === "reconnecting") console.log(event.failures);
+  if (event.type === "complete") text = event.aiMessage.content + event.stopReason;
+}
+const outcome: "stopping" | "finished" = await reply.stop();
+if (reply.runId !== null) {
+  await stop({ ...conversation, runId: reply.runId });
+  resume({ ...conversation, runId: reply.runId, after: reply.lastEventId, text });
+}
+try {
+  for await (const event of join(conversation)) console.log(event.type);
+} catch (error) {
+  if (error instanceof ServiceError && error.retryable) console.log(error.partialMessage?.content);
+}
+export { outcome };
+"""
+
+MISTAKES = {
+    "no token": 'import { join } from "./coachstream.js"; join({ conversationUrl: "/c" });',
+    "no such event": (
+        'import { join } from "./coachstream.js"; const options = {conversationUrl: "/c", token: () => "t"};'
+        'for await (const event of join(options)) if (event.type === "chunk") break;'
+    ),
+    "no such export": 'import { read } from "./coachstream.js"; read();',
+}
+
+
+def compiled(*files: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
+    """What the compiler says of some files."""
+    node = shutil.which("node")
+    if node is None or not COMPILER.exists():
+        pytest.skip("needs Node.js and TypeScript: tests/browser/typescript/install.sh")
+    run = subprocess.run(
+        [node, COMPILER, *OPTIONS, *options, *files], capture_output=True, text=True, check=False, timeout=60
+    )
+    return run.returncode, run.stdout
+
+
+def test_the_page_s_scripts_hold_their_types() -> None:
+    """Those in their comments, and those that `coachstream.d.ts` promises to others."""
+    options = ("--allowJs", "--checkJs", "--allowImportingTsExtensions")
+    scripts = (SCRIPTS / "main.js", SCRIPTS / "coachstream.js")
+    assert compiled(*scripts, options=options) == (0, "")
+
+
+def test_an_application_in_typescript_can_use_the_client_module(tmp_path: Path) -> None:
+    """With the two files beside its own, and no other."""
+    for name in ("coachstream.js", "coachstream.d.ts"):
+        shutil.copy(SCRIPTS / name, tmp_path)
+    application = tmp_path / "application.ts"
+    application.write_text(APPLICATION)
+    assert compiled(application) == (0, "")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_compiler_finds_mistakes_in_using_it(tmp_path: Path, mistake: str) -> None:
+    """So the types are not merely there."""
+    for name in ("coachstream.js", "coachstream.d.ts"):
+        shutil.copy(SCRIPTS / name, tmp_path)
+    application = tmp_path / "application.ts"
+    application.write_text(MISTAKES[mistake])
+    status, said = compiled(application)
+    assert status != 0
+    assert "application.ts(1," in said
