@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: A browser's own `EventSource` is back after a second, unless it was told to stay away.
 WATCHED_MS = 10_000
 
-#: How long the text of the newest reply is.
+#: How long the text of the reply is.
 LENGTH = (
     "() => [...document.querySelectorAll('.message-assistant .message-text')].at(-1)?.textContent.length ?? 0"
 )
@@ -31,7 +31,11 @@ NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
   const base = `${streamUrl}users/${userId}/coaches/${coachId}/conversations/${conversationId}/stream`;
   const response = await fetch(base, {
     method: "POST",
-    headers: { Authorization: `Bearer ${token}`, Accept: "application/json", "Content-Type": "application/json" },
+    headers: {
+      Authorization: `Bearer ${token}`,
+      Accept: "application/json",
+      "Content-Type": "application/json",
+    },
     body: JSON.stringify({ userResponse: message, messageTimestamp: new Date().toISOString() }),
   });
   const { runId, eventsUrl } = await response.json();
@@ -158,7 +162,7 @@ async def test_a_network_that_breaks_and_comes_back_costs_no_word(browser: Brows
 async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
     browser: Browser, server: Serving
 ) -> None:
-    """The network is cut in mid-reply; the browser comes back by itself with its place, and never after the end."""
+    """The network is cut in mid-reply; the browser is back with its place, and never after the end."""
     async with (
         unsteady_network(urlsplit(server.ready.url).port or 0) as network,
         new_tab(browser, network.url) as tab,
@@ -174,13 +178,9 @@ async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
         network.restore()
         await tab.until("() => window.ending !== null")
         _, reply = stored_messages(server.ready, conversation)
-        assert await tab.evaluate(
-            "() => [window.text, window.ending.type, window.ending.aiMessage.content]"
-        ) == [
-            reply["content"],
-            "complete",
-            reply["content"],
-        ]
+        text, ending = await tab.evaluate("() => [window.text, window.ending]")
+        assert ending["type"] == "complete"
+        assert text == ending["aiMessage"]["content"] == reply["content"]
         # One more request, which is told that nothing is left.
         await tab.until("() => window.source.readyState === EventSource.CLOSED")
         asked = [passed for passed in network.passed if f"/stream/{run_id}" in passed.target]
