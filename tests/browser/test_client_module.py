@@ -677,10 +677,12 @@ async def test_a_fetched_reply_asks_nothing_after_its_end(context: BrowserContex
         assert len(reader.server.requests) == 1
 
 
+#: A browser that reconnects by itself waits for three seconds, unless it is told otherwise.
+SOON = b"retry: 1\n\n"
 ALPHABET = st.text(st.sampled_from("ab é€🏃\n\r\u2028"), min_size=1, max_size=5)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(ALPHABET, min_size=1, max_size=8),
     cuts=st.lists(st.floats(min_value=0, max_value=0.999), max_size=6),
@@ -696,7 +698,7 @@ async def test_any_text_is_shown_once_through_any_cuts(
         """What is behind the reader's place, all of it committed."""
         place = asked.headers.get("last-event-id") or asked.query.get("after") or f"{RUN}:-1"
         known = int(place.rpartition(":")[2])
-        sent, offset = [b"retry: 1\n\n", START], 0
+        sent, offset = [START], 0
         for number, piece in enumerate(("", *pieces)):
             if number > known:
                 sent.append(chunk(piece, offset, number) if piece else event(number))
@@ -707,7 +709,7 @@ async def test_any_text_is_shown_once_through_any_cuts(
         if asked.method == "POST" and eventsource:
             return OPENED
         log = log_after(asked)
-        return stream(log[: int(cuts.pop(0) * len(log))], then=Then.CUT) if cuts else stream(log)
+        return stream(SOON, log[: int(cuts.pop(0) * len(log))], then=Then.CUT) if cuts else stream(SOON, log)
 
     async with reading(context, *[answer] * 20) as reader:
         options = {"transport": "eventsource"} if eventsource else {}

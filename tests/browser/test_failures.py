@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from playwright.async_api import Route
 
 
+INTERRUPTED = "The answer was interrupted. Please try again."
+
+
 async def test_a_worker_killed_in_mid_reply_shows_a_sentence_and_a_retry_that_works(
     tab: Tab, server: Serving
 ) -> None:
-    """What arrived stays in view; trying again gives the whole reply, and nothing is stored twice."""
+    """What was committed stays in view; trying again gives the whole reply, and nothing is stored twice."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.write("Tell me everything")
@@ -28,12 +31,16 @@ async def test_a_worker_killed_in_mid_reply_shows_a_sentence_and_a_retry_that_wo
         if worker != server.process.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
-    assert await tab.problem() == "The connection was lost in the middle of the reply."
-    assert await tab.page.locator(".message-assistant[data-interrupted]").count() == 1
+    assert await tab.problem() == INTERRUPTED
+    assert await tab.page.locator(".message-assistant[data-incomplete]").count() == 1
+    _, partial = stored_messages(server.ready, conversation)
+    assert partial["metadata"]["stopReason"] == "interrupted"
+    await tab.reload()
+    assert await tab.problem() == "This reply was interrupted."
 
     await tab.button("Try again").click()
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    assert await tab.page.locator(".problem, [data-interrupted]").count() == 0
+    assert await tab.page.locator(".problem, [data-incomplete]").count() == 0
     stored = stored_messages(server.ready, conversation)
     assert [message["role"] for message in stored] == ["user", "assistant"]
     assert len(await tab.texts()) == 2
@@ -58,45 +65,75 @@ async def test_a_link_to_a_conversation_that_is_gone_says_so(tab: Tab, server: S
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_without_a_network_a_message_waits_for_its_retry(tab: Tab, server: Serving) -> None:
-    """A message that could not be sent is kept in view, and is sent when the network is back."""
+async def test_without_a_network_a_message_waits_until_it_is_back(tab: Tab, server: Serving) -> None:
+    """A message that could not be sent is kept in view, and sent when there is a network again."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.page.context.set_offline(True)
     await tab.write("Sent from a tunnel")
-    assert await tab.problem() == "The server cannot be reached. Is your connection all right?"
+    await tab.page.locator(".reconnecting").wait_for()
     await tab.page.context.set_offline(False)
-    await tab.button("Try again").click()
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
     stored = stored_messages(server.ready, conversation)
     assert [message["role"] for message in stored] == ["user", "assistant"]
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_stream_without_a_terminal_event_is_not_taken_for_a_reply(tab: Tab, server: Serving) -> None:
-    """A proxy that ends the response cleanly in the middle is noticed."""
+async def test_a_message_that_cannot_be_sent_can_be_held_back(tab: Tab, server: Serving) -> None:
+    """Stop ends the waiting for a network; the message stays in view, and can be sent later."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.page.context.set_offline(True)
+    await tab.write("On second thoughts")
+    await tab.page.wait_for_selector(".reconnecting", state="attached")
+    await tab.button("Stop").click()
+    assert await tab.problem() == "You stopped before the message is known to have arrived."
+    await tab.page.context.set_offline(False)
+    assert stored_messages(server.ready, conversation) == []
+    await tab.button("Try again").click()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert len(stored_messages(server.ready, conversation)) == 2
+    tab.problems = forgive_failed_requests(tab.problems)
 
-    async def cut(route: Route) -> None:
+
+async def test_a_stream_without_a_terminal_event_is_not_taken_for_a_reply(tab: Tab, server: Serving) -> None:
+    """A proxy that ends the response cleanly in the middle is noticed, and the message sent again."""
+    cuts: list[str] = []
+
+    async def cut_once(route: Route) -> None:
+        if cuts:
+            await route.continue_()
+            return
+        cuts.append(route.request.url)
         body = 'data: {"type":"start"}\n\ndata: {"type":"chunk","content":"The first half"}\n\n'
         await route.fulfill(content_type="text/event-stream", body=body)
 
-    await tab.open(server.ready.coach_id, create_conversation(server.ready))
-    await tab.page.route("**/stream", cut)
-    await tab.write("Will this be cut?")
-    assert await tab.problem() == "The reply ended before it was finished."
-    assert (await tab.texts())[1] == "The first half"
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.page.route("**/stream", cut_once)
+    reply = await tab.ask("Will this be cut?")
+    assert cuts
+    assert not reply.startswith("The first half")
+    assert len(stored_messages(server.ready, conversation)) == 2
 
 
-async def test_a_proxy_that_answers_with_a_page_of_its_own_is_not_shown(tab: Tab, server: Serving) -> None:
-    """A gateway's error page gives our sentence, with a retry."""
+async def test_a_gateway_that_answers_itself_is_asked_again_for_a_minute(tab: Tab, server: Serving) -> None:
+    """Its page is not shown; then there is our sentence, with a retry."""
+    asked = 0
 
     async def refuse(route: Route) -> None:
+        nonlocal asked
+        asked += 1
         await route.fulfill(status=502, content_type="text/html", body="<h1>Bad gateway</h1>")
 
+    await tab.page.clock.install()
     await tab.open(server.ready.coach_id, create_conversation(server.ready))
     await tab.page.route("**/stream", refuse)
     await tab.write("Hello?")
+    await tab.page.locator(".reconnecting").wait_for(state="attached")
+    await tab.page.clock.fast_forward("01:01")
     assert await tab.problem() == "The server could not answer. Please try again in a moment."
+    assert asked >= 2
     assert await tab.button("Try again").is_visible()
     tab.problems = forgive_failed_requests(tab.problems)
 
@@ -118,20 +155,6 @@ async def test_an_expired_token_is_replaced_without_a_word(tab: Tab, server: Ser
     await tab.ask("Am I still signed in?")
     assert len(refused) == 1
     tab.problems = forgive_failed_requests(tab.problems)
-
-
-async def test_stopping_keeps_what_was_read_and_the_whole_reply_can_be_had(tab: Tab, server: Serving) -> None:
-    """Escape stops the text at once; the coach finishes, and the rest comes when it is asked for."""
-    conversation = create_conversation(server.ready)
-    await tab.open(server.ready.coach_id, conversation)
-    await tab.write("A long story, please")
-    await tab.begins_to_stream()
-    await tab.page.keyboard.press("Escape")
-    await tab.button("Show the whole reply").click()
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    stored = stored_messages(server.ready, conversation)
-    assert [message["role"] for message in stored] == ["user", "assistant"]
-    assert await tab.page.locator("[data-interrupted]").count() == 0
 
 
 def _delete(ready: Ready, conversation_id: str) -> None:

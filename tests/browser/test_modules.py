@@ -1,9 +1,8 @@
-"""The page's own protocol code, run in the browser that will run it: SSE, endings, text to nodes."""
+"""Parts of the page, run in the browser that will run them: bytes to events, text to nodes."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,31 +17,12 @@ from support.serving import Serving
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-FEED = """async ([reads, path]) => {
-  const { EventStreamDecoder } = await import(path);
+FEED = """async (reads) => {
+  const { EventStreamDecoder } = await import("/js/coachstream.js");
   const decoder = new EventStreamDecoder();
   const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  return reads.flatMap((read) => decoder.feed(bytes(read))).map(({ type, data, id }) => [type, data, id]);
-}"""
-
-READ_REPLY = """async ([chunks, end]) => {
-  const { replyEvents } = await import("/js/reply-stream.js");
-  const body = new ReadableStream({
-    start(controller) {
-      const encoder = new TextEncoder();
-      for (const chunk of chunks) controller.enqueue(encoder.encode(chunk));
-      if (end === "close") controller.close();
-      if (end === "break") controller.error(new TypeError("network error"));
-    },
-  });
-  const seen = [];
-  try {
-    for await (const event of replyEvents(new Response(body), { silenceMs: 50 })) seen.push(event.type);
-    seen.push("end");
-  } catch (failure) {
-    seen.push(failure.code);
-  }
-  return seen;
+  const events = reads.flatMap((read) => [...decoder.feed(bytes(read))]).map(({ data, id }) => [data, id]);
+  return [events, decoder.lastEventId];
 }"""
 
 RENDER = """async (text) => {
@@ -57,29 +37,31 @@ RENDER = """async (text) => {
 
 
 class Case(NamedTuple):
-    """Bytes of a stream, and every event that they hold: type, data, last id."""
+    """Bytes of a stream, every event that they hold (data, id), and the last id that they name."""
 
     name: str
     sent: bytes
     events: list[list[str]]
+    last_id: str = ""
 
 
 CASES = (
-    Case("one event", b"data: hello\n\n", [["message", "hello", ""]]),
-    Case("several data lines are one text", b"data: a\ndata:b\ndata\n\n", [["message", "a\nb\n", ""]]),
-    Case("so do carriage returns", b"data: a\r\rdata: b\r\r", [["message", "a", ""], ["message", "b", ""]]),
-    Case("CRLF is one end of a line", b"data: a\r\ndata: b\r\n\r\n", [["message", "a\nb", ""]]),
-    Case("comments say nothing", b": keep-alive\n\ndata: a\n: in between\n\n", [["message", "a", ""]]),
-    Case("only one space is taken off", b"data:  two\n\n", [["message", " two", ""]]),
-    Case(
-        "types and ids", b"event: t\nid: 7\ndata: a\n\ndata: b\n\n", [["t", "a", "7"], ["message", "b", "7"]]
-    ),
-    Case("an event without data is none", b"event: tick\n\ndata: a\n\n", [["message", "a", ""]]),
-    Case("unknown fields are ignored", b"retry: 10\nwhat: ever\ndata: a\n\n", [["message", "a", ""]]),
-    Case("an unfinished event is none", b"data: a\n\ndata: b\n", [["message", "a", ""]]),
-    Case("a byte order mark is skipped", b"\xef\xbb\xbfdata: a\n\n", [["message", "a", ""]]),
-    Case("characters of up to four bytes", "data: é€🏃\n\n".encode(), [["message", "é€🏃", ""]]),
-    Case("Unicode separators end no line", "data: a\u2028b\n\n".encode(), [["message", "a\u2028b", ""]]),
+    Case("one event", b"data: hello\n\n", [["hello", ""]]),
+    Case("several data lines are one text", b"data: a\ndata:b\ndata\n\n", [["a\nb\n", ""]]),
+    Case("so do carriage returns", b"data: a\r\rdata: b\r\r", [["a", ""], ["b", ""]]),
+    Case("CRLF is one end of a line", b"data: a\r\ndata: b\r\n\r\n", [["a\nb", ""]]),
+    Case("comments say nothing", b": keep-alive\n\ndata: a\n: in between\n\n", [["a", ""]]),
+    Case("only one space is taken off", b"data:  two\n\n", [[" two", ""]]),
+    Case("an id holds for what follows", b"id: 7\ndata: a\n\ndata: b\n\n", [["a", "7"], ["b", "7"]], "7"),
+    Case("an id alone is no event", b"id: 7\n\n", [], "7"),
+    Case("an id that is cut off names nothing", b"data: a\n\nid: 7\n", [["a", ""]]),
+    Case("an id with a NUL is none", b"id: 7\0\ndata: a\n\n", [["a", ""]]),
+    Case("an event without data is none", b"event: tick\n\ndata: a\n\n", [["a", ""]]),
+    Case("unknown fields are ignored", b"retry: 10\nwhat: ever\ndata: a\n\n", [["a", ""]]),
+    Case("an unfinished event is none", b"data: a\n\ndata: b\n", [["a", ""]]),
+    Case("a byte order mark is skipped", b"\xef\xbb\xbfdata: a\n\n", [["a", ""]]),
+    Case("characters of up to four bytes", "data: é€🏃\n\n".encode(), [["é€🏃", ""]]),
+    Case("Unicode separators end no line", "data: a\u2028b\n\n".encode(), [["a\u2028b", ""]]),
 )
 
 
@@ -91,19 +73,19 @@ async def opened(browser: Browser, server: Serving) -> AsyncIterator[Tab]:
         yield tab
 
 
-async def _feed(tab: Tab, reads: list[bytes]) -> list[list[str]]:
+async def _feed(tab: Tab, reads: list[bytes]) -> tuple[list[list[str]], str]:
     encoded = [base64.b64encode(read).decode() for read in reads]
-    events: list[list[str]] = await tab.evaluate(FEED, [encoded, "/js/sse.js"])
-    return events
+    events, last_id = await tab.evaluate(FEED, encoded)
+    return events, last_id
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_a_stream_means_the_same_however_it_is_cut(opened: Tab, case: Case) -> None:
     """Whole, byte by byte, and with the beginning of another event behind it."""
-    assert await _feed(opened, [case.sent]) == case.events
-    assert await _feed(opened, [bytes([byte]) for byte in case.sent]) == case.events
-    if not case.name.startswith("an unfinished"):
-        assert await _feed(opened, [case.sent + b"data: tail"]) == case.events
+    assert await _feed(opened, [case.sent]) == (case.events, case.last_id)
+    assert await _feed(opened, [bytes([byte]) for byte in case.sent]) == (case.events, case.last_id)
+    if case.sent.endswith((b"\n\n", b"\r\r")):
+        assert await _feed(opened, [case.sent + b"data: tail"]) == (case.events, case.last_id)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -119,55 +101,25 @@ async def test_any_text_arrives_unchanged_through_any_cuts(
     sent = "".join(f"data: {text}{line_end}{line_end}" for text in texts).encode()
     edges = [0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]
     reads = [sent[start:end] for start, end in pairwise(edges)]
-    assert await _feed(opened, reads) == [["message", text, ""] for text in texts]
+    assert await _feed(opened, reads) == ([[text, ""] for text in texts], "")
 
 
 async def test_an_event_that_never_ends_is_refused(opened: Tab) -> None:
     """A stream cannot fill the page's memory."""
     error = await opened.evaluate(
         """async () => {
-          const { EventStreamDecoder, MAX_PENDING_CHARACTERS } = await import("/js/sse.js");
+          const { EventStreamDecoder } = await import("/js/coachstream.js");
           const decoder = new EventStreamDecoder();
           const kibibyte = new Uint8Array(1024).fill(97);
           try {
-            for (let sent = 0; sent <= MAX_PENDING_CHARACTERS; sent += 1024) decoder.feed(kibibyte);
-          } catch (error) { return error.name; }
+            for (let sent = 0; sent <= EventStreamDecoder.MAX_PENDING_CHARACTERS; sent += 1024) {
+              for (const event of decoder.feed(kibibyte)) return event;
+            }
+          } catch (error) { return error.code; }
           return "accepted";
         }"""
     )
-    assert error == "EventTooLarge"
-
-
-def _frame(event: dict[str, object]) -> str:
-    return f"data: {json.dumps(event)}\n\n"
-
-
-START = _frame({"type": "start", "status": "initialized"})
-CHUNK = _frame({"type": "chunk", "content": "Well "})
-COMPLETE = _frame({"type": "complete", "userMessage": {"id": "1"}, "aiMessage": {"id": "2"}})
-ERROR = _frame({"type": "error", "code": "MODEL_THROTTLED", "message": "Busy.", "retryable": True})
-NEWS = _frame({"type": "contextual", "content": "Looking at your week"})
-
-ENDINGS: tuple[tuple[str, list[str], str, list[str]], ...] = (
-    ("complete", [START, CHUNK, COMPLETE], "close", ["start", "chunk", "complete", "end"]),
-    ("complete, and never closed", [START, CHUNK, COMPLETE], "open", ["start", "chunk", "complete", "end"]),
-    ("nothing is read after complete", [START, COMPLETE, CHUNK], "close", ["start", "complete", "end"]),
-    ("an error event", [START, CHUNK, ERROR], "close", ["start", "chunk", "MODEL_THROTTLED"]),
-    ("no terminal event", [START, CHUNK], "close", ["start", "chunk", "cut_off"]),
-    ("nothing at all", [], "close", ["cut_off"]),
-    ("a broken connection", [], "break", ["connection_lost"]),
-    ("silence", [START, CHUNK], "open", ["start", "chunk", "silent"]),
-    ("an event type of the future", [START, NEWS, COMPLETE], "close", ["start", "complete", "end"]),
-    ("nonsense", [START, "data: {nonsense\n\n"], "close", ["start", "unreadable"]),
-)
-
-
-@pytest.mark.parametrize(("name", "sent", "end", "seen"), ENDINGS, ids=[ending[0] for ending in ENDINGS])
-async def test_every_way_a_stream_can_end_has_a_name(
-    opened: Tab, name: str, sent: list[str], end: str, seen: list[str]
-) -> None:
-    """A reader always learns how it ended; a frame that is not complete is never mistaken for one."""
-    assert await opened.evaluate(READ_REPLY, [sent, end]) == seen, name
+    assert error == "UNREADABLE_STREAM"
 
 
 @pytest.mark.parametrize(

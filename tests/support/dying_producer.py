@@ -35,6 +35,7 @@ from coachstream.storage.sqlite import SqliteStore
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
 TEXT = "How am I doing?"
+WORDS_DURING_A_WRITE = 2
 WORDS = tuple(f"word{number} " for number in range(24))
 
 
@@ -58,13 +59,24 @@ class Points:
 
 
 class DyingStore(SqliteStore):
-    """A store that may not survive its own calls."""
+    """A store that may not survive its own calls.
+
+    Attributes:
+        idle: set while nothing is being written.
+    """
 
     points: Points
 
+    def __init__(self, database: Path) -> None:
+        super().__init__(database)
+        self.idle = asyncio.Event()
+        self.idle.set()
+
     async def _around(self, work: Callable[[], Awaitable[object]]) -> object:
         self.points.pass_one()
+        self.idle.clear()
         result = await work()
+        self.idle.set()
         self.points.pass_one()
         return result
 
@@ -82,18 +94,34 @@ class DyingStore(SqliteStore):
 
 
 class Talker:
-    """A model that says the words, one each few milliseconds."""
+    """A model that says the words, one each few milliseconds.
+
+    How much is said during one write would depend on the machine, so it says two words and then waits for it.
+    """
 
     display_name = "talker"
     can_continue = False
 
+    def __init__(self, idle: asyncio.Event) -> None:
+        self._idle = idle
+
     async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Say them."""
         assert deadline > 0
+        said_meanwhile = 0
         for word in WORDS:
             yield TextDelta(word)
             await asyncio.sleep(0.002)
+            said_meanwhile = 0 if self._idle.is_set() else said_meanwhile + 1
+            if said_meanwhile == WORDS_DURING_A_WRITE:
+                await self._idle.wait()
         yield ModelStop(StopReason.END_TURN)
+
+
+def _always() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 def parts_over(store: SqliteStore) -> TurnParts:
@@ -103,7 +131,7 @@ def parts_over(store: SqliteStore) -> TurnParts:
         context=store,
         conversations=store,
         memories=store,
-        model=Talker(),
+        model=Talker(store.idle if isinstance(store, DyingStore) else _always()),
         recall=None,
         clock=SystemClock(),
     )

@@ -17,7 +17,7 @@ import coachstream.local
 MODULE = Path(coachstream.local.__file__).parent / "page" / "js" / "coachstream.js"
 RUN = "run_1795428000123_6v1or0she"
 WITHIN_S = 15.0
-CUT_AFTER_S = 0.2
+CUT_AFTER_S = 0.1
 
 
 class Then(Enum):

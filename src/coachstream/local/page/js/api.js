@@ -3,11 +3,11 @@
  *
  * Every method raises a `Failure`. A token that has expired is replaced once, silently.
  *
+ * @import {ConversationOptions} from "./coachstream.js"
  * @import {Conversation, Message, Session} from "./types.js"
  */
 import { Failure } from "./failure.js";
 import { keepPastedToken, pastedToken } from "./pasted-token.js";
-import { orSilence } from "./watchdog.js";
 import { conversationFrom, messageFrom } from "./wire.js";
 
 const SESSION_URL = "/local/session";
@@ -73,26 +73,17 @@ export class Api {
   }
 
   /**
-   * Asks for a reply and gives the response, whose body is the event stream. An error that comes before the
-   * stream is an event stream as well, with one `error` event; any other answer is a `Failure`.
+   * What `coachstream.js` has to know to read a conversation's replies.
    *
-   * @param {object} request
-   * @param {string} request.coachId
-   * @param {string} request.conversationId
-   * @param {string} request.text
-   * @param {string} request.clientMessageId makes it safe to ask again
-   * @param {Date} request.writtenAt
-   * @param {AbortSignal} request.signal
-   * @returns {Promise<Response>}
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @returns {ConversationOptions}
    */
-  async streamReply({ coachId, conversationId, text, clientMessageId, writtenAt, signal }) {
-    const url = `${this.#session.streamUrl}${this.#path(coachId, conversationId)}/stream`;
-    const body = { userResponse: text, messageTimestamp: writtenAt.toISOString(), clientMessageId };
-    const asked = this.#send("POST", url, { body, accept: "text/event-stream", signal });
-    const response = await orSilence(asked);
-    if (isEventStream(response)) return response;
-    if (response.ok) throw Failure.unreadable();
-    throw Failure.fromResponse(response.status, await jsonOrNull(response));
+  replies(coachId, conversationId) {
+    return {
+      conversationUrl: this.#session.streamUrl + this.#path(coachId, conversationId),
+      token: (need) => this.#token(need),
+    };
   }
 
   /** @param {string} coachId @param {string} [conversationId] */
@@ -109,8 +100,7 @@ export class Api {
 
   /** @param {string} method @param {string} url @param {object} [body] @returns {Promise<any>} */
   async #json(method, url, body) {
-    const signal = AbortSignal.timeout(JSON_TIMEOUT_MS);
-    const response = await this.#send(method, url, { body, accept: JSON_TYPE, signal });
+    const response = await this.#send(method, url, body);
     const answer = await jsonOrNull(response);
     if (!response.ok) throw Failure.fromResponse(response.status, answer);
     if (answer === null) throw Failure.unreadable();
@@ -120,41 +110,31 @@ export class Api {
   /**
    * @param {string} method
    * @param {string} url
-   * @param {{body?: object, accept: string, signal?: AbortSignal}} options
+   * @param {object|undefined} body
+   * @param {{fresh: boolean}} [need] of the token
+   * @returns {Promise<Response>}
    */
-  async #send(method, url, options) {
-    if (Date.parse(this.#session.expiresAt) - Date.now() < RENEW_BEFORE_MS) await this.#renew();
-    const response = await this.#attempt(method, url, options);
-    if (response.status !== 401) return response;
-    await response.body?.cancel();
-    await this.#renew();
-    return this.#attempt(method, url, options);
-  }
-
-  /**
-   * @param {string} method
-   * @param {string} url
-   * @param {{body?: object, accept: string, signal?: AbortSignal}} options
-   */
-  async #attempt(method, url, { body, accept, signal }) {
+  async #send(method, url, body, need = { fresh: false }) {
     /** @type {Record<string, string>} */
-    const headers = { Authorization: `Bearer ${this.#session.token}`, Accept: accept };
+    const headers = { Authorization: `Bearer ${await this.#token(need)}`, Accept: JSON_TYPE };
     if (body) headers["Content-Type"] = JSON_TYPE;
+    const signal = AbortSignal.timeout(JSON_TIMEOUT_MS);
+    let response;
     try {
-      return await fetch(url, {
-        method,
-        headers,
-        body: body && JSON.stringify(body),
-        cache: "no-store",
-        signal,
-      });
+      response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal });
     } catch (error) {
       throw Failure.unreachable(error);
     }
+    if (response.status !== 401 || need.fresh) return response;
+    await response.body?.cancel();
+    return this.#send(method, url, body, { fresh: true });
   }
 
-  async #renew() {
-    this.#session = await fetchSession();
+  /** @param {{fresh: boolean}} need @returns {Promise<string>} */
+  async #token({ fresh }) {
+    const isEnding = Date.parse(this.#session.expiresAt) - Date.now() < RENEW_BEFORE_MS;
+    if (fresh || isEnding) this.#session = await fetchSession();
+    return this.#session.token;
   }
 }
 
@@ -186,9 +166,4 @@ async function jsonOrNull(response) {
   } catch {
     return null;
   }
-}
-
-/** @param {Response} response */
-function isEventStream(response) {
-  return (response.headers.get("Content-Type") ?? "").startsWith("text/event-stream");
 }

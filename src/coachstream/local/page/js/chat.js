@@ -10,29 +10,23 @@
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
  *
  * @import {Api} from "./api.js"
+ * @import {Reply} from "./coachstream.js"
  * @import {Coach, Conversation} from "./types.js"
  * @import {OtherTabs} from "./other-tabs.js"
  */
+import { join, newClientMessageId, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
-import { replyEvents } from "./reply-stream.js";
 import { Thread } from "./thread.js";
-import {
-  afterEvent,
-  awaitTurn,
-  beginTurn,
-  failTurn,
-  isBusy,
-  newClientMessageId,
-  retryTurn,
-  stopTurn,
-} from "./turn.js";
+import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
+import { messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
-/** How often the page looks for a reply that it is not reading itself, and how often it looks at most. */
-const LOOK_AGAIN_AFTER_MS = 1500;
-const LOOKS = 60;
 
 /**
+ * @typedef {object} Reading One attempt to read a turn's reply.
+ * @property {AbortController} controller Ends it.
+ * @property {Reply|null} reply Once it has been asked for.
+ *
  * @typedef {object} ConversationList
  * @property {"loading"|"ready"|"failed"} status
  * @property {Failure|null} failure
@@ -46,8 +40,8 @@ export class Chat extends EventTarget {
   #threads = new Map();
   /** @type {Map<string, ConversationList>} by coach */
   #lists = new Map();
-  /** What stops the reading of a turn. @type {Map<Thread, AbortController>} */
-  #readers = new Map();
+  /** @type {Map<Thread, Reading>} */
+  #readings = new Map();
 
   /** @param {Api} api @param {OtherTabs} tabs */
   constructor(api, tabs) {
@@ -105,7 +99,7 @@ export class Chat extends EventTarget {
     this.#emit("opened");
     await Promise.all([
       this.#lists.has(coachId) ? null : this.#refreshList(coachId),
-      conversationId === null || this.#readers.has(thread) ? null : this.#refresh(thread),
+      conversationId === null || this.#readings.has(thread) ? null : this.#refresh(thread),
     ]);
   }
 
@@ -120,7 +114,7 @@ export class Chat extends EventTarget {
     const { thread } = this;
     await Promise.all([
       this.#refreshList(thread.coachId),
-      thread.conversationId === null || this.#readers.has(thread) ? null : this.#refresh(thread),
+      thread.conversationId === null || this.#readings.has(thread) ? null : this.#refresh(thread),
     ]);
   }
 
@@ -134,7 +128,7 @@ export class Chat extends EventTarget {
     if (text.trim() === "" || thread.status !== "ready" || isBusy(thread.turn)) return false;
     thread.leaveTurnBehind();
     thread.turn = beginTurn(text, newClientMessageId());
-    void this.#read(thread);
+    void this.#ask(thread);
     return true;
   }
 
@@ -142,31 +136,25 @@ export class Chat extends EventTarget {
   retry() {
     const { thread } = this;
     const { turn } = thread;
-    if (!turn || turn.clientMessageId === null) return;
-    if (isBusy(turn) && turn.phase !== "awaiting") return;
-    this.#readers.get(thread)?.abort();
+    if (!turn || turn.clientMessageId === null || isBusy(turn)) return;
     thread.turn = retryTurn(turn);
-    void this.#read(thread);
+    void this.#ask(thread);
   }
 
-  /** Stops reading the reply on view. The server goes on and stores it whole. */
+  /**
+   * Has the reply on view stopped, whoever asked for it. What there is of it is kept, and comes as its end.
+   * @returns {boolean} false, and nothing happens, when none is on its way
+   */
   stop() {
     const { thread } = this;
-    if (!thread.turn || !isBusy(thread.turn)) return false;
-    thread.turn = stopTurn(thread.turn);
-    this.#readers.get(thread)?.abort();
-    this.#readers.delete(thread);
+    const reading = this.#readings.get(thread);
+    if (!thread.turn || !isBusy(thread.turn) || !reading) return false;
+    if (thread.turn.isStopping) return true;
+    thread.turn = stopTurn(thread.turn, true);
+    if (isUnsent(thread, reading)) this.#abort(thread, Failure.stoppedUnsent());
+    else if (reading.reply) void this.#stop(thread, reading.reply);
     this.#changed(thread);
     return true;
-  }
-
-  /** Waits for the stored reply of a turn that this page stopped reading. */
-  catchUp() {
-    const { thread } = this;
-    if (!thread.turn) return;
-    thread.turn = awaitTurn(thread.turn);
-    this.#changed(thread);
-    void this.#lookForReply(thread);
   }
 
   /** @param {Conversation} conversation @param {string} title */
@@ -195,10 +183,7 @@ export class Chat extends EventTarget {
     }
     const key = threadKey(coachId, conversationId);
     const thread = this.#threads.get(key);
-    if (thread) {
-      this.#readers.get(thread)?.abort();
-      this.#readers.delete(thread);
-    }
+    if (thread) this.#abort(thread);
     this.#threads.delete(key);
     const list = this.#list(coachId);
     list.conversations = list.conversations.filter((each) => each.conversationId !== conversationId);
@@ -207,50 +192,104 @@ export class Chat extends EventTarget {
     return true;
   }
 
-  /** Runs one attempt of the thread's turn to its end, whatever that is. @param {Thread} thread */
-  async #read(thread) {
-    const reader = new AbortController();
-    const { signal } = reader;
-    this.#readers.set(thread, reader);
+  /** Sends the message of the thread's turn, and reads the reply. @param {Thread} thread */
+  async #ask(thread) {
+    const { coachId } = thread;
+    await this.#read(thread, async (signal) => {
+      const conversationId = thread.conversationId ?? (await this.#create(thread));
+      const { turn } = thread;
+      if (!turn || turn.clientMessageId === null) return null;
+      if (turn.isStopping) throw Failure.stoppedUnsent();
+      this.#amend(coachId, conversationId, { lastActivity: turn.writtenAt });
+      const { text: message, clientMessageId, writtenAt } = turn;
+      return start({ ...this.#api.replies(coachId, conversationId), message, clientMessageId, writtenAt, signal });
+    });
+    this.#tabs.tell({ coachId, conversationId: thread.conversationId });
+  }
+
+  /** Reads the reply that somebody else has asked for, if it is being written. @param {Thread} thread */
+  async #watch(thread) {
+    const { coachId, conversationId } = thread;
+    if (conversationId === null) return;
+    await this.#read(thread, async (signal) => join({ ...this.#api.replies(coachId, conversationId), signal }));
+  }
+
+  /**
+   * Reads the reply of the thread's turn to its end, whatever that is.
+   *
+   * @param {Thread} thread
+   * @param {(signal: AbortSignal) => Promise<Reply|null>} request
+   */
+  async #read(thread, request) {
+    this.#abort(thread);
+    const controller = new AbortController();
+    const { signal } = controller;
+    /** @type {Reading} */
+    const reading = { controller, reply: null };
+    this.#readings.set(thread, reading);
     this.#changed(thread);
     try {
-      await this.#stream(thread, signal);
+      reading.reply = await request(signal);
+      signal.throwIfAborted();
+      if (reading.reply) await this.#show(thread, reading, reading.reply);
+      // What is not read any more may still be stored.
+      if (isBusy(thread.turn)) await this.#load(thread, signal);
+      if (thread.turn && isBusy(thread.turn)) throw Failure.unanswered(thread.turn.clientMessageId !== null);
     } catch (error) {
       // Who aborted has already said what becomes of the turn.
-      if (!signal.aborted && thread.turn) thread.turn = failTurn(thread.turn, Failure.from(error));
+      if (signal.aborted) return;
+      const { turn } = thread;
+      // That a turn has failed before is not news; what it failed of is.
+      if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
     }
-    if (signal.aborted) return;
-    reader.abort();
-    this.#readers.delete(thread);
-    const turn = thread.turn;
-    if (turn?.failure?.code === "TURN_IN_PROGRESS" && turn.mayBeRunning) {
-      // Our own earlier attempt is the one in progress: its reply will be in the store.
-      thread.turn = awaitTurn(turn);
-      void this.#lookForReply(thread);
-    }
+    this.#readings.delete(thread);
     this.#changed(thread);
   }
 
-  /** @param {Thread} thread @param {AbortSignal} signal */
-  async #stream(thread, signal) {
+  /** @param {Thread} thread @param {Reading} reading @param {Reply} reply */
+  async #show(thread, reading, reply) {
     const { coachId } = thread;
-    const conversationId = thread.conversationId ?? (await this.#create(thread));
-    const turn = thread.turn;
-    if (signal.aborted || !turn || turn.clientMessageId === null) return;
-    this.#amend(coachId, conversationId, { lastActivity: turn.writtenAt });
-    const { text, clientMessageId, writtenAt } = turn;
-    const request = { coachId, conversationId, text, clientMessageId, writtenAt, signal };
-    for await (const event of replyEvents(await this.#api.streamReply(request))) {
-      if (signal.aborted || !thread.turn) return;
+    const conversationId = thread.conversationId ?? "";
+    for await (const event of reply) {
+      if (!thread.turn) return;
       thread.turn = afterEvent(thread.turn, event);
       if (event.type === "complete") {
-        thread.completeTurn(event.userMessage, event.reply);
-        this.#amend(coachId, conversationId, { lastActivity: event.reply.timestamp });
-        this.#tabs.tell({ coachId, conversationId });
-      } else {
-        this.#changed(thread);
+        const answer = messageFrom(event.aiMessage);
+        thread.completeTurn(messageFrom(event.userMessage), answer);
+        this.#amend(coachId, conversationId, { lastActivity: answer.timestamp });
+        return;
       }
+      if (thread.turn.isStopping && isUnsent(thread, reading)) throw Failure.stoppedUnsent();
+      // The message is stored now, and its reply can be watched from other tabs.
+      if (event.type === "run" && thread.turn.sentAt !== null) this.#tabs.tell({ coachId, conversationId });
+      this.#changed(thread);
     }
+  }
+
+  /** @param {Thread} thread @param {Reply} reply */
+  async #stop(thread, reply) {
+    try {
+      await reply.stop();
+    } catch (error) {
+      // A reply that is over needs no stop.
+      if (this.#readings.get(thread)?.reply !== reply || !thread.turn) return;
+      thread.turn = stopTurn(thread.turn, false);
+      this.#changed(thread);
+      this.#notice(error);
+    }
+  }
+
+  /**
+   * Ends the reading of a thread, if there is one, and its turn with it where it is said why.
+   *
+   * @param {Thread} thread
+   * @param {Failure} [failure]
+   */
+  #abort(thread, failure) {
+    const reading = this.#readings.get(thread);
+    this.#readings.delete(thread);
+    if (failure && thread.turn) thread.turn = failTurn(thread.turn, failure);
+    reading?.controller.abort(new DOMException("Nobody reads it any more.", "AbortError"));
   }
 
   /** The first message makes the conversation, so that none is ever empty. @param {Thread} thread */
@@ -268,14 +307,11 @@ export class Chat extends EventTarget {
     return conversationId;
   }
 
-  /** @param {Thread} thread */
+  /** Shows what is stored, and what is being written. @param {Thread} thread */
   async #refresh(thread) {
     if (thread.conversationId === null) return;
     try {
-      const { messages } = await this.#api.getConversation(thread.coachId, thread.conversationId);
-      if (this.#readers.has(thread)) return; // a stream that began meanwhile knows better
-      thread.adoptStored(messages);
-      if (thread.turn?.phase === "awaiting") void this.#lookForReply(thread);
+      await this.#load(thread);
     } catch (error) {
       // What is on view stays there; only a thread that shows nothing has to say why.
       if (thread.status !== "ready") {
@@ -284,32 +320,14 @@ export class Chat extends EventTarget {
       }
     }
     this.#changed(thread);
+    if (thread.endsWithTurn && !this.#readings.has(thread)) void this.#watch(thread);
   }
 
-  /** Looks into the store until the reply of an awaited turn is there. @param {Thread} thread */
-  async #lookForReply(thread) {
-    const { turn, coachId, conversationId } = thread;
-    if (!turn || conversationId === null) return;
-    const reader = new AbortController();
-    this.#readers.get(thread)?.abort();
-    this.#readers.set(thread, reader);
-    for (let look = 0; look < LOOKS; look += 1) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_AFTER_MS));
-      if (reader.signal.aborted) return;
-      try {
-        const { messages } = await this.#api.getConversation(coachId, conversationId);
-        if (reader.signal.aborted) return;
-        thread.adoptStored(messages);
-      } catch {
-        continue; // the next look may have more luck
-      }
-      if (thread.turn?.phase !== "awaiting") break;
-    }
-    this.#readers.delete(thread);
-    if (thread.turn?.phase === "awaiting") {
-      thread.turn = failTurn(thread.turn, Failure.unanswered(thread.turn.clientMessageId !== null));
-    }
-    this.#changed(thread);
+  /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
+  async #load(thread, signal) {
+    const { messages } = await this.#api.getConversation(thread.coachId, thread.conversationId ?? "");
+    // A reading that began meanwhile knows better.
+    if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages);
   }
 
   /** @param {string} coachId */
@@ -362,6 +380,16 @@ export class Chat extends EventTarget {
   #emit(type) {
     this.dispatchEvent(new Event(type));
   }
+}
+
+/**
+ * Whether there is no connection, and has been no sign that the message has arrived.
+ *
+ * @param {Thread} thread
+ * @param {Reading} reading
+ */
+function isUnsent({ turn }, { reply }) {
+  return turn !== null && turn.sentAt !== null && turn.isReconnecting && reply !== null && reply.runId === null;
 }
 
 /** @param {string} coachId @param {string|null} conversationId */

@@ -4,33 +4,24 @@
  * Every way in which a request or a stream can end badly has one constructor here, so that a sentence is
  * written once and nothing is ever guessed from an exception's text.
  */
+import { ConnectionLost, ServiceError, UnreadableStream } from "./coachstream.js";
+
 export class Failure extends Error {
   /**
    * @param {string} code the server's code, or one of ours (lower case)
    * @param {string} sentence
    * @param {object} [more]
    * @param {boolean} [more.retryable] whether the same request may work later
-   * @param {boolean} [more.mayBeRunning] whether the server may still be writing the reply
+   * @param {string|null} [more.partialReply] what the store has of a reply that broke off
    * @param {unknown} [more.cause]
    */
-  constructor(code, sentence, { retryable = true, mayBeRunning = false, cause } = {}) {
+  constructor(code, sentence, { retryable = true, partialReply = null, cause } = {}) {
     super(sentence, { cause });
     this.name = "Failure";
     this.code = code;
     this.sentence = sentence;
     this.retryable = retryable;
-    this.mayBeRunning = mayBeRunning;
-  }
-
-  /**
-   * An `error` event of the stream.
-   * @param {{code?: unknown, message?: unknown, retryable?: unknown}} event
-   */
-  static fromEvent(event) {
-    const sentence = isText(event.message) ? event.message : "Something went wrong. Please try again.";
-    return new Failure(isText(event.code) ? event.code : "error", sentence, {
-      retryable: event.retryable !== false,
-    });
+    this.partialReply = partialReply;
   }
 
   /**
@@ -55,27 +46,6 @@ export class Failure extends Error {
     return new Failure("unreachable", "The server cannot be reached. Is your connection all right?", { cause });
   }
 
-  /** The connection broke in the middle of a reply. @param {unknown} [cause] */
-  static connectionLost(cause) {
-    return new Failure("connection_lost", "The connection was lost in the middle of the reply.", {
-      mayBeRunning: true,
-      cause,
-    });
-  }
-
-  /** The stream ended without saying how. */
-  static cutOff() {
-    return new Failure("cut_off", "The reply ended before it was finished.", { mayBeRunning: true });
-  }
-
-  /** The stream went quiet. @param {number} silenceMs */
-  static silent(silenceMs) {
-    const seconds = Math.round(silenceMs / 1000);
-    return new Failure("silent", `Nothing has arrived for ${seconds} seconds, so the page stopped waiting.`, {
-      mayBeRunning: true,
-    });
-  }
-
   /** What arrived was not what the page understands. @param {unknown} [cause] */
   static unreadable(cause) {
     return new Failure("unreadable", "The server sent an answer that this page does not understand.", { cause });
@@ -91,11 +61,34 @@ export class Failure extends Error {
     return new Failure("interrupted", "This reply was interrupted.", { retryable });
   }
 
-  /** Whatever was thrown, as a failure. @param {unknown} error */
-  static from(error) {
-    return error instanceof Failure
-      ? error
-      : new Failure("page_error", "Something went wrong on this page. Please try again.", { cause: error });
+  /** The person stopped a message whose arrival is not known. */
+  static stoppedUnsent() {
+    return new Failure("stopped_unsent", "You stopped before the message is known to have arrived.");
+  }
+
+  /**
+   * Whatever was thrown, as a failure.
+   *
+   * @param {unknown} error
+   * @param {{midReply?: boolean}} [circumstances]
+   */
+  static from(error, { midReply = false } = {}) {
+    if (error instanceof Failure) return error;
+    if (error instanceof ServiceError) return Failure.#ofService(error);
+    if (error instanceof ConnectionLost) {
+      if (midReply) return new Failure("connection_lost", "The connection was lost in the middle of the reply.");
+      if (error.status !== null) return Failure.fromResponse(error.status, null);
+      return Failure.unreachable(error);
+    }
+    if (error instanceof UnreadableStream) return Failure.unreadable(error);
+    return new Failure("page_error", "Something went wrong on this page. Please try again.", { cause: error });
+  }
+
+  /** @param {ServiceError} error */
+  static #ofService(error) {
+    const { code, message, status, retryable, partialMessage } = error;
+    if (code.startsWith("HTTP_") && status !== null) return Failure.fromResponse(status, null);
+    return new Failure(code, message, { retryable, partialReply: partialMessage?.content ?? null, cause: error });
   }
 }
 

@@ -9,8 +9,8 @@
 import { Failure } from "./failure.js";
 import { turnOfStored } from "./turn.js";
 
-/** A reply that is not stored so long after its question is not coming any more. */
-export const REPLY_EXPECTED_WITHIN_MS = 120_000;
+/** The stop reason of a reply that is only its own beginning. */
+const INTERRUPTED = "interrupted";
 
 /**
  * @typedef {object} Entry What one bubble shows.
@@ -18,9 +18,11 @@ export const REPLY_EXPECTED_WITHIN_MS = 120_000;
  * @property {"user"|"assistant"} role
  * @property {string} content
  * @property {Phase|"stored"} phase
- * @property {boolean} interrupted
+ * @property {string|null} stopReason
  * @property {Failure|null} failure
  * @property {boolean} canRetry
+ * @property {boolean} isStopping
+ * @property {boolean} isReconnecting
  * @property {Timings|null} timings
  * @property {string|null} model
  * @property {Date} timestamp
@@ -50,6 +52,13 @@ export class Thread {
   /** Whether there is nothing to show yet but an invitation. */
   get isEmpty() {
     return this.status === "ready" && this.messages.length === 0 && this.turn === null;
+  }
+
+  /** Whether the turn on view is the conversation's last, so that a run which is live now must be its own. */
+  get endsWithTurn() {
+    if (!this.turn) return false;
+    const question = this.messages.findLast(({ role }) => role === "user");
+    return question !== undefined && isQuestionOf(question, this.turn);
   }
 
   /**
@@ -84,7 +93,7 @@ export class Thread {
     const kept = this.#withoutTurn(turn).filter(({ id }) => id !== userMessage.id && id !== reply.id);
     this.messages = [
       ...kept,
-      { ...userMessage, clientMessageId: turn.clientMessageId, viewKey },
+      { ...userMessage, clientMessageId: userMessage.clientMessageId ?? turn.clientMessageId, viewKey },
       { ...reply, timings: turn.timings, viewKey: replyKey(turn) },
     ];
     this.turn = null;
@@ -99,7 +108,7 @@ export class Thread {
     this.messages.push(question ?? { ...localMessage(turn, "user", turn.text), viewKey: questionKey(turn) });
     if (turn.reply !== "") {
       const partial = localMessage(turn, "assistant", turn.reply);
-      this.messages.push({ ...partial, interrupted: true, viewKey: replyKey(turn) });
+      this.messages.push({ ...partial, stopReason: INTERRUPTED, viewKey: replyKey(turn) });
     }
     this.turn = null;
   }
@@ -123,7 +132,9 @@ export class Thread {
       phase: turn.phase,
       failure: turn.failure,
       canRetry: turn.clientMessageId !== null && (turn.failure?.retryable ?? true),
-      interrupted: turn.reply !== "" && (turn.phase === "failed" || turn.phase === "stopped"),
+      isStopping: turn.isStopping,
+      isReconnecting: turn.isReconnecting,
+      stopReason: turn.reply !== "" && turn.phase === "failed" ? INTERRUPTED : null,
       timings: turn.timings,
     });
     return entries;
@@ -140,12 +151,11 @@ export class Thread {
 
   /** Whether the store knows more of this turn than the page does. @param {Turn} turn */
   #isSettled(turn) {
-    if (!["awaiting", "stopped", "failed"].includes(turn.phase)) return false;
     const at = this.messages.findIndex((message) => isQuestionOf(message, turn));
     const next = at < 0 ? undefined : this.messages[at + 1];
     if (next?.role !== "assistant") return false;
     // A failed turn says why its reply is incomplete; the store only knows that it is.
-    return !next.interrupted || turn.phase !== "failed";
+    return next.stopReason !== INTERRUPTED || turn.phase !== "failed";
   }
 
   /** @returns {Turn|null} */
@@ -154,11 +164,10 @@ export class Thread {
     if (!last) return null;
     if (last.role === "assistant") {
       const question = this.messages.at(-2);
-      if (!last.interrupted || question?.role !== "user") return null;
+      if (last.stopReason !== INTERRUPTED || question?.role !== "user") return null;
       return turnOfStored(question, Failure.interrupted(question.clientMessageId !== null), last.content);
     }
-    const isRecent = Date.now() - last.timestamp.getTime() < REPLY_EXPECTED_WITHIN_MS;
-    return turnOfStored(last, isRecent ? null : Failure.unanswered(last.clientMessageId !== null));
+    return turnOfStored(last, null);
   }
 }
 
@@ -192,7 +201,7 @@ function localMessage(turn, role, content) {
     content,
     timestamp: turn.writtenAt,
     model: null,
-    interrupted: false,
+    stopReason: null,
     clientMessageId: role === "user" ? turn.clientMessageId : null,
     timings: null,
     viewKey: "",
@@ -200,15 +209,17 @@ function localMessage(turn, role, content) {
 }
 
 /** @param {Message} message @returns {Entry} */
-function storedEntry({ viewKey, role, content, interrupted, timings, model, timestamp }) {
+function storedEntry({ viewKey, role, content, stopReason, timings, model, timestamp }) {
   return {
     key: viewKey,
     role,
     content,
     phase: "stored",
-    interrupted,
+    stopReason,
     failure: null,
     canRetry: false,
+    isStopping: false,
+    isReconnecting: false,
     timings,
     model,
     timestamp,

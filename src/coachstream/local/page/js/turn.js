@@ -3,17 +3,17 @@
  *
  * A turn is a frozen value; each step gives the next one. The phases:
  *
- *     sending --start--> thinking --chunk--> streaming --complete--> (the turn is over, see thread.js)
- *     any of them --fail--> failed          --again--> sending
- *     any of them --stop--> stopped         --await--> awaiting
+ *     sending --run--> thinking --text--> streaming --complete--> (the turn is over, see thread.js)
+ *     awaiting --run--> …                 any of them --fail--> failed --again--> sending
  *
- * `awaiting` means that this page does not read the reply, but that it may be on its way into the store:
- * another tab is reading it, or this page was reloaded or stopped reading in the middle.
+ * `awaiting` means that the message is stored and its reply is not: another tab or device sent it, or this page
+ * before it was reloaded. Its run may be live; whoever joins it goes through the same phases.
  *
- * @import {ReplyEvent, Timings} from "./types.js"
+ * @import {ReplyEvent} from "./coachstream.js"
+ * @import {Timings} from "./types.js"
  * @import {Failure} from "./failure.js"
  *
- * @typedef {"sending"|"thinking"|"streaming"|"awaiting"|"stopped"|"failed"} Phase
+ * @typedef {"sending"|"awaiting"|"thinking"|"streaming"|"failed"} Phase
  *
  * @typedef {object} Turn
  * @property {Phase} phase
@@ -23,14 +23,14 @@
  * @property {Date} writtenAt
  * @property {string} reply As far as it has arrived.
  * @property {Failure|null} failure
- * @property {boolean} mayBeRunning Whether an earlier attempt may still be writing on the server.
- * @property {number} sentAt `performance.now()` of this attempt.
- * @property {Timings} timings Of this attempt.
+ * @property {boolean} isStopping Whether the person has asked for its end.
+ * @property {boolean} isReconnecting Whether there is no connection just now.
+ * @property {number|null} sentAt `performance.now()` of this attempt; `null` if it was not this page's.
+ * @property {Timings|null} timings Of this attempt.
  */
 
-const NO_TIMINGS = Object.freeze({ firstWord: null, total: 0 });
 /** @type {ReadonlySet<Phase>} */
-const BUSY = new Set(["sending", "thinking", "streaming", "awaiting"]);
+const BUSY = new Set(["sending", "awaiting", "thinking", "streaming"]);
 
 /**
  * @param {string} text
@@ -45,18 +45,19 @@ export function beginTurn(text, clientMessageId) {
     writtenAt: new Date(),
     reply: "",
     failure: null,
-    mayBeRunning: false,
+    isStopping: false,
+    isReconnecting: false,
     sentAt: performance.now(),
-    timings: NO_TIMINGS,
+    timings: null,
   });
 }
 
 /**
- * The turn of a stored message whose reply is not stored (yet).
+ * The turn of a stored message whose reply is not stored, or only its beginning.
  *
  * @param {{content: string, clientMessageId: string|null, timestamp: Date}} message
- * @param {Failure|null} failure why it is not waited for, or `null` to wait
- * @param {string} [reply] the beginning of a reply that was interrupted
+ * @param {Failure|null} failure what is known of it, or `null` to find out
+ * @param {string} [reply] the beginning
  * @returns {Turn}
  */
 export function turnOfStored({ content, clientMessageId, timestamp }, failure, reply = "") {
@@ -66,49 +67,45 @@ export function turnOfStored({ content, clientMessageId, timestamp }, failure, r
     writtenAt: timestamp,
     phase: failure ? "failed" : "awaiting",
     reply,
-    mayBeRunning: true,
     failure,
+    sentAt: null,
   });
 }
 
 /**
- * The turn after an event of its stream.
+ * The turn after an event of its reply.
  *
  * @param {Turn} turn
  * @param {ReplyEvent} event
  * @returns {Turn}
  */
 export function afterEvent(turn, event) {
-  const elapsed = performance.now() - turn.sentAt;
   switch (event.type) {
-    case "start":
-      return turn.phase === "sending" ? frozen({ ...turn, phase: "thinking" }) : turn;
-    case "chunk":
+    case "connection":
+      return frozen({ ...turn, isReconnecting: event.state === "reconnecting" });
+    case "run":
+      return frozen({ ...turn, phase: "thinking", reply: "", failure: null });
+    case "text":
       return frozen({
         ...turn,
-        phase: "streaming",
-        reply: turn.reply + event.content,
-        timings: { firstWord: turn.timings.firstWord ?? elapsed, total: elapsed },
+        phase: event.text === "" ? "thinking" : "streaming",
+        reply: event.text,
+        timings: timingsAt(turn, performance.now()),
       });
     case "complete":
-      return frozen({ ...turn, timings: { ...turn.timings, total: elapsed } });
+      return frozen({ ...turn, timings: timingsAt(turn, performance.now()) });
   }
 }
 
 /** @param {Turn} turn @param {Failure} failure @returns {Turn} */
 export function failTurn(turn, failure) {
-  const mayBeRunning = turn.mayBeRunning || failure.mayBeRunning;
-  return frozen({ ...turn, phase: "failed", failure, mayBeRunning });
+  const reply = failure.partialReply ?? turn.reply;
+  return frozen({ ...turn, phase: "failed", reply, failure, isStopping: false, isReconnecting: false });
 }
 
-/** Stops reading; the server writes on. @param {Turn} turn @returns {Turn} */
-export function stopTurn(turn) {
-  return frozen({ ...turn, phase: "stopped", mayBeRunning: true });
-}
-
-/** @param {Turn} turn @returns {Turn} */
-export function awaitTurn(turn) {
-  return frozen({ ...turn, phase: "awaiting", failure: null });
+/** @param {Turn} turn @param {boolean} isStopping @returns {Turn} */
+export function stopTurn(turn, isStopping) {
+  return frozen({ ...turn, isStopping });
 }
 
 /** The next attempt, for the same message. @param {Turn} turn @returns {Turn} */
@@ -119,22 +116,20 @@ export function retryTurn(turn) {
     reply: "",
     failure: null,
     sentAt: performance.now(),
-    timings: NO_TIMINGS,
+    timings: null,
   });
-}
-
-/**
- * A name for a message that no other message has. (`crypto.randomUUID` exists in secure contexts only, and the
- * page may be opened from a phone on the same network.)
- */
-export function newClientMessageId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Whether something is still expected to come. @param {Turn|null} turn */
 export function isBusy(turn) {
   return turn !== null && BUSY.has(turn.phase);
+}
+
+/** @param {Turn} turn @param {number} now @returns {Timings|null} */
+function timingsAt({ sentAt, timings }, now) {
+  if (sentAt === null) return null;
+  const total = now - sentAt;
+  return { firstWord: timings?.firstWord ?? total, total };
 }
 
 /** @param {Turn} turn @returns {Turn} */

@@ -29,7 +29,7 @@
  * @property {string} content
  * @property {Date} timestamp
  * @property {string|null} model Display name of the model that wrote a reply.
- * @property {boolean} interrupted Whether a reply is only its own beginning.
+ * @property {string|null} stopReason Why a reply ended, in the service's words.
  * @property {string|null} clientMessageId The id that the page gave a user message.
  * @property {Timings|null} timings Measured by this page; `null` for what was loaded.
  * @property {string} viewKey Stays the same when a streamed message becomes a stored one.
@@ -37,17 +37,6 @@
  * @typedef {object} Timings Milliseconds since the message was sent, measured here.
  * @property {number|null} firstWord
  * @property {number} total
- *
- * @typedef {object} StartEvent
- * @property {"start"} type
- * @typedef {object} ChunkEvent
- * @property {"chunk"} type
- * @property {string} content
- * @typedef {object} CompleteEvent
- * @property {"complete"} type
- * @property {Message} userMessage
- * @property {Message} reply
- * @typedef {StartEvent|ChunkEvent|CompleteEvent} ReplyEvent
  */
 
 export {};

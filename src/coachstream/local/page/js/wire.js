@@ -14,7 +14,7 @@ export function messageFrom(raw) {
     content: typeof raw?.content === "string" ? raw.content : "",
     timestamp: dateFrom(raw?.timestamp),
     model: metadata.model ?? null,
-    interrupted: metadata.stopReason === "interrupted",
+    stopReason: metadata.stopReason ?? null,
     clientMessageId: metadata.clientMessageId ?? null,
     timings: null,
     viewKey: id,

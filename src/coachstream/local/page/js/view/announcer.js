@@ -1,6 +1,6 @@
 /**
  * Tells screen readers how a reply is coming along: that it began, and then all of it at once. Reading each
- * word as it arrives would talk over itself.
+ * word as it arrives would talk over itself. Why a turn failed is said by its own alert.
  *
  * @import {Chat} from "../chat.js"
  */
@@ -22,9 +22,8 @@ export function announceReplies(chat) {
     if (phase === before) return;
     const last = thread.messages.at(-1);
     if (phase === "sending") announcer.textContent = `${chat.coach.name} is answering.`;
-    else if (phase === "stopped") announcer.textContent = "Stopped.";
     else if (phase === undefined && before !== undefined && last?.role === "assistant") {
-      announcer.textContent = `${chat.coach.name}: ${last.content}`;
+      announcer.textContent = `${chat.coach.name}: ${last.content}${last.stopReason === "stopped" ? " (Stopped.)" : ""}`;
     }
   });
 }

@@ -102,10 +102,11 @@ export class Composer {
   #showState() {
     const { thread } = this.#chat;
     const busy = isBusy(thread.turn);
+    const isStopping = busy && thread.turn?.isStopping === true;
     const nothingToSend = this.#tooLong || this.#input.value.trim() === "";
     this.#form.dataset.busy = String(busy);
-    this.#button.setAttribute("aria-label", busy ? "Stop" : "Send");
+    this.#button.setAttribute("aria-label", isStopping ? "Stopping" : busy ? "Stop" : "Send");
     this.#button.querySelector("use")?.setAttribute("href", busy ? "#icon-stop" : "#icon-send");
-    this.#button.disabled = !busy && (thread.status !== "ready" || nothingToSend);
+    this.#button.disabled = busy ? isStopping : thread.status !== "ready" || nothingToSend;
   }
 }

@@ -9,11 +9,17 @@ import { RichText } from "./rich-text.js";
 
 /** What stands in a reply's place until its first word is there. @type {Record<string, string>} */
 const WAITING = { sending: "Sending", thinking: "Thinking", awaiting: "Waiting for the reply" };
+/** What a reply is called that is not all that there was to say, by its stop reason. @type {Record<string, string>} */
+const INCOMPLETE = {
+  interrupted: "Interrupted",
+  stopped: "Stopped",
+  content_filtered: "Ended by the content filter",
+  max_tokens: "Ended at its longest",
+};
 
 /**
  * @typedef {object} Actions
  * @property {() => void} retry
- * @property {() => void} catchUp
  */
 
 export class MessageView {
@@ -59,7 +65,7 @@ export class MessageView {
     this.#shown = entry;
     const hasText = entry.content !== "";
     this.node.dataset.phase = entry.phase;
-    this.node.toggleAttribute("data-interrupted", entry.interrupted);
+    this.node.toggleAttribute("data-incomplete", INCOMPLETE[entry.stopReason ?? ""] !== undefined);
     this.node.setAttribute("aria-busy", String(entry.phase === "streaming"));
     if (this.#text) this.#text.show(entry.content);
     else if (this.body.textContent !== entry.content) this.body.textContent = entry.content;
@@ -79,32 +85,34 @@ export class MessageView {
   /** @param {Entry} entry */
   #showFoot(entry) {
     // The foot holds buttons, and one that has the focus must not be replaced while text streams in.
-    const { phase, interrupted, failure, canRetry, timings, model } = entry;
-    const foot = JSON.stringify([phase, interrupted, failure?.sentence, canRetry, timings?.firstWord, model]);
+    const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, model } = entry;
+    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting];
+    const foot = JSON.stringify([...stage, timings?.firstWord, model]);
     if (foot === this.#lastFoot) return;
     this.#lastFoot = foot;
     this.#foot.replaceChildren(...this.#footParts(entry));
   }
 
   /** @param {Entry} entry @returns {Node[]} */
-  #footParts({ phase, role, failure, canRetry, interrupted, timings, model, timestamp }) {
+  #footParts({ phase, role, failure, canRetry, isStopping, isReconnecting, stopReason, timings, model, timestamp }) {
     switch (phase) {
       case "stored": {
         const time = element("time", { datetime: timestamp.toISOString() }, timeOfDay(timestamp));
         if (role === "user") return [smallPrint(time)];
-        const parts = interrupted ? [element("span", { class: "interrupted" }, "Interrupted")] : [];
+        const mark = INCOMPLETE[stopReason ?? ""];
+        const parts = mark ? [element("span", { class: "incomplete", "data-stop-reason": stopReason ?? "" }, mark)] : [];
         if (timings) parts.push(...timingParts(timings));
         return [smallPrint(...parts, model ? element("span", {}, model) : null, time)];
       }
-      case "streaming":
-        return [smallPrint(...timingParts(timings, { running: true }))];
+      case "sending":
       case "awaiting":
-        return canRetry ? [this.#button("retry", "Ask again", this.#actions.retry)] : [];
-      case "stopped":
-        return [
-          element("p", { class: "note" }, "You stopped here. Your coach goes on writing, and the reply is saved."),
-          this.#button("down", "Show the whole reply", this.#actions.catchUp),
-        ];
+      case "thinking":
+      case "streaming": {
+        const parts = timings ? timingParts(timings, { running: true }) : [];
+        if (isStopping) parts.push(element("span", {}, "stopping\u2026"));
+        if (isReconnecting) parts.push(element("span", { class: "reconnecting", role: "status" }, "reconnecting\u2026"));
+        return parts.length > 0 ? [smallPrint(...parts)] : [];
+      }
       case "failed":
         return [
           element(

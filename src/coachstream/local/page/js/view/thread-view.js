@@ -99,10 +99,7 @@ export class ThreadView {
       entry.role === "user"
         ? { name: "You", sign: null }
         : { name: coach.name, sign: avatar(coach.name, coaches.indexOf(coach)) };
-    const view = new MessageView(entry.role, speaker, {
-      retry: () => this.#chat.retry(),
-      catchUp: () => this.#chat.catchUp(),
-    });
+    const view = new MessageView(entry.role, speaker, { retry: () => this.#chat.retry() });
     this.#messages.set(entry.key, view);
     return view;
   }

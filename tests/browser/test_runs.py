@@ -1,0 +1,203 @@
+"""Replies that survive what happens to their readers: reloads, other tabs, stops, and broken networks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from support.chat_page import RECORD_GROWTH, Tab, forgive_failed_requests, new_tab
+from support.serving import Serving, create_conversation, stored_messages
+from support.unsteady_network import unsteady_network
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+#: A browser's own `EventSource` is back after a second, unless it was told to stay away.
+WATCHED_MS = 10_000
+
+#: How long the text of the reply is.
+LENGTH = (
+    "() => [...document.querySelectorAll('.message-assistant .message-text')].at(-1)?.textContent.length ?? 0"
+)
+IS_LONGER = (
+    "(length) => document.querySelector('.message-assistant .message-text')?.textContent.length > length"
+)
+
+#: What any page can do without a module: send a message, and give the address to an `EventSource`.
+NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
+  const session = await (await fetch("/local/session")).json();
+  const { userId, coachId, token, streamUrl } = session;
+  const base = `${streamUrl}users/${userId}/coaches/${coachId}/conversations/${conversationId}/stream`;
+  const response = await fetch(base, {
+    method: "POST",
+    headers: {
+      Authorization: `Bearer ${token}`,
+      Accept: "application/json",
+      "Content-Type": "application/json",
+    },
+    body: JSON.stringify({ userResponse: message, messageTimestamp: new Date().toISOString() }),
+  });
+  const { runId, eventsUrl } = await response.json();
+  window.text = "";
+  window.ending = null;
+  window.lost = 0;
+  window.source = new EventSource(new URL(eventsUrl, response.url));
+  window.source.onmessage = ({ data }) => {
+    const event = JSON.parse(data);
+    if (event.type === "chunk") {
+      if (event.offset > window.text.length) throw new Error("a part of the text is missing");
+      window.text += event.content.slice(window.text.length - event.offset);
+    }
+    if (event.type === "complete" || event.type === "error") window.ending = event;
+  };
+  window.source.onerror = () => { window.lost += 1; };
+  return [response.status, runId];
+}"""
+
+
+async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, server: Serving) -> None:
+    """What had been said is there at once, the rest comes word by word, and it ends as what is stored."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.write("A long story whose middle I miss")
+    await tab.begins_to_stream()
+    await tab.until(IS_LONGER, 20)
+    before = await tab.evaluate(LENGTH)
+    await tab.page.add_init_script(f"addEventListener('DOMContentLoaded', () => {{ ({RECORD_GROWTH})(); }});")
+    await tab.reload()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    lengths = [length for length in await tab.evaluate("() => window.lengths") if length > 0]
+    assert lengths[0] >= before - 1  # a space at its end is shown with the next word
+    assert len(lengths) >= 3, "it came all at once"
+    assert lengths == sorted(lengths)
+    assert await _is_shown_as_stored(tab, server, conversation)
+
+
+async def test_two_tabs_show_the_same_growing_text(tab: Tab, server: Serving) -> None:
+    """The second one joins the run that the first one has started; the model is asked once."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    other = Tab(await tab.page.context.new_page(), server.ready.url)
+    await other.open(server.ready.coach_id, conversation)
+    for each in (tab, other):
+        await each.evaluate(RECORD_GROWTH)
+    await tab.write("Tell both of me")
+    for each in (tab, other):
+        await each.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        assert await _is_shown_as_stored(each, server, conversation)
+        lengths = [length for length in await each.evaluate("() => window.lengths") if length > 0]
+        assert len(lengths) >= 5, lengths
+        assert lengths == sorted(lengths)
+    assert len(stored_messages(server.ready, conversation)) == 2
+    assert other.problems == []
+
+
+async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, server: Serving) -> None:
+    """Escape in one tab stops it in both; the text so far is the reply, marked, also after a reload."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    other = Tab(await tab.page.context.new_page(), server.ready.url)
+    await other.open(server.ready.coach_id, conversation)
+    await tab.write("A long story, please")
+    await other.begins_to_stream()
+    await tab.until(IS_LONGER, 10)
+    await other.page.keyboard.press("Escape")
+    for each in (tab, other):
+        await each.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+        assert "Stopped" in await each.page.locator(".message-assistant .small-print").inner_text()
+        assert await _is_shown_as_stored(each, server, conversation)
+    await tab.reload()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+    assert await tab.page.locator(".problem").count() == 0
+    _, reply = stored_messages(server.ready, conversation)
+    assert reply["metadata"]["stopReason"] == "stopped"
+    assert other.problems == []
+
+
+async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, server: Serving) -> None:
+    """The same button in the same place; what is written next is answered."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.write("Another long story")
+    await tab.begins_to_stream()
+    await tab.button("Stop").click()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+    await tab.ask("And now a short one")
+    assert [message["role"] for message in stored_messages(server.ready, conversation)] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+
+
+async def test_a_network_that_breaks_and_comes_back_costs_no_word(browser: Browser, server: Serving) -> None:
+    """The page says that it reconnects, and then goes on where it was; nothing has to be pressed."""
+    async with (
+        unsteady_network(urlsplit(server.ready.url).port or 0) as network,
+        new_tab(browser, network.url) as tab,
+    ):
+        conversation = create_conversation(server.ready)
+        await tab.open(server.ready.coach_id, conversation)
+        await tab.evaluate(RECORD_GROWTH)
+        await tab.write("Can you hear me in the tunnel?")
+        await tab.begins_to_stream()
+        network.cut()
+        await tab.page.wait_for_selector(".reconnecting", state="attached")
+        network.restore()
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        lengths = await tab.evaluate("() => window.lengths")
+        assert lengths == sorted(lengths)
+        assert await tab.page.locator(".problem, .reconnecting, [data-incomplete]").count() == 0
+        assert await _is_shown_as_stored(tab, server, conversation)
+        assert len(stored_messages(server.ready, conversation)) == 2
+        resumed = [passed for passed in network.passed if "/stream/run_" in passed.target]
+        assert resumed
+        assert all("after=run_" in passed.target for passed in resumed)
+        tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
+    browser: Browser, server: Serving
+) -> None:
+    """The network is cut in mid-reply; the browser is back with its place, and never after the end."""
+    async with (
+        unsteady_network(urlsplit(server.ready.url).port or 0) as network,
+        new_tab(browser, network.url) as tab,
+    ):
+        conversation = create_conversation(server.ready)
+        await tab.page.goto(network.url + "icon.svg")  # a page of the same origin, without ours
+        what = {"conversationId": conversation, "message": "How was my week?"}
+        status, run_id = await tab.evaluate(NATIVE_EVENT_SOURCE, what)
+        assert status == 202
+        await tab.until("() => window.text.length > 30")
+        network.cut()
+        await tab.until("() => window.lost > 0")
+        network.restore()
+        await tab.until("() => window.ending !== null")
+        _, reply = stored_messages(server.ready, conversation)
+        text, ending = await tab.evaluate("() => [window.text, window.ending]")
+        assert ending["type"] == "complete"
+        assert text == ending["aiMessage"]["content"] == reply["content"]
+        # One more request, which is told that nothing is left.
+        await tab.until("() => window.source.readyState === EventSource.CLOSED")
+        asked = [passed for passed in network.passed if f"/stream/{run_id}" in passed.target]
+        places = [int(passed.last_event_id.rpartition(":")[2]) for passed in asked if passed.last_event_id]
+        assert len(asked) >= 3
+        assert len(places) == len(asked) - 1
+        assert all(earlier < later for earlier, later in pairwise(places))
+        await tab.page.wait_for_timeout(WATCHED_MS)
+        assert len([passed for passed in network.passed if "/stream/" in passed.target]) == len(asked)
+        tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def _is_shown_as_stored(tab: Tab, server: Serving, conversation: str) -> bool:
+    """Whether the only reply reads as the store has it, apart from what paragraphs and lists are made of."""
+    _, reply = stored_messages(server.ready, conversation)
+    shown = await tab.evaluate("() => document.querySelector('.message-assistant .message-text').textContent")
+    return _letters(shown) == _letters(reply["content"])
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text if character.isalpha())

@@ -1,0 +1,110 @@
+"""A network between a browser and a server that can be cut and restored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+_REQUEST = re.compile(rb"(GET|POST|PUT|DELETE) (\S+) HTTP/1\.1\r\n(.*?)\r\n\r\n", re.DOTALL)
+_LAST_EVENT_ID = re.compile(rb"^last-event-id: *(\S+)", re.IGNORECASE | re.MULTILINE)
+
+
+class Passed(NamedTuple):
+    """A request that went through."""
+
+    method: str
+    target: str
+    last_event_id: str | None
+
+
+class UnsteadyNetwork:
+    """Carries bytes between connections to itself and connections to a port of this machine.
+
+    Attributes:
+        url: the server's address on this side of the network.
+        passed: all requests that went through, from the heads that were seen.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.url = ""
+        self.passed: list[Passed] = []
+        self._port = port
+        self._is_cut = False
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> None:
+        """Break every connection, and each new one."""
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def restore(self) -> None:
+        """Carry again."""
+        self._is_cut = False
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection to its end."""
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        with contextlib.suppress(OSError):
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._port)
+            ends = {writer, upstream}
+            self._writers |= ends
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._up(reader, upstream))
+                    both.create_task(_carry(upstream_reader, writer))
+            finally:
+                self._writers -= ends
+                for end in ends:
+                    end.close()
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen = b""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                seen += data
+                while head := _REQUEST.search(seen):
+                    seen = seen[head.end() :]
+                    place = _LAST_EVENT_ID.search(head[3])
+                    last_event_id = place[1].decode() if place else None
+                    self.passed.append(Passed(head[1].decode(), head[2].decode(), last_event_id))
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def unsteady_network(port: int) -> AsyncIterator[UnsteadyNetwork]:
+    """Put a network in front of a server on the loopback."""
+    network = UnsteadyNetwork(port)
+    connections: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+        await network.carry(reader, writer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    network.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield network
+    finally:
+        server.close()
+        network.cut()
+        await asyncio.gather(*connections, return_exceptions=True)
