@@ -21,7 +21,15 @@ from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions
 from coachstream.infrastructure.service import DEFAULT_MODEL_ID, PineconeIndex, Service
 from coachstream.infrastructure.stack import CoachStreamStack, Existing
-from coachstream.settings import BedrockSettings, Guardrail, HandOffs, LogLevel, Logs, SettingsError
+from coachstream.settings import (
+    BedrockSettings,
+    Fallback,
+    Guardrail,
+    HandOffs,
+    LogLevel,
+    Logs,
+    SettingsError,
+)
 
 _RETENTION = {
     1: logs.RetentionDays.ONE_DAY,
@@ -84,6 +92,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
 
 def _service(told: o.Told) -> Service:
     guardrail, host = told.text(o.GUARDRAIL_ID), told.text(o.PINECONE_INDEX_HOST)
+    fallback = told.text(o.FALLBACK_MODEL_ID), told.text(o.FALLBACK_REGION)
     return Service(
         model=BedrockSettings(
             told.text(o.MODEL_ID) or DEFAULT_MODEL_ID,
@@ -91,9 +100,8 @@ def _service(told: o.Told) -> Service:
             guardrail=None
             if guardrail is None
             else Guardrail(guardrail, told.text(o.GUARDRAIL_VERSION) or ""),
+            fallback=Fallback(*fallback) if any(fallback) else None,
         ),
-        fallback_model_id=told.text(o.FALLBACK_MODEL_ID),
-        fallback_region=told.text(o.FALLBACK_REGION),
         foundation_models=told.texts(o.FOUNDATION_MODELS),
         recall=None if host is None else PineconeIndex(host=host, rerank_model=told.text(o.RERANK_MODEL)),
         hand_offs=HandOffs(

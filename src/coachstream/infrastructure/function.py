@@ -115,7 +115,7 @@ class StreamingFunction(Construct):
 
     def _environment(self, backend: Backend, service: Service, *, with_tickets: bool) -> Mapping[str, str]:
         return {
-            **service.environment(backend, with_tickets=with_tickets),
+            **service.environment(backend, region=Stack.of(self).region, with_tickets=with_tickets),
             EXEC_WRAPPER_VARIABLE: EXEC_WRAPPER,
         }
 

@@ -37,11 +37,9 @@ def statements(
     found = [_allow("Table", TABLE_ACTIONS, [table_arn(stack, backend.table)]), *_models(stack, service)]
     guardrail = service.model.guardrail
     if guardrail is not None:
-        arns = {
-            guardrail_arn(stack, guardrail.id, region=region)
-            for region in (service.model.region, service.fallback_region or service.model.region)
-        }
-        found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], sorted(arns)))
+        # Of the fallback as well, which is never in another region then (`Settings`).
+        arn = guardrail_arn(stack, guardrail.id, region=service.model.region)
+        found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], [arn]))
     if arns := {arn for arn in secrets if arn}:
         found.append(_allow("Secrets", ["secretsmanager:GetSecretValue"], sorted(arns)))
     hand_offs = (service.hand_offs.workout_function, service.hand_offs.summary_function)
@@ -53,12 +51,13 @@ def statements(
 def _models(stack: Stack, service: Service) -> list[iam.PolicyStatement]:
     """The model and its fallback; models behind a profile are allowed through that profile only."""
     model = service.model
+    fallback = model.fallback
+    calls = [(model.model_id, model.region)]
+    if fallback is not None:
+        calls.append((fallback.model_id or model.model_id, fallback.region or model.region))
     accesses = dict.fromkeys(
         model_access(stack, model_id, region=region, foundation_models=service.foundation_models)
-        for model_id, region in (
-            (model.model_id, model.region),
-            (service.fallback_model_id or model.model_id, service.fallback_region or model.region),
-        )
+        for model_id, region in calls
     )
     found = [_allow("Models", MODEL_ACTIONS, [access.invoked for access in accesses])]
     for number, access in enumerate((access for access in accesses if access.behind), start=1):

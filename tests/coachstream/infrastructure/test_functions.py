@@ -230,7 +230,6 @@ def test_what_a_deployment_says_reaches_the_functions(template_of: TemplateOf, c
     assert settings.keep_alive_s == 10
     expected = {
         "COACHSTREAM_FALLBACK_MODEL_ID": "anthropic.claude-3-5-haiku-20241022-v1:0",
-        "COACHSTREAM_FALLBACK_REGION": "us-east-1",
         "COACHSTREAM_RECALL": "pinecone",
         "PINECONE_INDEX_HOST": "coach-abc123.svc.pinecone.io",
         "COACHSTREAM_RECALL_RERANK_MODEL": "pinecone-rerank-v0",
@@ -261,7 +260,7 @@ def test_an_environment_that_would_not_start_is_refused() -> None:
 
     backend = Backend(table="t!", user_pool_id="us-west-2_Existing1", client_ids=("web1client",))
     with pytest.raises(SettingsError, match="DYNAMODB_TABLE_NAME"):
-        Service().environment(backend, with_tickets=False)
+        Service().environment(backend, region="us-west-2", with_tickets=False)
 
 
 def _arn(template: Template, construct: str) -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import msgspec
 from aws_cdk import App, Environment
 from aws_cdk import aws_lambda as lambda_
 
@@ -20,34 +20,37 @@ from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions
 from coachstream.infrastructure.service import PineconeIndex, Service
 from coachstream.infrastructure.stack import CoachStreamStack, Existing
-from coachstream.settings import BedrockSettings, Guardrail, HandOffs, LogLevel, Logs
+from coachstream.settings import BedrockSettings, Fallback, Guardrail, HandOffs, LogLevel, Logs
 
 SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret"
 HERE = Environment(account="123456789012", region="us-west-2")
 
 
-def define(app: App, code: lambda_.Code) -> None:
+def define(app: App, package: Path) -> None:
     """Define every variant as a stack."""
-    options = FunctionOptions(code=code)
+
+    def options(**more: Any) -> FunctionOptions:  # noqa: ANN401 (of `FunctionOptions`)
+        # Each stack has assets of its own.
+        return FunctionOptions(code=lambda_.Code.from_asset(str(package)), **more)
+
     cors = Cors(origins=("https://app.example.com", "http://localhost:5173"))
     index = PineconeIndex(host="coach-abc123.svc.pinecone.io")
     # Everything new, and nothing optional but recall; account and region are not known.
-    CoachStreamStack(app, "New", options=options, cors=cors, service=Service(recall=index))
+    CoachStreamStack(app, "New", options=options(), cors=cors, service=Service(recall=index))
     # Next to the existing backend, with everything that can be set.
+    usual = options(memory_mb=3008, timeout_s=900, keep_log=True)
     CoachStreamStack(
         app,
         "Imported",
-        options=FunctionOptions(code=code, memory_mb=3008, timeout_s=900, keep_log=True),
-        stream_options=FunctionOptions(
-            code=code, memory_mb=3008, timeout_s=900, keep_log=True, reserved_concurrency=50
-        ),
+        options=usual,
+        stream_options=msgspec.structs.replace(usual, reserved_concurrency=50),
         cors=Cors(origins=("https://app.example.com",), max_age_s=600),
         service=Service(
             model=BedrockSettings(
-                "us.anthropic.claude-sonnet-4-20250514-v1:0", guardrail=Guardrail("gr1abc", "3")
+                "us.anthropic.claude-sonnet-4-20250514-v1:0",
+                guardrail=Guardrail("gr1abc", "3"),
+                fallback=Fallback("anthropic.claude-3-5-haiku-20241022-v1:0"),
             ),
-            fallback_model_id="anthropic.claude-3-5-haiku-20241022-v1:0",
-            fallback_region="us-east-1",
             recall=PineconeIndex(
                 host="coach-abc123.svc.pinecone.io", rerank_model="pinecone-rerank-v0", timeout_s=0.9
             ),
@@ -69,42 +72,37 @@ def define(app: App, code: lambda_.Code) -> None:
         alarms=AlarmOptions(topic_arn="arn:aws:sns:us-west-2:123456789012:night-watch"),
         env=HERE,
     )
-    # Its table, our users, its Pinecone key, our ticket key.
+    # Its table, our users, its Pinecone key, our ticket key; the same model in another region as fallback.
     CoachStreamStack(
         app,
         "Mixed",
-        options=options,
+        options=options(),
         cors=cors,
-        service=Service(recall=index),
+        service=Service(
+            model=BedrockSettings("amazon.nova-pro-v1:0", fallback=Fallback(region="us-east-1")),
+            recall=index,
+        ),
         existing=Existing(table_name="Proto-AllItems-V2", pinecone_secret_arn=f"{SECRET}:pinecone-a1B2c3"),
         env=HERE,
     )
-    CoachStreamStack(
-        app, "SnapStart", options=FunctionOptions(code=code, snap_start=True), cors=cors, env=HERE
-    )
-    CoachStreamStack(app, "Quiet", options=options, cors=cors, alarms=None, dashboard=False, env=HERE)
+    CoachStreamStack(app, "SnapStart", options=options(snap_start=True), cors=cors, env=HERE)
+    CoachStreamStack(app, "Quiet", options=options(), cors=cors, alarms=None, dashboard=False, env=HERE)
     # Without metrics there is nothing of ours to watch.
     CoachStreamStack(
         app,
         "Unmeasured",
-        options=options,
+        options=options(),
         cors=Cors(origins=("*",), allow_any_origin=True),
         service=Service(logs=Logs(metrics_namespace=None)),
         env=HERE,
     )
 
 
-@contextmanager
-def package() -> Iterator[lambda_.Code]:
-    """A folder in the place of the package: what is in it makes no difference to a template."""
-    with TemporaryDirectory() as folder:
-        Path(folder, "handler.py").write_text("")
-        yield lambda_.Code.from_asset(folder)
-
-
 if __name__ == "__main__":
-    with TemporaryDirectory() as outdir, package() as code:
+    with TemporaryDirectory() as outdir, TemporaryDirectory() as package:
+        # What is in the package makes no difference to a template.
+        Path(package, "handler.py").write_text("")
         app = App(outdir=outdir)
-        define(app, code)
+        define(app, Path(package))
         stacks = {stack.stack_name: stack.template for stack in app.synth().stacks}
     json.dump(stacks, sys.stdout)
