@@ -1,0 +1,225 @@
+"""`coachstream deploy`, with the real CDK toolkit, against a stand-in for AWS."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coachstream.infrastructure.options import OPTIONS
+
+ROOT = Path(__file__).parents[3]
+TOOLKIT = ROOT / ".cache" / "cdk" / "node_modules" / ".bin"
+REGION = "us-west-2"
+WITHIN_S = 150
+pytestmark = pytest.mark.timeout(200)
+
+BESIDE = (
+    *("--cors-origins", "https://app.example.com", "--table-name", "Proto-AllItems"),
+    *("--user-pool-id", f"{REGION}_Existing1", "--client-ids", "web1client"),
+    *("--ticket-key-secret-arn", f"arn:aws:secretsmanager:{REGION}:123456789012:secret:tickets-d4E5f6"),
+)
+"""Next to an existing backend. (Moto's CloudFormation knows no user pools and no secrets.)"""
+
+
+class Deployer:
+    """Somebody in a folder of their own, with a package that is ready."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = environment
+        self.package = folder / "package.zip"
+        with zipfile.ZipFile(self.package, "w") as archive:
+            archive.writestr("handler.py", "")
+
+    def deploy(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the command."""
+        return subprocess.run(
+            [sys.executable, "-m", "coachstream.cli", "deploy", "--package", str(self.package), *arguments],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
+        )
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Deployer:
+    """No account, no credentials, and nobody to ask for any."""
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
+    environment = {
+        **inherited,
+        "PATH": os.pathsep.join([str(TOOLKIT), inherited["PATH"]]),
+        "HOME": str(tmp_path),
+        "COLUMNS": "200",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(ROOT / ".cache" / "jsii"),
+        "CI": "true",
+    }
+    return Deployer(tmp_path, environment)
+
+
+@pytest.fixture
+def account(laptop: Deployer) -> Iterator[Deployer]:
+    """Credentials, of an account that is prepared for CDK."""
+    if not (TOOLKIT / "cdk").exists():
+        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+    with subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", "0"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        try:
+            assert server.stderr is not None
+            port = next(
+                found[1] for line in server.stderr if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
+            )
+            # Moto takes templates from addresses with this name only. What it writes must go somewhere.
+            drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+            url = f"http://localhost:{port}"
+            with_account = {
+                **laptop.environment,
+                "AWS_ENDPOINT_URL": url,
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+                "AWS_REGION": REGION,
+            }
+            deployer = Deployer(laptop.folder, with_account)
+            prepared = subprocess.run(
+                [str(TOOLKIT / "cdk"), "bootstrap", f"aws://123456789012/{REGION}"],
+                cwd=laptop.folder,
+                env=with_account,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=WITHIN_S,
+            )
+            assert prepared.returncode == 0, prepared.stderr
+            yield deployer
+        finally:
+            server.kill()
+        drain.wait()
+
+
+def functions_of(account: Deployer) -> dict[str, Any]:
+    """What the account's Lambda has, by handler."""
+    import botocore.session
+
+    client = botocore.session.Session().create_client(
+        "lambda",
+        region_name=REGION,
+        endpoint_url=account.environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    try:
+        functions = client.list_functions()["Functions"]  # type: ignore[attr-defined] # made at run time
+        return {function["Handler"]: function for function in functions}
+    finally:
+        client.close()
+
+
+def test_a_plan_is_shown_and_then_deployed_and_changed(account: Deployer) -> None:
+    """A plan makes nothing, deploying makes the functions, and the next plan has what was changed."""
+    planned = account.deploy("--plan", *BESIDE)
+    assert planned.returncode == 0, planned.stderr
+    assert "StreamCoachConversation/Function" in planned.stdout + planned.stderr
+    assert functions_of(account) == {}
+
+    deployed = account.deploy("--yes", *BESIDE)
+    assert deployed.returncode == 0, deployed.stderr
+    made = functions_of(account)
+    assert len(made) == 3
+    stream = made["coachstream.functions.stream_coach_conversation.handler.handler"]
+    assert stream["Timeout"] == 300
+    variables = stream["Environment"]["Variables"]
+    assert variables["DYNAMODB_TABLE_NAME"] == "Proto-AllItems"
+    assert variables["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/lambda_streaming/exec-wrapper"
+    assert (account.folder / "dist" / "outputs.json").is_file()
+
+    changed = account.deploy("--plan", *BESIDE, COACHSTREAM_DEPLOY_TIMEOUT_S="600")
+    assert changed.returncode == 0, changed.stderr
+    said = changed.stdout + changed.stderr
+    assert "Timeout" in said
+    assert "600" in said
+    assert "AWS::DynamoDB::Table" not in said
+
+
+def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -> None:
+    """And names the template that has all of it."""
+    if not (TOOLKIT / "cdk").exists():
+        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+    planned = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--stack-name", "Coach")
+    assert planned.returncode == 0, planned.stderr
+    assert "The stack Coach would have:" in planned.stdout
+    assert re.search(r"3 +AWS::Lambda::Url", planned.stdout)
+    assert re.search(r"1 +AWS::Cognito::UserPool\b", planned.stdout)
+    template = json.loads((laptop.folder / "dist" / "cdk.out" / "Coach.template.json").read_bytes())
+    assert "AWS::DynamoDB::Table" in {each["Type"] for each in template["Resources"].values()}
+
+
+def test_a_wrong_option_is_said_in_one_line(laptop: Deployer) -> None:
+    """By the app, as the toolkit shows it; no traceback."""
+    if not (TOOLKIT / "cdk").exists():
+        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+    refused = laptop.deploy("--plan", "--cors-origins", "*")
+    assert refused.returncode == 1
+    assert "coachstream: " in refused.stderr
+    assert "cdk synth did not succeed" in refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def test_who_may_call_has_to_be_said(laptop: Deployer) -> None:
+    """Before anything is built."""
+    refused = laptop.deploy()
+    assert refused.returncode == 1
+    assert "--cors-origins" in refused.stderr
+    assert not (laptop.folder / "dist").exists()
+
+
+@pytest.mark.parametrize(
+    ("programs", "sentence"),
+    [
+        ({}, "AWS CDK needs Node.js, which is not installed"),
+        ({"node": "echo v16.20.0"}, "AWS CDK needs Node.js 20 or newer"),
+        ({"node": "echo v22.1.0"}, "neither is npx to fetch it"),
+        ({"node": "echo v22.1.0", "cdk": "echo 1.204.0"}, "neither is npx to fetch it"),
+    ],
+)
+def test_what_is_missing_on_the_machine_is_said(
+    laptop: Deployer, programs: Mapping[str, str], sentence: str
+) -> None:
+    """Node.js, a new enough one, and the toolkit of version 2 or what fetches it."""
+    folder = laptop.folder / "bin"
+    folder.mkdir()
+    for name, script in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    shell = shutil.which("sh")
+    assert shell is not None
+    (folder / "sh").symlink_to(shell)
+    refused = laptop.deploy("--cors-origins", "https://app.example.com", PATH=str(folder))
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+
+
+def test_every_option_of_the_stack_can_be_given(laptop: Deployer) -> None:
+    """Under its name, in the help as well."""
+    help_text = laptop.deploy("--help").stdout
+    for option in OPTIONS:
+        name = option.variable.removeprefix("COACHSTREAM_DEPLOY_").lower().replace("_", "-")
+        assert f"--{name} " in help_text, name
