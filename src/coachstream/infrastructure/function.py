@@ -13,7 +13,7 @@ from constructs import Construct
 
 from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.cors import Cors
-from coachstream.infrastructure.permissions import statements
+from coachstream.infrastructure.permissions import Needs, statements
 from coachstream.infrastructure.service import Service
 from coachstream.infrastructure.target import ARCHITECTURE, EXEC_WRAPPER, PYTHON
 from coachstream.settings import LogLevel
@@ -68,7 +68,7 @@ class StreamingFunction(Construct):
         service: Service,
         options: FunctionOptions,
         cors: Cors,
-        with_tickets: bool = False,
+        needs: Needs,
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = logs.LogGroup(
@@ -87,8 +87,8 @@ class StreamingFunction(Construct):
             architecture=lambda_.Architecture.custom(ARCHITECTURE),
             memory_size=options.memory_mb,
             timeout=Duration.seconds(options.timeout_s),
-            environment=self._environment(backend, service, with_tickets=with_tickets),
-            role=self._role(backend, service, with_tickets=with_tickets),
+            environment=self._environment(backend, service, needs),
+            role=self._role(backend, service, needs),
             log_group=self.log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             application_log_level_v2=_application_log_level(service.logs.level),
@@ -113,13 +113,13 @@ class StreamingFunction(Construct):
         """Of the newest version, since only versions have snapshots. Older ones go: theirs cost as well."""
         return lambda_.Alias(self, "Live", alias_name=_ALIAS, version=self.function.current_version)
 
-    def _environment(self, backend: Backend, service: Service, *, with_tickets: bool) -> Mapping[str, str]:
+    def _environment(self, backend: Backend, service: Service, needs: Needs) -> Mapping[str, str]:
         return {
-            **service.environment(backend, region=Stack.of(self).region, with_tickets=with_tickets),
+            **service.environment(backend, region=Stack.of(self).region, with_tickets=needs.tickets),
             EXEC_WRAPPER_VARIABLE: EXEC_WRAPPER,
         }
 
-    def _role(self, backend: Backend, service: Service, *, with_tickets: bool) -> iam.Role:
+    def _role(self, backend: Backend, service: Service, needs: Needs) -> iam.Role:
         """Lambda's managed policy would allow writing to every log group of the account."""
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log = iam.PolicyStatement(
@@ -127,7 +127,7 @@ class StreamingFunction(Construct):
             actions=["logs:CreateLogStream", "logs:PutLogEvents"],
             resources=[self.log_group.log_group_arn],
         )
-        for statement in (log, *statements(Stack.of(self), backend, service, with_tickets=with_tickets)):
+        for statement in (log, *statements(Stack.of(self), backend, service, needs)):
             role.add_to_policy(statement)
         return role
 

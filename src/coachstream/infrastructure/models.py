@@ -32,6 +32,9 @@ _REGIONS = {
 """By a profile's first word, the regions it may pass a call on to. A profile that is called from another
 region of its geography may use that one as well."""
 
+_CONTINENTS = {"us": "us-", "eu": "eu-", "apac": "ap-"}
+"""How the names of their regions begin. From another of the three, such a profile cannot be called."""
+
 _GLOBAL = "global"
 _PROFILE = re.compile(r"(?P<geography>[a-z]{2}|us-gov|apac|global)\.(?P<model>[a-z0-9-]+\..+)")
 _ARN = re.compile(
@@ -57,7 +60,8 @@ def model_access(
     """What must be allowed for a model's id or ARN, called in a region (the stack's by default).
 
     Raises:
-        ValueError: the id does not tell which models are behind it, and `foundation_models` does not either.
+        ValueError: the id does not tell which models are behind it, and `foundation_models` does not either;
+            or it is a profile that is not there in this region.
     """
     where = stack.region if region is None else region
     arn = _ARN.fullmatch(model_id)
@@ -84,6 +88,8 @@ def _through(
     stack: Stack, invoked: str, name: str, source: str, foundation_models: tuple[str, ...]
 ) -> ModelAccess:
     profile = _PROFILE.fullmatch(name)
+    if profile is not None:
+        _check_region(name, profile["geography"], source)
     if foundation_models:
         # One list for the model and its fallback: each profile takes what is its own.
         own = tuple(
@@ -106,6 +112,16 @@ def _through(
         invoked=invoked,
         behind=tuple(_foundation_model(stack, region, profile["model"]) for region in sorted(regions)),
     )
+
+
+def _check_region(name: str, geography: str, source: str) -> None:
+    """The service's own model is one of `us`: elsewhere no turn would get a reply."""
+    begins = _CONTINENTS.get(geography)
+    others = tuple(each for each in _CONTINENTS.values() if each != begins)
+    if begins is not None and not Token.is_unresolved(source) and source.startswith(others):
+        raise ValueError(
+            f"{name} cannot be called in {source}; name another model (modelId) or region (modelRegion)"
+        )
 
 
 def _foundation_model(stack: Stack, region: str, name: str) -> str:

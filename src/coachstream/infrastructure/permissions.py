@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+import msgspec
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 
 from coachstream.infrastructure.backend import Backend
-from coachstream.infrastructure.models import ModelAccess, guardrail_arn, model_access
+from coachstream.infrastructure.models import guardrail_arn, model_access
 from coachstream.infrastructure.service import Service
 
 TABLE_ACTIONS = (
@@ -23,18 +25,34 @@ TABLE_ACTIONS = (
 """What the store does to the table's items; never to an index, and never a scan. A transaction is allowed by
 the actions that it is made of (DynamoDB developer guide, "Using IAM with DynamoDB transactions")."""
 
-MODEL_ACTIONS = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
-"""Converse and ConverseStream have no actions of their own (Bedrock API reference, "Converse")."""
+STREAMED_REPLY = "bedrock:InvokeModelWithResponseStream"
+WHOLE_REPLY = "bedrock:InvokeModel"
+"""ConverseStream and Converse have no actions of their own (Bedrock API reference)."""
 
 _PARTIAL_FUNCTION_ARN = re.compile(r"(?P<account>\d{12}):(function:)?(?P<name>.+)")
 
 
-def statements(
-    stack: Stack, backend: Backend, service: Service, *, with_tickets: bool
-) -> list[iam.PolicyStatement]:
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function does beside running turns and keeping conversations. It is allowed that and no more.
+
+    Attributes:
+        whole_replies: asks for replies in one piece, which no fallback goes on with; else they are streamed.
+        tickets: issues tickets and takes them.
+        summaries: runs turns that can be a conversation's third, sixth and so on, which ask for a summary.
+    """
+
+    whole_replies: bool = False
+    tickets: bool = False
+    summaries: bool = True
+
+
+def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -> list[iam.PolicyStatement]:
     """All of a function's statements, apart from its own log group and traces."""
-    secrets = [service.recall and backend.pinecone_key_arn, with_tickets and backend.ticket_key_arn]
-    found = [_allow("Table", TABLE_ACTIONS, [table_arn(stack, backend.table)]), *_models(stack, service)]
+    secrets = [service.recall and backend.pinecone_key_arn, needs.tickets and backend.ticket_key_arn]
+    found = [
+        _allow("Table", TABLE_ACTIONS, [table_arn(stack, backend.table)]),
+        *_models(stack, service, needs),
+    ]
     guardrail = service.model.guardrail
     if guardrail is not None:
         # Of the fallback as well, which is never in another region then (`Settings`).
@@ -42,36 +60,31 @@ def statements(
         found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], [arn]))
     if arns := {arn for arn in secrets if arn}:
         found.append(_allow("Secrets", ["secretsmanager:GetSecretValue"], sorted(arns)))
-    hand_offs = (service.hand_offs.workout_function, service.hand_offs.summary_function)
+    hand_offs = (
+        service.hand_offs.workout_function,
+        service.hand_offs.summary_function if needs.summaries else None,
+    )
     if functions := [_function_arn(stack, name) for name in dict.fromkeys(hand_offs) if name]:
         found.append(_allow("HandOffs", ["lambda:InvokeFunction"], functions))
     return found
 
 
-def _models(stack: Stack, service: Service) -> list[iam.PolicyStatement]:
+def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStatement]:
     """The model and its fallback; models behind a profile are allowed through that profile only."""
-    model = service.model
-    fallback = model.fallback
+    model, fallback = service.model, service.model.fallback
+    action = WHOLE_REPLY if needs.whole_replies else STREAMED_REPLY
     calls = [(model.model_id, model.region)]
-    if fallback is not None:
+    if fallback is not None and not needs.whole_replies:
         calls.append((fallback.model_id or model.model_id, fallback.region or model.region))
     accesses = dict.fromkeys(
         model_access(stack, model_id, region=region, foundation_models=service.foundation_models)
         for model_id, region in calls
     )
-    found = [_allow("Models", MODEL_ACTIONS, [access.invoked for access in accesses])]
+    found = [_allow("Models", [action], [access.invoked for access in accesses])]
     for number, access in enumerate((access for access in accesses if access.behind), start=1):
-        found.append(_models_behind(access, sid=f"ModelsBehindProfile{number}"))
+        through = {"StringEquals": {"bedrock:InferenceProfileArn": access.invoked}}
+        found.append(_allow(f"ModelsBehindProfile{number}", [action], list(access.behind), through))
     return found
-
-
-def _models_behind(access: ModelAccess, *, sid: str) -> iam.PolicyStatement:
-    return _allow(
-        sid,
-        MODEL_ACTIONS,
-        list(access.behind),
-        {"StringEquals": {"bedrock:InferenceProfileArn": access.invoked}},
-    )
 
 
 def table_arn(stack: Stack, table: str) -> str:
@@ -99,6 +112,6 @@ def _allow(
     sid: str,
     actions: list[str] | tuple[str, ...],
     resources: list[str],
-    conditions: dict[str, object] | None = None,
+    conditions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions)

@@ -8,6 +8,7 @@ from constructs import Construct
 from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions, StreamingFunction
+from coachstream.infrastructure.permissions import Needs
 from coachstream.infrastructure.service import Service
 
 HANDLER = "coachstream.functions.coach_conversations.handler.handler"
@@ -36,4 +37,6 @@ class CoachConversations(StreamingFunction):
             service=service,
             options=options,
             cors=cors,
+            # The first turn of a conversation is never one that asks for a summary.
+            needs=Needs(summaries=False),
         )

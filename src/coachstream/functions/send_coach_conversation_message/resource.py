@@ -8,13 +8,14 @@ from constructs import Construct
 from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions, StreamingFunction
+from coachstream.infrastructure.permissions import Needs
 from coachstream.infrastructure.service import Service
 
 HANDLER = "coachstream.functions.send_coach_conversation_message.handler.handler"
 
 
 class SendCoachConversationMessage(StreamingFunction):
-    """Answers a message (POST). What it may do is what a stream may: the turn is the same."""
+    """Answers a message (POST). The turn is a stream's, but asks for its reply in one piece."""
 
     def __init__(
         self,
@@ -36,4 +37,5 @@ class SendCoachConversationMessage(StreamingFunction):
             service=service,
             options=options,
             cors=cors,
+            needs=Needs(whole_replies=True),
         )

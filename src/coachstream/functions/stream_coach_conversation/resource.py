@@ -8,6 +8,7 @@ from constructs import Construct
 from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions, StreamingFunction
+from coachstream.infrastructure.permissions import Needs
 from coachstream.infrastructure.service import Service
 
 HANDLER = "coachstream.functions.stream_coach_conversation.handler.handler"
@@ -36,5 +37,5 @@ class StreamCoachConversation(StreamingFunction):
             service=service,
             options=options,
             cors=cors,
-            with_tickets=True,
+            needs=Needs(tickets=True),
         )

@@ -1,0 +1,164 @@
+"""What each function may do, to the last statement, in every variant of the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from support.templates import Statement, Template
+
+TemplateOf = Callable[[str], Template]
+Allowed = dict[str, tuple[set[str], set[str]]]
+
+STREAM, SEND, CONVERSATIONS = (
+    "StreamCoachConversation",
+    "SendCoachConversationMessage",
+    "CoachConversations",
+)
+FUNCTIONS = (STREAM, SEND, CONVERSATIONS)
+VARIANTS = ("New", "Imported", "Mixed", "SnapStart", "Quiet", "Unmeasured")
+
+TABLE_ACTIONS = {
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+}
+MODEL_ACTIONS = {
+    STREAM: {"bedrock:InvokeModelWithResponseStream"},
+    SEND: {"bedrock:InvokeModel"},
+    CONVERSATIONS: {"bedrock:InvokeModelWithResponseStream"},
+}
+CLAUDE = "anthropic.claude-sonnet-4-20250514-v1:0"
+PROFILE = f"arn:aws:bedrock:us-west-2:123456789012:inference-profile/us.{CLAUDE}"
+BEHIND_IT = {
+    f"arn:aws:bedrock:{region}::foundation-model/{CLAUDE}"
+    for region in ("us-east-1", "us-east-2", "us-west-2")
+}
+HAIKU = "arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-3-5-haiku-20241022-v1:0"
+NOVA = {
+    region: f"arn:aws:bedrock:{region}::foundation-model/amazon.nova-pro-v1:0"
+    for region in ("us-west-2", "us-east-1")
+}
+TABLES = {
+    "Imported": "Proto-AllItems-V2",
+    "Mixed": "Proto-AllItems-V2",
+}
+SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret"
+FUNCTION = "arn:aws:lambda:us-west-2:123456789012:function"
+
+
+def expected(template: Template, variant: str, construct: str) -> Allowed:
+    """Actions and resources by the statements' ids."""
+    log = template.within(construct, "AWS::Logs::LogGroup").name
+    table = TABLES.get(variant) or template.only("AWS::DynamoDB::Table").name
+    models = MODEL_ACTIONS[construct]
+    statements: Allowed = {
+        "Log": (
+            {"logs:CreateLogStream", "logs:PutLogEvents"},
+            {f"arn:aws:logs:us-west-2:123456789012:log-group:{log}:*"},
+        ),
+        "Table": (TABLE_ACTIONS, {f"arn:aws:dynamodb:us-west-2:123456789012:table/{table}"}),
+        "": ({"xray:PutTraceSegments", "xray:PutTelemetryRecords"}, {"*"}),
+    }
+    match variant:
+        case "Mixed":
+            statements["Models"] = (models, {NOVA["us-west-2"]})
+        case _:
+            statements["Models"] = (models, {PROFILE})
+            statements["ModelsBehindProfile1"] = (models, BEHIND_IT)
+    if construct != SEND:  # which has no fallback: a reply in one piece does not break off
+        fallback = {"Imported": {HAIKU}, "Mixed": {NOVA["us-east-1"]}}.get(variant, set())
+        statements["Models"] = (models, statements["Models"][1] | fallback)
+    secrets = expected_secrets(template, variant, construct)
+    if secrets:
+        statements["Secrets"] = ({"secretsmanager:GetSecretValue"}, secrets)
+    if variant == "Imported":
+        statements["Guardrail"] = (
+            {"bedrock:ApplyGuardrail"},
+            {"arn:aws:bedrock:us-west-2:123456789012:guardrail/gr1abc"},
+        )
+        taken = {"build-workout", "build-conversation-summary"}
+        if construct == CONVERSATIONS:
+            taken = {"build-workout"}
+        statements["HandOffs"] = ({"lambda:InvokeFunction"}, {f"{FUNCTION}:{name}" for name in taken})
+    return statements
+
+
+def expected_secrets(template: Template, variant: str, construct: str) -> set[str]:
+    """Pinecone's key where there is an index, and that of tickets for the one function that has them."""
+    made = {
+        each.name.startswith("PineconeKey"): f"{SECRET}:{each.name}-a1B2c3"
+        for each in template.resources("AWS::SecretsManager::Secret")
+    }
+    pinecone = {"New": {made.get(True, "")}, "Imported": {f"{SECRET}:pinecone-a1B2c3"}}
+    pinecone["Mixed"] = pinecone["Imported"]
+    tickets = {f"{SECRET}:tickets-d4E5f6" if variant == "Imported" else made[False]}
+    return pinecone.get(variant, set()) | (tickets if construct == STREAM else set())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("construct", FUNCTIONS)
+def test_a_function_may_do_exactly_what_it_does(
+    template_of: TemplateOf, variant: str, construct: str
+) -> None:
+    """Statement by statement: its own log, its table, its model, its secrets, its hand-offs, traces."""
+    template = template_of(variant)
+    found = template.statements(construct)
+    assert {each.sid or "": (set(each.actions), set(each.resources)) for each in found} == expected(
+        template, variant, construct
+    )
+    assert len({each.sid for each in found}) == len(found)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("construct", FUNCTIONS)
+def test_models_behind_a_profile_are_called_through_it_alone(
+    template_of: TemplateOf, variant: str, construct: str
+) -> None:
+    """The one condition that there is."""
+    conditions = {
+        each.sid: each.conditions for each in template_of(variant).statements(construct) if each.conditions
+    }
+    through = {"StringEquals": {"bedrock:InferenceProfileArn": PROFILE}}
+    assert conditions == ({} if variant == "Mixed" else {"ModelsBehindProfile1": through})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("construct", FUNCTIONS)
+def test_a_role_is_lambdas_and_has_one_policy(template_of: TemplateOf, variant: str, construct: str) -> None:
+    """No managed policy, which would say more; nobody else assumes it."""
+    template = template_of(variant)
+    role = template.within(construct, "AWS::IAM::Role")
+    assert "ManagedPolicyArns" not in role.properties
+    assert "Policies" not in role.properties
+    (trust,) = role.properties["AssumeRolePolicyDocument"]["Statement"]
+    assert trust == {
+        "Action": "sts:AssumeRole",
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+    }
+    assert template.within(construct, "AWS::IAM::Policy").properties["Roles"] == [role.name]
+    assert template.within(construct, "AWS::Lambda::Function").raw["Properties"]["Role"] == {
+        "Fn::GetAtt": [role.name, "Arn"]
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_has_a_wildcard_but_traces_and_the_streams_of_a_log(
+    template_of: TemplateOf, variant: str
+) -> None:
+    """X-Ray knows no resources; a log group's ARN ends in `:*` for its streams."""
+    template = template_of(variant)
+
+    def wide(statement: Statement) -> bool:
+        return any("*" in text for text in statement.actions | statement.resources)
+
+    sids = {each.sid for construct in FUNCTIONS for each in template.statements(construct) if wide(each)}
+    assert sids == {None, "Log"}
+    policies = template.resources("AWS::IAM::Policy")
+    assert len(policies) == len(FUNCTIONS)
