@@ -365,28 +365,37 @@ class Services:
             )
         )
 
-    def load(self, *, with_models: bool = False) -> None:
-        """Import all that the chosen parts need, for a process that is about to need it; opens nothing.
-
-        Args:
-            with_models: also read the SDK's models of the services, which a client reads by itself otherwise.
+    def load(self) -> None:
+        """Import what a turn begins with, for a process that is about to need it; opens nothing.
 
         Raises:
             ImportError: something is not installed.
         """
         for module in _OF_EVERY_TURN:
             import_module(module)
-        _ = self.verifier, self.tickets, self.store, self.model, self.workout_builder, self.summary_builder
+        _ = self.verifier, self.store, self.model, self._turn_settings
+        if self.settings.aws_services:
+            from coachstream.aws.clients import prepare_session
+
+            prepare_session()
+
+    def load_all(self) -> None:
+        """Import all that a turn can need, and read the SDK's models of its services; opens nothing.
+
+        Raises:
+            ImportError: something is not installed.
+        """
+        self.load()
+        _ = self.tickets, self.workout_builder, self.summary_builder
         if isinstance(self.settings.recall, PineconeSettings):
             from coachstream.recall.pinecone.client import import_sdk
 
             _ = self.recall
             import_sdk()
-        called = self.settings.aws_services
-        if called:
+        if self.settings.aws_services:
             from coachstream.aws.clients import prepare_session
 
-            prepare_session(called if with_models else ())
+            prepare_session(self.settings.aws_services)
 
     async def aclose(self) -> None:
         """Close what was opened, the store before the client it writes with."""

@@ -58,7 +58,7 @@ def prepare_session(services: Collection[str] = ()) -> None:
     by its first call.
     """
     global _prepared  # noqa: PLW0603 (of the process)
-    session = _new_session()
+    session = _prepared or _new_session()
     for service in services:
         session.warm_up_loader_caches(service)  # type: ignore[attr-defined]  # not in its stubs
     _prepared = session

@@ -47,7 +47,7 @@ def initialize() -> None:
     settings = settings_of_this_process()
     started_by = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE")
     if started_by in _AHEAD:
-        _load(settings, with_models=True)
+        _load_all(settings)
     if started_by == _SNAP_START:
         from snapshot_restore_py import register_after_restore
 
@@ -56,15 +56,15 @@ def initialize() -> None:
 
 @asynccontextmanager
 async def loading(settings: Settings) -> AsyncIterator[None]:
-    """Load what a turn needs, in a thread, while the body waits for something else; once a process.
+    """Load what a turn begins with, in a thread, while the body waits for something else; once a process.
 
     Nothing else imports meanwhile: two threads that import the same modules from two ends can get hold of one
-    that is half made.
+    that is half made. What a turn needs later is loaded by its adapters, while it waits for the network.
     """
     if _is_loaded:
         yield
         return
-    work = asyncio.create_task(asyncio.to_thread(_load, settings), name="load what a turn needs")
+    work = asyncio.create_task(asyncio.to_thread(_load, settings), name="load what a turn begins with")
     try:
         yield
     finally:
@@ -80,12 +80,19 @@ def seed_anew() -> None:
     ssl.RAND_add(os.urandom(64), 64.0)
 
 
-def _load(settings: Settings, *, with_models: bool = False) -> None:
+def _load(settings: Settings) -> None:
+    global _is_loaded  # noqa: PLW0603 (of the process)
+    # What is not installed is told by whoever needs it.
+    with suppress(ImportError):
+        Services(settings).load()
+    _is_loaded = True
+
+
+def _load_all(settings: Settings) -> None:
     global _is_loaded  # noqa: PLW0603 (of the process)
     from coachstream.observability.invocation import load
 
     load()
-    # What is not installed is told by whoever needs it.
     with suppress(ImportError):
-        Services(settings).load(with_models=with_models)
+        Services(settings).load_all()
     _is_loaded = True
