@@ -19,6 +19,8 @@ import pytest
 
 from coachstream.check.report import Finding, Report, Verdict
 from coachstream.check.run import check
+from contracts.token_verifier import UserPool as SigningPool
+from support.cold_environment import cognito_environment, package_keys
 from support.elsewhere import (
     CREDENTIALS,
     WITHOUT_AWS,
@@ -27,6 +29,7 @@ from support.elsewhere import (
     coachstream,
     elsewhere,
 )
+from support.key_server import document, key_server
 
 ON_THIS_MACHINE = {
     "COACHSTREAM_STORE": "sqlite",
@@ -544,3 +547,27 @@ async def test_a_profile_that_does_not_exist_is_named(
     report = await checked({**environment, **IN_DYNAMODB})
     assert "AWS_PROFILE" in part(report, "store").message
     assert part(report, "AWS credentials").verdict is Verdict.FAILED
+
+
+async def test_packaged_keys_are_compared_with_the_pools(environment: dict[str, str], tmp_path: Path) -> None:
+    """The same, others since a rotation, or a file with which no function starts."""
+    pool = SigningPool()
+    async with key_server() as server:
+        server.answers = [document(pool.jwks())]
+        deployed = {
+            **environment,
+            **cognito_environment(tmp_path, server.url),
+            **package_keys(tmp_path, pool),
+        }
+        found = part(await checked(deployed), "identity")
+        assert (found.verdict, found.facts["packaged keys"]) == ("ok", deployed["COACHSTREAM_JWKS_FILE"])
+        assert "the packaged ones are the same" in found.message
+        pool.key_numbers = [1, 2]
+        server.answers = [document(pool.jwks())]
+        found = part(await checked(deployed), "identity")
+        assert (found.verdict, "cold starts wait" in found.message) == ("ok", True)
+        deployed |= package_keys(tmp_path, pool, issuer="https://issuer.example")
+        found = part(await checked(deployed), "identity")
+        assert found.verdict == "failed"
+        assert "holds the keys of https://issuer.example" in found.message
+        assert "COACHSTREAM_JWKS_FILE" in str(found.remedy)

@@ -425,6 +425,7 @@ def is_guarded_everywhere(model: BedrockSettings) -> bool:
             st.just("us-west-2_aBcDeFgHi"),
             st.lists(NAMES.filter(lambda name: "-" not in name), min_size=1, max_size=3).map(tuple),
             st.none() | URLS,
+            st.none() | st.just(Path("jwks.json")),
         ),
         recall=st.just(SqliteRecallSettings(FOLDER))
         | st.builds(RecallOff, st.booleans())

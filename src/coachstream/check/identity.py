@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from coachstream.check.report import Check, Trouble
 from coachstream.conversation.errors import InvalidToken
-from coachstream.identity.cognito import keys_url
+from coachstream.identity.cognito import fetch_jwks, keys_url, pool_issuer
 from coachstream.identity.keys import KeysUnavailable
+from coachstream.identity.packaged_keys import PackagedKeys, PackagedKeysUnusable
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, LocalIssuerSettings
+from coachstream.settings.variables import JWKS_FILE
 
 _TOKEN_OF_NOBODY = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImNvYWNoc3RyZWFtLWNoZWNrIn0.e30.x"
 """`{"alg":"RS256","kid":"coachstream-check"}`: to refuse it, the keys must be read."""
@@ -34,8 +37,9 @@ def identity_check(services: Services) -> Check:
                     "app clients": ", ".join(pool.client_ids),
                     "region": pool.region,
                     "keys": keys_url(pool.region, pool.user_pool_id, endpoint_url=pool.endpoint_url),
+                    **({} if pool.jwks_file is None else {"packaged keys": str(pool.jwks_file)}),
                 },
-                connect=lambda: _read_keys(services),
+                connect=lambda: _read_keys(services, pool),
             )
 
 
@@ -47,9 +51,28 @@ async def _find_local_keys(services: Services) -> str:
     return "The local issuer's keys are there."
 
 
-async def _read_keys(services: Services) -> str:
+async def _read_keys(services: Services, pool: CognitoSettings) -> str:
+    packaged = None if pool.jwks_file is None else await _packaged_keys(pool, pool.jwks_file)
     await _verify(services, "Is USER_POOL_ID right, and is the network open?")
-    return "The user pool's keys were read."
+    if packaged is None:
+        return "The user pool's keys were read."
+    try:
+        current = await fetch_jwks(pool.user_pool_id, endpoint_url=pool.endpoint_url)
+    except (KeysUnavailable, PackagedKeysUnusable) as error:
+        raise Trouble(f"The keys cannot be packaged: {error}.", "Is the network open?") from error
+    if packaged == current:
+        return "The user pool's keys were read; the packaged ones are the same."
+    return "The user pool's keys were read. It has others than the package, so cold starts wait for it."
+
+
+async def _packaged_keys(pool: CognitoSettings, path: Path) -> bytes:
+    try:
+        return await PackagedKeys(path, pool_issuer(pool.region, pool.user_pool_id)).load()
+    except KeysUnavailable as error:
+        raise Trouble(
+            f"No function starts with {error}.",
+            f"Package the pool's keys anew, or leave {JWKS_FILE.name} out.",
+        ) from error
 
 
 async def _verify(services: Services, remedy: str) -> None:
