@@ -30,7 +30,7 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alarms(Construct):
-    """The alarms of one function; `of_turns` adds those of turns, `of_streams` that of the first words."""
+    """The alarms of one function, which runs turns; `of_streams` adds that of the first words."""
 
     def __init__(
         self,
@@ -40,7 +40,6 @@ class Alarms(Construct):
         name: str,
         metrics: FunctionMetrics,
         options: AlarmOptions,
-        of_turns: bool,
         of_streams: bool,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -49,13 +48,9 @@ class Alarms(Construct):
         self._topic = None if topic is None else sns.Topic.from_topic_arn(self, "Topic", topic)
         self._alarm("Errors", "failed", metrics.errors(), options.errors)
         self._alarm("Throttles", "is throttled", metrics.throttles(), options.throttles)
-        if of_turns:
-            self._alarm(
-                "InterruptedTurns",
-                "breaks replies off",
-                metrics.interrupted_turns(),
-                options.interrupted_turns,
-            )
+        self._alarm(
+            "InterruptedTurns", "breaks replies off", metrics.interrupted_turns(), options.interrupted_turns
+        )
         if of_streams:
             self._alarm(
                 "FirstChunk",

@@ -160,7 +160,6 @@ class CoachStreamStack(Stack):
                 name=name,
                 metrics=metrics[name],
                 options=options,
-                of_turns=each is not self.conversations,
                 of_streams=each is self.stream,
             )
 
