@@ -20,8 +20,6 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from lambda_streaming.function_url.rest_event import is_rest_event, payload_2_of
-
 T = TypeVar("T")
 
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -91,7 +89,9 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not isinstance(event, Mapping):
             raise NotAFunctionUrlEvent(f"a payload 2.0 event is an object, this is {type(event).__name__}")
-        if is_rest_event(event):
+        if "version" not in event and "httpMethod" in event:
+            from lambda_streaming.function_url.rest_event import payload_2_of
+
             event = payload_2_of(event)
         version = event.get("version", "2.0")
         if version != "2.0":

@@ -11,11 +11,6 @@ from urllib.parse import quote, urlencode
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%"
 
 
-def is_rest_event(event: Mapping[object, object]) -> bool:
-    """Whether an event is a REST API's; those of HTTP APIs name a version."""
-    return isinstance(event.get("httpMethod"), str) and "version" not in event
-
-
 def payload_2_of(event: Mapping[object, object]) -> Mapping[object, object]:
     """The same request in payload format 2.0.
 
