@@ -14,6 +14,9 @@ from typing import Any
 REGION = "us-west-2"
 ACCOUNT = "123456789012"
 
+QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
+"""For an environment: CDK's kernel says nothing of this version of Node.js, which it still runs on."""
+
 _PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": REGION,

@@ -47,6 +47,18 @@ _RETENTION = {
 }
 _WRONG_USAGE = 2
 
+# CloudFormation API reference, "CreateStack"; Lambda API reference, "CreateFunction"; SNS API reference.
+_STACK_NAME = r"[A-Za-z][A-Za-z0-9-]{0,127}"
+_MEMORY_MB = (128, 10_240)
+_TIMEOUT_S = (10, 900)
+"""A turn keeps three seconds for its reply to be stored in."""
+_TOPIC_ARN = r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}"
+_MOST_CONCURRENCY = 1_000_000
+"""The account's own limit is known to AWS alone."""
+
+REFUSALS = (ValueError, SettingsError)
+"""What a deployment was told is wrong, in one line."""
+
 
 def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
     """Define the stack that the app's context and the environment describe.
@@ -60,18 +72,19 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
         raise o.OptionsError(f"there is no package at {package}; `coachstream package` makes one")
     options = FunctionOptions(
         code=lambda_.Code.from_asset(str(package)),
-        memory_mb=told.whole_number(o.MEMORY_MB) or 0,
-        timeout_s=told.whole_number(o.TIMEOUT_S) or 0,
+        memory_mb=_number(told, o.MEMORY_MB, *_MEMORY_MB),
+        timeout_s=_number(told, o.TIMEOUT_S, *_TIMEOUT_S),
         log_retention=_retention(told),
         keep_log=told.boolean(o.KEEP_LOGS),
         snap_start=told.boolean(o.SNAP_START),
     )
     return CoachStreamStack(
         app,
-        told.text(o.STACK_NAME) or "",
+        told.matching(o.STACK_NAME, _STACK_NAME, "a letter, then letters, digits and dashes") or "",
         options=options,
         stream_options=msgspec.structs.replace(
-            options, reserved_concurrency=told.whole_number(o.RESERVED_CONCURRENCY)
+            options,
+            reserved_concurrency=told.whole_number(o.RESERVED_CONCURRENCY, least=0, most=_MOST_CONCURRENCY),
         ),
         cors=Cors(origins=told.texts(o.CORS_ORIGINS), allow_any_origin=told.boolean(o.ALLOW_ANY_ORIGIN)),
         service=_service(told),
@@ -82,7 +95,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
             pinecone_secret_arn=told.text(o.PINECONE_SECRET_ARN),
             ticket_key_secret_arn=told.text(o.TICKET_KEY_SECRET_ARN),
         ),
-        alarms=AlarmOptions(topic_arn=told.text(o.ALARM_TOPIC_ARN)) if told.boolean(o.ALARMS) else None,
+        alarms=_alarms(told),
         dashboard=told.boolean(o.DASHBOARD),
         env=Environment(
             account=environment.get("CDK_DEFAULT_ACCOUNT"), region=environment.get("CDK_DEFAULT_REGION")
@@ -91,6 +104,9 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
 
 
 def _service(told: o.Told) -> Service:
+    told.needs(o.GUARDRAIL_VERSION, o.GUARDRAIL_ID)
+    told.needs(o.PINECONE_SECRET_ARN, o.PINECONE_INDEX_HOST)
+    told.needs(o.RERANK_MODEL, o.PINECONE_INDEX_HOST)
     guardrail, host = told.text(o.GUARDRAIL_ID), told.text(o.PINECONE_INDEX_HOST)
     fallback = told.text(o.FALLBACK_MODEL_ID), told.text(o.FALLBACK_REGION)
     return Service(
@@ -112,6 +128,18 @@ def _service(told: o.Told) -> Service:
     )
 
 
+def _alarms(told: o.Told) -> AlarmOptions | None:
+    topic = told.matching(o.ALARM_TOPIC_ARN, _TOPIC_ARN, "the ARN of an SNS topic")
+    return AlarmOptions(topic_arn=topic) if told.boolean(o.ALARMS) else None
+
+
+def _number(told: o.Told, option: o.Option, least: int, most: int) -> int:
+    """The number of an option that has a default."""
+    number = told.whole_number(option, least=least, most=most)
+    assert number is not None  # noqa: S101 (narrows the type)
+    return number
+
+
 def _level(told: o.Told) -> LogLevel:
     text = told.text(o.LOG_LEVEL)
     if text not in set(LogLevel):
@@ -120,7 +148,7 @@ def _level(told: o.Told) -> LogLevel:
 
 
 def _retention(told: o.Told) -> logs.RetentionDays:
-    days = told.whole_number(o.LOG_RETENTION_DAYS)
+    days = _number(told, o.LOG_RETENTION_DAYS, 1, max(_RETENTION))
     if days not in _RETENTION:
         known = ", ".join(map(str, _RETENTION))
         raise o.OptionsError(f"{o.LOG_RETENTION_DAYS.name} is {days}; it is one of {known}")
@@ -132,7 +160,7 @@ def main() -> None:
     app = App()
     try:
         stack_of(app, os.environ)
-    except (ValueError, SettingsError) as error:
+    except REFUSALS as error:
         print(f"coachstream: {error}", file=sys.stderr)  # noqa: T201 (cdk shows it)
         raise SystemExit(_WRONG_USAGE) from None
     app.synth()

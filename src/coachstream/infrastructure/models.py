@@ -78,7 +78,7 @@ def model_access(
     if arn["kind"] == "application-inference-profile":
         if not foundation_models:
             raise ValueError(
-                f"{model_id} does not tell which models it stands for; name their ARNs (foundation_models)"
+                f"{model_id} does not tell which models it stands for; name their ARNs (foundationModels)"
             )
         return ModelAccess(invoked=model_id, behind=foundation_models)
     return ModelAccess(invoked=model_id)
@@ -104,7 +104,7 @@ def _through(
     regions = None if profile is None else _REGIONS.get(profile["geography"])
     if profile is None or regions is None:
         raise ValueError(
-            f"the regions of {name} are not known here; name the ARNs of its models (foundation_models)"
+            f"the regions of {name} are not known here; name the ARNs of its models (foundationModels)"
         )
     if not Token.is_unresolved(source) and source not in regions:
         regions = (*regions, source)

@@ -163,14 +163,26 @@ class Told:
         parts = told if isinstance(told, list) else (self.text(option) or "").split(",")
         return tuple(text for part in parts if (text := str(part).strip()))
 
-    def whole_number(self, option: Option) -> int | None:
+    def matching(self, option: Option, pattern: str, what: str) -> str | None:
+        """Its text, which is `what`. Raises `OptionsError`."""
+        text = self.text(option)
+        if text is not None and not re.fullmatch(pattern, text):
+            raise OptionsError(f"{option.name} is {text!r}; it is {what}")
+        return text
+
+    def whole_number(self, option: Option, *, least: int, most: int) -> int | None:
         """Its number. Raises `OptionsError`."""
         text = self.text(option)
         if text is None:
             return None
-        if not text.isdecimal():
-            raise OptionsError(f"{option.name} is {text!r}; it is a whole number")
+        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+            raise OptionsError(f"{option.name} is {text!r}; it is a whole number from {least} to {most}")
         return int(text)
+
+    def needs(self, option: Option, needed: Option) -> None:
+        """Refuse one that says something of another that is not there. Raises `OptionsError`."""
+        if self.text(option) not in {None, option.default} and self.text(needed) is None:
+            raise OptionsError(f"{option.name} says nothing without {needed.name}")
 
     def boolean(self, option: Option) -> bool:
         """Whether it is true. Raises `OptionsError`."""

@@ -13,17 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from support.templates import Template
+from support.templates import QUIET, Template
 
 VARIANTS = Path(__file__).with_name("variants.py")
 WITHIN_S = 120
 
 
 @pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Mapping[str, Template]:
-    """By the variants' names (`variants.py`)."""
+def node() -> None:
+    """CDK's kernel runs on it."""
     if shutil.which("node") is None:
         pytest.skip("needs Node.js")
+
+
+@pytest.fixture(scope="session")
+def templates(
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+    node: None,  # noqa: ARG001 (must be there)
+) -> Mapping[str, Template]:
+    """By the variants' names (`variants.py`)."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     found = shared / "templates.json"
@@ -38,7 +47,7 @@ def _synthesized(folder: Path) -> str:
     run = subprocess.run(
         [sys.executable, str(VARIANTS)],
         cwd=folder,
-        env={**os.environ, "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1"},
+        env={**os.environ, **QUIET},
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,224 @@
+"""What a deployment may be told, how it is understood, and how what is wrong is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from coachstream.infrastructure import options as o
+from support.templates import QUIET, Template
+
+pytestmark = pytest.mark.usefixtures("node")
+
+OTHER_SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:other-Xy12Zw"
+PINECONE_SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:pinecone-a1B2c3"
+TOPIC = "arn:aws:sns:us-west-2:123456789012:night-watch"
+BASE_MODEL = "arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-opus-4-1-20250805-v1:0"
+NOVA = "amazon.nova-lite-v1:0"
+INDEX = "other-abc.svc.pinecone.io"
+APPLICATION_PROFILE = "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc123"
+
+#: Every option with a value that is not its default, and a text that is then in the template.
+OTHER: dict[o.Option, tuple[str, str]] = {
+    o.CORS_ORIGINS: ("https://one.example.com, https://two.example.com", "https://two.example.com"),
+    o.ALLOW_ANY_ORIGIN: ("true", ""),
+    o.TABLE_NAME: ("Other-Table", '"DYNAMODB_TABLE_NAME": "Other-Table"'),
+    o.USER_POOL_ID: ("us-west-2_Other1", '"USER_POOL_ID": "us-west-2_Other1"'),
+    o.CLIENT_IDS: ("other1, other2", '"APP_CLIENT_ID": "other1,other2"'),
+    o.PINECONE_SECRET_ARN: (PINECONE_SECRET, f'"PINECONE_API_KEY_SECRET_ARN": "{PINECONE_SECRET}"'),
+    o.TICKET_KEY_SECRET_ARN: (OTHER_SECRET, f'"COACHSTREAM_TICKET_KEY_SECRET_ARN": "{OTHER_SECRET}"'),
+    o.MODEL_ID: (APPLICATION_PROFILE, f'"COACHSTREAM_MODEL_ID": "{APPLICATION_PROFILE}"'),
+    o.MODEL_REGION: ("us-west-2", '"COACHSTREAM_MODEL_REGION": "us-west-2"'),
+    o.FALLBACK_MODEL_ID: (
+        "amazon.nova-lite-v1:0",
+        '"COACHSTREAM_FALLBACK_MODEL_ID": "amazon.nova-lite-v1:0"',
+    ),
+    o.FALLBACK_REGION: ("us-west-2", '"COACHSTREAM_FALLBACK_REGION": "us-west-2"'),
+    o.FOUNDATION_MODELS: (BASE_MODEL, f'"Resource": "{BASE_MODEL}"'),
+    o.GUARDRAIL_ID: ("gr9", '"BEDROCK_GUARDRAIL_ID": "gr9"'),
+    o.GUARDRAIL_VERSION: ("7", '"BEDROCK_GUARDRAIL_VERSION": "7"'),
+    o.PINECONE_INDEX_HOST: (
+        "other-abc.svc.pinecone.io",
+        '"PINECONE_INDEX_HOST": "other-abc.svc.pinecone.io"',
+    ),
+    o.RERANK_MODEL: ("bge-reranker-v2-m3", '"COACHSTREAM_RECALL_RERANK_MODEL": "bge-reranker-v2-m3"'),
+    o.WORKOUT_FUNCTION: ("other-workout", '"BUILD_WORKOUT_FUNCTION_NAME": "other-workout"'),
+    o.SUMMARY_FUNCTION: ("other-summary", '"BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "other-summary"'),
+    o.MIRROR_MESSAGES: ("true", '"MIRROR_MESSAGES": "true"'),
+    o.MEMORY_MB: ("1769", '"MemorySize": 1769'),
+    o.TIMEOUT_S: ("600", '"Timeout": 600'),
+    o.LOG_LEVEL: ("warning", '"COACHSTREAM_LOG_LEVEL": "warning"'),
+    o.LOG_RETENTION_DAYS: ("90", '"RetentionInDays": 90'),
+    o.KEEP_LOGS: ("true", '"DeletionPolicy": "Retain"'),
+    o.METRICS_NAMESPACE: ("other/space", '"COACHSTREAM_METRICS_NAMESPACE": "other/space"'),
+    o.RESERVED_CONCURRENCY: ("12", '"ReservedConcurrentExecutions": 12'),
+    o.SNAP_START: ("true", '"SnapStart": {"ApplyOn": "PublishedVersions"}'),
+    o.ALARMS: ("true", "AWS::CloudWatch::Alarm"),
+    o.ALARM_TOPIC_ARN: (TOPIC, TOPIC),
+    o.DASHBOARD: ("true", "AWS::CloudWatch::Dashboard"),
+}
+
+WRONG: dict[str, tuple[dict[str, str], str]] = {
+    "no origin": ({"corsOrigins": ""}, "name the origins that may call"),
+    "any origin": ({"corsOrigins": "*"}, "the origin * lets every page"),
+    "any origin among others": ({"corsOrigins": "https://a.example.com,*"}, "the origin * lets every page"),
+    "a path": ({"corsOrigins": "https://a.example.com/"}, "'https://a.example.com/' is no origin"),
+    "no scheme": ({"corsOrigins": "a.example.com"}, "'a.example.com' is no origin"),
+    "no package": ({"package": "nowhere.zip"}, "there is no package at nowhere.zip"),
+    "an unknown name": ({"corsOrigin": "https://a.example.com"}, "there is no option corsOrigin"),
+    "another unknown name": ({"tablename": "t"}, "there is no option tablename"),
+    "a pool alone": ({"userPoolId": "us-west-2_A"}, "together with its app clients"),
+    "clients alone": ({"clientIds": "abc"}, "together with its app clients"),
+    "no pool": ({"userPoolId": "pool", "clientIds": "abc"}, "USER_POOL_ID"),
+    "no table": ({"tableName": "a b"}, "DYNAMODB_TABLE_NAME"),
+    "a secret's name": ({"ticketKeySecretArn": "tickets"}, "'tickets' is not the whole ARN of a secret"),
+    "half an ARN": ({"ticketKeySecretArn": OTHER_SECRET[:-7]}, "is not the whole ARN of a secret"),
+    "no switch": ({"snapStart": "maybe"}, "snapStart is 'maybe'; it is true or false"),
+    "no number": ({"memoryMb": "2 GB"}, "memoryMb is '2 GB'; it is a whole number from 128 to"),
+    "too little memory": ({"memoryMb": "64"}, "memoryMb"),
+    "too much time": ({"timeoutS": "901"}, "timeoutS"),
+    "too little time": ({"timeoutS": "1"}, "timeoutS"),
+    "no level": ({"logLevel": "loud"}, "logLevel is 'loud'; it is one of"),
+    "no retention": ({"logRetentionDays": "31"}, "logRetentionDays is 31; it is one of 1, 3"),
+    "an opaque profile": ({"modelId": APPLICATION_PROFILE}, "foundationModels"),
+    "an unknown profile": ({"modelId": "xx.anthropic.claude-9"}, "the regions of xx.anthropic.claude-9"),
+    "a profile of elsewhere": ({"modelId": "eu.anthropic.claude-9"}, "cannot be called in us-west-2"),
+    "a guardrail's version alone": ({"guardrailVersion": "3"}, "guardrailId"),
+    "a guardrail elsewhere": (
+        {"guardrailId": "g", "fallbackRegion": "us-east-1"},
+        "COACHSTREAM_FALLBACK_REGION",
+    ),
+    "no topic": ({"alarmTopicArn": "night-watch"}, "alarmTopicArn"),
+    "a secret without an index": ({"pineconeSecretArn": PINECONE_SECRET}, "pineconeIndexHost"),
+    "a ranking without an index": ({"rerankModel": "pinecone-rerank-v0"}, "pineconeIndexHost"),
+    "no stack's name": ({"stackName": "1 stack"}, "stackName"),
+}
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stands in for the zip."""
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "handler.py").write_text("")
+    return folder
+
+
+def run(
+    context: Mapping[str, str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the app as `cdk` does: context and output folder in the environment."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(o.PREFIX)}
+    return subprocess.run(
+        [sys.executable, "-m", "coachstream.infrastructure.app"],
+        cwd=folder,
+        env={
+            **inherited,
+            **QUIET,
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            "CDK_OUTDIR": str(folder / "cdk.out"),
+            "CDK_DEFAULT_ACCOUNT": "123456789012",
+            "CDK_DEFAULT_REGION": "us-west-2",
+            **(environment or {}),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def written(folder: Path, name: str = "CoachStream") -> str:
+    """The template that the app has written."""
+    template: str = json.dumps(json.loads((folder / "cdk.out" / f"{name}.template.json").read_text()))
+    return template
+
+
+def test_every_option_is_tried() -> None:
+    """Those that are not here are tried by the tests of the stack's name and of the package."""
+    assert set(o.OPTIONS) - set(OTHER) == {o.STACK_NAME, o.PACKAGE}
+
+
+def test_what_is_told_is_in_the_stack(tmp_path: Path, package: Path) -> None:
+    """All options at once, by the names of CDK's context."""
+    told = {option.name: value for option, (value, _) in OTHER.items()}
+    done = run({"package": str(package), "stackName": "Other", **told}, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    template = written(tmp_path, "Other")
+    missing = {option.name for option, (_, text) in OTHER.items() if text not in template}
+    assert not missing
+
+
+def test_the_environment_tells_the_same_and_the_context_wins(tmp_path: Path, package: Path) -> None:
+    """The names are made of the context's."""
+    environment = {option.variable: value for option, (value, _) in OTHER.items()}
+    environment |= {o.PACKAGE.variable: str(package), o.TABLE_NAME.variable: "Not-This-Table"}
+    done = run({"tableName": "Other-Table"}, tmp_path, environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    template = written(tmp_path)
+    missing = {option.name for option, (_, text) in OTHER.items() if text not in template}
+    assert not missing
+
+
+def test_only_origins_and_a_package_must_be_told(
+    tmp_path: Path, package: Path, templates: Mapping[str, Template]
+) -> None:
+    """The rest is as the stack has it where nothing is said."""
+    done = run({"package": str(package), "corsOrigins": "https://app.example.com"}, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    template = Template(json.loads(written(tmp_path)))
+    kinds = {each["Type"] for each in template.template["Resources"].values()}
+    assert kinds - {"AWS::CDK::Metadata"} == {
+        each["Type"] for each in templates["New"].template["Resources"].values()
+    }
+    function = template.within("StreamCoachConversation", "AWS::Lambda::Function").properties
+    assert (function["MemorySize"], function["Timeout"]) == (2048, 300)
+
+
+def test_what_is_wrong_is_one_line_and_status_2(tmp_path: Path) -> None:
+    """Without origins there is no stack, and no traceback."""
+    done = run({}, tmp_path, {o.PACKAGE.variable: str(tmp_path)})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"coachstream: name the origins that may call the functions, [^\n]+\n", done.stderr)
+    assert list((tmp_path / "cdk.out").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_would_not_work_is_refused(package: Path, what: str) -> None:
+    """Before anything is deployed, with the name of what is wrong."""
+    from aws_cdk import App
+
+    from coachstream.infrastructure.app import REFUSALS, stack_of
+
+    told, sentence = WRONG[what]
+    app = App(context={"package": str(package), "corsOrigins": "https://a.example.com", **told})
+    environment = {"CDK_DEFAULT_ACCOUNT": "123456789012", "CDK_DEFAULT_REGION": "us-west-2"}
+    with pytest.raises(REFUSALS, match=re.escape(sentence)) as refused:
+        stack_of(app, environment)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_variable_that_nobody_reads_is_refused() -> None:
+    """A deployment that lacks what was asked for would be worse."""
+    with pytest.raises(o.OptionsError, match="COACHSTREAM_DEPLOY_TABEL_NAME"):
+        o.Told({}, {"COACHSTREAM_DEPLOY_TABEL_NAME": "t"})
+
+
+def test_the_context_of_cdk_itself_is_left_alone() -> None:
+    """Its names have dashes, colons and slashes."""
+    o.Told({"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "cli-telemetry": False}, {})
+
+
+def test_names_and_variables_are_all_different() -> None:
+    """And all of one form."""
+    assert (
+        len({each.name for each in o.OPTIONS}) == len({each.variable for each in o.OPTIONS}) == len(o.OPTIONS)
+    )
+    assert o.TABLE_NAME.variable == "COACHSTREAM_DEPLOY_TABLE_NAME"
+    assert o.MEMORY_MB.variable == "COACHSTREAM_DEPLOY_MEMORY_MB"
+    assert o.TIMEOUT_S.variable == "COACHSTREAM_DEPLOY_TIMEOUT_S"
