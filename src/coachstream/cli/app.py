@@ -10,6 +10,7 @@ import typer
 from coachstream.cli.chat import chat
 from coachstream.cli.check import check
 from coachstream.cli.deploy import deploy
+from coachstream.cli.package import package
 from coachstream.cli.serve import serve
 from coachstream.cli.table import table
 from coachstream.cli.token import token
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, chat, token, check, deploy):
+for command in (serve, chat, token, check, package, deploy):
     app.command()(command)
 app.add_typer(table)
 

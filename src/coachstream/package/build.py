@@ -1,0 +1,184 @@
+"""A package, from nothing to its zip."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from coachstream.package.archive import sha256_of, write_archive
+from coachstream.package.byte_code import compile_all, interpreter_for
+from coachstream.package.errors import PackageError
+from coachstream.package.installation import install
+from coachstream.package.selection import of_ours, of_the_dependencies
+from coachstream.package.target import Target
+
+KEYS_FILE = "cognito-jwks.json"
+"""In the package: the user pool's keys, where it has them (COACHSTREAM_JWKS_FILE)."""
+
+MEGABYTE = 1_000_000
+MOST_UNZIPPED = 250 * MEGABYTE
+"""Lambda's limit (Lambda developer guide, "Lambda quotas")."""
+
+
+class ByteCode(StrEnum):
+    """Whether a package has byte code."""
+
+    AUTO = "auto"
+    """If there is a Python of the target's version on this machine."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Component(msgspec.Struct, frozen=True):
+    """A part of a package; sizes in bytes."""
+
+    name: str
+    unzipped: int
+    zipped: int
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """A package that was made.
+
+    Attributes:
+        path: of the zip.
+        sha256: of its bytes, in hexadecimal.
+        target: what it runs on.
+        has_byte_code: whether a cold start is spared compiling it.
+        components: where its size comes from, the largest first.
+    """
+
+    path: Path
+    sha256: str
+    target: Target
+    has_byte_code: bool
+    components: tuple[Component, ...]
+
+    @property
+    def unzipped(self) -> int:
+        """Bytes, in all."""
+        return sum(component.unzipped for component in self.components)
+
+    @property
+    def zipped(self) -> int:
+        """Bytes, in all."""
+        return self.path.stat().st_size
+
+
+def build(
+    output: Path,
+    *,
+    target: Target,
+    most_zipped: int,
+    byte_code: ByteCode = ByteCode.AUTO,
+    keys: bytes | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Package:
+    """Make the package.
+
+    Args:
+        output: where the zip goes; what is there stays until the new one is whole.
+        target: what it is to run on.
+        most_zipped: bytes; a larger one is not made.
+        byte_code: whether to compile it.
+        keys: the user pool's keys, as `identity.cognito.fetch_jwks` gives them.
+        tell: is told of each step, in half a sentence.
+
+    Raises:
+        PackageError: it cannot be made, or is too large.
+        OSError: there is no room for it.
+    """
+    interpreter = None if byte_code is ByteCode.NEVER else interpreter_for(target)
+    if interpreter is None and byte_code is ByteCode.ALWAYS:
+        raise PackageError(
+            f"Byte code needs a Python {target.python} on this machine: uv python install {target.python}"
+        )
+    with TemporaryDirectory(prefix="coachstream-package-") as temporary:
+        folder = Path(temporary) / "package"
+        tell(f"Getting the dependencies for {target}")
+        origins = _collect(folder, Path(temporary) / "dependencies", target)
+        if keys is not None:
+            (folder / KEYS_FILE).write_bytes(keys)
+        if interpreter is not None:
+            tell("Compiling")
+            compile_all(folder, interpreter)
+        tell("Writing the zip")
+        whole = Path(temporary) / "package.zip"
+        components = _components(write_archive(folder, whole), origins)
+        package = Package(
+            path=whole,
+            sha256=sha256_of(whole),
+            target=target,
+            has_byte_code=interpreter is not None,
+            components=components,
+        )
+        _check_size(package, most_zipped)
+        _put_in_place(whole, output)
+    return msgspec.structs.replace(package, path=output)
+
+
+def unpack(package: Path, folder: Path) -> None:
+    """Unzip a package as Lambda does: with the modes of its files.
+
+    Raises:
+        OSError: it cannot be read, or there is no room.
+    """
+    import zipfile
+
+    with zipfile.ZipFile(package) as archive:
+        for entry in archive.infolist():
+            Path(archive.extract(entry, folder)).chmod(entry.external_attr >> 16 & 0o777)
+
+
+def _collect(folder: Path, installed: Path, target: Target) -> Mapping[str, str]:
+    origins = dict(install(target, installed))
+    for name, path in of_the_dependencies(installed):
+        _put(path, folder / name)
+    for name, path in of_ours():
+        _put(path, folder / name)
+        origins[name] = name.partition("/")[0]
+    return origins
+
+
+def _put_in_place(whole: Path, output: Path) -> None:
+    """At once: nobody ever deploys half of one, and who builds at the same time is not disturbed."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as beside:
+        (Path(beside) / output.name).write_bytes(whole.read_bytes())
+        (Path(beside) / output.name).replace(output)
+
+
+def _put(path: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, place)
+
+
+def _components(sizes: Mapping[str, tuple[int, int]], origins: Mapping[str, str]) -> tuple[Component, ...]:
+    unzipped: dict[str, int] = defaultdict(int)
+    zipped: dict[str, int] = defaultdict(int)
+    for name, (size, size_in_zip) in sizes.items():
+        component = "byte code" if name.endswith(".pyc") else origins.get(name, name)
+        unzipped[component] += size
+        zipped[component] += size_in_zip
+    found = (Component(name, unzipped[name], zipped[name]) for name in unzipped)
+    return tuple(sorted(found, key=lambda component: -component.zipped))
+
+
+def _check_size(package: Package, most_zipped: int) -> None:
+    for size, most, what in (
+        (package.zipped, most_zipped, "The package is"),
+        (package.unzipped, MOST_UNZIPPED, "Unzipped, the package is"),
+    ):
+        if size > most:
+            largest = ", ".join(
+                f"{each.name} {each.zipped / MEGABYTE:.1f} MB" for each in package.components[:3]
+            )
+            raise PackageError(
+                f"{what} {size / MEGABYTE:.1f} MB, more than {most / MEGABYTE:g} MB. Most of it: {largest}."
+            )
