@@ -57,16 +57,20 @@ format: $(VENV)/dev.installed
 docs: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/configuration.md
 
-# run: what `make serve` installs. deploy: that and AWS CDK. dev: all of it, and what the tests need.
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --extra aws --extra pinecone
+LOCKS := requirements
+LAMBDA_LOCK := src/coachstream/package/lambda.lock
+
+# run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all of it, and what the tests need.
+# lambda: what goes into the package, in the versions that are tested.
 lock: $(VENV)/dev.installed
-	@for set in run deploy dev; do \
-	  groups="--group build"; \
-	  [ $$set = run ] || groups="$$groups --extra deploy --constraint requirements/run.lock"; \
-	  [ $$set = dev ] && groups="$$groups --group dev --constraint requirements/deploy.lock"; \
-	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links --no-header --extra aws --extra local --extra pinecone $$groups \
-	    --output-file requirements/$$set.lock pyproject.toml || exit 1; \
-	done
+	@$(COMPILE) --extra local --group build --output-file $(LOCKS)/run.lock
+	@$(COMPILE) --extra local --group build --extra deploy \
+	  --constraint $(LOCKS)/run.lock --output-file $(LOCKS)/deploy.lock
+	@$(COMPILE) --extra local --group build --extra deploy --group dev \
+	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
+	@$(COMPILE) --constraint $(LOCKS)/run.lock --output-file $(LAMBDA_LOCK)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -93,7 +93,10 @@ def deploy(
     if not environment.get(o.CORS_ORIGINS.variable):
         fail("Say which pages may call the functions: --cors-origins https://app.example.com")
     if not environment.get(o.PACKAGE.variable):
-        _build_package()
+        from coachstream.cli.package import make
+
+        # Its keys spare a cold start a request. A pool that is to be made has none yet.
+        make(Path(o.PACKAGE.default or ""), jwks_of=environment.get(o.USER_POOL_ID.variable) or None)
     try:
         if plan:
             _plan(environment)
@@ -118,12 +121,6 @@ def _environment(
     if region is not None:
         environment["AWS_REGION"] = environment["AWS_DEFAULT_REGION"] = region
     return environment
-
-
-def _build_package() -> None:
-    from coachstream.cli.package import package
-
-    package()
 
 
 def _plan(environment: dict[str, str]) -> None:
