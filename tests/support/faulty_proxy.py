@@ -39,11 +39,13 @@ class FaultyProxy:
     Attributes:
         applies_to: looks at a request's target, headers (lower case) and body.
         met: how many requests met the fault.
+        sees: looks at every request, as `applies_to` does.
     """
 
     def __init__(self, port: int, *, throttled: Answer) -> None:
         self.fault: Fault | None = None
         self.applies_to: Callable[[str, Mapping[str, str], bytes], bool] = lambda *_: True
+        self.sees: Callable[[str, Mapping[str, str], bytes], None] = lambda *_: None
         self.met = 0
         self.url = ""
         self._port = port
@@ -54,6 +56,7 @@ class FaultyProxy:
         try:
             request, body = await _read_request(reader)
             headers = {name.decode().lower(): value.decode() for name, value in request.headers}
+            self.sees(request.target.decode(), headers, body)
             if self.fault is not None and self.applies_to(request.target.decode(), headers, body):
                 self.met += 1
                 await self._misbehave(self.fault, reader, writer)

@@ -1,0 +1,306 @@
+"""What the functions really ask of AWS, against what their policies allow: nothing missing, nothing idle.
+
+Each function runs with the environment that its template gives it, in front of real HTTP: DynamoDB Local, and
+servers with the wire formats of Bedrock, Lambda, Secrets Manager and Pinecone. Between them, every request is
+read as AWS would read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import pytest
+
+from coachstream.conversation.model import ConversationKey
+from coachstream.services import Services
+from coachstream.settings import Settings
+from contracts.conversation_store import conversation
+from lambda_streaming import asgi
+from support.aws_calls import AwsCall, calls_of
+from support.aws_stack import KEY, AwsStack, aws_stack
+from support.bedrock_server import Refusal, Reply, StreamException, Until, opening, reply, text
+from support.faulty_proxy import proxied
+from support.http_server import serving
+from support.pinecone_server import API_KEY
+from support.templates import Statement, Template
+
+pytestmark = pytest.mark.usefixtures("aws_credentials")
+
+VARIANTS = ("New", "Imported", "Mixed")
+FUNCTIONS = {
+    "StreamCoachConversation": "stream_coach_conversation",
+    "SendCoachConversationMessage": "send_coach_conversation_message",
+    "CoachConversations": "coach_conversations",
+}
+WITHIN_S = 30.0
+TICKET_KEY = "k" * 64
+
+NEVER_CALLED = {
+    "logs:CreateLogStream": "Lambda's own agent does it, with the function's role",
+    "logs:PutLogEvents": "Lambda's own agent does it, with the function's role",
+    "xray:PutTraceSegments": "Lambda's own agent does it, with the function's role",
+    "xray:PutTelemetryRecords": "Lambda's own agent does it, with the function's role",
+}
+"""What no request of the function is seen to need, and why it is allowed all the same."""
+
+
+class SecretsManager:
+    """GetSecretValue (API reference) for any ARN: Pinecone's key, or one for tickets."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
+        """Answer one call."""
+        if scope["type"] == "lifespan":
+            while (message := await receive())["type"] != "lifespan.shutdown":
+                await send({"type": f"{message['type']}.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message.get("more_body"):
+                break
+        arn = json.loads(body)["SecretId"]
+        value = API_KEY if "pinecone" in arn.lower() else TICKET_KEY
+        headers = [(b"content-type", b"application/x-amz-json-1.1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        answer = {"ARN": arn, "SecretString": value}
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+
+class Deployed:
+    """A function as a template has it, and what it has asked of AWS."""
+
+    def __init__(self, stack: AwsStack, http: httpx.AsyncClient, calls: set[AwsCall]) -> None:
+        self.stack = stack
+        self.http = http
+        self.calls = calls
+
+    async def a_conversation(self, name: str) -> str:
+        """Make one, past the function, and give its path."""
+        key = ConversationKey(KEY.user_id, KEY.coach_id, name)
+        await self.stack.table.store().create_conversation(conversation(key))
+        return f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations/{name}"
+
+    async def delete(self, name: str) -> None:
+        """Delete one, past the function."""
+        key = ConversationKey(KEY.user_id, KEY.coach_id, name)
+        await self.stack.table.store().delete_conversation(key)
+
+
+@asynccontextmanager
+async def deployed(
+    template: Template,
+    construct: str,
+    dynamodb_local_url: str,
+    moto_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Deployed]:
+    """Serve a function with its template's environment; but addresses and user pool are this machine's."""
+    async with AsyncExitStack() as exits:
+        stack = await exits.enter_async_context(aws_stack(dynamodb_local_url, moto_url))
+        secrets = await exits.enter_async_context(
+            proxied(await exits.enter_async_context(serving(SecretsManager())))
+        )
+        its_own = template.environment(construct)
+        environment = {
+            **its_own,
+            **{name: value for name, value in stack.environment.items() if name.startswith("AWS_")},
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.url,
+            "PINECONE_INDEX_HOST": stack.proxies["recall"].url,
+            "PINECONE_CONTROLLER_HOST": stack.proxies["recall"].url,
+            "USER_POOL_ID": stack.pool.id,
+            "APP_CLIENT_ID": stack.pool.client_id,
+            "DYNAMODB_TABLE_NAME": stack.table.name,
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        calls: set[AwsCall] = set()
+
+        def see(target: str, headers: Mapping[str, str], body: bytes) -> None:
+            for call in calls_of(target, headers, body):
+                table = call.resource.replace(stack.table.name, its_own["DYNAMODB_TABLE_NAME"])
+                calls.add(AwsCall(call.action, table, call.context))
+
+        for proxy in (*stack.proxies.values(), secrets):
+            proxy.sees = see
+        services = Services(Settings.from_environment(environment))
+        exits.push_async_callback(services.aclose)
+        module: Any = import_module(f"coachstream.functions.{FUNCTIONS[construct]}.handler")
+        handler = module.handler_for(lambda: services)
+        port = await exits.enter_async_context(serving(asgi(handler, timeout_s=WITHIN_S, drain_timeout_s=5)))
+        http = await exits.enter_async_context(
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}/",
+                headers={"authorization": f"Bearer {stack.token}"},
+                timeout=WITHIN_S,
+                trust_env=False,
+            )
+        )
+        yield Deployed(stack, http, calls)
+
+
+async def stream_everything(function: Deployed) -> None:
+    """Start, break off, fail, lose the conversation; open for a reader, read, stop."""
+    bedrock = function.stack.bedrock
+    path = f"{await function.a_conversation('streamed')}/stream"
+
+    async def say(words: str, *, at: str = path) -> str:
+        answer = await function.http.post(at, json={"userResponse": words})
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    assert '"complete"' in await say("/save-memory I hate burpees")
+    assert '"complete"' in await say("/log-workout 5x5 squats")
+    assert '"complete"' in await say("The third message makes six.")
+    bedrock.answers.append(Reply([opening(), *text("Half a "), StreamException("modelStreamErrorException")]))
+    assert '"complete"' in await say("Somebody else has to go on.")
+    bedrock.answers.append(Refusal(400, "ValidationException"))
+    assert "MODEL_REJECTED" in await say("Nobody answers this.")
+    await _lose_the_conversation(function, lambda lost: say("Gone.", at=f"{lost}/stream"))
+    started = await function.http.post(
+        path, json={"userResponse": "For an EventSource."}, headers={"accept": "application/json"}
+    )
+    assert started.status_code == 202, started.text
+    url = urljoin(str(started.url), started.headers["location"])
+    async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as event_source:
+        read = await event_source.get(url)
+    assert '"complete"' in read.text
+    stopped = await function.http.delete(urlsplit(url).path)
+    assert stopped.json()["status"] == "finished"
+
+
+async def send_everything(function: Deployed) -> None:
+    """Answered, not answered, and answered when there is no conversation any more."""
+    path = f"{await function.a_conversation('sent')}/send-message"
+
+    async def say(words: str, *, at: str = path) -> httpx.Response:
+        return await function.http.post(at, json={"userResponse": words})
+
+    for words in ("/save-memory I hate burpees", "/log-workout 5x5 squats", "The third message makes six."):
+        answer = await say(words)
+        assert answer.status_code == 200, answer.text
+    function.stack.bedrock.answers.append(Refusal(400, "ValidationException"))
+    assert (await say("Nobody answers this.")).status_code != 200
+    await _lose_the_conversation(function, lambda lost: say("Gone.", at=f"{lost}/send-message"))
+
+
+async def keep_everything(function: Deployed) -> None:
+    """Create with and without a message, list, count, read, rename, delete."""
+    http, bedrock = function.http, function.stack.bedrock
+    path = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations"
+    half = Reply([opening(), *text("Half a "), StreamException("modelStreamErrorException")])
+    for first, answers in (
+        ("/save-memory I hate burpees", []),
+        ("/log-workout 5x5 squats", []),
+        ("Somebody else has to go on.", [half]),
+        ("Nobody answers this.", [Refusal(400, "ValidationException")]),
+    ):
+        bedrock.answers.extend(answers)
+        created = await http.post(path, json={"initialMessage": first})
+        assert created.status_code == 201, created.text
+    assert (await http.get(path)).status_code == (await http.get(f"{path}/count")).status_code == 200
+    one = f"{path}/{created.json()['conversation']['conversationId']}"
+    for method, body in (("GET", None), ("PUT", {"title": "Legs"}), ("DELETE", None)):
+        answer = await http.request(method, one, json=body)
+        assert answer.status_code == 200, answer.text
+
+
+async def _lose_the_conversation(function: Deployed, say: Callable[[str], Any]) -> None:
+    """A conversation that is deleted while its reply is written leaves nothing behind."""
+    gate = asyncio.Event()
+    bedrock = function.stack.bedrock
+    bedrock.answers.append(Reply([opening(), Until(gate), *reply("Too late.").steps[1:]]))
+    number = len(bedrock.requests)
+    path = await function.a_conversation("lost")
+    async with asyncio.timeout(WITHIN_S):
+        asking = asyncio.create_task(say(path))
+        await bedrock.request(number)
+        await function.delete("lost")
+        gate.set()
+        await asking
+
+
+DRIVES = {
+    "StreamCoachConversation": stream_everything,
+    "SendCoachConversationMessage": send_everything,
+    "CoachConversations": keep_everything,
+}
+
+
+def refused(calls: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[AwsCall]:
+    """Calls that no statement allows."""
+    statements = list(allowed)
+    return sorted(
+        call
+        for call in calls
+        if not any(each.allows(call.action, call.resource, dict(call.context)) for each in statements)
+    )
+
+
+def idle(calls: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[tuple[str, str]]:
+    """Actions on resources that are allowed, and that no call needs."""
+    made = list(calls)
+    return sorted(
+        (action, resource)
+        for statement in allowed
+        for action in statement.actions
+        for resource in statement.resources
+        if action not in NEVER_CALLED
+        and not any(
+            call.action == action
+            and statement.allows(action, call.resource, dict(call.context))
+            and Statement(None, frozenset({action}), frozenset({resource}), {}).allows(
+                action, call.resource, {}
+            )
+            for call in made
+        )
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("construct", FUNCTIONS)
+async def test_a_function_is_allowed_what_it_asks_for_and_nothing_else(
+    templates: Mapping[str, Template],
+    dynamodb_local_url: str,
+    moto_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str,
+    construct: str,
+) -> None:
+    """All that it does, done: each request is allowed, and each permission is used."""
+    template = templates[variant]
+    async with deployed(template, construct, dynamodb_local_url, moto_url, monkeypatch) as function:
+        await DRIVES[construct](function)
+        calls = set(function.calls)
+    statements = template.statements(construct)
+    assert refused(calls, statements) == []
+    assert idle(calls, statements) == []
+
+
+def test_what_is_not_allowed_or_not_used_would_be_seen(templates: Mapping[str, Template]) -> None:
+    """An index, another table, a scan, a model without its profile; and a whole policy without a call."""
+    statements = templates["Imported"].statements("StreamCoachConversation")
+    table = "arn:aws:dynamodb:us-west-2:123456789012:table/Proto-AllItems-V2"
+    model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-20250514-v1:0"
+    wrong = [
+        AwsCall("bedrock:InvokeModelWithResponseStream", model),
+        AwsCall("dynamodb:GetItem", f"{table}-other"),
+        AwsCall("dynamodb:Query", f"{table}/index/gsi1"),
+        AwsCall("dynamodb:Scan", table),
+    ]
+    assert refused([*wrong, AwsCall("dynamodb:Query", table)], statements) == wrong
+    everything = {
+        (action, resource)
+        for each in statements
+        for action in each.actions - set(NEVER_CALLED)
+        for resource in each.resources
+    }
+    assert set(idle([], statements)) == everything
+    assert ("dynamodb:Query", table) not in idle([AwsCall("dynamodb:Query", table)], statements)
