@@ -19,6 +19,7 @@ from coachstream.infrastructure import options as o
 from coachstream.infrastructure.alarms import AlarmOptions
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions
+from coachstream.infrastructure.packaged_keys import packaged_keys
 from coachstream.infrastructure.service import DEFAULT_MODEL_ID, PineconeIndex, Service
 from coachstream.infrastructure.stack import CoachStreamStack, Existing
 from coachstream.settings import (
@@ -92,6 +93,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
             table_name=told.text(o.TABLE_NAME),
             user_pool_id=told.text(o.USER_POOL_ID),
             client_ids=told.texts(o.CLIENT_IDS),
+            packaged_keys=packaged_keys(package, told.text(o.USER_POOL_ID)),
             pinecone_secret_arn=told.text(o.PINECONE_SECRET_ARN),
             ticket_key_secret_arn=told.text(o.TICKET_KEY_SECRET_ARN),
         ),

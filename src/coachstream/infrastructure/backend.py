@@ -17,6 +17,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
         table: the table's name, or its ARN where it is another account's or region's.
         user_pool_id: of the pool whose ID tokens are accepted.
         client_ids: of its app clients, at least one.
+        packaged_keys: the file in the package with the pool's keys; None where it has none.
         pinecone_key_arn: of the secret that is Pinecone's API key; None where nothing is recalled.
         ticket_key_arn: of the secret that signs the tickets in the URLs that `EventSource` opens; None where
             there are none.
@@ -28,6 +29,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     table: str
     user_pool_id: str
     client_ids: tuple[str, ...]
+    packaged_keys: str | None = None
     pinecone_key_arn: str | None = None
     ticket_key_arn: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 from aws_cdk import Token
@@ -54,6 +55,7 @@ _OURS = {
         v.IDENTITY,
         v.USER_POOL,
         v.APP_CLIENTS,
+        v.JWKS_FILE,
         v.TICKET_KEY_ARN,
         v.RECALL,
         v.PINECONE_KEY_ARN,
@@ -132,7 +134,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         settings = Settings(
             store=DynamoDbSettings(backend.table, mirror_messages=self.mirror_messages),
             model=self.model,
-            identity=CognitoSettings(backend.user_pool_id, backend.client_ids),
+            identity=CognitoSettings(
+                backend.user_pool_id,
+                backend.client_ids,
+                jwks_file=None if backend.packaged_keys is None else Path(backend.packaged_keys),
+            ),
             recall=self._recall(backend),
             hand_offs=self.hand_offs,
             logs=self.logs,

@@ -31,6 +31,7 @@ class Existing(msgspec.Struct, frozen=True, kw_only=True):
         table_name: of the table. It is not changed in any way.
         user_pool_id: of the user pool; its `client_ids` must be named with it.
         client_ids: of the app clients whose tokens are accepted.
+        packaged_keys: the file in the package with that pool's keys, if it has them.
         pinecone_secret_arn: the whole ARN of the secret that is Pinecone's API key.
         ticket_key_secret_arn: the whole ARN of the secret that signs tickets.
 
@@ -41,6 +42,7 @@ class Existing(msgspec.Struct, frozen=True, kw_only=True):
     table_name: str | None = None
     user_pool_id: str | None = None
     client_ids: tuple[str, ...] = ()
+    packaged_keys: str | None = None
     pinecone_secret_arn: str | None = None
     ticket_key_secret_arn: str | None = None
 
@@ -147,6 +149,7 @@ class CoachStreamStack(Stack):
         return Backend(
             table=table,
             user_pool_id=pool,
+            packaged_keys=existing.packaged_keys,
             client_ids=clients,
             pinecone_key_arn=pinecone_key,
             ticket_key_arn=existing.ticket_key_secret_arn or new_ticket_key(self, "TicketKey").secret_arn,

@@ -10,5 +10,8 @@ ARCHITECTURE = "arm64"
 """Graviton: a fifth cheaper a GB-second, and SnapStart works on it as well (Lambda developer guide,
 "Improving startup performance with Lambda SnapStart": Python 3.12 and later, no limit to an architecture)."""
 
+PACKAGED_KEYS = "cognito-jwks.json"
+"""The user pool's keys, at the root of a package that has them (`coachstream package --jwks-of`)."""
+
 EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper"
 """Starts our runtime in place of the managed one, which cannot stream (AWS_LAMBDA_EXEC_WRAPPER)."""

@@ -11,15 +11,13 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from coachstream.infrastructure.target import PACKAGED_KEYS
 from coachstream.package.archive import sha256_of, write_archive
 from coachstream.package.byte_code import compile_all, interpreter_for
 from coachstream.package.errors import PackageError
 from coachstream.package.installation import install
 from coachstream.package.selection import of_ours, of_the_dependencies
 from coachstream.package.target import Target
-
-KEYS_FILE = "cognito-jwks.json"
-"""In the package: the user pool's keys, where it has them (COACHSTREAM_JWKS_FILE)."""
 
 MEGABYTE = 1_000_000
 MOST_UNZIPPED = 250 * MEGABYTE
@@ -104,7 +102,7 @@ def build(
         tell(f"Getting the dependencies for {target}")
         origins = _collect(folder, Path(temporary) / "dependencies", target)
         if keys is not None:
-            (folder / KEYS_FILE).write_bytes(keys)
+            (folder / PACKAGED_KEYS).write_bytes(keys)
         if interpreter is not None:
             tell("Compiling")
             compile_all(folder, interpreter)

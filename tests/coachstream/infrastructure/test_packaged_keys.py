@@ -1,0 +1,65 @@
+"""The user pool's keys in the package, as a deployment sees them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from coachstream.infrastructure.backend import Backend
+from coachstream.infrastructure.packaged_keys import packaged_keys
+from coachstream.infrastructure.service import Service
+
+POOL = "us-west-2_Existing1"
+
+
+def package_with(folder: Path, files: dict[str, str]) -> Path:
+    path = folder / "package.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.fixture
+def with_keys(tmp_path: Path) -> Path:
+    """A package with the keys of a pool."""
+    keys = {"issuer": f"https://cognito-idp.us-west-2.amazonaws.com/{POOL}", "keys": []}
+    return package_with(tmp_path, {"handler.py": "", "cognito-jwks.json": json.dumps(keys)})
+
+
+def test_a_package_without_keys_has_none(tmp_path: Path) -> None:
+    """With any pool."""
+    package = package_with(tmp_path, {"handler.py": ""})
+    assert packaged_keys(package, POOL) is None
+    assert packaged_keys(package, None) is None
+
+
+def test_keys_of_the_pool_are_found_zipped_and_unzipped(with_keys: Path, tmp_path: Path) -> None:
+    """The name of their file reaches the functions."""
+    assert packaged_keys(with_keys, POOL) == "cognito-jwks.json"
+    with zipfile.ZipFile(with_keys) as archive:
+        archive.extractall(tmp_path / "unzipped")
+    assert packaged_keys(tmp_path / "unzipped", POOL) == "cognito-jwks.json"
+    backend = Backend(
+        table="T123", user_pool_id=POOL, client_ids=("web1client",), packaged_keys="cognito-jwks.json"
+    )
+    environment = Service().environment(backend, region="us-west-2", with_tickets=False)
+    assert environment["COACHSTREAM_JWKS_FILE"] == "cognito-jwks.json"
+
+
+@pytest.mark.parametrize("pool", ["us-west-2_Existing12", "us-west-2_Other9", None])
+def test_keys_of_another_pool_are_refused_before_they_are_deployed(with_keys: Path, pool: str | None) -> None:
+    """The functions would refuse to start with them."""
+    with pytest.raises(ValueError, match=f"holds the keys of .*{POOL}"):
+        packaged_keys(with_keys, pool)
+
+
+def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
+    """With its name."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a zip")
+    with pytest.raises(ValueError, match=r"notes\.txt is no zip"):
+        packaged_keys(path, POOL)
