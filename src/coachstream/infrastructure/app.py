@@ -96,6 +96,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
             packaged_keys=packaged_keys(package, told.text(o.USER_POOL_ID)),
             pinecone_secret_arn=told.text(o.PINECONE_SECRET_ARN),
             ticket_key_secret_arn=told.text(o.TICKET_KEY_SECRET_ARN),
+            kms_key_arns=told.texts(o.KMS_KEY_ARNS),
         ),
         alarms=_alarms(told),
         dashboard=told.boolean(o.DASHBOARD),
@@ -107,6 +108,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
 
 def _service(told: o.Told) -> Service:
     told.needs(o.GUARDRAIL_VERSION, o.GUARDRAIL_ID)
+    told.needs(o.GUARDRAIL_PROFILES, o.GUARDRAIL_ID)
     told.needs(o.PINECONE_SECRET_ARN, o.PINECONE_INDEX_HOST)
     told.needs(o.RERANK_MODEL, o.PINECONE_INDEX_HOST)
     guardrail, host = told.text(o.GUARDRAIL_ID), told.text(o.PINECONE_INDEX_HOST)
@@ -121,6 +123,7 @@ def _service(told: o.Told) -> Service:
             fallback=Fallback(*fallback) if any(fallback) else None,
         ),
         foundation_models=told.texts(o.FOUNDATION_MODELS),
+        guardrail_profiles=told.texts(o.GUARDRAIL_PROFILES),
         recall=None if host is None else PineconeIndex(host=host, rerank_model=told.text(o.RERANK_MODEL)),
         hand_offs=HandOffs(
             workout_function=told.text(o.WORKOUT_FUNCTION), summary_function=told.text(o.SUMMARY_FUNCTION)

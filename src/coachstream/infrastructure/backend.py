@@ -8,6 +8,7 @@ import msgspec
 from aws_cdk import Token
 
 _SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}")
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +22,10 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
         pinecone_key_arn: of the secret that is Pinecone's API key; None where nothing is recalled.
         ticket_key_arn: of the secret that signs the tickets in the URLs that `EventSource` opens; None where
             there are none.
+        kms_key_arns: of the customer managed keys of KMS that encrypt the table or a secret.
 
     Raises:
-        ValueError: there is no client, or what should be the ARN of a secret is not.
+        ValueError: there is no client, or what should be the ARN of a secret or of a key is not.
     """
 
     table: str
@@ -32,6 +34,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     packaged_keys: str | None = None
     pinecone_key_arn: str | None = None
     ticket_key_arn: str | None = None
+    kms_key_arns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would only be refused at run time."""
@@ -41,3 +44,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
             if arn is not None and not Token.is_unresolved(arn) and not _SECRET_ARN.fullmatch(arn):
                 # Without the six characters at its end the policy would allow another secret, or none.
                 raise ValueError(f"{arn!r} is not the whole ARN of a secret, as its console page shows it")
+        for arn in self.kms_key_arns:
+            if not Token.is_unresolved(arn) and not _KEY_ARN.fullmatch(arn):
+                # An alias may be pointed at another key, and no policy names one.
+                raise ValueError(f"{arn!r} is not the ARN of a key of KMS")

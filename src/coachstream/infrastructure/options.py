@@ -55,6 +55,10 @@ PINECONE_SECRET_ARN = Option(
     "the secret that is Pinecone's API key; by default a new one, where there is an index",
 )
 TICKET_KEY_SECRET_ARN = Option("ticketKeySecretArn", "the secret that signs tickets; by default a new one")
+KMS_KEY_ARNS = Option(
+    "kmsKeyArns",
+    "customer managed keys that encrypt the existing table and secrets, parted by commas; none by default",
+)
 MODEL_ID = Option("modelId", "id or ARN of a model or of an inference profile; by default the service's own")
 MODEL_REGION = Option("modelRegion", "where it is called; by default the stack's region")
 FALLBACK_MODEL_ID = Option(
@@ -67,6 +71,10 @@ FOUNDATION_MODELS = Option(
 )
 GUARDRAIL_ID = Option("guardrailId", "id or ARN of the guardrail that checks replies; none by default")
 GUARDRAIL_VERSION = Option("guardrailVersion", "its version: a number, or `DRAFT`", "DRAFT")
+GUARDRAIL_PROFILES = Option(
+    "guardrailProfiles",
+    "ARNs of the guardrail's cross-region profile in all of its regions, parted by commas; none by default",
+)
 PINECONE_INDEX_HOST = Option("pineconeIndexHost", "the index that is recalled from; without one, nothing is")
 RERANK_MODEL = Option("rerankModel", "Pinecone's model that ranks what was found anew; none by default")
 WORKOUT_FUNCTION = Option(
@@ -102,6 +110,7 @@ OPTIONS = (
     CLIENT_IDS,
     PINECONE_SECRET_ARN,
     TICKET_KEY_SECRET_ARN,
+    KMS_KEY_ARNS,
     MODEL_ID,
     MODEL_REGION,
     FALLBACK_MODEL_ID,
@@ -109,6 +118,7 @@ OPTIONS = (
     FOUNDATION_MODELS,
     GUARDRAIL_ID,
     GUARDRAIL_VERSION,
+    GUARDRAIL_PROFILES,
     PINECONE_INDEX_HOST,
     RERANK_MODEL,
     WORKOUT_FUNCTION,

@@ -32,6 +32,24 @@ WHOLE_REPLY = "bedrock:InvokeModel"
 _PARTIAL_FUNCTION_ARN = re.compile(r"(?P<account>\d{12}):(function:)?(?P<name>.+)")
 
 
+KEY_ACTIONS = (
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+"""What CDK grants on a table's customer managed key to who reads and writes it
+(`aws_dynamodb.Table.grant_read_write_data`), spelled out; a secret's is only decrypted with."""
+
+_FOR_TABLE_AND_SECRETS = {
+    "StringLike": {"kms:ViaService": ["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"]}
+}
+"""The function itself never calls KMS. Table and secrets may be another region's."""
+
+
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """What a function does beside running turns and keeping conversations. It is allowed that and no more.
 
@@ -57,7 +75,7 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
     if guardrail is not None:
         # Of the fallback as well, which is never in another region then (`Settings`).
         arn = guardrail_arn(stack, guardrail.id, region=service.model.region)
-        found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], [arn]))
+        found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], [arn, *service.guardrail_profiles]))
     if arns := {arn for arn in secrets if arn}:
         found.append(_allow("Secrets", ["secretsmanager:GetSecretValue"], sorted(arns)))
     hand_offs = (
@@ -66,6 +84,8 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
     )
     if functions := [_function_arn(stack, name) for name in dict.fromkeys(hand_offs) if name]:
         found.append(_allow("HandOffs", ["lambda:InvokeFunction"], functions))
+    if backend.kms_key_arns:
+        found.append(_allow("Keys", KEY_ACTIONS, list(backend.kms_key_arns), _FOR_TABLE_AND_SECRETS))
     return found
 
 
@@ -112,6 +132,6 @@ def _allow(
     sid: str,
     actions: list[str] | tuple[str, ...],
     resources: list[str],
-    conditions: Mapping[str, Mapping[str, str]] | None = None,
+    conditions: Mapping[str, Mapping[str, str | list[str]]] | None = None,
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions)

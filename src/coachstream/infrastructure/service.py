@@ -93,6 +93,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             names none.
         foundation_models: ARNs of the foundation models behind `model` and the fallback, where their ids do
             not tell: for an application inference profile, or a profile of regions that we do not know.
+        guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, where
+            it has one.
         recall: the Pinecone index; None where nothing is recalled.
         hand_offs: the functions that go on with what was said. A function of another account or region by
             its ARN, which may not be a reference.
@@ -106,6 +108,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     model: BedrockSettings = BedrockSettings(DEFAULT_MODEL_ID)
     foundation_models: tuple[str, ...] = ()
+    guardrail_profiles: tuple[str, ...] = ()
     recall: PineconeIndex | None = None
     hand_offs: HandOffs = HandOffs()
     mirror_messages: bool = False

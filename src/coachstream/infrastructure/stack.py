@@ -34,6 +34,7 @@ class Existing(msgspec.Struct, frozen=True, kw_only=True):
         packaged_keys: the file in the package with that pool's keys, if it has them.
         pinecone_secret_arn: the whole ARN of the secret that is Pinecone's API key.
         ticket_key_secret_arn: the whole ARN of the secret that signs tickets.
+        kms_key_arns: of the customer managed keys that encrypt table and secrets, where there are some.
 
     Raises:
         ValueError: a pool without its clients, or clients without their pool.
@@ -45,6 +46,7 @@ class Existing(msgspec.Struct, frozen=True, kw_only=True):
     packaged_keys: str | None = None
     pinecone_secret_arn: str | None = None
     ticket_key_secret_arn: str | None = None
+    kms_key_arns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a half of what belongs together."""
@@ -153,6 +155,7 @@ class CoachStreamStack(Stack):
             client_ids=clients,
             pinecone_key_arn=pinecone_key,
             ticket_key_arn=existing.ticket_key_secret_arn or new_ticket_key(self, "TicketKey").secret_arn,
+            kms_key_arns=existing.kms_key_arns,
         )
 
     def _watch(self, metrics: dict[str, FunctionMetrics], options: AlarmOptions) -> None:

@@ -21,6 +21,8 @@ OTHER_SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:other-Xy12Z
 PINECONE_SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:pinecone-a1B2c3"
 TOPIC = "arn:aws:sns:us-west-2:123456789012:night-watch"
 BASE_MODEL = "arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-opus-4-1-20250805-v1:0"
+KEY = "arn:aws:kms:us-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+GUARDRAIL_PROFILE = "arn:aws:bedrock:us-east-1:123456789012:guardrail-profile/us.guardrail.v1:0"
 NOVA = "amazon.nova-lite-v1:0"
 INDEX = "other-abc.svc.pinecone.io"
 APPLICATION_PROFILE = "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc123"
@@ -34,6 +36,7 @@ OTHER: dict[o.Option, tuple[str, str]] = {
     o.CLIENT_IDS: ("other1, other2", '"APP_CLIENT_ID": "other1,other2"'),
     o.PINECONE_SECRET_ARN: (PINECONE_SECRET, f'"PINECONE_API_KEY_SECRET_ARN": "{PINECONE_SECRET}"'),
     o.TICKET_KEY_SECRET_ARN: (OTHER_SECRET, f'"COACHSTREAM_TICKET_KEY_SECRET_ARN": "{OTHER_SECRET}"'),
+    o.KMS_KEY_ARNS: (KEY, f'"Resource": "{KEY}"'),
     o.MODEL_ID: (APPLICATION_PROFILE, f'"COACHSTREAM_MODEL_ID": "{APPLICATION_PROFILE}"'),
     o.MODEL_REGION: ("us-west-2", '"COACHSTREAM_MODEL_REGION": "us-west-2"'),
     o.FALLBACK_MODEL_ID: (
@@ -44,6 +47,7 @@ OTHER: dict[o.Option, tuple[str, str]] = {
     o.FOUNDATION_MODELS: (BASE_MODEL, f'"Resource": "{BASE_MODEL}"'),
     o.GUARDRAIL_ID: ("gr9", '"BEDROCK_GUARDRAIL_ID": "gr9"'),
     o.GUARDRAIL_VERSION: ("7", '"BEDROCK_GUARDRAIL_VERSION": "7"'),
+    o.GUARDRAIL_PROFILES: (GUARDRAIL_PROFILE, f'"{GUARDRAIL_PROFILE}"'),
     o.PINECONE_INDEX_HOST: (
         "other-abc.svc.pinecone.io",
         '"PINECONE_INDEX_HOST": "other-abc.svc.pinecone.io"',
@@ -95,6 +99,8 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {"guardrailId": "g", "fallbackRegion": "us-east-1"},
         "COACHSTREAM_FALLBACK_REGION",
     ),
+    "a guardrail's profile alone": ({"guardrailProfiles": GUARDRAIL_PROFILE}, "guardrailId"),
+    "a key's alias": ({"kmsKeyArns": KEY.replace("key/", "alias/")}, "is not the ARN of a key of KMS"),
     "no topic": ({"alarmTopicArn": "night-watch"}, "alarmTopicArn"),
     "a secret without an index": ({"pineconeSecretArn": PINECONE_SECRET}, "pineconeIndexHost"),
     "a ranking without an index": ({"rerankModel": "pinecone-rerank-v0"}, "pineconeIndexHost"),

@@ -19,7 +19,7 @@ from coachstream.settings import (
 )
 from support.templates import Template
 
-VARIANTS = ("New", "Imported", "Mixed", "SnapStart", "Quiet", "Unmeasured")
+VARIANTS = ("New", "Imported", "Mixed", "SnapStart", "Quiet", "Encrypted", "Unmeasured")
 FUNCTIONS = {
     "StreamCoachConversation": "stream_coach_conversation",
     "SendCoachConversationMessage": "send_coach_conversation_message",

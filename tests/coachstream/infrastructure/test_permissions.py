@@ -128,6 +128,44 @@ def test_models_behind_a_profile_are_called_through_it_alone(
     assert conditions == ({} if variant == "Mixed" else {"ModelsBehindProfile1": through})
 
 
+@pytest.mark.parametrize("construct", FUNCTIONS)
+def test_keys_of_the_backends_own_are_used_for_its_data_alone(
+    template_of: TemplateOf, construct: str
+) -> None:
+    """In the name of the function, by DynamoDB and Secrets Manager; only where they are named."""
+    (keys,) = [each for each in template_of("Encrypted").statements(construct) if each.sid == "Keys"]
+    assert keys.actions == {
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    }
+    assert keys.resources == {"arn:aws:kms:us-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"}
+    assert keys.conditions == {
+        "StringLike": {"kms:ViaService": ["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"]}
+    }
+
+
+@pytest.mark.parametrize("construct", FUNCTIONS)
+def test_a_guardrail_may_be_applied_wherever_its_profile_goes(
+    template_of: TemplateOf, construct: str
+) -> None:
+    """Bedrock user guide, "Permissions for using cross-Region inference with Amazon Bedrock Guardrails"."""
+    (guardrail,) = [
+        each for each in template_of("Encrypted").statements(construct) if each.sid == "Guardrail"
+    ]
+    assert guardrail.actions == {"bedrock:ApplyGuardrail"}
+    assert guardrail.resources == {
+        "arn:aws:bedrock:us-west-2:123456789012:guardrail/gr1abc",
+        "arn:aws:bedrock:us-east-1:123456789012:guardrail-profile/us.guardrail.v1:0",
+        "arn:aws:bedrock:us-east-2:123456789012:guardrail-profile/us.guardrail.v1:0",
+        "arn:aws:bedrock:us-west-2:123456789012:guardrail-profile/us.guardrail.v1:0",
+    }
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("construct", FUNCTIONS)
 def test_a_role_is_lambdas_and_has_one_policy(template_of: TemplateOf, variant: str, construct: str) -> None:

@@ -23,6 +23,10 @@ from coachstream.infrastructure.stack import CoachStreamStack, Existing
 from coachstream.settings import BedrockSettings, Fallback, Guardrail, HandOffs, LogLevel, Logs
 
 SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret"
+GUARDRAIL_PROFILES = tuple(
+    f"arn:aws:bedrock:{region}:123456789012:guardrail-profile/us.guardrail.v1:0"
+    for region in ("us-east-1", "us-east-2", "us-west-2")
+)
 HERE = Environment(account="123456789012", region="us-west-2")
 
 
@@ -87,6 +91,24 @@ def define(app: App, package: Path) -> None:
     )
     CoachStreamStack(app, "SnapStart", options=options(snap_start=True), cors=cors, env=HERE)
     CoachStreamStack(app, "Quiet", options=options(), cors=cors, alarms=None, dashboard=False, env=HERE)
+    # An existing backend with keys of its own, and a guardrail that is applied across regions.
+    CoachStreamStack(
+        app,
+        "Encrypted",
+        options=options(),
+        cors=cors,
+        service=Service(
+            model=BedrockSettings("amazon.nova-pro-v1:0", guardrail=Guardrail("gr1abc", "3")),
+            guardrail_profiles=GUARDRAIL_PROFILES,
+            recall=index,
+        ),
+        existing=Existing(
+            table_name="Proto-AllItems-V2",
+            pinecone_secret_arn=f"{SECRET}:pinecone-a1B2c3",
+            kms_key_arns=("arn:aws:kms:us-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",),
+        ),
+        env=HERE,
+    )
     # Without metrics there is nothing of ours to watch.
     CoachStreamStack(
         app,
