@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import coachstream
 import lambda_streaming
 
 SERVICES = frozenset({"bedrock-runtime", "dynamodb", "lambda", "secretsmanager", "sts"})
@@ -44,8 +43,7 @@ def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def of_ours() -> Iterator[tuple[str, Path]]:
     """The files to pack of `lambda_streaming` and `coachstream`, as they are imported here."""
-    for package in (coachstream, lambda_streaming):
-        home = Path(package.__file__ or "").parent
+    for home in (Path(__file__).parents[1], Path(lambda_streaming.__file__).parent):
         for name, path in _files(home):
             packed = f"{home.name}/{name}"
             is_elsewhere = any(packed.startswith(f"{room}/") for room in _OURS_NOT_ON_LAMBDA)

@@ -1,0 +1,45 @@
+"""A package for this machine, made once for all tests, whichever process they run in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WITHIN_S = 240
+
+
+@pytest.fixture(scope="session")
+def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The zip that `coachstream package --here` makes; the folder `task` beside it is the zip, unzipped."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "lambda-package"
+    shared.mkdir(exist_ok=True)
+    package = shared / "coachstream.zip"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "task").exists():
+            run_package("--here", "--output", str(package), "--unpacked", str(shared / "task"))
+    return package
+
+
+def run_package(*arguments: str, cwd: Path | None = None, umask: int = 0o022) -> str:
+    """Run `coachstream package`; what it printed."""
+    run = subprocess.run(
+        [sys.executable, "-m", "coachstream.cli", "package", *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+        umask=umask,
+    )
+    if "error sending request" in run.stderr or "Could not connect" in run.stderr:
+        pytest.skip("needs the package index, which cannot be reached")
+    assert run.returncode == 0, run.stderr
+    return run.stdout
