@@ -59,7 +59,7 @@ class Statement:
     sid: str | None
     actions: frozenset[str]
     resources: frozenset[str]
-    conditions: Mapping[str, Mapping[str, str]]
+    conditions: Mapping[str, Mapping[str, str | list[str]]]
 
     def allows(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
         """Whether it covers one action on one resource."""
