@@ -86,6 +86,14 @@ BEFORE_RUN_TIME = (
     *(room for room in ALLOWED if room.endswith(".resource")),
 )
 
+#: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
+WITHOUT_CDK = (
+    "coachstream.infrastructure.options",
+    "coachstream.infrastructure.packaged_keys",
+    "coachstream.infrastructure.target",
+    "coachstream.infrastructure.toolkit",
+)
+
 #: Those who may know it: the commands.
 DEPLOYERS = ("coachstream.cli",)
 
@@ -146,6 +154,15 @@ def test_what_runs_on_lambda_does_not_know_how_it_gets_there(path: Path) -> None
         return
     for name in _imported_names(path):
         assert not any(_is_within(name, room) for room in (*BEFORE_RUN_TIME, "aws_cdk", "constructs")), name
+
+
+@pytest.mark.parametrize("module", WITHOUT_CDK)
+def test_what_says_that_it_needs_no_cdk_needs_none(module: str) -> None:
+    """Neither itself nor through a neighbour."""
+    (path,) = [path for path in MODULES if _name(path) == module]
+    for name in _imports(path):
+        assert name.split(".")[0] not in {"aws_cdk", "constructs", "jsii"}
+        assert not _is_within(name, "coachstream.infrastructure") or name in WITHOUT_CDK, name
 
 
 @pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals[0].split(".")[1])

@@ -29,6 +29,12 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_turns: int = 3
 
 
+_LATE = 2
+"""Periods of which one is enough. Metrics come from the log, a little late: what happened at the very end of
+a period is not there yet when the next one begins, and a sum has 0 in its place (CloudWatch user guide, "Using
+math expressions", on FILL in alarms)."""
+
+
 class Alarms(Construct):
     """The alarms of one function, which runs turns; `of_streams` adds that of the first words."""
 
@@ -58,6 +64,7 @@ class Alarms(Construct):
                 metrics.first_chunk("p95"),
                 options.first_chunk_p95_ms,
                 periods=3,
+                breaching=3,
                 # A handful of turns has no 95th percentile to speak of.
                 low_samples="ignore",
             )
@@ -69,7 +76,8 @@ class Alarms(Construct):
         metric: cloudwatch.IMetric,
         threshold: float,
         *,
-        periods: int = 1,
+        periods: int = _LATE,
+        breaching: int = 1,
         low_samples: str | None = None,
     ) -> None:
         alarm = cloudwatch.Alarm(
@@ -80,6 +88,7 @@ class Alarms(Construct):
             threshold=threshold,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             evaluation_periods=periods,
+            datapoints_to_alarm=breaching,
             evaluate_low_sample_count_percentile=low_samples,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )

@@ -19,7 +19,8 @@ class Users(Construct):
         pool: the users, each with `custom:user_id`. It can be changed, so that a user who was made without
             one (by another program's sign-up) gets it later; but only by an administrator.
         client: signs them in with SRP. It reads `custom:user_id`, which so gets into ID tokens, and cannot
-            write it: whoever could, could become anybody.
+            write it: whoever could, could become anybody. That holds for every other client of the pool too:
+            one that is made later, and not told what it may write, may write everything.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:

@@ -144,11 +144,12 @@ def test_alarms_ring_at_their_thresholds(template_of: TemplateOf) -> None:
         alarm.name.removeprefix("StreamCoachConversationAlarms")[:-8]: alarm.properties
         for alarm in template.all_within("StreamCoachConversation", ALARM)
     }
-    assert {name: (each["Threshold"], each["EvaluationPeriods"]) for name, each in alarms.items()} == {
-        "Errors": (1, 1),
-        "Throttles": (1, 1),
-        "InterruptedTurns": (3, 1),
-        "FirstChunk": (5000, 3),
+    fields = ("Threshold", "DatapointsToAlarm", "EvaluationPeriods")
+    assert {name: tuple(map(each.get, fields)) for name, each in alarms.items()} == {
+        "Errors": (1, 1, 2),
+        "Throttles": (1, 1, 2),
+        "InterruptedTurns": (3, 1, 2),
+        "FirstChunk": (5000, 3, 3),
     }
     for alarm in alarms.values():
         assert alarm["TreatMissingData"] == "notBreaching"
