@@ -31,8 +31,8 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 _LATE = 2
 """Periods of which one is enough. Metrics come from the log, a little late: what happened at the very end of
-a period is not there yet when the next one begins, and a sum has 0 in its place (CloudWatch user guide, "Using
-math expressions", on FILL in alarms)."""
+a period is not there yet when the next one begins, and a sum has 0 in its place (CloudWatch user guide,
+"Using math expressions", on FILL in alarms)."""
 
 
 class Alarms(Construct):
