@@ -2,89 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from support.aws_stack import KEY, AwsStack, aws_stack
-from support.emulating import Emulating, emulating
+from support.aws_stack import KEY, AwsStack
+from support.deployed import CONVERSATIONS, QUESTION, asking, assert_streams_a_turn, deployed
+from support.emulating import Emulating
 from support.lambda_package import lambda_package
 
 __all__ = ["lambda_package"]
 
 pytestmark = pytest.mark.timeout(300)
 
-WITHIN_S = 60.0
-CONVERSATIONS = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations"
-QUESTION = "How was my week?"
-
-
-@pytest.fixture
-async def stack(
-    dynamodb_local_url: str,
-    moto_url: str,
-    aws_credentials: None,  # noqa: ARG001 (the environment of all of it)
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[AwsStack]:
-    """DynamoDB, Bedrock, Cognito and Pinecone on this machine; what is started inherits where they are."""
-    async with aws_stack(dynamodb_local_url, moto_url) as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        # Imports and first requests share a machine with many other tests.
-        monkeypatch.setenv("COACHSTREAM_RECALL_TIMEOUT_S", "10")
-        monkeypatch.setenv("COACHSTREAM_MODEL_STALL_S", "20")
-        yield running
-
 
 @contextmanager
-def deployed(package: Path, folder: Path, function: str) -> Iterator[Emulating]:
-    """A function as Lambda starts it: the exec-wrapper of the package, in place of the stock bootstrap."""
+def function(package: Path, folder: Path, name: str) -> Iterator[Emulating]:
+    """As Lambda starts it: by the package's exec-wrapper, in place of the stock bootstrap."""
     task = package.parent / "task"
-    command = (
-        *("env", "-u", "PYTHONPATH", f"LAMBDA_TASK_ROOT={task}"),
-        f"_HANDLER=coachstream.functions.{function}.handler.handler",
+    with deployed(
+        folder,
+        f"LAMBDA_TASK_ROOT={task}",
+        f"_HANDLER=coachstream.functions.{name}.handler.handler",
+        str(task / "lambda_streaming" / "exec-wrapper"),
         # Without `site`, the interpreter knows its standard library and nothing of any environment.
-        *(str(task / "lambda_streaming" / "exec-wrapper"), sys.executable, "-S", "/var/runtime/bootstrap.py"),
-    )
-    with emulating(folder, "--timeout", "60", "--", *command) as emulator:
+        *(sys.executable, "-S", "/var/runtime/bootstrap.py"),
+    ) as emulator:
         yield emulator
 
 
-def asking(emulator: Emulating, token: str) -> httpx.AsyncClient:
-    headers = {"authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(base_url=emulator.url, headers=headers, timeout=WITHIN_S, trust_env=False)
-
-
 async def test_the_package_streams_a_whole_turn(
-    stack: AwsStack, lambda_package: Path, tmp_path: Path
+    services: AwsStack, lambda_package: Path, tmp_path: Path
 ) -> None:
-    """Token verified, context and passages loaded, message stored, model relayed, reply stored, `complete`."""
-    with deployed(lambda_package, tmp_path, "stream_coach_conversation") as emulator:
-        async with asking(emulator, stack.token) as client:
-            path = f"{CONVERSATIONS}/{KEY.conversation_id}/stream"
-            answer = await client.post(path, json={"userResponse": QUESTION})
-            events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
-        assert (answer.status_code, events[0]["type"], events[-1]["type"]) == (200, "start", "complete"), (
-            events[-1],
-            emulator.log(),
-        )
-    text = "".join(event["content"] for event in events if event["type"] == "chunk")
-    assert events[-1]["pineconeContext"]["matches"] == 2
-    messages = await stack.table.store().load_messages(KEY)
-    assert [message.content for message in messages] == [QUESTION, text]
+    """With everything that a turn talks to."""
+    with function(lambda_package, tmp_path, "stream_coach_conversation") as emulator:
+        await assert_streams_a_turn(emulator, services)
 
 
 async def test_the_package_answers_in_one_piece(
-    stack: AwsStack, lambda_package: Path, tmp_path: Path
+    services: AwsStack, lambda_package: Path, tmp_path: Path
 ) -> None:
     """`send-message`, from the same zip."""
-    with deployed(lambda_package, tmp_path, "send_coach_conversation_message") as emulator:
-        async with asking(emulator, stack.token) as client:
+    with function(lambda_package, tmp_path, "send_coach_conversation_message") as emulator:
+        async with asking(emulator, services.token) as client:
             path = f"{CONVERSATIONS}/{KEY.conversation_id}/send-message"
             answer = await client.post(path, json={"userResponse": QUESTION})
         assert answer.status_code == 200, (answer.text, emulator.log())
@@ -92,10 +55,12 @@ async def test_the_package_answers_in_one_piece(
     assert answer.json()["aiResponse"]["content"] != ""
 
 
-async def test_the_package_keeps_conversations(stack: AwsStack, lambda_package: Path, tmp_path: Path) -> None:
+async def test_the_package_keeps_conversations(
+    services: AwsStack, lambda_package: Path, tmp_path: Path
+) -> None:
     """Create, rename, list, delete, from the same zip."""
-    with deployed(lambda_package, tmp_path, "coach_conversations") as emulator:
-        async with asking(emulator, stack.token) as client:
+    with function(lambda_package, tmp_path, "coach_conversations") as emulator:
+        async with asking(emulator, services.token) as client:
             created = await client.post(CONVERSATIONS, json={"title": "Legs"})
             assert created.status_code == 201, (created.text, emulator.log())
             address = f"{CONVERSATIONS}/{created.json()['conversation']['conversationId']}"

