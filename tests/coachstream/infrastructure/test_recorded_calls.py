@@ -7,11 +7,14 @@ read as AWS would read it.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -21,6 +24,7 @@ import pytest
 from coachstream.conversation.model import ConversationKey
 from coachstream.services import Services
 from coachstream.settings import Settings
+from coachstream.storage.dynamodb import calls
 from contracts.conversation_store import conversation
 from lambda_streaming import asgi
 from support.aws_calls import AwsCall, calls_of
@@ -75,12 +79,27 @@ class SecretsManager:
 
 
 class Deployed:
-    """A function as a template has it, and what it has asked of AWS."""
+    """A function as a template has it, and what it has asked of AWS.
 
-    def __init__(self, stack: AwsStack, http: httpx.AsyncClient, calls: set[AwsCall]) -> None:
+    Attributes:
+        calls: what had to be allowed.
+        operations: of the table's service, by their names in its API.
+    """
+
+    def __init__(self, stack: AwsStack, http: httpx.AsyncClient) -> None:
         self.stack = stack
         self.http = http
-        self.calls = calls
+        self.calls: set[AwsCall] = set()
+        self.operations: set[str] = set()
+
+    def see(self, target: str, headers: Mapping[str, str], body: bytes, *, table: str) -> None:
+        """Take note of a request; the table is the one that is named so in the template."""
+        service, _, operation = headers.get("x-amz-target", "").partition(".")
+        if service.startswith("DynamoDB"):
+            self.operations.add(operation)
+        for call in calls_of(target, headers, body):
+            resource = call.resource.replace(self.stack.table.name, table)
+            self.calls.add(AwsCall(call.action, resource, call.context))
 
     async def a_conversation(self, name: str) -> str:
         """Make one, past the function, and give its path."""
@@ -121,15 +140,6 @@ async def deployed(
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        calls: set[AwsCall] = set()
-
-        def see(target: str, headers: Mapping[str, str], body: bytes) -> None:
-            for call in calls_of(target, headers, body):
-                table = call.resource.replace(stack.table.name, its_own["DYNAMODB_TABLE_NAME"])
-                calls.add(AwsCall(call.action, table, call.context))
-
-        for proxy in (*stack.proxies.values(), secrets):
-            proxy.sees = see
         services = Services(Settings.from_environment(environment))
         exits.push_async_callback(services.aclose)
         module: Any = import_module(f"coachstream.functions.{FUNCTIONS[construct]}.handler")
@@ -143,7 +153,10 @@ async def deployed(
                 trust_env=False,
             )
         )
-        yield Deployed(stack, http, calls)
+        function = Deployed(stack, http)
+        for proxy in (*stack.proxies.values(), secrets):
+            proxy.sees = partial(function.see, table=its_own["DYNAMODB_TABLE_NAME"])
+        yield function
 
 
 async def stream_everything(function: Deployed) -> None:
@@ -234,19 +247,33 @@ DRIVES = {
 }
 
 
-def refused(calls: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[AwsCall]:
+def operations_of_the_store() -> set[str]:
+    """All that the store's code can ask DynamoDB for, by the names of the API."""
+    tree = ast.parse(Path(calls.__file__).read_text())
+    names = {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "_call"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    return {"".join(word.title() for word in str(name).split("_")) for name in names}
+
+
+def refused(made: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[AwsCall]:
     """Calls that no statement allows."""
     statements = list(allowed)
     return sorted(
         call
-        for call in calls
+        for call in made
         if not any(each.allows(call.action, call.resource, dict(call.context)) for each in statements)
     )
 
 
-def idle(calls: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[tuple[str, str]]:
+def idle(made: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[tuple[str, str]]:
     """Actions on resources that are allowed, and that no call needs."""
-    made = list(calls)
+    calls_made = list(made)
     return sorted(
         (action, resource)
         for statement in allowed
@@ -259,7 +286,7 @@ def idle(calls: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[tuple[s
             and Statement(None, frozenset({action}), frozenset({resource}), {}).allows(
                 action, call.resource, {}
             )
-            for call in made
+            for call in calls_made
         )
     )
 
@@ -278,10 +305,11 @@ async def test_a_function_is_allowed_what_it_asks_for_and_nothing_else(
     template = templates[variant]
     async with deployed(template, construct, dynamodb_local_url, moto_url, monkeypatch) as function:
         await DRIVES[construct](function)
-        calls = set(function.calls)
     statements = template.statements(construct)
-    assert refused(calls, statements) == []
-    assert idle(calls, statements) == []
+    assert refused(function.calls, statements) == []
+    assert idle(function.calls, statements) == []
+    # And there is nothing in the code that was not seen.
+    assert function.operations == operations_of_the_store()
 
 
 def test_what_is_not_allowed_or_not_used_would_be_seen(templates: Mapping[str, Template]) -> None:
