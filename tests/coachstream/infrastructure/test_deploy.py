@@ -65,7 +65,7 @@ def laptop(tmp_path: Path) -> Deployer:
         "HOME": str(tmp_path),
         "COLUMNS": "200",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
+        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
         "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(ROOT / ".cache" / "jsii"),
         "CI": "true",
     }
