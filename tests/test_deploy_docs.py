@@ -1,0 +1,152 @@
+"""What docs/deploy.md shows can be typed, names what there is, and adds up."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from coachstream.infrastructure.options import OPTIONS
+from coachstream.settings.variables import VARIABLES
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "deploy.md"
+TEXT = PAGE.read_text()
+TOOLKIT = ROOT / ".cache" / "cdk" / "node_modules" / ".bin"
+STACK = ROOT / "src" / "coachstream" / "infrastructure" / "stack.py"
+
+
+def commands() -> Iterator[str]:
+    """Every line of the page's code blocks, continued lines as one."""
+    for block in re.findall(r"^ *```\n(.*?)^ *```$", TEXT, re.MULTILINE | re.DOTALL):
+        yield from filter(None, map(str.strip, re.sub(r"\\\n\s*", "", block).splitlines()))
+
+
+def of_our_commands(name: str) -> list[list[str]]:
+    """The arguments of each use of one of our commands."""
+    found = []
+    for line in commands():
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["make", name]:
+            found.append(shlex.split(words[2].removeprefix("ARGS=")) if len(words) > 2 else [])
+        elif words[:2] == [".venv/bin/coachstream", name]:
+            found.append(words[2:])
+    return found
+
+
+def help_of(command: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-m", "coachstream.cli", command, "--help"],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout
+
+
+@pytest.mark.parametrize("command", ["deploy", "package", "serve", "check"])
+def test_our_commands_take_what_the_page_gives_them(command: str) -> None:
+    """Each option is in the command's own help."""
+    uses = of_our_commands(command)
+    assert uses
+    known = help_of(command)
+    for arguments in uses:
+        for word in arguments:
+            if word.startswith("--"):
+                assert re.search(rf"{word}\b", known), word
+
+
+def test_every_option_and_variable_that_is_named_exists() -> None:
+    """In running text as well."""
+    options = set(re.findall(r"`(--[a-z-]+)[ `]", TEXT))
+    known = " ".join(map(help_of, ("deploy", "package"))) + " --no-"
+    assert {option for option in options if not re.search(rf"{option}\b", known)} == set()
+    named = set(re.findall(r"\bCOACHSTREAM_[A-Z_]+", TEXT))
+    assert named <= {option.variable for option in OPTIONS} | {variable.name for variable in VARIABLES}
+
+
+def test_every_output_that_is_read_is_written() -> None:
+    """By the names that the stack gives them."""
+    read = set(re.findall(r"\.CoachStream\.(\w+)", TEXT)) | set(re.findall(r"`(\w+FunctionUrl)`", TEXT))
+    assert len(read) >= 6
+    stack = STACK.read_text()
+    made = {"userPoolId", "userPoolClientIds", "pineconeSecretArn"} & set(re.findall(r'"(\w+)"', stack))
+    for api in re.findall(r'"(coach\w+Api)"', stack):
+        made |= {f"{api}FunctionUrl", f"{api}Region"}
+    made |= {f"dynamodbCoreTable{name}" for name in ("TableName", "TableArn", "Region")}
+    assert read <= made
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Files that are linked to are there."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert links
+    assert all((PAGE.parent / link).exists() for link in links), links
+
+
+def test_the_costs_add_up() -> None:
+    """The rows are the sum, and the sum without the model is what is said to be ours."""
+    rows = re.findall(r"^\| (.+?) \|.*\| \*?\*?\$([\d.]+)\*?\*? \|$", TEXT, re.MULTILINE)
+    costs = {name: Decimal(cost) for name, cost in rows}
+    together = costs.pop("**together**")
+    assert len(costs) >= 7
+    assert sum(costs.values(), Decimal()).quantize(Decimal("0.01")) == together
+    ours = sum((cost for name, cost in costs.items() if not name.startswith("Claude")), Decimal())
+    assert f"all but ${ours.quantize(Decimal('0.01'))} is the model" in TEXT
+
+
+def test_each_cost_is_its_amount_times_its_price() -> None:
+    """As anybody can check with the price of another region."""
+    price = {
+        name: Decimal(number) for name, number in re.findall(r"\| ([^|]+?) \|[^|]+\| \$([\d.]+) per", TEXT)
+    }
+    cost = {
+        name: Decimal(number)
+        for name, number in re.findall(r"^\| ([^|]+?) \|.*\| \$([\d.]+) \|$", TEXT, re.MULTILINE)
+    }
+    million, turns = Decimal(1_000_000), 1000
+    expected: Mapping[str, Decimal] = {
+        "Lambda, 2048 MB on Graviton": price["Lambda, 2048 MB on Graviton"] * 20 * turns,
+        "Lambda, requests": price["Lambda, requests"] * turns / million,
+        "DynamoDB, writes": price["DynamoDB, writes"] * 47 * turns / million,
+        "DynamoDB, reads": price["DynamoDB, reads"] * 30 * turns / million,
+        "Claude Sonnet 4, input": price["Claude Sonnet 4, input"] * 3000 * turns / million,
+        "Claude Sonnet 4, output": price["Claude Sonnet 4, output"] * 300 * turns / million,
+    }
+    for name, amount in expected.items():
+        assert abs(cost[name] - amount) < Decimal("0.005"), name
+
+
+@pytest.mark.timeout(300)
+def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -> None:
+    """Word for word: the package is made, and what there would be is listed."""
+    if not (TOOLKIT / "cdk").exists():
+        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+    (arguments, *_) = [arguments for arguments in of_our_commands("deploy") if "--plan" in arguments]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
+    run = subprocess.run(
+        [sys.executable, "-m", "coachstream.cli", "deploy", *arguments],
+        cwd=tmp_path,
+        env={
+            **inherited,
+            "HOME": str(tmp_path),
+            "PATH": os.pathsep.join([str(TOOLKIT), os.environ["PATH"]]),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(ROOT / ".cache" / "jsii"),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "The stack CoachStream would have:" in run.stdout
+    assert (tmp_path / "dist" / "coachstream.zip").is_file()
