@@ -15,7 +15,7 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     """Names of resources; each may also be a reference within the stack.
 
     Attributes:
-        table: the table's name, or its ARN where it is another account's or region's.
+        table: the table's name, or its ARN where it is another account's.
         user_pool_id: of the pool whose ID tokens are accepted.
         client_ids: of its app clients, at least one.
         packaged_keys: the file in the package with the pool's keys; None where it has none.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 import msgspec
-from aws_cdk import ArnFormat, Aws, Stack, Token
+from aws_cdk import ArnFormat, Stack, Token
 
 _REGIONS = {
     "us": ("us-east-1", "us-east-2", "us-west-2"),
@@ -136,13 +136,13 @@ def _foundation_model(stack: Stack, region: str, name: str) -> str:
     )
 
 
-def guardrail_arn(stack: Stack, guardrail: str, *, region: str | None) -> str:
+def guardrail_arn(stack: Stack, guardrail: str, *, region: str) -> str:
     """The ARN of a guardrail, which may be given as one."""
     if guardrail.startswith("arn:"):
         return guardrail
     return stack.format_arn(
         service="bedrock",
-        region=region or Aws.REGION,
+        region=region,
         resource="guardrail",
         resource_name=guardrail,
     )

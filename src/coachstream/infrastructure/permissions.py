@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 import msgspec
-from aws_cdk import ArnFormat, Stack
+from aws_cdk import ArnFormat, Stack, Token
 from aws_cdk import aws_iam as iam
 
 from coachstream.infrastructure.backend import Backend
@@ -65,7 +65,11 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -> list[iam.PolicyStatement]:
-    """All of a function's statements, apart from its own log group and traces."""
+    """All of a function's statements, apart from its own log group and traces.
+
+    Raises:
+        ValueError: something is named that cannot be called from here.
+    """
     secrets = [service.recall and backend.pinecone_key_arn, needs.tickets and backend.ticket_key_arn]
     found = [
         _allow("Table", TABLE_ACTIONS, [table_arn(stack, backend.table)]),
@@ -74,7 +78,8 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
     guardrail = service.model.guardrail
     if guardrail is not None:
         # Of the fallback as well, which is never in another region then (`Settings`).
-        arn = guardrail_arn(stack, guardrail.id, region=service.model.region)
+        region = service.model.region or stack.region
+        arn = _in_region(guardrail_arn(stack, guardrail.id, region=region), region)
         found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], [arn, *service.guardrail_profiles]))
     if arns := {arn for arn in secrets if arn}:
         found.append(_allow("Secrets", ["secretsmanager:GetSecretValue"], sorted(arns)))
@@ -108,16 +113,20 @@ def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStat
 
 
 def table_arn(stack: Stack, table: str) -> str:
-    """The ARN of a table, which may be given as one."""
+    """The ARN of a table, which may be given as one.
+
+    Raises:
+        ValueError: it is in another region, where the functions do not ask for it.
+    """
     if table.startswith("arn:"):
-        return table
+        return _in_region(table, stack.region)
     return stack.format_arn(service="dynamodb", resource="table", resource_name=table)
 
 
 def _function_arn(stack: Stack, name: str) -> str:
     """The ARN of a function that is named in one of the ways that Invoke takes (Lambda API reference)."""
     if name.startswith("arn:"):
-        return name
+        return _in_region(name, stack.region)
     partial = _PARTIAL_FUNCTION_ARN.fullmatch(name)
     return stack.format_arn(
         service="lambda",
@@ -126,6 +135,13 @@ def _function_arn(stack: Stack, name: str) -> str:
         resource_name=partial["name"] if partial else name,
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
     )
+
+
+def _in_region(arn: str, region: str) -> str:
+    """The ARN, if what it names can be called by a client of this region."""
+    if not Token.is_unresolved(region) and (there := arn.split(":")[3]) != region:
+        raise ValueError(f"{arn} is in {there}, and is called in {region}")
+    return arn
 
 
 def _allow(

@@ -96,8 +96,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, where
             it has one.
         recall: the Pinecone index; None where nothing is recalled.
-        hand_offs: the functions that go on with what was said. A function of another account or region by
-            its ARN, which may not be a reference.
+        hand_offs: the functions that go on with what was said. A function of another account by its ARN,
+            which may not be a reference.
         mirror_messages: whether turns also appear in the list that the existing functions read.
         logs: what is written down.
         variables: any other variable of `docs/configuration.md`, by its name.

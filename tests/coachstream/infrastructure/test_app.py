@@ -101,6 +101,18 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a guardrail's profile alone": ({"guardrailProfiles": GUARDRAIL_PROFILE}, "guardrailId"),
     "a key's alias": ({"kmsKeyArns": KEY.replace("key/", "alias/")}, "is not the ARN of a key of KMS"),
+    "a table elsewhere": (
+        {"tableName": "arn:aws:dynamodb:us-east-1:123456789012:table/There"},
+        "is in us-east-1, and is called in us-west-2",
+    ),
+    "a function elsewhere": (
+        {"workoutFunction": "arn:aws:lambda:us-east-1:123456789012:function:there"},
+        "is in us-east-1, and is called in us-west-2",
+    ),
+    "a guardrail where the model is not": (
+        {"guardrailId": "arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1"},
+        "is in us-east-1, and is called in us-west-2",
+    ),
     "no topic": ({"alarmTopicArn": "night-watch"}, "alarmTopicArn"),
     "a secret without an index": ({"pineconeSecretArn": PINECONE_SECRET}, "pineconeIndexHost"),
     "a ranking without an index": ({"rerankModel": "pinecone-rerank-v0"}, "pineconeIndexHost"),
