@@ -450,6 +450,20 @@ async def test_a_token_that_is_refused_is_replaced_once(context: BrowserContext)
         assert (error["message"], error["status"], error["retryable"]) == ("Too old.", 401, False)
 
 
+async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(context: BrowserContext) -> None:
+    """A service that has just woken up says so after `start`; a second refusal is the end."""
+    refused = stream(START, event(type="error", code="INVALID_TOKEN", message="No.", retryable=False))
+    whole = stream(START, event(0), complete("Well"))
+    async with reading(context, refused, whole) as reader:
+        seen = await reader.start()
+        assert seen == ["connected", "reconnecting", "connected", "run", 'complete "Well"', "end"]
+        assert await reader.page.evaluate("() => window.tokens") == [False, True]
+    async with reading(context, refused, refused) as reader:
+        seen = await reader.start()
+        assert seen[-1] == "ServiceError INVALID_TOKEN"
+        assert await reader.page.evaluate("() => window.tokens") == [False, True]
+
+
 async def test_an_error_of_the_run_is_its_end(context: BrowserContext) -> None:
     """What stands in the log is what happened: it is thrown with all that the service said."""
     partial = {"id": "msg_2", "role": "assistant", "content": "One "}

@@ -18,7 +18,7 @@ export interface ConversationOptions {
   /** `{url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}`; relative to the page. */
   conversationUrl: string | URL;
   /**
-   * Gives the ID token; asked before each request, and once more, with `fresh: true`, when the service answers 401.
+   * Gives the ID token; asked before each request, and once more, with `fresh: true`, when the service refuses it.
    * An error it throws ends the reading, unless it has `retryable: true`.
    */
   token: (need: { fresh: boolean }) => string | Promise<string>;

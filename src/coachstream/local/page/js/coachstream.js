@@ -148,6 +148,8 @@ class Reply {
   /** @type {number|null} */
   #failingSince = null;
   #failures = 0;
+  /** A token may be found wanting when the stream has begun. */
+  #wasTokenRefused = false;
   #endPause = () => {};
   #runKnown = deferred();
 
@@ -266,7 +268,9 @@ class Reply {
     const onlyReads = this.#runId !== null || this.#body === undefined;
     const url = streamUrl(this.#options, this.#runId);
     if (this.#runId !== null && this.#lastEventId !== "") url.searchParams.set("after", this.#lastEventId);
-    const request = { accept: EVENT_STREAM, body: onlyReads ? undefined : this.#body, signal: connection.signal };
+    const { signal } = connection;
+    const body = onlyReads ? undefined : this.#body;
+    const request = { accept: EVENT_STREAM, body, signal, fresh: this.#wasTokenRefused };
     const response = await connection.wait(send(this.#options, onlyReads ? "GET" : "POST", url, request));
     if (response.status === 204) return void (yield "nothing left");
     if (!response.ok) throw await connection.wait(refusal(response, { onlyReads }));
@@ -366,6 +370,10 @@ class Reply {
         return "over";
       case "error": {
         const error = new ServiceError(event);
+        if (this.#runId === null && error.code === "INVALID_TOKEN" && !this.#wasTokenRefused) {
+          this.#wasTokenRefused = true;
+          throw new Interruption("the token was refused", { isWelcome: true, cause: error });
+        }
         // What is no entry of the run's log ended the request, and not the run.
         if (this.#runId !== null && !isNews && error.retryable) throw new Interruption(error.message, { cause: error });
         throw error;
@@ -403,6 +411,7 @@ class Reply {
     // Asking again may begin another run, whose text begins anew.
     if (this.#text !== "") yield this.#show("");
     this.#runId = runId;
+    this.#wasTokenRefused = false;
     this.#runKnown.resolve(runId);
     yield { type: "run", runId };
   }
@@ -573,11 +582,11 @@ export class EventStreamDecoder {
  * @param {api.ConversationOptions} options
  * @param {"GET"|"POST"|"DELETE"} method
  * @param {URL} url
- * @param {{accept: string, body?: string, signal?: AbortSignal}} request
+ * @param {{accept: string, body?: string, signal?: AbortSignal, fresh?: boolean}} request
  * @throws {Interruption} there was no answer
  */
-async function send({ token }, method, url, { accept, body, signal }) {
-  for (let fresh = false; ; fresh = true) {
+async function send({ token }, method, url, { accept, body, signal, fresh = false }) {
+  for (; ; fresh = true) {
     /** @type {Record<string, string>} */
     const headers = { Accept: accept, Authorization: `Bearer ${await tokenFrom(token, fresh)}` };
     if (body !== undefined) headers["Content-Type"] = JSON_TYPE;
