@@ -1,0 +1,157 @@
+/**
+ * What a backend says of the service, and the environment of the function that is made of it.
+ *
+ * docs/configuration.md of coachstream says what each variable means. What is not set here has the default of that page.
+ */
+
+import { Token } from "aws-cdk-lib";
+
+/** Variables that may be given as they are; the others have a field, are secret, or would be read by nobody. */
+const FREE_VARIABLES = [
+  "COACHSTREAM_HISTORY_BUDGET_CHARS",
+  "COACHSTREAM_KEEP_ALIVE_S",
+  "COACHSTREAM_LEASE_S",
+  "COACHSTREAM_LOG_FORMAT",
+  "COACHSTREAM_MODEL_CAN_CONTINUE",
+  "COACHSTREAM_MODEL_MAX_TOKENS",
+  "COACHSTREAM_MODEL_PROMPT_CACHING",
+  "COACHSTREAM_MODEL_STALL_S",
+  "COACHSTREAM_MODEL_TEMPERATURE",
+  "COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
+  "COACHSTREAM_TURN_POLICY",
+] as const;
+
+const DEFAULT_MODEL_ID = "us.anthropic.claude-sonnet-4-20250514-v1:0";
+
+// Without the six characters at its end the policy would allow another secret, or none.
+const SECRET_ARN = /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/;
+// An alias may be pointed at another key, and no policy names one.
+const KEY_ARN = /^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[A-Za-z0-9-]+$/;
+
+/** Who writes the replies. */
+export interface ModelProps {
+  /** Id or ARN of a model or of an inference profile; by default the service's own, which is one of the US. */
+  readonly id?: string;
+  /** Where it is called; by default where the backend is. */
+  readonly region?: string;
+  /** Who goes on when a reply breaks off; what it does not say is as it is for the model itself. */
+  readonly fallback?: { readonly id?: string; readonly region?: string };
+  /**
+   * ARNs of the foundation models behind the model and the fallback, where their ids do not tell: for an application
+   * inference profile, or a profile of regions that `models.ts` does not know.
+   */
+  readonly foundationModels?: readonly string[];
+  /** What checks replies. */
+  readonly guardrail?: {
+    /** Its id or ARN. */
+    readonly id: string;
+    /** A number, or `DRAFT`, which is the default. */
+    readonly version?: string;
+    /** ARNs of its cross-region profile, one for each of its regions, where it has one. */
+    readonly profiles?: readonly string[];
+  };
+}
+
+/** The Pinecone index that is recalled from. */
+export interface RecallProps {
+  readonly indexHost: string;
+  /** The whole ARN of the secret in AWS Secrets Manager that is the API key, as plain text. */
+  readonly apiKeySecretArn: string;
+  /** Pinecone's model that ranks what was found anew; none by default. */
+  readonly rerankModel?: string;
+  readonly timeoutS?: number;
+}
+
+/** What the function does, and with whose data. */
+export interface ServiceProps {
+  /** The table's name, which may be a reference; or its ARN where it is another account's or region's. */
+  readonly table: string;
+  /** Of app clients whose ID tokens are accepted beside those of the backend's own client. */
+  readonly moreClientIds?: readonly string[];
+  readonly model?: ModelProps;
+  /** By default nothing is recalled. */
+  readonly recall?: RecallProps;
+  /** Names or ARNs of the functions that go on with what was said; none by default. */
+  readonly handOffs?: { readonly workoutFunction?: string; readonly summaryFunction?: string };
+  /** Whether turns also appear in the list of messages that the existing functions read; not by default. */
+  readonly mirrorMessages?: boolean;
+  /** The whole ARN of the secret that signs the tickets in the URLs that `EventSource` opens; by default a new one. */
+  readonly ticketKeySecretArn?: string;
+  /** ARNs of the customer managed keys of KMS that encrypt the table or a secret. */
+  readonly kmsKeyArns?: readonly string[];
+  /** CloudWatch namespace of the metrics, `coachstream` by default, or `off`. */
+  readonly metricsNamespace?: string;
+  readonly variables?: Partial<Readonly<Record<(typeof FREE_VARIABLES)[number], string>>>;
+}
+
+/** What the function takes tokens from, and signs tickets with; each may be a reference. */
+export interface Identity {
+  readonly userPoolId: string;
+  readonly clientIds: readonly string[];
+  readonly ticketKeySecretArn: string;
+}
+
+/** The model that is called, which has a default. */
+export function modelIdOf(service: ServiceProps): string {
+  return service.model?.id ?? DEFAULT_MODEL_ID;
+}
+
+/**
+ * The function's variables, apart from those that say how it runs.
+ *
+ * @throws Error: what should be an ARN is not; a variable cannot be set here; or a guardrail would not be there for the
+ *   fallback. Each of these would only be refused, or missing, at run time.
+ */
+export function environmentOf(service: ServiceProps, identity: Identity): Record<string, string> {
+  check(service);
+  const { model, recall, handOffs } = service;
+  const variables: Record<string, string | undefined> = {
+    ...service.variables,
+    COACHSTREAM_STORE: "dynamodb",
+    DYNAMODB_TABLE_NAME: service.table,
+    MIRROR_MESSAGES: String(service.mirrorMessages ?? false),
+    COACHSTREAM_MODEL: "bedrock",
+    COACHSTREAM_MODEL_ID: modelIdOf(service),
+    COACHSTREAM_MODEL_REGION: model?.region,
+    COACHSTREAM_FALLBACK_MODEL_ID: model?.fallback?.id,
+    COACHSTREAM_FALLBACK_REGION: model?.fallback?.region,
+    BEDROCK_GUARDRAIL_ID: model?.guardrail?.id,
+    BEDROCK_GUARDRAIL_VERSION: model?.guardrail?.version,
+    COACHSTREAM_IDENTITY: "cognito",
+    USER_POOL_ID: identity.userPoolId,
+    APP_CLIENT_ID: identity.clientIds.join(","),
+    COACHSTREAM_TICKET_KEY_SECRET_ARN: identity.ticketKeySecretArn,
+    COACHSTREAM_RECALL: recall === undefined ? "off" : "pinecone",
+    PINECONE_INDEX_HOST: recall?.indexHost,
+    PINECONE_API_KEY_SECRET_ARN: recall?.apiKeySecretArn,
+    COACHSTREAM_RECALL_RERANK_MODEL: recall?.rerankModel,
+    COACHSTREAM_RECALL_TIMEOUT_S: recall?.timeoutS?.toString(),
+    BUILD_WORKOUT_FUNCTION_NAME: handOffs?.workoutFunction,
+    BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME: handOffs?.summaryFunction,
+    COACHSTREAM_METRICS_NAMESPACE: service.metricsNamespace,
+  };
+  const set = Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return Object.fromEntries(set);
+}
+
+function check(service: ServiceProps): void {
+  for (const arn of [service.recall?.apiKeySecretArn, service.ticketKeySecretArn]) {
+    refuseUnless(arn, SECRET_ARN, "the whole ARN of a secret, as its console page shows it");
+  }
+  for (const arn of service.kmsKeyArns ?? []) refuseUnless(arn, KEY_ARN, "the ARN of a key of KMS");
+  const free: readonly string[] = FREE_VARIABLES;
+  for (const name of Object.keys(service.variables ?? {})) {
+    if (!free.includes(name)) throw new Error(`${name} cannot be set here`);
+  }
+  const { guardrail, fallback, region } = service.model ?? {};
+  if (guardrail !== undefined && fallback?.region !== undefined && fallback.region !== region) {
+    // A guardrail is there in its own region only: what the fallback says would not be checked.
+    throw new Error("where there is a guardrail, the fallback's region can only be the model's; name both");
+  }
+}
+
+function refuseUnless(arn: string | undefined, pattern: RegExp, what: string): void {
+  if (arn !== undefined && !Token.isUnresolved(arn) && !pattern.test(arn)) {
+    throw new Error(`${JSON.stringify(arn)} is not ${what}`);
+  }
+}
