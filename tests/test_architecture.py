@@ -38,11 +38,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.settings",
         "coachstream.storage",
     ),
+    "coachstream.turns": ("coachstream.conversation", "coachstream.services"),
     "coachstream.functions": (
         "coachstream.conversation",
         "coachstream.observability",
         "coachstream.services",
         "coachstream.settings",
+        "coachstream.turns",
         "coachstream.web",
         "lambda_streaming",
     ),

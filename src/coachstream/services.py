@@ -1,4 +1,4 @@
-"""The composition root: settings become adapters here, and nowhere else.
+"""The composition root: settings become adapters here, and nowhere else. `turns` puts them to work.
 
 Built once a process, on the event loop that uses it. Each adapter is made at its first use, so that its
 import and its set-up cost nothing to a request that does not need it, and nothing before the first byte of
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 
     from coachstream.aws.clients import AwsClient, AwsSession
     from coachstream.aws.secrets import Secrets
-    from coachstream.conversation.events import Completed, Failed
-    from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.parts import Report, TurnParts
     from coachstream.conversation.ports import (
         ChatModel,
         Clock,
@@ -64,8 +61,6 @@ if TYPE_CHECKING:
         TokenVerifier,
         WorkoutBuilder,
     )
-    from coachstream.conversation.producer import TurnProducer
-    from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
     from coachstream.conversation.turn_settings import TurnSettings
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
@@ -84,17 +79,14 @@ class Closeable(Protocol):
         """Let it go."""
 
 
-LONGEST_TURN_S = 300.0
-"""The timeout of the existing functions."""
-
 _LONGEST_INVOCATION_S = 900.0
 """Lambda's own limit: no silence of a model that anybody waits for is longer."""
 
 _MODEL_CONNECTIONS = 1000
 """Replies at once in one process, each on a connection of its own."""
 
-_STORE_ATTEMPTS = 3
-_STORE_ANSWERS_IN_S = 5.0
+STORE_ATTEMPTS = 3
+STORE_ANSWERS_IN_S = 5.0
 """DynamoDB answers within some 10 ms; who waits that long is better off with another attempt."""
 
 _HAND_OFF_ATTEMPTS = 2
@@ -279,7 +271,7 @@ class Services:
 
         return self.aws.dynamodb(
             Connection(
-                region=self.settings.region, attempts=_STORE_ATTEMPTS, read_timeout_s=_STORE_ANSWERS_IN_S
+                region=self.settings.region, attempts=STORE_ATTEMPTS, read_timeout_s=STORE_ANSWERS_IN_S
             )
         )
 
@@ -365,6 +357,20 @@ class Services:
             )
         )
 
+    @cached_property
+    def turn_settings(self) -> TurnSettings:
+        """How turns go."""
+        from coachstream.conversation.context import ContextLimits
+        from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
+        from coachstream.conversation.turn_settings import TurnSettings
+
+        told = self.settings
+        return TurnSettings(
+            history_budget_chars=told.history_budget_chars,
+            limits=ContextLimits(optional_budget_s=told.optional_context_budget_s),
+            runs=RunSettings(policy=TurnPolicy(told.turn_policy.value), lease_s=told.lease_s),
+        )
+
     def load(self) -> None:
         """Import what a turn begins with, for a process that is about to need it; opens nothing.
 
@@ -373,7 +379,7 @@ class Services:
         """
         for module in _OF_EVERY_TURN:
             import_module(module)
-        _ = self.verifier, self.store, self.model, self._turn_settings
+        _ = self.verifier, self.store, self.model, self.turn_settings
         if self.settings.aws_services:
             from coachstream.aws.clients import prepare_session
 
@@ -406,121 +412,6 @@ class Services:
                     closing.push_async_callback(opened.aclose)
             for name in ("store", "recall"):
                 vars(self).pop(name, None)
-
-    def deadline(self, of_invocation: float | None) -> float:
-        """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
-        return self.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
-
-    def start_turn(self, request: TurnRequest, *, report: Report | None = None) -> TurnProducer:
-        """A turn that runs for as long as the producer's `async with`, and to its end."""
-        return self._turn(request, self._turn_parts(self.model, self.fallback_model, report))
-
-    async def run_whole_turn(
-        self, request: TurnRequest, *, report: Report | None = None
-    ) -> Completed | Failed:
-        """A turn whose reply comes in one piece, or is there already (see `whole_turn`)."""
-        from coachstream.conversation.whole_turn import run_whole_turn
-
-        model = self.whole_reply_model
-        return await run_whole_turn(self._turn(request, self._turn_parts(model, model, report)))
-
-    async def open_for_reader(self, request: TurnRequest) -> str:
-        """Open a run that its first reader will have produced, and return its id."""
-        from coachstream.conversation.message_id import run_id
-        from coachstream.conversation.turn import opener_of, user_message_of
-
-        parts = self._turn_parts(self.model, self.fallback_model)
-        opener = opener_of(parts, self._turn_settings)
-        async with asyncio.timeout(_STORE_ANSWERS_IN_S * _STORE_ATTEMPTS):
-            return await opener.open_for_reader(
-                request.key,
-                partial(user_message_of, request, parts),
-                run_id(self.clock.now(), parts.random_below),
-            )
-
-    async def resume_turn(
-        self, request: ResumeRequest, *, report: Report | None = None
-    ) -> TurnProducer | None:
-        """Go on reading a run; None where there is nothing left to read.
-
-        Raises:
-            RunNotFound: the conversation has no such run.
-        """
-        from coachstream.conversation.errors import RunNotFound
-        from coachstream.conversation.producer import Audience, TurnProducer
-        from coachstream.conversation.turn import resume_run, watcher_of
-
-        parts = self._turn_parts(self.model, self.fallback_model, report)
-        settings, audience = self._turn_settings, Audience()
-        watcher = watcher_of(request, parts, settings, has_left=audience.has_left)
-        if await watcher.open() is None:
-            raise RunNotFound
-        if watcher.is_at_the_end:
-            return None
-        return TurnProducer(
-            resume_run(request, watcher, parts, settings, has_left=audience.has_left),
-            audience,
-            save_deadline=request.deadline - settings.save_reserve_s,
-            clock=self.clock,
-        )
-
-    async def stop_run(self, key: ConversationKey, run_id: str) -> bool:
-        """Have a run stopped; whether there was something to stop."""
-        from coachstream.conversation.turn import opener_of
-
-        parts = self._turn_parts(self.model, self.fallback_model)
-        return await opener_of(parts, self._turn_settings).stop(key, run_id)
-
-    async def close_dead_run(self, key: ConversationKey) -> None:
-        """Store what the conversation's run has said, if its producer has died."""
-        from coachstream.conversation.turn import closer_of
-
-        await closer_of(self._turn_parts(self.model, self.fallback_model)).settle(key)
-
-    def _turn_parts(
-        self, model: ChatModel, fallback_model: ChatModel, report: Report | None = None
-    ) -> TurnParts:
-        from coachstream.conversation.parts import TurnParts, ignore_report
-
-        return TurnParts(
-            runs=self.store,
-            context=self.store,
-            conversations=self.store,
-            memories=self.store,
-            model=model,
-            fallback_model=fallback_model,
-            recall=self.recall,
-            clock=self.clock,
-            workout_builder=self.workout_builder,
-            summary_builder=self.summary_builder,
-            report=report or ignore_report,
-        )
-
-    def _turn(self, request: TurnRequest, parts: TurnParts) -> TurnProducer:
-        from coachstream.conversation.producer import Audience, TurnProducer
-        from coachstream.conversation.turn import run_turn
-
-        settings, audience = self._turn_settings, Audience()
-        return TurnProducer(
-            run_turn(request, parts, settings, has_left=audience.has_left),
-            audience,
-            save_deadline=request.deadline - settings.save_reserve_s,
-            clock=self.clock,
-        )
-
-    @cached_property
-    def _turn_settings(self) -> TurnSettings:
-        from coachstream.conversation.context import ContextLimits
-        from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
-        from coachstream.conversation.turn_settings import TurnSettings
-
-        return TurnSettings(
-            history_budget_chars=self.settings.history_budget_chars,
-            limits=ContextLimits(optional_budget_s=self.settings.optional_context_budget_s),
-            runs=RunSettings(
-                policy=TurnPolicy(self.settings.turn_policy.value), lease_s=self.settings.lease_s
-            ),
-        )
 
 
 def bedrock_options(settings: BedrockSettings) -> BedrockOptions:

@@ -10,6 +10,7 @@ from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.model import Identity
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.services import Services
+from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
 from coachstream.web.request import parse_new_message, read_event
 from coachstream.web.routes import Resource, Route, match_path, require_method
@@ -73,7 +74,7 @@ def _message(accepted: Accepted, services: Services) -> TurnRequest:
     return TurnRequest(
         key=route.key,
         text=message.text,
-        deadline=services.deadline(event.deadline),
+        deadline=Turns(services).deadline(event.deadline),
         sent_at=message.sent_at,
         client_message_id=message.client_message_id,
         streamed=route.resource is Resource.STREAM,
@@ -95,7 +96,7 @@ async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest
     return ResumeRequest(
         key=route.key,
         run_id=route.run_id,
-        deadline=services.deadline(event.deadline),
+        deadline=Turns(services).deadline(event.deadline),
         after=point_after(event, route.run_id),
     )
 

@@ -37,9 +37,9 @@ KEY_FOR_TICKETS = b"k" * 32
 @pytest.fixture
 def services(services: Services) -> Services:
     """Commits at once, polls quickly."""
-    settings = services._turn_settings
+    settings = services.turn_settings
     quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
-    services._turn_settings = msgspec.structs.replace(settings, runs=quick)
+    services.turn_settings = msgspec.structs.replace(settings, runs=quick)
     services.tickets = Tickets(fixed_key(KEY_FOR_TICKETS))
     return services
 

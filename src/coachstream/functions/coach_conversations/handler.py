@@ -23,6 +23,7 @@ from coachstream.functions.initialization import initialize
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
+from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
 from coachstream.web.conversations import (
     conversation_count,
@@ -89,7 +90,7 @@ async def _perform(
             await store.delete_conversation(route.key)
             return Answer(HTTPStatus.OK, conversation_deleted(route.key))
         case _:
-            await services.close_dead_run(route.key)
+            await Turns(services).close_dead(route.key)
             conversation = await store.get_conversation(route.key)
             messages = await store.load_messages(route.key)
             return Answer(HTTPStatus.OK, one_conversation(conversation, messages))
@@ -105,7 +106,7 @@ async def _create(
     conversation = Conversation(key, request.title, started_at=now, last_activity=now)
     await services.store.create_conversation(conversation)
     if request.initial_message is not None:
-        first_turn = TurnRequest(key, request.initial_message, services.deadline(event.deadline))
+        first_turn = TurnRequest(key, request.initial_message, Turns(services).deadline(event.deadline))
         await _run(first_turn, services, invocation)
     # As the existing function answers: the conversation as it was created, its messages not in it yet.
     return Answer(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
@@ -114,7 +115,7 @@ async def _create(
 async def _run(request: TurnRequest, services: Services, invocation: Invocation) -> None:
     """Run the first turn to its end; its failure is in the conversation and the log, not in the answer."""
     try:
-        async with services.start_turn(request, report=invocation.turn_ended) as turn:
+        async with Turns(services).start(request, report=invocation.turn_ended) as turn:
             async for _ in turn:
                 pass
     except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)

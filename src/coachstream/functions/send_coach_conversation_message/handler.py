@@ -18,6 +18,7 @@ from coachstream.functions.answer import Answer, answering
 from coachstream.functions.initialization import initialize
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
+from coachstream.turns import Turns
 from coachstream.web.routes import Resource
 from coachstream.web.send_message import failed_body, refused_body, sent_body
 from coachstream.web.status import HTTP_STATUS
@@ -35,7 +36,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         invocation.logs = parts.settings.logs
         request = await accept_message(accept(payload, context, Resource.SEND_MESSAGE), parts)
         invocation.key = request.key
-        ending = await parts.run_whole_turn(request, report=invocation.turn_ended)
+        ending = await Turns(parts).run_whole(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
             invocation.error = ending.code
             return Answer(HTTP_STATUS[ending.code], failed_body(ending))

@@ -11,6 +11,7 @@ from coachstream.functions.acceptance import Accepted, accept_reader
 from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
+from coachstream.turns import Turns
 from coachstream.web.routes import Resource
 from coachstream.web.sse import RETRY_MS
 
@@ -31,7 +32,7 @@ async def resume(accepted: Accepted, services: Services, invocation: Invocation)
         if run_id is None:
             return no_content
         request = msgspec.structs.replace(request, run_id=run_id)
-    turn = await services.resume_turn(request, report=invocation.turn_ended)
+    turn = await Turns(services).resume(request, report=invocation.turn_ended)
     if turn is None:
         return no_content
 

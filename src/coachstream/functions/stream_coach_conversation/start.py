@@ -12,6 +12,7 @@ from coachstream.functions.initialization import loading
 from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
+from coachstream.turns import Turns
 from coachstream.web.run_requests import RunStartedBody, events_url
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
         async with loading(services.settings):
             # Now with the pool's current keys. Nothing has been read or written until here.
             await accept_user(accepted, services)
-        return services.start_turn(request, report=invocation.turn_ended)
+        return Turns(services).start(request, report=invocation.turn_ended)
 
     return partial(relay, begin=begin, services=services, invocation=invocation)
 
@@ -38,7 +39,7 @@ async def open_for_reader(accepted: Accepted, services: Services, invocation: In
     invocation.key = request.key
     # Before anything is stored: without a key nobody could read the reply.
     services.tickets.require_key()
-    run_id = await services.open_for_reader(request)
+    run_id = await Turns(services).open_for_reader(request)
     ticket = await services.tickets.issue(request.key, run_id)
     location = events_url(accepted.event, run_id, ticket)
     return answer_with(Answer(HTTPStatus.ACCEPTED, RunStartedBody(run_id, location), {"Location": location}))

@@ -9,6 +9,7 @@ from coachstream.functions.answer import Answer
 from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
+from coachstream.turns import Turns
 from coachstream.web.run_requests import RunStoppedBody
 
 
@@ -21,6 +22,6 @@ async def stop(accepted: Accepted, services: Services, invocation: Invocation) -
     await accept_user(accepted, services)
     route = accepted.route
     invocation.key = route.key
-    if await services.stop_run(route.key, route.run_id):
+    if await Turns(services).stop(route.key, route.run_id):
         return answer_with(Answer(HTTPStatus.ACCEPTED, RunStoppedBody(route.run_id, "stopping")))
     return answer_with(Answer(HTTPStatus.OK, RunStoppedBody(route.run_id, "finished")))
