@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 import { type Backend, type BackendBase, defineFunction } from "@aws-amplify/backend";
 import { Duration, RemovalPolicy, Stack } from "aws-cdk-lib";
-import type { IUserPool, IUserPoolClient } from "aws-cdk-lib/aws-cognito";
+import type { CfnUserPoolClient, IUserPool, IUserPoolClient } from "aws-cdk-lib/aws-cognito";
 import { PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import {
   ApplicationLogLevel,
@@ -40,6 +40,8 @@ const RUNTIME = new Runtime("python3.14", RuntimeFamily.PYTHON);
 const EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper";
 /** The user pool's keys, at the root of a package that has them. */
 const PACKAGED_KEYS = "cognito-jwks.json";
+/** The application's own id of a user, which says whose conversations a token opens. */
+const USER_ID = "custom:user_id";
 const TICKET_KEY_CHARACTERS = 64;
 
 /** How the function runs. */
@@ -75,12 +77,21 @@ export interface StreamCoachConversationProps extends ServiceProps {
    * both functions are there.
    */
   readonly outputName?: string;
+  /** Lets users write `custom:user_id` themselves. Whoever can, can become anybody. */
+  readonly allowWritableUserId?: boolean;
+}
+
+/** Users, from `defineAuth` or `referenceAuth`. */
+interface Users {
+  readonly userPool: IUserPool;
+  readonly userPoolClient: IUserPoolClient;
+  readonly cfnResources?: { readonly cfnUserPoolClient?: CfnUserPoolClient };
 }
 
 /** A backend that has users, and has defined the function. */
 export type BackendWithStream = Pick<BackendBase, "addOutput"> &
   Pick<Backend<{ streamCoachConversation: ReturnType<typeof defineStreamCoachConversation> }>, "streamCoachConversation"> & {
-    readonly auth: { readonly resources: { readonly userPool: IUserPool; readonly userPoolClient: IUserPoolClient } };
+    readonly auth: { readonly resources: Users };
   };
 
 /** Define the function, for `defineBackend`; `addStreamCoachConversation` then says what it works with. */
@@ -98,6 +109,7 @@ export function defineStreamCoachConversation(options: FunctionOptions = {}) {
 export function addStreamCoachConversation(backend: BackendWithStream, props: StreamCoachConversationProps): void {
   const { lambda } = backend.streamCoachConversation.resources;
   const stack = Stack.of(lambda);
+  if (!props.allowWritableUserId) refuseWritableUserId(backend.auth.resources);
   const { userPool, userPoolClient } = backend.auth.resources;
   const identity: Identity = {
     userPoolId: userPool.userPoolId,
@@ -119,6 +131,17 @@ export function addStreamCoachConversation(backend: BackendWithStream, props: St
   backend.addOutput({
     custom: { [props.outputName ?? "coachConversationStreamingApi"]: { functionUrl: url.url, region: stack.region } },
   });
+}
+
+/** `defineAuth` makes a client that may write all attributes; what `referenceAuth` refers to is not known here. */
+function refuseWritableUserId({ cfnResources }: Users): void {
+  const client = cfnResources?.cfnUserPoolClient;
+  if (client !== undefined && (client.writeAttributes ?? [USER_ID]).includes(USER_ID)) {
+    throw new Error(
+      `users can write ${USER_ID} themselves, and so become anybody; list what they may write, before, in ` +
+        "backend.auth.resources.cfnResources.cfnUserPoolClient.writeAttributes",
+    );
+  }
 }
 
 function streamingFunction(scope: Construct, options: FunctionOptions): Function {

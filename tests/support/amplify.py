@@ -1,0 +1,113 @@
+"""Apps of Amplify's in a folder, and what a backend of theirs is synthesized to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.templates import QUIET, Template
+
+WITHIN_S = 50
+
+
+@dataclass(frozen=True)
+class Apps:
+    """Apps, with the libraries that they need.
+
+    Attributes:
+        folder: where they are, by their names.
+        libraries: where those are installed.
+    """
+
+    folder: Path
+    libraries: Path
+
+    def backend(self, app: str) -> Path:
+        """The program that defines an app's backend."""
+        return self.folder / app / "amplify" / "backend.ts"
+
+    def node(self, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program of the folder's, or of a library's; this machine's settings of AWS do not count."""
+        ignored = ("AWS_", "CDK_", "COACHSTREAM_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
+        return subprocess.run(
+            ["node", *arguments],
+            # CDK takes the folder with a lock file for the project, and bundles nothing from outside.
+            cwd=self.libraries,
+            env={**environment, **QUIET},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
+        )
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A synthesized backend: a stack, and others that are nested in it.
+
+    Attributes:
+        root: the template of the stack itself.
+        nested: the others' templates, by the names that they have in it.
+    """
+
+    root: dict[str, Any]
+    nested: Mapping[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Assembly:
+        """Read what was written to a folder."""
+        nested = set(folder.glob("*.nested.template.json"))
+        (main,) = set(folder.glob("*.template.json")) - nested
+        root = json.loads(main.read_text())
+        stacks = {
+            name: json.loads((folder / resource["Metadata"]["aws:asset:path"]).read_text())
+            for name, resource in root["Resources"].items()
+            if resource["Type"] == "AWS::CloudFormation::Stack"
+        }
+        return cls(root, stacks)
+
+    def name(self, group: str) -> str:
+        """The name of a group's stack, to which CDK appends eight characters."""
+        (name,) = [name for name in self.nested if name[:-8] == group]
+        return name
+
+    def template(self, group: str) -> Template:
+        """A nested stack's, with the values that the others' stacks give it."""
+        name = self.name(group)
+        values = {parameter: self.resolve(given) for parameter, given in self.given(name).items()}
+        return Template(_with(values, self.nested[name]))
+
+    def given(self, name: str) -> dict[str, Any]:
+        """The parameters of a nested stack."""
+        given: dict[str, Any] = self.root["Resources"][name]["Properties"].get("Parameters", {})
+        return given
+
+    def resolve(self, value: Any) -> Any:  # noqa: ANN401 (JSON has that many)
+        """A value of the root's, without references to the nested stacks."""
+        match value:
+            case {"Fn::GetAtt": [str(name), str(output)]} if name in self.nested:
+                template = self.nested[name]
+                found = template["Outputs"][output.removeprefix("Outputs.")]["Value"]
+                return Template(template).resolve(found)
+            case {"Fn::Join": [str(separator), list(parts)]}:
+                return separator.join(map(str, map(self.resolve, parts)))
+        return Template(self.root).resolve(value)
+
+
+def _with(values: Mapping[str, Any], node: Any) -> Any:  # noqa: ANN401 (JSON has that many)
+    """A node in which parameters have values."""
+    match node:
+        case {"Ref": str(name)} if name in values:
+            return values[name]
+        case dict():
+            return {key: _with(values, each) for key, each in node.items()}
+        case list():
+            return [_with(values, each) for each in node]
+    return node
