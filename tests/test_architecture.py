@@ -91,7 +91,7 @@ BEFORE_RUN_TIME = (
 #: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
 WITHOUT_CDK = (
     "coachstream.infrastructure.options",
-    "coachstream.infrastructure.packaged_keys",
+    "coachstream.infrastructure.package_contents",
     "coachstream.infrastructure.target",
     "coachstream.infrastructure.toolkit",
 )

@@ -1,4 +1,4 @@
-"""The command line: `coachstream serve`, `chat`, `token`, `check` and `table create`."""
+"""The command line: `coachstream serve`, `chat`, `token`, `check`, `package`, `deploy`, `table create`."""
 
 from __future__ import annotations
 

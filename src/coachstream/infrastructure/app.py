@@ -19,7 +19,7 @@ from coachstream.infrastructure import options as o
 from coachstream.infrastructure.alarms import AlarmOptions
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions
-from coachstream.infrastructure.packaged_keys import packaged_keys
+from coachstream.infrastructure.package_contents import check_target, packaged_keys
 from coachstream.infrastructure.service import DEFAULT_MODEL_ID, PineconeIndex, Service
 from coachstream.infrastructure.stack import CoachStreamStack, Existing
 from coachstream.settings import (
@@ -71,6 +71,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
     package = Path(told.text(o.PACKAGE) or "")
     if not package.exists():
         raise o.OptionsError(f"there is no package at {package}; `coachstream package` makes one")
+    check_target(package)
     options = FunctionOptions(
         code=lambda_.Code.from_asset(str(package)),
         memory_mb=_number(told, o.MEMORY_MB, *_MEMORY_MB),

@@ -13,5 +13,8 @@ ARCHITECTURE = "arm64"
 PACKAGED_KEYS = "cognito-jwks.json"
 """The user pool's keys, at the root of a package that has them (`coachstream package --jwks-of`)."""
 
+PACKAGE_TARGET = "coachstream-package.json"
+"""What a package is for, at its root: `{"python": "3.14", "cpu": "arm64"}`."""
+
 EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper"
 """Starts our runtime in place of the managed one, which cannot stream (AWS_LAMBDA_EXEC_WRAPPER)."""

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from coachstream.infrastructure.target import PACKAGED_KEYS
+from coachstream.infrastructure.target import PACKAGE_TARGET, PACKAGED_KEYS
 from coachstream.package.archive import sha256_of, write_archive
 from coachstream.package.byte_code import compile_all, interpreter_for
 from coachstream.package.errors import PackageError
@@ -101,6 +101,7 @@ def build(
         folder = Path(temporary) / "package"
         tell(f"Getting the dependencies for {target}")
         origins = _collect(folder, Path(temporary) / "dependencies", target)
+        (folder / PACKAGE_TARGET).write_bytes(msgspec.json.encode(target) + b"\n")
         if keys is not None:
             (folder / PACKAGED_KEYS).write_bytes(keys)
         if interpreter is not None:

@@ -92,6 +92,13 @@ def test_only_what_runs_on_lambda_is_in_it(lambda_package: Path) -> None:
     assert "botocore/cacert.pem" in names
 
 
+def test_a_package_says_what_it_is_for(lambda_package: Path) -> None:
+    """So that it is not deployed to something else."""
+    with zipfile.ZipFile(lambda_package) as archive:
+        target = json.loads(archive.read("coachstream-package.json"))
+    assert target == {"python": this_machine().python, "cpu": this_machine().cpu}
+
+
 def test_every_licence_and_version_goes_along(lambda_package: Path) -> None:
     """Whoever gets the package gets what its parts' authors ask for, and can see what is in it."""
     names = names_in(lambda_package)

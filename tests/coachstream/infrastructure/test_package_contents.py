@@ -1,4 +1,4 @@
-"""The user pool's keys in the package, as a deployment sees them."""
+"""What a deployment sees in its package: the user pool's keys, and what it is for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coachstream.infrastructure.backend import Backend
-from coachstream.infrastructure.packaged_keys import packaged_keys
+from coachstream.infrastructure.package_contents import check_target, packaged_keys
 from coachstream.infrastructure.service import Service
 
 POOL = "us-west-2_Existing1"
@@ -55,6 +55,22 @@ def test_keys_of_another_pool_are_refused_before_they_are_deployed(with_keys: Pa
     """The functions would refuse to start with them."""
     with pytest.raises(ValueError, match=f"holds the keys of .*{POOL}"):
         packaged_keys(with_keys, pool)
+
+
+def test_a_package_for_what_is_deployed_is_taken(tmp_path: Path) -> None:
+    """And one that does not say what it is for."""
+    check_target(package_with(tmp_path, {"coachstream-package.json": '{"python":"3.14","cpu":"arm64"}'}))
+    check_target(package_with(tmp_path, {"handler.py": ""}))
+
+
+@pytest.mark.parametrize(("python", "cpu"), [("3.13", "arm64"), ("3.14", "x86_64")])
+def test_a_package_for_something_else_is_refused_before_it_is_deployed(
+    tmp_path: Path, python: str, cpu: str
+) -> None:
+    """The functions could not load its libraries."""
+    target = json.dumps({"python": python, "cpu": cpu})
+    with pytest.raises(ValueError, match=f"is for Python {python} on {cpu}, and the functions run"):
+        check_target(package_with(tmp_path, {"coachstream-package.json": target}))
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:

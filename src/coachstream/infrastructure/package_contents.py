@@ -1,4 +1,4 @@
-"""The user pool's keys in the package, where it has them; needs no CDK."""
+"""What a deployment has to know of its package; needs no CDK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,27 @@ import json
 import zipfile
 from pathlib import Path
 
-from coachstream.infrastructure.target import PACKAGED_KEYS
+from coachstream.infrastructure.target import ARCHITECTURE, PACKAGE_TARGET, PACKAGED_KEYS, PYTHON
+
+
+def check_target(package: Path) -> None:
+    """Refuse a package that the functions could not load.
+
+    Args:
+        package: the zip, or the folder that it was unzipped to. One that does not say what it is for is taken.
+
+    Raises:
+        ValueError: it is for another Python or CPU, or is no zip.
+    """
+    document = _read(package, PACKAGE_TARGET)
+    if document is None:
+        return
+    target = json.loads(document)
+    if (target["python"], target["cpu"]) != (PYTHON, ARCHITECTURE):
+        made_for = f"Python {target['python']} on {target['cpu']}"
+        raise ValueError(
+            f"the package is for {made_for}, and the functions run Python {PYTHON} on {ARCHITECTURE}"
+        )
 
 
 def packaged_keys(package: Path, user_pool_id: str | None) -> str | None:
@@ -20,7 +40,7 @@ def packaged_keys(package: Path, user_pool_id: str | None) -> str | None:
         ValueError: they are another pool's, with which the functions would refuse to start; or the package is
             no zip.
     """
-    document = _read(package)
+    document = _read(package, PACKAGED_KEYS)
     if document is None:
         return None
     issuer = str(json.loads(document).get("issuer"))
@@ -30,11 +50,11 @@ def packaged_keys(package: Path, user_pool_id: str | None) -> str | None:
     return PACKAGED_KEYS
 
 
-def _read(package: Path) -> bytes | None:
+def _read(package: Path, name: str) -> bytes | None:
     if package.is_dir():
-        keys = package / PACKAGED_KEYS
-        return keys.read_bytes() if keys.is_file() else None
+        file = package / name
+        return file.read_bytes() if file.is_file() else None
     if not zipfile.is_zipfile(package):
         raise ValueError(f"{package} is no zip; `coachstream package` makes one")
     with zipfile.ZipFile(package) as archive:
-        return archive.read(PACKAGED_KEYS) if PACKAGED_KEYS in archive.namelist() else None
+        return archive.read(name) if name in archive.namelist() else None
