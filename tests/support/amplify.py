@@ -12,7 +12,7 @@ from typing import Any
 
 from support.templates import QUIET, Template
 
-WITHIN_S = 50
+WITHIN_S = 120
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Apps:
     def backend(self, app: str) -> Path:
         """The program that defines an app's backend."""
         return self.folder / app / "amplify" / "backend.ts"
+
+    def synthesize(self, assemblies: Mapping[str, Path]) -> subprocess.CompletedProcess[str]:
+        """Synthesize apps, each into a folder."""
+        backends = {str(self.backend(app)): str(folder) for app, folder in assemblies.items()}
+        return self.node(self.folder / "synthesize.mjs", json.dumps(backends))
 
     def node(self, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program of the folder's, or of a library's; this machine's settings of AWS do not count."""

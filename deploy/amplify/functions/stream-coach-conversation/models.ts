@@ -136,11 +136,11 @@ function foundationModel(stack: Stack, region: string, name: string): string {
 }
 
 /** The ARN of a guardrail, which may be given as one. */
-export function guardrailArn(stack: Stack, guardrail: string, region: string | undefined): string {
+export function guardrailArn(stack: Stack, guardrail: string, region: string): string {
   if (guardrail.startsWith("arn:")) return guardrail;
   return stack.formatArn({
     service: "bedrock",
-    region: region ?? stack.region,
+    region,
     resource: "guardrail",
     resourceName: guardrail,
   });

@@ -1,6 +1,6 @@
 /** What the function may do, each statement with its reason. Nothing else is allowed. */
 
-import { ArnFormat, type Stack } from "aws-cdk-lib";
+import { ArnFormat, type Stack, Token } from "aws-cdk-lib";
 import { PolicyStatement, type PolicyStatementProps } from "aws-cdk-lib/aws-iam";
 
 import { guardrailArn, modelAccess } from "./models.js";
@@ -44,12 +44,17 @@ const FOR_TABLE_AND_SECRETS = {
 
 const PARTIAL_FUNCTION_ARN = /^(\d{12}):(?:function:)?(.+)$/;
 
-/** All of the function's statements, apart from its own log group and traces. */
+/**
+ * All of the function's statements, apart from its own log group and traces.
+ *
+ * @throws Error: something is named that cannot be called from here.
+ */
 export function statementsOf(stack: Stack, service: ServiceProps, identity: Identity): PolicyStatement[] {
   const guardrail = service.model?.guardrail;
+  const region = service.model?.region ?? stack.region;
   // Of the fallback as well, which is never in another region then.
   const guardrails = guardrail && [
-    guardrailArn(stack, guardrail.id, service.model?.region),
+    inRegion(guardrailArn(stack, guardrail.id, region), region),
     ...(guardrail.profiles ?? []),
   ];
   const secrets = [service.recall?.apiKeySecretArn, identity.ticketKeySecretArn];
@@ -94,13 +99,13 @@ function models(stack: Stack, service: ServiceProps): PolicyStatement[] {
 
 /** The ARN of a table, which may be given as one. */
 function tableArn(stack: Stack, table: string): string {
-  if (table.startsWith("arn:")) return table;
+  if (table.startsWith("arn:")) return inRegion(table, stack.region);
   return stack.formatArn({ service: "dynamodb", resource: "table", resourceName: table });
 }
 
 /** The ARN of a function that is named in one of the ways that Invoke takes (Lambda API reference). */
 function functionArn(stack: Stack, name: string): string {
-  if (name.startsWith("arn:")) return name;
+  if (name.startsWith("arn:")) return inRegion(name, stack.region);
   const [, account, resourceName = name] = PARTIAL_FUNCTION_ARN.exec(name) ?? [];
   return stack.formatArn({
     service: "lambda",
@@ -109,6 +114,15 @@ function functionArn(stack: Stack, name: string): string {
     resourceName,
     arnFormat: ArnFormat.COLON_RESOURCE_NAME,
   });
+}
+
+/** The ARN, if what it names can be called by a client of this region, which is often not known yet. */
+function inRegion(arn: string, region: string): string {
+  const there = arn.split(":")[3];
+  if (!Token.isUnresolved(region) && there !== region) {
+    throw new Error(`${arn} is in ${there}, and is called in ${region}`);
+  }
+  return arn;
 }
 
 /** The statement, if there is anything that it is about. */

@@ -64,7 +64,7 @@ export interface RecallProps {
 
 /** What the function does, and with whose data. */
 export interface ServiceProps {
-  /** The table's name, which may be a reference; or its ARN where it is another account's or region's. */
+  /** The table's name, which may be a reference; or its ARN where it is another account's. */
   readonly table: string;
   /** Of app clients whose ID tokens are accepted beside those of the backend's own client. */
   readonly moreClientIds?: readonly string[];

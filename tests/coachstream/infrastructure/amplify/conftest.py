@@ -18,7 +18,7 @@ ROOT = HERE.parents[3]
 DROP_IN = ROOT / "deploy" / "amplify"
 LIBRARIES = ROOT / ".cache" / "amplify"
 FUNCTION = Path("functions", "stream-coach-conversation")
-APPS = ("usual", "imported", "encrypted")
+APPS = ("usual", "imported", "encrypted", "careless")
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +59,7 @@ def assembly_of(apps: Apps, shared: Path) -> Callable[[str], Assembly]:
     folder = shared / "assemblies"
     with _once(folder) as is_first:
         if is_first:
-            backends = {str(apps.backend(app)): str(folder / app) for app in APPS}
-            run = apps.node(apps.folder / "synthesize.mjs", json.dumps(backends))
+            run = apps.synthesize({app: folder / app for app in APPS if app != "careless"})
             assert run.returncode == 0, run.stderr
     return lambda app: Assembly.read(folder / app)
 

@@ -15,6 +15,9 @@ from coachstream.settings import Settings
 from support.amplify import Assembly
 from support.templates import REGION, Template
 
+# The first to come synthesizes for all; the others wait for it.
+pytestmark = pytest.mark.timeout(180)
+
 CONSTRUCT = "StreamCoachConversation"
 TWINS = {"usual": "Quiet", "imported": "Imported", "encrypted": "Encrypted"}
 GROUPS = {"usual": "coachstream", "imported": "coach", "encrypted": "coachstream"}
@@ -82,7 +85,7 @@ def _untagged(properties: dict[str, Any]) -> dict[str, Any]:
 @in_every_app
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "environment"])
 def test_it_is_what_the_python_construct_makes(amplify: Made, construct: Made, part: str) -> None:
-    """Runtime, size, log, tracing; mode, authorization and CORS of the URL; both permissions; every statement."""
+    """Runtime, size, log, tracing; mode, authorization and CORS of the URL; permissions; every statement."""
     assert amplify[part]
     assert amplify[part] == construct[part]
 
@@ -125,7 +128,7 @@ def test_the_comparison_sees_all_there_is(amplify: Made) -> None:
     [("usual", "coachConversationStreamingApi"), ("imported", "coachConversationPythonApi")],
 )
 def test_the_outputs_tell_the_url(assembly_of: AssemblyOf, app: str, output: str) -> None:
-    """Under the name that front ends of the existing system read, or another; with the slash that they rely on."""
+    """Under the name that front ends of the existing system read, or another; with a slash at its end."""
     assembly = assembly_of(app)
     group = GROUPS[app]
     (url,) = assembly.template(group).resources("AWS::Lambda::Url")
@@ -155,19 +158,9 @@ def test_the_linter_finds_nothing_of_ours(assembly_of: AssemblyOf, app: str, tmp
     path = tmp_path / "template.json"
     path.write_text(json.dumps(assembly.nested[assembly.name(GROUPS[app])]))
     linter = Path(sys.executable).with_name("cfn-lint")
-    command = [
-        linter,
-        "--format",
-        "parseable",
-        "--regions",
-        REGION,
-        "--ignore-checks",
-        "W3005",
-        "--template",
-        path,
-    ]
+    options = ("--format", "parseable", "--regions", REGION, "--ignore-checks", "W3005")
     found = subprocess.run(
-        command,
+        [linter, *options, "--template", path],
         cwd=tmp_path,
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
