@@ -13,7 +13,7 @@ def check_target(package: Path) -> None:
     """Refuse a package that the functions could not load.
 
     Args:
-        package: the zip, or the folder that it was unzipped to. One that does not say what it is for is taken.
+        package: the zip, or the folder that it was unzipped to. One that says nothing of it is taken.
 
     Raises:
         ValueError: it is for another Python or CPU, or is no zip.
