@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
 DROP_IN = ROOT / "deploy" / "amplify"
 LIBRARIES = ROOT / ".cache" / "amplify"
+CLIENT = ROOT / "src" / "coachstream" / "local" / "page" / "js"
 FUNCTION = Path("functions", "stream-coach-conversation")
 APPS = ("usual", "imported", "encrypted", "careless")
 
@@ -48,7 +49,13 @@ def apps(shared: Path) -> Apps:
             (folder / "package.json").write_text(json.dumps({"type": "module"}))
             for program in HERE.glob("*.mjs"):
                 shutil.copy(program, folder)
-            options = {"extends": str(DROP_IN / "tsconfig.json"), "include": ["*/amplify"]}
+            for name in ("coachstream.js", "coachstream.d.ts"):
+                shutil.copy(CLIENT / name, folder / "usual" / "src")
+            options = {
+                "extends": str(DROP_IN / "tsconfig.json"),
+                "compilerOptions": {"resolveJsonModule": True},
+                "include": ["*/amplify", "*/src"],
+            }
             (folder / "tsconfig.json").write_text(json.dumps(options))
     return Apps(folder, LIBRARIES)
 

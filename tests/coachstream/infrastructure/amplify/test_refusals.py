@@ -29,4 +29,5 @@ def test_a_package_that_was_not_made_is_missed(apps: Apps, tmp_path: Path) -> No
     (function / "coachstream.zip").unlink()
     run = Apps(tmp_path, apps.libraries).synthesize({"careless": tmp_path / "assembly"})
     assert run.returncode != 0
+    assert "Failed to instantiate custom function provider" in run.stderr
     assert f"there is no package at {function}/coachstream.zip; `coachstream package` makes one" in run.stderr
