@@ -38,7 +38,8 @@ export interface CorsProps {
  *
  * @throws Error: there is no origin, one of them is none, or `*` is there and not allowed.
  */
-export function corsOptions({ origins, allowAnyOrigin = false, maxAgeS = MAX_AGE_LIMIT_S }: CorsProps): FunctionUrlCorsOptions {
+export function corsOptions(props: CorsProps): FunctionUrlCorsOptions {
+  const { origins, allowAnyOrigin = false, maxAgeS = MAX_AGE_LIMIT_S } = props;
   if (origins.length < 1 || origins.length > MAX_ORIGINS) {
     throw new Error(`name the origins that may call the function, 1 to ${MAX_ORIGINS}, such as https://app.example.com`);
   }

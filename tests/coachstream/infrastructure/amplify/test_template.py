@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from coachstream.infrastructure.target import PACKAGED_KEYS
 from coachstream.settings import Settings
+from coachstream.settings.variables import JWKS_FILE
 from support.amplify import Assembly
 from support.templates import REGION, Template
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.timeout(180)
 CONSTRUCT = "StreamCoachConversation"
 TWINS = {"usual": "Quiet", "imported": "Imported", "encrypted": "Encrypted"}
 GROUPS = {"usual": "coachstream", "imported": "coach", "encrypted": "coachstream"}
+KEYS = {"imported": {JWKS_FILE.name: PACKAGED_KEYS}}
 PARTS = ("function", "environment", "url", "permissions", "statements", "role", "log")
 
 AssemblyOf = Callable[[str], Assembly]
@@ -91,11 +94,15 @@ def test_it_is_what_the_python_construct_makes(amplify: Made, construct: Made, p
 
 
 @in_every_app
-def test_the_function_is_set_as_the_python_construct_sets_it(amplify: Made, construct: Made) -> None:
+def test_the_function_is_set_as_the_python_construct_sets_it(
+    amplify: Made, construct: Made, app: str
+) -> None:
     """The same settings, of variables with the same values; those that are not set have their defaults."""
     ours, theirs = construct["environment"], amplify["environment"]
+    more = {name: theirs.pop(name) for name in set(theirs) - set(ours)}
+    # Amplify's own, for secrets of its own; and a package's keys, which the stack's packages do not have.
+    assert more == {"AMPLIFY_SSM_ENV_CONFIG": "{}", **KEYS.get(app, {})}
     assert _settings(theirs) == _settings(ours)
-    assert set(theirs) - set(ours) == {"AMPLIFY_SSM_ENV_CONFIG"}  # Amplify's, for secrets of its own
     assert theirs["AWS_LAMBDA_EXEC_WRAPPER"] == ours["AWS_LAMBDA_EXEC_WRAPPER"]
 
 

@@ -8,6 +8,7 @@ import { addStreamCoachConversation, defineStreamCoachConversation } from "./fun
 const backend = defineBackend({
   auth,
   streamCoachConversation: defineStreamCoachConversation({
+    hasPackagedKeys: true,
     memoryMb: 3008,
     timeoutS: 900,
     keepLog: true,
