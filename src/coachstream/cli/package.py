@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,8 @@ def make(
 
 
 def _target(python: str, cpu: Cpu, *, here: bool) -> Target:
+    if re.fullmatch(r"3\.\d+", python) is None:
+        fail(f"Lambda's Pythons have names such as {_DEFAULT.python}, not {python}.")
     try:
         return this_machine() if here else Target(python, cpu)
     except PackageError as problem:

@@ -29,10 +29,11 @@ def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EARLIEST)
             entry.create_system = _UNIX
             entry.compress_type = zipfile.ZIP_DEFLATED
-            # Whoever checked out the sources may have another umask.
-            is_program = bool(path.stat().st_mode & stat.S_IXUSR) and path.suffix == ""
+            content = path.read_bytes()
+            # By its first line: a checkout may have another umask, or know no modes at all.
+            is_program = path.suffix == "" and content.startswith(b"#!")
             entry.external_attr = (stat.S_IFREG | (_PROGRAM if is_program else _FILE)) << 16
-            archive.writestr(entry, path.read_bytes(), compresslevel=9)
+            archive.writestr(entry, content, compresslevel=9)
             sizes[entry.filename] = (entry.file_size, entry.compress_size)
     return sizes
 

@@ -90,14 +90,19 @@ def build(
 
     Raises:
         PackageError: it cannot be made, or is too large.
-        OSError: there is no room for it.
+        OSError: there is no room for it, or it may not be written there.
     """
     interpreter = None if byte_code is ByteCode.NEVER else interpreter_for(target)
     if interpreter is None and byte_code is ByteCode.ALWAYS:
         raise PackageError(
             f"Byte code needs a Python {target.python} on this machine: uv python install {target.python}"
         )
-    with TemporaryDirectory(prefix="coachstream-package-") as temporary:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(prefix="coachstream-package-") as temporary,
+        # Beside the output, so that it can take its place at once: nobody ever deploys half of one.
+        TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as beside,
+    ):
         folder = Path(temporary) / "package"
         tell(f"Getting the dependencies for {target}")
         origins = _collect(folder, Path(temporary) / "dependencies", target)
@@ -108,7 +113,7 @@ def build(
             tell("Compiling")
             compile_all(folder, interpreter)
         tell("Writing the zip")
-        whole = Path(temporary) / "package.zip"
+        whole = Path(beside) / output.name
         components = _components(write_archive(folder, whole), origins)
         package = Package(
             path=whole,
@@ -118,7 +123,7 @@ def build(
             components=components,
         )
         _check_size(package, most_zipped)
-        _put_in_place(whole, output)
+        whole.replace(output)
     return msgspec.structs.replace(package, path=output)
 
 
@@ -143,14 +148,6 @@ def _collect(folder: Path, installed: Path, target: Target) -> Mapping[str, str]
         _put(path, folder / name)
         origins[name] = name.partition("/")[0]
     return origins
-
-
-def _put_in_place(whole: Path, output: Path) -> None:
-    """At once: nobody ever deploys half of one, and who builds at the same time is not disturbed."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as beside:
-        (Path(beside) / output.name).write_bytes(whole.read_bytes())
-        (Path(beside) / output.name).replace(output)
 
 
 def _put(path: Path, place: Path) -> None:

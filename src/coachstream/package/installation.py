@@ -15,6 +15,11 @@ from coachstream.package.target import Target
 LOCK = Path(__file__).with_name("lambda.lock")
 """Every dependency with its hashes; `make lock` writes it."""
 
+_NOT_REACHED = (
+    "\nThe package index was not reached. uv takes another one from UV_DEFAULT_INDEX or its uv.toml, "
+    "not from pip's settings."
+)
+
 
 def uv_program() -> str:
     """The uv to run: the one that pip installed beside us, or else the one on the PATH.
@@ -44,16 +49,26 @@ def install(target: Target, folder: Path) -> Mapping[str, str]:
         PackageError: uv cannot; its own words are in the message.
     """
     command = [
-        *(uv_program(), "pip", "install", "--quiet", "--no-config", "--target", str(folder)),
+        *(uv_program(), "pip", "install", "--quiet", "--target", str(folder)),
         *("--python-version", target.python, "--python-platform", target.platform, "--only-binary", ":all:"),
         *("--require-hashes", "--no-deps", "--no-compile-bytecode", "--link-mode", "copy"),
         *("--requirement", str(LOCK)),
     ]
     # uv's own choice of a virtual environment is of no use here.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
+    run = subprocess.run(  # noqa: S603 (ours)
+        command,
+        # The user's settings count, which may name a mirror; those of the project that one stands in do not.
+        cwd=folder.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if run.returncode != 0:
-        raise PackageError(f"uv could not install the dependencies for {target}:\n{run.stderr.strip()}")
+        said = run.stderr.strip()
+        hint = _NOT_REACHED if "error sending request" in said else ""
+        raise PackageError(f"uv could not install the dependencies for {target}:\n{said}{hint}")
     return _origins(folder)
 
 

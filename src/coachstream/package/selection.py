@@ -14,6 +14,7 @@ SERVICES = frozenset({"bedrock-runtime", "dynamodb", "lambda", "secretsmanager",
 _NEVER_RUN = re.compile(
     r"""
     (^|/)(__pycache__|tests)/ | ^bin/ |          # caches, tests, programs
+    (^|/)\. |                                    # uv's lock, what editors and file managers leave
     \.(pyi|pyx|pxd|c|h|exe)$ |                   # for type checkers and compilers
     \.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|sboms/.*)$
     """,

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import cache_from_source
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_the_same_input_is_the_same_package(lambda_package: Path, tmp_path: Path
     assert again.stat().st_mode & 0o777 == 0o644 & ~0o077
 
 
+def test_two_who_make_it_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Each makes a whole one, and nothing else is left where it goes."""
+    arguments = ("--here", "--byte-code", "never", "--output", "package.zip")
+    with ThreadPoolExecutor(2) as builders:
+        runs = [builders.submit(run_package, *arguments, cwd=tmp_path) for _ in range(2)]
+    assert list(tmp_path.iterdir()) == [tmp_path / "package.zip"]
+    made = f"sha256 {sha256(tmp_path / 'package.zip')}"
+    assert [made in run.result() for run in runs] == [True, True]
+
+
 def test_the_package_for_lambda_is_small_and_tells_its_size_by_component(tmp_path: Path) -> None:
     """For the runtime and CPU that are deployed, from wheels made for them, whatever this machine is."""
     output = tmp_path / "lambda.zip"
@@ -82,7 +93,7 @@ def test_only_what_runs_on_lambda_is_in_it(lambda_package: Path) -> None:
     """No tests, stubs, programs or installer's notes; nothing of ours that is for people's own machines."""
     names = names_in(lambda_package)
     unwanted = re.compile(
-        r"(^|/)tests?/|^bin/|\.pyi$|/RECORD$|/INSTALLER$|direct_url|(^|/)resource\.py$"
+        r"(^|/)\.|(^|/)tests?/|^bin/|\.pyi$|/RECORD$|/INSTALLER$|direct_url|(^|/)resource\.py$"
         r"|^coachstream/(cli|check|local|infrastructure|package)/|^lambda_streaming/emulator/|^(aws_cdk|uv|typer)/"
     )
     assert [name for name in names if unwanted.search(name)] == []
@@ -177,6 +188,20 @@ def test_what_cannot_be_had_for_a_target_is_said_in_uv_s_words(tmp_path: Path) -
     assert refused.returncode == 1
     assert "uv could not install the dependencies for Python 3.8 on arm64" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_patch_of_a_python_is_no_runtime(tmp_path: Path) -> None:
+    """What Lambda could not be told is refused before anything is made."""
+    refused = subprocess.run(
+        [sys.executable, "-m", "coachstream.cli", "package", "--python", "3.14.1", "--output", "p.zip"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == "Lambda's Pythons have names such as 3.14, not 3.14.1.\n"
     assert list(tmp_path.iterdir()) == []
 
 

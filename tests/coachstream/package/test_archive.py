@@ -1,0 +1,28 @@
+"""The zip's own properties."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from coachstream.package.archive import write_archive
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o644], ids=["kept", "lost"])
+def test_a_script_can_be_started_whatever_the_checkout_made_of_its_mode(tmp_path: Path, mode: int) -> None:
+    """By its first line, as the same sources have to be the same package."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, content in {
+        "wrapper": "#!/bin/sh\n",
+        "module.py": "#!/usr/bin/python\n",
+        "LICENSE": "MIT\n",
+    }.items():
+        (folder / name).write_text(content)
+        (folder / name).chmod(mode)
+    write_archive(folder, tmp_path / "package.zip")
+    with zipfile.ZipFile(tmp_path / "package.zip") as archive:
+        modes = {entry.filename: entry.external_attr >> 16 & 0o777 for entry in archive.infolist()}
+    assert modes == {"LICENSE": 0o644, "module.py": 0o644, "wrapper": 0o755}
