@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from coachstream.check.report import Trouble
-from coachstream.packages import missing_aws
+from coachstream.extras import missing_aws
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.report import Check, Trouble
-from coachstream.packages import missing_aws
+from coachstream.extras import missing_aws
 from coachstream.services import Services
 
 _ACTION = "lambda:InvokeFunction"

@@ -8,7 +8,7 @@ from coachstream.check.report import Check, Trouble
 from coachstream.check.secrets import secret_can_be_read
 from coachstream.check.store import database_opens
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.packages import missing_pinecone
+from coachstream.extras import missing_pinecone
 from coachstream.services import Services, pinecone_options
 from coachstream.settings import PineconeSettings, RecallOff, SecretArn, SqliteRecallSettings
 

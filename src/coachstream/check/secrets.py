@@ -7,7 +7,7 @@ from contextlib import suppress
 from coachstream.aws.secrets import SecretUnavailable
 from coachstream.check.aws import aws_facts, aws_trouble
 from coachstream.check.report import Trouble
-from coachstream.packages import missing_aws
+from coachstream.extras import missing_aws
 from coachstream.services import Services
 
 _ACTION = "secretsmanager:GetSecretValue"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.report import Check, Trouble
-from coachstream.packages import missing_aws
+from coachstream.extras import missing_aws
 from coachstream.services import Services
 from coachstream.settings import DynamoDbSettings, SqliteStoreSettings
 

@@ -10,7 +10,7 @@ from coachstream.aws.clients import AwsSession, Connection
 from coachstream.check.aws import aws_facts, aws_trouble
 from coachstream.check.report import Trouble
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.packages import missing_aws
+from coachstream.extras import missing_aws
 from coachstream.settings import SettingsError, read_region, read_table
 from coachstream.storage.dynamodb import create_table as create
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from coachstream.extras import missing_packages
 from coachstream.local.options import CannotServe, Mix, ServeOptions
-from coachstream.packages import missing_packages
 from coachstream.settings import IdentityProvider, LogFormat, Model, Recall, Settings, SettingsError, Store
 from coachstream.settings import variables as v
 
