@@ -6,7 +6,6 @@ Whatever happens, the stream ends in the right event in good time, and a message
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -62,9 +61,9 @@ async def stack(
 
 @pytest.fixture
 async def client(stack: AwsStack) -> AsyncIterator[httpx.AsyncClient]:
-    # A recall has 1.2 s, which its library's import alone can take where eight processes share four cores.
-    await asyncio.to_thread(importlib.import_module, "pinecone")
     services = Services(Settings.from_environment(stack.environment))
+    # A recall has 1.2 s, which the imports alone can take where many processes share a few cores.
+    await asyncio.to_thread(services.load_all)
     handler = handler_for(lambda: services)
     async with (
         serving(asgi(handler, timeout_s=TIMEOUT_S, drain_timeout_s=5)) as port,

@@ -69,16 +69,18 @@ def test_conformance_02_a_prelude_goes_first_in_a_chunk_of_its_own(
     assert body_on_the_wire(call) == b"%x\r\n%s\r\n3\r\none\r\n0\r\n\r\n" % (len(prelude), prelude)
 
 
+@pytest.mark.parametrize(
+    ("function", "announced"), [("typed", "text/plain"), ("words", "application/octet-stream")]
+)
 def test_conformance_04_the_content_type_is_the_handlers_or_octet_stream(
-    api: ScriptedRuntimeApi, log: Path
+    api: ScriptedRuntimeApi, log: Path, function: str, announced: str
 ) -> None:
     """`set_content_type` before the first write decides how the response is posted."""
-    for function, announced in (("typed", "text/plain"), ("words", "application/octet-stream")):
-        with runtime(api, f"{FUNCTIONS}.{function}", log):
-            api.give({"words": ["word"]})
-            call = api.call().wait()
-            assert call.headers["content-type"] == announced
-            assert call.body == b"word"
+    with runtime(api, f"{FUNCTIONS}.{function}", log):
+        api.give({"words": ["word"]})
+        call = api.call().wait()
+    assert call.headers["content-type"] == announced
+    assert call.body == b"word"
 
 
 def test_conformance_05_a_prelude_without_a_status_says_200(api: ScriptedRuntimeApi, log: Path) -> None:

@@ -35,7 +35,7 @@ from coachstream.storage.sqlite import SqliteStore
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
 TEXT = "How am I doing?"
-WORDS_DURING_A_WRITE = 2
+WORDS_DURING_A_WRITE = 1
 WORDS = tuple(f"word{number} " for number in range(24))
 
 
@@ -96,7 +96,7 @@ class DyingStore(SqliteStore):
 class Talker:
     """A model that says the words, one each few milliseconds.
 
-    How much is said during one write would depend on the machine, so it says two words and then waits for it.
+    How much is said during one write would depend on the machine, so it says one word and then waits for it.
     """
 
     display_name = "talker"
@@ -113,8 +113,9 @@ class Talker:
             yield TextDelta(word)
             await asyncio.sleep(0.002)
             said_meanwhile = 0 if self._idle.is_set() else said_meanwhile + 1
-            if said_meanwhile == WORDS_DURING_A_WRITE:
+            if said_meanwhile >= WORDS_DURING_A_WRITE:
                 await self._idle.wait()
+                said_meanwhile = 0
         yield ModelStop(StopReason.END_TURN)
 
 
