@@ -18,9 +18,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "coachstream": (),
     "coachstream.conversation": (),
     "coachstream.aws": (),
+    "coachstream.dated_facts": (),
     "coachstream.endpoint": (),
     "coachstream.storage": ("coachstream.conversation",),
-    "coachstream.language": ("coachstream.conversation",),
+    "coachstream.language": ("coachstream.conversation", "coachstream.dated_facts"),
     "coachstream.recall": ("coachstream.conversation", "coachstream.endpoint"),
     "coachstream.identity": ("coachstream.conversation", "coachstream.endpoint"),
     "coachstream.hand_off": ("coachstream.conversation",),
@@ -52,6 +53,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "coachstream.infrastructure.options": (),
     "coachstream.infrastructure": (
         "coachstream.conversation",
+        "coachstream.dated_facts",
         "coachstream.functions.coach_conversations.resource",
         "coachstream.functions.send_coach_conversation_message.resource",
         "coachstream.functions.stream_coach_conversation.resource",
@@ -62,6 +64,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "coachstream.functions.send_coach_conversation_message.resource": ("coachstream.infrastructure",),
     "coachstream.functions.stream_coach_conversation.resource": ("coachstream.infrastructure",),
     "coachstream.package": (
+        "coachstream.dated_facts",
         "coachstream.identity",
         "coachstream.infrastructure.target",
         "coachstream.settings",
