@@ -8,6 +8,7 @@
 #   make deploy [ARGS="--plan"]       put it into an AWS account (`coachstream deploy --help`)
 #   make docs                         write the pages that are made of the code
 #   make lock                         pin the dependencies anew
+#   make check-facts [ARGS="--json"]  list the facts about other people's services that are due for another look
 
 SHELL := /bin/sh
 VENV ?= .venv
@@ -19,7 +20,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve deploy test test-peers lint format docs lock clean
+.PHONY: help serve deploy test test-peers lint format docs lock check-facts clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +72,9 @@ lock: $(VENV)/dev.installed
 	@$(COMPILE) --extra local --group build --extra deploy --group dev \
 	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
 	@$(COMPILE) --constraint $(LOCKS)/run.lock --output-file $(LAMBDA_LOCK)
+
+check-facts: $(VENV)/run.installed
+	@$(BIN)/python -m coachstream.check.facts $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

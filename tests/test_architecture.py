@@ -49,7 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.web",
         "lambda_streaming",
     ),
-    "coachstream.infrastructure.target": (),
+    "coachstream.infrastructure.target": ("coachstream.dated_facts",),
     "coachstream.infrastructure.options": (),
     "coachstream.infrastructure": (
         "coachstream.conversation",
@@ -99,8 +99,8 @@ WITHOUT_CDK = (
     "coachstream.infrastructure.toolkit",
 )
 
-#: Those who may know it: the commands.
-DEPLOYERS = ("coachstream.cli",)
+#: Those who may know it: the commands, and what looks after the facts that it is built on.
+DEPLOYERS = ("coachstream.cli", "coachstream.check.facts")
 
 
 def _name(path: Path) -> str:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
+
+from coachstream.dated_facts import Provenance
+
 PYTHON = "3.14"
 """The newest managed Python runtime that Lambda lists as generally available (Lambda developer guide,
 "Lambda runtimes"); 3.15 is a public preview, which the guide keeps away from production."""
+
+DATED_FACTS: Mapping[str, Provenance] = {
+    f"Lambda's managed runtime python{PYTHON}, which is the newest and not deprecated": Provenance(
+        source='Lambda developer guide, "Lambda runtimes"; https://endoflife.date/aws-lambda',
+        looked_up=date(2026, 11, 27),
+        ends=date(2029, 6, 30),
+    ),
+}
 
 ARCHITECTURE = "arm64"
 """Graviton: a fifth cheaper a GB-second, and SnapStart works on it as well (Lambda developer guide,

@@ -1,0 +1,140 @@
+"""Which dated facts are due for another look: `python -m coachstream.check.facts [--json] [--today DATE]`.
+
+A fact is due when nobody has looked at its source for `LOOK_AGAIN_AFTER`, when it has ended, and when it ends
+within `SAY_BEFORE`. A row that records an ending (a model that was withdrawn) has no `ends`: it stays true.
+
+To register a table, give its module a `DATED_FACTS`, and name it in `TABLES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from coachstream.dated_facts import Provenance
+from coachstream.infrastructure import target
+
+LOOK_AGAIN_AFTER = timedelta(days=183)
+"""Half a year."""
+
+SAY_BEFORE = timedelta(days=90)
+"""How long before a fact ends it is due: a model or a runtime takes weeks to replace."""
+
+TABLES: Mapping[str, Mapping[str, Provenance]] = {
+    "what the functions run on": target.DATED_FACTS,
+}
+"""Every table of dated facts, by what it is about; its rows by the fact."""
+
+
+class Reason(StrEnum):
+    """Why a fact is due."""
+
+    ENDED = "ended"
+    ENDS_SOON = "ends soon"
+    OLD = "not looked up for six months"
+
+
+class DueFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact to look up again, and where."""
+
+    table: str
+    fact: str
+    reason: Reason
+    source: str
+    looked_up: date
+    ends: date | None
+
+
+class FactsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is due on a day.
+
+    Attributes:
+        today: the day.
+        facts: how many there are in all tables.
+        due: those to look up again.
+    """
+
+    today: date
+    facts: int
+    due: tuple[DueFact, ...]
+
+
+def facts_due(today: date, tables: Mapping[str, Mapping[str, Provenance]] = TABLES) -> FactsReport:
+    """Find what is due in the tables."""
+    return FactsReport(
+        today=today, facts=sum(map(len, tables.values())), due=tuple(_due_facts(today, tables))
+    )
+
+
+def _due_facts(today: date, tables: Mapping[str, Mapping[str, Provenance]]) -> Iterator[DueFact]:
+    for table, rows in tables.items():
+        for fact, provenance in rows.items():
+            reason = _reason(today, provenance)
+            if reason is not None:
+                yield DueFact(
+                    table=table,
+                    fact=fact,
+                    reason=reason,
+                    source=provenance.source,
+                    looked_up=provenance.looked_up,
+                    ends=provenance.ends,
+                )
+
+
+def _reason(today: date, provenance: Provenance) -> Reason | None:
+    if provenance.ends is not None and provenance.ends <= today:
+        return Reason.ENDED
+    if provenance.ends is not None and provenance.ends - today <= SAY_BEFORE:
+        return Reason.ENDS_SOON
+    if today - provenance.looked_up > LOOK_AGAIN_AFTER:
+        return Reason.OLD
+    return None
+
+
+def _lines(report: FactsReport) -> Iterator[str]:
+    for due in report.due:
+        ends = "" if due.ends is None else f", ends {due.ends}"
+        yield f"{due.table}: {due.fact}: {due.reason} (looked up {due.looked_up}{ends})"
+        yield f"  {due.source}"
+    yield f"{report.facts} dated facts, {len(report.due)} due on {report.today}."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m coachstream.check.facts",
+        description="List the facts about other people's services that are due for another look. "
+        "The exit status is 1 if there is any.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--today",
+        type=date.fromisoformat,
+        default=datetime.now(UTC).date(),
+        metavar="YYYY-MM-DD",
+        help="the day to look from; today by default",
+    )
+    return parser
+
+
+def main() -> int:
+    """Print what is due.
+
+    Returns:
+        The exit status: 1 if anything is due.
+    """
+    arguments = _parser().parse_args()
+    report = facts_due(arguments.today)
+    if arguments.json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    else:
+        sys.stdout.write("\n".join(_lines(report)) + "\n")
+    return 1 if report.due else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
