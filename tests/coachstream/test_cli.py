@@ -10,6 +10,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from coachstream.identity.local_issuer import LocalIssuer
 from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream
 
 
@@ -70,11 +71,31 @@ def test_chat_with_a_wrong_address_says_so(tmp_path: Path) -> None:
     assert "Nothing answers at http://127.0.0.1:1/" in refused.stderr
 
 
-def test_a_token_needs_no_server(tmp_path: Path) -> None:
-    """The first token makes the issuer's key, later ones use it."""
+def test_a_token_needs_no_running_server(tmp_path: Path) -> None:
+    """Once a server has made the issuer's key, tokens are signed with it."""
+    LocalIssuer(tmp_path / "data").ensure_keys()
     first, second = (run("token", "--data", "data", "--hours", "1", cwd=tmp_path) for _ in range(2))
     assert first.stdout.count(".") == second.stdout.count(".") == 2
     assert first.stdout.split(".")[0] == second.stdout.split(".")[0]
+
+
+@pytest.mark.parametrize("command", ["token", "chat"])
+def test_a_mistyped_data_folder_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
+    """Exit status 1, the remedy, and nothing on the disk."""
+    refused = run(command, "--data", "coahcstream", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "coahcstream" in refused.stderr
+    assert "`coachstream serve --data coahcstream`" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_is_refused_in_a_folder_without_an_issuer(tmp_path: Path) -> None:
+    """A folder that is there, but another one, gets no key either."""
+    refused = run("token", "--data", ".", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "There is no local issuer in" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, start_command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_INTERRUPTED = 130
 
 
 def chat(
@@ -43,17 +51,9 @@ def chat(
 
     from coachstream.local.chat import Chat
     from coachstream.local.client import ChatFailure, CoachClient
-    from coachstream.local.state_file import find_server
 
-    if url is None:
-        server = find_server(data)
-        if server is None:
-            fail(
-                f"No server is running with the data in {data}. Start one in another terminal with "
-                "`coachstream serve`, or name one with --url."
-            )
-        url = server.url
     console = Console()
+    url = url or _server_of(data, console)
     with CoachClient(url, token=token) as client:
         try:
             session = client.session
@@ -63,10 +63,38 @@ def chat(
             if history:
                 talk.show_history()
             elif message is not None:
-                talk.ask(message)
+                is_whole = talk.ask(message)
+                raise typer.Exit(0 if is_whole else _INTERRUPTED)
             else:
                 talk.run(lambda prompt: console.input(prompt, markup=False))
         except ChatFailure as failure:
             fail(failure.sentence)
         except KeyboardInterrupt:
             console.print()
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def _server_of(data: Path, console: Console) -> str:
+    """The address of the server that uses the folder; where there are several, the one that is chosen."""
+    from rich.prompt import Prompt
+
+    from coachstream.local.state_file import find_servers
+
+    servers = find_servers(data)
+    if not servers:
+        what = f"with the data in {data}" if data.is_dir() else f"here, and there is no folder {data}"
+        fail(
+            f"No server is running {what}. Start one in another terminal with "
+            f"`{start_command(data)}`, or name one with --url."
+        )
+    if len(servers) == 1:
+        return servers[0].url
+    if not console.is_terminal or not sys.stdin.isatty():
+        urls = " and ".join(server.url for server in servers)
+        fail(f"Several servers use the data in {data}: {urls}. Name one with --url.")
+    for number, server in enumerate(servers, 1):
+        started = datetime.fromtimestamp(server.started_at).astimezone()
+        typer.echo(f"{number:>3}  {server.url}  (started {started:%d %b %H:%M})")
+    numbers = [str(number) for number in range(1, len(servers) + 1)]
+    chosen = Prompt.ask("Which server?", console=console, choices=numbers, default="1")
+    return servers[int(chosen) - 1].url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -25,3 +26,12 @@ def fail(sentence: str) -> NoReturn:
     """Print why it does not work, and exit with 1."""
     typer.secho(sentence, err=True, fg=typer.colors.RED)
     raise typer.Exit(1)
+
+
+def start_command(data: Path) -> str:
+    """The command that starts a server with the data in this folder."""
+    return (
+        "coachstream serve"
+        if data == DEFAULT_DATA
+        else shlex.join(("coachstream", "serve", "--data", str(data)))
+    )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, start_command
 
 
 def token(
@@ -22,6 +22,11 @@ def token(
     from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
     from coachstream.local.demo.seed import USER_ID
 
+    if not LocalIssuer.has_key(data):
+        fail(
+            f"There is no local issuer in {data}: `{start_command(data)}` makes one at its first start. "
+            "Is it another folder, or another working directory?"
+        )
     try:
         issued = LocalIssuer(data).issue(user_id or USER_ID, lifetime=timedelta(hours=hours))
     except IssuerKeyUnusable as problem:

@@ -56,6 +56,11 @@ class LocalIssuer:
         self._key: RSAPrivateKey | None = None
         self._key_id = ""
 
+    @staticmethod
+    def has_key(data_dir: Path) -> bool:
+        """Whether an issuer has been made in the folder."""
+        return (data_dir / _KEY_FILE).exists()
+
     def ensure_keys(self) -> None:
         """Make the key if there is none, and write the key set.
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
@@ -22,7 +25,7 @@ _COMMANDS = (
     ("/new [TITLE]", "begin a conversation"),
     ("/coach [NAME]", "the coaches, or talk to another one"),
     ("/retry", "send the last message again, if it was not answered"),
-    ("/quit", "leave (so do Ctrl-D and Ctrl-C)"),
+    ("/quit", "leave (so do Ctrl-D and Ctrl-C; during a reply, Ctrl-C stops the reply)"),
 )
 
 
@@ -57,13 +60,16 @@ class Chat:
             self._conversation = self._client.conversation(self._coach.coach_id, conversation_id)
         return self._conversation
 
-    def ask(self, text: str) -> None:
-        """Send a message and print the reply as it comes.
+    def ask(self, text: str) -> bool:
+        """Send a message and print the reply as it comes; whether it came to its own end.
+
+        The first Ctrl-C stops the reply, whose text is kept.
 
         Raises:
             ChatFailure: there is no complete reply; `/retry` sends the same message again.
+            KeyboardInterrupt: at the second Ctrl-C.
         """
-        self._send(text, new_message_id())
+        return self._send(text, new_message_id())
 
     def run(self, read_line: Callable[[str], str]) -> None:
         """Talk until the person leaves; failures are told and the chat goes on."""
@@ -91,19 +97,24 @@ class Chat:
         conversation = self._current()
         self._show(self._client.conversation(self._coach.coach_id, conversation.conversation_id), last=None)
 
-    def _send(self, text: str, message_id: str) -> None:
+    def _send(self, text: str, message_id: str) -> bool:
         conversation = self._current()
         self._unanswered = (text, message_id)
         self._say(f"\n{self._coach.name}:", "bold cyan")
         wrapper = WordWrapper(self._console.width)
-        for piece in self._client.ask(
+        reply = self._client.ask(
             self._coach.coach_id, conversation.conversation_id, text, client_message_id=message_id
-        ):
-            wrapped = wrapper.feed(printable(piece))
-            self._console.print(wrapped, end="", markup=False, highlight=False, soft_wrap=True)
-            self._console.file.flush()
+        )
+        with _first_interrupt(reply.stop):
+            for piece in reply:
+                wrapped = wrapper.feed(printable(piece))
+                self._console.print(wrapped, end="", markup=False, highlight=False, soft_wrap=True)
+                self._console.file.flush()
         self._console.print()
         self._unanswered = None
+        if reply.is_stopped:
+            self._say("Stopped. What your coach said so far is kept.", "dim")
+        return not reply.is_stopped
 
     def _command(self, line: str) -> None:
         name, _, argument = line.partition(" ")
@@ -183,6 +194,22 @@ class Chat:
 
     def _say(self, text: str, style: str | None = None) -> None:
         self._console.print(printable(text), style=style, markup=False, highlight=False)
+
+
+@contextmanager
+def _first_interrupt(call: Callable[[], None]) -> Iterator[None]:
+    """Have the first Ctrl-C of the block call, and not interrupt; the second interrupts."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        call()
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def printable(text: str) -> str:

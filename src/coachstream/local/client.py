@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from coachstream.conversation.model import StopReason
 from coachstream.local.app import SESSION_PATH
 from coachstream.local.session import Session, SessionCoach
 from coachstream.web.sse import SseReader
@@ -69,6 +71,17 @@ class _Many(msgspec.Struct):
     conversations: tuple[StoredConversation, ...]
 
 
+class _Stopped(msgspec.Struct):
+    status: str
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True):
+    """One event of a stream, and the id that a reader would resume after."""
+
+    event: dict[str, object]
+    last_event_id: str
+
+
 class _Problem(msgspec.Struct):
     error: str
 
@@ -77,7 +90,7 @@ class _NamedProblem(_Problem):
     code: str
 
 
-_Answer = TypeVar("_Answer", _One, _Many)
+_Answer = TypeVar("_Answer", _One, _Many, _Stopped)
 
 
 class CoachClient:
@@ -145,35 +158,28 @@ class CoachClient:
 
     def ask(
         self, coach_id: str, conversation_id: str, text: str, *, client_message_id: str | None = None
-    ) -> Iterator[str]:
-        """Send a message and yield the reply piece by piece; it is saved when the iterator is exhausted.
+    ) -> Reply:
+        """A reply to a message; it is asked for when it is read."""
+        body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
+        return Reply(self, self._path(coach_id, conversation_id) + "/stream", body)
 
-        A connection that breaks off is made again: the same message joins the run that answers it. Where the
-        reply has to begin anew, so does what is yielded, after a blank line.
+    def stream_once(self, path: str, body: object) -> Iterator[ReceivedEvent]:
+        """Post to the streaming function and yield its events until the connection ends.
 
         Raises:
-            ChatFailure: an `error` event came, or the stream broke off too often.
+            ChatFailure: the request was refused.
+            httpx.TransportError: the connection broke off.
         """
-        body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
-        path = self._path(coach_id, conversation_id) + "/stream"
-        reply = _Reply()
-        breaks = 0
-        while True:
-            reply.goes_on = False
-            try:
-                url = self.session.stream_url + path
-                with self._send("POST", url, body, "text/event-stream") as response:
-                    for event in _events(response):
-                        yield from reply.take(event)
-            except httpx.TransportError as error:
-                if breaks == _MOST_BREAKS:
-                    raise ChatFailure("The connection to the server broke off.") from error
-            if reply.is_complete:
-                return
-            if not reply.goes_on:
-                if breaks == _MOST_BREAKS:
-                    raise ChatFailure("The answer broke off before its end.")
-                breaks += 1
+        with self._send("POST", self.session.stream_url + path, body, "text/event-stream") as response:
+            yield from _events(response)
+
+    def stop_run(self, path: str, run_id: str) -> None:
+        """Have a run of the stream at `path` stopped; what it said becomes the reply.
+
+        Raises:
+            ChatFailure: it cannot be.
+        """
+        self._call("DELETE", f"{path}/{quote(run_id, safe='')}", _Stopped, base=self.session.stream_url)
 
     def _open_session(self) -> Session:
         url = str(self._http.base_url)
@@ -196,11 +202,12 @@ class CoachClient:
             parts.append(conversation_id)
         return "/".join(quote(part, safe="") for part in parts)
 
-    def _call(self, method: str, path: str, answer: type[_Answer], body: object = None) -> _Answer:
+    def _call(
+        self, method: str, path: str, answer: type[_Answer], body: object = None, *, base: str | None = None
+    ) -> _Answer:
+        url = (base or self.session.conversations_url) + path
         try:
-            with self._send(
-                method, self.session.conversations_url + path, body, "application/json"
-            ) as response:
+            with self._send(method, url, body, "application/json") as response:
                 content = response.read()
         except httpx.TransportError as error:
             raise ChatFailure("The server cannot be reached. Is it still running?") from error
@@ -220,15 +227,76 @@ class CoachClient:
             self._session = None
 
 
-class _Reply:
-    """How much of a reply was yielded, in UTF-16 code units, over all its connections."""
+class Reply:
+    """A reply, piece by piece over as many connections as it takes; it is stored when it has been read.
 
-    def __init__(self) -> None:
-        self.is_complete = False
-        self.goes_on = False
-        self._yielded = 0
+    A connection that breaks off is made again: the same message joins the run that answers it. Where the
+    reply has to begin again, so does what is yielded, after a blank line.
 
-    def take(self, event: dict[str, object]) -> Iterator[str]:
+    Attributes:
+        is_stopped: whether it ended because it was stopped.
+    """
+
+    def __init__(self, client: CoachClient, path: str, body: object) -> None:
+        self._client = client
+        self._path = path
+        self._body = body
+        self._run_id = ""
+        self._run_is_known = threading.Event()
+        self._is_complete = False
+        self._goes_on = False
+        self._yielded = 0  # UTF-16 code units, over all connections
+        self.is_stopped = False
+
+    def __iter__(self) -> Iterator[str]:
+        """Ask, and yield the pieces.
+
+        Raises:
+            ChatFailure: an `error` event came, or the stream broke off too often.
+        """
+        try:
+            yield from self._read()
+        finally:
+            self._run_is_known.set()  # or never will be, and no one waits for it
+
+    def stop(self) -> None:
+        """Have the reply stopped as soon as its run is known; returns at once, and the reading ends soon.
+
+        May be called from a signal handler.
+        """
+        threading.Thread(target=self._stop, daemon=True).start()
+
+    def _read(self) -> Iterator[str]:
+        breaks = 0
+        while True:
+            self._goes_on = False
+            try:
+                for received in self._client.stream_once(self._path, self._body):
+                    self._note_run(received.last_event_id)
+                    yield from self._take(received.event)
+            except httpx.TransportError as error:
+                if breaks == _MOST_BREAKS:
+                    raise ChatFailure("The connection to the server broke off.") from error
+            if self._is_complete:
+                return
+            if not self._goes_on:
+                if breaks == _MOST_BREAKS:
+                    raise ChatFailure("The reply broke off before its end.")
+                breaks += 1
+
+    def _stop(self) -> None:
+        self._run_is_known.wait()
+        if self._run_id:
+            # A reply that cannot be stopped is read to its end.
+            with suppress(ChatFailure):
+                self._client.stop_run(self._path, self._run_id)
+
+    def _note_run(self, event_id: str) -> None:
+        if event_id:
+            self._run_id = event_id.rpartition(":")[0]
+            self._run_is_known.set()
+
+    def _take(self, event: dict[str, object]) -> Iterator[str]:
         """Yield what an event brings that is new; raises `ChatFailure` for an error."""
         match event:
             case {"type": "chunk", "content": str(content), "offset": int(offset)}:
@@ -242,9 +310,10 @@ class _Reply:
             case {"type": "error", "message": message}:
                 raise ChatFailure(str(message), retryable=event.get("retryable") is not False)
             case {"type": "reconnect"}:
-                self.goes_on = True
+                self._goes_on = True
             case {"type": "complete"}:
-                self.is_complete = True
+                self._is_complete = True
+                self.is_stopped = event.get("stopReason") == StopReason.STOPPED
 
 
 def _no_session(response: httpx.Response) -> ChatFailure:
@@ -259,7 +328,7 @@ def new_message_id() -> str:
     return uuid.uuid4().hex
 
 
-def _events(response: httpx.Response) -> Iterator[dict[str, object]]:
+def _events(response: httpx.Response) -> Iterator[ReceivedEvent]:
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
         raise _failure_of(response.read())
     reader = SseReader()
@@ -268,7 +337,7 @@ def _events(response: httpx.Response) -> Iterator[dict[str, object]]:
             # The standard library's reader, because it takes half a surrogate pair where msgspec does not.
             event = json.loads(data)
             if isinstance(event, dict):
-                yield event
+                yield ReceivedEvent(event, reader.last_event_id)
 
 
 def _failure_of(body: bytes) -> ChatFailure:

@@ -7,8 +7,6 @@ import logging
 import sys
 from types import ModuleType
 
-import httpx
-
 from coachstream.functions.coach_conversations import handler as coach_conversations
 from coachstream.functions.send_coach_conversation_message import (
     handler as send_coach_conversation_message,
@@ -18,6 +16,7 @@ from coachstream.local.options import ServeOptions
 from coachstream.services import Services
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url import CorsConfiguration, FunctionUrlApp, InProcessInvoker
+from lambda_streaming.function_url.invoker import FunctionFailed
 
 DRAIN_S = 1.0
 """How long an interrupt waits for answers that are being given."""
@@ -31,47 +30,45 @@ class Functions:
     def __init__(self, options: ServeOptions, services: Services, cors: CorsConfiguration | None) -> None:
         self._options = options
         self._services = services
-        self._invokers: list[InProcessInvoker | ExecutionEnvironments] = []
-        self.stream = self._url(stream_coach_conversation, options, services, cors)
-        self.conversations = self._url(coach_conversations, options, services, cors)
-        self.send_message = self._url(send_coach_conversation_message, options, services, cors)
+        stream, conversations, send_message = self._invokers = (
+            self._invoker_of(stream_coach_conversation),
+            self._invoker_of(coach_conversations),
+            self._invoker_of(send_coach_conversation_message),
+        )
+        self.stream = FunctionUrlApp(stream, cors=cors, drain_timeout_s=DRAIN_S)
+        self.conversations = FunctionUrlApp(conversations, cors=cors, drain_timeout_s=DRAIN_S)
+        self.send_message = FunctionUrlApp(send_message, cors=cors, drain_timeout_s=DRAIN_S)
+        self._used_by_page = (stream, conversations)
 
-    def _url(
-        self, function: ModuleType, options: ServeOptions, services: Services, cors: CorsConfiguration | None
-    ) -> FunctionUrlApp:
+    def _invoker_of(self, function: ModuleType) -> InProcessInvoker | ExecutionEnvironments:
         name = function.__name__.split(".")[-2].replace("_", "-")
-        invoker: InProcessInvoker | ExecutionEnvironments
-        if options.in_process:
-            handler = function.handler_for(lambda: services)
-            invoker = InProcessInvoker(handler, timeout_s=options.timeout_s, function_name=name)
-        else:
-            invoker = ExecutionEnvironments(
-                [sys.executable, "-m", "lambda_streaming", f"{function.__name__}.handler"],
-                env=services.settings.to_environment(),
-                timeout_s=options.timeout_s,
-                max_concurrency=options.max_concurrency,
-                freeze=options.freeze,
-                init_timeout_s=30.0,
-                grace_s=0.0,
-                function_name=name,
-            )
-        self._invokers.append(invoker)
-        return FunctionUrlApp(invoker, cors=cors, drain_timeout_s=DRAIN_S)
+        if self._options.in_process:
+            handler = function.handler_for(lambda: self._services)
+            return InProcessInvoker(handler, timeout_s=self._options.timeout_s, function_name=name)
+        return ExecutionEnvironments(
+            [sys.executable, "-m", "lambda_streaming", f"{function.__name__}.handler"],
+            env=self._services.settings.to_environment(),
+            timeout_s=self._options.timeout_s,
+            max_concurrency=self._options.max_concurrency,
+            freeze=self._options.freeze,
+            init_timeout_s=30.0,
+            grace_s=0.0,
+            function_name=name,
+        )
 
-    async def warm_up(self, origin: str) -> None:
-        """Start environments ahead by requests that are refused before they touch anything.
-
-        Not those of the function that answers in one piece, which the page does not use.
-        """
-        if self._options.in_process or self._options.warm == 0:
-            return
-        path = f"{origin}users/nobody/coaches/none/conversations"
-        async with httpx.AsyncClient(timeout=60, trust_env=False, limits=httpx.Limits()) as client:
-            requests = [client.get(path) for _ in range(self._options.warm)]
-            requests += [client.post(f"{path}/none/stream") for _ in range(self._options.warm)]
-            for response in await asyncio.gather(*requests):
-                if response.status_code != httpx.codes.UNAUTHORIZED:
-                    logger.warning("A function did not start (%d); its log says why.", response.status_code)
+    async def start_ahead(self) -> None:
+        """Start the environments that the page's first requests need; one that fails is in the log."""
+        starting = [
+            invoker.start_ahead(self._options.warm)
+            for invoker in self._used_by_page
+            if isinstance(invoker, ExecutionEnvironments)
+        ]
+        for outcome in await asyncio.gather(*starting, return_exceptions=True):
+            match outcome:
+                case FunctionFailed():
+                    logger.warning("A function did not start: %s", outcome)
+                case BaseException():
+                    raise outcome
 
     async def aclose(self) -> None:
         """End all at once: answers get a moment to end, then their processes are ended."""

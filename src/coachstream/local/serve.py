@@ -88,8 +88,8 @@ async def _serve(
             served_name=options.host,
         )
         async with _listening(app, listening, before_shutdown=functions.aclose):
-            with announced(data_dir, origin):
-                await functions.warm_up(origin)
+            with announced(data_dir, origin, now=services.clock.now().timestamp()):
+                await functions.start_ahead()
                 announcer.ready(ready_of(origin, session, services.settings), data_dir)
                 if options.open_browser:
                     await asyncio.to_thread(webbrowser.open, origin)

@@ -1,56 +1,69 @@
-"""How `coachstream chat` finds a running `coachstream serve`: a note in the data folder."""
+"""How `coachstream chat` finds a running `coachstream serve`: a note of each server in the data folder.
+
+A server holds a lock on its note for as long as it runs. The operating system releases it when the process
+ends, however it ends, so a note without a lock is stale; whoever reads it removes it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-_NAME = "serve.json"
+_NOTES = "serve*.json"
 
 
-class ServeState(msgspec.Struct, frozen=True):
-    """A server that was running when this was written."""
+class ServeState(msgspec.Struct, frozen=True, order=True):
+    """A running server; servers are ordered by their start.
 
+    Attributes:
+        started_at: when it was announced, in seconds since the epoch.
+        url: its address.
+        pid: its process.
+    """
+
+    started_at: float
     url: str
     pid: int
 
 
 @contextmanager
-def announced(data_dir: Path, url: str) -> Iterator[None]:
-    """Leave the note for as long as the block lasts; a server killed meanwhile leaves it behind.
-
-    Where two servers share a folder, the one that started last is found.
-    """
-    path = data_dir / _NAME
-    state = ServeState(url=url, pid=os.getpid())
-    draft = path.with_suffix(f".{state.pid}.tmp")
-    draft.write_bytes(msgspec.json.encode(state))
-    draft.replace(path)
-    try:
-        yield
-    finally:
-        if find_server(data_dir) == state:
+def announced(data_dir: Path, url: str, *, now: float) -> Iterator[None]:
+    """Keep a note of a server that started at `now` in the folder for as long as the block lasts."""
+    state = ServeState(started_at=now, url=url, pid=os.getpid())
+    path = data_dir / f"serve-{state.pid}.json"
+    draft = path.with_suffix(".tmp")
+    with draft.open("wb") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        note.write(msgspec.json.encode(state))
+        note.flush()
+        draft.replace(path)
+        try:
+            yield
+        finally:
             path.unlink(missing_ok=True)
 
 
-def find_server(data_dir: Path) -> ServeState | None:
-    """The server that uses this folder, or `None` where none is running."""
-    with suppress(OSError, msgspec.MsgspecError, ValueError):
-        state = msgspec.json.decode((data_dir / _NAME).read_bytes(), type=ServeState)
-        if _is_alive(state.pid):
-            return state
-    return None
+def find_servers(data_dir: Path) -> tuple[ServeState, ...]:
+    """The servers that use this folder now, the one that started last first; stale notes are removed."""
+    found = []
+    for path in data_dir.glob(_NOTES):
+        with suppress(OSError, msgspec.MsgspecError), path.open("rb") as note:
+            if _is_locked(note):
+                found.append(msgspec.json.decode(note.read(), type=ServeState))
+            else:
+                path.unlink(missing_ok=True)
+    return tuple(sorted(found, reverse=True))
 
 
-def _is_alive(pid: int) -> bool:
+def _is_locked(note: IO[bytes]) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        fcntl.flock(note, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    return False

@@ -64,7 +64,10 @@ class SseReader:
     """Turns bytes, cut anywhere, into the `data` of each event.
 
     Lines are found as bytes, before decoding, so a code point may be cut by a chunk and a Unicode line
-    separator inside JSON ends nothing. Event names, ids and retry times are skipped; nothing here uses them.
+    separator inside JSON ends nothing. Event names and retry times are skipped; nothing here uses them.
+
+    Attributes:
+        last_event_id: the id of the block that ended last, or of the last one before it that had an id.
     """
 
     def __init__(self) -> None:
@@ -72,6 +75,8 @@ class SseReader:
         self._skip_line_feed = False
         self._data: list[bytes] = []
         self._is_first_line = True
+        self._event_id = ""
+        self.last_event_id = ""
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Take the next bytes and yield what became complete by them."""
@@ -90,6 +95,7 @@ class SseReader:
             line = line.removeprefix(b"\xef\xbb\xbf")
             self._is_first_line = False
         if not line:
+            self.last_event_id = self._event_id
             if self._data:
                 yield b"\n".join(self._data).decode("utf-8", "replace")
             self._data = []
@@ -97,3 +103,5 @@ class SseReader:
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
+        elif field == b"id" and b"\0" not in value:
+            self._event_id = value.removeprefix(b" ").decode("utf-8", "replace")

@@ -128,6 +128,31 @@ class ExecutionEnvironments:
         task.add_done_callback(self._running.discard)
         return await invocation.response()
 
+    async def start_ahead(self, count: int) -> None:
+        """Start up to `count` environments that wait for invocations, as provisioned concurrency does.
+
+        The function sees no invocation; fewer are started where `max_concurrency` leaves less room.
+
+        Raises:
+            FunctionFailed: one of them did not start; the log has the reason.
+        """
+        room = self._max_concurrency - len(self._environments)
+        starting = [
+            asyncio.create_task(self._start_one(self._new_environment())) for _ in range(min(count, room))
+        ]
+        self._running.update(starting)
+        for task in starting:
+            task.add_done_callback(self._running.discard)
+        for outcome in await asyncio.gather(*starting, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _start_one(self, environment: ExecutionEnvironment) -> None:
+        try:
+            await environment.start()
+        finally:
+            self._keep_or_remove(environment)
+
     async def aclose(self) -> None:
         """Let running invocations end for `grace_s`, then end all processes. May be called twice."""
         if not self._closing:
@@ -164,14 +189,19 @@ class ExecutionEnvironments:
         if environment is None:
             environment = self._take_idle()
         if environment is None and not self._closing and len(self._environments) < self._max_concurrency:
-            self._started += 1
-            name = f"{self.function.name}-{self._started}"
-            environment = ExecutionEnvironment(name, self.function, self._guard)
-            self._environments.add(environment)
+            environment = self._new_environment()
         if environment is None:
             if not self._closing:
                 logger.warning("Throttled: all %d environments are busy", self._max_concurrency)
             raise Throttled
+        return environment
+
+    def _new_environment(self) -> ExecutionEnvironment:
+        self._started += 1
+        environment = ExecutionEnvironment(
+            f"{self.function.name}-{self._started}", self.function, self._guard
+        )
+        self._environments.add(environment)
         return environment
 
     def _take_idle(self) -> ExecutionEnvironment | None:
@@ -213,10 +243,15 @@ class ExecutionEnvironments:
             invocation.fail(failure)
         finally:
             invocation.fail(FunctionFailed("Sandbox.Failure", "The emulator stopped"))
-            if environment.alive and not self._closing:
-                self._release(environment)
-            elif not self._closing:
-                self._remove(environment)
+            self._keep_or_remove(environment)
+
+    def _keep_or_remove(self, environment: ExecutionEnvironment) -> None:
+        if self._closing:
+            return
+        if environment.alive:
+            self._release(environment)
+        else:
+            self._remove(environment)
 
     def _release(self, environment: ExecutionEnvironment) -> None:
         if self._waiters:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from rich.console import Console
 from coachstream.local.asgi import App, Message, Receive, Send, respond
 from coachstream.local.chat import Chat, printable
 from coachstream.local.client import ChatFailure, CoachClient
+from support.serving import serving
 from support.uvicorn_server import served
 
 CONVERSATION = {
@@ -166,7 +170,7 @@ def test_a_stream_without_its_last_event_is_told_as_broken_off(
 ) -> None:
     """Cut off or ended too early, again and again: never taken for a complete answer."""
     service.streams = [[frame(type="start"), frame(type="chunk", content="Squ", offset=0), *ending]] * 9
-    pieces = client.ask("c1", "conv1", "Hi")
+    pieces = iter(client.ask("c1", "conv1", "Hi"))
     assert next(pieces) == "Squ"
     with pytest.raises(ChatFailure, match="broke off"):
         next(pieces)
@@ -282,3 +286,52 @@ def named_nothing() -> App:
 def test_text_cannot_steer_the_terminal() -> None:
     """Escape sequences lose their power; emoji, lines and tabs stay."""
     assert printable("a\x1b]0;title\x07b\x9bc\r\n\t🏋️\ud800") == "a]0;titlebc\n\t🏋️?"
+
+
+def test_the_first_interrupt_stops_the_reply_and_the_chat_goes_on(tmp_path: Path) -> None:
+    """What the coach had said is stored as the reply, no word follows, and the next message is answered."""
+    with serving(tmp_path / "data", "--model-delay", "0.2", "--in-process") as server:
+        console = InterruptingConsole(after_pieces=3)
+        with CoachClient(server.ready.url) as client:
+            chat = Chat(client, console, client.session.coaches[0])
+            conversation = chat.open(is_new=True)
+            assert chat.ask("How was my week?") is False
+            assert "Stopped." in console.shown
+            stored = client.conversation(client.session.coach_id, conversation.conversation_id).messages
+            assert [message.role for message in stored] == ["user", "assistant"]
+            assert " ".join(stored[1].content.split()) in " ".join(console.shown.split())
+            assert "demo model" not in stored[1].content
+            assert chat.ask("Thanks!") is True
+
+
+def test_a_second_interrupt_leaves_the_chat(service: ScriptedService, client: CoachClient) -> None:
+    """A reply whose run is not known yet cannot be stopped, but its reader can go."""
+    service.streams = [[frame(type="start"), FIRST, FIRST, SECOND]]
+    console = InterruptingConsole(after_pieces=1, times=2)
+    typed = iter(["Hi"])
+    Chat(client, console, client.session.coaches[0]).run(lambda _prompt: next(typed))
+    assert console.shown.endswith("See you next time.\n")
+
+
+class InterruptingConsole(Console):
+    """A terminal on which Ctrl-C is typed after some pieces of a reply, once or more often."""
+
+    def __init__(self, *, after_pieces: int, times: int = 1) -> None:
+        super().__init__(file=io.StringIO(), width=100, force_terminal=False)
+        self._pieces_left = after_pieces
+        self._times = times
+
+    @property
+    def shown(self) -> str:
+        """What was printed."""
+        assert isinstance(self.file, io.StringIO)
+        return self.file.getvalue()
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 (as in rich)
+        """Print, and interrupt after the piece of the reply that it is time for."""
+        super().print(*objects, **options)
+        if options.get("end") == "":
+            self._pieces_left -= 1
+            if self._pieces_left == 0:
+                for _ in range(self._times):
+                    os.kill(os.getpid(), signal.SIGINT)

@@ -61,6 +61,36 @@ async def test_nothing_is_started_before_the_first_request() -> None:
         assert pool.environments == ()
 
 
+async def test_environments_started_ahead_wait_for_the_first_requests_without_an_invocation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two processes are there, no invocation was reported, and a request uses one of them."""
+    caplog.set_level("INFO", "lambda_streaming.emulator")
+    async with scripted() as pool:
+        await pool.start_ahead(2)
+        ahead = {environment.process.id for environment in pool.environments}
+        assert len(ahead) == 2
+        assert idle(pool)
+        assert "REPORT" not in caplog.text
+        await answer(pool)
+        assert {environment.process.id for environment in pool.environments} == ahead
+
+
+async def test_no_more_environments_are_started_ahead_than_there_may_be() -> None:
+    """The maximum holds for them as well."""
+    async with scripted(max_concurrency=1) as pool:
+        await pool.start_ahead(3)
+        assert len(pool.environments) == 1
+
+
+async def test_a_start_ahead_that_fails_says_so_and_leaves_nothing_behind() -> None:
+    """The reason is the one that a request would be given."""
+    async with ExecutionEnvironments(["/no/such/program"]) as pool:
+        with pytest.raises(FunctionFailed, match="InvalidEntrypoint"):
+            await pool.start_ahead(2)
+        assert pool.environments == ()
+
+
 async def test_one_request_after_the_other_is_answered_by_the_same_environment() -> None:
     """Even when the next request comes before the runtime has asked for it."""
     async with scripted() as pool:
