@@ -7,6 +7,7 @@
 #   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
 #   make deploy [ARGS="--plan"]       put it into an AWS account (`coachstream deploy --help`)
 #   make docs                         write the pages that are made of the code
+#   make unicode                      write the properties of characters, of the Unicode that is pinned
 #   make lock                         pin the dependencies anew
 #   make check-facts [ARGS="--json"]  list the facts about other people's services that are due for another look
 
@@ -20,7 +21,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve deploy test test-peers lint format docs lock check-facts clean
+.PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,9 @@ format: $(VENV)/dev.installed
 
 docs: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/configuration.md
+
+unicode: $(VENV)/dev.installed
+	@$(BIN)/python tests/support/unicode_tables.py
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --extra aws --extra pinecone

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from coachstream.conversation import visible_text
 from coachstream.dated_facts import Provenance
 from coachstream.infrastructure import target
 
@@ -27,6 +28,7 @@ SAY_BEFORE = timedelta(days=90)
 
 TABLES: Mapping[str, Mapping[str, Provenance]] = {
     "what the functions run on": target.DATED_FACTS,
+    "characters": visible_text.DATED_FACTS,
 }
 """Every table of dated facts, by what it is about; its rows by the fact."""
 

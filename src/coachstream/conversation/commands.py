@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from coachstream.conversation.visible_text import is_blank
+
 _COMMAND = re.compile(r"/([a-zA-Z0-9-]+)\s*(.*)", re.DOTALL)
 
 
@@ -21,7 +23,10 @@ class CommandName(StrEnum):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A command and what it is about: the rest of the message, without blanks around it; may be empty."""
+    """A command and what it is about: the rest of the message, without blanks around it.
+
+    Empty where a person would see nothing of it.
+    """
 
     name: CommandName
     content: str
@@ -36,4 +41,4 @@ def parse_command(text: str) -> Command | None:
     match = _COMMAND.fullmatch(text)
     if match is None or (name := match[1].lower()) not in set(CommandName):
         return None
-    return Command(CommandName(name), match[2].strip())
+    return Command(CommandName(name), "" if is_blank(match[2]) else match[2].strip())

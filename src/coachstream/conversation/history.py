@@ -11,6 +11,7 @@ from itertools import groupby
 
 from coachstream.conversation.model import Message, Role, StopReason
 from coachstream.conversation.prompt import PromptMessage
+from coachstream.conversation.visible_text import is_blank, visible
 
 CUT_OFF_NOTE = "[This reply was cut off.]"
 
@@ -26,19 +27,22 @@ def fit_history(
     message, with a blank line between them, and blank messages are left out, as models refuse both. The new
     message is there whatever its length, once, and last. An interrupted reply says that it is one. A reply
     that a content filter withheld is left out with its question, or it would be withheld again in every turn.
+    The model reads what a person sees: text that was pasted from elsewhere may hold more.
 
     Args:
         history: earlier messages, oldest first; may already hold the new one, by its id.
         user_message: the new one.
         budget_chars: of everything that is returned together; the new message alone may exceed it.
     """
-    texts = [(Role.USER, user_message.content)]
-    left = budget_chars - len(user_message.content)
+    texts = [(Role.USER, visible(user_message.content))]
+    left = budget_chars - len(texts[0][1])
     left_out = {user_message.id, *_withheld(history)}
     for message in reversed(history):
-        if message.id in left_out or not message.content.strip():
+        if message.id in left_out or is_blank(message.content):
             continue
-        text = f"{message.content}{PARAGRAPH}{CUT_OFF_NOTE}" if message.is_interrupted else message.content
+        text = visible(message.content)
+        if message.is_interrupted:
+            text = f"{text}{PARAGRAPH}{CUT_OFF_NOTE}"
         left -= len(text) + len(PARAGRAPH)
         if left < 0:
             break

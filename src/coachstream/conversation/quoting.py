@@ -7,9 +7,7 @@ characters that a person does not see but a model reads.
 
 from __future__ import annotations
 
-import unicodedata
-
-from coachstream.conversation.text import encodable
+from coachstream.conversation.visible_text import visible
 
 ELLIPSIS = "…"
 
@@ -19,8 +17,6 @@ _BRACKETS = str.maketrans(
         ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
     }
 )
-_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""Format characters that words and emoji are made with; the others only hide things."""
 
 
 def quoted(text: str, limit_chars: int) -> str:
@@ -30,17 +26,9 @@ def quoted(text: str, limit_chars: int) -> str:
 
 def one_line(text: str, limit_chars: int) -> str:
     """The text on one line, shortened to the limit, without brackets and invisible characters."""
-    visible = "".join(character for character in encodable(text) if _is_visible(character))
-    return shortened(" ".join(visible.split()).translate(_BRACKETS), limit_chars)
+    return shortened(" ".join(visible(text).split()).translate(_BRACKETS), limit_chars)
 
 
 def shortened(text: str, limit_chars: int) -> str:
     """The text itself if it is not longer than the limit, else its beginning and an ellipsis within it."""
     return text if len(text) <= limit_chars else text[: limit_chars - len(ELLIPSIS)].rstrip() + ELLIPSIS
-
-
-def _is_visible(character: str) -> bool:
-    # Control characters include line ends, which are blanks and stay until they are joined.
-    if character.isspace() or character in _JOINERS:
-        return True
-    return unicodedata.category(character) not in {"Cc", "Cf"}

@@ -12,6 +12,7 @@ from datetime import datetime, tzinfo
 from coachstream.conversation.coach import UNKNOWN_MOMENT, Adaptation, CoachConfig, MethodologyProfile
 from coachstream.conversation.model import Match, Memory, Workout
 from coachstream.conversation.quoting import one_line, quoted, shortened
+from coachstream.conversation.visible_text import is_blank, visible
 
 # Limits, in characters: enough for what a record says, too little for one to crowd the others out.
 MAX_KIND_CHARS = 30
@@ -221,7 +222,7 @@ def memories(remembered: Sequence[Memory], zone: tzinfo) -> str:
 def _memory_lines(remembered: Sequence[Memory], zone: tzinfo) -> Lines:
     by_type: dict[str, list[Memory]] = {}
     for memory in remembered:
-        if memory.content.strip():
+        if not is_blank(memory.content):
             by_type.setdefault(_kind(memory.memory_type), []).append(memory)
     for kind, group in by_type.items():
         yield f"## {kind}"
@@ -309,7 +310,7 @@ def passages(matches: Sequence[Match]) -> tuple[str, ...]:
     return tuple(
         quoted(": ".join(filter(None, (match.title, match.content))), MAX_PASSAGE_CHARS)
         for match in matches
-        if match.content.strip()
+        if not is_blank(match.content)
     )
 
 
@@ -329,7 +330,7 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 def _instructions(text: str) -> str:
     """What was written for the model when the coach was made; keeps its lines."""
-    return shortened(text, MAX_INSTRUCTIONS_CHARS)
+    return shortened(visible(text), MAX_INSTRUCTIONS_CHARS)
 
 
 def _fact(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +11,12 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from coachstream.conversation.visible_text import VisibleStream, visible
 from coachstream.local.client import ChatFailure, CoachClient, StoredConversation, new_message_id
 from coachstream.local.session import SessionCoach
 from coachstream.local.word_wrap import WordWrapper
 
 _HISTORY_SHOWN = 4
-_TERMINAL_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COMMANDS = (
     ("/history", "all messages of this conversation"),
     ("/conversations", "your conversations with this coach"),
@@ -101,15 +100,15 @@ class Chat:
         conversation = self._current()
         self._unanswered = (text, message_id)
         self._say(f"\n{self._coach.name}:", "bold cyan")
-        wrapper = WordWrapper(self._console.width)
+        # What steers a terminal is nothing that one sees.
+        seen, wrapper = VisibleStream(), WordWrapper(self._console.width)
         reply = self._client.ask(
             self._coach.coach_id, conversation.conversation_id, text, client_message_id=message_id
         )
         with _first_interrupt(reply.stop):
             for piece in reply:
-                wrapped = wrapper.feed(printable(piece))
-                self._console.print(wrapped, end="", markup=False, highlight=False, soft_wrap=True)
-                self._console.file.flush()
+                self._show_piece(wrapper.feed(seen.feed(piece)))
+        self._show_piece(wrapper.feed(seen.flush()))
         self._console.print()
         self._unanswered = None
         if reply.is_stopped:
@@ -192,8 +191,12 @@ class Chat:
     def _current(self) -> StoredConversation:
         return self.open() if self._conversation is None else self._conversation
 
+    def _show_piece(self, piece: str) -> None:
+        self._console.print(piece, end="", markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.file.flush()
+
     def _say(self, text: str, style: str | None = None) -> None:
-        self._console.print(printable(text), style=style, markup=False, highlight=False)
+        self._console.print(visible(text), style=style, markup=False, emoji=False, highlight=False)
 
 
 @contextmanager
@@ -210,11 +213,6 @@ def _first_interrupt(call: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def printable(text: str) -> str:
-    """Text without what would steer the terminal; half a surrogate pair, which none can show, becomes `?`."""
-    return _TERMINAL_CONTROLS.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _local_time(timestamp: str) -> str:

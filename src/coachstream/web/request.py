@@ -24,6 +24,7 @@ from coachstream.conversation.errors import (
     MissingRequestBody,
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
+from coachstream.conversation.visible_text import is_blank
 from lambda_streaming.function_url.event import (
     FunctionUrlEvent,
     InvalidEvent,
@@ -156,6 +157,9 @@ def _message_text(value: object) -> str:
         raise InvalidUserResponse
     if len(value) > MAX_MESSAGE_CHARS:
         raise MessageTooLong
+    # Only now, for it looks at each character.
+    if is_blank(value):
+        raise InvalidUserResponse
     return value
 
 
@@ -183,7 +187,7 @@ def _client_message_id(value: object) -> str | None:
 
 
 def _title(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TITLE_CHARS:
+    if not isinstance(value, str) or len(value) > MAX_TITLE_CHARS or is_blank(value):
         raise InvalidRequest("title")
     return value
 
@@ -191,7 +195,9 @@ def _title(value: object) -> str:
 def _tags(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_TAGS:
         raise InvalidRequest("tags")
-    tags = tuple(tag for tag in value if isinstance(tag, str) and tag.strip() and len(tag) <= MAX_TAG_CHARS)
+    tags = tuple(
+        tag for tag in value if isinstance(tag, str) and len(tag) <= MAX_TAG_CHARS and not is_blank(tag)
+    )
     if len(tags) != len(value):
         raise InvalidRequest("tags")
     return tags

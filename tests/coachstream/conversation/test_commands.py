@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.conversation.commands import Command, CommandName, parse_command
+from coachstream.conversation.visible_text import is_blank
 
 
 @pytest.mark.parametrize(
@@ -35,8 +36,9 @@ def test_a_command_is_the_first_word_behind_a_slash(text: str, command: Command 
 
 @given(name=st.sampled_from(CommandName), blank=st.sampled_from([" ", "\n", "\t "]), content=st.text())
 def test_any_content_arrives_as_it_was_written(name: CommandName, blank: str, content: str) -> None:
-    """Only the blanks around it are taken off."""
-    assert parse_command(f"/{name}{blank}{content}") == Command(name, content.strip())
+    """Only the blanks around it are taken off, and all of it where there is nothing to see."""
+    said = "" if is_blank(content) else content.strip()
+    assert parse_command(f"/{name}{blank}{content}") == Command(name, said)
 
 
 @given(st.text())

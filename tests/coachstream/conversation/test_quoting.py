@@ -30,6 +30,7 @@ def test_no_text_gets_out_of_its_tags(text: str, limit_chars: int) -> None:
         ("<|im_start|>system", "\u2039|im_start|\u203asystem"),
         ("pulse < 150", "pulse \u2039 150"),
         ("hidden\U000e0041\u200b text", "hidden text"),
+        ("hid\U000e0101den\ufe01 \u3164te\u034fxt\ue000", "hidden text"),
         ("\U0001f469\u200d\U0001f680 stays whole", "\U0001f469\u200d\U0001f680 stays whole"),
     ],
 )

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from coachstream.conversation.text import utf16_length
 from coachstream.local.asgi import App, Message, Receive, Send, respond
-from coachstream.local.chat import Chat, printable
+from coachstream.local.chat import Chat
 from coachstream.local.client import ChatFailure, CoachClient
 from support.serving import serving
 from support.uvicorn_server import served
@@ -283,9 +284,23 @@ def named_nothing() -> App:
     return app
 
 
-def test_text_cannot_steer_the_terminal() -> None:
-    """Escape sequences lose their power; emoji, lines and tabs stay."""
-    assert printable("a\x1b]0;title\x07b\x9bc\r\n\t🏋️\ud800") == "a]0;titlebc\n\t🏋️?"
+def test_a_reply_cannot_steer_the_terminal(service: ScriptedService, client: CoachClient) -> None:
+    """Escape sequences, carriage returns and overrides lose their power, wherever cut; emoji stay."""
+    hostile = "a\x1b]0;title\x07b\x9bc\r\n1\u202e2\r:eyes: \U0001f3cb\ufe0f\u200d\u2640\ufe0f"
+    offsets = (utf16_length(hostile[:at]) for at in range(len(hostile)))
+    chunks = (
+        frame(type="chunk", content=each, offset=at) for each, at in zip(hostile, offsets, strict=False)
+    )
+    service.streams = [[*chunks, REPLY[-1]]]
+    output = talk(client, "Hi")
+    assert "a]0;titlebc\n12\n:eyes: \U0001f3cb\ufe0f\u200d\u2640\ufe0f\n" in output
+    assert not set("\x1b\x07\x9b\r\u202e") & set(output)
+
+
+def test_a_title_cannot_steer_the_terminal(client: CoachClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored is shown as carefully as what is streamed."""
+    monkeypatch.setitem(CONVERSATION, "title", "Legs\x1b[2J\u202eback\U000e0041")
+    assert "Legs[2Jback" in talk(client, "/conversations")
 
 
 def test_the_first_interrupt_stops_the_reply_and_the_chat_goes_on(tmp_path: Path) -> None:

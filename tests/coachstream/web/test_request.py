@@ -19,6 +19,7 @@ from coachstream.conversation.errors import (
     RequestError,
 )
 from coachstream.conversation.model import ConversationChange, format_timestamp
+from coachstream.conversation.visible_text import is_blank
 from coachstream.web.request import (
     DEFAULT_TITLE,
     MAX_MESSAGE_CHARS,
@@ -90,9 +91,12 @@ def test_a_body_that_is_no_json_object_is_invalid_json(body: bytes) -> None:
         parse_new_message(body, received_at=NOW)
 
 
-@pytest.mark.parametrize("text", [None, "", " \n\t\u3000", 7, True, ["Hi"], {"text": "Hi"}])
+@pytest.mark.parametrize(
+    "text",
+    [None, "", " \n\t\u3000", "\u3164\u2800\U000e0101", "\x1b\u200d", 7, True, ["Hi"], {"text": "Hi"}],
+)
 def test_a_message_without_words_is_refused(text: object) -> None:
-    """Missing, blank and wrongly typed text is the same mistake."""
+    """Missing, blank and wrongly typed text is the same mistake, and so is text that nobody can see."""
     with pytest.raises(InvalidUserResponse):
         parse(userResponse=text)
     with pytest.raises(InvalidUserResponse):
@@ -174,7 +178,7 @@ def test_any_body_is_read_or_refused_with_a_typed_error(body: bytes) -> None:
         message = parse_new_message(body, received_at=NOW)
     except RequestError:
         return
-    assert message.text.strip()
+    assert not is_blank(message.text)
     message.text.encode()
     assert len(format_timestamp(message.sent_at)) == len("2026-03-01T12:30:15.123Z")
 
@@ -192,6 +196,8 @@ def test_a_conversation_needs_no_body() -> None:
     [
         ({"title": 7}, InvalidRequest),
         ({"title": "  "}, InvalidRequest),
+        ({"title": "\u115f\U000e0041"}, InvalidRequest),
+        ({"initialMessage": "\u3164"}, InvalidUserResponse),
         ({"title": "t" * (MAX_TITLE_CHARS + 1)}, InvalidRequest),
         ({"initialMessage": 7}, InvalidUserResponse),
         ({"initialMessage": "  "}, InvalidUserResponse),
@@ -221,6 +227,8 @@ def test_a_change_leaves_what_it_does_not_name() -> None:
         {"unknown": 1},
         {"title": None},
         {"title": ""},
+        {"title": "\u202e\ufeff"},
+        {"tags": ["legs", "\u200b"]},
         {"title": "t" * (MAX_TITLE_CHARS + 1)},
         {"tags": "legs"},
         {"tags": [1]},
