@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_bedrock_runtime.type_defs import MessageTypeDef
 
+    from support.bedrock_guardrail import WordGuardrail
+
 JsonObject = dict[str, Any]
 
 _OPERATIONS = {"converse": "Converse", "converse-stream": "ConverseStream"}
@@ -188,6 +190,7 @@ class BedrockServer:
         requests: all since it was warmed up, in order, the refused ones too.
         answers: for the next requests; when there are none left, the answer is composed from the prompt.
         always: instead of what is composed.
+        guardrail: judges requests that name one, and their replies.
         connections: how many there have been.
         delta_pause_s: before each composed delta.
     """
@@ -197,6 +200,7 @@ class BedrockServer:
         self.requests: list[Received] = []
         self.answers: deque[Answer] = deque()
         self.always: Answer | None = None
+        self.guardrail: WordGuardrail | None = None
         self.connections = 0
         self.delta_pause_s = delta_pause_s
         self._cache = PromptCache()
@@ -217,9 +221,14 @@ class BedrockServer:
         if refusal is not None:
             return refusal
         usage = self._cache.use(received)
-        if self.answers:
-            return self.answers.popleft()
-        return self.always or _composed(received.body, usage, self.delta_pause_s)
+        answer = (
+            self.answers.popleft()
+            if self.answers
+            else self.always or _composed(received.body, usage, self.delta_pause_s)
+        )
+        if self.guardrail is None or "guardrailConfig" not in received.body or isinstance(answer, Refusal):
+            return answer
+        return self.guardrail.applied_to(received.body, answer)
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, request after request."""
@@ -418,6 +427,8 @@ def _problems(received: Received) -> Iterator[str]:
     ]
     if any("text" in block and not block["text"].strip() for block in blocks):
         yield "The text field in the ContentBlock object is blank"
+    if any("guardContent" in block and not _text_in(block).strip() for block in blocks):
+        yield "The guard content field in the ContentBlock object is blank"
     if any(not message["content"] or "cachePoint" in message["content"][0] for message in messages):
         yield "A message has no content"
     if sum("cachePoint" in block for block in blocks) > _MAX_CHECKPOINTS:
@@ -462,7 +473,7 @@ def _blocks(body: JsonObject) -> Iterator[JsonObject]:
     yield from body.get("system", ())
     for message in body.get("messages", ()):
         for block in message["content"]:
-            yield block if "cachePoint" in block else {"role": message["role"], **block}
+            yield block if "cachePoint" in block else {"role": message["role"], "text": _text_in(block)}
 
 
 def _tokens(text: str) -> int:
@@ -470,7 +481,12 @@ def _tokens(text: str) -> int:
 
 
 def _last_text(messages: Sequence[JsonObject]) -> str:
-    text: str = next(block["text"] for block in reversed(messages[-1]["content"]) if "text" in block)
+    return next(filter(None, map(_text_in, reversed(messages[-1]["content"]))))
+
+
+def _text_in(block: JsonObject) -> str:
+    """What a block holds for the model, guarded or not; empty where it is no text."""
+    text: str = block["guardContent"]["text"]["text"] if "guardContent" in block else block.get("text", "")
     return text
 
 

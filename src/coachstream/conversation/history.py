@@ -23,19 +23,21 @@ def fit_history(
 ) -> tuple[PromptMessage, ...]:
     """Choose the messages that the model sees.
 
-    Roles alternate, the first and the last message are the user's: neighbours of one role become one
-    message, with a blank line between them, and blank messages are left out, as models refuse both. The new
-    message is there whatever its length, once, and last. An interrupted reply says that it is one. A reply
-    that a content filter withheld is left out with its question, or it would be withheld again in every turn.
-    The model reads what a person sees: text that was pasted from elsewhere may hold more.
+    The first message is the user's, and roles alternate: neighbours of one role become one message, with a
+    blank line between them, and blank messages are left out, as models refuse both. The new message is there
+    whatever its length, once, and last; it stands alone, even after a user message that has no reply, for a
+    content filter judges it alone. An interrupted reply says that it is one. A reply that a content filter
+    withheld is left out with its question, or it would be withheld again in every turn. The model reads what a
+    person sees: text that was pasted from elsewhere may hold more.
 
     Args:
         history: earlier messages, oldest first; may already hold the new one, by its id.
         user_message: the new one.
         budget_chars: of everything that is returned together; the new message alone may exceed it.
     """
-    texts = [(Role.USER, visible(user_message.content))]
-    left = budget_chars - len(texts[0][1])
+    new = visible(user_message.content)
+    texts: list[tuple[Role, str]] = []
+    left = budget_chars - len(new)
     left_out = {user_message.id, *_withheld(history)}
     for message in reversed(history):
         if message.id in left_out or is_blank(message.content):
@@ -47,9 +49,9 @@ def fit_history(
         if left < 0:
             break
         texts.append((message.role, text))
-    while texts[-1][0] is not Role.USER:
+    while texts and texts[-1][0] is not Role.USER:
         texts.pop()
-    return tuple(_alternating(reversed(texts)))
+    return (*_alternating(reversed(texts)), PromptMessage(Role.USER, new))
 
 
 def _withheld(history: Iterable[Message]) -> Iterable[str]:

@@ -58,7 +58,8 @@ class Prompt(msgspec.Struct, frozen=True):
     Attributes:
         coach_name: the coach's name, for models and logs that want it without parsing.
         sections: the system prompt; static sections come before the others.
-        messages: roles alternate, the first and the last are the user's.
+        messages: the first and the last are the user's. The last one is the message to answer, by itself;
+            before it roles alternate.
         semantic_context: how much of the semantic search the sections hold.
         said: the beginning of the reply that was said already; the model goes on from there.
     """

@@ -42,10 +42,11 @@ def histories(draw: st.DrawFn) -> list[Message]:
 
 @given(histories(), st.integers(-5, 300))
 def test_roles_alternate_from_user_to_user(history: list[Message], budget_chars: int) -> None:
-    """The first and the last message are the user's, and no two neighbours are of one role."""
+    """The first message is the user's, and no two neighbours before the new one are of one role."""
     messages = fit_history(history, NEW, budget_chars=budget_chars)
     assert messages[0].role is messages[-1].role is Role.USER
-    assert all(one.role is not other.role for one, other in pairwise(messages))
+    assert all(one.role is not other.role for one, other in pairwise(messages[:-1]))
+    assert messages[-1].text == NEW.content
     assert all(message.text.strip() for message in messages)
 
 
@@ -100,9 +101,10 @@ def test_the_same_words_said_before_stay() -> None:
     assert shown(history) == [("user", "And today?"), ("assistant", "Rest."), ("user", "And today?")]
 
 
-def test_an_unanswered_message_joins_the_next() -> None:
-    """Neighbours of one role become one message, in their order."""
-    assert shown([said(Role.USER, "Hi")]) == [("user", "Hi\n\nAnd today?")]
+def test_unanswered_messages_become_one_and_the_new_message_stands_alone() -> None:
+    """Neighbours of one role become one message, in their order; a content filter judges the new one."""
+    history = [said(Role.USER, "Hi"), said(Role.USER, "Hello?")]
+    assert shown(history) == [("user", "Hi\n\nHello?"), ("user", "And today?")]
 
 
 def test_an_interrupted_reply_says_so() -> None:
@@ -115,7 +117,7 @@ def test_at_the_budget_a_message_is_shown_and_one_character_below_not() -> None:
     """The blank line between messages counts, as they may have to be joined by one."""
     history = [said(Role.USER, "12345")]
     exactly = len("12345") + len("\n\n") + len(NEW.content)
-    assert shown(history, budget_chars=exactly) == [("user", "12345\n\nAnd today?")]
+    assert shown(history, budget_chars=exactly) == [("user", "12345"), ("user", "And today?")]
     assert shown(history, budget_chars=exactly - 1) == [("user", "And today?")]
 
 

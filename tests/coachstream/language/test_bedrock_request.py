@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,8 @@ from coachstream.language.bedrock import BedrockOptions
 from coachstream.language.bedrock.events import STOP_REASONS
 from coachstream.language.bedrock.options import CACHED_FROM_TOKENS
 from coachstream.language.bedrock.request import stream_request, whole_request
-from support.bedrock_server import Received, refusal_of
+from support.bedrock_guardrail import WordGuardrail
+from support.bedrock_server import Received, refusal_of, reply
 
 CHECKPOINT = {"cachePoint": {"type": "default"}}
 STATIC = "You are Mara. " * 400
@@ -95,6 +98,24 @@ def test_a_guardrail_checks_a_stream_while_it_goes_out() -> None:
     assert request(prompt(), guardrail_id="abc123")["guardrailConfig"]["guardrailVersion"] == "DRAFT"
 
 
+@pytest.mark.parametrize("build", [stream_request, whole_request])
+@pytest.mark.parametrize("messages", [1, 3, 13])
+@pytest.mark.parametrize("said", ["", "You should"], ids=["", "continued"])
+def test_a_guardrail_judges_the_newest_words_of_the_user_alone(
+    build: Callable[[Prompt, BedrockOptions], Any], messages: int, said: str
+) -> None:
+    """Not the history, an unanswered message included, nor the records, nor what was said of the reply."""
+    asked = prompt(messages)
+    unanswered = PromptMessage(Role.USER, "Hello?")
+    asked = msgspec.structs.replace(
+        asked, messages=(*asked.messages[:-1], unanswered, asked.messages[-1]), said=said
+    )
+    guardrail = WordGuardrail(())
+    guardrail.applied_to(build(asked, BedrockOptions(guardrail_id="abc123")), reply("Yes."))
+    assert guardrail.judged == [[asked.messages[-1].text]]
+    assert "guardContent" not in str(build(asked, BedrockOptions()))
+
+
 @pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
 @pytest.mark.parametrize("messages", [1, 3, 11, 13, 33, 199])
 @pytest.mark.parametrize("guardrail_id", [None, "abc123"])
@@ -151,11 +172,13 @@ class TestCheckpoints:
         assert "cachePoint" not in str(sent)
         assert sent["system"] == [{"text": STATIC}, {"text": DYNAMIC}]
 
-    def test_a_guardrail_keeps_records_out_of_the_messages(self) -> None:
-        """It would judge them; so the history is not cached, the static part still is."""
-        sent = request(prompt(33), guardrail_id="abc123")
-        assert sent["system"] == [{"text": STATIC}, CHECKPOINT, {"text": DYNAMIC}]
-        assert checkpoints(sent["messages"]) == []
+    def test_a_guardrail_changes_nothing_of_them(self) -> None:
+        """It judges the newest words, which no cache holds, and not the records next to them."""
+        sent, guarded = request(prompt(33)), request(prompt(33), guardrail_id="abc123")
+        assert guarded["system"] == sent["system"]
+        assert guarded["messages"][:-1] == sent["messages"][:-1]
+        context, words = sent["messages"][-1]["content"]
+        assert guarded["messages"][-1]["content"] == [context, {"guardContent": {"text": words}}]
 
     @pytest.mark.parametrize(("length", "is_cached"), [(1023, False), (1024, True)])
     def test_there_is_none_behind_less_than_a_cache_takes(self, length: int, is_cached: bool) -> None:
@@ -205,10 +228,10 @@ def test_bedrock_takes_the_request_of_any_prompt(asked: Prompt, options: Bedrock
             assert refusal_of(received(operation, sent)) is None
         begun = [message.role for message in spoken].index(Role.USER)
         texts = [
-            block["text"]
+            block["text"] if "text" in block else block["guardContent"]["text"]["text"]
             for message in sent["messages"]
             for block in message["content"]
-            if "text" in block and not block["text"].startswith("[From the application")
+            if "cachePoint" not in block and not block.get("text", "").startswith("[From the application")
         ]
         assert len(texts) == len(spoken) - begun
         assert all(text.encode() for text in texts)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import event_stream
-from support.bedrock_server import BedrockServer
+from support.bedrock_guardrail import BLOCKED_OUTPUT, WordGuardrail
+from support.bedrock_server import BedrockServer, reply
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -73,6 +74,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "blank text": ({"messages": [said("user", " \n")]}, "blank"),
     "a blank system prompt": ({"system": [{"text": " "}]}, "blank"),
+    "a blank text to guard": (
+        {"messages": [said("user", "Hi", {"guardContent": {"text": {"text": " "}}})]},
+        "guard content field in the ContentBlock object is blank",
+    ),
     "no content": ({"messages": [said("user")]}, "no content"),
     "nothing but a checkpoint": ({"messages": [said("user", CHECKPOINT)]}, "no content"),
     "five checkpoints": ({"messages": [said("user", "Hi", *[CHECKPOINT] * 5)]}, "Too many"),
@@ -110,3 +115,49 @@ async def test_what_the_service_does_not_describe_is_refused(
     with pytest.raises(ClientError, match="streamProcessingMode"):
         await opened.converse(**VALID)
     assert bedrock.requests[0].body["guardrailConfig"] == guardrail
+
+
+GUARDRAIL: Any = {"guardrailIdentifier": "abc", "guardrailVersion": "1"}
+
+
+class TestGuardrail:
+    @pytest.mark.parametrize(
+        ("content", "is_blocked"),
+        [
+            (["forbidden"], True),
+            (["Hi"], False),
+            (["forbidden", {"guardContent": {"text": {"text": "Hi"}}}], False),
+            (["Hi", {"guardContent": {"text": {"text": "forbidden"}}}], True),
+        ],
+    )
+    async def test_it_judges_what_is_marked_or_else_all_messages(
+        self,
+        bedrock: BedrockServer,
+        client: AwsClient[BedrockRuntimeClient],
+        content: list[object],
+        is_blocked: bool,
+    ) -> None:
+        """But no system prompt; and nothing of a request that names no guardrail."""
+        bedrock.guardrail = WordGuardrail(("forbidden",))
+        request: dict[str, Any] = {**VALID, "messages": [said("user", *content)]}
+        request["system"] = [{"text": "Say nothing forbidden."}]
+        bedrock.always = reply("Yes.")
+        opened = await client()
+        response = await opened.converse(**request, guardrailConfig=GUARDRAIL)
+        assert (response["stopReason"] == "guardrail_intervened") is is_blocked
+        assert (await opened.converse(**request))["stopReason"] == "end_turn"
+
+    async def test_it_cuts_a_stream_where_a_reply_is_blocked(
+        self, bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+    ) -> None:
+        """What came before has gone out by then, in the mode `async`; else nothing has."""
+        bedrock.guardrail = WordGuardrail(("forbidden",))
+        bedrock.always = reply("Well, ", "forbidden ", "things")
+        opened = await client()
+        for mode, before in (("async", "Well, "), ("sync", "")):
+            config: Any = {**GUARDRAIL, "streamProcessingMode": mode}
+            response = await opened.converse_stream(**VALID, guardrailConfig=config)
+            events: list[Any] = [event async for event in response["stream"]]
+            deltas = [e["contentBlockDelta"]["delta"]["text"] for e in events if "contentBlockDelta" in e]
+            assert "".join(deltas) == f"{before}{BLOCKED_OUTPUT}"
+            assert {"messageStop": {"stopReason": "guardrail_intervened"}} in events

@@ -8,6 +8,11 @@ and goes ahead of the user's words in the last message.
 
 Where the model is to go on with a reply, what was said of it is a last message of its own, behind everything
 that can be cached.
+
+A guardrail judges the user's newest message and nothing else: that is a `guardContent` block, and where a
+request has one, Bedrock evaluates no other part of it (user guide, "Include a guardrail with the Converse
+API"). What came before has been judged in its own turn. Judged again, one blocked message would block the
+conversation for good, and a record that the application adds could block a message that is harmless.
 """
 
 from __future__ import annotations
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
     Message = tuple[Role, list[ContentBlockTypeDef]]
 
 SECTION_BREAK = "\n\n---\n\n"
+
+PARAGRAPH = "\n\n"
+"""Between neighbours of one role: a model may read the blocks of a message as one text."""
 
 CONTEXT_NOTE = "[From the application, for your answer to the message below. The user does not see this.]\n\n"
 
@@ -111,6 +119,8 @@ def _content(
         system.append({"text": static})
         if _is_cacheable(static, options):
             system.append({"cachePoint": {"type": "default"}})
+    if options.guardrail_id:
+        _guard_newest(messages)
     if _caches_history(messages, options):
         for index in _checkpoints(len(messages)):
             messages[index][1].append({"cachePoint": {"type": "default"}})
@@ -118,12 +128,18 @@ def _content(
             messages[-1][1].insert(0, {"text": CONTEXT_NOTE + dynamic})
     elif dynamic:
         system.append({"text": dynamic})
-    beginning = encodable(beginning_of_reply(prompt.said)) if options.can_continue else ""
+    if options.can_continue:
+        _append_beginning(messages, prompt.said)
+    return system, messages
+
+
+def _append_beginning(messages: list[Message], said: str) -> None:
+    """Let the model go on from what was said of the reply."""
+    beginning = encodable(beginning_of_reply(said))
     if beginning:
         if messages[-1][0] is not Role.ASSISTANT:
             messages.append((Role.ASSISTANT, []))
         messages[-1][1].append({"text": beginning})
-    return system, messages
 
 
 def _joined(sections: Iterable[Section]) -> str:
@@ -137,7 +153,14 @@ def _alternating(messages: Sequence[PromptMessage]) -> Iterable[Message]:
     for role, neighbours in groupby(spoken, key=lambda message: message.role):
         has_begun = has_begun or role is Role.USER
         if has_begun:
-            yield role, [{"text": encodable(message.text)} for message in neighbours]
+            *earlier, last = (encodable(message.text) for message in neighbours)
+            yield role, [{"text": text} for text in (*(f"{text}{PARAGRAPH}" for text in earlier), last)]
+
+
+def _guard_newest(messages: Sequence[Message]) -> None:
+    """Have the guardrail judge the user's newest words alone."""
+    blocks = next(blocks for role, blocks in reversed(messages) if role is Role.USER)
+    blocks[-1] = {"guardContent": {"text": {"text": blocks[-1]["text"]}}}
 
 
 def _is_cacheable(text: str, options: BedrockOptions) -> bool:
@@ -147,13 +170,7 @@ def _is_cacheable(text: str, options: BedrockOptions) -> bool:
 
 
 def _caches_history(messages: Sequence[Message], options: BedrockOptions) -> bool:
-    # A guardrail judges what is in the messages, but not the system prompt: with one, what the application
-    # knows must stay there, or a word in a record would stop the reply.
-    return (
-        options.cached_from_tokens is not None
-        and options.guardrail_id is None
-        and len(messages) >= HISTORY_CACHED_FROM_MESSAGES
-    )
+    return options.cached_from_tokens is not None and len(messages) >= HISTORY_CACHED_FROM_MESSAGES
 
 
 def _checkpoints(messages: int) -> tuple[int, ...]:

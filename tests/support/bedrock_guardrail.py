@@ -1,0 +1,70 @@
+"""A guardrail on the test server: it judges what Bedrock's would judge, and blocks as Bedrock does.
+
+Of a request it judges the `guardContent` blocks if there are any, else all messages; never the system prompt
+(Bedrock user guide, "Include a guardrail with the Converse API"). Of a reply it judges all of it. What it
+blocks is answered with its own sentence, as text, and the stop reason `guardrail_intervened`. A stream in the
+mode `async` has said what came before the blocked words by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.bedrock_server import Event, Reply, Step, closing, opening, text
+
+BLOCKED_INPUT = "Sorry, I cannot talk about that."
+BLOCKED_OUTPUT = "Sorry, I cannot say that."
+
+
+@dataclass
+class WordGuardrail:
+    """Blocks messages and replies that hold one of the words.
+
+    Attributes:
+        judged: the texts that were judged, one list a request.
+    """
+
+    words: tuple[str, ...]
+    blocked_input: str = BLOCKED_INPUT
+    blocked_output: str = BLOCKED_OUTPUT
+    judged: list[list[str]] = field(default_factory=list)
+
+    def applied_to(self, body: dict[str, Any], reply: Reply) -> Reply:
+        """What the client gets instead of the model's reply; the reply itself where nothing is blocked."""
+        judged = list(_judged(body))
+        self.judged.append(judged)
+        if any(self._blocks(each) for each in judged):
+            return _refused(self.blocked_input)
+        said: list[Step] = []
+        for step in reply.steps:
+            if isinstance(step, Event) and self._blocks(_text_of(step)):
+                before = (
+                    said if body["guardrailConfig"].get("streamProcessingMode") == "async" else [opening()]
+                )
+                return Reply([*before, *_blocked(self.blocked_output)], reply.before)
+            said.append(step)
+        return reply
+
+    def _blocks(self, judged: str) -> bool:
+        return any(word in judged for word in self.words)
+
+
+def _judged(body: dict[str, Any]) -> Iterator[str]:
+    blocks = [block for message in body["messages"] for block in message["content"]]
+    guarded = [block["guardContent"]["text"]["text"] for block in blocks if "guardContent" in block]
+    yield from guarded or [block["text"] for block in blocks if "text" in block]
+
+
+def _text_of(step: Event) -> str:
+    delta = step.content.get("delta")
+    return str(delta.get("text", "")) if isinstance(delta, dict) else ""
+
+
+def _refused(sentence: str) -> Reply:
+    return Reply([opening(), *_blocked(sentence)])
+
+
+def _blocked(sentence: str) -> list[Event]:
+    return [*(text(sentence) if sentence else ()), *closing("guardrail_intervened")]
