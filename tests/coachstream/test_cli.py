@@ -9,7 +9,10 @@ from typing import Any
 
 import botocore.session
 import pytest
+from typer.testing import CliRunner
 
+from coachstream.cli import main
+from coachstream.cli.app import app
 from coachstream.identity.local_issuer import LocalIssuer
 from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream
 
@@ -49,6 +52,55 @@ def test_each_command_explains_itself(tmp_path: Path, words: str, option: str) -
     assert helped.returncode == 0
     assert option in helped.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+HELP = ("", "serve", "chat", "token", "check", "package", "deploy", "table", "table create")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+@pytest.mark.parametrize("words", HELP)
+def test_no_word_of_a_help_text_is_cut_off(words: str, columns: str) -> None:
+    """It wraps, however narrow the terminal is: the words are those of a very wide one."""
+    narrow, wide = (
+        CliRunner().invoke(app, [*words.split(), "--help"], env={"COLUMNS": width}).stdout
+        for width in (columns, "200")
+    )
+    assert "…" not in narrow
+    assert "..." not in narrow.replace("[ARGS]...", "")
+    assert _words(narrow) == _words(wide)
+
+
+def _words(text: str) -> str:
+    """The text without blanks: a long word may be broken, but not be cut off."""
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["serve", "--model", "gpt"], "Invalid value for '--model': 'gpt' is not one of 'demo', 'bedrock'."),
+        (["serve", "--port", "abc"], "Invalid value for '--port': 'abc' is not a whole number."),
+        (["serve", "--port", "99999"], "Invalid value for '--port': 99999 is more than 65535."),
+        (["serve", "--warm", "-1"], "Invalid value for '--warm': -1 is less than 0."),
+        (["serve", "--timeout", "soon"], "Invalid value for '--timeout': 'soon' is not a number."),
+        (["serve", "--prot", "1"], "No such option: --prot (Possible options: --host, --port)"),
+        (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
+        (["chat", "-m"], "Option '-m' requires an argument."),
+        (["package", "--cpu", "86"], "Invalid value for '--cpu': '86' is not one of 'arm64', 'x86_64'."),
+    ],
+)
+def test_a_mistyped_command_line_is_one_sentence_about_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    """No word of the library that parsed it, no frame, exit status 2."""
+    monkeypatch.setattr(sys, "argv", ["coachstream", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.splitlines()[0] == sentence
+    assert "Value error" not in shown
+    assert "Input should" not in shown
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:

@@ -17,16 +17,25 @@ from coachstream.cli.token import token
 
 app = typer.Typer(
     name="coachstream",
-    help="A coach whose answer appears word by word. Begin with [bold]coachstream serve[/bold].",
+    help="A coach whose answer appears word by word. Start with: coachstream serve",
     epilog="serve needs no account, no key and no network, unless its options name parts that do.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    # Plain help wraps at any width; in a table of columns, words are cut off.
+    rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, chat, token, check, package, deploy):
-    app.command()(command)
+for command, summary in (
+    (serve, "Chat with a coach on localhost."),
+    (chat, "Talk to a coach in the terminal."),
+    (token, "Print an ID token of the local issuer."),
+    (check, "Report what is configured, and whether it works."),
+    (package, "Make the zip that Lambda runs."),
+    (deploy, "Put the functions into an AWS account."),
+):
+    # A summary that is taken from the docstring is cut off in narrow terminals.
+    app.command(short_help=summary)(command)
 app.add_typer(table)
 
 

@@ -21,7 +21,7 @@ def check(
     ] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell what the environment configures, where each part would connect, and whether it can.
+    """Report what is configured, where each part would connect, and whether it can.
 
     Nothing is changed, and no secret is printed. The exit status is 0 if nothing failed.
     """

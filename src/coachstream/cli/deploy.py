@@ -15,7 +15,6 @@ import typer
 from coachstream.cli.shared import fail
 from coachstream.infrastructure import options as o
 
-_WHAT = "What is deployed (also by COACHSTREAM_DEPLOY_TABLE_NAME and so on; an option beats the environment)"
 _METAVARS = {"ARN": "ARN", "ID": "ID", "IDS": "IDS", "MB": "N", "S": "N", "DAYS": "N", "CONCURRENCY": "N"}
 _ASSEMBLY = Path("dist") / "cdk.out"
 _OUTPUTS = Path("dist") / "outputs.json"
@@ -44,7 +43,6 @@ def _parameter(option: o.Option) -> inspect.Parameter:
         show_envvar=False,
         help=f"{option.meaning[0].upper()}{option.meaning[1:]}.",
         show_default=_default_shown(option),
-        rich_help_panel=_WHAT,
     )
     annotation = Annotated[kind | None, how]  # type: ignore[valid-type]
     return inspect.Parameter(
@@ -82,6 +80,9 @@ def deploy(
 
     Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. What is not
     named is made: a table, a user pool, secrets. docs/deploy.md has the steps.
+
+    What describes the stack can also be set by variables: COACHSTREAM_DEPLOY_TABLE_NAME for --table-name, and
+    so on. An option beats its variable.
     """
     from importlib.util import find_spec
 

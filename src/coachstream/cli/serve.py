@@ -9,58 +9,46 @@ import typer
 from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
 from coachstream.settings import IdentityProvider, Model, Recall, Store
 
-_PARTS = "Parts (an option beats the environment, which beats the default)"
-
 
 def serve(
     *,
     store: Annotated[
         Store | None,
-        typer.Option(help="Where conversations are kept; sqlite by default.", rich_help_panel=_PARTS),
+        typer.Option(help="Where conversations are kept; sqlite by default."),
     ] = None,
     table: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Table of --store dynamodb.", rich_help_panel=_PARTS),
+        typer.Option(metavar="T", help="Table of --store dynamodb."),
     ] = None,
     model: Annotated[
         Model | None,
-        typer.Option(help="Who writes the replies; demo by default.", rich_help_panel=_PARTS),
+        typer.Option(help="Who writes the replies; demo by default."),
     ] = None,
     model_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Model of --model bedrock.", rich_help_panel=_PARTS),
+        typer.Option(metavar="ID", help="Model of --model bedrock."),
     ] = None,
     recall: Annotated[
         Recall | None,
-        typer.Option(
-            help="What searches earlier records by meaning; sqlite by default.", rich_help_panel=_PARTS
-        ),
+        typer.Option(help="What searches earlier records by meaning; sqlite by default."),
     ] = None,
     identity: Annotated[
         IdentityProvider | None,
-        typer.Option(help="Whose tokens are accepted; local by default.", rich_help_panel=_PARTS),
+        typer.Option(help="Whose tokens are accepted; local by default."),
     ] = None,
     region: Annotated[
         str | None,
         typer.Option(
-            metavar="REGION",
-            help="AWS region; by default AWS_REGION, or that of the shared configuration.",
-            rich_help_panel=_PARTS,
+            metavar="REGION", help="AWS region; by default AWS_REGION, or that of the shared configuration."
         ),
     ] = None,
     user_id: Annotated[
         str | None,
-        typer.Option(
-            metavar="ID", help="Whom the page signs in; the demo's user by default.", rich_help_panel=_PARTS
-        ),
+        typer.Option(metavar="ID", help="Whom the page signs in; the demo's user by default."),
     ] = None,
     demo_data: Annotated[
         bool,
-        typer.Option(
-            "--demo-data",
-            help="Write the demo's data into the DynamoDB table, for that user.",
-            rich_help_panel=_PARTS,
-        ),
+        typer.Option("--demo-data", help="Write the demo's data into the DynamoDB table, for that user."),
     ] = False,
     host: Annotated[
         str,
