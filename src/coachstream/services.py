@@ -36,6 +36,7 @@ from coachstream.settings import (
     SettingsError,
     SqliteRecallSettings,
     SqliteStoreSettings,
+    unknown_variables,
 )
 from coachstream.settings.variables import JWKS_FILE
 
@@ -491,5 +492,8 @@ def services_of_this_process() -> Services:
     if services is None:
         settings = Settings.from_environment(os.environ)
         set_up_logging(settings.logs)
+        if unknown := unknown_variables(os.environ):
+            # A function in use is not broken for it; the commands refuse it.
+            logger.warning("%s.", "; ".join(unknown))
         services = _services[loop] = Services(settings)
     return services

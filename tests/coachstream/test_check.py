@@ -143,6 +143,20 @@ def test_wrong_settings_are_told_at_once_and_nothing_is_tried() -> None:
     assert (as_json["ok"], len(as_json["problems"]), as_json["parts"]) == (False, 3, [])
 
 
+def test_a_misspelled_variable_is_among_the_problems(tmp_path: Path) -> None:
+    """Everything else is right, and `check` fails all the same."""
+    environment = {
+        **WITHOUT_AWS,
+        **Settings.embedded(tmp_path).to_environment(),
+        "COACHSTREAM_TURN_POLCY": "reject",
+    }
+    as_json = json.loads(coachstream("check", "--json", environment=environment).stdout)
+    assert as_json["problems"] == [
+        "COACHSTREAM_TURN_POLCY is not a variable of coachstream (did you mean COACHSTREAM_TURN_POLICY?)."
+    ]
+    assert as_json["ok"] is False
+
+
 def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
     """Lines and boxes on a terminal, plain lines elsewhere."""
     environment = {**WITHOUT_AWS, **ON_THIS_MACHINE, "COACHSTREAM_DATA_DIR": str(tmp_path), "COLUMNS": "120"}

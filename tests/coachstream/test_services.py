@@ -114,6 +114,28 @@ async def test_recall_that_is_off_for_want_of_a_key_is_said_once(
     assert caplog.messages == ["Recall is off: PINECONE_API_KEY is not set."]
 
 
+def test_a_misspelled_variable_is_one_warning_on_lambda_and_breaks_nothing(tmp_path: Path) -> None:
+    """The functions start and serve; the log names the variable that was probably meant, once."""
+    script = (
+        "import asyncio\nfrom coachstream.services import services_of_this_process as services\n"
+        "async def main(): services(); services(); print('serving')\nasyncio.run(main())"
+    )
+    environment = {
+        **Settings.embedded(tmp_path).to_environment(),
+        "COACHSTREAM_LEASE": "20",
+        "COACHSTREAM_COLOR": "open-sesame",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    shown = ran.stdout + ran.stderr
+    assert shown.count("serving") == 1
+    assert shown.count("WARNING") == 1
+    assert "COACHSTREAM_COLOR is not a variable of coachstream; COACHSTREAM_LEASE is not" in shown
+    assert "(did you mean COACHSTREAM_LEASE_S?)" in shown
+    assert "open-sesame" not in shown
+
+
 async def test_what_was_opened_is_closed_and_the_rest_is_not_opened_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -35,7 +35,9 @@ from coachstream.settings import (
     TurnPolicy,
     read_region,
     read_table,
+    unknown_variables,
 )
+from coachstream.settings.variables import READ_BY_OTHERS
 
 EMBEDDED = {
     "COACHSTREAM_STORE": "sqlite",
@@ -469,3 +471,46 @@ def test_any_environment_gives_settings_or_the_typed_error(
     """No value makes the reader fail in another way."""
     with contextlib.suppress(SettingsError):
         Settings.from_environment({**base, **environment})
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "COACHSTREAM_STOER",
+            "COACHSTREAM_STOER is not a variable of coachstream (did you mean COACHSTREAM_STORE?)",
+        ),
+        (
+            "COACHSTREAM_MODEL_TEMPRATURE",
+            "COACHSTREAM_MODEL_TEMPRATURE is not a variable of coachstream "
+            "(did you mean COACHSTREAM_MODEL_TEMPERATURE?)",
+        ),
+        ("COACHSTREAM_COLOR", "COACHSTREAM_COLOR is not a variable of coachstream"),
+    ],
+)
+def test_a_variable_that_no_one_reads_is_noticed(name: str, sentence: str) -> None:
+    """It would have no effect, and whoever set it believes that it has."""
+    assert unknown_variables({**EMBEDDED, name: "x"}) == (sentence,)
+
+
+def test_variables_that_are_read_or_are_of_others_are_not_noticed() -> None:
+    """All of ours, those of a deployment and of a test suite, and whatever else a machine has."""
+    ours = {variable.name: "x" for variable in (*VARIABLES, *READ_BY_OTHERS)}
+    others = {
+        "COACHSTREAM_DEPLOY_PACKAGE": "x",
+        "COACHSTREAM_TEST_MARK": "x",
+        "HOME": "/",
+        "coachstream_x": "",
+    }
+    assert unknown_variables({**ours, **others}) == ()
+
+
+def test_a_misspelled_name_of_the_existing_system_is_named_where_the_right_one_is_missing() -> None:
+    """Its value is not."""
+    environment = {**AT_AWS, "USERPOOL_ID": "us-west-2_aBcDeFgHi"}
+    del environment["USER_POOL_ID"]
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(environment)
+    (problem,) = refused.value.problems
+    assert problem.startswith("USER_POOL_ID is not set (")
+    assert problem.endswith("; USERPOOL_ID is set, which may be a misspelling")

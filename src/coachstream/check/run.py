@@ -16,7 +16,7 @@ from coachstream.check.store import store_check
 from coachstream.check.tickets import tickets_check
 from coachstream.conversation.errors import whereabouts
 from coachstream.services import Services
-from coachstream.settings import Logs, Settings, SettingsError
+from coachstream.settings import Logs, Settings, SettingsError, unknown_variables
 
 
 async def check(
@@ -30,10 +30,13 @@ async def check(
         call_model: make the model write a token, which costs as much.
         within_s: the time for each part; all are tried at once.
     """
+    problems = unknown_variables(environment)
     try:
         settings = Settings.from_environment(environment)
     except SettingsError as error:
-        return Report(ok=False, problems=tuple(f"{problem}." for problem in error.problems))
+        problems += error.problems
+    if problems:
+        return Report(ok=False, problems=tuple(f"{problem}." for problem in problems))
     async with aclosing(Services(settings)) as services:
         checks = await _checks(services, call_model=call_model, within_s=within_s)
         findings = await asyncio.gather(

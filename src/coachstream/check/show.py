@@ -19,10 +19,10 @@ _STYLES = {
 def show(report: Report, console: Console) -> None:
     """Print a table on a terminal, and plain lines elsewhere."""
     if report.problems:
-        _print(console, "The settings are not complete:")
+        _print(console, "These settings cannot be used:")
         for problem in report.problems:
             _print(console, f"  {problem}")
-        _print(console, "docs/configuration.md tells of every variable. (`coachstream serve` needs none.)")
+        _print(console, "docs/configuration.md lists every variable; `coachstream serve` needs none.")
     elif console.is_terminal:
         console.print(_table(report.parts))
     else:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, start_command
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables, start_command
+from coachstream.settings.variables import ID_TOKEN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def chat(
         str | None,
         typer.Option(
             metavar="TOKEN",
-            envvar="COACHSTREAM_ID_TOKEN",
+            envvar=ID_TOKEN.name,
             help="ID token, for a server with --identity cognito.",
             show_envvar=True,
         ),
@@ -47,6 +48,7 @@ def chat(
     history: Annotated[bool, typer.Option("--history", help="Print the conversation and exit.")] = False,
 ) -> None:
     """Talk to a coach in the terminal, while `coachstream serve` runs."""
+    refuse_unknown_variables()
     from rich.console import Console
 
     from coachstream.local.chat import Chat

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables
 from coachstream.settings import IdentityProvider, Model, Recall, Store
+from coachstream.settings.variables import MODEL_DELAY
 
 
 def serve(
@@ -76,7 +77,7 @@ def serve(
             metavar="SECONDS",
             min=0,
             max=60,
-            envvar="COACHSTREAM_MODEL_DELAY",
+            envvar=MODEL_DELAY.name,
             help="Pause between two pieces of the demo coach's reply.",
         ),
     ] = 0.03,
@@ -116,6 +117,7 @@ def serve(
     Every part is on this machine, unless an option or the environment names another one; coachstream check
     tells whether that one can be reached.
     """
+    refuse_unknown_variables()
     from coachstream.local.options import CannotServe, Mix, ServeOptions
     from coachstream.local.serve import run
 

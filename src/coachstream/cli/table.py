@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.shared import fail
+from coachstream.cli.shared import fail, refuse_unknown_variables
 
 table = typer.Typer(name="table", help="The DynamoDB table.", no_args_is_help=True)
 
@@ -28,6 +28,7 @@ def create(
     ] = None,
 ) -> None:
     """Create the table, unless it is there. AWS_ENDPOINT_URL_DYNAMODB says where, if not at AWS."""
+    refuse_unknown_variables()
     import asyncio
     import os
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, start_command
+from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables, start_command
 
 
 def token(
@@ -19,6 +19,7 @@ def token(
     hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long the token is good for.")] = 12.0,
 ) -> None:
     """Print an ID token of the local issuer, for your own client."""
+    refuse_unknown_variables()
     from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
     from coachstream.local.demo.seed import USER_ID
 

@@ -14,6 +14,7 @@ from coachstream.settings.choices import (
     Store,
     TurnPolicy,
 )
+from coachstream.settings.names import unknown_variables
 from coachstream.settings.parts import (
     BedrockSettings,
     CognitoSettings,
@@ -65,4 +66,5 @@ __all__ = [
     "Variable",
     "read_region",
     "read_table",
+    "unknown_variables",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
 
+from coachstream.settings.names import probable_misspelling
 from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import Variable
 
@@ -49,7 +50,9 @@ class Reader:
         """The value; a required one that is missing is a problem and reads as nothing."""
         value = self.optional(variable)
         if value is None and variable.is_required:
-            self.problem(f"{variable.name} is not set ({_plain(variable.meaning)})")
+            meant = probable_misspelling(variable.name, self._environment)
+            hint = "" if meant is None else f"; {meant} is set, which may be a misspelling"
+            self.problem(f"{variable.name} is not set ({_plain(variable.meaning)}){hint}")
         return value or ""
 
     def optional(self, variable: Variable) -> str | None:

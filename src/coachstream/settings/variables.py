@@ -356,7 +356,17 @@ ENDPOINT = Variable(
 
 _SDK = "the AWS SDK"
 
+ID_TOKEN = Variable(
+    name="COACHSTREAM_ID_TOKEN",
+    part=Part.IDENTITY,
+    meaning="an ID token of the user pool, for a server with `--identity cognito`",
+    of=IdentityProvider.COGNITO,
+    is_secret=True,
+    reader="`coachstream chat`",
+)
+
 READ_BY_OTHERS = (
+    ID_TOKEN,
     Variable(
         name="PINECONE_CONTROLLER_HOST",
         part=Part.RECALL,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import math
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from lambda_streaming.function_url.app import FunctionUrlApp
 
 BACKLOG: Final = 2048
+
+_ANOTHER_PORT: Final = "Name another one with --port, or --port 0 for any free one."
+_ANOTHER_HOST: Final = "Name an address of this machine with --host, such as 127.0.0.1."
 
 
 class CannotListen(Exception):
@@ -35,17 +39,27 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except socket.gaierror as error:
-        raise CannotListen(f"There is no address {host!r} to listen on.") from error
+        raise CannotListen(f"There is no address {host!r} to listen on. {_ANOTHER_HOST}") from error
     except (OSError, OverflowError) as error:
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            reason = f"Port {port} is taken."
-        else:
-            reason = f"Cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}."
-        raise CannotListen(f"{reason} Name another one with --port, or --port 0 for any free one.") from error
+        raise CannotListen(_why_not(error, host, port)) from error
     # Inherited by each connection. asyncio sets it only where the protocol is named, which it is not here: a
     # small response on a kept-alive connection would wait 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _why_not(error: OSError | OverflowError, host: str, port: int) -> str:
+    match getattr(error, "errno", None):
+        case errno.EADDRINUSE:
+            return f"Port {port} is taken. {_ANOTHER_PORT}"
+        case errno.EACCES:
+            return f"Port {port} needs privileges. {_ANOTHER_PORT}"
+        case errno.EADDRNOTAVAIL:
+            return f"{host} is not an address of this machine. {_ANOTHER_HOST}"
+        case None:
+            return f"{port} is not a port. {_ANOTHER_PORT}"
+        case number:
+            return f"Cannot listen on {host} port {port}: {os.strerror(number)}. {_ANOTHER_HOST}"
 
 
 def url_of(listening: socket.socket) -> str:

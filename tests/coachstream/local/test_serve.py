@@ -236,7 +236,14 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--host", "no.such.host.invalid"], "There is no address 'no.such.host.invalid'"),
+        (
+            ["--host", "no.such.host.invalid"],
+            "There is no address 'no.such.host.invalid' to listen on. Name an address of this machine with",
+        ),
+        (
+            ["--host", "192.0.2.1"],
+            "192.0.2.1 is not an address of this machine. Name an address of this machine with --host,",
+        ),
         (["--cors-origin", "app.example"], "--cors-origin: "),
         (["--data", "/proc/nowhere"], "The data folder /proc/nowhere cannot be used"),
     ],
@@ -260,6 +267,11 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
     ("arguments", "environment", "sentence"),
     [
         (["--table", "t"], {}, "--table is for --store dynamodb."),
+        (
+            [],
+            {"COACHSTREAM_STOER": "dynamodb"},
+            "COACHSTREAM_STOER is not a variable of coachstream (did you mean COACHSTREAM_STORE?).",
+        ),
         (["--model-id", "m"], {}, "--model-id is for --model bedrock."),
         ([], {"COACHSTREAM_MODEL": "gpt"}, "COACHSTREAM_MODEL must be demo or bedrock, not 'gpt'."),
         ([], {"COACHSTREAM_MODEL": "bedrock"}, "No AWS region is set. Name one with --region or AWS_REGION."),
