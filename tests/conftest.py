@@ -1,18 +1,40 @@
-"""What holds for every test: asyncio, no blocking call on the loop, and no silent skip in CI."""
+"""What holds for every test: asyncio, no blocking call on the loop, no silent skip in CI, on any machine.
+
+A test must not depend on how busy the machine is: hypothesis has no deadlines here, and a wait is bounded by
+`support.patience`, which only a hang exhausts. What is fast enough is measured in `bench/`.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck
 
 from support.dynamodb import aws_credentials, dynamodb_local_url, moto_url
 
 __all__ = ["aws_credentials", "dynamodb_local_url", "moto_url"]
 
 IN_CI = os.environ.get("CI") == "true"
+
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    # Autouse fixtures are of function scope; what an example needs afresh, its test makes itself.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("any machine")
+
+
+def pytest_configure() -> None:
+    """Give child processes SIGINT back, which a shell ignores for what it starts in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -56,3 +78,15 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} skipped itself, which CI does not allow: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped, and why."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", ())
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped {reasons.total()} tests: {listed}")

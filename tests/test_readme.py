@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from support.patience import PATIENCE_S
 from support.serving import read_line
 
 README = Path(__file__).parents[1] / "README.md"
@@ -33,7 +34,7 @@ def test_the_function_in_the_readme_streams_by_the_command_in_the_readme(tmp_pat
     ) as emulator:
         try:
             assert emulator.stdout is not None
-            response = httpx.get(json.loads(read_line(emulator.stdout, 20))["url"], timeout=20)
+            response = httpx.get(json.loads(read_line(emulator.stdout, 20))["url"], timeout=PATIENCE_S)
         finally:
             emulator.terminate()
     assert emulator.returncode == 0

@@ -9,9 +9,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.patience import PATIENCE_S
 from support.scripted_stream import (
     KEEP_ALIVE,
     NOTHING_LEFT,
@@ -124,7 +125,7 @@ async def reading(
     """The module, and a server with this script."""
     async with scripted(*script) as server:
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(1_000 * PATIENCE_S)
         await page.goto(server.url)
         yield Reader(page, server)
         await page.close()
@@ -696,7 +697,7 @@ SOON = b"retry: 1\n\n"
 ALPHABET = st.text(st.sampled_from("ab é€🏃\n\r\u2028"), min_size=1, max_size=5)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(
     pieces=st.lists(ALPHABET, min_size=1, max_size=8),
     cuts=st.lists(st.floats(min_value=0, max_value=0.999), max_size=6),

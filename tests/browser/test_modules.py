@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.chat_page import Tab, new_tab
@@ -88,7 +88,7 @@ async def test_a_stream_means_the_same_however_it_is_cut(opened: Tab, case: Case
         assert await _feed(opened, [case.sent + b"data: tail"]) == (case.events, case.last_id)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     texts=st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"])), max_size=6),
     line_end=st.sampled_from(["\n", "\r\n", "\r"]),

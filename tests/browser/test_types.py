@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import coachstream.local
+from support.patience import PATIENCE_S
 
 SCRIPTS = Path(coachstream.local.__file__).parent / "page" / "js"
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,11 @@ def compiled(*files: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
     if node is None or not COMPILER.exists():
         pytest.skip("needs Node.js and TypeScript: tests/browser/typescript/install.sh")
     run = subprocess.run(
-        [node, COMPILER, *OPTIONS, *options, *files], capture_output=True, text=True, check=False, timeout=60
+        [node, COMPILER, *OPTIONS, *options, *files],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     return run.returncode, run.stdout
 

@@ -30,6 +30,7 @@ from support.elsewhere import (
     elsewhere,
 )
 from support.key_server import document, key_server
+from support.patience import PATIENCE_S
 
 ON_THIS_MACHINE = {
     "COACHSTREAM_STORE": "sqlite",
@@ -163,7 +164,9 @@ def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
     ours, its = pty.openpty()
     try:
         command = [sys.executable, "-m", "coachstream.cli", "check"]
-        subprocess.run(command, env={**environment, "TERM": "xterm"}, stdout=its, check=True, timeout=60)
+        subprocess.run(
+            command, env={**environment, "TERM": "xterm"}, stdout=its, check=True, timeout=PATIENCE_S
+        )
         shown = os.read(ours, 65_536).decode()
     finally:
         os.close(its)

@@ -15,6 +15,7 @@ from coachstream.cli import main
 from coachstream.cli.app import app
 from coachstream.identity.local_issuer import LocalIssuer
 from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream
+from support.patience import PATIENCE_S
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -23,7 +24,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
         cwd=cwd,
     )
 
@@ -260,7 +261,7 @@ def test_a_package_that_is_not_installed_is_a_sentence(
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
         cwd=tmp_path,
     )
     assert refused.returncode == 1

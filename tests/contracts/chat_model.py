@@ -23,6 +23,7 @@ from coachstream.conversation.errors import ModelError, ModelStreamBroken, Model
 from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+from support.patience import PATIENCE_S
 
 PROMPT = Prompt(
     coach_name="Mara",
@@ -30,12 +31,10 @@ PROMPT = Prompt(
     messages=(PromptMessage(Role.USER, "How should I warm up?"),),
 )
 
-AMPLE_S = 30.0
-
 
 async def events_of(model: ChatModel, prompt: Prompt = PROMPT) -> list[ModelEvent]:
     """The whole stream."""
-    deadline = asyncio.get_running_loop().time() + AMPLE_S
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
     return [event async for event in model.stream(prompt, deadline=deadline)]
 
 
@@ -93,7 +92,7 @@ class WholeReplyContract:
     async def test_a_closed_stream_stops(self, model: ChatModel) -> None:
         """Closing after the first delta ends the stream; nothing is left running."""
         before = asyncio.all_tasks()
-        stream = model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + AMPLE_S)
+        stream = model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + PATIENCE_S)
         assert isinstance(stream, AsyncGenerator)
         assert isinstance(await anext(stream), TextDelta)
         await stream.aclose()
@@ -136,7 +135,7 @@ async def _events_until_error(model: ChatModel) -> list[ModelEvent]:
     received: list[ModelEvent] = []
 
     async def receive() -> None:
-        async for event in model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + AMPLE_S):
+        async for event in model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + PATIENCE_S):
             received.append(event)  # noqa: PERF401 (what came before the error counts)
 
     with pytest.raises(ModelError):

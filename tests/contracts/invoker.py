@@ -27,11 +27,11 @@ from lambda_streaming.function_url.invoker import (
     Invoker,
     ResponseBrokenOff,
 )
+from support.patience import PATIENCE_S
 
 #: (name of a function in support.functions, timeout in seconds) -> an invoker that runs it
 InvokerFactory: TypeAlias = Callable[[str, float], AbstractAsyncContextManager[Invoker]]
 
-AMPLE_S = 20.0
 SHORT_S = 1.0
 
 
@@ -44,7 +44,7 @@ class Gate:
 
     async def open(self) -> None:
         """Wait for a function to stand at the gate and let it pass."""
-        async with asyncio.timeout(AMPLE_S):
+        async with asyncio.timeout(PATIENCE_S):
             writer = await self._arrived.get()
         writer.write(b"go\n")
         await writer.drain()
@@ -96,7 +96,7 @@ class InvokerContract:
         self, invoker_of: InvokerFactory
     ) -> None:
         """Event, request id and content type arrive as they are."""
-        async with invoker_of("echo", AMPLE_S) as invoker:
+        async with invoker_of("echo", PATIENCE_S) as invoker:
             request = invocation(text="grüß", nested={"a": [1, None]})
             response = await invoker.invoke(request)
             assert response.content_type == "application/json"
@@ -107,7 +107,7 @@ class InvokerContract:
 
     async def test_a_chunk_arrives_before_the_function_goes_on(self, invoker_of: InvokerFactory) -> None:
         """The first bytes are there while the function waits for the test."""
-        async with invoker_of("gated", AMPLE_S) as invoker, gate() as gate_:
+        async with invoker_of("gated", PATIENCE_S) as invoker, gate() as gate_:
             response = await invoker.invoke(invocation(gate=gate_.port))
             assert response.content_type == "application/octet-stream"
             assert await anext(response.body) == b"one"
@@ -116,7 +116,7 @@ class InvokerContract:
 
     async def test_a_prelude_is_part_of_the_body(self, invoker_of: InvokerFactory) -> None:
         """The invoker hands over raw bytes; it is the app that reads them."""
-        async with invoker_of("with_prelude", AMPLE_S) as invoker:
+        async with invoker_of("with_prelude", PATIENCE_S) as invoker:
             response = await invoker.invoke(invocation())
             assert response.content_type == "application/vnd.awslambda.http-integration-response"
             prelude, delimiter, payload = (await body_of(response)).partition(b"\0" * 8)
@@ -125,14 +125,14 @@ class InvokerContract:
 
     async def test_an_empty_response_is_a_response(self, invoker_of: InvokerFactory) -> None:
         """It begins, and ends at once."""
-        async with invoker_of("empty", AMPLE_S) as invoker:
+        async with invoker_of("empty", PATIENCE_S) as invoker:
             assert await body_of(await invoker.invoke(invocation())) == b""
 
     async def test_a_failure_before_the_first_byte_is_raised_by_invoke(
         self, invoker_of: InvokerFactory
     ) -> None:
         """With the type and the message that the function reported; the next invocation works."""
-        async with invoker_of("fails_before", AMPLE_S) as invoker:
+        async with invoker_of("fails_before", PATIENCE_S) as invoker:
             for _ in range(2):
                 with pytest.raises(FunctionFailed) as failed:
                     await invoker.invoke(invocation())
@@ -142,7 +142,7 @@ class InvokerContract:
         self, invoker_of: InvokerFactory
     ) -> None:
         """What was written comes first; the end is never clean."""
-        async with invoker_of("fails_after", AMPLE_S) as invoker, gate() as gate_:
+        async with invoker_of("fails_after", PATIENCE_S) as invoker, gate() as gate_:
             for _ in range(2):
                 response = await invoker.invoke(invocation(gate=gate_.port))
                 assert await anext(response.body) == b"partial"
@@ -177,7 +177,7 @@ class InvokerContract:
 
     async def test_an_abandoned_response_does_not_stop_the_function(self, invoker_of: InvokerFactory) -> None:
         """The function writes all it has to nobody and reaches its end; the next invocation works."""
-        async with invoker_of("large", AMPLE_S) as invoker, gate() as gate_:
+        async with invoker_of("large", PATIENCE_S) as invoker, gate() as gate_:
             response = await invoker.invoke(invocation(gate=gate_.port))
             await anext(response.body)
             await response.body.aclose()
@@ -189,21 +189,21 @@ class InvokerContract:
 
     async def test_a_plain_function_is_one_json_body(self, invoker_of: InvokerFactory) -> None:
         """Its result as the stock runtime posts it."""
-        async with invoker_of("plain", AMPLE_S) as invoker:
+        async with invoker_of("plain", PATIENCE_S) as invoker:
             response = await invoker.invoke(invocation(body="hey"))
             assert response.content_type == "application/json"
             assert msgspec.json.decode(await body_of(response)) == {"statusCode": 201, "body": "hey"}
 
     async def test_a_plain_functions_failure_is_raised_by_invoke(self, invoker_of: InvokerFactory) -> None:
         """With the type that the stock runtime reports."""
-        async with invoker_of("plain_fails", AMPLE_S) as invoker:
+        async with invoker_of("plain_fails", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())
             assert failed.value.error_type == "KeyError"
 
     async def test_a_result_that_is_no_json_is_a_failure(self, invoker_of: InvokerFactory) -> None:
         """With the type that the stock runtime reports."""
-        async with invoker_of("plain_unserialisable", AMPLE_S) as invoker:
+        async with invoker_of("plain_unserialisable", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())
             assert failed.value.error_type == "Runtime.MarshalError"

@@ -21,8 +21,8 @@ from anyio import wait_all_tasks_blocked
 
 from lambda_streaming import HttpResponseStream, ResponseStream, ResponseTransport
 from lambda_streaming.prelude import PRELUDE_CONTENT_TYPE, encode_prelude
+from support.patience import PATIENCE_S
 
-AMPLE_S = 20.0
 PIECE_BYTES = 256 * 1024
 MAX_HELD_BYTES = 16 * 1024 * 1024
 """More than any kernel's buffers and ours hold for a reader that does not read."""
@@ -67,7 +67,7 @@ class ResponseTransportContract:
     async def test_pieces_arrive_whole_and_in_order(self, exchange_of: ExchangeFactory) -> None:
         """Whatever bytes they hold, also such as mean something to HTTP."""
         pieces = [b"one", b"\0" * 8, b"\r\n0\r\n\r\n", bytes(range(256)), "ü".encode()[:1], "ü".encode()[1:]]
-        async with asyncio.timeout(AMPLE_S), exchange_of() as exchange:
+        async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             await exchange.transport.open("text/x-test; charset=utf-8")
             for piece in pieces:
@@ -77,7 +77,7 @@ class ResponseTransportContract:
 
     async def test_a_response_without_a_piece_is_complete(self, exchange_of: ExchangeFactory) -> None:
         """It is announced and ended; nobody waits for a first byte."""
-        async with asyncio.timeout(AMPLE_S), exchange_of() as exchange:
+        async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             await exchange.transport.open("text/plain")
             await exchange.transport.close()
@@ -85,7 +85,7 @@ class ResponseTransportContract:
 
     async def test_a_response_with_a_prelude_begins_with_it(self, exchange_of: ExchangeFactory) -> None:
         """The stream in front of the transport needs nothing else of it."""
-        async with asyncio.timeout(AMPLE_S), exchange_of() as exchange:
+        async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             stream = HttpResponseStream.from_(ResponseStream(exchange.transport), {"statusCode": 201})
             await stream.write("payload")
@@ -102,7 +102,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
         self, exchange_of: ExchangeFactory, pieces: int
     ) -> None:
         """What has been sent arrives, and that it is not all can be seen."""
-        async with asyncio.timeout(AMPLE_S), exchange_of() as exchange:
+        async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             await exchange.transport.open("text/plain")
             for _ in range(pieces):
@@ -115,7 +115,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
 
     async def test_a_sender_waits_for_a_reader_that_does_not_read(self, exchange_of: ExchangeFactory) -> None:
         """Backpressure: no more than a bounded amount is held, and all of it arrives in the end."""
-        async with asyncio.timeout(AMPLE_S), exchange_of() as exchange:
+        async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             sent, waiting = await _send_until_one_waits(exchange.transport)
             received = asyncio.create_task(exchange.received())
             await waiting
@@ -126,7 +126,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
 
     async def test_a_send_that_is_cancelled_never_cuts_a_piece(self, exchange_of: ExchangeFactory) -> None:
         """The whole piece arrives or nothing of it, and the response goes on behind it."""
-        async with asyncio.timeout(AMPLE_S), exchange_of() as exchange:
+        async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             sent, waiting = await _send_until_one_waits(exchange.transport)
             waiting.cancel()
             await asyncio.wait([waiting])

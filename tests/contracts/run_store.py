@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ConversationNotFound, ErrorCode
@@ -394,7 +394,7 @@ class RunStoreContract(StoreContract):
             assert [result for result in results if result is not None] == [winner] * 19
             assert list(await store.read_log(KEY, RUN, after=number - 1)) == [winner]
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=20)
     @given(entries=st.lists(ENTRIES, min_size=1, max_size=6).map(numbered))
     async def test_entries_of_every_kind_come_back_as_they_were(
         self, store: SeedableStore, entries: list[LogEntry]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coachstream.conversation.model import Importance, Memory
@@ -139,8 +139,6 @@ class SemanticMemoryContract:
 
     @settings(
         max_examples=100,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(text=st.text() | st.text("\"'*^-+:(){}[] ANDORNEAT,.0\n\0", max_size=60), limit=st.integers(0, 9))
     @example(text='"', limit=3)

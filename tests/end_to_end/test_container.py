@@ -16,8 +16,6 @@ from support.dockerfile import BASE_IMAGE, carry_out
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
     """Not even a hint."""

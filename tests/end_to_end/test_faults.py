@@ -21,6 +21,7 @@ from lambda_streaming import asgi
 from support.aws_stack import KEY, AwsStack, aws_stack
 from support.faulty_proxy import Fault
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 QUESTION = "How was my squat week?"
 TIMEOUT_S = 9.0
@@ -70,7 +71,7 @@ async def client(stack: AwsStack) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/",
             headers={"authorization": f"Bearer {stack.token}"},
-            timeout=60,
+            timeout=PATIENCE_S,
             trust_env=False,
         ) as opened,
     ):

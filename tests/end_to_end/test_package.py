@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from support.aws_stack import KEY, AwsStack
 from support.deployed import CONVERSATIONS, QUESTION, asking, assert_streams_a_turn, deployed
 from support.emulating import Emulating
 from support.lambda_package import lambda_package
 
 __all__ = ["lambda_package"]
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @contextmanager

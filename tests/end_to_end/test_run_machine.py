@@ -19,7 +19,6 @@ from support.run_machine import RunMachine
 QUICK = settings(
     max_examples=25,
     stateful_step_count=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
@@ -37,13 +36,11 @@ class OnSqlite(RunMachine):
         shutil.rmtree(self.folder)
 
 
-@pytest.mark.timeout(240)
 def test_no_message_is_lost_or_doubled_whatever_happens_on_sqlite() -> None:
     """Start, read, cut, resume, stop, kill and expire, in any order."""
     run_state_machine_as_test(OnSqlite, settings=QUICK)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("aws_credentials")
 def test_no_message_is_lost_or_doubled_whatever_happens_on_dynamodb(dynamodb_local_url: str) -> None:
     """The same, where a write is a call over the network."""

@@ -10,64 +10,90 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Barrier
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
 from coachstream.local.demo.seed import USER_ID
-from support.bedrock_server import bedrock_server_process
-from support.elsewhere import coachstream, elsewhere
+from support.bedrock_server import SteeredBedrock, bedrock_server_process, steered_bedrock
+from support.elsewhere import CREDENTIALS, coachstream, elsewhere
+from support.patience import PATIENCE_S
 from support.serving import Ready, Serving, create_conversation, serving, stored_messages
 
-TIMEOUT = httpx.Timeout(30)
+TIMEOUT = httpx.Timeout(PATIENCE_S)
 LEASE_S = 15
-#: Slow enough that a burst at the end cannot be taken for a stream.
+#: Slow enough to do something in the middle of a reply.
 PACE = ("--model-delay", "0.02")
 
 
-class Arrival(msgspec.Struct, frozen=True):
-    """One event and when it arrived, in seconds since the request was sent."""
-
-    at: float
-    event: dict[str, object]
+Event = dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["on this machine", "at AWS and Pinecone"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """All parts embedded; and none: DynamoDB Local, moto's Cognito, test servers of Bedrock and Pinecone."""
+@contextmanager
+def _served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bedrock: str, *options: str
+) -> Iterator[Serving]:
+    """All parts but the model embedded; or none: DynamoDB Local, moto's Cognito, a server like Pinecone's."""
     data = tmp_path_factory.mktemp("serve") / "data"
+    # A model that a test holds back is not a model that has stalled.
+    patient = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock, "COACHSTREAM_MODEL_STALL_S": "120"}
     if request.param == "on this machine":
-        with serving(data, *PACE) as running:
+        environment = {**os.environ, **CREDENTIALS, **patient}
+        with serving(data, "--model", "bedrock", *options, environment=environment) as running:
             yield running
         return
     moto_url, dynamodb_url = map(request.getfixturevalue, ("moto_url", "dynamodb_local_url"))
-    with elsewhere(moto_url) as servers, bedrock_server_process(delta_pause_s=0.2) as bedrock:
-        environment = {
-            **servers.environment,
-            "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url,
-            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,
-        }
+    with elsewhere(moto_url) as servers:
+        environment = {**servers.environment, **patient, "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url}
         made = coachstream("table", "create", environment=environment)
         assert made.returncode == 0, made.stderr
         servers.pool.add_user("demo", USER_ID)
         token = servers.pool.sign_in("demo").id
-        # Warm, because what twenty environments load at once takes longer here than a reply.
-        options = ("--demo-data", "--warm", "20")
-        with serving(data, *options, environment=environment, token=token) as running:
+        with serving(data, "--demo-data", *options, environment=environment, token=token) as running:
             yield running
 
 
-def _arrivals(lines: Iterable[str], sent: float) -> Iterator[Arrival]:
+PARTS = ["on this machine", "at AWS and Pinecone"]
+
+
+@pytest.fixture(scope="module", params=PARTS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """The model is a test server that nobody steers."""
+    with (
+        bedrock_server_process(delta_pause_s=0.2) as bedrock,
+        _served(request, tmp_path_factory, bedrock) as running,
+    ):
+        yield running
+
+
+class Steered(msgspec.Struct, frozen=True):
+    """A server, and its model."""
+
+    server: Serving
+    model: SteeredBedrock
+
+
+@pytest.fixture(scope="module", params=PARTS)
+def steered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
+    """The model speaks when the test lets it."""
+    with (
+        steered_bedrock() as model,
+        _served(request, tmp_path_factory, model.url, "--warm", "20") as running,
+    ):
+        yield Steered(running, model)
+
+
+def _events(lines: Iterable[str]) -> Iterator[Event]:
     for line in lines:
         if line.startswith("data: "):
-            yield Arrival(time.monotonic() - sent, json.loads(line[6:]))
+            yield json.loads(line[6:])
 
 
-def _ask(ready: Ready, conversation_id: str, text: str) -> list[Arrival]:
-    sent = time.monotonic()
+def _ask(ready: Ready, conversation_id: str, text: str) -> list[Event]:
     with httpx.stream(
         "POST",
         ready.stream(conversation_id),
@@ -76,70 +102,64 @@ def _ask(ready: Ready, conversation_id: str, text: str) -> list[Arrival]:
         timeout=TIMEOUT,
     ) as response:
         assert response.status_code == httpx.codes.OK, response.read()
-        return list(_arrivals(response.iter_lines(), sent))
+        return list(_events(response.iter_lines()))
 
 
-def _text(arrivals: list[Arrival]) -> str:
-    return "".join(str(a.event["content"]) for a in arrivals if a.event["type"] == "chunk")
+def _text(events: list[Event]) -> str:
+    return "".join(str(event["content"]) for event in events if event["type"] == "chunk")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_receives_start_at_once_and_then_chunks_spread_over_time(server: Serving) -> None:
-    """`curl -N` shows `start` before the model has said a word, and the words one after the other."""
-    ready = server.ready
-    conversation = create_conversation(ready)
-    command = ["curl", "-sSN", "-X", "POST", ready.stream(conversation)]
+def test_curl_receives_start_before_the_model_speaks_and_each_word_before_the_next(steered: Steered) -> None:
+    """`curl -N` shows what there is so far while the model still holds back the rest."""
+    ready = steered.server.ready
+    words = ["It ", "was ", "a ", "good ", "week."]
+    speaking = steered.model.reply_in_steps(*words)
+    command = ["curl", "-sSN", "-X", "POST", ready.stream(create_conversation(ready))]
     for name, value in ready.headers.items():
         command += ["-H", f"{name}: {value}"]
     command += ["--data", json.dumps({"userResponse": "How was my week?"})]
-    _ask(ready, conversation, "Warm the environment up")
 
-    sent = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
         assert curl.stdout is not None
-        arrivals = list(_arrivals(curl.stdout, sent))
+        events = _events(curl.stdout)
+        seen = [next(events)]
+        assert [event["type"] for event in seen] == ["start"]
+        for number, _ in enumerate(speaking, 1):
+            while _text(seen) != "".join(words[:number]):
+                seen.append(next(events))
+        seen.extend(events)
     assert curl.returncode == 0
-
-    kinds = [arrival.event["type"] for arrival in arrivals]
-    chunks = [arrival.at for arrival in arrivals if arrival.event["type"] == "chunk"]
-    assert kinds == ["start", *["chunk"] * len(chunks), "complete"]
-    assert arrivals[0].at < chunks[0] < chunks[-1]
-    spread = chunks[-1] - chunks[0]
-    assert spread > 0.5 * 0.02 * len(chunks), "the chunks came in one burst"
-    middle = [at for at in chunks if chunks[0] + spread / 4 < at < chunks[-1] - spread / 4]
-    assert len(middle) > len(chunks) / 4, "the chunks came in two bursts"
-    complete = arrivals[-1].event
-    assert isinstance(complete["aiMessage"], dict)
-    assert complete["aiMessage"]["content"] == _text(arrivals)
+    complete = seen[-1]
+    assert complete["type"] == "complete"
+    assert complete["aiMessage"]["content"] == _text(seen)
 
 
-def test_twenty_conversations_stream_at_once_in_twenty_environments(server: Serving) -> None:
+def test_twenty_conversations_stream_at_once_in_twenty_environments(steered: Steered) -> None:
     """Twenty people are answered at the same time, each with their own reply, none after another."""
-    ready = server.ready
+    ready = steered.server.ready
     conversations = [create_conversation(ready) for _ in range(20)]
-    together = Barrier(len(conversations))
+    steered.model.forget_requests()
+    speaking = steered.model.reply_in_steps("All ", "at once.")
 
-    def ask(number: int) -> list[Arrival]:
-        together.wait(30)
-        began = time.monotonic()
-        return [
-            Arrival(began + arrival.at, arrival.event)
-            for arrival in _ask(ready, conversations[number], f"Question number {number} of many")
-        ]
+    def ask(number: int) -> list[Event]:
+        return _ask(ready, conversations[number], f"Question number {number} of many")
 
     with ThreadPoolExecutor(len(conversations)) as pool:
-        everyone = list(pool.map(ask, range(len(conversations))))
+        everyone = [pool.submit(ask, number) for number in range(len(conversations))]
+        # None of them can end before the model is asked for all.
+        steered.model.wait_for_requests(len(conversations))
+        assert not any(asked.done() for asked in everyone)
+        list(speaking)
 
-    for number, arrivals in enumerate(everyone):
-        assert [arrivals[0].event["type"], arrivals[-1].event["type"]] == ["start", "complete"]
+    for number, asked in enumerate(everyone):
+        events = asked.result()
+        assert [events[0]["type"], events[-1]["type"]] == ["start", "complete"]
         saved = stored_messages(ready, conversations[number])
         assert [message["content"] for message in saved] == [
             f"Question number {number} of many",
-            _text(arrivals),
+            _text(events),
         ]
-    assert max(arrivals[0].at for arrivals in everyone) < min(arrivals[-1].at for arrivals in everyone), (
-        "some waited for others to end"
-    )
 
 
 def test_a_worker_killed_in_mid_answer_ends_the_stream_and_loses_nothing(server: Serving) -> None:
@@ -162,21 +182,21 @@ def test_a_worker_killed_in_mid_answer_ends_the_stream_and_loses_nothing(server:
             list(lines)
 
     assert [message["content"] for message in stored_messages(ready, conversation)] == ["Tell me everything"]
-    arrivals = _ask_when_free(ready, conversation, "Are you still there?")
-    assert arrivals[-1].event["type"] == "complete"
+    events = _ask_when_free(ready, conversation, "Are you still there?")
+    assert events[-1]["type"] == "complete"
     _, partial, _, reply = stored_messages(ready, conversation)
     assert partial["metadata"]["stopReason"] == "interrupted"
     assert partial["content"]
     assert reply["metadata"]["stopReason"] == "end_turn"
 
 
-def _ask_when_free(ready: Ready, conversation_id: str, text: str) -> list[Arrival]:
+def _ask_when_free(ready: Ready, conversation_id: str, text: str) -> list[Event]:
     """Ask until the dead turn's lease has run out; a lock of this machine's is free at once."""
     gives_up_at = time.monotonic() + LEASE_S + 10
     while True:
-        arrivals = _ask(ready, conversation_id, text)
-        if arrivals[-1].event.get("code") != "TURN_IN_PROGRESS" or time.monotonic() > gives_up_at:
-            return arrivals
+        events = _ask(ready, conversation_id, text)
+        if events[-1].get("code") != "TURN_IN_PROGRESS" or time.monotonic() > gives_up_at:
+            return events
         time.sleep(0.5)
 
 

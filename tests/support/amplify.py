@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.patience import PATIENCE_S
 from support.templates import QUIET, Template
-
-WITHIN_S = 120
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Apps:
             capture_output=True,
             text=True,
             check=False,
-            timeout=WITHIN_S,
+            timeout=PATIENCE_S,
         )
 
 

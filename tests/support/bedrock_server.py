@@ -21,6 +21,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,6 +37,7 @@ from botocore.validate import ParamValidator
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from support import event_stream
+from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -576,6 +578,58 @@ def bedrock_server_process(*, delta_pause_s: float = 0) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
+
+
+class SteeredBedrock:
+    """A server in a thread of this process, for tests that steer it while they wait for other processes.
+
+    Attributes:
+        url: of the endpoint.
+    """
+
+    def __init__(self, server: BedrockServer, loop: asyncio.AbstractEventLoop) -> None:
+        self.url = server.url
+        self._server = server
+        self._loop = loop
+
+    def reply_in_steps(self, *deltas: str) -> Iterator[object]:
+        """Reply with these deltas from now on, the next one each time that the iterator is advanced."""
+        gates = [asyncio.Event() for _ in deltas]
+        spoken: list[Step] = []
+        for gate, delta in zip(gates, text(*deltas), strict=True):
+            spoken.extend((Until(gate), delta))
+        self._server.always = Reply([opening(), *spoken, *closing()])
+        return map(self._loop.call_soon_threadsafe, (gate.set for gate in gates))
+
+    def forget_requests(self) -> None:
+        """Count from 0 again."""
+        self._loop.call_soon_threadsafe(self._server.requests.clear)
+
+    def wait_for_requests(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        arrived = asyncio.run_coroutine_threadsafe(self._server.request(count - 1), self._loop)
+        arrived.result(PATIENCE_S)
+
+
+@contextmanager
+def steered_bedrock() -> Iterator[SteeredBedrock]:
+    """Serve in a thread until the block is left."""
+    started: Future[SteeredBedrock] = Future()
+    stopped = asyncio.Event()
+
+    async def serve() -> None:
+        async with bedrock_server() as server:
+            started.set_result(SteeredBedrock(server, asyncio.get_running_loop()))
+            await stopped.wait()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="bedrock") as pool:
+        serving = pool.submit(asyncio.run, serve())
+        steered = started.result(PATIENCE_S)
+        try:
+            yield steered
+        finally:
+            steered._loop.call_soon_threadsafe(stopped.set)
+            serving.result(PATIENCE_S)
 
 
 async def _main() -> None:

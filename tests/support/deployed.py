@@ -12,10 +12,10 @@ import httpx
 
 from support.aws_stack import KEY, AwsStack
 from support.emulating import Emulating, emulating
+from support.patience import PATIENCE_S
 
 CONVERSATIONS = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations"
 QUESTION = "How was my week?"
-WITHIN_S = 60.0
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def deployed(folder: Path, *command: str) -> Iterator[Emulating]:
 def asking(emulator: Emulating, token: str) -> httpx.AsyncClient:
     """A client of somebody with a token."""
     headers = {"authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(base_url=emulator.url, headers=headers, timeout=WITHIN_S, trust_env=False)
+    return httpx.AsyncClient(base_url=emulator.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
 
 async def assert_streams_a_turn(emulator: Emulating, stack: AwsStack) -> None:

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from support.patience import PATIENCE_S
+
 #: Of AWS's base images (Lambda developer guide, "Deploy Python Lambda functions with container images").
 BASE_IMAGE = {"LAMBDA_TASK_ROOT": "/var/task"}
-WITHIN_S = 240
 
 
 @dataclass
@@ -117,7 +118,7 @@ def _run(text: str, stage: Stage) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -29,11 +29,11 @@ from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.storage.dynamodb import DynamoDbStore, create_table
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
+from support.patience import PATIENCE_S
 
 REGION = "us-west-2"
 CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
 INSTALL = "tests/support/dynamodb_local/install.sh"
-STARTS_WITHIN_S = 30.0
 STARTS = 3
 
 
@@ -242,7 +242,7 @@ def _start_dynamodb_local(port: str, log: Path) -> subprocess.Popen[bytes]:
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     """Whether the server is there before the process ends, which it does if the port is taken."""
-    gives_up_at = time.monotonic() + STARTS_WITHIN_S
+    gives_up_at = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < gives_up_at:
         try:
             urllib.request.urlopen(url, timeout=1).close()  # noqa: S310

@@ -19,9 +19,8 @@ from pathlib import Path
 
 from support.bedrock_server import bedrock_server_process
 from support.cognito import UserPool
+from support.patience import PATIENCE_S
 from support.pinecone_server import API_KEY, pinecone_server_process
-
-WITHIN_S = 60.0
 
 WITHOUT_AWS: Mapping[str, str] = {
     **{
@@ -54,7 +53,7 @@ def coachstream(
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
 
 

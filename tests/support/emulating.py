@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from support.patience import PATIENCE_S
 from support.serving import marked_processes, read_line
 
-WITHIN_S = 15.0
 MODULE = (sys.executable, "-m", "lambda_streaming.emulator")
 
 
@@ -39,7 +39,7 @@ class Emulating:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(WITHIN_S)
+        return self.process.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -60,8 +60,8 @@ def emulating(folder: Path, *arguments: str) -> Iterator[Emulating]:
     assert process.stdout is not None
     mark = f"EMULATOR_TEST_MARK={value}"
     try:
-        line = read_line(process.stdout, WITHIN_S)
-        assert line, f"it ended with {process.wait(WITHIN_S)}:\n{log.read_text()}"
+        line = read_line(process.stdout, PATIENCE_S)
+        assert line, f"it ended with {process.wait(PATIENCE_S)}:\n{log.read_text()}"
         ready = msgspec.json.decode(line)
         assert ready["event"] == "ready"
         yield Emulating(process, ready["url"], mark, log)
@@ -69,7 +69,7 @@ def emulating(folder: Path, *arguments: str) -> Iterator[Emulating]:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(WITHIN_S)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -13,8 +13,8 @@ from typing import Any
 
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
+from support.patience import PATIENCE_S
 
-WITHIN_S = 15.0
 SCRIPTED = (sys.executable, "-ISE", str(Path(__file__).with_name("scripted_runtime.py")))
 
 
@@ -34,7 +34,7 @@ def steps(*taken: list[object]) -> InvocationRequest:
 
 async def text_of(response: InvocationResponse) -> str:
     """Read a response to its end."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         received = b"".join([chunk async for chunk in response.body])
     await response.body.aclose()
     return received.decode()
@@ -42,14 +42,14 @@ async def text_of(response: InvocationResponse) -> str:
 
 async def answer(environments: ExecutionEnvironments, *taken: list[object]) -> str:
     """Take steps in an environment and return what was written."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         return await text_of(await environments.invoke(steps(*taken)))
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds that nothing announces."""
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():  # noqa: ASYNC110 (nothing announces it)
                 await asyncio.sleep(0.005)
     except TimeoutError as error:
@@ -71,6 +71,6 @@ async def is_alive(process: int) -> bool:
 
 async def gone(*processes: int) -> None:
     """Wait until none of the processes is alive."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while [p for p in processes if await is_alive(p)]:  # noqa: ASYNC110 (nothing announces it)
             await asyncio.sleep(0.01)

@@ -10,8 +10,6 @@ from enum import StrEnum
 
 import h11
 
-WITHIN_S = 15.0
-
 
 class Fault(StrEnum):
     """How a request fails."""

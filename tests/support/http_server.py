@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-WITHIN_S = 15.0
+from support.patience import PATIENCE_S
 
 
 class _Server(uvicorn.Server):
@@ -30,13 +30,13 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[int]:  # noqa: ANN4
     server = _Server(config)
     task = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.listening.wait()
         port: int = server.servers[0].sockets[0].getsockname()[1]
         yield port
     finally:
         server.should_exit = True
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             await task
 
 
@@ -54,13 +54,13 @@ class RawClient:
 
     async def read_until(self, mark: bytes) -> bytes:
         """Return all up to and with the mark."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._reader.readuntil(mark)
 
     async def read_to_end(self) -> bytes:
         """Return all up to the end of the connection, however it ends."""
         received = bytearray()
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 while data := await self._reader.read(65_536):
                     received += data

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-WITHIN_S = 240
+from support.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def run_package(*arguments: str, cwd: Path | None = None, umask: int = 0o022) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
         umask=umask,
     )
     if "error sending request" in run.stderr or "Could not connect" in run.stderr:

@@ -12,6 +12,7 @@ from lambda_streaming.emulator.invocation import Invocation
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
 from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
+from support.patience import PATIENCE_S
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:fn"
 
@@ -58,5 +59,5 @@ async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnviron
     try:
         yield OneEnvironment(api, buffered=buffered)
     finally:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await api.close()

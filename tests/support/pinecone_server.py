@@ -30,7 +30,8 @@ from urllib.parse import unquote
 import msgspec
 import uvicorn
 
-from support.http_server import WITHIN_S, serving
+from support.http_server import serving
+from support.patience import PATIENCE_S
 from support.pinecone_api import shapes
 from support.pinecone_api.filters import InvalidFilter, matches
 from support.pinecone_api.scoring import similarity
@@ -125,7 +126,7 @@ class PineconeServer:
 
     async def asked(self, times: int) -> None:
         """Wait until so many requests have come."""
-        async with self._came, asyncio.timeout(WITHIN_S):
+        async with self._came, asyncio.timeout(PATIENCE_S):
             await self._came.wait_for(lambda: len(self.requests) >= times)
 
     def searches(self) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Self
 
 import msgspec
 
-WITHIN_S = 10.0
+from support.patience import PATIENCE_S
+
 PREFIX = "/2018-06-01/runtime"
 
 
@@ -91,7 +92,7 @@ class RawRuntime:
 
     async def answer(self) -> ApiAnswer:
         """Read one answer."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             status_line, *lines = head.strip().split("\r\n")
             headers = dict(line.split(": ", 1) for line in lines)
@@ -100,7 +101,7 @@ class RawRuntime:
 
     async def ended(self) -> bytes:
         """Wait for the end of the connection and return what still came."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read()
         return b""

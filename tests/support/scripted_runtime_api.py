@@ -22,7 +22,8 @@ from typing import Self
 import h11
 import msgspec
 
-WITHIN_S = 30.0
+from support.patience import PATIENCE_S
+
 PREFIX = "/2018-06-01/runtime"
 TESTS = Path(__file__).parents[1]
 
@@ -50,13 +51,13 @@ class Call:
 
     def next_piece(self) -> bytes:
         """Wait for the next piece of the body."""
-        piece = self.arrived.get(timeout=WITHIN_S)
+        piece = self.arrived.get(timeout=PATIENCE_S)
         assert piece is not None, "the body has ended"
         return piece
 
     def wait(self) -> Self:
         """Wait for the end of the request."""
-        while self.arrived.get(timeout=WITHIN_S) is not None:
+        while self.arrived.get(timeout=PATIENCE_S) is not None:
             pass
         return self
 
@@ -113,7 +114,7 @@ class ScriptedRuntimeApi:
 
     def call(self) -> Call:
         """Wait for the head of the next call that is not `/next`."""
-        return self._calls.get(timeout=WITHIN_S)
+        return self._calls.get(timeout=PATIENCE_S)
 
     def no_call(self) -> bool:
         """Whether the runtime has called nothing else so far."""
@@ -140,7 +141,7 @@ class ScriptedRuntimeApi:
 
     def wait_until_asked(self) -> None:
         """Wait for the runtime to ask for an event, after the last one that it was given."""
-        assert self.asked.acquire(timeout=WITHIN_S), "the runtime did not ask for an event"
+        assert self.asked.acquire(timeout=PATIENCE_S), "the runtime did not ask for an event"
 
     def close(self) -> None:
         """End all connections and threads."""
@@ -148,12 +149,12 @@ class ScriptedRuntimeApi:
         self._events.put(None)
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._accepting.join(WITHIN_S)
+        self._accepting.join(PATIENCE_S)
         for connection in self._sockets:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(WITHIN_S)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
         for connection in self._sockets:
             connection.close()
@@ -181,7 +182,7 @@ class ScriptedRuntimeApi:
             while True:
                 match http.next_event():
                     case h11.NEED_DATA:
-                        self.read_on.wait(WITHIN_S)
+                        self.read_on.wait(PATIENCE_S)
                         data = connection.recv(65_536)
                         raw.extend(data)
                         http.receive_data(data)
@@ -273,14 +274,14 @@ class Runtime:
 
     def wait_for_log(self, text: str) -> None:
         """Wait until it has printed a text."""
-        until = time.monotonic() + WITHIN_S
+        until = time.monotonic() + PATIENCE_S
         while text not in self.log:
             assert time.monotonic() < until, f"{text!r} is not in the log:\n{self.log}"
             os.sched_yield()
 
     def wait(self) -> int:
         """Wait for its end and return the exit status."""
-        return self.process.wait(WITHIN_S)
+        return self.process.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager

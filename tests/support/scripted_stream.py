@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import coachstream.local
+from support.patience import PATIENCE_S
 
 MODULE = Path(coachstream.local.__file__).parent / "page" / "js" / "coachstream.js"
 RUN = "run_1795428000123_6v1or0she"
-WITHIN_S = 15.0
 CUT_AFTER_S = 0.1
 
 
@@ -86,7 +86,7 @@ class ScriptedStream:
         return lines
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S), self._news:
+        async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(condition)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,8 +16,7 @@ from typing import IO, Any
 import httpx
 import msgspec
 
-READY_WITHIN_S = 30.0
-STOPS_WITHIN_S = 15.0
+from support.patience import PATIENCE_S
 
 #: Makes standard input the controlling terminal of a new session, then becomes the command.
 _TAKE_TERMINAL = (
@@ -72,13 +71,13 @@ class Serving:
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
         """Send the signal and give the exit status."""
         self.process.send_signal(sign)
-        return self.process.wait(STOPS_WITHIN_S)
+        return self.process.wait(PATIENCE_S)
 
     def press_ctrl_c(self) -> int:
         """Type Ctrl-C on the command's terminal and give the exit status."""
         assert self._keyboard is not None, "it runs without a terminal"
         os.write(self._keyboard, b"\x03")
-        return self.process.wait(STOPS_WITHIN_S)
+        return self.process.wait(PATIENCE_S)
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -108,7 +107,7 @@ def running(
     *,
     log: Path,
     cwd: Path | None = None,
-    ready_within_s: float = READY_WITHIN_S,
+    ready_within_s: float = PATIENCE_S,
     terminal: bool = False,
     environment: Mapping[str, str] | None = None,
     token: str | None = None,
@@ -139,13 +138,13 @@ def running(
     assert process.stdout is not None
     try:
         line = read_line(process.stdout, ready_within_s)
-        assert line, f"it ended with {process.wait(STOPS_WITHIN_S)}:\n{log.read_text()}"
+        assert line, f"it ended with {process.wait(PATIENCE_S)}:\n{log.read_text()}"
         yield Serving(process, _ready(line, token), mark, keyboard)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(STOPS_WITHIN_S)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -165,7 +164,7 @@ def _ready(line: str, token: str | None) -> Ready:
         name: value for name, value in msgspec.json.decode(line).items() if value is not None
     }
     headers = {"Authorization": f"Bearer {token}"}
-    session = httpx.get(f"{known['url']}local/session", headers=headers, timeout=READY_WITHIN_S).json()
+    session = httpx.get(f"{known['url']}local/session", headers=headers, timeout=PATIENCE_S).json()
     return msgspec.convert({**session, **known, "token": token}, Ready)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -45,13 +44,13 @@ NOW = datetime(2026, 11, 23, 10, 0, 0, 123_000, tzinfo=UTC)
 
 
 class FixedDate:
-    """The date stands still, so that it can be expected; durations are real."""
+    """The date stands still, so that it can be expected; durations are the event loop's."""
 
     def now(self) -> datetime:
         return NOW
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return asyncio.get_running_loop().time()
 
 
 class Later(FixedDate):
@@ -226,7 +225,8 @@ class Stage:
         self, text: str = "How am I doing?", *, within_s: float = 30.0, client_message_id: str | None = None
     ) -> TurnRequest:
         """A message that must be answered in time."""
-        return TurnRequest(KEY, text, time.monotonic() + within_s, client_message_id=client_message_id)
+        deadline = asyncio.get_running_loop().time() + within_s
+        return TurnRequest(KEY, text, deadline, client_message_id=client_message_id)
 
     async def run(self, request: TurnRequest | None = None) -> list[Event]:
         """All events of a turn."""

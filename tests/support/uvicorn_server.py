@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 
-_STARTS_WITHIN_S = 20.0
+from support.patience import PATIENCE_S
 
 
 @contextlib.contextmanager
@@ -26,14 +26,14 @@ def served(app: Callable[..., Awaitable[None]]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.should_exit = True
-        thread.join(_STARTS_WITHIN_S)
+        thread.join(PATIENCE_S)
         listening.close()
         assert not thread.is_alive(), "uvicorn did not stop"
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
     # uvicorn tells nobody but its attribute; joining the thread is a wait that ends early when it dies.
-    for _ in range(int(_STARTS_WITHIN_S / 0.01)):
+    for _ in range(int(PATIENCE_S / 0.01)):
         if server.started:
             return
         thread.join(0.01)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -15,6 +14,7 @@ from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.producer import CAPACITY, Audience, TurnProducer
 from coachstream.conversation.turn import run_turn
 from support.doubles import ScriptedModel
+from support.patience import PATIENCE_S
 from support.turns import FixedDate, Stage
 
 DONE = ModelStop(StopReason.END_TURN)
@@ -76,7 +76,7 @@ async def test_a_reader_that_blocks_does_not_keep_the_reply_from_being_saved() -
 
     stage.store.finish_run = finish_run  # type: ignore[method-assign]
     async with _producer(stage, within_s=1.2) as events:
-        await asyncio.wait_for(saved.wait(), 5)
+        await asyncio.wait_for(saved.wait(), PATIENCE_S)
         read = [event async for event in events]
     texts = [event.content for event in read if isinstance(event, Chunk)]
     assert stage.stored()[-1] == ("assistant-", "".join(texts))
@@ -98,7 +98,7 @@ async def test_a_reader_that_takes_nothing_holds_nobody_up_and_is_told_to_come_a
         stalled_after_s=0.05,
     ) as events:
         assert await anext(events) == Started()
-        await asyncio.wait_for(stage.store.reached["finish_run"].wait(), 5)
+        await asyncio.wait_for(stage.store.reached["finish_run"].wait(), PATIENCE_S)
         read = [event async for event in events]
     assert isinstance(read[0], Attached)
     assert isinstance(read[-1], Reconnect)
@@ -168,11 +168,11 @@ async def test_a_cancelled_reader_ends_the_turn_with_what_was_said() -> None:
 
     task = asyncio.create_task(read())
     await reading.wait()
-    began = time.monotonic()
+    began = asyncio.get_running_loop().time()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
-    assert time.monotonic() - began < 5
+    assert asyncio.get_running_loop().time() - began < 5
     assert stage.stored()[-1] == ("assistant-", "So far")
     assert stage.store.claims == set()
 
@@ -188,7 +188,7 @@ async def test_events_that_cannot_be_closed_still_end_in_a_failure(caplog: pytes
             raise RuntimeError("secret words")
 
     async with TurnProducer(
-        broken(), Audience(), save_deadline=time.monotonic() + 9, clock=FixedDate()
+        broken(), Audience(), save_deadline=asyncio.get_running_loop().time() + 9, clock=FixedDate()
     ) as events:
         read = [event async for event in events]
     assert isinstance(read[-1], Failed)
@@ -203,7 +203,7 @@ async def test_events_that_break_still_end_in_a_failure() -> None:
         raise RuntimeError("a defect")
 
     async with TurnProducer(
-        broken(), Audience(), save_deadline=time.monotonic() + 9, clock=FixedDate()
+        broken(), Audience(), save_deadline=asyncio.get_running_loop().time() + 9, clock=FixedDate()
     ) as events:
         read = [event async for event in events]
     assert read[0] == Started()

@@ -15,8 +15,8 @@ from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import FunctionFailed
 from support.cold_environment import Answer, cognito_environment, cold, message, package_keys
 from support.key_server import KeyServer, document, key_server
+from support.patience import PATIENCE_S
 
-WITHIN_S = 20.0
 START = {"type": "start", "status": "initialized"}
 NO_CONVERSATION = "CONVERSATION_NOT_FOUND"
 """Said by the store, so whoever gets to hear it was let in."""
@@ -36,7 +36,7 @@ async def keys_at(pool: UserPool) -> AsyncIterator[KeyServer]:
 
 async def answer_to(environments: ExecutionEnvironments, token: str) -> tuple[int, list[dict[str, Any]]]:
     """Status and events of a whole answer."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         answer = Answer(await environments.invoke(message(token)))
         events = [event async for event in answer.events()]
     return answer.status, events
@@ -51,7 +51,7 @@ async def test_start_does_not_wait_for_the_pool(tmp_path: Path, pool: UserPool, 
     has_started = asyncio.Event()
     keys_at.answers = [[has_started, *document(pool.jwks())]]
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
-    async with cold(environment) as environments, asyncio.timeout(WITHIN_S):
+    async with cold(environment) as environments, asyncio.timeout(PATIENCE_S):
         answer = Answer(await environments.invoke(message(pool.token())))
         events = answer.events()
         assert await anext(events) == START

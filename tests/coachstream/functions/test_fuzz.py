@@ -30,9 +30,9 @@ from coachstream.settings import Settings
 from coachstream.web.sse import SseReader
 from lambda_streaming import asgi
 from support.doubles import RememberedConversations, ScriptedModel
+from support.patience import PATIENCE_S
 from support.uvicorn_server import served
 
-WITHIN_S = 10.0
 PATHS = (
     "/users/sam/coaches/mara/conversations/conv1/stream",
     "/users/sam/coaches/mara/conversations",
@@ -98,7 +98,7 @@ def send(target: Target, method: str, path: bytes, headers: list[bytes], body: b
         b"Content-Length: " + str(len(body)).encode(),
         *headers,
     ]
-    with socket.create_connection(("127.0.0.1", target.port), timeout=WITHIN_S) as connection:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE_S) as connection:
         connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, rest = received.partition(b"\r\n\r\n")
@@ -129,7 +129,7 @@ escaped_ids = st.lists(st.binary(min_size=1, max_size=6), min_size=3, max_size=3
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(METHODS, path_bytes | escaped_ids | escaped_ids.map(lambda path: path + b"/stream"))
 @example("POST", b"/users/%00/coaches/%FF/conversations/%2F%2e/stream")
 @example("POST", b"//users//%C0%AF//coaches/%ED%A0%80/conversations/%23/stream")
@@ -143,7 +143,7 @@ header_values = st.binary(max_size=60).map(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     METHODS,
     st.sampled_from(PATHS),
@@ -188,7 +188,7 @@ made_up_tokens = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(made_up_tokens, st.sampled_from(PATHS))
 def test_any_token(target: Target, token: str, path: str) -> None:
     """What was not signed by the issuer is refused, and nothing is read or written."""
@@ -199,7 +199,7 @@ def test_any_token(target: Target, token: str, path: str) -> None:
     assert target.store.operations == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_real_token_with_one_character_changed(target: Target, data: st.DataObject) -> None:
     """Not one character of a token may be changed."""
@@ -230,7 +230,7 @@ bodies = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["POST", "PUT"]), st.sampled_from(PATHS), bodies)
 def test_any_body(target: Target, method: str, path: str, body: bytes) -> None:
     """A body is refused, or the turn runs to its terminal event."""

@@ -27,6 +27,7 @@ from lambda_streaming import asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.event_source import Reading
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 STREAM = "users/sam/coaches/mara/conversations/conv1/stream"
 MESSAGE = {"userResponse": "How was my week?", "clientMessageId": "m-1"}
@@ -280,7 +281,7 @@ async def test_a_run_is_stopped_by_its_user_alone(http: httpx.AsyncClient, model
     """Within a second the stream ends with what was said; a stranger's stop has no effect."""
     model.script = ("So far", asyncio.Event(), DONE)
     reading = Reading()
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             arriving = response.aiter_bytes()
             while not reading.text:

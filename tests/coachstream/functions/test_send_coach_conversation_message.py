@@ -18,6 +18,7 @@ from coachstream.web.status import HTTP_STATUS
 from lambda_streaming import asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 BASE = "users/sam/coaches/mara/conversations/conv1"
 PATH = f"{BASE}/send-message"
@@ -160,7 +161,7 @@ async def test_a_client_that_falls_back_from_the_stream_gets_the_stored_reply(
                 break
     asking = asyncio.create_task(http.post(PATH, json=BODY))
     operations = store.operations
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while store.operations == operations:  # noqa: ASYNC110 (until the second request is at the store)
             await asyncio.sleep(0.01)
     gate.set()

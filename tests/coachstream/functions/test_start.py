@@ -13,6 +13,7 @@ import pytest
 from coachstream.functions.initialization import seed_anew
 from contracts.token_verifier import UserPool
 from support.cold_environment import cognito_environment, package_keys
+from support.patience import PATIENCE_S
 
 HANDLERS = ("coach_conversations", "send_coach_conversation_message", "stream_coach_conversation")
 ON_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
@@ -69,7 +70,7 @@ def imported(function: str, environment: dict[str, str]) -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
 
 
@@ -104,7 +105,7 @@ def run(program: str, environment: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

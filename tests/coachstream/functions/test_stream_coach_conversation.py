@@ -31,6 +31,7 @@ from coachstream.web.status import HTTP_STATUS
 from lambda_streaming import asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 PATH = "users/sam/coaches/mara/conversations/conv1/stream"
 MESSAGE = {"userResponse": "How was my week?"}
@@ -106,7 +107,7 @@ async def test_start_and_chunks_arrive_while_the_model_still_thinks(
     """Nothing is collected: each frame is there before the next one exists."""
     gate = asyncio.Event()
     model.script = (gate, "One", gate, ModelStop(StopReason.END_TURN))
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", PATH, json=MESSAGE) as response:
             arriving = response.aiter_bytes()
             reader = SseReader()
@@ -122,7 +123,7 @@ async def test_a_quiet_stream_carries_comments(services: Services, model: Script
     gate = asyncio.Event()
     model.script = (gate, "One", ModelStop(StopReason.END_TURN))
     services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.1)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with client_of(services) as http, http.stream("POST", PATH, json=MESSAGE) as response:
             body = b""
             async for chunk in response.aiter_bytes():
@@ -141,7 +142,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_turn(
     """The reply is saved although nobody heard it."""
     gate = asyncio.Event()
     model.script = ("One, ", gate, "two", ModelStop(StopReason.END_TURN))
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", PATH, json=MESSAGE) as response:
             await anext(response.aiter_bytes())
         gate.set()
@@ -341,7 +342,7 @@ async def test_a_second_message_during_an_answer_is_refused(
     """One answer at a time; the first one goes on undisturbed."""
     gate = asyncio.Event()
     model.script = ("One", gate, ModelStop(StopReason.END_TURN))
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", PATH, json=MESSAGE) as first:
             arriving = first.aiter_bytes()
             body = await anext(arriving)
@@ -363,7 +364,7 @@ async def test_a_deadline_ends_the_stream_in_time_to_save(
 ) -> None:
     """Three seconds before the function's timeout the model is stopped; what was said is kept."""
     model.script = ("Some words", asyncio.Event())
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with client_of(services, timeout_s=3.3) as http:
             error = await failing_stream(http)
     assert error["code"] == "DEADLINE_EXCEEDED"

@@ -14,6 +14,7 @@ from coachstream.identity.https_keys import ATTEMPTS, MAX_BYTES, HttpsKeys
 from coachstream.identity.keys import KeysUnavailable
 from contracts.token_verifier import rsa_key
 from support.key_server import KeyServer, Piece, certificate, document, key_server, tls_of
+from support.patience import PATIENCE_S
 
 PATH = "/pool/.well-known/jwks.json"
 
@@ -120,7 +121,7 @@ async def test_a_byte_now_and_then_does_not_stretch_the_time() -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(KeysUnavailable, match=r"no answer within 0\.3 s"):
             await HttpsKeys(f"http://127.0.0.1:{port}{PATH}", attempt_s=0.3).load()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await hung_up.wait()
 
 

@@ -22,6 +22,7 @@ from coachstream.identity.local_issuer import (
     local_verifier,
 )
 from contracts.token_verifier import UserPool
+from support.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    key_ids = {process.communicate(timeout=30)[0].strip() for process in processes}
+    key_ids = {process.communicate(timeout=PATIENCE_S)[0].strip() for process in processes}
     [published] = json.loads((folder / "jwks.json").read_bytes())["keys"]
     assert key_ids == {published["kid"]}
     assert sorted(entry.name for entry in folder.iterdir()) == ["issuer-key.pem", "jwks.json"]

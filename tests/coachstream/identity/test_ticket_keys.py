@@ -12,6 +12,7 @@ import pytest
 
 from coachstream.identity.keys import KeysUnavailable
 from coachstream.identity.ticket_keys import KEY_BYTES, LocalKey
+from support.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -85,5 +86,5 @@ def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    keys = {process.communicate(timeout=30)[0].strip() for process in processes}
+    keys = {process.communicate(timeout=PATIENCE_S)[0].strip() for process in processes}
     assert keys == {(folder / "ticket-key").read_bytes().hex()}

@@ -15,7 +15,7 @@ from pathlib import Path
 import jwt
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import (
@@ -160,7 +160,6 @@ async def test_altered_at_any_character_it_is_refused(tickets: Tickets) -> None:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_altered_in_any_way_it_is_refused(tickets: Tickets, data: st.DataObject) -> None:
     """A piece cut out, doubled or put in, and one bit of one byte turned."""
     ticket = await tickets.issue(KEY, RUN)
@@ -180,7 +179,6 @@ async def test_altered_in_any_way_it_is_refused(tickets: Tickets, data: st.DataO
 
 
 @given(text=st.text(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_other_text_is_refused(tickets: Tickets, text: str) -> None:
     """With the one error that says nothing."""
     with pytest.raises(InvalidTicket):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE_S
 from support.templates import QUIET, Template
 
 VARIANTS = Path(__file__).with_name("variants.py")
-WITHIN_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def _synthesized(folder: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert run.returncode == 0, run.stderr
     return run.stdout

@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 
 from coachstream.infrastructure.options import OPTIONS
+from support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 TOOLKIT = ROOT / ".cache" / "cdk" / "node_modules" / ".bin"
 REGION = "us-west-2"
-WITHIN_S = 150
-pytestmark = pytest.mark.timeout(200)
 
 BESIDE = (
     *("--cors-origins", "https://app.example.com", "--table-name", "Proto-AllItems"),
@@ -51,7 +50,7 @@ class Deployer:
             capture_output=True,
             text=True,
             check=False,
-            timeout=WITHIN_S,
+            timeout=PATIENCE_S,
         )
 
 
@@ -106,7 +105,7 @@ def account(laptop: Deployer) -> Iterator[Deployer]:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=WITHIN_S,
+                timeout=PATIENCE_S,
             )
             assert prepared.returncode == 0, prepared.stderr
             yield deployer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.templates import Template
@@ -122,7 +122,7 @@ def test_a_profile_of_another_continent_is_refused(model_id: str, region: str) -
     assert access(model_id, stack_region=region, region=there)[0] == profile(model_id, there)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     geography=st.sampled_from(["us", "eu", "apac", "jp", "au", "global"]),
     name=st.from_regex(r"[a-z]{2,9}\.[a-z0-9-]{1,20}-v[1-9](:[0-9])?", fullmatch=True),

@@ -32,6 +32,7 @@ from support.aws_stack import KEY, AwsStack, aws_stack
 from support.bedrock_server import Refusal, Reply, StreamException, Until, opening, reply, text
 from support.faulty_proxy import proxied
 from support.http_server import serving
+from support.patience import PATIENCE_S
 from support.pinecone_server import API_KEY
 from support.templates import Statement, Template
 
@@ -43,7 +44,6 @@ FUNCTIONS = {
     "SendCoachConversationMessage": "send_coach_conversation_message",
     "CoachConversations": "coach_conversations",
 }
-WITHIN_S = 30.0
 TICKET_KEY = "k" * 64
 
 NEVER_CALLED = {
@@ -144,12 +144,14 @@ async def deployed(
         exits.push_async_callback(services.aclose)
         module: Any = import_module(f"coachstream.functions.{FUNCTIONS[construct]}.handler")
         handler = module.handler_for(lambda: services)
-        port = await exits.enter_async_context(serving(asgi(handler, timeout_s=WITHIN_S, drain_timeout_s=5)))
+        port = await exits.enter_async_context(
+            serving(asgi(handler, timeout_s=PATIENCE_S, drain_timeout_s=5))
+        )
         http = await exits.enter_async_context(
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}/",
                 headers={"authorization": f"Bearer {stack.token}"},
-                timeout=WITHIN_S,
+                timeout=PATIENCE_S,
                 trust_env=False,
             )
         )
@@ -182,7 +184,7 @@ async def stream_everything(function: Deployed) -> None:
     )
     assert started.status_code == 202, started.text
     url = urljoin(str(started.url), started.headers["location"])
-    async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as event_source:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as event_source:
         read = await event_source.get(url)
     assert '"complete"' in read.text
     stopped = await function.http.delete(urlsplit(url).path)
@@ -232,7 +234,7 @@ async def _lose_the_conversation(function: Deployed, say: Callable[[str], Any]) 
     bedrock.answers.append(Reply([opening(), Until(gate), *reply("Too late.").steps[1:]]))
     number = len(bedrock.requests)
     path = await function.a_conversation("lost")
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         asking = asyncio.create_task(say(path))
         await bedrock.request(number)
         await function.delete("lost")

@@ -47,6 +47,7 @@ from support.bedrock_server import (
     warm_up,
 )
 from support.http_server import connected
+from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -60,7 +61,6 @@ BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 ATTEMPTS = 3
 QUICK = BedrockOptions(stall_s=0.3, retry=RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1))
-AMPLE_S = 20.0
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def client(bedrock: BedrockServer, aws_credentials: None) -> AsyncIterator
 
 
 async def outcome(
-    model: BedrockModel | BedrockWholeReply, prompt: Prompt = PROMPT, *, within_s: float = AMPLE_S
+    model: BedrockModel | BedrockWholeReply, prompt: Prompt = PROMPT, *, within_s: float = PATIENCE_S
 ) -> tuple[list[ModelEvent], CoachStreamError]:
     """What came, and what it ended with."""
     received: list[ModelEvent] = []
@@ -92,7 +92,7 @@ async def outcome(
 async def _receive(
     model: BedrockModel | BedrockWholeReply, prompt: Prompt, received: list[ModelEvent], deadline: float
 ) -> None:
-    async with asyncio.timeout(AMPLE_S):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in model.stream(prompt, deadline=deadline):
             received.append(event)  # noqa: PERF401 (what came before the error counts)
 
@@ -229,7 +229,7 @@ async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
     model = BedrockModel(client, QUICK)
     if defect.startswith("an end"):
         received: list[ModelEvent] = []
-        await _receive(model, PROMPT, received, time.monotonic() + AMPLE_S)
+        await _receive(model, PROMPT, received, time.monotonic() + PATIENCE_S)
     else:
         received, error = await outcome(model)
         assert type(error) is ModelStreamBroken
@@ -244,7 +244,7 @@ async def test_a_second_attempt_may_succeed(bedrock: BedrockServer, client: Clie
     )
     bedrock.always = reply("Squat ", "deep.")
     received: list[ModelEvent] = []
-    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
     assert [type(event) for event in received] == [TextDelta, TextDelta, ModelStop]
     assert len(bedrock.requests) == 3
 
@@ -259,7 +259,7 @@ async def test_reasoning_is_no_text_so_a_stream_may_fail_after_it_and_be_asked_f
     bedrock.answers.append(Reply([opening(), thought, StreamException("throttlingException")]))
     bedrock.always = reply("Squat.")
     received: list[ModelEvent] = []
-    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
     assert received[0] == TextDelta("Squat.")
 
 
@@ -268,7 +268,7 @@ async def test_a_stall_drops_the_connection(bedrock: BedrockServer, client: Clie
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
     _, error = await outcome(BedrockModel(client, QUICK))
     assert "no event for 0.3 s" in str(error)
-    async with asyncio.timeout(AMPLE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await (await bedrock.request()).disconnected.wait()
 
 
@@ -290,7 +290,7 @@ async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, cli
 
     opening_gates = asyncio.create_task(open_gates())
     received: list[ModelEvent] = []
-    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
     await opening_gates
     assert received[0] == TextDelta("Squat.")
 
@@ -315,7 +315,7 @@ async def test_a_whole_reply_may_take_longer_than_a_stall(bedrock: BedrockServer
 
     opening_gate = asyncio.create_task(open_gate())
     received: list[ModelEvent] = []
-    await _receive(BedrockWholeReply(client, QUICK), PROMPT, received, time.monotonic() + AMPLE_S)
+    await _receive(BedrockWholeReply(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
     await opening_gate
     assert received[0] == TextDelta("Squat.")
 
@@ -328,7 +328,7 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 ) -> None:
     """Broken off, or silent for longer than the SDK bears."""
     bedrock.always = Reply([], before=[before])
-    options = BedrockOptions(stall_s=AMPLE_S, retry=QUICK.retry)
+    options = BedrockOptions(stall_s=PATIENCE_S, retry=QUICK.retry)
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
         _, error = await outcome(model_type(client, options))
@@ -340,7 +340,7 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockServer) -> None:
     """Where it is set shorter than a stall, it is not an unknown failure."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    options = BedrockOptions(stall_s=AMPLE_S, retry=QUICK.retry)
+    options = BedrockOptions(stall_s=PATIENCE_S, retry=QUICK.retry)
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
         received, error = await outcome(BedrockModel(client, options))
@@ -445,7 +445,7 @@ async def test_the_deadline_ends_an_attempt(
     bedrock.always = Reply([opening()], before=[Silence()])
     _, error = await outcome(model_type(client), within_s=0.3)
     assert type(error) is DeadlineExceeded
-    async with asyncio.timeout(AMPLE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await (await bedrock.request()).disconnected.wait()
 
 
@@ -502,7 +502,7 @@ async def test_a_throttled_service_is_not_waited_for_beyond_the_deadline(
 async def detail_of(model: BedrockModel | BedrockWholeReply, prompt: Prompt) -> str:
     """What a turn logs of a failure; empty where there is none."""
     try:
-        await _receive(model, prompt, [], time.monotonic() + AMPLE_S)
+        await _receive(model, prompt, [], time.monotonic() + PATIENCE_S)
     except CoachStreamError as error:
         return str(error)
     return ""

@@ -29,6 +29,7 @@ from support.bedrock_server import (
     opening,
     text,
 )
+from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 NODE = Path(__file__).parent / "node"
 INSTALLED = Path(__file__).parents[3] / ".cache" / "bedrock-node"
-WITHIN_S = 30.0
 
 HEALTHY: list[Event] = [
     opening(),
@@ -65,7 +65,7 @@ async def read_by_javascript(url: str) -> list[dict[str, Any]]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         out, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return [json.loads(line) for line in out.decode().split("\n") if line]

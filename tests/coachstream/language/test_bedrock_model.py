@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ModelError, ModelThrottled
@@ -38,6 +38,7 @@ from support.bedrock_server import (
     text,
     warm_up,
 )
+from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     Client = AwsClient[BedrockRuntimeClient]
 
-WITHIN_S = 10.0
 ONCE = BedrockOptions(retry=RetryPolicy(attempts=1))
 
 
@@ -225,7 +225,7 @@ async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
 @example(pieces=["Zwei Hälften: ", "\ud83d", "\udcaa", " fertig"])
 @example(pieces=["\ud83d", "", "\udcaa"])
 @example(pieces=["a\u2028b\r\n\x00", "\ufeff", '"\\'])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(max_examples=60)
 async def test_text_arrives_as_it_was_sent_however_it_is_cut(
     bedrock: BedrockServer, client: Client, pieces: list[str]
 ) -> None:
@@ -241,7 +241,7 @@ async def test_text_arrives_as_it_was_sent_however_it_is_cut(
 @given(
     cuts=st.lists(st.integers(min_value=1, max_value=60), min_size=1, max_size=40),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(max_examples=40)
 async def test_frames_may_be_cut_anywhere_on_the_wire(
     bedrock: BedrockServer, client: Client, cuts: list[int]
 ) -> None:
@@ -264,8 +264,8 @@ async def test_deltas_are_given_as_they_come(bedrock: BedrockServer, client: Cli
     """The first is there while the service still thinks about the second."""
     gate = asyncio.Event()
     bedrock.always = Reply([opening(), *text("first"), Until(gate), *text("second"), *closing()])
-    async with asyncio.timeout(WITHIN_S):
-        stream = BedrockModel(client).stream(PROMPT, deadline=time.monotonic() + WITHIN_S)
+    async with asyncio.timeout(PATIENCE_S):
+        stream = BedrockModel(client).stream(PROMPT, deadline=time.monotonic() + PATIENCE_S)
         assert await anext(stream) == TextDelta("first")
         gate.set()
         assert await anext(stream) == TextDelta("second")
@@ -285,10 +285,10 @@ async def test_closing_the_stream_stops_the_model(bedrock: BedrockServer, client
     """The service sees the client leave; nothing is left running, and the client can be used again."""
     bedrock.answers.append(Reply([opening(), *text("first"), Silence()]))
     model = BedrockModel(client)
-    stream = model.stream(PROMPT, deadline=time.monotonic() + WITHIN_S)
+    stream = model.stream(PROMPT, deadline=time.monotonic() + PATIENCE_S)
     await anext(stream)
     await stream.aclose()
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         await (await bedrock.request()).disconnected.wait()
     assert isinstance((await events_of(model))[-1], ModelStop)
 
@@ -300,7 +300,7 @@ async def test_cancelling_the_reader_stops_the_model(
     """Also while it waits for the next event, or for the headers."""
     bedrock.always = Reply([], before=[Silence()])
     reading = asyncio.create_task(events_of(model_type(client)))
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         received = await bedrock.request()
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):

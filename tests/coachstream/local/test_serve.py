@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from coachstream.web.sse import SseReader
+from support.patience import PATIENCE_S
 from support.serving import Serving, create_conversation, marked_processes, serving
 
 FAST = ("--model-delay", "0")
-WITHIN_S = 30.0
 
 NO_AWS = {
     **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
@@ -49,7 +49,7 @@ def ask(server: Serving, conversation: str, text: str = "How was my week?") -> l
         server.ready.stream(conversation),
         headers=server.ready.headers,
         json={"userResponse": text},
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert response.status_code == 200
     return [json.loads(data) for data in SseReader().feed(response.content)]
@@ -92,7 +92,7 @@ def test_a_conversation_is_born_with_its_first_message_answered(server: Serving)
     """`initialMessage` through the whole service."""
     ready = server.ready
     created = httpx.post(
-        ready.conversations(), headers=ready.headers, json={"initialMessage": "Hi!"}, timeout=WITHIN_S
+        ready.conversations(), headers=ready.headers, json={"initialMessage": "Hi!"}, timeout=PATIENCE_S
     )
     name = created.json()["conversation"]["conversationId"]
     got = httpx.get(f"{ready.conversations()}/{name}", headers=ready.headers).json()["conversation"]
@@ -115,8 +115,8 @@ def test_nobody_gets_in_without_a_token(
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     ready = server.ready
     for response in (
-        httpx.post(ready.stream(), headers=headers, json={"userResponse": "Hi"}, timeout=WITHIN_S),
-        httpx.get(ready.conversations(), headers=headers, timeout=WITHIN_S),
+        httpx.post(ready.stream(), headers=headers, json={"userResponse": "Hi"}, timeout=PATIENCE_S),
+        httpx.get(ready.conversations(), headers=headers, timeout=PATIENCE_S),
     ):
         assert response.status_code == status
         assert code is None or code in response.text
@@ -125,7 +125,7 @@ def test_nobody_gets_in_without_a_token(
 def test_a_valid_token_on_a_bad_path_is_told_so(server: Serving) -> None:
     """The existing test script's scenario 7."""
     url = f"{server.ready.stream_url}/users/{server.ready.user_id}/invalid/path"
-    response = httpx.post(url, headers=server.ready.headers, json={"userResponse": "Hi"}, timeout=WITHIN_S)
+    response = httpx.post(url, headers=server.ready.headers, json={"userResponse": "Hi"}, timeout=PATIENCE_S)
     assert response.status_code == 404
     assert "MISSING_PATH_PARAMS" in response.text
 
@@ -151,7 +151,7 @@ def test_the_page_signs_in_with_a_token_that_works(server: Serving) -> None:
     listed = httpx.get(
         server.ready.conversations(),
         headers={"Authorization": f"Bearer {session['token']}"},
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert listed.status_code == 200
     rebound = httpx.get(f"{server.ready.url}local/session", headers={"Host": "evil.example"})
@@ -166,14 +166,14 @@ def test_a_token_from_the_command_line_opens_the_same_door(server: Serving) -> N
     token = printed.stdout.strip()
     assert token.count(".") == 2
     url = server.ready.conversations()
-    assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=WITHIN_S).status_code == 200
+    assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S).status_code == 200
     other = subprocess.run(
         command("token", "--data", str(data_of(server)), "--user-id", "somebody"),
         capture_output=True,
         text=True,
         check=True,
     )
-    refused = httpx.get(url, headers={"Authorization": f"Bearer {other.stdout.strip()}"}, timeout=WITHIN_S)
+    refused = httpx.get(url, headers={"Authorization": f"Bearer {other.stdout.strip()}"}, timeout=PATIENCE_S)
     assert (refused.status_code, refused.json()["code"]) == (403, "USER_ID_MISMATCH")
 
 
@@ -185,7 +185,7 @@ def test_the_terminal_chat_finds_the_server_by_its_folder(server: Serving) -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert talked.returncode == 0, talked.stderr
     assert "Mara Lindqvist:" in talked.stdout
@@ -196,7 +196,7 @@ def test_the_terminal_chat_finds_the_server_by_its_folder(server: Serving) -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert once.returncode == 0, once.stderr
     assert "Rico Valdés:" in once.stdout
@@ -223,7 +223,7 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=WITHIN_S,
+            timeout=PATIENCE_S,
         )
     assert refused.returncode == 1
     assert f"Port {port} is taken" in refused.stderr
@@ -255,7 +255,7 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
         cwd=tmp_path,
     )
     assert refused.returncode == 1
@@ -294,7 +294,7 @@ def test_a_part_that_cannot_be_had_is_refused_and_not_replaced_by_the_demos(
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith(sentence)
@@ -308,7 +308,7 @@ def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path
         assert server.process.stdout is not None
         server.process.send_signal(signal.SIGTERM)
         rest = server.process.stdout.read().splitlines()
-        assert server.process.wait(WITHIN_S) == 0
+        assert server.process.wait(PATIENCE_S) == 0
     assert [json.loads(line)["event"] for line in rest] == ["stopping", "stopped"]
 
 
@@ -330,12 +330,12 @@ def test_a_person_is_told_the_address_a_command_that_works_and_how_to_stop(tmp_p
         start = shown.index("curl ")
         curl = shown[start : shown.index("\n\n", start)]
         pasted = subprocess.run(
-            ["sh", "-c", curl], capture_output=True, text=True, check=True, timeout=WITHIN_S
+            ["sh", "-c", curl], capture_output=True, text=True, check=True, timeout=PATIENCE_S
         )
         assert '{"type":"complete"' in pasted.stdout
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(WITHIN_S) == 0
+        assert process.wait(PATIENCE_S) == 0
         process.stdout.close()
 
 
@@ -347,12 +347,12 @@ def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
             server.ready.stream(),
             headers=server.ready.headers,
             json={"userResponse": "Hi"},
-            timeout=WITHIN_S,
+            timeout=PATIENCE_S,
         ) as response:
             next(response.iter_bytes())
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(WITHIN_S) == 0
+            assert server.process.wait(PATIENCE_S) == 0
         assert marked_processes(server.mark) == []
 
 

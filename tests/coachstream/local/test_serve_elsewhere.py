@@ -19,9 +19,8 @@ from coachstream.local.demo.seed import USER_ID
 from coachstream.web.sse import SseReader
 from support.chat_page import CHROMIUM, chromium, new_tab
 from support.elsewhere import Elsewhere, coachstream, elsewhere
+from support.patience import PATIENCE_S
 from support.serving import read_line
-
-WITHIN_S = 30.0
 
 #: What `Elsewhere.environment` says of the parts; here the options say it.
 CHOICES = ("COACHSTREAM_STORE", "COACHSTREAM_MODEL", "COACHSTREAM_RECALL", "COACHSTREAM_IDENTITY")
@@ -52,12 +51,12 @@ def serving(
     ):
         assert process.stdout is not None
         try:
-            line = read_line(process.stdout, WITHIN_S)
+            line = read_line(process.stdout, PATIENCE_S)
             assert line, log.read_text()
             yield json.loads(line), log
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(WITHIN_S) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 def refused(folder: Path, *options: str, environment: Mapping[str, str]) -> str:
@@ -81,7 +80,7 @@ def ask(ready: Mapping[str, Any], text: str, *, token: str | None = None) -> lis
         f"{ready['streamUrl']}{path}/stream",
         headers={"Authorization": f"Bearer {token or ready['token']}"},
         json={"userResponse": text},
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
     assert response.status_code == 200, response.text
     return [json.loads(data) for data in SseReader().feed(response.content)]
@@ -112,7 +111,7 @@ def test_options_choose_every_part_and_a_turn_runs_through_all_of_them(
             "identity": "cognito",
         }
         session = httpx.get(
-            f"{ready['url']}local/session", headers={"Authorization": f"Bearer {token}"}, timeout=WITHIN_S
+            f"{ready['url']}local/session", headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S
         ).json()
         assert (session["userId"], session["token"]) == (user_id, token)
         assert [coach["name"] for coach in session["coaches"]] == ["Mara Lindqvist", "Rico Valdés"]
@@ -127,7 +126,7 @@ def test_options_choose_every_part_and_a_turn_runs_through_all_of_them(
             f"{ready['url']}{path}/send-message",
             headers={"Authorization": f"Bearer {token}"},
             json={"userResponse": "And my knee?"},
-            timeout=WITHIN_S,
+            timeout=PATIENCE_S,
         )
         assert whole.status_code == 200, whole.text
         assert "hunter2" not in log.read_text()
@@ -197,10 +196,10 @@ def test_where_a_pool_issues_the_tokens_there_is_no_session_without_one(
         ({"Authorization": "Bearer junk"}, "INVALID_TOKEN_FORMAT"),
         ({"Authorization": f"Bearer {local}"}, "INVALID_TOKEN"),
     ):
-        answer = httpx.get(address, headers=headers, timeout=WITHIN_S)
+        answer = httpx.get(address, headers=headers, timeout=PATIENCE_S)
         assert (answer.status_code, answer.json()["code"]) == (401, code)
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    session = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=WITHIN_S).json()
+    session = httpx.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S).json()
     assert session["userId"] == session["userName"] == "ada-user-id"
     assert ask(session, "Hello!")[-1]["type"] == "complete"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode
@@ -100,7 +100,6 @@ def check_metrics(document: dict[str, Any]) -> dict[str, float]:
     return values
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(report=reports, started=st.booleans())
 async def test_every_turn_is_one_line_and_valid_metrics(
     capsys: pytest.CaptureFixture[str], report: TurnReport, started: bool

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.patience import PATIENCE_S
 from support.serving import create_conversation, serving
 
 SECRET = "my-knee-hurts-" + "q7" * 8
@@ -28,7 +29,7 @@ def test_no_secret_of_a_run_is_in_its_log(
         headers = {**ready.headers, "x-of-the-client": SECRET}
         for text in (f"How about {SECRET}?", f"/save-memory {SECRET}"):
             told = httpx.post(
-                ready.stream(conversation), headers=headers, json={"userResponse": text}, timeout=30
+                ready.stream(conversation), headers=headers, json={"userResponse": text}, timeout=PATIENCE_S
             )
             assert '"type":"complete"' in told.text
         for path, token, body in (
@@ -37,7 +38,7 @@ def test_no_secret_of_a_run_is_in_its_log(
             (ready.stream(f"I say {SECRET}"), ready.token, f'{{"userResponse": "{SECRET}"}}'),
         ):
             refused = {**headers, "authorization": f"Bearer {token}"}
-            httpx.post(path, headers=refused, content=body, timeout=30)
+            httpx.post(path, headers=refused, content=body, timeout=PATIENCE_S)
         token = ready.token
         server.stop()
     log = (tmp_path / "serve.log").read_text()
@@ -58,7 +59,10 @@ def test_the_functions_print_lines_and_metrics_that_name_the_same_request(
         ready = server.ready
         conversation = create_conversation(ready)
         told = httpx.post(
-            ready.stream(conversation), headers=ready.headers, json={"userResponse": "Hello"}, timeout=30
+            ready.stream(conversation),
+            headers=ready.headers,
+            json={"userResponse": "Hello"},
+            timeout=PATIENCE_S,
         )
         assert '"type":"complete"' in told.text
         server.stop()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.patience import PATIENCE_S
+
 NOWHERE = "http://127.0.0.1:9"
 """The discard port, where nobody listens."""
 
@@ -22,7 +24,7 @@ def without_index(folder: Path, **settings: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -57,7 +59,7 @@ def test_the_output_s_folder_is_tried_before_anything_is_fetched(tmp_path: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert refused.returncode == 1
     assert "dist" in refused.stderr

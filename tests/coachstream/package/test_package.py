@@ -13,13 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import cache_from_source
 from pathlib import Path
 
-import pytest
-
 from coachstream.infrastructure.target import ARCHITECTURE, PYTHON
 from coachstream.package.target import Cpu, Target, this_machine
 from support.lambda_package import run_package
-
-pytestmark = pytest.mark.timeout(300)
+from support.patience import PATIENCE_S
 
 MOST_BYTES = 25_000_000
 
@@ -167,7 +164,7 @@ def test_a_package_that_is_too_large_is_not_made(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert refused.returncode == 1
     assert re.search(r"The package is [\d.]+ MB, more than 1 MB\. Most of it: cryptography", refused.stderr)
@@ -183,7 +180,7 @@ def test_what_cannot_be_had_for_a_target_is_said_in_uv_s_words(tmp_path: Path) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert refused.returncode == 1
     assert "uv could not install the dependencies for Python 3.8 on arm64" in refused.stderr

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import StorageUnavailable
@@ -168,7 +168,7 @@ async def test_an_id_that_cannot_safely_name_a_namespace_has_no_records(
     assert len(server.requests) == 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(user_id=st.text("user-1_.:@+~*|%/\\ é\0", max_size=12) | st.emails())
 async def test_whatever_the_id_only_its_own_namespace_is_asked(
     server: PineconeServer, recall: PineconeRecall, user_id: str
@@ -345,7 +345,7 @@ async def test_the_same_memory_again_takes_the_place_of_the_first(
     assert "tags" not in record
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     content=st.text(min_size=1).filter(str.strip)
     | st.sampled_from(["💪🏽" * 32_000, "x" * 60_000, "a\ud800b"]),

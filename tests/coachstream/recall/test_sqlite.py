@@ -25,6 +25,7 @@ from contracts.semantic_memory import (
     StoredRecord,
     a_memory,
 )
+from support.patience import PATIENCE_S
 
 
 def record_of(stored: StoredRecord) -> RecallRecord:
@@ -145,7 +146,7 @@ def test_processes_that_start_together_share_one_file(path: Path) -> None:
         for n in range(6)
     ]
     for process in processes:
-        process.communicate(b"go\n", timeout=30)
+        process.communicate(b"go\n", timeout=PATIENCE_S)
     assert [process.returncode for process in processes] == [0] * 6
     found = asyncio.run(SqliteRecall(path).search(USER, "squat", limit=20))
     assert sorted(match.id for match in found) == ["common", *(f"own{n}" for n in range(6))]

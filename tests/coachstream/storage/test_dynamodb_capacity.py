@@ -39,6 +39,7 @@ from contracts.store_records import (
     workout,
 )
 from support.dynamodb import Spent, Table
+from support.patience import PATIENCE_S
 
 PK = f"user#{KEY.user_id}"
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -205,7 +206,7 @@ async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> 
         assert await watcher.open() is not None
         events = watcher.events()
         next_event = asyncio.ensure_future(anext(events))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while reading.polls < 20:  # noqa: ASYNC110 (another task's count)
                 await asyncio.sleep(0.01)
         polls, queries, reads = reading.polls, dict(spent.calls), spent.reads

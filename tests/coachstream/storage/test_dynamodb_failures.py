@@ -21,11 +21,11 @@ from coachstream.storage.dynamodb.errors import Contended, RequestRefused
 from coachstream.storage.dynamodb.log_items import log_entry_item
 from contracts.store_records import KEY, RUN, conversation, ended, opened, reply_to, said, user_message
 from support.dynamodb import REGION
+from support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
 
 SECRET = "my knee hurts since Tuesday"
-WITHIN_S = 10.0
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
@@ -172,7 +172,7 @@ async def test_every_fault_is_a_failure_of_the_storage_in_every_operation(fault:
     async with answering(FAULTS[fault]) as (url, asked), a_store(url, read_timeout_s=0.2) as store:
         for name, operation in OPERATIONS.items():
             with pytest.raises(StorageUnavailable) as caught:
-                async with asyncio.timeout(WITHIN_S):
+                async with asyncio.timeout(PATIENCE_S):
                     await operation(store)
             assert SECRET not in told(caught.value), name
             assert "the-table" in str(caught.value), name

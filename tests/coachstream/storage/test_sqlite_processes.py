@@ -32,11 +32,11 @@ from contracts.store_records import (
     reply_to,
     user_message,
 )
+from support.patience import PATIENCE_S
 from support.sqlite_version_1 import write_version_1
 from support.sqlite_version_2 import write_version_2
 
 TESTS = Path(__file__).parents[2]
-AMPLE_S = 30.0
 
 
 class WorkerProcess:
@@ -55,7 +55,7 @@ class WorkerProcess:
     async def line(self) -> str:
         """The next line, waited for."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(AMPLE_S):
+        async with asyncio.timeout(PATIENCE_S):
             line = await self.process.stdout.readline()
         assert line, "the process ended"
         return line.decode().strip()

@@ -8,6 +8,7 @@ from coachstream.web.event_stream import EventStream
 from coachstream.web.frames import ChunkFrame, StartFrame
 from coachstream.web.sse import KEEP_ALIVE, encode_frame
 from lambda_streaming import ResponseBroken
+from support.patience import PATIENCE_S
 
 
 class Wire:
@@ -25,7 +26,7 @@ class Wire:
         self.writes.append(data)
 
     async def wait_for_writes(self, count: int) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             while len(self.writes) < count:
                 self._changed.clear()
                 await self._changed.wait()

@@ -17,8 +17,8 @@ import pytest
 
 from support.emulating import MODULE, Emulating, emulating
 from support.environments import SCRIPTED
+from support.patience import PATIENCE_S
 
-WITHIN_S = 15.0
 OPTIONS = (
     *("--host", "--port", "--invoke-mode", "--throttle", "--json"),
     *("--timeout", "--env-file", "--env", "--function-name", "--memory-size"),
@@ -37,18 +37,18 @@ def emulator(tmp_path: Path) -> Iterator[Emulating]:
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
-        [*MODULE, *arguments], capture_output=True, text=True, timeout=WITHIN_S, check=False, cwd=cwd
+        [*MODULE, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=cwd
     )
 
 
 def ask(emulator: Emulating, *steps: list[object]) -> httpx.Response:
     """Let the scripted runtime take steps."""
-    return httpx.post(emulator.url, json=steps, timeout=WITHIN_S)
+    return httpx.post(emulator.url, json=steps, timeout=PATIENCE_S)
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait, within bounds, for what no event tells."""
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"in vain: {what}"
         time.sleep(0.01)
@@ -83,7 +83,7 @@ def test_a_person_is_told_the_url_in_a_sentence(tmp_path: Path) -> None:
         assert line.endswith("/ invokes fn (RESPONSE_STREAM). Ctrl-C stops it.\n")
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(WITHIN_S) == 0
+        assert process.wait(PATIENCE_S) == 0
         process.stdout.close()
 
 
@@ -205,7 +205,7 @@ def test_a_second_signal_cuts_the_grace_short(tmp_path: Path) -> None:
     """For somebody in a hurry; no process is left either."""
     with (
         emulating(tmp_path, "--grace", "600", *SCRIPTED) as emulator,
-        httpx.stream("POST", emulator.url, json=[["write", "x"], ["hang"]], timeout=WITHIN_S) as response,
+        httpx.stream("POST", emulator.url, json=[["write", "x"], ["hang"]], timeout=PATIENCE_S) as response,
     ):
         next(response.iter_raw())
         emulator.process.send_signal(signal.SIGINT)
@@ -218,7 +218,7 @@ def test_requests_past_the_maximum_get_429(tmp_path: Path) -> None:
     """With --max-concurrency."""
     with (
         emulating(tmp_path, "--max-concurrency", "1", "--grace", "0", *SCRIPTED) as emulator,
-        httpx.stream("POST", emulator.url, json=[["write", "x"], ["hang"]], timeout=WITHIN_S) as response,
+        httpx.stream("POST", emulator.url, json=[["write", "x"], ["hang"]], timeout=PATIENCE_S) as response,
     ):
         next(response.iter_raw())
         assert ask(emulator).status_code == 429
@@ -226,7 +226,7 @@ def test_requests_past_the_maximum_get_429(tmp_path: Path) -> None:
 
 def test_a_worker_killed_in_mid_answer_breaks_it_off_and_the_next_request_works(emulator: Emulating) -> None:
     """The client cannot take the response for a complete one."""
-    with httpx.stream("POST", emulator.url, json=[["write-pid"], ["hang"]], timeout=WITHIN_S) as response:
+    with httpx.stream("POST", emulator.url, json=[["write-pid"], ["hang"]], timeout=PATIENCE_S) as response:
         chunks = response.iter_raw()
         os.kill(int(next(chunks)), signal.SIGKILL)
         with pytest.raises(httpx.RemoteProtocolError):
@@ -251,9 +251,9 @@ def test_a_running_answer_is_completed_before_it_ends(tmp_path: Path) -> None:
         emulating(tmp_path, "--grace", "10", *SCRIPTED) as emulator,
         socket.create_server(("127.0.0.1", 0)) as gate,
     ):
-        gate.settimeout(WITHIN_S)
+        gate.settimeout(PATIENCE_S)
         steps = [["write", "one"], ["gate", gate.getsockname()[1]], ["write", "two"]]
-        with httpx.stream("POST", emulator.url, json=steps, timeout=WITHIN_S) as response:
+        with httpx.stream("POST", emulator.url, json=steps, timeout=PATIENCE_S) as response:
             chunks = response.iter_raw()
             assert next(chunks) == b"one"
             waiting, _ = gate.accept()
@@ -262,7 +262,7 @@ def test_a_running_answer_is_completed_before_it_ends(tmp_path: Path) -> None:
             with waiting:
                 waiting.sendall(b"go\n")
             assert b"".join(chunks) == b"two"
-        assert emulator.process.wait(WITHIN_S) == 0
+        assert emulator.process.wait(PATIENCE_S) == 0
         assert emulator.processes() == []
 
 
@@ -278,7 +278,7 @@ def test_a_hanging_answer_is_cut_off_after_the_grace(tmp_path: Path) -> None:
     """The client sees it break off; the exit status is still 0."""
     with emulating(tmp_path, "--grace", "0.2", *SCRIPTED) as emulator:
         steps = [["write", "one"], ["hang"]]
-        with httpx.stream("POST", emulator.url, json=steps, timeout=WITHIN_S) as response:
+        with httpx.stream("POST", emulator.url, json=steps, timeout=PATIENCE_S) as response:
             chunks = response.iter_raw()
             assert next(chunks) == b"one"
             assert emulator.stop() == 0
@@ -293,12 +293,12 @@ def test_nothing_is_left_even_when_the_emulator_itself_is_killed(emulator: Emula
     ask(emulator, ["child"])
     wait_until(lambda: "REPORT" in emulator.log(), "the environment is idle")
     with (
-        httpx.stream("POST", emulator.url, json=[["child"], ["hang"]], timeout=WITHIN_S) as first,
-        httpx.stream("POST", emulator.url, json=[["child"], ["hang"]], timeout=WITHIN_S) as second,
+        httpx.stream("POST", emulator.url, json=[["child"], ["hang"]], timeout=PATIENCE_S) as first,
+        httpx.stream("POST", emulator.url, json=[["child"], ["hang"]], timeout=PATIENCE_S) as second,
     ):
         next(first.iter_raw())
         next(second.iter_raw())
         assert len(emulator.processes()) >= 5
         emulator.process.kill()
-        emulator.process.wait(WITHIN_S)
+        emulator.process.wait(PATIENCE_S)
         wait_until(lambda: not emulator.processes(), "all processes are gone")

@@ -32,6 +32,7 @@ from support.environments import gone, scripted, until
 from support.http_server import serving
 from support.official_clients import EMULATOR_TESTS, node_command, web_adapter_command
 from support.one_environment import OneEnvironment, one_environment
+from support.patience import PATIENCE_S
 from support.raw_runtime import PREFIX, RawRuntime, raw_runtime
 
 TESTS = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ async def function_url(invoker: Invoker, **options: Any) -> AsyncIterator[httpx.
     app = FunctionUrlApp(invoker, drain_timeout_s=5.0, **options)
     async with (
         serving(app) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
         yield client
 

@@ -24,6 +24,7 @@ from lambda_streaming.function_url.invoker import (
     Throttled,
 )
 from support.environments import answer, gone, is_alive, process_state, scripted, steps, text_of, until
+from support.patience import PATIENCE_S
 
 TESTS = Path(__file__).parents[2]
 
@@ -161,7 +162,7 @@ async def test_an_idle_environment_is_really_frozen_and_goes_on_with_the_next_ev
             pass
         response = await pool.invoke(steps(["write", "awake"], ["hang"]))
         assert await anext(response.body) == b"awake"
-        assert await asyncio.wait_for(ticks.get(), 10)
+        assert await asyncio.wait_for(ticks.get(), PATIENCE_S)
         assert await process_state(child) != "T"
 
 
@@ -175,7 +176,7 @@ async def _ticked(ticks: asyncio.Queue[bytes]) -> bool:
 
 
 async def until_stopped(process: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await process_state(process) != "T":  # noqa: ASYNC110 (nothing announces it)
             await asyncio.sleep(0.005)
 
@@ -323,7 +324,7 @@ async def test_closing_lets_a_running_invocation_end() -> None:
             await pool.invoke(steps())
         await gate_.open()
         assert await running == "to the end"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await closing
 
 
@@ -337,7 +338,7 @@ async def test_closing_leaves_no_process_whatever_it_does() -> None:
         busy = int(await anext(deaf.body))
         processes = [environment.process.id for environment in pool.environments]
         assert busy in processes
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await pool.aclose()
         gate_._arrived.get_nowait().close()
         with pytest.raises(ResponseBrokenOff):

@@ -10,6 +10,7 @@ import pytest
 from lambda_streaming.emulator.runtime_api import RuntimeState
 from lambda_streaming.function_url.invoker import FunctionFailed, InvocationResponse, ResponseBrokenOff
 from support.one_environment import ARN, OneEnvironment, one_environment, request_of
+from support.patience import PATIENCE_S
 from support.raw_runtime import PREFIX, ApiAnswer, RawRuntime, raw_runtime
 
 OK = ApiAnswer(202, {"Content-Type": "application/json", "Content-Length": "16"}, b'{"status":"OK"}\n')
@@ -28,7 +29,7 @@ async def runtime(environment: OneEnvironment) -> AsyncIterator[RawRuntime]:
 
 
 async def body_of(response: InvocationResponse) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         return b"".join([chunk async for chunk in response.body])
 
 

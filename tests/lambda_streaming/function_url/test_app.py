@@ -31,6 +31,7 @@ from lambda_streaming.function_url import (
     asgi,
 )
 from support.http_server import connected, exchange, serving
+from support.patience import PATIENCE_S
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
@@ -218,7 +219,7 @@ async def test_head_gets_the_head_while_the_function_still_writes() -> None:
         await client.send(b"GET /favicon HTTP/1.0\r\n\r\n")
         assert not invoker.reached_end.is_set()
         go_on.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await invoker.reached_end.wait()
         assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 Accepted\r\n")
 
@@ -372,7 +373,7 @@ async def test_a_response_over_the_limit_breaks_off_and_is_read_to_its_end() -> 
         assert split(await exchange(port, GET))[2] == b"5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
     async with serving(FunctionUrlApp(over, limits=limits)) as port:
         assert split(await exchange(port, GET))[2] == b"5\r\n12345\r\n5\r\n67890\r\n"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await over.reached_end.wait()
 
 

@@ -17,8 +17,8 @@ from contracts.invoker import gate
 from lambda_streaming import ResponseStream, streamify_response
 from lambda_streaming.function_url import FunctionUrlApp, InvocationRequest, InvocationResponse, asgi
 from support.http_server import connected, exchange, serving
+from support.patience import PATIENCE_S
 
-WITHIN_S = 15.0
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -55,7 +55,7 @@ async def test_a_client_that_leaves_does_not_stop_the_handler() -> None:
             await client.read_until(b"x" * 10_000)
             client.abort()
         recorded.go_on.set()
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             await recorded.finished.wait()
 
 
@@ -78,10 +78,10 @@ async def test_a_client_that_leaves_before_the_first_byte_does_not_stop_the_hand
     async with gate() as gate_, serving(asgi(handler)) as port:
         async with connected(port) as client:
             await client.send(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % gate_.port)
-            await asyncio.wait_for(gate_.someone_waits(), WITHIN_S)
+            await asyncio.wait_for(gate_.someone_waits(), PATIENCE_S)
             client.abort()
         await gate_.open()
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             await finished.wait()
     assert caplog.records == []
 
@@ -123,7 +123,7 @@ async def test_a_slow_client_slows_the_writer_down() -> None:
 
 async def _stands_still(measure: Callable[[], int]) -> None:
     """Wait until nothing can move any more: a thousand turns of the loop, and all of them idle."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         last, idle = -1, 0
         while idle < 1000:
             await asyncio.sleep(0)
@@ -278,7 +278,7 @@ async def test_a_cancelled_connection_does_not_stop_the_handler() -> None:
             await asyncio.Event().wait()
 
     connection = asyncio.create_task(app(scope, messages.get, send))
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         await first_chunk.wait()
         connection.cancel()
         await asyncio.wait({connection})
@@ -319,7 +319,7 @@ async def test_plain_handlers_run_at_the_same_time() -> None:
     both_here = threading.Barrier(2)
 
     def handler(event: dict[str, Any], context: Any) -> str:  # noqa: ANN401 (a Lambda context)
-        both_here.wait(WITHIN_S)
+        both_here.wait(PATIENCE_S)
         assert context.get_remaining_time_in_millis() > 0
         return f"{event['rawPath']} {context.aws_request_id == event['requestContext']['requestId']}"
 

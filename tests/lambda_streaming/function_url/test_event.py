@@ -72,7 +72,6 @@ def test_every_part_of_an_event_is_read() -> None:
         request_id="9c1f",
         source_ip="203.0.113.9",
         user_agent="curl/8.9",
-        deadline=None,
     )
     assert event.header("x-tag") == event.header("X-TAG") == "one,two"
     assert event.header("absent") is None

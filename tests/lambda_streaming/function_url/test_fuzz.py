@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_streaming import ResponseStream, streamify_response
@@ -109,7 +109,7 @@ def wire() -> Iterator[Wire]:
     opened.close()
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES)
 @given(request=requests)
 def test_no_request_is_answered_with_a_5xx_or_a_traceback(
     wire: Wire,

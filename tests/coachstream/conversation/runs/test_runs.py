@@ -30,6 +30,7 @@ from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.services import SystemClock
 from support.doubles import ScriptedModel
+from support.patience import PATIENCE_S
 from support.turns import KEY, NOW, Later, Stage
 
 QUESTION = ("user", "How am I doing?")
@@ -246,7 +247,7 @@ async def test_a_stopped_run_ends_at_once_with_what_was_said() -> None:
     joined = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="So far, so good")
     assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
-    streams = await asyncio.wait_for(asyncio.gather(running, joined), 5)
+    streams = await asyncio.wait_for(asyncio.gather(running, joined), PATIENCE_S)
     for events in streams:
         completed = events[-1]
         assert isinstance(completed, Completed)
@@ -357,7 +358,7 @@ async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
             there = await stage.store.append(KEY, run_id, entry)
     closer = closer_of(stage.parts)
     await closer.close(KEY, run_id, RunState.of(await stage.store.read_log(KEY, run_id)))
-    events = await asyncio.wait_for(running, 5)
+    events = await asyncio.wait_for(running, PATIENCE_S)
     assert isinstance(events[-1], Failed)
     assert shown(events) == "Mine, theirs"
     assert stage.stored() == [QUESTION, ("assistant-", "Mine, theirs")]

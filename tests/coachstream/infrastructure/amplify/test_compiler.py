@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from support.amplify import Apps
 
 # It reads all of CDK's declarations.
-pytestmark = pytest.mark.timeout(180)
 
 
 def test_the_compiler_finds_nothing_but_the_mistakes(apps: Apps) -> None:

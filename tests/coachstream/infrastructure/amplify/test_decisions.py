@@ -13,8 +13,6 @@ from coachstream.settings import BedrockSettings, Fallback, Guardrail, HandOffs,
 from support.amplify import Apps
 from support.templates import Template
 
-pytestmark = pytest.mark.timeout(180)
-
 ACCOUNT = "123456789012"
 SECRET = f"arn:aws:secretsmanager:us-west-2:{ACCOUNT}:secret"
 KEY = f"arn:aws:kms:us-west-2:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"

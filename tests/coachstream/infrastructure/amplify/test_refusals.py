@@ -5,11 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
-
 from support.amplify import Apps
-
-pytestmark = pytest.mark.timeout(180)
 
 
 def test_users_who_can_write_their_own_id_are_refused(apps: Apps, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from support.amplify import Assembly
 from support.templates import REGION, Template
 
 # The first to come synthesizes for all; the others wait for it.
-pytestmark = pytest.mark.timeout(180)
 
 CONSTRUCT = "StreamCoachConversation"
 TWINS = {"usual": "Quiet", "imported": "Imported", "encrypted": "Encrypted"}
