@@ -19,6 +19,7 @@ import pytest
 
 from coachstream.check.report import Finding, Report, Verdict
 from coachstream.check.run import check
+from coachstream.settings import Settings
 from contracts.token_verifier import UserPool as SigningPool
 from support.cold_environment import cognito_environment, package_keys
 from support.elsewhere import (

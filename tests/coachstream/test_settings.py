@@ -481,9 +481,8 @@ def test_any_environment_gives_settings_or_the_typed_error(
             "COACHSTREAM_STOER is not a variable of coachstream (did you mean COACHSTREAM_STORE?)",
         ),
         (
-            "COACHSTREAM_MODEL_TEMPRATURE",
-            "COACHSTREAM_MODEL_TEMPRATURE is not a variable of coachstream "
-            "(did you mean COACHSTREAM_MODEL_TEMPERATURE?)",
+            "COACHSTREAM_TURN_PLICY",
+            "COACHSTREAM_TURN_PLICY is not a variable of coachstream (did you mean COACHSTREAM_TURN_POLICY?)",
         ),
         ("COACHSTREAM_COLOR", "COACHSTREAM_COLOR is not a variable of coachstream"),
     ],
