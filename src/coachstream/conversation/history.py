@@ -27,8 +27,8 @@ def fit_history(
     blank line between them, and blank messages are left out, as models refuse both. The new message is there
     whatever its length, once, and last; it stands alone, even after a user message that has no reply, for a
     content filter judges it alone. An interrupted reply says that it is one. A reply that a content filter
-    withheld is left out with its question, or it would be withheld again in every turn. The model reads what a
-    person sees: text that was pasted from elsewhere may hold more.
+    withheld is left out with its question, or it would be withheld again in every turn. The model reads what
+    a person sees: text that was pasted from elsewhere may hold more.
 
     Args:
         history: earlier messages, oldest first; may already hold the new one, by its id.
