@@ -281,6 +281,10 @@ class ModelStreamBroken(ModelError):
     sentence = "The answer broke off. Please try again."
 
 
+class NoReply(ModelStreamBroken):
+    """The model came to an end of its own and said nothing that a person sees."""
+
+
 class ModelRejected(ModelError):
     """The model's service refused the request: validation or access."""
 

@@ -38,6 +38,11 @@ def requested_memory(user_id: str, message: Message, content: str, *, at: dateti
     )
 
 
+def confirmations(memory: Memory) -> tuple[str, ...]:
+    """All that a user may be told of saving a memory."""
+    return (_saved(memory), NOT_SAVED) if memory.content else (USAGE,)
+
+
 async def save_and_confirm(
     user_id: str, memory: Memory, store: MemoryStore, recall: SemanticMemory | None
 ) -> str:
@@ -57,4 +62,8 @@ async def save_and_confirm(
             await recall.remember(user_id, memory)
         except CoachStreamError as error:
             logger.warning("A memory cannot be found by meaning: %s", error.code.value)
+    return _saved(memory)
+
+
+def _saved(memory: Memory) -> str:
     return f'\u2705 I will remember this: "{memory.content}"'

@@ -28,6 +28,7 @@ from coachstream.conversation.errors import (
     ModelStreamBroken,
     ModelThrottled,
     ModelUnavailable,
+    NoReply,
     ProcessingError,
     StorageUnavailable,
     TurnInterrupted,
@@ -60,6 +61,7 @@ from coachstream.conversation.side_effects import SideEffects, constraints_of
 from coachstream.conversation.text import SurrogateJoiner, utf16_length
 from coachstream.conversation.turn_settings import TurnSettings
 from coachstream.conversation.turn_time import SHARE_FOR_STOPPING_THE_MODEL, TurnTime, WorkInterrupted
+from coachstream.conversation.visible_text import is_blank
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -67,6 +69,9 @@ SAVE_AGAIN_AFTER_S = 0.2
 """A reply that was paid for is worth a second try."""
 
 LEAST_FOR_ANOTHER_MODEL_S = 3.0
+
+_ENDINGS_WITHOUT_WORDS = {StopReason.CONTENT_FILTERED, StopReason.INTERRUPTED}
+"""Which are no end of the model's own; what they mean is decided elsewhere."""
 
 
 class ReplyProduction:
@@ -103,6 +108,9 @@ class ReplyProduction:
         self._said = [claim.said] if claim.said else []
         self._offset = utf16_length(claim.said)
         self._preface = ""
+        #: How many pieces of text came from models, and whether a person sees anything of what holds.
+        self._heard = 0
+        self._has_words = False
         self._told = claim.last
         self._is_over = False
         self._reply: Message | None = None
@@ -186,14 +194,18 @@ class ReplyProduction:
 
     async def _answer(self, load: ContextLoad) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
         command = parse_command(self._claim.user_message.content)
-        if not self._claim.said:
+        said = self._claim.said
+        if said:
+            confirmation = self._side_effects.confirmation_in(said, command)
+        else:
             confirmation = await self._time.in_time(self._side_effects.confirm(command))
-            self._preface = confirmation + PARAGRAPH if confirmation else ""
+        self._preface = confirmation + PARAGRAPH if confirmation else ""
+        self._has_words = not is_blank(said.removeprefix(self._preface))
         context = await self._time.in_time(load.loaded())
         self._measured.context = context
         self._measured.context_ms = self._time.elapsed_ms()
         self._side_effects.hand_off_workout(command, context.coach)
-        if self._preface:
+        if self._preface and not said:
             yield self._say(self._preface)
         prompt = self._prompt(command, context)
         self._semantic_context = prompt.semantic_context
@@ -207,7 +219,7 @@ class ReplyProduction:
                     self._measured.usage = event.usage
                     if event.reason is StopReason.CONTENT_FILTERED:
                         raise ContentFiltered
-                    if event.reason is StopReason.INTERRUPTED or self._offset == utf16_length(self._preface):
+                    if event.reason is StopReason.INTERRUPTED:
                         raise ModelStreamBroken("the model ended without a reply")
                 yield event
                 if not has_begun:
@@ -216,13 +228,13 @@ class ReplyProduction:
 
     async def _speech(self, prompt: Prompt) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
         """What the model says until it stops; where it breaks off, what another one says instead."""
-        before = len(self._said)
+        before = self._heard
         try:
             async with aclosing(self._spoken_on_by(self._parts.model, prompt)) as speech:
                 async for event in speech:
                     yield event
         except ModelError as error:
-            if not self._may_fail_over(error, has_spoken=len(self._said) > before):
+            if not self._may_fail_over(error, has_spoken=self._heard > before):
                 raise
             logger.warning("The reply goes on with the other model after %s", error.code.value)
         else:
@@ -262,6 +274,7 @@ class ReplyProduction:
         """Take back what was said."""
         self._said.clear()
         self._offset = 0
+        self._has_words = False
         self._writer.reset()
         yield Reset(0, self._news())
         if self._preface:
@@ -270,18 +283,20 @@ class ReplyProduction:
     def _may_fail_over(self, error: ModelError, *, has_spoken: bool) -> bool:
         if self._time.seconds_until(self._time.save_deadline) < LEAST_FOR_ANOTHER_MODEL_S:
             return False
-        if has_spoken:
+        if has_spoken or isinstance(error, NoReply):
             return isinstance(error, ModelStreamBroken)
         is_another = self._parts.fallback_model not in {None, self._parts.model}
         return is_another and isinstance(error, ModelStreamBroken | ModelThrottled | ModelUnavailable)
 
     async def _spoken_by(self, model: ChatModel, prompt: Prompt) -> AsyncGenerator[Chunk | ModelStop, None]:
-        """What one model says, `ModelStop` last.
+        """What one model says, `ModelStop` last; blanks before the first word are said with it.
 
         Raises:
             ModelStreamBroken: it did not come to an end; or another `ModelError`, as the model does.
+            NoReply: it came to an end before the first word.
         """
         joiner = SurrogateJoiner()
+        blanks = ""
         model_events = model.stream(prompt, deadline=self._time.save_deadline)
         try:
             while True:
@@ -289,13 +304,20 @@ class ReplyProduction:
                 self._time.check()
                 event = await self._time.in_time(anext(model_events, None))
                 text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
-                if text:
+                self._heard += bool(text)
+                if not self._has_words and is_blank(text):
+                    blanks += text
+                elif text:
+                    self._has_words = True
                     self._note_first_text()
-                    yield self._say(text)
+                    yield self._say(blanks + text)
+                    blanks = ""
                 if not isinstance(event, TextDelta):
                     break
             if event is None:
                 raise ModelStreamBroken("the model ended without a reason")
+            if not self._has_words and event.reason not in _ENDINGS_WITHOUT_WORDS:
+                raise NoReply("the model said nothing that a person sees")
             yield event
         finally:
             await self._stop(model_events)

@@ -13,7 +13,7 @@ from datetime import datetime
 from coachstream.conversation.coach import CoachConfig
 from coachstream.conversation.commands import Command, CommandName
 from coachstream.conversation.follow_ups import FollowUps
-from coachstream.conversation.memories import requested_memory, save_and_confirm
+from coachstream.conversation.memories import confirmations, requested_memory, save_and_confirm
 from coachstream.conversation.model import Memory
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import (
@@ -55,11 +55,16 @@ class SideEffects:
 
     async def confirm(self, command: Command | None) -> str:
         """Save what is to be remembered, and return what the user is told of it; empty where nothing is."""
-        if command is None or command.name is not CommandName.SAVE_MEMORY:
+        memory = self._requested_memory(command)
+        if memory is None:
             return ""
-        user_id = self._key.user_id
-        memory = requested_memory(user_id, self._claim.user_message, command.content, at=self._now)
-        return await save_and_confirm(user_id, memory, self._parts.memories, self._parts.recall)
+        return await save_and_confirm(self._key.user_id, memory, self._parts.memories, self._parts.recall)
+
+    def confirmation_in(self, said: str, command: Command | None) -> str:
+        """The confirmation that an earlier producer began the reply with; empty where it did not."""
+        memory = self._requested_memory(command)
+        possible = () if memory is None else confirmations(memory)
+        return next((confirmation for confirmation in possible if said.startswith(confirmation)), "")
 
     def hand_off_workout(self, command: Command | None, coach: CoachConfig) -> None:
         """Hand off a workout once for each message: a second attempt would log it twice."""
@@ -93,6 +98,11 @@ class SideEffects:
     async def finish(self, *, within_s: float) -> tuple[str, ...]:
         """Wait for all follow-ups, and return the names of those that did not succeed, now or before."""
         return await self._follow_ups.finish(within_s=within_s)
+
+    def _requested_memory(self, command: Command | None) -> Memory | None:
+        if command is None or command.name is not CommandName.SAVE_MEMORY:
+            return None
+        return requested_memory(self._key.user_id, self._claim.user_message, command.content, at=self._now)
 
     async def _summarize(self, builder: SummaryBuilder, added: int) -> None:
         """Due when this turn's messages have made the next six full, also by passing them."""

@@ -135,6 +135,24 @@ async def test_a_fault_of_the_model_ends_the_turn_with_its_code(
     assert [content for _, content in stage.stored()] == ["How am I doing?", *([said] if said else [])]
 
 
+@BOTH
+async def test_a_reply_of_white_space_is_asked_for_again_and_then_an_error(
+    bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
+) -> None:
+    """Nobody gets an empty bubble, and the next attempt is free."""
+    blank = reply(" \n", "\n")
+    bedrock.answers.extend([blank, blank, blank, reply("Squat ", "deep.")])
+    stage = Stage()
+    *events, end = await turn(stage, client, model_type)
+    assert isinstance(end, Failed)
+    assert (end.code, end.retryable) == (ErrorCode.MODEL_STREAM_BROKEN, True)
+    assert not any(isinstance(event, Chunk) for event in events)
+    assert stage.stored() == [("user", "How am I doing?")]
+    assert isinstance((await turn(stage, client, model_type))[-1], Completed)
+    assert stage.stored()[-1] == ("assistant", "Squat deep.")
+    assert len(bedrock.requests) == 4
+
+
 BREAKS: dict[str, list[Step]] = {
     "silence in the stream": [Silence()],
     "throttled in the stream": [StreamException("throttlingException")],

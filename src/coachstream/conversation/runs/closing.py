@@ -25,6 +25,7 @@ from coachstream.conversation.model import (
 from coachstream.conversation.ports import Clock, RunStore
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.log import Broken, Ending, Finished, LogEntry, RunState, is_live
+from coachstream.conversation.visible_text import is_blank
 
 logger = logging.getLogger("coachstream.runs")
 
@@ -83,7 +84,7 @@ class RunCloser:
             logger.warning("A run whose producer had died was closed")
 
     def _reply(self, run_id: str, state: RunState) -> Message | None:
-        if not state.text and not state.is_stop_asked:
+        if is_blank(state.text) and not state.is_stop_asked:
             return None
         # Right behind the question: who closes a run may have a message of its own, sent before this moment.
         moment = moment_of(state.opened.at + 1)
