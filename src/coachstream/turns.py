@@ -76,7 +76,19 @@ class Turns:
             audience,
             save_deadline=request.deadline - settings.save_reserve_s,
             clock=self._services.clock,
+            point=watcher.point,
         )
+
+    async def has_reply(self, request: TurnRequest) -> bool:
+        """Whether the sender of a message has its whole reply already, as `after` says."""
+        from coachstream.conversation.turn import opener_of, user_message_of
+
+        if request.after is None:
+            return False
+        parts = self._parts()
+        opener = opener_of(parts, self._services.turn_settings)
+        async with asyncio.timeout(STORE_ANSWERS_IN_S * STORE_ATTEMPTS):
+            return await opener.is_finished_at(request.key, request.after, user_message_of(request, parts))
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
         """Have a run stopped; whether there was something to stop."""

@@ -178,7 +178,7 @@ async def test_a_model_that_fails_is_named_and_the_message_is_safe(
     stack.proxies["model"].fault = fault
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, code)
-    assert [event["type"] for event in outcome.events] == ["start", "error"]
+    assert [event["type"] for event in outcome.events] == ["start", "run", "error"]
     assert outcome.took_s < TIMEOUT_S
     assert stack.proxies["model"].met > 1
     assert await stored(stack) == [("user", QUESTION)]

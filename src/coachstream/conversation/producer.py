@@ -51,6 +51,7 @@ class TurnProducer:
         events: of the turn, made by `run_turn` or `resume_run`.
         audience: told when the reader leaves.
         stalled_after_s: how long the reader may take nothing.
+        point: what the reader has of the run already, where the run is known.
         save_deadline: when the turn must not wait for the reader any more, in the clock's monotonic seconds.
         clock: the turn's.
     """
@@ -63,17 +64,23 @@ class TurnProducer:
         save_deadline: float,
         clock: Clock,
         stalled_after_s: float = STALLED_AFTER_S,
+        point: LogPoint | None = None,
     ) -> None:
         self._events = events
         self._audience = audience
         self._save_deadline = save_deadline
         self._clock = clock
         self._stalled_after_s = stalled_after_s
-        self._point: LogPoint | None = None
+        self._point = point
         self._waiting: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def point(self) -> LogPoint | None:
+        """What the reader can come back to, as soon as the run is known."""
+        return self._point
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._produce(), name="turn")

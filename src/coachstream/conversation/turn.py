@@ -56,7 +56,7 @@ from coachstream.conversation.runs.closing import RunCloser
 from coachstream.conversation.runs.opening import RunOpener
 from coachstream.conversation.runs.watching import HasLeft, RunWatcher, never_leaves
 from coachstream.conversation.runs.writer import RunLost
-from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn_request import FROM_THE_BEGINNING, ResumeRequest, TurnRequest
 from coachstream.conversation.turn_settings import TurnSettings
 from coachstream.conversation.turn_time import TurnTime
 
@@ -267,6 +267,8 @@ class _MessageTurn(_Turn):
                 if self._has_joined_a_dead_run(event):
                     break
                 yield event
+                if self._has_other_text(event):
+                    yield Reset(0)
             else:
                 return
         # Whoever sends a message again wants an answer, not the news that the first one broke off.
@@ -305,7 +307,7 @@ class _MessageTurn(_Turn):
                     yield event
                 return
         else:
-            watcher = await self._open(opened.run_id, after=-1)
+            watcher = await self._open_for_reader(opened.run_id)
         yield Attached(watcher.point)
         async with aclosing(self._watch(watcher)) as events:
             async for event in events:
@@ -325,9 +327,23 @@ class _MessageTurn(_Turn):
         if of_run is None:
             return None
         try:
-            return await self._open(of_run, after=-1)
+            return await self._open_for_reader(of_run)
         except RunNotFound:
             return None
+
+    async def _open_for_reader(self, of_run: str) -> RunWatcher:
+        """The run behind what the reader has of it; from its beginning, if nothing is left behind that."""
+        after = self._request.after
+        if after is not None and after.run_id == of_run:
+            watcher = await self._open(of_run, after=after.number)
+            if not watcher.is_at_the_end:
+                return watcher
+        return await self._open(of_run, after=FROM_THE_BEGINNING)
+
+    def _has_other_text(self, event: Event) -> bool:
+        """Whether the reader has text of a run that is not the one whose events come now."""
+        after = self._request.after
+        return after is not None and isinstance(event, Attached) and event.point.run_id != after.run_id
 
     def _answered(self, answered: AlreadyAnswered) -> tuple[Event, ...]:
         reply = answered.reply

@@ -6,7 +6,14 @@ from datetime import datetime
 
 import msgspec
 
+from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import ConversationKey
+
+FROM_THE_BEGINNING = -1
+"""The reader has nothing of the run."""
+
+UNKNOWN_ENTRY = 2**63 - 1
+"""The reader names a place that no log has."""
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -19,6 +26,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         sent_at: when the user sent it, by their clock; now, if unknown.
         client_message_id: the client's name for it; the same name is the same message.
         streamed: whether the reply is asked for as a stream. Such a reader can be sent away and come again.
+        after: what the reader has of an earlier attempt to read the reply, if it says so.
     """
 
     key: ConversationKey
@@ -27,6 +35,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     sent_at: datetime | None = None
     client_message_id: str | None = None
     streamed: bool = False
+    after: LogPoint | None = None
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):
@@ -36,13 +45,15 @@ class ResumeRequest(msgspec.Struct, frozen=True):
         key: the conversation.
         run_id: the run.
         deadline: when the reader must be served or sent away, in seconds of the clock's monotonic time.
-        after: the number of the log entry that the reader has everything up to; -1 for nothing.
+        after: the number of the log entry that the reader has everything up to, or `FROM_THE_BEGINNING`. A
+            number that the log does not have means nothing: an unfinished run is read from its beginning,
+            lest the reader miss it; of a finished one nothing is left, lest it be read for ever.
     """
 
     key: ConversationKey
     run_id: str
     deadline: float
-    after: int = -1
+    after: int = FROM_THE_BEGINNING
 
     @property
     def streamed(self) -> bool:

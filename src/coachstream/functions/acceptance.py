@@ -14,7 +14,7 @@ from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
 from coachstream.web.request import parse_new_message, read_event
 from coachstream.web.routes import Resource, Route, match_path, require_method
-from coachstream.web.run_requests import TICKET, point_after
+from coachstream.web.run_requests import TICKET, cursor_of
 from lambda_streaming import LambdaContext
 from lambda_streaming.function_url.event import FunctionUrlEvent
 
@@ -78,6 +78,7 @@ def _message(accepted: Accepted, services: Services) -> TurnRequest:
         sent_at=message.sent_at,
         client_message_id=message.client_message_id,
         streamed=route.resource is Resource.STREAM,
+        after=cursor_of(event).newest,
     )
 
 
@@ -97,7 +98,7 @@ async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest
         key=route.key,
         run_id=route.run_id,
         deadline=Turns(services).deadline(event.deadline),
-        after=point_after(event, route.run_id),
+        after=cursor_of(event).after(route.run_id),
     )
 
 

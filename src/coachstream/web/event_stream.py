@@ -47,9 +47,7 @@ class EventStream:
             self._keeping_alive.cancel()
         await asyncio.gather(self._keeping_alive, return_exceptions=True)
 
-    async def send(
-        self, frame: Frame | None, *, event_id: str | None = None, retry_ms: int | None = None
-    ) -> None:
+    async def send(self, frame: Frame, *, event_id: str | None = None, retry_ms: int | None = None) -> None:
         """Write one event (see `encode_frame`); waits while the reader is slow."""
         await self._write(encode_frame(frame, event_id=event_id, retry_ms=retry_ms))
 

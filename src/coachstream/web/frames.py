@@ -70,10 +70,17 @@ class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
     model_latency_ms: int
 
 
-class StartFrame(msgspec.Struct, frozen=True, tag="start"):
-    """The request was accepted."""
+class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
+    """The request was accepted; `runId` is there where the run is known when the stream begins."""
 
     status: Literal["initialized"] = "initialized"
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
+    """The run that writes the reply: it can be stopped, joined and resumed from now on."""
+
+    run_id: str
 
 
 class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
@@ -123,7 +130,7 @@ class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-Frame = StartFrame | ChunkFrame | ResetFrame | ReconnectFrame | CompleteFrame | ErrorFrame
+Frame = StartFrame | RunFrame | ChunkFrame | ResetFrame | ReconnectFrame | CompleteFrame | ErrorFrame
 
 
 def point_of(event: Event) -> LogPoint | None:
@@ -131,16 +138,16 @@ def point_of(event: Event) -> LogPoint | None:
     return None if isinstance(event, Started) else event.point
 
 
-def frame_of(event: Event) -> Frame | None:
-    """Put an event of the domain into its wire form; None for one that only tells a point."""
-    frame: Frame | None
+def frame_of(event: Event) -> Frame:
+    """Put an event of the domain into its wire form."""
+    frame: Frame
     match event:
         case Chunk(content, offset):
             frame = ChunkFrame(content, offset)
         case Started():
             frame = StartFrame()
-        case Attached():
-            frame = None
+        case Attached(point):
+            frame = RunFrame(point.run_id)
         case Reset(offset):
             frame = ResetFrame(offset)
         case Reconnect(point):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import parse_qsl
+
 import msgspec
 
+from coachstream.conversation.events import LogPoint
+from coachstream.conversation.turn_request import FROM_THE_BEGINNING, UNKNOWN_ENTRY
 from lambda_streaming.function_url.event import FunctionUrlEvent
 
 LAST_EVENT_ID = "last-event-id"
-AFTER = "after"
+CURSOR_PARAMETERS = frozenset({"after", "lastEventId"})
+"""`after` is ours; the other one is how `event-source-polyfill` repeats the id that it had last."""
+
 TICKET = "ticket"
+
+_POINT = re.compile(r"(run_[0-9A-Za-z_]{1,100}):([0-9]{1,18})")
 
 _JSON = "application/json"
 _ANY = {"*/*", "text/*", "text/event-stream"}
@@ -34,16 +43,43 @@ def wants_json(event: FunctionUrlEvent) -> bool:
     return _JSON in types and not types & _ANY
 
 
-def point_after(event: FunctionUrlEvent, run_id: str) -> int:
-    """The number of the entry that the reader has everything up to; -1 for nothing, or nothing that we know.
+class Cursor(msgspec.Struct, frozen=True):
+    """What a request says of how far its reader has come.
 
-    An `EventSource` that reconnects sends what it had last in `Last-Event-ID`, and its address as it was.
+    Attributes:
+        points: all that it names; a client that reconnects adds the newest to an address with an older one.
+        is_given: whether it says anything, be it nothing that we understand.
     """
-    for text in (event.header(LAST_EVENT_ID), event.query.get(AFTER)):
-        of_run, separator, number = (text or "").rpartition(":")
-        if separator and of_run == run_id and number.isascii() and number.isdecimal():
-            return int(number[:9])
-    return -1
+
+    points: tuple[LogPoint, ...] = ()
+    is_given: bool = False
+
+    @property
+    def newest(self) -> LogPoint | None:
+        """The furthest point in the newest run, if there is one."""
+        return max(self.points, key=lambda point: (point.run_id, point.number), default=None)
+
+    def after(self, run_id: str) -> int:
+        """Which entry of that run the reader has everything up to (see `ResumeRequest.after`)."""
+        nothing = UNKNOWN_ENTRY if self.is_given else FROM_THE_BEGINNING
+        return max((point.number for point in self.points if point.run_id == run_id), default=nothing)
+
+
+def cursor_of(event: FunctionUrlEvent) -> Cursor:
+    """Where the reader wants to go on, in whichever way its client says it.
+
+    That is the header `Last-Event-ID` or a parameter of the address. A parameter of another name counts, too,
+    if its value is one of our ids: nothing else looks like them, and a client with a dialect of its own would
+    otherwise be sent a finished run again and again.
+    """
+    parameters = parse_qsl(event.raw_query_string)
+    named = [event.header(LAST_EVENT_ID) or ""]
+    named += [value for name, value in parameters if name in CURSOR_PARAMETERS]
+    texts = [text.strip() for value in named for text in value.split(",")]
+    texts += [value for name, value in parameters if name not in CURSOR_PARAMETERS]
+    matches = [match for text in texts if (match := _POINT.fullmatch(text))]
+    points = tuple(LogPoint(match[1], int(match[2])) for match in matches)
+    return Cursor(points, is_given=bool(points) or any(named))
 
 
 def events_url(event: FunctionUrlEvent, run_id: str, ticket: str) -> str:

@@ -1,7 +1,13 @@
 r"""Server-Sent Events, both directions: frames to bytes, and bytes to frames.
 
-The format is the HTML standard's, section 9.2 ("Server-sent events"). What we send is narrower: every event
-is one `data: ` line of JSON and a blank line, and JSON escapes CR and LF, so nothing in it can end it early.
+The format is the HTML standard's, section 9.2 ("Server-sent events"). What we send is narrower, because
+clients keep less than the standard (`docs/streaming.md` has the table):
+
+- Every blank line ends a block that has data, one `data: ` line of JSON. Some clients dispatch a block
+  without data, a comment's too, as an event with empty data. JSON escapes CR and LF, so nothing in it ends it.
+- The `id` comes behind the data. Some clients take an id as soon as they have read its line; when a block is
+  cut off, they must not have an id whose data they lack.
+
 What we read is all of it, cut anywhere.
 """
 
@@ -24,8 +30,8 @@ RESPONSE_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
-KEEP_ALIVE = b": keep-alive\n\n"
-"""A comment: every SSE reader skips it, and every proxy in between sees traffic."""
+KEEP_ALIVE = b": keep-alive\n"
+"""A comment: every SSE reader skips it, and every proxy in between sees traffic. No blank line ends it."""
 
 KEEP_ALIVE_AFTER_S = 15.0
 """How long a stream may be quiet; the HTML standard advises a comment every 15 seconds or so."""
@@ -36,20 +42,17 @@ RETRY_MS = 1000
 _encoder = msgspec.json.Encoder()
 
 
-def encode_frame(frame: Frame | None, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
-    """Encode one event: its other fields, `data: <JSON on one line>` and a blank line, in UTF-8.
+def encode_frame(frame: Frame, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
+    """Encode one event: `data: <JSON on one line>`, its other fields and a blank line, in UTF-8.
 
-    Without a frame there is no event; the id counts all the same (HTML standard, section 9.2.6). A lone
-    surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks are
-    whole again in a JavaScript client that joins them.
+    A lone surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks
+    are whole again in a JavaScript client that joins them.
     """
-    lines: list[bytes] = []
+    lines = [b"data: " + _json(frame)]
     if retry_ms is not None:
         lines.append(b"retry: %d" % retry_ms)
     if event_id is not None:
         lines.append(b"id: " + event_id.encode())
-    if frame is not None:
-        lines.append(b"data: " + _json(frame))
     return b"\n".join(lines) + b"\n\n"
 
 

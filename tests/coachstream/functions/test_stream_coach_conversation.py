@@ -74,8 +74,9 @@ async def test_a_reply_streams_from_start_to_complete(
     """What was streamed is what is saved, and `complete` tells both messages."""
     response = await http.post(PATH, json={**MESSAGE, "messageTimestamp": "2026-03-01T12:00:00.000Z"})
     assert response.status_code == 200
-    start, *chunks, complete = events_of(response.content)
+    start, run, *chunks, complete = events_of(response.content)
     assert start == {"type": "start", "status": "initialized"}
+    assert run == {"type": "run", "runId": run["runId"]}
     assert chunks == [
         {"type": "chunk", "content": "Hello, ", "offset": 0},
         {"type": "chunk", "content": "you!", "offset": 7},
@@ -114,7 +115,7 @@ async def test_start_and_chunks_arrive_while_the_model_still_thinks(
             assert [json.loads(data)["type"] for data in reader.feed(await anext(arriving))] == ["start"]
             gate.set()
             rest = [json.loads(data)["type"] async for chunk in arriving for data in reader.feed(chunk)]
-    assert rest == ["chunk", "complete"]
+    assert rest == ["run", "chunk", "complete"]
 
 
 @pytest.mark.usefixtures("conversation")
@@ -128,9 +129,9 @@ async def test_a_quiet_stream_carries_comments(services: Services, model: Script
             body = b""
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if body.count(b": keep-alive\n\n") == 2:
+                if body.count(b": keep-alive\n") == 2:
                     gate.set()
-    assert [event["type"] for event in events_of(body)] == ["start", "chunk", "complete"]
+    assert [event["type"] for event in events_of(body)] == ["start", "run", "chunk", "complete"]
 
 
 async def test_a_reader_that_leaves_does_not_stop_the_turn(
@@ -162,7 +163,7 @@ async def test_the_same_message_sent_again_gets_the_same_reply(
     first = events_of((await http.post(PATH, json=body)).content)
     again = events_of((await http.post(PATH, json=body)).content)
     assert first[-1]["aiMessage"] == again[-1]["aiMessage"]
-    assert "".join(event["content"] for event in again[1:-1]) == "Hello, you!"
+    assert "".join(event["content"] for event in again[2:-1]) == "Hello, you!"
     assert (model.calls, len(store.messages[conversation])) == (1, 2)
 
 
@@ -269,7 +270,7 @@ async def failing_stream(http: httpx.AsyncClient, text: str = "How was my week?"
     assert response.status_code == 200
     start, *chunks, error = events_of(response.content)
     assert start["type"] == "start"
-    assert {chunk["type"] for chunk in chunks} <= {"chunk", "reset"}
+    assert {chunk["type"] for chunk in chunks} <= {"run", "chunk", "reset"}
     assert error["type"] == "error"
     assert error["message"].endswith(".")
     return error

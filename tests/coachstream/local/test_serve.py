@@ -78,8 +78,8 @@ def test_the_log_of_a_start_holds_no_request_of_our_own(server: Serving) -> None
 def test_a_turn_runs_through_the_real_parts(server: Serving) -> None:
     """Token, prompt, demo model, SQLite and recall together: a whole reply, saved to the letter."""
     conversation = create_conversation(server.ready)
-    start, *chunks, complete = ask(server, conversation, "What about my knee when I squat?")
-    assert (start["type"], complete["type"]) == ("start", "complete")
+    start, run, *chunks, complete = ask(server, conversation, "What about my knee when I squat?")
+    assert (start["type"], run["type"], complete["type"]) == ("start", "run", "complete")
     assert len(chunks) > 5
     assert complete["aiMessage"]["content"] == "".join(chunk["content"] for chunk in chunks)
     assert complete["pineconeContext"]["used"] is True

@@ -116,7 +116,7 @@ def test_options_choose_every_part_and_a_turn_runs_through_all_of_them(
         assert (session["userId"], session["token"]) == (user_id, token)
         assert [coach["name"] for coach in session["coaches"]] == ["Mara Lindqvist", "Rico Valdés"]
 
-        start, *chunks, complete = ask(session, "How was my week?")
+        start, _, *chunks, complete = ask(session, "How was my week?")
         assert (start["type"], complete["type"]) == ("start", "complete"), log.read_text()
         assert complete["aiMessage"]["content"] == "".join(chunk["content"] for chunk in chunks)
         assert complete["aiMessage"]["metadata"]["model"] == "claude-sonnet-4"

@@ -3,7 +3,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Chunk, Completed, Failed, SemanticContextUse, Started, Timings
+from coachstream.conversation.events import (
+    Attached,
+    Chunk,
+    Completed,
+    Failed,
+    LogPoint,
+    SemanticContextUse,
+    Started,
+    Timings,
+)
 from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason, Usage
 from coachstream.web.frames import frame_of
 from coachstream.web.sse import encode_frame
@@ -18,13 +27,14 @@ REPLY = Message(
 )
 
 
-def wire(event: Started | Chunk | Completed | Failed) -> str:
+def wire(event: Started | Attached | Chunk | Completed | Failed) -> str:
     return encode_frame(frame_of(event)).decode()
 
 
 def test_start_and_chunk_are_exactly_as_in_the_contract() -> None:
     """Byte for byte: `type` first, one line, a blank line."""
     assert wire(Started()) == 'data: {"type":"start","status":"initialized"}\n\n'
+    assert wire(Attached(LogPoint("run_1", 0))) == 'data: {"type":"run","runId":"run_1"}\n\n'
     chunk = Chunk("Nice work today, ", 3)
     assert wire(chunk) == 'data: {"type":"chunk","content":"Nice work today, ","offset":3}\n\n'
 

@@ -135,6 +135,19 @@ class RunOpener:
         await self._store.append(key, run_id, msgspec.structs.replace(beginning, number=1, content=ending))
         return run_id
 
+    async def is_finished_at(self, key: ConversationKey, point: LogPoint, message: Message) -> bool:
+        """Whether a reader that has everything up to a point has the whole reply to its message."""
+        state = RunState.of(await self._store.read_log(key, point.run_id))
+        if state is None or not isinstance(state.ending, Finished) or point.number < state.last.number:
+            return False
+        answered = await self._store.load_message(key, state.opened.user_message_id)
+        if answered is None:
+            return False
+        name = message.metadata.client_message_id
+        if name is None:
+            return answered.content == message.content
+        return answered.metadata.client_message_id == name
+
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
         """Have a run stopped: its producer is told, and where there is none, it is closed.
 

@@ -33,6 +33,7 @@ from coachstream.conversation.runs.log import (
 from coachstream.conversation.runs.log import Reset as ResetEntry
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.text import utf16_length
+from coachstream.conversation.turn_request import FROM_THE_BEGINNING
 
 HasLeft = Callable[[], bool]
 """Tells whether nobody reads any more."""
@@ -49,7 +50,7 @@ class RunWatcher:
     Args:
         key: the conversation.
         run_id: the run.
-        after: the number of the entry that the reader has everything up to; -1 for nothing.
+        after: the number of the entry that the reader has everything up to (see `ResumeRequest.after`).
         deadline: when the reader must be sent away, in the clock's monotonic seconds.
         can_continue: whether this reader could go on from the middle of a reply.
     """
@@ -81,20 +82,22 @@ class RunWatcher:
         self._has_left = has_left
         self._entries: list[LogEntry] = []
         self._offset = 0
+        self._is_after_unknown = False
 
     async def open(self) -> RunState | None:
         """Read what there is; the state of the run, or None where there is no such run."""
         self._entries = list(await self._store.read_log(self._key, self._run_id))
-        if not any(entry.number == self._after for entry in self._entries):
-            self._after = -1
+        if self._after != FROM_THE_BEGINNING and all(e.number != self._after for e in self._entries):
+            self._is_after_unknown = True
+            self._after = FROM_THE_BEGINNING
         known = RunState.of(entry for entry in self._entries if entry.number <= self._after)
         self._offset = 0 if known is None else known.offset
         return RunState.of(self._entries)
 
     @property
     def point(self) -> LogPoint:
-        """The beginning of the log."""
-        return LogPoint(self._run_id, 0)
+        """What the reader has everything up to: the beginning of the log, if it has nothing."""
+        return LogPoint(self._run_id, max(self._after, 0))
 
     @property
     def offset(self) -> int:
@@ -103,9 +106,9 @@ class RunWatcher:
 
     @property
     def is_at_the_end(self) -> bool:
-        """Whether the run is over and the reader has everything; call `open` before."""
+        """Whether the run is over and nothing of it is left for the reader; call `open` before."""
         last = self._entries[-1]
-        return ending_of(last) is not None and self._after == last.number
+        return ending_of(last) is not None and (self._after == last.number or self._is_after_unknown)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """What the reader does not have yet, to the end, if that is not nothing; call `open` before."""

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import CoachStreamError, ProcessingError
-from coachstream.conversation.events import Completed, Failed, Reconnect, Started
+from coachstream.conversation.events import Attached, Completed, Event, Failed, LogPoint, Reconnect, Started
 from coachstream.functions.answer import Answer, send_answer
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.web.event_stream import EventStream
-from coachstream.web.frames import error_frame, frame_of, point_of
+from coachstream.web.frames import StartFrame, error_frame, frame_of, point_of
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, ResponseStream
@@ -58,6 +58,7 @@ async def relay(
     invocation: Invocation,
     *,
     retry_ms: int | None = None,
+    point: LogPoint | None = None,
 ) -> None:
     """Send `start` at once, then whatever the turn says, to its end.
 
@@ -67,20 +68,21 @@ async def relay(
         services: of the process.
         invocation: is told how it ended.
         retry_ms: what an `EventSource` is told of its reconnecting.
+        point: what the reader has of the run, where the run is known by now; `start` then names it.
     """
     http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
     async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
-        await events.send(frame_of(Started()), retry_ms=retry_ms)
+        start = StartFrame() if point is None else StartFrame(run_id=point.run_id)
+        await events.send(start, retry_ms=retry_ms, event_id=_id_of(point))
         invocation.started()
         is_over = False
         try:
             async with await begin() as turn:
                 async for event in turn:
-                    if isinstance(event, Started):
+                    if _is_known(event, point):
                         continue
                     is_over = isinstance(event, Completed | Failed | Reconnect)
-                    point = point_of(event)
-                    await events.send(frame_of(event), event_id=None if point is None else str(point))
+                    await events.send(frame_of(event), event_id=_id_of(point_of(event)))
                     if isinstance(event, Failed):
                         invocation.error = event.code
                     if events.is_broken_off:
@@ -95,3 +97,14 @@ async def relay(
             await events.send(error_frame(failure))
     if not events.is_broken_off:
         await http.end()
+
+
+def _is_known(event: Event, point: LogPoint | None) -> bool:
+    """Whether `start` has said it already."""
+    if isinstance(event, Attached):
+        return point is not None and event.point.run_id == point.run_id
+    return isinstance(event, Started)
+
+
+def _id_of(point: LogPoint | None) -> str | None:
+    return None if point is None else str(point)

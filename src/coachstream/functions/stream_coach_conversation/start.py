@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from coachstream.functions.acceptance import Accepted, accept_for_greeting, accept_message, accept_user
 from coachstream.functions.answer import Answer
 from coachstream.functions.initialization import loading
-from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with, relay
+from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with, no_content, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns
@@ -23,6 +23,11 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
     """Stream the reply to a message; what takes long in a cold environment is done while `start` is read."""
     request = await accept_for_greeting(accepted, services)
     invocation.key = request.key
+    if request.after is not None:
+        # A reader that comes again: what is left for it decides the status, so the store is asked first.
+        await accept_user(accepted, services)
+        if await Turns(services).has_reply(request):
+            return no_content
 
     async def begin() -> TurnProducer:
         async with loading(services.settings):
