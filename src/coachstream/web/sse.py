@@ -4,7 +4,7 @@ The format is the HTML standard's, section 9.2 ("Server-sent events"). What we s
 clients keep less than the standard (`docs/streaming.md` has the table):
 
 - Every blank line ends a block that has data, one `data: ` line of JSON. Some clients dispatch a block
-  without data, a comment's too, as an event with empty data. JSON escapes CR and LF, so nothing in it ends it.
+  without data, a comment too, as an event with empty data. JSON escapes CR and LF: nothing in it ends it.
 - The `id` comes behind the data. Some clients take an id as soon as they have read its line; when a block is
   cut off, they must not have an id whose data they lack.
 
