@@ -9,6 +9,7 @@
 #   make docs                         write the pages that are made of the code
 #   make unicode                      write the properties of characters, of the Unicode that is pinned
 #   make lock                         pin the dependencies anew
+#   make test-lower-bounds            the tests of identity and HTTP with the oldest versions that are allowed
 #   make check-facts [ARGS="--json"]  list the facts about other people's services that are due for another look
 
 SHELL := /bin/sh
@@ -21,7 +22,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts clean
+.PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts test-lower-bounds clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,21 @@ deploy: $(VENV)/deploy.installed
 
 test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+# What verifies tokens and reads HTTP, with the oldest release of each library that pyproject.toml allows.
+LOWER_BOUNDS := $(VENV)/lower-bounds
+LOWER_BOUNDS_TESTS := tests/coachstream/identity tests/coachstream/web tests/coachstream/aws/test_secrets.py \
+	tests/coachstream/functions/test_identity.py tests/lambda_streaming/function_url
+
+test-lower-bounds: $(LOWER_BOUNDS)/installed
+	@$(LOWER_BOUNDS)/bin/python -m pytest -n auto --dist worksteal -p no:cacheprovider $(LOWER_BOUNDS_TESTS) $(ARGS)
+
+$(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock pyproject.toml $(VENV)/dev.installed
+	@echo "Installing the oldest versions that are allowed (once) ..." >&2
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWER_BOUNDS)
+	@$(BIN)/uv pip sync --quiet --python $(LOWER_BOUNDS)/bin/python --require-hashes requirements/lower-bounds.lock
+	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lint: $(VENV)/dev.installed
 	@$(BIN)/ruff check .
@@ -69,6 +85,7 @@ LAMBDA_LOCK := src/coachstream/package/lambda.lock
 
 # run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all of it, and what the tests need.
 # lambda: what goes into the package, in the versions that are tested.
+# lower-bounds: the oldest versions that pyproject.toml allows of those, and what their tests need.
 lock: $(VENV)/dev.installed
 	@$(COMPILE) --extra local --group build --output-file $(LOCKS)/run.lock
 	@$(COMPILE) --extra local --group build --extra deploy \
@@ -76,6 +93,9 @@ lock: $(VENV)/dev.installed
 	@$(COMPILE) --extra local --group build --extra deploy --group dev \
 	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
 	@$(COMPILE) --constraint $(LOCKS)/run.lock --output-file $(LAMBDA_LOCK)
+	@$(COMPILE) --extra local --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
+	@$(COMPILE) --extra local --group build --group test \
+	  --constraint $(LOCKS)/lower-bounds.lock --output-file $(LOCKS)/lower-bounds.lock
 
 check-facts: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.check.facts $(ARGS)

@@ -174,8 +174,11 @@ class TokenVerifierContract:
         [
             {"iss": "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_OtherPool"},
             {"iss": ISSUER + "/"},
+            {"iss": ISSUER[:-1]},
+            {"iss": ""},
             {"iss": None},
             {"iss": [ISSUER]},
+            {"iss": {ISSUER: 1}},
             {"aud": "another-client"},
             {"aud": None},
             {"aud": []},
@@ -199,6 +202,25 @@ class TokenVerifierContract:
         """Issuer, audience, use, subject and times, missing or odd, though the signature is right."""
         with pytest.raises(InvalidToken):
             await verifier.verify(pool.token(changes))
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"crit": ["b64"], "b64": True},
+            {"crit": ["x-binding"], "x-binding": "other"},
+            {"crit": ["exp"]},
+            {"crit": []},
+            {"crit": None},
+            {"crit": "alg"},
+        ],
+        ids=str,
+    )
+    async def test_a_token_with_critical_extensions_is_refused(
+        self, pool: UserPool, verifier: TokenVerifier, headers: Mapping[str, object]
+    ) -> None:
+        """What the issuer calls critical must be understood, and none is (RFC 7515, section 4.1.11)."""
+        with pytest.raises(InvalidToken):
+            await verifier.verify(pool.token(headers=headers))
 
     async def test_an_access_token_is_refused(self, pool: UserPool, verifier: TokenVerifier) -> None:
         """It has no audience and another use; a user id in it does not help."""

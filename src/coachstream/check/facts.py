@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from coachstream.check import security_floors
 from coachstream.conversation import visible_text
 from coachstream.dated_facts import Provenance
 from coachstream.infrastructure import target
@@ -29,6 +30,7 @@ SAY_BEFORE = timedelta(days=90)
 TABLES: Mapping[str, Mapping[str, Provenance]] = {
     "what the functions run on": target.DATED_FACTS,
     "characters": visible_text.DATED_FACTS,
+    "libraries": security_floors.DATED_FACTS,
 }
 """Every table of dated facts, by what it is about; its rows by the fact."""
 

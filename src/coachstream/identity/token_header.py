@@ -18,10 +18,17 @@ _COMPACT_JWS = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
 class TokenHeader(msgspec.Struct, frozen=True):
-    """What an unverified header says of itself."""
+    """What an unverified header says of itself.
+
+    Attributes:
+        alg: the algorithm that it claims.
+        kid: the name of its key.
+        crit: extensions that whoever verifies must understand; unset where the header has no such member.
+    """
 
     alg: str
     kid: str | None = None
+    crit: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_header(token: str) -> TokenHeader:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from coachstream.conversation.errors import (
     InvalidToken,
     MissingCustomUserId,
@@ -96,10 +98,16 @@ class JwtVerifier:
         header = read_header(token)
         if header.alg != ALGORITHM or header.kid is None:
             raise InvalidToken("the token is not signed with RS256 by a named key")
+        if header.crit is not msgspec.UNSET:
+            # No extension is understood here, so that the token must be refused (RFC 7515, section 4.1.11).
+            raise InvalidToken("the token has critical extensions")
         key = await find(header.kid)
         if key is None:
             raise InvalidToken("the token is signed with a key that the issuer does not have")
         claims = self._verified_claims(token, key)
+        # PyJWT has compared it as well; one of its releases looked for any part of it (CVE-2024-53861).
+        if claims.get("iss") != self._issuer:
+            raise InvalidToken("the token is another issuer's")
         if claims.get("token_use") != "id":
             raise InvalidToken("the token is not an ID token")
         subject, user_id = claims.get("sub"), claims.get(USER_ID_CLAIM)

@@ -1,0 +1,51 @@
+"""The oldest releases that verify tokens and read requests without a known hole.
+
+pyproject.toml allows none that is older, and `make test-lower-bounds` tests with these very releases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import msgspec
+
+from coachstream.dated_facts import Provenance
+
+
+class SecurityFloor(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest safe release of a library, and how that is known."""
+
+    release: str
+    provenance: Provenance
+
+
+SECURITY_FLOORS: Mapping[str, SecurityFloor] = {
+    "pyjwt": SecurityFloor(
+        release="2.14",
+        provenance=Provenance(
+            source="PyJWT's changelog: 2.10.1 (CVE-2024-53861), 2.12 (CVE-2026-32597), "
+            "2.13 (GHSA-jq35-7prp-9v3f and others), 2.14 (GHSA-hxm8-2xgr-2p9m and others)",
+            looked_up=date(2026, 11, 27),
+        ),
+    ),
+    "cryptography": SecurityFloor(
+        release="48.0.1",
+        provenance=Provenance(
+            source="cryptography's changelog: 46.0.7 (CVE-2026-39892), 48.0.1 (GHSA-537c-gmf6-5ccf)",
+            looked_up=date(2026, 11, 27),
+        ),
+    ),
+    "h11": SecurityFloor(
+        release="0.16",
+        provenance=Provenance(
+            source="h11's changelog: 0.16 (CVE-2025-43859)",
+            looked_up=date(2026, 11, 27),
+        ),
+    ),
+}
+
+DATED_FACTS: Mapping[str, Provenance] = {
+    f"{library} {floor.release} has no known hole": floor.provenance
+    for library, floor in SECURITY_FLOORS.items()
+}

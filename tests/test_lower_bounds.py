@@ -1,0 +1,38 @@
+"""The oldest versions that pyproject.toml allows are safe, and are those that are tested."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from coachstream.check.security_floors import SECURITY_FLOORS
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements" / "lower-bounds.lock").read_text()
+TESTED_EXTRAS = ("aws", "pinecone", "local")
+
+
+def lower_bounds() -> dict[str, str]:
+    """Of each library that is named in pyproject.toml, the oldest release that it allows."""
+    named = list(PROJECT["dependencies"])
+    for extra in TESTED_EXTRAS:
+        named += PROJECT["optional-dependencies"][extra]
+    found = [re.fullmatch(r"([a-z0-9-]+)(?:\[[a-z,]+\])?>=([0-9.]+)(?:,<[0-9.]+)?", each) for each in named]
+    assert all(found), named
+    return {each[1]: each[2] for each in found if each is not None}
+
+
+@pytest.mark.parametrize("library", SECURITY_FLOORS)
+def test_no_release_with_a_known_hole_is_allowed(library: str) -> None:
+    """The bound in pyproject.toml is the floor that the table gives reasons for."""
+    assert lower_bounds()[library] == SECURITY_FLOORS[library].release
+
+
+@pytest.mark.parametrize(("library", "oldest"), lower_bounds().items(), ids=lower_bounds())
+def test_the_oldest_allowed_release_is_the_one_that_is_tested(library: str, oldest: str) -> None:
+    """`make lock` pins it for `make test-lower-bounds`."""
+    assert re.search(rf"^{library}=={re.escape(oldest)}(\.0)* ", LOCK, re.MULTILINE), LOCK
