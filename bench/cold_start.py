@@ -42,6 +42,7 @@ from coachstream.identity.cognito import pool_issuer
 from coachstream.identity.packaged_keys import key_set
 from lambda_streaming.emulator.function import Function
 from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
 from lambda_streaming.function_url.invoker import InvocationRequest
@@ -177,7 +178,7 @@ async def _cold_start(variant: Variant, request: InvocationRequest) -> Times:
         timeout_s=WITHIN_S,
         init_timeout_s=WITHIN_S,
     )
-    api = RuntimeApiServer("bench", function_name="bench", handler=function.handler)
+    api = RuntimeApiServer("bench", function_name="bench", handler=function.handler, is_own=_is_own)
     await api.listen()
     invocation = Invocation(request, environment="bench")
     began = time.perf_counter()
@@ -214,6 +215,10 @@ async def _cold_start(variant: Variant, request: InvocationRequest) -> Times:
         await api.close()
     origin = is_ready if variant.is_ahead else began
     return Times((is_ready - began) * 1000, (first_byte - origin) * 1000, (started - origin) * 1000)
+
+
+async def _is_own(ends: Ends) -> bool:
+    return await asyncio.to_thread(is_held_by_group, ends, os.getpgrp())
 
 
 def _without_the_package(byte_code: Path) -> None:

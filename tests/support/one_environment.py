@@ -1,14 +1,16 @@
-"""A Runtime API behind an invoker, without a process: the test itself is the runtime."""
+"""A Runtime API behind an invoker, whose runtime is the test itself: its process group is the environment."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator
 
 from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
 from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
@@ -54,7 +56,11 @@ def event_of(request: InvocationRequest) -> Event:
 @contextlib.asynccontextmanager
 async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnvironment]:
     """Serve a Runtime API until the block is left."""
-    api = RuntimeApiServer("env", function_name="fn", handler="app.handler")
+
+    async def is_own(ends: Ends) -> bool:
+        return await asyncio.to_thread(is_held_by_group, ends, os.getpgrp())
+
+    api = RuntimeApiServer("env", function_name="fn", handler="app.handler", is_own=is_own)
     await api.listen()
     try:
         yield OneEnvironment(api, buffered=buffered)

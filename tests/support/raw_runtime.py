@@ -47,7 +47,8 @@ class RawRuntime:
 
     async def ask_next(self) -> None:
         """Ask for an event, as curl would."""
-        await self.send(f"GET {PREFIX}/invocation/next HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n".encode())
+        head = f"GET {PREFIX}/invocation/next HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n"
+        await self.send(head.encode())
 
     async def next(self) -> ApiAnswer:
         """Ask for an event and wait for it."""
@@ -58,7 +59,7 @@ class RawRuntime:
         """POST a body of a known length to a path after `/2018-06-01/runtime/`."""
         lines = [
             f"POST {PREFIX}/{path} HTTP/1.1",
-            "Host: x",
+            "Host: 127.0.0.1",
             f"Content-Length: {len(body)}",
             *headers,
             "",

@@ -56,7 +56,8 @@ class Response:
         """Write one chunk, after the head if need be."""
         if not self.begun:
             self.begun = True
-            self.api.send(f"POST {self.path}response HTTP/1.1", "Host: x", "Transfer-Encoding: chunked")
+            line = f"POST {self.path}response HTTP/1.1"
+            self.api.send(line, "Host: 127.0.0.1", "Transfer-Encoding: chunked")
         if data:
             self.api.socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
@@ -72,7 +73,7 @@ class Response:
         """Report an error and wait for the answer."""
         self.answered = True
         body = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
-        self.api.send(f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", body=body)
+        self.api.send(f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", body=body)
         self.api.answer()
 
 
@@ -133,7 +134,7 @@ def main() -> None:
     for argument in sys.argv[1:]:
         take(argument.split(","), Response(api, "none"))
     while True:
-        api.send(f"GET {PREFIX}invocation/next HTTP/1.1", "Host: x")
+        api.send(f"GET {PREFIX}invocation/next HTTP/1.1", "Host: 127.0.0.1")
         headers, body = api.answer()
         event = json.loads(body)
         response = Response(api, headers["lambda-runtime-aws-request-id"])

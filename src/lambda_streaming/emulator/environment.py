@@ -11,6 +11,7 @@ from typing import Final
 
 from lambda_streaming.emulator.function import Function
 from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.process_group import CommandNotStarted, ProcessGroup, ending
 from lambda_streaming.emulator.process_guard import ProcessGuard
 from lambda_streaming.emulator.runtime_api import Event
@@ -56,8 +57,11 @@ class ExecutionEnvironment:
         self.idle_since = 0.0
         self._function = function
         self._guard = guard
-        self._api = RuntimeApiServer(name, function_name=function.name, handler=function.handler)
+        self._api = RuntimeApiServer(
+            name, function_name=function.name, handler=function.handler, is_own=self._is_own
+        )
         self._process: ProcessGroup | None = None
+        self._process_started = asyncio.Event()
         self._init_ms: float | None = None
         self._invocation: Invocation | None = None
 
@@ -163,6 +167,7 @@ class ExecutionEnvironment:
             )
         except CommandNotStarted as error:
             raise FunctionFailed("Runtime.InvalidEntrypoint", str(error)) from error
+        self._process_started.set()
         self._guard.watch(process)
         logger.info("[%s] started as process %d", self.name, process.id)
         ready = asyncio.ensure_future(self._api.ready())
@@ -186,6 +191,11 @@ class ExecutionEnvironment:
             raise FunctionFailed(
                 "Sandbox.Timedout", f"Init timed out after {function.init_timeout_s:.2f} seconds"
             )
+
+    async def _is_own(self, ends: Ends) -> bool:
+        """Whether a client of the Runtime API is one of the environment's processes."""
+        await self._process_started.wait()
+        return await asyncio.to_thread(is_held_by_group, ends, self.process.id)
 
     async def _until_ready_or_ended(self, invocation: Invocation) -> bool:
         process = self.process

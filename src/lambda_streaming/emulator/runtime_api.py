@@ -77,9 +77,9 @@ TRANSITIONS: Final[Mapping[tuple[RuntimeState, Call], RuntimeState]] = {
     (RuntimeState.RESTORING, Call.NEXT): RuntimeState.READY,
     (RuntimeState.RESTORING, Call.INIT_ERROR): RuntimeState.FAILED,
     (RuntimeState.RESTORING, Call.RESTORE_ERROR): RuntimeState.FAILED,
-    # A runtime that lost its connection asks anew; who waits longest is dropped.
+    # A runtime that lost its connection asks again; while it has one, others are refused.
     (RuntimeState.READY, Call.NEXT): RuntimeState.READY,
-    # A runtime that lost the answer to `next` is given the same event again.
+    # A runtime that lost the answer to `next` is given the same event again, likewise.
     (RuntimeState.INVOKED, Call.NEXT): RuntimeState.INVOKED,
     (RuntimeState.INVOKED, Call.RESPONSE): RuntimeState.RESPONDING,
     (RuntimeState.INVOKED, Call.ERROR): RuntimeState.ANSWERED,
@@ -170,6 +170,16 @@ class InvalidStateTransition(RuntimeApiError):
             f"State transition from {state} to {call} failed for runtime. "
             "Error: State transition is not allowed"
         )
+
+
+class AlreadyReceiving(RuntimeApiError):
+    """Raised for `next` while another connection waits for the event, or has been given it."""
+
+    status = 403
+    error_type = "InvalidStateTransition"
+
+    def __init__(self) -> None:
+        super().__init__("Another connection of this environment receives the events")
 
 
 class ResultTooLarge(RuntimeApiError):

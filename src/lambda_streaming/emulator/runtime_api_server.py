@@ -1,7 +1,7 @@
 """The Runtime API of one execution environment, on a loopback port of its own.
 
-The port is how an environment is told apart: a runtime says nothing of itself. What is allowed when is
-decided in `runtime_api`, what HTTP is in `connection`; this is what happens.
+The port is how an environment is identified: a runtime says nothing of itself. Who may connect is decided in
+`admission`, what is allowed when in `runtime_api`, what HTTP is in `connection`; this is what happens.
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeGuard
 
 import h11
 import msgspec
 
 from lambda_streaming.emulator import policy
+from lambda_streaming.emulator.admission import (
+    MAX_CONNECTIONS,
+    AmbiguousRequest,
+    ForeignRequest,
+    PeerCheck,
+    check_framing,
+    check_source,
+)
 from lambda_streaming.emulator.connection import Connection, ConnectionEnded
 from lambda_streaming.emulator.invocation import Invocation
 from lambda_streaming.emulator.runtime_api import (
@@ -27,6 +35,7 @@ from lambda_streaming.emulator.runtime_api import (
     MAX_ERROR_BYTES,
     PONG,
     RESTORED,
+    AlreadyReceiving,
     Answer,
     Call,
     ErrorReport,
@@ -50,6 +59,9 @@ logger = logging.getLogger("lambda_streaming.emulator")
 HOST: Final = "127.0.0.1"
 """Runtimes want `host:port`; Node's refuses anything with more than one colon, so no IPv6."""
 
+LOST_CONNECTION_S: Final = 0.1
+"""How long a second `next` waits for the first one's connection to end, should that have been lost."""
+
 EXTENSION_NAME_HEADER: Final = "lambda-extension-name"
 EXTENSION_ID_HEADER: Final = "lambda-extension-identifier"
 
@@ -61,28 +73,39 @@ class RuntimeApiServer:
         name: of the environment, for the log.
         function_name: what extensions are told.
         handler: what extensions are told.
+        is_own: whether a connection comes from the environment's processes; asked once for each.
     """
 
-    def __init__(self, name: str, *, function_name: str, handler: str) -> None:
+    def __init__(self, name: str, *, function_name: str, handler: str, is_own: PeerCheck) -> None:
         self._name = name
+        self._is_own = is_own
+        # One at a time, so that a flood of strangers does not fill the threads that everybody uses.
+        self._checking = asyncio.Lock()
         self._function = {"functionName": function_name, "functionVersion": "$LATEST", "handler": handler}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._machine = RuntimeStateMachine()
         self._invocation: Invocation | None = None
         self._extensions: set[str] = set()
-        # Set while the runtime waits for an event: who waits is given it through the future.
+        # Set while the runtime waits for an event, which it is given through the future.
         self._waiting: asyncio.Future[Event] | None = None
+        # The connection that asked for the event last.
+        self._receiver: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self.init_failure: asyncio.Future[ErrorReport] = asyncio.get_running_loop().create_future()
 
     @property
     def address(self) -> str:
         """The value of AWS_LAMBDA_RUNTIME_API."""
+        host, port = self._listening_at
+        return f"{host}:{port}"
+
+    @property
+    def _listening_at(self) -> tuple[str, int]:
         if self._server is None:
             raise RuntimeError("the Runtime API is not listening")
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{host}:{port}"
+        return host, port
 
     @property
     def state(self) -> RuntimeState:
@@ -127,6 +150,9 @@ class RuntimeApiServer:
             await asyncio.wait(self._connections)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(Connection(reader, writer)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
@@ -134,6 +160,7 @@ class RuntimeApiServer:
     async def _serve(self, connection: Connection) -> None:
         try:
             with contextlib.suppress(ConnectionEnded):
+                await self._admit(connection)
                 while True:
                     await self._serve_one(connection)
         except asyncio.CancelledError:
@@ -142,18 +169,33 @@ class RuntimeApiServer:
         finally:
             await connection.close()
 
+    async def _admit(self, connection: Connection) -> None:
+        ends = connection.ends
+        async with self._checking:
+            is_own = await self._is_own(ends)
+        if not is_own or not connection.is_open:
+            refusal = ForeignRequest("this process is none of them")
+            logger.warning("[%s] refused %s:%d: %s", self._name, *ends.client, refusal)
+            await connection.turn_away(refusal.answer())
+            raise ConnectionEnded
+
     async def _serve_one(self, connection: Connection) -> None:
         try:
             request = await connection.next_request()
         except h11.RemoteProtocolError as error:
-            await connection.answer(TruncatedRequest().answer())
+            await connection.turn_away(TruncatedRequest().answer())
             raise ConnectionEnded from error
         headers = Headers(request.headers)
         try:
+            check_framing(request, headers)
+            check_source(headers, self._listening_at)
             call = parse_call(request.method.decode("ascii"), request.target.decode("latin-1"))
             answer = await self._handlers[call.call](self, call, headers, connection)
         except RuntimeApiError as error:
             logger.warning("[%s] refused %s %s: %s", self._name, *_request_line(request), error)
+            if isinstance(error, AmbiguousRequest | ForeignRequest):
+                await connection.turn_away(error.answer())
+                raise ConnectionEnded from error
             answer = error.answer()
         await connection.answer(answer)
         await connection.discard_body()
@@ -162,15 +204,32 @@ class RuntimeApiServer:
 
     async def _next(self, call: RuntimeCall, _headers: Headers, connection: Connection) -> Answer:
         await connection.discard_body()
+        await self._check_receiver()
         self._machine.called(call)
+        self._receiver = asyncio.current_task()
         event = self._machine.event
         if event is None:
             event = await self._wait_for_event(connection)
         return event.answer()
 
+    async def _check_receiver(self) -> None:
+        """Refuse to give the event to this connection while it is another one's.
+
+        Raises:
+            AlreadyReceiving: another one waits for it, or has been given it, and is open.
+        """
+        while self._is_receiving(receiver := self._receiver):
+            await asyncio.wait((receiver,), timeout=LOST_CONNECTION_S)
+            if not receiver.done():
+                raise AlreadyReceiving
+
+    def _is_receiving(self, receiver: asyncio.Task[None] | None) -> TypeGuard[asyncio.Task[None]]:
+        """Whether the event is that connection's, which is not the one that asks."""
+        if receiver is None or receiver is asyncio.current_task() or receiver.done():
+            return False
+        return self._waiting is not None or self.state is RuntimeState.INVOKED
+
     async def _wait_for_event(self, connection: Connection) -> Event:
-        if self._waiting is not None:
-            self._waiting.cancel()
         waiting: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._waiting = waiting
         self._invocation = None
@@ -181,9 +240,8 @@ class RuntimeApiServer:
         finally:
             closed.cancel()
             await asyncio.wait((closed,))
-            if self._waiting is waiting:
-                self._waiting = None
-        if not waiting.done() or waiting.cancelled():
+            self._waiting = None
+        if not waiting.done():
             raise ConnectionEnded
         return waiting.result()
 

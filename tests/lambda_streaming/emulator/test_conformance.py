@@ -257,6 +257,9 @@ async def test_conformance_14_a_connection_that_breaks_in_mid_chunk_is_a_truncat
         for answered in (True, False):
             request_id, pending = await asked(client, runtime)
             async with raw_runtime(environment.api.address) as second:
+                # Until it has been answered once, its process may not be known, and it counts for nothing.
+                await second.send(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                await second.answer()
                 await second.begin_response(request_id)
                 await second.send(b"5\r\nab")
                 if answered:
@@ -308,7 +311,9 @@ async def test_conformance_15_without_a_response_mode_it_still_streams() -> None
 async def _stream_without_mode(runtime: RawRuntime) -> None:
     event = await runtime.next()
     path = f"{PREFIX}/invocation/{event.headers['Lambda-Runtime-Aws-Request-Id']}/response"
-    await runtime.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    await runtime.send(
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    )
     await runtime.chunk(b"one")
 
 

@@ -14,6 +14,12 @@ from support.patience import PATIENCE_S
 from support.raw_runtime import PREFIX, ApiAnswer, RawRuntime, raw_runtime
 
 OK = ApiAnswer(202, {"Content-Type": "application/json", "Content-Length": "16"}, b'{"status":"OK"}\n')
+ALREADY_RECEIVING = ApiAnswer(
+    403,
+    {"Content-Type": "application/json", "Content-Length": "115"},
+    b'{"errorMessage":"Another connection of this environment receives the events",'
+    b'"errorType":"InvalidStateTransition"}\n',
+)
 
 
 @pytest.fixture
@@ -102,13 +108,30 @@ async def test_asking_again_without_an_answer_gives_the_same_event(
     assert await body_of(await response) == b""
 
 
+async def test_a_second_next_does_not_displace_the_first(environment: OneEnvironment) -> None:
+    """While one connection waits for the event, another one's question is an error."""
+    async with raw_runtime(environment.api.address) as first, raw_runtime(environment.api.address) as second:
+        await first.ask_next()
+        await environment.api.ready()
+        assert await second.next() == ALREADY_RECEIVING
+        request = request_of()
+        response = asyncio.create_task(environment.invoke(request))
+        event = await first.answer()
+        assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
+        assert await second.next() == ALREADY_RECEIVING, "it is the first one's event"
+        await second.post(f"invocation/{request.request_id}/response", b"ok")
+        assert await body_of(await response) == b"ok"
+        # Runtimes with a pool of connections take any of them.
+        assert (await invoked(environment, second))[0]
+
+
 async def test_a_connection_lost_while_waiting_is_replaced(environment: OneEnvironment) -> None:
-    """The event goes to the connection that asked last."""
+    """A runtime that connects again receives the event there, as soon as the loss is noticed."""
     async with raw_runtime(environment.api.address) as lost, raw_runtime(environment.api.address) as kept:
         await lost.ask_next()
         await environment.api.ready()
+        lost.drop()
         await kept.ask_next()
-        assert await lost.ended() == b""
         request = request_of()
         response = asyncio.create_task(environment.invoke(request))
         event = await kept.answer()
@@ -139,7 +162,7 @@ async def test_an_idle_connection_before_the_first_byte_does_not_matter(
     """Node connects for the response before its handler runs."""
     request_id, response = await invoked(environment, runtime)
     async with raw_runtime(environment.api.address) as idle:
-        await runtime.send(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        await runtime.send(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await runtime.answer()).body == b"pong"
         await idle.begin_response(request_id)
         await idle.chunk(b"late")
@@ -247,7 +270,7 @@ async def test_undeclared_trailers_are_lost_with_a_warning(
     """As in the platform's own emulator, and the log says so."""
     request_id, response = await invoked(environment, runtime)
     head = (
-        f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: x\r\n"
+        f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         "Transfer-Encoding: chunked\r\n\r\n"
     )
     await runtime.send(head.encode() + b"1\r\nx\r\n")
@@ -260,7 +283,7 @@ async def test_expect_100_continue_is_answered(environment: OneEnvironment, runt
     """libcurl, in the native clients, waits for it before a large body."""
     request_id, response = await invoked(environment, runtime)
     head = (
-        f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: x\r\n"
+        f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         "Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
     )
     await runtime.send(head.encode())
@@ -314,7 +337,7 @@ async def test_a_restored_runtime_asks_once_and_goes_on(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
     """SnapStart's restore/next is answered at once and empty."""
-    await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     restored = await runtime.answer()
     assert (restored.status, restored.body) == (200, b"")
     await invoked(environment, runtime)
@@ -324,7 +347,7 @@ async def test_a_restore_error_counts_as_an_init_error(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
     """It is accepted only while restoring."""
-    await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     await runtime.answer()
     body = b'{"errorType":"Runtime.AfterRestoreError","errorMessage":"hook"}'
     assert await runtime.post("restore/error", body) == OK
@@ -336,7 +359,7 @@ async def test_an_extension_registers_and_its_next_stays_open(
 ) -> None:
     """It hears nothing until the environment ends."""
     register = (
-        "POST /2020-01-01/extension/register HTTP/1.1\r\nHost: x\r\n"
+        "POST /2020-01-01/extension/register HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         'Lambda-Extension-Name: lambda-adapter\r\nContent-Length: 15\r\n\r\n{ "events":[] }'
     )
     async with raw_runtime(environment.api.address) as extension:
@@ -350,7 +373,7 @@ async def test_an_extension_registers_and_its_next_stays_open(
         }
     async with raw_runtime(environment.api.address) as extension:
         identifier = registered.headers["Lambda-Extension-Identifier"]
-        ask = "GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: x\r\n"
+        ask = "GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         await extension.send(f"{ask}Lambda-Extension-Identifier: {identifier}\r\n\r\n".encode())
         listening = asyncio.create_task(extension.ended())
         await invoked(environment, runtime)
@@ -371,7 +394,7 @@ async def test_an_extension_nobody_registered_is_refused(
 ) -> None:
     """Its identifier has to be one that was given out."""
     await runtime.send(
-        f"GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: x\r\n{identifier}\r\n".encode()
+        f"GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: 127.0.0.1\r\n{identifier}\r\n".encode()
     )
     answer = await runtime.answer()
     assert answer.status == 403

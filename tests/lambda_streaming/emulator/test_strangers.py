@@ -1,0 +1,136 @@
+"""Processes outside of an execution environment, which find its Runtime API port on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from contracts.invoker import gate
+from lambda_streaming.emulator import ExecutionEnvironments
+from lambda_streaming.emulator.admission import MAX_CONNECTIONS
+from lambda_streaming.emulator.peer import Ends, is_held_by_group, is_held_by_user, is_listening
+from support.environments import SCRIPTED, answer, scripted, steps, text_of
+from support.http_server import connected
+
+STRANGER = (sys.executable, "-ISE", str(Path(__file__).parents[2] / "support" / "stranger.py"))
+TIMES = 10
+NOBODY = 65_534
+
+#: Only root can become somebody else; for others the second case is the first one again.
+USERS = {"the-same-user": os.geteuid(), "another-user": NOBODY if os.geteuid() == 0 else os.geteuid()}
+REASON = "This port serves the processes of one execution environment only: this process is none of them"
+REFUSED = [403, f'{{"errorMessage":"{REASON}","errorType":"ForeignRequest"}}\n']
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ExecutionEnvironments]:
+    async with scripted() as environments:
+        yield environments
+
+
+async def strange(address: str, user_id: int, request_id: str = "none") -> list[object]:
+    """What a process with a group and a session of its own is answered."""
+    process = await asyncio.create_subprocess_exec(
+        *STRANGER,
+        address,
+        request_id,
+        str(user_id),
+        str(TIMES),
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    output, _ = await process.communicate()
+    answers: list[object] = json.loads(output)
+    return answers
+
+
+async def address_of(pool: ExecutionEnvironments) -> str:
+    """Start an environment and ask it where its Runtime API is."""
+    return await answer(pool, ["write-variable", "AWS_LAMBDA_RUNTIME_API"])
+
+
+@pytest.mark.parametrize("user_id", USERS.values(), ids=USERS.keys())
+async def test_a_stranger_steals_no_event_and_forges_no_response(
+    pool: ExecutionEnvironments, user_id: int
+) -> None:
+    """Neither before the event is delivered nor while its invocation runs, and the real response arrives."""
+    address = await address_of(pool)
+    assert await strange(address, user_id) == [REFUSED] * 2 * TIMES, "while the environment is idle"
+    async with gate() as gate_:
+        request = steps(["gate", gate_.port], ["write", "real"])
+        response = asyncio.create_task(pool.invoke(request))
+        await gate_.someone_waits()
+        answers = await strange(address, user_id, request.request_id)
+        assert answers == [REFUSED] * 2 * TIMES, "while the invocation runs"
+        await gate_.open()
+        assert await text_of(await response) == "real"
+
+
+async def test_strangers_that_send_nothing_are_closed_and_the_runtime_is_served_on(
+    pool: ExecutionEnvironments,
+) -> None:
+    """Far more connections than an environment may have take nothing from it."""
+    port = int((await address_of(pool)).rpartition(":")[2])
+    async with contextlib.AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(port)) for _ in range(MAX_CONNECTIONS + 10)]
+        assert await answer(pool, ["write", "served"]) == "served"
+        for connection in idle:
+            await connection.read_to_end()
+
+
+async def test_a_process_in_a_session_of_its_own_is_served_while_its_parents_live() -> None:
+    """Shells, terminals and process runners put a runtime into another session or group."""
+    command = ["sh", "-c", 'setsid "$@"; true', "sh", *SCRIPTED]
+    async with ExecutionEnvironments(command, grace_s=1.0) as environments:
+        assert await answer(environments, ["write", "served"]) == "served"
+
+
+async def test_a_daemon_that_left_the_environment_is_a_stranger(tmp_path: Path) -> None:
+    """One that forked twice and made a session of its own would not be frozen or killed with it, either."""
+    stolen = tmp_path / "stolen"
+    stranger = f"{shlex.join(STRANGER)} $AWS_LAMBDA_RUNTIME_API none {os.geteuid()} {TIMES}"
+    script = f"{stranger} > {stolen}.tmp; mv {stolen}.tmp {stolen}"
+    command = ["sh", "-c", f"(setsid sh -c {shlex.quote(script)} &); exec {shlex.join(SCRIPTED)}"]
+    async with ExecutionEnvironments(command, grace_s=1.0, freeze=False) as environments:
+        assert await answer(environments, ["write", "served"]) == "served"
+        async with asyncio.timeout(30):
+            while not stolen.exists():  # noqa: ASYNC110 (nothing announces it)
+                await asyncio.sleep(0.01)
+    assert json.loads(stolen.read_text()) == [REFUSED] * 2 * TIMES
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
+)
+def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, host: str) -> None:
+    """However the client writes the address: Java connects to `::ffff:127.0.0.1`."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as client:
+        client.connect((host, server.getsockname()[1]))
+        accepted, peer = server.accept()
+        with accepted:
+            ends = Ends(peer, accepted.getsockname())
+            assert is_held_by_group(ends, os.getpgrp())
+            assert is_held_by_user(ends, os.geteuid())
+            assert not is_held_by_group(ends, 1)
+            assert not is_held_by_user(ends, os.geteuid() + 1)
+            assert not is_held_by_group(Ends(ends.server, ends.client), 1)
+            client.close()
+            assert not is_held_by_group(ends, os.getpgrp()), "nobody holds it any more"
+
+
+def test_a_port_is_only_that_of_the_process_that_listens_on_it() -> None:
+    """Neither a client of the port nor a process that has ended listens on it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert is_listening(os.getpid(), port)
+        assert not is_listening(os.getppid(), port)
+    assert not is_listening(os.getpid(), port)
