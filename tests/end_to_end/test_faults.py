@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -29,11 +28,10 @@ TIMEOUT_S = 9.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a client saw, and in how many seconds."""
+    """What a client saw."""
 
     status: int
     events: list[dict[str, object]]
-    took_s: float
 
     @property
     def ending(self) -> object:
@@ -82,10 +80,9 @@ async def client(stack: AwsStack) -> AsyncIterator[httpx.AsyncClient]:
 async def ask(client: httpx.AsyncClient, text: str = QUESTION) -> Outcome:
     """Send a message and read its stream to the end."""
     path = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations/{KEY.conversation_id}/stream"
-    began = time.monotonic()
     answer = await client.post(path, json={"userResponse": text})
     frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-    return Outcome(answer.status_code, [json.loads(frame) for frame in frames], time.monotonic() - began)
+    return Outcome(answer.status_code, [json.loads(frame) for frame in frames])
 
 
 async def stored(stack: AwsStack) -> list[tuple[str, str]]:
@@ -123,7 +120,6 @@ async def test_an_issuer_that_cannot_be_asked_lets_nobody_in(
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (500, "PROCESSING_ERROR")
     assert [event["type"] for event in outcome.events] == ["error"]
-    assert outcome.took_s < TIMEOUT_S
     assert await stored(stack) == []
 
 
@@ -137,7 +133,6 @@ async def test_a_store_that_fails_at_the_beginning_is_told_before_the_model_is_a
     assert outcome.status == 200
     assert outcome.ending in {"STORAGE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
     assert [event["type"] for event in outcome.events] == ["start", "error"]
-    assert outcome.took_s < TIMEOUT_S
     stack.proxies["storage"].fault = None
     assert await stored(stack) == []
     assert stack.bedrock.requests == []
@@ -156,7 +151,6 @@ async def test_a_store_that_fails_at_the_end_is_told_and_has_the_message(
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, "STORAGE_UNAVAILABLE")
     assert outcome.text
-    assert outcome.took_s < TIMEOUT_S
     proxy.fault = None
     assert await stored(stack) == [("user", QUESTION)]
 
@@ -179,7 +173,6 @@ async def test_a_model_that_fails_is_named_and_the_message_is_safe(
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, code)
     assert [event["type"] for event in outcome.events] == ["start", "run", "error"]
-    assert outcome.took_s < TIMEOUT_S
     assert stack.proxies["model"].met > 1
     assert await stored(stack) == [("user", QUESTION)]
     stack.proxies["model"].fault = None
@@ -195,7 +188,6 @@ async def test_a_recall_that_fails_is_left_out(
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, "complete")
     assert outcome.events[-1]["pineconeContext"] == {"used": False, "matches": 0, "contextLength": 0}
-    assert outcome.took_s < TIMEOUT_S
     assert await stored(stack) == [("user", QUESTION), ("assistant", outcome.text)]
 
 
@@ -207,7 +199,6 @@ async def test_a_hand_off_that_fails_fails_no_turn(
     stack.proxies["hand-off"].fault = fault
     outcome = await ask(client, "/log-workout 5x5 squats")
     assert (outcome.status, outcome.ending) == (200, "complete")
-    assert outcome.took_s < TIMEOUT_S
     assert stack.functions.payloads == []
 
 

@@ -215,7 +215,7 @@ async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
     await warm_up(bedrock, client)
     stop = Event("messageStop", {"stopReason": "end_turn"})
     bedrock.always = Reply([opening(), *text("Hi"), stop, Silence()])
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + PATIENCE_S
     events = [event async for event in BedrockModel(client).stream(PROMPT, deadline=deadline)]
     assert events[-1] == ModelStop(StopReason.END_TURN, Usage())
     assert time.monotonic() < deadline

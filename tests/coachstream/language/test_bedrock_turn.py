@@ -5,7 +5,6 @@ The user's message is stored in every case, and what was said as well.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -224,9 +223,7 @@ async def test_the_deadline_of_the_turn_is_the_models(
     """With time left to save; the stall does not matter then."""
     bedrock.always = Reply([opening(), Silence()], before=[before] if before else [])
     stage = Stage()
-    began = time.monotonic()
     *_, end = await turn(stage, client, model_type, within_s=1.2)  # of which the last second is for saving
     assert isinstance(end, Failed)
     assert end.code is ErrorCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - began < 1.2
     assert stage.stored() == [("user", "How am I doing?")]
