@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/import_time.py [--runs N]
 
-Runs a bare interpreter, `import asyncio` and each handler in turn, so that the machine's moods fall on all, and
-prints the best and the median of each in milliseconds, and its best against that of `import asyncio`. The
+Runs a bare interpreter, `import asyncio` and each handler in turn, so that the machine's moods fall on all,
+and prints the best and the median of each in milliseconds, and its best against that of `import asyncio`. The
 handlers get the environment that they have on Lambda.
 
 Budget: the stream function's module within 150 ms on a 2-core machine.
