@@ -396,7 +396,7 @@ class Watch:
 async def search():
     await asyncio.to_thread(int)  # asyncio imports threads late, too
     sys.meta_path.insert(0, Watch())
-    recall = PineconeRecall(PineconeOptions(api_key="k", index_host="http://127.0.0.1:9"))
+    recall = PineconeRecall(PineconeOptions(api_key="k", index_host="http://127.0.0.1:9", timeout_s=60))
     try:
         await recall.search("u", "squat", limit=3)
     except Exception as error:
