@@ -50,7 +50,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "lambda_streaming",
     ),
     "coachstream.infrastructure.target": ("coachstream.dated_facts",),
-    "coachstream.infrastructure.options": (),
+    "coachstream.infrastructure.option_rules": ("coachstream.endpoint",),
+    "coachstream.infrastructure.options": (
+        "coachstream.infrastructure.option_rules",
+        "coachstream.settings.variables",
+    ),
+    "coachstream.infrastructure.deploy_options": (
+        "coachstream.endpoint",
+        "coachstream.infrastructure.option_rules",
+        "coachstream.infrastructure.options",
+        "coachstream.settings",
+    ),
     "coachstream.infrastructure": (
         "coachstream.conversation",
         "coachstream.dated_facts",
@@ -93,6 +103,8 @@ BEFORE_RUN_TIME = (
 
 #: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
 WITHOUT_CDK = (
+    "coachstream.infrastructure.deploy_options",
+    "coachstream.infrastructure.option_rules",
     "coachstream.infrastructure.options",
     "coachstream.infrastructure.package_contents",
     "coachstream.infrastructure.target",

@@ -6,18 +6,22 @@ import inspect
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from coachstream.cli.shared import fail
+from coachstream.cli.shared import fail, refuse_unknown_variables
 from coachstream.infrastructure import options as o
 
 _METAVARS = {"ARN": "ARN", "ID": "ID", "IDS": "IDS", "MB": "N", "S": "N", "DAYS": "N", "CONCURRENCY": "N"}
 _ASSEMBLY = Path("dist") / "cdk.out"
 _OUTPUTS = Path("dist") / "outputs.json"
+
+
+def _parameter_name(option: o.Option) -> str:
+    return option.flag.removeprefix("--").replace("-", "_")
 
 
 def _with_options_of_the_stack(command: Callable[..., None]) -> Callable[..., None]:
@@ -32,21 +36,19 @@ def _with_options_of_the_stack(command: Callable[..., None]) -> Callable[..., No
 
 def _parameter(option: o.Option) -> inspect.Parameter:
     variable = option.variable.removeprefix(o.PREFIX)
-    name = "--" + variable.lower().replace("_", "-")
+    name = option.flag
     kind: type[str | bool] = str
     if option.is_switch:
         kind, name = bool, f"{name}/--no-{name.removeprefix('--')}"
     how = typer.Option(
         name,
         metavar=None if option.is_switch else _METAVARS.get(variable.rpartition("_")[2], "TEXT"),
-        envvar=option.variable,
-        show_envvar=False,
         help=f"{option.meaning[0].upper()}{option.meaning[1:]}.",
         show_default=_default_shown(option),
     )
     annotation = Annotated[kind | None, how]  # type: ignore[valid-type]
     return inspect.Parameter(
-        variable.lower(), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+        _parameter_name(option), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
 
 
@@ -86,13 +88,17 @@ def deploy(
     """
     from importlib.util import find_spec
 
-    from coachstream.infrastructure.toolkit import ToolkitError
+    from coachstream.infrastructure.toolkit import ToolkitError, check_toolkit
 
+    refuse_unknown_variables()
+    environment = _environment(told, profile=profile, region=region)
+    _check_options(told, environment)
     if find_spec("aws_cdk") is None:
         fail("Deploying needs packages that are not installed: pip install 'coachstream[deploy]'")
-    environment = _environment(told, profile=profile, region=region)
-    if not environment.get(o.CORS_ORIGINS.variable):
-        fail("Say which pages may call the functions: --cors-origins https://app.example.com")
+    try:
+        check_toolkit(environment)
+    except ToolkitError as problem:
+        fail(str(problem))
     if not environment.get(o.PACKAGE.variable):
         from coachstream.cli.package import make
 
@@ -108,13 +114,33 @@ def deploy(
         raise typer.Exit(problem.status) from None
 
 
+def _check_options(told: Mapping[str, str | bool | None], environment: Mapping[str, str]) -> None:
+    """Say all that is wrong with the options at once, each by the name that was typed."""
+    from coachstream.infrastructure.deploy_options import DeployOptions
+
+    def name_of(option: o.Option) -> str:
+        is_a_variable = told[_parameter_name(option)] is None and option.variable in environment
+        return option.variable if is_a_variable else option.flag
+
+    problems = []
+    try:
+        DeployOptions({}, environment, name_of=name_of).check()
+    except o.OptionsError as error:
+        problems += str(error).splitlines()
+    package = environment.get(o.PACKAGE.variable)
+    if package and not Path(package).exists():
+        problems.append(f"{name_of(o.PACKAGE)}: there is no {package}; `coachstream package` makes one")
+    if problems:
+        fail("\n".join(f"{problem}." for problem in problems))
+
+
 def _environment(
     told: dict[str, str | bool | None], *, profile: str | None, region: str | None
 ) -> dict[str, str]:
     """What the toolkit and the app are told, by the environment alone."""
     environment = dict(os.environ)
     for option in o.OPTIONS:
-        value = told[option.variable.removeprefix(o.PREFIX).lower()]
+        value = told[_parameter_name(option)]
         if value is not None:
             environment[option.variable] = str(value).lower() if isinstance(value, bool) else value
     if profile is not None:

@@ -18,6 +18,7 @@ from aws_cdk import aws_logs as logs
 from coachstream.infrastructure import options as o
 from coachstream.infrastructure.alarms import AlarmOptions
 from coachstream.infrastructure.cors import Cors
+from coachstream.infrastructure.deploy_options import DeployOptions
 from coachstream.infrastructure.function import FunctionOptions
 from coachstream.infrastructure.package_contents import check_target, packaged_keys
 from coachstream.infrastructure.service import DEFAULT_MODEL_ID, PineconeIndex, Service
@@ -32,7 +33,7 @@ from coachstream.settings import (
     SettingsError,
 )
 
-_RETENTION = {
+RETENTION = {
     1: logs.RetentionDays.ONE_DAY,
     3: logs.RetentionDays.THREE_DAYS,
     5: logs.RetentionDays.FIVE_DAYS,
@@ -48,17 +49,8 @@ _RETENTION = {
 }
 _WRONG_USAGE = 2
 
-# CloudFormation API reference, "CreateStack"; Lambda API reference, "CreateFunction"; SNS API reference.
-_STACK_NAME = r"[A-Za-z][A-Za-z0-9-]{0,127}"
-_MEMORY_MB = (128, 10_240)
-_TIMEOUT_S = (10, 900)
-"""A turn keeps three seconds for its reply to be stored in."""
-_TOPIC_ARN = r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}"
-_MOST_CONCURRENCY = 1_000_000
-"""The account's own limit is known to AWS alone."""
-
 REFUSALS = (ValueError, SettingsError)
-"""What a deployment was told is wrong, in one line."""
+"""What a deployment was told is wrong."""
 
 
 def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
@@ -67,28 +59,29 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
     Raises:
         ValueError, SettingsError: they describe none; the message says what is missing or wrong.
     """
-    told = o.Told(app.node.get_all_context(), environment)
+    told = DeployOptions(app.node.get_all_context(), environment)
+    told.check()
     package = Path(told.text(o.PACKAGE) or "")
     if not package.exists():
         raise o.OptionsError(f"there is no package at {package}; `coachstream package` makes one")
     check_target(package)
     options = FunctionOptions(
         code=lambda_.Code.from_asset(str(package)),
-        memory_mb=_number(told, o.MEMORY_MB, *_MEMORY_MB),
-        timeout_s=_number(told, o.TIMEOUT_S, *_TIMEOUT_S),
-        log_retention=_retention(told),
+        memory_mb=_number(told, o.MEMORY_MB),
+        timeout_s=_number(told, o.TIMEOUT_S),
+        log_retention=RETENTION[_number(told, o.LOG_RETENTION_DAYS)],
         keep_log=told.boolean(o.KEEP_LOGS),
         snap_start=told.boolean(o.SNAP_START),
     )
     return CoachStreamStack(
         app,
-        told.matching(o.STACK_NAME, _STACK_NAME, "a letter, then letters, digits and dashes") or "",
+        told.text(o.STACK_NAME) or "",
         options=options,
         stream_options=msgspec.structs.replace(
             options,
-            reserved_concurrency=told.whole_number(o.RESERVED_CONCURRENCY, least=0, most=_MOST_CONCURRENCY),
+            reserved_concurrency=told.whole_number(o.RESERVED_CONCURRENCY),
         ),
-        cors=Cors(origins=told.texts(o.CORS_ORIGINS), allow_any_origin=told.boolean(o.ALLOW_ANY_ORIGIN)),
+        cors=Cors(origins=told.origins(o.CORS_ORIGINS), allow_any_origin=told.boolean(o.ALLOW_ANY_ORIGIN)),
         service=_service(told),
         existing=Existing(
             table_name=told.text(o.TABLE_NAME),
@@ -107,11 +100,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
     )
 
 
-def _service(told: o.Told) -> Service:
-    told.needs(o.GUARDRAIL_VERSION, o.GUARDRAIL_ID)
-    told.needs(o.GUARDRAIL_PROFILES, o.GUARDRAIL_ID)
-    told.needs(o.PINECONE_SECRET_ARN, o.PINECONE_INDEX_HOST)
-    told.needs(o.RERANK_MODEL, o.PINECONE_INDEX_HOST)
+def _service(told: DeployOptions) -> Service:
     guardrail, host = told.text(o.GUARDRAIL_ID), told.text(o.PINECONE_INDEX_HOST)
     fallback = told.text(o.FALLBACK_MODEL_ID), told.text(o.FALLBACK_REGION)
     return Service(
@@ -130,44 +119,31 @@ def _service(told: o.Told) -> Service:
             workout_function=told.text(o.WORKOUT_FUNCTION), summary_function=told.text(o.SUMMARY_FUNCTION)
         ),
         mirror_messages=told.boolean(o.MIRROR_MESSAGES),
-        logs=Logs(level=_level(told), metrics_namespace=told.text(o.METRICS_NAMESPACE)),
+        logs=Logs(
+            level=LogLevel(told.text(o.LOG_LEVEL) or ""), metrics_namespace=told.text(o.METRICS_NAMESPACE)
+        ),
     )
 
 
-def _alarms(told: o.Told) -> AlarmOptions | None:
-    topic = told.matching(o.ALARM_TOPIC_ARN, _TOPIC_ARN, "the ARN of an SNS topic")
-    return AlarmOptions(topic_arn=topic) if told.boolean(o.ALARMS) else None
+def _alarms(told: DeployOptions) -> AlarmOptions | None:
+    return AlarmOptions(topic_arn=told.text(o.ALARM_TOPIC_ARN)) if told.boolean(o.ALARMS) else None
 
 
-def _number(told: o.Told, option: o.Option, least: int, most: int) -> int:
+def _number(told: DeployOptions, option: o.Option) -> int:
     """The number of an option that has a default."""
-    number = told.whole_number(option, least=least, most=most)
+    number = told.whole_number(option)
     assert number is not None  # noqa: S101 (narrows the type)
     return number
 
 
-def _level(told: o.Told) -> LogLevel:
-    text = told.text(o.LOG_LEVEL)
-    if text not in set(LogLevel):
-        raise o.OptionsError(f"{o.LOG_LEVEL.name} is {text!r}; it is one of {', '.join(LogLevel)}")
-    return LogLevel(text)
-
-
-def _retention(told: o.Told) -> logs.RetentionDays:
-    days = _number(told, o.LOG_RETENTION_DAYS, 1, max(_RETENTION))
-    if days not in _RETENTION:
-        known = ", ".join(map(str, _RETENTION))
-        raise o.OptionsError(f"{o.LOG_RETENTION_DAYS.name} is {days}; it is one of {known}")
-    return _RETENTION[days]
-
-
 def main() -> None:
-    """Write the assembly that `cdk` reads; a wrong option ends it with one line and no traceback."""
+    """Write the assembly that `cdk` reads; wrong options end it with a line each and no traceback."""
     app = App()
     try:
         stack_of(app, os.environ)
     except REFUSALS as error:
-        print(f"coachstream: {error}", file=sys.stderr)  # noqa: T201 (cdk shows it)
+        for line in str(error).splitlines():
+            print(f"coachstream: {line}", file=sys.stderr)  # noqa: T201 (cdk shows it)
         raise SystemExit(_WRONG_USAGE) from None
     app.synth()
 

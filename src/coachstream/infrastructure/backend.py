@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 from aws_cdk import Token
 
-_SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}")
-_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
+from coachstream.infrastructure.option_rules import KEY_ARN, SECRET_ARN
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +38,9 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
         if not self.client_ids:
             raise ValueError("name an app client of the user pool at least")
         for arn in (self.pinecone_key_arn, self.ticket_key_arn):
-            if arn is not None and not Token.is_unresolved(arn) and not _SECRET_ARN.fullmatch(arn):
-                # Without the six characters at its end the policy would allow another secret, or none.
+            if arn is not None and not Token.is_unresolved(arn) and SECRET_ARN.problem_of(arn):
                 raise ValueError(f"{arn!r} is not the whole ARN of a secret, as its console page shows it")
         for arn in self.kms_key_arns:
-            if not Token.is_unresolved(arn) and not _KEY_ARN.fullmatch(arn):
+            if not Token.is_unresolved(arn) and KEY_ARN.problem_of(arn):
                 # An alias may be pointed at another key, and no policy names one.
                 raise ValueError(f"{arn!r} is not the ARN of a key of KMS")

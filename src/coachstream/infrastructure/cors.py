@@ -13,9 +13,8 @@ import msgspec
 from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
 
-ANY_ORIGIN = "*"
-MAX_ORIGINS = 100
-"""Lambda API reference, `Cors`."""
+from coachstream.infrastructure.deploy_options import MAX_ORIGINS
+from coachstream.infrastructure.option_rules import ANY_ORIGIN
 
 MAX_AGE_LIMIT_S = 86_400
 """Lambda API reference, `Cors`."""

@@ -15,6 +15,8 @@ NPM_PACKAGE = "aws-cdk@2.1148.1"
 """What is fetched where no `cdk` is installed; tried with the library that is pinned."""
 
 NODE_AT_LEAST = 20
+_JSII_WARNINGS = ("UNTESTED", "DEPRECATED", "END_OF_LIFE")
+
 _MAJOR = 2
 _INTERRUPTED = 130
 
@@ -54,16 +56,25 @@ def run(action: Action, environment: Mapping[str, str], *arguments: str, output:
         ToolkitError: there is no Node.js or one that is too old, or the toolkit failed, and has said why.
     """
     path = environment.get("PATH")
-    _check_node(path)
+    node = _check_node(path)
+    # Ten framed lines a run, about a Node.js that is new enough for us.
+    quiet = {f"JSII_SILENCE_WARNING_{each}_NODE_VERSION": str(node) for each in _JSII_WARNINGS}
     app = shlex.join([sys.executable, "-m", "coachstream.infrastructure.app"])
     command = [*_toolkit(path), action, "--app", app, "--output", str(output), *arguments]
     try:
-        status = subprocess.run(command, env=dict(environment), check=False).returncode  # noqa: S603 (ours)
+        status = subprocess.run(command, env={**quiet, **environment}, check=False).returncode  # noqa: S603 (ours)
     except KeyboardInterrupt:
         # The toolkit got the same Ctrl-C; what CloudFormation has begun it finishes or rolls back by itself.
         raise ToolkitError("Interrupted. CloudFormation may still be at work.", status=_INTERRUPTED) from None
     if status != 0:
         raise ToolkitError(f"cdk {action} did not succeed; it says why above.", status=1)
+
+
+def check_toolkit(environment: Mapping[str, str]) -> None:
+    """Find Node.js and the toolkit, or what fetches it. Raises `ToolkitError`, as `run` does."""
+    path = environment.get("PATH")
+    _check_node(path)
+    _toolkit(path)
 
 
 def _toolkit(path: str | None) -> list[str]:
@@ -78,12 +89,15 @@ def _toolkit(path: str | None) -> list[str]:
     )
 
 
-def _check_node(path: str | None) -> None:
+def _check_node(path: str | None) -> int:
+    """The major version of Node.js."""
     node = shutil.which("node", path=path)
     if node is None:
         raise ToolkitError("AWS CDK needs Node.js, which is not installed: https://nodejs.org")
-    if _major([node, "--version"]) < NODE_AT_LEAST:
+    version = _major([node, "--version"])
+    if version < NODE_AT_LEAST:
         raise ToolkitError(f"AWS CDK needs Node.js {NODE_AT_LEAST} or newer; {node} is older.")
+    return version
 
 
 def _major(command: list[str]) -> int:

@@ -23,6 +23,7 @@ from pathlib import Path
 import uvicorn
 
 from coachstream.conversation.errors import CoachStreamError
+from coachstream.endpoint import normalized_origin
 from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
 from coachstream.local.announce import Announcer, JsonAnnouncer, TerminalAnnouncer, ready_of
 from coachstream.local.app import LocalApp
@@ -37,7 +38,7 @@ from coachstream.observability.discretion import quiet_libraries
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
 from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen
-from lambda_streaming.function_url import CorsConfiguration, InvalidCorsConfiguration
+from lambda_streaming.function_url import CorsConfiguration
 
 _UVICORN_GRACE_S = 3
 """Longer than `DRAIN_S`, so that streams end by their functions; the backstop for connections that hang."""
@@ -179,13 +180,13 @@ def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:
         return None
     try:
         return CorsConfiguration(
-            allow_origins=origins,
+            allow_origins=tuple(each if each == "*" else normalized_origin(each) for each in origins),
             allow_methods=("*",),
             allow_headers=("content-type", "authorization", "accept", "cache-control"),
             max_age=86_400,
         )
-    except InvalidCorsConfiguration as error:
-        raise CannotServe(f"--cors-origin: {error}") from error
+    except ValueError as error:
+        raise CannotServe(f"--cors-origin: {error}.") from error
 
 
 def _prepare_folder(data_dir: Path) -> None:

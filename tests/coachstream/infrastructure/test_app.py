@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from coachstream.infrastructure import options as o
+from coachstream.infrastructure.deploy_options import DeployOptions
+from coachstream.infrastructure.option_rules import OneOf
 from support.templates import QUIET, Template
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -26,6 +28,8 @@ GUARDRAIL_PROFILE = "arn:aws:bedrock:us-east-1:123456789012:guardrail-profile/us
 NOVA = "amazon.nova-lite-v1:0"
 INDEX = "other-abc.svc.pinecone.io"
 APPLICATION_PROFILE = "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc123"
+
+PAGES = {o.CORS_ORIGINS.variable: "https://a.example.com"}
 
 #: Every option with a value that is not its default, and a text that is then in the template.
 OTHER: dict[o.Option, tuple[str, str]] = {
@@ -70,37 +74,46 @@ OTHER: dict[o.Option, tuple[str, str]] = {
 }
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
-    "no origin": ({"corsOrigins": ""}, "name the origins that may call"),
-    "any origin": ({"corsOrigins": "*"}, "the origin * lets every page"),
-    "any origin among others": ({"corsOrigins": "https://a.example.com,*"}, "the origin * lets every page"),
-    "a path": ({"corsOrigins": "https://a.example.com/"}, "'https://a.example.com/' is no origin"),
+    "no origin": ({"corsOrigins": ""}, "corsOrigins must name the origins"),
+    "any origin": ({"corsOrigins": "*"}, "corsOrigins has *, which lets every page"),
+    "any origin among others": (
+        {"corsOrigins": "https://a.example.com,*"},
+        "corsOrigins has *, which lets every page",
+    ),
+    "a path": ({"corsOrigins": "https://a.example.com/x"}, "'https://a.example.com/x' is no origin"),
     "no scheme": ({"corsOrigins": "a.example.com"}, "'a.example.com' is no origin"),
     "no package": ({"package": "nowhere.zip"}, "there is no package at nowhere.zip"),
     "an unknown name": ({"corsOrigin": "https://a.example.com"}, "there is no option corsOrigin"),
     "another unknown name": ({"tablename": "t"}, "there is no option tablename"),
-    "a pool alone": ({"userPoolId": "us-west-2_A"}, "together with its app clients"),
-    "clients alone": ({"clientIds": "abc"}, "together with its app clients"),
-    "no pool": ({"userPoolId": "pool", "clientIds": "abc"}, "USER_POOL_ID"),
-    "no table": ({"tableName": "a b"}, "DYNAMODB_TABLE_NAME"),
-    "a secret's name": ({"ticketKeySecretArn": "tickets"}, "'tickets' is not the whole ARN of a secret"),
-    "half an ARN": ({"ticketKeySecretArn": OTHER_SECRET[:-7]}, "is not the whole ARN of a secret"),
-    "no switch": ({"snapStart": "maybe"}, "snapStart is 'maybe'; it is true or false"),
-    "no number": ({"memoryMb": "2 GB"}, "memoryMb is '2 GB'; it is a whole number from 128 to"),
+    "a pool alone": ({"userPoolId": "us-west-2_A"}, "userPoolId means nothing without clientIds"),
+    "clients alone": ({"clientIds": "abc"}, "clientIds means nothing without userPoolId"),
+    "no pool": ({"userPoolId": "pool", "clientIds": "abc"}, "userPoolId must be a user pool's id"),
+    "no table": ({"tableName": "a b"}, "tableName must be a table's name or ARN, not 'a b'"),
+    "a secret's name": (
+        {"ticketKeySecretArn": "tickets"},
+        "ticketKeySecretArn must be the whole ARN of a secret",
+    ),
+    "half an ARN": ({"ticketKeySecretArn": OTHER_SECRET[:-7]}, "must be the whole ARN of a secret"),
+    "no switch": ({"snapStart": "maybe"}, "snapStart must be true or false, not 'maybe'"),
+    "no number": ({"memoryMb": "2 GB"}, "memoryMb must be a whole number from 128 to 10240"),
     "too little memory": ({"memoryMb": "64"}, "memoryMb"),
     "too much time": ({"timeoutS": "901"}, "timeoutS"),
     "too little time": ({"timeoutS": "1"}, "timeoutS"),
-    "no level": ({"logLevel": "loud"}, "logLevel is 'loud'; it is one of"),
-    "no retention": ({"logRetentionDays": "31"}, "logRetentionDays is 31; it is one of 1, 3"),
+    "no level": ({"logLevel": "loud"}, "logLevel must be debug, info, warning or error"),
+    "no retention": ({"logRetentionDays": "31"}, "logRetentionDays must be 1, 3, 5, "),
     "an opaque profile": ({"modelId": APPLICATION_PROFILE}, "foundationModels"),
     "an unknown profile": ({"modelId": "xx.anthropic.claude-9"}, "the regions of xx.anthropic.claude-9"),
     "a profile of elsewhere": ({"modelId": "eu.anthropic.claude-9"}, "cannot be called in us-west-2"),
     "a guardrail's version alone": ({"guardrailVersion": "3"}, "guardrailId"),
     "a guardrail elsewhere": (
         {"guardrailId": "g", "fallbackRegion": "us-east-1"},
-        "COACHSTREAM_FALLBACK_REGION",
+        "fallbackRegion cannot be another region where guardrailId is set",
     ),
     "a guardrail's profile alone": ({"guardrailProfiles": GUARDRAIL_PROFILE}, "guardrailId"),
-    "a key's alias": ({"kmsKeyArns": KEY.replace("key/", "alias/")}, "is not the ARN of a key of KMS"),
+    "a key's alias": (
+        {"kmsKeyArns": KEY.replace("key/", "alias/")},
+        "kmsKeyArns must be the ARN of a key of KMS",
+    ),
     "a table elsewhere": (
         {"tableName": "arn:aws:dynamodb:us-east-1:123456789012:table/There"},
         "is in us-east-1, and is called in us-west-2",
@@ -202,7 +215,7 @@ def test_what_is_wrong_is_one_line_and_status_2(tmp_path: Path) -> None:
     """Without origins there is no stack, and no traceback."""
     done = run({}, tmp_path, {o.PACKAGE.variable: str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"coachstream: name the origins that may call the functions, [^\n]+\n", done.stderr)
+    assert re.fullmatch(r"coachstream: corsOrigins must name the origins [^\n]+\n", done.stderr)
     assert list((tmp_path / "cdk.out").iterdir()) == []
 
 
@@ -223,13 +236,55 @@ def test_what_would_not_work_is_refused(package: Path, what: str) -> None:
 
 def test_a_variable_that_nobody_reads_is_refused() -> None:
     """A deployment that lacks what was asked for would be worse."""
-    with pytest.raises(o.OptionsError, match="COACHSTREAM_DEPLOY_TABEL_NAME"):
-        o.Told({}, {"COACHSTREAM_DEPLOY_TABEL_NAME": "t"})
+    with pytest.raises(o.OptionsError, match="there is no option COACHSTREAM_DEPLOY_TABEL_NAME"):
+        DeployOptions({}, {**PAGES, "COACHSTREAM_DEPLOY_TABEL_NAME": "t"}).check()
 
 
 def test_the_context_of_cdk_itself_is_left_alone() -> None:
     """Its names have dashes, colons and slashes."""
-    o.Told({"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "cli-telemetry": False}, {})
+    context = {"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "cli-telemetry": False}
+    DeployOptions(context, PAGES).check()
+
+
+def test_all_that_is_wrong_is_said_together_by_the_name_that_was_typed() -> None:
+    """Nothing is left for a second attempt, and no one has to know what CDK calls an option."""
+    environment = {
+        o.CORS_ORIGINS.variable: "https://a.example.com/coach",
+        o.MEMORY_MB.variable: "2GB",
+        o.LOG_LEVEL.variable: "loud",
+        o.GUARDRAIL_ID.variable: "g",
+        o.MODEL_REGION.variable: "us-west-2",
+        o.FALLBACK_REGION.variable: "us-east-1",
+        o.USER_POOL_ID.variable: "us-west-2_A",
+    }
+    with pytest.raises(o.OptionsError) as refused:
+        DeployOptions({}, environment, name_of=lambda option: option.flag).check()
+    said = str(refused.value).splitlines()
+    assert {line.split()[0] for line in said} == {
+        "--cors-origins",
+        "--memory-mb",
+        "--log-level",
+        "--fallback-region",
+        "--user-pool-id",
+    }
+    assert len(said) == 5
+
+
+def test_origins_are_taken_as_browsers_send_them_and_once() -> None:
+    """A slash at the end, capitals and a default port would never match."""
+    written = "https://App.example.com/, https://app.example.com:443,http://localhost:5173/"
+    options = DeployOptions({}, {o.CORS_ORIGINS.variable: written})
+    options.check()
+    assert options.origins(o.CORS_ORIGINS) == ("https://app.example.com", "http://localhost:5173")
+
+
+def test_logs_are_kept_for_the_days_that_cdk_knows() -> None:
+    """The option is checked without CDK, and CDK has a name for each of them."""
+    from coachstream.infrastructure.app import RETENTION
+
+    rule = o.LOG_RETENTION_DAYS.rule
+    assert isinstance(rule, OneOf)
+    assert [int(text) for text in rule.texts] == list(RETENTION)
 
 
 def test_names_and_variables_are_all_different() -> None:

@@ -50,7 +50,8 @@ def test_what_no_browser_sends_is_refused(origin: str) -> None:
 @pytest.mark.parametrize("number", [0, 101])
 def test_origins_are_as_many_as_lambda_takes(number: int) -> None:
     """At least one, at most a hundred."""
-    from coachstream.infrastructure.cors import MAX_ORIGINS, Cors
+    from coachstream.infrastructure.cors import Cors
+    from coachstream.infrastructure.deploy_options import MAX_ORIGINS
 
     assert MAX_ORIGINS == 100
     origins = tuple(f"https://a{each}.example.com" for each in range(number))

@@ -164,15 +164,28 @@ def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -
     assert "AWS::DynamoDB::Table" in {each["Type"] for each in template["Resources"].values()}
 
 
-def test_a_wrong_option_is_said_in_one_line(laptop: Deployer) -> None:
-    """By the app, as the toolkit shows it; no traceback."""
-    if not (TOOLKIT / "cdk").exists():
-        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
-    refused = laptop.deploy("--plan", "--cors-origins", "*")
+def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_typed(laptop: Deployer) -> None:
+    """All of them; neither the toolkit nor the library that is slow to start is needed for that."""
+    refused = laptop.deploy(
+        *("--plan", "--cors-origins", "*", "--memory-mb", "64"),
+        PATH="/nonexistent",
+        COACHSTREAM_DEPLOY_TIMEOUT_S="soon",
+    )
     assert refused.returncode == 1
-    assert "coachstream: " in refused.stderr
-    assert "cdk synth did not succeed" in refused.stderr
-    assert "Traceback" not in refused.stdout + refused.stderr
+    assert refused.stderr.splitlines() == [
+        "--memory-mb must be a whole number from 128 to 10240, not '64'.",
+        "COACHSTREAM_DEPLOY_TIMEOUT_S must be a whole number from 10 to 900, not 'soon'.",
+        "--cors-origins has *, which lets every page call; name origins, or set --allow-any-origin.",
+    ]
+    assert not (laptop.folder / "dist").exists()
+
+
+def test_a_package_that_is_not_there_is_said_with_the_other_mistakes(laptop: Deployer) -> None:
+    """Before anything is built."""
+    laptop.package.unlink()
+    refused = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--snap-start")
+    assert refused.stderr.startswith(f"--package: there is no {laptop.package}; `coachstream package` makes")
+    assert refused.returncode == 1
 
 
 def test_who_may_call_has_to_be_said(laptop: Deployer) -> None:

@@ -36,7 +36,7 @@ NO_AWS = {
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("serve")
     options = FAST if request.param == "environments" else (*FAST, "--in-process")
-    with serving(folder / "data", *options, "--cors-origin", "https://app.example") as running:
+    with serving(folder / "data", *options, "--cors-origin", "https://App.example/") as running:
         yield running
 
 
@@ -244,7 +244,7 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
             ["--host", "192.0.2.1"],
             "192.0.2.1 is not an address of this machine. Name an address of this machine with --host,",
         ),
-        (["--cors-origin", "app.example"], "--cors-origin: "),
+        (["--cors-origin", "app.example"], "--cors-origin: 'app.example' is no origin: that is scheme, "),
         (["--data", "/proc/nowhere"], "The data folder /proc/nowhere cannot be used"),
     ],
 )
