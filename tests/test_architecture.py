@@ -53,7 +53,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "coachstream.infrastructure.option_rules": ("coachstream.endpoint",),
     "coachstream.infrastructure.options": (
         "coachstream.infrastructure.option_rules",
-        "coachstream.settings.variables",
+        "coachstream.settings",
     ),
     "coachstream.infrastructure.deploy_options": (
         "coachstream.endpoint",

@@ -6,8 +6,19 @@ import re
 from collections.abc import Callable, Mapping
 
 from coachstream.endpoint import normalized_origin
-from coachstream.infrastructure import options as o
 from coachstream.infrastructure.option_rules import ANY_ORIGIN
+from coachstream.infrastructure.options import (
+    ALLOW_ANY_ORIGIN,
+    CORS_ORIGINS,
+    FALLBACK_REGION,
+    GUARDRAIL_ID,
+    GUARDRAIL_VERSION,
+    OPTIONS,
+    PINECONE_INDEX_HOST,
+    PREFIX,
+    Option,
+    OptionsError,
+)
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, SettingsError, Store
 from coachstream.settings import variables as v
 
@@ -28,7 +39,7 @@ class DeployOptions:
         context: Mapping[str, object],
         environment: Mapping[str, str],
         *,
-        name_of: Callable[[o.Option], str] = lambda option: option.name,
+        name_of: Callable[[Option], str] = lambda option: option.name,
     ) -> None:
         """Take both.
 
@@ -45,49 +56,49 @@ class DeployOptions:
         """Check every option, and whether those that belong together fit.
 
         Raises:
-            o.OptionsError: something is wrong; the message has a line for each problem.
+            OptionsError: something is wrong; the message has a line for each problem.
         """
         problems = [*self._unknown_names(), *self._problems(), *self._problems_of_service()]
         if problems:
-            raise o.OptionsError("\n".join(problems))
+            raise OptionsError("\n".join(problems))
 
-    def text(self, option: o.Option) -> str | None:
+    def text(self, option: Option) -> str | None:
         """Its text; unset and empty are the same."""
         told = self._context.get(option.name)
         if told is None:
             told = self._environment.get(option.variable)
         return str(told).strip() or option.default if told is not None else option.default
 
-    def texts(self, option: o.Option) -> tuple[str, ...]:
+    def texts(self, option: Option) -> tuple[str, ...]:
         """Its parts, between commas; a list in `cdk.json` is one as well."""
         told = self._context.get(option.name)
         parts = told if isinstance(told, list) else (self.text(option) or "").split(",")
         return tuple(text for part in parts if (text := str(part).strip()))
 
-    def origins(self, option: o.Option) -> tuple[str, ...]:
+    def origins(self, option: Option) -> tuple[str, ...]:
         """Its origins as browsers send them, each once."""
         texts = self.texts(option)
         return tuple(dict.fromkeys(each if each == ANY_ORIGIN else normalized_origin(each) for each in texts))
 
-    def whole_number(self, option: o.Option) -> int | None:
+    def whole_number(self, option: Option) -> int | None:
         """Its number."""
         text = self.text(option)
         return None if text is None else int(text)
 
-    def boolean(self, option: o.Option) -> bool:
+    def boolean(self, option: Option) -> bool:
         """Whether it is true."""
         return (self.text(option) or "false").lower() in _TRUE
 
     def _unknown_names(self) -> list[str]:
-        names = {option.name for option in o.OPTIONS}
-        variables = {option.variable for option in o.OPTIONS}
+        names = {option.name for option in OPTIONS}
+        variables = {option.variable for option in OPTIONS}
         unknown = [name for name in self._context if _OURS_LOOK_LIKE.fullmatch(name) and name not in names]
-        unknown += [name for name in self._environment if name.startswith(o.PREFIX) and name not in variables]
+        unknown += [name for name in self._environment if name.startswith(PREFIX) and name not in variables]
         return [f"there is no option {name}" for name in sorted(unknown)]
 
     def _problems(self) -> list[str]:
         problems = []
-        for option in o.OPTIONS:
+        for option in OPTIONS:
             name, texts = (
                 self._name_of(option),
                 self.texts(option) if option.is_list else (self.text(option),),
@@ -98,19 +109,19 @@ class DeployOptions:
                 found = (option.rule.problem_of(text) for text in texts if text is not None)
                 problems += [f"{name} {problem}" for problem in found if problem is not None]
             if option.without is not None and self.text(option) not in {None, option.default}:
-                needed = next(each for each in o.OPTIONS if each.name == option.without)
+                needed = next(each for each in OPTIONS if each.name == option.without)
                 if self.text(needed) is None:
                     problems.append(f"{name} means nothing without {self._name_of(needed)}")
         of_origins = self._problem_of_origins()
         return problems if of_origins is None else [*problems, of_origins]
 
     def _problem_of_origins(self) -> str | None:
-        name, origins = self._name_of(o.CORS_ORIGINS), self.texts(o.CORS_ORIGINS)
+        name, origins = self._name_of(CORS_ORIGINS), self.texts(CORS_ORIGINS)
         if not 0 < len(origins) <= MAX_ORIGINS:
             pages = f"the origins of the pages that may call, 1 to {MAX_ORIGINS}"
             return f"{name} must name {pages}, such as https://app.example.com"
-        if ANY_ORIGIN in origins and not self.boolean(o.ALLOW_ANY_ORIGIN):
-            allow = self._name_of(o.ALLOW_ANY_ORIGIN)
+        if ANY_ORIGIN in origins and not self.boolean(ALLOW_ANY_ORIGIN):
+            allow = self._name_of(ALLOW_ANY_ORIGIN)
             return f"{name} has *, which lets every page call; name origins, or set {allow}"
         return None
 
@@ -121,20 +132,20 @@ class DeployOptions:
             v.STORE.name: Store.DYNAMODB,
             v.MODEL.name: Model.BEDROCK,
             v.IDENTITY.name: IdentityProvider.COGNITO,
-            v.RECALL.name: Recall.OFF if self.text(o.PINECONE_INDEX_HOST) is None else Recall.PINECONE,
+            v.RECALL.name: Recall.OFF if self.text(PINECONE_INDEX_HOST) is None else Recall.PINECONE,
             v.PINECONE_KEY.name: "to-be-made",
             v.TABLE.name: "to-be-made",
             v.USER_POOL.name: "us-west-2_ToBeMade",
             v.APP_CLIENTS.name: "ToBeMade",
             # Where no region is known yet, it may be that of the fallback.
-            v.REGION.name: region or self.text(o.FALLBACK_REGION) or "us-west-2",
+            v.REGION.name: region or self.text(FALLBACK_REGION) or "us-west-2",
         }
         names = {}
-        for option in o.OPTIONS:
+        for option in OPTIONS:
             variable, text = option.setting, self.text(option)
             if variable is not None and text is not None:
                 names[variable.name] = self._name_of(option)
-                if not (option is o.GUARDRAIL_VERSION and self.text(o.GUARDRAIL_ID) is None):
+                if not (option is GUARDRAIL_VERSION and self.text(GUARDRAIL_ID) is None):
                     environment[variable.name] = text
         try:
             Settings.from_environment(environment)

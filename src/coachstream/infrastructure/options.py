@@ -10,7 +10,16 @@ import re
 
 import msgspec
 
-from coachstream.infrastructure import option_rules as rules
+from coachstream.infrastructure.option_rules import (
+    KEY_ARN,
+    SECRET_ARN,
+    TOPIC_ARN,
+    OneOf,
+    Origin,
+    Rule,
+    WholeNumber,
+)
+from coachstream.infrastructure.option_rules import STACK_NAME as STACK_NAME_RULE
 from coachstream.settings import variables as v
 
 PREFIX = "COACHSTREAM_DEPLOY_"
@@ -36,7 +45,7 @@ class Option(msgspec.Struct, frozen=True):
     name: str
     meaning: str
     default: str | None = None
-    rule: rules.Rule | None = None
+    rule: Rule | None = None
     setting: v.Variable | None = None
     is_list: bool = False
     without: str | None = None
@@ -63,13 +72,13 @@ STACK_NAME = Option(
     "stackName",
     "the stack's name",
     "CoachStream",
-    rule=rules.STACK_NAME,
+    rule=STACK_NAME_RULE,
 )
 PACKAGE = Option("package", "the zip that `coachstream package` made", "dist/coachstream.zip")
 CORS_ORIGINS = Option(
     "corsOrigins",
     "the origins of the pages that may call, comma-separated; required",
-    rule=rules.Origin(),
+    rule=Origin(),
     is_list=True,
 )
 ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "the origin may be `*`", "false")
@@ -89,16 +98,16 @@ CLIENT_IDS = Option(
 PINECONE_SECRET_ARN = Option(
     "pineconeSecretArn",
     "the secret that is Pinecone's API key; by default a new one, where there is an index",
-    rule=rules.SECRET_ARN,
+    rule=SECRET_ARN,
     without="pineconeIndexHost",
 )
 TICKET_KEY_SECRET_ARN = Option(
-    "ticketKeySecretArn", "the secret that signs tickets; by default a new one", rule=rules.SECRET_ARN
+    "ticketKeySecretArn", "the secret that signs tickets; by default a new one", rule=SECRET_ARN
 )
 KMS_KEY_ARNS = Option(
     "kmsKeyArns",
     "customer managed keys that encrypt the existing table and secrets, comma-separated; none by default",
-    rule=rules.KEY_ARN,
+    rule=KEY_ARN,
     is_list=True,
 )
 MODEL_ID = Option(
@@ -166,16 +175,16 @@ SUMMARY_FUNCTION = Option(
 MIRROR_MESSAGES = Option(
     "mirrorMessages", "turns also appear in the list that the existing functions read", "false"
 )
-MEMORY_MB = Option("memoryMb", "memory of each function", "2048", rule=rules.WholeNumber(128, 10_240))
+MEMORY_MB = Option("memoryMb", "memory of each function", "2048", rule=WholeNumber(128, 10_240))
 TIMEOUT_S = Option(
-    "timeoutS", "the longest invocation, in seconds, up to 900", "300", rule=rules.WholeNumber(10, 900)
+    "timeoutS", "the longest invocation, in seconds, up to 900", "300", rule=WholeNumber(10, 900)
 )
 LOG_LEVEL = Option("logLevel", "the least severe records that are logged", "info", setting=v.LOG_LEVEL)
 LOG_RETENTION_DAYS = Option(
     "logRetentionDays",
     "how long logs are kept, as CloudWatch offers it",
     "30",
-    rule=rules.OneOf(_RETENTION_DAYS),
+    rule=OneOf(_RETENTION_DAYS),
 )
 KEEP_LOGS = Option("keepLogs", "logs stay when the stack goes", "false")
 METRICS_NAMESPACE = Option(
@@ -187,14 +196,14 @@ METRICS_NAMESPACE = Option(
 RESERVED_CONCURRENCY = Option(
     "reservedConcurrency",
     "streams at once, kept free for them and no more; by default the account's",
-    rule=rules.WholeNumber(0, 1_000_000),
+    rule=WholeNumber(0, 1_000_000),
 )
 SNAP_START = Option("snapStart", "start from snapshots, behind an alias", "false")
 ALARMS = Option("alarms", "alarms of errors, throttles, slow first words and interrupted turns", "true")
 ALARM_TOPIC_ARN = Option(
     "alarmTopicArn",
     "the SNS topic that alarms tell; none by default",
-    rule=rules.TOPIC_ARN,
+    rule=TOPIC_ARN,
 )
 DASHBOARD = Option("dashboard", "a dashboard of what the functions measure", "true")
 
