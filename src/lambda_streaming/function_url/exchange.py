@@ -69,7 +69,8 @@ class Client:
         self.head_sent = True
         self._body_allowed = head.allows_body(self._method)
         lines = [*head.headers, *self._extra_headers]
-        if content_length is not None and (self._body_allowed or self._method == "HEAD"):
+        # As the response to GET would have it: HEAD has the length of what it leaves out (RFC 9110, section 8.6).
+        if content_length is not None and head.allows_body("GET"):
             lines.append(("content-length", str(content_length)))
         await self._deliver(
             {"type": "http.response.start", "status": head.status, "headers": raw_headers(lines)}

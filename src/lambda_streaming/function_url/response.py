@@ -22,7 +22,8 @@ _Scalar: TypeAlias = str | int | float | bool | None
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_STATUSES_WITHOUT_BODY = frozenset({204, 205, 304})
+_STATUSES_WITHOUT_CONTENT = frozenset({204, 205})
+_STATUSES_WITHOUT_BODY = _STATUSES_WITHOUT_CONTENT | {304}
 
 
 class MalformedResponse(ValueError):
@@ -51,16 +52,19 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_metadata(cls, metadata: ReceivedMetadata, *, default_content_type: str) -> ResponseHead:
-        """Apply the header rules.
+        """Apply the header rules. What has no content has no content type, not even one that was named.
 
         Raises:
             MalformedResponse: an impossible status, header or cookie.
         """
         lines = [line for name, value in (metadata.headers or {}).items() for line in _lines(name, value)]
-        if not any(name == "content-type" for name, _ in lines):
+        status = _status(metadata.status_code)
+        if status in _STATUSES_WITHOUT_CONTENT:
+            lines = [(name, value) for name, value in lines if name != "content-type"]
+        elif status not in _STATUSES_WITHOUT_BODY and all(name != "content-type" for name, _ in lines):
             lines.insert(0, ("content-type", default_content_type))
         lines += [("set-cookie", _checked_value("cookies", cookie)) for cookie in metadata.cookies or ()]
-        return cls(status=_status(metadata.status_code), headers=tuple(lines))
+        return cls(status=status, headers=tuple(lines))
 
     @classmethod
     def from_prelude(cls, prelude: bytes) -> ResponseHead:

@@ -117,6 +117,19 @@ async def test_a_reader_goes_on_where_it_was_whatever_its_dialect(
     assert begun.last["aiMessage"]["content"] == "One two"
 
 
+async def test_nothing_to_read_has_no_content_and_no_content_type(http: httpx.AsyncClient) -> None:
+    """Whichever of the four requests finds nothing; `httpx-sse` raises on a type that is not its own."""
+    idle = await http.get(STREAM)
+    whole = await finished_run(http)
+    headers = {"last-event-id": whole.last_event_id}
+    read_all = await http.get(f"{STREAM}/{whole.run_id}", headers=headers)
+    sent_again = await http.post(STREAM, json=MESSAGE, headers=headers)
+    over = await http.get(STREAM)
+    for response in (idle, read_all, sent_again, over):
+        assert (response.status_code, response.content) == (204, b"")
+        assert not {"content-type", "content-length"} & response.headers.keys()
+
+
 UNKNOWN = [
     "nonsense",
     ":",

@@ -183,6 +183,22 @@ async def test_a_prelude_alone_is_a_whole_response() -> None:
             assert await client.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
 
 
+@pytest.mark.parametrize("mode", InvokeMode)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_204_has_neither_content_type_nor_length_nor_body(mode: InvokeMode, method: bytes) -> None:
+    """RFC 9110, section 8.6, forbids the length; clients of event streams refuse any type but their own."""
+    if mode is InvokeMode.BUFFERED:
+        result = json.dumps({"statusCode": 204, "headers": {"x-a": "b"}, "body": "not allowed"}).encode()
+        invoker = ScriptedInvoker(result, content_type="application/json")
+    else:
+        invoker = ScriptedInvoker(b'{"statusCode":204}' + bytes(8), b"not allowed")
+    async with serving(FunctionUrlApp(invoker, invoke_mode=mode)) as port:
+        status, headers, rest = split(await exchange(port, GET.replace(b"GET", method, 1)))
+    assert status.split()[1] == b"204"
+    assert rest == b""
+    assert not {"content-type", "content-length", "transfer-encoding"} & headers.keys()
+
+
 @pytest.mark.parametrize("status", [204, 304])
 async def test_a_status_without_body_ends_at_once(status: int) -> None:
     """What the function writes all the same is read and thrown away."""

@@ -118,6 +118,22 @@ def test_some_responses_have_no_body(method: str, status: int, *, allowed: bool)
     assert ResponseHead(status=status, headers=()).allows_body(method) is allowed
 
 
+@pytest.mark.parametrize("status", [204, 205, "204", 204.0])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"x-a": "b"}])
+def test_a_response_without_content_has_no_content_type(status: object, headers: dict[str, str]) -> None:
+    """Neither the default one nor the function's: there is nothing that could have a type."""
+    names = [name for name, _ in head({"statusCode": status, "headers": headers}).headers]
+    assert "content-type" not in names
+    assert ("x-a" in names) == ("x-a" in headers)
+
+
+def test_not_modified_has_the_content_type_that_the_function_names_and_no_other() -> None:
+    """A 304 may say what the kept response is."""
+    assert head({"statusCode": 304}).headers == ()
+    named = head({"statusCode": 304, "headers": {"content-type": "text/css"}})
+    assert named.headers == (("content-type", "text/css"),)
+
+
 @given(st.dictionaries(st.from_regex(r"x-[a-z0-9]{1,8}", fullmatch=True), st.text(max_size=20), max_size=4))
 def test_any_header_text_is_written_or_refused(headers: dict[str, str]) -> None:
     """Bytes of a header line never hold a line end."""
@@ -137,7 +153,7 @@ BUFFERED_CASES: list[tuple[object, int, bytes, dict[str, str]]] = [
     (True, 200, b"true", {"content-type": "application/json"}),
     (3.5, 200, b"3.5", {"content-type": "application/json"}),
     (None, 200, b"null", {"content-type": "application/json"}),
-    ({"statusCode": 204}, 204, b"", {"content-type": "application/json"}),
+    ({"statusCode": 204}, 204, b"", {}),
     ({"statusCode": "418", "body": "tea"}, 418, b"tea", {"content-type": "application/json"}),
     ({"statusCode": 200, "body": {"a": [1, 2]}}, 200, b'{"a":[1,2]}', {"content-type": "application/json"}),
     (
