@@ -1,8 +1,11 @@
 """What a request's body says, checked field by field.
 
 Lenient about what does not matter (unknown fields, `null` for an optional field), strict about what is
-stored. Limits count code points: most emoji are one character here and two in JavaScript's `length`, so a
-client that counts its own way is never refused below its own limit.
+stored. What is no Unicode, such as half an emoji, becomes U+FFFD in a text that a person wrote; in what names
+something it fails that field's own check.
+
+Limits count code points: most emoji are one character here and two in JavaScript's `length`, so a client that
+counts its own way is never refused below its own limit.
 """
 
 from __future__ import annotations
@@ -44,6 +47,12 @@ MAX_TAG_CHARS = 100
 DEFAULT_TITLE = "New Conversation"
 
 _EARLIEST_MESSAGE = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape in a JSON text; the group is half a surrogate pair without its other half."""
+
 _CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -147,9 +156,18 @@ def _decode(body: bytes | None, shape: type[_Body]) -> _Body:
     if body is None or not body.strip():
         raise MissingRequestBody
     try:
-        return msgspec.json.decode(body, type=shape)
+        try:
+            return msgspec.json.decode(body, type=shape)
+        except (msgspec.MsgspecError, ValueError):
+            return msgspec.json.decode(_well_formed(body), type=shape)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidJson from error
+
+
+def _well_formed(body: bytes) -> bytes:
+    """The JSON text with U+FFFD for what is no Unicode, as browsers have it."""
+    text = body.decode(errors="replace").encode()
+    return _JSON_ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], text)
 
 
 def _message_text(value: object) -> str:

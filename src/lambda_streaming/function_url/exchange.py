@@ -69,7 +69,7 @@ class Client:
         self.head_sent = True
         self._body_allowed = head.allows_body(self._method)
         lines = [*head.headers, *self._extra_headers]
-        # As the response to GET would have it: HEAD has the length of what it leaves out (RFC 9110, section 8.6).
+        # HEAD has the length of what it leaves out (RFC 9110, section 8.6).
         if content_length is not None and head.allows_body("GET"):
             lines.append(("content-length", str(content_length)))
         await self._deliver(

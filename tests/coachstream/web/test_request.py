@@ -78,15 +78,15 @@ def test_no_body_is_told_apart_from_a_bad_one(body: bytes | None) -> None:
         b"[]",
         b'"text"',
         b"{} {}",
-        b'{"userResponse": "\xff"}',
-        b'{"userResponse": "\\ud800"}',
         b'{"userResponse": NaN}',
+        b'{"userResponse": "\\ud83"}',
+        b'{"userResponse": "\\x"}',
         b"[" * 100_000,
     ],
     ids=lambda body: repr(body[:20]),
 )
 def test_a_body_that_is_no_json_object_is_invalid_json(body: bytes) -> None:
-    """Broken JSON, broken UTF-8, text that no UTF-8 can hold, and anything but an object."""
+    """Broken JSON, and anything but an object."""
     with pytest.raises(InvalidJson):
         parse_new_message(body, received_at=NOW)
 
@@ -251,3 +251,51 @@ def test_a_change_needs_a_body() -> None:
         parse_conversation_change(None)
     with pytest.raises(InvalidJson):
         parse_conversation_change(b"title=Legs")
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (b"I ran 5 km today \\ud83d", "I ran 5 km today \ufffd"),
+        (b"\\ud83dago", "\ufffdago"),
+        (b"\\uDE00 first", "\ufffd first"),
+        (b"\\ud83d\\ud83d\\ude00", "\ufffd\U0001f600"),
+        (b"\\ude00\\ud83d", "\ufffd\ufffd"),
+        (b"\\ud83d\\\\ude00", "\ufffd\\ude00"),
+        (b"\\\\ud83d \\\\\\ud83d", "\\ud83d \\\ufffd"),
+        (b"cut \xf0\x9f\x98", "cut \ufffd"),
+        (b"latin \xe9t\xe9", "latin \ufffdt\ufffd"),
+        (b"overlong \xc0\xafx", "overlong \ufffd\ufffdx"),
+        (b"half \xed\xa0\xbd", "half \ufffd\ufffd\ufffd"),
+        (b"beyond \xf4\x90\x80\x80", "beyond \ufffd\ufffd\ufffd\ufffd"),
+        (b"whole \\ud83d\\ude00 \xf0\x9f\x98\x80 \\ufffd", "whole \U0001f600 \U0001f600 \ufffd"),
+    ],
+)
+def test_half_an_emoji_and_other_broken_unicode_in_a_text_becomes_the_replacement_character(
+    written: bytes, text: str
+) -> None:
+    """As `toWellFormed` and `TextDecoder` have it in JavaScript; in every free text."""
+    body = b'{"userResponse": "%s", "other\\udc00": "\\ud800"}' % written
+    assert parse_new_message(body, received_at=NOW).text == text
+    created = parse_new_conversation(b'{"title": "%s", "initialMessage": "%s"}' % (written, written))
+    assert created == NewConversation(text, text)
+    changed = parse_conversation_change(b'{"title": "%s", "tags": ["%s"]}' % (written, written))
+    assert changed == ConversationChange(title=text, tags=(text,))
+
+
+@pytest.mark.parametrize("broken", [b"\\ud83d", b"\xf0\x9f", b"\\u0000"])
+def test_broken_unicode_in_a_field_that_names_something_is_refused_as_that_field(broken: bytes) -> None:
+    """An id or a time is never changed on the way; the error tells which field it is."""
+    with pytest.raises(InvalidClientMessageId):
+        parse_new_message(b'{"userResponse": "Hi", "clientMessageId": "m-1%s"}' % broken, received_at=NOW)
+    with pytest.raises(InvalidTimestamp):
+        parse_new_message(b'{"userResponse": "Hi", "messageTimestamp": "%s"}' % broken, received_at=NOW)
+    with pytest.raises(InvalidUserResponse):
+        parse_new_message(b'{"userResponse%s": "Hi"}' % broken, received_at=NOW)
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_any_text_that_javascript_can_send_arrives_well_formed(text: str) -> None:
+    """Lone surrogates are replaced one by one, and nothing else is touched."""
+    well_formed = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert parse(userResponse=f"x{text}").text == f"x{well_formed}"
