@@ -369,7 +369,11 @@ class Services:
         return TurnSettings(
             history_budget_chars=told.history_budget_chars,
             limits=ContextLimits(optional_budget_s=told.optional_context_budget_s),
-            runs=RunSettings(policy=TurnPolicy(told.turn_policy.value), lease_s=told.lease_s),
+            runs=RunSettings(
+                policy=TurnPolicy(told.turn_policy.value),
+                lease_s=told.lease_s,
+                epochs=told.reply_invocations,
+            ),
         )
 
     def load(self) -> None:

@@ -349,3 +349,15 @@ async def test_hand_offs_are_named_one_by_one(tmp_path: Path) -> None:
     services = Services(settings)
     assert services.workout_builder is None
     assert isinstance(services.summary_builder, LambdaSummaryBuilder)
+
+
+def test_the_settings_of_runs_reach_the_turns(tmp_path: Path) -> None:
+    """How long a writer is waited for, how many may follow each other, and what a second message does."""
+    environment = {
+        **Settings.embedded(tmp_path).to_environment(),
+        "COACHSTREAM_LEASE_S": "7",
+        "COACHSTREAM_REPLY_INVOCATIONS": "3",
+        "COACHSTREAM_TURN_POLICY": "interrupt",
+    }
+    runs = Services(Settings.from_environment(environment)).turn_settings.runs
+    assert (runs.lease_s, runs.epochs, runs.policy.value) == (7.0, 3, "interrupt")

@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
         own_ticket_key: the key for tickets that is set; see `ticket_key`.
         turn_policy: what a message does that comes while another one is answered.
         lease_s: how long a run is taken for alive after its producer has last written, in seconds.
+        reply_invocations: how many invocations may write one reply, one after another.
 
     Raises:
         ValueError: two parts have different folders, which no environment can say.
@@ -88,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True):
     own_ticket_key: Secret | SecretArn | None = None
     turn_policy: TurnPolicy = TurnPolicy.REJECT
     lease_s: float = 15.0
+    reply_invocations: int = 5
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -182,6 +184,7 @@ class Settings(msgspec.Struct, frozen=True):
             ),
             turn_policy=reader.choice(v.TURN_POLICY, TurnPolicy) or TurnPolicy.REJECT,
             lease_s=reader.number(v.LEASE, least=_SHORTEST_LEASE_S, most=3600),
+            reply_invocations=reader.whole_number(v.REPLY_INVOCATIONS, least=1, most=100),
         )
         reader.check()
         return settings
@@ -208,6 +211,7 @@ class Settings(msgspec.Struct, frozen=True):
             v.KEEP_ALIVE: self.keep_alive_s,
             v.TURN_POLICY: self.turn_policy,
             v.LEASE: self.lease_s,
+            v.REPLY_INVOCATIONS: self.reply_invocations,
             **_key_variables(self.own_ticket_key, v.TICKET_KEY, v.TICKET_KEY_ARN),
         }
         if isinstance(self.store, DynamoDbSettings):

@@ -300,6 +300,14 @@ LEASE = Variable(
     meaning="seconds after which a reply that nobody writes any more is taken for broken off, more than 1",
     default="15",
 )
+REPLY_INVOCATIONS = Variable(
+    name="COACHSTREAM_REPLY_INVOCATIONS",
+    part=Part.TURN,
+    meaning="invocations that may write one reply, one after another: each goes on where the function's timeout "
+    "ended the one before. A reply that the last one does not finish is kept as far as it came and ends with "
+    "`DEADLINE_EXCEEDED`",
+    default="5",
+)
 KEEP_ALIVE = Variable(
     name="COACHSTREAM_KEEP_ALIVE_S",
     part=Part.TURN,
@@ -451,6 +459,7 @@ VARIABLES = (
     OPTIONAL_CONTEXT_BUDGET,
     TURN_POLICY,
     LEASE,
+    REPLY_INVOCATIONS,
     KEEP_ALIVE,
     LOG_LEVEL,
     LOG_FORMAT,

@@ -382,6 +382,34 @@ async def test_near_the_deadline_the_reader_comes_again_and_gets_the_same_text()
     assert stage.stored() == [QUESTION, ("assistant", text)]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_a_reply_that_never_ends_is_written_by_as_many_invocations_as_are_allowed(limit: int) -> None:
+    """All but the last one send the reader on; the last one keeps what was said, and says that it took too long."""
+
+    class Endless(ScriptedModel):
+        can_continue = True
+
+        async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+            assert deadline > 0
+            self.prompts.append(prompt)
+            yield TextDelta(f"part {len(self.prompts)} ")
+            await asyncio.Event().wait()
+
+    stage = stage_with(Endless(), epochs=limit)
+    events = await stage.run(streamed(stage, deadline=stage.request(within_s=1.2).deadline))
+    while isinstance(events[-1], Reconnect):
+        events += await resumed(stage, events[-1].point, within_s=1.2)
+    said = "".join(f"part {number} " for number in range(1, limit + 1))
+    assert shown(events) == said
+    assert stage.model.calls == limit
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.DEADLINE_EXCEEDED
+    assert failed.partial_reply is not None
+    assert failed.partial_reply.content == said
+    assert stage.stored() == [QUESTION, ("assistant-", said)]
+
+
 async def test_a_run_that_nobody_continues_is_closed_with_what_was_said() -> None:
     """Who was sent away and does not come again loses nothing that was said."""
     stage = stage_with(Continuing("One two three", waits_at=2))
