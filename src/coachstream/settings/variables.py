@@ -303,9 +303,9 @@ LEASE = Variable(
 REPLY_INVOCATIONS = Variable(
     name="COACHSTREAM_REPLY_INVOCATIONS",
     part=Part.TURN,
-    meaning="invocations that may write one reply, one after another: each goes on where the function's timeout "
-    "ended the one before. A reply that the last one does not finish is kept as far as it came and ends with "
-    "`DEADLINE_EXCEEDED`",
+    meaning="invocations that may write one reply, one after another: each goes on where the function's "
+    "timeout ended the one before. A reply that the last one does not finish is kept as far as it came, and "
+    "ends with `DEADLINE_EXCEEDED`",
     default="5",
 )
 KEEP_ALIVE = Variable(

@@ -384,7 +384,7 @@ async def test_near_the_deadline_the_reader_comes_again_and_gets_the_same_text()
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
 async def test_a_reply_that_never_ends_is_written_by_as_many_invocations_as_are_allowed(limit: int) -> None:
-    """All but the last one send the reader on; the last one keeps what was said, and says that it took too long."""
+    """All but the last one send the reader on; the last one keeps what was said, and fails."""
 
     class Endless(ScriptedModel):
         can_continue = True
