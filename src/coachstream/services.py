@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -41,7 +41,7 @@ from coachstream.settings import (
 from coachstream.settings.variables import JWKS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -70,6 +70,13 @@ if TYPE_CHECKING:
 
     class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, Protocol):
         """One store is all four."""
+
+
+class ReadApiKeyOf(Protocol):
+    """`Services.read_api_key`."""
+
+    def __call__(self, arn: str, *, instead_of: str | None = None) -> Coroutine[Any, Any, str]:
+        """Read the key that is kept under an ARN."""
 
 
 @runtime_checkable
@@ -309,8 +316,8 @@ class Services:
 
         return Secrets(self.aws)
 
-    async def read_api_key(self, arn: str) -> str:
-        """Pinecone's key, where it is kept in Secrets Manager.
+    async def read_api_key(self, arn: str, *, instead_of: str | None = None) -> str:
+        """Pinecone's key, where it is kept in Secrets Manager; `instead_of` is one that Pinecone refused.
 
         Raises:
             StorageUnavailable: it cannot be read.
@@ -319,16 +326,17 @@ class Services:
         from coachstream.conversation.errors import StorageUnavailable
 
         try:
-            return await self.secrets.read(arn)
+            return await self.secrets.read(arn, instead_of=instead_of)
         except SecretUnavailable as error:
             raise StorageUnavailable(str(error)) from error
 
-    async def _read_ticket_key(self, arn: str) -> bytes:
+    async def _read_ticket_key(self, arn: str, *, instead_of: bytes | None = None) -> bytes:
         from coachstream.aws.secrets import SecretUnavailable
         from coachstream.identity.keys import KeysUnavailable
 
         try:
-            return (await self.secrets.read(arn)).encode()
+            refused = None if instead_of is None else instead_of.decode()
+            return (await self.secrets.read(arn, instead_of=refused)).encode()
         except SecretUnavailable as error:
             raise KeysUnavailable(str(error)) from error
 
@@ -444,10 +452,8 @@ def fallback_options(settings: BedrockSettings) -> BedrockOptions:
     return bedrock_options(msgspec.structs.replace(settings, model_id=other, can_continue=None))
 
 
-def pinecone_options(
-    settings: PineconeSettings, read_api_key: Callable[[str], Awaitable[str]]
-) -> PineconeOptions:
-    """How the index is asked; `read_api_key` reads the key with an ARN, when it is first needed."""
+def pinecone_options(settings: PineconeSettings, read_api_key: ReadApiKeyOf) -> PineconeOptions:
+    """How the index is asked; `read_api_key` is `Services.read_api_key`, and reads the key with an ARN."""
     from coachstream.recall.pinecone import PineconeOptions
 
     key = settings.api_key

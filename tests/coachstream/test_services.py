@@ -286,7 +286,7 @@ def test_the_defaults_are_the_adapters_own() -> None:
     )
 
 
-async def unread(arn: str) -> str:
+async def unread(arn: str, *, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)
     """Where Pinecone's key is set, none is read."""
     raise AssertionError(arn)
 

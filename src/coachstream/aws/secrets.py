@@ -1,17 +1,31 @@
-"""Secrets in AWS Secrets Manager, each read once a process, when it is first needed.
+"""Secrets in AWS Secrets Manager, each read when it is first needed, and again as `freshness` schedules it.
 
-A secret is read in the region that its ARN names, wherever everything else is.
+A secret is read in the region that its ARN names, wherever everything else is. No call waits for a value that
+is read again because of its age: the known one serves meanwhile, and for a while if it cannot be read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
+import msgspec
+
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from coachstream.freshness import (
+    REFRESH_AFTER_S,
+    REREAD_AT_MOST_EVERY_S,
+    USABLE_FOR_S,
+    AgeClock,
+    Instant,
+)
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+
+logger = logging.getLogger("coachstream.aws")
 
 ATTEMPTS = 3
 ANSWERS_IN_S = 3.0
@@ -46,39 +60,85 @@ class SecretsManagerClient(Protocol):
         """Raises `ClientError`."""
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """A value, and when it was read."""
+
+    value: str
+    read_at: Instant
+
+
 class Secrets:
     """The secrets of one process."""
 
-    def __init__(self, session: AwsSession) -> None:
-        """Remember the session; nothing is opened yet."""
+    def __init__(self, session: AwsSession, *, clock: AgeClock | None = None) -> None:
+        """Remember the session; nothing is opened yet.
+
+        Args:
+            session: what clients are made with.
+            clock: says how old a value is; the machine's by default.
+        """
         self._session = session
+        self._clock = clock or AgeClock()
         self._clients: dict[str, AwsClient[SecretsManagerClient]] = {}
+        self._known: dict[str, _Known] = {}
+        self._tried_at: dict[str, Instant] = {}
         self._readings: dict[str, asyncio.Task[str]] = {}
 
-    async def read(self, arn: str) -> str:
-        """The secret's string; whoever asks while it is read waits for the same answer.
+    async def read(self, arn: str, *, instead_of: str | None = None) -> str:
+        """The secret's string; whoever asks while it is first read waits for the same response.
+
+        Args:
+            arn: whole.
+            instead_of: a value that did not work. If it is the known one, the secret is read again first,
+                though at most every `REREAD_AT_MOST_EVERY_S`.
 
         Raises:
-            SecretUnavailable: it cannot be read, or is binary. The next call tries again.
+            SecretUnavailable: it cannot be read, or is binary, and no value is known, or only one that is too
+                old. The next call tries again.
         """
-        reading = self._readings.get(arn)
-        if reading is None:
-            reading = self._readings[arn] = asyncio.create_task(self._read(arn), name="read a secret")
-            reading.add_done_callback(lambda done: self._forget_failure(arn, done))
-        # Whoever is cancelled leaves the reading to those who still wait, and to those who come later.
-        return await asyncio.shield(reading)
+        known = self._known.get(arn)
+        if known is None or (age := self._clock.seconds_since(known.read_at)) >= USABLE_FOR_S:
+            # Whoever is cancelled leaves the reading to those who still wait, and to those who come later.
+            return await asyncio.shield(self._begin_reading(arn))
+        if not self._may_read_again(arn):
+            return known.value
+        if known.value == instead_of:
+            with suppress(SecretUnavailable):
+                return await asyncio.shield(self._begin_reading(arn))
+        elif age >= REFRESH_AFTER_S:
+            self._begin_reading(arn)
+        return known.value
 
     async def aclose(self) -> None:
         """Close the connections; what was read stays known."""
-        for reading in self._readings.values():
+        readings = list(self._readings.values())
+        for reading in readings:
             reading.cancel()
-        await asyncio.gather(*self._readings.values(), return_exceptions=True)
+        await asyncio.gather(*readings, return_exceptions=True)
         for client in self._clients.values():
             await client.aclose()
 
-    def _forget_failure(self, arn: str, done: asyncio.Task[str]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._readings.pop(arn, None)
+    def _may_read_again(self, arn: str) -> bool:
+        tried_at = self._tried_at.get(arn)
+        return tried_at is None or self._clock.seconds_since(tried_at) >= REREAD_AT_MOST_EVERY_S
+
+    def _begin_reading(self, arn: str) -> asyncio.Task[str]:
+        reading = self._readings.get(arn)
+        if reading is None:
+            reading = self._readings[arn] = asyncio.create_task(self._read(arn), name="read a secret")
+            reading.add_done_callback(lambda done: self._end_reading(arn, done))
+        return reading
+
+    def _end_reading(self, arn: str, done: asyncio.Task[str]) -> None:
+        self._readings.pop(arn, None)
+        self._tried_at[arn] = self._clock.now()
+        if done.cancelled():
+            return
+        failure = done.exception()
+        if failure is None:
+            self._known[arn] = _Known(done.result(), self._clock.now())
+        elif arn in self._known:
+            logger.warning("The known value is used on: %s", failure)
 
     async def _read(self, arn: str) -> str:
         name = arn.rpartition(":secret:")[2]

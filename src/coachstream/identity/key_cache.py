@@ -1,8 +1,11 @@
-"""An issuer's keys, remembered: read once, again for a key that is not known, and again after an hour.
+"""An issuer's keys, remembered: read once, again for a key that is not known, and again when they are due.
 
 An unknown key is the sign of a rotation, or of a forger who makes up key ids. So the key set is read again
 for it, but seldom, and once for all who wait: a flood of made-up ids costs the issuer one request each ten
 seconds; and a token is refused ten seconds long at worst, if two rotations follow each other that closely.
+
+Known keys go on verifying while the issuer cannot be asked, though not for ever (`freshness`): one of them
+may have been revoked.
 
 Keys that came with the package (`packaged_keys`) are kept apart from those that the issuer has said: they are
 found by `find_known` only, which is good for a greeting.
@@ -12,9 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from coachstream.freshness import (
+    REFRESH_AFTER_S,
+    REREAD_AT_MOST_EVERY_S,
+    USABLE_FOR_S,
+    AgeClock,
+    Instant,
+)
 from coachstream.identity.keys import KeySource, KeysUnavailable
 
 if TYPE_CHECKING:
@@ -22,30 +32,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("coachstream.identity")
 
-REFRESH_AT_MOST_EVERY_S = 10.0
-"""How soon after one reading of the key set an unknown key id may cause another."""
-
 RETRY_AT_MOST_EVERY_S = 1.0
-"""The same after a reading that failed."""
-
-TRUSTED_FOR_S = 3600.0
-"""After that, keys are read again before they are used, so that one that was withdrawn does not live on."""
+"""How soon after a reading that failed the next is tried."""
 
 
 class KeyCache:
     """The RS256 keys of one issuer, by key id."""
 
-    def __init__(
-        self, source: KeySource, *, monotonic: Callable[[], float], packaged: KeySource | None = None
-    ) -> None:
+    def __init__(self, source: KeySource, *, clock: AgeClock, packaged: KeySource | None = None) -> None:
         self._source = source
         self._packaged = packaged
         self._unpacking = asyncio.Lock()
         self._packaged_keys: Mapping[str, PyJWK] = {}
-        self._monotonic = monotonic
+        self._clock = clock
         self._keys: Mapping[str, PyJWK] | None = None
-        self._read_at = 0.0
-        self._tried_at: float | None = None
+        self._read_at = clock.now()
+        self._tried_at: Instant | None = None
         self._failure: KeysUnavailable | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -53,12 +55,16 @@ class KeyCache:
         """The key, or `None` if the issuer has no such key.
 
         Raises:
-            KeysUnavailable: the key is not known and the key set cannot be read.
+            KeysUnavailable: the key is not known, or not any more, and the key set cannot be read.
         """
         if self._is_due(key_id):
-            await self._read_once()
-        if self._keys is not None and key_id in self._keys:
-            return self._keys[key_id]
+            reading = self._begin_reading()
+            if self._failure is None or self._usable(key_id) is None:
+                # Whoever is cancelled leaves the reading to those who still wait.
+                await asyncio.shield(reading)
+        key = self._usable(key_id)
+        if key is not None:
+            return key
         if self._failure is not None:
             raise KeysUnavailable(str(self._failure)) from self._failure
         return None
@@ -86,36 +92,41 @@ class KeyCache:
         return self._packaged_keys
 
     def _is_due(self, key_id: str) -> bool:
+        is_known = self._usable(key_id) is not None
         if self._reading is not None:
-            # Whoever finds the key meanwhile need not wait for a reading that somebody else asked for.
-            return self._keys is None or key_id not in self._keys
+            # A token with a known key need not wait for a reading that another one asked for.
+            return not is_known
         if self._tried_at is None:
             return True
-        now = self._monotonic()
+        since_tried = self._clock.seconds_since(self._tried_at)
         if self._failure is not None:
-            return now - self._tried_at >= RETRY_AT_MOST_EVERY_S
-        if self._keys is not None and key_id in self._keys:
-            return now - self._read_at >= TRUSTED_FOR_S
-        return now - self._tried_at >= REFRESH_AT_MOST_EVERY_S
+            return since_tried >= RETRY_AT_MOST_EVERY_S
+        if is_known:
+            return self._clock.seconds_since(self._read_at) >= REFRESH_AFTER_S
+        return since_tried >= REREAD_AT_MOST_EVERY_S
 
-    async def _read_once(self) -> None:
+    def _usable(self, key_id: str) -> PyJWK | None:
+        if self._keys is None or self._clock.seconds_since(self._read_at) >= USABLE_FOR_S:
+            return None
+        return self._keys.get(key_id)
+
+    def _begin_reading(self) -> asyncio.Task[None]:
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(), name="read the issuer's keys")
-        # Whoever is cancelled leaves the reading to those who still wait.
-        await asyncio.shield(self._reading)
+        return self._reading
 
     async def _read(self) -> None:
         try:
             document = await self._source.load()
             # In a thread, because the first time it imports the cryptography.
             self._keys = await asyncio.to_thread(_parse, document)
-            self._read_at = self._monotonic()
+            self._read_at = self._clock.now()
             self._failure = None
         except KeysUnavailable as error:
             logger.warning("The issuer's keys cannot be read: %s", error)
             self._failure = error
         finally:
-            self._tried_at = self._monotonic()
+            self._tried_at = self._clock.now()
             self._reading = None
 
 

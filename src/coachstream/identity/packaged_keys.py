@@ -7,7 +7,7 @@ day of the package; but the pool may have withdrawn the key since, and a package
 - Under a packaged key a caller is greeted: `start`, which says nothing of anybody's and costs nothing.
 - Before anything is read, written or paid for, the token is verified again with the keys that the pool has
   now (`JwtVerifier.verify`). They are read over the network once an environment, while the SDK loads, and
-  trusted for an hour; packaged keys never get among them. A withdrawn key ends the stream with
+  again every hour (`freshness`); packaged keys never get among them. A withdrawn key ends the stream with
   `INVALID_TOKEN`, and a pool that cannot be asked ends it with an error to try again: as without a package.
 - A key id that is not in the package is looked for in the pool first, as seldom as ever (`key_cache`).
 

@@ -17,8 +17,12 @@ KEY_BYTES = 32
 class TicketKey(Protocol):
     """Gives the key of an office's tickets."""
 
-    async def __call__(self) -> bytes:
+    async def __call__(self, *, instead_of: bytes | None = None) -> bytes:
         """The key, at least `KEY_BYTES` long; called for each ticket, so whoever reads it remembers it.
+
+        Args:
+            instead_of: a key that a ticket was not signed with. If that is the remembered one, it may have
+                been rotated, so the key is read again, though not for each of many such tickets.
 
         Raises:
             KeysUnavailable: it cannot be read.
@@ -26,9 +30,9 @@ class TicketKey(Protocol):
 
 
 def fixed_key(key: bytes) -> TicketKey:
-    """A key that is known."""
+    """A key that is known, and never changes."""
 
-    async def known() -> bytes:
+    async def known(*, instead_of: bytes | None = None) -> bytes:  # noqa: ARG001 (there is no other)
         return key
 
     return known
@@ -48,13 +52,13 @@ class LocalKey:
         self.path = data_dir / self.FILE
         self._key: bytes | None = None
 
-    async def __call__(self) -> bytes:
-        """Read the key, in a thread, the first time.
+    async def __call__(self, *, instead_of: bytes | None = None) -> bytes:
+        """Read the key, in a thread: the first time, and when it seems to have been replaced.
 
         Raises:
             KeysUnavailable: the file cannot be read or made, or holds no key.
         """
-        if self._key is None:
+        if self._key is None or self._key == instead_of:
             self._key = await asyncio.to_thread(self._read)
         return self._key
 

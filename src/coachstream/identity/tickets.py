@@ -99,17 +99,31 @@ class Tickets:
             TicketsUnavailable: no key is configured.
             KeysUnavailable: the key cannot be read.
         """
-        secret = await self._secret()
-        claims = _verified(ticket, secret)
+        claims = await self._verified_claims(ticket)
         if claims != _claims(key, run_id, claims.exp):
             raise InvalidTicket("the ticket is for something else")
         if self._now().timestamp() >= claims.exp:
             raise TicketExpired
 
-    async def _secret(self) -> bytes:
+    async def _verified_claims(self, ticket: str) -> _Claims:
+        secret = await self._secret()
+        try:
+            return _verified(ticket, secret)
+        except InvalidTicket as error:
+            import jwt
+
+            if not isinstance(error.__cause__, jwt.InvalidSignatureError):
+                raise
+            # A process that learned of a rotation earlier may have signed it.
+            newer = await self._secret(instead_of=secret)
+            if newer == secret:
+                raise
+        return _verified(ticket, newer)
+
+    async def _secret(self, *, instead_of: bytes | None = None) -> bytes:
         if self._key is None:
             raise TicketsUnavailable
-        secret = await self._key()
+        secret = await self._key(instead_of=instead_of)
         if len(secret) < KEY_BYTES:
             raise KeysUnavailable(f"the key for tickets is shorter than {KEY_BYTES} bytes")
         if not self._is_loaded:

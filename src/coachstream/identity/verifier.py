@@ -12,7 +12,6 @@ token arrives, not when a function's module is loaded. Verifying takes about 0.1
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from coachstream.conversation.errors import (
     TokenExpired,
 )
 from coachstream.conversation.model import Identity
+from coachstream.freshness import AgeClock
 from coachstream.identity.key_cache import KeyCache
 from coachstream.identity.keys import KeySource
 from coachstream.identity.token_header import read_header
@@ -54,7 +54,7 @@ class JwtVerifier:
         issuer: str,
         audiences: Collection[str],
         packaged_keys: KeySource | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: AgeClock | None = None,
     ) -> None:
         """Verify against the keys of `issuer` (the exact `iss`) for `audiences` (app client ids).
 
@@ -63,14 +63,14 @@ class JwtVerifier:
             issuer: the exact `iss`.
             audiences: app client ids.
             packaged_keys: those that it had once, for `verify_with_known_keys` only.
-            monotonic: a clock that never goes back, in seconds.
+            clock: says how old the keys are; the machine's by default.
 
         Raises:
             ValueError: the issuer or the audiences are empty, so that nothing would be checked.
         """
         if isinstance(audiences, str) or not issuer or not all(audiences) or not audiences:
             raise ValueError("a verifier needs an issuer and at least one audience")
-        self._keys = KeyCache(keys, monotonic=monotonic, packaged=packaged_keys)
+        self._keys = KeyCache(keys, clock=clock or AgeClock(), packaged=packaged_keys)
         self._issuer = issuer
         self._audiences = tuple(audiences)
 

@@ -15,6 +15,7 @@ import pytest
 
 from coachstream.aws.clients import AwsSession
 from coachstream.aws.secrets import ATTEMPTS, Secrets, SecretUnavailable
+from coachstream.freshness import REFRESH_AFTER_S, REREAD_AT_MOST_EVERY_S, USABLE_FOR_S, AgeClock
 from support.faulty_proxy import AWS_THROTTLED, Fault, FaultyProxy, proxied
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
@@ -22,6 +23,7 @@ REGION = "ap-south-1"
 VALUE = "open-sesame-" * 4
 
 Put = Callable[[dict[str, object]], str]
+Rotate = Callable[[str, str], None]
 
 
 @pytest.fixture
@@ -51,10 +53,41 @@ async def service(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         yield proxy
 
 
+class Watch:
+    """The clock by which secrets age."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.clock = AgeClock(monotonic=lambda: self.now, wall=lambda: 0.0)
+
+
 @pytest.fixture
-async def secrets(service: FaultyProxy) -> AsyncIterator[Secrets]:  # noqa: ARG001 (must be there first)
-    async with aclosing(Secrets(AwsSession())) as secrets:
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+async def secrets(service: FaultyProxy, watch: Watch) -> AsyncIterator[Secrets]:  # noqa: ARG001 (must be there first)
+    async with aclosing(Secrets(AwsSession(), clock=watch.clock)) as secrets:
         yield secrets
+
+
+@pytest.fixture
+def rotate(moto_url: str) -> Rotate:
+    """Gives a secret of moto another value."""
+
+    def rotate(arn: str, value: str) -> None:
+        client: Any = botocore.session.Session().create_client(
+            "secretsmanager",
+            region_name=REGION,
+            endpoint_url=moto_url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        client.put_secret_value(SecretId=arn, SecretString=value)
+        client.close()
+
+    return rotate
 
 
 class Requests:
@@ -114,6 +147,54 @@ async def test_a_failure_is_not_remembered(secrets: Secrets, service: FaultyProx
     ends = await asyncio.gather(*(secrets.read(arn) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(end, SecretUnavailable) for end in ends)
     assert service.met == ATTEMPTS
+    service.fault = None
+    assert await secrets.read(arn) == VALUE
+
+
+async def test_a_rotated_secret_is_noticed_by_a_warm_environment(
+    secrets: Secrets, put: Put, rotate: Rotate, watch: Watch
+) -> None:
+    """Within the schedule, and no call waits: the known value serves until the new one is there."""
+    arn = await asyncio.to_thread(put, {"SecretString": VALUE})
+    assert await secrets.read(arn) == VALUE
+    await asyncio.to_thread(rotate, arn, "rotated")
+    watch.now += REFRESH_AFTER_S - 1
+    assert await secrets.read(arn) == VALUE
+    watch.now += 1
+    assert await secrets.read(arn) == VALUE
+    (reading,) = (task for task in asyncio.all_tasks() if task.get_name() == "read a secret")
+    await reading
+    assert await secrets.read(arn) == "rotated"
+
+
+async def test_a_value_that_did_not_work_is_read_again_at_once_though_seldom(
+    secrets: Secrets, service: FaultyProxy, put: Put, rotate: Rotate, watch: Watch
+) -> None:
+    """The first failure notices a rotation; a flood of forgeries costs one request in ten seconds."""
+    arn = await asyncio.to_thread(put, {"SecretString": VALUE})
+    requests = Requests(service)
+    assert await secrets.read(arn) == VALUE
+    await asyncio.to_thread(rotate, arn, "rotated")
+    watch.now += REREAD_AT_MOST_EVERY_S
+    assert await secrets.read(arn, instead_of="what nobody has") == VALUE
+    assert await secrets.read(arn, instead_of=VALUE) == "rotated"
+    for _ in range(20):
+        assert await secrets.read(arn, instead_of="rotated") == "rotated"
+    assert len(requests.regions) == 2
+
+
+async def test_a_known_secret_is_not_used_for_ever_when_the_service_is_away(
+    secrets: Secrets, service: FaultyProxy, put: Put, watch: Watch
+) -> None:
+    """For a day; then it fails closed, until it can be read again."""
+    arn = await asyncio.to_thread(put, {"SecretString": VALUE})
+    assert await secrets.read(arn) == VALUE
+    service.fault = Fault.ERROR
+    watch.now += USABLE_FOR_S - 1
+    assert await secrets.read(arn, instead_of=VALUE) == VALUE
+    watch.now += 1
+    with pytest.raises(SecretUnavailable):
+        await secrets.read(arn)
     service.fault = None
     assert await secrets.read(arn) == VALUE
 

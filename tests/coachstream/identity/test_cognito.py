@@ -15,9 +15,9 @@ import pytest
 
 from coachstream.conversation.errors import InvalidToken, MissingCustomUserId, TokenExpired
 from coachstream.conversation.ports import TokenVerifier
+from coachstream.freshness import REREAD_AT_MOST_EVERY_S, AgeClock
 from coachstream.identity.cognito import cognito_verifier, keys_url, pool_issuer
 from coachstream.identity.https_keys import HttpsKeys
-from coachstream.identity.key_cache import REFRESH_AT_MOST_EVERY_S
 from coachstream.identity.keys import KeysUnavailable
 from coachstream.identity.verifier import JwtVerifier
 from contracts.token_verifier import AUDIENCE, ISSUER, TokenVerifierContract, rsa_key
@@ -136,11 +136,11 @@ async def test_a_key_that_was_rotated_in_is_read(keys_at: KeyServer) -> None:
     pool = SigningPool()
     keys_at.answers = [document(pool.jwks())]
     keys = HttpsKeys(keys_at.url)
-    verifier = JwtVerifier(keys, issuer=ISSUER, audiences=[AUDIENCE], monotonic=lambda: now)
+    verifier = JwtVerifier(keys, issuer=ISSUER, audiences=[AUDIENCE], clock=AgeClock(monotonic=lambda: now))
     await verifier.verify(pool.token())
     pool.key_numbers = [1, 2]
     keys_at.answers = [document(pool.jwks())]
-    now += REFRESH_AT_MOST_EVERY_S
+    now += REREAD_AT_MOST_EVERY_S
     await verifier.verify(pool.token(key_number=2))
     await verifier.verify(pool.token())
     assert len(keys_at.requests) == 2

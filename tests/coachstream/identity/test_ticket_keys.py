@@ -31,6 +31,16 @@ async def test_it_is_made_when_it_is_first_needed_and_kept(folder: Path) -> None
     assert await LocalKey(folder)() == first
 
 
+async def test_a_replaced_key_is_read_when_the_old_one_is_in_doubt(folder: Path) -> None:
+    """Whoever asks in place of the remembered key gets the file's; all others what is remembered."""
+    local = LocalKey(folder)
+    old = await local()
+    await asyncio.to_thread((folder / "ticket-key").write_bytes, b"n" * KEY_BYTES)
+    assert await local() == old
+    assert await local(instead_of=b"another") == old
+    assert await local(instead_of=old) == b"n" * KEY_BYTES
+
+
 async def test_each_folder_has_its_own(folder: Path, tmp_path: Path) -> None:
     """No key is built in."""
     assert await LocalKey(folder)() != await LocalKey(tmp_path / "other")()

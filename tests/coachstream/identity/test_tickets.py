@@ -287,7 +287,7 @@ async def test_without_a_key_there_are_no_tickets() -> None:
 async def test_with_a_key_one_is_not_asked_for_before_it_is_needed() -> None:
     """That there is a key is known without reading it."""
 
-    async def unreadable() -> bytes:
+    async def unreadable(*, instead_of: bytes | None = None) -> bytes:  # noqa: ARG001 (the port's)
         raise KeysUnavailable("not now")
 
     office = Tickets(unreadable)
@@ -295,6 +295,46 @@ async def test_with_a_key_one_is_not_asked_for_before_it_is_needed() -> None:
     for attempt in (office.issue(KEY, RUN), office.verify(signed(), KEY, RUN)):
         with pytest.raises(KeysUnavailable):
             await attempt
+
+
+class RotatedKey:
+    """A key that is read where it is kept only when the remembered one is in doubt."""
+
+    def __init__(self, kept: bytes) -> None:
+        self.kept = self._remembered = kept
+        self.readings = 0
+
+    async def __call__(self, *, instead_of: bytes | None = None) -> bytes:
+        if self._remembered == instead_of:
+            self.readings += 1
+            self._remembered = self.kept
+        return self._remembered
+
+
+async def test_a_ticket_that_is_signed_with_the_rotated_key_opens_its_run(watch: Watch) -> None:
+    """A process that has not heard of the rotation reads the key again, and issues with it from then on."""
+    key = RotatedKey(SECRET)
+    office = Tickets(key, now=watch)
+    before = await office.issue(KEY, RUN)
+    key.kept = SECRET[::-1]
+    rotated = Tickets(fixed_key(key.kept), now=watch)
+    await office.verify(await rotated.issue(KEY, RUN), KEY, RUN)
+    await rotated.verify(await office.issue(KEY, RUN), KEY, RUN)
+    with pytest.raises(InvalidTicket):
+        await office.verify(before, KEY, RUN)
+
+
+@pytest.mark.parametrize(
+    "ticket", ["junk", "a.b.c", signed({"aud": "coachstream"}), signed({"run": "run_2"})]
+)
+async def test_the_key_is_not_read_again_for_a_ticket_that_no_key_would_save(
+    ticket: str, watch: Watch
+) -> None:
+    """Only a signature can be another key's."""
+    key = RotatedKey(SECRET)
+    with pytest.raises(InvalidTicket):
+        await Tickets(key, now=watch).verify(ticket, KEY, RUN)
+    assert key.readings == 0
 
 
 @pytest.mark.parametrize("secret", [b"", SECRET[: KEY_BYTES - 1]])

@@ -11,11 +11,8 @@ from pathlib import Path
 import pytest
 
 from coachstream.conversation.errors import InvalidToken, ProcessingError
-from coachstream.identity.key_cache import (
-    REFRESH_AT_MOST_EVERY_S,
-    RETRY_AT_MOST_EVERY_S,
-    TRUSTED_FOR_S,
-)
+from coachstream.freshness import REFRESH_AFTER_S, REREAD_AT_MOST_EVERY_S, USABLE_FOR_S, AgeClock
+from coachstream.identity.key_cache import RETRY_AT_MOST_EVERY_S
 from coachstream.identity.keys import FileKeys, KeysUnavailable
 from coachstream.identity.verifier import JwtVerifier
 from contracts.token_verifier import AUDIENCE, ISSUER, TokenVerifierContract, UserPool, encode_part
@@ -54,11 +51,12 @@ class PublishedKeys:
 
 
 class Stopwatch:
+    """Two clocks: `now` is the monotonic one, and `wall` the other."""
+
     def __init__(self) -> None:
         self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+        self.wall = 1_795_432_823.0
+        self.clock = AgeClock(monotonic=lambda: self.now, wall=lambda: self.wall)
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def watch() -> Stopwatch:
 
 @pytest.fixture
 def verifier(keys: PublishedKeys, watch: Stopwatch) -> JwtVerifier:
-    return JwtVerifier(keys, issuer=ISSUER, audiences=("other", AUDIENCE), monotonic=watch)
+    return JwtVerifier(keys, issuer=ISSUER, audiences=("other", AUDIENCE), clock=watch.clock)
 
 
 async def test_keys_are_read_once(pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier) -> None:
@@ -123,7 +121,7 @@ async def test_a_new_key_is_found_by_one_refresh(
     """After a rotation the first tokens of the new key cause one reading together; old tokens stay good."""
     await verifier.verify(pool.token())
     pool.key_numbers = [1, 2]
-    watch.now += REFRESH_AT_MOST_EVERY_S
+    watch.now += REREAD_AT_MOST_EVERY_S
     await asyncio.gather(*(verifier.verify(pool.token(key_number=2)) for _ in range(20)))
     await verifier.verify(pool.token())
     assert keys.readings == 2
@@ -138,7 +136,7 @@ async def test_made_up_key_ids_do_not_flood_the_issuer(
             with pytest.raises(InvalidToken):
                 await verifier.verify(pool.token(kid=f"made-up-{number}"))
         assert keys.readings == span
-        watch.now += REFRESH_AT_MOST_EVERY_S
+        watch.now += REREAD_AT_MOST_EVERY_S
 
 
 async def test_good_tokens_do_not_wait_for_a_forgers_refresh(
@@ -146,7 +144,7 @@ async def test_good_tokens_do_not_wait_for_a_forgers_refresh(
 ) -> None:
     """While the keys are read again for an unknown id, a known key still verifies."""
     await verifier.verify(pool.token())
-    watch.now += REFRESH_AT_MOST_EVERY_S
+    watch.now += REREAD_AT_MOST_EVERY_S
     keys.gate.clear()
     keys.began.clear()
     forged = asyncio.create_task(verifier.verify(pool.token(kid="made-up")))
@@ -163,7 +161,7 @@ async def test_a_withdrawn_key_is_not_trusted_for_ever(
     """After an hour the key set is read again, and what is no longer in it verifies nothing."""
     await verifier.verify(pool.token())
     pool.key_numbers = [2]
-    watch.now += TRUSTED_FOR_S
+    watch.now += REFRESH_AFTER_S
     with pytest.raises(InvalidToken):
         await verifier.verify(pool.token())
     assert keys.readings == 2
@@ -189,9 +187,69 @@ async def test_known_keys_outlive_an_issuer_that_is_away(
     """When the hourly reading fails the old keys go on verifying."""
     await verifier.verify(pool.token())
     keys.failure = KeysUnavailable("no route")
-    watch.now += TRUSTED_FOR_S
+    watch.now += REFRESH_AFTER_S
     await verifier.verify(pool.token())
     assert keys.readings == 2
+
+
+async def test_known_keys_do_not_outlive_a_day_without_the_issuer(
+    pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
+) -> None:
+    """A revoked key would be trusted for as long as an attacker keeps us from asking; it fails closed."""
+    await verifier.verify(pool.token())
+    keys.failure = KeysUnavailable("no route")
+    watch.now += USABLE_FOR_S - 1
+    await verifier.verify(pool.token())
+    watch.now += 1
+    for _ in range(2):
+        with pytest.raises(KeysUnavailable, match="no route"):
+            await verifier.verify(pool.token())
+    keys.failure = None
+    watch.now += RETRY_AT_MOST_EVERY_S
+    await verifier.verify(pool.token())
+
+
+@pytest.mark.parametrize("stopped", ["now", "wall"])
+async def test_an_environment_that_was_frozen_for_a_day_trusts_no_key_of_before(
+    pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch, stopped: str
+) -> None:
+    """Whichever clock stood still, or was set back, the other one says how old the keys are."""
+    await verifier.verify(pool.token())
+    keys.failure = KeysUnavailable("no route")
+    watch.now += USABLE_FOR_S if stopped == "wall" else 0
+    watch.wall += USABLE_FOR_S if stopped == "now" else -3600
+    with pytest.raises(KeysUnavailable):
+        await verifier.verify(pool.token())
+
+
+async def test_a_good_token_does_not_wait_while_the_issuer_is_away(
+    pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
+) -> None:
+    """One token learns that the issuer is away; while it is tried again, the others are verified at once."""
+    await verifier.verify(pool.token())
+    keys.failure = KeysUnavailable("no route")
+    watch.now += REFRESH_AFTER_S
+    await verifier.verify(pool.token())
+    keys.gate.clear()
+    watch.now += RETRY_AT_MOST_EVERY_S
+    await verifier.verify(pool.token())
+    keys.began.clear()
+    await keys.began.wait()
+    pool.key_numbers = [2]
+    keys.failure = None
+    keys.gate.set()
+    await until_refused(verifier, pool.token())
+    assert keys.readings == 3
+
+
+async def until_refused(verifier: JwtVerifier, token: str) -> None:
+    """Wait for the reading under way to be done: what it brings refuses the token."""
+    while True:
+        try:
+            await verifier.verify(token)
+        except InvalidToken:
+            return
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

@@ -440,34 +440,82 @@ def test_the_key_is_never_shown() -> None:
     assert "pcsk" not in repr(PineconeRecall(options))
 
 
-async def test_a_key_that_is_kept_elsewhere_is_read_at_the_first_use(
-    server: PineconeServer, options: PineconeOptions
-) -> None:
-    """Once; building the adapter reads nothing."""
-    readings = 0
+class KeptKey:
+    """A key that is kept elsewhere, and read there again only when the remembered one is in doubt."""
 
-    async def read() -> str:
-        nonlocal readings
-        readings += 1
-        return API_KEY
+    def __init__(self, kept: str) -> None:
+        self.kept = self._remembered = kept
+        self.calls = 0
 
-    recall = PineconeRecall(msgspec.structs.replace(options, api_key=read))
-    assert readings == 0
-    server.put(METHODOLOGY, "m", text="Squat deep.", title="Squats")
-    for _ in range(2):
-        [found] = await recall.search(USER, "squat", limit=1)
-        assert found.content == "Squat deep."
-    assert readings == 1
+    async def __call__(self, *, instead_of: str | None = None) -> str:
+        self.calls += 1
+        if self._remembered == instead_of:
+            self._remembered = self.kept
+        return self._remembered
+
+    def refresh(self) -> None:
+        """What the schedule does in a warm environment."""
+        self._remembered = self.kept
+
+
+@pytest.fixture
+def key() -> KeptKey:
+    return KeptKey(API_KEY)
+
+
+@pytest.fixture
+async def keyed(options: PineconeOptions, key: KeptKey) -> AsyncIterator[PineconeRecall]:
+    """The adapter, with a key that is kept elsewhere."""
+    recall = PineconeRecall(msgspec.structs.replace(options, api_key=key))
+    yield recall
     await recall.aclose()
+
+
+async def test_a_key_that_is_kept_elsewhere_is_read_at_the_first_use(
+    server: PineconeServer, key: KeptKey, keyed: PineconeRecall
+) -> None:
+    """Building the adapter reads nothing; the client is kept for as long as the key."""
+    assert key.calls == 0
+    server.put(METHODOLOGY, "m", text="Squat deep.", title="Squats")
+    [found] = await keyed.search(USER, "squat", limit=1)
+    assert found.content == "Squat deep."
+    index = await keyed._client.index()
+    await keyed.search(USER, "squat", limit=1)
+    assert await keyed._client.index() is index
+
+
+async def test_a_rotated_key_is_searched_with_from_then_on(
+    server: PineconeServer, key: KeptKey, keyed: PineconeRecall
+) -> None:
+    """In an environment that has searched with the other one."""
+    await keyed.search(USER, "squat", limit=1)
+    server.api_key = key.kept = "pcsk-rotated"
+    key.refresh()
+    await keyed.search(USER, "squat", limit=1)
+    assert {request.headers["api-key"] for request in server.requests[-2:]} == {"pcsk-rotated"}
+
+
+async def test_a_key_that_pinecone_refuses_is_read_again(
+    server: PineconeServer, key: KeptKey, keyed: PineconeRecall
+) -> None:
+    """One search fails; the next one has the key that was rotated in."""
+    await keyed.search(USER, "squat", limit=1)
+    server.api_key = key.kept = "pcsk-rotated"
+    with pytest.raises(StorageUnavailable, match="401"):
+        await keyed.search(USER, "squat", limit=1)
+    server.put(METHODOLOGY, "m", text="Squat deep.", title="Squats")
+    [found] = await keyed.search(USER, "squat", limit=1)
+    assert found.content == "Squat deep."
+    server.refused.clear()
 
 
 async def test_a_key_that_cannot_be_read_or_is_none_fails_the_search(options: PineconeOptions) -> None:
     """With the reason, and never with what was read."""
 
-    async def fail() -> str:
+    async def fail(*, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)
         raise StorageUnavailable("the secret k cannot be read")
 
-    async def odd() -> str:
+    async def odd(*, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)
         return "open sesame"
 
     for read, reason in ((fail, "the secret k cannot be read"), (odd, "holds blanks")):

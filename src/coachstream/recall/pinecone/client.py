@@ -1,4 +1,4 @@
-"""Pinecone's SDK: loaded at the first use, and kept open for as long as the process.
+"""Pinecone's SDK: loaded at the first use, and kept open for as long as the process and the API key.
 
 Importing it takes 160 ms and making a TLS context 25 ms. Both happen in a thread, so that a stream that has
 begun goes on meanwhile. The SDK itself would make a context on the event loop, and one for each host.
@@ -25,12 +25,19 @@ class PineconeClient:
         self._opening = asyncio.Lock()
         self._client: AsyncPinecone | None = None
         self._index: AsyncIndex | None = None
+        self._api_key: str | None = None
+        self._refused_key: str | None = None
+        self._replaced: list[AsyncIndex | AsyncPinecone] = []
+
+    def refuse_key(self) -> None:
+        """Note that Pinecone refused the API key: the next use reads it again."""
+        self._refused_key = self._api_key
 
     async def index(self) -> AsyncIndex:
         """The index; calls to it are tried once."""
         async with self._opening:
+            client = await self._loaded()
             if self._index is None:
-                client = await self._loaded()
                 index = await client.index(host=self._options.index_url)
                 _try_once(index)
                 self._index = index
@@ -46,14 +53,20 @@ class PineconeClient:
         async with self._opening:
             index, self._index = self._index, None
             client, self._client = self._client, None
-            if index is not None:
-                await index.close()
-            if client is not None:
-                await client.close()
+            replaced, self._replaced = self._replaced, []
+            for each in (index, client, *replaced):
+                if each is not None:
+                    await each.close()
 
     async def _loaded(self) -> AsyncPinecone:
+        api_key = await self._options.read_api_key(instead_of=self._refused_key)
+        if api_key != self._api_key:
+            # Calls with the other key may still be under way, so it is closed at the end. Rotations are rare.
+            self._replaced += [each for each in (self._index, self._client) if each is not None]
+            self._index = self._client = self._refused_key = None
         if self._client is None:
-            self._client = await asyncio.to_thread(_load, self._options, await self._options.read_api_key())
+            self._client = await asyncio.to_thread(_load, self._options, api_key)
+            self._api_key = api_key
         return self._client
 
 

@@ -7,6 +7,7 @@ service's sentence, which may quote a query.
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 
 from coachstream.conversation.errors import StorageUnavailable, whereabouts
 
@@ -32,3 +33,9 @@ def failure_of(error: Exception) -> StorageUnavailable:
     if isinstance(error, ResponseParsingError):
         return StorageUnavailable("Pinecone: an answer that is none")
     return StorageUnavailable(f"Pinecone: {whereabouts(error)}")
+
+
+def is_refused_key(error: Exception) -> bool:
+    """Whether Pinecone refused the API key."""
+    status = getattr(error, "status_code", None)
+    return status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}

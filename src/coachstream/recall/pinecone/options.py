@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import structs
@@ -15,11 +14,25 @@ from coachstream.endpoint import checked_endpoint
 _VISIBLE = re.compile(r"[!-~]+")
 
 
+class ReadApiKey(Protocol):
+    """Reads the API key where it is kept."""
+
+    async def __call__(self, *, instead_of: str | None = None) -> str:
+        """The key; called for each search, so whoever reads it remembers it.
+
+        Args:
+            instead_of: a key that Pinecone refused, which may have been rotated.
+
+        Raises:
+            StorageUnavailable: it cannot be read.
+        """
+
+
 class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """An index, and how it is asked. Shown without the key wherever it is shown.
 
     Attributes:
-        api_key: of the project; or what reads it, when it is first needed, and raises `StorageUnavailable`.
+        api_key: of the project; or what reads it.
         index_host: of the index, as the console shows it; or a URL, which may be plain http on this machine.
         timeout_s: of a search, in all: both namespaces, the reranking, and loading the SDK the first time.
         rerank_model: sorts what was found anew, `pinecone-rerank-v0` or `bge-reranker-v2-m3` for example;
@@ -31,7 +44,7 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
         ValueError: key or host is missing or cannot be one. The message never holds the key.
     """
 
-    api_key: str | Callable[[], Awaitable[str]]
+    api_key: str | ReadApiKey
     index_host: str
     timeout_s: float = 1.2
     rerank_model: str | None = None
@@ -44,15 +57,15 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
         for host in filter(None, (self.index_host or " ", self.api_host)):
             _check(host)
 
-    async def read_api_key(self) -> str:
-        """The API key.
+    async def read_api_key(self, *, instead_of: str | None = None) -> str:
+        """The API key; `instead_of` is one that Pinecone refused.
 
         Raises:
             StorageUnavailable: it cannot be read, or what was read cannot be one.
         """
         if isinstance(self.api_key, str):
             return self.api_key
-        key = await self.api_key()
+        key = await self.api_key(instead_of=instead_of)
         try:
             _check_key(key)
         except ValueError as error:

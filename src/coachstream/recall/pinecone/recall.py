@@ -23,7 +23,7 @@ from coachstream.conversation.errors import StorageUnavailable
 from coachstream.conversation.model import Match, Memory
 from coachstream.conversation.text import encodable
 from coachstream.recall.pinecone.client import PineconeClient
-from coachstream.recall.pinecone.errors import failure_of
+from coachstream.recall.pinecone.errors import failure_of, is_refused_key
 from coachstream.recall.pinecone.options import PineconeOptions
 from coachstream.recall.pinecone.records import (
     FIELDS,
@@ -89,7 +89,7 @@ class PineconeRecall:
         if namespace is None:
             raise StorageUnavailable("a user id like this cannot name a namespace")
         record = record_of(user_id, memory)
-        async with _calling(asyncio.get_running_loop().time() + REMEMBER_WITHIN_S):
+        async with self._calling(asyncio.get_running_loop().time() + REMEMBER_WITHIN_S):
             index = await self._client.index()
             await index.upsert_records(records=[record], namespace=namespace, timeout=REMEMBER_WITHIN_S)
 
@@ -97,12 +97,29 @@ class PineconeRecall:
         """Close the connections; later use opens them again."""
         await self._client.aclose()
 
+    @asynccontextmanager
+    async def _calling(self, gives_up_at: float) -> AsyncIterator[None]:
+        """Bound the time of what is done to Pinecone, and map what it raises.
+
+        Raises:
+            StorageUnavailable: it failed, or did not end by `gives_up_at` on the loop's clock.
+        """
+        try:
+            async with asyncio.timeout_at(gives_up_at):
+                yield
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            if is_refused_key(error):
+                self._client.refuse_key()
+            raise failure_of(error) from error
+
     def _candidates(self, limit: int) -> int:
         """How many records are looked at: more than are wanted, because some are the same text once more."""
         return 2 * limit if self._options.rerank_model is None else self._options.rerank_candidates
 
     async def _find(self, namespace: str, query: str, limit: int, gives_up_at: float) -> list[Match]:
-        async with _calling(gives_up_at):
+        async with self._calling(gives_up_at):
             index = await self._client.index()
             answer = await index.search(
                 namespace=namespace,
@@ -130,7 +147,7 @@ class PineconeRecall:
         self, found: list[Match], query: str, top_n: int, gives_up_at: float, model: str
     ) -> dict[int, float]:
         """The model's scores for the best `top_n`, by their places in `found`."""
-        async with _calling(gives_up_at):
+        async with self._calling(gives_up_at):
             inference = await self._client.inference()
             answer = await inference.rerank(
                 model=model,
@@ -176,19 +193,3 @@ def _merged(matches: Iterable[Match]) -> list[Match]:
     for match in sorted(matches, key=lambda match: -match.score):
         merged.setdefault((match.record_type, match.content), match)
     return list(merged.values())
-
-
-@asynccontextmanager
-async def _calling(gives_up_at: float) -> AsyncIterator[None]:
-    """Bound the time of what is done to Pinecone, and map what it raises.
-
-    Raises:
-        StorageUnavailable: it failed, or did not end by `gives_up_at` on the loop's clock.
-    """
-    try:
-        async with asyncio.timeout_at(gives_up_at):
-            yield
-    except StorageUnavailable:
-        raise
-    except Exception as error:
-        raise failure_of(error) from error
