@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coachstream.identity.key_files import replace, write_once
 from coachstream.identity.keys import FileKeys
 from coachstream.identity.verifier import ALGORITHM, USER_ID_CLAIM, JwtVerifier
+from coachstream.private_files import make_private_folder, replace, write_once
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -71,7 +71,7 @@ class LocalIssuer:
         """
         path = self._data_dir / _KEY_FILE
         try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._data_dir)
             if not path.exists():
                 write_once(path, _new_key())
             key = _read_key(path)

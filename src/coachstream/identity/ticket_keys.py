@@ -7,8 +7,8 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
-from coachstream.identity.key_files import write_once
 from coachstream.identity.keys import KeysUnavailable
+from coachstream.private_files import make_private_folder, write_once
 
 KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 is at least as long as the hash."""
@@ -64,7 +64,7 @@ class LocalKey:
 
     def _read(self) -> bytes:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             if not self.path.exists():
                 write_once(self.path, secrets.token_bytes(KEY_BYTES))
             key = self.path.read_bytes()

@@ -35,6 +35,7 @@ from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
 from coachstream.local.state_file import announced
 from coachstream.local.static_files import StaticFiles
 from coachstream.observability.discretion import quiet_libraries
+from coachstream.private_files import make_private_folder
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
 from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen
@@ -191,8 +192,8 @@ def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:
 
 def _prepare_folder(data_dir: Path) -> None:
     try:
-        # Nobody else on this machine has any business with the conversations and the issuer's key.
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # It holds the conversations and the issuer's key.
+        make_private_folder(data_dir)
     except OSError as error:
         raise CannotServe(f"The data folder {data_dir} cannot be used: {error.strerror}.") from error
     if not os.access(data_dir, os.W_OK | os.X_OK):

@@ -30,6 +30,7 @@ from coachstream.recall.records import (
     user_namespace,
 )
 from coachstream.recall.search_terms import match_expression
+from coachstream.sqlite_file import connect, decoding, sqlite_errors
 
 BUSY_TIMEOUT_MS = 1_000
 """A search is optional: a turn waits for it no longer than 1.5 s."""
@@ -153,26 +154,26 @@ class SqliteRecall:
         with self._opened() as connection:
             own = user_namespace(user_id)
             rows = connection.execute(_SEARCH, (expression, METHODOLOGY, own, _CONTEXT_TYPES, limit))
-            return [Match(*row) for row in rows]
+            return [_match(row) for row in rows]
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
-                connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        with sqlite_errors(self._path), closing(connect(self._path)) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            try:
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                     connection.executescript(_SCHEMA)
                 yield connection
-        except OSError as error:
-            raise StorageUnavailable(f"{self._path} cannot be used: {error.strerror}") from error
-        except sqlite3.Error as error:
-            if "no such module" in str(error):
-                raise FullTextSearchMissing(
-                    "This Python's SQLite was built without full-text search (FTS5). Use a Python whose "
-                    "SQLite has it, as those of python.org, Debian and Homebrew do, or switch recall off."
-                ) from error
-            raise StorageUnavailable(f"SQLite: {error}") from error
-        except UnicodeEncodeError:
-            # The error itself holds the text.
-            raise StorageUnavailable("half of a surrogate pair cannot be stored as text") from None
+            except sqlite3.OperationalError as error:
+                if "no such module" in str(error):
+                    raise FullTextSearchMissing(
+                        "This Python's SQLite was built without full-text search (FTS5). Use a Python whose "
+                        "SQLite has it, as those of python.org, Debian and Homebrew do, or switch recall off."
+                    ) from None
+                raise
+
+
+@decoding
+def _match(row: tuple[str, str, float, str, str, str]) -> Match:
+    # SQLite keeps any type in any column.
+    return Match(*msgspec.convert(row, tuple[str, str, float, str, str, str]))

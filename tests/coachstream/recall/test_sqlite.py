@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import stat
 import subprocess
 import sys
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from coachstream.conversation.errors import StorageUnavailable
 from coachstream.recall.records import METHODOLOGY, USER_MEMORY, user_namespace
 from coachstream.recall.search_terms import MAX_TERMS, match_expression, search_terms
 from coachstream.recall.sqlite import RecallRecord, SqliteRecall
+from coachstream.sqlite_file import UnusableDatabase
 from contracts.semantic_memory import (
     OTHERS,
     OWN,
@@ -31,6 +35,10 @@ from support.patience import PATIENCE_S
 def record_of(stored: StoredRecord) -> RecallRecord:
     namespace = METHODOLOGY if stored.owner is None else user_namespace(stored.owner)
     return RecallRecord(stored.id, namespace, stored.text, stored.record_type, stored.title)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def records_in(path: Path) -> list[tuple[str, str, str, str]]:
@@ -156,14 +164,46 @@ async def test_a_file_that_is_no_database_is_a_storage_error(path: Path) -> None
     """It is told as such, and left as it is."""
     await asyncio.to_thread(path.parent.mkdir)
     await asyncio.to_thread(path.write_text, "no database " * 100)
-    with pytest.raises(StorageUnavailable, match="not a database"):
+    with pytest.raises(UnusableDatabase, match="not a database"):
         await SqliteRecall(path).search(USER, "squat", limit=3)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE records SET title = CAST(x'68756e74657232ff' AS TEXT)",
+        "UPDATE records SET text = x'68756e74657232'",
+    ],
+)
+async def test_a_damaged_record_makes_the_file_unusable_and_is_not_quoted(path: Path, damage: str) -> None:
+    """Its text is whatever a user once said."""
+    recall = SqliteRecall(path)
+    await recall.add(record_of(SQUAT))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TRIGGER record_changed")
+        connection.execute(damage)
+    with pytest.raises(UnusableDatabase) as refused:
+        await recall.search(USER, "squat", limit=3)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+async def test_the_file_is_its_owners_whatever_the_umask(path: Path) -> None:
+    """New, and when it was open to others before."""
+    former = os.umask(0)
+    try:
+        await SqliteRecall(path).add(record_of(SQUAT))
+    finally:
+        os.umask(former)
+    assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
+    await asyncio.to_thread(path.chmod, 0o644)
+    await SqliteRecall(path).search(USER, "squat", limit=3)
+    assert mode_of(path) == 0o600
 
 
 async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     """A file stands where the folder should be."""
     await asyncio.to_thread((tmp_path / "data").write_text, "")
-    with pytest.raises(StorageUnavailable, match="cannot be used"):
+    with pytest.raises(StorageUnavailable, match="cannot be made"):
         await SqliteRecall(tmp_path / "data" / "recall.db").search(USER, "squat", limit=3)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import stat
+import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -79,6 +82,11 @@ def outsider(seeded: SqliteStore, path: Path) -> Iterator[sqlite3.Connection]:
 
 def files_in(folder: Path) -> list[Path]:
     return [entry for entry in folder.rglob("*") if entry.is_file()]
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    """The permissions of everything in a folder."""
+    return {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in folder.rglob("*")}
 
 
 def stored_memory(outsider: sqlite3.Connection) -> dict[str, object]:
@@ -230,7 +238,7 @@ async def test_history_reads_no_message_that_it_does_not_need(
     loaded = await seeded.load_history(KEY, limit=100, budget_chars=10)
     assert [message.content for message in loaded] == ["12345", "12345"]
     assert len(await seeded.load_history(KEY, limit=2, budget_chars=1_000)) == 2
-    with pytest.raises(ValueError, match="not a valid Role"):
+    with pytest.raises(UnusableDatabase):
         await seeded.load_history(KEY, limit=100, budget_chars=11)
 
 
@@ -332,6 +340,119 @@ async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
         await store.get_conversation(KEY)
     await store.aclose()
     assert list_path.read_text() == SHOPPING_LIST
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE messages SET content = CAST(x'68756e74657232ff' AS TEXT)",
+        "UPDATE messages SET content = x'68756e74657232'",
+        "UPDATE messages SET role = 'hunter2'",
+        "UPDATE messages SET timestamp = 'hunter2'",
+        "UPDATE messages SET stop_reason = 'hunter2'",
+        "UPDATE coaches SET attributes = '[\"hunter2\"]'",
+        "UPDATE coaches SET attributes = CAST(x'68756e74657232ff' AS TEXT)",
+        "UPDATE conversations SET tags = '{\"hunter2\": 1}'",
+        "UPDATE conversations SET title = CAST(x'68756e74657232ff' AS TEXT)",
+        "UPDATE conversations SET total_messages = 'hunter2'",
+        "UPDATE memories SET attributes = '\"hunter2\"'",
+        "UPDATE workouts SET attributes = 'hunter2'",
+        'UPDATE log_entries SET entry = \'{"number": "hunter2"}\'',
+        "UPDATE log_entries SET entry = CAST(x'68756e74657232ff' AS TEXT)",
+    ],
+)
+async def test_damaged_values_make_the_file_unusable_and_are_not_quoted(
+    seeded: SqliteStore, outsider: sqlite3.Connection, path: Path, damage: str
+) -> None:
+    """Whichever column it is in: an error that is not retryable, with the file's name and nothing of it."""
+    message = user_message(1)
+    await begin(seeded, message)
+    await seeded.append(KEY, RUN, said(1))
+    await seeded.put_memory(KEY.user_id, "m", memory("m"))
+    await seeded.put_workout(KEY.user_id, "w", {"workoutId": "w"})
+    outsider.execute("PRAGMA ignore_check_constraints = ON")
+    outsider.execute(damage)
+    reads: dict[str, Callable[[], Awaitable[object]]] = {
+        "messages": lambda: seeded.load_messages(KEY),
+        "coaches": lambda: seeded.load_coach(KEY.user_id, KEY.coach_id),
+        "conversations": lambda: seeded.get_conversation(KEY),
+        "memories": lambda: seeded.load_memories(KEY.user_id, KEY.coach_id, limit=5),
+        "workouts": lambda: seeded.load_recent_workouts(KEY.user_id, limit=5),
+        "log_entries": lambda: seeded.read_log(KEY, RUN),
+    }
+    with pytest.raises(UnusableDatabase) as refused:
+        await reads[damage.split()[1]]()
+    assert not refused.value.retryable
+    assert str(path) in str(refused.value)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+async def test_a_failure_of_sqlite_is_named_and_not_quoted(
+    seeded: SqliteStore, outsider: sqlite3.Connection
+) -> None:
+    """The name of its code says what is wrong; its sentence may hold anything."""
+    outsider.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON conversations BEGIN SELECT raise(ABORT, 'hunter2'); END"
+    )
+    with pytest.raises(StorageUnavailable) as refused:
+        await seeded.change_conversation(KEY, ConversationChange(title="New"))
+    assert str(refused.value) == "SQLite: SQLITE_CONSTRAINT_TRIGGER"
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+async def test_a_page_of_the_file_that_is_overwritten_is_damage(seeded: SqliteStore, path: Path) -> None:
+    """SQLite finds it; it is not worth another try."""
+    await seeded.aclose()
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"hunter2 " * 3_000)
+    with pytest.raises(UnusableDatabase) as refused:
+        await seeded.load_messages(KEY)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
+async def test_every_file_and_folder_is_its_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """The database, what SQLite writes next to it, and the folders that were missing."""
+    path = tmp_path / "made" / "for" / "coachstream.db"
+    store = SqliteStore(path)
+    former = os.umask(umask)
+    try:
+        await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+        modes = modes_in(tmp_path)
+    finally:
+        os.umask(former)
+        await store.aclose()
+    folders = {"made": 0o700, "for": 0o700}
+    files = dict.fromkeys(("coachstream.db", "coachstream.db-wal", "coachstream.db-shm"), 0o600)
+    assert modes == folders | files
+
+
+async def test_files_that_are_open_to_others_are_closed_to_them(
+    seeded: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As earlier versions made them; also while another process uses the database. The folder stays."""
+    path.parent.chmod(0o755)
+    for file in files_in(path.parent):
+        file.chmod(0o644)
+    other = SqliteStore(path)
+    assert await other.load_messages(KEY) == []
+    assert set(modes_in(path.parent).values()) == {0o600}
+    assert modes_in(path.parent.parent)[path.parent.name] == 0o755
+    assert f"{path} was open to other users" in caplog.text
+    assert await seeded.load_messages(KEY) == []
+    await other.aclose()
+
+
+async def test_a_database_behind_a_link_is_its_owners_too(tmp_path: Path) -> None:
+    """SQLite follows the link, and writes next to its target."""
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "coachstream.db"
+    link.symlink_to(tmp_path / "elsewhere" / "real.db")
+    store = SqliteStore(link)
+    await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
+    assert set(modes_in(tmp_path / "elsewhere").values()) == {0o600}
+    await store.aclose()
 
 
 async def test_a_file_of_a_newer_version_is_left_alone(seeded: SqliteStore, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Conversations and what feeds a prompt, in one SQLite file that many processes share."""
 
-from coachstream.storage.sqlite.database import UnusableDatabase
+from coachstream.sqlite_file import UnusableDatabase
 from coachstream.storage.sqlite.store import SqliteStore
 
 __all__ = ["SqliteStore", "UnusableDatabase"]

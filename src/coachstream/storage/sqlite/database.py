@@ -21,12 +21,12 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from coachstream.conversation.errors import StorageUnavailable
+from coachstream.sqlite_file import UnusableDatabase, connect, sqlite_errors
 from coachstream.storage.sqlite.file_lock import hold_file_lock
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION, migrate
 
@@ -36,24 +36,18 @@ BUSY_TIMEOUT_MS = 5_000
 """How long a write waits for another process's; a transaction holds the lock for about a millisecond."""
 
 
-class UnusableDatabase(StorageUnavailable):
-    """The file is not a database of this program, or of a newer version; waiting does not help."""
-
-    retryable = False
-
-
 class Database:
-    """One SQLite file, used from the event loop; opened and created at the first use.
+    """One SQLite file, used from one event loop; opened and created at the first use.
 
-    Not shared across a fork: a child process that uses it opens it anew.
+    Once closed it opens again at the next use, with threads and connections of its own; what was asked before
+    the close is done with the old ones. Nor is anything shared across a fork: a child opens the file again.
     """
 
     def __init__(self, path: Path) -> None:
         """Remember the path; its folder is made when needed."""
         self.path = path
-        self._process = os.getpid()
-        self._writer = _Worker(path, "writer")
-        self._reader = _Worker(path, "reader")
+        self._writer: _Worker | None = None
+        self._reader: _Worker | None = None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run queries that see one state of the database.
@@ -61,8 +55,9 @@ class Database:
         Raises:
             StorageUnavailable: SQLite failed.
         """
-        self._after_fork()
-        return await asyncio.wrap_future(self._reader.submit(partial(self._reader.run, "BEGIN", work)))
+        if self._reader is None or not self._reader.is_open:
+            self._reader = _Worker(self.path, "reader")
+        return await asyncio.wrap_future(self._reader.submit("BEGIN", work))
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run work as one transaction that no other write interleaves with; an exception rolls it back.
@@ -72,78 +67,111 @@ class Database:
         Raises:
             StorageUnavailable: SQLite failed; nothing was written.
         """
-        self._after_fork()
-        return await asyncio.wrap_future(
-            self._writer.submit(partial(self._writer.run, "BEGIN IMMEDIATE", work))
-        )
+        if self._writer is None or not self._writer.is_open:
+            self._writer = _Worker(self.path, "writer")
+        return await asyncio.wrap_future(self._writer.submit("BEGIN IMMEDIATE", work))
 
     async def aclose(self) -> None:
-        """Let running work end and close the file; harmless when already closed. Later use opens it again."""
-        if self._process == os.getpid():
-            await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self._reader.close()
-        self._writer.close()
-
-    def _after_fork(self) -> None:
-        """Give a forked child workers of its own: threads do not survive a fork, and connections must not."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            _inherited.extend((self._writer, self._reader))
-            self._writer = _Worker(self.path, "writer")
-            self._reader = _Worker(self.path, "reader")
-
-
-_inherited: list[_Worker] = []
-"""What a forked child got from its parent: kept and never touched, because letting go would close files."""
+        """Let all work that was asked for end and close the file; harmless when already closed."""
+        workers = [worker for worker in (self._reader, self._writer) if worker is not None and worker.is_open]
+        self._reader = self._writer = None
+        if workers:
+            await asyncio.to_thread(_close_all, workers)
 
 
 class _Worker:
-    """A thread and its connection."""
+    """A thread and its connection, which is opened by its first work and closed as its last.
+
+    No other thread uses the connection, or closes it while this one lives: closing it during a query is a
+    crash of the process (sqlite.org/c3ref/close.html).
+    """
 
     def __init__(self, path: Path, name: str) -> None:
-        self._path = path
-        self._name = f"sqlite-{name}"
-        self._executor: ThreadPoolExecutor | None = None
-        self._connections: list[sqlite3.Connection] = []
-        # Also at the end of the interpreter, after its threads have been joined.
-        self._process = os.getpid()
-        self._finalizer = weakref.finalize(self, _close_connections, self._connections, self._process)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{name}")
+        self._connection = _Connection(path)
+        # When the worker is forgotten, too, and at the interpreter's end.
+        self._finalizer = weakref.finalize(self, _end, self._executor, self._connection)
+        _workers.add(self)
 
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix=self._name)
-        return self._executor.submit(work)
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes work: it has not been closed, and was not inherited."""
+        return self._finalizer.alive
 
-    def run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run work as a transaction; called in the thread only."""
-        with _sqlite_errors(self._path):
-            if not self._connections:
-                self._connections.append(_open(self._path))
-            with _transaction(self._connections[0], begin) as connection:
-                return work(connection)
+    def submit(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run work as a transaction, after the work that was submitted before it."""
+        try:
+            return self._executor.submit(self._run, begin, work)
+        except RuntimeError:
+            raise StorageUnavailable("the program is ending") from None
 
     def close(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is not None:
+        """Wait until everything submitted is done and the connection closed."""
+        self._finalizer()
+        self._executor.shutdown(wait=True)
+
+    def disown(self) -> None:
+        """In a forked child: never use, close or even drop what belongs to the parent's thread."""
+        if self._finalizer.detach() is not None:
+            import ctypes
+
+            # Modules are cleared when the interpreter ends; a reference that no one owns is not.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+
+    def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        with sqlite_errors(self._connection.path), _transaction(self._connection.opened(), begin) as opened:
+            return work(opened)
+
+
+class _Connection:
+    """A connection that is opened when it is needed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = _open(self.path)
+        return self._connection
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _close_all(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.close()
+
+
+def _end(executor: ThreadPoolExecutor, connection: _Connection) -> None:
+    """Close a connection in its thread, or after that thread has ended."""
+    try:
+        executor.submit(connection.close)
+    except RuntimeError:  # the interpreter is ending and takes no more work
+        with suppress(RuntimeError):  # this is the thread itself
             executor.shutdown(wait=True)
-        _close_connections(self._connections, self._process)
+        connection.close()
+    executor.shutdown(wait=False)
 
 
-def _close_connections(connections: list[sqlite3.Connection], process: int) -> None:
-    # Closing an inherited connection in a forked child would drop the parent's locks on the file.
-    while connections and process == os.getpid():
-        connections.pop().close()
+_workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
+"""All of this process."""
+
+
+def _disown_all() -> None:
+    for worker in tuple(_workers):
+        worker.disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageUnavailable(f"the folder of {path} cannot be made: {error.strerror}") from error
-    # Another thread than the worker closes it, after the worker has ended.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    # At the interpreter's end, the main thread closes it, after the worker has been joined.
+    connection = connect(path, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -200,21 +228,3 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-@contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
-    """Map what SQLite raises; its messages name tables and files, never values."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise UnusableDatabase(
-                f"{path} is not a database, or is damaged. Move it away, or use another data folder."
-            ) from error
-        raise StorageUnavailable(f"SQLite: {error}") from error
-    except sqlite3.Error as error:
-        raise StorageUnavailable(f"SQLite: {error}") from error
-    except UnicodeEncodeError:
-        # The error itself holds the text.
-        raise StorageUnavailable("half of a surrogate pair cannot be stored as text") from None

@@ -36,6 +36,7 @@ def _lock(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            os.fchmod(descriptor, 0o600)  # the umask may have taken more away
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             is_the_lock = _is_still_at(path, descriptor)
         except BaseException:

@@ -17,6 +17,7 @@ from coachstream.conversation.model import (
     StopReason,
     format_timestamp,
 )
+from coachstream.sqlite_file import decoding
 
 MESSAGE_COLUMNS = (
     "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed, run_id"
@@ -65,8 +66,10 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
     )
 
 
+@decoding
 def message_from_row(row: MessageRow) -> Message:
-    """The message in a row of `MESSAGE_COLUMNS`."""
+    """The message in a row of `MESSAGE_COLUMNS`. Raises `DamagedValue`."""
+    row = msgspec.convert(row, MessageRow)  # SQLite keeps any type in any column
     message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row[:8]
     streamed, run_id = row[8:]
     return Message(
@@ -101,8 +104,10 @@ def conversation_row(conversation: Conversation) -> ConversationRow:
     )
 
 
+@decoding
 def conversation_from_row(row: ConversationRow) -> Conversation:
     """The conversation in a row of `CONVERSATION_COLUMNS`."""
+    row = msgspec.convert(row, ConversationRow)
     user_id, coach_id, conversation_id, title, started_at, last_activity, total, is_active, tags = row
     return Conversation(
         key=ConversationKey(user_id, coach_id, conversation_id),

@@ -19,6 +19,7 @@ from coachstream.conversation.message_id import first_message_id
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.runs.log import LogEntry, decode_entry, encode_entry
+from coachstream.sqlite_file import decoding
 from coachstream.storage.log_entries import as_stored, is_repeated
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.rows import (
@@ -29,6 +30,8 @@ from coachstream.storage.sqlite.rows import (
 )
 
 Found = TypeVar("Found")
+
+_entry = decoding(decode_entry)
 
 LOG_KEPT_FOR = timedelta(hours=24)
 """Long after the last reader of a run."""
@@ -95,7 +98,7 @@ class SqliteRuns:
                 " ORDER BY number",
                 (conversation, run_id, after),
             )
-            return [decode_entry(row[0]) for row in rows]
+            return [_entry(row[0]) for row in rows]
 
         return await self._read(key, read) or []
 
@@ -108,7 +111,7 @@ class SqliteRuns:
                 " ORDER BY number DESC LIMIT 1",
                 (conversation, run_id),
             ).fetchone()
-            return None if row is None else decode_entry(row[0])
+            return None if row is None else _entry(row[0])
 
         return await self._read(key, read)
 
@@ -198,7 +201,7 @@ def _put_entry(
         (conversation, run_id, entry.number),
     ).fetchone()
     if row is not None:
-        return decode_entry(row[0])
+        return _entry(row[0])
     _insert_entry(connection, conversation, run_id, entry, now)
     return None
 
