@@ -50,6 +50,13 @@ def replace(path: Path, content: bytes) -> None:
     _temporary(path, content).replace(path)
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a file for its owner only, also one that exists: `open(path, opener=private_opener)`."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return descriptor
+
+
 def tighten(path: Path) -> None:
     """Withdraw what the group and everyone else may do with a file, if it exists and is ours.
 

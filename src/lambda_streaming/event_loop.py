@@ -3,6 +3,9 @@
 It is made at the first invocation, hence after a SnapStart restore and after a fork, and kept, so that
 clients with open connections survive from one invocation to the next. Nothing else survives: each invocation
 has a copy of its caller's context variables, and the tasks that it leaves behind are cancelled.
+
+SIGTERM in the middle of an invocation cancels it, so that it can save what it has, and ends the process
+afterwards. A process that waits for an event, or has a handler of its own for the signal, is left alone.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import signal
+import threading
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Final, TypeVar
 
 logger = logging.getLogger("lambda_streaming")
@@ -28,7 +34,7 @@ class HandlerCancelled(RuntimeError):
     """
 
     def __init__(self) -> None:
-        super().__init__("The handler was cancelled by something it started itself")
+        super().__init__("The handler was cancelled by something it started itself, or by SIGTERM")
 
 
 class InvocationLoop:
@@ -69,9 +75,11 @@ def _is_running() -> bool:
 
 async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
     before = asyncio.all_tasks()
+    termination = _Termination()
     try:
         return await work()
     finally:
+        termination.carry_out()
         if left := asyncio.all_tasks() - before:
             logger.warning(
                 "The handler returned while %d of its tasks still ran; they are cancelled, as Lambda freezes "
@@ -80,6 +88,35 @@ async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
                 _names(left),
             )
             await _cancel_all_but(before)
+
+
+class _Termination:
+    """SIGTERM while an invocation runs: cancels the task that made this, and is carried out afterwards."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._arrived = False
+        self._is_watched = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        )
+        if self._is_watched:
+            signal.signal(signal.SIGTERM, self._on_signal)
+
+    def carry_out(self) -> None:
+        """End the process if the signal came; else the signal ends it at once from now on."""
+        # The handler of this invocation may have set one of its own meanwhile.
+        if self._is_watched and signal.getsignal(signal.SIGTERM) == self._on_signal:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if self._arrived:
+                signal.raise_signal(signal.SIGTERM)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
+        if not self._arrived and self._task is not None:
+            self._arrived = True
+            # Wakes a loop that waits, too.
+            self._loop.call_soon_threadsafe(self._task.cancel)
 
 
 async def _cancel_all_but(kept: set[asyncio.Task[object]]) -> None:

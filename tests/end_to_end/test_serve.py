@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +209,11 @@ def _kill_workers(server: Serving) -> None:
 
 
 @pytest.mark.parametrize("mode", ["environments", "in-process"])
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_no_process_and_keeps_the_data(
     tmp_path: Path, mode: str, sign: signal.Signals
 ) -> None:
-    """Stopped in the middle of an answer, it exits with 0 and leaves no child; the data is there."""
+    """Stopped in mid-reply, it exits with 0 and leaves no child; what was said so far is stored."""
     options = (*PACE, "--in-process") if mode == "in-process" else PACE
     with serving(tmp_path / "data", *options) as first:
         conversation = create_conversation(first.ready)
@@ -224,11 +225,16 @@ def test_an_interrupt_leaves_no_process_and_keeps_the_data(
             json={"userResponse": question},
             timeout=TIMEOUT,
         ) as response:
-            next(line for line in response.iter_lines() if '"type":"chunk"' in line)
+            [said] = islice(_arrivals(response.iter_lines(), 0.0), 1, 2)
+            assert said.event["type"] == "chunk"
             assert first.stop(sign) == 0
         assert first.processes() == []
+        assert "Traceback" not in (tmp_path / "serve.log").read_text()
     with serving(tmp_path / "data", *options) as second:
         messages = stored_messages(second.ready, conversation)
+        assert [message["role"] for message in messages] == ["user", "assistant"]
         assert messages[0]["content"] == question
+        assert messages[1]["content"].startswith(said.event["content"])
+        assert messages[1]["metadata"]["stopReason"] == "interrupted"
         assert second.ready.conversation_id == first.ready.conversation_id
         assert second.ready.user_id == first.ready.user_id

@@ -208,11 +208,36 @@ def test_without_a_handler_or_an_address_the_program_says_what_it_needs(
 
 
 def test_a_shutdown_in_the_middle_of_a_response_breaks_it_off(api: ScriptedRuntimeApi, log: Path) -> None:
-    """SIGTERM ends the process at once, and nobody takes what was sent for all."""
+    """SIGTERM cancels the handler and ends the process, and nobody takes what was sent for all."""
     with runtime(api, "support.isolation_functions.waits_for_ever", log) as process:
         api.give()
         call = api.call()
         assert call.next_piece() == b"word"
         process.process.send_signal(signal.SIGTERM)
         assert process.wait() == -signal.SIGTERM
-        assert not call.wait().complete
+        assert b"Lambda-Runtime-Function-Error-Type: HandlerCancelled" in bytes(call.wait().raw)
+
+
+def test_a_handler_saves_what_it_has_when_its_process_is_shut_down(
+    api: ScriptedRuntimeApi, log: Path
+) -> None:
+    """The process ends after the clean-up, by the same signal; a second one does not cut it short."""
+    with runtime(api, "support.isolation_functions.saves_when_cancelled", log) as process:
+        api.give()
+        call = api.call()
+        assert call.next_piece() == b"word"
+        process.process.send_signal(signal.SIGTERM)
+        assert call.next_piece() == b"saving"
+        process.process.send_signal(signal.SIGTERM)
+        assert process.wait() == -signal.SIGTERM
+        assert process.log.splitlines() == ["saved"]
+
+
+def test_a_handler_for_sigterm_of_the_users_own_is_left_alone(api: ScriptedRuntimeApi, log: Path) -> None:
+    """It runs in the middle of the invocation, which goes on."""
+    with runtime(api, "support.isolation_functions.has_its_own_handler", log) as process:
+        api.give()
+        body = body_on_the_wire(api.call().wait())
+        api.wait_until_asked()
+    assert body == b"8\r\nhandled \r\n4\r\nword\r\n0\r\n\r\n"
+    assert process.log == ""

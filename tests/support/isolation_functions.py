@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import logging
+import signal
 from typing import Any
 
 from lambda_streaming import HttpResponseStream, ResponseBroken, ResponseStream, streamify_response
@@ -78,6 +79,28 @@ async def waits_for_ever(event: Any, stream: ResponseStream, context: Any) -> No
     """Write one word, then wait."""
     await stream.write("word")
     await asyncio.Event().wait()
+
+
+@streamify_response
+async def saves_when_cancelled(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
+    """Write one word and wait; when cancelled, say so, take a while, and say that it is done."""
+    await stream.write("word")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await stream.write("saving")
+        await asyncio.sleep(0.2)
+        print("saved", flush=True)  # noqa: T201
+
+
+@streamify_response
+async def has_its_own_handler(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
+    """Send SIGTERM to itself, which its own handler takes."""
+    arrived: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
+    signal.raise_signal(signal.SIGTERM)
+    await stream.write("handled " * len(arrived))
+    await stream.write("word")
 
 
 @streamify_response

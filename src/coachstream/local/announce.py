@@ -122,9 +122,9 @@ class TerminalAnnouncer:
 def _print(text: str, out: TextIO) -> None:
     try:
         print(text, file=out, flush=True)
-    except BrokenPipeError:
-        # Whoever wanted to know has left; the server has not. What is still buffered must have somewhere to
-        # go, or the interpreter fails at its exit (Python documentation, "Note on SIGPIPE").
+    except OSError:
+        # The reader has gone, or the terminal is closed; the server runs on. What is still buffered must have
+        # somewhere to go, or the interpreter fails at its exit (Python documentation, "Note on SIGPIPE").
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, out.fileno())
         os.close(nowhere)

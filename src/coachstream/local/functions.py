@@ -71,7 +71,7 @@ class Functions:
                     raise outcome
 
     async def aclose(self) -> None:
-        """End all at once: answers get a moment to end, then their processes are ended."""
+        """End all at once: turns get a moment to end, then they are interrupted and store what was said."""
         try:
             await asyncio.gather(
                 *(url.aclose() for url in (self.stream, self.conversations, self.send_message))
@@ -79,4 +79,3 @@ class Functions:
         finally:
             # Also when nobody wants to wait for the answers: no process is left behind.
             await asyncio.gather(*(invoker.aclose() for invoker in self._invokers))
-            await self._services.aclose()

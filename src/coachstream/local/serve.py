@@ -1,8 +1,11 @@
 """`coachstream serve`: the functions, the page and the demo's data on one origin, until a signal.
 
 Life of a run: bind the port (so that nothing is touched when it is taken), seed the data, start the execution
-environments, serve, announce; then, at the first SIGINT or SIGTERM, end what runs and leave nothing behind. A
-second signal gives up waiting.
+environments, serve, announce; then, at the first SIGINT, SIGTERM or SIGHUP, end what runs and leave nothing
+behind. A second signal gives up waiting.
+
+What depends on something else ends before it: first the turns, each of which stores what was said, then the
+connections of their readers, at last the stores and clients. All of it is bounded in time.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import contextlib
 import ipaddress
 import logging
 import os
-import signal
 import socket
 import sys
 import webbrowser
@@ -32,9 +34,10 @@ from coachstream.local.mix import in_a_region, settings_for
 from coachstream.local.options import CannotServe, ServeOptions
 from coachstream.local.people import NobodyThere, People
 from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
+from coachstream.local.signals import Interrupts
 from coachstream.local.state_file import announced
 from coachstream.local.static_files import StaticFiles
-from coachstream.observability.discretion import quiet_libraries
+from coachstream.observability.discretion import DISCREET, quiet_libraries
 from coachstream.private_files import make_private_folder
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
@@ -48,7 +51,7 @@ logger = logging.getLogger("coachstream.local")
 
 
 def run(options: ServeOptions) -> None:
-    """Serve until SIGINT or SIGTERM, then return.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then return; signals that come later change nothing.
 
     Raises:
         CannotServe: the port, the folder or an option is unusable.
@@ -56,11 +59,11 @@ def run(options: ServeOptions) -> None:
     _log_to_stderr()
     announcer: Announcer = JsonAnnouncer(sys.stdout) if options.as_json else TerminalAnnouncer(sys.stdout)
     cors, settings = _cors(options.cors_origins), settings_for(options, os.environ)
-    with _listen(options) as listening:
+    with Interrupts() as interrupts, _listen(options) as listening:
         _prepare_folder(options.data_dir)
         # Only the second signal cancels; it is no error either.
         with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_serve(options, settings, cors, listening, announcer))
+            asyncio.run(_serve(options, settings, cors, listening, announcer, interrupts))
     announcer.stopped()
 
 
@@ -70,13 +73,14 @@ async def _serve(
     cors: CorsConfiguration | None,
     listening: socket.socket,
     announcer: Announcer,
+    interrupts: Interrupts,
 ) -> None:
-    interrupted = _watch_signals()
+    interrupts.watch()
     data_dir = options.data_dir.absolute()
     services = Services(await in_a_region(settings))
     functions = Functions(options, services, cors)
     origin = _origin(options.host, listening)
-    async with aclosing(functions):
+    async with aclosing(services), aclosing(functions):
         sign_in = await _sign_in(options, services, data_dir)
         session = await sign_in.open_session(origin, None) if isinstance(sign_in, LocalSignIn) else None
         if session is not None and not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
@@ -95,7 +99,7 @@ async def _serve(
                 announcer.ready(ready_of(origin, session, services.settings), data_dir)
                 if options.open_browser:
                     await asyncio.to_thread(webbrowser.open, origin)
-                await interrupted.wait()
+                await interrupts.wait()
                 announcer.stopping()
 
 
@@ -150,28 +154,10 @@ async def _listening(
             await asyncio.gather(serving, return_exceptions=True)
 
 
-def _watch_signals() -> asyncio.Event:
-    """The event is set by the first SIGINT or SIGTERM; the second cancels the calling task, a third kills."""
-    loop = asyncio.get_running_loop()
-    serving = asyncio.current_task()
-    interrupted = asyncio.Event()
-
-    def on_signal() -> None:
-        if not interrupted.is_set():
-            interrupted.set()
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        if serving is not None:
-            serving.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    return interrupted
-
-
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)-7s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(DISCREET)
     quiet_libraries()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 

@@ -15,6 +15,8 @@ from typing import IO
 
 import msgspec
 
+from coachstream.private_files import private_opener
+
 _NOTES = "serve*.json"
 
 
@@ -38,7 +40,7 @@ def announced(data_dir: Path, url: str, *, now: float) -> Iterator[None]:
     state = ServeState(started_at=now, url=url, pid=os.getpid())
     path = data_dir / f"serve-{state.pid}.json"
     draft = path.with_suffix(".tmp")
-    with draft.open("wb") as note:
+    with open(draft, "wb", opener=private_opener) as note:
         fcntl.flock(note, fcntl.LOCK_EX)
         note.write(msgspec.json.encode(state))
         note.flush()

@@ -11,7 +11,7 @@ import contextvars
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -25,6 +25,7 @@ from lambda_streaming.function_url.invoker import (
     InvocationRequest,
     InvocationResponse,
     InvocationTimedOut,
+    Throttled,
 )
 from lambda_streaming.function_url.limits import ResponseLimits
 from lambda_streaming.streaming import LambdaHandler, invoke_streaming, is_streaming
@@ -33,6 +34,9 @@ logger = logging.getLogger("lambda_streaming.function_url")
 
 MAX_TIMEOUT_S = 900.0
 """Lambda's longest."""
+
+CLEANUP_S = 10.0
+"""What a cancelled handler gets to end: more than a write to a database that fails and is tried again."""
 
 MAX_PLAIN_HANDLERS = 64
 """Threads for handlers that are not streamed, each of which keeps one for its whole invocation."""
@@ -100,9 +104,12 @@ class InProcessInvoker:
         self._function_name = function_name or str(getattr(handler, "__name__", "handler"))
         self._threads = ThreadPoolExecutor(MAX_PLAIN_HANDLERS, thread_name_prefix="handler")
         self._running: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Run the handler in a task of its own; see `Invoker.invoke`."""
+        if self._is_closing:
+            raise Throttled
         run = self._run_streaming if self._streaming else self._run_plain
         invocation = _Invocation(request, self._function_name, self._timeout_s)
         # A task has a copy of the context, so what a handler sets no other invocation sees.
@@ -113,18 +120,23 @@ class InProcessInvoker:
         task.add_done_callback(self._running.discard)
         return await invocation.handover.response()
 
-    async def aclose(self, timeout_s: float = 0.0) -> None:
-        """Wait for handlers that still run, at most `timeout_s`, and cancel those that are late.
+    async def aclose(self, timeout_s: float = 0.0, *, cleanup_s: float = CLEANUP_S) -> None:
+        """Start no more handlers, wait for those that run, at most `timeout_s`, and cancel the late ones.
 
-        A thread cannot be cancelled: that of a plain handler is left to run out.
+        A cancelled handler gets `cleanup_s` to save and to release what it holds; what it works with can be
+        closed after that. A thread cannot be cancelled: that of a plain handler is left to run out.
         """
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=timeout_s)
+        self._is_closing = True
+        try:
+            await _wait_for(self._running, timeout_s)
+        finally:
+            # Also when the caller is cancelled, who does not want to wait.
+            late = frozenset(self._running)
             for task in late:
                 task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=timeout_s)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        if left := await _wait_for(late, cleanup_s):
+            logger.error("%d handlers were cancelled and have not ended after %g s", len(left), cleanup_s)
 
     async def _run_streaming(self, invocation: _Invocation) -> None:
         event = msgspec.json.decode(invocation.request.payload)
@@ -200,6 +212,11 @@ class _Invocation:
         self.handover.fail(FunctionFailed(error_type, message))
 
 
+async def _wait_for(tasks: Collection[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
+    """Wait for tasks to end, and return those that have not."""
+    return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else set()
+
+
 def asgi(
     handler: LambdaHandler,
     *,
@@ -220,7 +237,8 @@ def asgi(
         limits: of responses; by default Lambda's 200 MB, at any speed.
         function_name: in the context; by default the handler's name.
         drain_timeout_s: how long a shutdown waits for invocations whose client has gone, and as long again
-            for handlers that go on after their response.
+            for handlers that go on after their response. Those that are late are cancelled, and have
+            `CLEANUP_S` to end.
 
     Raises:
         TypeError: the handler is a coroutine function without the decorator.

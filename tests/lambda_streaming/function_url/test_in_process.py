@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from contracts.invoker import InvokerContract, InvokerFactory
+from lambda_streaming import LambdaContext, ResponseStream, streamify_response
 from lambda_streaming.function_url.in_process import InProcessInvoker
+from lambda_streaming.function_url.invoker import InvocationRequest, Throttled
+from lambda_streaming.streaming import LambdaHandler
 from support import functions
 
 
@@ -24,3 +29,82 @@ class TestInProcessInvoker(InvokerContract):
                 await invoker.aclose(1.0)
 
         return make
+
+
+def request() -> InvocationRequest:
+    return InvocationRequest(payload=b"{}", request_id=str(uuid.uuid4()), trace_id="Root=1-0-0")
+
+
+class Saving:
+    """A handler that waits; when it is cancelled, it saves, which ends when it may."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.is_saving, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.has_saved = False
+
+    @property
+    def handler(self) -> LambdaHandler:
+        @streamify_response
+        async def handler(event: object, stream: ResponseStream, context: LambdaContext) -> None:  # noqa: ARG001
+            self.has_begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.is_saving.set()
+                await self.may_end.wait()
+                self.has_saved = True
+
+        return handler
+
+    async def invoked_by(self, invoker: InProcessInvoker) -> asyncio.Task[object]:
+        """An invocation that has begun."""
+        invocation: asyncio.Task[object] = asyncio.ensure_future(invoker.invoke(request()))
+        await self.has_begun.wait()
+        return invocation
+
+
+async def test_a_close_waits_for_what_a_cancelled_handler_saves() -> None:
+    """What the handler works with is closed after that, so nothing is taken from under its hands."""
+    saving = Saving()
+    invoker = InProcessInvoker(saving.handler)
+    invocation = await saving.invoked_by(invoker)
+    closing = asyncio.create_task(invoker.aclose())
+    await saving.is_saving.wait()
+    assert not closing.done()
+    saving.may_end.set()
+    await closing
+    assert saving.has_saved
+    await asyncio.gather(invocation, return_exceptions=True)
+
+
+async def test_a_close_that_is_cancelled_has_cancelled_the_handlers() -> None:
+    """Who does not want to wait for the answers still has them saved."""
+    saving = Saving()
+    invoker = InProcessInvoker(saving.handler)
+    invocation = await saving.invoked_by(invoker)
+    closing = asyncio.create_task(invoker.aclose(60.0))
+    await asyncio.sleep(0)
+    closing.cancel()
+    await saving.is_saving.wait()
+    saving.may_end.set()
+    await asyncio.gather(invocation, closing, return_exceptions=True)
+    assert saving.has_saved
+
+
+async def test_a_close_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that does not end is left behind, and the log says so."""
+    saving = Saving()
+    invoker = InProcessInvoker(saving.handler)
+    invocation = await saving.invoked_by(invoker)
+    await invoker.aclose(cleanup_s=0.0)
+    assert "1 handlers were cancelled and have not ended" in caplog.text
+    saving.may_end.set()
+    await asyncio.gather(invocation, return_exceptions=True)
+
+
+async def test_a_closed_invoker_starts_nothing() -> None:
+    """A request on a connection that is still open is refused."""
+    invoker = InProcessInvoker(Saving().handler)
+    await invoker.aclose()
+    with pytest.raises(Throttled):
+        await invoker.invoke(request())

@@ -28,6 +28,7 @@ from coachstream.conversation.model import (
 )
 from coachstream.conversation.ports import ContextStore, ConversationStore, RunStore
 from coachstream.conversation.runs.exchange import store_exchange
+from coachstream.private_files import replace
 from coachstream.recall.records import METHODOLOGY, user_namespace
 from coachstream.recall.sqlite import RecallRecord, SqliteRecall
 
@@ -97,7 +98,7 @@ async def seed(store: DemoStore, recall: SqliteRecall, note: Path, *, user_id: s
         return
     moment = to_milliseconds(now)
     await _write(store, recall, user_id, moment)
-    await asyncio.to_thread(note.write_text, format_timestamp(moment) + "\n")
+    await asyncio.to_thread(replace, note, f"{format_timestamp(moment)}\n".encode())
 
 
 async def demo_coaches() -> tuple[DemoCoach, ...]:

@@ -1,0 +1,70 @@
+"""The signals that end `coachstream serve`: SIGINT, SIGTERM, and SIGHUP, which a terminal sends as it closes.
+
+The first one asks the server to end well, the second one does not wait for that, the third one kills. None
+can arrive at a moment when it raises `KeyboardInterrupt` somewhere: that would leave processes behind, or end
+a server that ends well with a traceback. Once the server has ended, further ones change nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Takes the signals from `with` on, until the process has ended."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[object] | None = None
+        self._interrupted = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        # `nohup` has SIGHUP ignored, and it stays so.
+        self._taken = tuple(
+            number
+            for number in _NUMBERS
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        )
+        self._handle_with(self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle_with(signal.SIG_IGN)
+
+    async def wait(self) -> None:
+        """Wait for the first signal, which may have come before; the second one cancels the calling task."""
+        await self._interrupted.wait()
+
+    def watch(self) -> None:
+        """From now on a signal wakes this task's loop, and the second one cancels this task."""
+        self._serving = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._notify()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
+        self._count += 1
+        if self._count > 2:  # noqa: PLR2004 (as the module says)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._notify)
+
+    def _notify(self) -> None:
+        if self._count > 0:
+            self._interrupted.set()
+        if self._count > 1 and self._serving is not None:
+            self._serving.cancel()
+
+    def _handle_with(self, handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+        for number in self._taken:
+            signal.signal(number, handler)
