@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import pytest
 
 from coachstream.check.report import Finding, Report, Verdict
 from coachstream.check.run import check
+from coachstream.cli.check import check as check_command
+from coachstream.cli.serve import serve
+from coachstream.identity.local_issuer import LocalIssuer
 from coachstream.settings import Settings
 from contracts.token_verifier import UserPool as SigningPool
 from support.cold_environment import cognito_environment, package_keys
@@ -159,6 +163,27 @@ def test_a_misspelled_variable_is_among_the_problems(tmp_path: Path) -> None:
     assert as_json["ok"] is False
 
 
+def test_the_parts_that_serve_would_run_are_checked_by_the_same_options(tmp_path: Path) -> None:
+    """What is not named is as `serve` has it; nothing of the environment is needed."""
+    options = ("--model", "bedrock", "--region", "us-west-2", "--recall", "pinecone")
+    arguments = ("check", "--offline", "--json", *options, "--data", str(tmp_path))
+    as_json = json.loads(coachstream(*arguments, environment=WITHOUT_AWS).stdout)
+    choices = {part["part"]: part["choice"] for part in as_json["parts"]}
+    assert (choices["store"], choices["model"], choices["identity"]) == ("sqlite", "bedrock", "local")
+    assert choices["recall"] == "pinecone"
+    refused = coachstream("check", "--table", "t", environment=WITHOUT_AWS)
+    assert (refused.returncode, refused.stderr) == (1, "--table is for --store dynamodb.\n")
+
+
+def test_serve_and_check_share_the_definitions_of_their_options() -> None:
+    """One help text, one type, one name."""
+    of_serve, of_check = (signature(command, eval_str=True).parameters for command in (serve, check_command))
+    shared = set(of_serve) & set(of_check)
+    parts = {"store", "table", "model", "model_id", "recall", "identity", "region", "data"}
+    assert shared == {*parts, "json", "timeout"}
+    assert all(of_serve[name].annotation == of_check[name].annotation for name in parts)
+
+
 def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
     """Lines and boxes on a terminal, plain lines elsewhere."""
     environment = {**WITHOUT_AWS, **ON_THIS_MACHINE, "COACHSTREAM_DATA_DIR": str(tmp_path), "COLUMNS": "120"}
@@ -193,8 +218,7 @@ async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment
 async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
     """Databases that open, and a key that verifies."""
     folder = Path(environment["COACHSTREAM_DATA_DIR"])
-    made = coachstream("token", "--data", str(folder), environment=WITHOUT_AWS)
-    assert made.returncode == 0
+    LocalIssuer(folder).ensure_keys()
     database = folder / "conversations.db"
     sqlite3.connect(database).execute("CREATE TABLE t (x)").connection.close()
     report = await checked(environment)

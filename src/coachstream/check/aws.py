@@ -59,19 +59,27 @@ def _aws_facts(service: str, region: str | None) -> dict[str, str]:
         client.close()
 
 
-async def credentials_source() -> str | None:
-    """Where the SDK finds credentials, or None; for a role, that takes requests."""
-    return await asyncio.to_thread(_credentials_source)
+async def credentials_source(*, asks_for_role: bool = True) -> str | None:
+    """Where the SDK finds credentials, or None.
+
+    Args:
+        asks_for_role: whether the machine or the container is asked for its role, which takes requests.
+
+    Raises:
+        Trouble: the AWS configuration cannot be used.
+    """
+    return await asyncio.to_thread(_credentials_source, asks_for_role=asks_for_role)
 
 
-def _credentials_source() -> str | None:
-    from botocore.exceptions import BotoCoreError
+def _credentials_source(*, asks_for_role: bool) -> str | None:
     from botocore.session import Session
 
-    try:
-        found = Session().get_credentials()
-    except BotoCoreError:
-        return None
+    with aws_trouble("", ""):
+        providers = Session().get_component("credential_provider")
+        if not asks_for_role:
+            for provider in ("container-role", "iam-role"):
+                providers.remove(provider)
+        found = providers.load_credentials()
     return None if found is None else _SOURCES.get(found.method, found.method)
 
 

@@ -27,6 +27,7 @@ def identity_check(services: Services) -> Check:
                 choice=local.kind,
                 facts={"keys": str(local.data_dir / "jwks.json")},
                 connect=lambda: _find_local_keys(services),
+                look=lambda: _find_local_keys(services),
             )
         case CognitoSettings() as pool:
             return Check(

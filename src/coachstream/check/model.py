@@ -36,6 +36,7 @@ async def model_check(services: Services, *, call: bool) -> Check:
                 choice=demo.kind,
                 facts={"pause": f"{demo.delay_s:g} s"},
                 connect=_demo_answers,
+                look=_demo_answers,
             )
         case BedrockSettings() as bedrock:
             region = bedrock.region or services.settings.region

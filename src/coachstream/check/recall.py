@@ -21,7 +21,10 @@ def recall_check(services: Services, *, within_s: float) -> Check:
                 part="recall",
                 choice="pinecone" if is_key_missing else "off",
                 facts={"API key": "not set"} if is_key_missing else {},
-                off="PINECONE_API_KEY is not set." if is_key_missing else "Nobody asked for it.",
+                off="PINECONE_API_KEY is not set." if is_key_missing else "It was not asked for.",
+                remedy="Set PINECONE_API_KEY, or PINECONE_API_KEY_SECRET_ARN, and PINECONE_INDEX_HOST."
+                if is_key_missing
+                else None,
             )
         case SqliteRecallSettings() as file:
             return Check(
@@ -29,6 +32,7 @@ def recall_check(services: Services, *, within_s: float) -> Check:
                 choice=file.kind,
                 facts={"file": str(file.path)},
                 connect=lambda: database_opens(file.path),
+                look=lambda: database_opens(file.path),
             )
         case PineconeSettings() as index:
             return Check(

@@ -30,6 +30,10 @@ class Trouble(Exception):
         self.remedy = remedy
 
 
+class NotKnown(Exception):
+    """Whether a part can be used is not known without a network; the message says what is."""
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What is configured of a part, and how it is tried.
 
@@ -38,14 +42,18 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
         choice: what it is, where there is a choice.
         facts: what else is set, and where it would connect; no secrets.
         connect: tries it, and says what that proves. Raises `Trouble`.
+        look: what can be tried without a network, if anything. Raises `Trouble` or `NotKnown`.
         off: why there is nothing to try, where there is not.
+        remedy: what to do where it is off and should not be.
     """
 
     part: str
     choice: str
     facts: Mapping[str, str]
     connect: Callable[[], Awaitable[str]] | None = None
+    look: Callable[[], Awaitable[str]] | None = None
     off: str = ""
+    remedy: str | None = None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 
+import msgspec
+
 from coachstream.check.aws import credentials_source
 from coachstream.check.hand_offs import hand_off_checks
 from coachstream.check.identity import identity_check
 from coachstream.check.model import fallback_check, model_check
 from coachstream.check.recall import recall_check
-from coachstream.check.report import Check, Finding, Report, Trouble, Verdict
+from coachstream.check.report import Check, Finding, NotKnown, Report, Trouble, Verdict
 from coachstream.check.store import store_check
 from coachstream.check.tickets import tickets_check
 from coachstream.conversation.errors import whereabouts
 from coachstream.services import Services
 from coachstream.settings import Logs, Settings, SettingsError, unknown_variables
+
+_CREDENTIALS = "AWS credentials"
 
 
 async def check(
@@ -45,6 +49,27 @@ async def check(
     return Report(all(finding.verdict is not Verdict.FAILED for finding in findings), (), tuple(findings))
 
 
+async def preflight(settings: Settings, *, within_s: float = 3.0) -> tuple[Finding, ...]:
+    """What will not work with these settings, as far as this machine alone can say; each has a remedy.
+
+    The only request that is made asks the machine for its role, where AWS is called and nothing else gives
+    credentials. What is not known in time is not reported.
+    """
+    async with aclosing(Services(settings)) as services:
+        checks = await _checks(services, call_model=False, within_s=within_s)
+        findings = await asyncio.gather(
+            *(
+                _finding(
+                    msgspec.structs.replace(each, look=each.connect) if each.part == _CREDENTIALS else each,
+                    offline=True,
+                    within_s=within_s,
+                )
+                for each in checks
+            )
+        )
+    return tuple(finding for finding in findings if finding.remedy is not None)
+
+
 async def _checks(services: Services, *, call_model: bool, within_s: float) -> list[Check]:
     checks = [
         await store_check(services),
@@ -57,18 +82,34 @@ async def _checks(services: Services, *, call_model: bool, within_s: float) -> l
         _turns(services.settings),
         _logs(services.settings.logs),
     ]
-    if any("endpoint" in check.facts for check in checks) or services.settings.secret_arns:
-        checks.append(Check(part="AWS credentials", choice="", facts={}, connect=_find_credentials))
+    if services.settings.aws_services:
+        needed_by = ", ".join(services.settings.aws_services)
+        checks.append(
+            Check(
+                part=_CREDENTIALS,
+                choice="",
+                facts={"needed by": needed_by},
+                connect=lambda: _find_credentials(needed_by),
+                look=_find_configured_credentials,
+            )
+        )
     return checks
 
 
-async def _find_credentials() -> str:
+async def _find_credentials(needed_by: str) -> str:
     source = await credentials_source()
     if source is None:
         raise Trouble(
-            "The SDK finds no credentials.",
+            f"There are no AWS credentials, which {needed_by} needs.",
             "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
         )
+    return f"They come from {source}."
+
+
+async def _find_configured_credentials() -> str:
+    source = await credentials_source(asks_for_role=False)
+    if source is None:
+        raise NotKnown("None are configured; whether this machine has a role, only a request tells.")
     return f"They come from {source}."
 
 
@@ -89,19 +130,24 @@ def _logs(logs: Logs) -> Check:
 
 
 async def _finding(check: Check, *, offline: bool, within_s: float) -> Finding:
+    attempt = check.look if offline else check.connect
     verdict, message, remedy = Verdict.SKIPPED, "Not tried.", None
     if check.connect is None:
-        verdict, message = Verdict.OFF, check.off
-    elif not offline:
+        verdict, message, remedy = Verdict.OFF, check.off, check.remedy
+    elif attempt is not None:
         try:
             async with asyncio.timeout(within_s):
-                message = await check.connect()
+                message = await attempt()
             verdict = Verdict.OK
         except Trouble as trouble:
             verdict, message, remedy = Verdict.FAILED, str(trouble), trouble.remedy
+        except NotKnown as not_known:
+            message = str(not_known)
         except TimeoutError:
-            verdict, message = Verdict.FAILED, f"There was no answer within {within_s:g} s."
-            remedy = "Is the endpoint right, and the network open? --timeout gives more time."
+            message = f"There was no answer within {within_s:g} s."
+            if not offline:
+                verdict = Verdict.FAILED
+                remedy = "Is the endpoint right, and the network open? --timeout gives more time."
         except Exception as error:  # noqa: BLE001 (the other parts are told of all the same)
             verdict, message = Verdict.FAILED, f"The check itself failed: {whereabouts(error)}."
             remedy = "Please report this."

@@ -27,6 +27,7 @@ async def store_check(services: Services) -> Check:
                 choice=file.kind,
                 facts={"file": str(file.path)},
                 connect=lambda: database_opens(file.path),
+                look=lambda: database_opens(file.path),
             )
         case DynamoDbSettings() as table:
             return await _dynamodb_check(services, table)

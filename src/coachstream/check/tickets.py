@@ -24,6 +24,7 @@ def tickets_check(services: Services) -> Check:
                 choice="key",
                 facts={"key": "set"},
                 connect=lambda: _issue(services, "Look at COACHSTREAM_TICKET_KEY."),
+                look=lambda: _issue(services, "Look at COACHSTREAM_TICKET_KEY."),
             )
         case SecretArn(arn=arn):
             return Check(
@@ -39,6 +40,7 @@ def tickets_check(services: Services) -> Check:
                 choice="local",
                 facts={"key": str(key.path)},
                 connect=lambda: _issue_with_file(services, key),
+                look=lambda: _issue_with_file(services, key),
             )
         case None:
             return Check(

@@ -6,43 +6,28 @@ from typing import Annotated
 
 import typer
 
+from coachstream.cli.backend_options import (
+    IdentityOption,
+    ModelIdOption,
+    ModelOption,
+    RecallOption,
+    RegionOption,
+    StoreOption,
+    TableOption,
+)
 from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables
-from coachstream.settings import IdentityProvider, Model, Recall, Store
 from coachstream.settings.variables import MODEL_DELAY
 
 
 def serve(
     *,
-    store: Annotated[
-        Store | None,
-        typer.Option(help="Where conversations are kept; sqlite by default."),
-    ] = None,
-    table: Annotated[
-        str | None,
-        typer.Option(metavar="T", help="Table of --store dynamodb."),
-    ] = None,
-    model: Annotated[
-        Model | None,
-        typer.Option(help="Who writes the replies; demo by default."),
-    ] = None,
-    model_id: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Model of --model bedrock."),
-    ] = None,
-    recall: Annotated[
-        Recall | None,
-        typer.Option(help="What searches earlier records by meaning; sqlite by default."),
-    ] = None,
-    identity: Annotated[
-        IdentityProvider | None,
-        typer.Option(help="Whose tokens are accepted; local by default."),
-    ] = None,
-    region: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGION", help="AWS region; by default AWS_REGION, or that of the shared configuration."
-        ),
-    ] = None,
+    store: StoreOption = None,
+    table: TableOption = None,
+    model: ModelOption = None,
+    model_id: ModelIdOption = None,
+    recall: RecallOption = None,
+    identity: IdentityOption = None,
+    region: RegionOption = None,
     user_id: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Whom the page signs in; the demo's user by default."),
@@ -118,13 +103,13 @@ def serve(
     tells whether that one can be reached.
     """
     refuse_unknown_variables()
-    from coachstream.local.options import CannotServe, Mix, ServeOptions
+    from coachstream.local.options import BackendChoice, CannotServe, ServeOptions
     from coachstream.local.serve import run
 
     try:
         run(
             ServeOptions(
-                mix=Mix(
+                backends=BackendChoice(
                     store=store,
                     table=table,
                     model=model,

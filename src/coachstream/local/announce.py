@@ -28,10 +28,19 @@ class Parts(msgspec.Struct, frozen=True):
     identity: IdentityProvider
 
 
+class Problem(msgspec.Struct, frozen=True):
+    """A part that will not work, why, and what to do about it."""
+
+    part: str
+    message: str
+    remedy: str
+
+
 class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event", omit_defaults=True):
     """Everything a client needs; addresses end with `/`, clients append `users/...`.
 
-    Where a user pool issues the tokens there is no user yet; a user need not have a conversation.
+    Where a user pool issues the tokens there is no user yet; a user need not have a conversation. `problems`
+    is what will not work, as far as this machine alone can say; absent where nothing is known.
     """
 
     url: str
@@ -42,9 +51,12 @@ class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field=
     coach_id: str | None
     conversation_id: str | None
     parts: Parts | None = None
+    problems: tuple[Problem, ...] = ()
 
 
-def ready_of(origin: str, session: Session | None, settings: Settings) -> Ready:
+def ready_of(
+    origin: str, session: Session | None, settings: Settings, problems: tuple[Problem, ...]
+) -> Ready:
     """What a client needs, of a session if there is one."""
     return Ready(
         url=origin,
@@ -55,6 +67,7 @@ def ready_of(origin: str, session: Session | None, settings: Settings) -> Ready:
         coach_id=None if session is None else session.coach_id,
         conversation_id=None if session is None else session.conversation_id,
         parts=Parts(settings.store.kind, settings.model.kind, settings.recall.kind, settings.identity.kind),
+        problems=problems,
     )
 
 
@@ -100,7 +113,10 @@ class TerminalAnnouncer:
         self._out = out
 
     def ready(self, ready: Ready, data_dir: Path) -> None:
-        """Print the address, the command to try, and how to stop."""
+        """Print what will not work, the address, the command to try, and how to stop."""
+        if ready.problems:
+            lines = (f"    {each.part}: {each.message}\n      {each.remedy}" for each in ready.problems)
+            _print("\n".join(("\n  This will not work:", *lines)), self._out)
         _print(
             f"\n  Your coach is at  {ready.url}\n"
             f"  Data is kept in   {data_dir}\n"
@@ -151,7 +167,7 @@ def _parts_line(parts: Parts | None) -> str:
     elsewhere = [
         part for part in (parts.store, parts.model, parts.recall, parts.identity) if part not in embedded
     ]
-    return f"  Not the demo's    {', '.join(elsewhere)}\n" if elsewhere else ""
+    return f"  Real services:    {', '.join(elsewhere)}\n" if elsewhere else ""
 
 
 def _how_to_talk(ready: Ready, data_dir: Path) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from coachstream.settings import IdentityProvider, Model, Recall, Store
 
 
-class Mix(msgspec.Struct, frozen=True, kw_only=True):
+class BackendChoice(msgspec.Struct, frozen=True, kw_only=True):
     """Which part is which; None leaves it to the environment, and else to what runs on this machine."""
 
     store: Store | None = None
@@ -24,7 +24,7 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The command's options; the CLI says what each means."""
 
-    mix: Mix
+    backends: BackendChoice
     host: str
     port: int
     data_dir: Path

@@ -24,13 +24,14 @@ from pathlib import Path
 
 import uvicorn
 
+from coachstream.check.run import preflight
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.endpoint import normalized_origin
 from coachstream.identity.local_issuer import IssuerKeyUnusable, LocalIssuer
-from coachstream.local.announce import Announcer, JsonAnnouncer, TerminalAnnouncer, ready_of
+from coachstream.local.announce import Announcer, JsonAnnouncer, Problem, TerminalAnnouncer, ready_of
 from coachstream.local.app import LocalApp
+from coachstream.local.backends import in_a_region, settings_for
 from coachstream.local.functions import Functions
-from coachstream.local.mix import in_a_region, settings_for
 from coachstream.local.options import CannotServe, ServeOptions
 from coachstream.local.people import NobodyThere, People
 from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
@@ -77,11 +78,17 @@ async def _serve(
 ) -> None:
     interrupts.watch()
     data_dir = options.data_dir.absolute()
-    services = Services(await in_a_region(settings))
+    settings = await in_a_region(settings)
+    problems = await _problems(settings)
+    services = Services(settings)
     functions = Functions(options, services, cors)
     origin = _origin(options.host, listening)
     async with aclosing(services), aclosing(functions):
-        sign_in = await _sign_in(options, services, data_dir)
+        try:
+            sign_in = await _sign_in(options, services, data_dir)
+        except CannotServe as error:
+            reasons = (f"{problem.part}: {problem.message} {problem.remedy}" for problem in problems)
+            raise CannotServe("\n".join((str(error), *reasons))) from error
         session = await sign_in.open_session(origin, None) if isinstance(sign_in, LocalSignIn) else None
         if session is not None and not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
             logger.warning("Everybody who reaches this address can chat as the user %s.", session.user_id)
@@ -96,11 +103,16 @@ async def _serve(
         async with _listening(app, listening, before_shutdown=functions.aclose):
             with announced(data_dir, origin, now=services.clock.now().timestamp()):
                 await functions.start_ahead()
-                announcer.ready(ready_of(origin, session, services.settings), data_dir)
+                announcer.ready(ready_of(origin, session, settings, problems), data_dir)
                 if options.open_browser:
                     await asyncio.to_thread(webbrowser.open, origin)
                 await interrupts.wait()
                 announcer.stopping()
+
+
+async def _problems(settings: Settings) -> tuple[Problem, ...]:
+    findings = await preflight(settings)
+    return tuple(Problem(found.part, found.message, found.remedy) for found in findings if found.remedy)
 
 
 async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) -> SignIn:

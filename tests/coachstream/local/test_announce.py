@@ -77,7 +77,7 @@ def test_a_person_reads_which_parts_are_real_and_where_tokens_come_from() -> Non
     )
     TerminalAnnouncer(out).ready(nobody, Path("data"))
     shown = out.getvalue()
-    assert "Not the demo's    dynamodb, cognito\n" in shown
+    assert "Real services:    dynamodb, cognito\n" in shown
     assert "--token ID_TOKEN" in shown
     assert "curl" not in shown
 

@@ -302,6 +302,72 @@ def test_a_part_that_cannot_be_had_is_refused_and_not_replaced_by_the_demos(
     assert "sesame" not in refused.stderr
 
 
+NO_CREDENTIALS = {
+    "part": "AWS credentials",
+    "message": "There are no AWS credentials, which bedrock-runtime needs.",
+    "remedy": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
+}
+NO_KEY = {
+    "part": "recall",
+    "message": "PINECONE_API_KEY is not set.",
+    "remedy": "Set PINECONE_API_KEY, or PINECONE_API_KEY_SECRET_ARN, and PINECONE_INDEX_HOST.",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problems"),
+    [
+        (["--model", "bedrock", "--region", "us-west-2"], [NO_CREDENTIALS]),
+        (["--recall", "pinecone"], [NO_KEY]),
+        ([], None),
+    ],
+)
+def test_what_will_not_work_is_said_before_the_first_message(
+    tmp_path: Path, arguments: list[str], problems: list[dict[str, str]] | None
+) -> None:
+    """A person reads it above the address, a program in the first line; the server serves all the same."""
+    options = ["serve", "--port", "0", "--data", str(tmp_path / "data"), "--in-process", *FAST, *arguments]
+    as_json = _first_lines([*options, "--json"], until='"ready"')
+    assert json.loads(as_json).get("problems") == problems
+    shown = _first_lines(options, until="Your coach is at")
+    for problem in problems or ():
+        assert f"    {problem['part']}: {problem['message']}\n      {problem['remedy']}\n" in shown
+    assert ("This will not work" in shown) == (problems is not None)
+
+
+def test_a_table_that_cannot_be_reached_is_refused_with_the_reason_and_the_remedy(tmp_path: Path) -> None:
+    """Without credentials no user can be found in it."""
+    refused = subprocess.run(
+        command("serve", "--port", "0", "--data", str(tmp_path), "--store", "dynamodb", "--table", "abc"),
+        env={**NO_AWS, "AWS_REGION": "us-west-2"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert refused.returncode == 1
+    assert "AWS credentials: There are no AWS credentials, which dynamodb needs. Set" in refused.stderr
+
+
+def _first_lines(arguments: list[str], *, until: str) -> str:
+    """What a server prints up to the line that holds a text, before it is stopped."""
+    with subprocess.Popen(
+        command(*arguments), env=NO_AWS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        shown = ""
+        try:
+            while until not in shown:
+                line = process.stdout.readline()
+                assert line, shown
+                shown += line
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+    assert process.returncode == 0
+    return shown
+
+
 def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path) -> None:
     """A program reads the life of the server line by line; the log is on stderr."""
     with serving(tmp_path / "data", *FAST, "--in-process") as server:

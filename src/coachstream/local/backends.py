@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from coachstream.extras import missing_packages
-from coachstream.local.options import CannotServe, Mix, ServeOptions
+from coachstream.local.options import BackendChoice, CannotServe, ServeOptions
 from coachstream.settings import IdentityProvider, LogFormat, Model, Recall, Settings, SettingsError, Store
 from coachstream.settings import variables as v
 
 
-def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Settings:
-    """Put the settings together.
+def environment_of(
+    choice: BackendChoice, environment: Mapping[str, str], *, data_dir: Path
+) -> dict[str, str]:
+    """The variables: what is chosen, else what the environment says, else everything on this machine.
 
     Raises:
-        CannotServe: they do not fit together, or what a part needs is not installed.
+        CannotServe: an option is of a part that is not used, which is a misunderstanding.
     """
     on_this_machine: dict[v.Variable, str] = {
         v.STORE: Store.SQLITE,
@@ -28,29 +31,39 @@ def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Setti
         # All clocks are one, and who waits for a dead process is the one who killed it.
         v.LEASE: "5",
     }
-    mix = options.mix
-    asked: dict[v.Variable, str | None] = {
-        v.DATA_DIR: str(options.data_dir.absolute()),
-        v.MODEL_DELAY: repr(options.model_delay_s),
-        v.STORE: mix.store,
-        v.TABLE: mix.table,
-        v.MODEL: mix.model,
-        v.MODEL_ID: mix.model_id,
-        v.RECALL: mix.recall,
-        v.IDENTITY: mix.identity,
-        v.REGION: mix.region,
+    chosen: dict[v.Variable, str | None] = {
+        v.DATA_DIR: str(data_dir.absolute()),
+        v.STORE: choice.store,
+        v.TABLE: choice.table,
+        v.MODEL: choice.model,
+        v.MODEL_ID: choice.model_id,
+        v.RECALL: choice.recall,
+        v.IDENTITY: choice.identity,
+        v.REGION: choice.region,
     }
+    merged = {
+        **{variable.name: value for variable, value in on_this_machine.items()},
+        **{name: value for name, value in environment.items() if value.strip()},
+        **{variable.name: value for variable, value in chosen.items() if value is not None},
+    }
+    if choice.table is not None and merged[v.STORE.name].lower() != Store.DYNAMODB:
+        raise CannotServe("--table is for --store dynamodb.")
+    if choice.model_id is not None and merged[v.MODEL.name].lower() != Model.BEDROCK:
+        raise CannotServe("--model-id is for --model bedrock.")
+    return merged
+
+
+def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Settings:
+    """Put the settings together.
+
+    Raises:
+        CannotServe: they do not fit together, or what a part needs is not installed.
+    """
+    merged = environment_of(options.backends, environment, data_dir=options.data_dir)
     try:
-        settings = Settings.from_environment(
-            {
-                **{variable.name: value for variable, value in on_this_machine.items()},
-                **{name: value for name, value in environment.items() if value.strip()},
-                **{variable.name: value for variable, value in asked.items() if value is not None},
-            }
-        )
+        settings = Settings.from_environment({**merged, v.MODEL_DELAY.name: repr(options.model_delay_s)})
     except SettingsError as error:
         raise CannotServe("\n".join(f"{problem}." for problem in error.problems)) from error
-    _refuse_what_changes_nothing(mix, settings)
     if missing := missing_packages(settings):
         raise CannotServe("\n".join(map(str, missing)))
     return settings
@@ -78,15 +91,3 @@ async def in_a_region(settings: Settings) -> Settings:
     if not isinstance(region, str):
         raise CannotServe("No AWS region is set. Name one with --region or AWS_REGION.")
     return msgspec.structs.replace(settings, region=region)
-
-
-def _refuse_what_changes_nothing(mix: Mix, settings: Settings) -> None:
-    """An option of a part that is not used is a misunderstanding.
-
-    Raises:
-        CannotServe: there is one.
-    """
-    if mix.table is not None and settings.store.kind is not Store.DYNAMODB:
-        raise CannotServe("--table is for --store dynamodb.")
-    if mix.model_id is not None and settings.model.kind is not Model.BEDROCK:
-        raise CannotServe("--model-id is for --model bedrock.")
