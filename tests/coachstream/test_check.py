@@ -218,7 +218,7 @@ async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment
 async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
     """Databases that open, and a key that verifies."""
     folder = Path(environment["COACHSTREAM_DATA_DIR"])
-    LocalIssuer(folder).ensure_keys()
+    await asyncio.to_thread(LocalIssuer(folder).ensure_keys)
     database = folder / "conversations.db"
     sqlite3.connect(database).execute("CREATE TABLE t (x)").connection.close()
     report = await checked(environment)
