@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from support.patience import PATIENCE_S
@@ -90,9 +89,9 @@ class Ignored:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    if pattern.startswith("**/"):
-        return fnmatchcase(path.rpartition("/")[2], pattern[3:])
-    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
+    """As in Docker's reference, ".dockerignore file": `**` stands for any number of folders."""
+    expression = re.escape(pattern).replace(r"\*\*/", "(.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return re.fullmatch(expression, path) is not None
 
 
 def _instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
@@ -137,4 +136,5 @@ def _copy(text: str, stage: Stage, stages: Mapping[str, Stage], context: Path, i
             below = "" if found.is_file() else path.relative_to(found).as_posix()
             place = stage.place(destination) / below
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, place)
+            # As Docker does, which copies a link as a link.
+            shutil.copy(path, place, follow_symlinks=False)

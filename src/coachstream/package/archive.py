@@ -15,7 +15,7 @@ _FILE, _PROGRAM = 0o644, 0o755
 
 
 def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
-    """Write a zip of everything in a folder.
+    """Write a zip of everything in a folder that `selection` has filled.
 
     Returns:
         For each file its size, and its size in the zip, in bytes.

@@ -1,4 +1,9 @@
-"""What goes along of everything that is there."""
+"""Selects the files to package.
+
+Of our own folders, which may hold anything that was left there, only files of known kinds are packed, and
+never what a link leads to. The dependencies are unpacked from wheels of known hashes: there, what Lambda
+never runs is left out for its size.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lambda_streaming
+from coachstream.package.errors import PackageError
 
 SERVICES = frozenset({"bedrock-runtime", "dynamodb", "lambda", "secretsmanager", "sts"})
 """Those that the functions call, and STS, which credentials may come from; botocore describes 400 more."""
@@ -14,7 +20,6 @@ SERVICES = frozenset({"bedrock-runtime", "dynamodb", "lambda", "secretsmanager",
 _NEVER_RUN = re.compile(
     r"""
     (^|/)(__pycache__|tests)/ | ^bin/ |          # caches, tests, programs
-    (^|/)\. |                                    # uv's lock, what editors and file managers leave
     \.(pyi|pyx|pxd|c|h|exe)$ |                   # for type checkers and compilers
     \.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|sboms/.*)$
     """,
@@ -32,9 +37,16 @@ _OURS_NOT_ON_LAMBDA = (
 )
 """The rooms of people's own machines."""
 
+_OUR_KINDS = re.compile(r"([a-z0-9_]+/)+([a-z0-9_]+\.py|py\.typed)|lambda_streaming/exec-wrapper")
+"""Modules, the mark of typed packages, and the program that starts the runtime."""
+
 
 def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files to pack of what is installed in a folder, each with its path in the package, in its order."""
+    """The files to pack of what is installed in a folder, each with its path in the package, in its order.
+
+    Raises:
+        PackageError: one is a link.
+    """
     for name, path in _files(folder):
         described = _SERVICE.fullmatch(name)
         if _NEVER_RUN.search(name) or (described and described["service"] not in SERVICES):
@@ -43,15 +55,26 @@ def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def of_ours() -> Iterator[tuple[str, Path]]:
-    """The files to pack of `lambda_streaming` and `coachstream`, as they are imported here."""
+    """The files to pack of `lambda_streaming` and `coachstream`, as they are imported here.
+
+    Raises:
+        PackageError: one of them is a link.
+    """
     for home in (Path(__file__).parents[1], Path(lambda_streaming.__file__).parent):
         for name, path in _files(home):
             packed = f"{home.name}/{name}"
             is_elsewhere = any(packed.startswith(f"{room}/") for room in _OURS_NOT_ON_LAMBDA)
-            if not (is_elsewhere or path.name == "resource.py" or _NEVER_RUN.search(packed)):
+            if _OUR_KINDS.fullmatch(packed) and not (is_elsewhere or path.name == "resource.py"):
                 yield packed, path
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    found = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    return iter(sorted(found))
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        # uv's lock, what editors and file managers leave: some of it is links.
+        if name.startswith(".") or "/." in name:
+            continue
+        if path.is_symlink():
+            raise PackageError(f"{path} is a link. A package is made of files only; remove it.")
+        if path.is_file():
+            yield name, path
