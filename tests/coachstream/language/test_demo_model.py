@@ -19,8 +19,8 @@ from coachstream.conversation.model import Importance, Match, Memory, Role, Work
 from coachstream.conversation.ports import ChatModel, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, PromptMessage, build_prompt
 from coachstream.language.demo import DemoModel, Fault
-from coachstream.language.demo.answer import Intent, intent_of
 from coachstream.language.demo.deltas import split_into_deltas
+from coachstream.language.demo.intent import Intent, intent_of
 from coachstream.language.demo.notes import read_notes
 from coachstream.language.demo.voice import CALM, LIVELY, STRICT, Voice, voice_of
 from contracts.chat_model import PROMPT, ChatModelContract, events_of
@@ -43,6 +43,8 @@ def prompt(
     *,
     personality: str = "You are calm, exact and kind.",
     earlier: tuple[str, ...] = (),
+    workouts: tuple[Workout, ...] = (),
+    matches: tuple[Match, ...] = (),
 ) -> Prompt:
     """A whole prompt, as a turn builds it."""
     coach = parse_coach_config(
@@ -62,8 +64,10 @@ def prompt(
             Memory("m1", "Prefers to train before work.", "preference", Importance.HIGH, created),
             Memory("m2", "Wants to squat 140 kg.", "goal", Importance.LOW, created),
         ),
-        workouts=(Workout("w1", datetime(2026, 11, 22, tzinfo=UTC), "Back squat 5x5 at 107.5 kg."),),
-        matches=(
+        workouts=workouts
+        or (Workout("w1", datetime(2026, 11, 22, tzinfo=UTC), "Back squat 5x5 at 107.5 kg."),),
+        matches=matches
+        or (
             Match(
                 "x",
                 "Squat to a box. Slow down. A third sentence.",
@@ -102,6 +106,21 @@ async def test_the_answer_says_that_a_demo_model_wrote_it() -> None:
             assert answer.count("demo model") == 1
 
 
+async def test_the_point_of_a_number_ends_no_sentence() -> None:
+    """A passage is cut after two sentences, not within `107.5 kg`."""
+    passage = Match("x", "Squat 107.5 kg. Then 60.5 kg. A third.", 2.0, "methodology", "methodology", "Loads")
+    answer = await answer_to(prompt("Why do squats feel hard?", matches=(passage,)))
+    assert "Squat 107.5 kg. Then 60.5 kg." in answer
+    assert "A third." not in answer
+
+
+async def test_a_lift_that_was_not_clean_is_not_made_heavier() -> None:
+    """The next step follows from the last session with that lift, whatever came after it."""
+    benched = Workout("w2", datetime(2026, 11, 21, tzinfo=UTC), "Bench press 3x5 at 70 kg, last set slow.")
+    answer = await answer_to(prompt("How heavy should I bench?", workouts=(benched,)))
+    assert "Stay at 70 kg until all sets are clean." in answer
+
+
 async def test_the_same_prompt_gives_the_same_answer() -> None:
     """And another question gives another one."""
     assert await answer_to(prompt()) == await answer_to(prompt())
@@ -111,7 +130,10 @@ async def test_the_same_prompt_gives_the_same_answer() -> None:
 async def test_the_answer_knows_the_time_and_what_was_said_before() -> None:
     """The greeting fits the hour; an earlier message is remembered."""
     assert "morning" in await answer_to(prompt("Hello!"))
-    assert "I slept badly" in await answer_to(prompt("Shall I train?", earlier=("I slept badly",)))
+    earlier = ("I slept badly before the training", "Nice weather")
+    answer = await answer_to(prompt("Shall I train?", earlier=earlier))
+    assert "I slept badly before the training" in answer
+    assert "Nice weather" not in answer
 
 
 async def test_what_the_prompt_lacks_is_not_made_up() -> None:
@@ -141,6 +163,17 @@ def test_any_message_can_be_read(text: str) -> None:
     [
         ("My knee hurts when I squat. What should I do?", Intent.PAIN),
         ("thanks!", Intent.THANKS),
+        ("Who are you?", Intent.WHO),
+        ("are you a real person", Intent.WHO),
+        ("How was my week?", Intent.WEEK),
+        ("What did I do last week?", Intent.WEEK),
+        ("How is my training going?", Intent.WEEK),
+        ("What did I do last time?", Intent.LAST),
+        ("What was my last workout?", Intent.LAST),
+        ("What should I squat today?", Intent.LOAD),
+        ("How much should I bench?", Intent.LOAD),
+        ("What should I eat?", Intent.FOOD),
+        ("What is the plan for this week?", Intent.PLAN),
         ("Good morning", Intent.GREETING),
         ("What should I do tomorrow?", Intent.PLAN),
         ("I just rowed 2k in 7:40!", Intent.REPORT),

@@ -1,11 +1,12 @@
-"""Composing the answer: what is asked decides the opening, what is known fills the middle."""
+"""Composing the reply: what is asked decides what comes first, what is known fills the middle."""
 
 from __future__ import annotations
 
 import random
 import re
-from enum import Enum
 
+from coachstream.language.demo.facts import fact_for
+from coachstream.language.demo.intent import Intent, intent_of
 from coachstream.language.demo.notes import Notes, Record
 from coachstream.language.demo.voice import Phrases, Voice, voice_of
 
@@ -13,33 +14,35 @@ _QUOTE_CHARACTERS = 90
 _PASSAGE_SENTENCES = 2
 _PASSAGE_CHARACTERS = 320
 
-_SENTENCE = re.compile(r"[^.!?…]*[.!?…]+(?=\s|$)|[^.!?…]+$")
-
-
-class Intent(Enum):
-    """What a message wants; the first whose words it holds, in this order."""
-
-    PAIN = r"\b(pain|hurts?|hurting|sore|injur\w+|ache\w*|irritated|grumpy|twinge|swollen)\b"
-    THANKS = r"^\W*(thanks?( you| a lot)?|thx|cheers|great,? thanks)\b.{0,40}$"
-    GREETING = r"^\W*(hi|hello|hey|good (morning|afternoon|evening)|morning)\b.{0,30}$"
-    PLAN = r"\b(plan|program\w*|session|workout|what sh(ould|all) i|routine|week|today|tomorrow|schedule)\b"
-    REPORT = (
-        r"\b(i|we) (just |have |'ve )?(did|finished|completed|ran|rowed|squatted|lifted|made|managed|hit)\b"
-    )
-    QUESTION = r"\?"
-    STATEMENT = r""
+_SENTENCE = re.compile(r"\S.*?[.!?…]+(?=\s|$)|\S.*$", re.DOTALL)
+"""Up to a mark that a blank follows: the point of `107.5 kg` ends nothing."""
 
 
 def compose_answer(notes: Notes, chance: random.Random) -> str:
-    """Compose an answer of several paragraphs, which ends by saying what wrote it."""
+    """Compose a reply of several paragraphs, which ends by saying what wrote it."""
     voice = voice_of(notes.character)
     intent = intent_of(notes.question)
-    paragraphs = [_opening(notes, voice, intent, chance)]
+    fact = fact_for(intent, notes)
+    if fact is None:
+        paragraphs = [_opening(notes, voice, intent, chance), *_from_records(notes, voice, intent, chance)]
+    else:
+        # What the person wrote comes first, so that the reply is seen to be one.
+        paragraphs = [_quoted(notes.question), fact]
+    paragraphs.append(chance.choice(voice.closing))
+    paragraphs.append(_signature(notes))
+    return "\n\n".join(paragraphs)
+
+
+def _from_records(notes: Notes, voice: Voice, intent: Intent, chance: random.Random) -> list[str]:
+    """What the records have to say; less where there was no question."""
+    paragraphs = []
     steps = "\n".join(f"- {chance.choice(step)}" for step in voice.steps)
     if intent is Intent.PLAN:
         paragraphs.append(steps)
-    if notes.passages and intent is not Intent.THANKS:
-        paragraphs.append(_passage(notes.passages[0], voice, chance))
+    logged = {workout.text for workout in notes.workouts}
+    passages = [passage for passage in notes.passages if passage.text not in logged]
+    if passages and intent is not Intent.THANKS:
+        paragraphs.append(_passage(passages[0], voice, chance))
     known = []
     if notes.memories:
         remembered = _closest(notes.memories, notes.question)
@@ -53,17 +56,10 @@ def compose_answer(notes: Notes, chance: random.Random) -> str:
     paragraphs += known[:1] if is_small_talk else known
     if intent is Intent.PAIN:
         paragraphs.append(steps)
-    if notes.earlier and not is_small_talk:
-        paragraphs.append(chance.choice(voice.earlier).format(quote=_quoted(notes.earlier[-1])))
-    paragraphs.append(chance.choice(voice.closing))
-    paragraphs.append(_signature(notes))
-    return "\n\n".join(paragraphs)
-
-
-def intent_of(question: str) -> Intent:
-    """What the message wants."""
-    text = question.strip().lower()
-    return next(intent for intent in Intent if re.search(intent.value, text, re.DOTALL))
+    related = [said for said in notes.earlier if _stems(said) & _stems(notes.question)]
+    if related and not is_small_talk:
+        paragraphs.append(chance.choice(voice.earlier).format(quote=_quoted(related[-1])))
+    return paragraphs
 
 
 def _opening(notes: Notes, voice: Voice, intent: Intent, chance: random.Random) -> str:
@@ -73,10 +69,9 @@ def _opening(notes: Notes, voice: Voice, intent: Intent, chance: random.Random) 
         Intent.PAIN: voice.pain,
         Intent.PLAN: voice.plan,
         Intent.REPORT: voice.report,
-        Intent.QUESTION: voice.question,
         Intent.STATEMENT: voice.statement,
     }
-    opening = chance.choice(phrases[intent]).format(
+    opening = chance.choice(phrases.get(intent, voice.question)).format(
         daytime=_daytime(notes.hour), weekday=notes.weekday or "day like this", quote=_quoted(notes.question)
     )
     if intent in {Intent.PAIN, Intent.PLAN, Intent.REPORT}:
@@ -86,8 +81,7 @@ def _opening(notes: Notes, voice: Voice, intent: Intent, chance: random.Random) 
 
 
 def _passage(passage: Record, voice: Voice, chance: random.Random) -> str:
-    sentences = [sentence.strip() for sentence in _SENTENCE.findall(passage.text) if sentence.strip()]
-    text = " ".join(sentences[:_PASSAGE_SENTENCES])
+    text = " ".join(_SENTENCE.findall(passage.text)[:_PASSAGE_SENTENCES])
     title = f"“{passage.lead}”" if passage.lead else "a note of mine"
     return chance.choice(voice.passage).format(
         title=title, text=_ended(_shortened(text, _PASSAGE_CHARACTERS))
