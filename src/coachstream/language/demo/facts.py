@@ -20,7 +20,7 @@ def fact_for(intent: Intent, notes: Notes) -> str | None:
         case Intent.WHO:
             return (
                 f"I am {notes.coach_name}, as far as a demo goes: I read your workouts, memories and "
-                "messages, and put a reply together from them. A real model takes my place with --model bedrock."
+                "messages, and put a reply together from them. With --model bedrock, a real one does."
             )
         case Intent.FOOD:
             return (
