@@ -57,11 +57,13 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Node's runtime clients, Lambda Web Adapter, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript.
+# Node's runtime clients, Lambda Web Adapter, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript,
+# clients of event streams.
 # Three minutes and a gigabyte, so `make test` does not do it unasked: without them their tests are skipped.
 PEERS := tests/lambda_streaming/emulator/node tests/lambda_streaming/emulator/web_adapter \
 	tests/support/dynamodb_local tests/coachstream/language/node tests/coachstream/infrastructure/toolkit \
-	tests/coachstream/infrastructure/amplify tests/browser/typescript
+	tests/coachstream/infrastructure/amplify tests/browser/typescript \
+	tests/coachstream/functions/clients/node tests/coachstream/functions/clients/go
 
 test-peers: $(PEERS:%=%/install.sh.run)
 

@@ -81,6 +81,8 @@ async def relay(
                 async for event in turn:
                     if _is_known(event, point):
                         continue
+                    if isinstance(event, Attached):
+                        point = event.point
                     is_over = isinstance(event, Completed | Failed | Reconnect)
                     await events.send(frame_of(event), event_id=_id_of(point_of(event)))
                     if isinstance(event, Failed):
@@ -100,7 +102,7 @@ async def relay(
 
 
 def _is_known(event: Event, point: LogPoint | None) -> bool:
-    """Whether `start` has said it already."""
+    """Whether the reader knows it already: that the request was accepted, or which run it reads."""
     if isinstance(event, Attached):
         return point is not None and event.point.run_id == point.run_id
     return isinstance(event, Started)

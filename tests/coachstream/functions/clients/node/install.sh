@@ -1,0 +1,5 @@
+#!/bin/sh
+# Installs clients of event streams into .cache/event-stream-clients.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+exec "$here/../../../../support/npm_ci.sh" "$here" event-stream-clients "clients of event streams"

@@ -1,0 +1,9 @@
+// node launchdarkly-eventsource.mjs MODULES URL: writes the data of every message, a line each.
+import { createRequire } from "node:module";
+
+const [, , modules, url] = process.argv;
+const { EventSource } = createRequire(`${modules}/`)("launchdarkly-eventsource");
+
+const source = new EventSource(url);
+source.addEventListener("message", ({ data }) => console.log(data));
+source.addEventListener("error", () => {}); // without a listener, Node throws it

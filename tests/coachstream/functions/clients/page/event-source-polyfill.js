@@ -1,0 +1,14 @@
+/** `event-source-polyfill`, which has to be closed: a 204 ends it only where the browser gives that a body. */
+import "/client/modules/event-source-polyfill/src/eventsource.js";
+
+export function read({ url }, onMessage) {
+  return new Promise((resolve) => {
+    const source = new EventSourcePolyfill(url);
+    source.onmessage = ({ data }) => {
+      onMessage(data);
+      if (!["complete", "error"].includes(JSON.parse(data).type)) return;
+      source.close();
+      resolve();
+    };
+  });
+}

@@ -1,0 +1,14 @@
+/** `sse.js`, which has to be closed: it reconnects whatever the response was. */
+import { SSE } from "/client/modules/sse.js/lib/sse.js";
+
+export function read({ url }, onMessage) {
+  return new Promise((resolve) => {
+    const source = new SSE(url, { autoReconnect: true });
+    source.addEventListener("message", ({ data }) => {
+      onMessage(data);
+      if (!["complete", "error"].includes(JSON.parse(data).type)) return;
+      source.close();
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,32 @@
+"""`python httpx_sse_reader.py URL`: writes the data of every message, a line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import httpx
+from httpx_sse import connect_sse
+
+
+def read(url: str) -> None:
+    """Read to the end, over as many connections as it takes."""
+    cursor, retry_s = "", 1.0
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        while True:
+            headers = {"Last-Event-ID": cursor} if cursor else {}
+            try:
+                with connect_sse(client, "GET", url, headers=headers) as source:
+                    # It raises on any response that is no event stream, so this has to be asked first.
+                    if source.response.status_code == httpx.codes.NO_CONTENT:
+                        return
+                    for message in source.iter_sse():
+                        sys.stdout.write(f"{message.data}\n")
+                        cursor = message.id or cursor
+                        retry_s = retry_s if message.retry is None else message.retry / 1000
+            except httpx.TransportError:
+                pass
+            time.sleep(retry_s)
+
+
+read(sys.argv[1])

@@ -1,0 +1,31 @@
+"""`python sseclient_reader.py URL`: writes the data of every message, a line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import httpx
+from sseclient import SSEClient
+
+
+def read(url: str) -> None:
+    """Read to the end, over as many connections as it takes."""
+    cursor, retry_s = "", 1.0
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        while True:
+            headers = {"Last-Event-ID": cursor} if cursor else {}
+            try:
+                with client.stream("GET", url, headers=headers) as response:
+                    if response.status_code == httpx.codes.NO_CONTENT:
+                        return
+                    for message in SSEClient(response.iter_bytes()).events():
+                        sys.stdout.write(f"{message.data}\n")
+                        cursor = message.id or cursor
+                        retry_s = retry_s if message.retry is None else int(message.retry) / 1000
+            except httpx.TransportError:
+                pass
+            time.sleep(retry_s)
+
+
+read(sys.argv[1])
