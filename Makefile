@@ -65,10 +65,10 @@ PEERS := tests/lambda_streaming/emulator/node tests/lambda_streaming/emulator/we
 	tests/coachstream/infrastructure/amplify tests/browser/typescript \
 	tests/coachstream/functions/clients/node tests/coachstream/functions/clients/go
 
-test-peers: $(PEERS:%=%/install.sh.run)
+JOBS ?= 1
 
-%/install.sh.run:
-	@$*/install.sh
+test-peers:
+	@JOBS=$(JOBS) tests/support/fetch_peers.sh $(PEERS)
 
 format: $(VENV)/dev.installed
 	@$(BIN)/ruff check --fix .
@@ -102,6 +102,11 @@ lock: $(VENV)/dev.installed
 check-facts: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.check.facts $(ARGS)
 
+.DEFAULT:
+	@echo "There is no $@ here. Run make in the project's folder; its targets are:" >&2
+	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST)) >&2
+	@exit 2
+
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -113,17 +118,17 @@ $(BIN)/python:
 
 $(VENV)/run.installed: requirements/run.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what coachstream needs (once) ..." >&2
-	@$(PIP) install --require-hashes --requirement requirements/run.lock
+	@$(BIN)/python requirements/install.py requirements/run.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/deploy.installed: requirements/deploy.lock $(VENV)/run.installed
 	@echo "Installing what a deployment needs (once) ..." >&2
-	@$(PIP) install --require-hashes --requirement requirements/deploy.lock
+	@$(BIN)/python requirements/install.py requirements/deploy.lock
 	@touch $@
 
 $(VENV)/dev.installed: requirements/dev.lock $(VENV)/run.installed
 	@echo "Installing what the tests need (once) ..." >&2
-	@$(PIP) install --require-hashes --requirement requirements/dev.lock
+	@$(BIN)/python requirements/install.py requirements/dev.lock
 	@touch $@
 

@@ -1,24 +1,19 @@
 #!/bin/sh
 # Installs what a folder's package-lock.json pins into .cache/NAME, once for each package-lock.json.
 #
-#   npm_ci.sh FOLDER NAME WHAT
+#   npm_ci.sh FOLDER NAME WHAT [--check]
 #
 # Needs node and npm (Debian: nodejs npm). No package's own install script is run. It takes a few seconds, and a
 # moment when it is there already.
 set -eu
-folder=$1 name=$2 what=$3
+folder=$1 name=$2 what=$3 peer_mode=${4:-}
 cache=$(cd "$(dirname "$0")/../.." && pwd)/.cache/$name
 
 if cmp -s "$folder/package-lock.json" "$cache/installed.json"; then
   exit 0
 fi
-for tool in node npm; do
-  command -v "$tool" >/dev/null || missing="${missing:-} $tool"
-done
-if [ -n "${missing:-}" ]; then
-  echo "Installing $what needs:$missing" >&2
-  exit 1
-fi
+. "$(dirname "$0")/peer.sh"
+require "$what" node npm
 
 echo "Installing $what in .cache/$name (once) ..." >&2
 mkdir -p "$cache"

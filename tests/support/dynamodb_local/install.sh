@@ -8,13 +8,9 @@ cache=$(cd "$here/../../.." && pwd)/.cache/dynamodb-local
 if cmp -s "$here/pom.xml" "$cache/installed.xml"; then
   exit 0
 fi
-for tool in mvn java; do
-  command -v "$tool" >/dev/null || missing="${missing:-} $tool"
-done
-if [ -n "${missing:-}" ]; then
-  echo "DynamoDB Local cannot be fetched without:$missing" >&2
-  exit 1
-fi
+peer_mode=${1:-}
+. "$here/../peer.sh"
+require "DynamoDB Local" mvn java
 echo "Fetching DynamoDB Local into .cache/dynamodb-local (once) ..." >&2
 mkdir -p "$cache"
 rm -rf "$cache/installed.xml" "$cache/lib"

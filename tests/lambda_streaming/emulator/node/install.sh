@@ -11,13 +11,9 @@ cache=$(cd "$here/../../../.." && pwd)/.cache/node
 if cmp -s "$here/package-lock.json" "$cache/installed.json"; then
   exit 0
 fi
-for tool in node npm c++ make cmake python3 autoreconf libtoolize xz; do
-  command -v "$tool" >/dev/null || missing="${missing:-} $tool"
-done
-if [ -n "${missing:-}" ]; then
-  echo "The Node runtime clients cannot be built without:$missing" >&2
-  exit 1
-fi
+peer_mode=${1:-}
+. "$here/../../../support/peer.sh"
+require "The Node runtime clients" node npm c++ make cmake python3 autoreconf aclocal libtoolize xz
 
 # Node's headers, if they came with it; otherwise node-gyp fetches them.
 prefix=$(node -p 'require("path").dirname(require("path").dirname(process.execPath))')

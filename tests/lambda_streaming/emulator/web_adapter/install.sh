@@ -9,10 +9,9 @@ cache=$(cd "$here/../../../.." && pwd)/.cache/web-adapter
 if [ "$(cat "$cache/version" 2>/dev/null)" = "$version" ]; then
   exit 0
 fi
-if ! command -v cargo >/dev/null; then
-  echo "The Lambda Web Adapter cannot be built without cargo (https://rustup.rs)" >&2
-  exit 1
-fi
+peer_mode=${1:-}
+. "$here/../../../support/peer.sh"
+require "The Lambda Web Adapter" cargo
 echo "Building the Lambda Web Adapter in .cache/web-adapter (once, one to two minutes) ..." >&2
 mkdir -p "$cache"
 rm -f "$cache/version"

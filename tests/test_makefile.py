@@ -1,0 +1,184 @@
+"""What a newcomer sees of `make`: which targets there are, what is going on, what a machine lacks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.patience import PATIENCE_S
+
+ROOT = Path(__file__).parents[1]
+FETCH = ROOT / "tests" / "support" / "fetch_peers.sh"
+INSTALL = ROOT / "requirements" / "install.py"
+
+
+def peers() -> dict[Path, tuple[str, list[str]]]:
+    """The script of each peer, with its name and the tools that it requires."""
+    makefile = (ROOT / "Makefile").read_text()
+    folders = re.search(r"^PEERS := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    assert folders is not None
+    found = {}
+    for folder in folders[1].replace("\\\n", " ").split():
+        script = ROOT / folder / "install.sh"
+        if required := re.search(r'^require "(.*)" (.*)$', script.read_text(), re.MULTILINE):
+            found[script] = (required[1], required[2].split())
+        else:
+            npm = re.search(r'npm_ci\.sh" \S+ \S+ "([^"]*)" "\$@"$', script.read_text(), re.MULTILINE)
+            assert npm is not None, script
+            found[script] = (npm[1], ["node", "npm"])
+    return found
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+
+
+def test_a_target_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    """Exit status 2, and the list that `make help` prints."""
+    refused = run("make", "sevre")
+    assert refused.returncode == 2
+    assert "There is no sevre here." in refused.stderr
+    assert "make serve " in refused.stderr
+    assert "make serve " in run("make", "help").stdout
+
+
+@pytest.mark.parametrize("script", peers(), ids=lambda script: script.parent.name)
+def test_what_a_peer_lacks_is_one_sentence_before_anything_is_fetched(script: Path, tmp_path: Path) -> None:
+    """On a machine that has none of the tools and has not fetched the peer yet."""
+    for tool in ("dirname", "sh"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    for tool in ("cmp", "cat"):  # by which a script finds out that the peer is there
+        (tmp_path / tool).symlink_to(shutil.which("false") or "false")
+    checked = run("/bin/sh", str(script), "--check", PATH=str(tmp_path))
+    what, tools = peers()[script]
+    assert checked.returncode == 1
+    (sentence,) = checked.stderr.splitlines()
+    assert sentence.startswith(f"{what} cannot be had without: {' '.join(tools)} (")
+
+
+def test_the_readme_says_what_each_peer_requires() -> None:
+    """A row for each, with every tool by its name or that of its package."""
+    readme = (ROOT / "README.md").read_text()
+    packages = {"aclocal": "automake", "autoreconf": "autoconf", "libtoolize": "libtool", "java": "Java"}
+    packages |= {"c++": "C++", "node": "Node", "npm": "Node", "cargo": "Rust", "mvn": "Maven"}
+    packages |= {"python3": "Python"}
+    for what, tools in peers().values():
+        (row,) = [line for line in readme.splitlines() if line.lower().startswith(f"| {what.lower()}")]
+        assert [tool for tool in tools if packages.get(tool, tool) not in row] == []
+
+
+def _peer(folder: Path, name: str, body: str) -> str:
+    script = folder / name / "install.sh"
+    script.parent.mkdir()
+    support = ROOT / "tests" / "support"
+    script.write_text(f'#!/bin/sh\nset -eu\npeer_mode=${{1:-}}\n. "{support}/peer.sh"\n{body}\n')
+    script.chmod(0o755)
+    return str(script.parent)
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_peers_that_cannot_be_had_do_not_keep_the_others_away(tmp_path: Path, jobs: str) -> None:
+    """All that is lacking is said first, the others are fetched, and the summary and the status tell."""
+    fetched = tmp_path / "fetched"
+    folders = [
+        _peer(tmp_path, "lacking", 'require "The one" sh no-such-tool'),
+        _peer(tmp_path, "broken", 'require "The two" sh; echo "no network" >&2; exit 1'),
+        _peer(tmp_path, "good", f'require "The three" sh; touch "{fetched}"'),
+    ]
+    done = run(str(FETCH), *folders, JOBS=jobs)
+    assert done.returncode == 1
+    assert fetched.exists()
+    first, *rest = done.stderr.splitlines()
+    assert first == "The one cannot be had without: no-such-tool (Debian: apt install no-such-tool)"
+    assert f"Left out, for want of the tools named above: {folders[0]}" in rest
+    assert f"Failed, for the reason given above: {folders[1]} " in rest
+    assert run(str(FETCH), folders[2]).returncode == 0
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """A folder with one wheel, and a lock file that pins it."""
+    wheel = tmp_path / "wheels" / "tiny-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    files = {
+        "tiny.py": b"",
+        "tiny-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "tiny-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()},"
+        f"{len(content)}\n"
+        for name, content in files.items()
+    )
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        archive.writestr("tiny-1.0.dist-info/RECORD", f"{record}tiny-1.0.dist-info/RECORD,,\n")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / "tiny.lock").write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
+    return tmp_path
+
+
+def offline(index: Path) -> dict[str, str]:
+    return {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(index / "wheels"),
+        "PIP_TARGET": str(index / "target"),
+        "PIP_CACHE_DIR": str(index / "cache"),
+    }
+
+
+def test_an_installation_shows_on_a_terminal_how_far_it_is(index: Path) -> None:
+    """One line that changes: packages of all, seconds, and what is going on."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(INSTALL), str(index / "tiny.lock")],
+        env={**os.environ, **offline(index)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 (a descriptor)
+            try:
+                while piece := terminal.read(4096):
+                    shown += piece
+            except OSError:
+                pass  # how Linux says that the other end is closed
+    assert process.returncode == 0, shown
+    assert b"  1/1 packages, " in shown
+    assert shown.count(b"\r\x1b[K") > 1
+    assert b"Installed tiny.lock in" in shown
+    assert (index / "target" / "tiny.py").exists()
+
+
+def test_an_installation_without_a_terminal_is_one_line(index: Path) -> None:
+    """In a log nobody wants to read sixty."""
+    done = run(sys.executable, str(INSTALL), str(index / "tiny.lock"), **offline(index))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"  Installed tiny\.lock in \d+ s\.\n", done.stderr)
+    assert done.stdout == ""
+
+
+def test_an_installation_that_fails_says_why(index: Path) -> None:
+    """What pip said last, and where to look; pip's own status."""
+    (index / "tiny.lock").write_text(f"tiny==2.0 --hash=sha256:{'0' * 64}\n")
+    done = run(sys.executable, str(INSTALL), str(index / "tiny.lock"), **offline(index))
+    assert done.returncode == 1
+    assert "pip could not install tiny.lock; it said last:" in done.stderr
+    assert "No matching distribution found for tiny==2.0" in done.stderr
+    assert "package index" in done.stderr
