@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+(?:\[[^]]*\])?)==", re.MULTILINE)
 _LOOKED_AT = re.compile(r"^(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)")
@@ -88,7 +88,7 @@ def install(lock: Path, out: TextIO) -> int:
     return pip.returncode
 
 
-def _lines_and_ticks(stream: TextIO) -> Iterator[str | None]:
+def _lines_and_ticks(stream: IO[str]) -> Iterator[str | None]:
     """The lines of a stream, and None for each second without one."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
