@@ -13,14 +13,27 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Completed, Event, Failed
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
+from coachstream.conversation.model import StopReason
 from coachstream.conversation.parts import TurnParts
-from coachstream.conversation.turn import run_turn
-from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.ports import WorkoutLog
+from coachstream.conversation.turn import resume_run, run_turn, watcher_of
+from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
-from contracts.store_records import KEY, SeedableStore, StoreContract
-from support.bedrock_guardrail import WordGuardrail
-from support.bedrock_server import BedrockServer, Refusal, bedrock_client, bedrock_server
+from contracts.store_records import (
+    KEY,
+    RUN,
+    SeedableStore,
+    StoreContract,
+    answer,
+    begin,
+    ended,
+    reply_to,
+    user_message,
+)
+from support.bedrock_guardrail import BLOCKED_INPUT, BLOCKED_OUTPUT, WordGuardrail
+from support.bedrock_server import BedrockServer, Refusal, bedrock_client, bedrock_server, reply
+from support.turns import RecallDouble, Recorded
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -55,19 +68,13 @@ class Talk:
         self.store = store
         self.bedrock = bedrock
         self.model_type: ModelType = BedrockModel
+        self.recall = RecallDouble()
+        self.workouts: Recorded[WorkoutLog] = Recorded()
         self._client = client
 
     async def say(self, text: str, *, client_message_id: str | None = None) -> list[Event]:
         """All events of the turn that answers a message."""
-        parts = TurnParts(
-            runs=self.store,
-            context=self.store,
-            conversations=self.store,
-            memories=self.store,
-            model=self.model_type(self._client, OPTIONS),
-            recall=None,
-            clock=SystemClock(),
-        )
+        parts = self._parts
         request = TurnRequest(KEY, text, time.monotonic() + 30, client_message_id=client_message_id)
         return [event async for event in run_turn(request, parts)]
 
@@ -83,6 +90,33 @@ class Talk:
         end = (await self.say(text, client_message_id=client_message_id))[-1]
         assert isinstance(end, Completed)
         return end
+
+    async def text_of_run(self, run_id: str) -> str:
+        """What a reader from the beginning is left with when it has read a run that is over."""
+        text = ""
+        request = ResumeRequest(KEY, run_id, time.monotonic() + 30)
+        watcher = watcher_of(request, self._parts)
+        await watcher.open()
+        async for event in resume_run(request, watcher, self._parts):
+            if isinstance(event, Reset):
+                text = ""
+            elif isinstance(event, Chunk):
+                assert event.offset == len(text)
+                text += event.content
+        return text
+
+    @property
+    def _parts(self) -> TurnParts:
+        return TurnParts(
+            runs=self.store,
+            context=self.store,
+            conversations=self.store,
+            memories=self.store,
+            model=self.model_type(self._client, OPTIONS),
+            recall=self.recall,
+            clock=SystemClock(),
+            workout_builder=self.workouts,
+        )
 
     @property
     def guardrail(self) -> WordGuardrail:
@@ -116,3 +150,121 @@ class GuardedTurnContract(StoreContract):
         for text in ("How was my week?", "And what now?"):
             await talk.completes(text)
             assert talk.guardrail.judged[-1] == [text]
+
+    @BOTH_WAYS
+    @pytest.mark.parametrize("sentence", [BLOCKED_INPUT, ""], ids=["with a sentence", "without a word"])
+    async def test_a_message_that_was_blocked_enters_no_prompt_again(
+        self, talk: Talk, model_type: ModelType, sentence: str
+    ) -> None:
+        """Nor does what was said of it; the conversation goes on as if it had not been written."""
+        talk.model_type = model_type
+        talk.guardrail.blocked_input = sentence
+        await talk.completes("How was my week?")
+        failed = await talk.fails("Is this forbidden?", ErrorCode.CONTENT_FILTERED)
+        assert not failed.retryable
+        assert (failed.partial_reply is None) == (sentence == "")
+        for text in ("And what now?", "And then?"):
+            await talk.completes(text)
+            assert "forbidden" not in talk.last_prompt
+            assert BLOCKED_INPUT not in talk.last_prompt
+            assert "How was my week?" in talk.last_prompt
+
+    @pytest.mark.parametrize("sentence", [BLOCKED_INPUT, ""], ids=["with a sentence", "without a word"])
+    async def test_a_blocked_message_that_is_sent_again_is_refused_without_asking_the_model(
+        self, talk: Talk, sentence: str
+    ) -> None:
+        """Whoever sends it again gets the same answer, however often."""
+        talk.guardrail.blocked_input = sentence
+        first = await talk.fails("Is this forbidden?", ErrorCode.CONTENT_FILTERED, client_message_id="c-1")
+        asked = len(talk.bedrock.requests)
+        for _ in range(2):
+            again = await talk.fails(
+                "Is this forbidden?", ErrorCode.CONTENT_FILTERED, client_message_id="c-1"
+            )
+            assert again.partial_reply == first.partial_reply
+        assert len(talk.bedrock.requests) == asked
+
+    async def test_what_a_guardrail_cut_off_is_shown_as_such_and_enters_no_prompt(self, talk: Talk) -> None:
+        """The beginning of the reply had gone out before the rest was blocked."""
+        talk.bedrock.answers.append(reply("Well, ", "these are ", "forbidden ", "things."))
+        events = await talk.say("Tell me more.")
+        said = "".join(event.content for event in events if isinstance(event, Chunk))
+        assert said == f"Well, these are {BLOCKED_OUTPUT}"
+        failed = events[-1]
+        assert isinstance(failed, Failed)
+        assert failed.partial_reply is not None
+        assert failed.partial_reply.content == said
+        assert failed.partial_reply.metadata.stop_reason is StopReason.CONTENT_FILTERED
+        await talk.completes("And what now?")
+        assert "Well" not in talk.last_prompt
+        assert "Tell me more." not in talk.last_prompt
+
+    async def test_an_interrupted_reply_to_a_message_that_is_blocked_then_is_gone(self, talk: Talk) -> None:
+        """A retry that is blocked takes its place."""
+        message = user_message(1, "Is this forbidden?", client_id="c-1")
+        await answer(talk.store, message, reply_to(message, 2, "Well, forb", stop=StopReason.INTERRUPTED))
+        await talk.fails("Is this forbidden?", ErrorCode.CONTENT_FILTERED, client_message_id="c-1")
+        await talk.completes("And what now?")
+        assert "forb" not in talk.last_prompt
+
+    async def test_a_conversation_that_was_stuck_works_again(self, talk: Talk) -> None:
+        """One of before: nothing says that the first message was blocked, only its followers' replies do."""
+        bad = user_message(1, "Is this forbidden?")
+        await begin(talk.store, bad)
+        await talk.store.finish_run(KEY, RUN, ended(1), None)
+        for number in (3, 5, 7):
+            message = user_message(number, f"Innocent {number}")
+            await answer(
+                talk.store,
+                message,
+                reply_to(message, number + 1, BLOCKED_INPUT, stop=StopReason.CONTENT_FILTERED),
+            )
+        await talk.completes("How was my week?")
+        for text in ("forbidden", BLOCKED_INPUT):
+            assert text not in talk.last_prompt
+
+    async def test_a_conversation_that_was_stuck_without_a_word_works_again(self, talk: Talk) -> None:
+        """One of before whose blocked messages have no reply at all."""
+        for number, text in enumerate(("Is this forbidden?", "Innocent", "Hello?"), 1):
+            run = f"{RUN[:-1]}{number}"
+            await begin(talk.store, user_message(number, text), run)
+            await talk.store.finish_run(KEY, run, ended(1), None)
+        await talk.completes("How was my week?")
+        assert talk.guardrail.judged[-1] == ["How was my week?"]
+
+    @pytest.mark.parametrize("fails_before", [False, True], ids=["at once", "after another failure"])
+    async def test_a_memory_of_a_blocked_message_is_not_kept(self, talk: Talk, fails_before: bool) -> None:
+        """Its confirmation is taken back, and no later prompt has it."""
+        text = "/save-memory I like forbidden things"
+        if fails_before:
+            talk.bedrock.answers.extend([THROTTLED, THROTTLED])
+            await talk.fails(text, ErrorCode.MODEL_THROTTLED, client_message_id="c-1")
+        events = await talk.say(text, client_message_id="c-1")
+        at = next(number for number, event in enumerate(events) if isinstance(event, Reset))
+        said = "".join(event.content for event in events[at:] if isinstance(event, Chunk))
+        failed = events[-1]
+        assert isinstance(failed, Failed)
+        assert failed.partial_reply is not None
+        assert failed.partial_reply.content == said == BLOCKED_INPUT
+        run = failed.partial_reply.metadata.run_id
+        assert run is not None
+        assert await talk.text_of_run(run) == said
+        assert list(await talk.store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == []
+        assert talk.recall.remembered == []
+        await talk.completes("How was my week?")
+        assert "forbidden" not in talk.last_prompt
+
+    async def test_a_memory_of_a_message_that_is_not_blocked_is_kept(self, talk: Talk) -> None:
+        """And can be found by meaning, once."""
+        completed = await talk.completes("/save-memory I like burpees")
+        assert completed.reply.content.startswith('\u2705 I will remember this: "I like burpees"')
+        [memory] = await talk.store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert memory.content == "I like burpees"
+        assert [each.id for each in talk.recall.remembered] == [memory.id]
+
+    async def test_a_workout_of_a_blocked_message_is_not_handed_off(self, talk: Talk) -> None:
+        """Its function would make a record of it, which is in later prompts."""
+        await talk.fails("/log-workout 5x5 forbidden squats", ErrorCode.CONTENT_FILTERED)
+        assert talk.workouts.taken == []
+        await talk.completes("/log-workout 5x5 squats")
+        assert [workout.text for workout in talk.workouts.taken] == ["5x5 squats"]

@@ -48,6 +48,16 @@ class MemoryStoreContract(StoreContract):
         [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert (loaded.content, loaded.usage_count, loaded.last_used) == ("Other words", 1, NOW)
 
+    async def test_a_deleted_memory_is_gone(self, store: SeedableStore) -> None:
+        """It alone, of this user alone; deleting it again, or one that never was, is no failure."""
+        for name in ("m-1", "m-2"):
+            await store.save_memory(KEY.user_id, _memory(name))
+        await store.save_memory("user-2", _memory("m-1"))
+        for name in ("m-1", "m-1", "unknown"):
+            await store.delete_memory(KEY.user_id, name)
+        assert [each.id for each in await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)] == ["m-2"]
+        assert [each.id for each in await store.load_memories("user-2", KEY.coach_id, limit=5)] == ["m-1"]
+
     async def test_uses_are_counted_and_dated(self, store: SeedableStore) -> None:
         """Each named memory once, however often it is named; the others not at all."""
         for name in ("m-1", "m-2", "m-3"):

@@ -560,6 +560,16 @@ class RunStoreContract(StoreContract):
                 assert await store.finish_run(KEY, run, ended(2, reply), reply) is None
         assert (await store.get_conversation(KEY)).total_messages == 2
 
+    async def test_a_withheld_reply_answers_its_message_for_good(self, store: SeedableStore) -> None:
+        """Also without text, and in place of an interrupted one."""
+        message = user_message(1, client_id="c-1")
+        await answer(store, message, reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED))
+        withheld = reply_to(message, 3, "", stop=StopReason.CONTENT_FILTERED)
+        await answer(store, message, withheld)
+        assert list(await store.load_messages(KEY)) == [message, withheld]
+        again = await store.begin_run(KEY, user_message(4, client_id="c-1"), NEXT_RUN, opened())
+        assert again == AlreadyAnswered(message, withheld)
+
     async def test_a_finished_run_stays_readable(self, store: SeedableStore) -> None:
         """Who read it along still finds the end, also while the next run is under way."""
         message = user_message(1)

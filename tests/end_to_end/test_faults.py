@@ -214,7 +214,7 @@ async def test_a_hand_off_arrives_with_what_dynamodb_has_of_the_coach(
 
 
 async def test_a_memory_is_saved_found_and_confirmed(stack: AwsStack, client: httpx.AsyncClient) -> None:
-    """In DynamoDB and Pinecone before the first word, which confirms it."""
+    """In DynamoDB before the first word, which confirms it; in Pinecone when the reply is stored."""
     outcome = await ask(client, "/save-memory I hate burpees")
     assert outcome.text.startswith('\u2705 I will remember this: "I hate burpees"\n\n')
     assert (await stored(stack))[-1] == ("assistant", outcome.text)

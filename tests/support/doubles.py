@@ -207,10 +207,18 @@ class RememberedConversations:
                 return message
         return None
 
+    def forget_logs(self) -> None:
+        """As if every run had ended long ago."""
+        self._logs.clear()
+
     async def save_memory(self, user_id: str, memory: Memory) -> None:
         self._begin()
         stored = self._memories.get((user_id, memory.id), memory)
         self._memories[user_id, memory.id] = msgspec.structs.replace(stored, content=memory.content)
+
+    async def delete_memory(self, user_id: str, memory_id: str) -> None:
+        self._begin()
+        self._memories.pop((user_id, memory_id), None)
 
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
         self._begin()

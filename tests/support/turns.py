@@ -121,6 +121,10 @@ class TurnStoreDouble(RememberedConversations):
         work = super().save_memory
         await self._step("save_memory", lambda: work(user_id, memory))
 
+    async def delete_memory(self, user_id: str, memory_id: str) -> None:
+        work = super().delete_memory
+        await self._step("delete_memory", lambda: work(user_id, memory_id))
+
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
         work = super().note_memories_used
         await self._step("note_memories_used", lambda: work(user_id, memory_ids, at=at))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from coachstream.conversation.model import Message, Role, StopReason
+from coachstream.conversation.model import Message, Role
 from coachstream.conversation.prompt import PromptMessage
 from coachstream.conversation.visible_text import is_blank, visible
 
@@ -27,8 +27,8 @@ def fit_history(
     blank line between them, and blank messages are left out, as models refuse both. The new message is there
     whatever its length, once, and last; it stands alone, even after a user message that has no reply, for a
     content filter judges it alone. An interrupted reply says that it is one. A reply that a content filter
-    withheld is left out with its question, or it would be withheld again in every turn. The model reads what
-    a person sees: text that was pasted from elsewhere may hold more.
+    withheld is left out with what it was to answer, or the filter would object in every later turn. The model
+    reads what a person sees: text that was pasted from elsewhere may hold more.
 
     Args:
         history: earlier messages, oldest first; may already hold the new one, by its id.
@@ -54,12 +54,26 @@ def fit_history(
     return (*_alternating(reversed(texts)), PromptMessage(Role.USER, new))
 
 
-def _withheld(history: Iterable[Message]) -> Iterable[str]:
-    for message in history:
-        if message.metadata.stop_reason is StopReason.CONTENT_FILTERED:
+def _withheld(history: Sequence[Message]) -> Iterable[str]:
+    """Replies that a content filter withheld, and what they were to answer.
+
+    That is more than one message where the ones before the question had no reply: the model was given them
+    together, and which of them the filter objected to is not known.
+    """
+    position = {message.id: number for number, message in enumerate(history)}
+    for number, message in enumerate(history):
+        if message.is_withheld:
             yield message.id
-            if message.metadata.reply_to is not None:
-                yield message.metadata.reply_to
+            question = position.get(message.metadata.reply_to or "", number - 1)
+            yield from _unanswered_until(history[: question + 1])
+
+
+def _unanswered_until(history: Sequence[Message]) -> Iterable[str]:
+    for message in reversed(history):
+        if message.role is Role.USER:
+            yield message.id
+        elif not message.is_withheld and not is_blank(message.content):
+            return
 
 
 def _alternating(texts: Iterable[tuple[Role, str]]) -> Iterable[PromptMessage]:

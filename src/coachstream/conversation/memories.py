@@ -11,7 +11,7 @@ from datetime import datetime
 
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.model import Importance, Memory, MemorySource, Message
-from coachstream.conversation.ports import MemoryStore, SemanticMemory
+from coachstream.conversation.ports import MemoryStore
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -40,16 +40,11 @@ def requested_memory(user_id: str, message: Message, content: str, *, at: dateti
 
 def confirmations(memory: Memory) -> tuple[str, ...]:
     """All that a user may be told of saving a memory."""
-    return (_saved(memory), NOT_SAVED) if memory.content else (USAGE,)
+    return (saved(memory), NOT_SAVED) if memory.content else (USAGE,)
 
 
-async def save_and_confirm(
-    user_id: str, memory: Memory, store: MemoryStore, recall: SemanticMemory | None
-) -> str:
-    """Save a memory, make it findable, and return what the user is told.
-
-    The store decides. A memory that cannot be found by meaning is still remembered, and that is only logged.
-    """
+async def save_and_confirm(user_id: str, memory: Memory, store: MemoryStore) -> str:
+    """Save a memory and return what the user is told."""
     if not memory.content:
         return USAGE
     try:
@@ -57,13 +52,9 @@ async def save_and_confirm(
     except CoachStreamError as error:
         logger.warning("A memory could not be saved: %s", error.code.value)
         return NOT_SAVED
-    if recall is not None:
-        try:
-            await recall.remember(user_id, memory)
-        except CoachStreamError as error:
-            logger.warning("A memory cannot be found by meaning: %s", error.code.value)
-    return _saved(memory)
+    return saved(memory)
 
 
-def _saved(memory: Memory) -> str:
+def saved(memory: Memory) -> str:
+    """What the user is told of a memory that is saved."""
     return f'\u2705 I will remember this: "{memory.content}"'

@@ -72,6 +72,11 @@ class Message(msgspec.Struct, frozen=True):
         """Whether the text is only the beginning of a reply."""
         return self.metadata.stop_reason is StopReason.INTERRUPTED
 
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a content filter blocked this reply or its question; it may have no text."""
+        return self.metadata.stop_reason is StopReason.CONTENT_FILTERED
+
 
 class Conversation(msgspec.Struct, frozen=True):
     """A conversation without its messages."""

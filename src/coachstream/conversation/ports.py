@@ -171,6 +171,13 @@ class MemoryStore(Protocol):
             StorageUnavailable: the store failed.
         """
 
+    async def delete_memory(self, user_id: str, memory_id: str) -> None:
+        """Delete a memory; one that is not there is no failure.
+
+        Raises:
+            StorageUnavailable: the store failed.
+        """
+
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
         """Count one more use of each memory, atomically, and date it; memories that are gone stay gone."""
 

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from coachstream.conversation.commands import Command, parse_command
 from coachstream.conversation.context import Context, ContextLoad
 from coachstream.conversation.despite_cancellation import despite_cancellation
 from coachstream.conversation.errors import (
@@ -57,7 +56,7 @@ from coachstream.conversation.runs.closing import completed
 from coachstream.conversation.runs.log import Broken, Finished
 from coachstream.conversation.runs.log import Ending as RunEnding
 from coachstream.conversation.runs.writer import RunLost, RunWriter
-from coachstream.conversation.side_effects import SideEffects, constraints_of
+from coachstream.conversation.side_effects import SideEffects
 from coachstream.conversation.text import SurrogateJoiner, utf16_length
 from coachstream.conversation.turn_settings import TurnSettings
 from coachstream.conversation.turn_time import SHARE_FOR_STOPPING_THE_MODEL, TurnTime, WorkInterrupted
@@ -113,6 +112,7 @@ class ReplyProduction:
         self._has_words = False
         self._told = claim.last
         self._is_over = False
+        self._is_withheld = False
         self._reply: Message | None = None
         self._model_name = parts.model.display_name
         self._semantic_context = SemanticContextUse()
@@ -188,26 +188,25 @@ class ReplyProduction:
             ),
         )
         await despite_cancellation(self._save(ending, reply))
-        self._side_effects.trigger_summary()
+        context = self._measured.context
+        self._side_effects.follow_reply(None if context is None else context.coach)
         await self._finish_side_effects()
         yield completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
 
     async def _answer(self, load: ContextLoad) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
-        command = parse_command(self._claim.user_message.content)
         said = self._claim.said
         if said:
-            confirmation = self._side_effects.confirmation_in(said, command)
+            confirmation = self._side_effects.confirmation_in(said)
         else:
-            confirmation = await self._time.in_time(self._side_effects.confirm(command))
+            confirmation = await self._time.in_time(self._side_effects.confirm())
         self._preface = confirmation + PARAGRAPH if confirmation else ""
         self._has_words = not is_blank(said.removeprefix(self._preface))
         context = await self._time.in_time(load.loaded())
         self._measured.context = context
         self._measured.context_ms = self._time.elapsed_ms()
-        self._side_effects.hand_off_workout(command, context.coach)
         if self._preface and not said:
             yield self._say(self._preface)
-        prompt = self._prompt(command, context)
+        prompt = self._prompt(context)
         self._semantic_context = prompt.semantic_context
         self._measured.matches = prompt.semantic_context.matches
         self._measured.history_messages = len(prompt.messages)
@@ -218,6 +217,9 @@ class ReplyProduction:
                 if isinstance(event, ModelStop):
                     self._measured.usage = event.usage
                     if event.reason is StopReason.CONTENT_FILTERED:
+                        self._is_withheld = True
+                        for taken_back in self._take_back_preface():
+                            yield taken_back
                         raise ContentFiltered
                     if event.reason is StopReason.INTERRUPTED:
                         raise ModelStreamBroken("the model ended without a reply")
@@ -269,6 +271,15 @@ class ReplyProduction:
         async with aclosing(self._spoken_by(model, msgspec.structs.replace(prompt, said=""))) as speech:
             async for event in speech:
                 yield event
+
+    def _take_back_preface(self) -> Iterator[Chunk | Reset]:
+        """Leave what the model said: what the application has confirmed is undone."""
+        if self._preface:
+            spoken = "".join(self._said).removeprefix(self._preface)
+            self._preface = ""
+            yield from self._begin_anew()
+            if spoken:
+                yield self._say(spoken)
 
     def _begin_anew(self) -> Iterator[Chunk | Reset]:
         """Take back what was said."""
@@ -370,11 +381,14 @@ class ReplyProduction:
         partial: Message | None = None
         # A reply whose save failed is not given up: the log has it, and is closed when its lease is over.
         if not self._is_over and self._reply is None:
-            partial = self._partial_reply(failure)
-            code, retryable = _known(failure)
+            reply = self._unfinished_reply()
+            partial = reply if reply is not None and reply.content else None
+            code, retryable = _known(ContentFiltered() if self._is_withheld else failure)
             ending = Broken(code, retryable, None if partial is None else partial.id)
             try:
-                await self._save(ending, partial)
+                if self._is_withheld:
+                    await self._withdraw_side_effects()
+                await self._save(ending, reply)
             except RunLost:
                 partial = None
             except CoachStreamError as error:
@@ -386,11 +400,19 @@ class ReplyProduction:
         self._measured.failed_follow_ups = await self._finish_side_effects()
         return partial
 
-    def _partial_reply(self, failure: CoachStreamError | None) -> Message | None:
-        if not self._said:
-            return None
-        filtered = isinstance(failure, ContentFiltered)
-        return self._reply_message(StopReason.CONTENT_FILTERED if filtered else StopReason.INTERRUPTED)
+    async def _withdraw_side_effects(self) -> None:
+        # Before the mark that the message was blocked: without it, a retry comes here again.
+        try:
+            async with asyncio.timeout(self._time.seconds_until(self._time.saving_ends()) / 2):
+                await self._side_effects.withdraw()
+        except TimeoutError:
+            logger.error("What was done for a blocked message could not be undone in time")  # noqa: TRY400
+
+    def _unfinished_reply(self) -> Message | None:
+        """What is stored of a reply that came to no end; a withheld one also without text, as a mark."""
+        if self._is_withheld:
+            return self._reply_message(StopReason.CONTENT_FILTERED)
+        return self._reply_message(StopReason.INTERRUPTED) if self._said else None
 
     def _reply_message(self, stop_reason: StopReason) -> Message:
         # At least a millisecond later than the message, so that the reply's id sorts behind it.
@@ -411,7 +433,7 @@ class ReplyProduction:
             ),
         )
 
-    def _prompt(self, command: Command | None, context: Context) -> Prompt:
+    def _prompt(self, context: Context) -> Prompt:
         user_message = self._claim.user_message
         # An earlier attempt's interrupted reply to this very message is about to be replaced.
         earlier = [
@@ -426,7 +448,7 @@ class ReplyProduction:
             memories=context.memories,
             workouts=context.workouts,
             matches=context.matches,
-            additional_constraints=constraints_of(command),
+            additional_constraints=self._side_effects.constraints,
             session_number=self._session_number(context.history, earlier),
         )
         return msgspec.structs.replace(prompt, said=self._claim.said) if self._claim.said else prompt

@@ -1,19 +1,22 @@
 """What a turn does beside answering (existing system, section 8), each thing at its own moment.
 
 A memory that is asked for is saved before the reply begins, because the reply begins with its confirmation.
-The rest are follow-ups: a workout is handed off before the model is called, memories are counted as used once
-the first text is out, a summary is asked for when the reply is stored.
+If a content filter blocks the message, the memory is deleted. The rest are follow-ups: memories are counted
+as used once the first text is out. Once the reply is stored, a workout is handed off, a summary is asked for
+and a new memory is made findable by meaning.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
 from coachstream.conversation.coach import CoachConfig
-from coachstream.conversation.commands import Command, CommandName
+from coachstream.conversation.commands import CommandName, parse_command
+from coachstream.conversation.errors import CoachStreamError, StorageUnavailable
 from coachstream.conversation.follow_ups import FollowUps
-from coachstream.conversation.memories import confirmations, requested_memory, save_and_confirm
+from coachstream.conversation.memories import confirmations, requested_memory, save_and_confirm, saved
 from coachstream.conversation.model import Memory
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import (
@@ -23,6 +26,8 @@ from coachstream.conversation.ports import (
     WorkoutLog,
 )
 from coachstream.conversation.runs.claim import RunClaim
+
+logger = logging.getLogger("coachstream.turn")
 
 SUMMARY_EVERY_MESSAGES = 6
 
@@ -38,11 +43,6 @@ _CONSTRAINTS = {
 }
 
 
-def constraints_of(command: Command | None) -> tuple[str, ...]:
-    """What the model is told of a command, so that it neither repeats nor contradicts the application."""
-    return () if command is None else (_CONSTRAINTS[command.name],)
-
-
 class SideEffects:
     """The side effects of one turn, all dated with its one clock value."""
 
@@ -51,35 +51,61 @@ class SideEffects:
         self._key = claim.key
         self._parts = parts
         self._now = now
+        self._command = parse_command(claim.user_message.content)
+        self._memory = self._requested_memory()
+        self._is_memory_saved = False
         self._follow_ups = FollowUps()
 
-    async def confirm(self, command: Command | None) -> str:
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """What the model is told of a command, so that it neither repeats nor contradicts the application."""
+        return () if self._command is None else (_CONSTRAINTS[self._command.name],)
+
+    async def confirm(self) -> str:
         """Save what is to be remembered, and return what the user is told of it; empty where nothing is."""
-        memory = self._requested_memory(command)
-        if memory is None:
+        if self._memory is None:
             return ""
-        return await save_and_confirm(self._key.user_id, memory, self._parts.memories, self._parts.recall)
+        confirmation = await save_and_confirm(self._key.user_id, self._memory, self._parts.memories)
+        self._is_memory_saved = confirmation == saved(self._memory)
+        return confirmation
 
-    def confirmation_in(self, said: str, command: Command | None) -> str:
+    def confirmation_in(self, said: str) -> str:
         """The confirmation that an earlier producer began the reply with; empty where it did not."""
-        memory = self._requested_memory(command)
-        possible = () if memory is None else confirmations(memory)
-        return next((confirmation for confirmation in possible if said.startswith(confirmation)), "")
+        if self._memory is None:
+            return ""
+        self._is_memory_saved = said.startswith(saved(self._memory))
+        return next((each for each in confirmations(self._memory) if said.startswith(each)), "")
 
-    def hand_off_workout(self, command: Command | None, coach: CoachConfig) -> None:
-        """Hand off a workout once for each message: a second attempt would log it twice."""
-        builder = self._parts.workout_builder
-        if builder is None or command is None or command.name is not CommandName.LOG_WORKOUT:
+    async def withdraw(self) -> None:
+        """Undo what was done for a message that a content filter blocked; raises nothing.
+
+        Its memory may be of an earlier attempt: it has the message's id in any case.
+        """
+        if self._memory is None:
             return
-        if self._claim.is_first_attempt:
-            workout = WorkoutLog(
-                key=self._key,
-                text=command.content or self._claim.user_message.content,
-                coach=coach,
-                command=command.name,
-                sent_at=self._claim.user_message.timestamp,
-            )
-            self._follow_ups.start("workout hand-off", builder.build(workout))
+        try:
+            try:
+                await self._parts.memories.delete_memory(self._key.user_id, self._memory.id)
+            except StorageUnavailable:
+                await self._parts.memories.delete_memory(self._key.user_id, self._memory.id)
+        except CoachStreamError as error:
+            logger.error("The memory of a blocked message could not be deleted: %s", error.code.value)  # noqa: TRY400
+
+    def follow_reply(self, coach: CoachConfig | None) -> None:
+        """Begin what follows a reply that is stored: so nothing is made of a message that is blocked.
+
+        A message has one such reply, so a retry logs no workout twice.
+        """
+        workout_builder, summary_builder = self._parts.workout_builder, self._parts.summary_builder
+        workout = None if coach is None else self._workout(coach)
+        if workout_builder is not None and workout is not None:
+            self._follow_ups.start("workout hand-off", workout_builder.build(workout))
+        if summary_builder is not None:
+            added = 2 if self._claim.is_first_attempt else 1
+            self._follow_ups.start("summary trigger", self._summarize(summary_builder, added))
+        if self._parts.recall is not None and self._memory is not None and self._is_memory_saved:
+            remembering = self._parts.recall.remember(self._key.user_id, self._memory)
+            self._follow_ups.start("semantic memory", remembering)
 
     def count_memories(self, memories: Sequence[Memory]) -> None:
         """Count that these memories were in a prompt."""
@@ -88,21 +114,27 @@ class SideEffects:
             counting = self._parts.memories.note_memories_used(self._key.user_id, used, at=self._now)
             self._follow_ups.start("memory counters", counting)
 
-    def trigger_summary(self) -> None:
-        """Ask for a summary if it is time; the turn's messages are stored."""
-        builder = self._parts.summary_builder
-        if builder is not None:
-            added = 2 if self._claim.is_first_attempt else 1
-            self._follow_ups.start("summary trigger", self._summarize(builder, added))
-
     async def finish(self, *, within_s: float) -> tuple[str, ...]:
         """Wait for all follow-ups, and return the names of those that did not succeed, now or before."""
         return await self._follow_ups.finish(within_s=within_s)
 
-    def _requested_memory(self, command: Command | None) -> Memory | None:
+    def _requested_memory(self) -> Memory | None:
+        command = self._command
         if command is None or command.name is not CommandName.SAVE_MEMORY:
             return None
         return requested_memory(self._key.user_id, self._claim.user_message, command.content, at=self._now)
+
+    def _workout(self, coach: CoachConfig) -> WorkoutLog | None:
+        command, message = self._command, self._claim.user_message
+        if command is None or command.name is not CommandName.LOG_WORKOUT:
+            return None
+        return WorkoutLog(
+            key=self._key,
+            text=command.content or message.content,
+            coach=coach,
+            command=command.name,
+            sent_at=message.timestamp,
+        )
 
     async def _summarize(self, builder: SummaryBuilder, added: int) -> None:
         """Due when this turn's messages have made the next six full, also by passing them."""

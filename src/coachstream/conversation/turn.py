@@ -20,6 +20,7 @@ from coachstream.conversation.context import ContextLoad
 from coachstream.conversation.despite_cancellation import despite_cancellation
 from coachstream.conversation.errors import (
     CoachStreamError,
+    ContentFiltered,
     ErrorCode,
     ProcessingError,
     RunNotFound,
@@ -347,6 +348,11 @@ class _MessageTurn(_Turn):
 
     def _answered(self, answered: AlreadyAnswered) -> tuple[Event, ...]:
         reply = answered.reply
+        chunks = (Chunk(reply.content),) if reply.content else ()
+        if reply.is_withheld:
+            blocked = ContentFiltered()
+            partial = reply if reply.content else None
+            return (*chunks, Failed(blocked.code, blocked.sentence, blocked.retryable, partial))
         completed = Completed(
             user_message=answered.user_message,
             reply=reply,
@@ -356,7 +362,7 @@ class _MessageTurn(_Turn):
             usage=self._measured.usage,
             timings=Timings(context=0, first_chunk=None, total=self._time.elapsed_ms()),
         )
-        return (Chunk(reply.content), completed) if reply.content else (completed,)
+        return (*chunks, completed)
 
     async def _close_what_opens(self, opening: asyncio.Task[RunClaim | LogPoint | AlreadyAnswered]) -> None:
         """Free the conversation of a run that nobody will produce, as far as that can be done in time."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,6 +112,42 @@ def test_an_interrupted_reply_says_so() -> None:
     """The model sees that the reply is only a beginning."""
     history = [said(Role.USER, "Hi"), said(Role.ASSISTANT, "Start with", interrupted=True)]
     assert shown(history)[1] == ("assistant", f"Start with\n\n{CUT_OFF_NOTE}")
+
+
+def withheld(content: str, *, reply_to: str | None = None) -> Message:
+    metadata = MessageMetadata(stop_reason=StopReason.CONTENT_FILTERED, reply_to=reply_to)
+    return Message(f"withheld {content}", Role.ASSISTANT, content, NOW, metadata)
+
+
+@pytest.mark.parametrize("reply_to", ["Bad", None], ids=["of ours", "of the existing functions"])
+@pytest.mark.parametrize("content", ["Sorry.", ""])
+def test_a_withheld_reply_and_its_question_are_not_shown(content: str, reply_to: str | None) -> None:
+    """Whether or not the reply has text, or says what it answers."""
+    history = [
+        *(said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!")),
+        *(said(Role.USER, "Bad"), withheld(content, reply_to=reply_to)),
+    ]
+    assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
+
+
+def test_what_was_unanswered_when_a_reply_was_withheld_is_not_shown() -> None:
+    """The filter had it together with the question, and may have meant either."""
+    history = [
+        *(said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!")),
+        *(said(Role.USER, "Bad"), said(Role.ASSISTANT, "", id_="stopped"), said(Role.USER, "Innocent")),
+        withheld("Sorry.", reply_to="Innocent"),
+        *(said(Role.USER, "Innocent, too"), withheld("Sorry", reply_to="Innocent, too")),
+    ]
+    assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
+
+
+def test_a_question_that_was_withheld_at_a_later_attempt_takes_no_answered_one_along() -> None:
+    """Its reply comes behind what was said meanwhile."""
+    history = [
+        *(said(Role.USER, "Bad"), said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!")),
+        withheld("Sorry.", reply_to="Bad"),
+    ]
+    assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
 
 
 def test_at_the_budget_a_message_is_shown_and_one_character_below_not() -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from functools import partial
 
 import msgspec
 import pytest
 
 from coachstream.conversation.errors import ErrorCode, HandOffFailed, StorageUnavailable
-from coachstream.conversation.events import Chunk, Completed, Failed
+from coachstream.conversation.events import Chunk, Completed, Failed, Reset
 from coachstream.conversation.memories import NOT_SAVED, USAGE
 from coachstream.conversation.model import Importance, Memory, MemorySource, StopReason, Usage
 from coachstream.conversation.ports import ModelStop, SummaryReason, SummaryRequest
 from coachstream.conversation.prompt import SectionName
-from coachstream.conversation.turn import run_turn
+from coachstream.conversation.turn import (
+    opener_of,
+    resume_run,
+    run_turn,
+    user_message_of,
+    watcher_of,
+)
+from coachstream.conversation.turn_request import ResumeRequest
 from support.doubles import ScriptedModel
 from support.turns import KEY, NOW, RecallDouble, Recorded, Stage, a_match, a_memory, a_workout
 
@@ -28,7 +37,7 @@ def _chunks(events: list[object]) -> list[str]:
 
 
 async def test_a_memory_is_saved_and_then_confirmed_in_the_first_words() -> None:
-    """What is streamed is what is stored; the store and the search know the memory before the first word."""
+    """What is streamed is what is stored; the search knows the memory once the reply is stored."""
     recall = RecallDouble()
     stage = Stage(recall=recall)
     seen: list[int] = []
@@ -38,7 +47,7 @@ async def test_a_memory_is_saved_and_then_confirmed_in_the_first_words() -> None
             seen += [len(await stage.store.saved_memories(KEY.user_id)), len(recall.remembered)]
             assert event.content == SAVED
 
-    assert seen == [1, 1]
+    assert seen == [1, 0]
     assert stage.stored()[-1] == ("assistant", f"{SAVED}Hello, you!")
     message = stage.store.messages[KEY][0]
     [memory] = await stage.store.saved_memories(KEY.user_id)
@@ -68,7 +77,24 @@ async def test_a_memory_that_cannot_be_found_by_meaning_is_still_saved() -> None
     recall = RecallDouble()
     recall.failure = StorageUnavailable()
     stage = Stage(recall=recall)
-    assert _chunks(list(await stage.run(stage.request("/save-memory I hate burpees"))))[0] == SAVED
+    events = await stage.run(stage.request("/save-memory I hate burpees"))
+    assert _chunks(list(events))[0] == SAVED
+    assert isinstance(events[-1], Completed)
+    assert stage.reports[0].failed_follow_ups == ("semantic memory",)
+
+
+async def test_a_memory_that_was_not_saved_cannot_be_found_by_meaning_either() -> None:
+    """Nor one without words, nor one whose turn has failed."""
+    for text, failures, model in [
+        ("/save-memory I hate burpees", [StorageUnavailable()], ScriptedModel()),
+        ("/save-memory", [], ScriptedModel()),
+        ("/save-memory I hate burpees", [], ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED))),
+    ]:
+        recall = RecallDouble()
+        stage = Stage(model, recall)
+        stage.store.failures["save_memory"] = list(failures)
+        await stage.run(stage.request(text))
+        assert recall.remembered == []
 
 
 async def test_an_empty_memory_is_answered_with_the_usage() -> None:
@@ -146,9 +172,24 @@ async def test_a_workout_is_handed_off_once_however_often_its_message_is_tried()
     stage = Stage(ScriptedModel(ModelStop(StopReason.INTERRUPTED)))
     stage.workouts = Recorded()
     request = stage.request("/log-workout 5x5", client_message_id="c-1")
-    for _ in range(3):
+    handed_off = []
+    for model in (stage.model, stage.model, ScriptedModel(), ScriptedModel()):
+        stage.model = model
         await stage.run(request)
-    assert len(stage.workouts.taken) == 1
+        handed_off.append(len(stage.workouts.taken))
+    assert handed_off == [0, 0, 1, 1]
+
+
+async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
+    """The user wants no more words; the training was done."""
+    stage = Stage(ScriptedModel("Well", asyncio.Event()))
+    stage.workouts = Recorded()
+    async for event in run_turn(stage.request("/log-workout 5x5"), stage.parts, stage.settings):
+        if isinstance(event, Chunk):
+            run = await stage.store.unfinished_run(KEY)
+            assert run is not None
+            await opener_of(stage.parts, stage.settings).stop(KEY, run)
+    assert [workout.text for workout in stage.workouts.taken] == ["5x5"]
 
 
 async def test_other_messages_are_not_handed_off() -> None:
@@ -292,3 +333,47 @@ async def test_what_was_withheld_is_stored_as_such_and_not_shown_to_the_model_ag
     await stage.run(stage.request("A good question"))
     [prompt] = stage.model.prompts
     assert [message.text for message in prompt.messages] == ["A good question"]
+
+
+@pytest.mark.parametrize("said", ["Never", ""])
+async def test_a_withheld_reply_is_told_as_such_when_its_log_is_gone(said: str) -> None:
+    """A retry then gets what the first attempt got, as a stream and through a ticket."""
+    stage = Stage(ScriptedModel(said, ModelStop(StopReason.CONTENT_FILTERED)))
+    request = stage.request("A bad question", client_message_id="c-1")
+    first = (await stage.run(request))[-1]
+    stage.store.forget_logs()
+    again = (await stage.run(request))[-1]
+    opener = opener_of(stage.parts, stage.settings)
+    run = await opener.open_for_reader(KEY, partial(user_message_of, request, stage.parts), "run-2")
+    resume = ResumeRequest(KEY, run, request.deadline)
+    watcher = watcher_of(resume, stage.parts, stage.settings)
+    await watcher.open()
+    read = [event async for event in resume_run(resume, watcher, stage.parts, stage.settings)][-1]
+    for end in (first, again, read):
+        assert isinstance(end, Failed)
+        assert (end.code, end.retryable) == (ErrorCode.CONTENT_FILTERED, False)
+        assert ("" if end.partial_reply is None else end.partial_reply.content) == said
+    assert stage.model.calls == 1
+
+
+async def test_the_memory_of_a_blocked_message_is_deleted_at_the_second_try() -> None:
+    """And where that fails too, the message is marked as blocked all the same."""
+    for failures, left in ((1, 0), (2, 1)):
+        stage = Stage(ScriptedModel("No.", ModelStop(StopReason.CONTENT_FILTERED)))
+        stage.store.failures["delete_memory"] = [StorageUnavailable() for _ in range(failures)]
+        await stage.run(stage.request("/save-memory A bad thing"))
+        assert len(await stage.store.saved_memories(KEY.user_id)) == left
+        assert stage.stored()[-1] == ("assistant-", "No.")
+
+
+async def test_a_blocked_message_stays_blocked_when_its_reader_leaves() -> None:
+    """While it is told that the confirmation does not hold."""
+    stage = Stage(ScriptedModel("No.", ModelStop(StopReason.CONTENT_FILTERED)))
+    async with aclosing(
+        run_turn(stage.request("/save-memory A bad thing"), stage.parts, stage.settings)
+    ) as events:
+        async for event in events:
+            if isinstance(event, Reset):
+                break
+    assert await stage.store.saved_memories(KEY.user_id) == []
+    assert [message.is_withheld for message in stage.store.messages[KEY]] == [False, True]

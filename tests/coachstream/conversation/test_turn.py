@@ -130,7 +130,8 @@ async def test_a_model_that_breaks_off_leaves_an_interrupted_reply(
     stage = Stage(ScriptedModel(*words, failure, ""))
     events = await stage.run()
     assert _kinds(events) == [Started, *words, code]
-    partial = [("assistant-", "".join(words))] if said else []
+    is_marked = code is ErrorCode.CONTENT_FILTERED
+    partial = [("assistant-", "".join(words))] if said or is_marked else []
     assert stage.stored() == [QUESTION, *partial]
     assert stage.store.claims == set()
     failed = events[-1]

@@ -98,6 +98,16 @@ class TestReading:
         assert messages[2].timestamp == datetime(2025, 9, 26, 15, 21, tzinfo=UTC)
         assert await dynamodb_store.load_history(KEY, limit=2, budget_chars=1000) == messages[-2:]
 
+    async def test_a_reply_that_a_guardrail_warned_of_counts_as_withheld(
+        self, table: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """The later existing functions keep its text and mark it so."""
+        warned = {"id": "msg_1759000009000_assistant", "role": "assistant", "content": "Well, ..."}
+        metadata = {"metadata": {"model": "claude-sonnet-4", "guardrailWarning": True}}
+        await table.put(changed(CONVERSATION, messages=[MESSAGES[0], {**warned, **metadata}]))
+        question, reply = await dynamodb_store.load_messages(KEY)
+        assert (question.is_withheld, reply.is_withheld) == (False, True)
+
     async def test_a_conversation_is_read_whatever_strays_in_it(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:

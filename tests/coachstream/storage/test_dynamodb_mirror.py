@@ -104,6 +104,35 @@ async def test_a_retry_is_mirrored_once(table: Table, store: DynamoDbStore) -> N
     assert [message["id"] for message in await mirrored(table)] == [said.id, whole.id, "theirs"]
 
 
+async def test_a_blocked_message_is_not_mirrored(table: Table, store: DynamoDbStore) -> None:
+    """The existing functions would put it into their prompts; reading here finds it all the same."""
+    said, reply = await a_run(store, 1)
+    blocked = user_message(3, "Something forbidden")
+    withheld = reply_to(blocked, 4, "", stop=StopReason.CONTENT_FILTERED)
+    await answer(store, blocked, withheld)
+    assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
+    assert list(await store.load_messages(KEY)) == [said, reply, blocked, withheld]
+
+
+async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
+    table: Table, store: DynamoDbStore
+) -> None:
+    """With its interrupted reply, and nothing else."""
+    before, _ = await a_run(store, 1)
+    blocked = user_message(3, "Something forbidden", client_id="c-1")
+    await answer(store, blocked, reply_to(blocked, 4, "Well", stop=StopReason.INTERRUPTED))
+    await append_as_the_existing_functions_might(table, "theirs")
+    assert len(await mirrored(table)) == 5
+    await begin(store, blocked, NEXT_RUN)
+    withheld = reply_to(blocked, 6, "No.", stop=StopReason.CONTENT_FILTERED)
+    for _ in range(2):
+        assert await store.finish_run(KEY, NEXT_RUN, ended(1, withheld), withheld) is None
+    ids = [message["id"] for message in await mirrored(table)]
+    assert ids == [before.id, reply_to(before, 2).id, "theirs"]
+    loaded = await store.load_messages(KEY)
+    assert [message.id for message in loaded if message.id not in ids] == [blocked.id, withheld.id]
+
+
 async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: DynamoDbStore) -> None:
     """Theirs is there whenever it came; ours too, unless they never stopped writing."""
     theirs = [f"msg_{number}_user" for number in range(10)]

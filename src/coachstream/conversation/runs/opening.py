@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import msgspec
 
-from coachstream.conversation.errors import RunNotFound, TurnInProgress
+from coachstream.conversation.errors import ContentFiltered, RunNotFound, TurnInProgress
 from coachstream.conversation.events import LogPoint, SemanticContextUse, Timings
 from coachstream.conversation.message_id import first_message_id, milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
@@ -28,6 +28,8 @@ from coachstream.conversation.ports import (
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closing import RunCloser
 from coachstream.conversation.runs.log import (
+    Broken,
+    Ending,
     Finished,
     LogEntry,
     Opened,
@@ -124,13 +126,7 @@ class RunOpener:
             return of_run
         now = milliseconds_of(self._clock.now())
         beginning = self._opened(opened.user_message, secrets.token_hex(8), at=now, has_producer=True)
-        ending = Finished(
-            reply_id=opened.reply.id,
-            stop_reason=opened.reply.metadata.stop_reason or StopReason.END_TURN,
-            semantic_context=SemanticContextUse(),
-            usage=Usage(),
-            timings=Timings(context=0, first_chunk=None, total=0),
-        )
+        ending = _ending_of(opened.reply)
         await self._store.append(key, run_id, beginning)
         await self._store.append(key, run_id, msgspec.structs.replace(beginning, number=1, content=ending))
         return run_id
@@ -229,6 +225,20 @@ class RunOpener:
 
     def _is_live(self, last: LogEntry) -> bool:
         return is_live(last, now_ms=milliseconds_of(self._clock.now()))
+
+
+def _ending_of(reply: Message) -> Ending:
+    """The end of a run that has this reply."""
+    if reply.is_withheld:
+        blocked = ContentFiltered()
+        return Broken(blocked.code, blocked.retryable, reply.id if reply.content else None)
+    return Finished(
+        reply_id=reply.id,
+        stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,
+        semantic_context=SemanticContextUse(),
+        usage=Usage(),
+        timings=Timings(context=0, first_chunk=None, total=0),
+    )
 
 
 def _has_failed_to_arrive(earlier: Message, again: Message) -> bool:

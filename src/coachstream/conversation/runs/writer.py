@@ -128,6 +128,8 @@ class RunWriter:
         async with self._writing:
             if self.is_lost:
                 raise RunLost
+            while self._is_reset_pending:  # or a reader would join the reply to what does not hold
+                await self._commit_next()
             while True:
                 entry = self._entry(ending, leased_for_s=0.0)
                 there = await self._store.finish_run(self._claim.key, self._claim.run_id, entry, reply)

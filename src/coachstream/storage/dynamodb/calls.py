@@ -20,6 +20,7 @@ from coachstream.storage.dynamodb.errors import (
 )
 from coachstream.storage.dynamodb.keys import ItemKey, end_of
 from coachstream.storage.dynamodb.requests import (
+    Delete,
     Put,
     Update,
     Write,
@@ -161,6 +162,10 @@ class TableCalls:
     async def change(self, update: Update) -> None:
         """Change an item. Raises `ConditionFailed`."""
         await self._uncontended(lambda: self._call("update_item", **parameters_of(update)))
+
+    async def delete(self, delete: Delete) -> None:
+        """Delete an item. Raises `ConditionFailed`."""
+        await self._uncontended(lambda: self._call("delete_item", **parameters_of(delete)))
 
     async def transact(self, writes: Mapping[Step, Write]) -> None:
         """Do all writes or none.

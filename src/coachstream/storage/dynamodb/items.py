@@ -74,7 +74,8 @@ def message_attributes(message: Message) -> dict[str, object]:
 def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: datetime) -> Message | None:
     """Read a message; None where it is not clear who wrote it.
 
-    The text is left as it is, also when it looks like a date. What is not text is put into words.
+    The text is left as it is, also when it looks like a date. What is not text is put into words. What the
+    existing functions marked after a guardrail intervened counts as withheld (existing system, section 6).
     """
     role = as_text(stored.get("role")).lower()
     if role not in set(Role):
@@ -82,6 +83,8 @@ def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: dateti
     content = stored.get("content")
     metadata = as_record(stored.get("metadata"))
     stop = as_text(metadata.get("stopReason"))
+    if metadata.get("guardrailWarning"):
+        stop = StopReason.CONTENT_FILTERED.value
     return Message(
         id=as_text(stored.get("id")) or otherwise_id,
         role=Role(role),

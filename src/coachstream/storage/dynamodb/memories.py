@@ -13,7 +13,7 @@ from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.items import memory_item
 from coachstream.storage.dynamodb.keys import ItemKey, memory_key
 from coachstream.storage.dynamodb.mend import COUNT, is_count, mend_counter
-from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Put, Update
+from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Delete, Put, Update
 
 
 class DynamoDbMemories:
@@ -37,6 +37,10 @@ class DynamoDbMemories:
             )
             with suppress(ConditionFailed):  # deleted in between, and so it is to stay
                 await self._calls.change(change)
+
+    async def delete_memory(self, user_id: str, memory_id: str) -> None:
+        """Delete a memory; one that is not there is no failure."""
+        await self._calls.delete(Delete(memory_key(user_id, memory_id)))
 
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
         """Count one more use of each memory, atomically, and date it; memories that are gone stay gone.

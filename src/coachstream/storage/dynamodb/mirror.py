@@ -3,6 +3,9 @@
 It is a courtesy to them and never the truth: each message is an item of its own before it is mirrored, and
 reading merges both by id. So the mirror may stop near DynamoDB's limit, fail, or be late: nothing is lost.
 
+Messages that a content filter blocked, and replies that it withheld, are not shown: the existing functions
+put into a prompt whatever is in the list.
+
 The list is read first, to see how large it is and what of the run it has already. Then follows one atomic
 update, on the condition that the list is as long as it was. So an update whose answer was lost, and which the
 SDK repeats, does not append twice, and what the existing functions appended in between stays.
@@ -18,6 +21,7 @@ from datetime import datetime
 from coachstream.conversation.errors import CoachStreamError, whereabouts
 from coachstream.conversation.lenient import as_record
 from coachstream.conversation.model import ConversationKey, Message, format_timestamp
+from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes, value_bytes
@@ -44,7 +48,10 @@ class Mirror:
         self._now = now
 
     async def show(self, key: ConversationKey, reply: Message) -> None:
-        """Put a stored reply and the message that it answers into the list, each once; raises nothing."""
+        """Put a stored reply and the message that it answers into the list, each once; raises nothing.
+
+        Where the reply is withheld, take out what an earlier attempt at the message has put there.
+        """
         try:
             async with asyncio.timeout(WITHIN_S):
                 for _ in range(MOST_ATTEMPTS):
@@ -63,10 +70,18 @@ class Mirror:
         if not isinstance(stored, list | None):
             logger.warning("A conversation has no list to mirror into, but something else in its place")
             return True
+        if reply.is_withheld:
+            return await self._hide(key, _exchange(stored or (), reply.metadata.reply_to))
+        return await self._add(key, item, stored, reply)
+
+    async def _add(
+        self, key: ConversationKey, item: Item, stored: Sequence[object] | None, reply: Message
+    ) -> bool:
+        """Whether the reply is in the list, or has no place there; not if that was written meanwhile."""
+        answered_id = reply.metadata.reply_to
         ids = [as_record(message).get("id") for message in stored or ()]
         if reply.id in ids:
             return True
-        answered_id = reply.metadata.reply_to
         user_message = None if answered_id in ids else await self._message(key, answered_id)
         missing = [reply] if user_message is None else [user_message, reply]
         attributes = [message_attributes(message) for message in missing]
@@ -81,6 +96,26 @@ class Mirror:
                 await self._append(key, attributes, behind=None if stored is None else len(stored))
             else:
                 await self._replace(key, *replaced, attributes[0])
+        except ConditionFailed:
+            return False
+        return True
+
+    async def _hide(self, key: ConversationKey, ids: Mapping[int, str]) -> bool:
+        """Whether these messages are no longer in the list; not if it was written meanwhile."""
+        if not ids:
+            return True
+        entries = {f"#attributes.#messages[{position}]": each for position, each in ids.items()}
+        names = {f":id{number}": each for number, each in enumerate(entries.values())}
+        unchanged = [f"{entry}.#id = {name}" for entry, name in zip(entries, names, strict=True)]
+        try:
+            await self._calls.change(
+                Update(
+                    conversation_key(key),
+                    f"REMOVE {', '.join(entries)} SET #updatedAt = :now",
+                    " AND ".join(unchanged),
+                    {**names, ":now": format_timestamp(self._now())},
+                )
+            )
         except ConditionFailed:
             return False
         return True
@@ -120,6 +155,18 @@ class Mirror:
                 {":reply": reply, ":earlier": earlier_id, ":now": format_timestamp(self._now())},
             )
         )
+
+
+def _exchange(stored: Sequence[object], answered_id: str | None) -> dict[int, str]:
+    """The ids of a user message and of what answers it, by their positions."""
+    found: dict[int, str] = {}
+    for position, entry in enumerate(stored):
+        message = as_record(entry)
+        message_id = message.get("id")
+        is_part = answered_id in (message_id, as_record(message.get("metadata")).get("replyTo"))
+        if answered_id is not None and is_part and isinstance(message_id, str):
+            found[position] = message_id
+    return found
 
 
 def _interrupted_reply(stored: Sequence[object] | None, answered_id: str) -> tuple[int, str] | None:

@@ -35,6 +35,16 @@ class SqliteMemories:
 
         await self._database.write(save)
 
+    async def delete_memory(self, user_id: str, memory_id: str) -> None:
+        """Delete a memory; one that is not there is no failure."""
+        await self._database.write(
+            lambda connection: (
+                connection.execute(
+                    "DELETE FROM memories WHERE user_id = ? AND memory_id = ?", (user_id, memory_id)
+                ).rowcount
+            )
+        )
+
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
         """Count one more use of each memory and date it, in one transaction (see `MemoryStore`)."""
 
