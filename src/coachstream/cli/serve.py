@@ -84,6 +84,13 @@ def serve(
             metavar="N", min=0, max=1000, help="Execution environments of each function to start ahead."
         ),
     ] = 1,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer requests for this host, too; may be repeated, .NAME means all below it.",
+        ),
+    ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,6 +136,7 @@ def serve(
                 max_concurrency=max_concurrency,
                 timeout_s=timeout,
                 warm=min(warm, max_concurrency),
+                allow_hosts=tuple(allow_host or ()),
                 cors_origins=tuple(cors_origin or ()),
                 freeze=freeze,
                 open_browser=open_browser,

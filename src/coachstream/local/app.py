@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -14,8 +13,14 @@ from coachstream.local.people import NobodyThere
 from coachstream.local.session import Session
 from coachstream.local.static_files import SECURITY_HEADERS
 from coachstream.web.status import HTTP_STATUS, error_headers
+from lambda_streaming.emulator.peer import Ends, PeerCheck
 
 SESSION_PATH = "/local/session"
+
+_OWN_SITE = {None, "same-origin", "none"}
+"""Of `Sec-Fetch-Site`: no browser, the page, a person. Other ports of localhost are the same *site*."""
+
+_WRONG_USER = "This server only signs in the user who started it. Start it as the user who opens the page."
 
 OpenSession = Callable[[str, str | None], Awaitable[Session]]
 
@@ -32,7 +37,7 @@ class LocalApp:
         send_message: the URL of the function that answers in one piece; None where it is not served.
         open_session: makes a session whose addresses begin with the given origin, for whoever has the given
             `Authorization`.
-        served_name: the host name that the server was told to listen on, which its users may call it by.
+        may_sign_in: whether a session may be opened over a connection; None where everybody may.
     """
 
     def __init__(
@@ -43,14 +48,14 @@ class LocalApp:
         conversations: App,
         send_message: App,
         open_session: OpenSession,
-        served_name: str,
+        may_sign_in: PeerCheck | None,
     ) -> None:
         self._page = page
         self._stream = stream
         self._conversations = conversations
         self._send_message = send_message
         self._open_session = open_session
-        self._served_name = served_name.lower()
+        self._may_sign_in = may_sign_in
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -84,8 +89,10 @@ class LocalApp:
         if method not in {"GET", "HEAD"}:
             status, body = 405, {"error": "A session can only be read.", "code": "METHOD_NOT_ALLOWED"}
             headers["Allow"] = "GET, HEAD"
-        elif not names_this_machine(host, self._served_name):
-            status, body = 403, {"error": "Open this page by its own address.", "code": "WRONG_HOST"}
+        elif request_header(scope, b"sec-fetch-site") not in _OWN_SITE:
+            status, body = 403, {"error": "Open this page by its own address.", "code": "WRONG_SITE"}
+        elif not await self._is_of_its_user(scope):
+            status, body = 403, {"error": _WRONG_USER, "code": "WRONG_USER"}
         else:
             authorization = request_header(scope, b"authorization")
             try:
@@ -101,22 +108,7 @@ class LocalApp:
             send, method=method, status=status, headers=headers.items(), body=msgspec.json.encode(body)
         )
 
-
-def names_this_machine(host: str, served_name: str) -> bool:
-    """Whether a `Host` header can only have come from a page of ours.
-
-    DNS rebinding needs a name that an attacker controls: an IP address is none, nor is `localhost` (RFC 6761,
-    section 6.3), nor the name that the server was told to listen on.
-    """
-    name = host.lower()
-    if name.startswith("["):
-        name = name[1:].partition("]")[0]
-    else:
-        name = name.rpartition(":")[0] if ":" in name else name
-    if name in {"localhost", served_name} or name.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    async def _is_of_its_user(self, scope: Message) -> bool:
+        if self._may_sign_in is None:
+            return True
+        return await self._may_sign_in(Ends(tuple(scope["client"]), tuple(scope["server"])))

@@ -36,6 +36,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int
     timeout_s: float
     warm: int
+    allow_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     freeze: bool
     open_browser: bool

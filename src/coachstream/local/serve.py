@@ -22,8 +22,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-import uvicorn
-
 from coachstream.check.run import preflight
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.endpoint import normalized_origin
@@ -42,7 +40,10 @@ from coachstream.observability.discretion import DISCREET, quiet_libraries
 from coachstream.private_files import make_private_folder
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
-from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen
+from lambda_streaming.emulator.authority import AllowedHosts
+from lambda_streaming.emulator.gate import Gate
+from lambda_streaming.emulator.peer import Ends, is_held_by_user
+from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen, server_config
 from lambda_streaming.function_url import CorsConfiguration
 
 _UVICORN_GRACE_S = 3
@@ -90,7 +91,9 @@ async def _serve(
             reasons = (f"{problem.part}: {problem.message} {problem.remedy}" for problem in problems)
             raise CannotServe("\n".join((str(error), *reasons))) from error
         session = await sign_in.open_session(origin, None) if isinstance(sign_in, LocalSignIn) else None
-        if session is not None and not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
+        address: str = listening.getsockname()[0]
+        is_private = ipaddress.ip_address(address).is_loopback
+        if session is not None and not is_private:
             logger.warning("Everybody who reaches this address can chat as the user %s.", session.user_id)
         app = LocalApp(
             page=StaticFiles(Path(__file__).parent / "page"),
@@ -98,9 +101,14 @@ async def _serve(
             conversations=functions.conversations,
             send_message=functions.send_message,
             open_session=sign_in.open_session,
-            served_name=options.host,
+            may_sign_in=_is_own_user if is_private and session is not None else None,
         )
-        async with _listening(app, listening, before_shutdown=functions.aclose):
+        gate = Gate(
+            app,
+            hosts=AllowedHosts.of(address, (options.host, *options.allow_hosts)),
+            origins=frozenset(() if cors is None else cors.allow_origins),
+        )
+        async with _listening(gate, listening, before_shutdown=functions.aclose):
             with announced(data_dir, origin, now=services.clock.now().timestamp()):
                 await functions.start_ahead()
                 announcer.ready(ready_of(origin, session, settings, problems), data_dir)
@@ -138,20 +146,16 @@ async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) ->
         raise CannotServe(f"{what} cannot be used: {error}.") from error
 
 
+async def _is_own_user(ends: Ends) -> bool:
+    return await asyncio.to_thread(is_held_by_user, ends, os.geteuid())
+
+
 @asynccontextmanager
 async def _listening(
-    app: LocalApp, listening: socket.socket, *, before_shutdown: Callable[[], Awaitable[None]]
+    app: Gate, listening: socket.socket, *, before_shutdown: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
     """Serve HTTP for as long as the block lasts; `before_shutdown` ends the answers that keep it busy."""
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_UVICORN_GRACE_S,
-    )
+    config = server_config(app, has_lifespan=False, grace_s=_UVICORN_GRACE_S)
     accepting = asyncio.Event()
     server = EmbeddedServer(config, accepting.set)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="uvicorn")

@@ -1,9 +1,8 @@
 """Who may open a session.
 
-Where this machine issues the tokens, `GET /local/session` is the stand-in for signing in, so it is guarded
-as one: the server answers only when the `Host` header names this machine (a page of another site that rebinds
-its name to 127.0.0.1 sends its own name), and sends no CORS headers, so that no other origin can read the
-token.
+Where this machine issues the tokens, `GET /local/session` stands in for signing in, so it is guarded as a
+sign-in: on a loopback address it answers only processes of the user who started the server, and pages only if
+they are its own. No CORS headers are sent, so that no other origin can read the token.
 
 Where a user pool issues them, nobody can be signed in here: whoever asks brings a token of the pool, and it
 is verified as the functions verify it.

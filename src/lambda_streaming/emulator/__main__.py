@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -17,9 +16,11 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
+from lambda_streaming.emulator.authority import AllowedHosts
 from lambda_streaming.emulator.env_file import InvalidVariable, parse_variable, read_env_file
 from lambda_streaming.emulator.environments import DEFAULT_MAX_CONCURRENCY, ExecutionEnvironments
 from lambda_streaming.emulator.function import InvalidFunction
+from lambda_streaming.emulator.gate import Gate
 from lambda_streaming.emulator.serving import CannotListen, listen, serve, url_of
 from lambda_streaming.function_url.app import FunctionUrlApp
 from lambda_streaming.function_url.cors import CorsConfiguration, InvalidCorsConfiguration
@@ -32,6 +33,9 @@ EXIT_CANNOT_LISTEN = 1
 EXIT_USAGE = 2
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
+
+_SERVICE_HOSTS = (".on.aws",)
+"""Of the real URLs, whose names are AWS's; the app refuses all but its own."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -96,6 +100,15 @@ def emulate(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", rich_help_panel=_URL)
     ] = 9000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer requests for this host, too; .NAME for all below it. Repeatable.",
+            show_default=False,
+            rich_help_panel=_URL,
+        ),
+    ] = None,
     invoke_mode: Annotated[
         ModeOption, typer.Option(help="How the function's answers are read.", rich_help_panel=_URL)
     ] = ModeOption.RESPONSE_STREAM,
@@ -278,7 +291,8 @@ def emulate(
     except Failure as failure:
         _fail(str(failure), failure.exit_status)
     _log_to_stderr()
-    if not _is_loopback(listening):
+    address: str = listening.getsockname()[0]
+    if not ipaddress.ip_address(address).is_loopback:
         logger.warning("Anybody who can reach %s can run the function: it listens beyond loopback", host)
     mode = InvokeMode.BUFFERED if invoke_mode is ModeOption.BUFFERED else InvokeMode.RESPONSE_STREAM
     ready = Ready(url=url_of(listening), invoke_mode=mode, function_name=function_name)
@@ -292,7 +306,7 @@ def emulate(
     )
     asyncio.run(
         serve(
-            function_url,
+            Gate(function_url, hosts=AllowedHosts.of(address, (host, *_SERVICE_HOSTS, *(allow_host or ())))),
             listening,
             grace_s=grace,
             on_ready=_announcement(ready, as_json=json),
@@ -366,10 +380,6 @@ def _cors_configuration(
         max_age=max_age_s or 0,
         allow_credentials=credentials,
     )
-
-
-def _is_loopback(listening: socket.socket) -> bool:
-    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
 def _log_to_stderr() -> None:

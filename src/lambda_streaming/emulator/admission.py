@@ -6,17 +6,12 @@ may use it, and of what they send only what a runtime or an extension sends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import h11
 
 from lambda_streaming.emulator.authority import parse_authority
-from lambda_streaming.emulator.peer import Ends
 from lambda_streaming.emulator.runtime_api import Headers, RuntimeApiError
-
-PeerCheck = Callable[[Ends], Awaitable[bool]]
-"""Whether a connection comes from the environment's processes."""
 
 MAX_CONNECTIONS: Final = 64
 """Of one environment, those included that are still being checked."""

@@ -16,7 +16,7 @@ import contextlib
 import ipaddress
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,10 @@ class Ends(msgspec.Struct, frozen=True):
 
     client: Address
     server: Address
+
+
+PeerCheck = Callable[[Ends], Awaitable[bool]]
+"""Whether the client of a connection may be served."""
 
 
 def is_held_by_group(ends: Ends, group_id: int) -> bool:
@@ -63,18 +67,6 @@ def is_held_by_user(ends: Ends, user_id: int) -> bool:
         if process.info["uids"] is not None and process.info["uids"].effective == user_id
     )
     return any(map(holds, own))
-
-
-def is_listening(process_id: int, port: int) -> bool:
-    """Whether a process of this user listens on a TCP port. Blocks for milliseconds."""
-    try:
-        connections = psutil.Process(process_id).net_connections("tcp")
-    except psutil.Error:
-        return False
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-        for connection in connections
-    )
 
 
 def _find_holder(ends: Ends) -> Callable[[int], bool] | None:

@@ -21,12 +21,12 @@ from lambda_streaming.emulator.admission import (
     MAX_CONNECTIONS,
     AmbiguousRequest,
     ForeignRequest,
-    PeerCheck,
     check_framing,
     check_source,
 )
 from lambda_streaming.emulator.connection import Connection, ConnectionEnded
 from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.peer import PeerCheck
 from lambda_streaming.emulator.runtime_api import (
     ACCEPTED,
     ERROR_BODY_HEADER,

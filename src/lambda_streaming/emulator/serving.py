@@ -10,12 +10,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import uvicorn
 
-if TYPE_CHECKING:
-    from lambda_streaming.function_url.app import FunctionUrlApp
+from lambda_streaming.emulator.gate import App
+from lambda_streaming.emulator.http_protocol import LimitedH11Protocol
 
 BACKLOG: Final = 2048
 
@@ -94,8 +94,30 @@ class EmbeddedServer(uvicorn.Server):
         yield
 
 
+def server_config(app: App, *, has_lifespan: bool, grace_s: int) -> uvicorn.Config:
+    """Return what every server of ours on this machine is to be like: limited, quiet, and trusting no header.
+
+    Args:
+        app: what is served; put a `Gate` in front of it.
+        has_lifespan: whether the application is started and closed through ASGI's lifespan.
+        grace_s: how long open responses may take when the server is stopped.
+    """
+    return uvicorn.Config(
+        app,
+        http=LimitedH11Protocol,
+        ws="none",
+        lifespan="on" if has_lifespan else "off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Or any client could say in X-Forwarded-For which address it comes from.
+        proxy_headers=False,
+        timeout_graceful_shutdown=grace_s,
+    )
+
+
 async def serve(
-    app: FunctionUrlApp,
+    app: App,
     listening: socket.socket,
     *,
     grace_s: float,
@@ -113,14 +135,7 @@ async def serve(
         on_stop: called at each signal; the second one is from somebody in a hurry.
     """
     server = EmbeddedServer(
-        uvicorn.Config(
-            app,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(grace_s) + 1,
-        ),
+        server_config(app, has_lifespan=True, grace_s=math.ceil(grace_s) + 1),
         on_ready,
     )
     loop = asyncio.get_running_loop()

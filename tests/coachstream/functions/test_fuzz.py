@@ -79,7 +79,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         send_message=asgi(send_coach_conversation_message.handler_for(lambda: services)),
         conversations=asgi(coach_conversations.handler_for(lambda: services)),
         open_session=_no_session,
-        served_name="127.0.0.1",
+        may_sign_in=None,
     )
     with served(app) as url:
         yield Target(urlsplit(url).port or 0, token, store)

@@ -17,7 +17,7 @@ import pytest
 from contracts.invoker import gate
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.emulator.admission import MAX_CONNECTIONS
-from lambda_streaming.emulator.peer import Ends, is_held_by_group, is_held_by_user, is_listening
+from lambda_streaming.emulator.peer import Ends, is_held_by_group, is_held_by_user
 from support.environments import SCRIPTED, answer, scripted, steps, text_of
 from support.http_server import connected
 
@@ -125,12 +125,3 @@ def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, 
             assert not is_held_by_group(Ends(ends.server, ends.client), 1)
             client.close()
             assert not is_held_by_group(ends, os.getpgrp()), "nobody holds it any more"
-
-
-def test_a_port_is_only_that_of_the_process_that_listens_on_it() -> None:
-    """Neither a client of the port nor a process that has ended listens on it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert is_listening(os.getpid(), port)
-        assert not is_listening(os.getppid(), port)
-    assert not is_listening(os.getpid(), port)
