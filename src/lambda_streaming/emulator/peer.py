@@ -3,8 +3,9 @@
 A TCP port is open to every process of the machine, and TCP has no peer credentials (SO_PEERCRED and
 LOCAL_PEERCRED exist for Unix sockets only). The kernel knows who holds each socket, though:
 
-- Linux lists the owner and the inode of every TCP socket in /proc/net/tcp and tcp6; the processes that hold
-  the inode link to it in /proc/PID/fd. The owner is readable for all processes, the links for one's own.
+- Linux names the user and the inode of any TCP socket (see `linux_sockets`), and the processes that hold the
+  inode have a link to it in /proc/PID/fd. The user can be asked for all sockets, the links of one's own
+  processes only.
 - macOS lists the sockets of a process to that process's user (libproc, which psutil reads).
 
 What cannot be read is not trusted: another platform, another PID namespace, a process that has ended.
@@ -15,18 +16,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 import msgspec
 import psutil
 
-Address = tuple[str, int]
-
-_ATTEMPTS: Final = 3
-"""The kernel's table is read in pages, and may skip a line while other sockets come and go."""
+from lambda_streaming.emulator.linux_sockets import Address, find_socket
 
 
 class Ends(msgspec.Struct, frozen=True):
@@ -57,7 +53,8 @@ def is_held_by_user(ends: Ends, user_id: int) -> bool:
     """Whether the client runs as a user. Blocks for milliseconds."""
     if psutil.LINUX:
         # Needs no look into the process, which even its own user may not have: sshd forbids it.
-        return any(socket.user_id == user_id for socket in _linux_sockets(ends))
+        held = find_socket(ends.client, ends.server)
+        return held is not None and held.user_id == user_id
     holds = _find_holder(ends)
     if holds is None:
         return False
@@ -73,61 +70,20 @@ def _find_holder(ends: Ends) -> Callable[[int], bool] | None:
     """Return whether a process holds the client's end, as a function; None if no process can."""
     if not psutil.LINUX:
         return lambda process_id: _has_connection(process_id, ends)
-    inodes = {socket.inode for socket in _linux_sockets(ends)}
-    return (lambda process_id: _has_inode(process_id, inodes)) if inodes else None
+    held = find_socket(ends.client, ends.server)
+    return None if held is None else lambda process_id: _has_inode(process_id, held.inode)
 
 
 # --- Linux ---
 
 
-class _LinuxSocket(msgspec.Struct, frozen=True):
-    user_id: int
-    inode: str
-
-
-def _linux_sockets(ends: Ends) -> list[_LinuxSocket]:
-    """Return the client's socket, if a process holds it: one entry or none."""
-    for _ in range(_ATTEMPTS):
-        for table, mapped in (("tcp", False), ("tcp6", True)):
-            with contextlib.suppress(OSError):
-                found = _find_line(Path("/proc/net", table).read_text("ascii"), ends, mapped=mapped)
-                if found is not None:
-                    return [found]
-    return []
-
-
-def _find_line(table: str, ends: Ends, *, mapped: bool) -> _LinuxSocket | None:
-    """Find a connection in the text of /proc/net/tcp or tcp6.
-
-    Args:
-        table: the text.
-        ends: of the connection.
-        mapped: whether IPv4 addresses stand as `::ffff:a.b.c.d`, as Java and others connect.
-    """
-    pair = f" {_in_table(ends.client, mapped=mapped)} {_in_table(ends.server, mapped=mapped)} "
-    _, found, rest = table.partition(pair)
-    if not found:
-        return None
-    _state, _queues, _timer, _retransmits, user_id, _timeout, inode = rest.split(maxsplit=7)[:7]
-    # A socket that its process has closed has no inode any more.
-    return _LinuxSocket(int(user_id), inode) if inode != "0" else None
-
-
-def _in_table(address: Address, *, mapped: bool) -> str:
-    """Write an address as the table does: words in the machine's byte order, in hexadecimal."""
-    ip = ipaddress.ip_address(address[0])
-    packed = ip.packed if ip.version == 6 or not mapped else b"\0" * 10 + b"\xff\xff" + ip.packed  # noqa: PLR2004
-    words = (packed[start : start + 4] for start in range(0, len(packed), 4))
-    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words) + f":{address[1]:04X}"
-
-
-def _has_inode(process_id: int, inodes: set[str]) -> bool:
-    links = {f"socket:[{inode}]" for inode in inodes}
+def _has_inode(process_id: int, inode: int) -> bool:
+    link = Path(f"socket:[{inode}]")
     try:
         with os.scandir(f"/proc/{process_id}/fd") as descriptors:
             for descriptor in descriptors:
                 with contextlib.suppress(OSError):  # closed meanwhile
-                    if str(Path(descriptor.path).readlink()) in links:
+                    if Path(descriptor.path).readlink() == link:
                         return True
     except OSError:
         return False

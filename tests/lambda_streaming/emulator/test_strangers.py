@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from contracts.invoker import gate
-from lambda_streaming.emulator import ExecutionEnvironments
+from lambda_streaming.emulator import ExecutionEnvironments, linux_sockets
 from lambda_streaming.emulator.admission import MAX_CONNECTIONS
 from lambda_streaming.emulator.peer import Ends, is_held_by_group, is_held_by_user
 from support.environments import SCRIPTED, answer, scripted, steps, text_of
@@ -123,5 +124,24 @@ def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, 
             assert not is_held_by_group(ends, 1)
             assert not is_held_by_user(ends, os.geteuid() + 1)
             assert not is_held_by_group(Ends(ends.server, ends.client), 1)
+            if sys.platform == "linux":
+                held = linux_sockets.find_socket(ends.client, ends.server)
+                assert held == linux_sockets.find_in_tables(ends.client, ends.server)
+                assert held == linux_sockets.LinuxSocket(os.geteuid(), os.fstat(client.fileno()).st_ino)
             client.close()
             assert not is_held_by_group(ends, os.getpgrp()), "nobody holds it any more"
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="asks Linux")
+def test_a_socket_that_listens_on_the_clients_port_is_not_the_client() -> None:
+    """When the connection has gone, the kernel would name it instead."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind(("127.0.0.1", 0))
+        client.connect(server.getsockname())
+        accepted, peer = server.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with accepted, socket.create_server(peer):
+            assert linux_sockets.find_socket(peer, server.getsockname()) is None
+            assert not is_held_by_group(Ends(peer, server.getsockname()), os.getpgrp())
