@@ -93,9 +93,7 @@ def emulate(
     *,
     host: Annotated[
         str,
-        typer.Option(
-            help="Address to listen on. Others than loopback are open to the network.", rich_help_panel=_URL
-        ),
+        typer.Option(help="Address to listen on. Only loopback is private.", rich_help_panel=_URL),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", rich_help_panel=_URL)

@@ -37,6 +37,16 @@ class AmbiguousRequest(RuntimeApiError):
         super().__init__("A request has either a Content-Length or, in HTTP/1.1, a Transfer-Encoding")
 
 
+class AlreadyReceiving(RuntimeApiError):
+    """Raised for `next` while another connection waits for the event, or has been given it."""
+
+    status = 403
+    error_type = "InvalidStateTransition"
+
+    def __init__(self) -> None:
+        super().__init__("Another connection of this environment receives the events")
+
+
 def check_source(headers: Headers, address: tuple[str, int]) -> None:
     """Refuse what a web page sends, also one that a browser inside of the environment shows.
 

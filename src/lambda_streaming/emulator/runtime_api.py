@@ -172,16 +172,6 @@ class InvalidStateTransition(RuntimeApiError):
         )
 
 
-class AlreadyReceiving(RuntimeApiError):
-    """Raised for `next` while another connection waits for the event, or has been given it."""
-
-    status = 403
-    error_type = "InvalidStateTransition"
-
-    def __init__(self) -> None:
-        super().__init__("Another connection of this environment receives the events")
-
-
 class ResultTooLarge(RuntimeApiError):
     """Raised when a result is larger than the invoke mode allows."""
 

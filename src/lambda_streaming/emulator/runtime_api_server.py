@@ -19,6 +19,7 @@ import msgspec
 from lambda_streaming.emulator import policy
 from lambda_streaming.emulator.admission import (
     MAX_CONNECTIONS,
+    AlreadyReceiving,
     AmbiguousRequest,
     ForeignRequest,
     check_framing,
@@ -35,7 +36,6 @@ from lambda_streaming.emulator.runtime_api import (
     MAX_ERROR_BYTES,
     PONG,
     RESTORED,
-    AlreadyReceiving,
     Answer,
     Call,
     ErrorReport,
