@@ -268,3 +268,28 @@ class GuardedTurnContract(StoreContract):
         assert talk.workouts.taken == []
         await talk.completes("/log-workout 5x5 squats")
         assert [workout.text for workout in talk.workouts.taken] == ["5x5 squats"]
+
+    @BOTH_WAYS
+    async def test_a_history_that_is_too_long_for_the_model_blocks_no_message(
+        self, talk: Talk, model_type: ModelType
+    ) -> None:
+        """It is asked again with less of it, rather than failing in every later turn."""
+        talk.model_type = model_type
+        for number in (1, 3, 5):
+            message = user_message(number, f"Question {number} " + "x" * 3_000)
+            await answer(talk.store, message, reply_to(message, number + 1, "y" * 3_000))
+        talk.bedrock.longest_prompt_chars = 8_000
+        for text in ("How was my week?", "And what now?"):
+            await talk.completes(text)
+            assert text in talk.last_prompt
+        assert "How was my week?" in talk.last_prompt
+
+    async def test_a_history_that_the_model_refuses_blocks_no_message(self, talk: Talk) -> None:
+        """Whatever it is that is refused: the new message alone gets its reply."""
+        await talk.completes("How was my week?")
+        refusal = Refusal(400, "ValidationException")
+        talk.bedrock.answers.append(refusal)
+        await talk.completes("And what now?")
+        assert "How was my week?" not in talk.last_prompt
+        talk.bedrock.always = refusal
+        await talk.fails("And then?", ErrorCode.MODEL_REJECTED)

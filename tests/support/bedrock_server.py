@@ -192,6 +192,7 @@ class BedrockServer:
         requests: all since it was warmed up, in order, the refused ones too.
         answers: for the next requests; when there are none left, the answer is composed from the prompt.
         always: instead of what is composed.
+        longest_prompt_chars: more than so much text is refused, as by a model with a short context window.
         guardrail: judges requests that name one, and their replies.
         connections: how many there have been.
         delta_pause_s: before each composed delta.
@@ -203,6 +204,7 @@ class BedrockServer:
         self.answers: deque[Answer] = deque()
         self.always: Answer | None = None
         self.guardrail: WordGuardrail | None = None
+        self.longest_prompt_chars: int | None = None
         self.connections = 0
         self.delta_pause_s = delta_pause_s
         self._cache = PromptCache()
@@ -222,6 +224,8 @@ class BedrockServer:
         refusal = refusal_of(received)
         if refusal is not None:
             return refusal
+        if self.longest_prompt_chars is not None and _text_chars(received.body) > self.longest_prompt_chars:
+            return Refusal(400, "ValidationException", "Input is too long for requested model.")
         usage = self._cache.use(received)
         answer = (
             self.answers.popleft()
@@ -476,6 +480,10 @@ def _blocks(body: JsonObject) -> Iterator[JsonObject]:
     for message in body.get("messages", ()):
         for block in message["content"]:
             yield block if "cachePoint" in block else {"role": message["role"], "text": _text_in(block)}
+
+
+def _text_chars(body: JsonObject) -> int:
+    return sum(len(block.get("text", "")) for block in _blocks(body))
 
 
 def _tokens(text: str) -> int:

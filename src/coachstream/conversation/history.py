@@ -6,11 +6,13 @@ whole; better one message fewer. So the choice ends at the first message that do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+import msgspec
+
 from coachstream.conversation.model import Message, Role
-from coachstream.conversation.prompt import PromptMessage
+from coachstream.conversation.prompt import Prompt, PromptMessage
 from coachstream.conversation.visible_text import is_blank, visible
 
 CUT_OFF_NOTE = "[This reply was cut off.]"
@@ -52,6 +54,36 @@ def fit_history(
     while texts and texts[-1][0] is not Role.USER:
         texts.pop()
     return (*_alternating(reversed(texts)), PromptMessage(Role.USER, new))
+
+
+def simpler_prompts(prompt: Prompt) -> Iterator[Prompt]:
+    """What else to ask, one after the other, where a model's service refuses the request.
+
+    What it refuses may be in the history, or the history may be longer than the model can take. Then every
+    later request of the conversation would be refused as well; better a reply that knows less of it. First
+    without the beginning of the reply, which not every model continues; then with the last quarter of the
+    history, and then with the new message alone.
+    """
+    if prompt.said:
+        prompt = msgspec.structs.replace(prompt, said="")
+        yield prompt
+    *history, new = prompt.messages
+    if history:
+        newest = tuple(_newest_of(history, sum(len(message.text) for message in history) // 4))
+        if newest:
+            yield msgspec.structs.replace(prompt, messages=(*newest, new))
+        yield msgspec.structs.replace(prompt, messages=(new,))
+
+
+def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[PromptMessage]:
+    """The newest messages that fit, from one of the user's on."""
+    first = len(history)
+    while first > 0 and budget_chars >= len(history[first - 1].text):
+        first -= 1
+        budget_chars -= len(history[first].text)
+    while first < len(history) and history[first].role is not Role.USER:
+        first += 1
+    return history[first:]
 
 
 def _withheld(history: Sequence[Message]) -> Iterable[str]:

@@ -44,7 +44,7 @@ from coachstream.conversation.events import (
     SemanticContextUse,
     Timings,
 )
-from coachstream.conversation.history import PARAGRAPH, fit_history
+from coachstream.conversation.history import PARAGRAPH, fit_history, simpler_prompts
 from coachstream.conversation.message_id import message_id, moment_of
 from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason
 from coachstream.conversation.parts import TurnParts
@@ -253,24 +253,30 @@ class ReplyProduction:
     async def _spoken_on_by(
         self, model: ChatModel, prompt: Prompt
     ) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
-        """What a model says; one that turns out not to go on from what was said begins anew."""
+        """What a model says; where the request is refused, what it says to one with less in it."""
         self._model_name = model.display_name
         before = self._offset
-        try:
-            async with aclosing(self._spoken_by(model, prompt)) as speech:
-                async for event in speech:
-                    yield event
-        except ModelRejected as error:
-            if not prompt.said or self._offset > before:
-                raise
-            logger.warning("The model does not continue a reply (%s); it begins anew", error.code.value)
-        else:
-            return
-        for taken_back in self._begin_anew():
-            yield taken_back
-        async with aclosing(self._spoken_by(model, msgspec.structs.replace(prompt, said=""))) as speech:
-            async for event in speech:
-                yield event
+        simpler = simpler_prompts(prompt)
+        while True:
+            try:
+                async with aclosing(self._spoken_by(model, prompt)) as speech:
+                    async for event in speech:
+                        yield event
+            except ModelRejected as error:
+                following = None if self._offset > before else next(simpler, None)
+                if following is None:
+                    raise
+                logger.warning(
+                    "The request is refused (%s); asking again with %d messages instead of %d",
+                    *(error.code.value, len(following.messages), len(prompt.messages)),
+                )
+            else:
+                return
+            if prompt.said and not following.said:
+                for taken_back in self._begin_anew():
+                    yield taken_back
+                before = self._offset
+            prompt = following
 
     def _take_back_preface(self) -> Iterator[Chunk | Reset]:
         """Leave what the model said: what the application has confirmed is undone."""

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coachstream.conversation.history import CUT_OFF_NOTE, fit_history
+from coachstream.conversation.history import CUT_OFF_NOTE, fit_history, simpler_prompts
 from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason
+from coachstream.conversation.prompt import Prompt, PromptMessage
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NEW = Message("new", Role.USER, "And today?", NOW)
@@ -148,6 +149,40 @@ def test_a_question_that_was_withheld_at_a_later_attempt_takes_no_answered_one_a
         withheld("Sorry.", reply_to="Bad"),
     ]
     assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
+
+
+def asked(*texts: str, said_so_far: str = "") -> Prompt:
+    messages = tuple(
+        PromptMessage((Role.USER, Role.ASSISTANT)[number % 2], text) for number, text in enumerate(texts)
+    )
+    return Prompt("Mara", (), messages, said=said_so_far)
+
+
+def test_a_refused_request_is_made_simpler_step_by_step() -> None:
+    """Without the beginning of the reply, with a quarter of the history, with none."""
+    long = "x" * 100
+    prompt = asked(long, long, long, long, "Hi", "Hello!", "And today?", said_so_far="Well")
+    assert [(p.said, [m.text for m in p.messages]) for p in simpler_prompts(prompt)] == [
+        ("", [m.text for m in prompt.messages]),
+        ("", ["Hi", "Hello!", "And today?"]),
+        ("", ["And today?"]),
+    ]
+
+
+def test_a_refused_request_without_a_history_has_nothing_to_leave_out() -> None:
+    """The message itself is what is refused."""
+    assert list(simpler_prompts(asked("And today?"))) == []
+
+
+@given(histories())
+def test_every_simpler_request_is_one_that_a_model_takes(history: list[Message]) -> None:
+    """It is shorter than the one before, begins with the user and ends with the new message."""
+    before = Prompt("Mara", (), fit_history(history, NEW, budget_chars=PLENTY))
+    for simpler in simpler_prompts(before):
+        assert len(simpler.messages) < len(before.messages)
+        assert simpler.messages[0].role is Role.USER
+        assert simpler.messages == before.messages[-len(simpler.messages) :]
+        before = simpler
 
 
 def test_at_the_budget_a_message_is_shown_and_one_character_below_not() -> None:

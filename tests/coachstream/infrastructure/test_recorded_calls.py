@@ -176,8 +176,9 @@ async def stream_everything(function: Deployed) -> None:
     assert '"complete"' in await say("The third message makes six.")
     bedrock.answers.append(Reply([opening(), *text("Half a "), StreamException("modelStreamErrorException")]))
     assert '"complete"' in await say("Somebody else has to go on.")
-    bedrock.answers.append(Refusal(400, "ValidationException"))
+    bedrock.always = Refusal(400, "ValidationException")
     assert "MODEL_REJECTED" in await say("Nobody answers this.")
+    bedrock.always = None
     await _lose_the_conversation(function, lambda lost: say("Gone.", at=f"{lost}/stream"))
     started = await function.http.post(
         path, json={"userResponse": "For an EventSource."}, headers={"accept": "application/json"}
@@ -201,8 +202,9 @@ async def send_everything(function: Deployed) -> None:
     for words in ("/save-memory I hate burpees", "/log-workout 5x5 squats", "The third message makes six."):
         answer = await say(words)
         assert answer.status_code == 200, answer.text
-    function.stack.bedrock.answers.append(Refusal(400, "ValidationException"))
+    function.stack.bedrock.always = Refusal(400, "ValidationException")
     assert (await say("Nobody answers this.")).status_code != 200
+    function.stack.bedrock.always = None
     await _lose_the_conversation(function, lambda lost: say("Gone.", at=f"{lost}/send-message"))
 
 
