@@ -61,11 +61,13 @@ def run(options: ServeOptions) -> None:
     _log_to_stderr()
     announcer: Announcer = JsonAnnouncer(sys.stdout) if options.as_json else TerminalAnnouncer(sys.stdout)
     cors, settings = _cors(options.cors_origins), settings_for(options, os.environ)
-    with Interrupts() as interrupts, _listen(options) as listening:
-        _prepare_folder(options.data_dir)
-        # Only the second signal cancels; it is no error either.
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_serve(options, settings, cors, listening, announcer, interrupts))
+    # Only the second signal cancels; it is no error either.
+    with (
+        Interrupts() as interrupts,
+        _listen(options) as listening,
+        contextlib.suppress(asyncio.CancelledError),
+    ):
+        asyncio.run(_serve(options, settings, cors, listening, announcer, interrupts))
     announcer.stopped()
 
 
@@ -80,6 +82,7 @@ async def _serve(
     interrupts.watch()
     data_dir = options.data_dir.absolute()
     settings = await in_a_region(settings)
+    await asyncio.to_thread(_prepare_folder, options.data_dir)
     problems = await _problems(settings)
     services = Services(settings)
     functions = Functions(options, services, cors)

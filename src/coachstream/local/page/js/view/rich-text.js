@@ -10,31 +10,57 @@
  */
 import { element } from "./dom.js";
 
-const BULLET = /^\s{0,3}[-*\u2022]\s+(.*)$/;
-const NUMBER = /^\s{0,3}(\d{1,4})[.)]\s+(.*)$/;
-const HEADING = /^#{1,6}\s+(.*)$/;
-/** Bold or italic; no space just inside the marks, so that `2 * 3 * 4` stays what it is. */
-const EMPHASIS = /\*\*(?=\S)(.+?)(?<=\S)\*\*|(?<![*\w])\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*(?![*\w])/g;
+// With the flag `s`, so that the rest of a line always fits and nothing is ever tried a second time.
+const BULLET = /^\s{0,3}[-*\u2022]\s+(.*)$/s;
+const NUMBER = /^\s{0,3}(\d{1,4})[.)]\s+(.*)$/s;
+const HEADING = /^#{1,6}\s+(.*)$/s;
+const LINE_END = /\r\n|\r|\n/g;
+const SPACE = /\s/;
+const WORD = /\w/;
 
 /**
  * @param {string} text
  * @returns {Block[]}
  */
 export function blocksOf(text) {
+  return parse(text).blocks;
+}
+
+/**
+ * The blocks, and where the last one begins: all before it stay as they are when the text grows.
+ *
+ * @param {string} text
+ * @returns {{blocks: Block[], lastStart: number}}
+ */
+function parse(text) {
   /** @type {Block[]} */
   const blocks = [];
+  let lastStart = 0;
   let afterBlank = false;
-  for (const line of text.split(/\r\n|\r|\n/)) {
+  for (const [line, start] of linesOf(text)) {
     if (line.trim() === "") {
       afterBlank = true;
       continue;
     }
     const block = blockOf(line);
     const last = blocks.at(-1);
-    if (!last || !absorb(last, block, { afterBlank })) blocks.push(block);
+    if (!last || !absorb(last, block, { afterBlank })) {
+      blocks.push(block);
+      lastStart = start;
+    }
     afterBlank = false;
   }
-  return blocks;
+  return { blocks, lastStart };
+}
+
+/** Each line, and where it begins. @param {string} text @returns {Generator<[string, number]>} */
+function* linesOf(text) {
+  let start = 0;
+  for (const end of text.matchAll(LINE_END)) {
+    yield [text.slice(start, end.index), start];
+    start = end.index + end[0].length;
+  }
+  yield [text.slice(start), start];
 }
 
 /** What a line is when it stands alone. @param {string} line @returns {Block} */
@@ -73,8 +99,10 @@ function absorb(last, next, { afterBlank }) {
 
 /** Shows a text that grows; what has not changed keeps its nodes, and with them the reader's selection. */
 export class RichText {
-  /** @type {string[]} */
-  #shown = [];
+  #text = "";
+  #lastStart = 0;
+  /** What the last block looked like; all before it is settled. */
+  #last = "";
 
   /** @param {HTMLElement} container */
   constructor(container) {
@@ -83,13 +111,22 @@ export class RichText {
 
   /** @param {string} text */
   show(text) {
-    const blocks = blocksOf(text);
-    const shown = blocks.map((block) => JSON.stringify(block));
-    let same = 0;
-    while (same < shown.length && shown[same] === this.#shown[same]) same += 1;
-    while (this.container.children.length > same) this.container.lastElementChild?.remove();
-    this.container.append(...blocks.slice(same).map(nodeOf));
-    this.#shown = shown;
+    const { children } = this.container;
+    let settled = Math.max(0, children.length - 1);
+    if (!text.startsWith(this.#text)) {
+      settled = 0;
+      this.#lastStart = 0;
+      this.#last = "";
+    }
+    const { blocks, lastStart } = parse(text.slice(this.#lastStart));
+    const [first] = blocks;
+    const isSame = first !== undefined && JSON.stringify(first) === this.#last;
+    const kept = settled + (isSame ? 1 : 0);
+    while (children.length > kept) this.container.lastElementChild?.remove();
+    this.container.append(...blocks.slice(isSame ? 1 : 0).map(nodeOf));
+    this.#text = text;
+    this.#lastStart += lastStart;
+    this.#last = JSON.stringify(blocks.at(-1) ?? null);
   }
 }
 
@@ -113,11 +150,70 @@ function spans(line) {
   /** @type {Node[]} */
   const nodes = [];
   let end = 0;
-  for (const match of line.matchAll(EMPHASIS)) {
-    if (match.index > end) nodes.push(document.createTextNode(line.slice(end, match.index)));
-    nodes.push(match[1] === undefined ? element("em", {}, match[2]) : element("strong", {}, match[1]));
-    end = match.index + match[0].length;
+  for (const { tag, from, to } of emphasesOf(line)) {
+    const marks = tag === "strong" ? 2 : 1;
+    if (from - marks > end) nodes.push(document.createTextNode(line.slice(end, from - marks)));
+    nodes.push(element(tag, {}, line.slice(from, to)));
+    end = to + marks;
   }
   if (end < line.length) nodes.push(document.createTextNode(line.slice(end)));
   return nodes;
+}
+
+/**
+ * What is bold or italic, without its marks; no space just inside them, so that `2 * 3 * 4` stays what it is.
+ *
+ * Where each mark could end is known before the line is read, so that this takes time in proportion to the line, whatever
+ * a model writes. A regular expression would look for the end again and again.
+ *
+ * @param {string} line
+ * @returns {Generator<{tag: "strong"|"em", from: number, to: number}>}
+ */
+function* emphasesOf(line) {
+  const { boldEnds, stars } = endsIn(line);
+  let at = stars[0];
+  while (at < line.length) {
+    const from = at + (line[at + 1] === "*" ? 2 : 1);
+    const to = from === at + 2 ? boldEnd(line, from, boldEnds) : italicEnd(line, from, stars);
+    if (to !== undefined) {
+      yield { tag: from === at + 2 ? "strong" : "em", from, to };
+      at = stars[to + (from - at)];
+    } else {
+      at = stars[at + 1];
+    }
+  }
+}
+
+/**
+ * For each place of a line, where from there on the next `*` is, and the next `**` that can end something bold; the
+ * line's length where there is none.
+ *
+ * @param {string} line
+ */
+function endsIn(line) {
+  const boldEnds = new Uint32Array(line.length + 3).fill(line.length);
+  const stars = new Uint32Array(line.length + 3).fill(line.length);
+  for (let at = line.length - 1; at >= 0; at -= 1) {
+    const isStar = line[at] === "*";
+    stars[at] = isStar ? at : stars[at + 1];
+    const isBoldEnd = isStar && line[at + 1] === "*" && at > 0 && !SPACE.test(line[at - 1]);
+    boldEnds[at] = isBoldEnd ? at : boldEnds[at + 1];
+  }
+  return { boldEnds, stars };
+}
+
+/** @param {string} line @param {number} from behind `**` @param {Uint32Array} boldEnds @returns {number|undefined} */
+function boldEnd(line, from, boldEnds) {
+  if (from >= line.length || SPACE.test(line[from])) return undefined;
+  const end = boldEnds[from + 1];
+  return end < line.length ? end : undefined;
+}
+
+/** @param {string} line @param {number} from behind `*` @param {Uint32Array} stars @returns {number|undefined} */
+function italicEnd(line, from, stars) {
+  const end = stars[from];
+  const before = from > 1 ? line[from - 2] : " ";
+  const after = line[end + 1] ?? " ";
+  if (end >= line.length || WORD.test(before) || before === "*" || WORD.test(after) || after === "*") return undefined;
+  return SPACE.test(line[from]) || SPACE.test(line[end - 1]) ? undefined : end;
 }
