@@ -163,14 +163,20 @@ class CoachClient:
         body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
         return Reply(self, self._path(coach_id, conversation_id) + "/stream", body)
 
-    def stream_once(self, path: str, body: object) -> Iterator[ReceivedEvent]:
+    def stream_once(self, path: str, body: object, *, after: str = "") -> Iterator[ReceivedEvent]:
         """Post to the streaming function and yield its events until the connection ends.
+
+        Args:
+            path: of the conversation's stream.
+            body: the message.
+            after: the id of the last event that an earlier connection has brought.
 
         Raises:
             ChatFailure: the request was refused.
             httpx.TransportError: the connection broke off.
         """
-        with self._send("POST", self.session.stream_url + path, body, "text/event-stream") as response:
+        url = self.session.stream_url + path
+        with self._send("POST", url, body, "text/event-stream", after=after) as response:
             yield from _events(response)
 
     def stop_run(self, path: str, run_id: str) -> None:
@@ -216,11 +222,19 @@ class CoachClient:
         return msgspec.json.decode(content, type=answer)
 
     @contextmanager
-    def _send(self, method: str, url: str, body: object, accept: str) -> Iterator[httpx.Response]:
+    def _send(
+        self, method: str, url: str, body: object, accept: str, *, after: str = ""
+    ) -> Iterator[httpx.Response]:
         """Send with the session's token; one that is refused is replaced once."""
+        # In ASCII, as a terminal may give half of a surrogate pair, which no UTF-8 can hold.
+        content = None if body is None else json.dumps(body).encode("ascii")
         for is_last_attempt in (False, True):
             headers = {"Authorization": f"Bearer {self.session.token}", "Accept": accept}
-            with self._http.stream(method, url, headers=headers, json=body) as response:
+            if content is not None:
+                headers["Content-Type"] = "application/json"
+            if after:
+                headers["Last-Event-ID"] = after
+            with self._http.stream(method, url, headers=headers, content=content) as response:
                 if response.status_code != httpx.codes.UNAUTHORIZED or is_last_attempt:
                     yield response
                     return
@@ -242,6 +256,7 @@ class Reply:
         self._path = path
         self._body = body
         self._run_id = ""
+        self._last_event_id = ""
         self._run_is_known = threading.Event()
         self._is_complete = False
         self._goes_on = False
@@ -271,7 +286,7 @@ class Reply:
         while True:
             self._goes_on = False
             try:
-                for received in self._client.stream_once(self._path, self._body):
+                for received in self._client.stream_once(self._path, self._body, after=self._last_event_id):
                     self._note_run(received.last_event_id)
                     yield from self._take(received.event)
             except httpx.TransportError as error:
@@ -293,6 +308,7 @@ class Reply:
 
     def _note_run(self, event_id: str) -> None:
         if event_id:
+            self._last_event_id = event_id
             self._run_id = event_id.rpartition(":")[0]
             self._run_is_known.set()
 

@@ -44,6 +44,7 @@ class ScriptedService:
     def __init__(self) -> None:
         self.streams: list[list[bytes]] = []
         self.asked: list[dict[str, Any]] = []
+        self.cursors: list[str] = []
         self.tokens: list[str] = ["first", "second"]
         self.refused_tokens: set[str] = set()
 
@@ -57,6 +58,7 @@ class ScriptedService:
             await self._json(send, 401, {"error": "Please sign in again.", "code": "TOKEN_EXPIRED"})
         elif path.endswith("/stream"):
             self.asked.append(json.loads(body))
+            self.cursors.append(headers.get(b"last-event-id", ""))
             await self._stream(send, self.streams.pop(0))
         elif path.endswith("/conversations"):
             one = {"success": True, "conversation": {**CONVERSATION, "messages": []}}
@@ -152,6 +154,15 @@ def test_the_words_of_a_reply_are_printed_and_the_message_has_an_id(
     assert len(asked["clientMessageId"]) == 32
 
 
+def test_what_a_terminal_cannot_say_in_unicode_is_sent_all_the_same(
+    service: ScriptedService, client: CoachClient
+) -> None:
+    """Bytes that are no text come from a terminal as lone surrogates; the service replaces them."""
+    service.streams = [REPLY]
+    assert "Squat slowly ✓\n" in talk(client, "I ran 5 km \udcf0 \ud83d")
+    assert service.asked[0]["userResponse"] == "I ran 5 km \udcf0 \ud83d"
+
+
 def test_a_failed_reply_is_a_sentence_and_retry_sends_the_same_message(
     service: ScriptedService, client: CoachClient
 ) -> None:
@@ -181,9 +192,10 @@ def test_a_stream_without_its_last_event_is_told_as_broken_off(
 def test_a_stream_that_breaks_off_is_asked_for_again_and_goes_on(
     service: ScriptedService, client: CoachClient
 ) -> None:
-    """The same message joins its run: what was shown is not shown twice."""
+    """The same message joins its run, behind the last id: what was shown is not shown twice."""
+    with_id = frame(type="chunk", content="Squ💪a", offset=0).removesuffix(b"\n") + b"id: run_1:3\n\n"
     service.streams = [
-        [frame(type="start"), frame(type="chunk", content="Squ💪a", offset=0), b""],
+        [frame(type="start"), with_id, b""],
         [
             frame(type="start"),
             frame(type="chunk", content="Squ💪at ", offset=0),
@@ -193,6 +205,7 @@ def test_a_stream_that_breaks_off_is_asked_for_again_and_goes_on(
     ]
     assert "".join(client.ask("c1", "conv1", "Hi")) == "Squ💪at owly ✓"
     assert len({asked["clientMessageId"] for asked in service.asked}) == 1
+    assert service.cursors == ["", "run_1:3", "run_1:3"]
 
 
 def test_a_reply_that_begins_anew_is_shown_anew(service: ScriptedService, client: CoachClient) -> None:

@@ -21,6 +21,7 @@
  * @property {string|null} clientMessageId Names the message for good: every attempt sends the same one. `null`
  *   for a message that another client sent without; it cannot be asked again.
  * @property {Date} writtenAt
+ * @property {boolean} isStored Whether the server is known to have the message.
  * @property {string} reply As far as it has arrived.
  * @property {Failure|null} failure
  * @property {boolean} isStopping Whether the person has asked for its end.
@@ -43,6 +44,7 @@ export function beginTurn(text, clientMessageId) {
     text,
     clientMessageId,
     writtenAt: new Date(),
+    isStored: false,
     reply: "",
     failure: null,
     isStopping: false,
@@ -65,6 +67,7 @@ export function turnOfStored({ content, clientMessageId, timestamp }, failure, r
     ...beginTurn(content, ""),
     clientMessageId,
     writtenAt: timestamp,
+    isStored: true,
     phase: failure ? "failed" : "awaiting",
     reply,
     failure,
@@ -84,7 +87,7 @@ export function afterEvent(turn, event) {
     case "connection":
       return frozen({ ...turn, isReconnecting: event.state === "reconnecting" });
     case "run":
-      return frozen({ ...turn, phase: "thinking", reply: "", failure: null });
+      return frozen({ ...turn, phase: "thinking", isStored: true, reply: "", failure: null });
     case "text":
       return frozen({
         ...turn,

@@ -1,7 +1,10 @@
 /**
- * Where a message is written. A draft belongs to its conversation, and survives a reload.
+ * Where a message is written. A draft belongs to its conversation, and survives a reload. So does a message that was
+ * sent, until the server is known to have it: what cannot be sent comes back into the box.
  *
  * @import {Chat} from "../chat.js"
+ *
+ * @typedef {{clientMessageId: string, text: string}} Unsent
  */
 import { recall, remember } from "../remembered.js";
 import { isBusy } from "../turn.js";
@@ -18,6 +21,8 @@ export class Composer {
   #button = byId("send", HTMLButtonElement);
   #count = byId("composer-count", HTMLElement);
   #draftName = "";
+  /** The message that was sent and may not have arrived. @type {Unsent|null} */
+  #unsent = null;
   #tooLong = false;
   #onSent;
 
@@ -34,9 +39,15 @@ export class Composer {
     });
     chat.addEventListener("opened", () => this.#opened());
     chat.addEventListener("created", () => {
+      const unsent = this.#unsent;
+      this.#rememberUnsent(null);
       this.#draftName = this.#nameOfDraft();
+      this.#rememberUnsent(unsent);
     });
-    chat.addEventListener("thread", () => this.#showState());
+    chat.addEventListener("thread", () => {
+      this.#settleUnsent();
+      this.#showState();
+    });
   }
 
   focus() {
@@ -46,7 +57,44 @@ export class Composer {
   #opened() {
     this.#draftName = this.#nameOfDraft();
     this.#input.value = recall(this.#draftName) ?? "";
+    this.#unsent = unsentFrom(recall(this.#nameOfUnsent()));
+    this.#settleUnsent();
     this.#show();
+  }
+
+  /** Gives back what cannot be sent, and forgets what has arrived. */
+  #settleUnsent() {
+    const unsent = this.#unsent;
+    const { turn, messages, status } = this.#chat.thread;
+    if (unsent === null || status !== "ready") return;
+    if (turn !== null && turn.clientMessageId === unsent.clientMessageId) {
+      const isRefused = turn.phase === "failed" && turn.failure?.retryable === false;
+      if (turn.isStored) this.#rememberUnsent(null);
+      else if (isRefused) this.#giveBack(unsent);
+    } else if (messages.some(({ clientMessageId }) => clientMessageId === unsent.clientMessageId)) {
+      this.#rememberUnsent(null);
+    } else {
+      this.#giveBack(unsent);
+    }
+  }
+
+  /** @param {Unsent} unsent */
+  #giveBack({ text }) {
+    this.#rememberUnsent(null);
+    if (this.#input.value.trim() !== "") return; // what was written since matters more
+    this.#input.value = text;
+    remember(this.#draftName, text);
+    this.#show();
+  }
+
+  /** @param {Unsent|null} unsent */
+  #rememberUnsent(unsent) {
+    this.#unsent = unsent;
+    remember(this.#nameOfUnsent(), unsent && JSON.stringify(unsent));
+  }
+
+  #nameOfUnsent() {
+    return `unsent.${this.#draftName}`;
   }
 
   #nameOfDraft() {
@@ -66,7 +114,12 @@ export class Composer {
   }
 
   #send() {
-    if (this.#tooLong || !this.#chat.send(this.#input.value)) return;
+    const text = this.#input.value;
+    if (this.#tooLong || !this.#chat.send(text)) return;
+    const { turn } = this.#chat.thread;
+    if (turn && turn.clientMessageId !== null) {
+      this.#rememberUnsent({ clientMessageId: turn.clientMessageId, text });
+    }
     this.#input.value = "";
     remember(this.#draftName, null);
     this.#show();
@@ -108,5 +161,15 @@ export class Composer {
     this.#button.setAttribute("aria-label", isStopping ? "Stopping" : busy ? "Stop" : "Send");
     this.#button.querySelector("use")?.setAttribute("href", busy ? "#icon-stop" : "#icon-send");
     this.#button.disabled = busy ? isStopping : thread.status !== "ready" || nothingToSend;
+  }
+}
+
+/** @param {string|null} text @returns {Unsent|null} */
+function unsentFrom(text) {
+  try {
+    const { clientMessageId, text: written } = JSON.parse(text ?? "null") ?? {};
+    return typeof clientMessageId === "string" && typeof written === "string" ? { clientMessageId, text: written } : null;
+  } catch {
+    return null;
   }
 }

@@ -1,0 +1,69 @@
+"""The page while the model has not said a word: what a reader can do who comes later than the first one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from support.bedrock_server import SteeredBedrock, steered_bedrock
+from support.chat_page import Tab
+from support.elsewhere import CREDENTIALS
+from support.serving import Serving, create_conversation, serving, stored_messages
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A server, and its model, which waits before its first word."""
+
+    server: Serving
+    model: SteeredBedrock
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
+    """`coachstream serve` with a model that a test holds in its hand."""
+    with steered_bedrock() as model:
+        environment = {
+            **os.environ,
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url,
+            "COACHSTREAM_MODEL_STALL_S": "120",
+        }
+        data = tmp_path_factory.mktemp("silent") / "data"
+        with serving(data, "--model", "bedrock", environment=environment) as running:
+            yield Silent(running, model)
+
+
+@pytest.fixture(scope="module")
+def server(silent: Silent) -> Serving:
+    """In the place of the one whose model speaks at once."""
+    return silent.server
+
+
+@pytest.mark.parametrize("reader", ["reloaded", "second tab"])
+async def test_stop_works_before_the_first_word_in_a_page_that_came_later(
+    tab: Tab, silent: Silent, reader: str
+) -> None:
+    """It knows the run as the page does that sent the message; the model is left at once."""
+    silent.model.forget_requests()
+    silent.model.reply_in_steps("never ", "said")
+    ready = silent.server.ready
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    await tab.write("Are you there?")
+    await tab.page.wait_for_selector('.message-assistant[data-phase="thinking"]')
+    later = tab
+    if reader == "reloaded":
+        await tab.reload()
+    else:
+        later = Tab(await tab.page.context.new_page(), ready.url)
+        await later.open(ready.coach_id, conversation)
+    await later.page.wait_for_selector('.message-assistant[data-phase="thinking"]')
+    await later.button("Stop").click()
+    for page in (tab, later):
+        await page.button("Send").wait_for()
+        await page.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+    _, reply = stored_messages(ready, conversation)
+    assert (reply["content"], reply["metadata"]["stopReason"]) == ("", "stopped")

@@ -1,0 +1,80 @@
+"""A message that was sent stays within reach until the server has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.chat_page import Tab, forgive_failed_requests
+from support.serving import Serving, create_conversation, stored_messages
+
+if TYPE_CHECKING:
+    from playwright.async_api import Route
+
+WRITE_HALF_AN_EMOJI = r"""() => {
+  const box = document.querySelector("#message");
+  box.value = "I ran 5 km today \ud83d";
+  box.dispatchEvent(new Event("input"));
+}"""
+
+
+async def refuse(route: Route) -> None:
+    """A refusal that no repetition helps against."""
+    body = 'data: {"type":"error","code":"INVALID_JSON","message":"Not like this.","retryable":false}\n\n'
+    await route.fulfill(status=400, content_type="text/event-stream", body=body)
+
+
+async def test_a_message_that_is_refused_comes_back_into_the_box(tab: Tab, server: Serving) -> None:
+    """It can be changed and sent; a reload does not lose it."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.page.route("**/stream", refuse)
+    await tab.write("Words that took me long")
+    assert await tab.problem() == "Not like this."
+    assert await tab.message_box.input_value() == "Words that took me long"
+    await tab.page.unroute("**/stream")
+    await tab.reload()
+    assert await tab.message_box.input_value() == "Words that took me long"
+    await tab.ask("Words that took me long, changed")
+    assert await tab.message_box.input_value() == ""
+    assert len(stored_messages(server.ready, conversation)) == 2
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_a_message_that_never_arrived_is_in_the_box_when_the_page_comes_back(
+    tab: Tab, server: Serving
+) -> None:
+    """Written without a network, in a tab that was closed before there was one."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.page.route("**/stream", lambda route: route.abort())
+    await tab.write("Written in a tunnel")
+    await tab.page.locator(".reconnecting").wait_for(state="attached")
+    assert await tab.message_box.input_value() == ""
+    await tab.page.unroute("**/stream")
+    await tab.reload()
+    assert await tab.message_box.input_value() == "Written in a tunnel"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_a_message_that_has_arrived_does_not_come_back(tab: Tab, server: Serving) -> None:
+    """Neither while its reply is written nor afterwards, in a conversation that it has begun as well."""
+    await tab.open(server.ready.coach_id)
+    await tab.write("The first one of all")
+    await tab.begins_to_stream()
+    assert await tab.evaluate("() => Object.keys(localStorage).filter((key) => key.includes('unsent'))") == []
+    await tab.reload()
+    assert await tab.message_box.input_value() == ""
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert await tab.message_box.input_value() == ""
+
+
+async def test_half_an_emoji_is_sent_as_the_replacement_character(tab: Tab, server: Serving) -> None:
+    """Whatever cut it: the message arrives, is answered, and leaves the box."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.evaluate(WRITE_HALF_AN_EMOJI)
+    await tab.button("Send").click()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    question, _ = stored_messages(server.ready, conversation)
+    assert question["content"] == "I ran 5 km today \ufffd"
+    assert await tab.message_box.input_value() == ""
