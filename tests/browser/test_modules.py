@@ -139,3 +139,76 @@ async def test_text_becomes_the_same_nodes_at_once_and_letter_by_letter(
 ) -> None:
     """Paragraphs, lists, headings and emphasis; everything else stays what it is."""
     assert await opened.evaluate(RENDER, text) == [f"<div>{html}</div>"] * 2
+
+
+MARKDOWN = st.text(st.sampled_from("**  ab-#1.\n\r\u2028<"), max_size=40)
+
+
+@settings(max_examples=60)
+@given(text=MARKDOWN)
+async def test_any_text_becomes_the_same_nodes_at_once_and_letter_by_letter(opened: Tab, text: str) -> None:
+    """Only the last block of a text that grows is read again, and nothing before it would have changed."""
+    grown, whole = await opened.evaluate(RENDER, text)
+    assert grown == whole
+
+
+RENDER_TWO = """async ([first, second]) => {
+  const { RichText } = await import("/js/view/rich-text.js");
+  const container = document.createElement("div");
+  const rich = new RichText(container);
+  rich.show(first);
+  rich.show(second);
+  return container.outerHTML;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "html"),
+    [
+        ("One\n\nTwo", "One", "<p>One</p>"),
+        ("One\n\nTwo", "", ""),
+        ("- a\n- b", "- a\n- c", "<ul><li>a</li><li>c</li></ul>"),
+        ("\n", "\n\nOne", "<p>One</p>"),
+        ("One", "One", "<p>One</p>"),
+    ],
+)
+async def test_a_text_that_does_not_grow_is_shown_as_it_is(
+    opened: Tab, first: str, second: str, html: str
+) -> None:
+    """Shorter, replaced, or the same again."""
+    assert await opened.evaluate(RENDER_TWO, [first, second]) == f"<div>{html}</div>"
+
+
+MILLISECONDS = """async (text) => {
+  const { RichText } = await import("/js/view/rich-text.js");
+  const times = [];
+  for (let run = 0; run < 3; run += 1) {
+    const began = performance.now();
+    new RichText(document.createElement("div")).show(text);
+    times.push(performance.now() - began);
+  }
+  return Math.min(...times);
+}"""
+
+HOSTILE = {
+    "bold that never ends": "**a ",
+    "italics that never end": "*a ",
+    "both": "** a*",
+    "marks alone": "*",
+    "bold that ends late": "**a b",
+}
+
+
+@pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
+async def test_no_line_of_a_model_freezes_the_page(opened: Tab, piece: str) -> None:
+    """64,000 characters take as long as four times 16,000 of what makes many nodes; it was minutes."""
+    a_unit = await opened.evaluate(MILLISECONDS, "**a** " * (16_000 // 6))
+    line = (piece * 64_000)[:64_000]
+    assert await opened.evaluate(MILLISECONDS, line) < 100 * max(a_unit, 1)
+
+
+@pytest.mark.parametrize("line", ["- {}x\u2028x", "# {}x\u2028x", "1. {}x\u2028x"])
+async def test_no_marker_with_blanks_freezes_the_page(opened: Tab, line: str) -> None:
+    """Not with a line separator behind it, at which an expression for the rest of a line gives up."""
+    a_unit = await opened.evaluate(MILLISECONDS, "word " * (64_000 // 5))
+    assert await opened.evaluate(MILLISECONDS, line.format(" " * 64_000)) < 100 * max(a_unit, 1)

@@ -23,19 +23,18 @@ const WORD = /\w/;
  * @returns {Block[]}
  */
 export function blocksOf(text) {
-  return parse(text).blocks;
+  return parse(text).map(({ block }) => block);
 }
 
 /**
- * The blocks, and where the last one begins: all before it stay as they are when the text grows.
+ * Each block, and where it begins.
  *
  * @param {string} text
- * @returns {{blocks: Block[], lastStart: number}}
+ * @returns {{block: Block, start: number}[]}
  */
 function parse(text) {
-  /** @type {Block[]} */
-  const blocks = [];
-  let lastStart = 0;
+  /** @type {{block: Block, start: number}[]} */
+  const parsed = [];
   let afterBlank = false;
   for (const [line, start] of linesOf(text)) {
     if (line.trim() === "") {
@@ -43,14 +42,11 @@ function parse(text) {
       continue;
     }
     const block = blockOf(line);
-    const last = blocks.at(-1);
-    if (!last || !absorb(last, block, { afterBlank })) {
-      blocks.push(block);
-      lastStart = start;
-    }
+    const last = parsed.at(-1)?.block;
+    if (!last || !absorb(last, block, { afterBlank })) parsed.push({ block, start });
     afterBlank = false;
   }
-  return { blocks, lastStart };
+  return parsed;
 }
 
 /** Each line, and where it begins. @param {string} text @returns {Generator<[string, number]>} */
@@ -97,12 +93,14 @@ function absorb(last, next, { afterBlank }) {
   return true;
 }
 
+/** The blocks at the end of a text that may look different when it grows: its last line may yet join the one before. */
+const UNSETTLED = 2;
+
 /** Shows a text that grows; what has not changed keeps its nodes, and with them the reader's selection. */
 export class RichText {
   #text = "";
-  #lastStart = 0;
-  /** What the last block looked like; all before it is settled. */
-  #last = "";
+  /** Each block that is shown, as text, and where it begins. @type {{shown: string, start: number}[]} */
+  #blocks = [];
 
   /** @param {HTMLElement} container */
   constructor(container) {
@@ -111,22 +109,16 @@ export class RichText {
 
   /** @param {string} text */
   show(text) {
-    const { children } = this.container;
-    let settled = Math.max(0, children.length - 1);
-    if (!text.startsWith(this.#text)) {
-      settled = 0;
-      this.#lastStart = 0;
-      this.#last = "";
-    }
-    const { blocks, lastStart } = parse(text.slice(this.#lastStart));
-    const [first] = blocks;
-    const isSame = first !== undefined && JSON.stringify(first) === this.#last;
-    const kept = settled + (isSame ? 1 : 0);
-    while (children.length > kept) this.container.lastElementChild?.remove();
-    this.container.append(...blocks.slice(isSame ? 1 : 0).map(nodeOf));
+    const settled = text.startsWith(this.#text) ? Math.max(0, this.#blocks.length - UNSETTLED) : 0;
+    const from = settled === 0 ? 0 : this.#blocks[settled].start;
+    const parsed = parse(text.slice(from));
+    const blocks = parsed.map(({ block, start }) => ({ shown: JSON.stringify(block), start: from + start }));
+    let same = 0;
+    while (same < blocks.length && blocks[same].shown === this.#blocks[settled + same]?.shown) same += 1;
+    while (this.container.children.length > settled + same) this.container.lastElementChild?.remove();
+    this.container.append(...parsed.slice(same).map(({ block }) => nodeOf(block)));
+    this.#blocks.splice(settled, Infinity, ...blocks);
     this.#text = text;
-    this.#lastStart += lastStart;
-    this.#last = JSON.stringify(blocks.at(-1) ?? null);
   }
 }
 
