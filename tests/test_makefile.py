@@ -58,7 +58,7 @@ def test_a_target_that_does_not_exist_is_answered_with_those_that_do() -> None:
 @pytest.mark.parametrize("script", peers(), ids=lambda script: script.parent.name)
 def test_what_a_peer_lacks_is_one_sentence_before_anything_is_fetched(script: Path, tmp_path: Path) -> None:
     """On a machine that has none of the tools and has not fetched the peer yet."""
-    for tool in ("dirname", "sh"):
+    for tool in ("dirname", "sh", "cksum"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
     for tool in ("cmp", "cat"):  # by which a script finds out that the peer is there
         (tmp_path / tool).symlink_to(shutil.which("false") or "false")
@@ -73,7 +73,7 @@ def test_the_readme_says_what_each_peer_requires() -> None:
     """A row for each, with every tool by its name or that of its package."""
     readme = (ROOT / "README.md").read_text()
     packages = {"aclocal": "automake", "autoreconf": "autoconf", "libtoolize": "libtool", "java": "Java"}
-    packages |= {"c++": "C++", "node": "Node", "npm": "Node", "cargo": "Rust", "mvn": "Maven"}
+    packages |= {"c++": "C++", "node": "Node", "npm": "Node", "cargo": "Rust", "mvn": "Maven", "go": "Go"}
     packages |= {"python3": "Python"}
     for what, tools in peers().values():
         (row,) = [line for line in readme.splitlines() if line.lower().startswith(f"| {what.lower()}")]
@@ -106,6 +106,38 @@ def test_peers_that_cannot_be_had_do_not_keep_the_others_away(tmp_path: Path, jo
     assert f"Left out, for want of the tools named above: {folders[0]}" in rest
     assert f"Failed, for the reason given above: {folders[1]} " in rest
     assert run(str(FETCH), folders[2]).returncode == 0
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A checkout, of which nothing is installed."""
+    for name in ("Makefile", "pyproject.toml", "requirements", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def test_without_a_python_that_is_new_enough_the_first_call_says_which_is_needed(bare: Path) -> None:
+    """Also where there is one without venv or ensurepip, as Debian's is."""
+    programs = bare / "programs"
+    programs.mkdir()
+    for tool in ("sh", "make"):
+        (programs / tool).symlink_to(shutil.which(tool) or tool)
+    (programs / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (programs / "python3").chmod(0o755)
+    refused = run("make", "-C", str(bare), "serve", PATH=str(programs))
+    assert refused.returncode == 2
+    assert "coachstream needs Python 3.11 or newer with venv and ensurepip" in refused.stderr
+    assert not (bare / ".venv").exists()
+
+
+def test_without_a_network_the_first_call_says_what_pip_could_not_do(bare: Path) -> None:
+    """And the next call tries again."""
+    for _ in range(2):
+        refused = run("make", "-C", str(bare), "serve", PIP_NO_INDEX="1", PIP_CACHE_DIR=str(bare / "cache"))
+        assert refused.returncode == 2
+        assert "pip could not install run.lock; it said last:" in refused.stderr
+        assert "Is the network open" in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 @pytest.fixture

@@ -178,7 +178,8 @@ def test_mistakes_at_the_start_are_one_sentence_with_a_remedy(project: Path, tmp
             'make serve ARGS="--model gpt"': "'gpt' is not one of 'demo', 'bedrock'.",
             'make serve ARGS="--host 192.0.2.1"': "192.0.2.1 is not an address of this machine.",
             'make serve ARGS="--data README.md --port 0"': "'README.md' is a file.",
-            'make serve ARGS="--data newer --port 0"': "newer",
+            'make serve ARGS="--data newer --port 0"': "was written by a newer version of coachstream",
+            ".venv/bin/coachstream package --output dsit/c.zip": "There is no folder dsit to put c.zip into.",
             'COACHSTREAM_STOER=dynamodb make serve ARGS="--port 0"': "did you mean COACHSTREAM_STORE?",
             'make serve ARGS="--model bedrock --port 0" AWS_REGION=': "No AWS region is set.",
             "make sevre": "There is no sevre here.",
@@ -190,6 +191,7 @@ def test_mistakes_at_the_start_are_one_sentence_with_a_remedy(project: Path, tmp
             assert sentence in " ".join(shown.split()), command
             assert "Traceback" not in shown, shown
         assert not (project / ".coachstream").exists()
+        assert not (project / "dsit").exists()
         with Terminal(tmp_path) as elsewhere:
             elsewhere.type('make -C "my project" serve ARGS="--port 0 --in-process"')
             elsewhere.expect(r"Your coach is at")

@@ -15,7 +15,7 @@ fi
 . "$(dirname "$0")/peer.sh"
 require "$what" node npm
 
-echo "Installing $what in .cache/$name (once) ..." >&2
+echo "$what: installing in .cache/$name (once) ..." >&2
 mkdir -p "$cache"
 rm -f "$cache/installed.json"
 cp "$folder/package.json" "$folder/package-lock.json" "$cache/"

@@ -22,14 +22,17 @@ require() {
       xz) package=xz-utils ;;
       mvn) package=maven ;;
       java) package=openjdk-17-jre-headless ;;
-      cargo) package="" ;;
+      cargo | go) package="" ;;
       *) package=$tool ;;
     esac
     case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
   done
   if [ -n "$missing" ]; then
     remedy="Debian: apt install$packages"
-    case $missing in *cargo*) remedy="https://rustup.rs" ;; esac
+    case $missing in
+      *cargo*) remedy="https://rustup.rs" ;;
+      *go*) remedy="https://go.dev/doc/install" ;;
+    esac
     echo "$what cannot be had without:$missing ($remedy)" >&2
     exit 1
   fi

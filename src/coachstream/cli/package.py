@@ -75,6 +75,8 @@ def make(
     """Make the package, and tell of it; on failure, say why and exit with 1."""
     from rich.console import Console
 
+    if output.parent != OUTPUT.parent and not output.parent.is_dir():
+        fail(f"There is no folder {output.parent} to put {output.name} into.")
     if unpacked is not None and unpacked.exists():
         fail(f"{unpacked} is there already; it has to be a new folder.")
     keys = None if jwks_of is None else _keys_of(jwks_of)
@@ -91,8 +93,10 @@ def make(
             )
             if unpacked is not None:
                 unpack(made.path, unpacked)
-    except (PackageError, OSError) as problem:
+    except PackageError as problem:
         fail(str(problem))
+    except OSError as problem:
+        fail(f"{problem.filename or output} cannot be used: {problem.strerror}.")
     _show(made, Console())
     if not made.has_byte_code and byte_code is ByteCode.AUTO:
         console.print(

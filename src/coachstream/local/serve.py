@@ -146,7 +146,7 @@ async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) ->
         raise CannotServe(str(error)) from error
     except CoachStreamError as error:
         what = f"Table {store.table}" if isinstance(store, DynamoDbSettings) else f"The data in {data_dir}"
-        raise CannotServe(f"{what} cannot be used: {error}.") from error
+        raise CannotServe(f"{what} cannot be used: {str(error).removesuffix('.')}.") from error
 
 
 async def _is_own_user(ends: Ends) -> bool:

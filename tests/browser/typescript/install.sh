@@ -2,4 +2,4 @@
 # Installs the TypeScript compiler into .cache/typescript.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-exec "$here/../../support/npm_ci.sh" "$here" typescript "the TypeScript compiler" "$@"
+exec "$here/../../support/npm_ci.sh" "$here" typescript "The TypeScript compiler" "$@"

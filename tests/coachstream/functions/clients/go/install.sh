@@ -9,10 +9,9 @@ made_of=$(cat "$here/go.mod" "$here/go.sum" "$here"/*/main.go | cksum)
 if [ "$(cat "$cache/made-of" 2>/dev/null)" = "$made_of" ]; then
   exit 0
 fi
-if ! command -v go >/dev/null; then
-  echo "Go's clients of event streams cannot be built without Go (https://go.dev/doc/install)" >&2
-  exit 1
-fi
+peer_mode=${1:-}
+. "$here/../../../../support/peer.sh"
+require "Go's clients of event streams" go
 echo "Building Go's clients of event streams in .cache/event-stream-clients-go (once) ..." >&2
 mkdir -p "$cache"
 rm -f "$cache/made-of"
