@@ -293,3 +293,17 @@ class GuardedTurnContract(StoreContract):
         assert "How was my week?" not in talk.last_prompt
         talk.bedrock.always = refusal
         await talk.fails("And then?", ErrorCode.MODEL_REJECTED)
+
+    @BOTH_WAYS
+    async def test_a_reply_that_is_longer_than_a_store_can_hold_blocks_no_message(
+        self, talk: Talk, model_type: ModelType
+    ) -> None:
+        """It is cut off, as at the model's own limit, and stored; else its run could never be ended."""
+        talk.model_type = model_type
+        talk.bedrock.answers.append(reply(*["あ" * 1_000] * 140))
+        completed = await talk.completes("Tell me everything.")
+        assert completed.stop_reason is StopReason.MAX_TOKENS
+        assert set(completed.reply.content) == {"あ"}
+        [_, stored] = await talk.store.load_messages(KEY)
+        assert stored == completed.reply
+        await talk.completes("And what now?")

@@ -11,6 +11,9 @@ from enum import StrEnum
 
 import msgspec
 
+LONGEST_REPLY_BYTES = 350_000
+"""UTF-8 bytes of a reply that every store can hold: an item of DynamoDB has at most 400 KB with all names."""
+
 
 class Role(StrEnum):
     """Who wrote a message; the values are the stored ones."""

@@ -46,7 +46,7 @@ from coachstream.conversation.events import (
 )
 from coachstream.conversation.history import PARAGRAPH, fit_history, simpler_prompts
 from coachstream.conversation.message_id import message_id, moment_of
-from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason
+from coachstream.conversation.model import LONGEST_REPLY_BYTES, Message, MessageMetadata, Role, StopReason
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, build_prompt
@@ -57,7 +57,7 @@ from coachstream.conversation.runs.log import Broken, Finished
 from coachstream.conversation.runs.log import Ending as RunEnding
 from coachstream.conversation.runs.writer import RunLost, RunWriter
 from coachstream.conversation.side_effects import SideEffects
-from coachstream.conversation.text import SurrogateJoiner, utf16_length
+from coachstream.conversation.text import SurrogateJoiner, beginning_of, utf16_length
 from coachstream.conversation.turn_settings import TurnSettings
 from coachstream.conversation.turn_time import SHARE_FOR_STOPPING_THE_MODEL, TurnTime, WorkInterrupted
 from coachstream.conversation.visible_text import is_blank
@@ -106,6 +106,7 @@ class ReplyProduction:
         self._may_release = may_release
         self._said = [claim.said] if claim.said else []
         self._offset = utf16_length(claim.said)
+        self._bytes_left = LONGEST_REPLY_BYTES - len(claim.said.encode())
         self._preface = ""
         #: How many pieces of text came from models, and whether a person sees anything of what holds.
         self._heard = 0
@@ -291,6 +292,7 @@ class ReplyProduction:
         """Take back what was said."""
         self._said.clear()
         self._offset = 0
+        self._bytes_left = LONGEST_REPLY_BYTES
         self._has_words = False
         self._writer.reset()
         yield Reset(0, self._news())
@@ -327,8 +329,14 @@ class ReplyProduction:
                 elif text:
                     self._has_words = True
                     self._note_first_text()
-                    yield self._say(blanks + text)
-                    blanks = ""
+                    text, blanks = blanks + text, ""
+                    storable = beginning_of(text, most_bytes=self._bytes_left)
+                    if storable:
+                        yield self._say(storable)
+                    if storable != text:
+                        logger.warning("The reply is cut off, because it is longer than a store can hold")
+                        yield ModelStop(StopReason.MAX_TOKENS)
+                        return
                 if not isinstance(event, TextDelta):
                     break
             if event is None:
@@ -481,6 +489,7 @@ class ReplyProduction:
             measured.first_chunk_ms = self._time.elapsed_ms()
         chunk = Chunk(text, self._offset, self._news())
         self._said.append(text)
+        self._bytes_left -= len(text.encode())
         self._offset += utf16_length(text)
         self._writer.say(text)
         return chunk

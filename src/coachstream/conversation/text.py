@@ -42,6 +42,14 @@ def encodable(text: str) -> str:
     return text
 
 
+def beginning_of(text: str, *, most_bytes: int) -> str:
+    """As much of an encodable text as has so many bytes in UTF-8, cut between code points."""
+    if len(text) * 4 <= most_bytes:
+        return text
+    encoded = text.encode()
+    return text if len(encoded) <= most_bytes else encoded[: max(0, most_bytes)].decode(errors="ignore")
+
+
 def utf16_length(text: str) -> int:
     """How long JavaScript says the text is."""
     return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)

@@ -15,6 +15,7 @@ from coachstream.conversation.events import (
 )
 from coachstream.conversation.message_id import RandomBelow, message_id, milliseconds_of, moment_of
 from coachstream.conversation.model import (
+    LONGEST_REPLY_BYTES,
     ConversationKey,
     Message,
     MessageMetadata,
@@ -25,6 +26,7 @@ from coachstream.conversation.model import (
 from coachstream.conversation.ports import Clock, RunStore
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.log import Broken, Ending, Finished, LogEntry, RunState, is_live
+from coachstream.conversation.text import beginning_of
 from coachstream.conversation.visible_text import is_blank
 
 logger = logging.getLogger("coachstream.runs")
@@ -91,7 +93,7 @@ class RunCloser:
         return Message(
             id=message_id(moment, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
-            content=state.text,
+            content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
             timestamp=moment,
             metadata=MessageMetadata(
                 model=self._model_name,
