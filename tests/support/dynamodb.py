@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -64,12 +64,23 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """DynamoDB Local, in memory, in a Java process of its own."""
+    """DynamoDB Local, for all tests of this process."""
+    if missing := missing_for_dynamodb_local():
+        pytest.skip(missing)
+    with dynamodb_local(tmp_path_factory.mktemp("dynamodb-local") / "log") as url:
+        yield url
+
+
+def missing_for_dynamodb_local() -> str | None:
+    """What DynamoDB Local needs and is not there."""
     if shutil.which("java") is None:
-        pytest.skip("needs java")
-    if not (CACHE / "installed.xml").exists():
-        pytest.skip(f"needs DynamoDB Local: run {INSTALL}")
-    log = tmp_path_factory.mktemp("dynamodb-local") / "log"
+        return "needs java"
+    return None if (CACHE / "installed.xml").exists() else f"needs DynamoDB Local: run {INSTALL}"
+
+
+@contextmanager
+def dynamodb_local(log: Path) -> Iterator[str]:
+    """DynamoDB Local, in memory, in a Java process of its own; gives its address."""
     for _ in range(STARTS):
         url = f"http://127.0.0.1:{_free_port()}"
         process = _start_dynamodb_local(url.rpartition(":")[2], log)
@@ -80,7 +91,7 @@ def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         finally:
             process.terminate()
             process.wait()
-    pytest.fail(f"DynamoDB Local does not start: {log.read_text()}")
+    raise AssertionError(f"DynamoDB Local does not start: {log.read_text()}")
 
 
 @pytest.fixture

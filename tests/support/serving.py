@@ -185,14 +185,18 @@ def serving(
 
 def create_conversation(ready: Ready) -> str:
     """Make a conversation of its own and give its id."""
-    response = httpx.post(ready.conversations(), headers=ready.headers, json={"title": "A test"})
+    response = httpx.post(
+        ready.conversations(), headers=ready.headers, json={"title": "A test"}, timeout=PATIENCE_S
+    )
     assert response.status_code == httpx.codes.CREATED, response.text
     return str(response.json()["conversation"]["conversationId"])
 
 
 def stored_messages(ready: Ready, conversation_id: str) -> list[dict[str, Any]]:
     """The messages of a conversation as the API shows them."""
-    response = httpx.get(f"{ready.conversations()}/{conversation_id}", headers=ready.headers)
+    response = httpx.get(
+        f"{ready.conversations()}/{conversation_id}", headers=ready.headers, timeout=PATIENCE_S
+    )
     assert response.status_code == httpx.codes.OK, response.text
     messages: list[dict[str, Any]] = response.json()["conversation"]["messages"]
     return messages

@@ -1,0 +1,77 @@
+"""The fault campaign: `make torture ARGS="--seed 7"`.
+
+Clients talk to real servers while processes are killed and stopped, connections cut, stores throttled, locked
+and broken, and servers interrupted. Afterwards every message must be stored once, with one reply, and with
+the text that its reader saw. The seed decides which faults come and when, the machine what they meet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from support.dynamodb import dynamodb_local, missing_for_dynamodb_local
+from torture.interrupts import run_interrupts
+from torture.system import NO_SERVICE, run_system
+from torture.tally import Tally, table
+
+MESSAGES_A_CONVERSATION = 5
+
+
+def main() -> int:
+    """Run the campaign, print its table, and return 1 if anything is wrong."""
+    options = _options()
+    began, tallies = time.monotonic(), []
+    print(f"Seed {options.seed}. See the details of each part as it ends.", flush=True)  # noqa: T201
+    for tally in _parts(options):
+        tallies.append(tally)
+        print("\n".join(tally.details()), flush=True)  # noqa: T201
+        if time.monotonic() - began > options.minutes * 60:
+            print("The time is up; what is left is not run.")  # noqa: T201
+            break
+    print(f"\n{table(tallies)}\n\n{time.monotonic() - began:.0f} s, seed {options.seed}")  # noqa: T201
+    return 0 if all(tally.is_clean for tally in tallies) else 1
+
+
+def _parts(options: argparse.Namespace) -> Iterator[Tally]:
+    system = partial(
+        run_system,
+        seed=options.seed,
+        conversations=max(1, options.messages // MESSAGES_A_CONVERSATION),
+        messages=min(options.messages, MESSAGES_A_CONVERSATION),
+        faults=options.faults,
+    )
+    with ExitStack() as stack:
+        yield asyncio.run(system())
+        if missing := missing_for_dynamodb_local():
+            sys.exit(f"The campaign {missing}")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        address = stack.enter_context(dynamodb_local(folder / "log"))
+        os.environ.update(NO_SERVICE)
+        yield asyncio.run(system(dynamodb=address))
+    for in_process in (True, False):
+        yield asyncio.run(run_interrupts(seed=options.seed, count=options.interrupts, in_process=in_process))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="the time by default")
+    parser.add_argument("--messages", type=int, default=50, help="on each store (%(default)s)")
+    parser.add_argument("--faults", type=int, default=50, help="on each store (%(default)s)")
+    parser.add_argument("--interrupts", type=int, default=25, help="in each mode (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=15.0, help="after which no further part begins (%(default)g)"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Clients that do not give up: each sends its messages one after another, and each until it has the reply."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from coachstream.web.sse import SseReader
+from support.serving import Ready
+from torture.model import name_of, question, reply_to
+from torture.tally import Tally
+
+GIVES_UP_AFTER_S = 90.0
+"""For one message, after the last fault."""
+
+AGAIN_AFTER_S = 0.3
+
+
+@dataclass
+class Shown:
+    """What a person sees of a reply."""
+
+    units: bytes = b""
+    complete: dict[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        return self.units.decode("utf-16-le")
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Show what an event brings; a gap is an error."""
+        match event["type"]:
+            case "start":
+                self.units = b""
+            case "chunk":
+                at = 2 * event["offset"]
+                assert at <= len(self.units), "a gap in the reply"
+                added = event["content"].encode("utf-16-le")
+                self.units += added[len(self.units) - at :]
+            case "reset":
+                self.units = self.units[: 2 * event["offset"]]
+            case "complete":
+                self.complete = event
+
+
+@dataclass
+class Client:
+    """One conversation.
+
+    Attributes:
+        number: of the conversation.
+        network: the address of the server on the client's side of the network.
+        replies: what was shown of each finished reply, by the message's name.
+    """
+
+    number: int
+    conversation: str
+    ready: Ready
+    network: str
+    tally: Tally
+    replies: dict[str, str] = field(default_factory=dict)
+
+    async def talk(self, http: httpx.AsyncClient, messages: int) -> None:
+        """Send messages, each until its reply is complete."""
+        for message in range(messages):
+            name = name_of(self.number, message)
+            self.tally.messages += 1
+            gives_up_at = time.monotonic() + GIVES_UP_AFTER_S
+            while name not in self.replies:
+                if time.monotonic() > gives_up_at:
+                    self.tally.add("lost", f"{name} never had its reply")
+                    return
+                await self._ask(http, name)
+                if name not in self.replies:
+                    await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def _ask(self, http: httpx.AsyncClient, name: str) -> None:
+        shown, reader = Shown(), SseReader()
+        url = self.ready.stream(self.conversation).replace(self.ready.stream_url, self.network)
+        body = {"userResponse": question(name), "clientMessageId": name}
+        try:
+            async with http.stream("POST", url, headers=self.ready.headers, json=body) as response:
+                if response.status_code != httpx.codes.OK:
+                    return
+                async for data in response.aiter_bytes():
+                    for event in reader.feed(data):
+                        shown.take(json.loads(event))
+        except httpx.HTTPError:
+            pass  # the network was cut, or the server's process has died: the same message again
+        except AssertionError as gap:
+            self.tally.add("differs", f"{name}: {gap}")
+        if shown.complete is not None:
+            self.replies[name] = shown.text
+            if shown.complete["aiMessage"]["content"] != shown.text:
+                self.tally.add("differs", f"{name}: `complete` has another text than was streamed")
+
+    def compare(self, stored: list[dict[str, Any]]) -> None:
+        """Compare what is stored with what was sent and shown."""
+        for name, shown in self.replies.items():
+            asked = [m for m in stored if m["content"] == question(name)]
+            if not asked:
+                self.tally.add("lost", f"{name} is not stored")
+                continue
+            if len(asked) > 1:
+                self.tally.add("duplicated", f"{name} is stored {len(asked)} times")
+            answers = [m["content"] for m in stored if m["metadata"].get("replyTo") == asked[0]["id"]]
+            if not answers:
+                self.tally.add("lost", f"the reply to {name} is not stored")
+            elif len(answers) > 1:
+                self.tally.add("duplicated", f"{name} has {len(answers)} replies")
+            elif not answers[0] == shown == reply_to(name):
+                self.tally.add("differs", f"the reply to {name}: shown {shown!r}, stored {answers[0]!r}")
+        order = [m["id"] for m in stored]
+        if order != sorted(order):
+            self.tally.add("differs", f"conversation {self.number} is out of order")

@@ -1,0 +1,124 @@
+"""Faults at random moments, one after another, while clients talk to a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from support.faulty_proxy import Fault, FaultyProxy
+from support.serving import Serving
+from support.unsteady_network import UnsteadyNetwork
+from torture.tally import Tally
+
+Inject = Callable[[], Awaitable[None]]
+
+PAUSES_S = (0.1, 0.8)
+"""Between two faults."""
+
+LEASE_S = 2.0
+"""Of the runs: short, so that a stopped process loses its own again and again."""
+
+
+class Faults:
+    """Injects the faults that a campaign has.
+
+    Args:
+        seed: of what comes when.
+        server: whose execution environments are killed and stopped.
+        network: between the clients and the server.
+        tally: where the faults are counted.
+    """
+
+    def __init__(self, seed: int, server: Serving, network: UnsteadyNetwork, tally: Tally) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 (repeatable, not secret)
+        self._server = server
+        self._network = network
+        self._tally = tally
+        self._kinds: dict[str, Inject] = {
+            "kill": self._kill,
+            "stop": self._stop,
+            "disconnect": self._disconnect,
+        }
+
+    def on_dynamodb(self, proxy: FaultyProxy) -> None:
+        """Let a part of the store's requests fail, too, in each of the ways that a service has."""
+        for fault in Fault:
+            self._kinds[f"store {fault}"] = lambda fault=fault: self._fail(proxy, fault)
+
+    def on_sqlite(self, database: Path) -> None:
+        """Let another program hold the file's lock, too."""
+        self._kinds["store locked"] = lambda: self._lock(database)
+
+    async def inject(self, count: int) -> None:
+        """So many faults, each of a random kind."""
+        for _ in range(count):
+            await asyncio.sleep(self._chance.uniform(*PAUSES_S))
+            kind = self._chance.choice(sorted(self._kinds))
+            self._tally.faults[kind] += 1
+            await self._kinds[kind]()
+
+    async def _kill(self) -> None:
+        for process in self._some_environments():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    async def _stop(self) -> None:
+        """Long enough that another process takes its run over, or not."""
+        stopped = self._some_environments()
+        _signal(stopped, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(self._chance.uniform(0.1, 2 * LEASE_S))
+        finally:
+            _signal(stopped, signal.SIGCONT)
+
+    async def _disconnect(self) -> None:
+        self._network.cut()
+        await asyncio.sleep(self._chance.uniform(0.0, 0.5))
+        self._network.restore()
+
+    async def _fail(self, proxy: FaultyProxy, fault: Fault) -> None:
+        share = self._chance.uniform(0.2, 1.0)
+
+        def meets_it(_target: str, _headers: Mapping[str, str], _body: bytes) -> bool:
+            return self._chance.random() < share
+
+        proxy.applies_to = meets_it
+        proxy.fault = fault
+        await asyncio.sleep(self._chance.uniform(0.1, 1.5))
+        proxy.fault = None
+
+    async def _lock(self, database: Path) -> None:
+        with closing(sqlite3.connect(database, isolation_level=None, timeout=5.0)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(self._chance.uniform(0.1, 1.5))
+            connection.execute("ROLLBACK")
+
+    def _some_environments(self) -> list[int]:
+        """About half of them."""
+        found = environments(self._server)
+        return [process for process in found if self._chance.random() < 0.5] or found[:1]
+
+
+def environments(server: Serving) -> list[int]:
+    """The processes of the server that run functions."""
+    return [process for process in server.processes() if b"lambda_streaming" in _command_of(process)]
+
+
+def _command_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)

@@ -1,0 +1,96 @@
+"""A model whose every reply is known in advance, and which counts how often it is asked for each."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from support.bedrock_server import (
+    Answer,
+    BedrockServer,
+    Pause,
+    Received,
+    Reply,
+    Step,
+    closing,
+    opening,
+    refusal_of,
+    text,
+)
+
+WORDS = 60
+PAUSE_S = 0.02
+
+_NAME = re.compile(r"\bm-\d+-\d+\b")
+
+
+def name_of(conversation: int, message: int) -> str:
+    """The word by which the model knows a message."""
+    return f"m-{conversation}-{message}"
+
+
+def question(name: str) -> str:
+    """The message of this name."""
+    return f"What do you say to {name}?"
+
+
+def reply_to(name: str) -> str:
+    """The whole reply to the message of this name."""
+    return "".join(f"{name}:{number} " for number in range(WORDS)).rstrip()
+
+
+class KnownModel(BedrockServer):
+    """Bedrock, answering with `reply_to` the newest message.
+
+    Attributes:
+        calls: of each message's reply.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    async def answer_to(self, received: Received) -> Answer:
+        """The whole reply, or what follows the beginning that is given."""
+        refusal = refusal_of(received)
+        if refusal is not None:
+            return refusal
+        messages = received.body["messages"]
+        asked = [message for message in messages if message["role"] == "user"][-1]
+        name = _NAME.findall(_words(asked))[-1]
+        self.calls[name] += 1
+        beginning = _words(messages[-1]) if messages[-1]["role"] == "assistant" else ""
+        deltas = re.findall(r"\s*\S+", reply_to(name)[len(beginning) :])
+        spoken: list[Step] = []
+        for delta in text(*deltas):
+            spoken += [Pause(PAUSE_S), delta]
+        return Reply([opening(), *spoken, *closing()])
+
+
+def _words(message: dict[str, list[dict[str, str]]]) -> str:
+    return " ".join(block.get("text", "") for block in message["content"])
+
+
+@asynccontextmanager
+async def known_model() -> AsyncIterator[KnownModel]:
+    """Serve in this loop until the block is left."""
+    model = KnownModel()
+    connections: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(model.serve_connection(reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    model.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield model
+    finally:
+        listening.close()
+        for task in list(connections):
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)

@@ -1,0 +1,82 @@
+"""What a campaign counts, and the table that shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+HEADINGS = (
+    "campaign",
+    "messages",
+    "faults",
+    "lost",
+    "duplicated",
+    "texts that differ",
+    "model calls per run",
+    "abnormal exits",
+)
+
+
+@dataclass
+class Tally:
+    """Counts of one campaign.
+
+    Attributes:
+        name: of the campaign.
+        messages: that clients sent, each until it had its reply.
+        faults: injected, by their kind.
+        problems: one sentence for each of what must not happen, by its kind: `lost`, `duplicated`, `differs`,
+            `abnormal`.
+        model_calls: of all runs; None where the model does not count them.
+    """
+
+    name: str
+    messages: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, list[str]] = field(
+        default_factory=lambda: {"lost": [], "duplicated": [], "differs": [], "abnormal": []}
+    )
+    model_calls: int | None = None
+
+    def add(self, kind: str, problem: str) -> None:
+        """Note what must not happen."""
+        self.problems[kind].append(problem)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing of that happened."""
+        return not any(self.problems.values())
+
+    def row(self) -> tuple[str, ...]:
+        """Its line of the table."""
+        calls = "-" if self.model_calls is None else f"{self.model_calls / max(1, self.messages):.2f}"
+        counted = (len(self.problems[kind]) for kind in ("lost", "duplicated", "differs"))
+        return (
+            self.name,
+            str(self.messages),
+            str(self.faults.total()),
+            *map(str, counted),
+            calls,
+            str(len(self.problems["abnormal"])),
+        )
+
+    def details(self) -> Iterable[str]:
+        """The faults by kind, and every problem."""
+        yield f"{self.name}: {', '.join(f'{count} {kind}' for kind, count in sorted(self.faults.items()))}"
+        for kind, problems in self.problems.items():
+            for problem in problems:
+                yield f"  {kind}: {problem}"
+
+
+def table(tallies: Iterable[Tally]) -> str:
+    """All campaigns in columns."""
+    rows = [HEADINGS, *(tally.row() for tally in tallies)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
