@@ -10,6 +10,7 @@
 #   make unicode                      write the properties of characters, of the Unicode that is pinned
 #   make lock                         pin the dependencies anew
 #   make test-lower-bounds            the tests of identity and HTTP with the oldest versions that are allowed
+#   make torture [ARGS="--seed 7"]    kills, stops, cuts and breaks everything while clients talk; some minutes
 #   make check-facts [ARGS="--json"]  list the facts about other people's services that are due for another look
 
 SHELL := /bin/sh
@@ -22,7 +23,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts test-lower-bounds clean
+.PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts test-lower-bounds torture clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +37,10 @@ deploy: $(VENV)/deploy.installed
 
 test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+# Not a part of `make test`: it takes minutes, and looks for what no test knows yet.
+torture: $(VENV)/dev.installed
+	@PYTHONPATH=tests $(BIN)/python -m torture $(ARGS)
 
 # What verifies tokens and reads HTTP, with the oldest release of each library that pyproject.toml allows.
 LOWER_BOUNDS := $(VENV)/lower-bounds

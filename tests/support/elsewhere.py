@@ -106,6 +106,7 @@ class AwsEndpoint:
     Attributes:
         silence: what an answer waits for.
         requests: the paths of what came.
+        words: the message of an error.
     """
 
     url: str = ""
@@ -113,6 +114,7 @@ class AwsEndpoint:
     code: str = ""
     silence: threading.Event = field(default_factory=threading.Event)
     requests: list[str] = field(default_factory=list)
+    words: str = "the service's own words"
 
 
 @contextmanager
@@ -129,9 +131,7 @@ def aws_endpoint(*, status: int = 200, code: str = "", silent: bool = False) -> 
             self.rfile.read(int(self.headers.get("content-length", 0)))
             endpoint.requests.append(self.path)
             endpoint.silence.wait()
-            body = (
-                json.dumps({"__type": code, "message": "the service's own words"}).encode() if code else b""
-            )
+            body = json.dumps({"__type": endpoint.code, "message": endpoint.words}).encode() if code else b""
             self.send_response(status)
             self.send_header("x-amzn-requestid", "r-1")
             self.send_header("x-amzn-errortype", code)

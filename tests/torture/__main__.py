@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,11 @@ MESSAGES_A_CONVERSATION = 5
 def main() -> int:
     """Run the campaign, print its table, and return 1 if anything is wrong."""
     options = _options()
+    # A campaign that is stopped stops what it has started, whichever way it is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    missing = None if options.without_dynamodb else missing_for_dynamodb_local()
+    if missing is not None:
+        sys.exit(f"The campaign {missing}; --without-dynamodb leaves that part out.")
     began, tallies = time.monotonic(), []
     print(f"Seed {options.seed}. See the details of each part as it ends.", flush=True)  # noqa: T201
     for tally in _parts(options):
@@ -49,14 +54,11 @@ def _parts(options: argparse.Namespace) -> Iterator[Tally]:
         messages=min(options.messages, MESSAGES_A_CONVERSATION),
         faults=options.faults,
     )
-    with ExitStack() as stack:
-        yield asyncio.run(system())
-        if missing := missing_for_dynamodb_local():
-            sys.exit(f"The campaign {missing}")
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        address = stack.enter_context(dynamodb_local(folder / "log"))
+    yield asyncio.run(system())
+    if not options.without_dynamodb:
         os.environ.update(NO_SERVICE)
-        yield asyncio.run(system(dynamodb=address))
+        with tempfile.TemporaryDirectory() as folder, dynamodb_local(Path(folder) / "log") as address:
+            yield asyncio.run(system(dynamodb=address))
     for in_process in (True, False):
         yield asyncio.run(run_interrupts(seed=options.seed, count=options.interrupts, in_process=in_process))
 
@@ -67,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=50, help="on each store (%(default)s)")
     parser.add_argument("--faults", type=int, default=50, help="on each store (%(default)s)")
     parser.add_argument("--interrupts", type=int, default=25, help="in each mode (%(default)s)")
+    parser.add_argument("--without-dynamodb", action="store_true", help="leave DynamoDB Local out")
     parser.add_argument(
         "--minutes", type=float, default=15.0, help="after which no further part begins (%(default)g)"
     )

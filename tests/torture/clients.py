@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,14 +13,37 @@ from typing import Any
 import httpx
 
 from coachstream.web.sse import SseReader
+from support.patience import PATIENCE_S
 from support.serving import Ready
 from torture.model import name_of, question, reply_to
 from torture.tally import Tally
 
-GIVES_UP_AFTER_S = 90.0
+GIVES_UP_AFTER_S = PATIENCE_S
 """For one message, after the last fault."""
 
 AGAIN_AFTER_S = 0.3
+
+
+class Progress:
+    """How much clients have been told, so that faults meet traffic on a machine of any speed."""
+
+    def __init__(self) -> None:
+        self._chunks = 0
+        self._more = asyncio.Event()
+
+    def note(self) -> None:
+        """One more chunk."""
+        self._chunks += 1
+        self._more.set()
+
+    async def wait_for(self, chunks: int, *, within_s: float) -> None:
+        """Wait for so many more, not longer than that."""
+        enough = self._chunks + chunks
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._chunks < enough:
+                    self._more.clear()
+                    await self._more.wait()
 
 
 @dataclass
@@ -64,41 +89,50 @@ class Client:
     ready: Ready
     network: str
     tally: Tally
+    progress: Progress
     replies: dict[str, str] = field(default_factory=dict)
 
-    async def talk(self, http: httpx.AsyncClient, messages: int) -> None:
-        """Send messages, each until its reply is complete."""
+    async def talk(self, http: httpx.AsyncClient, messages: int, faults: asyncio.Task[None]) -> None:
+        """Send messages, each until its reply is complete; there is no giving up while there are faults."""
         for message in range(messages):
             name = name_of(self.number, message)
             self.tally.messages += 1
-            gives_up_at = time.monotonic() + GIVES_UP_AFTER_S
+            gives_up_at = math.inf
+            endings: list[str] = []
             while name not in self.replies:
+                if faults.done():
+                    gives_up_at = min(gives_up_at, time.monotonic() + GIVES_UP_AFTER_S)
                 if time.monotonic() > gives_up_at:
-                    self.tally.add("lost", f"{name} never had its reply")
+                    self.tally.add("lost", f"{name} never had its reply: {', '.join(endings)}")
                     return
-                await self._ask(http, name)
+                endings.append(await self._ask(http, name))
                 if name not in self.replies:
                     await asyncio.sleep(AGAIN_AFTER_S)
 
-    async def _ask(self, http: httpx.AsyncClient, name: str) -> None:
-        shown, reader = Shown(), SseReader()
+    async def _ask(self, http: httpx.AsyncClient, name: str) -> str:
+        """Send a message and read its stream; how that ended."""
+        shown, reader, ending = Shown(), SseReader(), "nothing"
         url = self.ready.stream(self.conversation).replace(self.ready.stream_url, self.network)
         body = {"userResponse": question(name), "clientMessageId": name}
         try:
             async with http.stream("POST", url, headers=self.ready.headers, json=body) as response:
                 if response.status_code != httpx.codes.OK:
-                    return
+                    return str(response.status_code)
                 async for data in response.aiter_bytes():
-                    for event in reader.feed(data):
-                        shown.take(json.loads(event))
-        except httpx.HTTPError:
-            pass  # the network was cut, or the server's process has died: the same message again
+                    for event in map(json.loads, reader.feed(data)):
+                        shown.take(event)
+                        self.progress.note()
+                        ending = event.get("code", event["type"])
+        except httpx.HTTPError as error:
+            # The network was cut, or the server's process has died: the same message again.
+            ending = f"{ending}, {type(error).__name__}"
         except AssertionError as gap:
             self.tally.add("differs", f"{name}: {gap}")
         if shown.complete is not None:
             self.replies[name] = shown.text
             if shown.complete["aiMessage"]["content"] != shown.text:
                 self.tally.add("differs", f"{name}: `complete` has another text than was streamed")
+        return ending
 
     def compare(self, stored: list[dict[str, Any]]) -> None:
         """Compare what is stored with what was sent and shown."""

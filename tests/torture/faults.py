@@ -15,12 +15,16 @@ from pathlib import Path
 from support.faulty_proxy import Fault, FaultyProxy
 from support.serving import Serving
 from support.unsteady_network import UnsteadyNetwork
+from torture.clients import Progress
 from torture.tally import Tally
 
 Inject = Callable[[], Awaitable[None]]
 
-PAUSES_S = (0.1, 0.8)
-"""Between two faults."""
+MOST_CHUNKS_BETWEEN = 60
+"""As many as one reply has."""
+
+LONGEST_PAUSE_S = 20.0
+"""Between two faults, where there is no progress."""
 
 LEASE_S = 2.0
 """Of the runs: short, so that a stopped process loses its own again and again."""
@@ -33,13 +37,17 @@ class Faults:
         seed: of what comes when.
         server: whose execution environments are killed and stopped.
         network: between the clients and the server.
+        progress: of the clients.
         tally: where the faults are counted.
     """
 
-    def __init__(self, seed: int, server: Serving, network: UnsteadyNetwork, tally: Tally) -> None:
+    def __init__(
+        self, seed: int, server: Serving, network: UnsteadyNetwork, progress: Progress, tally: Tally
+    ) -> None:
         self._chance = random.Random(seed)  # noqa: S311 (repeatable, not secret)
         self._server = server
         self._network = network
+        self._progress = progress
         self._tally = tally
         self._kinds: dict[str, Inject] = {
             "kill": self._kill,
@@ -57,9 +65,10 @@ class Faults:
         self._kinds["store locked"] = lambda: self._lock(database)
 
     async def inject(self, count: int) -> None:
-        """So many faults, each of a random kind."""
+        """So many faults, each of a random kind, while the clients make progress."""
         for _ in range(count):
-            await asyncio.sleep(self._chance.uniform(*PAUSES_S))
+            chunks = self._chance.randint(1, MOST_CHUNKS_BETWEEN)
+            await self._progress.wait_for(chunks, within_s=LONGEST_PAUSE_S)
             kind = self._chance.choice(sorted(self._kinds))
             self._tally.faults[kind] += 1
             await self._kinds[kind]()
@@ -80,8 +89,10 @@ class Faults:
 
     async def _disconnect(self) -> None:
         self._network.cut()
-        await asyncio.sleep(self._chance.uniform(0.0, 0.5))
-        self._network.restore()
+        try:
+            await asyncio.sleep(self._chance.uniform(0.0, 0.5))
+        finally:
+            self._network.restore()
 
     async def _fail(self, proxy: FaultyProxy, fault: Fault) -> None:
         share = self._chance.uniform(0.2, 1.0)
@@ -91,8 +102,10 @@ class Faults:
 
         proxy.applies_to = meets_it
         proxy.fault = fault
-        await asyncio.sleep(self._chance.uniform(0.1, 1.5))
-        proxy.fault = None
+        try:
+            await asyncio.sleep(self._chance.uniform(0.1, 1.5))
+        finally:
+            proxy.fault = None
 
     async def _lock(self, database: Path) -> None:
         with closing(sqlite3.connect(database, isolation_level=None, timeout=5.0)) as connection:

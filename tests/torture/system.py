@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import tempfile
@@ -17,7 +18,7 @@ from support.dynamodb import a_table
 from support.faulty_proxy import AWS_THROTTLED, FaultyProxy, proxied
 from support.serving import Serving, create_conversation, serving, stored_messages
 from support.unsteady_network import unsteady_network
-from torture.clients import Client
+from torture.clients import Client, Progress
 from torture.faults import LEASE_S, Faults
 from torture.model import known_model
 from torture.tally import Tally
@@ -37,7 +38,7 @@ async def run_system(
         seed: of the faults.
         conversations: at once.
         messages: of each.
-        faults: at all.
+        faults: at most; there are none once the clients have finished.
         dynamodb: the address of DynamoDB Local, for which this process has credentials; SQLite by default.
     """
     tally = Tally("SQLite" if dynamodb is None else "DynamoDB Local")
@@ -55,6 +56,7 @@ async def run_system(
         port = urlsplit(server.ready.url).port
         assert port is not None
         network = await stack.enter_async_context(unsteady_network(port))
+        progress = Progress()
         clients = [
             Client(
                 number,
@@ -62,18 +64,21 @@ async def run_system(
                 server.ready,
                 network.url,
                 tally,
+                progress,
             )
             for number in range(conversations)
         ]
-        injected = Faults(seed, server, network, tally)
+        injected = Faults(seed, server, network, progress, tally)
         if proxy is None:
             injected.on_sqlite(folder / "data" / "conversations.db")
         else:
             injected.on_dynamodb(proxy)
         async with httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits()) as http:
-            await asyncio.gather(
-                injected.inject(faults), *(client.talk(http, messages) for client in clients)
-            )
+            injecting = asyncio.create_task(injected.inject(faults))
+            await asyncio.gather(*(client.talk(http, messages, injecting) for client in clients))
+            injecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await injecting
         for client in clients:
             client.compare(await asyncio.to_thread(stored_messages, server.ready, client.conversation))
         tally.model_calls = model.calls.total()

@@ -13,6 +13,7 @@ from coachstream.check.report import Check, Trouble
 from coachstream.extras import missing_aws
 from coachstream.services import Services
 from coachstream.settings import DynamoDbSettings, SqliteStoreSettings
+from coachstream.sqlite_file import error_name
 
 _KEY = {"pk": {"S": "user#coachstream-check"}, "sk": {"S": "check"}}
 """Of no item; ids of users have 21 characters."""
@@ -53,7 +54,7 @@ def _open(path: Path) -> str:
             ).fetchone()
     except sqlite3.Error as error:
         raise Trouble(
-            f"{path} is not a database ({error}).", "Move it away, and a new one is made."
+            f"{path} is not a database ({error_name(error)}).", "Move it away, and a new one is made."
         ) from error
     return f"It opens, with {tables} tables."
 

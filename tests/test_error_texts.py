@@ -1,0 +1,112 @@
+"""Texts of exceptions that are not ours go nowhere: they may quote a message, a record or a token."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src" / "coachstream"
+MODULES = sorted(SRC.rglob("*.py"))
+
+#: Functions that show what they are given. Others are looked at where they are defined.
+SHOWING = {"str", "repr", "print", "format", "echo", "secho", "fail", "join"}
+
+#: Handlers that may show a foreign text, each with what makes it harmless.
+HARMLESS = {
+    ("cli/package.py", "OSError"): "the system's words about a file that is packed or written",
+    ("cli/package.py", "ValueError"): "of our own `cognito_endpoint`, about the pool's id",
+    ("identity/cognito.py", "ValueError"): "of our own `checked_endpoint`, about a setting",
+    ("infrastructure/app.py", "REFUSALS"): "of our own rules and of CDK, about options of a deployment",
+    ("infrastructure/option_rules.py", "ValueError"): "of our own `normalized_origin`, about an option",
+    (
+        "local/mix.py",
+        "BotoCoreError",
+    ): "the SDK's words about its own configuration files, before anything runs",
+    ("local/serve.py", "ValueError"): "of our own `normalized_origin`, about an option",
+    ("recall/pinecone/options.py", "ValueError"): "of our own checks, about a setting; they hold no key",
+    ("recall/sqlite.py", "OperationalError"): "compared, not shown",
+    ("settings/reader.py", "ValueError"): "of our own parsers, about a setting that is no secret",
+}
+
+
+def foreign_texts(path: Path, ours: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Type and line of each handler whose exception's own text is used."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ExceptHandler) or node.name is None:
+            continue
+        kinds = [part.id if isinstance(part, ast.Name) else part.attr for part in _kinds(node.type)]
+        foreign = [kind for kind in kinds if kind not in ours]
+        if foreign and _uses_text(node.body, node.name):
+            yield " | ".join(foreign), node.lineno
+
+
+def _kinds(node: ast.expr | None) -> Iterator[ast.Name | ast.Attribute]:
+    match node:
+        case ast.Name() | ast.Attribute():
+            yield node
+        case ast.Tuple(elts=parts):
+            for part in parts:
+                yield from _kinds(part)
+        case ast.BinOp(left=left, right=right):
+            yield from _kinds(left)
+            yield from _kinds(right)
+
+
+def _uses_text(body: list[ast.stmt], name: str) -> bool:
+    """Whether the exception itself, not an attribute of it, is put into a text, a log or an error."""
+
+    def is_it(node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id == name
+
+    for node in (each for statement in body for each in ast.walk(statement)):
+        match node:
+            case ast.FormattedValue(value=value) if is_it(value):
+                return True
+            case ast.Call(func=called, args=arguments) if any(map(is_it, arguments)):
+                function = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+                is_class = function[:1].isupper()
+                is_log = isinstance(called, ast.Attribute) and getattr(called.value, "id", "") == "logger"
+                if function in SHOWING or is_class or is_log:
+                    return True
+            case ast.Attribute(value=value, attr="args") if is_it(value):
+                return True
+    return False
+
+
+@cache
+def our_exceptions() -> frozenset[str]:
+    """Names of the exceptions that the project defines, whose texts it composes itself."""
+    defined = {
+        node.name
+        for path in SRC.parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+    return frozenset(defined - set(dir(builtins)))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SRC)))
+def test_no_text_of_a_foreign_exception_is_used(path: Path) -> None:
+    """What is said of it is its type, its code, or where it was raised."""
+    module = str(path.relative_to(SRC))
+    found = [
+        f"{module}:{line}: {kinds}"
+        for kinds, line in foreign_texts(path, our_exceptions())
+        if (module, kinds) not in HARMLESS
+    ]
+    assert not found
+
+
+def test_what_is_allowed_is_still_there() -> None:
+    """An exception to the rule that nothing needs is none."""
+    used = {
+        (str(path.relative_to(SRC)), kinds)
+        for path in MODULES
+        for kinds, _ in foreign_texts(path, our_exceptions())
+    }
+    assert used >= HARMLESS.keys()
