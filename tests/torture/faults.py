@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from support.faulty_proxy import Fault, FaultyProxy
@@ -58,7 +59,7 @@ class Faults:
     def on_dynamodb(self, proxy: FaultyProxy) -> None:
         """Let a part of the store's requests fail, too, in each of the ways that a service has."""
         for fault in Fault:
-            self._kinds[f"store {fault}"] = lambda fault=fault: self._fail(proxy, fault)
+            self._kinds[f"store {fault}"] = partial(self._fail, proxy, fault)
 
     def on_sqlite(self, database: Path) -> None:
         """Let another program hold the file's lock, too."""

@@ -49,8 +49,9 @@ async def run_system(
         options: tuple[str, ...] = ()
         proxy: FaultyProxy | None = None
         if dynamodb is not None:
-            table, proxy = await stack.enter_async_context(_faulty_table(dynamodb))
-            environment |= {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url, "DYNAMODB_TABLE_NAME": table}
+            table, between = await stack.enter_async_context(_faulty_table(dynamodb))
+            environment |= {"AWS_ENDPOINT_URL_DYNAMODB": between.url, "DYNAMODB_TABLE_NAME": table}
+            proxy = between
             options = ("--store", "dynamodb", "--demo-data")
         server = await stack.enter_async_context(_served(folder / "data", *options, environment=environment))
         port = urlsplit(server.ready.url).port
