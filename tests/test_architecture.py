@@ -112,9 +112,12 @@ BEFORE_RUN_TIME = (
 #: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
 WITHOUT_CDK = (
     "coachstream.infrastructure.deploy_options",
+    "coachstream.infrastructure.inference_profiles",
     "coachstream.infrastructure.option_rules",
     "coachstream.infrastructure.options",
     "coachstream.infrastructure.package_contents",
+    "coachstream.infrastructure.prices",
+    "coachstream.infrastructure.quotas",
     "coachstream.infrastructure.target",
     "coachstream.infrastructure.toolkit",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coachstream.check.security_floors import SECURITY_FLOORS
+from coachstream.check.security_floors import OLDEST_PYTHON, SECURITY_FLOORS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -35,4 +35,11 @@ def test_no_release_with_a_known_hole_is_allowed(library: str) -> None:
 @pytest.mark.parametrize(("library", "oldest"), lower_bounds().items(), ids=lower_bounds())
 def test_the_oldest_allowed_release_is_the_one_that_is_tested(library: str, oldest: str) -> None:
     """`make lock` pins it for `make test-lower-bounds`."""
-    assert re.search(rf"^{library}=={re.escape(oldest)}(\.0)* ", LOCK, re.MULTILINE), LOCK
+    pinned = re.search(rf"^{library}==([0-9.]+) ", LOCK, re.MULTILINE)
+    assert pinned is not None
+    assert re.fullmatch(rf"{re.escape(oldest)}(\.0)*", pinned[1])
+
+
+def test_the_oldest_python_is_one_that_gets_security_fixes() -> None:
+    """The table says until when."""
+    assert PROJECT["requires-python"] == f">={OLDEST_PYTHON.release}"

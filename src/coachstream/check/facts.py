@@ -19,7 +19,7 @@ import msgspec
 from coachstream.check import security_floors
 from coachstream.conversation import visible_text
 from coachstream.dated_facts import Provenance
-from coachstream.infrastructure import target
+from coachstream.infrastructure import inference_profiles, prices, quotas, target, toolkit
 
 LOOK_AGAIN_AFTER = timedelta(days=183)
 """Half a year."""
@@ -29,8 +29,12 @@ SAY_BEFORE = timedelta(days=90)
 
 TABLES: Mapping[str, Mapping[str, Provenance]] = {
     "what the functions run on": target.DATED_FACTS,
+    "what a deployment runs on": toolkit.DATED_FACTS,
+    "regions of models": inference_profiles.DATED_FACTS,
+    "prices": prices.DATED_FACTS,
+    "quotas": quotas.DATED_FACTS,
     "characters": visible_text.DATED_FACTS,
-    "libraries": security_floors.DATED_FACTS,
+    "oldest releases": security_floors.DATED_FACTS,
 }
 """Every table of dated facts, by what it is about; its rows by the fact."""
 

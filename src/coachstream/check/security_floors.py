@@ -1,6 +1,6 @@
-"""The oldest releases that verify tokens and read requests without a known hole.
+"""The oldest releases that can be relied on: of Python, and of what verifies tokens and reads requests.
 
-pyproject.toml allows none that is older, and `make test-lower-bounds` tests with these very releases.
+pyproject.toml allows none that is older, and `make test-lower-bounds` tests with these very libraries.
 """
 
 from __future__ import annotations
@@ -45,7 +45,19 @@ SECURITY_FLOORS: Mapping[str, SecurityFloor] = {
     ),
 }
 
+OLDEST_PYTHON = SecurityFloor(
+    release="3.11",
+    provenance=Provenance(
+        source='Python developer guide, "Status of Python versions"; PEP 664',
+        looked_up=date(2026, 11, 27),
+        ends=date(2027, 10, 31),
+    ),
+)
+
 DATED_FACTS: Mapping[str, Provenance] = {
-    f"{library} {floor.release} has no known hole": floor.provenance
-    for library, floor in SECURITY_FLOORS.items()
+    **{
+        f"{library} {floor.release} has no known hole": floor.provenance
+        for library, floor in SECURITY_FLOORS.items()
+    },
+    f"Python {OLDEST_PYTHON.release} gets security fixes": OLDEST_PYTHON.provenance,
 }

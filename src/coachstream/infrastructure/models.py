@@ -3,7 +3,7 @@
 A cross-region inference profile passes a call on to one of several regions, and the model must be allowed in
 each of them, though through the profile only (Bedrock user guide, "Geographic cross-Region inference" and
 "Global cross-Region inference"). `aws bedrock get-inference-profile` shows where a profile really leads; if
-that differs from what is written here, a deployment names the models itself (`foundation_models`).
+that differs from `inference_profiles`, a deployment names the models itself (`foundation_models`).
 """
 
 from __future__ import annotations
@@ -13,27 +13,7 @@ import re
 import msgspec
 from aws_cdk import ArnFormat, Stack, Token
 
-_REGIONS = {
-    "us": ("us-east-1", "us-east-2", "us-west-2"),
-    "us-gov": ("us-gov-east-1", "us-gov-west-1"),
-    "eu": ("eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3"),
-    "apac": (
-        "ap-northeast-1",
-        "ap-northeast-2",
-        "ap-northeast-3",
-        "ap-south-1",
-        "ap-south-2",
-        "ap-southeast-1",
-        "ap-southeast-2",
-    ),
-    "jp": ("ap-northeast-1", "ap-northeast-3"),
-    "au": ("ap-southeast-2", "ap-southeast-4"),
-}
-"""By a profile's first word, the regions it may pass a call on to. A profile that is called from another
-region of its geography may use that one as well."""
-
-_CONTINENTS = {"us": "us-", "eu": "eu-", "apac": "ap-"}
-"""How the names of their regions begin. From another of the three, such a profile cannot be called."""
+from coachstream.infrastructure.inference_profiles import CONTINENTS, REGIONS
 
 _GLOBAL = "global"
 _PROFILE = re.compile(r"(?P<geography>[a-z]{2}|us-gov|apac|global)\.(?P<model>[a-z0-9-]+\..+)")
@@ -101,7 +81,7 @@ def _through(
         # What leaves the region goes to a model that is in none.
         behind = tuple(_foundation_model(stack, region, profile["model"]) for region in (source, ""))
         return ModelAccess(invoked=invoked, behind=behind)
-    regions = None if profile is None else _REGIONS.get(profile["geography"])
+    regions = None if profile is None else REGIONS.get(profile["geography"])
     if profile is None or regions is None:
         raise ValueError(
             f"the regions of {name} are not known here; name the ARNs of its models (foundationModels)"
@@ -116,8 +96,8 @@ def _through(
 
 def _check_region(name: str, geography: str, source: str) -> None:
     """The service's own model is one of `us`: elsewhere no turn would get a reply."""
-    begins = _CONTINENTS.get(geography)
-    others = tuple(each for each in _CONTINENTS.values() if each != begins)
+    begins = CONTINENTS.get(geography)
+    others = tuple(each for each in CONTINENTS.values() if each != begins)
     if begins is not None and not Token.is_unresolved(source) and source.startswith(others):
         raise ValueError(
             f"{name} cannot be called in {source}; name another model (modelId) or region (modelRegion)"

@@ -12,6 +12,15 @@ PYTHON = "3.14"
 "Lambda runtimes"); 3.15 is a public preview, which the guide keeps away from production."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
+    "Lambda's managed Python runtimes cannot stream a response by themselves": Provenance(
+        source='Lambda developer guide, "Response streaming for Lambda functions"',
+        looked_up=date(2026, 11, 27),
+    ),
+    "Amazon Linux 2023, of runtimes and base images, gets updates": Provenance(
+        source='Amazon Linux 2023 user guide, "Release cadence"; https://endoflife.date/amazon-linux',
+        looked_up=date(2026, 11, 27),
+        ends=date(2029, 6, 30),
+    ),
     f"Lambda's managed runtime python{PYTHON}, which is the newest and not deprecated": Provenance(
         source='Lambda developer guide, "Lambda runtimes"; https://endoflife.date/aws-lambda',
         looked_up=date(2026, 11, 27),

@@ -8,13 +8,26 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
+
+from coachstream.dated_facts import Provenance
 
 NPM_PACKAGE = "aws-cdk@2.1148.1"
 """What is fetched where no `cdk` is installed; tried with the library that is pinned."""
 
-NODE_AT_LEAST = 20
+NODE_AT_LEAST = 22
+"""The oldest release line that AWS CDK supports; half a year longer than Node.js itself."""
+
+DATED_FACTS: Mapping[str, Provenance] = {
+    f"AWS CDK supports Node.js {NODE_AT_LEAST}": Provenance(
+        source='AWS CDK developer guide, "Supported Node.js versions for the AWS CDK"',
+        looked_up=date(2026, 11, 27),
+        ends=date(2027, 10, 30),
+    ),
+}
+
 _JSII_WARNINGS = ("UNTESTED", "DEPRECATED", "END_OF_LIFE")
 
 _MAJOR = 2

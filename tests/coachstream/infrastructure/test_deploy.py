@@ -200,7 +200,7 @@ def test_who_may_call_has_to_be_said(laptop: Deployer) -> None:
     ("programs", "sentence"),
     [
         ({}, "AWS CDK needs Node.js, which is not installed"),
-        ({"node": "echo v16.20.0"}, "AWS CDK needs Node.js 20 or newer"),
+        ({"node": "echo v16.20.0"}, "AWS CDK needs Node.js 22 or newer"),
         ({"node": "echo v22.1.0"}, "neither is npx to fetch it"),
         ({"node": "echo v22.1.0", "cdk": "echo 1.204.0"}, "neither is npx to fetch it"),
     ],

@@ -1,0 +1,145 @@
+"""What code and pages say of other people's services is what the dated tables say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from coachstream.infrastructure.cors import MAX_AGE_LIMIT_S
+from coachstream.infrastructure.deploy_options import MAX_ORIGINS
+from coachstream.infrastructure.inference_profiles import CONTINENTS, REGIONS
+from coachstream.infrastructure.prices import PRICES, REGION
+from coachstream.infrastructure.quotas import QUOTAS
+from coachstream.infrastructure.target import PYTHON
+from coachstream.infrastructure.toolkit import NODE_AT_LEAST
+from coachstream.package.build import MOST_UNZIPPED
+from coachstream.storage.dynamodb.mirror import MOST_ITEM_BYTES
+from lambda_streaming.function_url import cors as url_cors
+from lambda_streaming.function_url.in_process import MAX_TIMEOUT_S
+from lambda_streaming.function_url.limits import (
+    MAX_BUFFERED_RESPONSE_BYTES,
+    MAX_REQUEST_PAYLOAD_BYTES,
+    MAX_STREAMED_RESPONSE_BYTES,
+    MIB,
+    Bandwidth,
+)
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
+AMPLIFY = ROOT / "deploy" / "amplify" / "functions" / "stream-coach-conversation"
+
+
+def quota(name: str) -> float:
+    return QUOTAS[name].value
+
+
+def test_each_row_of_the_costs_has_the_price_of_the_table() -> None:
+    """Whatever the model's version is called."""
+    rows = re.findall(r"^\| ([^|]+?) \|[^|]+\| \$([\d.]+) per (\S+) \|", PAGE, re.MULTILINE)
+    priced = {re.sub(r"(Claude Sonnet) [\d.]+", r"\1", name): (dollars, per) for name, dollars, per in rows}
+    assert len(priced) >= 7
+    assert priced == {name: (PRICES[name].dollars, PRICES[name].per) for name in priced}
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"),
+    [
+        ("CloudWatch, an alarm", "Alarms (${} each a month)"),
+        ("CloudWatch, a dashboard", "the dashboard (${} a month)"),
+        ("CloudWatch, a metric", "the metrics (${} each a month)"),
+        ("API Gateway, REST requests", "${} per million requests"),
+    ],
+)
+def test_prices_in_running_text_are_those_of_the_table(name: str, phrase: str) -> None:
+    """To the cent."""
+    assert phrase.format(PRICES[name].dollars) in PAGE
+
+
+def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
+    """The month of the oldest of them."""
+    oldest = min(price.provenance.looked_up for price in PRICES.values())
+    assert f"List prices of {REGION} in {oldest:%B %Y}" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("a streamed response of Lambda", MAX_STREAMED_RESPONSE_BYTES / MIB),
+        ("what Lambda streams at any speed", Bandwidth().burst_bytes / MIB),
+        ("the speed of a response of Lambda after that", Bandwidth().bytes_per_s / MIB),
+        ("a request and a buffered response of Lambda", MAX_REQUEST_PAYLOAD_BYTES / MIB),
+        ("a request and a buffered response of Lambda", MAX_BUFFERED_RESPONSE_BYTES / MIB),
+        ("an invocation of Lambda", MAX_TIMEOUT_S / 60),
+        ("an unzipped package of Lambda", MOST_UNZIPPED / 1_000_000),
+        ("origins of a Function URL", MAX_ORIGINS),
+        ("how long a preflight is remembered", MAX_AGE_LIMIT_S),
+        ("how long a preflight is remembered", url_cors.MAX_AGE_LIMIT_S),
+    ],
+)
+def test_a_limit_in_the_code_is_the_one_of_the_table(name: str, used: float) -> None:
+    """Where the code enforces a service's limit itself."""
+    assert used == quota(name)
+
+
+def test_a_mirrored_conversation_stays_below_the_largest_item() -> None:
+    """With room for what the existing functions write."""
+    assert quota("an item of DynamoDB") * 1024 > MOST_ITEM_BYTES
+
+
+@pytest.mark.parametrize(
+    ("phrase", "names"),
+    [
+        ("| a streamed response | {:g} MB |", ["a streamed response of Lambda"]),
+        (
+            "| {:g} MB/s after the first {:g} MB |",
+            ["the speed of a response of Lambda after that", "what Lambda streams at any speed"],
+        ),
+        ("| an invocation | {:g} minutes;", ["an invocation of Lambda"]),
+        ("| a request | {:g} MB |", ["a request and a buffered response of Lambda"]),
+        (
+            "| {:,.0f} an account and region, until raised; {:g} requests a second for each |",
+            [
+                "concurrent invocations of an account, until raised",
+                "requests a second for each concurrent invocation",
+            ],
+        ),
+        (
+            "{:g} s at CloudFront, {:g} minutes at API Gateway",
+            ["silence of an origin of CloudFront", "silence of a stream of API Gateway"],
+        ),
+        ("| environment variables | {:g} KB together |", ["environment variables of a function"]),
+    ],
+)
+def test_a_limit_on_the_page_is_the_one_of_the_table(phrase: str, names: list[str]) -> None:
+    """As a reader of the page finds it."""
+    assert phrase.format(*map(quota, names)) in PAGE
+
+
+def test_the_versions_on_the_page_are_those_that_are_used() -> None:
+    """Of Node.js for a deployment, and of Python for the functions."""
+    assert f"Node.js {NODE_AT_LEAST} or newer" in PAGE
+    assert f"Python {PYTHON} on Graviton" in PAGE
+
+
+def test_the_image_has_the_python_that_is_deployed() -> None:
+    """By default."""
+    dockerfile = (ROOT / "deploy" / "container" / "Dockerfile").read_text()
+    assert f"ARG PYTHON={PYTHON}\n" in dockerfile
+
+
+def constant_of(name: str, source: str) -> object:
+    """A constant of a TypeScript file, whose literals are Python's but for a key without quotes."""
+    literal = re.search(rf"^const {name}\b[^=]*= (\{{.*?\}});$", source, re.MULTILINE | re.DOTALL)
+    assert literal, name
+    return ast.literal_eval(re.sub(r"(?<=[{{,\s])([a-z]+):", r'"\1":', literal[1]))
+
+
+def test_the_amplify_function_knows_the_same_regions() -> None:
+    """What cannot be derived is compared."""
+    source = (AMPLIFY / "models.ts").read_text()
+    regions = constant_of("REGIONS", source)
+    assert regions == {geography: list(names) for geography, names in REGIONS.items()}
+    assert constant_of("CONTINENTS", source) == dict(CONTINENTS)
