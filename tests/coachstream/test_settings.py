@@ -162,8 +162,8 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
         (AT_AWS, "COACHSTREAM_MODEL_TEMPERATURE", "2", "must be a number from 0 to 1 or none, not '2'"),
         (AT_AWS, "BEDROCK_GUARDRAIL_VERSION", "1", "is set, but BEDROCK_GUARDRAIL_ID is not"),
         (AT_AWS, "USER_POOL_ID", "pool", "must be a user pool's id like us-west-2_aBcDeFgHi, not 'pool'"),
-        (AT_AWS, "APP_CLIENT_ID", " , ", "must be app client ids, parted by commas, not ','"),
-        (AT_AWS, "APP_CLIENT_ID", "a b", "must be app client ids, parted by commas, not 'a b'"),
+        (AT_AWS, "APP_CLIENT_ID", " , ", "must be comma-separated app client ids, not ','"),
+        (AT_AWS, "APP_CLIENT_ID", "a b", "must be comma-separated app client ids, not 'a b'"),
         (
             AT_AWS,
             "PINECONE_INDEX_HOST",

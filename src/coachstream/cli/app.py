@@ -17,7 +17,7 @@ from coachstream.cli.token import token
 
 app = typer.Typer(
     name="coachstream",
-    help="A coach whose answer appears word by word. Start with: coachstream serve",
+    help="A coach whose reply appears word by word. Start with: coachstream serve",
     epilog="serve needs no account, no key and no network, unless its options name parts that do.",
     no_args_is_help=True,
     add_completion=False,

@@ -38,12 +38,12 @@ def chat(
         str | None, typer.Option(metavar="NAME", help="Coach to talk to, by name or id.")
     ] = None,
     conversation: Annotated[
-        str | None, typer.Option(metavar="ID", help="Conversation to go on with; the latest by default.")
+        str | None, typer.Option(metavar="ID", help="Conversation to continue; the latest by default.")
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Begin a new conversation.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Start a new conversation.")] = False,
     message: Annotated[
         str | None,
-        typer.Option("--message", "-m", metavar="TEXT", help="Ask this, print the answer and exit."),
+        typer.Option("--message", "-m", metavar="TEXT", help="Ask this, print the reply and exit."),
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="Print the conversation and exit.")] = False,
 ) -> None:

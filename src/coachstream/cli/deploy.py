@@ -65,10 +65,10 @@ def deploy(
         bool,
         typer.Option(
             "--plan",
-            help="Show what would change, and change nothing; without AWS credentials, what there would be.",
+            help="Show what would change; without AWS credentials, what would be created. Change nothing.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before permissions are given.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before permissions are granted.")] = False,
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", help="AWS profile; by default AWS_PROFILE.")
     ] = None,
@@ -80,8 +80,8 @@ def deploy(
 ) -> None:
     """Put the functions into an AWS account, alone or next to an existing backend.
 
-    Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. What is not
-    named is made: a table, a user pool, secrets. docs/deploy.md has the steps.
+    Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. What is
+    not named is created: a table, a user pool, secrets. docs/deploy.md has the steps.
 
     What describes the stack can also be set by variables: COACHSTREAM_DEPLOY_TABLE_NAME for --table-name, and
     so on. An option beats its variable.

@@ -24,9 +24,7 @@ _MOST_COMPONENTS = 12
 
 def package(
     *,
-    output: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where the zip goes.", dir_okay=False)
-    ] = OUTPUT,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The zip to write.", dir_okay=False)] = OUTPUT,
     python: Annotated[str, typer.Option(metavar="X.Y", help="Python of the runtime.")] = _DEFAULT.python,
     cpu: Annotated[Cpu, typer.Option(help="CPU of the functions.")] = _DEFAULT.cpu,
     here: Annotated[
@@ -37,15 +35,15 @@ def package(
         str | None,
         typer.Option(
             metavar="POOL",
-            help="Cognito user pool whose keys go along, so that a cold start need not wait for them.",
+            help="Cognito user pool whose keys to package, so that a cold start need not fetch them.",
         ),
     ] = None,
     byte_code: Annotated[
         ByteCode,
-        typer.Option(help="Spare cold starts the compiling; needs a Python of that version on this machine."),
+        typer.Option(help="Precompile byte code for faster cold starts; needs that Python on this machine."),
     ] = ByteCode.AUTO,
     most_mb: Annotated[
-        float, typer.Option(metavar="MB", min=1, max=250, help="A larger zip is not made.")
+        float, typer.Option(metavar="MB", min=1, max=250, help="Refuse to write a larger zip.")
     ] = MOST_MB,
     unpacked: Annotated[
         Path | None,
@@ -72,7 +70,7 @@ def make(
     most_mb: float = MOST_MB,
     unpacked: Path | None = None,
 ) -> None:
-    """Make the package, and tell of it; on failure, say why and exit with 1."""
+    """Build the package and report on it; on failure, say why and exit with 1."""
     from rich.console import Console
 
     if output.parent != OUTPUT.parent and not output.parent.is_dir():

@@ -30,7 +30,7 @@ def serve(
     region: RegionOption = None,
     user_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Whom the page signs in; the demo's user by default."),
+        typer.Option(metavar="ID", help="User to sign in on the page; the demo's by default."),
     ] = None,
     demo_data: Annotated[
         bool,
@@ -106,8 +106,8 @@ def serve(
 ) -> None:
     """Chat with a coach on localhost: the page, the functions, and demo data in --data.
 
-    Every part is on this machine, unless an option or the environment names another one; coachstream check
-    tells whether that one can be reached.
+    Every part runs on this machine, unless an option or the environment names another one: an option beats
+    the environment, which beats the default. coachstream check reports whether a part can be reached.
     """
     refuse_unknown_variables()
     from coachstream.local.options import BackendChoice, CannotServe, ServeOptions

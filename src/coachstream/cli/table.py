@@ -21,10 +21,10 @@ def create(
     *,
     table: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Its name; by default what DYNAMODB_TABLE_NAME says."),
+        typer.Option(metavar="T", help="Its name; DYNAMODB_TABLE_NAME by default."),
     ] = None,
     region: Annotated[
-        str | None, typer.Option(metavar="REGION", help="Its region; by default what AWS_REGION says.")
+        str | None, typer.Option(metavar="REGION", help="Its region; AWS_REGION by default.")
     ] = None,
 ) -> None:
     """Create the table, unless it is there. AWS_ENDPOINT_URL_DYNAMODB says where, if not at AWS."""

@@ -14,9 +14,9 @@ def token(
     *,
     data: DataFolder = DEFAULT_DATA,
     user_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Whose token; the demo user's by default.")
+        str | None, typer.Option(metavar="ID", help="User to issue it for; the demo's by default.")
     ] = None,
-    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long the token is good for.")] = 12.0,
+    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long the token is valid.")] = 12.0,
 ) -> None:
     """Print an ID token of the local issuer, for your own client."""
     refuse_unknown_variables()

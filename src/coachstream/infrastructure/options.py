@@ -120,7 +120,7 @@ MODEL_REGION = Option(
 )
 FALLBACK_MODEL_ID = Option(
     "fallbackModelId",
-    "who goes on when a reply breaks off; by default the same model",
+    "model that continues when a reply breaks off; by default the same model",
     setting=v.FALLBACK_MODEL,
 )
 FALLBACK_REGION = Option(
@@ -130,7 +130,7 @@ FALLBACK_REGION = Option(
 )
 FOUNDATION_MODELS = Option(
     "foundationModels",
-    "ARNs of the models behind an inference profile whose id does not tell, comma-separated",
+    "ARNs of the models behind an inference profile whose id does not reveal its models, comma-separated",
     is_list=True,
 )
 GUARDRAIL_ID = Option(
@@ -153,12 +153,12 @@ GUARDRAIL_PROFILES = Option(
 )
 PINECONE_INDEX_HOST = Option(
     "pineconeIndexHost",
-    "the index that is recalled from; without one, nothing is",
+    "index for semantic search; off without one",
     setting=v.PINECONE_HOST,
 )
 RERANK_MODEL = Option(
     "rerankModel",
-    "Pinecone's model that ranks what was found anew; none by default",
+    "Pinecone's model that reranks the results; none by default",
     setting=v.RERANK_MODEL,
     without="pineconeIndexHost",
 )
@@ -186,7 +186,7 @@ LOG_RETENTION_DAYS = Option(
     "30",
     rule=OneOf(_RETENTION_DAYS),
 )
-KEEP_LOGS = Option("keepLogs", "logs stay when the stack goes", "false")
+KEEP_LOGS = Option("keepLogs", "keep the logs when the stack is deleted", "false")
 METRICS_NAMESPACE = Option(
     "metricsNamespace",
     "CloudWatch namespace of the metrics",
@@ -195,14 +195,14 @@ METRICS_NAMESPACE = Option(
 )
 RESERVED_CONCURRENCY = Option(
     "reservedConcurrency",
-    "streams at once, kept free for them and no more; by default the account's",
+    "reserved concurrency of the stream function: guaranteed, and also the maximum; none by default",
     rule=WholeNumber(0, 1_000_000),
 )
 SNAP_START = Option("snapStart", "start from snapshots, behind an alias", "false")
 ALARMS = Option("alarms", "alarms of errors, throttles, slow first words and interrupted turns", "true")
 ALARM_TOPIC_ARN = Option(
     "alarmTopicArn",
-    "the SNS topic that alarms tell; none by default",
+    "SNS topic to notify of alarms; none by default",
     rule=TOPIC_ARN,
 )
 DASHBOARD = Option("dashboard", "a dashboard of what the functions measure", "true")

@@ -54,15 +54,18 @@ Everything is set by environment variables. Where the system that coachstream st
 something, the name is its own; all others begin with `COACHSTREAM_`.
 
 - **What a deployment must decide has no default.** Without a store, a model and an identity nothing is
-  served, so that the demo's parts are never used because somebody forgot a variable.
+  served, so that the demo's parts are never used because a variable was forgotten.
 - **A part that is not chosen needs nothing**, and its variables are not looked at.
-- **All mistakes are told at once**, in the log of a function as it starts, and a function with any of them
-  does not start.
-- A variable that is set to nothing is not set.
+- **All configuration errors are reported together**, in the log of a function as it starts, and a function
+  with any of them does not start.
+- **A misspelled name is refused** by the commands, with the name that was probably meant; a function that is
+  in use logs one warning and goes on.
+- An empty variable counts as unset.
 
-`coachstream check` tells what the environment configures, where each part would connect, and whether it can
-(`--offline` looks at the variables only). `coachstream serve` needs none of them: it chooses everything on
-this machine, unless a variable says otherwise, or an option (`--store dynamodb --table T`, `--model bedrock`,
+`coachstream check` reports what the environment configures, where each part would connect, and whether it can
+(`--offline` connects to nothing). With the options of `coachstream serve`, it reports on what that would run.
+`coachstream serve` needs no variable: it chooses everything on this machine, unless a variable says
+otherwise, or an option (`--store dynamodb --table T`, `--model bedrock`,
 `--recall pinecone`, `--identity cognito`), which beats the variable.
 
 **Secrets** are read from the environment, or at their first use from AWS Secrets Manager, where a variable

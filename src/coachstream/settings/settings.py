@@ -352,7 +352,7 @@ def _cognito(reader: Reader) -> CognitoSettings:
     clients = reader.text(v.APP_CLIENTS)
     client_ids = tuple(client.strip() for client in clients.split(",") if client.strip())
     if clients and not (client_ids and all(re.fullmatch(_CLIENT, client) for client in client_ids)):
-        reader.wrong(v.APP_CLIENTS, "app client ids, parted by commas", clients)
+        reader.wrong(v.APP_CLIENTS, "comma-separated app client ids", clients)
     return CognitoSettings(
         user_pool_id=reader.matching(v.USER_POOL, _USER_POOL, "a user pool's id like us-west-2_aBcDeFgHi")
         or "",

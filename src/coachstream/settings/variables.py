@@ -100,7 +100,7 @@ MIRROR = Variable(
 MODEL = Variable(
     name="COACHSTREAM_MODEL",
     part=Part.MODEL,
-    meaning=f"who writes the replies: {_one_of(Model)} (`demo` is no language model, and says so)",
+    meaning=f"what writes the replies: {_one_of(Model)} (`demo` is no language model, and says so)",
     is_required=True,
 )
 MODEL_DELAY = Variable(
@@ -154,8 +154,8 @@ MODEL_STALL = Variable(
 MODEL_CAN_CONTINUE = Variable(
     name="COACHSTREAM_MODEL_CAN_CONTINUE",
     part=Part.MODEL,
-    meaning="whether the model goes on from the beginning of a reply that broke off, `true` or `false`; by "
-    "default what is known of it. A model that does not begins anew",
+    meaning="whether the model can continue a partial reply, `true` or `false`; by default what is known of "
+    "it. A model that cannot starts again",
     of=Model.BEDROCK,
 )
 FALLBACK_MODEL = Variable(
@@ -200,7 +200,7 @@ USER_POOL = Variable(
 APP_CLIENTS = Variable(
     name="APP_CLIENT_ID",
     part=Part.IDENTITY,
-    meaning="the app client whose ID tokens are accepted; several are parted by commas",
+    meaning="the app client whose ID tokens are accepted; several are comma-separated",
     of=IdentityProvider.COGNITO,
     is_required=True,
 )
@@ -227,7 +227,7 @@ TICKET_KEY_ARN = Variable(
 RECALL = Variable(
     name="COACHSTREAM_RECALL",
     part=Part.RECALL,
-    meaning=f"what searches earlier records by meaning: {_one_of(Recall)}",
+    meaning=f"semantic search backend: {_one_of(Recall)}",
     default="off",
 )
 PINECONE_KEY = Variable(
@@ -253,7 +253,7 @@ PINECONE_HOST = Variable(
 RERANK_MODEL = Variable(
     name="COACHSTREAM_RECALL_RERANK_MODEL",
     part=Part.RECALL,
-    meaning="the model that ranks what was found anew, such as `pinecone-rerank-v0`; none by default",
+    meaning="the model that reranks the results, such as `pinecone-rerank-v0`; none by default",
     of=Recall.PINECONE,
 )
 RECALL_TIMEOUT = Variable(
