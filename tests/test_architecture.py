@@ -77,6 +77,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.functions.stream_coach_conversation.resource",
         "coachstream.settings",
         "coachstream.storage",
+        "coachstream.web.cross_origin",
     ),
     "coachstream.functions.coach_conversations.resource": ("coachstream.infrastructure",),
     "coachstream.functions.send_coach_conversation_message.resource": ("coachstream.infrastructure",),

@@ -15,15 +15,10 @@ from aws_cdk import aws_lambda as lambda_
 
 from coachstream.infrastructure.deploy_options import MAX_ORIGINS
 from coachstream.infrastructure.option_rules import ANY_ORIGIN
+from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
 
 MAX_AGE_LIMIT_S = 86_400
 """Lambda API reference, `Cors`."""
-
-REQUEST_HEADERS = ("authorization", "content-type", "accept", "last-event-id", "cache-control")
-"""What a client of the stream sends: its token, its message, and where it left a stream."""
-
-RESPONSE_HEADERS = ("location", "retry-after")
-"""What a client may read of an answer, beside what every one may."""
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 

@@ -40,6 +40,7 @@ from coachstream.observability.discretion import DISCREET, quiet_libraries
 from coachstream.private_files import make_private_folder
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
+from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
 from lambda_streaming.emulator.authority import AllowedHosts
 from lambda_streaming.emulator.gate import Gate
 from lambda_streaming.emulator.peer import Ends, is_held_by_user
@@ -188,7 +189,8 @@ def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:
         return CorsConfiguration(
             allow_origins=tuple(each if each == "*" else normalized_origin(each) for each in origins),
             allow_methods=("*",),
-            allow_headers=("content-type", "authorization", "accept", "cache-control"),
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=RESPONSE_HEADERS,
             max_age=86_400,
         )
     except ValueError as error:

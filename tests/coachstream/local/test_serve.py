@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
 from coachstream.web.sse import SseReader
 from support.patience import PATIENCE_S
 from support.serving import Serving, create_conversation, marked_processes, serving
@@ -136,6 +137,8 @@ def test_another_origin_is_let_in_as_configured_and_no_other(server: Serving) ->
     for url in (server.ready.stream(), server.ready.conversations()):
         allowed = httpx.options(url, headers=preflight)
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        assert set(REQUEST_HEADERS) <= set(allowed.headers["access-control-allow-headers"].split(","))
+        assert set(RESPONSE_HEADERS) <= set(allowed.headers["access-control-expose-headers"].split(","))
         other = httpx.options(url, headers={**preflight, "Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
     session = httpx.get(f"{server.ready.url}local/session", headers={"Origin": "https://app.example"})
