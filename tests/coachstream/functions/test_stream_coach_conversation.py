@@ -155,7 +155,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_turn(
 async def test_a_message_that_ends_in_half_an_emoji_is_answered(
     http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
 ) -> None:
-    """What counts UTF-16 units cuts emoji in two; the message is stored with U+FFFD in the place of the half."""
+    """What counts UTF-16 units cuts emoji in two; U+FFFD is stored in the place of the half."""
     body = b'{"userResponse": "I ran 5 km today \\ud83d"}'
     response = await http.post(PATH, content=body, headers={"content-type": "application/json"})
     *_, complete = events_of(response.content)
