@@ -115,6 +115,11 @@ def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
     """The chat asks which one; when one has ended, it finds the other without asking."""
     with Terminal(project) as first, Terminal(project) as second, Terminal(project) as third:
         older, _ = serve(first, "--in-process")
+        port = older.rpartition(":")[2].strip("/")
+        status, shown = second.run(f'make serve ARGS="--port {port}"')
+        assert status != 0
+        assert f"Port {port} is taken." in shown
+        assert f"It is {older}, which serves the same data already." in " ".join(shown.split())
         newer, _ = serve(second, "--in-process")
         third.type(readme(".venv/bin/coachstream chat"))
         third.expect(rf"1  {re.escape(newer)}")

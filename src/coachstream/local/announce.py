@@ -40,7 +40,8 @@ class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field=
     """Everything a client needs; addresses end with `/`, clients append `users/...`.
 
     Where a user pool issues the tokens there is no user yet; a user need not have a conversation. `problems`
-    is what will not work, as far as this machine alone can say; absent where nothing is known.
+    is what will not work, as far as this machine alone can say; absent where nothing is known. `isDataNew`
+    says that this start made the data folder; absent where it was there.
     """
 
     url: str
@@ -52,10 +53,16 @@ class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field=
     conversation_id: str | None
     parts: Parts | None = None
     problems: tuple[Problem, ...] = ()
+    is_data_new: bool = False
 
 
 def ready_of(
-    origin: str, session: Session | None, settings: Settings, problems: tuple[Problem, ...]
+    origin: str,
+    session: Session | None,
+    settings: Settings,
+    problems: tuple[Problem, ...],
+    *,
+    is_data_new: bool,
 ) -> Ready:
     """What a client needs, of a session if there is one."""
     return Ready(
@@ -68,6 +75,7 @@ def ready_of(
         conversation_id=None if session is None else session.conversation_id,
         parts=Parts(settings.store.kind, settings.model.kind, settings.recall.kind, settings.identity.kind),
         problems=problems,
+        is_data_new=is_data_new,
     )
 
 
@@ -119,7 +127,7 @@ class TerminalAnnouncer:
             _print("\n".join(("\n  This will not work:", *lines)), self._out)
         _print(
             f"\n  Your coach is at  {ready.url}\n"
-            f"  Data is kept in   {data_dir}\n"
+            f"  Data is kept in   {data_dir}{' (a new folder)' if ready.is_data_new else ''}\n"
             f"{_parts_line(ready.parts)}\n"
             f"{_how_to_talk(ready, data_dir)}\n"
             "  Ctrl-C stops the server.\n",

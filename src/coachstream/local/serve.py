@@ -21,6 +21,7 @@ import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from coachstream.check.run import preflight
 from coachstream.conversation.errors import CoachStreamError
@@ -34,7 +35,7 @@ from coachstream.local.options import CannotServe, ServeOptions
 from coachstream.local.people import NobodyThere, People
 from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
 from coachstream.local.signals import Interrupts
-from coachstream.local.state_file import announced
+from coachstream.local.state_file import announced, find_servers
 from coachstream.local.static_files import StaticFiles
 from coachstream.observability.discretion import DISCREET, quiet_libraries
 from coachstream.private_files import make_private_folder
@@ -83,7 +84,7 @@ async def _serve(
     interrupts.watch()
     data_dir = options.data_dir.absolute()
     settings = await in_a_region(settings)
-    await asyncio.to_thread(_prepare_folder, options.data_dir)
+    is_data_new = await asyncio.to_thread(_prepare_folder, options.data_dir)
     problems = await _problems(settings)
     services = Services(settings)
     functions = Functions(options, services, cors)
@@ -115,7 +116,9 @@ async def _serve(
         async with _listening(gate, listening, before_shutdown=functions.aclose):
             with announced(data_dir, origin, now=services.clock.now().timestamp()):
                 await functions.start_ahead()
-                announcer.ready(ready_of(origin, session, settings, problems), data_dir)
+                announcer.ready(
+                    ready_of(origin, session, settings, problems, is_data_new=is_data_new), data_dir
+                )
                 if options.open_browser:
                     await asyncio.to_thread(webbrowser.open, origin)
                 await interrupts.wait()
@@ -197,7 +200,9 @@ def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:
         raise CannotServe(f"--cors-origin: {error}.") from error
 
 
-def _prepare_folder(data_dir: Path) -> None:
+def _prepare_folder(data_dir: Path) -> bool:
+    """Make the data folder; whether it was not there before."""
+    is_new = not data_dir.exists()
     try:
         # It holds the conversations and the issuer's key.
         make_private_folder(data_dir)
@@ -205,13 +210,23 @@ def _prepare_folder(data_dir: Path) -> None:
         raise CannotServe(f"The data folder {data_dir} cannot be used: {error.strerror}.") from error
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise CannotServe(f"The data folder {data_dir} cannot be written to.")
+    return is_new
 
 
 def _listen(options: ServeOptions) -> socket.socket:
     try:
         return listen(options.host, options.port)
     except CannotListen as error:
-        raise CannotServe(str(error)) from error
+        running = next(
+            (server.url for server in find_servers(options.data_dir) if _port_of(server.url) == options.port),
+            None,
+        )
+        hint = "" if running is None else f" It is {running}, which serves the same data already."
+        raise CannotServe(f"{error}{hint}") from error
+
+
+def _port_of(url: str) -> int | None:
+    return urlsplit(url).port
 
 
 def _origin(host: str, listening: socket.socket) -> str:

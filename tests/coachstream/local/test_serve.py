@@ -374,7 +374,9 @@ def test_what_will_not_work_is_said_before_the_first_message(
     options = ["serve", "--port", "0", "--data", str(tmp_path / "data"), "--in-process", *FAST, *arguments]
     as_json = _first_lines([*options, "--json"], until='"ready"')
     assert json.loads(as_json).get("problems") == problems
-    shown = _first_lines(options, until="Your coach is at")
+    shown = _first_lines(options, until="Data is kept in")
+    assert json.loads(as_json).get("isDataNew") is True
+    assert ("(a new folder)" in shown) is False
     for problem in problems or ():
         assert f"    {problem['part']}: {problem['message']}\n      {problem['remedy']}\n" in shown
     assert ("This will not work" in shown) == (problems is not None)
