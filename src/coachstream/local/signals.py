@@ -1,4 +1,4 @@
-"""The signals that end `coachstream serve`: SIGINT, SIGTERM, and SIGHUP, which a terminal sends as it closes.
+"""The signals that end `coachstream serve`.
 
 The first one asks the server to end well, the second one does not wait for that, the third one kills. None
 can arrive at a moment when it raises `KeyboardInterrupt` somewhere: that would leave processes behind, or end
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from lambda_streaming.emulator.serving import stop_signals
 
 
 class Interrupts:
@@ -27,12 +27,7 @@ class Interrupts:
         self._interrupted = asyncio.Event()
 
     def __enter__(self) -> Self:
-        # `nohup` has SIGHUP ignored, and it stays so.
-        self._taken = tuple(
-            number
-            for number in _NUMBERS
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-        )
+        self._taken = stop_signals()
         self._handle_with(self._on_signal)
         return self
 

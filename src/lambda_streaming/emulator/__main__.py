@@ -77,7 +77,7 @@ _CORS = "Cross-origin requests"
 @app.command(
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     epilog=(
-        "Exit status: 0 after Ctrl-C or SIGTERM; 1 if it cannot listen; 2 for wrong options; "
+        "Exit status: 0 after Ctrl-C, SIGTERM or SIGHUP; 1 if it cannot listen; 2 for wrong options; "
         "126 or 127 if COMMAND cannot be executed or is not there."
     ),
 )

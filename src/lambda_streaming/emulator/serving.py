@@ -116,6 +116,16 @@ def server_config(app: App, *, has_lifespan: bool, grace_s: int) -> uvicorn.Conf
     )
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a server: SIGINT, SIGTERM, and SIGHUP, which a terminal sends as it closes.
+
+    The last one only where it is not ignored, as `nohup` has it.
+    """
+    always = (signal.SIGINT, signal.SIGTERM)
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (*always, signal.SIGHUP) if hangs_up else always
+
+
 async def serve(
     app: App,
     listening: socket.socket,
@@ -124,7 +134,7 @@ async def serve(
     on_ready: Callable[[], None],
     on_stop: Callable[[], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then accept nothing more and let running responses end.
+    """Serve until a stop signal; then accept nothing more and let running responses end.
 
     Args:
         app: closed at the end, through the ASGI lifespan.
@@ -144,11 +154,12 @@ async def serve(
         server.should_exit = True
         on_stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    taken = stop_signals()
+    for number in taken:
         loop.add_signal_handler(number, stop)
     try:
         await server.serve(sockets=[listening])
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in taken:
             loop.remove_signal_handler(number)
         listening.close()

@@ -234,7 +234,9 @@ def test_a_worker_killed_in_mid_answer_breaks_it_off_and_the_next_request_works(
     assert ask(emulator, ["write", "next"]).text == "next"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
 def test_a_signal_ends_it_well_and_leaves_no_process(emulator: Emulating, number: signal.Signals) -> None:
     """With environments that are frozen, have children, and are deaf to SIGTERM."""
     ask(emulator, ["ignore-terminate"], ["child"])
