@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import pytest
 
 from coachstream.local.demo.seed import USER_ID
 from support.bedrock_server import SteeredBedrock, bedrock_server_process, steered_bedrock
-from support.elsewhere import CREDENTIALS, coachstream, elsewhere
+from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream, elsewhere
 from support.patience import PATIENCE_S
 from support.serving import Ready, Serving, create_conversation, serving, stored_messages
 
@@ -236,3 +237,41 @@ def test_an_interrupt_leaves_no_process_and_keeps_the_data(
         assert messages[1]["metadata"]["stopReason"] == "interrupted"
         assert second.ready.conversation_id == first.ready.conversation_id
         assert second.ready.user_id == first.ready.user_id
+
+
+@pytest.mark.parametrize("mode", ["environments", "in-process"])
+@pytest.mark.timeout(2 * PATIENCE_S)
+def test_an_interrupt_closes_no_connection_to_aws_that_a_turn_saves_with(
+    tmp_path: Path, dynamodb_local_url: str, mode: str
+) -> None:
+    """What was said so far is in DynamoDB, and the SDK's connections are closed after that."""
+    environment = {
+        **WITHOUT_AWS,
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_local_url,
+        "DYNAMODB_TABLE_NAME": f"coachstream-{uuid.uuid4().hex[:12]}",
+    }
+    made = coachstream("table", "create", environment=environment)
+    assert made.returncode == 0, made.stderr
+    options = [*PACE, "--store", "dynamodb", "--demo-data"]
+    if mode == "in-process":
+        options.append("--in-process")
+    with serving(tmp_path / "data", *options, environment=environment) as first:
+        conversation = create_conversation(first.ready)
+        with httpx.stream(
+            "POST",
+            first.ready.stream(conversation),
+            headers=first.ready.headers,
+            json={"userResponse": "What is my plan for tomorrow?"},
+            timeout=TIMEOUT,
+        ) as response:
+            said = next(event for event in _events(response.iter_lines()) if event["type"] == "chunk")
+            assert first.stop() == 0
+        log = (tmp_path / "serve.log").read_text()
+        assert "Traceback" not in log
+        assert "Unclosed" not in log
+    with serving(tmp_path / "data", *options, environment=environment) as second:
+        messages = stored_messages(second.ready, conversation)
+    assert [message["role"] for message in messages] == ["user", "assistant"]
+    assert messages[1]["content"].startswith(said["content"])
+    assert messages[1]["metadata"]["stopReason"] == "interrupted"
