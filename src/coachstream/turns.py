@@ -46,12 +46,15 @@ class Turns:
         from coachstream.conversation.turn import opener_of, user_message_of
 
         parts = self._parts()
-        opener = opener_of(parts, self._services.turn_settings)
-        async with asyncio.timeout(STORE_ANSWERS_IN_S * STORE_ATTEMPTS):
+        settings = self._services.turn_settings
+        opener = opener_of(parts, settings)
+        deadline = request.deadline - settings.save_reserve_s
+        async with asyncio.timeout(max(0.0, deadline - self._services.clock.monotonic())):
             return await opener.open_for_reader(
                 request.key,
                 partial(user_message_of, request, parts),
                 run_id(self._services.clock.now(), parts.random_below),
+                deadline=deadline - STORE_ANSWERS_IN_S,
             )
 
     async def resume(self, request: ResumeRequest, *, report: Report | None = None) -> TurnProducer | None:
@@ -101,7 +104,7 @@ class Turns:
         """Store what the conversation's run has said, if its producer has died."""
         from coachstream.conversation.turn import closer_of
 
-        await closer_of(self._parts()).settle(key)
+        await closer_of(self._parts(), self._services.turn_settings).settle(key)
 
     def _parts(self, report: Report | None = None, *, in_one_piece: bool = False) -> TurnParts:
         from coachstream.conversation.parts import TurnParts, ignore_report

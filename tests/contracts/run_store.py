@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coachstream.conversation.errors import ConversationNotFound, ErrorCode
+from coachstream.conversation.errors import ConversationNotFound, ErrorCode, RunNotFound
 from coachstream.conversation.events import SemanticContextUse, Timings
 from coachstream.conversation.message_id import run_id
 from coachstream.conversation.model import ConversationKey, Role, StopReason, Usage
@@ -29,6 +30,7 @@ from coachstream.conversation.runs.log import (
     Reset,
     Said,
     StopAsked,
+    is_tombstone,
 )
 from contracts.store_records import (
     AMPLE_CHARS,
@@ -43,6 +45,7 @@ from contracts.store_records import (
     StoreContract,
     answer,
     begin,
+    begun_for,
     conversation,
     ended,
     entry,
@@ -79,7 +82,9 @@ CONTENTS: st.SearchStrategy[Content] = st.one_of(
     st.builds(Broken, st.sampled_from(ErrorCode), st.booleans(), st.none() | _TEXTS),
 )
 
-ENTRIES: st.SearchStrategy[LogEntry] = st.builds(LogEntry, st.just(0), _COUNTS, _COUNTS, _TEXTS, CONTENTS)
+ENTRIES: st.SearchStrategy[LogEntry] = st.builds(
+    LogEntry, st.just(0), _COUNTS, _COUNTS, _TEXTS, CONTENTS, st.none() | _COUNTS
+)
 
 
 def numbered(entries: Sequence[LogEntry]) -> list[LogEntry]:
@@ -98,7 +103,7 @@ class RunStoreContract(StoreContract):
         reply = reply_to(message, 2, "👩‍👩‍👧 é e\u0301\n\n  \t", stop=StopReason.MAX_TOKENS)
         metadata = msgspec.structs.replace(reply.metadata, run_id=RUN)
         reply = msgspec.structs.replace(reply, metadata=metadata)
-        assert await begin(store, message) == RunBegun(message, is_first_attempt=True)
+        assert begun_for(await begin(store, message)) == (message, True)
         assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
         assert list(await store.load_messages(KEY)) == [message, reply]
 
@@ -107,14 +112,55 @@ class RunStoreContract(StoreContract):
         await begin(store, user_message(1))
         assert [message.role for message in await store.load_messages(KEY)] == [Role.USER]
 
-    async def test_messages_are_in_the_order_of_their_ids(self, store: SeedableStore) -> None:
-        """A message that was stored later, but sent earlier, is the earlier one."""
-        late, early = user_message(10, "late"), user_message(5, "early")
-        await answer(store, late, reply_to(late, 11))
-        await answer(store, early, reply_to(early, 6))
-        in_order = [early, reply_to(early, 6), late, reply_to(late, 11)]
+    async def test_a_message_after_the_clock_was_set_back_is_stored_behind_the_earlier_ones(
+        self, store: SeedableStore
+    ) -> None:
+        """Its id has the next millisecond; its reply, whose id the run's beginning is behind, comes last."""
+        first, second = user_message(3_600_000, "first"), user_message(5, "second", client_id="c-2")
+        await answer(store, first, reply_to(first, 3_600_001))
+        begun = await begin(store, second, NEXT_RUN)
+        renamed = msgspec.structs.replace(second, id=second.id.replace("0000000000005", "0000003600002"))
+        assert begun_for(begun) == (renamed, True)
+        assert begun.at == 3_600_002
+        [begins] = await store.read_log(KEY, NEXT_RUN)
+        assert begins.content == Opened(renamed.id, at=begun.at)
+        reply = reply_to(renamed, begun.at + 1)
+        assert await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply) is None
+        in_order = [first, reply_to(first, 3_600_001), renamed, reply]
         assert list(await store.load_messages(KEY)) == in_order
         assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == in_order[1:]
+        again = await store.begin_run(KEY, user_message(6, client_id="c-2"), RUN, opened())
+        assert again == AlreadyAnswered(renamed, reply)
+
+    async def test_a_message_of_the_same_millisecond_is_stored_behind_the_earlier_one(
+        self, store: SeedableStore
+    ) -> None:
+        """Whichever random characters it has."""
+        first = user_message(7, "first")
+        second = msgspec.structs.replace(first, id=first.id.replace("u" * 9, "0" * 9), content="second")
+        await begin(store, first)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        begun = await begin(store, second, NEXT_RUN)
+        assert begun.user_message.id == f"msg_0000000000008_{'0' * 9}_user"
+        assert [message.content for message in await store.load_messages(KEY)] == ["first", "second"]
+
+    async def test_a_message_that_is_answered_again_gets_its_reply_behind_later_messages(
+        self, store: SeedableStore
+    ) -> None:
+        """The run begins behind all messages there are, not only behind its own."""
+        first, second = user_message(1, client_id="c-1"), user_message(3)
+        await begin(store, first)
+        await store.finish_run(KEY, RUN, ended(1), None)
+        await answer(store, second, reply_to(second, 50))
+        begun = await begin(store, user_message(4, client_id="c-1"), NEXT_RUN)
+        assert begun_for(begun) == (first, False)
+        assert begun.at >= 50
+        reply = reply_to(first, begun.at + 1)
+        assert await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply) is None
+        third = (await begin(store, user_message(5), run_id(NOW, secrets.randbelow))).user_message
+        stored = [message.id for message in await store.load_messages(KEY)]
+        assert stored == sorted(stored)
+        assert stored == [first.id, second.id, reply_to(second, 50).id, reply.id, third.id]
 
     async def test_a_run_counts_its_messages_and_dates_the_conversation(self, store: SeedableStore) -> None:
         """The number of messages and the last activity are those of the last message."""
@@ -134,8 +180,9 @@ class RunStoreContract(StoreContract):
         await store.finish_run(KEY, RUN, ended(1), None)
         await store.begin_run(KEY, user_message(2, client_id="c-1"), NEXT_RUN, given_entry)
         for run, is_first_attempt in ((RUN, True), (NEXT_RUN, False)):
-            content = Opened(user_message(1).id, is_first_attempt, has_producer=False)
             [first, *_] = await store.read_log(KEY, run)
+            assert isinstance(first.content, Opened)
+            content = Opened(user_message(1).id, is_first_attempt, has_producer=False, at=first.content.at)
             assert first == msgspec.structs.replace(given_entry, content=content)
 
     async def test_a_run_in_an_unknown_conversation_saves_nothing(self, store: SeedableStore) -> None:
@@ -198,7 +245,7 @@ class RunStoreContract(StoreContract):
         assert (await begin(store, first)).is_first_attempt
         await store.finish_run(KEY, RUN, ended(1), None)
         again = await begin(store, user_message(2, "again", client_id="c-1"), NEXT_RUN)
-        assert again == RunBegun(first, is_first_attempt=False)
+        assert begun_for(again) == (first, False)
         assert list(await store.load_messages(KEY)) == [first]
         assert (await store.get_conversation(KEY)).total_messages == 1
 
@@ -208,7 +255,7 @@ class RunStoreContract(StoreContract):
         reply = reply_to(message, 2)
         await begin(store, message)
         await store.finish_run(KEY, RUN, ended(1), None)
-        assert await begin(store, message, NEXT_RUN) == RunBegun(message, is_first_attempt=False)
+        assert begun_for(await begin(store, message, NEXT_RUN)) == (message, False)
         await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply)
         assert await store.begin_run(KEY, message, RUN, opened()) == AlreadyAnswered(message, reply)
         assert list(await store.load_messages(KEY)) == [message, reply]
@@ -247,9 +294,9 @@ class RunStoreContract(StoreContract):
                 for n, run in enumerate(runs)
             )
         )
-        [winner] = [n for n, result in enumerate(results) if isinstance(result, RunBegun)]
+        [(winner, begun)] = [(n, result) for n, result in enumerate(results) if isinstance(result, RunBegun)]
         stored = user_message(winner, client_id="c-1")
-        assert results[winner] == RunBegun(stored, is_first_attempt=True)
+        assert begun_for(begun) == (stored, True)
         others = [result for n, result in enumerate(results) if n != winner]
         assert others == [ConversationBusy(runs[winner], stored)] * 19
         assert list(await store.load_messages(KEY)) == [stored]
@@ -305,7 +352,7 @@ class RunStoreContract(StoreContract):
         await answer(store, message, partial)
         assert list(await store.load_messages(KEY)) == [message, partial]
         begun = await begin(store, user_message(3, client_id="c-1"))
-        assert begun == RunBegun(message, is_first_attempt=False)
+        assert begun_for(begun) == (message, False)
         assert list(await store.load_messages(KEY)) == [message, partial]
         whole = reply_to(message, 4)
         await store.finish_run(KEY, RUN, ended(1, whole), whole)
@@ -340,7 +387,7 @@ class RunStoreContract(StoreContract):
         entries = [said(number, f"{number} ") for number in range(1, 120)]
         for each in entries:
             assert await store.append(KEY, RUN, each) is None
-        first = entry(0, Opened(user_message(1).id))
+        first = entry(0, Opened(user_message(1).id, at=1))
         assert list(await store.read_log(KEY, RUN)) == [first, *entries]
         assert list(await store.read_log(KEY, RUN, after=0)) == entries
         assert list(await store.read_log(KEY, RUN, after=99)) == entries[99:]
@@ -357,7 +404,7 @@ class RunStoreContract(StoreContract):
         assert await store.append(KEY, RUN, stop) == mine
         assert await store.append(KEY, RUN, msgspec.structs.replace(stop, number=2)) is None
         first = await store.append(KEY, RUN, msgspec.structs.replace(stop, number=0))
-        assert first == entry(0, Opened(user_message(1).id))
+        assert first == entry(0, Opened(user_message(1).id, at=1))
         log = await store.read_log(KEY, RUN, after=0)
         assert list(log) == [mine, msgspec.structs.replace(stop, number=2)]
 
@@ -579,18 +626,20 @@ class RunStoreContract(StoreContract):
         await store.finish_run(KEY, RUN, ended(2, reply), reply)
         await begin(store, user_message(3), NEXT_RUN)
         await store.append(KEY, NEXT_RUN, said(1, "Next"))
-        log = [entry(0, Opened(message.id)), said(1, reply.content), ended(2, reply)]
+        log = [entry(0, Opened(message.id, at=1)), said(1, reply.content), ended(2, reply)]
         assert list(await store.read_log(KEY, RUN)) == log
         assert await store.read_last(KEY, NEXT_RUN) == said(1, "Next")
 
-    async def test_the_end_of_another_run_leaves_the_conversations_run_alone(
-        self, store: SeedableStore
-    ) -> None:
-        """A run that is not the conversation's, one without a log for instance, frees nothing."""
-        await begin(store, user_message(1))
-        assert await store.finish_run(KEY, NEXT_RUN, ended(0), None) is None
+    async def test_only_the_conversations_own_run_can_be_finished(self, store: SeedableStore) -> None:
+        """Else who finds a log expired would store a second reply; nothing is written or freed."""
+        message = user_message(1)
+        await begin(store, message)
+        for reply in (None, reply_to(message, 2)):
+            with pytest.raises(RunNotFound):
+                await store.finish_run(KEY, NEXT_RUN, ended(0, reply), reply)
         assert await store.unfinished_run(KEY) == RUN
-        assert await store.read_last(KEY, NEXT_RUN) == ended(0)
+        assert list(await store.read_log(KEY, NEXT_RUN)) == []
+        assert list(await store.load_messages(KEY)) == [message]
         busy = await store.begin_run(KEY, user_message(2), NEXT_RUN, opened())
         assert busy == ConversationBusy(RUN, None)
 
@@ -612,8 +661,30 @@ class RunStoreContract(StoreContract):
                 await store.finish_run(KEY, RUN, ended(1, saved), saved)
         await store.create_conversation(conversation())
         assert list(await store.load_messages(KEY)) == []
-        assert list(await store.read_log(KEY, RUN)) == []
         await begin(store, user_message(3), NEXT_RUN)
+
+    async def test_a_producer_whose_conversation_was_deleted_learns_of_it_with_its_next_entry(
+        self, store: SeedableStore
+    ) -> None:
+        """However it writes on, nothing of it is stored, and its readers find an end or nothing."""
+        message = user_message(1)
+        await begin(store, message)
+        assert await store.append(KEY, RUN, said(1)) is None
+        await store.delete_conversation(KEY)
+        with suppress(ConversationNotFound):
+            there = await store.append(KEY, RUN, said(2))
+            assert there is not None
+            assert is_tombstone(there)
+        assert all(map(is_tombstone, await store.read_log(KEY, RUN)))
+        assert await store.unfinished_run(KEY) is None
+        for late in (said(1), said(2)):
+            with suppress(ConversationNotFound):
+                await store.append(KEY, RUN, late)
+        with suppress(ConversationNotFound):
+            await store.append(KEY, RUN, said(2))
+        await store.create_conversation(conversation())
+        assert all(map(is_tombstone, await store.read_log(KEY, RUN)))
+        assert list(await store.load_messages(KEY)) == []
 
     async def test_a_conversation_is_deleted_with_its_runs(self, store: SeedableStore) -> None:
         """The logs and what is unfinished are gone, also when one of the same id is created later."""
@@ -626,9 +697,10 @@ class RunStoreContract(StoreContract):
         await store.delete_conversation(KEY)
         for _ in range(2):
             assert await store.unfinished_run(KEY) is None
-            for run in (RUN, NEXT_RUN):
-                assert list(await store.read_log(KEY, run)) == []
-                assert await store.read_last(KEY, run) is None
+            assert list(await store.read_log(KEY, RUN)) == []
+            assert await store.read_last(KEY, RUN) is None
+            # A tombstone may be left of the one that was not finished.
+            assert all(map(is_tombstone, await store.read_log(KEY, NEXT_RUN)))
             assert await store.load_message(KEY, message.id) is None
             await store.create_conversation(conversation())
         assert (await begin(store, message)).is_first_attempt

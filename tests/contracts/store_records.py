@@ -114,6 +114,11 @@ async def begin(
     return begun
 
 
+def begun_for(begun: RunBegun) -> tuple[Message, bool]:
+    """What a run was begun for: its message, and whether that is new."""
+    return begun.user_message, begun.is_first_attempt
+
+
 async def answer(store: RunStore, message: Message, reply: Message, *, key: ConversationKey = KEY) -> None:
     """A whole run, from a message to its reply."""
     run = run_id(NOW, secrets.randbelow)

@@ -91,7 +91,7 @@ async def test_a_producer_that_is_killed_loses_less_than_a_segment(
     questions = [m for m in await store.load_messages(KEY) if m.role is Role.USER]
     committed = await said_in_log(store)
     await lease_is_over(store)
-    await closer_of(parts_over(store)).settle(KEY)
+    await closer_of(parts_over(store), TurnSettings()).settle(KEY)
     assert [message.content for message in questions] in ([], [TEXT])
     stored = replies(list(await store.load_messages(KEY)))
     if not questions:

@@ -14,8 +14,9 @@ from coachstream.conversation.errors import (
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
+    RunNotFound,
 )
-from coachstream.conversation.message_id import first_message_id
+from coachstream.conversation.message_id import first_message_id, id_after
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -37,7 +38,7 @@ from coachstream.conversation.ports import (
 )
 from coachstream.conversation.prompt import Prompt
 from coachstream.conversation.runs.log import LogEntry
-from coachstream.storage.log_entries import as_stored, is_repeated
+from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 
 
@@ -144,14 +145,16 @@ class RememberedConversations:
                 return AlreadyAnswered(known[0], reply)
         if key in self._unfinished:
             return ConversationBusy(self._unfinished[key], known[0] if known else None)
+        newest_id = max((message.id for message in messages), default="")
+        message = known[0] if known else user_message
         if not known:
-            self._replace_messages(key, [*messages, user_message], user_message)
-        begun = RunBegun(known[0] if known else user_message, is_first_attempt=not known)
+            message = msgspec.structs.replace(message, id=id_after(message.id, newest_id))
+            self._replace_messages(key, [*messages, message], message)
+        newest_id = max(newest_id, message.id)
+        first = as_stored(opened, message.id, is_first_attempt=not known, newest_id=newest_id)
         self._unfinished[key] = run_id
-        self._logs[key, run_id] = {
-            0: as_stored(opened, begun.user_message.id, is_first_attempt=begun.is_first_attempt)
-        }
-        return begun
+        self._logs[key, run_id] = {0: first}
+        return RunBegun(message, is_first_attempt=not known, at=opened_at(first))
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         self._begin()
@@ -167,6 +170,8 @@ class RememberedConversations:
         there = self._logs[key, run_id].get(ended.number)
         if there is not None:
             return None if is_repeated(ended, there) else there
+        if self._unfinished.get(key) != run_id:
+            raise RunNotFound
         self._logs[key, run_id][ended.number] = ended
         if reply is not None:
             kept = [
@@ -175,8 +180,7 @@ class RememberedConversations:
                 if not (message.is_interrupted and message.metadata.reply_to == reply.metadata.reply_to)
             ]
             self._replace_messages(key, [*kept, reply], reply)
-        if self._unfinished.get(key) == run_id:
-            del self._unfinished[key]
+        del self._unfinished[key]
         return None
 
     async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:

@@ -1,7 +1,12 @@
-"""Users, readers, crashes and clocks in any order, against a simple model of what must hold.
+"""Users, readers, crashes, clocks and deletions in any order, against a simple model of what must hold.
 
-The machine sends messages and sends them again, reads replies, leaves and comes again, stops runs, lets
-producers die and leases run out. A dead producer is one whose store does nothing for it any more.
+The machine sends messages and sends them again, reads replies, leaves and comes again, stops runs, deletes
+conversations, lets producers die and leases run out. A dead producer is one whose store does nothing for it
+any more.
+
+Each process has a wall clock of its own, which is wrong and jumps. The monotonic time passes in steps, each
+of which waits until a producer that is alive has renewed its lease: so the time of a lease passes for the
+observers of a run as it would on a machine with nothing else to do, however busy this one is.
 
 A rule that does not apply does nothing, instead of being left out: what is there depends on timing, and
 hypothesis must be able to play an order of events again.
@@ -10,39 +15,64 @@ hypothesis must be able to play an order of events again.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Coroutine
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable
+from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable, TurnInProgress
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
+from coachstream.conversation.message_id import run_id
 from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason
 from coachstream.conversation.parts import TurnParts
-from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.ports import (
+    AlreadyAnswered,
+    ConversationBusy,
+    ModelEvent,
+    ModelStop,
+    RunBegun,
+    TextDelta,
+)
 from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, is_tombstone
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_turn, watcher_of
+from coachstream.conversation.turn import (
+    closer_of,
+    opener_of,
+    resume_run,
+    run_turn,
+    user_message_of,
+    watcher_of,
+)
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn_settings import TurnSettings
 from contracts.store_records import SeedableStore
 
 T = TypeVar("T")
 
-KEY = ConversationKey("user-1", "coach-1", "conv-1")
-LEASE_S = 15.0
+USER, COACH = "user-1", "coach-1"
+LEASE_S = 0.6
+STEP_S = 0.025
 SETTINGS = TurnSettings(
     save_reserve_s=1.0,
     runs=RunSettings(
-        lease_s=LEASE_S, commit_every_s=0.0, renew_every_s=0.02, first_poll_s=0.002, longest_poll_s=0.005
+        lease_s=LEASE_S,
+        reader_awaited_s=LEASE_S,
+        commit_every_s=0.0,
+        renew_every_s=0.02,
+        first_poll_s=0.002,
+        longest_poll_s=0.005,
     ),
 )
 WORDS = 8
+OFF_S = st.sampled_from([0.0, 0.0, 20.0, -20.0, 3_600.0, -3_600.0, 172_800.0, -172_800.0, 4e8])
+"""By how much the wall clock of a process is ahead of others."""
 
 
 def reply_to(text: str) -> str:
@@ -50,20 +80,28 @@ def reply_to(text: str) -> str:
     return "".join(f"{text}-{number} " for number in range(WORDS))
 
 
-class MovableClock:
-    """Real time, and more: leases run out when it is moved."""
+class Time:
+    """The monotonic time of all processes; it passes only when it is told to."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self.passed_s = 0.0
+
+
+class WrongClock:
+    """The clocks of one process."""
+
+    def __init__(self, time: Time, off_s: float) -> None:
+        self._time = time
+        self._off_s = off_s
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return datetime.now(UTC) + timedelta(seconds=self._time.passed_s + self._off_s)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return self._time.passed_s
 
-    def move(self, seconds: float) -> None:
-        self._ahead += timedelta(seconds=seconds)
+    def jump(self, seconds: float) -> None:
+        self._off_s += seconds
 
 
 class Talker:
@@ -74,59 +112,135 @@ class Talker:
 
     def __init__(self) -> None:
         self.allowed = asyncio.Semaphore(0)
-        self.asked: list[str] = []
+        self.speaking = 0
 
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         assert deadline > 0
         text = prompt.messages[-1].text.rpartition("\n\n")[2]
-        self.asked.append(text)
-        for number in range(WORDS):
-            await self.allowed.acquire()
-            yield TextDelta(f"{text}-{number} ")
-        yield ModelStop(StopReason.END_TURN)
+        self.speaking += 1
+        try:
+            for number in range(WORDS):
+                await self.allowed.acquire()
+                yield TextDelta(f"{text}-{number} ")
+            yield ModelStop(StopReason.END_TURN)
+        finally:
+            self.speaking -= 1
 
 
-class MortalStore:
-    """A store for one process: nothing happens for a dead one."""
+class Acceptance:
+    """Watches over what the store accepts, from whomever.
 
-    def __init__(self, store: SeedableStore) -> None:
+    Attributes:
+        newest: for each conversation the greatest id of a message that was accepted.
+        processes: all that ever were.
+        wrongs: what must not be.
+    """
+
+    def __init__(self) -> None:
+        self.newest: dict[ConversationKey, str] = {}
+        self.processes: list[Process] = []
+        self.wrongs: list[str] = []
+
+    def message(self, key: ConversationKey, name: str, *, behind: str) -> None:
+        """A message was stored; all up to `behind` had been stored before that was asked for."""
+        if name <= behind:
+            self.wrongs.append(f"{name} was stored after {behind}")
+        self.newest[key] = max(name, self.newest.get(key, ""))
+
+    def producer_of(self, entries: Sequence[LogEntry]) -> Process | None:
+        """The process that produces a run, if it is alive."""
+        writers = [
+            entry.writer
+            for entry in entries
+            if isinstance(entry.content, Claimed)
+            or (isinstance(entry.content, Opened) and entry.content.has_producer)
+        ]
+        for process in self.processes:
+            if writers and writers[-1] in process.writers and process.is_alive:
+                return process
+        return None
+
+
+class Process:
+    """One process: its clock, and a store in which nothing happens for it any more when it is dead."""
+
+    def __init__(self, store: SeedableStore, clock: WrongClock, acceptance: Acceptance) -> None:
         self._store = store
+        self._acceptance = acceptance
+        self.clock = clock
+        self.writers: set[str] = set()
         self.is_dead = False
+        self.task: asyncio.Task[None] | None = None
+        acceptance.processes.append(self)
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.is_dead and self.task is not None and not self.task.done()
+
+    async def begin_run(
+        self, key: ConversationKey, user_message: Message, of_run: str, opened: LogEntry
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        self.writers.add(opened.writer)
+        behind = self._acceptance.newest.get(key, "")
+        result = await self._call(lambda: self._store.begin_run(key, user_message, of_run, opened))
+        if isinstance(result, RunBegun) and result.is_first_attempt:
+            self._acceptance.message(key, result.user_message.id, behind=behind)
+        return self._unless_dead(result)
+
+    async def append(self, key: ConversationKey, of_run: str, entry: LogEntry) -> LogEntry | None:
+        self.writers.add(entry.writer)
+        return self._unless_dead(await self._call(lambda: self._store.append(key, of_run, entry)))
+
+    async def finish_run(
+        self, key: ConversationKey, of_run: str, ended: LogEntry, reply: Message | None
+    ) -> LogEntry | None:
+        behind = self._acceptance.newest.get(key, "")
+        log = await self._store.read_log(key, of_run)
+        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply))
+        producer = self._acceptance.producer_of(log)
+        if there is None and producer not in (None, self):
+            self._acceptance.wrongs.append("a healthy run was closed by an observer")
+        if there is None and reply is not None:
+            self._acceptance.message(key, reply.id, behind=behind)
+        return self._unless_dead(there)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the store has)
         method = getattr(self._store, name)
 
         async def call(*args: object, **more: object) -> object:
-            if self.is_dead:
-                raise StorageUnavailable("dead")
-            result = await method(*args, **more)
-            if self.is_dead:
-                raise StorageUnavailable("dead")
-            return result
+            return self._unless_dead(await self._call(lambda: method(*args, **more)))
 
         return call
+
+    async def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self.is_dead:
+            raise StorageUnavailable("dead")
+        return await work()
+
+    def _unless_dead(self, result: T) -> T:
+        if self.is_dead:
+            raise StorageUnavailable("dead")
+        return result
 
 
 @dataclass
 class Client:
-    """Somebody who sent a message, and reads."""
+    """A client that sent a message, and reads."""
 
+    key: ConversationKey
     text: str
     name: str
-    store: MortalStore
-    task: asyncio.Task[None] | None = None
+    process: Process
     units: bytes = b""
     point: LogPoint | None = None
     ending: Event | None = None
     is_gone: bool = False
-    events: list[Event] = field(default_factory=list)
 
     @property
     def shown(self) -> str:
         return self.units.decode("utf-16-le")
 
     def take(self, event: Event) -> None:
-        self.events.append(event)
         point = getattr(event, "point", None)
         self.point = point or self.point
         match event:
@@ -149,45 +263,94 @@ class RunMachine(RuleBasedStateMachine):
         raise NotImplementedError
 
     async def close_store(self) -> None:
-        """Let it go."""
+        """Close it."""
 
     @initialize()
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.clock = MovableClock()
+        self.time = Time()
         self.clients: list[Client] = []
+        self.deleted: list[ConversationKey] = []
+        self.acceptance = Acceptance()
         self.store = self.run(self.open_store())
-        self.run(self.store.put_coach(KEY.user_id, KEY.coach_id, {"coach_name": "Mara"}))
-        now = self.clock.now()
-        self.run(self.store.create_conversation(Conversation(KEY, "Legs", now, now)))
+        self.run(self.store.put_coach(USER, COACH, {"coach_name": "Mara"}))
+        self._create()
         self.model = Talker()
 
+    def _create(self) -> None:
+        self.key = ConversationKey(USER, COACH, f"conv-{len(self.deleted)}")
+        now = datetime.now(UTC)
+        self.run(self.store.create_conversation(Conversation(self.key, "Legs", now, now)))
+
     def run(self, work: Coroutine[object, object, T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 30))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+
+    def run_while_time_passes(self, work: Coroutine[object, object, T]) -> T:
+        async def run() -> T:
+            task = self.loop.create_task(work)
+            while not task.done():
+                await self._step()
+            return task.result()
+
+        return self.run(run())
 
     def settle(self) -> None:
         """Let everything happen that can happen now."""
-        self.run(asyncio.sleep(0.02))
+        self.run(self._step())
 
-    def parts(self, store: MortalStore) -> TurnParts:
+    async def _step(self) -> None:
+        """A little time passes; a producer that is alive renews its lease in it."""
+        before = await self._living_run()
+        self.time.passed_s += STEP_S
+        await asyncio.sleep(0.01)
+        while before is not None and await self._living_run() == before:  # noqa: ASYNC110 (the store's news)
+            await asyncio.sleep(0.002)
+
+    async def _living_run(self) -> tuple[str, int] | None:
+        """The conversation's run that a living process produces, and its last entry."""
+        of_run = await self.store.unfinished_run(self.key)
+        log = [] if of_run is None else await self.store.read_log(self.key, of_run)
+        return (of_run, log[-1].number) if of_run and self.acceptance.producer_of(log) else None
+
+    def process(self, off_s: float) -> Process:
+        return Process(self.store, WrongClock(self.time, off_s), self.acceptance)
+
+    def parts(self, process: Process) -> TurnParts:
         return TurnParts(
-            runs=store,
-            context=store,
-            conversations=store,
-            memories=store,
+            runs=process,
+            context=process,
+            conversations=process,
+            memories=process,
             model=self.model,
             recall=None,
-            clock=self.clock,
+            clock=process.clock,
         )
 
-    @rule(text=st.integers(0, 5))
-    def send(self, text: int) -> None:
+    @rule(text=st.integers(0, 5), off_s=OFF_S)
+    def send(self, text: int, off_s: float) -> None:
         """A message, new or again; its client reads the reply."""
-        client = Client(f"m{text}", f"c-{text}", MortalStore(self.store))
-        request = TurnRequest(
-            KEY, client.text, self.clock.monotonic() + 60, client_message_id=client.name, streamed=True
+        client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
+        self._read(client, run_turn(self._request(client), self.parts(client.process), SETTINGS))
+
+    @rule(text=st.integers(0, 5), off_s=OFF_S)
+    def send_for_reader(self, text: int, off_s: float) -> None:
+        """A message whose first reader has it answered, if one comes."""
+        client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
+        parts = self.parts(client.process)
+        opening = opener_of(parts, SETTINGS).open_for_reader(
+            self.key,
+            partial(user_message_of, self._request(client), parts),
+            run_id(client.process.clock.now(), secrets.randbelow),
+            deadline=self.time.passed_s + 1,
         )
-        self._read(client, run_turn(request, self.parts(client.store), SETTINGS))
+        with suppress(TurnInProgress):
+            client.point = LogPoint(self.run_while_time_passes(opening), -1)
+            self.clients.append(client)
+
+    def _request(self, client: Client) -> TurnRequest:
+        return TurnRequest(
+            client.key, client.text, self.time.passed_s + 60, client_message_id=client.name, streamed=True
+        )
 
     def _read(self, client: Client, events: AsyncGenerator[Event, None]) -> None:
         async def read() -> None:
@@ -195,9 +358,8 @@ class RunMachine(RuleBasedStateMachine):
                 if not client.is_gone:
                     client.take(event)
 
-        client.task = self.loop.create_task(read())
-        if client not in self.clients:
-            self.clients.append(client)
+        client.process.task = self.loop.create_task(read())
+        self.clients.append(client)
         self.settle()
 
     @rule(words=st.integers(1, WORDS))
@@ -207,20 +369,20 @@ class RunMachine(RuleBasedStateMachine):
             self.model.allowed.release()
         self.settle()
 
-    @rule(which=st.integers(0, 99))
-    def come_again(self, which: int) -> None:
+    @rule(which=st.integers(0, 99), off_s=OFF_S)
+    def come_again(self, which: int, off_s: float) -> None:
         """A reader whose connection was cut resumes where it was; the producer goes on."""
-        waiting = [client for client in self.clients if client.point and not client.ending]
+        waiting = [c for c in self.clients if c.point and not c.ending and c.key == self.key]
         if not waiting:
             return
         old = waiting[which % len(waiting)]
         old.is_gone = True
-        client = Client(old.text, old.name, MortalStore(self.store), units=old.units, point=old.point)
+        client = Client(old.key, old.text, old.name, self.process(off_s), units=old.units, point=old.point)
         assert client.point is not None
         request = ResumeRequest(
-            KEY, client.point.run_id, self.clock.monotonic() + 60, after=client.point.number
+            client.key, client.point.run_id, self.time.passed_s + 60, after=client.point.number
         )
-        parts = self.parts(client.store)
+        parts = self.parts(client.process)
         watcher = watcher_of(request, parts, SETTINGS)
         self.run(watcher.open())
         if watcher.is_at_the_end:
@@ -230,34 +392,94 @@ class RunMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99))
     def kill(self, which: int) -> None:
         """The process of a client's invocation dies, whatever it was doing."""
-        living = [c for c in self.clients if not c.ending and not c.store.is_dead]
-        if not living:
-            return
-        client = living[which % len(living)]
-        client.store.is_dead = client.is_gone = True
-        self._cancel(client)
+        living = [client for client in self.clients if client.process.is_alive]
+        if living:
+            self._kill(living[which % len(living)])
 
-    @rule(which=st.integers(0, 99))
-    def stop(self, which: int) -> None:
-        """Somebody stops a run, from another process."""
-        known = [client.point for client in self.clients if client.point]
+    def _kill(self, client: Client) -> None:
+        client.process.is_dead = client.is_gone = True
+        task = client.process.task
+
+        async def end() -> None:
+            assert task is not None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        if task is not None:
+            self.run(end())
+
+    @rule(which=st.integers(0, 99), off_s=OFF_S)
+    def stop(self, which: int, off_s: float) -> None:
+        """A run is stopped from another process."""
+        known = [client.point for client in self.clients if client.point and client.key == self.key]
         if not known:
             return
         point = known[which % len(known)]
+        opener = opener_of(self.parts(self.process(off_s)), SETTINGS)
         with suppress(RunNotFound):
-            self.run(opener_of(self.parts(MortalStore(self.store)), SETTINGS).stop(KEY, point.run_id))
+            self.run_while_time_passes(opener.stop(self.key, point.run_id))
         self.settle()
 
     @rule()
     def expire(self) -> None:
         """Time goes by: whoever does not renew its lease is dead."""
-        self.clock.move(LEASE_S + 1)
+        self.run_while_time_passes(self._wait(LEASE_S + 0.1))
+
+    async def _wait(self, seconds: float) -> None:
+        until = self.time.passed_s + seconds
+        while self.time.passed_s < until:  # noqa: ASYNC110 (of `_step`)
+            await asyncio.sleep(0.002)
+
+    @rule(which=st.integers(0, 99), seconds=OFF_S)
+    def jump(self, which: int, seconds: float) -> None:
+        """The wall clock of one process, perhaps a producer in the middle of its run, is set."""
+        living = [client.process for client in self.clients if client.process.is_alive]
+        if living:
+            living[which % len(living)].clock.jump(seconds)
         self.settle()
 
-    @rule()
-    def load(self) -> None:
-        """The conversation is opened, which closes a dead run."""
-        self.run(closer_of(self.parts(MortalStore(self.store))).settle(KEY))
+    @rule(off_s=OFF_S)
+    def load(self, off_s: float) -> None:
+        """The conversation is opened, which closes a run that died long ago."""
+        closer = closer_of(self.parts(self.process(off_s)), SETTINGS)
+        self.run_while_time_passes(closer.settle(self.key))
+
+    @rule(off_s=OFF_S)
+    def delete(self, off_s: float) -> None:
+        """The conversation is deleted, in the middle of whatever it is doing; there is another one then.
+
+        All that live on it end soon, and the model stops speaking.
+        """
+        self.run(self.process(off_s).delete_conversation(self.key))
+        here = [client for client in self.clients if client.key == self.key]
+
+        async def ended() -> None:
+            while any(client.process.is_alive for client in here):  # noqa: ASYNC110 (many tasks)
+                await asyncio.sleep(0.002)
+
+        self.deleted.append(self.key)
+        began_at = self.time.passed_s
+        self.run_while_time_passes(ended())
+        # In real settings: a second or two, of the 15 that a lease has.
+        assert self.time.passed_s - began_at < LEASE_S / 2, "a deletion reaches what lives too late"
+        assert self.model.speaking == 0
+        self._create()
+
+    @invariant()
+    def nothing_happened_that_must_not(self) -> None:
+        """Each message is stored behind all before it, and no observer closes a run that is alive."""
+        if hasattr(self, "acceptance"):
+            assert self.acceptance.wrongs == []
+
+    @invariant()
+    def what_was_deleted_stays_deleted(self) -> None:
+        """Whatever was being written when it was."""
+        for key in getattr(self, "deleted", []):
+            assert list(self.run(self.store.load_messages(key))) == []
+            assert self.run(self.store.unfinished_run(key)) is None
+            runs = {client.point.run_id for client in self.clients if client.key == key and client.point}
+            for each in runs:
+                assert all(map(is_tombstone, self.run(self.store.read_log(key, each))))
 
     @invariant()
     def every_message_is_stored_once_and_in_order(self) -> None:
@@ -274,6 +496,7 @@ class RunMachine(RuleBasedStateMachine):
         for message in messages:
             if message.role is Role.ASSISTANT:
                 question = by_id[message.metadata.reply_to or ""]
+                assert message.id > question.id
                 whole = reply_to(question.content)
                 assert whole.startswith(message.content)
                 if message.metadata.stop_reason is StopReason.END_TURN:
@@ -283,42 +506,50 @@ class RunMachine(RuleBasedStateMachine):
     def what_was_told_is_true(self) -> None:
         """Who got `complete` has the stored text; nobody has seen what the model did not say."""
         # What was told before the store is asked: more comes meanwhile.
-        told = [(client.text, client.shown, client.ending) for client in self.clients]
+        told = [(client, client.shown, client.ending) for client in getattr(self, "clients", [])]
         replies = {m.id: m for m in self.run(self._messages()) if m.role is Role.ASSISTANT}
-        for text, shown, ending in told:
-            assert reply_to(text).startswith(shown)
+        for client, shown, ending in told:
+            assert reply_to(client.text).startswith(shown)
             if isinstance(ending, Completed):
-                assert replies[ending.reply.id].content == ending.reply.content == shown
+                assert ending.reply.content == shown
+                if client.key == self.key:
+                    assert replies[ending.reply.id].content == shown
             if isinstance(ending, Failed):
-                assert ending.code in {ErrorCode.TURN_IN_PROGRESS, ErrorCode.TURN_INTERRUPTED}
+                expected = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.TURN_INTERRUPTED}
+                if client.key in self.deleted:
+                    expected.add(ErrorCode.CONVERSATION_NOT_FOUND)
+                assert ending.code in expected
 
     async def _messages(self) -> list[Message]:
-        return list(await self.store.load_messages(KEY)) if hasattr(self, "store") else []
-
-    def _cancel(self, client: Client) -> None:
-        async def end() -> None:
-            assert client.task is not None
-            client.task.cancel()
-            await asyncio.gather(client.task, return_exceptions=True)
-
-        if client.task is not None:
-            self.run(end())
+        return list(await self.store.load_messages(self.key)) if hasattr(self, "store") else []
 
     def teardown(self) -> None:
         if not hasattr(self, "store"):
             return
         try:
-            self.clock.move(LEASE_S + 1)
             for client in self.clients:
-                client.store.is_dead = client.is_gone = True
-            for client in self.clients:
-                self._cancel(client)
-            self.run(closer_of(self.parts(MortalStore(self.store))).settle(KEY))
-            assert self.run(self.store.unfinished_run(KEY)) is None
+                self._kill(client)
+            self._send_once_more()
+            assert self.run(self.store.unfinished_run(self.key)) is None
+            self.nothing_happened_that_must_not()
             self.every_message_is_stored_once_and_in_order()
             stored = {m.content for m in self.run(self._messages()) if m.role is Role.USER}
             for client in self.clients:
-                assert client.point is None or client.text in stored, "a message was lost"
+                assert client.point is None or client.key != self.key or client.text in stored, "lost"
         finally:
             self.run(self.close_store())
             self.loop.close()
+
+    def _send_once_more(self) -> None:
+        """The next message closes what is dead, whatever the clock of its process says, and is answered."""
+        client = Client(self.key, "last", "c-last", self.process(-7_200.0))
+        for _ in range(WORDS):
+            self.model.allowed.release()
+
+        async def answered() -> None:
+            async for event in run_turn(self._request(client), self.parts(client.process), SETTINGS):
+                client.take(event)
+
+        client.process.task = self.loop.create_task(answered())
+        self.run_while_time_passes(asyncio.wait_for(client.process.task, 60))
+        assert isinstance(client.ending, Completed), client.ending

@@ -1,7 +1,13 @@
-"""Ids of messages, conversations and runs, which sort by time as strings."""
+"""Ids of messages, conversations and runs, which sort by time as strings.
+
+The time in the id of a message is also its place in its conversation, and a clock can be set back. So a store
+gives a new message an id that is greater than every other one (`id_after`): its time is the clock's, or where
+that is not later, the millisecond after the newest message. The message's `timestamp` stays the clock's.
+"""
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +17,7 @@ from coachstream.conversation.model import Role
 _BASE_36 = string.digits + string.ascii_lowercase
 _RANDOM_CHARACTERS = 9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_IN_ID = re.compile(r"msg_(\d{1,13})(?=_|$)")
 
 RandomBelow = Callable[[int], int]
 """Gives a whole number from 0 up to, but not including, its argument; `secrets.randbelow` is one."""
@@ -34,6 +41,25 @@ def message_id(moment: datetime, role: Role, random_below: RandomBelow) -> str:
 def first_message_id(moment: datetime) -> str:
     """What every id of that millisecond and later ones sorts behind, and every earlier one before."""
     return f"msg_{max(0, milliseconds_of(moment)):013d}"
+
+
+def time_in(message_id: str) -> int | None:
+    """The milliseconds in the id of a message; None where it has no time."""
+    found = _TIME_IN_ID.match(message_id)
+    return int(found[1]) if found else None
+
+
+def id_after(message_id: str, newest_id: str | None) -> str:
+    """The id of a new message behind the newest one: as it is, or with a later time.
+
+    Args:
+        message_id: as the clock has it.
+        newest_id: the greatest id of the conversation, or a bound of all of them; None where there is none.
+    """
+    newest = None if newest_id is None else time_in(newest_id)
+    if newest_id is None or newest is None or message_id > newest_id:
+        return message_id
+    return _TIME_IN_ID.sub(f"msg_{newest + 1:013d}", message_id, count=1)
 
 
 def conversation_id(moment: datetime, random_below: RandomBelow) -> str:

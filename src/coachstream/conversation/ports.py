@@ -46,10 +46,12 @@ class RunBegun(msgspec.Struct, frozen=True):
     Attributes:
         user_message: the stored user message: an earlier attempt's where there was one.
         is_first_attempt: whether the user message was not stored before.
+        at: `Opened.at` of the first entry.
     """
 
     user_message: Message
     is_first_attempt: bool
+    at: int
 
 
 class AlreadyAnswered(msgspec.Struct, frozen=True):
@@ -85,11 +87,14 @@ class RunStore(Protocol):
         """Save the user message exactly once, open a run for it, and make it the conversation's.
 
         A message whose id or `metadata.client_message_id` is already stored in this conversation is not saved
-        again. Where it has a complete reply, that is the answer, whatever else goes on. The `Opened` entry is
-        stored as it is given, but for its message's id and whether this is the first attempt at it.
+        again. Where it has a complete reply, that is the answer, whatever else goes on. A new one is saved
+        behind all others: where its id is not greater than every id of the conversation, a clock having been
+        set back, it gets one that is (`message_id.id_after`). The `Opened` entry is stored as it is given,
+        but for its message's id, whether this is the first attempt at it, and `at`, which is raised to the
+        newest message's.
 
         Raises:
-            ConversationNotFound: nothing was written.
+            ConversationNotFound: there is none, or it is being deleted; nothing was written.
             StorageUnavailable: the store failed; the run may have begun all the same.
         """
 
@@ -100,6 +105,8 @@ class RunStore(Protocol):
             None where the entry is in the log, also from an earlier attempt of the same writer.
 
         Raises:
+            ConversationNotFound: the conversation was deleted, if the store notices. One that does not has
+                left a last entry in the log that says so.
             StorageUnavailable: the store failed; the entry may be there all the same.
         """
 
@@ -108,7 +115,9 @@ class RunStore(Protocol):
     ) -> LogEntry | None:
         """Append the last entry, save the reply, if there is one, and free the conversation.
 
-        A reply takes the place of an interrupted one to the same user message.
+        A reply takes the place of an interrupted one to the same user message. Only the conversation's own
+        unfinished run can be finished: so nothing is stored twice for a run whose log has expired. Its
+        `Opened.at` is behind all other messages, so a reply with a later id is the newest one.
 
         Returns:
             None where that is done, also by an earlier attempt of the same writer; else the entry that has
@@ -116,6 +125,8 @@ class RunStore(Protocol):
 
         Raises:
             ConversationNotFound: the conversation was deleted in the meantime.
+            RunNotFound: the run is not the conversation's unfinished one, and its log does not say how it
+                ended.
             StorageUnavailable: the store failed; it can be tried again.
         """
 
@@ -206,7 +217,14 @@ class ConversationStore(Protocol):
         """Change only what is given and return the result. Raises `ConversationNotFound`."""
 
     async def delete_conversation(self, key: ConversationKey) -> None:
-        """Delete the conversation with its messages. Raises `ConversationNotFound`."""
+        """Delete the conversation with its messages and runs, and end the one that is unfinished.
+
+        Its producer learns of that with its next entry, its readers with their next look, and nothing is
+        stored any more. A deletion that was cut off in the middle can be repeated.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
 
 
 class TextDelta(msgspec.Struct, frozen=True):

@@ -429,13 +429,11 @@ class ReplyProduction:
         return self._reply_message(StopReason.INTERRUPTED) if self._said else None
 
     def _reply_message(self, stop_reason: StopReason) -> Message:
-        # At least a millisecond later than the message, so that the reply's id sorts behind it.
-        moment = max(
-            self._now + timedelta(milliseconds=max(1, self._time.elapsed_ms())),
-            moment_of(self._claim.opened_at + 1),
-        )
+        moment = self._now + timedelta(milliseconds=max(1, self._time.elapsed_ms()))
+        # Whatever this clock says: behind all messages that were there when the run was opened.
+        in_order = max(moment, moment_of(self._claim.opened_at + 1))
         return Message(
-            id=message_id(moment, Role.ASSISTANT, self._parts.random_below),
+            id=message_id(in_order, Role.ASSISTANT, self._parts.random_below),
             role=Role.ASSISTANT,
             content="".join(self._said),
             timestamp=moment,

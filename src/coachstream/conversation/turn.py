@@ -13,7 +13,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
 from coachstream.conversation.context import ContextLoad
@@ -21,6 +21,7 @@ from coachstream.conversation.despite_cancellation import despite_cancellation
 from coachstream.conversation.errors import (
     CoachStreamError,
     ContentFiltered,
+    ConversationNotFound,
     ErrorCode,
     ProcessingError,
     RunNotFound,
@@ -116,13 +117,17 @@ def user_message_of(request: TurnRequest, parts: TurnParts) -> Message:
 
 def opener_of(parts: TurnParts, settings: TurnSettings) -> RunOpener:
     """Opens and stops runs."""
-    return RunOpener(parts.runs, parts.clock, closer_of(parts), settings.runs)
+    return RunOpener(parts.runs, parts.clock, closer_of(parts, settings), settings.runs)
 
 
-def closer_of(parts: TurnParts) -> RunCloser:
+def closer_of(parts: TurnParts, settings: TurnSettings) -> RunCloser:
     """Closes dead runs."""
     return RunCloser(
-        parts.runs, parts.clock, model_name=parts.model.display_name, random_below=parts.random_below
+        parts.runs,
+        parts.clock,
+        settings.runs,
+        model_name=parts.model.display_name,
+        random_below=parts.random_below,
     )
 
 
@@ -142,7 +147,7 @@ def _watcher(
         after=after,
         store=parts.runs,
         clock=parts.clock,
-        closer=closer_of(parts),
+        closer=closer_of(parts, settings),
         settings=settings.runs,
         deadline=deadline - settings.save_reserve_s,
         can_continue=parts.model.can_continue,
@@ -211,12 +216,16 @@ class _Turn(ABC):
                 async for event in events:
                     yield event
         except RunLost:
-            logger.warning("The run was taken over; its reader reads it along")
+            logger.warning("The run was taken over, or ended from outside; its reader reads it along")
         else:
             return
         self._time.go_on()
         # What was said here and not stored is not what the others know of.
-        watcher = await self._open(claim.run_id, after=production.point.number)
+        try:
+            watcher = await self._open(claim.run_id, after=production.point.number)
+        except RunNotFound:
+            # Its log is deleted before its time with its conversation only.
+            raise ConversationNotFound from None
         yield Reset(watcher.offset)
         async with aclosing(self._watch(watcher)) as events:
             async for event in events:
@@ -285,14 +294,23 @@ class _MessageTurn(_Turn):
         message_now = partial(user_message_of, self._request, self._parts)
         opener = opener_of(self._parts, self._settings)
         opening = asyncio.create_task(
-            opener.open(self._key, message_now, run_id(self._now, self._parts.random_below))
+            opener.open(
+                self._key,
+                message_now,
+                run_id(self._now, self._parts.random_below),
+                deadline=self._time.save_deadline,
+            )
         )
         opened: RunClaim | LogPoint | AlreadyAnswered | None = None
         try:
-            async with self._load(self._request.text) as load:
+            async with AsyncExitStack() as loading:
+                load = await loading.enter_async_context(self._load(self._request.text))
                 # Shielded, because a run that is being opened when the turn ends must still be closed.
                 opened = await self._time.in_time(asyncio.shield(opening))
                 if isinstance(opened, RunClaim):
+                    if opener.has_waited:
+                        await loading.aclose()
+                        load = await loading.enter_async_context(self._load(self._request.text))
                     async with aclosing(self._produce(opened, load)) as events:
                         async for event in events:
                             yield event
@@ -375,7 +393,7 @@ class _MessageTurn(_Turn):
         if isinstance(opened, RunClaim):
             try:
                 async with asyncio.timeout(self._time.seconds_until(self._time.saving_ends())):
-                    await closer_of(self._parts).abandon(opened)
+                    await closer_of(self._parts, self._settings).abandon(opened)
             except Exception as error:  # noqa: BLE001 (the turn is over; a lease ends by itself)
                 logger.error("A run could not be closed: %s", whereabouts(error))  # noqa: TRY400
 

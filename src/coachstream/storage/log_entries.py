@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from coachstream.conversation.message_id import time_in
 from coachstream.conversation.runs.log import LogEntry, Opened
 
 
-def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool) -> LogEntry:
+def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newest_id: str) -> LogEntry:
     """The first entry of a run for a message that is stored under this id.
+
+    Args:
+        opened: as it was given.
+        message_id: of the message.
+        is_first_attempt: whether the message was not stored before.
+        newest_id: the greatest id of the conversation, with the message: the reply's must be greater.
 
     Raises:
         TypeError: it is not a first entry.
@@ -16,8 +23,20 @@ def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool) -> L
     content = opened.content
     if not isinstance(content, Opened):
         raise TypeError(f"a run begins with Opened, not with {type(content).__name__}")
-    content = msgspec.structs.replace(content, user_message_id=message_id, is_first_attempt=is_first_attempt)
+    content = msgspec.structs.replace(
+        content,
+        user_message_id=message_id,
+        is_first_attempt=is_first_attempt,
+        at=max(content.at, time_in(newest_id) or 0),
+    )
     return msgspec.structs.replace(opened, content=content)
+
+
+def opened_at(first: LogEntry) -> int:
+    """`Opened.at` of a first entry; raises as `as_stored` does."""
+    if not isinstance(first.content, Opened):
+        raise TypeError(f"a run begins with Opened, not with {type(first.content).__name__}")
+    return first.content.at
 
 
 def is_repeated(entry: LogEntry, there: LogEntry) -> bool:

@@ -214,9 +214,7 @@ async def test_a_reply_that_could_not_be_saved_is_not_lost() -> None:
     await stage.store.reached["append"].wait()
     said.set()
     assert _kinds(await running)[-1] is ErrorCode.STORAGE_UNAVAILABLE
-    await closer_of(msgspec.structs.replace(stage.parts, clock=Later(stage.settings.runs.lease_s))).settle(
-        KEY
-    )
+    await closer_of(msgspec.structs.replace(stage.parts, clock=Later(3600)), stage.settings).settle(KEY)
     assert stage.stored() == [QUESTION, ("assistant-", "Hello, ")]
     assert stage.store.claims == set()
 

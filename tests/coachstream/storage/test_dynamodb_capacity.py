@@ -197,7 +197,7 @@ async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> 
         after=-1,
         store=reading,
         clock=clock,
-        closer=RunCloser(reading, clock, model_name="demo"),
+        closer=RunCloser(reading, clock, RunSettings(), model_name="demo"),
         settings=RunSettings(first_poll_s=0.01, longest_poll_s=0.01),
         deadline=clock.monotonic() + 30,
         can_continue=False,

@@ -277,7 +277,8 @@ async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
     empty = answer(b'{"Items": [], "Count": 0}')
     found = answer(b'{"Items": [{"sk": {"S": "coachMessage#c#1"}}, {"sk": {"S": "coachMessage#c#2"}}]}')
     script = (
-        answer(b'{"Item": {"pk": {"S": "p"}}}'),  # there is such a conversation
+        answer(b"{}"),  # it has no unfinished run
+        answer(b"{}"),  # and gets none from now on
         empty,  # no claims
         empty,  # no answers
         found,
@@ -291,6 +292,7 @@ async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
         await store.delete_conversation(ConversationKey("u", "a", "c"))
     assert asked == [
         "GetItem",
+        "TransactWriteItems",
         *["Query"] * 4,
         *["BatchWriteItem"] * 2,
         "TransactWriteItems",

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
 
-from coachstream.conversation.errors import CoachStreamError, ConversationNotFound, StorageUnavailable
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ConversationNotFound,
+    RunNotFound,
+    StorageUnavailable,
+)
 from coachstream.conversation.model import ConversationChange, ConversationKey, Message, StopReason
 from coachstream.conversation.ports import ConversationBusy, RunBegun
-from coachstream.conversation.runs.log import Opened, StopAsked
+from coachstream.conversation.runs.log import Opened, StopAsked, is_tombstone
 from coachstream.storage.dynamodb import DynamoDbStore
+from coachstream.storage.dynamodb.attribute_values import to_item
 from contracts.store_records import (
     ANOTHER_WRITER,
     COACH,
@@ -55,6 +63,14 @@ async def names(table: Table) -> list[str]:
     return [item["sk"].partition("#")[0] for item in await table.items()]
 
 
+async def the_tombstone_alone(table: Table) -> list[dict[str, Any]]:
+    """What is left behind the coach: at most one entry of a log, which says that there is nothing."""
+    coach, *left = await table.items()
+    assert coach["sk"] == f"coach#{KEY.coach_id}"
+    assert [item["content"]["code"] for item in left] in ([], ["CONVERSATION_NOT_FOUND"])
+    return left
+
+
 class TestItems:
     async def test_an_entry_is_a_plain_map_that_expires(self, table: Table, store: DynamoDbStore) -> None:
         """Readable in the console, in no index, and gone a day later."""
@@ -70,7 +86,7 @@ class TestItems:
             "sk": f"{LOG}00000000",
             "number": 0,
             "kind": "opened",
-            "content": {"userMessageId": message.id, "isFirstAttempt": True, "hasProducer": True, "at": 0},
+            "content": {"userMessageId": message.id, "isFirstAttempt": True, "hasProducer": True, "at": 1},
         }
         assert await table.get(PK, f"{LOG}00000001") == {
             **every,
@@ -83,19 +99,51 @@ class TestItems:
         assert (last["kind"], last["content"]["replyId"]) == ("finished", reply.id)
         assert last["content"]["stopReason"] == "end_turn"
 
-    async def test_an_unfinished_run_is_an_item_that_goes_with_it(
+    async def test_the_item_of_the_unfinished_run_keeps_the_newest_message(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """It names the run; nothing is left of it afterwards."""
-        await begin(store, user_message(1))
-        assert await table.get(PK, RUN_SK) == {
-            "pk": PK,
-            "sk": RUN_SK,
-            "runId": RUN,
-            "coachId": KEY.coach_id,
-        }
-        await store.finish_run(KEY, RUN, ended(1), None)
+        """It names the run as long as it lasts; then only the greatest id is left in it."""
+        message = user_message(1)
+        reply = reply_to(message, 2)
+        await begin(store, message)
+        item = {"pk": PK, "sk": RUN_SK, "coachId": KEY.coach_id, "newestId": message.id}
+        assert await table.get(PK, RUN_SK) == {**item, "runId": RUN}
+        await store.finish_run(KEY, RUN, ended(1, reply), reply)
+        assert await table.get(PK, RUN_SK) == {**item, "newestId": reply.id}
+
+    async def test_a_conversation_that_keeps_no_newest_message_is_looked_through_once(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """A former version freed it, or other functions made it: their messages count as well."""
+        for number, expected in ((1, 302), (2, 1002)):
+            sk = f"coachConversation#{KEY.coach_id}#{KEY.conversation_id}"
+            of_conversation = await table.get(PK, sk)
+            entries = [{"id": "msg_0000000000300_user", "role": "user", "content": "Theirs"}]
+            attributes = {**of_conversation["attributes"], "messages": entries}
+            await table.put({**of_conversation, "attributes": attributes})
+            await table.raw("delete_item", Key=to_item({"pk": PK, "sk": RUN_SK}))
+            async with table.metered() as first:
+                message = (await begin(store, user_message(3), f"run_{number}")).user_message
+            assert message.id == f"msg_{expected:013d}_{'u' * 9}_user"
+            assert first.calls == {"TransactWriteItems": 2, "Query": 1, "GetItem": 2}
+            async with table.metered() as second:
+                reply = reply_to(message, 1000)
+                await store.finish_run(KEY, f"run_{number}", ended(1, reply), reply)
+            assert second.calls == {"TransactWriteItems": 1}
+
+    async def test_a_run_that_a_former_version_began_is_finished(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """Its item says nothing of the newest message, and goes with it, as that version has it."""
+        message = user_message(1)
+        await begin(store, message)
+        await table.put({"pk": PK, "sk": RUN_SK, "coachId": KEY.coach_id, "runId": RUN})
+        reply = reply_to(message, 2)
+        assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
         assert "coachTurn" not in await names(table)
+        assert list(await store.load_messages(KEY)) == [message, reply]
+        next_message = (await begin(store, user_message(0, "Next"), NEXT_RUN)).user_message
+        assert next_message.id > reply.id
 
     async def test_the_lease_of_a_former_version_is_no_run(self, table: Table, store: DynamoDbStore) -> None:
         """Whether it was given up or not."""
@@ -105,7 +153,7 @@ class TestItems:
             assert await store.unfinished_run(KEY) is None
             message = user_message(len(item))
             await answer(store, message, reply_to(message, 100 + len(item)))
-        assert "coachTurn" not in await names(table)
+        assert await store.unfinished_run(KEY) is None
 
     @pytest.mark.parametrize(
         "odd",
@@ -197,37 +245,20 @@ class TestSteps:
             assert list(await store.load_messages(KEY)) == [message, partial]
         assert (await store.get_conversation(KEY)).total_messages == 2
 
-    async def test_a_run_that_is_not_the_conversations_saves_its_reply(self, store: DynamoDbStore) -> None:
-        """It replaces an interrupted one, too, and the other run goes on."""
-        message = user_message(1)
-        await answer(store, message, reply_to(message, 2, stop=StopReason.INTERRUPTED))
-        await begin(store, user_message(3), NEXT_RUN)
-        whole = reply_to(message, 4)
-        assert await store.finish_run(KEY, RUN, ended(0, whole), whole) is None
-        assert list(await store.load_messages(KEY)) == [message, user_message(3), whole]
-        assert (await store.get_conversation(KEY)).total_messages == 3
-        assert await store.unfinished_run(KEY) == NEXT_RUN
-
     async def test_an_interrupted_reply_does_not_take_the_place_of_a_whole_one(
-        self, store: DynamoDbStore
+        self, table: Table, store: DynamoDbStore
     ) -> None:
-        """The message stays answered."""
+        """Who closes a run whose log has expired, and which had ended, stores nothing."""
         message = user_message(1)
         whole, partial = reply_to(message, 2), reply_to(message, 3, "We", stop=StopReason.INTERRUPTED)
-        await answer(store, message, whole)
-        assert await store.finish_run(KEY, RUN, ended(0, partial), partial) is None
-        again = await store.begin_run(KEY, message, NEXT_RUN, opened())
-        assert not isinstance(again, RunBegun | ConversationBusy)
-        assert again.reply == whole
-
-    async def test_a_reply_that_is_stored_already_is_not_counted_again(self, store: DynamoDbStore) -> None:
-        """A run that is ended twice, by one writer at two numbers, has one reply."""
-        message = user_message(1)
-        reply = reply_to(message, 2)
         await begin(store, message)
-        for number in (1, 2):
-            assert await store.finish_run(KEY, RUN, ended(number, reply), reply) is None
-        assert list(await store.load_messages(KEY)) == [message, reply]
+        await store.finish_run(KEY, RUN, ended(1, whole), whole)
+        for number in (0, 1):
+            await table.raw("delete_item", Key=to_item({"pk": PK, "sk": f"{LOG}{number:08d}"}))
+        for number in (0, 2):
+            with pytest.raises(RunNotFound):
+                await store.finish_run(KEY, RUN, ended(number, partial), partial)
+        assert list(await store.load_messages(KEY)) == [message, whole]
         assert (await store.get_conversation(KEY)).total_messages == 2
 
     async def test_the_id_of_a_run_that_has_a_log_is_not_taken_again(self, store: DynamoDbStore) -> None:
@@ -256,7 +287,7 @@ class TestSteps:
             current = await store.unfinished_run(KEY)
             assert current is not None
             assert [each.content for each in await store.read_log(KEY, current)] == [
-                Opened(message.id, is_first_attempt=True)
+                Opened(message.id, is_first_attempt=True, at=number)
             ]
             assert len(await store.load_messages(KEY)) == number + 1
             await store.finish_run(KEY, current, ended(1), None)
@@ -310,23 +341,72 @@ class TestDeleting:
                 return_exceptions=True,
             )
             assert deleting is None
-            assert ending is None or isinstance(ending, ConversationNotFound)
-            assert await names(table) == ["coach"]
+            # The end of a run that was deleted finds the tombstone, or the conversation gone.
+            if ending is not None and not isinstance(ending, ConversationNotFound):
+                assert not isinstance(ending, BaseException)
+                assert is_tombstone(ending)
+            for item in await the_tombstone_alone(table):
+                await table.raw("delete_item", Key=to_item({"pk": PK, "sk": item["sk"]}))
             await store.create_conversation(conversation())
 
-    async def test_what_a_producer_says_after_the_deletion_goes_at_its_end(
+    async def test_a_deleted_run_leaves_a_tombstone_where_its_producer_writes_next(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """It learns only then that there is no conversation; without an end its words expire."""
+        """Without a word of the conversation, for a day; what is written before it goes when it is found."""
         message = user_message(1)
         await begin(store, message)
+        await store.append(KEY, RUN, said(1, "Secret"))
         await store.delete_conversation(KEY)
-        await store.append(KEY, RUN, said(1))
-        await store.append(KEY, RUN, said(2))
-        assert await names(table) == ["coach", "coachRun", "coachRun"]
+        [item] = await the_tombstone_alone(table)
+        assert item["sk"] == f"{LOG}00000002"
+        assert item["content"].pop("partialReplyId") is None
+        assert item["content"] == {"code": "CONVERSATION_NOT_FOUND", "retryable": False}
+        assert item["ttl"] == A_DAY_LATER
+        # An entry whose answer was lost is written again.
+        assert await store.append(KEY, RUN, said(1, "Secret")) is None
+        there = await store.append(KEY, RUN, said(2, "Secret"))
+        assert there is not None
+        assert is_tombstone(there)
+        assert await the_tombstone_alone(table) == [item]
+        reply = reply_to(message, 2, "Secret")
         with pytest.raises(ConversationNotFound):
-            await store.finish_run(KEY, RUN, ended(3, reply_to(message, 2)), reply_to(message, 2))
-        assert await names(table) == ["coach"]
+            await store.finish_run(KEY, RUN, ended(3, reply), reply)
+        assert await the_tombstone_alone(table) == [item]
+
+    @pytest.mark.parametrize("step", range(1, 12))
+    async def test_a_deletion_that_is_cut_off_anywhere_can_be_repeated(
+        self, table: Table, store: DynamoDbStore, step: int
+    ) -> None:
+        """In between nothing begins or finishes; in the end nothing is left, and no producer writes on."""
+        message = user_message(1, client_id="c-1")
+        await answer(store, message, reply_to(message, 2))
+        running = user_message(3)
+        await begin(store, running)
+        client, calls = await table.client(), 0
+
+        def fail(**_: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == step:
+                raise ConnectionAbortedError("the process died")
+
+        client.meta.events.register("before-call.dynamodb", fail)
+        with suppress(ConnectionAbortedError):
+            await store.delete_conversation(KEY)
+        client.meta.events.unregister("before-call.dynamodb", fail)
+        if calls == step > 3:  # the run was ended
+            for work in (
+                store.begin_run(KEY, user_message(4), NEXT_RUN, opened()),
+                store.finish_run(KEY, RUN, ended(2), None),
+            ):
+                with pytest.raises(ConversationNotFound):
+                    await work
+            assert await store.append(KEY, RUN, said(1)) is not None
+        with suppress(ConversationNotFound):
+            await store.delete_conversation(KEY)
+        await the_tombstone_alone(table)
+        with pytest.raises(ConversationNotFound):
+            await store.delete_conversation(KEY)
 
     async def test_a_wrong_path_to_a_run_deletes_nothing_of_it(self, store: DynamoDbStore) -> None:
         """Another coach has no such conversation, which is no reason to forget this one's."""

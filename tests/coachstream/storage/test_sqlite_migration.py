@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from coachstream.conversation.model import MessageMetadata, Role, StopReason
-from coachstream.conversation.ports import AlreadyAnswered, RunBegun
+from coachstream.conversation.ports import AlreadyAnswered
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION, migrate
 from contracts.store_records import (
@@ -21,6 +21,7 @@ from contracts.store_records import (
     NOW,
     RUN,
     begin,
+    begun_for,
     ended,
     opened,
     reply_to,
@@ -92,7 +93,7 @@ async def test_a_file_of_the_second_version_becomes_a_current_one(path: Path) ->
     again = await store.begin_run(KEY, user_message(1, client_id="c-1"), RUN, opened())
     assert again == AlreadyAnswered(question, reply)
     begun = await begin(store, user_message(1, client_id="c-2"))
-    assert begun == RunBegun(interrupted, is_first_attempt=False)
+    assert begun_for(begun) == (interrupted, False)
     whole = msgspec.structs.replace(reply_to(interrupted, 1), id=partial.id.replace("abc", "xyz"))
     assert await store.finish_run(KEY, RUN, ended(1, whole), whole) is None
     assert list(await store.load_messages(KEY)) == [question, reply, interrupted, whole]

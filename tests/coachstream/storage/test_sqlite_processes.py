@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from coachstream.conversation.model import StopReason
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy
 from coachstream.conversation.runs.log import Opened, Said
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
@@ -25,6 +25,7 @@ from contracts.store_records import (
     NEXT_RUN,
     RUN,
     begin,
+    begun_for,
     conversation,
     ended,
     memory,
@@ -143,7 +144,8 @@ async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path,
     [message] = await store.load_messages(KEY)
     assert await store.begin_run(KEY, message, NEXT_RUN, opened()) == ConversationBusy(run, message)
     first, *segments = await store.read_log(KEY, run)
-    assert first.content == Opened(message.id)
+    assert isinstance(first.content, Opened)
+    assert first.content.user_message_id == message.id
     assert [segment.number for segment in segments] == list(range(1, len(segments) + 1))
     assert len(segments) >= len(told)
     text = "".join(segment.content.text for segment in segments if isinstance(segment.content, Said))
@@ -151,7 +153,7 @@ async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path,
     partial = reply_to(message, 2, text, stop=StopReason.INTERRUPTED)
     end = ended(len(segments) + 1, partial, writer=ANOTHER_WRITER)
     assert await store.finish_run(KEY, run, end, partial) is None
-    assert await begin(store, message, NEXT_RUN) == RunBegun(message, is_first_attempt=False)
+    assert begun_for(await begin(store, message, NEXT_RUN)) == (message, False)
     whole = reply_to(message, 3)
     assert await store.finish_run(KEY, NEXT_RUN, ended(1, whole), whole) is None
     assert list(await store.load_messages(KEY)) == [message, whole]

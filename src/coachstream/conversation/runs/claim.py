@@ -23,7 +23,7 @@ class RunClaim(msgspec.Struct, frozen=True):
         last: the number of the log's last entry.
         said: the reply so far.
         writer: this producer's name in the log.
-        opened_at: when the run was opened, in milliseconds since 1970.
+        opened_at: `Opened.at`: the time in the reply's id must be later.
     """
 
     key: ConversationKey

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 
-from coachstream.conversation.errors import TurnInterrupted, sentence_of
+from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
 from coachstream.conversation.events import (
     Completed,
     Failed,
@@ -13,7 +14,7 @@ from coachstream.conversation.events import (
     SemanticContextUse,
     Timings,
 )
-from coachstream.conversation.message_id import RandomBelow, message_id, milliseconds_of, moment_of
+from coachstream.conversation.message_id import RandomBelow, message_id, moment_of
 from coachstream.conversation.model import (
     LONGEST_REPLY_BYTES,
     ConversationKey,
@@ -22,10 +23,13 @@ from coachstream.conversation.model import (
     Role,
     StopReason,
     Usage,
+    to_milliseconds,
 )
 from coachstream.conversation.ports import Clock, RunStore
 from coachstream.conversation.runs.claim import RunClaim
-from coachstream.conversation.runs.log import Broken, Ending, Finished, LogEntry, RunState, is_live
+from coachstream.conversation.runs.lease import LeaseWatch
+from coachstream.conversation.runs.log import Broken, Ending, Finished, LogEntry, RunState, ending_of
+from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.text import beginning_of
 from coachstream.conversation.visible_text import is_blank
 
@@ -39,25 +43,50 @@ class RunCloser:
     """Closes dead runs."""
 
     def __init__(
-        self, store: RunStore, clock: Clock, *, model_name: str, random_below: RandomBelow = secrets.randbelow
+        self,
+        store: RunStore,
+        clock: Clock,
+        settings: RunSettings,
+        *,
+        model_name: str,
+        random_below: RandomBelow = secrets.randbelow,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._settings = settings
         self._model_name = model_name
         self._random_below = random_below
 
     async def settle(self, key: ConversationKey) -> None:
-        """Close the conversation's run, if it has a dead one.
+        """Close the conversation's run, if its producer died long ago.
+
+        One that may be alive is left to those who have the time to look (`LeaseWatch`): its readers, and who
+        sends the next message.
 
         Raises:
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         run_id = await self._store.unfinished_run(key)
         if run_id is not None:
+            await self.close_if_long_dead(key, run_id)
+
+    async def close_if_long_dead(self, key: ConversationKey, run_id: str) -> None:
+        """Close a run whose lease was over long ago; takes a few renewals' time where it seems to be so.
+
+        Raises:
+            ConversationNotFound, StorageUnavailable: as the store does.
+        """
+        watch = LeaseWatch(self._clock, self._settings)
+        while not watch.is_over:
+            asked_at = self._clock.monotonic()
             last = await self._store.read_last(key, run_id)
-            if last is None or not is_live(last, now_ms=milliseconds_of(self._clock.now())):
-                state = RunState.of(await self._store.read_log(key, run_id))
-                await self.close(key, run_id, state)
+            if last is None:
+                break
+            watch.note([last], asked_at=asked_at)
+            if ending_of(last) is not None or watch.was_renewed or not watch.is_long_over:
+                return
+            await asyncio.sleep(watch.seconds_left)
+        await self.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
 
     async def abandon(self, claim: RunClaim) -> None:
         """End a run that was opened, and will not be produced."""
@@ -81,7 +110,10 @@ class RunCloser:
             writer=secrets.token_hex(8),
             content=_ending(reply),
         )
-        there = await self._store.finish_run(key, run_id, entry, reply)
+        try:
+            there = await self._store.finish_run(key, run_id, entry, reply)
+        except RunNotFound:
+            return  # it was closed, or has ended, and its log has expired
         if there is None:
             logger.warning("A run whose producer had died was closed")
 
@@ -89,12 +121,12 @@ class RunCloser:
         if is_blank(state.text) and not state.is_stop_asked:
             return None
         # Right behind the question: who closes a run may have a message of its own, sent before this moment.
-        moment = moment_of(state.opened.at + 1)
+        behind_all = moment_of(state.opened.at + 1)
         return Message(
-            id=message_id(moment, Role.ASSISTANT, self._random_below),
+            id=message_id(behind_all, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
             content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
-            timestamp=moment,
+            timestamp=min(behind_all, to_milliseconds(self._clock.now())),
             metadata=MessageMetadata(
                 model=self._model_name,
                 stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
 import msgspec
 
-from coachstream.conversation.errors import TurnInterrupted
+from coachstream.conversation.errors import RunNotFound, TurnInterrupted
 from coachstream.conversation.events import SemanticContextUse, Timings
+from coachstream.conversation.message_id import first_message_id, id_after, moment_of
 from coachstream.conversation.message_id import run_id as new_run_id
 from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
 from coachstream.conversation.ports import ConversationBusy, RunBegun, RunStore
@@ -29,12 +31,14 @@ async def store_exchange(store: RunStore, key: ConversationKey, question: Messag
             break
         last = await store.read_last(key, begun.run_id)
         broken = Broken(TurnInterrupted.code, retryable=True)
-        await store.finish_run(
-            key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None
-        )
+        with suppress(RunNotFound):  # it has ended meanwhile
+            await store.finish_run(
+                key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None
+            )
     if isinstance(begun, RunBegun):
         metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id, run_id=run_id)
-        reply = msgspec.structs.replace(answer, metadata=metadata)
+        in_order = id_after(answer.id, first_message_id(moment_of(begun.at + 1)))
+        reply = msgspec.structs.replace(answer, id=in_order, metadata=metadata)
         ending = Finished(
             reply_id=reply.id,
             stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,

@@ -4,12 +4,13 @@ The log is the run. There is no other record of who produces it, whether it is a
 entry is appended under the next number, or not at all where another one has that number already. So whoever
 writes knows everything that was written before:
 
-- **The lease** is the last entry's `leased_until`. Each entry of the producer renews it, and whoever else
-  appends copies it.
+- **The lease** lasts for `lease_ms` after each entry of the producer, which renews it; whoever else appends
+  copies it. Others judge it by their own monotonic clocks (`runs.lease`).
 - **The epoch** is raised by who takes the run over. A producer that was taken over finds an entry of a higher
   epoch where it wanted to write its own, and writes no more.
 - **A stop** is an entry, too: the producer finds it in the same way, in the answer to its next write.
-- **The end** is the last entry. Nothing follows it.
+- **The end** is the last entry. Nothing follows it. That of a run whose conversation was deleted is a
+  tombstone: it keeps the producer from writing what would be left behind.
 
 Numbers begin at 0, with `Opened`. Offsets count UTF-16 code units, as a JavaScript string's length does.
 """
@@ -34,7 +35,8 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
         user_message_id: what is to be answered.
         is_first_attempt: whether the message is new with this run.
         has_producer: whether who opened it produces it, too; else the first reader does.
-        at: when, in milliseconds since 1970.
+        at: when, in milliseconds since 1970; not before the time in any id of the conversation. A reply has
+            a later time in its id, whatever the clock of the process that stores it says.
     """
 
     user_message_id: str
@@ -89,15 +91,16 @@ Ending = Finished | Broken
 Content = Opened | Said | Reset | StopAsked | Released | Claimed | Finished | Broken
 
 
-class LogEntry(msgspec.Struct, frozen=True, rename="camel"):
+class LogEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One entry.
 
     Attributes:
         number: its place in the log.
         epoch: of the producer at that time; 0 before the first one.
-        leased_until: milliseconds since 1970 until which the producer is taken for alive.
+        leased_until: the end of the lease in milliseconds since 1970, as its writer's wall clock has it.
         writer: who wrote it: so that a write whose answer was lost is recognized when it is repeated.
         content: what happened.
+        lease_ms: the lease duration; None in entries of former versions.
     """
 
     number: int
@@ -105,6 +108,7 @@ class LogEntry(msgspec.Struct, frozen=True, rename="camel"):
     leased_until: int
     writer: str
     content: Content
+    lease_ms: int | None = None
 
 
 class RunState(msgspec.Struct, frozen=True):
@@ -160,9 +164,17 @@ def ending_of(last: LogEntry) -> Ending | None:
     return last.content if isinstance(last.content, Finished | Broken) else None
 
 
-def is_live(last: LogEntry, *, now_ms: int) -> bool:
-    """Whether the run whose last entry this is goes on: it has not ended, and its lease not run out."""
-    return ending_of(last) is None and now_ms <= last.leased_until
+def tombstone(last: LogEntry | None, writer: str) -> LogEntry:
+    """The end of a run whose conversation is deleted, behind its last entry."""
+    gone = Broken(ErrorCode.CONVERSATION_NOT_FOUND, retryable=False)
+    if last is None:
+        return LogEntry(0, 0, 0, writer, gone)
+    return LogEntry(last.number + 1, last.epoch + 1, last.leased_until, writer, gone)
+
+
+def is_tombstone(entry: LogEntry) -> bool:
+    """Whether the run ended because its conversation was deleted."""
+    return isinstance(entry.content, Broken) and entry.content.code is ErrorCode.CONVERSATION_NOT_FOUND
 
 
 def awaits_producer(last: LogEntry) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from coachstream.conversation.errors import ContentFiltered, RunNotFound, TurnInProgress
 from coachstream.conversation.events import LogPoint, SemanticContextUse, Timings
-from coachstream.conversation.message_id import first_message_id, milliseconds_of
+from coachstream.conversation.message_id import milliseconds_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
 from coachstream.conversation.ports import (
     AlreadyAnswered,
@@ -27,6 +27,7 @@ from coachstream.conversation.ports import (
 )
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closing import RunCloser
+from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.log import (
     Broken,
     Ending,
@@ -37,15 +38,11 @@ from coachstream.conversation.runs.log import (
     StopAsked,
     awaits_producer,
     ending_of,
-    is_live,
 )
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 
 REPEATED_WITHIN = timedelta(seconds=60)
 """How long after a message the same text is taken for the same message."""
-
-LOOK_AGAIN_AFTER_S = 0.1
-"""While a run is stopped for a newer message."""
 
 
 MessageNow = Callable[[], Message]
@@ -53,16 +50,28 @@ MessageNow = Callable[[], Message]
 
 
 class RunOpener:
-    """Opens, joins and stops runs."""
+    """Opens, joins and stops runs.
+
+    Attributes:
+        has_waited: whether another run ended before this one was opened, so that what was read of the
+            conversation at first is out of date.
+    """
 
     def __init__(self, store: RunStore, clock: Clock, closer: RunCloser, settings: RunSettings) -> None:
         self._store = store
         self._clock = clock
         self._closer = closer
         self._settings = settings
+        self.has_waited = False
 
     async def open(
-        self, key: ConversationKey, message_now: MessageNow, run_id: str, *, has_producer: bool = True
+        self,
+        key: ConversationKey,
+        message_now: MessageNow,
+        run_id: str,
+        *,
+        deadline: float,
+        has_producer: bool = True,
     ) -> RunClaim | LogPoint | AlreadyAnswered:
         """Store the message, if it is not stored, and open a run for it, if it has none.
 
@@ -71,6 +80,8 @@ class RunOpener:
             message_now: makes the message as it is to be stored. Its id sorts by time, so it is made again
                 after another run was waited for.
             run_id: of the run that is opened.
+            deadline: until when it may wait for another run to end, or to be known as dead, in the clock's
+                monotonic seconds.
             has_producer: whether it is produced at once; else by its first reader.
 
         Returns:
@@ -78,7 +89,7 @@ class RunOpener:
             reply.
 
         Raises:
-            TurnInProgress: another message is being answered.
+            TurnInProgress: another message is being answered, or may be.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
@@ -99,24 +110,27 @@ class RunOpener:
                         last=0,
                         said="",
                         writer=writer,
-                        opened_at=now,
+                        opened_at=result.at,
                     )
                 case AlreadyAnswered() if earlier is not None and not _has_failed_to_arrive(earlier, message):
                     earlier = None  # said once more, and meant so
                 case AlreadyAnswered():
                     return result
                 case ConversationBusy():
-                    joined = await self._with_busy(key, earlier or message, result)
+                    joined = await self._with_busy(key, earlier or message, result, deadline)
                     if joined is not None:
                         return joined
+                    self.has_waited = True
                     message = message_now()
 
-    async def open_for_reader(self, key: ConversationKey, message_now: MessageNow, run_id: str) -> str:
+    async def open_for_reader(
+        self, key: ConversationKey, message_now: MessageNow, run_id: str, *, deadline: float
+    ) -> str:
         """The same, for a message whose first reader will produce the run; the id of its run.
 
         A message that is answered already gets a run that says so.
         """
-        opened = await self.open(key, message_now, run_id, has_producer=False)
+        opened = await self.open(key, message_now, run_id, deadline=deadline, has_producer=False)
         if isinstance(opened, RunClaim):
             return run_id
         if isinstance(opened, LogPoint):
@@ -145,7 +159,9 @@ class RunOpener:
         return answered.metadata.client_message_id == name
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
-        """Have a run stopped: its producer is told, and where there is none, it is closed.
+        """Have a run stopped: its producer learns of it, and where there is none, it is closed.
+
+        A producer that may have died is left to the run's readers, who will know.
 
         Returns:
             Whether there was something to stop.
@@ -157,38 +173,53 @@ class RunOpener:
         if last is None:
             raise RunNotFound
         while ending_of(last) is None:
-            entry = LogEntry(
-                last.number + 1, last.epoch, last.leased_until, secrets.token_hex(8), StopAsked()
+            entry = msgspec.structs.replace(
+                last, number=last.number + 1, writer=secrets.token_hex(8), content=StopAsked()
             )
             there = await self._store.append(key, run_id, entry)
             if there is None:
-                if awaits_producer(last) or not self._is_live(last):
+                if awaits_producer(last):
                     await self._close(key, run_id)
+                else:
+                    await self._closer.close_if_long_dead(key, run_id)
                 return True
             last = there
         return False
 
     async def _with_busy(
-        self, key: ConversationKey, message: Message, busy: ConversationBusy
+        self, key: ConversationKey, message: Message, busy: ConversationBusy, deadline: float
     ) -> LogPoint | None:
-        """Join the run, wait for its end, or close it; None where the conversation may be free now."""
-        state = RunState.of(await self._store.read_log(key, busy.run_id))
-        if state is None:
-            await self._closer.close(key, busy.run_id, None)
-            return None
-        if state.ending is not None:
-            return None
-        if self._is_live(state.last):
+        """Join the run, wait for its end, or close it; None where the conversation may be free now.
+
+        Raises:
+            TurnInProgress: it is alive, or there is no time left to find out.
+        """
+        lease = LeaseWatch(self._clock, self._settings)
+        entries: list[LogEntry] = []
+        pause_s = self._settings.first_poll_s
+        while True:
+            asked_at = self._clock.monotonic()
+            after = entries[-1].number if entries else -1
+            news = await self._store.read_log(key, busy.run_id, after=after)
+            entries += news
+            lease.note(news, asked_at=asked_at)
+            state = RunState.of(entries)
+            if state is None or lease.is_over:
+                await self._closer.close(key, busy.run_id, state)
+                return None
+            if state.ending is not None:
+                return None
             if await self._answers(state, key, message, busy):
                 return LogPoint(busy.run_id, 0)
-            if self._settings.policy is TurnPolicy.REJECT:
+            if self._settings.policy is TurnPolicy.INTERRUPT:
+                if not state.is_stop_asked:
+                    await self.stop(key, busy.run_id)
+            elif lease.is_alive:
                 raise TurnInProgress(busy.run_id)
-            if not state.is_stop_asked:
-                await self.stop(key, busy.run_id)
-            await asyncio.sleep(LOOK_AGAIN_AFTER_S)
-            return None
-        await self._closer.close(key, busy.run_id, state)
-        return None
+            if self._clock.monotonic() + pause_s > deadline:
+                raise TurnInProgress(busy.run_id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, self._settings.longest_poll_s)
 
     async def _answers(
         self, state: RunState, key: ConversationKey, message: Message, busy: ConversationBusy
@@ -205,7 +236,8 @@ class RunOpener:
         if message.metadata.client_message_id is not None:
             return None
         since = self._clock.now() - REPEATED_WITHIN
-        return await self._store.find_recent_message(key, message.content, since=since)
+        found = await self._store.find_recent_message(key, message.content, since=since)
+        return found if found is not None and self._is_recent(found) else None
 
     async def _close(self, key: ConversationKey, run_id: str) -> None:
         await self._closer.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
@@ -218,13 +250,15 @@ class RunOpener:
             leased_until=at + round(1000 * lease_s),
             writer=writer,
             content=Opened(message.id, has_producer=has_producer, at=at),
+            lease_ms=round(1000 * lease_s),
         )
 
     def _is_recent(self, message: Message) -> bool:
-        return message.id >= first_message_id(self._clock.now() - REPEATED_WITHIN)
-
-    def _is_live(self, last: LogEntry) -> bool:
-        return is_live(last, now_ms=milliseconds_of(self._clock.now()))
+        """By the time in its id, which may be ahead of a clock that was set back, or by its own time."""
+        now = milliseconds_of(self._clock.now())
+        within = REPEATED_WITHIN // timedelta(milliseconds=1)
+        times = (time_in(message.id), milliseconds_of(message.timestamp))
+        return any(time is not None and abs(now - time) <= within for time in times)
 
 
 def _ending_of(reply: Message) -> Ending:

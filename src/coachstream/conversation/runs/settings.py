@@ -19,7 +19,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         policy: what a message does that comes while another one is answered.
-        lease_s: how long a run is taken for alive after its producer has last written.
+        lease_s: lease duration: how long a run counts as alive after its producer has last written.
         segment_bytes: most text of an entry, in UTF-8.
         commit_every_s: at least between two segments that are not full.
         renew_every_s: at most between two entries of a producer that has nothing to say. A stop is noticed
@@ -39,3 +39,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_poll_s: float = 1.0
     reader_awaited_s: float = 30.0
     epochs: int = 5
+
+    @property
+    def renewed_every_s(self) -> float:
+        """The time between two entries of a producer: often enough that a lease survives a failed write."""
+        return min(self.renew_every_s, self.lease_s / 3)

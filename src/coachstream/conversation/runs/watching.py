@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from coachstream.conversation.errors import ConversationNotFound, ProcessingError
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reconnect, Reset
-from coachstream.conversation.message_id import milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.ports import Clock, RunStore
 from coachstream.conversation.runs.claim import RunClaim, lease_end
 from coachstream.conversation.runs.closing import RunCloser, completed, failed
+from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.log import (
     Broken,
     Claimed,
@@ -28,7 +28,7 @@ from coachstream.conversation.runs.log import (
     Said,
     awaits_producer,
     ending_of,
-    is_live,
+    is_tombstone,
 )
 from coachstream.conversation.runs.log import Reset as ResetEntry
 from coachstream.conversation.runs.settings import RunSettings
@@ -80,13 +80,14 @@ class RunWatcher:
         self._deadline = deadline
         self._can_continue = can_continue
         self._has_left = has_left
+        self._lease = LeaseWatch(clock, settings)
         self._entries: list[LogEntry] = []
         self._offset = 0
         self._is_after_unknown = False
 
     async def open(self) -> RunState | None:
         """Read what there is; the state of the run, or None where there is no such run."""
-        self._entries = list(await self._store.read_log(self._key, self._run_id))
+        self._entries = list(await self._read(after=FROM_THE_BEGINNING))
         if self._after != FROM_THE_BEGINNING and all(e.number != self._after for e in self._entries):
             self._is_after_unknown = True
             self._after = FROM_THE_BEGINNING
@@ -128,7 +129,7 @@ class RunWatcher:
             if self._clock.monotonic() + pause_s > self._deadline:
                 yield Reconnect(LogPoint(self._run_id, last.number))
                 return
-            if not is_live(last, now_ms=milliseconds_of(self._clock.now())):
+            if self._lease.is_over:
                 await self._closer.close(self._key, self._run_id, RunState.of(self._entries))
             elif news:
                 pause_s = self._settings.first_poll_s
@@ -136,8 +137,30 @@ class RunWatcher:
             else:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._settings.longest_poll_s)
-            news = await self._store.read_log(self._key, self._run_id, after=self._entries[-1].number)
+            news = await self._news(is_quiet=not news)
             self._entries.extend(news)
+
+    async def _news(self, *, is_quiet: bool) -> Sequence[LogEntry]:
+        """The new entries. In a log that is quiet the last one is read again: it may be gone.
+
+        Raises:
+            ConversationNotFound: it is, with its conversation.
+        """
+        last = self._entries[-1]
+        if not is_quiet:
+            return await self._read(after=last.number)
+        entries = await self._read(after=last.number - 1)
+        if entries and entries[0].number == last.number:
+            return entries[1:]
+        if entries and is_tombstone(entries[0]):
+            return entries
+        raise ConversationNotFound
+
+    async def _read(self, *, after: int) -> Sequence[LogEntry]:
+        asked_at = self._clock.monotonic()
+        entries = await self._store.read_log(self._key, self._run_id, after=after)
+        self._lease.note(entries, asked_at=asked_at)
+        return entries
 
     async def _tell(self, entry: LogEntry) -> AsyncGenerator[Event, None]:
         point = LogPoint(self._run_id, entry.number)
@@ -189,6 +212,7 @@ class RunWatcher:
             leased_until=lease_end(self._clock.now(), self._settings.lease_s),
             writer=secrets.token_hex(8),
             content=Claimed(),
+            lease_ms=round(1000 * self._settings.lease_s),
         )
         if await self._store.append(self._key, self._run_id, entry) is not None:
             return False

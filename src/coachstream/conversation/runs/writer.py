@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from coachstream.conversation.errors import CoachStreamError, whereabouts
+from coachstream.conversation.errors import CoachStreamError, ConversationNotFound, RunNotFound, whereabouts
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import Message
 from coachstream.conversation.ports import Clock, RunStore
@@ -35,7 +35,7 @@ logger = logging.getLogger("coachstream.runs")
 
 
 class RunLost(Exception):
-    """Somebody else goes on with the run, or has ended it."""
+    """Another producer continues the run, or it was ended or deleted by another process."""
 
 
 class RunWriter:
@@ -44,7 +44,7 @@ class RunWriter:
     Attributes:
         committed: the number of the newest entry that is in the log.
         is_stop_asked: whether the user wants no more.
-        is_lost: whether the run is somebody else's.
+        is_lost: whether another process has taken over the run, ended it, or deleted its conversation.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RunWriter:
         self._is_reset_pending = False
         self._offset = utf16_length(claim.said)
         self._may_commit_at = clock.monotonic()
-        self._renew_at = self._may_commit_at + self._renew_every_s
+        self._renew_at = self._may_commit_at + settings.renewed_every_s
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -132,7 +132,10 @@ class RunWriter:
                 await self._commit_next()
             while True:
                 entry = self._entry(ending, leased_for_s=0.0)
-                there = await self._store.finish_run(self._claim.key, self._claim.run_id, entry, reply)
+                try:
+                    there = await self._store.finish_run(self._claim.key, self._claim.run_id, entry, reply)
+                except RunNotFound:
+                    raise self._lost() from None
                 if there is None:
                     self.committed = entry.number
                     return
@@ -173,8 +176,8 @@ class RunWriter:
             except Exception as error:  # noqa: BLE001 (the text is kept, and tried again)
                 logger.error("The log of a run could not be written: %s", whereabouts(error))  # noqa: TRY400
             now = self._clock.monotonic()
-            self._may_commit_at = now + min(self._settings.commit_every_s, self._renew_every_s)
-            self._renew_at = now + self._renew_every_s
+            self._may_commit_at = now + min(self._settings.commit_every_s, self._settings.renewed_every_s)
+            self._renew_at = now + self._settings.renewed_every_s
 
     async def _commit_next(self) -> None:
         if self._is_reset_pending:
@@ -188,7 +191,10 @@ class RunWriter:
             raise RunLost
         while True:
             entry = self._entry(content, leased_for_s=leased_for_s)
-            there = await self._store.append(self._claim.key, self._claim.run_id, entry)
+            try:
+                there = await self._store.append(self._claim.key, self._claim.run_id, entry)
+            except (ConversationNotFound, RunNotFound):
+                raise self._lost() from None
             if there is None:
                 self._take_as_committed(entry)
                 return
@@ -198,7 +204,19 @@ class RunWriter:
     def _entry(self, content: Content, *, leased_for_s: float | None) -> LogEntry:
         lease_s = self._settings.lease_s if leased_for_s is None else leased_for_s
         until = lease_end(self._clock.now(), lease_s)
-        return LogEntry(self.committed + 1, self._claim.epoch, until, self._claim.writer, content)
+        return LogEntry(
+            number=self.committed + 1,
+            epoch=self._claim.epoch,
+            leased_until=until,
+            writer=self._claim.writer,
+            content=content,
+            lease_ms=round(1000 * lease_s),
+        )
+
+    def _lost(self) -> RunLost:
+        self.is_lost = True
+        self._on_notice()
+        return RunLost()
 
     def _take_notice(self, there: LogEntry) -> bool:
         """Learn what is in the log already; true for an entry of this producer's whose answer was lost."""
@@ -206,9 +224,7 @@ class RunWriter:
             self._take_as_committed(there)
             return True
         if not isinstance(there.content, StopAsked):
-            self.is_lost = True
-            self._on_notice()
-            raise RunLost
+            raise self._lost()
         self.committed = there.number
         self.is_stop_asked = True
         self._on_notice()
@@ -227,7 +243,3 @@ class RunWriter:
                 self._is_reset_pending = False
             case _:
                 pass
-
-    @property
-    def _renew_every_s(self) -> float:
-        return min(self._settings.renew_every_s, self._settings.lease_s / 3)

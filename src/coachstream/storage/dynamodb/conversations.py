@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
@@ -13,8 +14,9 @@ from coachstream.conversation.model import (
     Message,
     format_timestamp,
 )
+from coachstream.conversation.runs.log import tombstone
 from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
-from coachstream.storage.dynamodb.errors import ConditionFailed, RequestRefused
+from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import all_messages
 from coachstream.storage.dynamodb.items import conversation_item, parse_conversation
 from coachstream.storage.dynamodb.keys import (
@@ -30,7 +32,12 @@ from coachstream.storage.dynamodb.keys import (
     unfinished_run_key,
 )
 from coachstream.storage.dynamodb.mend import mend_counter
-from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Delete, Put, Update, Write
+from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Check, Delete, Put, Update, Write
+from coachstream.storage.dynamodb.run_logs import RunLogs
+from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_messages, unfinished_run_in
+
+MOST_ATTEMPTS = 10
+"""At ending a run that goes on writing, about twice a second."""
 
 _WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
 """What is read costs the same; what is sent and decoded does not."""
@@ -41,6 +48,7 @@ class DynamoDbConversations:
 
     def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
+        self._logs = RunLogs(calls, now=now)
         self._now = now
 
     async def create_conversation(self, conversation: Conversation) -> None:
@@ -56,6 +64,7 @@ class DynamoDbConversations:
                 {":one": 1, ":now": format_timestamp(now)},
             ),
             Step.CONVERSATION: Put(conversation_item(conversation, at=now), IS_NOT_THERE),
+            Step.UNFINISHED_RUN: having_no_messages(conversation.key),
         }
         try:
             try:
@@ -134,14 +143,14 @@ class DynamoDbConversations:
     async def delete_conversation(self, key: ConversationKey) -> None:
         """Delete the conversation with its messages and runs. Raises `ConversationNotFound`.
 
-        The conversation's own item goes last: what is interrupted in the middle can be done again. A run that
-        goes on meanwhile can no longer begin or finish once that is gone, and what it wrote before is looked
-        for once more.
+        First its unfinished run is ended with a tombstone, and nothing can begin or finish any more. The
+        conversation's own item goes last: what is cut off in the middle can be done again. The tombstone
+        alone stays, without a word of the conversation, until it expires: a producer that looks nothing up
+        before it writes finds it in the place of its next entry. What it wrote before is looked for twice.
         """
         item_key = conversation_key(key)
-        if await self._calls.get(item_key, only="#pk") is None:
-            raise ConversationNotFound
-        await self._calls.delete_all(self._all_of(key))
+        tombstone_key = await self._end_run(key)
+        await self._calls.delete_all(self._all_of(key, but=tombstone_key))
         try:
             await self._calls.transact(
                 {
@@ -151,10 +160,42 @@ class DynamoDbConversations:
             )
         except TransactionCancelled:
             raise ConversationNotFound from None
-        await self._calls.delete_all(self._all_of(key))
+        await self._calls.delete_all(self._all_of(key, but=tombstone_key))
 
-    async def _all_of(self, key: ConversationKey) -> AsyncIterator[ItemKey]:
-        """Everything of a conversation but its own item and that of the unfinished run.
+    async def _end_run(self, key: ConversationKey) -> str | None:
+        """Keep every run out, and end the unfinished one; the sort key of its tombstone.
+
+        Raises:
+            ConversationNotFound: there is none.
+            Contended: the run wrote all the time.
+        """
+        is_there = Check(conversation_key(key), IS_THERE)
+        for _ in range(MOST_ATTEMPTS):
+            found = await self._calls.get(unfinished_run_key(key))
+            unfinished = unfinished_run_in(found, key)
+            writes: dict[Step, Write] = {Step.CONVERSATION: is_there}
+            if unfinished.is_deleted:
+                tombstone_key = unfinished.tombstone  # by an attempt that was cut off
+            elif unfinished.run_id is None:
+                tombstone_key = None
+                writes[Step.UNFINISHED_RUN] = deleting(key, None, None)
+            else:
+                last = await self._logs.last(key, unfinished.run_id)
+                end = self._logs.putting(key, unfinished.run_id, tombstone(last, secrets.token_hex(8)))
+                tombstone_key = str(end.item["sk"])
+                writes[Step.UNFINISHED_RUN] = deleting(key, unfinished.run_id, tombstone_key)
+                writes[Step.ENTRY] = end
+            try:
+                await self._calls.transact(writes)
+            except TransactionCancelled as cancelled:
+                if Step.CONVERSATION in cancelled.failed:
+                    raise ConversationNotFound from None
+            else:
+                return tombstone_key
+        raise Contended("a conversation could not be deleted, because its run wrote all the time")
+
+    async def _all_of(self, key: ConversationKey, *, but: str | None) -> AsyncIterator[ItemKey]:
+        """Everything of a conversation but its own item, that of the unfinished run, and a tombstone.
 
         Claims before messages: a claim whose message is gone would lead a retry nowhere.
         """
@@ -163,4 +204,5 @@ class DynamoDbConversations:
         for prefix in prefixes:
             found = self._calls.query(Range.of(pk, prefix(key)), only="#sk", consistent=True)
             async for item in found:
-                yield ItemKey(pk, str(item["sk"]))
+                if item["sk"] != but:
+                    yield ItemKey(pk, str(item["sk"]))

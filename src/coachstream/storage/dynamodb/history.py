@@ -7,22 +7,19 @@ come from a client's clock. Without a time in its id a message counts as of its 
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 
 from coachstream.conversation.lenient import EPOCH, as_record
-from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.message_id import first_message_id, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.items import message_of, parse_message
-from coachstream.storage.dynamodb.keys import messages_prefix, partition
+from coachstream.storage.dynamodb.keys import conversation_key, messages_prefix, partition
 
 FIRST_PAGE = 10
 """Messages read before it is known how long they are; the next page is as long as the rest seems to need."""
 
 LONGEST_PAGE = 200
-
-_TIME_IN_ID = re.compile(r"msg_(\d{1,15})_")
 
 
 def embedded_messages(conversation: Mapping[str, object]) -> list[Message]:
@@ -95,6 +92,21 @@ async def all_messages(
     return merged(embedded_messages(conversation), items)
 
 
+async def newest_id(calls: TableCalls, key: ConversationKey) -> str:
+    """A bound of the ids of a conversation's messages, of both kinds, for a conversation that keeps none.
+
+    Costs the conversation's item and one message.
+    """
+    page, _ = await calls.query_page(
+        Range.of(partition(key.user_id), messages_prefix(key), newest_first=True), limit=1
+    )
+    conversation = await calls.get(conversation_key(key), only="#pk, #attributes.#messages")
+    ids = [str(item["sk"]).rpartition("#")[2] for item in page]
+    ids += [message.id for message in embedded_messages(conversation or {})]
+    times = [time for time in map(time_in, ids) if time is not None]
+    return first_message_id(moment_of(max(times, default=-1) + 1))
+
+
 async def _parsed(items: AsyncIterable[Mapping[str, object]]) -> AsyncIterator[Message]:
     async for item in items:
         message = message_of(item)
@@ -103,5 +115,5 @@ async def _parsed(items: AsyncIterable[Mapping[str, object]]) -> AsyncIterator[M
 
 
 def _milliseconds(message: Message) -> int:
-    found = _TIME_IN_ID.match(message.id)
-    return int(found[1]) if found else milliseconds_of(message.timestamp)
+    in_id = time_in(message.id)
+    return milliseconds_of(message.timestamp) if in_id is None else in_id

@@ -5,7 +5,7 @@
 | a message | `coachMessage#<conversationId>#<messageId>` |
 | a client's name for a message | `coachMessageClaim#<conversationId>#<clientMessageId>` |
 | which reply a message has | `coachMessageAnswer#<conversationId>#<messageId>` |
-| the conversation's unfinished run | `coachTurn#<conversationId>` |
+| which run of the conversation is not finished, and its newest message | `coachTurn#<conversationId>` |
 | an entry in the log of a run | `coachRun#<conversationId>#<runId>#<number, 8 digits>` |
 
 All of a user's items are in one partition, `user#<userId>`. The last four have no `entityType`, so they are

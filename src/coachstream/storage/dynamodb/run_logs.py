@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.runs.log import LogEntry, is_tombstone
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended
@@ -61,6 +61,8 @@ class RunLogs:
             except ConditionFailed as failed:
                 there = await self.entry_there(failed.existing, key, run_id, entry.number)
                 if there is not None:
+                    if is_tombstone(there):
+                        await self.forget(key, run_id)
                     return None if is_repeated(entry, there) else there
             else:
                 return None
@@ -89,7 +91,10 @@ class RunLogs:
         return None if item is None else parse_log_entry(item)
 
     async def forget(self, key: ConversationKey, run_id: str) -> None:
-        """Delete what a run wrote after its conversation was deleted; what cannot be deleted now expires."""
+        """Delete what a run wrote while its conversation was deleted; what cannot be deleted now expires.
+
+        The tombstone stays, for the run's readers.
+        """
         try:
             await self._calls.delete_all(self._keys(key, run_id))
         except StorageUnavailable as error:
@@ -97,7 +102,8 @@ class RunLogs:
 
     async def _keys(self, key: ConversationKey, run_id: str) -> AsyncIterator[ItemKey]:
         async for item in self._items(key, run_id, after=-1):
-            yield ItemKey(str(item["pk"]), str(item["sk"]))
+            if not is_tombstone(parse_log_entry(item)):
+                yield ItemKey(str(item["pk"]), str(item["sk"]))
 
     async def _items(self, key: ConversationKey, run_id: str, after: int) -> AsyncIterator[Item]:
         first = max(0, after + 1)

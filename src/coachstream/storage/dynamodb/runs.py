@@ -6,14 +6,14 @@ Each step is one transaction, so that no crash leaves half of it.
 conversation's unfinished one, puts the first entry of its log, and counts the message on the conversation.
 When the message is there already, its answer item tells without a search whether it has a reply. A retry
 begins its run on the condition that this has not changed since: so an attempt that ends in between is not
-answered twice.
+answered twice. A message whose id is not the greatest gets one that is, and the transaction is repeated.
 
 **Appending** is one put on the condition that the number is free. The entry that has it comes back in the
 same answer, so a producer learns of a stop or of its successor without reading.
 
 **Finishing** puts the last entry, which keeps everybody else from finishing, the reply and the answer item,
 deletes the interrupted reply that it replaces, counts, and frees the conversation. It is tried for the usual
-case, a first answer in the conversation's own run, and again where that turns out not to be the case.
+case, a first answer, and again where that turns out not to be the case.
 
 Nothing is held in the process: what was begun and not finished is left to the lease in its log.
 """
@@ -23,16 +23,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from coachstream.conversation.errors import ConversationNotFound, StorageUnavailable
+import msgspec
+
+from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
 from coachstream.conversation.lenient import as_record, as_text
-from coachstream.conversation.message_id import first_message_id
+from coachstream.conversation.message_id import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.runs.log import LogEntry
 from coachstream.storage.dynamodb.answers import Answer, Answers, answer_in
-from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
 from coachstream.storage.dynamodb.errors import Contended, RequestRefused
+from coachstream.storage.dynamodb.history import newest_id
 from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry, message_item, message_of
 from coachstream.storage.dynamodb.keys import (
     conversation_key,
@@ -58,7 +60,15 @@ from coachstream.storage.dynamodb.requests import (
     item_of,
 )
 from coachstream.storage.dynamodb.run_logs import RunLogs
-from coachstream.storage.log_entries import as_stored, is_repeated
+from coachstream.storage.dynamodb.unfinished_runs import (
+    UnfinishedRun,
+    bound_after,
+    forgetting,
+    freeing,
+    taking,
+    unfinished_run_in,
+)
+from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 
 MOST_ATTEMPTS = 4
 """At beginning or finishing a run while others begin and finish the same one."""
@@ -81,15 +91,23 @@ class DynamoDbRuns:
 
         Who is cancelled meanwhile may leave a run behind, until its lease is over.
         """
+        looked_up = False
         for _ in range(MOST_ATTEMPTS):
+            writes = self._first_attempt(key, user_message, run_id, opened, looked_up=looked_up)
             try:
-                await self._transact(key, self._first_attempt(key, user_message, run_id, opened))
+                await self._transact(key, writes)
             except TransactionCancelled as cancelled:
-                result = await self._despite(cancelled, key, user_message, run_id, opened)
+                there = await self._unfinished_run_there(cancelled, key)
+                result = await self._despite(cancelled, there, key, user_message, run_id, opened)
+                if result is not None:
+                    return result
+                if there is not None and not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
+                    looked_up = there.newest_id is None
+                    newest = await newest_id(self._calls, key) if there.newest_id is None else there.newest_id
+                    user_message = msgspec.structs.replace(user_message, id=id_after(user_message.id, newest))
             else:
-                result = RunBegun(user_message, is_first_attempt=True)
-            if result is not None:
-                return result
+                first = as_stored(opened, user_message.id, is_first_attempt=True, newest_id=user_message.id)
+                return RunBegun(user_message, is_first_attempt=True, at=opened_at(first))
         raise Contended("a run could not begin, because others began and ended all the time")
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
@@ -130,8 +148,7 @@ class DynamoDbRuns:
             conversation_key(key)
         except ConversationNotFound:
             return None
-        item = await self._calls.get(unfinished_run_key(key))
-        return _run_in(item) if item is not None and is_of_coach(item, key) else None
+        return unfinished_run_in(await self._calls.get(unfinished_run_key(key)), key).run_id
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         """One message that a run saved; None where it is not there."""
@@ -173,14 +190,15 @@ class DynamoDbRuns:
     async def _despite(
         self,
         cancelled: TransactionCancelled,
+        there: UnfinishedRun | None,
         key: ConversationKey,
         user_message: Message,
         run_id: str,
         opened: LogEntry,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy | None:
-        """What comes of a first attempt that found something in its way; None where that has gone."""
+        """What comes of a first attempt that found something in its way; None where it may be repeated."""
         if not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
-            return await self._busy(cancelled, key, None)
+            return _busy(cancelled, there, None)
         stored = await self._stored(cancelled, key, user_message)
         if stored is None:
             return None
@@ -189,41 +207,51 @@ class DynamoDbRuns:
             reply = await self.load_message(key, answer.reply_id)
             if reply is not None:
                 return AlreadyAnswered(stored, reply)
-        if Step.UNFINISHED_RUN not in cancelled.failed:
+        if there is None or there.run_id is None:
+            looked_up = there is not None and there.newest_id is None
+            # The new message's id was greater than all others, if that was not in the way.
+            newest = await newest_id(self._calls, key) if looked_up else user_message.id
+            if there is not None and there.newest_id is not None:
+                newest = there.newest_id
+            bound = bound_after(newest)
+            first = as_stored(opened, stored.id, is_first_attempt=False, newest_id=bound)
+            writes = self._another_attempt(key, stored, answer, run_id, first)
+            writes[Step.UNFINISHED_RUN] = taking(key, run_id, bound, looked_up=looked_up)
             try:
-                await self._transact(key, self._another_attempt(key, stored, answer, run_id, opened))
+                await self._transact(key, writes)
             except TransactionCancelled as again:
-                cancelled = again
+                cancelled, there = again, await self._unfinished_run_there(again, key)
             else:
-                return RunBegun(stored, is_first_attempt=False)
-        return await self._busy(cancelled, key, stored)
+                return RunBegun(stored, is_first_attempt=False, at=opened_at(first))
+        return _busy(cancelled, there, stored)
 
-    async def _busy(
-        self, cancelled: TransactionCancelled, key: ConversationKey, stored: Message | None
-    ) -> ConversationBusy | None:
-        """The run that is in the way; None where it is something else that may have gone.
+    async def _unfinished_run_there(
+        self, cancelled: TransactionCancelled, key: ConversationKey
+    ) -> UnfinishedRun | None:
+        """What kept a run from beginning in the item of the unfinished one; None where it was not that.
 
         Raises:
-            StorageUnavailable: it is the log of a run of the same id, which no attempt gets past.
+            ConversationNotFound: the conversation is being deleted.
         """
-        if Step.UNFINISHED_RUN in cancelled.failed:
-            item = cancelled.existing.get(Step.UNFINISHED_RUN)
-            run_id = _run_in(item) if item is not None else await self.unfinished_run(key)
-            return None if run_id is None else ConversationBusy(run_id, stored)
-        if Step.ENTRY in cancelled.failed:
-            raise StorageUnavailable("there is a log of a run of this id")
-        return None
+        if Step.UNFINISHED_RUN not in cancelled.failed:
+            return None
+        item = cancelled.existing.get(Step.UNFINISHED_RUN) or await self._calls.get(unfinished_run_key(key))
+        there = unfinished_run_in(item, key)
+        if there.is_deleted:
+            raise ConversationNotFound
+        return there
 
     def _first_attempt(
-        self, key: ConversationKey, message: Message, run_id: str, opened: LogEntry
+        self, key: ConversationKey, message: Message, run_id: str, opened: LogEntry, *, looked_up: bool
     ) -> dict[Step, Write]:
+        first = as_stored(opened, message.id, is_first_attempt=True, newest_id=message.id)
         writes: dict[Step, Write] = {
             Step.CONVERSATION: self._counting(key, message, added=1),
-            Step.UNFINISHED_RUN: _taking(key, run_id),
+            Step.UNFINISHED_RUN: taking(key, run_id, message.id, looked_up=looked_up),
             Step.MESSAGE: Put(
                 message_item(key, message, at=self._now()), IS_NOT_THERE, returns_existing=True
             ),
-            Step.ENTRY: self._logs.putting(key, run_id, as_stored(opened, message.id, is_first_attempt=True)),
+            Step.ENTRY: self._logs.putting(key, run_id, first),
         }
         client_id = message.metadata.client_message_id
         if client_id is not None:
@@ -234,27 +262,24 @@ class DynamoDbRuns:
         return writes
 
     def _another_attempt(
-        self, key: ConversationKey, message: Message, answer: Answer | None, run_id: str, opened: LogEntry
+        self, key: ConversationKey, message: Message, answer: Answer | None, run_id: str, first: LogEntry
     ) -> dict[Step, Write]:
         return {
             Step.CONVERSATION: Check(conversation_key(key), IS_THERE),
-            Step.UNFINISHED_RUN: _taking(key, run_id),
             Step.ANSWER: self._answers.is_unchanged(key, message.id, answer),
-            Step.ENTRY: self._logs.putting(
-                key, run_id, as_stored(opened, message.id, is_first_attempt=False)
-            ),
+            Step.ENTRY: self._logs.putting(key, run_id, first),
         }
 
     async def _finish(
         self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
     ) -> LogEntry | None:
         """None where it is done now, else the entry that has the number."""
-        is_the_conversations = True
+        free: Write | None = freeing(key, run_id, reply)
         earlier: Answer | None = None
         for _ in range(MOST_ATTEMPTS):
             writes = {Step.ENTRY: self._logs.putting(key, run_id, ended), **self._saving(key, reply, earlier)}
-            if is_the_conversations:
-                writes[Step.UNFINISHED_RUN] = _freeing(key, run_id)
+            if free is not None:
+                writes[Step.UNFINISHED_RUN] = free
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
@@ -264,7 +289,7 @@ class DynamoDbRuns:
                     if there is not None:
                         return there
                 if Step.UNFINISHED_RUN in cancelled.failed:
-                    is_the_conversations = False
+                    free = await self._otherwise_free(cancelled, key, run_id)
                 if Step.MESSAGE in cancelled.failed:
                     reply = None  # it is stored already, and counted
                 elif Step.ANSWER in cancelled.failed:
@@ -272,6 +297,25 @@ class DynamoDbRuns:
             else:
                 return None
         raise Contended("a run could not be finished, because others wrote to it all the time")
+
+    async def _otherwise_free(
+        self, cancelled: TransactionCancelled, key: ConversationKey, run_id: str
+    ) -> Write | None:
+        """How a run frees its conversation where the usual way failed; None if it does not hold it.
+
+        Raises:
+            ConversationNotFound: the conversation is being deleted.
+            RunNotFound: the run is not its unfinished one.
+        """
+        item = cancelled.existing.get(Step.UNFINISHED_RUN) or await self._calls.get(unfinished_run_key(key))
+        there = unfinished_run_in(item, key)
+        if there.is_deleted:
+            raise ConversationNotFound
+        if there.run_id == run_id:
+            return forgetting(key, run_id)  # a former version began it, which did not note the newest message
+        if item is not None and not is_of_coach(item, key):
+            return None
+        raise RunNotFound
 
     def _saving(
         self, key: ConversationKey, reply: Message | None, earlier: Answer | None
@@ -352,29 +396,16 @@ class DynamoDbRuns:
         return None if answered is None else await self._answers.load(key, answered)
 
 
-def _taking(key: ConversationKey, run_id: str) -> Update:
-    """Make a run the conversation's unfinished one, if it has none.
+def _busy(
+    cancelled: TransactionCancelled, there: UnfinishedRun | None, stored: Message | None
+) -> ConversationBusy | None:
+    """The run that is in the way; None where it is something else that may have gone.
 
-    The item's key does not have the coach. One of another coach's conversation of the same id is no obstacle:
-    it could neither be read nor finished from here.
+    Raises:
+        StorageUnavailable: it is the log of a run of the same id, which no attempt gets past.
     """
-    return Update(
-        unfinished_run_key(key),
-        "SET #runId = :run, #coachId = :coach",
-        "attribute_not_exists(#runId) OR #coachId <> :coach",
-        {":run": run_id, ":coach": key.coach_id},
-        returns_existing=True,
-    )
-
-
-def _freeing(key: ConversationKey, run_id: str) -> Delete:
-    return Delete(
-        unfinished_run_key(key),
-        "#runId = :run AND #coachId = :coach",
-        {":run": run_id, ":coach": key.coach_id},
-    )
-
-
-def _run_in(item: Item) -> str | None:
-    """The unfinished run; items of former versions name none."""
-    return as_text(item.get("runId")) or None
+    if there is not None:
+        return None if there.run_id is None else ConversationBusy(there.run_id, stored)
+    if Step.ENTRY in cancelled.failed:
+        raise StorageUnavailable("there is a log of a run of this id")
+    return None

@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from coachstream.conversation.errors import ConversationNotFound
-from coachstream.conversation.message_id import first_message_id
+import msgspec
+
+from coachstream.conversation.errors import ConversationNotFound, RunNotFound
+from coachstream.conversation.message_id import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.runs.log import LogEntry, decode_entry, encode_entry
 from coachstream.sqlite_file import decoding
-from coachstream.storage.log_entries import as_stored, is_repeated
+from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.rows import (
     MESSAGE_COLUMNS,
@@ -79,11 +81,12 @@ class SqliteRuns:
             there = _put_entry(connection, conversation, run_id, ended, self._now())
             if there is not None:
                 return None if is_repeated(ended, there) else there
+            if _unfinished_run(connection, conversation) != run_id:
+                raise RunNotFound
             if reply is not None:
                 _save_reply(connection, conversation, reply)
             connection.execute(
-                "UPDATE conversations SET unfinished_run = NULL WHERE number = ? AND unfinished_run = ?",
-                (conversation, run_id),
+                "UPDATE conversations SET unfinished_run = NULL WHERE number = ?", (conversation,)
             )
             return None
 
@@ -173,14 +176,24 @@ def _begin(
     if unfinished is not None:
         return ConversationBusy(unfinished, stored)
     if stored is None:
+        new_id = id_after(user_message.id, _newest_id(connection, conversation))
+        user_message = msgspec.structs.replace(user_message, id=new_id)
         insert_message(connection, conversation, user_message)
         _count(connection, conversation, added=1, last=user_message)
-    begun = RunBegun(stored or user_message, is_first_attempt=stored is None)
+    message = stored or user_message
     _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
-    first = as_stored(opened, begun.user_message.id, is_first_attempt=begun.is_first_attempt)
+    newest_id = _newest_id(connection, conversation) or message.id
+    first = as_stored(opened, message.id, is_first_attempt=stored is None, newest_id=newest_id)
     _insert_entry(connection, conversation, run_id, first, now)
     connection.execute("UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation))
-    return begun
+    return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
+
+
+def _newest_id(connection: sqlite3.Connection, conversation: int) -> str | None:
+    row: tuple[str | None] = connection.execute(
+        "SELECT max(id) FROM messages WHERE conversation = ?", (conversation,)
+    ).fetchone()
+    return row[0]
 
 
 def _save_reply(connection: sqlite3.Connection, conversation: int, reply: Message) -> None:
@@ -216,9 +229,12 @@ def _insert_entry(
 
 
 def _delete_old_entries(connection: sqlite3.Connection, *, written_before: datetime) -> None:
+    """Those of finished runs: a clock that was set ahead must not delete what is being written."""
     connection.execute(
         "DELETE FROM log_entries WHERE rowid IN"
-        " (SELECT rowid FROM log_entries WHERE written_at < ? ORDER BY written_at LIMIT ?)",
+        " (SELECT rowid FROM log_entries WHERE written_at < ? AND NOT EXISTS"
+        " (SELECT 1 FROM conversations WHERE number = conversation AND unfinished_run = run_id)"
+        " ORDER BY written_at LIMIT ?)",
         (format_timestamp(written_before), MOST_DELETED_AT_ONCE),
     )
 

@@ -20,7 +20,7 @@ from coachstream.conversation.events import (
     Reconnect,
     Reset,
 )
-from coachstream.conversation.model import StopReason
+from coachstream.conversation.model import Conversation, StopReason
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt
@@ -35,6 +35,7 @@ from support.turns import KEY, NOW, Later, Stage
 
 QUESTION = ("user", "How am I doing?")
 DONE = ModelStop(StopReason.END_TURN)
+SHORT_LEASE_S = 0.1
 QUICK = RunSettings(
     commit_every_s=0.0, renew_every_s=0.02, first_poll_s=0.005, longest_poll_s=0.01, lease_s=15
 )
@@ -95,11 +96,9 @@ def points(events: list[Event]) -> list[LogPoint]:
     return [event.point for event in events if isinstance(event, Chunk) and event.point is not None]
 
 
-async def resumed(
-    stage: Stage, point: LogPoint, *, within_s: float = 30.0, later_s: float | None = None
-) -> list[Event]:
+async def resumed(stage: Stage, point: LogPoint, *, within_s: float = 30.0) -> list[Event]:
     """Everything that a reader gets who comes again."""
-    parts = stage.parts if later_s is None else msgspec.structs.replace(stage.parts, clock=Later(later_s))
+    parts = stage.parts
     request = ResumeRequest(KEY, point.run_id, parts.clock.monotonic() + within_s, after=point.number)
     watcher = watcher_of(request, parts, stage.settings)
     assert await watcher.open() is not None
@@ -275,9 +274,9 @@ async def test_a_run_that_is_stopped_before_the_first_word_has_an_empty_reply() 
 
 async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> None:
     """And the text is stored as an interrupted reply."""
-    stage = stage_with()
+    stage = stage_with(lease_s=SHORT_LEASE_S)
     run_id = await abandoned_run(stage, "So far, ", "so good")
-    events = await resumed(stage, LogPoint(run_id, -1), later_s=15)
+    events = await resumed(stage, LogPoint(run_id, -1))
     failed = events[-1]
     assert isinstance(failed, Failed)
     assert (failed.code, failed.retryable) == (ErrorCode.TURN_INTERRUPTED, True)
@@ -287,16 +286,14 @@ async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> N
     assert stage.store.claims == set()
 
 
-async def test_a_dead_run_holds_nobody_up_once_its_lease_is_over() -> None:
-    """The next message finds the conversation free, and the partial reply in it."""
-    stage = stage_with()
+async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_over() -> None:
+    """It waits for that, and the partial reply is in the conversation and in the prompt."""
+    stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
-    failed = (await stage.run(streamed(stage, "And now?")))[-1]
-    assert isinstance(failed, Failed)
-    assert failed.code is ErrorCode.TURN_IN_PROGRESS
-    later = msgspec.structs.replace(stage.parts, clock=Later(15))
-    events = [event async for event in run_turn(streamed(stage, "And now?"), later, stage.settings)]
+    events = await stage.run(streamed(stage, "And now?"))
     assert isinstance(events[-1], Completed)
+    [prompt] = stage.model.prompts
+    assert [message.text.startswith("So far") for message in prompt.messages] == [False, True, False]
     assert stage.stored() == [
         QUESTION,
         ("assistant-", "So far"),
@@ -305,27 +302,32 @@ async def test_a_dead_run_holds_nobody_up_once_its_lease_is_over() -> None:
     ]
 
 
+async def test_a_message_that_was_just_renewed_elsewhere_is_in_progress_at_once() -> None:
+    """As far as the clocks agree, its producer is alive: another message need not wait to be told so."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    failed = (await stage.run(streamed(stage, "And now?", deadline=stage.request(within_s=2).deadline)))[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.run_id) == (ErrorCode.TURN_IN_PROGRESS, "run-dead")
+
+
+async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refused() -> None:
+    """Within its deadline, and as one that may be sent again."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    parts = msgspec.structs.replace(stage.parts, clock=Later(60))
+    request = streamed(stage, "And now?", deadline=stage.request(within_s=1.2).deadline)
+    failed = [event async for event in run_turn(request, parts, stage.settings)][-1]
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.retryable) == (ErrorCode.TURN_IN_PROGRESS, True)
+    assert stage.stored() == [QUESTION]
+
+
 async def test_the_same_message_after_a_crash_is_answered_anew() -> None:
-    """Its partial reply is replaced."""
-    stage = stage_with()
+    """It joins the dead run until that is known; what was shown is taken back, the partial reply replaced."""
+    stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
-    later = msgspec.structs.replace(stage.parts, clock=Later(15))
-    events = [event async for event in run_turn(streamed(stage), later, stage.settings)]
-    assert isinstance(events[-1], Completed)
-    assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
-
-
-async def test_whoever_joined_a_run_that_turns_out_dead_by_sending_again_is_answered() -> None:
-    """They wanted an answer: what was shown of the dead run is taken back."""
-    stage = stage_with()
-    await abandoned_run(stage, "So far")
-    clock = Later(0)
-    parts = msgspec.structs.replace(stage.parts, clock=clock)
-    events: list[Event] = []
-    async for event in run_turn(streamed(stage), parts, stage.settings):
-        events.append(event)
-        if isinstance(event, Chunk):
-            clock.ahead_s = 15
+    events = await stage.run(streamed(stage))
     assert shown(events[:3]) == "So far"
     assert sum(isinstance(event, Reset) for event in events) == 1
     assert isinstance(events[-1], Completed)
@@ -337,7 +339,7 @@ async def test_many_who_find_a_dead_run_close_it_once() -> None:
     """One partial reply, whoever was first."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
-    closer = closer_of(msgspec.structs.replace(stage.parts, clock=Later(15)))
+    closer = closer_of(msgspec.structs.replace(stage.parts, clock=Later(3600)), stage.settings)
     await asyncio.gather(*(closer.settle(KEY) for _ in range(20)))
     assert stage.stored() == [QUESTION, ("assistant-", "So far")]
 
@@ -356,12 +358,35 @@ async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
             number += 1
             entry = LogEntry(number, 2, _lease_end(), "other", content)
             there = await stage.store.append(KEY, run_id, entry)
-    closer = closer_of(stage.parts)
+    closer = closer_of(stage.parts, stage.settings)
     await closer.close(KEY, run_id, RunState.of(await stage.store.read_log(KEY, run_id)))
     events = await asyncio.wait_for(running, PATIENCE_S)
     assert isinstance(events[-1], Failed)
     assert shown(events) == "Mine, theirs"
     assert stage.stored() == [QUESTION, ("assistant-", "Mine, theirs")]
+
+
+# Deletion
+
+
+async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_every_stream() -> None:
+    """With the producer's next renewal; readers elsewhere as well. Nothing of it comes back."""
+    stage = stage_with(ScriptedModel("So far", asyncio.Event()))
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    run_id = await _committed(stage, 1, text="So far")
+    looks = stage.store.steps.count("read_log")
+    joined = asyncio.create_task(resumed(stage, LogPoint(run_id, -1)))
+    while stage.store.steps.count("read_log") == looks:  # noqa: ASYNC110 (another task's count)
+        await asyncio.sleep(0.001)
+    await stage.store.delete_conversation(KEY)
+    for events in await asyncio.wait_for(asyncio.gather(running, joined), 10):
+        failed = events[-1]
+        assert isinstance(failed, Failed)
+        assert (failed.code, failed.retryable) == (ErrorCode.CONVERSATION_NOT_FOUND, False)
+    await stage.store.create_conversation(Conversation(KEY, "Again", NOW, NOW))
+    assert stage.stored() == []
+    assert stage.store.claims == set()
+    assert await stage.store.read_log(KEY, run_id) == []
 
 
 # Deadline and failover
@@ -415,7 +440,7 @@ async def test_a_run_that_nobody_continues_is_closed_with_what_was_said() -> Non
     stage = stage_with(Continuing("One two three", waits_at=2))
     first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.2).deadline))
     assert isinstance(first[-1], Reconnect)
-    await closer_of(msgspec.structs.replace(stage.parts, clock=Later(60))).settle(KEY)
+    await closer_of(msgspec.structs.replace(stage.parts, clock=Later(3600)), stage.settings).settle(KEY)
     assert stage.stored() == [QUESTION, ("assistant-", "One two ")]
 
 
@@ -479,7 +504,10 @@ async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> Non
     stage = stage_with()
     opener = opener_of(stage.parts, stage.settings)
     run_id = await opener.open_for_reader(
-        KEY, partial(user_message_of, stage.request(), stage.parts), "run-1"
+        KEY,
+        partial(user_message_of, stage.request(), stage.parts),
+        "run-1",
+        deadline=stage.request().deadline,
     )
     assert (run_id, stage.stored()) == ("run-1", [QUESTION])
     streams = await asyncio.gather(*(resumed(stage, LogPoint(run_id, -1)) for _ in range(5)))

@@ -1,0 +1,122 @@
+"""The item that says which run of a conversation is not finished, and which message is the newest.
+
+Both are in one item, because each run's beginning and end write it anyway: so a message is put behind all
+others by a condition, at no cost, however long the conversation is. It has
+
+- `runId` while a run is not finished, and `coachId`;
+- `newestId`: no message of the conversation has a greater id. It is missing where a former version freed the
+  conversation, or another program made it; then it is looked up once (`history.newest_id`);
+- `isDeleted` from the first step of a deletion on, which nothing else begins or ends behind, and `tombstone`,
+  the sort key of the log entry that ended the run.
+
+The item's key does not have the coach. One of another coach's conversation of the same id is no obstacle: it
+could neither be read nor finished from here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from coachstream.conversation.lenient import as_text
+from coachstream.conversation.message_id import first_message_id, moment_of, time_in
+from coachstream.conversation.model import ConversationKey, Message
+from coachstream.storage.dynamodb.attribute_values import Item
+from coachstream.storage.dynamodb.keys import unfinished_run_key
+from coachstream.storage.dynamodb.log_items import is_of_coach
+from coachstream.storage.dynamodb.requests import Delete, Update
+
+_IS_FREE = "(attribute_not_exists(#runId) OR #coachId <> :coach) AND attribute_not_exists(#isDeleted)"
+_IS_THIS_RUN = "#runId = :run AND #coachId = :coach"
+
+
+class UnfinishedRun(msgspec.Struct, frozen=True):
+    """What the item says.
+
+    Attributes:
+        run_id: the run; None where none is unfinished. Items of former versions name none.
+        newest_id: a bound of the ids of the conversation's messages, if it is kept.
+        is_deleted: whether the conversation is being deleted.
+        tombstone: the sort key of the entry that ended the run for that.
+    """
+
+    run_id: str | None = None
+    newest_id: str | None = None
+    is_deleted: bool = False
+    tombstone: str | None = None
+
+
+def unfinished_run_in(item: Item | None, key: ConversationKey) -> UnfinishedRun:
+    """Read the item, if there is one."""
+    if item is None:
+        return UnfinishedRun()
+    newest_id = as_text(item.get("newestId")) or None
+    if not is_of_coach(item, key):
+        return UnfinishedRun(newest_id=newest_id)
+    return UnfinishedRun(
+        run_id=as_text(item.get("runId")) or None,
+        newest_id=newest_id,
+        is_deleted=item.get("isDeleted") is True,
+        tombstone=as_text(item.get("tombstone")) or None,
+    )
+
+
+def having_no_messages(key: ConversationKey) -> Update:
+    """The write that lets a new conversation know that it has none."""
+    return Update(
+        unfinished_run_key(key),
+        "SET #newestId = if_not_exists(#newestId, :none)",
+        values={":none": first_message_id(moment_of(0))},
+    )
+
+
+def taking(key: ConversationKey, run_id: str, newest_id: str, *, looked_up: bool) -> Update:
+    """The write that makes a run the conversation's unfinished one, if it has none.
+
+    Args:
+        key: the conversation.
+        run_id: the run.
+        newest_id: the id of the run's new message, or a bound of all ids; it holds if no other message was
+            stored since it was made.
+        looked_up: whether the conversation did not keep its newest id.
+    """
+    is_newest = "attribute_not_exists(#newestId)" if looked_up else "#newestId < :newest"
+    return Update(
+        unfinished_run_key(key),
+        "SET #runId = :run, #coachId = :coach, #newestId = :newest",
+        f"{_IS_FREE} AND {is_newest}",
+        {":run": run_id, ":coach": key.coach_id, ":newest": newest_id},
+        returns_existing=True,
+    )
+
+
+def bound_after(newest_id: str) -> str:
+    """A bound that is greater than another one, and than every id of its millisecond."""
+    return first_message_id(moment_of((time_in(newest_id) or 0) + 1))
+
+
+def freeing(key: ConversationKey, run_id: str, reply: Message | None) -> Update:
+    """The write that frees the conversation of its run, and notes its reply."""
+    values: dict[str, object] = {":run": run_id, ":coach": key.coach_id}
+    if reply is None:
+        change, condition = "REMOVE #runId", _IS_THIS_RUN
+    else:
+        change, condition = "REMOVE #runId SET #newestId = :reply", f"{_IS_THIS_RUN} AND #newestId < :reply"
+        values[":reply"] = reply.id
+    return Update(unfinished_run_key(key), change, condition, values, returns_existing=True)
+
+
+def forgetting(key: ConversationKey, run_id: str) -> Delete:
+    """The write that frees a conversation of which it is not known which message is the newest."""
+    return Delete(unfinished_run_key(key), _IS_THIS_RUN, {":run": run_id, ":coach": key.coach_id})
+
+
+def deleting(key: ConversationKey, run_id: str | None, tombstone: str | None) -> Update:
+    """The write that keeps every other one out, if this is still the unfinished run."""
+    values: dict[str, object] = {":coach": key.coach_id, ":yes": True}
+    condition = "attribute_not_exists(#runId) OR #coachId <> :coach"
+    change = "SET #coachId = :coach, #isDeleted = :yes"
+    if run_id is not None:
+        values |= {":run": run_id, ":tombstone": tombstone}
+        condition = _IS_THIS_RUN
+        change += ", #tombstone = :tombstone"
+    return Update(unfinished_run_key(key), f"{change} REMOVE #runId", condition, values)
