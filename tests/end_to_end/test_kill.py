@@ -17,12 +17,13 @@ from coachstream.conversation.events import Completed, Event, Failed
 from coachstream.conversation.message_id import milliseconds_of
 from coachstream.conversation.model import Conversation, Message, Role, StopReason
 from coachstream.conversation.runs.log import Said
-from coachstream.conversation.turn import closer_of, run_turn
-from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn import resume_run, run_turn, watcher_of
+from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn_settings import TurnSettings
 from coachstream.storage.sqlite import SqliteStore
 from support import dying_producer
 from support.dying_producer import KEY, TEXT, WORDS, WORDS_DURING_A_WRITE, parts_over, run_settings
+from support.patience import PATIENCE_S
 
 LEASE_S = 1.0
 POINTS = range(1, 41)
@@ -63,6 +64,19 @@ async def ask(store: SqliteStore, text: str, client_message_id: str) -> list[Eve
     return [event async for event in run_turn(request, parts, settings)]
 
 
+async def read_to_the_end(store: SqliteStore) -> None:
+    """Read the conversation's run along, if it has one: its reader closes it when the lease is over."""
+    run_id = await store.unfinished_run(KEY)
+    if run_id is None:
+        return
+    parts, settings = parts_over(store), msgspec.structs.replace(TurnSettings(), runs=run_settings(LEASE_S))
+    request = ResumeRequest(KEY, run_id, parts.clock.monotonic() + PATIENCE_S)
+    watcher = watcher_of(request, parts, settings)
+    assert await watcher.open() is not None
+    events = [event async for event in resume_run(request, watcher, parts, settings)]
+    assert isinstance(events[-1], Failed)
+
+
 async def lease_is_over(store: SqliteStore) -> None:
     """Wait until the conversation's run, if it has one, is taken for dead."""
     run_id = await store.unfinished_run(KEY)
@@ -90,8 +104,7 @@ async def test_a_producer_that_is_killed_loses_less_than_a_segment(
     seen, _ = await killed_at(point, tmp_path / "data.db")
     questions = [m for m in await store.load_messages(KEY) if m.role is Role.USER]
     committed = await said_in_log(store)
-    await lease_is_over(store)
-    await closer_of(parts_over(store), TurnSettings()).settle(KEY)
+    await read_to_the_end(store)
     assert [message.content for message in questions] in ([], [TEXT])
     stored = replies(list(await store.load_messages(KEY)))
     if not questions:
