@@ -28,7 +28,6 @@ from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, RunStat
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_turn, watcher_of
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
-from coachstream.services import SystemClock
 from support.doubles import ScriptedModel
 from support.patience import PATIENCE_S
 from support.turns import KEY, NOW, Later, Stage
@@ -165,8 +164,7 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
 async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
     """Its partial text is kept as a stopped reply, and the new message is answered."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()), policy=TurnPolicy.INTERRUPT)
-    # Real dates: the newer message is the newer one because it waited.
-    parts = msgspec.structs.replace(stage.parts, clock=SystemClock())
+    parts = stage.parts  # whose date stands still: the newer message is the newer one all the same
 
     async def run(parts: TurnParts, text: str) -> list[Event]:
         return [event async for event in run_turn(streamed(stage, text), parts, stage.settings)]
