@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 import msgspec
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from coachstream.aws.credential_faults import CredentialFault, credential_fault
 from coachstream.freshness import (
     REFRESH_AFTER_S,
     REREAD_AT_MOST_EVERY_S,
@@ -21,9 +22,6 @@ from coachstream.freshness import (
     AgeClock,
     Instant,
 )
-
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
 
 logger = logging.getLogger("coachstream.aws")
 
@@ -39,12 +37,21 @@ class SecretUnavailable(Exception):
 
     Attributes:
         code: the service's name for its refusal; None where there was no answer.
+        credentials: what is wrong with the credentials; None where they are not to blame.
     """
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, credentials: CredentialFault | None = None
+    ) -> None:
         """Say why."""
         super().__init__(message)
         self.code = code
+        self.credentials = credentials
+
+    @property
+    def remedy(self) -> str:
+        """What an operator can do; empty where nothing is known."""
+        return "" if self.credentials is None else self.credentials.remedy
 
 
 class SecretValue(TypedDict, total=False):
@@ -170,11 +177,9 @@ def _region_of(arn: str) -> str:
 def _failure_of(name: str, error: Exception) -> SecretUnavailable:
     from botocore.exceptions import ClientError
 
-    if isinstance(error, ClientError):
-        code = _code_of(error)
-        return SecretUnavailable(f"the secret {name} cannot be read ({code})", code=code)
-    return SecretUnavailable(f"the secret {name} cannot be read ({type(error).__qualname__})")
-
-
-def _code_of(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "no code")
+    code = error.response.get("Error", {}).get("Code", "no code") if isinstance(error, ClientError) else None
+    return SecretUnavailable(
+        f"the secret {name} cannot be read ({code or type(error).__qualname__})",
+        code=code,
+        credentials=credential_fault(error),
+    )

@@ -7,28 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from coachstream.aws.credential_faults import CredentialFault, credential_fault, fault_of_code
 from coachstream.check.report import Trouble
 from coachstream.extras import missing_aws
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
-_NO_CREDENTIALS = (
-    "Set AWS_PROFILE (after `aws sso login`, where the profile needs it), or AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY."
-)
-_INVALID = frozenset(
-    {
-        "UnrecognizedClientException",
-        "InvalidSignatureException",
-        "IncompleteSignatureException",
-        "InvalidClientTokenId",
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "MissingAuthenticationTokenException",
-    }
-)
-_EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken", "RequestExpired"})
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 
 
@@ -134,12 +119,8 @@ def unexpected(error: ClientError, action: str) -> Trouble:
 
 def _refusal(error: ClientError, action: str) -> Trouble | None:
     code = code_of(error)
-    if code in _INVALID:
-        return Trouble(f"The credentials are not valid ({code}).", _NO_CREDENTIALS)
-    if code in _EXPIRED:
-        return Trouble(
-            f"The credentials have expired ({code}).", "Renew them, for example by `aws sso login`."
-        )
+    if (fault := fault_of_code(code)) is not None:
+        return _credentials(fault, code)
     if code in _DENIED:
         return Trouble(
             f"{action} is not allowed ({code}).", f"Allow {action} in the policy of the role or user."
@@ -156,20 +137,18 @@ def _unsent(error: BotoCoreError, endpoint: str) -> Trouble:
             return Trouble("There is no region to connect to.", "Set AWS_REGION.")
         case exceptions.ProfileNotFound():
             return Trouble("The profile that AWS_PROFILE names does not exist.", "Make it, or name another.")
-        case (
-            exceptions.NoCredentialsError()
-            | exceptions.PartialCredentialsError()
-            | exceptions.CredentialRetrievalError()
-            | exceptions.SSOError()
-            | exceptions.TokenRetrievalError()
-        ):
-            return Trouble(f"There are no credentials ({name}).", _NO_CREDENTIALS)
+        case _ if (fault := credential_fault(error)) is not None:
+            return _credentials(fault, name)
         case exceptions.HTTPClientError() | exceptions.ConnectionError():
             return _unreachable(endpoint, name)
         case _:
             return Trouble(
                 f"The request could not be made ({name}).", "Look at the AWS variables and ~/.aws."
             )
+
+
+def _credentials(fault: CredentialFault, name: str) -> Trouble:
+    return Trouble(f"{fault[0].upper()}{fault[1:]} ({name}).", fault.remedy)
 
 
 def _unreachable(endpoint: str, name: str) -> Trouble:

@@ -6,6 +6,7 @@ it in a chat; it never holds an exception's text. HTTP statuses belong to the we
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator
 from enum import StrEnum
@@ -43,10 +44,24 @@ class ErrorCode(StrEnum):
     MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     MODEL_STREAM_BROKEN = "MODEL_STREAM_BROKEN"
     MODEL_REJECTED = "MODEL_REJECTED"
+    MODEL_NOT_USABLE = "MODEL_NOT_USABLE"
     CONTENT_FILTERED = "CONTENT_FILTERED"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    NO_CREDENTIALS = "NO_CREDENTIALS"
     PROCESSING_ERROR = "PROCESSING_ERROR"
+
+
+FOR_OPERATORS = frozenset(
+    {
+        ErrorCode.PROCESSING_ERROR,
+        ErrorCode.STORAGE_UNAVAILABLE,
+        ErrorCode.NO_CREDENTIALS,
+        ErrorCode.MODEL_REJECTED,
+        ErrorCode.MODEL_NOT_USABLE,
+    }
+)
+"""Errors for which no request is to blame, and no passing overload: an operator should look at each."""
 
 
 class CoachStreamError(Exception):
@@ -56,15 +71,17 @@ class CoachStreamError(Exception):
         code: the public code.
         sentence: what the person is told.
         retryable: whether the same request may succeed later without a change.
+        remedy: what an operator can do, as a sentence for the log; empty where nothing is known.
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.PROCESSING_ERROR
     sentence: ClassVar[str] = "Something went wrong on our side. Please try again."
     retryable: ClassVar[bool] = True
 
-    def __init__(self, detail: str = "") -> None:
-        """Keep `detail` for the log; it never reaches the client."""
+    def __init__(self, detail: str = "", *, remedy: str = "") -> None:
+        """Keep both for the log; they never reach the client."""
         super().__init__(detail or self.code.value)
+        self.remedy = remedy
 
 
 class ProcessingError(CoachStreamError):
@@ -286,10 +303,21 @@ class NoReply(ModelStreamBroken):
 
 
 class ModelRejected(ModelError):
-    """The model's service refused the request: validation or access."""
+    """The model's service refused this request; it may take another one."""
 
     code = ErrorCode.MODEL_REJECTED
     sentence = "Your coach could not work with this request."
+    retryable = False
+
+
+class ModelNotUsable(ModelError):
+    """The model's service refused the model: it has ended, or is not there, or not for this account.
+
+    No retry helps before an operator has changed something, so clients must not try again by themselves.
+    """
+
+    code = ErrorCode.MODEL_NOT_USABLE
+    sentence = "Your coach is not available. The operators of this service have to correct a setting."
     retryable = False
 
 
@@ -315,6 +343,18 @@ class StorageUnavailable(CoachStreamError):
     sentence = "Your conversation could not be reached right now. Please try again in a moment."
 
 
+class NoCredentials(CoachStreamError):
+    """The process has no credentials for a service, or they have expired or are refused.
+
+    No retry helps before an operator has renewed them. Adapters raise it combined with the error of their own
+    port, so that whoever deals with that one deals with this as well.
+    """
+
+    code = ErrorCode.NO_CREDENTIALS
+    sentence = "This service is not set up correctly right now. Its operators have to correct that."
+    retryable = False
+
+
 class HandOffFailed(ProcessingError):
     """Another function could not be started; it is logged and fails no turn."""
 
@@ -331,6 +371,16 @@ _SENTENCES = {kind.code: kind.sentence for kind in _kinds(CoachStreamError) if "
 def sentence_of(code: ErrorCode) -> str:
     """What a person is told of an error whose code alone is known."""
     return _SENTENCES[code]
+
+
+def log_failure(
+    logger: logging.Logger, what: str, error: CoachStreamError, *, level: int = logging.INFO
+) -> None:
+    """Log a failure on one line: as an error with its remedy, where an operator can act, else at `level`."""
+    if error.remedy:
+        logger.error("%s with %s: %s. %s", what, error.code.value, error, error.remedy)
+    else:
+        logger.log(level, "%s with %s: %s", what, error.code.value, error)
 
 
 def whereabouts(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 
-from coachstream.conversation.errors import CoachStreamError, whereabouts
+from coachstream.conversation.errors import CoachStreamError, log_failure, whereabouts
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -50,6 +50,8 @@ def _succeeded(name: str, task: asyncio.Task[None]) -> bool:
     error = task.exception()
     if error is None:
         return True
-    cause = error.code.value if isinstance(error, CoachStreamError) else whereabouts(error)
-    logger.warning("The %s failed: %s", name, cause)
+    if isinstance(error, CoachStreamError):
+        log_failure(logger, f"The {name} failed", error, level=logging.WARNING)
+    else:
+        logger.warning("The %s failed: %s", name, whereabouts(error))
     return False

@@ -26,6 +26,7 @@ from coachstream.conversation.errors import (
     ProcessingError,
     RunNotFound,
     TurnInProgress,
+    log_failure,
     whereabouts,
 )
 from coachstream.conversation.events import (
@@ -184,7 +185,7 @@ class _Turn(ABC):
                 async for event in answer:
                     yield event
         except CoachStreamError as error:
-            logger.info("The turn fails with %s: %s", error.code.value, error)
+            log_failure(logger, "The turn fails", error)
             failure = error
         except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
             logger.error("The turn fails with %s", whereabouts(error))  # noqa: TRY400 (its text may quote the user)

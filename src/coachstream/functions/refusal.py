@@ -9,6 +9,7 @@ from coachstream.conversation.errors import (
     CoachStreamError,
     ProcessingError,
     RequestError,
+    log_failure,
     whereabouts,
 )
 from coachstream.settings import SettingsError
@@ -24,7 +25,7 @@ def as_coachstream_error(error: Exception, logger: logging.Logger) -> CoachStrea
         case AuthenticationError() | RequestError():
             return error
         case CoachStreamError():
-            logger.warning("%s: %s", error.code.value, error)
+            log_failure(logger, "The request fails", error, level=logging.WARNING)
             return error
         case SettingsError():
             for problem in error.problems:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from coachstream.conversation.errors import HandOffFailed
+from coachstream.aws.credential_faults import credential_fault
+from coachstream.conversation.errors import HandOffFailed, NoCredentials
 from coachstream.conversation.model import format_timestamp
 from coachstream.conversation.ports import SummaryRequest, WorkoutLog
 
@@ -81,6 +82,10 @@ class LambdaSummaryBuilder:
         await _invoke(self._client, self._function, payload)
 
 
+class HandOffCredentials(NoCredentials, HandOffFailed):
+    """The credentials for Lambda are missing, expired or refused."""
+
+
 async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -91,8 +96,17 @@ async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struc
         )
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "no code")
-        raise HandOffFailed(f"{function} refused the invocation: {code}") from error
-    except (BotoCoreError, TimeoutError, OSError) as error:
-        raise HandOffFailed(f"{function} could not be invoked: {type(error).__qualname__}") from error
+        raise _failure(f"{function} refused the invocation: {code}", error) from error
+    except Exception as error:
+        if credential_fault(error) is None and not isinstance(error, BotoCoreError | TimeoutError | OSError):
+            raise
+        raise _failure(f"{function} could not be invoked: {type(error).__qualname__}", error) from error
     if answer["StatusCode"] != HTTPStatus.ACCEPTED:
         raise HandOffFailed(f"{function} answered with status {answer['StatusCode']}")
+
+
+def _failure(detail: str, error: Exception) -> HandOffFailed:
+    fault = credential_fault(error)
+    if fault is None:
+        return HandOffFailed(detail)
+    return HandOffCredentials(f"{detail}: {fault}", remedy=fault.remedy)

@@ -6,11 +6,15 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
-from coachstream.conversation.errors import ProcessingError
+from coachstream.conversation.errors import NoCredentials, ProcessingError
 
 
 class KeysUnavailable(ProcessingError):
     """The issuer's keys could not be read, so nobody can be verified and nobody is let in."""
+
+
+class KeyCredentials(NoCredentials, KeysUnavailable):
+    """The credentials for the secret that is the key are missing, expired or refused."""
 
 
 class KeySource(Protocol):

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 
-from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.errors import FOR_OPERATORS, ErrorCode
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.report import TurnReport
 from coachstream.observability.ids import loggable_id
 from coachstream.observability.invocation import Invocation
 
 Field = str | int | bool | list[str]
-
-_OURS = {ErrorCode.PROCESSING_ERROR, ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.MODEL_REJECTED}
-"""Errors that somebody should look at."""
 
 _PASSING = {
     ErrorCode.MODEL_THROTTLED,
@@ -45,7 +42,7 @@ def outcome_of(invocation: Invocation) -> Outcome:
 
 def level_of(invocation: Invocation) -> int:
     """How severe it is."""
-    if invocation.error in _OURS or invocation.cause is not None:
+    if invocation.error in FOR_OPERATORS or invocation.cause is not None:
         return logging.ERROR
     if invocation.error in _PASSING or outcome_of(invocation) is Outcome.CUT_OFF:
         return logging.WARNING

@@ -38,9 +38,11 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.MODEL_UNAVAILABLE: 503,
     ErrorCode.MODEL_STREAM_BROKEN: 502,
     ErrorCode.MODEL_REJECTED: 502,
+    ErrorCode.MODEL_NOT_USABLE: 502,
     ErrorCode.CONTENT_FILTERED: 422,
     ErrorCode.DEADLINE_EXCEEDED: 504,
     ErrorCode.STORAGE_UNAVAILABLE: 503,
+    ErrorCode.NO_CREDENTIALS: 500,
     ErrorCode.PROCESSING_ERROR: 500,
 }
 

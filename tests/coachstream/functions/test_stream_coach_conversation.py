@@ -15,10 +15,12 @@ from coachstream.conversation.errors import (
     CoachStreamError,
     ContentFiltered,
     ErrorCode,
+    ModelNotUsable,
     ModelRejected,
     ModelStreamBroken,
     ModelThrottled,
     ModelUnavailable,
+    NoCredentials,
     StorageUnavailable,
 )
 from coachstream.conversation.model import ConversationKey, Role, StopReason
@@ -294,6 +296,8 @@ async def failing_stream(http: httpx.AsyncClient, text: str = "How was my week?"
         (ModelUnavailable("secret"), ErrorCode.MODEL_UNAVAILABLE, True),
         (ModelStreamBroken("secret"), ErrorCode.MODEL_STREAM_BROKEN, True),
         (ModelRejected("secret"), ErrorCode.MODEL_REJECTED, False),
+        (ModelNotUsable("secret"), ErrorCode.MODEL_NOT_USABLE, False),
+        (NoCredentials("secret"), ErrorCode.NO_CREDENTIALS, False),
         (ContentFiltered("secret"), ErrorCode.CONTENT_FILTERED, False),
         (ValueError("secret"), ErrorCode.PROCESSING_ERROR, True),
     ],
@@ -428,4 +432,5 @@ def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
         ErrorCode.TURN_INTERRUPTED,
         ErrorCode.DEADLINE_EXCEEDED,
         ErrorCode.STORAGE_UNAVAILABLE,
+        ErrorCode.NO_CREDENTIALS,
     }

@@ -11,7 +11,7 @@ from types_aiobotocore_lambda.client import LambdaClient
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.conversation.coach import parse_coach_config
-from coachstream.conversation.errors import HandOffFailed
+from coachstream.conversation.errors import ErrorCode, HandOffFailed
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
@@ -125,6 +125,20 @@ async def test_a_refused_invocation_is_a_typed_failure(
     with pytest.raises(HandOffFailed, match=f"build-workout refused the invocation: {code}"):
         await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
     assert len(api.invocations) == 1
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
+async def test_credentials_that_lambda_refuses_have_a_code_and_a_remedy(
+    api: LambdaApi, client: AwsClient[LambdaClient], code: str
+) -> None:
+    """The hand-off fails as any other; what its log line says helps the operator."""
+    api.status = 403
+    api.headers = [(b"x-amzn-errortype", code.encode()), (b"content-type", b"application/json")]
+    api.body = b'{"Message": "no"}'
+    with pytest.raises(HandOffFailed, match=f"{code}: the AWS credentials") as caught:
+        await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
+    assert caught.value.code is ErrorCode.NO_CREDENTIALS
+    assert "AWS_PROFILE" in caught.value.remedy or "aws sso login" in caught.value.remedy
 
 
 async def test_an_answer_that_is_not_accepted_is_a_typed_failure(

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
+from blockbuster import BlockBuster
 
 from coachstream.aws.clients import AwsSession, Connection
-from coachstream.conversation.errors import CoachConfigNotFound, StorageUnavailable
+from coachstream.conversation.errors import CoachConfigNotFound, ErrorCode, StorageUnavailable
 from coachstream.conversation.model import ConversationChange, ConversationKey, Importance, Memory
 from coachstream.storage.dynamodb import DynamoDbStore, UnusableTable, create_table
 from coachstream.storage.dynamodb.attribute_values import to_item
@@ -201,19 +202,49 @@ async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("code", "remedy"),
+    ("code", "problem", "remedy", "public"),
     [
-        ("ResourceNotFoundException", "`coachstream table create` makes it"),
-        ("AccessDeniedException", "do not allow it"),
-        ("ExpiredTokenException", "have expired"),
+        (
+            "ResourceNotFoundException",
+            "no such table",
+            "`coachstream table create` makes it",
+            "STORAGE_UNAVAILABLE",
+        ),
+        ("AccessDeniedException", "do not allow it", "policy", "STORAGE_UNAVAILABLE"),
+        ("ExpiredTokenException", "credentials have expired", "aws sso login", "NO_CREDENTIALS"),
+        ("UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),
+        ("InvalidSignatureException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),
     ],
 )
-async def test_what_waiting_does_not_help_says_what_does(code: str, remedy: str) -> None:
+async def test_what_waiting_does_not_help_says_what_does(
+    code: str, problem: str, remedy: str, public: str
+) -> None:
     """An operator reads the remedy in the log, and a client does not try again."""
     async with answering(error_answer(code)) as (url, _), a_store(url) as store:
-        with pytest.raises(UnusableTable, match=remedy) as caught:
+        with pytest.raises(UnusableTable, match=problem) as caught:
             await store.load_coach(KEY.user_id, KEY.coach_id)
     assert not caught.value.retryable
+    assert remedy in caught.value.remedy
+    assert caught.value.code.value == public
+
+
+async def test_without_credentials_the_table_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, no_blocking_calls: BlockBuster
+) -> None:
+    """Every operation fails with a code of its own, once and for a reason that the log can tell."""
+    no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    async with answering(b"") as (url, asked), a_store(url) as store:
+        for operation in OPERATIONS.values():
+            with pytest.raises(UnusableTable, match="there are no AWS credentials") as caught:
+                await operation(store)
+            assert caught.value.code is ErrorCode.NO_CREDENTIALS
+            assert "AWS_PROFILE" in caught.value.remedy
+    assert asked == []
 
 
 def cancelled(*codes: str) -> bytes:

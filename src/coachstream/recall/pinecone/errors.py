@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from coachstream.conversation.errors import StorageUnavailable, whereabouts
+from coachstream.conversation.errors import NoCredentials, StorageUnavailable, whereabouts
 
 _ERROR_CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
+
+
+class ApiKeyCredentials(NoCredentials, StorageUnavailable):
+    """The AWS credentials for the secret that is the API key are missing, expired or refused."""
 
 
 def failure_of(error: Exception) -> StorageUnavailable:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from coachstream.conversation.errors import StorageUnavailable
+from coachstream.aws.credential_faults import credential_fault
+from coachstream.conversation.errors import NoCredentials, StorageUnavailable
 from coachstream.storage.dynamodb.attribute_values import Item, from_item
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELLED = "TransactionCanceledException"
@@ -22,14 +23,16 @@ TRANSACTION_CANCELLED = "TransactionCanceledException"
 _CONFLICT = "TransactionConflictException"
 _REFUSALS = frozenset({"ValidationException", "ItemCollectionSizeLimitExceededException"})
 _REMEDIES = {
-    "ResourceNotFoundException": "there is no such table; `coachstream table create` makes it",
-    "AccessDeniedException": "the credentials do not allow it",
-    "UnrecognizedClientException": "the credentials are not valid",
-    "InvalidSignatureException": "the credentials are not valid",
-    "IncompleteSignatureException": "the credentials are not valid",
-    "MissingAuthenticationTokenException": "the credentials are not valid",
-    "ExpiredTokenException": "the credentials have expired",
+    "ResourceNotFoundException": (
+        "there is no such table",
+        "`coachstream table create` makes it. Or is DYNAMODB_TABLE_NAME or AWS_REGION another one's?",
+    ),
+    "AccessDeniedException": (
+        "the credentials do not allow it",
+        "Allow the action on the table in the policy of the role or user.",
+    ),
 }
+"""What is wrong, and what an operator can do, by DynamoDB's code."""
 
 _READERS_OF_ANSWERS = ("botocore.parsers", "aiobotocore.parsers", "aiohttp.", "json.")
 """What breaks in here broke over an answer that is none; the SDK has no exception of its own for that."""
@@ -77,6 +80,10 @@ class UnusableTable(StorageUnavailable):
     retryable = False
 
 
+class TableCredentials(NoCredentials, UnusableTable):
+    """The credentials for the table are missing, expired or refused."""
+
+
 @contextmanager
 def storage_errors(operation: str, table: str) -> Iterator[None]:
     """Map what the SDK raises.
@@ -100,13 +107,32 @@ def _mapped(error: Exception, what: str) -> Exception | None:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
+    if (fault := credential_fault(error)) is not None:
+        code = _code_of(error) if isinstance(error, ClientError) else type(error).__name__
+        return TableCredentials(f"{what}: {code}: {fault}", remedy=fault.remedy)
     if isinstance(error, ClientError):
         return _answered(error, what)
-    if isinstance(error, BotoCoreError | ResponseParserError):
+    if isinstance(error, BotoCoreError):
+        return _unsent(error, what)
+    if isinstance(error, ResponseParserError):
         return StorageUnavailable(f"{what}: {type(error).__name__}")
     if _raised_in(error).startswith(_READERS_OF_ANSWERS):
         return StorageUnavailable(f"{what}: the answer cannot be read ({type(error).__name__})")
     return None
+
+
+def _unsent(error: BotoCoreError, what: str) -> StorageUnavailable:
+    """No answer came; or the request was never sent."""
+    from botocore import exceptions
+
+    detail = f"{what}: {type(error).__name__}"
+    match error:
+        case exceptions.NoRegionError() | exceptions.InvalidRegionError():
+            return UnusableTable(detail, remedy="Set AWS_REGION.")
+        case exceptions.ParamValidationError():
+            return RequestRefused(detail)
+        case _:
+            return StorageUnavailable(detail)
 
 
 def _raised_in(error: Exception) -> str:
@@ -118,7 +144,7 @@ def _raised_in(error: Exception) -> str:
 
 
 def _answered(error: ClientError, what: str) -> Exception:
-    code = error.response.get("Error", {}).get("Code", "")
+    code = _code_of(error)
     if code == CONDITION_FAILED:
         return ConditionFailed(_existing(error.response))
     reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
@@ -126,7 +152,8 @@ def _answered(error: ClientError, what: str) -> Exception:
         codes = [reason.get("Code", "None") for reason in reasons]
         return Cancelled(codes, [_existing(reason) for reason in reasons])
     if code in _REMEDIES:
-        return UnusableTable(f"{what}: {code}: {_REMEDIES[code]}")
+        problem, remedy = _REMEDIES[code]
+        return UnusableTable(f"{what}: {code}: {problem}", remedy=remedy)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     detail = f"{what}: {code or 'an error without a name'} (HTTP {status})"
     if code == _CONFLICT:
@@ -134,6 +161,10 @@ def _answered(error: ClientError, what: str) -> Exception:
     if code in _REFUSALS:
         return RequestRefused(detail)
     return StorageUnavailable(detail)
+
+
+def _code_of(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
 
 
 def _existing(failure: Mapping[str, Any]) -> Item | None:
