@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from coachstream.conversation.turn_settings import TurnSettings
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
-    from coachstream.language.bedrock import BedrockOptions
+    from coachstream.language.bedrock import BedrockOptions, RefusedParameters
     from coachstream.recall.pinecone import PineconeOptions
 
     class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, Protocol):
@@ -218,7 +218,10 @@ class Services:
                 from coachstream.language.bedrock import BedrockModel
 
                 return BedrockModel(
-                    self.bedrock_runtime, bedrock_options(bedrock), monotonic=self.clock.monotonic
+                    self.bedrock_runtime,
+                    bedrock_options(bedrock),
+                    refused=self._refused_parameters,
+                    monotonic=self.clock.monotonic,
                 )
 
     @cached_property
@@ -230,7 +233,10 @@ class Services:
         from coachstream.language.bedrock import BedrockModel
 
         return BedrockModel(
-            self.fallback_bedrock_runtime, fallback_options(bedrock), monotonic=self.clock.monotonic
+            self.fallback_bedrock_runtime,
+            fallback_options(bedrock),
+            refused=self._refused_parameters,
+            monotonic=self.clock.monotonic,
         )
 
     @cached_property
@@ -242,8 +248,18 @@ class Services:
         from coachstream.language.bedrock import BedrockWholeReply
 
         return BedrockWholeReply(
-            self.bedrock_runtime, bedrock_options(bedrock), monotonic=self.clock.monotonic
+            self.bedrock_runtime,
+            bedrock_options(bedrock),
+            refused=self._refused_parameters,
+            monotonic=self.clock.monotonic,
         )
+
+    @cached_property
+    def _refused_parameters(self) -> RefusedParameters:
+        """What one model has refused, all that ask it leave out."""
+        from coachstream.language.bedrock import RefusedParameters
+
+        return RefusedParameters()
 
     @cached_property
     def workout_builder(self) -> WorkoutBuilder | None:
@@ -324,21 +340,24 @@ class Services:
         """
         from coachstream.aws.secrets import SecretUnavailable
         from coachstream.conversation.errors import StorageUnavailable
+        from coachstream.recall.pinecone.errors import ApiKeyCredentials
 
         try:
             return await self.secrets.read(arn, instead_of=instead_of)
         except SecretUnavailable as error:
-            raise StorageUnavailable(str(error)) from error
+            kind = StorageUnavailable if error.credentials is None else ApiKeyCredentials
+            raise kind(str(error), remedy=error.remedy) from error
 
     async def _read_ticket_key(self, arn: str, *, instead_of: bytes | None = None) -> bytes:
         from coachstream.aws.secrets import SecretUnavailable
-        from coachstream.identity.keys import KeysUnavailable
+        from coachstream.identity.keys import KeyCredentials, KeysUnavailable
 
         try:
             refused = None if instead_of is None else instead_of.decode()
             return (await self.secrets.read(arn, instead_of=refused)).encode()
         except SecretUnavailable as error:
-            raise KeysUnavailable(str(error)) from error
+            kind = KeysUnavailable if error.credentials is None else KeyCredentials
+            raise kind(str(error), remedy=error.remedy) from error
 
     def _ticket_key(self) -> TicketKey | None:
         from coachstream.identity.ticket_keys import LocalKey, fixed_key

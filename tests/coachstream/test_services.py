@@ -20,7 +20,7 @@ from coachstream.conversation.errors import InvalidTicket, StorageUnavailable, T
 from coachstream.conversation.model import ConversationKey
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
 from coachstream.identity.keys import KeysUnavailable
-from coachstream.language.bedrock import DEFAULT_MODEL_ID, BedrockModel, BedrockOptions, BedrockWholeReply
+from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply
 from coachstream.language.demo import DemoModel
 from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
 from coachstream.recall.sqlite import SqliteRecall
@@ -38,6 +38,7 @@ from coachstream.settings import (
     SettingsError,
     SqliteRecallSettings,
 )
+from coachstream.settings.variables import MODEL_ID
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.sqlite import SqliteStore
 
@@ -81,7 +82,7 @@ async def test_everything_elsewhere() -> None:
         assert isinstance(services.recall, PineconeRecall)
         assert isinstance(services.workout_builder, LambdaWorkoutBuilder)
         assert isinstance(services.summary_builder, LambdaSummaryBuilder)
-        assert services.model.display_name == "claude-sonnet-4"
+        assert services.model.display_name == "claude-sonnet-4-6"
         assert services.fallback_model is services.model
         assert services.store is services.store
         assert services.verifier is services.verifier
@@ -175,7 +176,7 @@ async def test_the_model_has_a_region_of_its_own_or_that_of_everything(
     ("variables", "name", "region", "can_continue"),
     [
         ({"COACHSTREAM_FALLBACK_MODEL_ID": "us.amazon.nova-pro-v1:0"}, "nova-pro", "us-west-2", False),
-        ({"COACHSTREAM_FALLBACK_REGION": "us-east-1"}, "claude-sonnet-4", "us-east-1", True),
+        ({"COACHSTREAM_FALLBACK_REGION": "us-east-1"}, "claude-sonnet-4-6", "us-east-1", False),
         (
             {
                 "COACHSTREAM_FALLBACK_MODEL_ID": "anthropic.claude-3-haiku-20240307-v1:0",
@@ -280,7 +281,7 @@ def test_the_defaults_are_the_adapters_own() -> None:
     settings = Settings.from_environment(environment)
     assert isinstance(settings.model, BedrockSettings)
     assert isinstance(settings.recall, PineconeSettings)
-    assert bedrock_options(settings.model) == BedrockOptions(model_id=DEFAULT_MODEL_ID)
+    assert bedrock_options(settings.model) == BedrockOptions(model_id=MODEL_ID.default or "")
     assert pinecone_options(settings.recall, unread) == PineconeOptions(
         api_key="pcsk-open-sesame", index_host="index.example"
     )

@@ -19,7 +19,7 @@ from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import WorkoutLog
 from coachstream.conversation.turn import resume_run, run_turn, watcher_of
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
-from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from contracts.store_records import (
     KEY,
     RUN,
@@ -32,7 +32,7 @@ from contracts.store_records import (
     user_message,
 )
 from support.bedrock_guardrail import BLOCKED_INPUT, BLOCKED_OUTPUT, WordGuardrail
-from support.bedrock_server import BedrockServer, Refusal, bedrock_client, bedrock_server, reply
+from support.bedrock_server import BedrockServer, Refusal, bedrock_client, bedrock_server, options_with, reply
 from support.turns import RecallDouble, Recorded
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 
 ModelType = type[BedrockModel | BedrockWholeReply]
 
-OPTIONS = BedrockOptions(
-    guardrail_id="abc123", retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1)
-)
+OPTIONS = options_with(guardrail_id="abc123", retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
 BOTH_WAYS = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 THROTTLED = Refusal(429, "ThrottlingException")
 

@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,6 +36,7 @@ from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from coachstream.language.bedrock import BedrockOptions
 from support import event_stream
 from support.patience import PATIENCE_S
 
@@ -47,6 +48,15 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 
+MODEL_ID = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+"""A model that continues a partial reply, takes a temperature, and caches from 1,024 tokens on."""
+
+
+def options_with(model_id: str = MODEL_ID, **chosen: Any) -> BedrockOptions:  # noqa: ANN401 (any option)
+    """How a model is asked where the test is about something else."""
+    return BedrockOptions(model_id=model_id, **chosen)
+
+
 _OPERATIONS = {"converse": "Converse", "converse-stream": "ConverseStream"}
 _PATH = re.compile(r"/model/(?P<model>[^/]+)/(?P<operation>converse|converse-stream)")
 _MAX_CHECKPOINTS = 4
@@ -54,7 +64,7 @@ _CACHED_FROM_TOKENS = 1024
 _CHARACTERS_A_TOKEN = 4
 
 _CONTINUES = re.compile(r"claude-(3-|(sonnet|opus|haiku)-4-(5|1|20))")
-"""Models that take a last message of their own (see `CONTINUING`)."""
+"""Models that take a last message of their own, as the makers' pages say it."""
 _READ_BYTES = 65_536
 
 
@@ -194,6 +204,7 @@ class BedrockServer:
         always: instead of what is composed.
         longest_prompt_chars: more than so much text is refused, as by a model with a short context window.
         guardrail: judges requests that name one, and their replies.
+        judge: instead of all of these, answers each request by what is in it.
         connections: how many there have been.
         delta_pause_s: before each composed delta.
     """
@@ -205,6 +216,7 @@ class BedrockServer:
         self.always: Answer | None = None
         self.guardrail: WordGuardrail | None = None
         self.longest_prompt_chars: int | None = None
+        self.judge: Callable[[Received], Answer] | None = None
         self.connections = 0
         self.delta_pause_s = delta_pause_s
         self._cache = PromptCache()
@@ -221,6 +233,8 @@ class BedrockServer:
         async with self._has_request:
             self.requests.append(received)
             self._has_request.notify_all()
+        if self.judge is not None:
+            return self.judge(received)
         refusal = refusal_of(received)
         if refusal is not None:
             return refusal

@@ -284,6 +284,7 @@ class ScriptedModel:
 
     display_name = "scripted"
     can_continue = False
+    is_usable = True
 
     def __init__(self, *script: str | ModelEvent | Exception | asyncio.Event) -> None:
         self.script = script or ("Hello, ", "you!", ModelStop(StopReason.END_TURN))

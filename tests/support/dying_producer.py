@@ -101,6 +101,7 @@ class Talker:
 
     display_name = "talker"
     can_continue = False
+    is_usable = True
 
     def __init__(self, idle: asyncio.Event) -> None:
         self._idle = idle

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from coachstream.settings.variables import MODEL_ID
+from support.bedrock_control import bedrock_control
 from support.bedrock_server import bedrock_server_process
 from support.cognito import UserPool
 from support.patience import PATIENCE_S
@@ -78,11 +80,17 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
     pool = UserPool(moto_url)
     table = f"coachstream-{uuid.uuid4().hex[:12]}"
     try:
-        with bedrock_server_process() as bedrock, pinecone_server_process() as pinecone:
+        with (
+            bedrock_server_process() as bedrock,
+            bedrock_control() as control,
+            pinecone_server_process() as pinecone,
+        ):
+            control.add((MODEL_ID.default or "").removeprefix("us."))
             environment = {
                 **WITHOUT_AWS,
                 **CREDENTIALS,
                 "AWS_ENDPOINT_URL": moto_url,
+                "AWS_ENDPOINT_URL_BEDROCK": control.url,
                 "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,
                 "COACHSTREAM_STORE": "dynamodb",
                 "DYNAMODB_TABLE_NAME": table,

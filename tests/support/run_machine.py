@@ -109,6 +109,7 @@ class Talker:
 
     display_name = "talker"
     can_continue = False
+    is_usable = True
 
     def __init__(self) -> None:
         self.allowed = asyncio.Semaphore(0)

@@ -254,6 +254,10 @@ class ChatModel(Protocol):
     def can_continue(self) -> bool:
         """Whether it goes on from `Prompt.said`; another one would begin anew."""
 
+    @property
+    def is_usable(self) -> bool:
+        """False for a while after it raised `ModelNotUsable`; another one, if there is one, is then asked."""
+
     def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply; `deadline` is on the turn's monotonic clock.
 

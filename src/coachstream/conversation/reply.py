@@ -25,12 +25,12 @@ from coachstream.conversation.errors import (
     ModelError,
     ModelRejected,
     ModelStreamBroken,
-    ModelThrottled,
-    ModelUnavailable,
+    NoCredentials,
     NoReply,
     ProcessingError,
     StorageUnavailable,
     TurnInterrupted,
+    log_failure,
     whereabouts,
 )
 from coachstream.conversation.events import (
@@ -147,7 +147,7 @@ class ReplyProduction:
                 self._is_over = True
                 raise
             except CoachStreamError as error:
-                logger.info("The turn fails with %s: %s", error.code.value, error)
+                log_failure(logger, "The turn fails", error)
                 failure = error
             except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
                 logger.error("The turn fails with %s", whereabouts(error))  # noqa: TRY400 (it may quote the user)
@@ -231,31 +231,42 @@ class ReplyProduction:
 
     async def _speech(self, prompt: Prompt) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
         """What the model says until it stops; where it breaks off, what another one says instead."""
+        first, second = self._models()
         before = self._heard
         try:
-            async with aclosing(self._spoken_on_by(self._parts.model, prompt)) as speech:
+            async with aclosing(self._spoken_on_by(first, prompt)) as speech:
                 async for event in speech:
                     yield event
         except ModelError as error:
-            if not self._may_fail_over(error, has_spoken=self._heard > before):
+            is_another = second is not first
+            if not self._may_fail_over(error, has_spoken=self._heard > before, is_another=is_another):
                 raise
-            logger.warning("The reply goes on with the other model after %s", error.code.value)
+            if error.remedy:
+                log_failure(logger, "The other model is asked, because the first one failed", error)
+            else:
+                logger.warning("The other model is asked after %s", error.code.value)
         else:
             return
-        model = self._parts.fallback_model or self._parts.model
-        prompt = msgspec.structs.replace(prompt, said="".join(self._said) if model.can_continue else "")
-        if self._said and not prompt.said:
-            for taken_back in self._begin_anew():
-                yield taken_back
-        async with aclosing(self._spoken_on_by(model, prompt)) as speech:
+        prompt = msgspec.structs.replace(prompt, said="".join(self._said))
+        async with aclosing(self._spoken_on_by(second, prompt)) as speech:
             async for event in speech:
                 yield event
+
+    def _models(self) -> tuple[ChatModel, ChatModel]:
+        """Which model is asked, and which one where that fails; a refused one is passed over for a while."""
+        model = self._parts.model
+        fallback = self._parts.fallback_model or model
+        return (model if model.is_usable or not fallback.is_usable else fallback), fallback
 
     async def _spoken_on_by(
         self, model: ChatModel, prompt: Prompt
     ) -> AsyncGenerator[Chunk | Reset | ModelStop, None]:
         """What a model says; where the request is refused, what it says to one with less in it."""
         self._model_name = model.display_name
+        if prompt.said and not model.can_continue:
+            for taken_back in self._begin_anew():
+                yield taken_back
+            prompt = msgspec.structs.replace(prompt, said="")
         before = self._offset
         simpler = simpler_prompts(prompt)
         while True:
@@ -299,13 +310,13 @@ class ReplyProduction:
         if self._preface:
             yield self._say(self._preface)
 
-    def _may_fail_over(self, error: ModelError, *, has_spoken: bool) -> bool:
+    def _may_fail_over(self, error: ModelError, *, has_spoken: bool, is_another: bool) -> bool:
         if self._time.seconds_until(self._time.save_deadline) < LEAST_FOR_ANOTHER_MODEL_S:
             return False
         if has_spoken or isinstance(error, NoReply):
             return isinstance(error, ModelStreamBroken)
-        is_another = self._parts.fallback_model not in {None, self._parts.model}
-        return is_another and isinstance(error, ModelStreamBroken | ModelThrottled | ModelUnavailable)
+        # Whatever the first one fails with: a refusal of the request may be one of the model, in new words.
+        return is_another and not isinstance(error, NoCredentials)
 
     async def _spoken_by(self, model: ChatModel, prompt: Prompt) -> AsyncGenerator[Chunk | ModelStop, None]:
         """What one model says, `ModelStop` last; blanks before the first word are said with it.

@@ -114,7 +114,7 @@ MODEL_ID = Variable(
     name="COACHSTREAM_MODEL_ID",
     part=Part.MODEL,
     meaning="id or ARN of a model or of an inference profile",
-    default="us.anthropic.claude-sonnet-4-20250514-v1:0",
+    default="us.anthropic.claude-sonnet-4-6",
     of=Model.BEDROCK,
 )
 MODEL_REGION = Variable(
@@ -126,7 +126,7 @@ MODEL_REGION = Variable(
 MODEL_TEMPERATURE = Variable(
     name="COACHSTREAM_MODEL_TEMPERATURE",
     part=Part.MODEL,
-    meaning="from 0 to 1, or `none` for a model that takes none",
+    meaning="from 0 to 1, or `none`; a model that takes none is asked without it",
     default="0.7",
     of=Model.BEDROCK,
 )

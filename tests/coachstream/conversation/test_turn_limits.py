@@ -68,6 +68,7 @@ class _BadAtEnding:
 
     display_name = "bad at ending"
     can_continue = False
+    is_usable = True
 
     def __init__(self, *, raises: Exception | None) -> None:
         self._raises = raises

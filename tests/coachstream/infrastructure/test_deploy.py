@@ -164,6 +164,18 @@ def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -
     assert "AWS::DynamoDB::Table" in {each["Type"] for each in template["Resources"].values()}
 
 
+def test_a_model_that_has_ended_is_warned_of_and_stops_nothing(laptop: Deployer) -> None:
+    """By the option that names it, with what to do; without credentials by the table."""
+    if not (TOOLKIT / "cdk").exists():
+        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+    model_id = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+    planned = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--model-id", model_id)
+    assert planned.returncode == 0, planned.stderr
+    [warning] = [line for line in planned.stderr.splitlines() if line.startswith("--model-id")]
+    assert warning.startswith(f"--model-id is {model_id}. It reached its end of life on 2026-10-14")
+    assert "an active model" in warning
+
+
 def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_typed(laptop: Deployer) -> None:
     """All of them; neither the toolkit nor the library that is slow to start is needed for that."""
     refused = laptop.deploy(

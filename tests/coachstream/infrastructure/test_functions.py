@@ -223,7 +223,7 @@ def test_what_a_deployment_says_reaches_the_functions(template_of: TemplateOf, c
         summary_function="arn:aws:lambda:us-west-2:123456789012:function:build-conversation-summary",
     )
     assert isinstance(settings.model, BedrockSettings)
-    assert settings.model.model_id == "us.anthropic.claude-sonnet-4-20250514-v1:0"
+    assert settings.model.model_id == "us.anthropic.claude-sonnet-4-6"
     assert settings.model.guardrail == Guardrail("gr1abc", "3")
     assert settings.logs.level is LogLevel.DEBUG
     assert settings.logs.metrics_namespace == "coach/prod"

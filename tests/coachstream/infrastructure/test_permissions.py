@@ -33,7 +33,7 @@ MODEL_ACTIONS = {
     SEND: {"bedrock:InvokeModel"},
     CONVERSATIONS: {"bedrock:InvokeModelWithResponseStream"},
 }
-CLAUDE = "anthropic.claude-sonnet-4-20250514-v1:0"
+CLAUDE = "anthropic.claude-sonnet-4-6"
 PROFILE = f"arn:aws:bedrock:us-west-2:123456789012:inference-profile/us.{CLAUDE}"
 BEHIND_IT = {
     f"arn:aws:bedrock:{region}::foundation-model/{CLAUDE}"

@@ -320,7 +320,7 @@ def test_what_is_not_allowed_or_not_used_would_be_seen(templates: Mapping[str, T
     """An index, another table, a scan, a model without its profile; and a whole policy without a call."""
     statements = templates["Imported"].statements("StreamCoachConversation")
     table = "arn:aws:dynamodb:us-west-2:123456789012:table/Proto-AllItems-V2"
-    model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-20250514-v1:0"
+    model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-6"
     wrong = [
         AwsCall("bedrock:InvokeModelWithResponseStream", model),
         AwsCall("dynamodb:GetItem", f"{table}-other"),

@@ -51,7 +51,7 @@ def define(app: App, package: Path) -> None:
         cors=Cors(origins=("https://app.example.com",), max_age_s=600),
         service=Service(
             model=BedrockSettings(
-                "us.anthropic.claude-sonnet-4-20250514-v1:0",
+                "us.anthropic.claude-sonnet-4-6",
                 guardrail=Guardrail("gr1abc", "3"),
                 fallback=Fallback("anthropic.claude-3-5-haiku-20241022-v1:0"),
             ),

@@ -14,7 +14,6 @@ from coachstream.conversation.ports import ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
 from coachstream.language.bedrock.continuation import ContinuationJoiner, beginning_of_reply
-from coachstream.language.bedrock.options import CONTINUING
 from coachstream.language.bedrock.request import stream_request, whole_request
 from contracts.chat_model import PROMPT, events_of, text_of
 from support.bedrock_server import (
@@ -23,6 +22,7 @@ from support.bedrock_server import (
     Reply,
     StreamException,
     opening,
+    options_with,
     refusal_of,
     reply,
     text,
@@ -71,7 +71,7 @@ class TestRequest:
         self, messages: int, guardrail_id: str | None
     ) -> None:
         """Without blanks at its end; all before it is as if nothing had been said, checkpoints included."""
-        options = BedrockOptions(guardrail_id=guardrail_id)
+        options = options_with(guardrail_id=guardrail_id)
         for build, operation in ((stream_request, "ConverseStream"), (whole_request, "Converse")):
             anew: Any = build(long_prompt(messages, ""), options)
             sent: Any = build(long_prompt(messages, "Begin slowly.\n\n- "), options)
@@ -83,15 +83,15 @@ class TestRequest:
     @pytest.mark.parametrize("said", ["", " ", "\n\n\t", "\u00a0\u2003"])
     def test_nothing_but_blanks_is_as_good_as_nothing(self, said: str) -> None:
         """Bedrock takes no blank text."""
-        assert stream_request(long_prompt(1, said), BedrockOptions()) == stream_request(
-            long_prompt(1, ""), BedrockOptions()
+        assert stream_request(long_prompt(1, said), options_with()) == stream_request(
+            long_prompt(1, ""), options_with()
         )
 
     @pytest.mark.parametrize(
         "options",
         [
-            BedrockOptions(model_id="us.anthropic.claude-sonnet-4-6"),
-            BedrockOptions(continues=False),
+            options_with(model_id="us.anthropic.claude-sonnet-4-6"),
+            options_with(continues=False),
         ],
     )
     def test_a_model_that_begins_anew_is_not_told_what_was_said(self, options: BedrockOptions) -> None:
@@ -101,7 +101,7 @@ class TestRequest:
 
     def test_roles_alternate_even_behind_a_message_of_the_models(self) -> None:
         """The domain builds no such prompt."""
-        sent: Any = stream_request(long_prompt(2, "Begin"), BedrockOptions())
+        sent: Any = stream_request(long_prompt(2, "Begin"), options_with())
         assert [message["role"] for message in sent["messages"]] == ["user", "assistant"]
         assert sent["messages"][-1]["content"] == [{"text": "Message 1"}, {"text": "Begin"}]
 
@@ -110,7 +110,7 @@ class TestRequest:
     @example("\x1c\x85")
     def test_any_beginning_is_taken(self, said: str) -> None:
         """No text is blank, none ends with blanks, and all can be encoded."""
-        sent: Any = stream_request(long_prompt(1, said), BedrockOptions())
+        sent: Any = stream_request(long_prompt(1, said), options_with())
         assert refusal_of(received("ConverseStream", sent)) is None
         assert all(block["text"].encode() for message in sent["messages"] for block in message["content"])
 
@@ -141,22 +141,18 @@ class TestWhoContinues:
     )
     def test_it_is_known_from_the_models_id(self, model_id: str, can_continue: bool) -> None:
         """A model that nobody knows begins anew: that is right for every model."""
-        assert BedrockOptions(model_id=model_id).can_continue is can_continue
+        assert options_with(model_id=model_id).can_continue is can_continue
 
     def test_a_deployment_may_know_better(self) -> None:
         """In both directions."""
-        assert BedrockOptions(model_id="my-profile", continues=True).can_continue
-        assert not BedrockOptions(continues=False).can_continue
+        assert options_with(model_id="my-profile", continues=True).can_continue
+        assert not options_with(continues=False).can_continue
 
     async def test_the_models_say_so(self, client: Client) -> None:
         """Both kinds, by their options."""
         for kind in (BedrockModel, BedrockWholeReply):
-            assert kind(client).can_continue
-            assert not kind(client, BedrockOptions(model_id="us.anthropic.claude-opus-4-6-v1")).can_continue
-
-    def test_the_table_holds_names_as_options_show_them(self) -> None:
-        """A name with a region or a date in it would never be found."""
-        assert all(BedrockOptions(model_id=name).display_name == name for name in CONTINUING)
+            assert kind(client, options_with()).can_continue
+            assert not kind(client, options_with("us.anthropic.claude-opus-4-6-v1")).can_continue
 
 
 class TestJoining:
@@ -228,7 +224,7 @@ class TestModels:
             Reply([opening(), *text(" ", "\n"), StreamException("modelStreamErrorException")])
         )
         bedrock.answers.append(reply(" Then", " squat."))
-        model = kind(client, BedrockOptions(retry=RetryPolicy(attempts=2, first_pause_s=0.001)))
+        model = kind(client, options_with(retry=RetryPolicy(attempts=2, first_pause_s=0.001)))
         events = await events_of(model, ON_THE_WAY)
         assert ON_THE_WAY.said + text_of(events) == "Begin slowly. Then squat."
         assert len(bedrock.requests) == 2
@@ -242,7 +238,7 @@ class TestModels:
     ) -> None:
         """The stop is all that comes."""
         bedrock.always = reply("\n")
-        [stop] = await events_of(kind(client), ON_THE_WAY)
+        [stop] = await events_of(kind(client, options_with()), ON_THE_WAY)
         assert isinstance(stop, ModelStop)
         assert stop.reason is StopReason.END_TURN
 
@@ -251,5 +247,5 @@ class TestModels:
     ) -> None:
         """Its blanks follow nothing."""
         bedrock.always = reply(" Begin", " anew")
-        events = await events_of(BedrockModel(client, BedrockOptions(continues=False)), ON_THE_WAY)
+        events = await events_of(BedrockModel(client, options_with(continues=False)), ON_THE_WAY)
         assert events[:2] == [TextDelta(" Begin"), TextDelta(" anew")]

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 from blockbuster import BlockBuster
 
+from coachstream.aws.clients import AwsSession, Connection
 from coachstream.conversation.errors import (
     CoachStreamError,
     DeadlineExceeded,
+    ErrorCode,
     ModelError,
+    ModelNotUsable,
     ModelRejected,
     ModelStreamBroken,
     ModelThrottled,
@@ -24,7 +27,8 @@ from coachstream.conversation.errors import (
 from coachstream.conversation.model import Role
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, PromptMessage
-from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
+from coachstream.language.bedrock.errors import ModelCredentials
 from contracts.chat_model import PROMPT
 from support import event_stream
 from support.bedrock_server import (
@@ -42,6 +46,7 @@ from support.bedrock_server import (
     bedrock_client,
     closing,
     opening,
+    options_with,
     reply,
     text,
     warm_up,
@@ -60,7 +65,7 @@ ModelType = type[BedrockModel | BedrockWholeReply]
 BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 ATTEMPTS = 3
-QUICK = BedrockOptions(stall_s=0.3, retry=RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1))
+QUICK = options_with(stall_s=0.3, retry=RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1))
 
 
 @asynccontextmanager
@@ -109,10 +114,10 @@ REFUSALS = [
     (500, "SomethingOfNextYear", ModelUnavailable),
     (408, "SomethingOfNextYear", ModelUnavailable),
     (400, "ValidationException", ModelRejected),
-    (403, "AccessDeniedException", ModelRejected),
-    (404, "ResourceNotFoundException", ModelRejected),
-    (403, "UnrecognizedClientException", ModelRejected),
-    (403, "ExpiredTokenException", ModelRejected),
+    (403, "AccessDeniedException", ModelNotUsable),
+    (404, "ResourceNotFoundException", ModelNotUsable),
+    (403, "UnrecognizedClientException", ModelCredentials),
+    (403, "ExpiredTokenException", ModelCredentials),
     (403, "SomethingOfNextYear", ModelRejected),
 ]
 
@@ -134,7 +139,7 @@ async def test_a_refusal_is_named_and_tried_again_if_that_can_help(
     assert type(error) is expected
     assert code in str(error)
     assert "request-" in str(error)
-    assert len(bedrock.requests) == (1 if expected is ModelRejected else ATTEMPTS)
+    assert len(bedrock.requests) == (ATTEMPTS if expected.retryable else 1)
 
 
 @BOTH
@@ -328,7 +333,7 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 ) -> None:
     """Broken off, or silent for longer than the SDK bears."""
     bedrock.always = Reply([], before=[before])
-    options = BedrockOptions(stall_s=PATIENCE_S, retry=QUICK.retry)
+    options = options_with(stall_s=PATIENCE_S, retry=QUICK.retry)
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
         _, error = await outcome(model_type(client, options))
@@ -340,7 +345,7 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockServer) -> None:
     """Where it is set shorter than a stall, it is not an unknown failure."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    options = BedrockOptions(stall_s=PATIENCE_S, retry=QUICK.retry)
+    options = options_with(stall_s=PATIENCE_S, retry=QUICK.retry)
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
         received, error = await outcome(BedrockModel(client, options))
@@ -411,7 +416,7 @@ async def test_without_credentials_nothing_is_sent(
     no_blocking_calls: BlockBuster,
     model_type: ModelType,
 ) -> None:
-    """A matter of configuration; trying again does not help."""
+    """A matter of configuration with a code of its own and a remedy; trying again does not help."""
     # The SDK looks for files where the environment has no credentials, which it has on Lambda.
     no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
@@ -421,8 +426,31 @@ async def test_without_credentials_nothing_is_sent(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     async with opened(bedrock.url) as client:
         _, error = await outcome(model_type(client, QUICK))
-    assert type(error) is ModelRejected
-    assert "NoCredentialsError" in str(error)
+    assert type(error) is ModelCredentials
+    assert error.code is ErrorCode.NO_CREDENTIALS
+    assert "there are no AWS credentials (NoCredentialsError)" in str(error)
+    assert "AWS_PROFILE" in error.remedy
+    assert bedrock.requests == []
+
+
+@BOTH
+async def test_without_a_region_the_settings_are_to_blame(
+    bedrock: BedrockServer,
+    monkeypatch: pytest.MonkeyPatch,
+    no_blocking_calls: BlockBuster,
+    aws_credentials: None,  # noqa: ARG001
+    model_type: ModelType,
+) -> None:
+    """Not the user's request; a fallback that has a region can still be asked."""
+    # As above: with a region in the environment, the SDK looks for no file.
+    no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    client = AwsSession().bedrock_runtime(Connection(endpoint_url=bedrock.url))
+    _, error = await outcome(model_type(client, QUICK))
+    assert type(error) is ModelNotUsable
+    assert "no region is set (NoRegionError)" in str(error)
+    assert "AWS_REGION" in error.remedy
     assert bedrock.requests == []
 
 
@@ -443,7 +471,7 @@ async def test_the_deadline_ends_an_attempt(
 ) -> None:
     """It comes before the stall, and is named as what it is."""
     bedrock.always = Reply([opening()], before=[Silence()])
-    _, error = await outcome(model_type(client), within_s=0.3)
+    _, error = await outcome(model_type(client, options_with()), within_s=0.3)
     assert type(error) is DeadlineExceeded
     async with asyncio.timeout(PATIENCE_S):
         await (await bedrock.request()).disconnected.wait()
@@ -452,7 +480,7 @@ async def test_the_deadline_ends_an_attempt(
 async def test_the_deadline_ends_a_stream_that_has_begun(bedrock: BedrockServer, client: Client) -> None:
     """What was said has gone out."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    received, error = await outcome(BedrockModel(client), within_s=0.3)
+    received, error = await outcome(BedrockModel(client, options_with()), within_s=0.3)
     assert received == [TextDelta("Squat ")]
     assert type(error) is DeadlineExceeded
 
@@ -466,7 +494,7 @@ async def test_the_deadline_ends_a_stream_that_never_has_to_be_waited_for(
     ]
     bedrock.always = Reply([Bytes(b"".join(frames))])
     now = 0.0
-    stream = BedrockModel(client, monotonic=lambda: now).stream(PROMPT, deadline=100)
+    stream = BedrockModel(client, options_with(), monotonic=lambda: now).stream(PROMPT, deadline=100)
     assert await anext(stream) == TextDelta("S")
     now = 100.0
     with pytest.raises(DeadlineExceeded):
@@ -478,7 +506,7 @@ async def test_after_the_deadline_nothing_is_asked(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
     """No request is made for a reply that nobody can wait for."""
-    _, error = await outcome(model_type(client), within_s=0)
+    _, error = await outcome(model_type(client, options_with()), within_s=0)
     assert type(error) is DeadlineExceeded
     assert bedrock.requests == []
 
@@ -493,7 +521,7 @@ async def test_a_throttled_service_is_not_waited_for_beyond_the_deadline(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    _, error = await outcome(BedrockModel(client, sleep=sleep), within_s=2)
+    _, error = await outcome(BedrockModel(client, options_with(), sleep=sleep), within_s=2)
     assert type(error) is ModelThrottled
     assert slept == []
     assert len(bedrock.requests) == 1

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coachstream.language.bedrock import BedrockOptions
 from coachstream.language.bedrock.request import stream_request
 from contracts.chat_model import PROMPT
 from support import event_stream
@@ -27,6 +26,7 @@ from support.bedrock_server import (
     StreamException,
     closing,
     opening,
+    options_with,
     text,
 )
 from support.patience import PATIENCE_S
@@ -54,7 +54,7 @@ async def read_by_javascript(url: str) -> list[dict[str, Any]]:
         pytest.skip("needs node")
     if not (INSTALLED / "installed.json").exists():
         pytest.skip("needs tests/coachstream/language/node/install.sh to have been run")
-    request: dict[str, Any] = {**stream_request(PROMPT, BedrockOptions())}
+    request: dict[str, Any] = {**stream_request(PROMPT, options_with())}
     del request["modelId"]
     process = await asyncio.create_subprocess_exec(
         node,
@@ -73,7 +73,7 @@ async def read_by_javascript(url: str) -> list[dict[str, Any]]:
 
 async def read_by_python(client: AwsClient[BedrockRuntimeClient]) -> list[Any]:
     """The events, as botocore decodes them."""
-    response = await (await client()).converse_stream(**stream_request(PROMPT, BedrockOptions()))
+    response = await (await client()).converse_stream(**stream_request(PROMPT, options_with()))
     return [event async for event in response["stream"]]
 
 

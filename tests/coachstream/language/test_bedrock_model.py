@@ -19,7 +19,7 @@ from coachstream.conversation.model import Role, StopReason, Usage
 from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
 from coachstream.conversation.text import SurrogateJoiner
-from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from contracts.chat_model import PROMPT, ChatModelContract, WholeReplyContract, events_of
 from support.bedrock_server import (
     BedrockServer,
@@ -34,6 +34,7 @@ from support.bedrock_server import (
     bedrock_server_process,
     closing,
     opening,
+    options_with,
     reply,
     text,
     warm_up,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     Client = AwsClient[BedrockRuntimeClient]
 
-ONCE = BedrockOptions(retry=RetryPolicy(attempts=1))
+ONCE = options_with(retry=RetryPolicy(attempts=1))
 
 
 def broken_reply(after: int, error: ModelError | None) -> Reply:
@@ -73,7 +74,7 @@ async def distant_client(url_of_another_process: str, aws_credentials: None) -> 
 class TestBedrockModel(ChatModelContract):
     @pytest.fixture
     def model(self, distant_client: Client) -> ChatModel:
-        return BedrockModel(distant_client)
+        return BedrockModel(distant_client, options_with())
 
     @pytest.fixture
     def broken_model(
@@ -89,7 +90,7 @@ class TestBedrockModel(ChatModelContract):
 class TestBedrockWholeReply(WholeReplyContract):
     @pytest.fixture
     def model(self, distant_client: Client) -> ChatModel:
-        return BedrockWholeReply(distant_client)
+        return BedrockWholeReply(distant_client, options_with())
 
     @pytest.fixture
     def broken_model(
@@ -117,7 +118,7 @@ async def test_usage_and_latency_come_with_the_stop(bedrock: BedrockServer, clie
     usage = {"cacheReadInputTokens": 5, "cacheWriteInputTokens": 6}
     bedrock.always = reply("Hi", usage=usage)
     expected = ModelStop(StopReason.END_TURN, Usage(12, 34, 5, 6, latency_ms=567))
-    for model in (BedrockModel(client), BedrockWholeReply(client)):
+    for model in (BedrockModel(client, options_with()), BedrockWholeReply(client, options_with())):
         assert await events_of(model) == [TextDelta("Hi"), expected]
 
 
@@ -141,7 +142,7 @@ async def test_the_reason_of_the_stop_is_translated(
 ) -> None:
     """In a stream and in one piece alike."""
     bedrock.always = reply("Hi", reason=reason)
-    for model in (BedrockModel(client), BedrockWholeReply(client)):
+    for model in (BedrockModel(client, options_with()), BedrockWholeReply(client, options_with())):
         stop = (await events_of(model))[-1]
         assert isinstance(stop, ModelStop)
         assert stop.reason is expected
@@ -173,7 +174,7 @@ async def test_only_text_is_passed_on(bedrock: BedrockServer, client: Client) ->
             *closing(),
         ]
     )
-    events = await events_of(BedrockModel(client))
+    events = await events_of(BedrockModel(client, options_with()))
     assert [type(event) for event in events] == [TextDelta, TextDelta, ModelStop]
     assert said(events) == "Squat deep."
 
@@ -181,7 +182,7 @@ async def test_only_text_is_passed_on(bedrock: BedrockServer, client: Client) ->
 async def test_an_empty_answer_is_a_stop_without_text(bedrock: BedrockServer, client: Client) -> None:
     """The turn judges it; it is not asked for again."""
     bedrock.always = reply()
-    for model in (BedrockModel(client), BedrockWholeReply(client)):
+    for model in (BedrockModel(client, options_with()), BedrockWholeReply(client, options_with())):
         assert [type(event) for event in await events_of(model)] == [ModelStop]
     assert len(bedrock.requests) == 2
 
@@ -203,7 +204,7 @@ async def test_a_stopped_reply_is_complete_without_its_usage(
     """Whatever becomes of the connection after `messageStop`."""
     stop = Event("messageStop", {"stopReason": "end_turn"})
     bedrock.always = Reply([opening(), *text("Hi"), stop, *rest])
-    events = await events_of(BedrockModel(client))
+    events = await events_of(BedrockModel(client, options_with()))
     assert events == [TextDelta("Hi"), ModelStop(StopReason.END_TURN, Usage())]
     assert len(bedrock.requests) == 1
 
@@ -216,7 +217,7 @@ async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
     stop = Event("messageStop", {"stopReason": "end_turn"})
     bedrock.always = Reply([opening(), *text("Hi"), stop, Silence()])
     deadline = time.monotonic() + PATIENCE_S
-    events = [event async for event in BedrockModel(client).stream(PROMPT, deadline=deadline)]
+    events = [event async for event in BedrockModel(client, options_with()).stream(PROMPT, deadline=deadline)]
     assert events[-1] == ModelStop(StopReason.END_TURN, Usage())
     assert time.monotonic() < deadline
 
@@ -231,7 +232,7 @@ async def test_text_arrives_as_it_was_sent_however_it_is_cut(
 ) -> None:
     """Delta by delta; halves of a surrogate pair too, for the turn joins them."""
     bedrock.always = reply(*pieces)
-    events = await events_of(BedrockModel(client))
+    events = await events_of(BedrockModel(client, options_with()))
     assert [event.text for event in events if isinstance(event, TextDelta)] == [p for p in pieces if p]
     joiner = SurrogateJoiner()
     joined = "".join(joiner.feed(piece) for piece in pieces if piece) + joiner.flush()
@@ -255,7 +256,7 @@ async def test_frames_may_be_cut_anywhere_on_the_wire(
         pieces.append(Bytes(wire[:cut]))
         wire = wire[cut:]
     bedrock.always = Reply([piece for piece in (*pieces, Bytes(wire)) if piece.data])
-    events = await events_of(BedrockModel(client))
+    events = await events_of(BedrockModel(client, options_with()))
     assert said(events) == "Grüße, 日本 💪🏽"
     assert isinstance(events[-1], ModelStop)
 
@@ -265,7 +266,7 @@ async def test_deltas_are_given_as_they_come(bedrock: BedrockServer, client: Cli
     gate = asyncio.Event()
     bedrock.always = Reply([opening(), *text("first"), Until(gate), *text("second"), *closing()])
     async with asyncio.timeout(PATIENCE_S):
-        stream = BedrockModel(client).stream(PROMPT, deadline=time.monotonic() + PATIENCE_S)
+        stream = BedrockModel(client, options_with()).stream(PROMPT, deadline=time.monotonic() + PATIENCE_S)
         assert await anext(stream) == TextDelta("first")
         gate.set()
         assert await anext(stream) == TextDelta("second")
@@ -276,7 +277,11 @@ async def test_a_stream_that_was_read_leaves_its_connection_to_the_next(
     bedrock: BedrockServer, client: Client
 ) -> None:
     """No new TLS handshake before each reply."""
-    for model in (BedrockModel(client), BedrockModel(client), BedrockWholeReply(client)):
+    for model in (
+        BedrockModel(client, options_with()),
+        BedrockModel(client, options_with()),
+        BedrockWholeReply(client, options_with()),
+    ):
         await events_of(model)
     assert [request.connection for request in bedrock.requests] == [0, 0, 0]
 
@@ -284,7 +289,7 @@ async def test_a_stream_that_was_read_leaves_its_connection_to_the_next(
 async def test_closing_the_stream_stops_the_model(bedrock: BedrockServer, client: Client) -> None:
     """The service sees the client leave; nothing is left running, and the client can be used again."""
     bedrock.answers.append(Reply([opening(), *text("first"), Silence()]))
-    model = BedrockModel(client)
+    model = BedrockModel(client, options_with())
     stream = model.stream(PROMPT, deadline=time.monotonic() + PATIENCE_S)
     await anext(stream)
     await stream.aclose()
@@ -299,7 +304,7 @@ async def test_cancelling_the_reader_stops_the_model(
 ) -> None:
     """Also while it waits for the next event, or for the headers."""
     bedrock.always = Reply([], before=[Silence()])
-    reading = asyncio.create_task(events_of(model_type(client)))
+    reading = asyncio.create_task(events_of(model_type(client, options_with())))
     async with asyncio.timeout(PATIENCE_S):
         received = await bedrock.request()
         reading.cancel()
@@ -310,7 +315,7 @@ async def test_cancelling_the_reader_stops_the_model(
 
 async def test_nothing_is_opened_before_the_first_stream(client: Client) -> None:
     """Building a model, and a stream that is not read, cost nothing."""
-    stream = BedrockModel(client).stream(PROMPT, deadline=0)
+    stream = BedrockModel(client, options_with()).stream(PROMPT, deadline=0)
     await stream.aclose()
     assert client._client is None
 
@@ -344,7 +349,7 @@ def conversation(messages: int) -> Prompt:
 
 async def test_a_long_conversation_is_read_from_the_cache(client: Client) -> None:
     """Turn after turn at least the static part; from the 13th message on most of the history, too."""
-    model = BedrockModel(client)
+    model = BedrockModel(client, options_with())
     read_share: dict[int, float] = {}
     written = 0
     for messages in range(1, 60, 2):

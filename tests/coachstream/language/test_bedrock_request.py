@@ -16,10 +16,9 @@ from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
 from coachstream.language.bedrock import BedrockOptions
 from coachstream.language.bedrock.events import STOP_REASONS
-from coachstream.language.bedrock.options import CACHED_FROM_TOKENS
 from coachstream.language.bedrock.request import stream_request, whole_request
 from support.bedrock_guardrail import WordGuardrail
-from support.bedrock_server import Received, refusal_of, reply
+from support.bedrock_server import MODEL_ID, Received, options_with, refusal_of, reply
 
 CHECKPOINT = {"cachePoint": {"type": "default"}}
 STATIC = "You are Mara. " * 400
@@ -42,7 +41,7 @@ def prompt(messages: int = 1, *, static: str = STATIC, dynamic: str = DYNAMIC) -
 
 
 def request(asked: Prompt, **options: Any) -> Any:  # noqa: ANN401 (typed dictionaries, read as what they are)
-    return stream_request(asked, BedrockOptions(**options))
+    return stream_request(asked, options_with(**options))
 
 
 def checkpoints(messages: Any) -> list[int]:  # noqa: ANN401
@@ -59,7 +58,7 @@ def received(operation: str, sent: Any) -> Received:  # noqa: ANN401
 def test_the_request_of_a_first_message() -> None:
     """All that is sent by default."""
     assert request(prompt()) == {
-        "modelId": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        "modelId": MODEL_ID,
         "system": [{"text": STATIC}, CHECKPOINT, {"text": DYNAMIC}],
         "messages": [{"role": "user", "content": [{"text": "Message 0"}]}],
         "inferenceConfig": {"maxTokens": 8192, "temperature": 0.7},
@@ -88,7 +87,7 @@ def test_sections_keep_their_order() -> None:
 
 def test_a_guardrail_checks_a_stream_while_it_goes_out() -> None:
     """Asynchronously; a reply in one piece has no such mode."""
-    options = BedrockOptions(guardrail_id="abc123", guardrail_version="7")
+    options = options_with(guardrail_id="abc123", guardrail_version="7")
     guardrail = {"guardrailIdentifier": "abc123", "guardrailVersion": "7"}
     assert stream_request(prompt(), options)["guardrailConfig"] == {
         **guardrail,
@@ -111,9 +110,9 @@ def test_a_guardrail_judges_the_newest_words_of_the_user_alone(
         asked, messages=(*asked.messages[:-1], unanswered, asked.messages[-1]), said=said
     )
     guardrail = WordGuardrail(())
-    guardrail.applied_to(build(asked, BedrockOptions(guardrail_id="abc123")), reply("Yes."))
+    guardrail.applied_to(build(asked, options_with(guardrail_id="abc123")), reply("Yes."))
     assert guardrail.judged == [[asked.messages[-1].text]]
-    assert "guardContent" not in str(build(asked, BedrockOptions()))
+    assert "guardContent" not in str(build(asked, options_with()))
 
 
 @pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
@@ -122,7 +121,7 @@ def test_a_guardrail_judges_the_newest_words_of_the_user_alone(
 def test_bedrock_takes_the_request(operation: str, messages: int, guardrail_id: str | None) -> None:
     """By the service's own description, and the rules for messages."""
     build = stream_request if operation == "ConverseStream" else whole_request
-    sent = build(prompt(messages), BedrockOptions(guardrail_id=guardrail_id))
+    sent = build(prompt(messages), options_with(guardrail_id=guardrail_id))
     assert refusal_of(received(operation, sent)) is None
 
 
@@ -203,9 +202,7 @@ ANY_PROMPT = st.builds(
 )
 ANY_OPTIONS = st.builds(
     BedrockOptions,
-    model_id=st.sampled_from(
-        [BedrockOptions().model_id, "amazon.nova-lite-v1:0", "us.meta.llama3-3-70b-instruct-v1:0"]
-    ),
+    model_id=st.sampled_from([MODEL_ID, "amazon.nova-lite-v1:0", "us.meta.llama3-3-70b-instruct-v1:0"]),
     guardrail_id=st.sampled_from([None, "abc123"]),
     prompt_caching=st.booleans(),
 )
@@ -264,16 +261,9 @@ def test_a_models_name_and_cache_are_known_from_its_id(
     model_id: str, name: str, cached_from: int | None
 ) -> None:
     """Whatever region, maker, date and version stand around it."""
-    options = BedrockOptions(model_id=model_id)
+    options = options_with(model_id=model_id)
     assert options.display_name == name
     assert options.cached_from_tokens == cached_from
-
-
-def test_no_family_hides_behind_another() -> None:
-    """The first one that fits counts, so the longer name comes first."""
-    families = [family for family, _ in CACHED_FROM_TOKENS]
-    for number, family in enumerate(families):
-        assert not any(earlier in family for earlier in families[:number])
 
 
 def test_every_stop_reason_of_the_service_is_known() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from coachstream.aws.clients import AwsClient
 
-SONNET = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 CHECKPOINT = {"cachePoint": {"type": "default"}}
 
 

@@ -14,7 +14,7 @@ from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
 from coachstream.conversation.model import StopReason, Usage
 from coachstream.conversation.turn import run_turn
-from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from support.bedrock_server import (
     Answer,
     BedrockServer,
@@ -27,6 +27,7 @@ from support.bedrock_server import (
     StreamException,
     closing,
     opening,
+    options_with,
     reply,
     text,
     warm_up,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     Client = AwsClient[BedrockRuntimeClient]
 
-OPTIONS = BedrockOptions(stall_s=0.3, retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
+OPTIONS = options_with(stall_s=0.3, retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
 BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 
@@ -75,7 +76,7 @@ async def test_the_reply_its_usage_and_the_models_name_are_in_the_end(
     assert isinstance(end, Completed)
     assert end.usage == Usage(12, 34, 5, 0, latency_ms=567)
     assert end.stop_reason is StopReason.END_TURN
-    assert end.reply.metadata.model == "claude-sonnet-4"
+    assert end.reply.metadata.model == "claude-sonnet-4-5"
     assert stage.stored() == [("user", "How am I doing?"), ("assistant", "Squat deep 💪🏽")]
     assert stage.reports[0].usage == end.usage
 
@@ -100,7 +101,8 @@ async def test_a_reply_that_was_cut_off_says_so(bedrock: BedrockServer, client: 
 FAULTS: dict[str, tuple[Answer, ErrorCode, str]] = {
     "throttled": (Refusal(429, "ThrottlingException"), ErrorCode.MODEL_THROTTLED, ""),
     "an internal error": (Refusal(500, "InternalServerException"), ErrorCode.MODEL_UNAVAILABLE, ""),
-    "no access": (Refusal(403, "AccessDeniedException"), ErrorCode.MODEL_REJECTED, ""),
+    "no access": (Refusal(403, "AccessDeniedException"), ErrorCode.MODEL_NOT_USABLE, ""),
+    "no credentials": (Refusal(403, "ExpiredTokenException"), ErrorCode.NO_CREDENTIALS, ""),
     "silence": (Reply([], before=[Silence()]), ErrorCode.MODEL_UNAVAILABLE, ""),
     "no connection": (Reply([], before=[Disconnect()]), ErrorCode.MODEL_UNAVAILABLE, ""),
     "garbage": (Reply([Bytes(b"<html>garbage</html>")]), ErrorCode.MODEL_STREAM_BROKEN, ""),

@@ -119,7 +119,7 @@ def test_options_choose_every_part_and_a_turn_runs_through_all_of_them(
         start, _, *chunks, complete = ask(session, "How was my week?")
         assert (start["type"], complete["type"]) == ("start", "complete"), log.read_text()
         assert complete["aiMessage"]["content"] == "".join(chunk["content"] for chunk in chunks)
-        assert complete["aiMessage"]["metadata"]["model"] == "claude-sonnet-4"
+        assert complete["aiMessage"]["metadata"]["model"] == "claude-sonnet-4-6"
 
         path = f"users/{user_id}/coaches/{session['coachId']}/conversations/{session['conversationId']}"
         whole = httpx.post(

@@ -22,7 +22,7 @@ const FREE_VARIABLES = [
   "COACHSTREAM_TURN_POLICY",
 ] as const;
 
-const DEFAULT_MODEL_ID = "us.anthropic.claude-sonnet-4-20250514-v1:0";
+const DEFAULT_MODEL_ID = "us.anthropic.claude-sonnet-4-6";
 
 // Without the six characters at its end the policy would allow another secret, or none.
 const SECRET_ARN = /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/;

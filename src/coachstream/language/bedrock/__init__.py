@@ -2,6 +2,7 @@
 
 from coachstream.language.bedrock.attempts import RetryPolicy
 from coachstream.language.bedrock.model import BedrockModel, BedrockWholeReply
-from coachstream.language.bedrock.options import DEFAULT_MODEL_ID, BedrockOptions
+from coachstream.language.bedrock.options import BedrockOptions
+from coachstream.language.bedrock.parameters import RefusedParameters
 
-__all__ = ["DEFAULT_MODEL_ID", "BedrockModel", "BedrockOptions", "BedrockWholeReply", "RetryPolicy"]
+__all__ = ["BedrockModel", "BedrockOptions", "BedrockWholeReply", "RefusedParameters", "RetryPolicy"]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from coachstream.conversation.errors import ModelError, ModelRejected
+from coachstream.conversation.errors import ModelError
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -71,7 +71,7 @@ class Attempts:
             ModelError: the failure itself: the next attempt would fail alike, or be one too many, or come too
                 late.
         """
-        if isinstance(failure, ModelRejected) or self._begun >= self._policy.attempts:
+        if not failure.retryable or self._begun >= self._policy.attempts:
             raise failure
         pause_s = self._next_pause_s()
         if self._monotonic() + pause_s + self._policy.least_s > self._deadline:

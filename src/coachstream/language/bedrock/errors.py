@@ -9,14 +9,19 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from coachstream.aws.credential_faults import credential_fault
 from coachstream.conversation.errors import (
     ModelError,
+    ModelNotUsable,
     ModelRejected,
     ModelStreamBroken,
     ModelThrottled,
     ModelUnavailable,
+    NoCredentials,
     whereabouts,
 )
+from coachstream.language.bedrock.parameters import Parameter
+from coachstream.language.bedrock.refusals import Reason, meaning_of
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -35,10 +40,6 @@ _BY_CODE: dict[str, Kind] = {
     "modelerror": ModelUnavailable,
     "modelstreamerror": ModelUnavailable,
     "validation": ModelRejected,
-    "accessdenied": ModelRejected,
-    "resourcenotfound": ModelRejected,
-    "unrecognizedclient": ModelRejected,
-    "expiredtoken": ModelRejected,
 }
 """The service's codes in lower case, without `Exception`: a stream writes `throttlingException`."""
 
@@ -46,33 +47,61 @@ _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.FAILED_DEPENDENCY}
 """Statuses under 500 with which the service speaks of itself, not of the request."""
 
 
-def failure_of(error: Exception) -> ModelError:
-    """The domain's error for whatever the SDK, the HTTP library or the connection raised."""
+class ParameterRefused(ModelRejected):
+    """The model does not take a parameter of the request; it may take the rest.
+
+    Attributes:
+        parameter: the one.
+    """
+
+    def __init__(self, detail: str, parameter: Parameter) -> None:
+        super().__init__(detail)
+        self.parameter = parameter
+
+
+class ModelCredentials(NoCredentials, ModelError):
+    """The credentials for Bedrock are missing, expired or refused."""
+
+
+def failure_of(error: Exception, model_id: str) -> ModelError:
+    """The domain's error for whatever the SDK, the HTTP library or the connection raised in a call."""
     # Loaded already, by what raised.
     from botocore.eventstream import ParserError
     from botocore.exceptions import BotoCoreError, ClientError
 
-    kind: Kind
+    if (fault := credential_fault(error)) is not None:
+        detail = _detail(error) if isinstance(error, ClientError) else type(error).__qualname__
+        return ModelCredentials(f"{fault} ({detail})", remedy=fault.remedy)
     if isinstance(error, ClientError):
-        kind, detail = _answered(error)
-    elif isinstance(error, ParserError):
-        kind, detail = ModelStreamBroken, f"corrupt event stream: {type(error).__qualname__}"
-    elif isinstance(error, BotoCoreError):
-        kind, detail = _unanswered(error), type(error).__qualname__
-    else:
-        kind, detail = ModelUnavailable, whereabouts(error)
-    return kind(detail)
+        return _refusal(error, model_id)
+    if isinstance(error, ParserError):
+        return ModelStreamBroken(f"corrupt event stream: {type(error).__qualname__}")
+    if isinstance(error, BotoCoreError):
+        return _unsent(error, model_id)
+    return ModelUnavailable(whereabouts(error))
 
 
-def _answered(error: ClientError) -> tuple[Kind, str]:
-    """The service said no, as the answer or as an event of the stream."""
-    answer = error.response
-    code = answer.get("Error", {}).get("Code", "")
-    metadata = answer.get("ResponseMetadata", {})
-    status = metadata.get("HTTPStatusCode", HTTPStatus.OK)
-    kind = _BY_CODE.get(code.lower().removesuffix("exception")) or _by_status(status)
-    request_id = metadata.get("RequestId", "unknown")
-    return kind, f"{error.operation_name}: {code or 'no code'} (status {status}, request {request_id})"
+def _refusal(error: ClientError, model_id: str) -> ModelError:
+    """The service said no, as the response or as an event of the stream."""
+    refusal = error.response.get("Error", {})
+    kind = refusal.get("Code", "").lower().removesuffix("exception")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", HTTPStatus.OK)
+    detail = _detail(error)
+    match meaning_of(kind, refusal.get("Message", "")):
+        case Parameter() as parameter:
+            return ParameterRefused(f"{detail}: {model_id} does not take {parameter}", parameter)
+        case Reason() as reason:
+            return _not_usable(reason, model_id, detail)
+        case None:
+            return (_BY_CODE.get(kind) or _by_status(status))(detail)
+
+
+def _detail(error: ClientError) -> str:
+    """What was called, the service's code, the status, and its own id of the request."""
+    code = error.response.get("Error", {}).get("Code", "")
+    metadata = error.response.get("ResponseMetadata", {})
+    status, request_id = metadata.get("HTTPStatusCode", HTTPStatus.OK), metadata.get("RequestId", "unknown")
+    return f"{error.operation_name}: {code or 'no code'} (status {status}, request {request_id})"
 
 
 def _by_status(status: int) -> Kind:
@@ -82,15 +111,22 @@ def _by_status(status: int) -> Kind:
     return ModelRejected if is_refusal and status not in _TRANSIENT else ModelUnavailable
 
 
-def _unanswered(error: BotoCoreError) -> Kind:
-    """No answer, or none that can be read; or the request was never sent."""
+def _unsent(error: BotoCoreError, model_id: str) -> ModelError:
+    """No response, or none that can be read; or the request was never sent."""
     from botocore import exceptions
 
+    name = type(error).__qualname__
     transient = (
         exceptions.HTTPClientError,  # broken off, or silent for too long
         exceptions.ConnectionError,  # refused, no such host, TLS
-        exceptions.CredentialRetrievalError,
         exceptions.MetadataRetrievalError,
     )
-    # Everything else is a matter of configuration: no credentials, no region, a parameter out of its range.
-    return ModelUnavailable if isinstance(error, transient) else ModelRejected
+    if isinstance(error, transient):
+        return ModelUnavailable(name)
+    # Everything else is a matter of configuration: a parameter out of its range, an endpoint that is no URL.
+    is_regionless = isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError)
+    return _not_usable(Reason.NO_REGION if is_regionless else Reason.SETTINGS, model_id, name)
+
+
+def _not_usable(reason: Reason, model_id: str, detail: str) -> ModelNotUsable:
+    return ModelNotUsable(f"{model_id} cannot be used: {reason} ({detail})", remedy=reason.remedy)

@@ -1,7 +1,7 @@
 """The chat models: one streams, one gives the reply in one piece; asking and trying again are the same.
 
 A call is tried again only as long as nothing of the reply has gone out. After that every failure means that
-the reply broke off.
+the reply broke off. A parameter that the model refuses is left out at once, and from then on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from coachstream.conversation.errors import (
     DeadlineExceeded,
     ModelError,
+    ModelNotUsable,
     ModelStreamBroken,
     ModelUnavailable,
     whereabouts,
@@ -27,9 +28,10 @@ from coachstream.conversation.ports import ModelEvent, TextDelta
 from coachstream.conversation.prompt import Prompt
 from coachstream.language.bedrock.attempts import Attempts, Sleep
 from coachstream.language.bedrock.continuation import ContinuationJoiner
-from coachstream.language.bedrock.errors import failure_of
+from coachstream.language.bedrock.errors import ParameterRefused, failure_of
 from coachstream.language.bedrock.events import ReplyReader, whole_reply
 from coachstream.language.bedrock.options import BedrockOptions
+from coachstream.language.bedrock.parameters import Parameter, RefusedParameters, has, without
 from coachstream.language.bedrock.request import stream_request, whole_request
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ logger = logging.getLogger("coachstream.bedrock")
 USAGE_WITHIN_S = 2.0
 """After the model's end, for the usage and the end of the response. The reply is complete without them."""
 
+UNUSABLE_FOR_S = 300.0
+"""How long a model that was refused is passed over, where there is another one. Asking it costs the reader a
+refused request before the first word, so not each turn should; and an operator who opens access to it sees it
+used within minutes and without a restart."""
+
 OUT_OF_TIME = "the time for the model ran out"
 
 
@@ -57,8 +64,9 @@ class _BedrockChat(ABC):
     def __init__(
         self,
         client: OpenClient,
-        options: BedrockOptions | None = None,
+        options: BedrockOptions,
         *,
+        refused: RefusedParameters | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
@@ -70,12 +78,15 @@ class _BedrockChat(ABC):
                 must bear silence for as long as the model may be silent: `options.stall_s` for a stream, a
                 whole turn for a reply in one piece.
             options: which model, and how.
+            refused: what models have refused in this process, to be shared by all that may ask the same one.
             monotonic: the clock of the deadlines, in seconds.
             sleep: waits for so many seconds.
             chance: a random number from 0 to 1, for the pauses.
         """
         self._client = client
-        self._options = options or BedrockOptions()
+        self._asked_for = options
+        self._refused = refused or RefusedParameters()
+        self._unusable_until = -math.inf
         self._monotonic = monotonic
         self._sleep = sleep
         self._chance = chance
@@ -83,35 +94,51 @@ class _BedrockChat(ABC):
     @property
     def display_name(self) -> str:
         """The name stored with every reply."""
-        return self._options.display_name
+        return self._asked_for.display_name
 
     @property
     def can_continue(self) -> bool:
         """Whether it goes on from `Prompt.said`."""
         return self._options.can_continue
 
+    @property
+    def is_usable(self) -> bool:
+        """False for `UNUSABLE_FOR_S` after the service has refused the model."""
+        return self._monotonic() >= self._unusable_until
+
+    @property
+    def _options(self) -> BedrockOptions:
+        """What is asked for, but for what the model has refused."""
+        return self._refused.left_out_of(self._asked_for)
+
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply (see `ChatModel`).
 
         Raises:
-            ModelThrottled, ModelUnavailable, ModelRejected: nothing was said, for the cause that is named.
+            ModelThrottled, ModelUnavailable, ModelRejected, ModelNotUsable: nothing was said, for the cause
+                that is named.
+            NoCredentials: the service does not know who asks.
             ModelStreamBroken: the reply broke off; or nothing was said and what came cannot be read.
             DeadlineExceeded: the deadline passed.
         """
+        options = self._options
         attempts = Attempts(
-            self._options.retry,
+            options.retry,
             deadline=deadline,
             monotonic=self._monotonic,
             sleep=self._sleep,
             chance=self._chance,
         )
+        left_out: list[Parameter] = []
         while True:
             has_spoken = False
             failure: ModelError = ModelStreamBroken("the stream ended before any text")
             try:
-                async with aclosing(self._joined_attempt(prompt, attempts)) as events:
+                async with aclosing(self._joined_attempt(prompt, options, attempts)) as events:
                     async for event in events:
                         has_spoken = True
+                        # Only now it is certain that it was the parameter.
+                        self._remember(left_out)
                         yield event
                 if has_spoken:
                     return
@@ -119,13 +146,31 @@ class _BedrockChat(ABC):
                 if has_spoken:
                     raise ModelStreamBroken(str(error)) from error
                 failure = error
+            if isinstance(failure, ModelNotUsable):
+                self._unusable_until = self._monotonic() + UNUSABLE_FOR_S
+            if isinstance(failure, ParameterRefused) and has(options, failure.parameter):
+                if failure.parameter is Parameter.PREFILL:
+                    # What was said is on the reader's screen: the caller has to take it back first.
+                    self._remember([failure.parameter])
+                    raise failure
+                left_out.append(failure.parameter)
+                options = without(options, failure.parameter)
+                continue
             await attempts.pause_after(failure)
             logger.info("Asking the model again after: %s", failure)
 
-    async def _joined_attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+    def _remember(self, refused: list[Parameter]) -> None:
+        for parameter in refused:
+            if self._refused.add(self._asked_for.model_id, parameter):
+                logger.warning("%s does not take %s; it is not sent any more", self.display_name, parameter)
+        refused.clear()
+
+    async def _joined_attempt(
+        self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
+    ) -> AsyncGenerator[ModelEvent, None]:
         """One call, whose text follows what was said before."""
-        joiner = ContinuationJoiner(prompt.said if self.can_continue else "")
-        async with aclosing(self._attempt(prompt, attempts)) as events:
+        joiner = ContinuationJoiner(prompt.said if options.can_continue else "")
+        async with aclosing(self._attempt(prompt, options, attempts)) as events:
             async for event in events:
                 if not isinstance(event, TextDelta):
                     yield event
@@ -133,7 +178,9 @@ class _BedrockChat(ABC):
                     yield TextDelta(text)
 
     @abstractmethod
-    def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+    def _attempt(
+        self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
+    ) -> AsyncGenerator[ModelEvent, None]:
         """One call, from the request to the end of what is answered."""
 
     @asynccontextmanager
@@ -153,7 +200,7 @@ class _BedrockChat(ABC):
                 yield
         except Exception as error:
             if not limit.expired():
-                raise failure_of(error) from error
+                raise failure_of(error, self._asked_for.model_id) from error
             if left_s <= longest_s:
                 raise DeadlineExceeded(OUT_OF_TIME) from error
             raise ModelUnavailable(f"no event for {longest_s:g} s") from error
@@ -162,12 +209,14 @@ class _BedrockChat(ABC):
 class BedrockModel(_BedrockChat):
     """A `ChatModel` over ConverseStream."""
 
-    async def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
+    async def _attempt(
+        self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
+    ) -> AsyncGenerator[ModelEvent, None]:
         reply = ReplyReader()
-        async with self._opened(stream_request(prompt, self._options), attempts) as stream:
+        async with self._opened(stream_request(prompt, options), attempts) as stream:
             events = aiter(stream)
             while not reply.is_stopped:
-                async with self._calling(attempts, longest_s=self._options.stall_s):
+                async with self._calling(attempts, longest_s=self._asked_for.stall_s):
                     event = await anext(events, None)
                     text = "" if event is None else reply.read(event)
                 if event is None:
@@ -181,7 +230,7 @@ class BedrockModel(_BedrockChat):
     async def _opened(
         self, request: ConverseStreamRequestTypeDef, attempts: Attempts
     ) -> AsyncIterator[EventStream]:
-        async with self._calling(attempts, longest_s=self._options.stall_s):
+        async with self._calling(attempts, longest_s=self._asked_for.stall_s):
             client = await self._client()
             response = await client.converse_stream(**request)
         stream = response["stream"]
@@ -198,8 +247,10 @@ class BedrockModel(_BedrockChat):
 class BedrockWholeReply(_BedrockChat):
     """A `ChatModel` over Converse: the reply is one delta, and comes when all of it is written."""
 
-    async def _attempt(self, prompt: Prompt, attempts: Attempts) -> AsyncGenerator[ModelEvent, None]:
-        request = whole_request(prompt, self._options)
+    async def _attempt(
+        self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
+    ) -> AsyncGenerator[ModelEvent, None]:
+        request = whole_request(prompt, options)
         async with self._calling(attempts):
             client = await self._client()
             text, stop = whole_reply(await client.converse(**request))

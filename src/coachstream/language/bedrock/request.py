@@ -101,8 +101,8 @@ def whole_request(prompt: Prompt, options: BedrockOptions) -> ConverseRequestTyp
 
 def _inference(options: BedrockOptions) -> InferenceConfigurationTypeDef:
     inference: InferenceConfigurationTypeDef = {"maxTokens": options.max_tokens}
-    if options.temperature is not None:
-        inference["temperature"] = options.temperature
+    if options.sent_temperature is not None:
+        inference["temperature"] = options.sent_temperature
     return inference
 
 

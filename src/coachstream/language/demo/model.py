@@ -88,6 +88,11 @@ class DemoModel:
         """It goes on from `Prompt.said`: the same prompt, the same answer, and the rest of it."""
         return True
 
+    @property
+    def is_usable(self) -> bool:
+        """It is part of the program."""
+        return True
+
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:  # noqa: ARG002 (the turn keeps it)
         """Stream the answer word by word, then `ModelStop` with the tokens that it might have cost.
 

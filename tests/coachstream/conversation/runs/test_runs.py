@@ -44,6 +44,7 @@ class Continuing(ScriptedModel):
     """Goes on from what was said: says the rest of its text, a word at a time."""
 
     can_continue = True
+    is_usable = True
 
     def __init__(self, text: str, *, breaks_at: int | None = None, waits_at: int | None = None) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ const client = new BedrockRuntimeClient({
 });
 try {
   const { stream } = await client.send(
-    new ConverseStreamCommand({ modelId: "us.anthropic.claude-sonnet-4-20250514-v1:0", ...JSON.parse(request) }),
+    new ConverseStreamCommand({ modelId: "us.anthropic.claude-sonnet-4-5-20250929-v1:0", ...JSON.parse(request) }),
   );
   for await (const event of stream) {
     print(event);

@@ -23,7 +23,7 @@ addStreamCoachConversation(backend, {
   moreClientIds: ["ios2client"],
   cors: { origins: ["https://app.example.com"], maxAgeS: 600 },
   model: {
-    id: "us.anthropic.claude-sonnet-4-20250514-v1:0",
+    id: "us.anthropic.claude-sonnet-4-6",
     guardrail: { id: "gr1abc", version: "3" },
     fallback: { id: "anthropic.claude-3-5-haiku-20241022-v1:0" },
   },
