@@ -118,8 +118,8 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
         "Lambda, requests": price["Lambda, requests"] * turns / million,
         "DynamoDB, writes": price["DynamoDB, writes"] * 47 * turns / million,
         "DynamoDB, reads": price["DynamoDB, reads"] * 30 * turns / million,
-        "Claude Sonnet 4, input": price["Claude Sonnet 4, input"] * 3000 * turns / million,
-        "Claude Sonnet 4, output": price["Claude Sonnet 4, output"] * 300 * turns / million,
+        "Claude Sonnet 4.6, input": price["Claude Sonnet 4.6, input"] * 3000 * turns / million,
+        "Claude Sonnet 4.6, output": price["Claude Sonnet 4.6, output"] * 300 * turns / million,
     }
     for name, amount in expected.items():
         assert abs(cost[name] - amount) < Decimal("0.005"), name

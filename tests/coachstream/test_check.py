@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from coachstream.check.model_lifecycle import today
 from coachstream.check.report import Finding, Report, Verdict
 from coachstream.check.run import check
 from coachstream.cli.check import check as check_command
@@ -25,6 +27,7 @@ from coachstream.cli.serve import serve
 from coachstream.identity.local_issuer import LocalIssuer
 from coachstream.settings import Settings
 from contracts.token_verifier import UserPool as SigningPool
+from support.bedrock_control import BedrockControl, active, bedrock_control, legacy
 from support.cold_environment import cognito_environment, package_keys
 from support.elsewhere import (
     CREDENTIALS,
@@ -47,6 +50,7 @@ IN_DYNAMODB = {"COACHSTREAM_STORE": "dynamodb", "DYNAMODB_TABLE_NAME": "Items"}
 BY_BEDROCK = {"COACHSTREAM_MODEL": "bedrock"}
 HANDED_OFF = {"BUILD_WORKOUT_FUNCTION_NAME": "build-workout"}
 SECRETS = ("sesame", "hunter2")
+DEFAULT = "anthropic.claude-sonnet-4-6"
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +62,19 @@ def servers(moto_url: str) -> Iterator[Elsewhere]:
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+def control() -> Iterator[BedrockControl]:
+    """Bedrock's control plane, which knows the default model."""
+    with bedrock_control() as control:
+        control.add(DEFAULT)
+        yield control
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, control: BedrockControl) -> dict[str, str]:
     """Everything on this machine, with credentials; the SDK reads the process's own environment."""
     for name in set(os.environ) - set(WITHOUT_AWS):
         monkeypatch.delenv(name)
-    for name, value in {**WITHOUT_AWS, **CREDENTIALS}.items():
+    for name, value in {**WITHOUT_AWS, **CREDENTIALS, "AWS_ENDPOINT_URL_BEDROCK": control.url}.items():
         monkeypatch.setenv(name, value)
     return {**ON_THIS_MACHINE, "COACHSTREAM_DATA_DIR": str(tmp_path / "data"), "AWS_REGION": "us-west-2"}
 
@@ -283,13 +295,8 @@ async def test_a_table_that_cannot_be_used_says_why(
 @pytest.mark.parametrize(
     ("status", "code", "message", "remedy"),
     [
-        (404, "ResourceNotFoundException", "not there, or is not enabled", "Model access"),
-        (
-            403,
-            "AccessDeniedException",
-            "bedrock:InvokeModelWithResponseStream is not allowed",
-            "Allow bedrock:",
-        ),
+        (404, "ResourceNotFoundException", "there is no such model", "COACHSTREAM_MODEL_REGION"),
+        (403, "AccessDeniedException", "this account has no access to the model", "Bedrock console"),
         (400, "ValidationException", "does not accept a request", "inference profile"),
         (429, "ThrottlingException", "over its quota", "in a minute"),
         (403, "UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE"),
@@ -312,6 +319,149 @@ async def test_a_model_that_cannot_be_called_says_why(
     assert remedy in str(found.remedy)
 
 
+SOON = (today() + timedelta(days=90)).isoformat()
+LATER = (today() + timedelta(days=400)).isoformat()
+PAST = (today() - timedelta(days=30)).isoformat()
+
+
+def chosen(model_id: str) -> dict[str, str]:
+    return {**BY_BEDROCK, "COACHSTREAM_MODEL_ID": model_id}
+
+
+LIFECYCLES: dict[str, tuple[dict[str, Any], Verdict, str, str]] = {
+    "active": (active(), Verdict.OK, "It is active, as Bedrock says.", ""),
+    "active for long": (
+        active(endOfLifeTime=f"{LATER}T00:00:00Z"),
+        Verdict.OK,
+        f"It is active and ends on {LATER}, as Bedrock says.",
+        "",
+    ),
+    "active and soon over": (
+        active(endOfLifeTime=f"{SOON}T00:00:00Z"),
+        Verdict.WARNING,
+        f"It is active and ends on {SOON}, as Bedrock says.",
+        "Try another model with your prompts",
+    ),
+    "Legacy": (
+        legacy(legacyTime=f"{PAST}T00:00:00Z", endOfLifeTime=f"{LATER}T00:00:00Z"),
+        Verdict.WARNING,
+        f"It is Legacy and ends on {LATER}, as Bedrock says",
+        "Try another model with your prompts",
+    ),
+    "Legacy without a date": (legacy(), Verdict.WARNING, "It is Legacy, as Bedrock says", "an active model"),
+    "ended": (
+        legacy(endOfLifeTime=f"{PAST}T00:00:00Z"),
+        Verdict.FAILED,
+        f"It reached its end of life on {PAST}, as Bedrock says.",
+        "COACHSTREAM_MODEL_ID",
+    ),
+    "without streams": (
+        {**active(), "responseStreamingSupported": False},
+        Verdict.FAILED,
+        "cannot be called by the Converse API",
+        "ConverseStream",
+    ),
+}
+
+
+@pytest.mark.parametrize("lifecycle", LIFECYCLES)
+async def test_bedrock_is_asked_how_long_a_model_can_be_called(
+    environment: dict[str, str], control: BedrockControl, monkeypatch: pytest.MonkeyPatch, lifecycle: str
+) -> None:
+    """Months before its end there is a warning, which fails no check; its profile leads to the model."""
+    details, verdict, message, remedy = LIFECYCLES[lifecycle]
+    control.add("maker.model-of-next-year-v1:0", details)
+    with aws_endpoint(status=400, code="ValidationException") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
+        report = await checked({**environment, **chosen("us.maker.model-of-next-year-v1:0")})
+    found = part(report, "model")
+    assert found.verdict is verdict
+    assert message in found.message
+    assert remedy in str(found.remedy or "")
+    assert report.ok is (verdict is not Verdict.FAILED)
+    assert control.requests == [
+        "/inference-profiles/us.maker.model-of-next-year-v1%3A0",
+        "/foundation-models/maker.model-of-next-year-v1%3A0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "message", "remedy"),
+    [
+        ("eu.anthropic.claude-sonnet-4-6", "no such model or inference profile in this region", "AWS_REGION"),
+        (DEFAULT, "called through an inference profile only", "`us.`"),
+        ("anthropic.claude-9", "no such model or inference profile in this region", "AWS_REGION"),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", "end of life on 2026-10-14", "an active model"),
+    ],
+)
+async def test_a_model_that_bedrock_does_not_list_here_is_named(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    model_id: str,
+    message: str,
+    remedy: str,
+) -> None:
+    """Of another region, without its profile, or ended: what has ended is not listed any more."""
+    with aws_endpoint(status=400, code="ValidationException") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
+        found = part(await checked({**environment, **chosen(model_id)}), "model")
+    assert found.verdict is Verdict.FAILED
+    assert message.lower() in found.message.lower()
+    assert remedy in str(found.remedy)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "verdict", "message"),
+    [
+        ("us.anthropic.claude-sonnet-4-6", Verdict.OK, "It is active, by the table of 2026-11-27."),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", Verdict.FAILED, "end of life on 2026-10-14"),
+        ("us.maker.model-of-next-year-v1:0", Verdict.OK, "It is not in the table of this version"),
+    ],
+)
+async def test_without_the_permission_the_table_says_what_it_knows(
+    environment: dict[str, str],
+    control: BedrockControl,
+    monkeypatch: pytest.MonkeyPatch,
+    model_id: str,
+    verdict: Verdict,
+    message: str,
+) -> None:
+    """That Bedrock was not asked is told, and is no failure."""
+    control.refusal = (403, "AccessDeniedException")
+    with aws_endpoint(status=400, code="ValidationException") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
+        found = part(await checked({**environment, **chosen(model_id)}), "model")
+    assert found.verdict is verdict
+    assert "bedrock:GetInferenceProfile is not allowed" in found.message
+    assert message in found.message
+
+
+async def test_offline_a_model_that_has_ended_is_known_from_the_table(environment: dict[str, str]) -> None:
+    """It fails without a request; of another one it is told what the table says."""
+    ended = chosen("us.anthropic.claude-sonnet-4-20250514-v1:0")
+    found = part(await checked({**environment, **ended}, offline=True), "model")
+    assert found.verdict is Verdict.FAILED
+    assert "end of life on 2026-10-14" in found.message
+    other = part(await checked({**environment, **BY_BEDROCK}, offline=True), "model")
+    assert other.verdict is Verdict.SKIPPED
+    assert "It is active, by the table of 2026-11-27." in other.message
+
+
+async def test_a_model_that_answers_is_not_over_whatever_the_table_says(
+    environment: dict[str, str], servers: Elsewhere, control: BedrockControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dates may differ between partitions; a reply is the better evidence, and the date is still told."""
+    control.refusal = (403, "AccessDeniedException")
+    monkeypatch.setenv(
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", servers.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
+    )
+    model = chosen("us.anthropic.claude-sonnet-4-20250514-v1:0")
+    found = part(await checked({**environment, **model}, call_model=True), "model")
+    assert found.verdict is Verdict.WARNING
+    assert "The model answers (one token)." in found.message
+    assert "2026-10-14" in found.message
+
+
 async def test_unless_it_is_asked_for_the_model_writes_nothing(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +481,8 @@ async def test_a_fallback_is_tried_as_the_model_is(
     monkeypatch.setenv(
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", servers.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
     )
-    alone = await checked({**environment, **BY_BEDROCK}, call_model=True)
+    haiku = {"COACHSTREAM_MODEL_ID": "us.anthropic.claude-haiku-4-5-20251001-v1:0"}
+    alone = await checked({**environment, **BY_BEDROCK, **haiku}, call_model=True)
     assert part(alone, "fallback model").verdict is Verdict.OFF
     assert part(alone, "model").facts["continues"] == "what broke off"
     fallback = {
@@ -340,7 +491,7 @@ async def test_a_fallback_is_tried_as_the_model_is(
     }
     found = part(await checked({**environment, **BY_BEDROCK, **fallback}, call_model=True), "fallback model")
     assert found.verdict is Verdict.OK
-    assert found.message == "The model answers (one token)."
+    assert found.message.startswith("The model answers (one token). It is active, as Bedrock says.")
     assert found.facts["region"] == "us-east-1"
     assert found.facts["model id"] == "us.anthropic.claude-sonnet-4-6"
     assert found.facts["continues"] == "no, begins anew"
@@ -361,7 +512,7 @@ async def test_a_fallback_that_cannot_be_called_names_its_variable(
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **BY_BEDROCK, **fallback}), "fallback model")
     assert found.verdict is Verdict.FAILED
-    assert str(found.remedy).endswith(f"or set {variable}.")
+    assert str(found.remedy).endswith(f"This one is set by {variable}.")
 
 
 async def test_tickets_are_issued_with_the_key_that_is_set(environment: dict[str, str]) -> None:
@@ -577,7 +728,8 @@ def test_without_region_and_credentials_both_are_asked_for(tmp_path: Path) -> No
     without_credentials = coachstream("check", environment={**fresh, "AWS_REGION": "us-west-2"})
     assert without_credentials.returncode == 1
     assert (
-        "There are no credentials (NoCredentialsError).\n  -> Set AWS_PROFILE" in without_credentials.stdout
+        "There are no AWS credentials (NoCredentialsError).\n  -> Set AWS_PROFILE"
+        in without_credentials.stdout
     )
 
 

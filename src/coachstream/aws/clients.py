@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_lambda.client import LambdaClient
 
+    from coachstream.aws.bedrock_control import BedrockControlClient
     from coachstream.aws.secrets import SecretsManagerClient
 
 C = TypeVar("C")
@@ -67,7 +68,9 @@ def prepare_session(services: Collection[str] = ()) -> None:
 class AwsSession:
     """The SDK's session of one process: its credentials and service models; loaded at the first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: str | None = None) -> None:
+        """Remember the profile; by default the one that the process's environment names."""
+        self._profile = profile
         self._session: AioSession | None = None
         self._lock = asyncio.Lock()
 
@@ -78,6 +81,10 @@ class AwsSession:
     def bedrock_runtime(self, connection: Connection) -> AwsClient[BedrockRuntimeClient]:
         """A client of Bedrock's models; not opened yet."""
         return AwsClient(self, "bedrock-runtime", connection)
+
+    def bedrock(self, connection: Connection) -> AwsClient[BedrockControlClient]:
+        """A client of Bedrock's control plane; not opened yet."""
+        return AwsClient(self, "bedrock", connection)
 
     def functions(self, connection: Connection) -> AwsClient[LambdaClient]:
         """A client of AWS Lambda; not opened yet."""
@@ -90,9 +97,9 @@ class AwsSession:
     async def load(self) -> AioSession:
         """The SDK's session; its import and the shared configuration (~/.aws) are read in a thread."""
         async with self._lock:
-            session = self._session or _take_prepared()
+            session = self._session or (_take_prepared() if self._profile is None else None)
             if session is None:
-                session = await asyncio.to_thread(_new_session)
+                session = await asyncio.to_thread(_new_session, self._profile)
             self._session = session
         return session
 
@@ -154,9 +161,11 @@ def _take_prepared() -> AioSession | None:
     return session
 
 
-def _new_session() -> AioSession:
+def _new_session(profile: str | None = None) -> AioSession:
     from aiobotocore.session import get_session
 
     session = get_session()
+    if profile is not None:
+        session.set_config_variable("profile", profile)
     session.full_config  # noqa: B018 (reads the files)
     return session

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
-from coachstream.check.report import Check, Trouble
+from coachstream.check.model_lifecycle import known_standing, standing_of, today
+from coachstream.check.report import Advice, Check, NotKnown, Trouble
 from coachstream.conversation.model import Role
 from coachstream.conversation.prompt import Prompt, PromptMessage
 from coachstream.extras import missing_aws
@@ -46,12 +47,14 @@ async def model_check(services: Services, *, call: bool) -> Check:
                 choice=bedrock.kind,
                 facts={**_facts(bedrock), **where},
                 connect=lambda: _ask(
+                    services,
                     services.bedrock_runtime,
                     bedrock_options(bedrock),
                     where,
                     _MODEL_ID,
                     call=call,
                 ),
+                look=lambda: _look_up(bedrock_options(bedrock), _MODEL_ID),
             )
 
 
@@ -69,7 +72,10 @@ async def fallback_check(services: Services, *, call: bool) -> Check:
         part="fallback model",
         choice=model.kind,
         facts={"model id": options.model_id, "continues": _continues(options), **where},
-        connect=lambda: _ask(services.fallback_bedrock_runtime, options, where, variable, call=call),
+        connect=lambda: _ask(
+            services, services.fallback_bedrock_runtime, options, where, variable, call=call
+        ),
+        look=lambda: _look_up(options, variable),
     )
 
 
@@ -94,6 +100,43 @@ def _continues(options: BedrockOptions) -> str:
 
 
 async def _ask(
+    services: Services,
+    open_client: AwsClient[BedrockRuntimeClient],
+    options: BedrockOptions,
+    where: dict[str, str],
+    variable: str,
+    *,
+    call: bool,
+) -> str | Advice:
+    """Whether the model can be called, and how long: what its service says, and what its lifecycle is."""
+    if (missing := missing_aws("Bedrock")) is not None:
+        raise Trouble(missing.problem, missing.remedy)
+    standing = await standing_of(options.model_id, where.get("region"), services.aws, on=today())
+    over = Trouble(standing.sentence, f"{standing.remedy} {_set_by(variable)}")
+    try:
+        answer = await _call(open_client, options, where, variable, call=call)
+    except Trouble:
+        if standing.is_over:
+            raise over from None
+        raise
+    if standing.is_over and not call:
+        raise over
+    message = f"{answer} {standing.sentence}"
+    return Advice(message, over.remedy) if standing.remedy else message
+
+
+async def _look_up(options: BedrockOptions, variable: str) -> Advice:
+    """What the table says, where there is no network."""
+    standing = known_standing(options.model_id, on=today())
+    remedy = f"{standing.remedy} {_set_by(variable)}"
+    if standing.is_over:
+        raise Trouble(standing.sentence, remedy)
+    if not standing.remedy:
+        raise NotKnown(f"Not tried. {standing.sentence}")
+    return Advice(standing.sentence, remedy)
+
+
+async def _call(
     open_client: AwsClient[BedrockRuntimeClient],
     options: BedrockOptions,
     where: dict[str, str],
@@ -102,18 +145,20 @@ async def _ask(
     call: bool,
 ) -> str:
     """One token, or a question without a message, which no model can answer and nobody pays for."""
-    if (missing := missing_aws("Bedrock")) is not None:
-        raise Trouble(missing.problem, missing.remedy)
     from botocore.exceptions import ClientError
 
     try:
         with aws_trouble(_ACTION, where.get("endpoint", "Bedrock")):
-            if call:
-                await _write_one_token(open_client, options)
-                return "The model answers (one token)."
-            client = await open_client()
-            response = await client.converse_stream(modelId=options.model_id, messages=[])
-            response["stream"].close()
+            try:
+                if call:
+                    await _write_one_token(open_client, options)
+                    return "The model answers (one token)."
+                client = await open_client()
+                response = await client.converse_stream(modelId=options.model_id, messages=[])
+                response["stream"].close()
+            except ClientError as error:
+                _raise_refusal_of_model(error, options.model_id, variable)
+                raise
     except ClientError as error:
         if not call and code_of(error) == "ValidationException":
             return (
@@ -122,6 +167,22 @@ async def _ask(
             )
         raise _refusal(error, options.model_id, variable) from None
     return "Bedrock is reached and takes the credentials."
+
+
+def _raise_refusal_of_model(error: ClientError, model_id: str, variable: str) -> None:
+    """Raise `Trouble` where the service refused the model, and not the request."""
+    from coachstream.language.bedrock.refusals import Reason, meaning_of
+
+    code = code_of(error)
+    meaning = meaning_of(code.lower().removesuffix("exception"), error.response["Error"].get("Message", ""))
+    if isinstance(meaning, Reason):
+        raise Trouble(
+            f"{model_id} cannot be used: {meaning} ({code}).", f"{meaning.remedy} {_set_by(variable)}"
+        ) from None
+
+
+def _set_by(variable: str) -> str:
+    return f"This one is set by {variable}."
 
 
 async def _write_one_token(open_client: AwsClient[BedrockRuntimeClient], options: BedrockOptions) -> None:
@@ -138,11 +199,6 @@ async def _write_one_token(open_client: AwsClient[BedrockRuntimeClient], options
 
 def _refusal(error: ClientError, model_id: str, variable: str) -> Trouble:
     code = code_of(error)
-    if code == "ResourceNotFoundException":
-        return Trouble(
-            f"The model {model_id} is not there, or is not enabled ({code}).",
-            f"Enable it in the Bedrock console of this region (Model access), or set {variable}.",
-        )
     if code == "ValidationException":
         return Trouble(
             f"Bedrock does not accept a request for {model_id} ({code}).",

@@ -12,6 +12,7 @@ class Verdict(StrEnum):
     """How it stands with a part."""
 
     OK = "ok"
+    WARNING = "warning"
     FAILED = "failed"
     OFF = "off"
     SKIPPED = "skipped"
@@ -34,6 +35,18 @@ class NotKnown(Exception):
     """Whether a part can be used is not known without a network; the message says what is."""
 
 
+class Advice(msgspec.Struct, frozen=True):
+    """A part can be used, but something should be done before long.
+
+    Attributes:
+        message: what was found.
+        remedy: what to do about it.
+    """
+
+    message: str
+    remedy: str
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What is configured of a part, and how it is tried.
 
@@ -41,7 +54,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
         part: its name.
         choice: what it is, where there is a choice.
         facts: what else is set, and where it would connect; no secrets.
-        connect: tries it, and says what that proves. Raises `Trouble`.
+        connect: tries it, and says what that proves, or what should be done. Raises `Trouble`.
         look: what can be tried without a network, if anything. Raises `Trouble` or `NotKnown`.
         off: why there is nothing to try, where there is not.
         remedy: what to do where it is off and should not be.
@@ -50,8 +63,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     part: str
     choice: str
     facts: Mapping[str, str]
-    connect: Callable[[], Awaitable[str]] | None = None
-    look: Callable[[], Awaitable[str]] | None = None
+    connect: Callable[[], Awaitable[str | Advice]] | None = None
+    look: Callable[[], Awaitable[str | Advice]] | None = None
     off: str = ""
     remedy: str | None = None
 

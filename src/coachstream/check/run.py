@@ -13,7 +13,7 @@ from coachstream.check.hand_offs import hand_off_checks
 from coachstream.check.identity import identity_check
 from coachstream.check.model import fallback_check, model_check
 from coachstream.check.recall import recall_check
-from coachstream.check.report import Check, Finding, NotKnown, Report, Trouble, Verdict
+from coachstream.check.report import Advice, Check, Finding, NotKnown, Report, Trouble, Verdict
 from coachstream.check.store import store_check
 from coachstream.check.tickets import tickets_check
 from coachstream.conversation.errors import whereabouts
@@ -137,8 +137,11 @@ async def _finding(check: Check, *, offline: bool, within_s: float) -> Finding:
     elif attempt is not None:
         try:
             async with asyncio.timeout(within_s):
-                message = await attempt()
-            verdict = Verdict.OK
+                found = await attempt()
+            if isinstance(found, Advice):
+                verdict, message, remedy = Verdict.WARNING, found.message, found.remedy
+            else:
+                verdict, message = Verdict.OK, found
         except Trouble as trouble:
             verdict, message, remedy = Verdict.FAILED, str(trouble), trouble.remedy
         except NotKnown as not_known:

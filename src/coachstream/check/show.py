@@ -10,6 +10,7 @@ from coachstream.check.report import Finding, Report, Verdict
 
 _STYLES = {
     Verdict.OK: "green",
+    Verdict.WARNING: "bold yellow",
     Verdict.FAILED: "bold red",
     Verdict.OFF: "dim",
     Verdict.SKIPPED: "yellow",

@@ -99,6 +99,7 @@ def deploy(
         check_toolkit(environment)
     except ToolkitError as problem:
         fail(str(problem))
+    _warn_about_models(environment, is_online=not plan or _has_credentials(environment))
     if not environment.get(o.PACKAGE.variable):
         from coachstream.cli.package import make
 
@@ -132,6 +133,19 @@ def _check_options(told: Mapping[str, str | bool | None], environment: Mapping[s
         problems.append(f"{name_of(o.PACKAGE)}: there is no {package}; `coachstream package` makes one")
     if problems:
         fail("\n".join(f"{problem}." for problem in problems))
+
+
+def _warn_about_models(environment: Mapping[str, str], *, is_online: bool) -> None:
+    """Say what should be done about a model before long; it stops nothing."""
+    import asyncio
+
+    from coachstream.cli.deployed_models import deployed_models
+
+    for model in asyncio.run(deployed_models(environment, is_online=is_online)):
+        if model.standing.remedy:
+            standing = f"{model.standing.sentence} {model.standing.remedy}"
+            warning = f"{model.option.flag} is {model.model_id}. {standing}"
+            typer.secho(warning, err=True, fg=typer.colors.YELLOW)
 
 
 def _environment(
@@ -168,7 +182,7 @@ def _plan(environment: dict[str, str]) -> None:
     typer.echo(f"All of it is in {template}.")
 
 
-def _has_credentials(environment: dict[str, str]) -> bool:
+def _has_credentials(environment: Mapping[str, str]) -> bool:
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 

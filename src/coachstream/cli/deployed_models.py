@@ -1,0 +1,54 @@
+"""How it stands with the models that a deployment will call, for a warning before it is made.
+
+Nothing here stops a deployment. Without credentials, permission or an answer, the table of this version
+speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from coachstream.aws.clients import AwsSession
+from coachstream.check.model_lifecycle import Standing, known_standing, standing_of, today
+from coachstream.infrastructure import options as o
+from coachstream.settings.variables import MODEL_ID
+
+
+class DeployedModel(msgspec.Struct, frozen=True):
+    """A model of the deployment, the option that names it, and how it stands with it."""
+
+    option: o.Option
+    model_id: str
+    standing: Standing
+
+
+async def deployed_models(environment: Mapping[str, str], *, is_online: bool) -> list[DeployedModel]:
+    """The model and, where there is one, its fallback.
+
+    Args:
+        environment: what the deployment is given, its options and AWS's variables.
+        is_online: whether Bedrock may be asked.
+    """
+    found = []
+    for option, model_id, region in _called(environment):
+        standing = known_standing(model_id, on=today())
+        if is_online:
+            session = AwsSession(environment.get("AWS_PROFILE"))
+            standing = await standing_of(model_id, region, session, on=today())
+        found.append(DeployedModel(option, model_id, standing))
+    return found
+
+
+def _called(environment: Mapping[str, str]) -> list[tuple[o.Option, str, str | None]]:
+    """Option, id and region of each model that is called."""
+    told = {option: environment.get(option.variable) or None for option in o.OPTIONS}
+    region = told[o.MODEL_REGION] or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    model_id = told[o.MODEL_ID] or MODEL_ID.default or ""
+    called = [(o.MODEL_ID, model_id, region)]
+    if told[o.FALLBACK_MODEL_ID] or told[o.FALLBACK_REGION]:
+        option = o.FALLBACK_MODEL_ID if told[o.FALLBACK_MODEL_ID] else o.MODEL_ID
+        other = told[o.FALLBACK_MODEL_ID] or model_id
+        called.append((option, other, told[o.FALLBACK_REGION] or region))
+    return called

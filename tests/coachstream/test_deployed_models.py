@@ -1,0 +1,77 @@
+"""What a deployment says of its models, by Bedrock or else by the table; it stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from coachstream.cli.deployed_models import DeployedModel, deployed_models
+from support.bedrock_control import BedrockControl, bedrock_control, legacy
+
+DEFAULT = "us.anthropic.claude-sonnet-4-6"
+ENDED = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+NEW = "maker.model-of-next-year-v1:0"
+IN_OREGON = {"AWS_REGION": "us-west-2"}
+
+
+@pytest.fixture
+def control(monkeypatch: pytest.MonkeyPatch, aws_credentials: None) -> Iterator[BedrockControl]:  # noqa: ARG001
+    """Bedrock's control plane, which knows the default model and a Legacy one."""
+    with bedrock_control() as control:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", control.url)
+        control.add(DEFAULT.removeprefix("us."))
+        control.add(NEW, legacy(endOfLifeTime="2199-01-01T00:00:00Z"))
+        yield control
+
+
+def said(models: list[DeployedModel]) -> list[tuple[str, str, bool]]:
+    return [(each.option.flag, each.model_id, bool(each.standing.remedy)) for each in models]
+
+
+async def test_the_default_model_needs_nothing(control: BedrockControl) -> None:
+    """Bedrock is asked about the profile, then about the model."""
+    models = await deployed_models(IN_OREGON, is_online=True)
+    assert said(models) == [("--model-id", DEFAULT, False)]
+    assert len(control.requests) == 2
+
+
+@pytest.mark.usefixtures("control")
+async def test_a_fallback_is_looked_at_as_the_model_is() -> None:
+    """Each by the option that names it."""
+    options = {"COACHSTREAM_DEPLOY_FALLBACK_MODEL_ID": f"us.{NEW}", **IN_OREGON}
+    model, fallback = await deployed_models(options, is_online=True)
+    assert said([model, fallback]) == [
+        ("--model-id", DEFAULT, False),
+        ("--fallback-model-id", f"us.{NEW}", True),
+    ]
+    assert "It is Legacy and ends on 2199-01-01, as Bedrock says" in fallback.standing.sentence
+
+
+async def test_offline_the_table_speaks_and_nothing_is_asked(control: BedrockControl) -> None:
+    """A plan without credentials says what it can."""
+    options = {"COACHSTREAM_DEPLOY_MODEL_ID": ENDED, **IN_OREGON}
+    [model] = await deployed_models(options, is_online=False)
+    assert "end of life on 2026-10-14, by the table" in model.standing.sentence
+    assert control.requests == []
+
+
+async def test_without_the_permission_the_table_speaks(control: BedrockControl) -> None:
+    """Missing permissions are no reason not to deploy."""
+    control.refusal = (403, "AccessDeniedException")
+    [model] = await deployed_models(IN_OREGON, is_online=True)
+    assert "bedrock:GetInferenceProfile is not allowed" in model.standing.sentence
+    assert model.standing.remedy == ""
+
+
+async def test_a_control_plane_that_is_silent_or_gone_stops_nothing(
+    control: BedrockControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for, and the table speaks."""
+    control.may_answer.clear()
+    [model] = await deployed_models(IN_OREGON, is_online=True)
+    assert "could not be asked" in model.standing.sentence
+    assert model.standing.remedy == ""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", "http://127.0.0.1:1")
+    [model] = await deployed_models(IN_OREGON, is_online=True)
+    assert "could not be asked" in model.standing.sentence
