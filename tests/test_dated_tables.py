@@ -118,6 +118,18 @@ def test_a_limit_on_the_page_is_the_one_of_the_table(phrase: str, names: list[st
     assert phrase.format(*map(quota, names)) in PAGE
 
 
+def test_the_readme_has_the_limits_of_the_table() -> None:
+    """Of Lambda's responses, which the project does not change."""
+    said = "{:g} MB a response, {:g} MB/s after the first {:g} MB, {:g} minutes."
+    names = (
+        "a streamed response of Lambda",
+        "the speed of a response of Lambda after that",
+        "what Lambda streams at any speed",
+        "an invocation of Lambda",
+    )
+    assert said.format(*map(quota, names)) in (ROOT / "README.md").read_text()
+
+
 def test_the_versions_on_the_page_are_those_that_are_used() -> None:
     """Of Node.js for a deployment, and of Python for the functions."""
     assert f"Node.js {NODE_AT_LEAST} or newer" in PAGE

@@ -61,12 +61,12 @@ _AS_SHOWN = str.maketrans({**_LINE_ENDS, **_WORD_SEPARATING_CONTROLS, **_EMPTY_G
 
 def visible(text: str) -> str:
     """The text without what nobody sees, encodable; spaces and tabs stay, line ends become line feeds."""
-    return "".join(_visible_parts(text))
+    return text if _is_plain(text) else "".join(_visible_parts(text))
 
 
 def is_blank(text: str) -> bool:
     """Whether a person would see nothing of the text."""
-    return not any(part.strip() for part in _visible_parts(text))
+    return not (text.strip() if _is_plain(text) else any(part.strip() for part in _visible_parts(text)))
 
 
 class VisibleStream:
@@ -98,8 +98,13 @@ class VisibleStream:
 def _visible_parts(text: str) -> Iterator[str]:
     """Word by word, because most words need no second look; no joiner reaches across a space."""
     for part in _SPACES.split(_as_shown(text)):
-        is_plain = part.isspace() or (part.isprintable() and not _ignorable().search(part))
-        yield part if is_plain else "".join(_seen(part))
+        yield part if part.isspace() or _is_plain(part) else "".join(_seen(part))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether all of it is seen as it stands; most texts are, and this looks at them in C."""
+    printable = text.replace("\n", " ").replace("\t", " ").isprintable()
+    return printable and (text.isascii() or not _ignorable_or_empty().search(text))
 
 
 def _as_shown(text: str) -> str:
@@ -145,6 +150,7 @@ def _has(boundaries: str, character: str) -> bool:
 
 
 @cache
-def _ignorable() -> re.Pattern[str]:
+def _ignorable_or_empty() -> re.Pattern[str]:
     pairs = zip(DEFAULT_IGNORABLE[::2], DEFAULT_IGNORABLE[1::2], strict=True)
-    return re.compile(f"[{''.join(f'{first}-{chr(ord(beyond) - 1)}' for first, beyond in pairs)}]")
+    ranges = "".join(f"{first}-{chr(ord(beyond) - 1)}" for first, beyond in pairs)
+    return re.compile(f"[{ranges}{''.join(_EMPTY_GLYPHS)}]")
