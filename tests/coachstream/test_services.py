@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.aws.clients import AwsSession, Connection
+from coachstream.aws.secrets import Secrets
 from coachstream.conversation.errors import InvalidTicket, StorageUnavailable, TicketsUnavailable
 from coachstream.conversation.model import ConversationKey
+from coachstream.freshness import REREAD_AT_MOST_EVERY_S, AgeClock
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
 from coachstream.identity.keys import KeysUnavailable
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply
@@ -259,6 +261,25 @@ async def test_keys_are_read_from_secrets_manager_when_they_are_needed(
         await itself.tickets.verify(ticket, NOBODYS, "run_1")
         assert isinstance(services.settings.recall, PineconeSettings)
         assert await pinecone_options(services.settings.recall, services.read_api_key).read_api_key() == key
+
+
+@pytest.mark.usefixtures("aws_credentials")
+async def test_a_rotated_ticket_key_is_noticed_by_a_warm_environment(
+    moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ticket of an environment that has the new key makes the others read it, and sign with it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
+    now = 1000.0
+    async with aclosing(AwsSession().secrets_manager(Connection(region="ap-south-1"))) as opening:
+        client: Any = await opening()
+        arn = (await client.create_secret(Name=uuid.uuid4().hex, SecretString="a" * 32))["ARN"]
+        async with aclosing(kept_in(arn)) as warm, aclosing(kept_in(arn)) as cold:
+            warm.secrets = Secrets(warm.aws, clock=AgeClock(monotonic=lambda: now))
+            await warm.tickets.issue(NOBODYS, "run_1")
+            await client.put_secret_value(SecretId=arn, SecretString="b" * 32)
+            now += REREAD_AT_MOST_EVERY_S
+            await warm.tickets.verify(await cold.tickets.issue(NOBODYS, "run_2"), NOBODYS, "run_2")
+            await cold.tickets.verify(await warm.tickets.issue(NOBODYS, "run_3"), NOBODYS, "run_3")
 
 
 @pytest.mark.usefixtures("aws_credentials")
