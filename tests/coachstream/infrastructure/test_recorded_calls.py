@@ -161,6 +161,9 @@ async def deployed(
         yield function
 
 
+BLOCKED = reply("I cannot say that.", reason="guardrail_intervened")
+
+
 async def stream_everything(function: Deployed) -> None:
     """Start, break off, fail, lose the conversation; open for a reader, read, stop."""
     bedrock = function.stack.bedrock
@@ -179,6 +182,8 @@ async def stream_everything(function: Deployed) -> None:
     bedrock.always = Refusal(400, "ValidationException")
     assert "MODEL_REJECTED" in await say("Nobody answers this.")
     bedrock.always = None
+    bedrock.answers.append(BLOCKED)
+    assert "CONTENT_FILTERED" in await say("/save-memory Something bad")
     await _lose_the_conversation(function, lambda lost: say("Gone.", at=f"{lost}/stream"))
     started = await function.http.post(
         path, json={"userResponse": "For an EventSource."}, headers={"accept": "application/json"}
@@ -205,6 +210,8 @@ async def send_everything(function: Deployed) -> None:
     function.stack.bedrock.always = Refusal(400, "ValidationException")
     assert (await say("Nobody answers this.")).status_code != 200
     function.stack.bedrock.always = None
+    function.stack.bedrock.answers.append(BLOCKED)
+    assert (await say("/save-memory Something bad")).status_code != 200
     await _lose_the_conversation(function, lambda lost: say("Gone.", at=f"{lost}/send-message"))
 
 
@@ -216,6 +223,7 @@ async def keep_everything(function: Deployed) -> None:
     for first, answers in (
         ("/save-memory I hate burpees", []),
         ("/log-workout 5x5 squats", []),
+        ("/save-memory Something bad", [BLOCKED]),
         ("Somebody else has to go on.", [half]),
         ("Nobody answers this.", [Refusal(400, "ValidationException")]),
     ):
