@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import httpx
+from typer.testing import CliRunner
 
+from coachstream.cli.app import app
 from support.patience import PATIENCE_S
 from support.serving import read_line
 
@@ -54,3 +56,15 @@ def test_every_link_in_the_readme_leads_somewhere() -> None:
     """Files that are linked to are there."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
     assert all((README.parent / link).exists() for link in links), links
+
+
+def test_every_option_in_the_readme_is_one_of_its_command() -> None:
+    """What is shown of `coachstream` and of `make serve` and `make deploy` can be typed."""
+    readme = README.read_text()
+    shown = re.findall(r"\.venv/bin/coachstream ([a-z]+(?: create)?)([^\n`#]*)", readme)
+    shown += re.findall(r'make (serve|deploy) ARGS="([^"]*)"', readme)
+    assert {command for command, _ in shown} >= {"serve", "chat", "token", "check", "deploy", "table create"}
+    for command, arguments in shown:
+        known = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"}).stdout
+        for option in re.findall(r"--[a-z-]+", arguments):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", known), f"coachstream {command} {option}"

@@ -76,3 +76,15 @@ def test_the_reader_does_not_care_where_the_bytes_are_cut(texts: list[str], end:
 def test_the_reader_follows_the_standard(stream: bytes, events: list[str]) -> None:
     """HTML standard, section 9.2.6, fed whole, byte by byte and in two parts."""
     assert all(way == events for way in fed_three_ways(stream))
+
+
+def test_the_reader_knows_the_id_that_it_would_resume_after() -> None:
+    """By the HTML standard: an id counts with the end of its block, with or without data, until the next id."""
+    reader = SseReader()
+    seen = []
+    for block in ("data: a\n\n", "id: r:0\n\n", "data: b\n\n", "id: r:1\ndata: c\n\n", "id: r:2\ndata: d"):
+        list(reader.feed(block.encode()))
+        seen.append(reader.last_event_id)
+    assert seen == ["", "r:0", "r:0", "r:1", "r:1"]
+    list(reader.feed(b"\n\nid: r:\x003\n\n"))
+    assert reader.last_event_id == "r:2"
