@@ -82,7 +82,8 @@ def test_the_reader_knows_the_id_that_it_would_resume_after() -> None:
     """By the HTML standard: an id counts with the end of its block, with or without data, until the next id."""
     reader = SseReader()
     seen = []
-    for block in ("data: a\n\n", "id: r:0\n\n", "data: b\n\n", "id: r:1\ndata: c\n\n", "id: r:2\ndata: d"):
+    blocks = ("data: a\n\n", "id: r:0\n\n", "data: b\n\n", "id: r:1\ndata: c\n\n", "id: r:2\ndata: d")
+    for block in blocks:
         list(reader.feed(block.encode()))
         seen.append(reader.last_event_id)
     assert seen == ["", "r:0", "r:0", "r:1", "r:1"]
