@@ -79,7 +79,7 @@ def test_the_reader_follows_the_standard(stream: bytes, events: list[str]) -> No
 
 
 def test_the_reader_knows_the_id_that_it_would_resume_after() -> None:
-    """By the HTML standard: an id counts with the end of its block, with or without data, until the next id."""
+    """By the HTML standard: an id counts from the end of its block, with or without data."""
     reader = SseReader()
     seen = []
     blocks = ("data: a\n\n", "id: r:0\n\n", "data: b\n\n", "id: r:1\ndata: c\n\n", "id: r:2\ndata: d")
