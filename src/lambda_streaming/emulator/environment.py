@@ -195,6 +195,8 @@ class ExecutionEnvironment:
     async def _is_own(self, ends: Ends) -> bool:
         """Whether a client of the Runtime API is one of the environment's processes."""
         await self._process_started.wait()
+        if self.process.ended.done():  # its id may be another group's by now
+            return False
         return await asyncio.to_thread(is_held_by_group, ends, self.process.id)
 
     async def _until_ready_or_ended(self, invocation: Invocation) -> bool:

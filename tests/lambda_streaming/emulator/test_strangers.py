@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import shlex
@@ -17,6 +18,7 @@ import pytest
 
 from contracts.invoker import gate
 from lambda_streaming.emulator import ExecutionEnvironments, linux_sockets
+from lambda_streaming.emulator import peer as peers
 from lambda_streaming.emulator.admission import MAX_CONNECTIONS
 from lambda_streaming.emulator.peer import Ends, is_held_by_group, is_held_by_user
 from support.environments import SCRIPTED, answer, scripted, steps, text_of
@@ -124,6 +126,9 @@ def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, 
             assert not is_held_by_group(ends, 1)
             assert not is_held_by_user(ends, os.geteuid() + 1)
             assert not is_held_by_group(Ends(ends.server, ends.client), 1)
+            # What macOS has: the sockets of one process at a time.
+            assert peers._has_connection(os.getpid(), ends)
+            assert not peers._has_connection(os.getppid(), ends)
             if sys.platform == "linux":
                 held = linux_sockets.find_socket(ends.client, ends.server)
                 assert held == linux_sockets.find_in_tables(ends.client, ends.server)
@@ -145,3 +150,10 @@ def test_a_socket_that_listens_on_the_clients_port_is_not_the_client() -> None:
         with accepted, socket.create_server(peer):
             assert linux_sockets.find_socket(peer, server.getsockname()) is None
             assert not is_held_by_group(Ends(peer, server.getsockname()), os.getpgrp())
+
+
+@pytest.mark.parametrize("written", ["127.0.0.1", "::ffff:127.0.0.1", "::127.0.0.1"])
+def test_an_ipv4_address_is_recognized_however_the_system_writes_it(written: str) -> None:
+    """Sockets of IPv6 also carry IPv4, and libproc fills the rest with zeros."""
+    assert peers._plain((written, 80)) == (ipaddress.IPv4Address("127.0.0.1"), 80)
+    assert peers._plain(("::1", 80)) == (ipaddress.IPv6Address("::1"), 80)
