@@ -164,6 +164,12 @@ def test_a_page_of_another_site_reaches_nothing(server: Serving, header: str, va
         assert (refused.status_code, refused.json()["code"]) == (403, code), url
 
 
+def test_a_host_that_was_allowed_is_answered_by_its_name(server: Serving) -> None:
+    """A tunnel or a proxy leads to the page, and the page stays at its address."""
+    session = httpx.get(f"{server.ready.url}local/session", headers={"Host": "coach.lan"})
+    assert session.json()["streamUrl"] == "http://coach.lan/"
+
+
 #: Asks for the session as another user; only root can become one.
 OTHER_USER = """
 import encodings.idna, http.client, os, sys

@@ -20,7 +20,7 @@ from support.environments import SCRIPTED
 from support.patience import PATIENCE_S
 
 OPTIONS = (
-    *("--host", "--port", "--invoke-mode", "--throttle", "--json"),
+    *("--host", "--port", "--allow-host", "--invoke-mode", "--throttle", "--json"),
     *("--timeout", "--env-file", "--env", "--function-name", "--memory-size"),
     *("--max-concurrency", "--no-freeze", "--init-timeout", "--idle-timeout", "--grace"),
     *("--cors", "--cors-allow-origin", "--cors-allow-method", "--cors-allow-header", "--cors-expose-header"),
@@ -156,6 +156,23 @@ def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
     assert "is taken. Name another one with --port, or --port 0 for any free one" in " ".join(
         refused.stderr.split()
     )
+
+
+def test_only_requests_for_an_allowed_host_reach_the_function(tmp_path: Path) -> None:
+    """A name that a stranger may point to this machine is refused; origins are the function's business."""
+    with emulating(tmp_path, "--allow-host", ".tunnel.example", "--", *SCRIPTED) as emulator:
+        for host, status in {
+            "localhost:1": 200,
+            "a.tunnel.example": 200,
+            "local.lambda-url.eu-west-1.on.aws": 200,
+            "other.lambda-url.eu-west-1.on.aws": 403,
+            "local.lambda-url.evil.example": 403,
+            "localhost:evil.example": 403,
+            "evil.example": 403,
+        }.items():
+            headers = {"Host": host, "Origin": "https://app.example"}
+            answered = httpx.post(emulator.url, headers=headers, json=[["write", "x"]], timeout=PATIENCE_S)
+            assert answered.status_code == status, host
 
 
 def test_listening_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
