@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
@@ -32,7 +33,20 @@ from contracts.store_records import (
     user_message,
 )
 from support.bedrock_guardrail import BLOCKED_INPUT, BLOCKED_OUTPUT, WordGuardrail
-from support.bedrock_server import BedrockServer, Refusal, bedrock_client, bedrock_server, options_with, reply
+from support.bedrock_server import (
+    BedrockServer,
+    Disconnect,
+    Refusal,
+    Reply,
+    bedrock_client,
+    bedrock_server,
+    opening,
+    options_with,
+    reply,
+)
+from support.bedrock_server import (
+    text as deltas,
+)
 from support.turns import RecallDouble, Recorded
 
 if TYPE_CHECKING:
@@ -43,6 +57,7 @@ if TYPE_CHECKING:
 ModelType = type[BedrockModel | BedrockWholeReply]
 
 OPTIONS = options_with(guardrail_id="abc123", retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
+CONTINUING = msgspec.structs.replace(OPTIONS, model_id="us.anthropic.claude-3-7-sonnet-20250219-v1:0")
 BOTH_WAYS = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 THROTTLED = Refusal(429, "ThrottlingException")
 
@@ -66,6 +81,7 @@ class Talk:
         self.store = store
         self.bedrock = bedrock
         self.model_type: ModelType = BedrockModel
+        self.options = OPTIONS
         self.recall = RecallDouble()
         self.workouts: Recorded[WorkoutLog] = Recorded()
         self._client = client
@@ -110,7 +126,8 @@ class Talk:
             context=self.store,
             conversations=self.store,
             memories=self.store,
-            model=self.model_type(self._client, OPTIONS),
+            model=self.model_type(self._client, self.options),
+            fallback_model=BedrockModel(self._client, CONTINUING),
             recall=self.recall,
             clock=SystemClock(),
             workout_builder=self.workouts,
@@ -143,11 +160,27 @@ class GuardedTurnContract(StoreContract):
     ) -> None:
         """The history carries it, but only the newest message is judged."""
         talk.model_type = model_type
-        talk.bedrock.answers.extend([THROTTLED, THROTTLED])
+        talk.bedrock.answers.extend([THROTTLED] * 4)
         await talk.fails("Is this forbidden?", ErrorCode.MODEL_THROTTLED)
         for text in ("How was my week?", "And what now?"):
             await talk.completes(text)
             assert talk.guardrail.judged[-1] == [text]
+
+    async def test_a_reply_that_another_model_goes_on_with_is_judged_by_the_newest_message_alone(
+        self, talk: Talk
+    ) -> None:
+        """With what was said of it, and also where the first model has said nothing."""
+        await begin(talk.store, user_message(1, "Is this forbidden?"))
+        await talk.store.finish_run(KEY, RUN, ended(1), None)
+        talk.options = CONTINUING
+        talk.bedrock.answers.append(Reply([opening(), *deltas("Well "), Disconnect()]))
+        completed = await talk.completes("How was my week?")
+        assert completed.reply.content.startswith("Well ")
+        assert talk.bedrock.requests[-1].body["messages"][-1]["role"] == "assistant"
+        assert talk.guardrail.judged[-2:] == [["How was my week?"]] * 2
+        talk.bedrock.answers.extend([THROTTLED, THROTTLED])
+        await talk.completes("And what now?")
+        assert talk.guardrail.judged[-1] == ["And what now?"]
 
     @BOTH_WAYS
     @pytest.mark.parametrize("sentence", [BLOCKED_INPUT, ""], ids=["with a sentence", "without a word"])
@@ -235,7 +268,7 @@ class GuardedTurnContract(StoreContract):
         """Its confirmation is taken back, and no later prompt has it."""
         text = "/save-memory I like forbidden things"
         if fails_before:
-            talk.bedrock.answers.extend([THROTTLED, THROTTLED])
+            talk.bedrock.answers.extend([THROTTLED] * 4)
             await talk.fails(text, ErrorCode.MODEL_THROTTLED, client_message_id="c-1")
         events = await talk.say(text, client_message_id="c-1")
         at = next(number for number, event in enumerate(events) if isinstance(event, Reset))
