@@ -17,7 +17,7 @@ def ask(address: tuple[str, int], request: bytes) -> tuple[int | None, str]:
     """Send one request on a connection of its own."""
     received = b""
     try:
-        with socket.create_connection(address, timeout=5) as connection:
+        with socket.create_connection(address, timeout=30) as connection:
             connection.sendall(request)
             while data := connection.recv(65_536):
                 received += data

@@ -228,10 +228,11 @@ async def test_a_slow_response_is_no_half_open_connection(
     """The limits are for requests: one that is complete may be answered for as long as it takes."""
     for part in http_protocol._Part:
         monkeypatch.setitem(http_protocol._TIMEOUT_S, part, 0.3)
-    async with connected(port) as client, connected(port) as half_open:
+    async with connected(port) as client:
         await client.send(request(target="/slow"))
         await slow.asked.wait()
-        await half_open.read_to_end()
+        async with connected(port) as half_open:
+            await half_open.read_to_end()
         slow.release.set()
         assert (await client.read_until(b">")).startswith(OK)
 
