@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from coachstream.identity.local_issuer import LocalIssuer
 from coachstream.local.demo.seed import USER_ID
 from coachstream.web.sse import SseReader
 from support.chat_page import CHROMIUM, chromium, new_tab
@@ -190,7 +191,7 @@ def test_where_a_pool_issues_the_tokens_there_is_no_session_without_one(
     """Neither without a token, nor with one of the local issuer, nor with junk."""
     ready, token = pool_server
     address = f"{ready['url']}local/session"
-    local = coachstream("token", "--data", str(tmp_path), environment={"PATH": ""}).stdout.strip()
+    local = LocalIssuer(tmp_path).issue("ada-user-id").token
     for headers, code in (
         ({}, "MISSING_AUTH_HEADER"),
         ({"Authorization": "Bearer junk"}, "INVALID_TOKEN_FORMAT"),
