@@ -293,11 +293,7 @@ class Services:
         """The table's service."""
         from coachstream.aws.clients import Connection
 
-        return self.aws.dynamodb(
-            Connection(
-                region=self.settings.region, attempts=STORE_ATTEMPTS, read_timeout_s=STORE_ANSWERS_IN_S
-            )
-        )
+        return self.aws.dynamodb(Connection(region=self.settings.region, read_timeout_s=STORE_ANSWERS_IN_S))
 
     @cached_property
     def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:

@@ -7,18 +7,27 @@ import json
 import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from aiohttp import ClientConnectorError, ClientOSError
+from aiohttp.client_reqrep import ConnectionKey
 from blockbuster import BlockBuster
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
-from coachstream.aws.clients import AwsSession, Connection
+from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.conversation.errors import CoachConfigNotFound, ErrorCode, StorageUnavailable
 from coachstream.conversation.model import ConversationChange, ConversationKey, Importance, Memory
 from coachstream.storage.dynamodb import DynamoDbStore, UnusableTable, create_table
 from coachstream.storage.dynamodb.attribute_values import to_item
-from coachstream.storage.dynamodb.errors import Contended, RequestRefused
+from coachstream.storage.dynamodb.errors import Contended, NotSent, RequestRefused, Unanswered, storage_errors
 from coachstream.storage.dynamodb.log_items import log_entry_item
 from contracts.store_records import KEY, RUN, conversation, ended, opened, reply_to, said, user_message
 from support.dynamodb import REGION
@@ -48,7 +57,9 @@ def answer(body: bytes, *, status: int = 200, length: int | None = None, is_dyna
 
 
 @asynccontextmanager
-async def answering(*answers: bytes | None) -> AsyncIterator[tuple[str, list[str]]]:
+async def answering(
+    *answers: bytes | None, sock: socket.socket | None = None
+) -> AsyncIterator[tuple[str, list[str]]]:
     """A server that gives its answers in turn, the last one again and again; `None` never comes.
 
     Gives its URL and the operations that it was asked for.
@@ -78,7 +89,10 @@ async def answering(*answers: bytes | None) -> AsyncIterator[tuple[str, list[str
             writer.write(reply)
             await writer.drain()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    if sock is None:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    else:
+        server = await asyncio.start_server(connected, sock=sock)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
     finally:
@@ -89,21 +103,21 @@ async def answering(*answers: bytes | None) -> AsyncIterator[tuple[str, list[str
 
 
 @asynccontextmanager
-async def a_store(
-    url: str, *, read_timeout_s: float = 5.0, attempts: int = 1
-) -> AsyncIterator[DynamoDbStore]:
+async def a_client(url: str, *, read_timeout_s: float = 5.0) -> AsyncIterator[AwsClient[Any]]:
     connection = Connection(
-        region=REGION,
-        endpoint_url=url,
-        attempts=attempts,
-        connect_timeout_s=1.0,
-        read_timeout_s=read_timeout_s,
+        region=REGION, endpoint_url=url, connect_timeout_s=1.0, read_timeout_s=read_timeout_s
     )
     client = AwsSession().dynamodb(connection)
     try:
-        yield DynamoDbStore(client, "the-table", mirror_messages=True)
+        yield client
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def a_store(url: str, *, read_timeout_s: float = 5.0) -> AsyncIterator[DynamoDbStore]:
+    async with a_client(url, read_timeout_s=read_timeout_s) as client:
+        yield DynamoDbStore(client, "the-table", mirror_messages=True)
 
 
 Operation = Callable[[DynamoDbStore], Awaitable[object]]
@@ -185,9 +199,65 @@ async def test_a_refused_connection_is_a_failure_of_the_storage() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can listen either
         async with a_store(f"http://127.0.0.1:{taken.getsockname()[1]}") as store:
-            for operation in OPERATIONS.values():
-                with pytest.raises(StorageUnavailable):
-                    await operation(store)
+            outcomes = await asyncio.gather(
+                *(operation(store) for operation in OPERATIONS.values()), return_exceptions=True
+            )
+    assert {type(outcome) for outcome in outcomes} == {NotSent}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_call_that_finds_no_connection_is_made_when_there_is_one(operation: str) -> None:
+    """Nothing was sent, so trying again is safe, whatever it is: a burst of turns does not fail."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with a_client(url) as client, AsyncExitStack() as serving:
+            attempts = 0
+            asked: list[str] = []
+
+            async def attempt(**_: object) -> None:
+                nonlocal attempts, asked
+                attempts += 1
+                if attempts == 3:
+                    answers = answering(error_answer("AccessDeniedException"), sock=listener)
+                    asked = (await serving.enter_async_context(answers))[1]
+
+            (await client()).meta.events.register("before-call.dynamodb", attempt)
+            with pytest.raises(UnusableTable):
+                await OPERATIONS[operation](DynamoDbStore(client, "the-table"))
+            assert attempts >= 3
+            assert asked
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"), [("begin a run", 3), ("append", 3), ("get", 3), ("count memories", 1)]
+)
+async def test_a_call_whose_answer_is_lost_is_repeated_where_that_is_safe(
+    operation: str, expected: int
+) -> None:
+    """A transaction with its token; not a count, which would be counted twice."""
+    async with (
+        answering(error_answer("InternalServerError", status=500)) as (url, asked),
+        a_store(url) as store,
+    ):
+        with pytest.raises(Unanswered):
+            await OPERATIONS[operation](store)
+    assert len(asked) == expected
+
+
+def test_only_a_connection_that_did_not_come_about_counts_as_nothing_sent() -> None:
+    """The SDK has one exception for a connection that was refused and for one that was reset."""
+    connector = ClientConnectorError(ConnectionKey("h", 1, False, True, None, None, None), OSError("refused"))
+    for error, kind in (
+        (ConnectTimeoutError(endpoint_url="u"), NotSent),
+        (EndpointConnectionError(endpoint_url="u", error=connector), NotSent),
+        (EndpointConnectionError(endpoint_url="u", error=socket.gaierror("no such host")), NotSent),
+        (EndpointConnectionError(endpoint_url="u", error=ClientOSError("reset")), Unanswered),
+        (ReadTimeoutError(endpoint_url="u"), Unanswered),
+        (ConnectionClosedError(endpoint_url="u"), Unanswered),
+    ):
+        with pytest.raises(kind), storage_errors("GetItem", "the-table"):
+            raise error
 
 
 async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,11 +404,11 @@ async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
 THERE = to_item(log_entry_item(KEY, RUN, said(1), ttl=0))
 
 
-async def test_an_entry_whose_answer_was_lost_is_known_again_by_the_sdks_next_attempt() -> None:
+async def test_an_entry_whose_answer_was_lost_is_known_again_by_the_next_attempt() -> None:
     """The first attempt was done, and only then broke: the entry that is in the way is this one."""
     lost = error_answer("InternalServerError", status=500)
     refused = error_answer("ConditionalCheckFailedException", Item=THERE)
-    async with answering(lost, refused) as (url, asked), a_store(url, attempts=2) as store:
+    async with answering(lost, refused) as (url, asked), a_store(url) as store:
         assert await store.append(KEY, RUN, said(1)) is None
     assert asked == ["PutItem"] * 2
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ from coachstream.storage.dynamodb.attribute_values import Item, from_item
 from coachstream.storage.dynamodb.errors import (
     Cancelled,
     Contended,
+    NotSent,
+    Unanswered,
     storage_errors,
 )
 from coachstream.storage.dynamodb.keys import ItemKey, end_of
@@ -43,6 +47,13 @@ ATTEMPTS = 7
 
 FIRST_PAUSE_S = 0.02
 """Doubled after each attempt and cut by chance, so that those who met do not meet again; under 3 s in all."""
+
+ATTEMPTS_UNANSWERED = 3
+"""Of a call whose answer was lost, or for which DynamoDB was busy, the first one included."""
+
+CONNECTED_WITHIN_S = 10.0
+"""While no connection comes about, a call is tried again for as long: a process that begins many calls at
+once, or whose network is just coming up, needs no more. A caller's deadline ends it sooner."""
 
 BATCH = 25
 """Writes in one BatchWriteItem."""
@@ -159,9 +170,15 @@ class TableCalls:
         )
         return from_item(response["Attributes"])
 
-    async def change(self, update: Update) -> None:
-        """Change an item. Raises `ConditionFailed`."""
-        await self._uncontended(lambda: self._call("update_item", **parameters_of(update)))
+    async def change(self, update: Update, *, is_repeatable: bool = True) -> None:
+        """Change an item; not again where the answer to a change that must be made once was lost.
+
+        Raises:
+            ConditionFailed: as named.
+        """
+        await self._uncontended(
+            lambda: self._call("update_item", is_repeatable=is_repeatable, **parameters_of(update))
+        )
 
     async def delete(self, delete: Delete) -> None:
         """Delete an item. Raises `ConditionFailed`."""
@@ -210,7 +227,7 @@ class TableCalls:
     async def _try_transaction(self, items: Sequence[object]) -> Cancelled | None:
         """Nothing if it was done, else what was in its way."""
         try:
-            # The token makes the SDK's own attempts at one call one transaction.
+            # The token makes all attempts at one call one transaction.
             await self._call(
                 "transact_write_items",
                 on_table=False,
@@ -269,8 +286,34 @@ class TableCalls:
                 await _pause(attempt)
         return await call()
 
-    async def _call(self, operation: str, *, on_table: bool = True, **parameters: Any) -> Any:  # noqa: ANN401
-        """One call; the shapes are the SDK's, and stay in this module."""
+    async def _call(
+        self,
+        operation: str,
+        *,
+        on_table: bool = True,
+        is_repeatable: bool = True,
+        **parameters: Any,  # noqa: ANN401 (the SDK's)
+    ) -> Any:  # noqa: ANN401
+        """One call, tried again with exponential backoff where that is safe and of use.
+
+        Reads, whole items and conditional writes have the same effect the second time, and a transaction has
+        a token. The SDK's own attempts are switched off: they wait where nobody sees it.
+        """
+        began = time.monotonic()
+        for attempt in itertools.count():
+            try:
+                return await self._try(operation, on_table=on_table, **parameters)
+            except NotSent:
+                if time.monotonic() - began > CONNECTED_WITHIN_S or attempt + 1 >= ATTEMPTS:
+                    raise
+            except Unanswered:
+                if not is_repeatable or attempt + 1 >= ATTEMPTS_UNANSWERED:
+                    raise
+            await _pause(attempt)
+        raise AssertionError("unreachable")
+
+    async def _try(self, operation: str, *, on_table: bool, **parameters: Any) -> Any:  # noqa: ANN401
+        """One attempt; the shapes are the SDK's, and stay in this module."""
         name = "".join(word.title() for word in operation.split("_"))
         if on_table:
             parameters["TableName"] = self._table

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from coachstream.aws.credential_faults import credential_fault
@@ -22,6 +23,14 @@ TRANSACTION_CANCELLED = "TransactionCanceledException"
 
 _CONFLICT = "TransactionConflictException"
 _REFUSALS = frozenset({"ValidationException", "ItemCollectionSizeLimitExceededException"})
+_BUSY = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionInProgressException",
+    }
+)
 _REMEDIES = {
     "ResourceNotFoundException": (
         "there is no such table",
@@ -62,6 +71,14 @@ class Cancelled(Exception):
         super().__init__(", ".join(codes))
         self.codes = codes
         self.existing = existing
+
+
+class NotSent(StorageUnavailable):
+    """No connection came about, so DynamoDB has not heard of the request: any can be repeated."""
+
+
+class Unanswered(StorageUnavailable):
+    """DynamoDB was busy, or its answer was lost: it may have done the request or not."""
 
 
 class Contended(StorageUnavailable):
@@ -113,7 +130,7 @@ def _mapped(error: Exception, what: str) -> Exception | None:
     if isinstance(error, ClientError):
         return _answered(error, what)
     if isinstance(error, BotoCoreError):
-        return _unsent(error, what)
+        return _unanswered(error, what)
     if isinstance(error, ResponseParserError):
         return StorageUnavailable(f"{what}: {type(error).__name__}")
     if _raised_in(error).startswith(_READERS_OF_ANSWERS):
@@ -121,7 +138,7 @@ def _mapped(error: Exception, what: str) -> Exception | None:
     return None
 
 
-def _unsent(error: BotoCoreError, what: str) -> StorageUnavailable:
+def _unanswered(error: BotoCoreError, what: str) -> StorageUnavailable:
     """No answer came; or the request was never sent."""
     from botocore import exceptions
 
@@ -131,8 +148,30 @@ def _unsent(error: BotoCoreError, what: str) -> StorageUnavailable:
             return UnusableTable(detail, remedy="Set AWS_REGION.")
         case exceptions.ParamValidationError():
             return RequestRefused(detail)
+        case exceptions.HTTPClientError() | exceptions.ConnectionError():
+            return NotSent(detail) if _is_before_sending(error) else Unanswered(detail)
         case _:
             return StorageUnavailable(detail)
+
+
+def _is_before_sending(error: BotoCoreError) -> bool:
+    """Whether a connection failed while it was being made; a proxy's or a TLS refusal will not go by itself.
+
+    The SDK has one exception for a connection that was refused and for one that was reset in mid-request.
+    """
+    import socket
+
+    from aiohttp import ClientConnectorError, ClientConnectorSSLError
+    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+
+    if isinstance(error, ConnectTimeoutError):
+        return True
+    cause = getattr(error, "kwargs", {}).get("error")
+    return (
+        isinstance(error, EndpointConnectionError)
+        and isinstance(cause, ClientConnectorError | socket.gaierror)
+        and not isinstance(cause, ClientConnectorSSLError)
+    )
 
 
 def _raised_in(error: Exception) -> str:
@@ -143,7 +182,7 @@ def _raised_in(error: Exception) -> str:
     return "" if innermost is None else str(innermost.tb_frame.f_globals.get("__name__", ""))
 
 
-def _answered(error: ClientError, what: str) -> Exception:
+def _answered(error: ClientError, what: str) -> Exception:  # noqa: PLR0911 (one for each kind)
     code = _code_of(error)
     if code == CONDITION_FAILED:
         return ConditionFailed(_existing(error.response))
@@ -160,6 +199,8 @@ def _answered(error: ClientError, what: str) -> Exception:
         return Contended(detail)
     if code in _REFUSALS:
         return RequestRefused(detail)
+    if code in _BUSY or (isinstance(status, int) and status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        return Unanswered(detail)
     return StorageUnavailable(detail)
 
 

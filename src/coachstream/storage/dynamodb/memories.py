@@ -62,9 +62,9 @@ class DynamoDbMemories:
             {**COUNT, ":one": 1, ":at": format_timestamp(at)},
         )
         try:
-            await self._calls.change(counting)
+            await self._calls.change(counting, is_repeatable=False)
         except ConditionFailed:
             # It is gone, which mends nothing, or its counter is odd.
             await mend_counter(self._calls, key, "usageCount")
             with suppress(ConditionFailed):
-                await self._calls.change(counting)
+                await self._calls.change(counting, is_repeatable=False)

@@ -35,8 +35,8 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
         """Remember the table; nothing is called yet.
 
         Args:
-            client: gives the SDK's client. It may repeat a call whose answer was lost: only the use of a
-                memory could be counted twice by that.
+            client: gives the SDK's client, which makes one attempt at a call: the store repeats what may be
+                repeated.
             table: its name (`table` has its definition).
             mirror_messages: whether turns also appear in the list that the existing functions read.
             now: the time, for dates, expiry, and the age of memories.
