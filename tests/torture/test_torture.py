@@ -16,7 +16,7 @@ from torture.tally import Tally, table
 
 @pytest.mark.timeout(3 * PATIENCE_S)
 def test_a_small_campaign_loses_doubles_and_changes_nothing() -> None:
-    """All parts but DynamoDB's, with a seed that brings a kill, a stop, a lock and a cut."""
+    """All parts but DynamoDB's, with a few faults."""
     small = ("--seed", "11", "--messages", "2", "--faults", "4", "--interrupts", "1", "--without-dynamodb")
     ended = subprocess.run(
         [sys.executable, "-m", "torture", *small],
