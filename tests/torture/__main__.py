@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from support.dynamodb import dynamodb_local, missing_for_dynamodb_local
-from torture.interrupts import run_interrupts
+from torture.interrupts import SIGNALS, run_interrupts
 from torture.system import NO_SERVICE, run_system
 from torture.tally import Tally, table
 
@@ -29,8 +29,10 @@ MESSAGES_A_CONVERSATION = 5
 def main() -> int:
     """Run the campaign, print its table, and return 1 if anything is wrong."""
     options = _options()
-    # A campaign that is stopped stops what it has started, whichever way it is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A campaign that is stopped stops what it has started; and what it starts ignores none of them, as it would
+    # in the background or under `nohup`.
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     missing = None if options.without_dynamodb else missing_for_dynamodb_local()
     if missing is not None:
         sys.exit(f"The campaign {missing}; --without-dynamodb leaves that part out.")
