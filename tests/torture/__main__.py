@@ -29,8 +29,8 @@ MESSAGES_A_CONVERSATION = 5
 def main() -> int:
     """Run the campaign, print its table, and return 1 if anything is wrong."""
     options = _options()
-    # A campaign that is stopped stops what it has started; and what it starts ignores none of these signals, as
-    # it would in the background or under `nohup`.
+    # A campaign that is stopped stops what it has started; and what it starts ignores none of these signals,
+    # as it would in the background or under `nohup`.
     for number in SIGNALS:
         signal.signal(number, signal.default_int_handler)
     missing = None if options.without_dynamodb else missing_for_dynamodb_local()
