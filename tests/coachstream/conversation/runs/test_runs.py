@@ -224,15 +224,31 @@ async def test_a_chunk_carries_only_points_that_lie_before_its_end() -> None:
                 assert next_chunk.offset <= have
 
 
-async def test_a_point_that_nobody_knows_is_the_beginning() -> None:
+async def test_a_point_that_an_unfinished_run_does_not_have_is_its_beginning() -> None:
     """A client with a wrong memory loses nothing."""
+    stage = stage_with(ScriptedModel("So far, ", "so good", asyncio.Event()))
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    run_id = await _committed(stage, 1, text="So far, so good")
+    again = asyncio.create_task(resumed(stage, LogPoint(run_id, 999)))
+    assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    streams = await asyncio.gather(running, again)
+    for events in streams:
+        assert shown(events) == "So far, so good"
+        assert isinstance(events[-1], Completed)
+
+
+async def test_of_a_finished_run_nothing_is_left_behind_a_point_that_it_does_not_have() -> None:
+    """A client that comes again and again with a wrong memory is not sent the reply each time."""
     stage = stage_with()
     completed = (await stage.run(streamed(stage)))[-1]
     assert isinstance(completed, Completed)
     assert completed.point is not None
-    again = await resumed(stage, LogPoint(completed.point.run_id, 999))
-    assert shown(again) == "Hello, you!"
-    assert again[-1] == completed
+    request = ResumeRequest(
+        KEY, completed.point.run_id, asyncio.get_running_loop().time() + PATIENCE_S, after=999
+    )
+    watcher = watcher_of(request, stage.parts, stage.settings)
+    assert await watcher.open() is not None
+    assert watcher.is_at_the_end
 
 
 # Stop
