@@ -99,7 +99,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "lambda_streaming",
     ),
     "coachstream.local": ("coachstream", "lambda_streaming"),
-    "coachstream.cli": ("coachstream",),
+    "coachstream.cli": ("coachstream", "lambda_streaming"),
 }
 
 

@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from lambda_streaming.emulator.authority import AllowedHosts
+from lambda_streaming.emulator.command_line import run
 from lambda_streaming.emulator.env_file import InvalidVariable, parse_variable, read_env_file
 from lambda_streaming.emulator.environments import DEFAULT_MAX_CONCURRENCY, ExecutionEnvironments
 from lambda_streaming.emulator.function import InvalidFunction
@@ -37,7 +38,7 @@ EXIT_NOT_FOUND = 127
 _SERVICE_HOSTS = (".on.aws",)
 """Of the real URLs, whose names are AWS's; the app refuses all but its own."""
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 class ModeOption(StrEnum):
@@ -68,13 +69,22 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     function_name: str
 
 
-_URL = "The URL"
-_FUNCTION = "The function"
-_ENVIRONMENTS = "Its execution environments"
-_CORS = "Cross-origin requests"
+_HELP = """A Lambda Function URL on localhost, for any runtime, with response streaming.
+
+COMMAND is started as execution environments, one invocation at a time in each, when requests come; it is
+reused, frozen in between, killed at the timeout and replaced after a crash. Everything it prints appears on
+standard error, with the environment's name before it.
+
+\b
+    python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
+    python -m lambda_streaming.emulator --port 0 --timeout 60 -- npx aws-lambda-ric index.handler
+
+If OPTIONS and COMMAND could be confused, put `--` between them.
+"""
 
 
 @app.command(
+    help=_HELP,
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     epilog=(
         "Exit status: 0 after Ctrl-C, SIGTERM or SIGHUP; 1 if it cannot listen; 2 for wrong options; "
@@ -93,42 +103,33 @@ def emulate(
     *,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Only loopback is private.", rich_help_panel=_URL),
+        typer.Option(help="Address to listen on. Only loopback is private."),
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", rich_help_panel=_URL)
-    ] = 9000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 9000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
             help="Answer requests for this host, too; .NAME for all below it. Repeatable.",
             show_default=False,
-            rich_help_panel=_URL,
         ),
     ] = None,
     invoke_mode: Annotated[
-        ModeOption, typer.Option(help="How the function's answers are read.", rich_help_panel=_URL)
+        ModeOption, typer.Option(help="How the function's answers are read.")
     ] = ModeOption.RESPONSE_STREAM,
     throttle: Annotated[
         bool,
         typer.Option(
-            "--throttle",
-            help="Limit responses as Lambda does: 6 MiB at any speed, then 2 MiB a second.",
-            rich_help_panel=_URL,
+            "--throttle", help="Limit responses as Lambda does: 6 MiB at any speed, then 2 MiB a second."
         ),
     ] = False,
     json: Annotated[
         bool,
-        typer.Option(
-            "--json", help="Print one JSON object when ready, not a sentence.", rich_help_panel=_URL
-        ),
+        typer.Option("--json", help="Print one JSON object when ready, not a sentence."),
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS", help="Time for an invocation; then it is killed.", rich_help_panel=_FUNCTION
-        ),
+        typer.Option(metavar="SECONDS", help="Time for an invocation; then it is killed."),
     ] = 30.0,
     env_file: Annotated[
         list[Path] | None,
@@ -136,7 +137,6 @@ def emulate(
             metavar="FILE",
             help="Environment variables, one NAME=VALUE a line. Repeatable; later ones win.",
             show_default=False,
-            rich_help_panel=_FUNCTION,
         ),
     ] = None,
     env: Annotated[
@@ -145,41 +145,24 @@ def emulate(
             metavar="NAME=VALUE",
             help="An environment variable; wins over files and over Lambda's own. Repeatable.",
             show_default=False,
-            rich_help_panel=_FUNCTION,
         ),
     ] = None,
-    function_name: Annotated[
-        str, typer.Option(help="AWS_LAMBDA_FUNCTION_NAME.", rich_help_panel=_FUNCTION)
-    ] = "function",
+    function_name: Annotated[str, typer.Option(help="AWS_LAMBDA_FUNCTION_NAME.")] = "function",
     memory_size: Annotated[
         int,
-        typer.Option(
-            metavar="MB",
-            min=1,
-            help="AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it.",
-            rich_help_panel=_FUNCTION,
-        ),
+        typer.Option(metavar="MB", min=1, help="AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it."),
     ] = 128,
     max_concurrency: Annotated[
         int,
-        typer.Option(
-            min=1, help="Environments at most; requests past them get 429.", rich_help_panel=_ENVIRONMENTS
-        ),
+        typer.Option(min=1, help="Environments at most; requests past them get 429."),
     ] = DEFAULT_MAX_CONCURRENCY,
     freeze: Annotated[
         bool,
-        typer.Option(
-            help="Stop environments between invocations (SIGSTOP), so that work left behind shows.",
-            rich_help_panel=_ENVIRONMENTS,
-        ),
+        typer.Option(help="Stop environments between invocations (SIGSTOP), so that work left behind shows."),
     ] = True,
     init_timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS",
-            help="Time until COMMAND has to ask for its first event.",
-            rich_help_panel=_ENVIRONMENTS,
-        ),
+        typer.Option(metavar="SECONDS", help="Time until COMMAND has to ask for its first event."),
     ] = 10.0,
     idle_timeout: Annotated[
         float | None,
@@ -187,17 +170,11 @@ def emulate(
             metavar="SECONDS",
             help="End environments that were idle for so long.  [default: never]",
             show_default=False,
-            rich_help_panel=_ENVIRONMENTS,
         ),
     ] = None,
     grace: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0,
-            help="Time for running invocations when it is stopped.",
-            rich_help_panel=_ENVIRONMENTS,
-        ),
+        typer.Option(metavar="SECONDS", min=0, help="Time for running invocations when it is stopped."),
     ] = 5.0,
     cors: Annotated[
         str | None,
@@ -205,58 +182,38 @@ def emulate(
             metavar="ORIGIN",
             help="Allow an origin, with all methods and headers; `--cors '*'` allows anybody.",
             show_default=False,
-            rich_help_panel=_CORS,
         ),
     ] = None,
     cors_allow_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Repeatable.", show_default=False, rich_help_panel=_CORS),
+        typer.Option(metavar="ORIGIN", help="Repeatable.", show_default=False),
     ] = None,
     cors_allow_method: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="METHOD",
-            help="Repeatable. OPTIONS is not one: the URL answers it.",
-            show_default=False,
-            rich_help_panel=_CORS,
+            metavar="METHOD", help="Repeatable. OPTIONS is not one: the URL answers it.", show_default=False
         ),
     ] = None,
     cors_allow_header: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Repeatable.", show_default=False, rich_help_panel=_CORS),
+        typer.Option(metavar="NAME", help="Repeatable.", show_default=False),
     ] = None,
     cors_expose_header: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Repeatable.", show_default=False, rich_help_panel=_CORS),
+        typer.Option(metavar="NAME", help="Repeatable.", show_default=False),
     ] = None,
     cors_max_age: Annotated[
         int | None,
         typer.Option(
-            metavar="SECONDS",
-            help="How long browsers may remember a preflight.",
-            show_default=False,
-            rich_help_panel=_CORS,
+            metavar="SECONDS", help="How long browsers may remember a preflight.", show_default=False
         ),
     ] = None,
     cors_allow_credentials: Annotated[
         bool,
-        typer.Option(
-            "--cors-allow-credentials", help="Let cookies and credentials come along.", rich_help_panel=_CORS
-        ),
+        typer.Option("--cors-allow-credentials", help="Let cookies and credentials come along."),
     ] = False,
 ) -> None:
-    """A Lambda Function URL on localhost, for any runtime, with response streaming.
-
-    COMMAND is started as execution environments, one invocation at a time in each, when requests come; it is
-    reused, frozen in between, killed at the timeout and replaced after a crash. Everything it prints appears
-    on standard error, with the environment's name before it.
-
-        python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
-
-        python -m lambda_streaming.emulator --port 0 --timeout 60 -- npx aws-lambda-ric index.handler
-
-    If OPTIONS and COMMAND could be confused, put `--` between them.
-    """
+    """Run the emulator until a signal stops it."""
     try:
         configuration = _cors_configuration(
             cors,
@@ -397,4 +354,4 @@ def _fail(message: str, exit_status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m lambda_streaming.emulator")
+    run(app, program="python -m lambda_streaming.emulator")

@@ -60,6 +60,20 @@ def test_help_names_every_option_and_the_exit_statuses() -> None:
     assert shown.returncode == 0
     for option in OPTIONS:
         assert option in shown.stdout
+    assert (
+        "    python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler\n" in shown.stdout
+    )
+    assert "…" not in shown.stdout
+
+
+def test_a_mistyped_option_is_one_sentence_about_what_was_typed() -> None:
+    """No word of the library that parsed it, no frame, exit status 2."""
+    refused = run("--port", "abc", "--", "x")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "Invalid value for '--port': 'abc' is not a whole number.",
+        "See `python -m lambda_streaming.emulator --help`.",
+    ]
 
 
 def test_it_says_where_it_listens_and_answers_there(emulator: Emulating) -> None:
