@@ -95,11 +95,11 @@ def deploy(
     _check_options(told, environment)
     if find_spec("aws_cdk") is None:
         fail("Deploying needs packages that are not installed: pip install 'coachstream[deploy]'")
+    _warn_about_models(environment, is_online=not plan or _has_credentials(environment))
     try:
         check_toolkit(environment)
     except ToolkitError as problem:
         fail(str(problem))
-    _warn_about_models(environment, is_online=not plan or _has_credentials(environment))
     if not environment.get(o.PACKAGE.variable):
         from coachstream.cli.package import make
 

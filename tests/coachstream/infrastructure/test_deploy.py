@@ -165,15 +165,14 @@ def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -
 
 
 def test_a_model_that_has_ended_is_warned_of_and_stops_nothing(laptop: Deployer) -> None:
-    """By the option that names it, with what to do; without credentials by the table."""
-    if not (TOOLKIT / "cdk").exists():
-        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+    """By the option that names it, with what to do. The next thing that is missing is what stops it: Node."""
     model_id = "us.anthropic.claude-sonnet-4-20250514-v1:0"
-    planned = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--model-id", model_id)
-    assert planned.returncode == 0, planned.stderr
-    [warning] = [line for line in planned.stderr.splitlines() if line.startswith("--model-id")]
+    origins = ("--cors-origins", "https://app.example.com")
+    planned = laptop.deploy("--plan", *origins, "--model-id", model_id, PATH="/nonexistent")
+    warning, *others = planned.stderr.splitlines()
     assert warning.startswith(f"--model-id is {model_id}. It reached its end of life on 2026-10-14")
     assert "an active model" in warning
+    assert "Node.js" in "".join(others)
 
 
 def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_typed(laptop: Deployer) -> None:
