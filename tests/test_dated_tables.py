@@ -14,7 +14,7 @@ from coachstream.infrastructure.inference_profiles import CONTINENTS, REGIONS
 from coachstream.infrastructure.prices import PRICES, REGION
 from coachstream.infrastructure.quotas import QUOTAS
 from coachstream.infrastructure.target import PYTHON
-from coachstream.infrastructure.toolkit import NODE_AT_LEAST
+from coachstream.infrastructure.toolkit import NODE_SUPPORTED
 from coachstream.package.build import MOST_UNZIPPED
 from coachstream.storage.dynamodb.mirror import MOST_ITEM_BYTES
 from lambda_streaming.function_url import cors as url_cors
@@ -132,7 +132,7 @@ def test_the_readme_has_the_limits_of_the_table() -> None:
 
 def test_the_versions_on_the_page_are_those_that_are_used() -> None:
     """Of Node.js for a deployment, and of Python for the functions."""
-    assert f"Node.js {NODE_AT_LEAST} or newer" in PAGE
+    assert f"Node.js {NODE_SUPPORTED} or newer" in PAGE
     assert f"Python {PYTHON} on Graviton" in PAGE
 
 

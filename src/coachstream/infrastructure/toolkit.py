@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 import shutil
@@ -14,14 +15,19 @@ from pathlib import Path
 
 from coachstream.dated_facts import Provenance
 
+logger = logging.getLogger("coachstream.deploy")
+
 NPM_PACKAGE = "aws-cdk@2.1148.1"
 """What is fetched where no `cdk` is installed; tried with the library that is pinned."""
 
-NODE_AT_LEAST = 22
+NODE_AT_LEAST = 18
+"""The oldest release line that the toolkit runs on: `engines` of `NPM_PACKAGE`."""
+
+NODE_SUPPORTED = 22
 """The oldest release line that AWS CDK supports; half a year longer than Node.js itself."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
-    f"AWS CDK supports Node.js {NODE_AT_LEAST}": Provenance(
+    f"AWS CDK supports Node.js {NODE_SUPPORTED}": Provenance(
         source='AWS CDK developer guide, "Supported Node.js versions for the AWS CDK"',
         looked_up=date(2026, 11, 27),
         ends=date(2027, 10, 30),
@@ -84,10 +90,16 @@ def run(action: Action, environment: Mapping[str, str], *arguments: str, output:
 
 
 def check_toolkit(environment: Mapping[str, str]) -> None:
-    """Find Node.js and the toolkit, or what fetches it. Raises `ToolkitError`, as `run` does."""
+    """Find Node.js and the toolkit, or what fetches it; warn of a Node.js without support.
+
+    Raises:
+        ToolkitError: as `run` does.
+    """
     path = environment.get("PATH")
-    _check_node(path)
+    node = _check_node(path)
     _toolkit(path)
+    if node < NODE_SUPPORTED:
+        logger.warning("AWS CDK no longer supports Node.js %d; update to %d.", node, NODE_SUPPORTED)
 
 
 def _toolkit(path: str | None) -> list[str]:

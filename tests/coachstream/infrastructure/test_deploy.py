@@ -207,11 +207,23 @@ def test_who_may_call_has_to_be_said(laptop: Deployer) -> None:
     assert not (laptop.folder / "dist").exists()
 
 
+def _path_with(folder: Path, programs: Mapping[str, str]) -> str:
+    """A PATH with these shell scripts and nothing else."""
+    folder.mkdir()
+    for name, script in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    shell = shutil.which("sh")
+    assert shell is not None
+    (folder / "sh").symlink_to(shell)
+    return str(folder)
+
+
 @pytest.mark.parametrize(
     ("programs", "sentence"),
     [
         ({}, "AWS CDK needs Node.js, which is not installed"),
-        ({"node": "echo v16.20.0"}, "AWS CDK needs Node.js 22 or newer"),
+        ({"node": "echo v16.20.0"}, "AWS CDK needs Node.js 18 or newer"),
         ({"node": "echo v22.1.0"}, "neither is npx to fetch it"),
         ({"node": "echo v22.1.0", "cdk": "echo 1.204.0"}, "neither is npx to fetch it"),
     ],
@@ -220,17 +232,17 @@ def test_what_is_missing_on_the_machine_is_said(
     laptop: Deployer, programs: Mapping[str, str], sentence: str
 ) -> None:
     """Node.js, a new enough one, and the toolkit of version 2 or what fetches it."""
-    folder = laptop.folder / "bin"
-    folder.mkdir()
-    for name, script in programs.items():
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
-    shell = shutil.which("sh")
-    assert shell is not None
-    (folder / "sh").symlink_to(shell)
-    refused = laptop.deploy("--cors-origins", "https://app.example.com", PATH=str(folder))
+    path = _path_with(laptop.folder / "bin", programs)
+    refused = laptop.deploy("--cors-origins", "https://app.example.com", PATH=path)
     assert refused.returncode == 1
     assert sentence in refused.stderr
+
+
+def test_a_node_that_cdk_no_longer_supports_is_warned_of_once(laptop: Deployer) -> None:
+    """It is tried all the same."""
+    path = _path_with(laptop.folder / "bin", {"node": "echo v20.1.0", "cdk": "echo 2.9.0"})
+    tried = laptop.deploy("--cors-origins", "https://app.example.com", PATH=path)
+    assert tried.stderr.count("AWS CDK no longer supports Node.js 20; update to 22.") == 1
 
 
 def test_every_option_of_the_stack_can_be_given(laptop: Deployer) -> None:
