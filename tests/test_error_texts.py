@@ -18,13 +18,12 @@ SHOWING = {"str", "repr", "print", "format", "echo", "secho", "fail", "join"}
 
 #: Handlers that may show a foreign text, each with what makes it harmless.
 HARMLESS = {
-    ("cli/package.py", "OSError"): "the system's words about a file that is packed or written",
     ("cli/package.py", "ValueError"): "of our own `cognito_endpoint`, about the pool's id",
     ("identity/cognito.py", "ValueError"): "of our own `checked_endpoint`, about a setting",
     ("infrastructure/app.py", "REFUSALS"): "of our own rules and of CDK, about options of a deployment",
     ("infrastructure/option_rules.py", "ValueError"): "of our own `normalized_origin`, about an option",
     (
-        "local/mix.py",
+        "local/backends.py",
         "BotoCoreError",
     ): "the SDK's words about its own configuration files, before anything runs",
     ("local/serve.py", "ValueError"): "of our own `normalized_origin`, about an option",

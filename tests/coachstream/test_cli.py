@@ -179,7 +179,7 @@ def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path
         (
             ["--table", "abc", "--region", "us-west-2"],
             {},
-            "There are no credentials (NoCredentialsError). Set",
+            "There are no AWS credentials (NoCredentialsError). Set",
         ),
         (
             ["--table", "abc"],

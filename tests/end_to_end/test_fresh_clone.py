@@ -44,7 +44,7 @@ def test_make_serve_in_a_fresh_clone_answers_and_stops_without_a_trace(tmp_path:
     _copy_tracked_files(clone)
     command = ["make", "--no-print-directory", "serve", "ARGS=--json --port 0"]
     with running(
-        command, cwd=clone, log=tmp_path / "make.log", ready_within_s=PATIENCE_S, terminal=True
+        command, cwd=clone, log=tmp_path / "make.log", ready_within_s=5 * PATIENCE_S, terminal=True
     ) as server:
         ready = server.ready
         page = httpx.get(ready.url)
@@ -57,7 +57,7 @@ def test_make_serve_in_a_fresh_clone_answers_and_stops_without_a_trace(tmp_path:
             json={"userResponse": "Hello"},
             timeout=PATIENCE_S,
         )
-        assert '"type":"complete"' in reply.text.splitlines()[-2]
+        assert '"type":"complete"' in reply.text
         assert server.press_ctrl_c() == 0
         assert server.processes() == []
     with running(command, cwd=clone, log=tmp_path / "again.log") as again:

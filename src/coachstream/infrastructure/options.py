@@ -135,7 +135,7 @@ FOUNDATION_MODELS = Option(
 )
 GUARDRAIL_ID = Option(
     "guardrailId",
-    "id or ARN of the guardrail that checks replies; none by default",
+    "id or ARN of the guardrail that checks the newest message and the reply; none by default",
     setting=v.GUARDRAIL_ID,
 )
 GUARDRAIL_VERSION = Option(

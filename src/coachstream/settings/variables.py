@@ -174,7 +174,7 @@ FALLBACK_REGION = Variable(
 GUARDRAIL_ID = Variable(
     name="BEDROCK_GUARDRAIL_ID",
     part=Part.MODEL,
-    meaning="id or ARN of the guardrail that checks replies; none by default",
+    meaning="id or ARN of the guardrail that checks the newest message and the reply; none by default",
     of=Model.BEDROCK,
 )
 GUARDRAIL_VERSION = Variable(

@@ -62,6 +62,10 @@ HOST: Final = "127.0.0.1"
 LOST_CONNECTION_S: Final = 0.1
 """How long a second `next` waits for the first one's connection to end, should that have been lost."""
 
+REPORT_WITHIN_S: Final = 2.0
+"""How long a `next` waits for a report that is sent at the same time: Node's client does not wait for the
+answer to its report of an error."""
+
 EXTENSION_NAME_HEADER: Final = "lambda-extension-name"
 EXTENSION_ID_HEADER: Final = "lambda-extension-identifier"
 
@@ -91,6 +95,8 @@ class RuntimeApiServer:
         self._waiting: asyncio.Future[Event] | None = None
         # The connection that asked for the event last.
         self._receiver: asyncio.Task[None] | None = None
+        # Set once the runtime reports on the event that it was given.
+        self._reported = asyncio.Event()
         self._ready = asyncio.Event()
         self.init_failure: asyncio.Future[ErrorReport] = asyncio.get_running_loop().create_future()
 
@@ -127,6 +133,7 @@ class RuntimeApiServer:
             RuntimeError: it does not wait.
         """
         self._machine.delivered(event)
+        self._reported.clear()
         self._invocation = invocation
         self._ready.clear()
         if self._waiting is not None and not self._waiting.done():
@@ -219,9 +226,24 @@ class RuntimeApiServer:
             AlreadyReceiving: another one waits for it, or has been given it, and is open.
         """
         while self._is_receiving(receiver := self._receiver):
-            await asyncio.wait((receiver,), timeout=LOST_CONNECTION_S)
-            if not receiver.done():
+            if self._waiting is not None:
+                await asyncio.wait((receiver,), timeout=LOST_CONNECTION_S)
+                is_free = receiver.done()
+            else:
+                is_free = await self._is_done_with_event(receiver)
+            if not is_free:
                 raise AlreadyReceiving
+
+    async def _is_done_with_event(self, receiver: asyncio.Task[None]) -> bool:
+        """Whether, after a while, the connection has ended or the runtime has reported on the event."""
+        reported = asyncio.ensure_future(self._reported.wait())
+        try:
+            done, _ = await asyncio.wait(
+                (receiver, reported), timeout=REPORT_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            reported.cancel()
+        return bool(done)
 
     def _is_receiving(self, receiver: asyncio.Task[None] | None) -> TypeGuard[asyncio.Task[None]]:
         """Whether the event is that connection's, which is not the one that asks."""
@@ -247,6 +269,7 @@ class RuntimeApiServer:
 
     async def _response(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
         self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
+        self._reported.set()
         invocation = self._invocation
         assert invocation is not None, "the table lets only a running one respond"  # noqa: S101
         try:
@@ -305,6 +328,7 @@ class RuntimeApiServer:
 
     async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
         self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
+        self._reported.set()
         invocation = self._invocation
         assert invocation is not None, "the table lets only a running one fail"  # noqa: S101
         try:

@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.runs.log import LogEntry, Said
 from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.storage.dynamodb import calls
@@ -108,9 +109,14 @@ class Deployed:
         return f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations/{name}"
 
     async def delete(self, name: str) -> None:
-        """Delete one, past the function."""
+        """Delete one, past the function, while a segment of its run is still on the way."""
         key = ConversationKey(KEY.user_id, KEY.coach_id, name)
-        await self.stack.table.store().delete_conversation(key)
+        store = self.stack.table.store()
+        run_id = await store.unfinished_run(key)
+        assert run_id is not None
+        await store.delete_conversation(key)
+        late = LogEntry(1_000, 1, 0, "late", Said("too late", 0))
+        assert await store.append(key, run_id, late) is None
 
 
 @asynccontextmanager

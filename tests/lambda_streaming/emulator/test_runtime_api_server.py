@@ -125,6 +125,28 @@ async def test_a_second_next_does_not_displace_the_first(environment: OneEnviron
         assert (await invoked(environment, second))[0]
 
 
+async def test_a_next_that_overtakes_a_report_on_another_connection_waits_for_it(
+    environment: OneEnvironment,
+) -> None:
+    """As Node's client sends them: the report of an error, and at once the next question."""
+    async with raw_runtime(environment.api.address) as first, raw_runtime(environment.api.address) as second:
+        await first.ask_next()
+        await environment.api.ready()
+        request = request_of()
+        response = asyncio.create_task(environment.invoke(request))
+        await first.answer()
+        await second.ask_next()
+        await first.post(f"invocation/{request.request_id}/error", b"{}")
+        with pytest.raises(FunctionFailed):
+            await body_of(await response)
+        again = request_of()
+        response = asyncio.create_task(environment.invoke(again))
+        event = await second.answer()
+        assert event.headers["Lambda-Runtime-Aws-Request-Id"] == again.request_id
+        await second.post(f"invocation/{again.request_id}/response", b"ok")
+        assert await body_of(await response) == b"ok"
+
+
 async def test_a_connection_lost_while_waiting_is_replaced(environment: OneEnvironment) -> None:
     """A runtime that connects again receives the event there, as soon as the loss is noticed."""
     async with raw_runtime(environment.api.address) as lost, raw_runtime(environment.api.address) as kept:

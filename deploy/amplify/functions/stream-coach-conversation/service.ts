@@ -42,7 +42,7 @@ export interface ModelProps {
    * inference profile, or a profile of regions that `models.ts` does not know.
    */
   readonly foundationModels?: readonly string[];
-  /** What checks replies. */
+  /** What checks the newest message and the reply. */
   readonly guardrail?: {
     /** Its id or ARN. */
     readonly id: string;
