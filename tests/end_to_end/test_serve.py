@@ -80,10 +80,10 @@ class Steered(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="module", params=PARTS)
 def steered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
-    """The model speaks when the test lets it."""
+    """The model speaks when the test lets it, however long its environments take to start."""
     with (
         steered_bedrock() as model,
-        _served(request, tmp_path_factory, model.url, "--warm", "20") as running,
+        _served(request, tmp_path_factory, model.url) as running,
     ):
         yield Steered(running, model)
 

@@ -38,6 +38,7 @@ from botocore.validate import ParamValidator
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.language.bedrock import BedrockOptions
 from support import event_stream
+from support.aws_session import SESSION
 from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -541,9 +542,13 @@ def _in_one_piece(steps: Sequence[Step]) -> JsonObject:
 
 
 @asynccontextmanager
-async def bedrock_client(url: str, **connection: Any) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:  # noqa: ANN401
+async def bedrock_client(
+    url: str,
+    session: AwsSession = SESSION,
+    **connection: Any,  # noqa: ANN401 (of `Connection`)
+) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
     """A client of the server, made as the composition root makes it; not opened yet."""
-    client = AwsSession().bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
+    client = session.bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
     try:
         yield client
     finally:

@@ -25,10 +25,11 @@ from typing import Any
 
 import pytest
 
-from coachstream.aws.clients import AwsClient, AwsSession, Connection
+from coachstream.aws.clients import AwsClient, Connection
 from coachstream.storage.dynamodb import DynamoDbStore, create_table
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
+from support.aws_session import SESSION
 from support.patience import PATIENCE_S
 
 REGION = "us-west-2"
@@ -217,7 +218,7 @@ class Table:
 @asynccontextmanager
 async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa: ANN401 (of `Connection`)
     """Make a table on a server; it is gone afterwards."""
-    client = AwsSession().dynamodb(Connection(region=REGION, endpoint_url=url, **connection))
+    client = SESSION.dynamodb(Connection(region=REGION, endpoint_url=url, **connection))
     table = Table(client, f"coachstream-{uuid.uuid4().hex}", url)
     try:
         await create_table(client, table.name)

@@ -16,6 +16,7 @@ import httpx
 
 from support.dynamodb import a_table
 from support.faulty_proxy import AWS_THROTTLED, FaultyProxy, proxied
+from support.patience import PATIENCE_S
 from support.serving import Serving, create_conversation, serving, stored_messages
 from support.unsteady_network import unsteady_network
 from torture.clients import Client, Progress
@@ -74,7 +75,7 @@ async def run_system(
             injected.on_sqlite(folder / "data" / "conversations.db")
         else:
             injected.on_dynamodb(proxy)
-        async with httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits()) as http:
+        async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, limits=httpx.Limits()) as http:
             injecting = asyncio.create_task(injected.inject(faults))
             await asyncio.gather(*(client.talk(http, messages, injecting) for client in clients))
             injecting.cancel()

@@ -25,6 +25,7 @@ from lambda_streaming.function_url.event import FunctionUrlEvent
 from support.doubles import ScriptedModel
 from support.event_source import Reading
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 STREAM = "users/sam/coaches/mara/conversations/conv1/stream"
 MESSAGE = {"userResponse": "How was my week?", "clientMessageId": "m-1"}
@@ -102,7 +103,7 @@ async def test_a_reader_goes_on_where_it_was_whatever_its_dialect(
     """It gets what is behind its cursor, and nothing before."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             await first_events(response, 2)
             async with http.stream("GET", STREAM) as joined:
@@ -168,7 +169,7 @@ async def test_a_cursor_that_means_nothing_reads_an_unfinished_run_from_its_begi
     """A live reply is lost to no reader; offsets make what comes twice harmless."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             first = await first_events(response, 3)
             url = f"{STREAM}/{first.run_id}"
@@ -192,7 +193,7 @@ async def test_the_conversations_address_goes_on_with_the_run_of_the_cursor(
     """A client that reconnects to `…/stream` gets the rest of its reply, finished or not, then 204."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             arriving = await first_events(response, 2)
             async with http.stream("GET", STREAM) as joined:
@@ -215,7 +216,7 @@ async def test_a_message_sent_again_with_a_cursor_goes_on_behind_it(
     """`fetch-event-source` repeats its POST with `Last-Event-ID`: no text comes twice, and the end is 204."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             await first_events(response, 2)
         async with http.stream("GET", STREAM) as joined:
@@ -246,7 +247,7 @@ async def test_a_reader_that_joins_knows_the_run_before_there_is_a_word(
     """After a reload, in a second tab, and for a message sent again: `stop` works at once."""
     gate = asyncio.Event()
     model.script = (gate, "One", DONE)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             first = await first_events(response, 2)
             assert first.events[1] == {"type": "run", "runId": first.run_id}
@@ -273,7 +274,7 @@ async def test_no_block_of_a_stream_is_without_data(http: httpx.AsyncClient, ser
     assert isinstance(model, ScriptedModel)
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with http.stream("POST", STREAM, json=MESSAGE) as response:
             begun = b""
             async for data in response.aiter_bytes():

@@ -31,6 +31,7 @@ from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryP
 from coachstream.language.bedrock.errors import ModelCredentials
 from contracts.chat_model import PROMPT
 from support import event_stream
+from support.aws_session import SESSION
 from support.bedrock_server import (
     Answer,
     BedrockServer,
@@ -71,7 +72,7 @@ QUICK = options_with(stall_s=0.3, retry=RetryPolicy(attempts=ATTEMPTS, first_pau
 @asynccontextmanager
 async def opened(url: str, **connection: float) -> AsyncIterator[Client]:
     """A client of something else that has loaded the SDK already."""
-    async with bedrock_client(url, **connection) as client:
+    async with bedrock_client(url, SESSION, **connection) as client:
         await client()
         yield client
 
@@ -424,7 +425,7 @@ async def test_without_credentials_nothing_is_sent(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    async with opened(bedrock.url) as client:
+    async with bedrock_client(bedrock.url, AwsSession()) as client:
         _, error = await outcome(model_type(client, QUICK))
     assert type(error) is ModelCredentials
     assert error.code is ErrorCode.NO_CREDENTIALS

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-WITHIN_S = 30.0
+from support.patience import PATIENCE_S
 
 PROGRAM = """
 import asyncio, contextlib, os, signal, sys
@@ -52,7 +52,7 @@ def interrupt(number: signal.Signals, *points: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=WITHIN_S,
+        timeout=PATIENCE_S,
     )
 
 

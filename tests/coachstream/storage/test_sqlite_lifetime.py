@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from coachstream.storage.sqlite.database import Database
-
-AMPLE_S = 20.0
+from support.patience import PATIENCE_S
 
 
 class Uses:
@@ -43,7 +42,7 @@ class SlowQuery:
     def __call__(self, connection: sqlite3.Connection) -> int:
         self._uses.note(connection)
         self.begun.set()
-        assert self.may_end.wait(AMPLE_S)
+        assert self.may_end.wait(PATIENCE_S)
         (one,) = connection.execute("SELECT 1").fetchone()
         return int(one)
 
@@ -58,11 +57,11 @@ async def test_a_query_that_comes_during_the_close_gets_a_connection_of_its_own(
     uses = Uses()
     early, late = SlowQuery(uses), SlowQuery(uses)
     first = asyncio.create_task(database.read(early))
-    assert await asyncio.to_thread(early.begun.wait, AMPLE_S)
+    assert await asyncio.to_thread(early.begun.wait, PATIENCE_S)
     closing = asyncio.create_task(database.aclose())
     await asyncio.sleep(0)
     second = asyncio.create_task(database.read(late))
-    assert await asyncio.to_thread(late.begun.wait, AMPLE_S)
+    assert await asyncio.to_thread(late.begun.wait, PATIENCE_S)
     early.may_end.set()
     assert await first == 1
     await closing
@@ -78,7 +77,7 @@ async def test_a_close_waits_for_the_query_that_runs_and_for_those_that_wait(dat
     uses = Uses()
     running = SlowQuery(uses)
     first = asyncio.create_task(database.read(running))
-    assert await asyncio.to_thread(running.begun.wait, AMPLE_S)
+    assert await asyncio.to_thread(running.begun.wait, PATIENCE_S)
     waiting = asyncio.create_task(database.read(lambda connection: connection.total_changes))
     await asyncio.sleep(0)
     closing = asyncio.create_task(database.aclose())
@@ -115,7 +114,7 @@ async def test_a_connection_is_closed_in_its_own_thread(database: Database) -> N
         del forgotten
         gc.collect()
         for worker in workers:
-            await asyncio.to_thread(worker.join, AMPLE_S)
+            await asyncio.to_thread(worker.join, PATIENCE_S)
     assert closed_in == used_in
     assert threading.get_ident() not in closed_in
 
@@ -136,7 +135,7 @@ def run_program(program: str, *arguments: Path) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=AMPLE_S,
+        timeout=PATIENCE_S,
     )
 
 

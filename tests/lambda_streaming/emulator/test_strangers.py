@@ -23,6 +23,7 @@ from lambda_streaming.emulator.admission import MAX_CONNECTIONS
 from lambda_streaming.emulator.peer import Ends, is_held_by_group, is_held_by_user
 from support.environments import SCRIPTED, answer, scripted, steps, text_of
 from support.http_server import connected
+from support.patience import PATIENCE_S
 
 STRANGER = (sys.executable, "-ISE", str(Path(__file__).parents[2] / "support" / "stranger.py"))
 TIMES = 10
@@ -105,7 +106,7 @@ async def test_a_daemon_that_left_the_environment_is_a_stranger(tmp_path: Path) 
     command = ["sh", "-c", f"(setsid sh -c {shlex.quote(script)} &); exec {shlex.join(SCRIPTED)}"]
     async with ExecutionEnvironments(command, grace_s=1.0, freeze=False) as environments:
         assert await answer(environments, ["write", "served"]) == "served"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not stolen.exists():  # noqa: ASYNC110 (nothing announces it)
                 await asyncio.sleep(0.01)
     assert json.loads(stolen.read_text()) == [REFUSED] * 2 * TIMES

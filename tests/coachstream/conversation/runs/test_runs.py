@@ -394,7 +394,7 @@ async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_eve
     while stage.store.steps.count("read_log") == looks:  # noqa: ASYNC110 (another task's count)
         await asyncio.sleep(0.001)
     await stage.store.delete_conversation(KEY)
-    for events in await asyncio.wait_for(asyncio.gather(running, joined), 10):
+    for events in await asyncio.wait_for(asyncio.gather(running, joined), PATIENCE_S):
         failed = events[-1]
         assert isinstance(failed, Failed)
         assert (failed.code, failed.retryable) == (ErrorCode.CONVERSATION_NOT_FOUND, False)
