@@ -83,7 +83,7 @@ def steered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The model speaks when the test lets it, however long its environments take to start."""
     with (
         steered_bedrock() as model,
-        _served(request, tmp_path_factory, model.url) as running,
+        _served(request, tmp_path_factory, model.url, "--timeout", "600") as running,
     ):
         yield Steered(running, model)
 
