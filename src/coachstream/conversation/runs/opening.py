@@ -199,8 +199,13 @@ class RunOpener:
         pause_s = self._settings.first_poll_s
         while True:
             asked_at = self._clock.monotonic()
-            after = entries[-1].number if entries else -1
-            news = await self._store.read_log(key, busy.run_id, after=after)
+            # The last entry is read again: it is gone when the conversation is deleted.
+            known = entries[-1:]
+            after = known[0].number - 1 if known else -1
+            found = await self._store.read_log(key, busy.run_id, after=after)
+            if list(found[: len(known)]) != known:
+                return None
+            news = found[len(known) :]
             entries += news
             lease.note(news, asked_at=asked_at)
             state = RunState.of(entries)

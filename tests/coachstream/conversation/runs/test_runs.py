@@ -384,6 +384,10 @@ async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
 # Deletion
 
 
+async def _all_of(events: AsyncGenerator[Event, None]) -> list[Event]:
+    return [event async for event in events]
+
+
 async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_every_stream() -> None:
     """With the producer's next renewal; readers elsewhere as well. Nothing of it comes back."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()))
@@ -402,6 +406,25 @@ async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_eve
     assert stage.stored() == []
     assert stage.store.claims == set()
     assert await stage.store.read_log(KEY, run_id) == []
+
+
+async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_at_once() -> None:
+    """It does not wait for the rest of the lease of a run that is gone."""
+    stage = stage_with()
+    await abandoned_run(stage, "So far")
+    parts = msgspec.structs.replace(stage.parts, clock=Later(60))
+    loop = asyncio.get_running_loop()
+    turn = run_turn(streamed(stage, "And now?"), parts, stage.settings)
+    waiting = asyncio.create_task(_all_of(turn))
+    looks = stage.store.steps.count("read_log")
+    while stage.store.steps.count("read_log") < looks + 2:  # noqa: ASYNC110 (another task's count)
+        await asyncio.sleep(0.001)
+    deleted_at = loop.time()
+    await stage.store.delete_conversation(KEY)
+    failed = (await waiting)[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.CONVERSATION_NOT_FOUND
+    assert loop.time() - deleted_at < 2 * QUICK.longest_poll_s
 
 
 # Deadline and failover
