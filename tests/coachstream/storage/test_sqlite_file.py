@@ -510,8 +510,8 @@ async def test_old_logs_are_deleted_when_a_run_begins(seeded: SqliteStore, path:
     await store.aclose()
 
 
-async def test_a_run_whose_log_is_too_old_still_blocks_until_it_is_ended(path: Path) -> None:
-    """The conversation knows of it, nobody can read it any more, and who comes can end it."""
+async def test_a_run_that_nobody_ended_keeps_its_log_and_blocks_until_it_is_ended(path: Path) -> None:
+    """However old it is, it can be read and ended behind its last entry; then its log is deleted, too."""
     clock = SteeredClock()
     store = SqliteStore(path, now=clock)
     other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
@@ -521,11 +521,13 @@ async def test_a_run_whose_log_is_too_old_still_blocks_until_it_is_ended(path: P
     await begin(store, user_message(1))
     clock.pass_by(hours=25)
     await begin(store, user_message(2), NEXT_RUN, key=other)
-    assert list(await store.read_log(KEY, RUN)) == []
+    assert [entry.number for entry in await store.read_log(KEY, RUN)] == [0]
     busy = await store.begin_run(KEY, user_message(1), NEXT_RUN, opened())
     assert busy == ConversationBusy(RUN, user_message(1))
-    assert await store.finish_run(KEY, RUN, ended(0), None) is None
+    assert await store.finish_run(KEY, RUN, ended(1), None) is None
+    clock.pass_by(hours=25)
     assert not (await begin(store, user_message(1), NEXT_RUN)).is_first_attempt
+    assert list(await store.read_log(KEY, RUN)) == []
     await store.aclose()
 
 
