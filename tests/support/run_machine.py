@@ -4,23 +4,22 @@ The machine sends messages and sends them again, reads replies, leaves and comes
 conversations, lets producers die and leases run out. A dead producer is one whose store does nothing for it
 any more.
 
-Each process has a wall clock of its own, which is wrong and jumps. The monotonic time passes in steps, each
-of which waits until a producer that is alive has renewed its lease: so the time of a lease passes for the
-observers of a run as it would on a machine with nothing else to do, however busy this one is.
-
-A rule that does not apply does nothing, instead of being left out: what is there depends on timing, and
-hypothesis must be able to play an order of events again.
+Each process has a wall clock of its own, which is wrong and jumps. The monotonic time passes only when no
+call of the store is under way or asked for, so a producer that is alive renews its lease in time, and a save
+takes none, however busy this machine is. The calls of all processes are made one at a time, in an order that
+a seed decides, and the next rule begins after so many of them: in the middle of what the others do. So
+hypothesis can play an order of events again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from random import Random
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -53,26 +52,26 @@ from coachstream.conversation.turn import (
 from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn_settings import TurnSettings
 from contracts.store_records import SeedableStore
+from support.calls_in_turn import CallsInTurnLoop
 
 T = TypeVar("T")
 
 USER, COACH = "user-1", "coach-1"
-LEASE_S = 0.6
-STEP_S = 0.025
+LEASE_S = 15.0
+STEP_S = 1.0
+"""How long a rule waits for what it begins: each producer renews its lease, and each reader looks once."""
+WITHIN_S = 900.0
+"""What a request may take: as long as a function can."""
 SETTINGS = TurnSettings(
     save_reserve_s=1.0,
-    runs=RunSettings(
-        lease_s=LEASE_S,
-        reader_awaited_s=LEASE_S,
-        commit_every_s=0.0,
-        renew_every_s=0.02,
-        first_poll_s=0.002,
-        longest_poll_s=0.005,
-    ),
+    runs=RunSettings(lease_s=LEASE_S, reader_awaited_s=LEASE_S, commit_every_s=0.0),
 )
 WORDS = 8
 OFF_S = st.sampled_from([0.0, 0.0, 20.0, -20.0, 3_600.0, -3_600.0, 172_800.0, -172_800.0, 4e8])
 """By how much the wall clock of a process is ahead of others."""
+CALLS = st.sampled_from([1_000, 0, 1, 2, 3, 5, 8, 13])
+"""After how many calls of the store the next thing happens: a thousand are more than are made in a step."""
+BEGAN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def reply_to(text: str) -> str:
@@ -80,25 +79,22 @@ def reply_to(text: str) -> str:
     return "".join(f"{text}-{number} " for number in range(WORDS))
 
 
-class Time:
-    """The monotonic time of all processes; it passes only when it is told to."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
+def nothing() -> None:
+    """Do nothing."""
 
 
 class WrongClock:
-    """The clocks of one process."""
+    """The clocks of one process, on a loop whose time is the monotonic one of all."""
 
-    def __init__(self, time: Time, off_s: float) -> None:
-        self._time = time
+    def __init__(self, loop: asyncio.AbstractEventLoop, off_s: float) -> None:
+        self._loop = loop
         self._off_s = off_s
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self._time.passed_s + self._off_s)
+        return BEGAN_AT + timedelta(seconds=self._loop.time() + self._off_s)
 
     def monotonic(self) -> float:
-        return self._time.passed_s
+        return self._loop.time()
 
     def jump(self, seconds: float) -> None:
         self._off_s += seconds
@@ -265,56 +261,45 @@ class RunMachine(RuleBasedStateMachine):
 
     async def close_store(self) -> None:
         """Close it."""
+        raise NotImplementedError
 
-    @initialize()
-    def begin(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.time = Time()
+    def store_in_turn(self) -> SeedableStore:
+        """The same store, whose calls are made in turn."""
+        raise NotImplementedError
+
+    @initialize(order=st.integers(0, 2**32 - 1))
+    def begin(self, order: int) -> None:
+        self.random = Random(order)  # noqa: S311 (no secret)
+        self.loop = CallsInTurnLoop(self.random)
+        self.calls = self.loop.calls
         self.clients: list[Client] = []
         self.deleted: list[ConversationKey] = []
         self.acceptance = Acceptance()
-        self.store = self.run(self.open_store())
-        self.run(self.store.put_coach(USER, COACH, {"coach_name": "Mara"}))
+        self.store = self.look(self.open_store)
+        self.shared_store = self.store_in_turn()
+        self.look(lambda: self.store.put_coach(USER, COACH, {"coach_name": "Mara"}))
         self._create()
         self.model = Talker()
 
     def _create(self) -> None:
         self.key = ConversationKey(USER, COACH, f"conv-{len(self.deleted)}")
-        now = datetime.now(UTC)
-        self.run(self.store.create_conversation(Conversation(self.key, "Legs", now, now)))
+        conversation = Conversation(self.key, "Legs", BEGAN_AT, BEGAN_AT)
+        self.look(lambda: self.store.create_conversation(conversation))
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+        """Do work while all others go on."""
+        return self.loop.run_until_complete(work)
 
-    def run_while_time_passes(self, work: Coroutine[object, object, T]) -> T:
-        async def run() -> T:
-            task = self.loop.create_task(work)
-            while not task.done():
-                await self._step()
-            return task.result()
+    def look(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the store while all others wait."""
+        return self.run(self.calls.look(call))
 
-        return self.run(run())
-
-    def settle(self) -> None:
-        """Let everything happen that can happen now."""
-        self.run(self._step())
-
-    async def _step(self) -> None:
-        """A little time passes; a producer that is alive renews its lease in it."""
-        before = await self._living_run()
-        self.time.passed_s += STEP_S
-        await asyncio.sleep(0.01)
-        while before is not None and await self._living_run() == before:  # noqa: ASYNC110 (the store's news)
-            await asyncio.sleep(0.002)
-
-    async def _living_run(self) -> tuple[str, int] | None:
-        """The conversation's run that a living process produces, and its last entry."""
-        of_run = await self.store.unfinished_run(self.key)
-        log = [] if of_run is None else await self.store.read_log(self.key, of_run)
-        return (of_run, log[-1].number) if of_run and self.acceptance.producer_of(log) else None
+    def settle(self, calls: int, then: Callable[[], None] = nothing) -> None:
+        """Let others go on until they have made so many calls, or have nothing to do for a while."""
+        self.run(self.calls.made(calls, then, within_s=STEP_S))
 
     def process(self, off_s: float) -> Process:
-        return Process(self.store, WrongClock(self.time, off_s), self.acceptance)
+        return Process(self.shared_store, WrongClock(self.loop, off_s), self.acceptance)
 
     def parts(self, process: Process) -> TurnParts:
         return TurnParts(
@@ -325,13 +310,15 @@ class RunMachine(RuleBasedStateMachine):
             model=self.model,
             recall=None,
             clock=process.clock,
+            random_below=self.random.randrange,
         )
 
-    @rule(text=st.integers(0, 5), off_s=OFF_S)
-    def send(self, text: int, off_s: float) -> None:
+    @rule(text=st.integers(0, 5), off_s=OFF_S, calls=CALLS)
+    def send(self, text: int, off_s: float, calls: int) -> None:
         """A message, new or again; its client reads the reply."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
         self._read(client, run_turn(self._request(client), self.parts(client.process), SETTINGS))
+        self.settle(calls)
 
     @rule(text=st.integers(0, 5), off_s=OFF_S)
     def send_for_reader(self, text: int, off_s: float) -> None:
@@ -341,16 +328,16 @@ class RunMachine(RuleBasedStateMachine):
         opening = opener_of(parts, SETTINGS).open_for_reader(
             self.key,
             partial(user_message_of, self._request(client), parts),
-            run_id(client.process.clock.now(), secrets.randbelow),
-            deadline=self.time.passed_s + 1,
+            run_id(client.process.clock.now(), self.random.randrange),
+            deadline=self.loop.time() + 25,
         )
         with suppress(TurnInProgress):
-            client.point = LogPoint(self.run_while_time_passes(opening), -1)
+            client.point = LogPoint(self.run(opening), -1)
             self.clients.append(client)
 
     def _request(self, client: Client) -> TurnRequest:
         return TurnRequest(
-            client.key, client.text, self.time.passed_s + 60, client_message_id=client.name, streamed=True
+            client.key, client.text, self.loop.time() + WITHIN_S, client_message_id=client.name, streamed=True
         )
 
     def _read(self, client: Client, events: AsyncGenerator[Event, None]) -> None:
@@ -361,17 +348,16 @@ class RunMachine(RuleBasedStateMachine):
 
         client.process.task = self.loop.create_task(read())
         self.clients.append(client)
-        self.settle()
 
-    @rule(words=st.integers(1, WORDS))
-    def speak(self, words: int) -> None:
+    @rule(words=st.integers(1, WORDS), calls=CALLS)
+    def speak(self, words: int, calls: int) -> None:
         """The model goes on."""
         for _ in range(words):
             self.model.allowed.release()
-        self.settle()
+        self.settle(calls)
 
-    @rule(which=st.integers(0, 99), off_s=OFF_S)
-    def come_again(self, which: int, off_s: float) -> None:
+    @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
+    def come_again(self, which: int, off_s: float, calls: int) -> None:
         """A reader whose connection was cut resumes where it was; the producer goes on."""
         waiting = [c for c in self.clients if c.point and not c.ending and c.key == self.key]
         if not waiting:
@@ -381,7 +367,7 @@ class RunMachine(RuleBasedStateMachine):
         client = Client(old.key, old.text, old.name, self.process(off_s), units=old.units, point=old.point)
         assert client.point is not None
         request = ResumeRequest(
-            client.key, client.point.run_id, self.time.passed_s + 60, after=client.point.number
+            client.key, client.point.run_id, self.loop.time() + WITHIN_S, after=client.point.number
         )
         parts = self.parts(client.process)
         watcher = watcher_of(request, parts, SETTINGS)
@@ -389,28 +375,22 @@ class RunMachine(RuleBasedStateMachine):
         if watcher.is_at_the_end:
             return
         self._read(client, resume_run(request, watcher, parts, SETTINGS))
+        self.settle(calls)
 
-    @rule(which=st.integers(0, 99))
-    def kill(self, which: int) -> None:
-        """The process of a client's invocation dies, whatever it was doing."""
+    @rule(which=st.integers(0, 99), calls=CALLS)
+    def kill(self, which: int, calls: int) -> None:
+        """The process of a client's invocation dies, perhaps before it knows what became of a call."""
         living = [client for client in self.clients if client.process.is_alive]
         if living:
-            self._kill(living[which % len(living)])
+            self.settle(calls, then=partial(self._kill, living[which % len(living)]))
 
     def _kill(self, client: Client) -> None:
         client.process.is_dead = client.is_gone = True
-        task = client.process.task
+        if client.process.task is not None:
+            client.process.task.cancel()
 
-        async def end() -> None:
-            assert task is not None
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        if task is not None:
-            self.run(end())
-
-    @rule(which=st.integers(0, 99), off_s=OFF_S)
-    def stop(self, which: int, off_s: float) -> None:
+    @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
+    def stop(self, which: int, off_s: float, calls: int) -> None:
         """A run is stopped from another process."""
         known = [client.point for client in self.clients if client.point and client.key == self.key]
         if not known:
@@ -418,32 +398,27 @@ class RunMachine(RuleBasedStateMachine):
         point = known[which % len(known)]
         opener = opener_of(self.parts(self.process(off_s)), SETTINGS)
         with suppress(RunNotFound):
-            self.run_while_time_passes(opener.stop(self.key, point.run_id))
-        self.settle()
+            self.run(opener.stop(self.key, point.run_id))
+        self.settle(calls)
 
     @rule()
     def expire(self) -> None:
         """Time goes by: whoever does not renew its lease is dead."""
-        self.run_while_time_passes(self._wait(LEASE_S + 0.1))
+        self.run(asyncio.sleep(LEASE_S + STEP_S))
 
-    async def _wait(self, seconds: float) -> None:
-        until = self.time.passed_s + seconds
-        while self.time.passed_s < until:  # noqa: ASYNC110 (of `_step`)
-            await asyncio.sleep(0.002)
-
-    @rule(which=st.integers(0, 99), seconds=OFF_S)
-    def jump(self, which: int, seconds: float) -> None:
+    @rule(which=st.integers(0, 99), seconds=OFF_S, calls=CALLS)
+    def jump(self, which: int, seconds: float, calls: int) -> None:
         """The wall clock of one process, perhaps a producer in the middle of its run, is set."""
         living = [client.process for client in self.clients if client.process.is_alive]
         if living:
             living[which % len(living)].clock.jump(seconds)
-        self.settle()
+        self.settle(calls)
 
     @rule(off_s=OFF_S)
     def load(self, off_s: float) -> None:
         """The conversation is opened, which closes a run that died long ago."""
         closer = closer_of(self.parts(self.process(off_s)), SETTINGS)
-        self.run_while_time_passes(closer.settle(self.key))
+        self.run(closer.settle(self.key))
 
     @rule(off_s=OFF_S)
     def delete(self, off_s: float) -> None:
@@ -452,19 +427,20 @@ class RunMachine(RuleBasedStateMachine):
         All that live on it end soon, and the model stops speaking.
         """
         self.run(self.process(off_s).delete_conversation(self.key))
-        here = [client for client in self.clients if client.key == self.key]
-
-        async def ended() -> None:
-            while any(client.process.is_alive for client in here):  # noqa: ASYNC110 (many tasks)
-                await asyncio.sleep(0.002)
-
+        here = [client.process.task for client in self.clients if client.key == self.key]
         self.deleted.append(self.key)
-        began_at = self.time.passed_s
-        self.run_while_time_passes(ended())
-        # In real settings: a second or two, of the 15 that a lease has.
-        assert self.time.passed_s - began_at < LEASE_S / 2, "a deletion reaches what lives too late"
+        began_at = self.loop.time()
+        self._wait_for(here)
+        assert self.loop.time() - began_at < 3, "a deletion reaches what lives too late"
         assert self.model.speaking == 0
         self._create()
+
+    def _wait_for(self, tasks: Sequence[asyncio.Task[None] | None]) -> None:
+        async def ended() -> None:
+            async with asyncio.timeout(2 * LEASE_S):
+                await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+
+        self.run(ended())
 
     @invariant()
     def nothing_happened_that_must_not(self) -> None:
@@ -476,16 +452,16 @@ class RunMachine(RuleBasedStateMachine):
     def what_was_deleted_stays_deleted(self) -> None:
         """Whatever was being written when it was."""
         for key in getattr(self, "deleted", []):
-            assert list(self.run(self.store.load_messages(key))) == []
-            assert self.run(self.store.unfinished_run(key)) is None
+            assert list(self.look(partial(self.store.load_messages, key))) == []
+            assert self.look(partial(self.store.unfinished_run, key)) is None
             runs = {client.point.run_id for client in self.clients if client.key == key and client.point}
             for each in runs:
-                assert all(map(is_tombstone, self.run(self.store.read_log(key, each))))
+                assert all(map(is_tombstone, self.look(partial(self.store.read_log, key, each))))
 
     @invariant()
     def every_message_is_stored_once_and_in_order(self) -> None:
         """And has one reply at most, which is the beginning of what the model had to say."""
-        messages = self.run(self._messages())
+        messages = self._messages()
         users = [message for message in messages if message.role is Role.USER]
         names = [message.metadata.client_message_id for message in users]
         assert len(set(names)) == len(names)
@@ -508,7 +484,7 @@ class RunMachine(RuleBasedStateMachine):
         """Who got `complete` has the stored text; nobody has seen what the model did not say."""
         # What was told before the store is asked: more comes meanwhile.
         told = [(client, client.shown, client.ending) for client in getattr(self, "clients", [])]
-        replies = {m.id: m for m in self.run(self._messages()) if m.role is Role.ASSISTANT}
+        replies = {m.id: m for m in self._messages() if m.role is Role.ASSISTANT}
         for client, shown, ending in told:
             assert reply_to(client.text).startswith(shown)
             if isinstance(ending, Completed):
@@ -519,10 +495,12 @@ class RunMachine(RuleBasedStateMachine):
                 expected = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.TURN_INTERRUPTED}
                 if client.key in self.deleted:
                     expected.add(ErrorCode.CONVERSATION_NOT_FOUND)
-                assert ending.code in expected
+                assert ending.code in expected, ending
 
-    async def _messages(self) -> list[Message]:
-        return list(await self.store.load_messages(self.key)) if hasattr(self, "store") else []
+    def _messages(self) -> list[Message]:
+        if not hasattr(self, "store"):
+            return []
+        return list(self.look(partial(self.store.load_messages, self.key)))
 
     def teardown(self) -> None:
         if not hasattr(self, "store"):
@@ -531,14 +509,16 @@ class RunMachine(RuleBasedStateMachine):
             for client in self.clients:
                 self._kill(client)
             self._send_once_more()
-            assert self.run(self.store.unfinished_run(self.key)) is None
+            self._wait_for([client.process.task for client in self.clients])
+            assert self.look(partial(self.store.unfinished_run, self.key)) is None
             self.nothing_happened_that_must_not()
             self.every_message_is_stored_once_and_in_order()
-            stored = {m.content for m in self.run(self._messages()) if m.role is Role.USER}
+            stored = {m.content for m in self._messages() if m.role is Role.USER}
             for client in self.clients:
                 assert client.point is None or client.key != self.key or client.text in stored, "lost"
         finally:
-            self.run(self.close_store())
+            self.look(self.close_store)
+            self.look(self.loop.shutdown_default_executor)
             self.loop.close()
 
     def _send_once_more(self) -> None:
@@ -552,5 +532,5 @@ class RunMachine(RuleBasedStateMachine):
                 client.take(event)
 
         client.process.task = self.loop.create_task(answered())
-        self.run_while_time_passes(asyncio.wait_for(client.process.task, 60))
+        self.run(asyncio.wait_for(client.process.task, 60))
         assert isinstance(client.ending, Completed), client.ending
