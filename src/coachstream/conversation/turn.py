@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from functools import partial
 
 from coachstream.conversation.context import ContextLoad
@@ -156,6 +156,15 @@ def _watcher(
     )
 
 
+@contextmanager
+def _of_unfinished_run() -> Iterator[None]:
+    """Its log is deleted before its time with its conversation only."""
+    try:
+        yield
+    except RunNotFound:
+        raise ConversationNotFound from None
+
+
 class _Turn(ABC):
     """What the two kinds of turns share: producing, reading along, and the end."""
 
@@ -222,11 +231,8 @@ class _Turn(ABC):
             return
         self._time.go_on()
         # What was said here and not stored is not what the others know of.
-        try:
+        with _of_unfinished_run():
             watcher = await self._open(claim.run_id, after=production.point.number)
-        except RunNotFound:
-            # Its log is deleted before its time with its conversation only.
-            raise ConversationNotFound from None
         yield Reset(watcher.offset)
         async with aclosing(self._watch(watcher)) as events:
             async for event in events:
@@ -327,7 +333,8 @@ class _MessageTurn(_Turn):
                     yield event
                 return
         else:
-            watcher = await self._open_for_reader(opened.run_id)
+            with _of_unfinished_run():
+                watcher = await self._open_for_reader(opened.run_id)
         yield Attached(watcher.point)
         async with aclosing(self._watch(watcher)) as events:
             async for event in events:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -218,7 +219,8 @@ class RunOpener:
                 return LogPoint(busy.run_id, 0)
             if self._settings.policy is TurnPolicy.INTERRUPT:
                 if not state.is_stop_asked:
-                    await self.stop(key, busy.run_id)
+                    with suppress(RunNotFound):  # the next look says so
+                        await self.stop(key, busy.run_id)
             elif lease.is_alive:
                 raise TurnInProgress(busy.run_id)
             if self._clock.monotonic() + pause_s > deadline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -20,7 +20,7 @@ from coachstream.conversation.events import (
     Reconnect,
     Reset,
 )
-from coachstream.conversation.model import Conversation, StopReason
+from coachstream.conversation.model import Conversation, ConversationKey, StopReason
 from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt import Prompt
@@ -425,6 +425,29 @@ async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_
     assert isinstance(failed, Failed)
     assert failed.code is ErrorCode.CONVERSATION_NOT_FOUND
     assert loop.time() - deleted_at < 2 * QUICK.longest_poll_s
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"), [(TurnPolicy.REJECT, QUESTION[1]), (TurnPolicy.INTERRUPT, "And now?")]
+)
+async def test_deleting_a_conversation_whose_run_was_just_found_is_told_as_that(
+    monkeypatch: pytest.MonkeyPatch, policy: TurnPolicy, text: str
+) -> None:
+    """To a sender who joins the run as to one who stops it: neither asked for a run by name."""
+    stage = stage_with(policy=policy)
+    await abandoned_run(stage, "So far")
+    look = stage.store.read_log
+
+    async def look_and_delete(key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
+        monkeypatch.undo()
+        found = await look(key, run_id, after=after)
+        await stage.store.delete_conversation(key)
+        return found
+
+    monkeypatch.setattr(stage.store, "read_log", look_and_delete)
+    failed = (await stage.run(streamed(stage, text)))[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.CONVERSATION_NOT_FOUND
 
 
 # Deadline and failover
