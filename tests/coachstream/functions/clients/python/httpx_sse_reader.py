@@ -8,13 +8,11 @@ import time
 import httpx
 from httpx_sse import connect_sse
 
-from support.patience import PATIENCE_S
-
 
 def read(url: str) -> None:
     """Read to the end, over as many connections as it takes."""
     cursor, retry_s = "", 1.0
-    with httpx.Client(timeout=PATIENCE_S, trust_env=False) as client:
+    with httpx.Client(timeout=120, trust_env=False) as client:
         while True:
             headers = {"Last-Event-ID": cursor} if cursor else {}
             try:
