@@ -83,7 +83,7 @@ def steered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The model speaks when the test lets it, however long its environments take to start."""
     with (
         steered_bedrock() as model,
-        _served(request, tmp_path_factory, model.url, "--timeout", "600") as running,
+        _served(request, tmp_path_factory, model.url, "--warm", "20", "--timeout", "600") as running,
     ):
         yield Steered(running, model)
 
@@ -136,10 +136,20 @@ def test_curl_receives_start_before_the_model_speaks_and_each_word_before_the_ne
     assert complete["aiMessage"]["content"] == _text(seen)
 
 
+def _load_what_a_turn_needs(steered: Steered, environments: int) -> None:
+    """Have each environment import, connect and read keys; a first turn may fail of that under load."""
+    ready = steered.server.ready
+    list(steered.model.reply_in_steps("Ready."))
+    with ThreadPoolExecutor(environments) as pool:
+        for _ in range(environments):
+            pool.submit(_ask, ready, create_conversation(ready), "Warm up")
+
+
 def test_twenty_conversations_stream_at_once_in_twenty_environments(steered: Steered) -> None:
     """Twenty people are answered at the same time, each with their own reply, none after another."""
     ready = steered.server.ready
     conversations = [create_conversation(ready) for _ in range(20)]
+    _load_what_a_turn_needs(steered, len(conversations))
     steered.model.forget_requests()
     speaking = steered.model.reply_in_steps("All ", "at once.")
 
@@ -155,7 +165,7 @@ def test_twenty_conversations_stream_at_once_in_twenty_environments(steered: Ste
 
     for number, asked in enumerate(everyone):
         events = asked.result()
-        assert [events[0]["type"], events[-1]["type"]] == ["start", "complete"]
+        assert [events[0]["type"], events[-1]["type"]] == ["start", "complete"], events[-1]
         saved = stored_messages(ready, conversations[number])
         assert [message["content"] for message in saved] == [
             f"Question number {number} of many",
