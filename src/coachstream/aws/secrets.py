@@ -92,7 +92,7 @@ class Secrets:
         self._readings: dict[str, asyncio.Task[str]] = {}
 
     async def read(self, arn: str, *, instead_of: str | None = None) -> str:
-        """The secret's string; whoever asks while it is first read waits for the same response.
+        """The secret's string; callers that ask during the first read share its response.
 
         Args:
             arn: whole.
@@ -105,7 +105,7 @@ class Secrets:
         """
         known = self._known.get(arn)
         if known is None or (age := self._clock.seconds_since(known.read_at)) >= USABLE_FOR_S:
-            # Whoever is cancelled leaves the reading to those who still wait, and to those who come later.
+            # A cancelled caller leaves the reading to the callers that still wait, and to later ones.
             return await asyncio.shield(self._begin_reading(arn))
         if not self._may_read_again(arn):
             return known.value

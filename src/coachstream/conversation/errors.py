@@ -347,7 +347,7 @@ class NoCredentials(CoachStreamError):
     """The process has no credentials for a service, or they have expired or are refused.
 
     No retry helps before an operator has renewed them. Adapters raise it combined with the error of their own
-    port, so that whoever deals with that one deals with this as well.
+    port, so that a handler of that one handles this as well.
     """
 
     code = ErrorCode.NO_CREDENTIALS

@@ -58,7 +58,7 @@ class SideEffects:
 
     @property
     def constraints(self) -> tuple[str, ...]:
-        """What the model is told of a command, so that it neither repeats nor contradicts the application."""
+        """What the prompt says of a command, so that it neither repeats nor contradicts the application."""
         return () if self._command is None else (_CONSTRAINTS[self._command.name],)
 
     async def confirm(self) -> str:

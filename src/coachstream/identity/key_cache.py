@@ -60,7 +60,7 @@ class KeyCache:
         if self._is_due(key_id):
             reading = self._begin_reading()
             if self._failure is None or self._usable(key_id) is None:
-                # Whoever is cancelled leaves the reading to those who still wait.
+                # A cancelled caller leaves the reading to the callers that still wait.
                 await asyncio.shield(reading)
         key = self._usable(key_id)
         if key is not None:

@@ -23,7 +23,7 @@ class TokenHeader(msgspec.Struct, frozen=True):
     Attributes:
         alg: the algorithm that it claims.
         kid: the name of its key.
-        crit: extensions that whoever verifies must understand; unset where the header has no such member.
+        crit: extensions that a verifier must understand; unset where the header has no such member.
     """
 
     alg: str

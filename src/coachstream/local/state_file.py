@@ -1,7 +1,7 @@
 """How `coachstream chat` finds a running `coachstream serve`: a note of each server in the data folder.
 
 A server holds a lock on its note for as long as it runs. The operating system releases it when the process
-ends, however it ends, so a note without a lock is stale; whoever reads it removes it.
+ends, however it ends, so a note without a lock is stale; its reader removes it.
 """
 
 from __future__ import annotations

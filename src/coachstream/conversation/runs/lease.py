@@ -108,7 +108,7 @@ class LeaseWatch:
         return (leased_until - milliseconds_of(self._clock.now())) / 1000
 
     def _is_renewal(self, entry: LogEntry) -> bool:
-        """A stop is others' entry, and copies the lease: whoever asks for it does not keep the run alive."""
+        """A stop is others' entry, and copies the lease: asking for one does not keep the run alive."""
         if self._lease is None or not isinstance(entry.content, StopAsked):
             return self._lease is None or entry.number > self._lease.number
         return (entry.epoch, entry.leased_until) != (self._lease.epoch, self._lease.leased_until)

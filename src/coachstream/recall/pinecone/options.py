@@ -18,7 +18,7 @@ class ReadApiKey(Protocol):
     """Reads the API key where it is kept."""
 
     async def __call__(self, *, instead_of: str | None = None) -> str:
-        """The key; called for each search, so whoever reads it remembers it.
+        """The key; called for each search, so its reader remembers it.
 
         Args:
             instead_of: a key that Pinecone refused, which may have been rotated.
