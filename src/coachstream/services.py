@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         TokenVerifier,
         WorkoutBuilder,
     )
-    from coachstream.conversation.turn_settings import TurnSettings
+    from coachstream.conversation.turn.dependencies import TurnSettings
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
     from coachstream.language.bedrock import BedrockOptions, RefusedParameters
@@ -113,8 +113,8 @@ _CLOSED_LAST_TO_FIRST = (
 """What may hold something open. The last is closed first: each before what it works with."""
 
 _OF_EVERY_TURN = (
-    "coachstream.conversation.producer",
-    "coachstream.conversation.turn",
+    "coachstream.conversation.turn.reader",
+    "coachstream.conversation.turn.turn",
     "coachstream.conversation.whole_turn",
     "jwt.algorithms",
 )
@@ -384,9 +384,9 @@ class Services:
     @cached_property
     def turn_settings(self) -> TurnSettings:
         """How turns go."""
-        from coachstream.conversation.context import ContextLimits
         from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
-        from coachstream.conversation.turn_settings import TurnSettings
+        from coachstream.conversation.turn.context import ContextLimits
+        from coachstream.conversation.turn.dependencies import TurnSettings
 
         told = self.settings
         return TurnSettings(

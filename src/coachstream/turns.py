@@ -11,9 +11,9 @@ from coachstream.services import STORE_ANSWERS_IN_S, STORE_ATTEMPTS, Services
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.parts import Report, TurnParts
-    from coachstream.conversation.producer import TurnProducer
-    from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+    from coachstream.conversation.turn.dependencies import Report, TurnDependencies
+    from coachstream.conversation.turn.reader import TurnReader
+    from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 
 LONGEST_TURN_S = 300.0
 """The timeout of the existing functions."""
@@ -30,53 +30,51 @@ class Turns:
         """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
         return self._services.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
 
-    def start(self, request: TurnRequest, *, report: Report | None = None) -> TurnProducer:
-        """A turn that runs for as long as the producer's `async with`, and to its end."""
-        return self._turn(request, self._parts(report))
+    def start(self, request: TurnRequest, *, report: Report | None = None) -> TurnReader:
+        """A turn that begins with the reader's `async with`, and runs to its end."""
+        return self._reader(request, self._dependencies(report))
 
     async def run_whole(self, request: TurnRequest, *, report: Report | None = None) -> Completed | Failed:
-        """A turn whose reply comes in one piece, or is there already (see `whole_turn`)."""
-        from coachstream.conversation.whole_turn import run_whole_turn
+        """A turn whose reply comes in one piece, or is there already."""
+        from coachstream.conversation.turn.reader import collect_reply
 
-        return await run_whole_turn(self._turn(request, self._parts(report, in_one_piece=True)))
+        return await collect_reply(self._reader(request, self._dependencies(report, in_one_piece=True)))
 
     async def open_for_reader(self, request: TurnRequest) -> str:
         """Open a run that its first reader will have produced, and return its id."""
-        from coachstream.conversation.message_id import run_id
-        from coachstream.conversation.turn import opener_of, user_message_of
+        from coachstream.conversation.ids import run_id
+        from coachstream.conversation.turn.turn import new_user_message, run_opener
 
-        parts = self._parts()
+        dependencies = self._dependencies()
         settings = self._services.turn_settings
-        opener = opener_of(parts, settings)
+        opener = run_opener(dependencies, settings)
         deadline = request.deadline - settings.save_reserve_s
         async with asyncio.timeout(max(0.0, deadline - self._services.clock.monotonic())):
             return await opener.open_for_reader(
                 request.key,
-                partial(user_message_of, request, parts),
-                run_id(self._services.clock.now(), parts.random_below),
+                partial(new_user_message, request, dependencies),
+                run_id(self._services.clock.now(), dependencies.random_below),
                 deadline=deadline - STORE_ANSWERS_IN_S,
             )
 
-    async def resume(self, request: ResumeRequest, *, report: Report | None = None) -> TurnProducer | None:
+    async def resume(self, request: ResumeRequest, *, report: Report | None = None) -> TurnReader | None:
         """Go on reading a run; None where there is nothing left to read.
 
         Raises:
             RunNotFound: the conversation has no such run.
         """
         from coachstream.conversation.errors import RunNotFound
-        from coachstream.conversation.producer import Audience, TurnProducer
-        from coachstream.conversation.turn import resume_run, watcher_of
+        from coachstream.conversation.turn.reader import TurnReader
+        from coachstream.conversation.turn.turn import resume_run, run_watcher
 
-        parts = self._parts(report)
-        settings, audience = self._services.turn_settings, Audience()
-        watcher = watcher_of(request, parts, settings, has_left=audience.has_left)
+        dependencies, settings = self._dependencies(report), self._services.turn_settings
+        watcher = run_watcher(request, dependencies, settings)
         if await watcher.open() is None:
             raise RunNotFound
         if watcher.is_at_the_end:
             return None
-        return TurnProducer(
-            resume_run(request, watcher, parts, settings, has_left=audience.has_left),
-            audience,
+        return TurnReader(
+            partial(resume_run, request, watcher, dependencies, settings),
             save_deadline=request.deadline - settings.save_reserve_s,
             clock=self._services.clock,
             point=watcher.point,
@@ -84,36 +82,38 @@ class Turns:
 
     async def has_reply(self, request: TurnRequest) -> bool:
         """Whether the sender of a message has its whole reply already, as `after` says."""
-        from coachstream.conversation.turn import opener_of, user_message_of
+        from coachstream.conversation.turn.turn import new_user_message, run_opener
 
         if request.after is None:
             return False
-        parts = self._parts()
-        opener = opener_of(parts, self._services.turn_settings)
+        dependencies = self._dependencies()
+        opener = run_opener(dependencies, self._services.turn_settings)
         async with asyncio.timeout(STORE_ANSWERS_IN_S * STORE_ATTEMPTS):
-            return await opener.is_finished_at(request.key, request.after, user_message_of(request, parts))
+            return await opener.is_finished_at(
+                request.key, request.after, new_user_message(request, dependencies)
+            )
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
         """Have a run stopped; whether there was something to stop."""
-        from coachstream.conversation.turn import opener_of
+        from coachstream.conversation.turn.turn import run_opener
 
-        parts = self._parts()
-        return await opener_of(parts, self._services.turn_settings).stop(key, run_id)
+        dependencies = self._dependencies()
+        return await run_opener(dependencies, self._services.turn_settings).stop(key, run_id)
 
     async def close_dead(self, key: ConversationKey) -> None:
         """Store what the conversation's run has said, if its producer has died."""
-        from coachstream.conversation.turn import closer_of
+        from coachstream.conversation.turn.turn import run_closer
 
-        await closer_of(self._parts(), self._services.turn_settings).settle(key)
+        await run_closer(self._dependencies(), self._services.turn_settings).settle(key)
 
-    def _parts(self, report: Report | None = None, *, in_one_piece: bool = False) -> TurnParts:
-        from coachstream.conversation.parts import TurnParts, ignore_report
+    def _dependencies(self, report: Report | None = None, *, in_one_piece: bool = False) -> TurnDependencies:
+        from coachstream.conversation.turn.dependencies import TurnDependencies, ignore_report
 
         services = self._services
         models = (services.model, services.fallback_model)
         if in_one_piece:
             models = (services.whole_reply_model, services.whole_reply_model)
-        return TurnParts(
+        return TurnDependencies(
             runs=services.store,
             context=services.store,
             conversations=services.store,
@@ -127,14 +127,13 @@ class Turns:
             report=report or ignore_report,
         )
 
-    def _turn(self, request: TurnRequest, parts: TurnParts) -> TurnProducer:
-        from coachstream.conversation.producer import Audience, TurnProducer
-        from coachstream.conversation.turn import run_turn
+    def _reader(self, request: TurnRequest, dependencies: TurnDependencies) -> TurnReader:
+        from coachstream.conversation.turn.reader import TurnReader
+        from coachstream.conversation.turn.turn import run_turn
 
-        settings, audience = self._services.turn_settings, Audience()
-        return TurnProducer(
-            run_turn(request, parts, settings, has_left=audience.has_left),
-            audience,
+        settings = self._services.turn_settings
+        return TurnReader(
+            partial(run_turn, request, dependencies, settings),
             save_deadline=request.deadline - settings.save_reserve_s,
             clock=self._services.clock,
         )

@@ -22,7 +22,7 @@ import pytest
 from coachstream.conversation.errors import ModelError, ModelStreamBroken, ModelThrottled
 from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section, SectionName
 from support.patience import PATIENCE_S
 
 PROMPT = Prompt(

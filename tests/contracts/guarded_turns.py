@@ -16,10 +16,10 @@ import pytest
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
 from coachstream.conversation.model import StopReason
-from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import WorkoutLog
-from coachstream.conversation.turn import resume_run, run_turn, watcher_of
-from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.dependencies import TurnDependencies
+from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.turn import resume_run, run_turn, run_watcher
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from contracts.store_records import (
     KEY,
@@ -47,6 +47,7 @@ from support.bedrock_server import (
 from support.bedrock_server import (
     text as deltas,
 )
+from support.turn_events import events_of
 from support.turns import RecallDouble, Recorded
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Talk:
         """All events of the turn that answers a message."""
         parts = self._parts
         request = TurnRequest(KEY, text, time.monotonic() + 30, client_message_id=client_message_id)
-        return [event async for event in run_turn(request, parts)]
+        return [event async for event in events_of(run_turn, request, parts)]
 
     async def fails(self, text: str, code: ErrorCode, *, client_message_id: str | None = None) -> Failed:
         """The failure of a turn that must fail with this code."""
@@ -109,9 +110,9 @@ class Talk:
         """What a reader from the beginning is left with when it has read a run that is over."""
         text = ""
         request = ResumeRequest(KEY, run_id, time.monotonic() + 30)
-        watcher = watcher_of(request, self._parts)
+        watcher = run_watcher(request, self._parts)
         await watcher.open()
-        async for event in resume_run(request, watcher, self._parts):
+        async for event in events_of(resume_run, request, watcher, self._parts):
             if isinstance(event, Reset):
                 text = ""
             elif isinstance(event, Chunk):
@@ -120,8 +121,8 @@ class Talk:
         return text
 
     @property
-    def _parts(self) -> TurnParts:
-        return TurnParts(
+    def _parts(self) -> TurnDependencies:
+        return TurnDependencies(
             runs=self.store,
             context=self.store,
             conversations=self.store,

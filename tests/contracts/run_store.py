@@ -15,11 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ConversationNotFound, ErrorCode, RunNotFound
-from coachstream.conversation.events import SemanticContextUse, Timings
-from coachstream.conversation.message_id import run_id
-from coachstream.conversation.model import ConversationKey, Role, StopReason, Usage
+from coachstream.conversation.ids import run_id
+from coachstream.conversation.model import (
+    ConversationKey,
+    Role,
+    SemanticContextUse,
+    StopReason,
+    Timings,
+    Usage,
+)
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
-from coachstream.conversation.runs.log import (
+from coachstream.conversation.run_log import (
     Broken,
     Claimed,
     Content,

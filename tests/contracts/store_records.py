@@ -10,21 +10,22 @@ from typing import Protocol
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import SemanticContextUse, Timings
-from coachstream.conversation.message_id import milliseconds_of, run_id
+from coachstream.conversation.ids import milliseconds_of, run_id
 from coachstream.conversation.model import (
     Conversation,
     ConversationKey,
     Message,
     MessageMetadata,
     Role,
+    SemanticContextUse,
     StopReason,
+    Timings,
     Usage,
     format_timestamp,
     to_milliseconds,
 )
 from coachstream.conversation.ports import ContextStore, ConversationStore, MemoryStore, RunBegun, RunStore
-from coachstream.conversation.runs.log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
+from coachstream.conversation.run_log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
 
 NOW = to_milliseconds(datetime.now(UTC))
 KEY = ConversationKey("user-1", "coach-1", "conv-1")

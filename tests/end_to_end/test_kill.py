@@ -14,16 +14,17 @@ import msgspec
 import pytest
 
 from coachstream.conversation.events import Completed, Event, Failed
-from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Conversation, Message, Role, StopReason
-from coachstream.conversation.runs.log import Said
-from coachstream.conversation.turn import resume_run, run_turn, watcher_of
-from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
-from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.conversation.run_log import Said
+from coachstream.conversation.turn.dependencies import TurnSettings
+from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.turn import resume_run, run_turn, run_watcher
 from coachstream.storage.sqlite import SqliteStore
 from support import dying_producer
 from support.dying_producer import KEY, TEXT, WORDS, WORDS_DURING_A_WRITE, parts_over, run_settings
 from support.patience import PATIENCE_S
+from support.turn_events import events_of
 
 LEASE_S = 1.0
 POINTS = range(1, 41)
@@ -61,7 +62,7 @@ async def ask(store: SqliteStore, text: str, client_message_id: str) -> list[Eve
     request = TurnRequest(
         KEY, text, parts.clock.monotonic() + 30, client_message_id=client_message_id, streamed=True
     )
-    return [event async for event in run_turn(request, parts, settings)]
+    return [event async for event in events_of(run_turn, request, parts, settings)]
 
 
 async def read_to_the_end(store: SqliteStore) -> None:
@@ -71,9 +72,9 @@ async def read_to_the_end(store: SqliteStore) -> None:
         return
     parts, settings = parts_over(store), msgspec.structs.replace(TurnSettings(), runs=run_settings(LEASE_S))
     request = ResumeRequest(KEY, run_id, parts.clock.monotonic() + PATIENCE_S)
-    watcher = watcher_of(request, parts, settings)
+    watcher = run_watcher(request, parts, settings)
     assert await watcher.open() is not None
-    events = [event async for event in resume_run(request, watcher, parts, settings)]
+    events = [event async for event in events_of(resume_run, request, watcher, parts, settings)]
     assert isinstance(events[-1], Failed)
 
 

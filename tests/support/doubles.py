@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from coachstream.conversation.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.errors import (
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
     RunNotFound,
 )
-from coachstream.conversation.message_id import first_message_id, id_after
+from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -36,8 +35,9 @@ from coachstream.conversation.ports import (
     RunBegun,
     TextDelta,
 )
-from coachstream.conversation.prompt import Prompt
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.run_log import LogEntry
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 

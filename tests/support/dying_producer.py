@@ -22,16 +22,16 @@ import msgspec
 
 from coachstream.conversation.events import Chunk
 from coachstream.conversation.model import ConversationKey, Message, StopReason
-from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn import run_turn
-from coachstream.conversation.turn_request import TurnRequest
-from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.turn import run_turn
 from coachstream.services import SystemClock
 from coachstream.storage.sqlite import SqliteStore
+from support.turn_events import events_of
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
 TEXT = "How am I doing?"
@@ -126,9 +126,9 @@ def _always() -> asyncio.Event:
     return event
 
 
-def parts_over(store: SqliteStore) -> TurnParts:
+def parts_over(store: SqliteStore) -> TurnDependencies:
     """Everything that a turn needs."""
-    return TurnParts(
+    return TurnDependencies(
         runs=store,
         context=store,
         conversations=store,
@@ -147,7 +147,7 @@ async def main(database: Path, deadly: int, lease_s: float) -> None:
     settings = msgspec.structs.replace(TurnSettings(), runs=run_settings(lease_s))
     deadline = parts.clock.monotonic() + 30
     request = TurnRequest(KEY, TEXT, deadline, datetime.now(UTC), client_message_id="c-1", streamed=True)
-    async for event in run_turn(request, parts, settings):
+    async for event in events_of(run_turn, request, parts, settings):
         if isinstance(event, Chunk):
             print(json.dumps(event.content), flush=True)  # noqa: T201 (who started it reads that)
             store.points.pass_one()

@@ -27,9 +27,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable, TurnInProgress
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
-from coachstream.conversation.message_id import run_id
+from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason
-from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import (
     AlreadyAnswered,
     ConversationBusy,
@@ -38,21 +37,22 @@ from coachstream.conversation.ports import (
     RunBegun,
     TextDelta,
 )
-from coachstream.conversation.prompt import Prompt
-from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, is_tombstone
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn import (
-    closer_of,
-    opener_of,
+from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.turn import (
+    new_user_message,
     resume_run,
+    run_closer,
+    run_opener,
     run_turn,
-    user_message_of,
-    watcher_of,
+    run_watcher,
 )
-from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
-from coachstream.conversation.turn_settings import TurnSettings
 from contracts.store_records import SeedableStore
 from support.calls_in_turn import CallsInTurnLoop
+from support.turn_events import events_of
 
 T = TypeVar("T")
 
@@ -301,8 +301,8 @@ class RunMachine(RuleBasedStateMachine):
     def process(self, off_s: float) -> Process:
         return Process(self.shared_store, WrongClock(self.loop, off_s), self.acceptance)
 
-    def parts(self, process: Process) -> TurnParts:
-        return TurnParts(
+    def parts(self, process: Process) -> TurnDependencies:
+        return TurnDependencies(
             runs=process,
             context=process,
             conversations=process,
@@ -317,7 +317,7 @@ class RunMachine(RuleBasedStateMachine):
     def send(self, text: int, off_s: float, calls: int) -> None:
         """A message, new or again; its client reads the reply."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
-        self._read(client, run_turn(self._request(client), self.parts(client.process), SETTINGS))
+        self._read(client, events_of(run_turn, self._request(client), self.parts(client.process), SETTINGS))
         self.settle(calls)
 
     @rule(text=st.integers(0, 5), off_s=OFF_S)
@@ -325,9 +325,9 @@ class RunMachine(RuleBasedStateMachine):
         """A message whose first reader has it answered, if one comes."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
         parts = self.parts(client.process)
-        opening = opener_of(parts, SETTINGS).open_for_reader(
+        opening = run_opener(parts, SETTINGS).open_for_reader(
             self.key,
-            partial(user_message_of, self._request(client), parts),
+            partial(new_user_message, self._request(client), parts),
             run_id(client.process.clock.now(), self.random.randrange),
             deadline=self.loop.time() + 25,
         )
@@ -370,11 +370,11 @@ class RunMachine(RuleBasedStateMachine):
             client.key, client.point.run_id, self.loop.time() + WITHIN_S, after=client.point.number
         )
         parts = self.parts(client.process)
-        watcher = watcher_of(request, parts, SETTINGS)
+        watcher = run_watcher(request, parts, SETTINGS)
         self.run(watcher.open())
         if watcher.is_at_the_end:
             return
-        self._read(client, resume_run(request, watcher, parts, SETTINGS))
+        self._read(client, events_of(resume_run, request, watcher, parts, SETTINGS))
         self.settle(calls)
 
     @rule(which=st.integers(0, 99), calls=CALLS)
@@ -396,7 +396,7 @@ class RunMachine(RuleBasedStateMachine):
         if not known:
             return
         point = known[which % len(known)]
-        opener = opener_of(self.parts(self.process(off_s)), SETTINGS)
+        opener = run_opener(self.parts(self.process(off_s)), SETTINGS)
         with suppress(RunNotFound):
             self.run(opener.stop(self.key, point.run_id))
         self.settle(calls)
@@ -417,7 +417,7 @@ class RunMachine(RuleBasedStateMachine):
     @rule(off_s=OFF_S)
     def load(self, off_s: float) -> None:
         """The conversation is opened, which closes a run that died long ago."""
-        closer = closer_of(self.parts(self.process(off_s)), SETTINGS)
+        closer = run_closer(self.parts(self.process(off_s)), SETTINGS)
         self.run(closer.settle(self.key))
 
     @rule(off_s=OFF_S)
@@ -528,7 +528,9 @@ class RunMachine(RuleBasedStateMachine):
             self.model.allowed.release()
 
         async def answered() -> None:
-            async for event in run_turn(self._request(client), self.parts(client.process), SETTINGS):
+            async for event in events_of(
+                run_turn, self._request(client), self.parts(client.process), SETTINGS
+            ):
                 client.take(event)
 
         client.process.task = self.loop.create_task(answered())

@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.conversation.message_id import run_id
+from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import ConversationChange, ConversationKey, Message
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.storage.sqlite import SqliteStore

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
-from coachstream.conversation.coach import CoachConfig
-from coachstream.conversation.context import ContextLimits
 from coachstream.conversation.events import Event
 from coachstream.conversation.model import (
     Conversation,
@@ -22,7 +20,6 @@ from coachstream.conversation.model import (
     StopReason,
     Workout,
 )
-from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import (
     AlreadyAnswered,
     ConversationBusy,
@@ -30,11 +27,13 @@ from coachstream.conversation.ports import (
     SummaryRequest,
     WorkoutLog,
 )
-from coachstream.conversation.report import TurnReport
-from coachstream.conversation.runs.log import LogEntry
-from coachstream.conversation.turn import run_turn
-from coachstream.conversation.turn_request import TurnRequest
-from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.turn.context import ContextLimits
+from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.report import TurnReport
+from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.turn import run_turn
 from support.doubles import RememberedConversations, ScriptedModel
 
 T = TypeVar("T")
@@ -209,9 +208,9 @@ class Stage:
         self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
 
     @property
-    def parts(self) -> TurnParts:
+    def dependencies(self) -> TurnDependencies:
         """The adapters."""
-        return TurnParts(
+        return TurnDependencies(
             runs=self.store,
             context=self.store,
             conversations=self.store,
@@ -234,7 +233,13 @@ class Stage:
 
     async def run(self, request: TurnRequest | None = None) -> list[Event]:
         """All events of a turn."""
-        return [event async for event in run_turn(request or self.request(), self.parts, self.settings)]
+        events: list[Event] = []
+
+        async def send(event: Event) -> None:
+            events.append(event)
+
+        await run_turn(request or self.request(), self.dependencies, self.settings, send=send)
+        return events
 
     def stored(self) -> list[tuple[str, str]]:
         """Role and text of every stored message; a partial one has a dash behind its role."""

@@ -10,7 +10,7 @@ from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.model_lifecycle import known_standing, standing_of, today
 from coachstream.check.report import Advice, Check, NotKnown, Trouble
 from coachstream.conversation.model import Role
-from coachstream.conversation.prompt import Prompt, PromptMessage
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage
 from coachstream.extras import missing_aws
 from coachstream.services import Services, bedrock_options, fallback_options
 from coachstream.settings import BedrockSettings, DemoModelSettings

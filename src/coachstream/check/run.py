@@ -16,7 +16,7 @@ from coachstream.check.recall import recall_check
 from coachstream.check.report import Advice, Check, Finding, NotKnown, Report, Trouble, Verdict
 from coachstream.check.store import store_check
 from coachstream.check.tickets import tickets_check
-from coachstream.conversation.errors import whereabouts
+from coachstream.conversation.errors import describe_exception
 from coachstream.services import Services
 from coachstream.settings import Logs, Settings, SettingsError, unknown_variables
 
@@ -152,7 +152,7 @@ async def _finding(check: Check, *, offline: bool, within_s: float) -> Finding:
                 verdict = Verdict.FAILED
                 remedy = "Is the endpoint right, and the network open? --timeout gives more time."
         except Exception as error:  # noqa: BLE001 (the other parts are told of all the same)
-            verdict, message = Verdict.FAILED, f"The check itself failed: {whereabouts(error)}."
+            verdict, message = Verdict.FAILED, f"The check itself failed: {describe_exception(error)}."
             remedy = "Please report this."
     return Finding(
         part=check.part,

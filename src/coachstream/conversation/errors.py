@@ -383,7 +383,7 @@ def log_failure(
         logger.log(level, "%s with %s: %s", what, error.code.value, error)
 
 
-def whereabouts(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """An unexpected exception for the log: its type and where it came from, innermost first.
 
     Its text is left out, for it may quote a message or a token.

@@ -1,14 +1,16 @@
-"""What a turn tells a reader: `Started`, `Chunk`..., then one of `Completed`, `Failed` or `Reconnect`.
+"""What a turn sends its reader: `Started`, `Chunk`..., then one of `Completed`, `Failed` or `Reconnect`.
 
 Offsets count UTF-16 code units from the beginning of the reply, as a JavaScript string's length does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.model import Message, StopReason, Usage
+from coachstream.conversation.model import Message, SemanticContextUse, StopReason, Timings, Usage
 
 
 class LogPoint(msgspec.Struct, frozen=True):
@@ -58,21 +60,6 @@ class Reconnect(msgspec.Struct, frozen=True):
     point: LogPoint
 
 
-class SemanticContextUse(msgspec.Struct, frozen=True):
-    """How much of the semantic search the prompt really holds; `length` in characters."""
-
-    matches: int = 0
-    length: int = 0
-
-
-class Timings(msgspec.Struct, frozen=True):
-    """Milliseconds from the start of the turn; `first_chunk` is `None` when the reply was already stored."""
-
-    context: int
-    first_chunk: int | None
-    total: int
-
-
 class Completed(msgspec.Struct, frozen=True):
     """The reply is stored, and is the concatenation of all chunks."""
 
@@ -106,3 +93,6 @@ Event = Started | Attached | Chunk | Reset | Reconnect | Completed | Failed
 
 Ending = Completed | Failed | Reconnect
 """What a stream ends with."""
+
+Send = Callable[[Event], Awaitable[None]]
+"""Takes an event for the reader; waits while the reader is slow."""

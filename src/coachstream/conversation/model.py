@@ -162,6 +162,21 @@ class Usage(msgspec.Struct, frozen=True):
     latency_ms: int = 0
 
 
+class SemanticContextUse(msgspec.Struct, frozen=True):
+    """How much of the semantic search the prompt holds; `length` in characters."""
+
+    matches: int = 0
+    length: int = 0
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Milliseconds from the start of the turn; `first_chunk` is `None` when the reply was already stored."""
+
+    context: int
+    first_chunk: int | None
+    total: int
+
+
 class Identity(msgspec.Struct, frozen=True):
     """A verified caller: `user_id` is the application's id (claim `custom:user_id`), `subject` the pool's."""
 

@@ -13,7 +13,6 @@ from typing import Protocol
 
 import msgspec
 
-from coachstream.conversation.coach import CoachConfig
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -26,8 +25,9 @@ from coachstream.conversation.model import (
     Usage,
     Workout,
 )
-from coachstream.conversation.prompt import Prompt
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.run_log import LogEntry
 
 
 class Clock(Protocol):

@@ -8,7 +8,7 @@ import msgspec
 
 from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.model import Identity
-from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.services import Services
 from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate

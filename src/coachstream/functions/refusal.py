@@ -9,8 +9,8 @@ from coachstream.conversation.errors import (
     CoachStreamError,
     ProcessingError,
     RequestError,
+    describe_exception,
     log_failure,
-    whereabouts,
 )
 from coachstream.settings import SettingsError
 
@@ -31,5 +31,5 @@ def as_coachstream_error(error: Exception, logger: logging.Logger) -> CoachStrea
             for problem in error.problems:
                 logger.error("Nothing can be served: %s", problem)
         case _:
-            logger.error("The request failed: %s", whereabouts(error))
+            logger.error("The request failed: %s", describe_exception(error))
     return ProcessingError()

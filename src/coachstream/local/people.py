@@ -7,10 +7,10 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from coachstream.conversation.coach import parse_coach_config
-from coachstream.conversation.lenient import as_record
-from coachstream.conversation.message_id import conversation_id
+from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
+from coachstream.conversation.prompt.coach import parse_coach_config
+from coachstream.conversation.prompt.records import as_record
 from coachstream.local.demo.seed import (
     CONVERSATION_ID,
     USER_ID,

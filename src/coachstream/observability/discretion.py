@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from coachstream.conversation.errors import whereabouts
+from coachstream.conversation.errors import describe_exception
 
 OURS = ("coachstream", "lambda_streaming")
 
@@ -36,7 +36,7 @@ def quiet_libraries() -> None:
 
 
 def reduced(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy in which an exception is its type and its whereabouts.
+    """A copy in which an exception is its type and its describe_exception.
 
     Only our own messages stay beside it: others quote the exception in theirs (asyncio: `exception=...`).
     """
@@ -44,7 +44,7 @@ def reduced(record: logging.LogRecord) -> logging.LogRecord:
     copy.exc_info = copy.exc_text = copy.stack_info = None
     if record.exc_info or record.exc_text:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        cause = "an exception" if error is None else whereabouts(error)
+        cause = "an exception" if error is None else describe_exception(error)
         if error is not None:
             copy.__dict__["exception_name"] = type(error).__qualname__
         if record.name.partition(".")[0] == "coachstream":

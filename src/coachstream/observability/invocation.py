@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from coachstream.conversation.errors import ErrorCode, whereabouts
+from coachstream.conversation.errors import ErrorCode, describe_exception
 from coachstream.observability.ids import loggable_id, trace_id_of
 
 if TYPE_CHECKING:
     from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.report import TurnReport
+    from coachstream.conversation.turn.report import TurnReport
     from coachstream.settings import Logs
 
 logger = logging.getLogger("coachstream.invocation")
@@ -60,7 +60,7 @@ class Invocation:
     Attributes:
         key: the conversation, once the request names one that its sender may see.
         error: why it was refused or failed.
-        cause: type and whereabouts of an exception that nobody caught.
+        cause: type and describe_exception of an exception that nobody caught.
         is_cut_off: whether it was cancelled.
         started_ms: until the first frame was handed over; `None` where nothing is streamed.
         report: of its turn.
@@ -91,7 +91,7 @@ class Invocation:
     def broke(self, error: Exception) -> None:
         """An exception that nobody caught ends it."""
         self.error = self.error or ErrorCode.PROCESSING_ERROR
-        self.cause = self.cause or whereabouts(error)
+        self.cause = self.cause or describe_exception(error)
 
     def elapsed_ms(self) -> int:
         """Milliseconds since the beginning."""
@@ -160,4 +160,4 @@ def _emit(invocation: Invocation) -> None:
 
             write_metrics(invocation, namespace=namespace)
         except Exception as error:  # noqa: BLE001 (the response has been given)
-            logger.error("The metrics are lost: %s", whereabouts(error))  # noqa: TRY400
+            logger.error("The metrics are lost: %s", describe_exception(error))  # noqa: TRY400

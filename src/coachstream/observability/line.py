@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from coachstream.conversation.errors import FOR_OPERATORS, ErrorCode
 from coachstream.conversation.model import StopReason
-from coachstream.conversation.report import TurnReport
+from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.ids import loggable_id
 from coachstream.observability.invocation import Invocation
 

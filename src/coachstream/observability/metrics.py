@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import msgspec
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from coachstream.conversation.report import TurnReport
+from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.invocation import Invocation
 
 Measurement = tuple[str, MetricUnit, int | None]

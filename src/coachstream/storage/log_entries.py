@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from coachstream.conversation.message_id import time_in
-from coachstream.conversation.runs.log import LogEntry, Opened
+from coachstream.conversation.ids import time_in
+from coachstream.conversation.run_log import LogEntry, Opened
 
 
 def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newest_id: str) -> LogEntry:

@@ -16,10 +16,15 @@ from coachstream.conversation.events import (
     LogPoint,
     Reconnect,
     Reset,
-    SemanticContextUse,
     Started,
 )
-from coachstream.conversation.model import Message, MessageMetadata, Usage, format_timestamp
+from coachstream.conversation.model import (
+    Message,
+    MessageMetadata,
+    SemanticContextUse,
+    Usage,
+    format_timestamp,
+)
 
 
 class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from coachstream.conversation.events import LogPoint
-from coachstream.conversation.turn_request import FROM_THE_BEGINNING, UNKNOWN_ENTRY
+from coachstream.conversation.run_log import FROM_THE_BEGINNING, UNKNOWN_ENTRY
 from lambda_streaming.function_url.event import FunctionUrlEvent
 
 LAST_EVENT_ID = "last-event-id"

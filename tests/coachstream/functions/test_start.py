@@ -51,8 +51,8 @@ HEAVY = (
     "pinecone",
     "sqlite3",
     "urllib.request",
-    "coachstream.conversation.prompt",
-    "coachstream.conversation.turn",
+    "coachstream.conversation.prompt.prompt",
+    "coachstream.conversation.turn.turn",
     "coachstream.language",
     "coachstream.recall",
     "coachstream.storage",
@@ -128,7 +128,8 @@ def test_a_function_that_starts_ahead_loads_everything_and_opens_nothing(kind: s
         "import coachstream.functions.stream_coach_conversation.handler\n"
         "import coachstream.aws.clients as clients\n"
         "print([name for name in ('aiobotocore', 'aiohttp', 'pinecone', 'jwt', 'aws_lambda_powertools',"
-        " 'coachstream.conversation.turn', 'coachstream.storage.dynamodb', 'coachstream.language.bedrock')"
+        " 'coachstream.conversation.turn.turn', 'coachstream.storage.dynamodb',"
+        " 'coachstream.language.bedrock')"
         " if name not in sys.modules], clients._prepared._credentials)"
     )
     environment = {**ON_LAMBDA, **AT_AWS, "AWS_LAMBDA_INITIALIZATION_TYPE": kind}

@@ -10,10 +10,10 @@ import pytest
 from types_aiobotocore_lambda.client import LambdaClient
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
-from coachstream.conversation.coach import parse_coach_config
 from coachstream.conversation.errors import ErrorCode, HandOffFailed
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
+from coachstream.conversation.prompt.coach import parse_coach_config
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
 from support.http_server import serving
 

@@ -13,7 +13,7 @@ import pytest
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, Usage
-from coachstream.conversation.report import TurnMeasurements
+from coachstream.conversation.turn.report import TurnMeasurements
 from coachstream.observability.invocation import Invocation, InvocationIds
 from coachstream.observability.metrics import write_metrics
 from support.templates import Template

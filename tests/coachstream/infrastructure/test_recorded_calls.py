@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.runs.log import LogEntry, Said
+from coachstream.conversation.run_log import LogEntry, Said
 from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.storage.dynamodb import calls

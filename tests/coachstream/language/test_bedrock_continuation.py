@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.ports import ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section, SectionName
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
 from coachstream.language.bedrock.continuation import ContinuationJoiner, beginning_of_reply
 from coachstream.language.bedrock.request import stream_request, whole_request

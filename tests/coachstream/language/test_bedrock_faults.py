@@ -26,7 +26,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import Role
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt, PromptMessage
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from coachstream.language.bedrock.errors import ModelCredentials
 from contracts.chat_model import PROMPT

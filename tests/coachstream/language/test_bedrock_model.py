@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from coachstream.conversation.errors import ModelError, ModelThrottled
 from coachstream.conversation.model import Role, StopReason, Usage
 from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section, SectionName
 from coachstream.conversation.text import SurrogateJoiner
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from contracts.chat_model import PROMPT, ChatModelContract, WholeReplyContract, events_of

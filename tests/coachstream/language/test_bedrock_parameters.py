@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from coachstream.conversation.errors import ModelRejected
-from coachstream.conversation.prompt import Section, SectionName
+from coachstream.conversation.prompt.prompt import Section, SectionName
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RefusedParameters
 from contracts.chat_model import PROMPT, events_of, text_of
 from support.bedrock_server import MODEL_ID, Answer, BedrockServer, Received, Refusal, options_with, reply

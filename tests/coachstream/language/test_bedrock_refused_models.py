@@ -12,11 +12,12 @@ import pytest
 
 from coachstream.conversation.errors import ErrorCode, ModelNotUsable
 from coachstream.conversation.events import Chunk, Completed, Event, Failed
-from coachstream.conversation.turn import run_turn
+from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
 from coachstream.language.bedrock.model import UNUSABLE_FOR_S
 from coachstream.language.bedrock.refusals import Reason
 from contracts.chat_model import PROMPT, events_of
+from support import turn_events
 from support.bedrock_server import Answer, BedrockServer, Received, Refusal, bedrock_client, reply, warm_up
 from support.turns import Stage
 
@@ -148,8 +149,13 @@ def model_of(client: Client, model_id: str, clock: Clock | None = None) -> Bedro
 async def turn(
     stage: Stage, model: BedrockModel, fallback: BedrockModel | None, *, within_s: float = 30.0
 ) -> list[Event]:
-    parts = msgspec.structs.replace(stage.parts, model=model, fallback_model=fallback)
-    return [event async for event in run_turn(stage.request(within_s=within_s), parts, stage.settings)]
+    parts = msgspec.structs.replace(stage.dependencies, model=model, fallback_model=fallback)
+    return [
+        event
+        async for event in turn_events.events_of(
+            run_turn, stage.request(within_s=within_s), parts, stage.settings
+        )
+    ]
 
 
 def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:

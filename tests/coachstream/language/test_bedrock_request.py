@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ModelRejected
 from coachstream.conversation.model import Role, StopReason
-from coachstream.conversation.prompt import Prompt, PromptMessage, Section, SectionName
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section, SectionName
 from coachstream.language.bedrock import BedrockOptions
 from coachstream.language.bedrock.events import STOP_REASONS
 from coachstream.language.bedrock.request import stream_request, whole_request

@@ -13,7 +13,7 @@ import pytest
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
 from coachstream.conversation.model import StopReason, Usage
-from coachstream.conversation.turn import run_turn
+from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from support.bedrock_server import (
     Answer,
@@ -32,6 +32,7 @@ from support.bedrock_server import (
     text,
     warm_up,
 )
+from support.turn_events import events_of
 from support.turns import Stage
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ async def turn(
     within_s: float = 30.0,
 ) -> list[Event]:
     """All events of a turn with this model."""
-    parts = msgspec.structs.replace(stage.parts, model=model_type(client, OPTIONS))
+    parts = msgspec.structs.replace(stage.dependencies, model=model_type(client, OPTIONS))
     request = stage.request(within_s=within_s)
-    return [event async for event in run_turn(request, parts, stage.settings)]
+    return [event async for event in events_of(run_turn, request, parts, stage.settings)]
 
 
 @BOTH
@@ -188,8 +189,8 @@ async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, cli
     bedrock.answers.append(reply("Lunge ", "deep."))
     stage = Stage()
     model = BedrockModel(client, msgspec.structs.replace(OPTIONS, continues=False))
-    parts = msgspec.structs.replace(stage.parts, model=model)
-    events = [event async for event in run_turn(stage.request(), parts, stage.settings)]
+    parts = msgspec.structs.replace(stage.dependencies, model=model)
+    events = [event async for event in events_of(run_turn, stage.request(), parts, stage.settings)]
     assert isinstance(events[-1], Completed)
     at = next(number for number, event in enumerate(events) if isinstance(event, Reset))
     assert "".join(event.content for event in events[at:] if isinstance(event, Chunk)) == "Lunge deep."

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coachstream.conversation.coach import parse_coach_config
 from coachstream.conversation.errors import ModelError
 from coachstream.conversation.model import Importance, Match, Memory, Role, Workout
 from coachstream.conversation.ports import ChatModel, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt, PromptMessage, build_prompt
+from coachstream.conversation.prompt.assembly import build_prompt
+from coachstream.conversation.prompt.coach import parse_coach_config
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage
 from coachstream.language.demo import DemoModel, Fault
 from coachstream.language.demo.deltas import split_into_deltas
 from coachstream.language.demo.intent import Intent, intent_of

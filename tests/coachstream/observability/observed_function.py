@@ -12,7 +12,7 @@ import httpx
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, StopReason, Usage
-from coachstream.conversation.report import TurnReport
+from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.invocation import observed
 from coachstream.observability.logs import set_up_logging
 from coachstream.settings import LogFormat, LogLevel, Logs

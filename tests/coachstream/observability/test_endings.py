@@ -15,7 +15,7 @@ import pytest
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import StopReason
-from coachstream.conversation.report import TurnReport
+from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.discretion import DISCREET, OURS
 from coachstream.observability.invocation import load, observed
 from coachstream.observability.logs import LineHandler, set_up_logging

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, StopReason, Usage
-from coachstream.conversation.report import TurnReport
+from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.discretion import DISCREET, OURS
 from coachstream.observability.invocation import load, observed
 from coachstream.observability.logs import LineHandler, set_up_logging
@@ -275,7 +275,7 @@ def test_a_handler_imports_nothing_heavy_before_its_first_byte() -> None:
         "import sys, coachstream.functions.stream_coach_conversation.handler as h, "
         "coachstream.functions.send_coach_conversation_message.handler as s\n"
         "print([m for m in ('aws_lambda_powertools', 'aiobotocore', 'botocore', 'pinecone', 'httpx', 'jwt',"
-        " 'cryptography', 'sqlite3', 'coachstream.conversation.turn') if m in sys.modules])"
+        " 'cryptography', 'sqlite3', 'coachstream.conversation.turn.turn') if m in sys.modules])"
     )
     loaded = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

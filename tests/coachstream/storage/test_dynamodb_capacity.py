@@ -9,17 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coachstream.conversation.context import ContextLimits
 from coachstream.conversation.events import Completed
 from coachstream.conversation.model import ConversationKey, Message, MessageMetadata, Role, StopReason
-from coachstream.conversation.parts import TurnParts
-from coachstream.conversation.runs.closing import RunCloser
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.runs.watching import RunWatcher
-from coachstream.conversation.turn import run_turn
-from coachstream.conversation.turn_request import TurnRequest
-from coachstream.conversation.turn_settings import TurnSettings
+from coachstream.conversation.runs.watcher import RunWatcher
+from coachstream.conversation.turn.context import ContextLimits
+from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.demo import DemoModel
 from coachstream.services import SystemClock
 from coachstream.storage.dynamodb import DynamoDbStore
@@ -40,6 +39,7 @@ from contracts.store_records import (
 )
 from support.dynamodb import Spent, Table
 from support.patience import PATIENCE_S
+from support.turn_events import events_of, followed
 
 PK = f"user#{KEY.user_id}"
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ async def store(table: Table) -> DynamoDbStore:
 
 async def a_turn(store: DynamoDbStore, text: str, settings: TurnSettings) -> None:
     """A whole turn, as the handlers run it."""
-    parts = TurnParts(
+    parts = TurnDependencies(
         runs=store,
         context=store,
         conversations=store,
@@ -88,7 +88,7 @@ async def a_turn(store: DynamoDbStore, text: str, settings: TurnSettings) -> Non
         clock=SystemClock(),
     )
     request = TurnRequest(KEY, text, time.monotonic() + 30, client_message_id=f"c-{text}")
-    events = [event async for event in run_turn(request, parts, settings)]
+    events = [event async for event in events_of(run_turn, request, parts, settings)]
     assert isinstance(events[-1], Completed)
 
 
@@ -204,8 +204,7 @@ async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> 
     )
     async with table.metered() as spent:
         assert await watcher.open() is not None
-        events = watcher.events()
-        next_event = asyncio.ensure_future(anext(events))
+        following = asyncio.ensure_future(followed(watcher))
         async with asyncio.timeout(PATIENCE_S):
             while reading.polls < 20:  # noqa: ASYNC110 (another task's count)
                 await asyncio.sleep(0.01)
@@ -218,7 +217,7 @@ async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> 
     assert reads <= queries["Query"]
     await store.append(KEY, NEXT_RUN, said(1, "Well"))
     await store.finish_run(KEY, NEXT_RUN, ended(2, reply), reply)
-    told = [await next_event, *[event async for event in events]]
+    told, _ = await following
     assert isinstance(told[-1], Completed)
     assert told[-1].reply == reply
 

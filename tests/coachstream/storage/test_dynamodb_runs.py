@@ -19,7 +19,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationChange, ConversationKey, Message, StopReason
 from coachstream.conversation.ports import ConversationBusy, RunBegun
-from coachstream.conversation.runs.log import Opened, StopAsked, is_tombstone
+from coachstream.conversation.run_log import Opened, StopAsked, is_tombstone
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import to_item
 from contracts.store_records import (

@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coachstream.conversation.coach import parse_memory
 from coachstream.conversation.model import Importance, Memory, MemorySource
+from coachstream.conversation.prompt.coach import parse_memory
 from coachstream.storage.memory_attributes import memory_attributes
 
 MOMENTS = st.integers(0, 253_300_000_000_000).map(

@@ -28,7 +28,7 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 from coachstream.conversation.ports import ConversationBusy
-from coachstream.conversation.runs.log import encode_entry
+from coachstream.conversation.run_log import encode_entry
 from coachstream.storage.sqlite import SqliteStore, UnusableDatabase
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
 from contracts.store_records import (

@@ -3,17 +3,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import (
-    Attached,
-    Chunk,
-    Completed,
-    Failed,
-    LogPoint,
+from coachstream.conversation.events import Attached, Chunk, Completed, Failed, LogPoint, Started
+from coachstream.conversation.model import (
+    Message,
+    MessageMetadata,
+    Role,
     SemanticContextUse,
-    Started,
+    StopReason,
     Timings,
+    Usage,
 )
-from coachstream.conversation.model import Message, MessageMetadata, Role, StopReason, Usage
 from coachstream.web.frames import frame_of
 from coachstream.web.sse import encode_frame
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from coachstream.conversation.events import LogPoint
-from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message
 
 

@@ -8,12 +8,18 @@ from contextlib import suppress
 import msgspec
 
 from coachstream.conversation.errors import RunNotFound, TurnInterrupted
-from coachstream.conversation.events import SemanticContextUse, Timings
-from coachstream.conversation.message_id import first_message_id, id_after, moment_of
-from coachstream.conversation.message_id import run_id as new_run_id
-from coachstream.conversation.model import ConversationKey, Message, StopReason, Usage
+from coachstream.conversation.ids import first_message_id, id_after, moment_of
+from coachstream.conversation.ids import run_id as new_run_id
+from coachstream.conversation.model import (
+    ConversationKey,
+    Message,
+    SemanticContextUse,
+    StopReason,
+    Timings,
+    Usage,
+)
 from coachstream.conversation.ports import ConversationBusy, RunBegun, RunStore
-from coachstream.conversation.runs.log import Broken, Content, Finished, LogEntry, Opened
+from coachstream.conversation.run_log import Broken, Content, Finished, LogEntry, Opened
 
 _WRITER = "exchange"
 

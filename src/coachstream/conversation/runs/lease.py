@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from coachstream.conversation.message_id import milliseconds_of
+from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.ports import Clock
-from coachstream.conversation.runs.log import LogEntry, StopAsked, awaits_producer, ending_of
+from coachstream.conversation.run_log import LogEntry, StopAsked, awaits_producer, ending_of
 from coachstream.conversation.runs.settings import RunSettings
 
 MAX_CLOCK_SKEW = timedelta(minutes=10)

@@ -13,12 +13,16 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from coachstream.conversation.errors import CoachStreamError, ConversationNotFound, RunNotFound, whereabouts
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ConversationNotFound,
+    RunNotFound,
+    describe_exception,
+)
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import Message
 from coachstream.conversation.ports import Clock, RunStore
-from coachstream.conversation.runs.claim import RunClaim, lease_end
-from coachstream.conversation.runs.log import (
+from coachstream.conversation.run_log import (
     Content,
     Ending,
     LogEntry,
@@ -27,9 +31,9 @@ from coachstream.conversation.runs.log import (
     Said,
     StopAsked,
 )
-from coachstream.conversation.runs.segments import first_segment
+from coachstream.conversation.runs.claim import RunClaim, lease_end
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.text import utf16_length
+from coachstream.conversation.text import beginning_of, utf16_length
 
 logger = logging.getLogger("coachstream.runs")
 
@@ -174,7 +178,7 @@ class RunWriter:
             except CoachStreamError as error:
                 logger.warning("The log of a run could not be written: %s", error.code.value)
             except Exception as error:  # noqa: BLE001 (the text is kept, and tried again)
-                logger.error("The log of a run could not be written: %s", whereabouts(error))  # noqa: TRY400
+                logger.error("The log of a run could not be written: %s", describe_exception(error))  # noqa: TRY400
             now = self._clock.monotonic()
             self._may_commit_at = now + min(self._settings.commit_every_s, self._settings.renewed_every_s)
             self._renew_at = now + self._settings.renewed_every_s
@@ -243,3 +247,8 @@ class RunWriter:
                 self._is_reset_pending = False
             case _:
                 pass
+
+
+def first_segment(text: str, *, most_bytes: int) -> str:
+    """The beginning of a text, of so many bytes in UTF-8, cut between two code points; at least one."""
+    return beginning_of(text, most_bytes=most_bytes) or text[:1]

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from coachstream.conversation.errors import MissingPathParams
-from coachstream.conversation.message_id import conversation_id
+from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
-from coachstream.conversation.turn_request import TurnRequest
+from coachstream.conversation.turn.request import TurnRequest
 from coachstream.functions.answer import Answer, answering
 from coachstream.functions.initialization import initialize
 from coachstream.functions.refusal import as_coachstream_error

@@ -20,7 +20,7 @@ from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, ResponseStream
 
 if TYPE_CHECKING:
-    from coachstream.conversation.producer import TurnProducer
+    from coachstream.conversation.turn.reader import TurnReader
 
 Responder = Callable[[ResponseStream], Awaitable[None]]
 """Writes a response, whole."""
@@ -53,7 +53,7 @@ async def no_content(response: ResponseStream) -> None:
 
 async def relay(
     response: ResponseStream,
-    begin: Callable[[], Awaitable[TurnProducer]],
+    begin: Callable[[], Awaitable[TurnReader]],
     services: Services,
     invocation: Invocation,
     *,

@@ -18,7 +18,7 @@ from coachstream.web.sse import RETRY_MS
 
 if TYPE_CHECKING:
     from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.producer import TurnProducer
+    from coachstream.conversation.turn.reader import TurnReader
 
 
 async def resume(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
@@ -39,7 +39,7 @@ async def resume(accepted: Accepted, services: Services, invocation: Invocation)
     if turn is None:
         return no_content
 
-    async def begin() -> TurnProducer:
+    async def begin() -> TurnReader:
         return turn
 
     return partial(

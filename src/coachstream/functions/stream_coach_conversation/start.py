@@ -16,7 +16,7 @@ from coachstream.turns import Turns
 from coachstream.web.run_requests import RunStartedBody, events_url
 
 if TYPE_CHECKING:
-    from coachstream.conversation.producer import TurnProducer
+    from coachstream.conversation.turn.reader import TurnReader
 
 
 async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
@@ -29,7 +29,7 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
         if await Turns(services).has_reply(request):
             return no_content
 
-    async def begin() -> TurnProducer:
+    async def begin() -> TurnReader:
         async with loading(services.settings):
             # Now with the pool's current keys. Nothing has been read or written until here.
             await accept_user(accepted, services)

@@ -18,7 +18,7 @@ from coachstream.conversation.errors import (
     ModelThrottled,
     ModelUnavailable,
     NoCredentials,
-    whereabouts,
+    describe_exception,
 )
 from coachstream.language.bedrock.parameters import Parameter
 from coachstream.language.bedrock.refusals import Reason, meaning_of
@@ -78,7 +78,7 @@ def failure_of(error: Exception, model_id: str) -> ModelError:
         return ModelStreamBroken(f"corrupt event stream: {type(error).__qualname__}")
     if isinstance(error, BotoCoreError):
         return _unsent(error, model_id)
-    return ModelUnavailable(whereabouts(error))
+    return ModelUnavailable(describe_exception(error))
 
 
 def _refusal(error: ClientError, model_id: str) -> ModelError:

@@ -22,10 +22,10 @@ from coachstream.conversation.errors import (
     ModelNotUsable,
     ModelStreamBroken,
     ModelUnavailable,
-    whereabouts,
+    describe_exception,
 )
 from coachstream.conversation.ports import ModelEvent, TextDelta
-from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.language.bedrock.attempts import Attempts, Sleep
 from coachstream.language.bedrock.continuation import ContinuationJoiner
 from coachstream.language.bedrock.errors import ParameterRefused, failure_of
@@ -268,4 +268,4 @@ async def _read_to_end(
             async for event in events:
                 reply.read(event)
     except Exception as error:  # noqa: BLE001 (see above)
-        logger.warning("A reply is complete, but perhaps not its usage: %s", whereabouts(error))
+        logger.warning("A reply is complete, but perhaps not its usage: %s", describe_exception(error))

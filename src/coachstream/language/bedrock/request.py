@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import ModelRejected
 from coachstream.conversation.model import Role
-from coachstream.conversation.prompt import Prompt, PromptMessage, Section
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section
 from coachstream.conversation.text import encodable
 from coachstream.language.bedrock.continuation import beginning_of_reply
 from coachstream.language.bedrock.options import BedrockOptions

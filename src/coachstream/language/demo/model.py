@@ -14,7 +14,7 @@ import msgspec
 from coachstream.conversation.errors import ModelError
 from coachstream.conversation.model import StopReason, Usage
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt
+from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.language.demo.answer import compose_answer
 from coachstream.language.demo.deltas import split_into_deltas
 from coachstream.language.demo.notes import read_notes

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from coachstream.conversation.model import Role
-from coachstream.conversation.prompt import Prompt, SectionName
+from coachstream.conversation.prompt.prompt import Prompt, SectionName
 
 _DATA = re.compile(r"^(?P<lead>[^\n<]*)<data>(?P<text>[^\n]*?)</data>", re.MULTILINE)
 _ITEM = re.compile(r"^(?:[-*]|\d+[.)])\s+(?P<lead>)(?P<text>\S[^\n]*)", re.MULTILINE)

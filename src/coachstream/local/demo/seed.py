@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
-from coachstream.conversation.message_id import message_id
+from coachstream.conversation.ids import message_id
 from coachstream.conversation.model import (
     Conversation,
     ConversationKey,

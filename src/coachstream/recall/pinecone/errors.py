@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from coachstream.conversation.errors import NoCredentials, StorageUnavailable, whereabouts
+from coachstream.conversation.errors import NoCredentials, StorageUnavailable, describe_exception
 
 _ERROR_CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
 
@@ -36,7 +36,7 @@ def failure_of(error: Exception) -> StorageUnavailable:
         return StorageUnavailable(f"Pinecone: no connection ({type(error.__cause__).__qualname__})")
     if isinstance(error, ResponseParsingError):
         return StorageUnavailable("Pinecone: an answer that is none")
-    return StorageUnavailable(f"Pinecone: {whereabouts(error)}")
+    return StorageUnavailable(f"Pinecone: {describe_exception(error)}")
 
 
 def is_refused_key(error: Exception) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from coachstream.conversation.lenient import as_text
 from coachstream.conversation.model import Match, Memory, format_timestamp
+from coachstream.conversation.prompt.records import as_text
 from coachstream.conversation.text import encodable
 from coachstream.recall.records import (
     CONTEXT_TYPES,

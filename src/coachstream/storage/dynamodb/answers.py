@@ -7,8 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.lenient import as_text
 from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.prompt.records import as_text
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry

@@ -9,10 +9,10 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
-from coachstream.conversation.lenient import as_record
 from coachstream.conversation.model import ConversationKey, Memory, Message, Workout
+from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
+from coachstream.conversation.prompt.records import as_record
 from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.history import NewestMessages, embedded_messages
 from coachstream.storage.dynamodb.items import COACH, MEMORY, WORKOUT, Attributes, envelope

@@ -14,7 +14,7 @@ from coachstream.conversation.model import (
     Message,
     format_timestamp,
 )
-from coachstream.conversation.runs.log import tombstone
+from coachstream.conversation.run_log import tombstone
 from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import all_messages

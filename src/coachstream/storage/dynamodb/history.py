@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 
-from coachstream.conversation.lenient import EPOCH, as_record
-from coachstream.conversation.message_id import first_message_id, milliseconds_of, moment_of, time_in
+from coachstream.conversation.ids import first_message_id, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.prompt.records import EPOCH, as_record
 from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.items import message_of, parse_message
 from coachstream.storage.dynamodb.keys import conversation_key, messages_prefix, partition

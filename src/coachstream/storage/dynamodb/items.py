@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from coachstream.conversation.lenient import EPOCH, as_count, as_moment, as_record, as_text, as_texts
 from coachstream.conversation.model import (
     Conversation,
     ConversationKey,
@@ -16,6 +15,7 @@ from coachstream.conversation.model import (
     StopReason,
     format_timestamp,
 )
+from coachstream.conversation.prompt.records import EPOCH, as_count, as_moment, as_record, as_text, as_texts
 from coachstream.storage.dynamodb.keys import ItemKey, conversation_key, memory_key, message_key
 from coachstream.storage.memory_attributes import memory_attributes
 

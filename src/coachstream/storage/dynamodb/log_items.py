@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import msgspec
 
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.conversation.lenient import as_record
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.prompt.records import as_record
+from coachstream.conversation.run_log import LogEntry
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.keys import log_entry_key
 from coachstream.storage.dynamodb.requests import item_of

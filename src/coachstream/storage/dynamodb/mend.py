@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from coachstream.conversation.lenient import as_count, as_record
+from coachstream.conversation.prompt.records import as_count, as_record
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed

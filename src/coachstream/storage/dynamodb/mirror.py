@@ -18,9 +18,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from coachstream.conversation.errors import CoachStreamError, whereabouts
-from coachstream.conversation.lenient import as_record
+from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.model import ConversationKey, Message, format_timestamp
+from coachstream.conversation.prompt.records import as_record
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed
@@ -59,7 +59,7 @@ class Mirror:
                         return
             logger.warning("A run is not mirrored, because the list was written all the time")
         except (CoachStreamError, TimeoutError, ConditionFailed) as error:
-            logger.warning("A run is not mirrored: %s", whereabouts(error))
+            logger.warning("A run is not mirrored: %s", describe_exception(error))
 
     async def _try(self, key: ConversationKey, reply: Message) -> bool:
         """Whether it is decided; not if the list was written between reading and writing."""

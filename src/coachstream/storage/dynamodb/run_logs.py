@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.runs.log import LogEntry, is_tombstone
+from coachstream.conversation.run_log import LogEntry, is_tombstone
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended

@@ -26,11 +26,11 @@ from datetime import datetime
 import msgspec
 
 from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
-from coachstream.conversation.lenient import as_record, as_text
-from coachstream.conversation.message_id import first_message_id, id_after
+from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
-from coachstream.conversation.runs.log import LogEntry
+from coachstream.conversation.prompt.records import as_record, as_text
+from coachstream.conversation.run_log import LogEntry
 from coachstream.storage.dynamodb.answers import Answer, Answers, answer_in
 from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
 from coachstream.storage.dynamodb.errors import Contended, RequestRefused

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import msgspec
 
-from coachstream.conversation.lenient import as_text
-from coachstream.conversation.message_id import first_message_id, moment_of, time_in
+from coachstream.conversation.ids import first_message_id, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.prompt.records import as_text
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.keys import unfinished_run_key
 from coachstream.storage.dynamodb.log_items import is_of_coach

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.errors import CoachConfigNotFound
 from coachstream.conversation.model import ConversationKey, Memory, Message, Workout, format_timestamp
+from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.sqlite.conversations import newest_messages
 from coachstream.storage.sqlite.database import Database

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
-from coachstream.conversation.lenient import as_count
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, Message
+from coachstream.conversation.prompt.records import as_count
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.documents import decode_document, encode_document
 from coachstream.storage.sqlite.rows import (

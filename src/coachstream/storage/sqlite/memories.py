@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from coachstream.conversation.lenient import as_count
 from coachstream.conversation.model import Memory, format_timestamp
+from coachstream.conversation.prompt.records import as_count
 from coachstream.storage.memory_attributes import memory_attributes
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.documents import decode_document, encode_document

@@ -17,10 +17,10 @@ from typing import TypeVar
 import msgspec
 
 from coachstream.conversation.errors import ConversationNotFound, RunNotFound
-from coachstream.conversation.message_id import first_message_id, id_after
+from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
-from coachstream.conversation.runs.log import LogEntry, decode_entry, encode_entry
+from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
 from coachstream.sqlite_file import decoding
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.sqlite.database import Database

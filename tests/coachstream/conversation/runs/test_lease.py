@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Completed, Failed
-from coachstream.conversation.message_id import milliseconds_of
-from coachstream.conversation.runs.lease import MAX_CLOCK_SKEW, LeaseWatch
-from coachstream.conversation.runs.log import (
+from coachstream.conversation.ids import milliseconds_of
+from coachstream.conversation.run_log import (
     LogEntry,
     Opened,
     Released,
@@ -25,10 +24,12 @@ from coachstream.conversation.runs.log import (
     decode_entry,
     encode_entry,
 )
+from coachstream.conversation.runs.lease import MAX_CLOCK_SKEW, LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_turn, watcher_of
-from coachstream.conversation.turn_request import ResumeRequest
+from coachstream.conversation.turn.request import ResumeRequest
+from coachstream.conversation.turn.turn import resume_run, run_closer, run_opener, run_turn, run_watcher
 from support.doubles import ScriptedModel
+from support.turn_events import events_of
 from support.turns import KEY, NOW, FixedDate, Later, Stage
 
 SETTINGS = RunSettings(lease_s=15, renew_every_s=0.8, reader_awaited_s=30)
@@ -178,7 +179,9 @@ async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
     request = msgspec.structs.replace(stage.request(), streamed=True)
 
     async def run() -> None:
-        stage_events = [event async for event in run_turn(request, stage.parts, stage.settings)]
+        stage_events = [
+            event async for event in events_of(run_turn, request, stage.dependencies, stage.settings)
+        ]
         assert isinstance(stage_events[-1], Completed)
 
     running = asyncio.create_task(run())
@@ -195,8 +198,8 @@ async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
 async def test_opening_a_conversation_with_a_wrong_clock_leaves_its_healthy_run_alone(ahead_s: float) -> None:
     """A GET closes only what it has seen to be dead."""
     async with a_silent_run() as (stage, run_id, _):
-        parts = msgspec.structs.replace(stage.parts, clock=Ahead(ahead_s))
-        await closer_of(parts, stage.settings).settle(KEY)
+        parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
+        await run_closer(parts, stage.settings).settle(KEY)
         assert await stage.store.unfinished_run(KEY) == run_id
 
 
@@ -204,13 +207,13 @@ async def test_opening_a_conversation_with_a_wrong_clock_leaves_its_healthy_run_
 async def test_reading_along_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead_s: float) -> None:
     """The reader gets the whole reply."""
     async with a_silent_run() as (stage, run_id, silent):
-        parts = msgspec.structs.replace(stage.parts, clock=Ahead(ahead_s))
+        parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
         request = ResumeRequest(KEY, run_id, parts.clock.monotonic() + 30)
-        watcher = watcher_of(request, parts, stage.settings)
+        watcher = run_watcher(request, parts, stage.settings)
         await watcher.open()
         loop = asyncio.get_running_loop()
         loop.call_later(10 * QUICK.renewed_every_s, silent.set)
-        events = [event async for event in resume_run(request, watcher, parts, stage.settings)]
+        events = [event async for event in events_of(resume_run, request, watcher, parts, stage.settings)]
         assert isinstance(events[-1], Completed)
 
 
@@ -218,9 +221,9 @@ async def test_reading_along_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead
 async def test_another_message_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead_s: float) -> None:
     """It is refused as soon as a renewal is seen."""
     async with a_silent_run() as (stage, run_id, _):
-        parts = msgspec.structs.replace(stage.parts, clock=Ahead(ahead_s))
+        parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
         request = msgspec.structs.replace(stage.request("And now?"), streamed=True)
-        failed = [event async for event in run_turn(request, parts, stage.settings)][-1]
+        failed = [event async for event in events_of(run_turn, request, parts, stage.settings)][-1]
         assert isinstance(failed, Failed)
         assert (failed.code, failed.run_id) == (ErrorCode.TURN_IN_PROGRESS, run_id)
 
@@ -229,12 +232,12 @@ async def test_a_stop_of_a_run_that_died_long_ago_closes_it() -> None:
     """Nobody may come to read it."""
     stage = Stage()
     stage.settings = msgspec.structs.replace(stage.settings, runs=QUICK)
-    from coachstream.conversation.turn import user_message_of
+    from coachstream.conversation.turn.turn import new_user_message
 
-    message = user_message_of(stage.request(), stage.parts)
+    message = new_user_message(stage.request(), stage.dependencies)
     opened = msgspec.structs.replace(renewal(0), content=Opened(message.id))
     await stage.store.begin_run(KEY, message, "run-dead", opened)
-    parts = msgspec.structs.replace(stage.parts, clock=Later(3600))
-    assert await opener_of(parts, stage.settings).stop(KEY, "run-dead")
+    parts = msgspec.structs.replace(stage.dependencies, clock=Later(3600))
+    assert await run_opener(parts, stage.settings).stop(KEY, "run-dead")
     assert await stage.store.unfinished_run(KEY) is None
     assert stage.stored() == [("user", "How am I doing?"), ("assistant", "")]

@@ -21,15 +21,16 @@ from coachstream.conversation.events import (
     Reset,
 )
 from coachstream.conversation.model import Conversation, ConversationKey, StopReason
-from coachstream.conversation.parts import TurnParts
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
-from coachstream.conversation.prompt import Prompt
-from coachstream.conversation.runs.log import Claimed, LogEntry, Opened, RunState, Said
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.run_log import Claimed, LogEntry, Opened, RunState, Said
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
-from coachstream.conversation.turn import closer_of, opener_of, resume_run, run_turn, watcher_of
-from coachstream.conversation.turn_request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.dependencies import TurnDependencies
+from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.turn import resume_run, run_closer, run_opener, run_turn, run_watcher
 from support.doubles import ScriptedModel
 from support.patience import PATIENCE_S
+from support.turn_events import events_of
 from support.turns import KEY, NOW, Later, Stage
 
 QUESTION = ("user", "How am I doing?")
@@ -98,20 +99,20 @@ def points(events: list[Event]) -> list[LogPoint]:
 
 async def resumed(stage: Stage, point: LogPoint, *, within_s: float = 30.0) -> list[Event]:
     """Everything that a reader gets who comes again."""
-    parts = stage.parts
+    parts = stage.dependencies
     request = ResumeRequest(KEY, point.run_id, parts.clock.monotonic() + within_s, after=point.number)
-    watcher = watcher_of(request, parts, stage.settings)
+    watcher = run_watcher(request, parts, stage.settings)
     assert await watcher.open() is not None
     if watcher.is_at_the_end:
         return []
-    return [event async for event in resume_run(request, watcher, parts, stage.settings)]
+    return [event async for event in events_of(resume_run, request, watcher, parts, stage.settings)]
 
 
 async def abandoned_run(stage: Stage, *said: str) -> str:
     """A run whose producer died after so much was committed."""
-    from coachstream.conversation.turn import user_message_of
+    from coachstream.conversation.turn.turn import new_user_message
 
-    message = user_message_of(stage.request(), stage.parts)
+    message = new_user_message(stage.request(), stage.dependencies)
     opened = LogEntry(0, 1, _lease_end(), "dead", Opened(message.id, at=_lease_end() - 15_000))
     await stage.store.begin_run(KEY, message, "run-dead", opened)
     offset = 0
@@ -165,10 +166,10 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
 async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
     """Its partial text is kept as a stopped reply, and the new message is answered."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()), policy=TurnPolicy.INTERRUPT)
-    parts = stage.parts  # whose date stands still: the newer message is the newer one all the same
+    parts = stage.dependencies  # whose date stands still: the newer message is the newer one all the same
 
-    async def run(parts: TurnParts, text: str) -> list[Event]:
-        return [event async for event in run_turn(streamed(stage, text), parts, stage.settings)]
+    async def run(parts: TurnDependencies, text: str) -> list[Event]:
+        return [event async for event in events_of(run_turn, streamed(stage, text), parts, stage.settings)]
 
     first = asyncio.create_task(run(parts, QUESTION[1]))
     await stage.store.reached["append"].wait()
@@ -230,7 +231,7 @@ async def test_a_point_that_an_unfinished_run_does_not_have_is_its_beginning() -
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="So far, so good")
     again = asyncio.create_task(resumed(stage, LogPoint(run_id, 999)))
-    assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    assert await run_opener(stage.dependencies, stage.settings).stop(KEY, run_id)
     streams = await asyncio.gather(running, again)
     for events in streams:
         assert shown(events) == "So far, so good"
@@ -246,7 +247,7 @@ async def test_of_a_finished_run_nothing_is_left_behind_a_point_that_it_does_not
     request = ResumeRequest(
         KEY, completed.point.run_id, asyncio.get_running_loop().time() + PATIENCE_S, after=999
     )
-    watcher = watcher_of(request, stage.parts, stage.settings)
+    watcher = run_watcher(request, stage.dependencies, stage.settings)
     assert await watcher.open() is not None
     assert watcher.is_at_the_end
 
@@ -260,14 +261,14 @@ async def test_a_stopped_run_ends_at_once_with_what_was_said() -> None:
     running = asyncio.create_task(stage.run(streamed(stage)))
     joined = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="So far, so good")
-    assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    assert await run_opener(stage.dependencies, stage.settings).stop(KEY, run_id)
     streams = await asyncio.wait_for(asyncio.gather(running, joined), PATIENCE_S)
     for events in streams:
         completed = events[-1]
         assert isinstance(completed, Completed)
         assert completed.stop_reason is StopReason.STOPPED
         assert shown(events) == completed.reply.content == "So far, so good"
-    assert not await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    assert not await run_opener(stage.dependencies, stage.settings).stop(KEY, run_id)
     assert stage.stored() == [QUESTION, ("assistant", "So far, so good")]
     stage.model = ScriptedModel()
     assert isinstance((await stage.run(streamed(stage, "Next")))[-1], Completed)
@@ -278,7 +279,7 @@ async def test_a_run_that_is_stopped_before_the_first_word_has_an_empty_reply() 
     stage = stage_with(ScriptedModel(asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1)
-    assert await opener_of(stage.parts, stage.settings).stop(KEY, run_id)
+    assert await run_opener(stage.dependencies, stage.settings).stop(KEY, run_id)
     completed = (await running)[-1]
     assert isinstance(completed, Completed)
     assert (completed.reply.content, completed.stop_reason) == ("", StopReason.STOPPED)
@@ -330,9 +331,9 @@ async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refuse
     """Within its deadline, and as one that may be sent again."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
-    parts = msgspec.structs.replace(stage.parts, clock=Later(60))
+    parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
     request = streamed(stage, "And now?", deadline=stage.request(within_s=1.2).deadline)
-    failed = [event async for event in run_turn(request, parts, stage.settings)][-1]
+    failed = [event async for event in events_of(run_turn, request, parts, stage.settings)][-1]
     assert isinstance(failed, Failed)
     assert (failed.code, failed.retryable) == (ErrorCode.TURN_IN_PROGRESS, True)
     assert stage.stored() == [QUESTION]
@@ -354,7 +355,7 @@ async def test_many_who_find_a_dead_run_close_it_once() -> None:
     """One partial reply, whoever was first."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
-    closer = closer_of(msgspec.structs.replace(stage.parts, clock=Later(3600)), stage.settings)
+    closer = run_closer(msgspec.structs.replace(stage.dependencies, clock=Later(3600)), stage.settings)
     await asyncio.gather(*(closer.settle(KEY) for _ in range(20)))
     assert stage.stored() == [QUESTION, ("assistant-", "So far")]
 
@@ -373,7 +374,7 @@ async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
             number += 1
             entry = LogEntry(number, 2, _lease_end(), "other", content)
             there = await stage.store.append(KEY, run_id, entry)
-    closer = closer_of(stage.parts, stage.settings)
+    closer = run_closer(stage.dependencies, stage.settings)
     await closer.close(KEY, run_id, RunState.of(await stage.store.read_log(KEY, run_id)))
     events = await asyncio.wait_for(running, PATIENCE_S)
     assert isinstance(events[-1], Failed)
@@ -412,9 +413,9 @@ async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_
     """It does not wait for the rest of the lease of a run that is gone."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
-    parts = msgspec.structs.replace(stage.parts, clock=Later(60))
+    parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
     loop = asyncio.get_running_loop()
-    turn = run_turn(streamed(stage, "And now?"), parts, stage.settings)
+    turn = events_of(run_turn, streamed(stage, "And now?"), parts, stage.settings)
     waiting = asyncio.create_task(_all_of(turn))
     looks = stage.store.steps.count("read_log")
     while stage.store.steps.count("read_log") < looks + 2:  # noqa: ASYNC110 (another task's count)
@@ -501,7 +502,9 @@ async def test_a_run_that_nobody_continues_is_closed_with_what_was_said() -> Non
     stage = stage_with(Continuing("One two three", waits_at=2))
     first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.2).deadline))
     assert isinstance(first[-1], Reconnect)
-    await closer_of(msgspec.structs.replace(stage.parts, clock=Later(3600)), stage.settings).settle(KEY)
+    await run_closer(msgspec.structs.replace(stage.dependencies, clock=Later(3600)), stage.settings).settle(
+        KEY
+    )
     assert stage.stored() == [QUESTION, ("assistant-", "One two ")]
 
 
@@ -552,21 +555,21 @@ async def test_another_model_answers_where_the_first_cannot_be_reached() -> None
     """Only if there is another one."""
     stage = stage_with(ScriptedModel(ModelUnavailable()))
     fallback = ScriptedModel()
-    parts = msgspec.structs.replace(stage.parts, fallback_model=fallback)
-    events = [event async for event in run_turn(streamed(stage), parts, stage.settings)]
+    parts = msgspec.structs.replace(stage.dependencies, fallback_model=fallback)
+    events = [event async for event in events_of(run_turn, streamed(stage), parts, stage.settings)]
     assert isinstance(events[-1], Completed)
     assert (stage.model.calls, fallback.calls) == (1, 1)
 
 
 async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> None:
     """The others read along; one model call."""
-    from coachstream.conversation.turn import user_message_of
+    from coachstream.conversation.turn.turn import new_user_message
 
     stage = stage_with()
-    opener = opener_of(stage.parts, stage.settings)
+    opener = run_opener(stage.dependencies, stage.settings)
     run_id = await opener.open_for_reader(
         KEY,
-        partial(user_message_of, stage.request(), stage.parts),
+        partial(new_user_message, stage.request(), stage.dependencies),
         "run-1",
         deadline=stage.request().deadline,
     )
@@ -584,7 +587,7 @@ async def test_a_reader_that_leaves_a_run_of_others_is_not_served_on() -> None:
     await _committed(stage, 1)
     left = asyncio.Event()
     async with aclosing(
-        run_turn(streamed(stage), stage.parts, stage.settings, has_left=left.is_set)
+        events_of(run_turn, streamed(stage), stage.dependencies, stage.settings, has_left=left.is_set)
     ) as events:
         async for event in events:
             if isinstance(event, Chunk):

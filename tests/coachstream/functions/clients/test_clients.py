@@ -21,7 +21,7 @@ import pytest
 
 from coachstream.conversation.model import ConversationKey, StopReason
 from coachstream.conversation.ports import ModelStop
-from coachstream.conversation.runs.log import RunState
+from coachstream.conversation.run_log import RunState
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.identity.ticket_keys import fixed_key

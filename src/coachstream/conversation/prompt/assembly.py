@@ -1,0 +1,70 @@
+"""Assembles the prompt once, from one ordered list: adding a section cannot lose another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+
+from coachstream.conversation.model import Match, Memory, SemanticContextUse, Workout
+from coachstream.conversation.prompt import sections
+from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section, SectionName
+
+
+def build_prompt(
+    *,
+    coach: CoachConfig,
+    now: datetime,
+    messages: Sequence[PromptMessage],
+    memories: Sequence[Memory] = (),
+    workouts: Sequence[Workout] = (),
+    matches: Sequence[Match] = (),
+    additional_constraints: Sequence[str] = (),
+    session_number: int = 1,
+    timezone: tzinfo = UTC,
+) -> Prompt:
+    """Assemble the prompt of a turn.
+
+    Args:
+        coach: who answers.
+        now: the turn's one reading of the clock.
+        messages: what `fit_history` chose.
+        memories: most important first.
+        workouts: newest first.
+        matches: of the semantic search, best first.
+        additional_constraints: of this message, a sentence each.
+        session_number: 1 for the first exchange of the conversation.
+        timezone: the user's.
+    """
+    passages = sections.passages(matches)
+    # What depends on the coach alone comes first, so that a model can cache it from turn to turn.
+    static = {
+        SectionName.CRITICAL_RULES: sections.critical_rules(),
+        SectionName.IDENTITY: sections.identity(coach),
+        SectionName.METHODOLOGY: sections.methodology(coach),
+        SectionName.MOTIVATION: sections.motivation(coach),
+        SectionName.SAFETY: sections.safety(coach),
+        SectionName.BACKGROUND: sections.background(coach),
+        SectionName.GUIDELINES: sections.guidelines(coach),
+        SectionName.ADAPTATION: sections.adaptation(coach),
+        SectionName.FINAL_INSTRUCTIONS: sections.final_instructions(coach),
+    }
+    dynamic = {
+        SectionName.CURRENT_TIME: sections.current_time(now, timezone),
+        SectionName.MEMORIES: sections.memories(memories, timezone),
+        SectionName.USER: sections.user(session_number),
+        SectionName.WORKOUTS: sections.workouts(workouts, now, timezone),
+        SectionName.ADDITIONAL_CONSTRAINTS: sections.additional_constraints(additional_constraints),
+        SectionName.SEMANTIC_CONTEXT: sections.semantic_context(passages),
+    }
+    return Prompt(
+        coach_name=coach.name,
+        sections=tuple(
+            Section(name, text, is_static=part is static)
+            for part in (static, dynamic)
+            for name, text in part.items()
+            if text
+        ),
+        messages=tuple(messages),
+        semantic_context=SemanticContextUse(matches=len(passages), length=sum(map(len, passages))),
+    )

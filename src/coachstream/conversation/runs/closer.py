@@ -1,0 +1,159 @@
+"""The end of a run that its producer could not end: its log says what was said, and that is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+
+from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
+from coachstream.conversation.events import Completed, Failed, LogPoint
+from coachstream.conversation.ids import RandomBelow, message_id, moment_of
+from coachstream.conversation.model import (
+    LONGEST_REPLY_BYTES,
+    ConversationKey,
+    Message,
+    MessageMetadata,
+    Role,
+    SemanticContextUse,
+    StopReason,
+    Timings,
+    Usage,
+    to_milliseconds,
+)
+from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.run_log import Broken, Ending, Finished, LogEntry, RunState, ending_of
+from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.runs.lease import LeaseWatch
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.text import beginning_of
+from coachstream.conversation.visible_text import is_blank
+
+logger = logging.getLogger("coachstream.runs")
+
+NOBODY = LogEntry(-1, 0, 0, "", Broken(TurnInterrupted.code, retryable=True))
+"""What is followed by the end of a run whose log is gone."""
+
+
+class RunCloser:
+    """Closes dead runs."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        clock: Clock,
+        settings: RunSettings,
+        *,
+        model_name: str,
+        random_below: RandomBelow = secrets.randbelow,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._model_name = model_name
+        self._random_below = random_below
+
+    async def settle(self, key: ConversationKey) -> None:
+        """Close the conversation's run, if its producer died long ago.
+
+        One that may be alive is left to those who have the time to look (`LeaseWatch`): its readers, and who
+        sends the next message.
+
+        Raises:
+            ConversationNotFound, StorageUnavailable: as the store does.
+        """
+        run_id = await self._store.unfinished_run(key)
+        if run_id is not None:
+            await self.close_if_long_dead(key, run_id)
+
+    async def close_if_long_dead(self, key: ConversationKey, run_id: str) -> None:
+        """Close a run whose lease was over long ago; takes a few renewals' time where it seems to be so.
+
+        Raises:
+            ConversationNotFound, StorageUnavailable: as the store does.
+        """
+        watch = LeaseWatch(self._clock, self._settings)
+        while not watch.is_over:
+            asked_at = self._clock.monotonic()
+            last = await self._store.read_last(key, run_id)
+            if last is None:
+                break
+            watch.note([last], asked_at=asked_at)
+            if ending_of(last) is not None or watch.was_renewed or not watch.is_long_over:
+                return
+            await asyncio.sleep(watch.seconds_left)
+        await self.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
+
+    async def abandon(self, claim: RunClaim) -> None:
+        """End a run that was opened, and will not be produced."""
+        ending = Broken(TurnInterrupted.code, retryable=True)
+        entry = LogEntry(claim.last + 1, claim.epoch, 0, claim.writer, ending)
+        await self._store.finish_run(claim.key, claim.run_id, entry, None)
+
+    async def close(self, key: ConversationKey, run_id: str, state: RunState | None) -> None:
+        """End a run with what its log says; where somebody has written meanwhile, nothing is done.
+
+        A run that was to be stopped is stopped: its text is the reply. Any other is broken off.
+        """
+        last = NOBODY if state is None else state.last
+        if state is not None and state.ending is not None:
+            return
+        reply = None if state is None else self._reply(run_id, state)
+        entry = LogEntry(
+            number=last.number + 1,
+            epoch=last.epoch + 1,
+            leased_until=last.leased_until,
+            writer=secrets.token_hex(8),
+            content=_ending(reply),
+        )
+        try:
+            there = await self._store.finish_run(key, run_id, entry, reply)
+        except RunNotFound:
+            return  # it was closed, or has ended, and its log has expired
+        if there is None:
+            logger.warning("A run whose producer had died was closed")
+
+    def _reply(self, run_id: str, state: RunState) -> Message | None:
+        if is_blank(state.text) and not state.is_stop_asked:
+            return None
+        # Right behind the question: who closes a run may have a message of its own, sent before this moment.
+        behind_all = moment_of(state.opened.at + 1)
+        return Message(
+            id=message_id(behind_all, Role.ASSISTANT, self._random_below),
+            role=Role.ASSISTANT,
+            content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
+            timestamp=min(behind_all, to_milliseconds(self._clock.now())),
+            metadata=MessageMetadata(
+                model=self._model_name,
+                stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,
+                reply_to=state.opened.user_message_id,
+                run_id=run_id,
+            ),
+        )
+
+
+def _ending(reply: Message | None) -> Ending:
+    if reply is not None and reply.metadata.stop_reason is StopReason.STOPPED:
+        return Finished(reply.id, StopReason.STOPPED, SemanticContextUse(), Usage(), Timings(0, None, 0))
+    return Broken(TurnInterrupted.code, retryable=True, partial_reply_id=None if reply is None else reply.id)
+
+
+def completed(
+    key: ConversationKey, user_message: Message, reply: Message, ending: Finished, point: LogPoint
+) -> Completed:
+    """The last event of a run that has a reply: the same for each of its readers."""
+    return Completed(
+        user_message=user_message,
+        reply=reply,
+        conversation_id=key.conversation_id,
+        semantic_context=ending.semantic_context,
+        stop_reason=ending.stop_reason,
+        usage=ending.usage,
+        timings=ending.timings,
+        point=point,
+    )
+
+
+def failed(ending: Broken, partial_reply: Message | None, point: LogPoint) -> Failed:
+    """The last event of a run that has no whole reply."""
+    return Failed(ending.code, sentence_of(ending.code), ending.retryable, partial_reply, point)

@@ -1,0 +1,122 @@
+"""Everything a prompt is made of, loaded at once; what is optional may be late or missing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Self, TypeVar
+
+import msgspec
+
+from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.model import ConversationKey, Match, Memory, Message, Workout
+from coachstream.conversation.ports import ContextStore, SemanticMemory
+from coachstream.conversation.prompt.coach import CoachConfig
+
+logger = logging.getLogger("coachstream.turn")
+
+T = TypeVar("T")
+
+
+class ContextLimits(msgspec.Struct, frozen=True):
+    """How much is loaded.
+
+    Attributes:
+        messages: the newest messages of the conversation, as far as the prompt can hold them.
+        memories: what the user asked to remember.
+        workouts: the last completed ones.
+        matches: of the semantic search.
+        optional_budget_s: seconds from the start after which memories, workouts and matches that are not
+            there are left out.
+    """
+
+    messages: int = 200
+    memories: int = 10
+    workouts: int = 14
+    matches: int = 6
+    optional_budget_s: float = 1.5
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What was loaded; an optional part that failed or was late is empty, and named in `left_out`."""
+
+    coach: CoachConfig
+    history: Sequence[Message]
+    memories: Sequence[Memory]
+    workouts: Sequence[Workout]
+    matches: Sequence[Match]
+    left_out: tuple[str, ...] = ()
+
+
+class ContextLoad:
+    """A load under way. Use as `async with`: leaving cancels what has not ended."""
+
+    def __init__(
+        self,
+        store: ContextStore,
+        recall: SemanticMemory | None,
+        key: ConversationKey,
+        text: str,
+        limits: ContextLimits,
+        *,
+        history_budget_chars: int,
+    ) -> None:
+        self._limits = limits
+        self._began = asyncio.get_running_loop().time()
+        self._coach = asyncio.ensure_future(store.load_coach(key.user_id, key.coach_id))
+        self._history = asyncio.ensure_future(
+            store.load_history(key, limit=limits.messages, budget_chars=history_budget_chars)
+        )
+        self._memories = asyncio.ensure_future(
+            store.load_memories(key.user_id, key.coach_id, limit=limits.memories)
+        )
+        self._workouts = asyncio.ensure_future(store.load_recent_workouts(key.user_id, limit=limits.workouts))
+        self._matches = asyncio.ensure_future(
+            _nothing() if recall is None else recall.search(key.user_id, text, limit=limits.matches)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = (self._coach, self._history, self._memories, self._workouts, self._matches)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def loaded(self) -> Context:
+        """Wait for what is required, and for the rest as long as the budget lasts.
+
+        Raises:
+            CoachStreamError: the coach or the history could not be loaded.
+        """
+        coach, history = await self._coach, await self._history
+        late_at = self._began + self._limits.optional_budget_s
+        optional = {"memories": self._memories, "workouts": self._workouts, "semantic search": self._matches}
+        await asyncio.wait(optional.values(), timeout=max(0.0, late_at - asyncio.get_running_loop().time()))
+        left_out = tuple(name for name, task in optional.items() if not _is_there(name, task))
+        return Context(
+            coach,
+            history,
+            () if "memories" in left_out else self._memories.result(),
+            () if "workouts" in left_out else self._workouts.result(),
+            () if "semantic search" in left_out else self._matches.result(),
+            left_out,
+        )
+
+
+def _is_there(name: str, task: asyncio.Future[T]) -> bool:
+    if not task.done():
+        logger.warning("The %s took too long and is left out of the prompt", name)
+        return False
+    error = task.exception()
+    if error is None:
+        return True
+    cause = error.code.value if isinstance(error, CoachStreamError) else type(error).__qualname__
+    logger.warning("The %s failed with %s and is left out of the prompt", name, cause)
+    return False
+
+
+async def _nothing() -> Sequence[Match]:
+    return ()

@@ -1,0 +1,336 @@
+"""The reply of one run: from a claim to a stored reply, over the ports.
+
+The order is the promise. What the model says goes to the reader as it comes, and into the log behind it. The
+reply is stored before `Completed`. Whatever goes wrong, what was said so far is stored as an interrupted
+reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ContentFiltered,
+    DeadlineExceeded,
+    ModelStreamBroken,
+    ProcessingError,
+    StorageUnavailable,
+    TurnInterrupted,
+    describe_exception,
+    log_failure,
+)
+from coachstream.conversation.events import Ending, Event, Failed, LogPoint, Reconnect, Send
+from coachstream.conversation.ids import message_id, moment_of
+from coachstream.conversation.model import (
+    Message,
+    MessageMetadata,
+    Role,
+    SemanticContextUse,
+    StopReason,
+    Timings,
+)
+from coachstream.conversation.prompt.assembly import build_prompt
+from coachstream.conversation.prompt.history import fit_history
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.run_log import Broken, Finished
+from coachstream.conversation.run_log import Ending as RunEnding
+from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.runs.closer import completed
+from coachstream.conversation.runs.writer import RunLost, RunWriter
+from coachstream.conversation.turn.context import Context, ContextLoad
+from coachstream.conversation.turn.deadline import TurnDeadline, WorkInterrupted, run_shielded
+from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.draft import Draft
+from coachstream.conversation.turn.report import TurnMeasurements
+from coachstream.conversation.turn.side_effects import SideEffects
+from coachstream.conversation.turn.speech import Speech
+
+logger = logging.getLogger("coachstream.turn")
+
+SAVE_AGAIN_AFTER_S = 0.2
+"""A reply that was paid for is worth a second try."""
+
+
+class Reply:
+    """Produces the reply of one claim.
+
+    Args:
+        claim: on the run.
+        dependencies: the adapters.
+        settings: of the turn.
+        deadline: of the turn.
+        measured: of the turn; grows.
+        send: takes the events for the reader.
+        now: the turn's one reading of the clock.
+        may_release: whether the reader can reconnect, so that the run can continue past the deadline.
+    """
+
+    def __init__(
+        self,
+        claim: RunClaim,
+        dependencies: TurnDependencies,
+        settings: TurnSettings,
+        deadline: TurnDeadline,
+        measured: TurnMeasurements,
+        send: Send,
+        *,
+        now: datetime,
+        may_release: bool,
+    ) -> None:
+        self._claim = claim
+        self._dependencies = dependencies
+        self._settings = settings
+        self._deadline = deadline
+        self._measured = measured
+        self._send = send
+        self._now = now
+        self._may_release = may_release
+        self._is_over = False
+        self._is_withheld = False
+        self._message: Message | None = None
+        self._semantic_context = SemanticContextUse()
+        self._side_effects = SideEffects(claim, dependencies, now=now)
+        self._writer = RunWriter(
+            claim, dependencies.runs, dependencies.clock, settings.runs, deadline.interrupt
+        )
+        self._draft = Draft(claim.said, self._writer, send, deadline, measured)
+        self._speech = Speech(
+            self._draft,
+            dependencies.model,
+            dependencies.fallback_model or dependencies.model,
+            deadline,
+            measured,
+            on_first_text=self._count_memories,
+        )
+        measured.run_id = claim.run_id
+        measured.epoch = claim.epoch
+        measured.user_message = claim.user_message
+        measured.is_first_attempt = claim.is_first_attempt
+
+    @property
+    def point(self) -> LogPoint:
+        """The newest entry of this lease holder."""
+        return self._writer.point
+
+    async def produce(self, load: ContextLoad, *, first: Sequence[Event]) -> Ending:
+        """Send `first`, then the reply; cancelling ends it as an interruption.
+
+        Returns:
+            The last event, which is not sent.
+
+        Raises:
+            RunLost: another process continues the run.
+        """
+        failure: CoachStreamError = TurnInterrupted()  # what later readers see of a turn that is cancelled
+        partial: Message | None = None
+        async with self._writer:
+            try:
+                for event in first:
+                    await self._send(event)
+                return await self._produce(load)
+            except RunLost:
+                self._is_over = True
+                raise
+            except CoachStreamError as error:
+                log_failure(logger, "The turn fails", error)
+                failure = self._measured.failure = error
+            except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
+                # Its text may quote the user.
+                logger.error("The turn fails with %s", describe_exception(error))  # noqa: TRY400
+                failure = self._measured.failure = ProcessingError()
+            finally:
+                partial = await run_shielded(self._end(failure))
+        return Failed(failure.code, failure.sentence, failure.retryable, partial, self._writer.point)
+
+    async def _produce(self, load: ContextLoad) -> Ending:
+        try:
+            stop_reason = await self._speak(load)
+        except WorkInterrupted:
+            if self._writer.is_lost:
+                raise RunLost from None
+            stop_reason = StopReason.STOPPED
+        except DeadlineExceeded:
+            if not self._can_be_released():
+                raise
+            return Reconnect(await run_shielded(self._release()))
+        reply = self._message = self._reply_message(stop_reason)
+        ending = Finished(
+            reply_id=reply.id,
+            stop_reason=stop_reason,
+            semantic_context=self._semantic_context,
+            usage=self._measured.usage,
+            timings=Timings(
+                context=self._measured.context_ms or 0,
+                first_chunk=self._measured.first_chunk_ms,
+                total=self._deadline.elapsed_ms(),
+            ),
+        )
+        await run_shielded(self._save(ending, reply))
+        context = self._measured.context
+        self._side_effects.follow_reply(None if context is None else context.coach)
+        await self._finish_side_effects()
+        return completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
+
+    async def _speak(self, load: ContextLoad) -> StopReason:
+        """Have the prompt loaded and replied to.
+
+        Raises:
+            ContentFiltered, ModelStreamBroken: the model stopped for a reason that makes no reply.
+        """
+        said = self._claim.said
+        if said:
+            confirmation = self._side_effects.confirmation_in(said)
+        else:
+            confirmation = await self._deadline.bound(self._side_effects.confirm())
+        context = await self._deadline.bound(load.loaded())
+        self._measured.context = context
+        self._measured.context_ms = self._deadline.elapsed_ms()
+        await self._draft.begin(confirmation)
+        prompt = self._prompt(context)
+        self._semantic_context = prompt.semantic_context
+        self._measured.matches = prompt.semantic_context.matches
+        self._measured.history_messages = len(prompt.messages)
+        stop = await self._speech.speak(prompt)
+        self._measured.usage = stop.usage
+        if stop.reason is StopReason.CONTENT_FILTERED:
+            self._is_withheld = True
+            await self._draft.take_back_confirmation()
+            raise ContentFiltered
+        if stop.reason is StopReason.INTERRUPTED:
+            raise ModelStreamBroken("the model ended without a reply")
+        return stop.reason
+
+    def _can_be_released(self) -> bool:
+        return (
+            self._may_release
+            and self._claim.epoch < self._settings.runs.epochs
+            and (self._dependencies.model.can_continue or self._draft.is_empty)
+        )
+
+    async def _release(self) -> LogPoint:
+        async with asyncio.timeout(self._deadline.seconds_to_save()):
+            point = await self._writer.release()
+        self._is_over = True
+        self._measured.was_released = True
+        return point
+
+    async def _save(self, ending: RunEnding, reply: Message | None) -> None:
+        """End the run.
+
+        Raises:
+            RunLost, CoachStreamError: it could not be done.
+        """
+        limit = asyncio.timeout(self._deadline.seconds_to_save())
+        try:
+            async with limit:
+                try:
+                    await self._writer.finish(ending, reply)
+                except StorageUnavailable as error:
+                    logger.warning("The reply could not be saved (%s); trying once more", error)
+                    await asyncio.sleep(SAVE_AGAIN_AFTER_S)
+                    await self._writer.finish(ending, reply)
+        except TimeoutError as error:
+            raise StorageUnavailable("saving took too long") from error
+        self._is_over = True
+        self._measured.reply = reply
+
+    async def _end(self, failure: CoachStreamError) -> Message | None:
+        """End what was not ended, keeping what was said; the partial reply that was stored, if one was."""
+        partial: Message | None = None
+        # A reply whose save failed is not given up: the log has it, and is closed when its lease is over.
+        if not self._is_over and self._message is None:
+            reply = self._unfinished_reply()
+            partial = reply if reply is not None and reply.content else None
+            reason = ContentFiltered() if self._is_withheld else failure
+            ending = Broken(reason.code, reason.retryable, None if partial is None else partial.id)
+            try:
+                if self._is_withheld:
+                    await self._withdraw_side_effects()
+                await self._save(ending, reply)
+            except RunLost:
+                partial = None
+            except CoachStreamError as error:
+                logger.error("The run could not be ended: %s", error.code.value)  # noqa: TRY400
+                partial = None
+            except Exception as error:  # noqa: BLE001 (the turn is over; its lease ends by itself)
+                logger.error("The run could not be ended: %s", describe_exception(error))  # noqa: TRY400
+                partial = None
+        await self._finish_side_effects()
+        return partial
+
+    async def _withdraw_side_effects(self) -> None:
+        # Before the mark that the message was blocked: without it, a retry comes here again.
+        try:
+            async with asyncio.timeout(self._deadline.seconds_to_save() / 2):
+                await self._side_effects.withdraw()
+        except TimeoutError:
+            logger.error("What was done for a blocked message could not be undone in time")  # noqa: TRY400
+
+    async def _finish_side_effects(self) -> None:
+        remaining_s = self._deadline.seconds_until(self._deadline.at)
+        self._measured.failed_follow_ups = await self._side_effects.finish(
+            within_s=min(self._settings.follow_ups_within_s, remaining_s / 2)
+        )
+
+    def _count_memories(self) -> None:
+        context = self._measured.context
+        if context is not None:
+            self._side_effects.count_memories(context.memories)
+
+    def _unfinished_reply(self) -> Message | None:
+        """What is stored of a reply that came to no end; a withheld one also without text, as a mark."""
+        if self._is_withheld:
+            return self._reply_message(StopReason.CONTENT_FILTERED)
+        return None if self._draft.is_empty else self._reply_message(StopReason.INTERRUPTED)
+
+    def _reply_message(self, stop_reason: StopReason) -> Message:
+        moment = self._now + timedelta(milliseconds=max(1, self._deadline.elapsed_ms()))
+        # Whatever this clock says: behind all messages that were there when the run was opened.
+        in_order = max(moment, moment_of(self._claim.opened_at + 1))
+        return Message(
+            id=message_id(in_order, Role.ASSISTANT, self._dependencies.random_below),
+            role=Role.ASSISTANT,
+            content=self._draft.text,
+            timestamp=moment,
+            metadata=MessageMetadata(
+                model=self._speech.model_name,
+                stop_reason=stop_reason,
+                reply_to=self._claim.user_message.id,
+                run_id=self._claim.run_id,
+            ),
+        )
+
+    def _prompt(self, context: Context) -> Prompt:
+        user_message = self._claim.user_message
+        # An earlier attempt's interrupted reply to this very message is about to be replaced.
+        earlier = [
+            message
+            for message in context.history
+            if user_message.id not in {message.id, message.metadata.reply_to}
+        ]
+        prompt = build_prompt(
+            coach=context.coach,
+            now=self._now,
+            messages=fit_history(earlier, user_message, budget_chars=self._settings.history_budget_chars),
+            memories=context.memories,
+            workouts=context.workouts,
+            matches=context.matches,
+            additional_constraints=self._side_effects.constraints,
+            session_number=self._session_number(context.history, earlier),
+        )
+        return msgspec.structs.replace(prompt, said=self._claim.said) if self._claim.said else prompt
+
+    def _session_number(self, history: Sequence[Message], earlier: Sequence[Message]) -> int:
+        loaded_chars = sum(len(message.content) for message in history)
+        if (
+            len(history) >= self._settings.limits.messages
+            or loaded_chars >= self._settings.history_budget_chars
+        ):
+            return 1  # there may be more than was loaded, and a wrong number is worse than none
+        return 1 + sum(message.role is Role.USER for message in earlier)

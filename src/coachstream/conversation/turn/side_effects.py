@@ -1,0 +1,193 @@
+"""What a turn does beside answering (existing system, section 8), each thing at its own moment.
+
+A memory that is asked for is saved before the reply begins, because the reply begins with its confirmation.
+If a content filter blocks the message, the memory is deleted. The rest are follow-ups: memories are counted
+as used once the first text is out. Once the reply is stored, a workout is handed off, a summary is asked for
+and a new memory is made findable by meaning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from datetime import datetime
+
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    StorageUnavailable,
+    describe_exception,
+    log_failure,
+)
+from coachstream.conversation.model import Memory
+from coachstream.conversation.ports import (
+    SummaryBuilder,
+    SummaryReason,
+    SummaryRequest,
+    WorkoutLog,
+)
+from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.turn.commands import CommandName, parse_command
+from coachstream.conversation.turn.dependencies import TurnDependencies
+from coachstream.conversation.turn.save_memory import confirmations, requested_memory, save_and_confirm, saved
+
+logger = logging.getLogger("coachstream.turn")
+
+SUMMARY_EVERY_MESSAGES = 6
+
+_CONSTRAINTS = {
+    CommandName.SAVE_MEMORY: (
+        "The user asked by command to have something remembered. The application has dealt with that, and "
+        "the words before yours say so. Take the wish up in a sentence or two; do not confirm it again."
+    ),
+    CommandName.LOG_WORKOUT: (
+        "The user logs a workout by command. The application records it; it will be in their training log in "
+        "a moment. Respond to the training itself, as their coach."
+    ),
+}
+
+
+class SideEffects:
+    """The side effects of one turn, all dated with its one clock value."""
+
+    def __init__(self, claim: RunClaim, dependencies: TurnDependencies, *, now: datetime) -> None:
+        self._claim = claim
+        self._key = claim.key
+        self._dependencies = dependencies
+        self._now = now
+        self._command = parse_command(claim.user_message.content)
+        self._memory = self._requested_memory()
+        self._is_memory_saved = False
+        self._follow_ups = FollowUps()
+
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """What the prompt says of a command, so that it neither repeats nor contradicts the application."""
+        return () if self._command is None else (_CONSTRAINTS[self._command.name],)
+
+    async def confirm(self) -> str:
+        """Save what is to be remembered, and return what the user is told of it; empty where nothing is."""
+        if self._memory is None:
+            return ""
+        confirmation = await save_and_confirm(self._key.user_id, self._memory, self._dependencies.memories)
+        self._is_memory_saved = confirmation == saved(self._memory)
+        return confirmation
+
+    def confirmation_in(self, said: str) -> str:
+        """The confirmation that an earlier lease holder began the reply with; empty where it did not."""
+        if self._memory is None:
+            return ""
+        self._is_memory_saved = said.startswith(saved(self._memory))
+        return next((each for each in confirmations(self._memory) if said.startswith(each)), "")
+
+    async def withdraw(self) -> None:
+        """Undo what was done for a message that a content filter blocked; raises nothing.
+
+        Its memory may be of an earlier attempt: it has the message's id in any case.
+        """
+        if self._memory is None:
+            return
+        try:
+            try:
+                await self._dependencies.memories.delete_memory(self._key.user_id, self._memory.id)
+            except StorageUnavailable:
+                await self._dependencies.memories.delete_memory(self._key.user_id, self._memory.id)
+        except CoachStreamError as error:
+            logger.error("The memory of a blocked message could not be deleted: %s", error.code.value)  # noqa: TRY400
+
+    def follow_reply(self, coach: CoachConfig | None) -> None:
+        """Begin what follows a reply that is stored: so nothing is made of a message that is blocked.
+
+        A message has one such reply, so a retry logs no workout twice.
+        """
+        workout_builder, summary_builder = (
+            self._dependencies.workout_builder,
+            self._dependencies.summary_builder,
+        )
+        workout = None if coach is None else self._workout(coach)
+        if workout_builder is not None and workout is not None:
+            self._follow_ups.start("workout hand-off", workout_builder.build(workout))
+        if summary_builder is not None:
+            added = 2 if self._claim.is_first_attempt else 1
+            self._follow_ups.start("summary trigger", self._summarize(summary_builder, added))
+        if self._dependencies.recall is not None and self._memory is not None and self._is_memory_saved:
+            remembering = self._dependencies.recall.remember(self._key.user_id, self._memory)
+            self._follow_ups.start("semantic memory", remembering)
+
+    def count_memories(self, memories: Sequence[Memory]) -> None:
+        """Count that these memories were in a prompt."""
+        used = [memory.id for memory in memories if memory.id]
+        if used:
+            counting = self._dependencies.memories.note_memories_used(self._key.user_id, used, at=self._now)
+            self._follow_ups.start("memory counters", counting)
+
+    async def finish(self, *, within_s: float) -> tuple[str, ...]:
+        """Wait for all follow-ups, and return the names of those that did not succeed, now or before."""
+        return await self._follow_ups.finish(within_s=within_s)
+
+    def _requested_memory(self) -> Memory | None:
+        command = self._command
+        if command is None or command.name is not CommandName.SAVE_MEMORY:
+            return None
+        return requested_memory(self._key.user_id, self._claim.user_message, command.content, at=self._now)
+
+    def _workout(self, coach: CoachConfig) -> WorkoutLog | None:
+        command, message = self._command, self._claim.user_message
+        if command is None or command.name is not CommandName.LOG_WORKOUT:
+            return None
+        return WorkoutLog(
+            key=self._key,
+            text=command.content or message.content,
+            coach=coach,
+            command=command.name,
+            sent_at=message.timestamp,
+        )
+
+    async def _summarize(self, builder: SummaryBuilder, added: int) -> None:
+        """Due when this turn's messages have made the next six full, also by passing them."""
+        count = (await self._dependencies.conversations.get_conversation(self._key)).total_messages
+        if count // SUMMARY_EVERY_MESSAGES > (count - added) // SUMMARY_EVERY_MESSAGES:
+            await builder.build(SummaryRequest(self._key, SummaryReason.MESSAGE_COUNT, count))
+
+
+class FollowUps:
+    """The follow-ups of one turn, each by its name."""
+
+    def __init__(self) -> None:
+        self._failed: tuple[str, ...] = ()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, work: Coroutine[object, object, None]) -> None:
+        """Begin one."""
+        self._tasks[name] = asyncio.create_task(work, name=name)
+
+    async def finish(self, *, within_s: float) -> tuple[str, ...]:
+        """Wait for all, and cancel those that are not over by then.
+
+        Returns:
+            The names of those that did not succeed, now or at an earlier call.
+        """
+        tasks, self._tasks = self._tasks, {}
+        if not tasks:
+            return self._failed
+        await asyncio.wait(tasks.values(), timeout=max(0.0, within_s))
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        self._failed += tuple(name for name, task in tasks.items() if not _succeeded(name, task))
+        return self._failed
+
+
+def _succeeded(name: str, task: asyncio.Task[None]) -> bool:
+    if task.cancelled():
+        logger.warning("The %s took too long and was given up", name)
+        return False
+    error = task.exception()
+    if error is None:
+        return True
+    if isinstance(error, CoachStreamError):
+        log_failure(logger, f"The {name} failed", error, level=logging.WARNING)
+    else:
+        logger.warning("The %s failed: %s", name, describe_exception(error))
+    return False

@@ -1,0 +1,182 @@
+"""What the models say: one model's stream, continued or restarted where it fails.
+
+A request that is refused is sent again with less in it. A model that fails before its first word, or whose
+stream breaks, is replaced by the fallback, which continues the draft where it can and restarts it elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+import msgspec
+
+from coachstream.conversation.errors import (
+    ModelError,
+    ModelRejected,
+    ModelStreamBroken,
+    NoCredentials,
+    NoReply,
+    describe_exception,
+    log_failure,
+)
+from coachstream.conversation.model import StopReason
+from coachstream.conversation.ports import ChatModel, ModelEvent, ModelStop, TextDelta
+from coachstream.conversation.prompt.history import simpler_prompts
+from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.text import SurrogateJoiner
+from coachstream.conversation.turn.deadline import SHARE_FOR_STOPPING_THE_MODEL, TurnDeadline
+from coachstream.conversation.turn.draft import Draft
+from coachstream.conversation.turn.report import TurnMeasurements
+from coachstream.conversation.visible_text import is_blank
+
+logger = logging.getLogger("coachstream.turn")
+
+LEAST_FOR_ANOTHER_MODEL_S = 3.0
+
+_ENDINGS_WITHOUT_WORDS = {StopReason.CONTENT_FILTERED, StopReason.INTERRUPTED}
+"""Stop reasons that the model did not choose; the reply decides what they mean."""
+
+
+class Speech:
+    """Has the models speak into a draft.
+
+    Args:
+        draft: of the reply.
+        model: asked first.
+        fallback: asked where the first one fails; it may be the same one.
+        deadline: of the turn.
+        measured: of the turn; grows.
+        on_first_text: called once, when a model's first text was sent.
+
+    Attributes:
+        model_name: display name of the model that spoke last.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        model: ChatModel,
+        fallback: ChatModel,
+        deadline: TurnDeadline,
+        measured: TurnMeasurements,
+        on_first_text: Callable[[], None],
+    ) -> None:
+        self.model_name = model.display_name
+        self._model = model
+        self._fallback = fallback
+        self._draft = draft
+        self._deadline = deadline
+        self._measured = measured
+        self._on_first_text: Callable[[], None] | None = on_first_text
+        self._pieces_heard = 0
+
+    async def speak(self, prompt: Prompt) -> ModelStop:
+        """Have the prompt replied to, and return how the model stopped.
+
+        Raises:
+            ModelError: no model did it.
+            WorkInterrupted, DeadlineExceeded: as `TurnDeadline.bound` does.
+        """
+        # A model that was refused is passed over for a while.
+        first = self._model if self._model.is_usable or not self._fallback.is_usable else self._fallback
+        heard_before = self._pieces_heard
+        self._measured.model_asked_ms = self._deadline.elapsed_ms()
+        try:
+            return await self._speak_with(first, prompt)
+        except ModelError as error:
+            has_spoken = self._pieces_heard > heard_before
+            if not self._may_fail_over(error, has_spoken=has_spoken, is_another=first is not self._fallback):
+                raise
+            if error.remedy:
+                log_failure(logger, "The other model is asked, because the first one failed", error)
+            else:
+                logger.warning("The other model is asked after %s", error.code.value)
+        return await self._speak_with(self._fallback, msgspec.structs.replace(prompt, said=self._draft.text))
+
+    def _may_fail_over(self, error: ModelError, *, has_spoken: bool, is_another: bool) -> bool:
+        if self._deadline.seconds_until(self._deadline.save_at) < LEAST_FOR_ANOTHER_MODEL_S:
+            return False
+        if has_spoken or isinstance(error, NoReply):
+            return isinstance(error, ModelStreamBroken)
+        # Whatever the first one fails with: a refusal of the request may be one of the model, in new words.
+        return is_another and not isinstance(error, NoCredentials)
+
+    async def _speak_with(self, model: ChatModel, prompt: Prompt) -> ModelStop:
+        """Have one model speak; where its service refuses the request, send one with less in it."""
+        self.model_name = model.display_name
+        if prompt.said and not model.can_continue:
+            await self._draft.restart()
+            prompt = msgspec.structs.replace(prompt, said="")
+        offset_before = self._draft.offset
+        simpler = simpler_prompts(prompt)
+        while True:
+            try:
+                return await self._listen(model, prompt)
+            except ModelRejected as error:
+                following = None if self._draft.offset > offset_before else next(simpler, None)
+                if following is None:
+                    raise
+                logger.warning(
+                    "The request is refused (%s); asking again with %d messages instead of %d",
+                    *(error.code.value, len(following.messages), len(prompt.messages)),
+                )
+            if prompt.said and not following.said:
+                await self._draft.restart()
+                offset_before = self._draft.offset
+            prompt = following
+
+    async def _listen(self, model: ChatModel, prompt: Prompt) -> ModelStop:
+        """Write what one model says into the draft; blanks before the first word are added with it.
+
+        Raises:
+            ModelStreamBroken: its stream ended without a stop reason; or another `ModelError`.
+            NoReply: it stopped before the first word.
+        """
+        joiner = SurrogateJoiner()
+        blanks = ""
+        model_events = model.stream(prompt, deadline=self._deadline.save_at)
+        try:
+            while True:
+                # A model that never waits would not notice that its time is up.
+                self._deadline.check()
+                event = await self._deadline.bound(anext(model_events, None))
+                text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
+                self._pieces_heard += bool(text)
+                if not self._draft.has_words and is_blank(text):
+                    blanks += text
+                elif text:
+                    self._draft.has_words = True
+                    self._note_first_text()
+                    text, blanks = blanks + text, ""
+                    is_whole = await self._draft.say(text)
+                    if self._on_first_text is not None:
+                        self._on_first_text()
+                        self._on_first_text = None
+                    if not is_whole:
+                        logger.warning("The reply is cut off, because it is longer than a store can hold")
+                        return ModelStop(StopReason.MAX_TOKENS)
+                if not isinstance(event, TextDelta):
+                    break
+        finally:
+            await self._close(model_events)
+        if event is None:
+            raise ModelStreamBroken("the model's stream ended without a stop reason")
+        if not self._draft.has_words and event.reason not in _ENDINGS_WITHOUT_WORDS:
+            raise NoReply("the model said nothing that a person sees")
+        return event
+
+    def _note_first_text(self) -> None:
+        measured = self._measured
+        if measured.model_first_text_ms is None and measured.model_asked_ms is not None:
+            measured.model_first_text_ms = self._deadline.elapsed_ms() - measured.model_asked_ms
+
+    async def _close(self, model_events: AsyncGenerator[ModelEvent, None]) -> None:
+        """Close the model's stream, if it can be closed in time; what was said matters more."""
+        limit = asyncio.timeout(SHARE_FOR_STOPPING_THE_MODEL * self._deadline.save_reserve_s)
+        try:
+            async with limit:
+                await model_events.aclose()
+        except Exception as error:  # noqa: BLE001 (the ending of the turn is known already)
+            logger.error("The model's stream could not be closed: %s", describe_exception(error))  # noqa: TRY400

@@ -1,0 +1,416 @@
+"""One turn: a user's message in, a coach's reply out, sent to its reader as events, over the ports.
+
+The order is the promise. `Started` is sent before anything is read or written. The user's message is stored
+before the model is called. A message that has a run already gets no second one: its sender follows that run.
+However a turn ends, its last event is `Completed`, `Failed` or `Reconnect`, and is sent in one place.
+
+All dates come from one reading of the clock: the moments of a turn are that reading plus the time since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
+
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ContentFiltered,
+    ConversationNotFound,
+    ErrorCode,
+    ProcessingError,
+    RunNotFound,
+    TurnInProgress,
+    describe_exception,
+    log_failure,
+)
+from coachstream.conversation.events import (
+    Attached,
+    Chunk,
+    Completed,
+    Ending,
+    Event,
+    Failed,
+    LogPoint,
+    Reset,
+    Send,
+    Started,
+)
+from coachstream.conversation.ids import message_id
+from coachstream.conversation.ids import run_id as new_run_id
+from coachstream.conversation.model import (
+    ConversationKey,
+    Message,
+    MessageMetadata,
+    Role,
+    SemanticContextUse,
+    StopReason,
+    Timings,
+    to_milliseconds,
+)
+from coachstream.conversation.ports import AlreadyAnswered
+from coachstream.conversation.run_log import FROM_THE_BEGINNING
+from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.runs.closer import RunCloser
+from coachstream.conversation.runs.opener import RunOpener
+from coachstream.conversation.runs.watcher import HasLeft, RunWatcher, never_leaves
+from coachstream.conversation.runs.writer import RunLost
+from coachstream.conversation.turn.context import ContextLoad
+from coachstream.conversation.turn.deadline import TurnDeadline, run_shielded
+from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.reply import Reply
+from coachstream.conversation.turn.report import TurnMeasurements
+from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+
+logger = logging.getLogger("coachstream.turn")
+
+
+async def run_turn(
+    request: TurnRequest,
+    dependencies: TurnDependencies,
+    settings: TurnSettings | None = None,
+    *,
+    send: Send,
+    has_left: HasLeft = never_leaves,
+) -> None:
+    """Run a turn, or follow the run that the message has already.
+
+    Cancelling it ends the reply as an interruption, if the reply is produced here. A run that is only
+    followed is left when `has_left` says that the reader has.
+    """
+    await _MessageTurn(request, dependencies, settings or TurnSettings(), send, has_left).run()
+
+
+async def resume_run(
+    request: ResumeRequest,
+    watcher: RunWatcher,
+    dependencies: TurnDependencies,
+    settings: TurnSettings | None = None,
+    *,
+    send: Send,
+    has_left: HasLeft = never_leaves,
+) -> None:
+    """Follow a run, with a watcher that was opened; produce it where no one does."""
+    turn = _ResumedTurn(request, watcher, dependencies, settings or TurnSettings(), send, has_left)
+    await turn.run()
+
+
+def run_watcher(
+    request: ResumeRequest, dependencies: TurnDependencies, settings: TurnSettings | None = None
+) -> RunWatcher:
+    """The watcher of a run, for `resume_run`."""
+    settings = settings or TurnSettings()
+    return _watcher(request.key, request.run_id, request.after, request.deadline, dependencies, settings)
+
+
+def new_user_message(request: TurnRequest, dependencies: TurnDependencies) -> Message:
+    """The message as it is to be stored, sent now."""
+    now = to_milliseconds(dependencies.clock.now())
+    return Message(
+        id=message_id(now, Role.USER, dependencies.random_below),
+        role=Role.USER,
+        content=request.text,
+        timestamp=now if request.sent_at is None else to_milliseconds(request.sent_at),
+        metadata=MessageMetadata(client_message_id=request.client_message_id, streamed=request.streamed),
+    )
+
+
+def run_opener(dependencies: TurnDependencies, settings: TurnSettings) -> RunOpener:
+    """Opens and stops runs."""
+    closer = run_closer(dependencies, settings)
+    return RunOpener(dependencies.runs, dependencies.clock, closer, settings.runs)
+
+
+def run_closer(dependencies: TurnDependencies, settings: TurnSettings) -> RunCloser:
+    """Closes dead runs."""
+    return RunCloser(
+        dependencies.runs,
+        dependencies.clock,
+        settings.runs,
+        model_name=dependencies.model.display_name,
+        random_below=dependencies.random_below,
+    )
+
+
+def _watcher(
+    key: ConversationKey,
+    run_id: str,
+    after: int,
+    deadline: float,
+    dependencies: TurnDependencies,
+    settings: TurnSettings,
+) -> RunWatcher:
+    return RunWatcher(
+        key,
+        run_id,
+        after=after,
+        store=dependencies.runs,
+        clock=dependencies.clock,
+        closer=run_closer(dependencies, settings),
+        settings=settings.runs,
+        deadline=deadline - settings.save_reserve_s,
+        can_continue=dependencies.model.can_continue,
+    )
+
+
+@contextmanager
+def _of_unfinished_run() -> Iterator[None]:
+    """Map a missing log: that of an unfinished run is deleted with its conversation only."""
+    try:
+        yield
+    except RunNotFound:
+        raise ConversationNotFound from None
+
+
+class _Turn(ABC):
+    """What both kinds of turns share: producing, following, and the one ending."""
+
+    def __init__(
+        self,
+        request: TurnRequest | ResumeRequest,
+        dependencies: TurnDependencies,
+        settings: TurnSettings,
+        send: Send,
+        has_left: HasLeft,
+    ) -> None:
+        self._key = request.key
+        self._dependencies = dependencies
+        self._settings = settings
+        self._send = send
+        self._has_left = has_left
+        self._may_release = request.streamed
+        self._deadline = TurnDeadline(
+            dependencies.clock, at=request.deadline, save_reserve_s=settings.save_reserve_s
+        )
+        self._now = to_milliseconds(dependencies.clock.now())
+        self._measured = TurnMeasurements()
+        #: Of a run that another process produces, and reports.
+        self._is_only_reader = False
+
+    async def run(self) -> None:
+        """Send every event, the ending last, and report the turn."""
+        failure: CoachStreamError | None = None
+        try:
+            await self._send(Started())
+            ending = await self._run()
+        except CoachStreamError as error:
+            log_failure(logger, "The turn fails", error)
+            failure = error
+        except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
+            # Its text may quote the user.
+            logger.error("The turn fails with %s", describe_exception(error))  # noqa: TRY400
+            failure = ProcessingError()
+        finally:
+            self._measured.failure = self._measured.failure or failure
+            if not self._is_only_reader or self._measured.was_answered or failure is not None:
+                self._dependencies.report(
+                    self._measured.report(self._key, total_ms=self._deadline.elapsed_ms())
+                )
+        if failure is not None:
+            blocking_run = failure.run_id if isinstance(failure, TurnInProgress) else None
+            ending = Failed(failure.code, failure.sentence, failure.retryable, run_id=blocking_run)
+        if ending is not None:
+            await self._send(ending)
+
+    @abstractmethod
+    async def _run(self) -> Ending | None:
+        """Send what comes before the ending, and return it; None where the reader has left."""
+
+    def _attaching(self, point: LogPoint) -> Sequence[Event]:
+        """What attaches the reader to a run."""
+        return (Attached(point),)
+
+    async def _produce(self, claim: RunClaim, load: ContextLoad) -> Ending | None:
+        self._is_only_reader = False
+        reply = Reply(
+            claim,
+            self._dependencies,
+            self._settings,
+            self._deadline,
+            self._measured,
+            self._send,
+            now=self._now,
+            may_release=self._may_release,
+        )
+        try:
+            return await reply.produce(load, first=self._attaching(claim.point))
+        except RunLost:
+            logger.warning("The run was taken over, or ended by another process; its reader follows it")
+        self._deadline.lift_interruption()
+        # What was said here and not stored is not in the run that the others have.
+        with _of_unfinished_run():
+            watcher = await self._open(claim.run_id, after=reply.point.number)
+        await self._send(Reset(watcher.offset))
+        return await self._follow(watcher)
+
+    async def _follow(self, watcher: RunWatcher) -> Ending | None:
+        self._is_only_reader = self._measured.run_id is None
+        found = await watcher.follow(self._send, has_left=self._has_left)
+        if not isinstance(found, RunClaim):
+            return found
+        async with self._load(found.user_message.content) as load:
+            return await self._produce(found, load)
+
+    async def _open(self, run_id: str, *, after: int) -> RunWatcher:
+        watcher = _watcher(self._key, run_id, after, self._deadline.at, self._dependencies, self._settings)
+        if await self._deadline.bound(watcher.open()) is None:
+            raise RunNotFound
+        return watcher
+
+    def _load(self, text: str) -> ContextLoad:
+        return ContextLoad(
+            self._dependencies.context,
+            self._dependencies.recall,
+            self._key,
+            text,
+            self._settings.limits,
+            history_budget_chars=self._settings.history_budget_chars,
+        )
+
+
+class _MessageTurn(_Turn):
+    def __init__(
+        self,
+        request: TurnRequest,
+        dependencies: TurnDependencies,
+        settings: TurnSettings,
+        send: Send,
+        has_left: HasLeft,
+    ) -> None:
+        super().__init__(request, dependencies, settings, send, has_left)
+        self._request = request
+        #: The run whose text the reader has.
+        self._read_run_id = None if request.after is None else request.after.run_id
+
+    async def _run(self) -> Ending | None:
+        ending = await self._attempt()
+        if self._has_joined_a_dead_run(ending):
+            # Whoever sends a message again wants a reply, not the news that the first one broke off.
+            await self._send(Reset(0))
+            self._read_run_id = None
+            ending = await self._attempt()
+        return ending
+
+    def _has_joined_a_dead_run(self, ending: Ending | None) -> bool:
+        return (
+            self._is_only_reader and isinstance(ending, Failed) and ending.code is ErrorCode.TURN_INTERRUPTED
+        )
+
+    def _attaching(self, point: LogPoint) -> Sequence[Event]:
+        """The same; text of another run does not hold."""
+        has_other_text = self._read_run_id not in {None, point.run_id}
+        self._read_run_id = point.run_id
+        return (Attached(point), Reset(0)) if has_other_text else (Attached(point),)
+
+    async def _attempt(self) -> Ending | None:
+        new_message = partial(new_user_message, self._request, self._dependencies)
+        opener = run_opener(self._dependencies, self._settings)
+        opening = asyncio.create_task(
+            opener.open(
+                self._key,
+                new_message,
+                new_run_id(self._now, self._dependencies.random_below),
+                deadline=self._deadline.save_at,
+            )
+        )
+        opened: RunClaim | LogPoint | AlreadyAnswered | None = None
+        try:
+            async with AsyncExitStack() as loading:
+                load = await loading.enter_async_context(self._load(self._request.text))
+                # Shielded, because a run that is being opened when the turn ends must still be closed.
+                opened = await self._deadline.bound(asyncio.shield(opening))
+                if isinstance(opened, RunClaim):
+                    if opener.has_waited:
+                        await loading.aclose()
+                        load = await loading.enter_async_context(self._load(self._request.text))
+                    return await self._produce(opened, load)
+        finally:
+            if opened is None:
+                await run_shielded(self._close_what_opens(opening))
+        if isinstance(opened, AlreadyAnswered):
+            return await self._repeat(opened)
+        with _of_unfinished_run():
+            watcher = await self._open_for_reader(opened.run_id)
+        return await self._join(watcher)
+
+    async def _join(self, watcher: RunWatcher) -> Ending | None:
+        for event in self._attaching(watcher.point):
+            await self._send(event)
+        return await self._follow(watcher)
+
+    async def _repeat(self, answered: AlreadyAnswered) -> Ending | None:
+        """Give the reply that is stored: from its run, as long as the log is kept."""
+        self._measured.user_message = answered.user_message
+        self._measured.is_first_attempt = False
+        self._measured.was_answered = True
+        self._measured.reply = answered.reply
+        self._measured.chunks = 1
+        self._measured.first_chunk_ms = self._deadline.elapsed_ms()
+        watcher: RunWatcher | None = None
+        run_id = answered.reply.metadata.run_id
+        if run_id is not None:
+            with suppress(RunNotFound):
+                watcher = await self._open_for_reader(run_id)
+        return await (self._repeat_without_log(answered) if watcher is None else self._join(watcher))
+
+    async def _open_for_reader(self, run_id: str) -> RunWatcher:
+        """The run behind what the reader has of it; from its beginning, if nothing is left behind that."""
+        after = self._request.after
+        if after is not None and after.run_id == run_id:
+            watcher = await self._open(run_id, after=after.number)
+            if not watcher.is_at_the_end:
+                return watcher
+        return await self._open(run_id, after=FROM_THE_BEGINNING)
+
+    async def _repeat_without_log(self, answered: AlreadyAnswered) -> Ending:
+        reply = answered.reply
+        if reply.content:
+            await self._send(Chunk(reply.content))
+        if reply.is_withheld:
+            blocked = ContentFiltered()
+            partial_reply = reply if reply.content else None
+            return Failed(blocked.code, blocked.sentence, blocked.retryable, partial_reply)
+        return Completed(
+            user_message=answered.user_message,
+            reply=reply,
+            conversation_id=self._key.conversation_id,
+            semantic_context=SemanticContextUse(),
+            stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,
+            usage=self._measured.usage,
+            timings=Timings(context=0, first_chunk=None, total=self._deadline.elapsed_ms()),
+        )
+
+    async def _close_what_opens(self, opening: asyncio.Task[RunClaim | LogPoint | AlreadyAnswered]) -> None:
+        """Free the conversation of a run that will not be produced, as far as that can be done in time."""
+        await asyncio.wait((opening,), timeout=self._deadline.seconds_to_save())
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        opened = opening.result()
+        if isinstance(opened, RunClaim):
+            try:
+                async with asyncio.timeout(self._deadline.seconds_to_save()):
+                    await run_closer(self._dependencies, self._settings).abandon(opened)
+            except Exception as error:  # noqa: BLE001 (the turn is over; a lease ends by itself)
+                logger.error("A run could not be closed: %s", describe_exception(error))  # noqa: TRY400
+
+
+class _ResumedTurn(_Turn):
+    def __init__(
+        self,
+        request: ResumeRequest,
+        watcher: RunWatcher,
+        dependencies: TurnDependencies,
+        settings: TurnSettings,
+        send: Send,
+        has_left: HasLeft,
+    ) -> None:
+        super().__init__(request, dependencies, settings, send, has_left)
+        self._watcher = watcher
+
+    async def _run(self) -> Ending | None:
+        return await self._follow(self._watcher)

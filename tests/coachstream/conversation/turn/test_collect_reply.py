@@ -1,0 +1,157 @@
+"""A turn in one piece: collected, and never answered twice when a stream came before it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import ErrorCode, StorageUnavailable
+from coachstream.conversation.events import Completed, Failed
+from coachstream.conversation.model import StopReason
+from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.runs.opener import REPEATED_WITHIN
+from coachstream.conversation.turn.reader import TurnReader, collect_reply
+from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.turn import run_turn
+from support.doubles import ScriptedModel
+from support.turns import KEY, FixedDate, Stage
+
+
+async def whole(stage: Stage, request: TurnRequest) -> Completed | Failed:
+    """The turn in one piece."""
+    turn = TurnReader(
+        partial(run_turn, request, stage.dependencies, stage.settings),
+        save_deadline=request.deadline - stage.settings.save_reserve_s,
+        clock=FixedDate(),
+    )
+    return await collect_reply(turn)
+
+
+def streamed(request: TurnRequest) -> TurnRequest:
+    """The same, for a stream."""
+    return msgspec.structs.replace(request, streamed=True)
+
+
+async def test_the_reply_comes_in_one_piece() -> None:
+    """Both messages, as they are stored."""
+    stage = Stage()
+    completed = await whole(stage, stage.request())
+    assert isinstance(completed, Completed)
+    assert [completed.user_message, completed.reply] == stage.store.messages[KEY]
+    assert completed.reply.content == "Hello, you!"
+
+
+async def test_a_failed_turn_is_told_as_it_is() -> None:
+    """With what was stored of the reply."""
+    stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
+    failed = await whole(stage, stage.request())
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.MODEL_STREAM_BROKEN
+    assert failed.partial_reply is not None
+
+
+async def test_a_reply_that_was_streamed_is_given_and_not_written_again() -> None:
+    """The client's stream failed on the way; its turn did not."""
+    stage = Stage()
+    [*_, streamed_ending] = await stage.run(streamed(stage.request()))
+    completed = await whole(stage, stage.request())
+    assert isinstance(completed, Completed)
+    assert isinstance(streamed_ending, Completed)
+    assert completed.reply == streamed_ending.reply
+    assert stage.model.calls == 1
+    assert len(stage.stored()) == 2
+
+
+async def test_a_streamed_turn_that_broke_off_is_done_again_for_the_same_message() -> None:
+    """The partial reply is replaced; the message is stored once."""
+    stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
+    await stage.run(streamed(stage.request()))
+    stage.model = ScriptedModel()
+    assert isinstance(await whole(stage, stage.request()), Completed)
+    assert stage.stored() == [("user", "How am I doing?"), ("assistant", "Hello, you!")]
+
+
+@pytest.mark.parametrize("client_message_id", [None, "c-1"])
+async def test_a_streamed_turn_that_is_live_is_waited_for(client_message_id: str | None) -> None:
+    """By its text or by the client's name for it: one model call, one reply."""
+    gate = asyncio.Event()
+    stage = Stage(ScriptedModel("Hello, ", gate, "you!", ModelStop(StopReason.END_TURN)))
+    request = stage.request(client_message_id=client_message_id)
+    streaming = asyncio.create_task(stage.run(streamed(request)))
+    await stage.store.reached["begin_run"].wait()
+    waiting = asyncio.create_task(whole(stage, request))
+    for _ in range(2):  # it looks, and looks again
+        stage.store.reached["read_log"].clear()
+        await stage.store.reached["read_log"].wait()
+    gate.set()
+    completed = await waiting
+    assert isinstance(completed, Completed)
+    assert [completed.user_message, completed.reply] == stage.store.messages[KEY]
+    assert stage.model.calls == 1
+    await streaming
+
+
+async def test_another_message_is_not_waited_for() -> None:
+    """While a different turn is live the client is told so at once."""
+    gate = asyncio.Event()
+    stage = Stage(ScriptedModel("Hello, ", gate, ModelStop(StopReason.END_TURN)))
+    streaming = asyncio.create_task(stage.run(streamed(stage.request("Something else"))))
+    await stage.store.reached["begin_run"].wait()
+    failed = await whole(stage, stage.request())
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.TURN_IN_PROGRESS
+    gate.set()
+    await streaming
+
+
+async def test_waiting_ends_before_the_time_does() -> None:
+    """A live run that never ends is told as such while there is time to tell."""
+    stage = Stage(ScriptedModel("Hello, ", asyncio.Event()))
+    streaming = asyncio.create_task(stage.run(streamed(stage.request())))
+    await stage.store.reached["begin_run"].wait()
+    began = asyncio.get_running_loop().time()
+    failed = await whole(stage, stage.request(within_s=1.3))
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.DEADLINE_EXCEEDED
+    assert asyncio.get_running_loop().time() - began < 1.3
+    streaming.cancel()
+    await asyncio.gather(streaming, return_exceptions=True)
+
+
+async def test_the_same_words_are_another_message_when_none_was_streamed() -> None:
+    """Who says yes twice is answered twice."""
+    stage = Stage()
+    for _ in range(2):
+        assert isinstance(await whole(stage, stage.request("Yes")), Completed)
+    assert stage.model.calls == 2
+    assert len(stage.stored()) == 4
+
+
+async def test_the_same_words_are_another_message_after_a_minute() -> None:
+    """A fallback comes soon or not at all."""
+    stage = Stage()
+    await stage.run(streamed(stage.request()))
+    [question, reply] = stage.store.messages[KEY]
+    aged = msgspec.structs.replace(
+        question, id=f"msg_{int(question.id[4:17]) - 60_001:013d}{question.id[17:]}"
+    )
+    stage.store.messages[KEY] = [
+        aged,
+        msgspec.structs.replace(reply, metadata=msgspec.structs.replace(reply.metadata, reply_to=aged.id)),
+    ]
+    assert isinstance(await whole(stage, stage.request()), Completed)
+    assert stage.model.calls == 2
+    assert timedelta(seconds=60) == REPEATED_WITHIN
+
+
+async def test_a_store_that_fails_while_looking_is_a_typed_failure() -> None:
+    """Nothing is raised at the function."""
+    stage = Stage()
+    stage.store.failure = StorageUnavailable()
+    failed = await whole(stage, stage.request())
+    assert isinstance(failed, Failed)
+    assert failed.code is ErrorCode.STORAGE_UNAVAILABLE

@@ -1,0 +1,63 @@
+"""The events of a turn, one by one, as a reader in no hurry takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from coachstream.conversation.events import Event
+from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.runs.watcher import RunWatcher
+
+
+def events_of(
+    turn: Callable[..., Awaitable[None]], *arguments: object, **options: object
+) -> AsyncGenerator[Event, None]:
+    """What `run_turn` or `resume_run` sends; it waits while the events are not taken.
+
+    Closing the generator cancels the turn, and waits for its end.
+    """
+    sent = _Sent()
+
+    async def run() -> None:
+        await turn(*arguments, send=sent.send, **options)
+
+    return sent.by(run())
+
+
+async def followed(watcher: RunWatcher) -> tuple[list[Event], RunClaim | None]:
+    """All that a watcher has for its reader, with the ending; and the claim, if it came to that."""
+    events: list[Event] = []
+
+    async def send(event: Event) -> None:
+        events.append(event)
+
+    found = await watcher.follow(send)
+    if isinstance(found, RunClaim):
+        return events, found
+    return (events if found is None else [*events, found]), None
+
+
+class _Sent:
+    """A rendezvous: `send` returns when the next event is asked for."""
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._wanted = asyncio.Event()
+
+    async def send(self, event: Event) -> None:
+        self._wanted.clear()
+        self._events.put_nowait(event)
+        await self._wanted.wait()
+
+    async def by(self, work: Awaitable[None]) -> AsyncGenerator[Event, None]:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: self._events.put_nowait(None))
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+                self._wanted.set()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
