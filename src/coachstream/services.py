@@ -115,7 +115,6 @@ _CLOSED_LAST_TO_FIRST = (
 _OF_EVERY_TURN = (
     "coachstream.conversation.turn.reader",
     "coachstream.conversation.turn.turn",
-    "coachstream.conversation.whole_turn",
     "jwt.algorithms",
 )
 """What is needed whatever the settings say, and imported where it is used."""
