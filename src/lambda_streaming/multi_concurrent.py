@@ -8,7 +8,7 @@ from __future__ import annotations
 from awslambdaric import bootstrap
 from awslambdaric.lambda_multi_concurrent_utils import MultiConcurrentRunner
 
-from lambda_streaming.runtime import StreamingMultiConcurrentRuntimeClient
+from lambda_streaming.runtime_client import StreamingMultiConcurrentRuntimeClient
 
 
 class StreamingMultiConcurrentRunner(MultiConcurrentRunner):  # type: ignore[misc]  # untyped

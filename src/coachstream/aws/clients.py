@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_lambda.client import LambdaClient
 
     from coachstream.aws.bedrock_control import BedrockControlClient
-    from coachstream.aws.secrets import SecretsManagerClient
+    from coachstream.aws.secrets_client import SecretsManagerClient
 
 C = TypeVar("C")
 

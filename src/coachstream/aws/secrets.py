@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Protocol, TypedDict
 
 import msgspec
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.aws.credential_faults import CredentialFault, credential_fault
+from coachstream.aws.secrets_client import SecretsManagerClient
 from coachstream.freshness import (
     REFRESH_AFTER_S,
     REREAD_AT_MOST_EVERY_S,
@@ -52,19 +52,6 @@ class SecretUnavailable(Exception):
     def remedy(self) -> str:
         """What an operator can do; empty where nothing is known."""
         return "" if self.credentials is None else self.credentials.remedy
-
-
-class SecretValue(TypedDict, total=False):
-    """The answer of GetSecretValue (API reference), as far as it is read; binary secrets have no string."""
-
-    SecretString: str
-
-
-class SecretsManagerClient(Protocol):
-    """The part of the SDK's client that is used. Its own types are a package that nothing else needs."""
-
-    async def get_secret_value(self, *, SecretId: str) -> SecretValue:  # noqa: N803 (the API's name)
-        """Raises `ClientError`."""
 
 
 class _Known(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ import msgspec
 
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.functions.refusal import as_coachstream_error
-from coachstream.observability.invocation import Invocation, observed
+from coachstream.observability.invocation import Invocation
+from coachstream.observability.observed import observed
 from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, streamify_response
 from lambda_streaming.streaming import LambdaHandler

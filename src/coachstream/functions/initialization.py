@@ -90,7 +90,7 @@ def _load(settings: Settings) -> None:
 
 def _load_all(settings: Settings) -> None:
     global _is_loaded  # noqa: PLW0603 (of the process)
-    from coachstream.observability.invocation import load
+    from coachstream.observability.observed import load
 
     load()
     with suppress(ImportError):

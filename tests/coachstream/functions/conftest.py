@@ -15,7 +15,7 @@ from coachstream.conversation.errors import (
     TokenExpired,
 )
 from coachstream.conversation.model import Conversation, ConversationKey, Identity
-from coachstream.observability.invocation import load
+from coachstream.observability.observed import load
 from coachstream.services import Services
 from coachstream.settings import Settings
 from support.doubles import KnownTokens, RememberedConversations, ScriptedModel

@@ -13,8 +13,8 @@ import httpx
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, StopReason, Usage
 from coachstream.conversation.turn.report import TurnReport
-from coachstream.observability.invocation import observed
 from coachstream.observability.logs import set_up_logging
+from coachstream.observability.observed import observed
 from coachstream.settings import LogFormat, LogLevel, Logs
 from lambda_streaming import ResponseStream, streamify_response
 

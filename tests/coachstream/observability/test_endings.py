@@ -17,8 +17,8 @@ from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.discretion import DISCREET, OURS
-from coachstream.observability.invocation import load, observed
 from coachstream.observability.logs import LineHandler, set_up_logging
+from coachstream.observability.observed import load, observed
 from coachstream.settings import Logs
 
 LOGS = Logs(metrics_namespace="Test")

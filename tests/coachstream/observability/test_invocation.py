@@ -19,8 +19,8 @@ from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, StopReason, Usage
 from coachstream.conversation.turn.report import TurnReport
 from coachstream.observability.discretion import DISCREET, OURS
-from coachstream.observability.invocation import load, observed
 from coachstream.observability.logs import LineHandler, set_up_logging
+from coachstream.observability.observed import load, observed
 from coachstream.settings import LogFormat, LogLevel, Logs
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")

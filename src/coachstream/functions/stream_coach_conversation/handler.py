@@ -22,7 +22,8 @@ from coachstream.functions.stream_coach_conversation.relay import Responder, ref
 from coachstream.functions.stream_coach_conversation.resume import resume
 from coachstream.functions.stream_coach_conversation.start import open_for_reader, start
 from coachstream.functions.stream_coach_conversation.stop import stop
-from coachstream.observability.invocation import Invocation, observed
+from coachstream.observability.invocation import Invocation
+from coachstream.observability.observed import observed
 from coachstream.services import Services, services_of_this_process
 from coachstream.web.routes import Resource
 from coachstream.web.run_requests import wants_json

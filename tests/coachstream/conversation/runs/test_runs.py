@@ -163,6 +163,18 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
     assert len(stage.stored()) == 2
 
 
+async def test_text_of_another_run_is_taken_back_once_also_where_the_reader_continues_the_run() -> None:
+    """A reader of the run before sends the message of a run that was released in mid-reply, and continues it."""
+    stage = stage_with(Continuing("So far and so good", waits_at=2))
+    request = msgspec.structs.replace(stage.request(within_s=1.2), streamed=True, client_message_id="c-1")
+    assert isinstance((await stage.run(request))[-1], Reconnect)
+    elsewhere = LogPoint("run-before", 3)
+    events = await stage.run(streamed(stage, client_message_id="c-1", after=elsewhere))
+    assert isinstance(events[-1], Completed)
+    assert [event.offset for event in events if isinstance(event, Reset)] == [0]
+    assert shown(events, "What the run before said") == "So far and so good"
+
+
 async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
     """Its partial text is kept as a stopped reply, and the new message is answered."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()), policy=TurnPolicy.INTERRUPT)
