@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parent.parent / "src"
-PACKAGES = ("lambda_streaming", "coachstream")
-MODULES = sorted(SRC.rglob("*.py"))
+from support.architecture import is_within, modules_in, problems
 
-#: What each room may import of the project. A room is the longest prefix that fits; itself is always allowed.
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "lambda_streaming": (),
-    "coachstream": (),
-    "coachstream.conversation": ("coachstream.dated_facts",),
-    "coachstream.aws": ("coachstream.freshness",),
+MODULES = modules_in(Path(__file__).parent.parent / "src")
+
+#: Holds a docstring alone, so that every other module of the package must be in a room.
+assert not MODULES.pop("coachstream") - {"__future__.annotations"}
+
+#: What each room may import of the project, apart from itself (`support.architecture`).
+ROOMS: dict[str, tuple[str, ...]] = {
+    "lambda_streaming": ("lambda_streaming.function_url",),
+    "lambda_streaming.function_url": ("lambda_streaming",),
+    "lambda_streaming.emulator": ("lambda_streaming.function_url",),
+    # The domain: the vocabulary, and its three parts.
+    "coachstream.conversation": (
+        "coachstream.conversation.prompt.coach",
+        "coachstream.conversation.prompt.prompt",
+        "coachstream.dated_facts",
+    ),
+    "coachstream.conversation.prompt": ("coachstream.conversation",),
+    "coachstream.conversation.runs": ("coachstream.conversation",),
+    "coachstream.conversation.turn": (
+        "coachstream.conversation",
+        "coachstream.conversation.prompt",
+        "coachstream.conversation.runs",
+    ),
+    # What several adapters need.
+    "coachstream.aws": ("coachstream.aws.credential_faults", "coachstream.freshness"),
     "coachstream.aws.credential_faults": (),
     "coachstream.dated_facts": (),
     "coachstream.endpoint": (),
+    "coachstream.extras": ("coachstream.settings",),
     "coachstream.freshness": (),
     "coachstream.private_files": (),
-    "coachstream.sqlite_file": ("coachstream.conversation", "coachstream.private_files"),
+    "coachstream.sqlite_file": ("coachstream.conversation.errors", "coachstream.private_files"),
+    # The adapters, which do not know one another.
     "coachstream.storage": (
         "coachstream.aws.credential_faults",
         "coachstream.conversation",
+        "coachstream.conversation.prompt",
         "coachstream.sqlite_file",
     ),
     "coachstream.language": (
         "coachstream.aws.credential_faults",
         "coachstream.conversation",
+        "coachstream.conversation.prompt",
         "coachstream.dated_facts",
     ),
-    "coachstream.recall": ("coachstream.conversation", "coachstream.endpoint", "coachstream.sqlite_file"),
+    "coachstream.recall": (
+        "coachstream.conversation",
+        "coachstream.conversation.prompt.records",
+        "coachstream.endpoint",
+        "coachstream.sqlite_file",
+    ),
     "coachstream.identity": (
         "coachstream.conversation",
         "coachstream.endpoint",
@@ -42,12 +67,23 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.private_files",
     ),
     "coachstream.hand_off": ("coachstream.aws.credential_faults", "coachstream.conversation"),
-    "coachstream.web": ("coachstream.conversation", "lambda_streaming"),
+    # Around them.
     "coachstream.settings": ("coachstream.endpoint",),
-    "coachstream.observability": ("coachstream.conversation", "coachstream.settings"),
+    "coachstream.observability": (
+        "coachstream.conversation",
+        "coachstream.conversation.turn.report",
+        "coachstream.settings",
+    ),
+    "coachstream.web": (
+        "coachstream.conversation",
+        "lambda_streaming.function_url.event",
+        "lambda_streaming.response_stream",
+    ),
     "coachstream.services": (
         "coachstream.aws",
         "coachstream.conversation",
+        "coachstream.conversation.runs.settings",
+        "coachstream.conversation.turn",
         "coachstream.hand_off",
         "coachstream.identity",
         "coachstream.language",
@@ -56,16 +92,23 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.settings",
         "coachstream.storage",
     ),
-    "coachstream.turns": ("coachstream.conversation", "coachstream.services"),
+    "coachstream.turns": (
+        "coachstream.conversation",
+        "coachstream.conversation.turn",
+        "coachstream.services",
+    ),
     "coachstream.functions": (
         "coachstream.conversation",
+        "coachstream.conversation.turn",
         "coachstream.observability",
         "coachstream.services",
         "coachstream.settings",
         "coachstream.turns",
         "coachstream.web",
         "lambda_streaming",
+        "lambda_streaming.function_url.event",
     ),
+    # Deploying.
     "coachstream.infrastructure.target": ("coachstream.dated_facts",),
     "coachstream.infrastructure.option_rules": ("coachstream.endpoint",),
     "coachstream.infrastructure.options": (
@@ -79,27 +122,73 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "coachstream.settings",
     ),
     "coachstream.infrastructure": (
-        "coachstream.conversation",
+        "coachstream.conversation.errors",
         "coachstream.dated_facts",
         "coachstream.functions.coach_conversations.resource",
         "coachstream.functions.send_coach_conversation_message.resource",
         "coachstream.functions.stream_coach_conversation.resource",
+        "coachstream.infrastructure.deploy_options",
+        "coachstream.infrastructure.option_rules",
+        "coachstream.infrastructure.options",
+        "coachstream.infrastructure.target",
         "coachstream.settings",
-        "coachstream.storage",
+        "coachstream.storage.dynamodb.table",
         "coachstream.web.cross_origin",
     ),
     "coachstream.functions.coach_conversations.resource": ("coachstream.infrastructure",),
     "coachstream.functions.send_coach_conversation_message.resource": ("coachstream.infrastructure",),
     "coachstream.functions.stream_coach_conversation.resource": ("coachstream.infrastructure",),
-    "coachstream.package": (
+    "coachstream.package": ("coachstream.infrastructure.target", "lambda_streaming"),
+    # On a person's machine.
+    "coachstream.check": (
+        "coachstream.aws",
+        "coachstream.aws.credential_faults",
+        "coachstream.conversation",
+        "coachstream.conversation.prompt.prompt",
         "coachstream.dated_facts",
+        "coachstream.extras",
         "coachstream.identity",
+        "coachstream.infrastructure",
         "coachstream.infrastructure.target",
+        "coachstream.language",
+        "coachstream.recall.pinecone",
+        "coachstream.services",
         "coachstream.settings",
-        "lambda_streaming",
+        "coachstream.sqlite_file",
+        "coachstream.storage.dynamodb",
     ),
-    "coachstream.local": ("coachstream", "lambda_streaming"),
-    "coachstream.cli": ("coachstream", "lambda_streaming"),
+    "coachstream.local": (
+        "coachstream.aws.clients",
+        "coachstream.check.run",
+        "coachstream.conversation",
+        "coachstream.conversation.prompt",
+        "coachstream.conversation.runs.exchange",
+        "coachstream.endpoint",
+        "coachstream.extras",
+        "coachstream.functions",
+        "coachstream.identity.local_issuer",
+        "coachstream.observability.discretion",
+        "coachstream.private_files",
+        "coachstream.recall",
+        "coachstream.services",
+        "coachstream.settings",
+        "coachstream.storage.dynamodb",
+        "coachstream.web",
+        "lambda_streaming.emulator",
+        "lambda_streaming.function_url",
+    ),
+    "coachstream.cli": (
+        "coachstream.aws.clients",
+        "coachstream.check",
+        "coachstream.identity",
+        "coachstream.infrastructure",
+        "coachstream.infrastructure.deploy_options",
+        "coachstream.infrastructure.options",
+        "coachstream.local",
+        "coachstream.package",
+        "coachstream.settings",
+        "lambda_streaming.emulator.command_line",
+    ),
 }
 
 
@@ -116,7 +205,7 @@ RIVALS = (
 BEFORE_RUN_TIME = (
     "coachstream.infrastructure",
     "coachstream.package",
-    *(room for room in ALLOWED if room.endswith(".resource")),
+    *(room for room in ROOMS if room.endswith(".resource")),
 )
 
 #: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
@@ -136,101 +225,77 @@ WITHOUT_CDK = (
 DEPLOYERS = ("coachstream.cli", "coachstream.check.facts")
 
 
-def _name(path: Path) -> str:
-    parts = path.relative_to(SRC).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def test_imports_go_one_way() -> None:
+    """Every module has a room and imports what that may know; every permission is used; there is no cycle."""
+    assert list(problems(MODULES, ROOMS)) == []
 
 
-def _imports(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide the direction"
-            assert node.module is not None
-            found.add(node.module)
-    return found
+ROOMS_OF_APP = {"app.domain": (), "app.web": ("app.domain",)}
 
 
-def _imported_names(path: Path) -> set[str]:
-    """Modules, and what is taken from them, which may be a module as well."""
-    taken = {
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    return _imports(path) | taken
+@pytest.mark.parametrize(
+    ("modules", "problem"),
+    [
+        ({"app.new": []}, "app.new is in no room"),
+        ({"app.domain.turn": ["app.web.routes"]}, "app.domain.turn must not import app.web.routes"),
+        ({"app.web": []}, "app.web may import app.domain, and does not"),
+        ({"app.domain.a": ["app.domain.b"], "app.domain.b": ["app.domain.a"]}, "a cycle: app.domain."),
+        ({"app.domain": None}, "app.domain is a room without modules"),
+    ],
+    ids=["no-room", "against-the-direction", "unused-permission", "cycle", "empty-room"],
+)
+def test_each_way_to_break_the_rules_is_found(modules: dict[str, list[str] | None], problem: str) -> None:
+    """In a tree that keeps them but for this."""
+    tree = {"app.domain": [], "app.web": ["app.domain.turn", "json"], **modules}
+    found = list(problems({name: of for name, of in tree.items() if of is not None}, ROOMS_OF_APP))
+    assert [each for each in found if each.startswith(problem)] != []
 
 
-def _is_within(module: str, room: str) -> bool:
-    return module == room or module.startswith(f"{room}.")
+def test_a_tree_that_keeps_the_rules_has_no_problem() -> None:
+    """The one that the tests before this one break."""
+    tree = {"app.domain": [], "app.web": ["app.domain.turn", "json"]}
+    assert list(problems(tree, ROOMS_OF_APP)) == []
 
 
-def _room(module: str) -> str:
-    return max((room for room in ALLOWED if _is_within(module, room)), key=len)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_imports_go_one_way(path: Path) -> None:
-    """A module imports of the project only what its room may know."""
-    room = _room(_name(path))
-    ours = {name for name in _imports(path) if name.split(".")[0] in PACKAGES}
-    strangers = {
-        name
-        for name in ours
-        if not _is_within(name, room) and not any(_is_within(name, allowed) for allowed in ALLOWED[room])
-    }
-    assert not strangers, f"{room} must not know {sorted(strangers)}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_what_runs_on_lambda_does_not_know_how_it_gets_there(path: Path) -> None:
+def test_what_runs_on_lambda_does_not_know_how_it_gets_there() -> None:
     """No constructs, no CDK and no packaging outside the rooms for them."""
-    if any(_is_within(_name(path), room) for room in (*BEFORE_RUN_TIME, *DEPLOYERS)):
-        return
-    for name in _imported_names(path):
-        assert not any(_is_within(name, room) for room in (*BEFORE_RUN_TIME, "aws_cdk", "constructs")), name
+    for module, imports in MODULES.items():
+        if any(is_within(module, room) for room in (*BEFORE_RUN_TIME, *DEPLOYERS)):
+            continue
+        for name in imports:
+            rooms = (*BEFORE_RUN_TIME, "aws_cdk", "constructs")
+            assert not any(is_within(name, room) for room in rooms), f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("module", WITHOUT_CDK)
 def test_what_says_that_it_needs_no_cdk_needs_none(module: str) -> None:
     """Neither itself nor through a neighbour."""
-    (path,) = [path for path in MODULES if _name(path) == module]
-    for name in _imports(path):
+    for name in MODULES[module]:
         assert name.split(".")[0] not in {"aws_cdk", "constructs", "jsii"}
-        assert not _is_within(name, "coachstream.infrastructure") or name in WITHOUT_CDK, name
+        is_neighbour = is_within(name, "coachstream.infrastructure")
+        assert not is_neighbour or any(is_within(name, other) for other in WITHOUT_CDK), name
 
 
 @pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals[0].split(".")[1])
 def test_adapters_of_one_port_do_not_know_each_other(rivals: tuple[str, str]) -> None:
     """What both need has a room of its own."""
     for one, other in (rivals, rivals[::-1]):
-        paths = [path for path in MODULES if _is_within(_name(path), one)]
-        assert paths
-        for path in paths:
-            assert not any(_is_within(name, other) for name in _imports(path)), path
+        within = [module for module in MODULES if is_within(module, one)]
+        assert within
+        for module in within:
+            assert not any(is_within(name, other) for name in MODULES[module]), module
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in MODULES if _is_within(_name(path), "coachstream.conversation")],
-    ids=_name,
-)
-def test_the_domain_knows_only_the_standard_library_and_msgspec(path: Path) -> None:
+DOMAIN = [module for module in MODULES if is_within(module, "coachstream.conversation")]
+
+_INPUT_AND_OUTPUT = ("asyncio.streams", "socket", "http", "sqlite3", "subprocess", "urllib")
+
+
+def test_the_domain_knows_only_the_standard_library_and_msgspec() -> None:
     """No I/O library, no AWS, no HTTP in the domain."""
-    roots = {name.split(".")[0] for name in _imports(path)}
-    assert roots <= set(sys.stdlib_module_names) | {"msgspec", "coachstream"}
-
-
-@pytest.mark.parametrize(
-    "word",
-    ["asyncio.streams", "socket", "http", "sqlite3", "subprocess", "urllib"],
-)
-def test_the_domain_does_no_input_or_output(word: str) -> None:
-    """The domain imports nothing that talks to the outside."""
-    domain = [path for path in MODULES if _is_within(_name(path), "coachstream.conversation")]
-    assert domain
-    for path in domain:
-        assert not any(_is_within(name, word) for name in _imports(path)), path
+    assert DOMAIN
+    for module in DOMAIN:
+        roots = {name.split(".")[0] for name in MODULES[module]}
+        assert roots <= {*sys.stdlib_module_names, "msgspec", "coachstream"}, module
+        for name in MODULES[module]:
+            assert not any(is_within(name, word) for word in _INPUT_AND_OUTPUT), f"{module} imports {name}"

@@ -164,7 +164,7 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
 
 
 async def test_text_of_another_run_is_taken_back_once_also_where_the_reader_continues_the_run() -> None:
-    """A reader of the run before sends the message of a run that was released in mid-reply, and continues it."""
+    """A reader of the run before sends the message of a released run, and continues that."""
     stage = stage_with(Continuing("So far and so good", waits_at=2))
     request = msgspec.structs.replace(stage.request(within_s=1.2), streamed=True, client_message_id="c-1")
     assert isinstance((await stage.run(request))[-1], Reconnect)
