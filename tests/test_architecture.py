@@ -237,7 +237,7 @@ ROOMS_OF_APP = {"app.domain": (), "app.web": ("app.domain",)}
     ("modules", "problem"),
     [
         ({"app.new": []}, "app.new is in no room"),
-        ({"app.domain.turn": ["app.web.routes"]}, "app.domain.turn must not import app.web.routes"),
+        ({"app.domain.turn": ["app.web.routes"]}, "app.domain.turn must not import app.web"),
         ({"app.web": []}, "app.web may import app.domain, and does not"),
         ({"app.domain.a": ["app.domain.b"], "app.domain.b": ["app.domain.a"]}, "a cycle: app.domain."),
         ({"app.domain": None}, "app.domain is a room without modules"),
