@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coachstream.services import STORE_ANSWERS_IN_S, STORE_ATTEMPTS, Services
+from coachstream.services import STORE_ATTEMPTS, Services
 
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
@@ -54,7 +54,7 @@ class Turns:
                 request.key,
                 partial(user_message_of, request, parts),
                 run_id(self._services.clock.now(), parts.random_below),
-                deadline=deadline - STORE_ANSWERS_IN_S,
+                deadline=deadline - self._services.store_timeout_s,
             )
 
     async def resume(self, request: ResumeRequest, *, report: Report | None = None) -> TurnProducer | None:
@@ -90,7 +90,7 @@ class Turns:
             return False
         parts = self._parts()
         opener = opener_of(parts, self._services.turn_settings)
-        async with asyncio.timeout(STORE_ANSWERS_IN_S * STORE_ATTEMPTS):
+        async with asyncio.timeout(STORE_ATTEMPTS * self._services.store_timeout_s):
             return await opener.is_finished_at(request.key, request.after, user_message_of(request, parts))
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
