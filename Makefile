@@ -20,7 +20,6 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$python; break; }; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts test-lower-bounds torture clean
@@ -90,7 +89,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3
 LOCKS := requirements
 LAMBDA_LOCK := src/coachstream/package/lambda.lock
 
-# run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all of it, and what the tests need.
+# install: uv, which installs the others. run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all of it, and what the tests need.
 # lambda: what goes into the package, in the versions that are tested.
 # lower-bounds: the oldest versions that pyproject.toml allows of those, and what their tests need.
 lock: $(VENV)/dev.installed
@@ -99,6 +98,9 @@ lock: $(VENV)/dev.installed
 	  --constraint $(LOCKS)/run.lock --output-file $(LOCKS)/deploy.lock
 	@$(COMPILE) --extra local --group build --extra deploy --group dev \
 	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --constraint $(LOCKS)/deploy.lock --group install \
+	  --output-file $(LOCKS)/install.lock
 	@$(COMPILE) --constraint $(LOCKS)/run.lock --output-file $(LAMBDA_LOCK)
 	@$(COMPILE) --extra local --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
 	@$(COMPILE) --extra local --group build --group test \
@@ -124,7 +126,7 @@ $(BIN)/python:
 $(VENV)/run.installed: requirements/run.lock pyproject.toml | $(BIN)/python
 	@echo "Installing what coachstream needs (once) ..." >&2
 	@$(BIN)/python requirements/install.py requirements/run.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/deploy.installed: requirements/deploy.lock $(VENV)/run.installed

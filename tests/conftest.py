@@ -6,14 +6,23 @@ A test must not depend on how busy the machine is: hypothesis has no deadlines h
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
+import certifi
+import httpx
 import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from botocore.loaders import JSONFileLoader
+from httpx._config import create_ssl_context
 from hypothesis import HealthCheck
 
 from support.dynamodb import aws_credentials, dynamodb_local_url, moto_url
@@ -32,10 +41,28 @@ hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:
-    """Give child processes back what a shell ignores for what it starts in the background, and `nohup`."""
+    """Prepare the process.
+
+    Child processes get back what a shell ignores for what it starts in the background, and `nohup`. Files
+    that cost some 30 ms of each of a thousand clients are read once: certificates, which no server here
+    shows, and the SDK's models of the services.
+    """
+    httpx._transports.default.create_ssl_context = functools.cache(create_ssl_context)
+    JSONFileLoader._load_file = functools.cache(JSONFileLoader._load_file)
+    os.environ["AWS_CA_BUNDLE"] = _one_certificate()
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+
+
+@functools.cache
+def _one_certificate() -> str:
+    """A file with one certificate of an authority, instead of all."""
+    certificate, _, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")
+    file = Path(tempfile.mkdtemp(prefix="coachstream-")) / "authority.pem"
+    file.write_text(f"{certificate}-----END CERTIFICATE-----\n")
+    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
+    return str(file)
 
 
 @pytest.fixture
@@ -44,11 +71,25 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(autouse=True)
-def no_blocking_calls() -> Iterator[BlockBuster]:
+OUR_MODULES = ["lambda_streaming", "coachstream"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def blocking_calls_fail() -> Iterator[BlockBuster]:
     """A blocking call that our own code makes on a running event loop fails the test."""
-    with blockbuster_ctx(["lambda_streaming", "coachstream"]) as detector:
+    with blockbuster_ctx(OUR_MODULES) as detector:
         yield detector
+
+
+@pytest.fixture
+def no_blocking_calls(blocking_calls_fail: BlockBuster) -> Iterator[BlockBuster]:
+    """The same, for a test that makes an exception."""
+    blocking_calls_fail.deactivate()
+    try:
+        with blockbuster_ctx(OUR_MODULES) as detector:
+            yield detector
+    finally:
+        blocking_calls_fail.activate()
 
 
 def pytest_xdist_auto_num_workers() -> int:

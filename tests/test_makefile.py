@@ -10,7 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import threading
 import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -130,21 +135,23 @@ def test_without_a_python_that_is_new_enough_the_first_call_says_which_is_needed
     assert not (bare / ".venv").exists()
 
 
-def test_without_a_network_the_first_call_says_what_pip_could_not_do(bare: Path) -> None:
+def test_without_a_network_the_first_call_says_what_could_not_be_done(bare: Path) -> None:
     """And the next call tries again."""
     for _ in range(2):
         refused = run("make", "-C", str(bare), "serve", PIP_NO_INDEX="1", PIP_CACHE_DIR=str(bare / "cache"))
         assert refused.returncode == 2
-        assert "pip could not install run.lock; it said last:" in refused.stderr
+        assert "No matching distribution found for uv" in refused.stderr
+        assert "run.lock could not be installed, for the reason above" in refused.stderr
         assert "Is the network open" in refused.stderr
         assert "Traceback" not in refused.stderr
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Path:
-    """A folder with one wheel, and a lock file that pins it."""
-    wheel = tmp_path / "wheels" / "tiny-1.0-py3-none-any.whl"
-    wheel.parent.mkdir()
+def index(tmp_path: Path) -> Iterator[str]:
+    """The address of a package index with one wheel."""
+    folder = tmp_path / "simple" / "tiny"
+    folder.mkdir(parents=True)
+    wheel = folder / "tiny-1.0-py3-none-any.whl"
     files = {
         "tiny.py": b"",
         "tiny-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
@@ -159,30 +166,46 @@ def index(tmp_path: Path) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
         archive.writestr("tiny-1.0.dist-info/RECORD", f"{record}tiny-1.0.dist-info/RECORD,,\n")
+    (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     (tmp_path / "tiny.lock").write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
-    return tmp_path
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
 
 
-def offline(index: Path) -> dict[str, str]:
-    return {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(index / "wheels"),
-        "PIP_TARGET": str(index / "target"),
-        "PIP_CACHE_DIR": str(index / "cache"),
-    }
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """The Python of a virtual environment that has what installs, and can be installed into."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return tmp_path / "venv" / "bin" / "python"
 
 
-def test_an_installation_shows_on_a_terminal_how_far_it_is(index: Path) -> None:
-    """One line that changes: packages of all, seconds, and what is going on."""
+def installing(environment: Path, index: str) -> tuple[list[str], dict[str, str]]:
+    """The command, with an index that only pip is told of."""
+    folder = environment.parents[2]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
+    variables = {**kept, "PIP_CONFIG_FILE": str(folder / "pip.conf"), "UV_CACHE_DIR": str(folder / "cache")}
+    (folder / "pip.conf").write_text(f"[global]\nindex-url = {index}\n")
+    return [str(environment), str(INSTALL), str(folder / "tiny.lock")], variables
+
+
+def is_installed(environment: Path) -> bool:
+    return (
+        subprocess.run([str(environment), "-c", "import tiny"], check=False, capture_output=True).returncode
+        == 0
+    )
+
+
+def test_an_installation_shows_on_a_terminal_how_far_it_is(index: str, environment: Path) -> None:
+    """As uv shows it."""
+    command, variables = installing(environment, index)
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, str(INSTALL), str(index / "tiny.lock")],
-        env={**os.environ, **offline(index)},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
+    with subprocess.Popen(command, env=variables, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
         with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 (a descriptor)
@@ -192,25 +215,28 @@ def test_an_installation_shows_on_a_terminal_how_far_it_is(index: Path) -> None:
             except OSError:
                 pass  # how Linux says that the other end is closed
     assert process.returncode == 0, shown
-    assert b"  1/1 packages, " in shown
-    assert shown.count(b"\r\x1b[K") > 1
+    assert b"Installed 1 package" in re.sub(rb"\x1b\[[0-9;]*m", b"", shown)
     assert b"Installed tiny.lock in" in shown
-    assert (index / "target" / "tiny.py").exists()
+    assert is_installed(environment)
 
 
-def test_an_installation_without_a_terminal_is_one_line(index: Path) -> None:
-    """In a log nobody wants to read sixty."""
-    done = run(sys.executable, str(INSTALL), str(index / "tiny.lock"), **offline(index))
+def test_an_installation_without_a_terminal_is_one_line(index: str, environment: Path) -> None:
+    """In a log, a line for each of sixty packages would be too much."""
+    command, variables = installing(environment, index)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"  Installed tiny\.lock in \d+ s\.\n", done.stderr)
     assert done.stdout == ""
+    assert is_installed(environment)
 
 
-def test_an_installation_that_fails_says_why(index: Path) -> None:
-    """What pip said last, and where to look; pip's own status."""
-    (index / "tiny.lock").write_text(f"tiny==2.0 --hash=sha256:{'0' * 64}\n")
-    done = run(sys.executable, str(INSTALL), str(index / "tiny.lock"), **offline(index))
-    assert done.returncode == 1
-    assert "pip could not install tiny.lock; it said last:" in done.stderr
-    assert "No matching distribution found for tiny==2.0" in done.stderr
+def test_a_file_that_is_not_the_pinned_one_is_not_installed(index: str, environment: Path) -> None:
+    """Whatever index it comes from; the reason is there, and where to look."""
+    command, variables = installing(environment, index)
+    Path(command[-1]).write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "hash mismatch" in done.stderr.lower()
+    assert "tiny.lock could not be installed, for the reason above" in done.stderr
     assert "package index" in done.stderr
+    assert not is_installed(environment)

@@ -94,8 +94,11 @@ _MODEL_CONNECTIONS = 1000
 """Replies at once in one process, each on a connection of its own."""
 
 STORE_ATTEMPTS = 3
-STORE_ANSWERS_IN_S = 5.0
-"""DynamoDB answers within some 10 ms; who waits that long is better off with another attempt."""
+
+_SHARE_FOR_CONNECTING = 0.4
+"""Of the time of an attempt: connecting takes a few round trips, or does not come about at all."""
+
+_FILE_TIMEOUT_S = 5.0
 
 _HAND_OFF_ATTEMPTS = 2
 """More would sooner start a function twice than reach it at last."""
@@ -292,7 +295,20 @@ class Services:
         """The table's service."""
         from coachstream.aws.clients import Connection
 
-        return self.aws.dynamodb(Connection(region=self.settings.region, read_timeout_s=STORE_ANSWERS_IN_S))
+        timeout_s = self.store_timeout_s
+        return self.aws.dynamodb(
+            Connection(
+                region=self.settings.region,
+                connect_timeout_s=_SHARE_FOR_CONNECTING * timeout_s,
+                read_timeout_s=timeout_s,
+            )
+        )
+
+    @property
+    def store_timeout_s(self) -> float:
+        """Of one attempt of a request to the store, of which there are `STORE_ATTEMPTS`; in seconds."""
+        store = self.settings.store
+        return store.timeout_s if isinstance(store, DynamoDbSettings) else _FILE_TIMEOUT_S
 
     @cached_property
     def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:

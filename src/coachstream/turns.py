@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coachstream.services import STORE_ANSWERS_IN_S, STORE_ATTEMPTS, Services
+from coachstream.services import STORE_ATTEMPTS, Services
 
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
@@ -54,7 +54,7 @@ class Turns:
                 request.key,
                 partial(new_user_message, request, dependencies),
                 run_id(self._services.clock.now(), dependencies.random_below),
-                deadline=deadline - STORE_ANSWERS_IN_S,
+                deadline=deadline - self._services.store_timeout_s,
             )
 
     async def resume(self, request: ResumeRequest, *, report: Report | None = None) -> TurnReader | None:
@@ -88,7 +88,7 @@ class Turns:
             return False
         dependencies = self._dependencies()
         opener = run_opener(dependencies, self._services.turn_settings)
-        async with asyncio.timeout(STORE_ANSWERS_IN_S * STORE_ATTEMPTS):
+        async with asyncio.timeout(STORE_ATTEMPTS * self._services.store_timeout_s):
             return await opener.is_finished_at(
                 request.key, request.after, new_user_message(request, dependencies)
             )

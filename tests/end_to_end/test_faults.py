@@ -20,7 +20,7 @@ from lambda_streaming import asgi
 from support.aws_stack import KEY, AwsStack, aws_stack
 from support.faulty_proxy import Fault
 from support.http_server import serving
-from support.patience import PATIENCE_S
+from support.patience import PATIENCE_S, PATIENT
 
 QUESTION = "How was my squat week?"
 TIMEOUT_S = 9.0
@@ -59,8 +59,9 @@ async def stack(
 
 
 @pytest.fixture
-async def client(stack: AwsStack) -> AsyncIterator[httpx.AsyncClient]:
-    services = Services(Settings.from_environment(stack.environment))
+async def client(stack: AwsStack, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    more: Mapping[str, str] = getattr(request, "param", {})
+    services = Services(Settings.from_environment({**stack.environment, **more}))
     # A recall has 1.2 s, which the imports alone can take where many processes share a few cores.
     await asyncio.to_thread(services.load_all)
     handler = handler_for(lambda: services)
@@ -91,6 +92,7 @@ async def stored(stack: AwsStack) -> list[tuple[str, str]]:
     return [(message.role.value, message.content) for message in await store.load_messages(KEY)]
 
 
+@pytest.mark.parametrize("client", [PATIENT], indirect=True, ids=["patient"])
 async def test_without_a_fault_everything_works_together(stack: AwsStack, client: httpx.AsyncClient) -> None:
     """Cognito's token, DynamoDB's context, Pinecone's passages, Bedrock's words, and all of it stored."""
     outcome = await ask(client)

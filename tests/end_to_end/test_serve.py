@@ -22,7 +22,7 @@ import pytest
 from coachstream.local.demo.seed import USER_ID
 from support.bedrock_server import SteeredBedrock, bedrock_server_process, steered_bedrock
 from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream, elsewhere
-from support.patience import PATIENCE_S
+from support.patience import PATIENCE_S, PATIENT
 from support.serving import Ready, Serving, create_conversation, serving, stored_messages
 
 TIMEOUT = httpx.Timeout(PATIENCE_S)
@@ -41,7 +41,7 @@ def _served(
     """All parts but the model embedded; or none: DynamoDB Local, moto's Cognito, a server like Pinecone's."""
     data = tmp_path_factory.mktemp("serve") / "data"
     # A model that a test holds back is not a model that has stalled.
-    patient = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock, "COACHSTREAM_MODEL_STALL_S": "120"}
+    patient = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock, **PATIENT}
     if request.param == "on this machine":
         environment = {**os.environ, **CREDENTIALS, **patient}
         with serving(data, "--model", "bedrock", *options, environment=environment) as running:

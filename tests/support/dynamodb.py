@@ -218,7 +218,8 @@ class Table:
 @asynccontextmanager
 async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa: ANN401 (of `Connection`)
     """Make a table on a server; it is gone afterwards."""
-    client = SESSION.dynamodb(Connection(region=REGION, endpoint_url=url, **connection))
+    patient = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, **connection}
+    client = SESSION.dynamodb(Connection(region=REGION, endpoint_url=url, **patient))
     table = Table(client, f"coachstream-{uuid.uuid4().hex}", url)
     try:
         await create_table(client, table.name)

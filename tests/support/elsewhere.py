@@ -21,7 +21,7 @@ from coachstream.settings.variables import MODEL_ID
 from support.bedrock_control import bedrock_control
 from support.bedrock_server import bedrock_server_process
 from support.cognito import UserPool
-from support.patience import PATIENCE_S
+from support.patience import PATIENCE_S, PATIENT
 from support.pinecone_server import API_KEY, pinecone_server_process
 
 WITHOUT_AWS: Mapping[str, str] = {
@@ -89,6 +89,7 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
             environment = {
                 **WITHOUT_AWS,
                 **CREDENTIALS,
+                **PATIENT,
                 "AWS_ENDPOINT_URL": moto_url,
                 "AWS_ENDPOINT_URL_BEDROCK": control.url,
                 "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,

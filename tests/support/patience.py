@@ -7,3 +7,11 @@ PATIENCE_S = 120.0
 
 A test goes on as soon as it finds what it waits for, so the bound costs a passing suite nothing.
 """
+
+PATIENT = {
+    "COACHSTREAM_MODEL_STALL_S": "120",
+    "COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S": "60",
+    "COACHSTREAM_RECALL_TIMEOUT_S": "60",
+    "COACHSTREAM_STORE_TIMEOUT_S": "60",
+}
+"""Settings of a service that waits as long for what it talks to, which shares this machine with it."""

@@ -9,6 +9,7 @@ import msgspec
 
 from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 from coachstream.settings.secret import Secret, SecretArn
+from coachstream.settings.variables import STORE_TIMEOUT
 
 
 class SqliteStoreSettings(msgspec.Struct, frozen=True):
@@ -30,12 +31,14 @@ class DynamoDbSettings(msgspec.Struct, frozen=True):
     Attributes:
         table: its name or ARN.
         mirror_messages: whether turns also appear in the list that the existing functions read.
+        timeout_s: of one attempt of a request.
     """
 
     kind: ClassVar = Store.DYNAMODB
 
     table: str
     mirror_messages: bool = False
+    timeout_s: float = float(STORE_TIMEOUT.default or 0)
 
 
 class DemoModelSettings(msgspec.Struct, frozen=True):

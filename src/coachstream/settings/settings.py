@@ -217,6 +217,8 @@ class Settings(msgspec.Struct, frozen=True):
         if isinstance(self.store, DynamoDbSettings):
             variables[v.TABLE] = self.store.table
             variables[v.MIRROR] = self.store.mirror_messages
+            if self.store != DynamoDbSettings(self.store.table, self.store.mirror_messages):
+                variables[v.STORE_TIMEOUT] = self.store.timeout_s
         match self.model:
             case DemoModelSettings():
                 variables[v.MODEL_DELAY] = self.model.delay_s
@@ -264,6 +266,7 @@ def _dynamodb(reader: Reader) -> DynamoDbSettings:
     return DynamoDbSettings(
         table=_table(reader),
         mirror_messages=reader.boolean(v.MIRROR),
+        timeout_s=reader.number(v.STORE_TIMEOUT, least=0.1, most=60),
     )
 
 

@@ -97,6 +97,14 @@ MIRROR = Variable(
     of=Store.DYNAMODB,
 )
 
+STORE_TIMEOUT = Variable(
+    name="COACHSTREAM_STORE_TIMEOUT_S",
+    part=Part.STORE,
+    meaning="seconds for one attempt of a request to DynamoDB, of which there are three",
+    default="5",
+    of=Store.DYNAMODB,
+)
+
 MODEL = Variable(
     name="COACHSTREAM_MODEL",
     part=Part.MODEL,
@@ -428,6 +436,7 @@ VARIABLES = (
     BASE_TABLE,
     BRANCH,
     MIRROR,
+    STORE_TIMEOUT,
     MODEL,
     MODEL_DELAY,
     MODEL_ID,

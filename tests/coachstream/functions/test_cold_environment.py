@@ -35,10 +35,12 @@ async def keys_at(pool: UserPool) -> AsyncIterator[KeyServer]:
 
 
 async def answer_to(environments: ExecutionEnvironments, token: str) -> tuple[int, list[dict[str, Any]]]:
-    """Status and events of a whole answer."""
+    """Status and events of a whole answer, whose environment is free for the next one."""
     async with asyncio.timeout(PATIENCE_S):
         answer = Answer(await environments.invoke(message(token)))
         events = [event async for event in answer.events()]
+        while len(environments._idle) < len(environments.environments):  # noqa: ASYNC110 (there is no event)
+            await asyncio.sleep(0.01)
     return answer.status, events
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,17 @@ def ask(server: Serving, text: str, *, conversation: str | None = None) -> list[
     return [json.loads(data) for data in SseReader().feed(response.content)]
 
 
+def lines_with(log: Path, *words: str) -> list[str]:
+    """The lines of a log, once each word is in one that is whole."""
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        *lines, _ = log.read_text().split("\n")
+        if all(any(word in line for line in lines) for word in words):
+            return lines
+        assert time.monotonic() < ends, lines
+        time.sleep(0.02)
+
+
 def test_the_functions_print_lines_and_metrics_that_name_the_same_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,11 +198,11 @@ def test_the_functions_print_lines_and_metrics_that_name_the_same_request(
             timeout=PATIENCE_S,
         )
         assert '"type":"complete"' in told.text
+        # The function writes both behind its response, and may be ended before.
+        lines = lines_with(tmp_path / "serve.log", '"turn_ms"', '"TurnDuration"')
         server.stop()
     documents: list[dict[str, Any]] = [
-        json.loads(line[line.index("{") :])
-        for line in (tmp_path / "serve.log").read_text().splitlines()
-        if line.rstrip().endswith("}")
+        json.loads(line[line.index("{") :]) for line in lines if line.rstrip().endswith("}")
     ]
     [turn] = [document for document in documents if "turn_ms" in document]
     [metrics] = [document for document in documents if "TurnDuration" in document]
