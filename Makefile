@@ -22,6 +22,11 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& { echo $$python; break; }; done)
 ARGS ?=
 
+LAMBDA_STREAMING := packages/lambda-streaming
+COACHSTREAM := packages/coachstream
+PROJECTS := pyproject.toml $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml
+EDITABLE := --editable $(LAMBDA_STREAMING) --editable $(COACHSTREAM)
+
 .PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts test-lower-bounds torture clean
 
 help:
@@ -43,17 +48,17 @@ torture: $(VENV)/dev.installed
 
 # What verifies tokens and reads HTTP, with the oldest release of each library that pyproject.toml allows.
 LOWER_BOUNDS := $(VENV)/lower-bounds
-LOWER_BOUNDS_TESTS := tests/coachstream/identity tests/coachstream/web tests/coachstream/aws/test_secrets.py \
-	tests/coachstream/functions/test_identity.py tests/lambda_streaming/function_url
+LOWER_BOUNDS_TESTS := $(addprefix $(COACHSTREAM)/tests/,identity web aws/test_secrets.py functions/test_identity.py) \
+	$(LAMBDA_STREAMING)/tests/function_url
 
 test-lower-bounds: $(LOWER_BOUNDS)/installed
 	@$(LOWER_BOUNDS)/bin/python -m pytest -n auto --dist worksteal -p no:cacheprovider $(LOWER_BOUNDS_TESTS) $(ARGS)
 
-$(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock pyproject.toml $(VENV)/dev.installed
+$(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock $(PROJECTS) $(VENV)/dev.installed
 	@echo "Installing the oldest versions that are allowed (once) ..." >&2
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWER_BOUNDS)
 	@$(BIN)/uv pip sync --quiet --python $(LOWER_BOUNDS)/bin/python --require-hashes requirements/lower-bounds.lock
-	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
 lint: $(VENV)/dev.installed
@@ -64,10 +69,11 @@ lint: $(VENV)/dev.installed
 # Node's runtime clients, Lambda Web Adapter, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript,
 # clients of event streams.
 # Three minutes and a gigabyte, so `make test` does not do it unasked: without them their tests are skipped.
-PEERS := tests/lambda_streaming/emulator/node tests/lambda_streaming/emulator/web_adapter \
-	tests/support/dynamodb_local tests/coachstream/language/node tests/coachstream/infrastructure/toolkit \
-	tests/coachstream/infrastructure/amplify tests/browser/typescript \
-	tests/coachstream/functions/clients/node tests/coachstream/functions/clients/go
+PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
+	tests/support/dynamodb_local packages/coachstream/tests/language/node \
+	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
+	tests/browser/typescript packages/coachstream/tests/functions/clients/node \
+	packages/coachstream/tests/functions/clients/go
 
 JOBS ?= 1
 
@@ -84,26 +90,25 @@ docs: $(VENV)/run.installed
 unicode: $(VENV)/dev.installed
 	@$(BIN)/python tests/support/unicode_tables.py
 
-COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml --extra aws --extra pinecone
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-emit-package lambda-streaming --no-header
+OURS := $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml --extra emulator --extra aws --extra pinecone
 LOCKS := requirements
-LAMBDA_LOCK := src/coachstream/package/lambda.lock
+PACKAGED := $(COACHSTREAM)/src/coachstream/package
 
-# install: uv, which installs the others. run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all of it, and what the tests need.
-# lambda: what goes into the package, in the versions that are tested.
-# lower-bounds: the oldest versions that pyproject.toml allows of those, and what their tests need.
+# install: uv, which installs the others. run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all
+# of it, and what the tests need. lambda: what goes into the package, in the versions that are tested.
+# lower-bounds: the oldest versions that the packages allow of those, and what their tests need.
 lock: $(VENV)/dev.installed
-	@$(COMPILE) --extra local --group build --output-file $(LOCKS)/run.lock
-	@$(COMPILE) --extra local --group build --extra deploy \
+	@$(COMPILE) --upgrade $(OURS) --group build --output-file $(LOCKS)/run.lock
+	@$(COMPILE) --upgrade $(OURS) --group build --extra deploy \
 	  --constraint $(LOCKS)/run.lock --output-file $(LOCKS)/deploy.lock
-	@$(COMPILE) --extra local --group build --extra deploy --group dev \
+	@$(COMPILE) --upgrade $(OURS) --group build --extra deploy --group dev \
 	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --constraint $(LOCKS)/deploy.lock --group install \
-	  --output-file $(LOCKS)/install.lock
-	@$(COMPILE) --constraint $(LOCKS)/run.lock --output-file $(LAMBDA_LOCK)
-	@$(COMPILE) --extra local --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
-	@$(COMPILE) --extra local --group build --group test \
+	@$(COMPILE) --group install --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/install.lock
+	@$(COMPILE) --upgrade $(PACKAGED)/lambda.in --constraint $(LOCKS)/run.lock --output-file $(PACKAGED)/lambda.lock
+	@$(COMPILE) --upgrade $(OURS) --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
+	@$(COMPILE) --upgrade $(OURS) --group build --group test \
 	  --constraint $(LOCKS)/lower-bounds.lock --output-file $(LOCKS)/lower-bounds.lock
 
 check-facts: $(VENV)/run.installed
@@ -123,10 +128,10 @@ $(BIN)/python:
 	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.installed: requirements/run.lock pyproject.toml | $(BIN)/python
+$(VENV)/run.installed: requirements/run.lock $(PROJECTS) | $(BIN)/python
 	@echo "Installing what coachstream needs (once) ..." >&2
 	@$(BIN)/python requirements/install.py requirements/run.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
 $(VENV)/deploy.installed: requirements/deploy.lock $(VENV)/run.installed

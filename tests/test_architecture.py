@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
 from support.architecture import is_within, modules_in, problems
+from support.places import SOURCES
 
-MODULES = modules_in(Path(__file__).parent.parent / "src")
+MODULES = {name: of for source in SOURCES for name, of in modules_in(source).items()}
 
 #: Holds a docstring alone, so that every other module of the package must be in a room.
 assert not MODULES.pop("coachstream") - {"__future__.annotations"}

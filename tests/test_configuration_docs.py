@@ -13,8 +13,9 @@ import pytest
 from coachstream.settings import VARIABLES, Settings
 from coachstream.settings.docs import EXAMPLES, document
 from coachstream.settings.variables import READ_BY_OTHERS, Part
+from support.places import ROOT
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 
 
 def test_the_page_is_what_the_settings_say() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
@@ -26,8 +25,8 @@ from lambda_streaming.function_url.limits import (
     MIB,
     Bandwidth,
 )
+from support.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 AMPLIFY = ROOT / "deploy" / "amplify" / "functions" / "stream-coach-conversation"
 

@@ -15,12 +15,12 @@ import pytest
 
 from coachstream.infrastructure.options import OPTIONS
 from coachstream.settings.variables import VARIABLES
+from support.places import CACHE, COACHSTREAM, ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "deploy.md"
 TEXT = PAGE.read_text()
-TOOLKIT = ROOT / ".cache" / "cdk" / "node_modules" / ".bin"
-STACK = ROOT / "src" / "coachstream" / "infrastructure" / "stack.py"
+TOOLKIT = CACHE / "cdk" / "node_modules" / ".bin"
+STACK = COACHSTREAM / "src" / "coachstream" / "infrastructure" / "stack.py"
 
 
 def commands() -> Iterator[str]:
@@ -128,7 +128,7 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
 def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -> None:
     """Word for word: the package is made, and what there would be is listed."""
     if not (TOOLKIT / "cdk").exists():
-        pytest.skip("needs the CDK toolkit: tests/coachstream/infrastructure/toolkit/install.sh")
+        pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")
     (arguments, *_) = [arguments for arguments in of_our_commands("deploy") if "--plan" in arguments]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
     run = subprocess.run(
@@ -139,7 +139,7 @@ def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -
             "HOME": str(tmp_path),
             "PATH": os.pathsep.join([str(TOOLKIT), os.environ["PATH"]]),
             "AWS_EC2_METADATA_DISABLED": "true",
-            "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(ROOT / ".cache" / "jsii"),
+            "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(CACHE / "jsii"),
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,

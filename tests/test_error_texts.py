@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parent.parent / "src" / "coachstream"
+from support.places import COACHSTREAM
+
+SRC = COACHSTREAM / "src" / "coachstream"
 MODULES = sorted(SRC.rglob("*.py"))
 
 #: Functions that show what they are given. Others are looked at where they are defined.

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from coachstream.check.security_floors import OLDEST_PYTHON, SECURITY_FLOORS
+from support.places import ROOT
 
-ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECTS = {
+    name: tomllib.loads((ROOT / "packages" / name / "pyproject.toml").read_text())["project"]
+    for name in ("lambda-streaming", "coachstream")
+}
 LOCK = (ROOT / "requirements" / "lower-bounds.lock").read_text()
-TESTED_EXTRAS = ("aws", "pinecone", "local")
+TESTED_EXTRAS = ("emulator", "aws", "pinecone")
 
 
 def lower_bounds() -> dict[str, str]:
-    """Of each library that is named in pyproject.toml, the oldest release that it allows."""
-    named = list(PROJECT["dependencies"])
-    for extra in TESTED_EXTRAS:
-        named += PROJECT["optional-dependencies"][extra]
+    """Of each library that a pyproject.toml names, the oldest release that it allows."""
+    named: list[str] = []
+    for project in PROJECTS.values():
+        named += (each for each in project["dependencies"] if not each.startswith(tuple(PROJECTS)))
+        for extra in TESTED_EXTRAS:
+            named += project["optional-dependencies"].get(extra, ())
     found = [re.fullmatch(r"([a-z0-9-]+)(?:\[[a-z,]+\])?>=([0-9.]+)(?:,<[0-9.]+)?", each) for each in named]
     assert all(found), named
     return {each[1]: each[2] for each in found if each is not None}
@@ -42,4 +46,5 @@ def test_the_oldest_allowed_release_is_the_one_that_is_tested(library: str, olde
 
 def test_the_oldest_python_is_one_that_gets_security_fixes() -> None:
     """The table says until when."""
-    assert PROJECT["requires-python"] == f">={OLDEST_PYTHON.release}"
+    wanted = {project["requires-python"] for project in PROJECTS.values()}
+    assert wanted == {f">={OLDEST_PYTHON.release}"}

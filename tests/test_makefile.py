@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from support.patience import PATIENCE_S
+from support.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 FETCH = ROOT / "tests" / "support" / "fetch_peers.sh"
 INSTALL = ROOT / "requirements" / "install.py"
 
@@ -116,7 +116,7 @@ def test_peers_that_cannot_be_had_do_not_keep_the_others_away(tmp_path: Path, jo
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
     """A checkout, of which nothing is installed."""
-    for name in ("Makefile", "pyproject.toml", "requirements", "src"):
+    for name in ("Makefile", "pyproject.toml", "requirements", "packages"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from coachstream.cli.app import app
 from support.patience import PATIENCE_S
+from support.places import ROOT
 from support.serving import read_line
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 
 
 def _blocks(language: str) -> list[str]:

@@ -10,10 +10,10 @@ import pytest
 
 import coachstream.local
 from support.patience import PATIENCE_S
+from support.places import CACHE
 
 SCRIPTS = Path(coachstream.local.__file__).parent / "page" / "js"
-ROOT = Path(__file__).parents[2]
-COMPILER = ROOT / ".cache" / "typescript" / "node_modules" / "typescript" / "bin" / "tsc"
+COMPILER = CACHE / "typescript" / "node_modules" / "typescript" / "bin" / "tsc"
 OPTIONS = (
     *("--noEmit", "--strict", "--target", "es2024", "--module", "esnext", "--moduleResolution", "bundler"),
     *("--lib", "es2024,dom,dom.iterable,dom.asynciterable"),

@@ -12,8 +12,8 @@ import pytest
 from support.aws_stack import AwsStack
 from support.deployed import assert_streams_a_turn, deployed
 from support.dockerfile import BASE_IMAGE, carry_out
+from support.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from coachstream.identity.local_issuer import LocalIssuer
 from coachstream.local.demo.seed import USER_ID
+from support.places import ROOT
 from support.terminal import CTRL_C, CTRL_D, Terminal
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
     """A checkout in a folder with a space in its name, of which everything is installed."""
     folder = tmp_path / "my project"
     (folder / ".venv").mkdir(parents=True)
-    for name in ("Makefile", "README.md", "pyproject.toml", "requirements", "src"):
+    for name in ("Makefile", "README.md", "pyproject.toml", "requirements", "packages"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")
     (folder / ".venv" / "run.installed").touch()

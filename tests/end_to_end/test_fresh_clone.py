@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from support.patience import PATIENCE_S
+from support.places import ROOT
 from support.serving import create_conversation, running, stored_messages
 
-REPOSITORY = Path(__file__).parents[2]
 #: A virtual environment is made and every pinned dependency installed.
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("make") is None, reason="needs make"),
     pytest.mark.skipif(shutil.which("git") is None, reason="needs git"),
-    pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="needs a git checkout"),
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a git checkout"),
 ]
 
 
@@ -27,12 +27,12 @@ def _copy_tracked_files(target: Path) -> None:
     """What a clone of the present state would hold."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         check=True,
         capture_output=True,
     ).stdout
     for name in filter(None, os.fsdecode(listed).split("\0")):
-        source = REPOSITORY / name
+        source = ROOT / name
         if source.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)

@@ -31,9 +31,10 @@ from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from support.aws_session import SESSION
 from support.patience import PATIENCE_S
+from support.places import CACHE
 
 REGION = "us-west-2"
-CACHE = Path(__file__).parents[2] / ".cache" / "dynamodb-local"
+INSTALLED = CACHE / "dynamodb-local"
 INSTALL = "tests/support/dynamodb_local/install.sh"
 STARTS = 3
 
@@ -76,7 +77,7 @@ def missing_for_dynamodb_local() -> str | None:
     """What DynamoDB Local needs and is not there."""
     if shutil.which("java") is None:
         return "needs java"
-    return None if (CACHE / "installed.xml").exists() else f"needs DynamoDB Local: run {INSTALL}"
+    return None if (INSTALLED / "installed.xml").exists() else f"needs DynamoDB Local: run {INSTALL}"
 
 
 @contextmanager
@@ -230,7 +231,7 @@ async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa:
 
 
 def _start_dynamodb_local(port: str, log: Path) -> subprocess.Popen[bytes]:
-    lib = CACHE / "lib"
+    lib = INSTALLED / "lib"
     with log.open("ab") as output:
         return subprocess.Popen(
             [

@@ -23,9 +23,9 @@ import h11
 import msgspec
 
 from support.patience import PATIENCE_S
+from support.places import TESTS
 
 PREFIX = "/2018-06-01/runtime"
-TESTS = Path(__file__).parents[1]
 
 
 @dataclass

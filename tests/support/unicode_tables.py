@@ -10,11 +10,12 @@ import re
 import sys
 import textwrap
 from importlib.metadata import distribution
-from pathlib import Path
 
 import regex
 
-PATH = Path(__file__).parents[2] / "src" / "coachstream" / "conversation" / "unicode_properties.py"
+from support.places import COACHSTREAM
+
+PATH = COACHSTREAM / "src" / "coachstream" / "conversation" / "unicode_properties.py"
 
 _LINE_CHARS = 110
 

@@ -1,0 +1,1 @@
+../../../../../../coachstream-js/src/coachstream.d.ts

@@ -1,0 +1,250 @@
+"""Clients of event streams that people use: each reads a run, is cut off, resumes, and stays quiet after it.
+
+`docs/streaming.md` says what each of them asks of its user; the programs next to this file do just that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import msgspec
+import pytest
+
+from coachstream.conversation.model import ConversationKey, StopReason
+from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.run_log import RunState
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.functions.stream_coach_conversation.handler import handler_for
+from coachstream.identity.ticket_keys import fixed_key
+from coachstream.identity.tickets import Tickets
+from coachstream.services import Services
+from coachstream.storage.sqlite import SqliteStore
+from lambda_streaming import asgi
+from support.chat_page import CHROMIUM, WAIT_MS, chromium
+from support.cutting_proxy import CuttingProxy, Passed, cutting_proxy
+from support.doubles import RememberedConversations, ScriptedModel
+from support.http_server import serving
+from support.patience import PATIENCE_S
+from support.places import CACHE
+
+HERE = Path(__file__).parent
+MODULES = CACHE / "event-stream-clients"
+PROGRAMS = CACHE / "event-stream-clients-go"
+
+STREAM = "users/sam/coaches/mara/conversations/conv1/stream"
+KEY = ConversationKey("sam", "mara", "conv1")
+MESSAGE = {"userResponse": "How was my week?", "clientMessageId": "m-1"}
+WORDS = ("Zwölf Wiederholungen, ", "stark 💪🏽! ", "Und morgen \u2028 ", "„Pause“.\n")
+REPLY = "".join(WORDS)
+
+#: In Chromium, longer than any of them waits before it reconnects: twice what the stream says.
+QUIET_MS = 2_000
+
+Messages = list[str]
+
+
+class Stage(msgspec.Struct):
+    """A run that is about to be read through a proxy that cuts it once."""
+
+    proxy: CuttingProxy
+    events_url: str
+    stored: Callable[[], Awaitable[str]]
+
+
+@asynccontextmanager
+async def stage_of(services: Services, model: ScriptedModel, tmp_path: Path) -> AsyncIterator[Stage]:
+    """The stream function on a real store, with a model that goes on when its words are committed."""
+    remembered = services.store
+    assert isinstance(remembered, RememberedConversations)
+    store = SqliteStore(tmp_path / "data.db")
+    await store.put_coach("sam", "mara", {"coach_name": "Mara"})
+    await store.create_conversation(remembered.conversations[KEY])
+    services.store = store
+    services.tickets = Tickets(fixed_key(b"k" * 32))
+    services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.1)
+    quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
+    services.turn_settings = msgspec.structs.replace(services.turn_settings, runs=quick)
+    gates = [asyncio.Event() for _ in WORDS]
+    steps = [step for pair in zip(WORDS, gates, strict=True) for step in pair]
+    model.script = (*steps, ModelStop(StopReason.END_TURN))
+
+    async def stored() -> str:
+        _, reply = await store.load_messages(KEY)
+        return reply.content
+
+    async def committed() -> str:
+        run_id = await store.unfinished_run(KEY)
+        state = None if run_id is None else RunState.of(await store.read_log(KEY, run_id))
+        return "" if state is None else state.text
+
+    async def may_go_on(number: int) -> bool:
+        # A comment comes before the second word, and the cut before the last one: the resumed stream ends it.
+        has_been_read = proxy.has_cut if number == len(WORDS) else proxy.comments > 0
+        return has_been_read and await committed() == "".join(WORDS[:number])
+
+    async def open_gates() -> None:
+        for number, gate in enumerate(gates, 1):
+            while not await may_go_on(number):  # noqa: ASYNC110 (the store does not tell)
+                await asyncio.sleep(0.01)
+            gate.set()
+
+    app = asgi(handler_for(lambda: services), timeout_s=PATIENCE_S, drain_timeout_s=5)
+    files = {"/client/modules/": MODULES / "node_modules", "/client/page/": HERE / "page"}
+    async with serving(app) as port, cutting_proxy(port, files) as proxy:
+        opening = asyncio.create_task(open_gates())
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/", trust_env=False) as client:
+            headers = {"authorization": "Bearer sam", "accept": "application/json"}
+            opened = await client.post(STREAM, json=MESSAGE, headers=headers)
+        try:
+            yield Stage(proxy, urljoin(f"{proxy.url}{STREAM}", opened.json()["eventsUrl"]), stored)
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+    await store.aclose()
+
+
+@pytest.fixture
+async def stage(
+    services: Services, conversation: ConversationKey, model: ScriptedModel, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    """See `stage_of`."""
+    assert conversation == KEY
+    async with stage_of(services, model, tmp_path) as staged:
+        yield staged
+
+
+def text_of(messages: Messages) -> str:
+    """What a reader shows that does as the contract says: overlap dropped by offset."""
+    units = b""
+    for event in map(json.loads, messages):
+        if event["type"] == "chunk":
+            assert 2 * event["offset"] <= len(units), "text is missing"
+            units += event["content"].encode("utf-16-le")[len(units) - 2 * event["offset"] :]
+    return units.decode("utf-16-le")
+
+
+async def check(stage: Stage, messages: Messages, cursor_of: Callable[[Passed], str | None]) -> None:
+    """The text is the stored one, no message was empty, and the reader has resumed with its cursor."""
+    assert "" not in messages
+    assert text_of(messages) == await stage.stored() == REPLY
+    last = json.loads(messages[-1])
+    assert (last["type"], last["aiMessage"]["content"]) == ("complete", REPLY)
+    assert stage.proxy.has_cut
+    first, resumed, *more = stage.proxy.of_streams
+    assert (first.status, resumed.status) == (200, 200)
+    assert cursor_of(first) is None
+    run_id = json.loads(messages[0]).get("runId") or json.loads(messages[1])["runId"]
+    # How far it had read is not asked: some throw away what has arrived when a connection breaks.
+    assert (cursor_of(resumed) or "").rpartition(":")[0] == run_id
+    # The end was read; who asks again is told so, once.
+    assert [passed.status for passed in more] in ([], [204])
+
+
+async def run(*command: str | Path) -> Messages:
+    """Run a reader until it ends by itself, when it will not reconnect; the data of each message."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            output, problems = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, problems.decode()
+    return output.decode().removesuffix("\n").split("\n")
+
+
+def header(passed: Passed) -> str | None:
+    """The cursor where the standard has it."""
+    return passed.headers.get("last-event-id")
+
+
+def node() -> str:
+    """Node, with the clients installed."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("needs node")
+    if not (MODULES / "installed.json").exists():
+        pytest.skip(f"needs {HERE.name}/node/install.sh to have been run")
+    return found
+
+
+@pytest.mark.parametrize("client", ["eventsource", "launchdarkly-eventsource"])
+async def test_a_client_for_node_reads_a_run_that_is_cut_and_ends_by_itself(
+    stage: Stage, client: str
+) -> None:
+    """It needs nothing but the address; at the 204 it closes, and Node has nothing left to do."""
+    messages = await run(node(), HERE / "node" / f"{client}.mjs", MODULES, stage.events_url)
+    await check(stage, messages, header)
+    assert stage.proxy.of_streams[-1].status == 204
+
+
+@pytest.mark.parametrize("client", ["httpx_sse", "sseclient"])
+async def test_a_reader_for_python_reads_a_run_that_is_cut_and_ends_at_204(stage: Stage, client: str) -> None:
+    """Both read one response; the loop around it, the cursor and the 204 are the user's."""
+    pytest.importorskip(client)
+    messages = await run(sys.executable, HERE / "python" / f"{client}_reader.py", stage.events_url)
+    await check(stage, messages, header)
+    assert stage.proxy.of_streams[-1].status == 204
+
+
+@pytest.mark.parametrize("client", ["r3labs", "tmaxmax"])
+async def test_a_client_for_go_reads_a_run_that_is_cut_and_returns(stage: Stage, client: str) -> None:
+    """The one is ended at `complete`, the other ends by itself at the 204."""
+    if not (PROGRAMS / "made-of").exists():
+        pytest.skip(f"needs {HERE.name}/go/install.sh to have been run")
+    messages = await run(PROGRAMS / client, stage.events_url)
+    await check(stage, messages, header)
+
+
+IN_CHROMIUM: Mapping[str, Callable[[Passed], str | None]] = {
+    "native": header,
+    "sse": header,
+    "event-source-polyfill": lambda passed: passed.query.get("lastEventId"),
+    "fetch-event-source": header,
+}
+READ = """async ({ client, request }) => {
+  const { read } = await import(`/client/page/${client}.js`);
+  window.messages = [];
+  window.isQuiet = false;
+  read(request, (data) => window.messages.push(data)).then(() => (window.isQuiet = true));
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("client", IN_CHROMIUM)
+async def test_a_client_for_browsers_reads_a_run_that_is_cut_and_stays_quiet(
+    stage: Stage, client: str
+) -> None:
+    """In a real Chromium; once it is closed it asks for nothing, also when its time to reconnect is over."""
+    node()
+    pytest.importorskip("playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    request: dict[str, Any] = {"url": stage.events_url}
+    if client == "fetch-event-source":
+        headers = {"Authorization": "Bearer sam", "Content-Type": "application/json"}
+        body = json.dumps(MESSAGE)
+        request = {"url": f"{stage.proxy.url}{STREAM}", "method": "POST", "headers": headers, "body": body}
+    async with chromium() as browser:
+        page = await browser.new_page()
+        page.set_default_timeout(WAIT_MS)
+        await page.goto(f"{stage.proxy.url}client/page/blank.html")
+        await page.evaluate(READ, {"client": client, "request": request})
+        await page.wait_for_function("() => window.isQuiet")
+        messages = await page.evaluate("() => window.messages")
+        await page.evaluate("(ms) => new Promise((resolve) => setTimeout(resolve, ms))", QUIET_MS)
+    await check(stage, messages, IN_CHROMIUM[client])
+    if client == "native":
+        assert stage.proxy.of_streams[-1].status == 204

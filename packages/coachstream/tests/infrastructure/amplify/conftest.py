@@ -1,0 +1,80 @@
+"""Sample apps with the drop-in in them, made and synthesized once, whichever process tests them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.amplify import Apps, Assembly
+from support.places import CACHE, CLIENT, ROOT
+
+HERE = Path(__file__).parent
+DROP_IN = ROOT / "deploy" / "amplify"
+LIBRARIES = CACHE / "amplify"
+FUNCTION = Path("functions", "stream-coach-conversation")
+APPS = ("usual", "imported", "encrypted", "careless")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "amplify"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def apps(shared: Path) -> Apps:
+    """With the drop-in copied into each, as a user would, and a package."""
+    if shutil.which("node") is None or not (LIBRARIES / "installed.json").exists():
+        pytest.skip(f"needs Node.js and Amplify's libraries: {HERE.relative_to(ROOT)}/install.sh")
+    folder = shared / "apps"
+    with _once(folder) as is_first:
+        if is_first:
+            shutil.copytree(HERE / "apps", folder)
+            for app in APPS:
+                function = folder / app / "amplify" / FUNCTION
+                shutil.copytree(DROP_IN / FUNCTION, function)
+                # What is in the package makes no difference to a template.
+                (function / "coachstream.zip").write_bytes(b"a package")
+            (folder / "node_modules").symlink_to(LIBRARIES / "node_modules")
+            (folder / "package.json").write_text(json.dumps({"type": "module"}))
+            for program in HERE.glob("*.mjs"):
+                shutil.copy(program, folder)
+            for name in ("coachstream.js", "coachstream.d.ts"):
+                shutil.copy(CLIENT / name, folder / "usual" / "src")
+            options = {
+                "extends": str(DROP_IN / "tsconfig.json"),
+                "compilerOptions": {"resolveJsonModule": True},
+                "include": ["*/amplify", "*/src"],
+            }
+            (folder / "tsconfig.json").write_text(json.dumps(options))
+    return Apps(folder, LIBRARIES)
+
+
+@pytest.fixture(scope="session")
+def assembly_of(apps: Apps, shared: Path) -> Callable[[str], Assembly]:
+    """An app's assembly, by its name."""
+    folder = shared / "assemblies"
+    with _once(folder) as is_first:
+        if is_first:
+            run = apps.synthesize({app: folder / app for app in APPS if app != "careless"})
+            assert run.returncode == 0, run.stderr
+    return lambda app: Assembly.read(folder / app)
+
+
+@contextmanager
+def _once(made: Path) -> Iterator[bool]:
+    """One process after the other; whether this is the first, which is to make the folder."""
+    done = made.with_suffix(".done")
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not done.exists()
+        done.touch()

@@ -1,0 +1,143 @@
+"""The test server's streams, read by the AWS SDK for JavaScript: a decoder that shares no line with Python's.
+
+What both read alike is what Bedrock would have to send; and a frame that both refuse is one to refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coachstream.language.bedrock.request import stream_request
+from contracts.chat_model import PROMPT
+from support import event_stream
+from support.bedrock_server import (
+    BedrockServer,
+    Bytes,
+    Event,
+    Refusal,
+    Reply,
+    Step,
+    StreamException,
+    closing,
+    opening,
+    options_with,
+    text,
+)
+from support.patience import PATIENCE_S
+from support.places import CACHE
+
+if TYPE_CHECKING:
+    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+
+    from coachstream.aws.clients import AwsClient
+
+NODE = Path(__file__).parent / "node"
+INSTALLED = CACHE / "bedrock-node"
+
+HEALTHY: list[Event] = [
+    opening(),
+    *text("Grüße, ", "日本 ", "💪🏽", '\u2028 \x00 "\\'),
+    Event("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"reasoningContent": {"text": "Hm."}}}),
+    *closing(usage={"cacheReadInputTokens": 5, "cacheWriteInputTokens": 6}),
+]
+
+
+async def read_by_javascript(url: str) -> list[dict[str, Any]]:
+    """The events, then the end; skips the test if the SDK is not installed."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    if not (INSTALLED / "installed.json").exists():
+        pytest.skip("needs packages/coachstream/tests/language/node/install.sh to have been run")
+    request: dict[str, Any] = {**stream_request(PROMPT, options_with())}
+    del request["modelId"]
+    process = await asyncio.create_subprocess_exec(
+        node,
+        str(NODE / "converse-stream.mjs"),
+        url,
+        json.dumps(request),
+        cwd=INSTALLED,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return [json.loads(line) for line in out.decode().split("\n") if line]
+
+
+async def read_by_python(client: AwsClient[BedrockRuntimeClient]) -> list[Any]:
+    """The events, as botocore decodes them."""
+    response = await (await client()).converse_stream(**stream_request(PROMPT, options_with()))
+    return [event async for event in response["stream"]]
+
+
+async def test_both_decode_the_same_events(
+    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+) -> None:
+    """Every event with all it holds, and the checksums are right."""
+    bedrock.always = Reply(HEALTHY)
+    *events, end = await read_by_javascript(bedrock.url)
+    assert end == {"end": "done"}
+    assert events == [{event.name: event.content} for event in HEALTHY]
+    assert events == await read_by_python(client)
+
+
+async def test_both_send_the_same_request(
+    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+) -> None:
+    """The body, and the model in the path; the server refuses neither."""
+    bedrock.always = Reply(HEALTHY)
+    await read_by_javascript(bedrock.url)
+    await read_by_python(client)
+    javascript, python = bedrock.requests
+    assert javascript.body == python.body
+    assert javascript.model_id == python.model_id
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "throttlingException",
+        "serviceUnavailableException",
+        "internalServerException",
+        "modelStreamErrorException",
+        "validationException",
+    ],
+)
+async def test_javascript_knows_the_exceptions_in_a_stream_by_name(bedrock: BedrockServer, name: str) -> None:
+    """As its own types: the frames are those of modelled exceptions."""
+    bedrock.always = Reply([opening(), *text("Squat "), StreamException(name, "no more")])
+    *events, end = await read_by_javascript(bedrock.url)
+    assert len(events) == 2
+    assert end == {"end": name[:1].upper() + name[1:], "message": "no more"}
+
+
+FRAME = event_stream.event("messageStop", {"stopReason": "end_turn"})
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Bytes(event_stream.corrupt(FRAME)), "message checksum"),
+        (Bytes(FRAME[:5] + b"\xff" + FRAME[6:]), "prelude checksum"),
+    ],
+)
+async def test_javascript_refuses_a_corrupt_frame(bedrock: BedrockServer, step: Step, message: str) -> None:
+    """By the checksum that is wrong."""
+    bedrock.always = Reply([opening(), step])
+    *events, end = await read_by_javascript(bedrock.url)
+    assert events == [{"messageStart": {"role": "assistant"}}]
+    assert message in end["message"]
+
+
+async def test_javascript_knows_a_refusal_by_name(bedrock: BedrockServer) -> None:
+    """As Bedrock sends it: status, `x-amzn-errortype` and a message."""
+    bedrock.always = Refusal(429, "ThrottlingException", "slow down")
+    assert await read_by_javascript(bedrock.url) == [{"end": "ThrottlingException", "message": "slow down"}]

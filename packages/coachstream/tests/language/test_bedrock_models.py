@@ -1,0 +1,98 @@
+"""The table of models: found by their ids, complete, and with a source for each row."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from coachstream.language.bedrock import BedrockOptions
+from coachstream.language.bedrock.models import MODELS, UNKNOWN, ModelFamily, family_of, name_of
+from coachstream.language.bedrock.refusals import Reason
+from coachstream.settings.variables import MODEL_ID
+from support.places import ROOT
+
+DEFAULT = "us.anthropic.claude-sonnet-4-6"
+
+
+def test_the_default_model_is_one_that_can_be_called() -> None:
+    """It has a row and no end of life; it begins a reply again and takes a temperature."""
+    assert MODEL_ID.default == DEFAULT
+    family = family_of(DEFAULT)
+    assert family.end_of_life is None
+    assert (family.takes_temperature, family.takes_prefill, family.cached_from_tokens) == (True, False, 1024)
+
+
+def test_the_default_model_is_written_once() -> None:
+    """In the table of variables; the Amplify drop-in, which cannot be generated from it, agrees."""
+    folders = (
+        ("packages/lambda-streaming/src", "*.py"),
+        ("packages/coachstream/src", "*.py"),
+        ("deploy", "*.ts"),
+        ("bench", "*.py"),
+        ("docs", "*.md"),
+        (".", "README.md"),
+    )
+    files = [path for folder, pattern in folders for path in (ROOT / folder).glob(f"**/{pattern}")]
+    named = {path.name for path in files if f'"{DEFAULT}"' in path.read_text()}
+    assert named == {"variables.py", "service.ts"}
+
+
+@pytest.mark.parametrize("family", MODELS, ids=lambda family: family.name)
+def test_every_row_can_be_found_and_says_where_it_comes_from(family: ModelFamily) -> None:
+    """A name with a region or a date in it would never be found; Legacy comes before the end."""
+    assert family_of(f"us.maker.{family.name}-20260101-v1:0") is family
+    assert name_of(family.name) == family.name
+    assert family.provenance.source
+    assert family.provenance.looked_up >= date(2026, 11, 27)
+    if family.legacy_from is not None and family.end_of_life is not None:
+        assert family.legacy_from < family.end_of_life
+
+
+def test_no_two_rows_are_about_one_model() -> None:
+    """The second one would never be found."""
+    assert len({family.name for family in MODELS}) == len(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "temperature", "end"),
+    [
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", 0.7, date(2026, 10, 14)),
+        ("us.anthropic.claude-opus-4-1-20250805-v1:0", 0.7, date(2027, 1, 8)),
+        ("global.anthropic.claude-opus-4-6-v1", 0.7, None),
+        ("us.anthropic.claude-opus-4-7", None, None),
+        ("eu.anthropic.claude-opus-4-8", None, None),
+        ("us.anthropic.claude-opus-5", None, None),
+        ("global.anthropic.claude-sonnet-5", None, None),
+        ("us.amazon.nova-2-lite-v1:0", 0.7, None),
+        ("us.anthropic.claude-sonnet-4-9", 0.7, None),
+    ],
+)
+def test_the_temperature_is_decided_by_the_model(
+    model_id: str, temperature: float | None, end: date | None
+) -> None:
+    """One setting holds for a model and its fallback, and each takes it or not."""
+    options = BedrockOptions(model_id=model_id, temperature=0.7)
+    assert options.sent_temperature == temperature
+    assert options.family.end_of_life == end
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "us.anthropic.claude-sonnet-4-9",
+        "us.maker.model-of-next-year-v1:0",
+        "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc",
+    ],
+)
+def test_a_model_without_a_row_is_asked_for_nothing_that_a_model_may_refuse(model_id: str) -> None:
+    """Also one whose name begins as that of another family does. Only the temperature is tried."""
+    options = BedrockOptions(model_id=model_id)
+    assert options.family is UNKNOWN
+    assert (options.can_continue, options.cached_from_tokens, options.sent_temperature) == (False, None, 0.7)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_remedy(reason: Reason) -> None:
+    """Whole sentences, for the log."""
+    assert reason.remedy.endswith(".")
