@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.places import COACHSTREAM
+from support.places import COACHSTREAM, SOURCES
 
 SRC = COACHSTREAM / "src" / "coachstream"
 MODULES = sorted(SRC.rglob("*.py"))
@@ -84,7 +84,8 @@ def our_exceptions() -> frozenset[str]:
     """Names of the exceptions that the project defines, whose texts it composes itself."""
     defined = {
         node.name
-        for path in SRC.parent.rglob("*.py")
+        for source in SOURCES
+        for path in source.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ClassDef)
     }

@@ -2,4 +2,4 @@
 # Installs the CDK toolkit into .cache/cdk.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-exec "$here/../../../support/npm_ci.sh" "$here" cdk "The CDK toolkit" "$@"
+exec "$here/../../../../../tests/support/npm_ci.sh" "$here" cdk "The CDK toolkit" "$@"

@@ -6,13 +6,13 @@
 # xz-utils). It takes about two minutes, and a moment when it is there already.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-cache=$(cd "$here/../../../.." && pwd)/.cache/node
+cache=$(cd "$here/../../../../.." && pwd)/.cache/node
 
 if cmp -s "$here/package-lock.json" "$cache/installed.json"; then
   exit 0
 fi
 peer_mode=${1:-}
-. "$here/../../../support/peer.sh"
+. "$here/../../../../../tests/support/peer.sh"
 require "The Node runtime clients" node npm c++ make cmake python3 autoreconf aclocal libtoolize xz
 
 # Node's headers, if they came with it; otherwise node-gyp fetches them.

@@ -4,13 +4,13 @@
 set -eu
 version=1.0.0-rc1
 here=$(cd "$(dirname "$0")" && pwd)
-cache=$(cd "$here/../../../.." && pwd)/.cache/web-adapter
+cache=$(cd "$here/../../../../.." && pwd)/.cache/web-adapter
 
 if [ "$(cat "$cache/version" 2>/dev/null)" = "$version" ]; then
   exit 0
 fi
 peer_mode=${1:-}
-. "$here/../../../support/peer.sh"
+. "$here/../../../../../tests/support/peer.sh"
 require "The Lambda Web Adapter" cargo
 echo "Building the Lambda Web Adapter in .cache/web-adapter (once, one to two minutes) ..." >&2
 mkdir -p "$cache"

@@ -3,14 +3,14 @@
 # version of what they are made of. Needs Go 1.22 or newer; takes some ten seconds.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-cache=$(cd "$here/../../../../.." && pwd)/.cache/event-stream-clients-go
+cache=$(cd "$here/../../../../../.." && pwd)/.cache/event-stream-clients-go
 made_of=$(cat "$here/go.mod" "$here/go.sum" "$here"/*/main.go | cksum)
 
 if [ "$(cat "$cache/made-of" 2>/dev/null)" = "$made_of" ]; then
   exit 0
 fi
 peer_mode=${1:-}
-. "$here/../../../../support/peer.sh"
+. "$here/../../../../../../tests/support/peer.sh"
 require "Go's clients of event streams" go
 echo "Building Go's clients of event streams in .cache/event-stream-clients-go (once) ..." >&2
 mkdir -p "$cache"

@@ -2,4 +2,4 @@
 # Installs clients of event streams into .cache/event-stream-clients.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-exec "$here/../../../../support/npm_ci.sh" "$here" event-stream-clients "The npm clients of event streams" "$@"
+exec "$here/../../../../../../tests/support/npm_ci.sh" "$here" event-stream-clients "The npm clients of event streams" "$@"
