@@ -1,4 +1,4 @@
-"""A browser and a running service, both real, for one module of tests at a time."""
+"""A browser, for one module of tests at a time, and a running service: both real."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """`coachstream serve`."""
+    """`coachstream serve`, for all modules: each test has a conversation of its own."""
     with serving(tmp_path_factory.mktemp("page") / "data", *PACE) as running:
         yield running
 

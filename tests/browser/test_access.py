@@ -133,7 +133,7 @@ async def test_the_drawer_of_a_phone_keeps_the_focus_and_gives_it_back(
     browser: Browser, server: Serving
 ) -> None:
     """While the list is open nothing behind it can be reached; choosing or Escape closes it."""
-    async with new_tab(browser, server.ready.url, size=(390, 844), touch=True) as tab:
+    async with new_tab(browser, server.ready.url, size=(390, 844), touch=True, motion=True) as tab:
         await tab.open(server.ready.coach_id)
         assert await tab.evaluate("() => document.getElementById('sidebar').inert")
         await tab.button("Conversations").click()
@@ -173,10 +173,11 @@ async def test_dark_is_the_systems_choice_until_the_person_makes_one(
 
 
 async def test_nothing_moves_for_those_who_want_little_motion(browser: Browser, server: Serving) -> None:
-    """No animation runs, not even the cursor's."""
-    async with new_tab(browser, server.ready.url) as tab:
-        await tab.page.emulate_media(reduced_motion="reduce")
+    """No animation runs, not even the cursor's; for everybody else, some do."""
+    async with new_tab(browser, server.ready.url, motion=True) as tab:
         await tab.open(server.ready.coach_id)
+        assert await tab.evaluate("() => document.getAnimations().length") > 0
+        await tab.page.emulate_media(reduced_motion="reduce")
         assert await tab.evaluate("() => document.getAnimations().length") == 0
         await tab.write("Move as little as you can")
         await tab.begins_to_stream()
@@ -187,7 +188,6 @@ async def test_nothing_moves_for_those_who_want_little_motion(browser: Browser, 
 async def test_all_text_has_enough_contrast(browser: Browser, server: Serving, colours: str) -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1 between each text and what it stands on."""
     async with new_tab(browser, server.ready.url, colours="dark" if colours == "dark" else "light") as tab:
-        await tab.page.emulate_media(reduced_motion="reduce")
         await tab.open(server.ready.coach_id, server.ready.conversation_id)
         await tab.page.wait_for_selector(".message")
         assert await tab.evaluate(LOW_CONTRAST) == []

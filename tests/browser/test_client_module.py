@@ -32,7 +32,7 @@ from support.scripted_stream import (
 )
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page
+    from playwright.async_api import Browser, Page
 
 #: How long is watched for what must not happen: a browser's own `EventSource` would be back after a second.
 WATCHED_MS = 3500
@@ -109,32 +109,31 @@ class Reader:
         return fields
 
 
-@pytest.fixture
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A browser of somebody who has never been here."""
+@pytest.fixture(scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """One page for all: every server has an origin of its own, so that nothing stays from another test."""
     context = await browser.new_context()
     await context.add_init_script(HARNESS)
-    yield context
+    page = await context.new_page()
+    page.set_default_timeout(1_000 * PATIENCE_S)
+    yield page
     await context.close()
 
 
 @asynccontextmanager
-async def reading(
-    context: BrowserContext, *script: Answer | Callable[[Asked], Answer]
-) -> AsyncIterator[Reader]:
+async def reading(page: Page, *script: Answer | Callable[[Asked], Answer]) -> AsyncIterator[Reader]:
     """The module, and a server with this script."""
     async with scripted(*script) as server:
-        page = await context.new_page()
-        page.set_default_timeout(1_000 * PATIENCE_S)
         await page.goto(server.url)
         yield Reader(page, server)
-        await page.close()
+        await page.unroute_all()
+        await page.goto("about:blank")  # whatever is still read or waited for ends here
 
 
-async def test_a_reply_is_read_from_its_message_to_its_end(context: BrowserContext) -> None:
+async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
     """One request, whose events tell the run, the growing text and the stored reply."""
     whole = stream(START, event(0), chunk("Well ", 0), chunk("done", 5, 1), complete("Well done"))
-    async with reading(context, whole) as reader:
+    async with reading(page, whole) as reader:
         seen = await reader.start(clientMessageId="m1", conversationUrl="/conversation/")
         assert seen == ["connected", "run", '"Well "', '"Well done"', 'complete "Well done"', "end"]
         (asked,) = reader.server.requests
@@ -146,9 +145,9 @@ async def test_a_reply_is_read_from_its_message_to_its_end(context: BrowserConte
         assert asked.body["messageTimestamp"].endswith("Z")
 
 
-async def test_a_message_is_named_where_its_writer_does_not(context: BrowserContext) -> None:
+async def test_a_message_is_named_where_its_writer_does_not(page: Page) -> None:
     """Every message can be sent again, so every message has an id that the service takes."""
-    async with reading(context, stream(complete("A")), stream(complete("B"))) as reader:
+    async with reading(page, stream(complete("A")), stream(complete("B"))) as reader:
         await reader.start()
         await reader.start()
         one, other = [asked.body["clientMessageId"] for asked in reader.server.requests]
@@ -157,7 +156,7 @@ async def test_a_message_is_named_where_its_writer_does_not(context: BrowserCont
         assert one.isalnum()
 
 
-async def test_what_came_twice_is_shown_once(context: BrowserContext) -> None:
+async def test_what_came_twice_is_shown_once(page: Page) -> None:
     """The log is replayed from the last committed point; the overlap goes, be it a part or all of a chunk."""
     script = (
         stream(START, event(0), chunk("One ", 0), chunk("two ", 4, 1), chunk("thr", 8)),
@@ -165,7 +164,7 @@ async def test_what_came_twice_is_shown_once(context: BrowserContext) -> None:
             START, chunk("two thr", 4), chunk("t", 4), chunk("two three", 4, 2), complete("One two three")
         ),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start()
         assert [word for word in seen if word.startswith('"')] == [
             '"One "',
@@ -178,18 +177,18 @@ async def test_what_came_twice_is_shown_once(context: BrowserContext) -> None:
         assert reader.server.summary() == ["POST", "GET /R after R:1"]
 
 
-async def test_offsets_count_as_javascript_does(context: BrowserContext) -> None:
+async def test_offsets_count_as_javascript_does(page: Page) -> None:
     """A character outside the basic plane is two units; none is lost or doubled at a cut."""
     script = (
         stream(event(0), chunk("🏃🏃", 0, 1)),
         stream(chunk("🏃", 2), chunk("🏃!", 2), complete("🏃🏃!", 3)),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start()
         assert [word for word in seen if word.startswith('"')] == ['"🏃🏃"', '"🏃🏃!"']
 
 
-async def test_a_reset_takes_back_what_follows_its_offset(context: BrowserContext) -> None:
+async def test_a_reset_takes_back_what_follows_its_offset(page: Page) -> None:
     """Text that does not hold disappears, and the new text takes its place."""
     script = stream(
         event(0),
@@ -200,18 +199,18 @@ async def test_a_reset_takes_back_what_follows_its_offset(context: BrowserContex
         chunk("Rest.", 0),
         complete("Rest."),
     )
-    async with reading(context, script) as reader:
+    async with reading(page, script) as reader:
         texts = [word for word in await reader.start() if word.startswith('"')]
         assert texts == ['"Sure: do no"', '"Sure: "', '"Sure: run"', '""', '"Rest."']
 
 
-async def test_a_reconnect_event_is_obeyed_at_once(context: BrowserContext) -> None:
+async def test_a_reconnect_event_is_obeyed_at_once(page: Page) -> None:
     """The reader moves to the next connection without a pause, and without calling it a failure."""
     script = (
         stream(event(0), chunk("One ", 0, 1), event(type="reconnect", after=f"{RUN}:2"), then=Then.HOLD),
         stream(START, chunk("two", 4, 3), complete("One two", 4)),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start(reconnect={"backoffMs": 9000, "maxBackoffMs": 9000})
         assert "reconnecting" not in seen
         assert seen[-2:] == ['complete "One two"', "end"]
@@ -221,62 +220,62 @@ async def test_a_reconnect_event_is_obeyed_at_once(context: BrowserContext) -> N
 
 
 async def test_being_sent_away_again_and_again_is_not_followed_without_a_pause(
-    context: BrowserContext,
+    page: Page,
 ) -> None:
     """A service that only ever says `reconnect` is asked less and less often, and given up."""
 
     def away(_: Asked) -> Answer:
         return stream(START, event(type="reconnect", after=f"{RUN}:5"))
 
-    async with reading(context, *[away] * 50) as reader:
+    async with reading(page, *[away] * 50) as reader:
         limits = {"backoffMs": 300, "maxBackoffMs": 300, "giveUpAfterMs": 1000}
         seen = await reader.read("resume", runId=RUN, after=f"{RUN}:5", reconnect=limits)
         assert seen[-1] == "ConnectionLost CONNECTION_LOST"
         assert 3 <= len(reader.server.requests) <= 10
 
 
-async def test_204_ends_the_reading(context: BrowserContext) -> None:
+async def test_204_ends_the_reading(page: Page) -> None:
     """Nothing is written, or nothing is left: there is no event, no error and no second request."""
-    async with reading(context, NOTHING_LEFT, NOTHING_LEFT) as reader:
+    async with reading(page, NOTHING_LEFT, NOTHING_LEFT) as reader:
         assert await reader.read("join") == ["end"]
         assert await reader.read("resume", runId=RUN, after=f"{RUN}:9") == ["end", "end"]
         assert reader.server.summary() == ["GET", "GET /R after R:9"]
 
 
-async def test_joining_follows_the_run_that_is_found(context: BrowserContext) -> None:
+async def test_joining_follows_the_run_that_is_found(page: Page) -> None:
     """The first request names no run; once the run is known, the reader stays with it."""
     script = (
         stream(START, event(0), chunk("One ", 0, 1)),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.read("join")
         assert seen[-2:] == ['complete "One two"', "end"]
         assert reader.server.summary() == ["GET", "GET /R after R:1"]
 
 
-async def test_resuming_goes_on_behind_the_text_that_is_there(context: BrowserContext) -> None:
+async def test_resuming_goes_on_behind_the_text_that_is_there(page: Page) -> None:
     """An app that kept the text and the place shows only what is new."""
-    async with reading(context, stream(START, chunk("One two", 0, 2), complete("One two"))) as reader:
+    async with reading(page, stream(START, chunk("One two", 0, 2), complete("One two"))) as reader:
         seen = await reader.read("resume", runId=RUN, after=f"{RUN}:1", text="One ")
         assert seen == ["connected", '"One two"', 'complete "One two"', "end"]
 
 
-async def test_text_that_is_missing_is_fetched_from_the_beginning(context: BrowserContext) -> None:
+async def test_text_that_is_missing_is_fetched_from_the_beginning(page: Page) -> None:
     """Who kept the place but not the text gets all of it; a service that leaves a gap is not believed."""
     script = (
         stream(START, chunk("two", 4, 2), then=Then.HOLD),
         stream(START, chunk("One ", 0, 1), chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.read("resume", runId=RUN, after=f"{RUN}:1")
         assert [word for word in seen if word.startswith('"')] == ['"One "', '"One two"']
         assert reader.server.summary() == ["GET /R after R:1", "GET /R"]
-    async with reading(context, stream(event(0), chunk("two", 4))) as reader:
+    async with reading(page, stream(event(0), chunk("two", 4))) as reader:
         assert (await reader.start())[-1] == "UnreadableStream UNREADABLE_STREAM"
 
 
-async def test_a_message_is_sent_again_until_its_run_is_known(context: BrowserContext) -> None:
+async def test_a_message_is_sent_again_until_its_run_is_known(page: Page) -> None:
     """Before the service names the run nothing can be resumed; the same id makes both messages one."""
     script = (
         Answer(200, "text/event-stream", [], Then.CUT),
@@ -285,25 +284,25 @@ async def test_a_message_is_sent_again_until_its_run_is_known(context: BrowserCo
         stream(START, event(0)),
         stream(START, chunk("Well", 0, 1), complete("Well")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start()
         assert seen[-2:] == ['complete "Well"', "end"]
         assert reader.server.summary() == ["POST", "POST", "POST", "POST", "GET /R after R:0"]
         assert len({str(asked.body) for asked in reader.server.requests[:4]}) == 1
 
 
-async def test_another_run_begins_with_no_text(context: BrowserContext) -> None:
+async def test_another_run_begins_with_no_text(page: Page) -> None:
     """A message that is sent again may get a new run: nothing of the old text stays."""
     script = (
         stream(START, chunk("Old", 0)),
         stream(START, event(0, run="run_2"), chunk("New", 0, 1, run="run_2"), complete("New", run="run_2")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         texts = [word for word in await reader.start() if word.startswith('"')]
         assert texts == ['"Old"', '""', '"New"']
 
 
-async def test_pauses_grow_with_every_failure_and_shrink_with_success(context: BrowserContext) -> None:
+async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: Page) -> None:
     """Each pause is at most twice the one before, and at least half of what it may be."""
     script = (
         stream(event(0)),
@@ -311,7 +310,7 @@ async def test_pauses_grow_with_every_failure_and_shrink_with_success(context: B
         stream(chunk("A", 0, 1)),
         stream(complete("A")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start(reconnect={"backoffMs": 200, "maxBackoffMs": 800})
         assert seen[-2:] == ['complete "A"', "end"]
         pauses = [later.at - earlier.at for earlier, later in pairwise(reader.server.requests)]
@@ -319,46 +318,42 @@ async def test_pauses_grow_with_every_failure_and_shrink_with_success(context: B
             assert longest / 2 - 0.005 <= pause <= longest + 0.3, pauses
 
 
-async def test_the_reading_is_given_up_with_an_error_that_says_so(context: BrowserContext) -> None:
+async def test_the_reading_is_given_up_with_an_error_that_says_so(page: Page) -> None:
     """A server that is gone for the set time is gone; what came until then is kept."""
-    async with scripted(stream(event(0), chunk("One ", 0, 1))) as server:
-        page = await context.new_page()
-        await page.goto(server.url)
-        reader = Reader(page, server)
+    async with reading(page, stream(event(0), chunk("One ", 0, 1))) as reader:
         task = asyncio.create_task(
             reader.start(reconnect={"giveUpAfterMs": 1000, "backoffMs": 300, "maxBackoffMs": 300})
         )
-        await server.asked(1)
+        await reader.server.asked(1)
         await page.route("**/conversation/**", lambda route: route.abort())
-        seen = await task
-    assert seen[-1] == "ConnectionLost CONNECTION_LOST"
-    error = await reader.error()
-    assert error["retryable"] is True
-    assert error["message"] == "There has been no connection for 1 seconds."
-    assert await page.evaluate("() => window.reply.text") == "One "
+        assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
+        error = await reader.error()
+        assert error["retryable"] is True
+        assert error["message"] == "There has been no connection for 1 seconds."
+        assert await page.evaluate("() => window.reply.text") == "One "
 
 
-async def test_a_gateway_that_is_busy_is_asked_again(context: BrowserContext) -> None:
+async def test_a_gateway_that_is_busy_is_asked_again(page: Page) -> None:
     """What a proxy says in the function's place is a failed connection, with its status at the end."""
     bad_gateway = Answer(502, "text/html", [b"<h1>Bad gateway</h1>"])
     async with reading(
-        context, bad_gateway, document(429, Reason="Concurrency"), stream(complete("A"))
+        page, bad_gateway, document(429, Reason="Concurrency"), stream(complete("A"))
     ) as reader:
         assert (await reader.start())[-2:] == ['complete "A"', "end"]
         assert len({asked.body["clientMessageId"] for asked in reader.server.requests}) == 1
-    async with reading(context, *[bad_gateway] * 50) as reader:
+    async with reading(page, *[bad_gateway] * 50) as reader:
         seen = await reader.start(reconnect={"giveUpAfterMs": 300})
         assert seen[-1] == "ConnectionLost CONNECTION_LOST"
         assert (await reader.error())["status"] == 502
 
 
-async def test_silence_is_noticed_and_keep_alives_are_no_silence(context: BrowserContext) -> None:
+async def test_silence_is_noticed_and_keep_alives_are_no_silence(page: Page) -> None:
     """A connection that says nothing, not even a comment, is replaced; one that sends comments is kept."""
     script = (
         stream(event(0), chunk("One ", 0, 1), *[KEEP_ALIVE] * 6, pause_s=0.4, then=Then.HOLD),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start(reconnect={"silenceMs": 1000})
         assert seen[-2:] == ['complete "One two"', "end"]
         first, second = reader.server.requests
@@ -366,22 +361,22 @@ async def test_silence_is_noticed_and_keep_alives_are_no_silence(context: Browse
         await reader.server.was_left()
 
 
-async def test_an_answer_that_never_begins_is_silence_too(context: BrowserContext) -> None:
+async def test_an_answer_that_never_begins_is_silence_too(page: Page) -> None:
     """A server that accepts the request and says nothing is asked again."""
     script = (stream(then=Then.HOLD), stream(complete("A")))
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         assert (await reader.start(reconnect={"silenceMs": 500}))[-2:] == ['complete "A"', "end"]
 
 
 async def test_a_page_that_is_visible_again_replaces_a_silent_connection_only(
-    context: BrowserContext,
+    page: Page,
 ) -> None:
     """Half the time of silence is enough when somebody looks; a connection that speaks is left alone."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=Then.HOLD),
         stream(START, complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         task = asyncio.create_task(reader.start(reconnect={"silenceMs": 8000}))
         await reader.sees('"One "')
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
@@ -393,24 +388,24 @@ async def test_a_page_that_is_visible_again_replaces_a_silent_connection_only(
 
 
 @pytest.mark.parametrize("then", [Then.HOLD, Then.CUT], ids=["while it seems open", "in a pause"])
-async def test_a_network_that_comes_back_is_used_at_once(context: BrowserContext, then: Then) -> None:
+async def test_a_network_that_comes_back_is_used_at_once(page: Page, then: Then) -> None:
     """However long the pause had become; and the old connection is not trusted, whatever it seems to be."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=then),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 60_000, "maxBackoffMs": 60_000}))
         await reader.sees('"One "' if then is Then.HOLD else "reconnecting")
-        await context.set_offline(True)
-        await context.set_offline(False)
+        await page.context.set_offline(True)
+        await page.context.set_offline(False)
         assert (await task)[-2:] == ['complete "One two"', "end"]
         assert reader.server.summary() == ["POST", "GET /R after R:1"]
 
 
-async def test_aborting_ends_the_reading_and_not_the_run(context: BrowserContext) -> None:
+async def test_aborting_ends_the_reading_and_not_the_run(page: Page) -> None:
     """The connection is closed, nothing is asked any more, and nobody is told to stop."""
-    async with reading(context, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
+    async with reading(page, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
         task = asyncio.create_task(reader.start())
         await reader.sees('"One "')
         await reader.page.evaluate("() => window.controller.abort()")
@@ -420,26 +415,26 @@ async def test_aborting_ends_the_reading_and_not_the_run(context: BrowserContext
         assert reader.server.summary() == ["POST"]
 
 
-async def test_aborting_ends_a_pause(context: BrowserContext) -> None:
+async def test_aborting_ends_a_pause(page: Page) -> None:
     """Somebody who leaves is not kept waiting for the next attempt."""
-    async with reading(context, stream(event(0), then=Then.CUT)) as reader:
+    async with reading(page, stream(event(0), then=Then.CUT)) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 60_000, "maxBackoffMs": 60_000}))
         await reader.sees("reconnecting")
         await reader.page.evaluate("() => window.controller.abort()")
         assert (await task)[-1] == "AbortError 20"
 
 
-async def test_leaving_the_loop_closes_the_connection(context: BrowserContext) -> None:
+async def test_leaving_the_loop_closes_the_connection(page: Page) -> None:
     """`break` is enough."""
-    async with reading(context, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
+    async with reading(page, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
         await reader.start(leaveAt='"One "')
         await reader.server.was_left()
 
 
-async def test_a_token_that_is_refused_is_replaced_once(context: BrowserContext) -> None:
+async def test_a_token_that_is_refused_is_replaced_once(page: Page) -> None:
     """401 asks for a fresh token; a second 401 is what the service means."""
     expired = document(401, type="error", code="TOKEN_EXPIRED", message="Too old.", retryable=False)
-    async with reading(context, expired, stream(complete("A")), expired, expired) as reader:
+    async with reading(page, expired, stream(complete("A")), expired, expired) as reader:
         assert (await reader.start())[-2:] == ['complete "A"', "end"]
         assert await reader.page.evaluate("() => window.tokens") == [False, True]
         assert [asked.headers["authorization"] for asked in reader.server.requests] == [
@@ -451,21 +446,21 @@ async def test_a_token_that_is_refused_is_replaced_once(context: BrowserContext)
         assert (error["message"], error["status"], error["retryable"]) == ("Too old.", 401, False)
 
 
-async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(context: BrowserContext) -> None:
+async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(page: Page) -> None:
     """A service that has just woken up says so after `start`; a second refusal is the end."""
     refused = stream(START, event(type="error", code="INVALID_TOKEN", message="No.", retryable=False))
     whole = stream(START, event(0), complete("Well"))
-    async with reading(context, refused, whole) as reader:
+    async with reading(page, refused, whole) as reader:
         seen = await reader.start()
         assert seen == ["connected", "reconnecting", "connected", "run", 'complete "Well"', "end"]
         assert await reader.page.evaluate("() => window.tokens") == [False, True]
-    async with reading(context, refused, refused) as reader:
+    async with reading(page, refused, refused) as reader:
         seen = await reader.start()
         assert seen[-1] == "ServiceError INVALID_TOKEN"
         assert await reader.page.evaluate("() => window.tokens") == [False, True]
 
 
-async def test_an_error_of_the_run_is_its_end(context: BrowserContext) -> None:
+async def test_an_error_of_the_run_is_its_end(page: Page) -> None:
     """What stands in the log is what happened: it is thrown with all that the service said."""
     partial = {"id": "msg_2", "role": "assistant", "content": "One "}
     failure: dict[str, Any] = {
@@ -475,14 +470,14 @@ async def test_an_error_of_the_run_is_its_end(context: BrowserContext) -> None:
         "retryable": True,
     }
     script = stream(event(0), chunk("One t", 0, 1), event(2, **failure, partialMessage=partial))
-    async with reading(context, script) as reader:
+    async with reading(page, script) as reader:
         assert (await reader.start())[-1] == "ServiceError TURN_INTERRUPTED"
         error = await reader.error()
         assert (error["retryable"], error["partialMessage"]) == (True, partial)
         assert len(reader.server.requests) == 1
 
 
-async def test_an_error_of_the_request_is_not_the_end_of_the_run(context: BrowserContext) -> None:
+async def test_an_error_of_the_request_is_not_the_end_of_the_run(page: Page) -> None:
     """A store that cannot be read for a moment is asked again, be the error a status or in the stream."""
     failure: dict[str, Any] = {
         "type": "error",
@@ -497,11 +492,11 @@ async def test_an_error_of_the_request_is_not_the_end_of_the_run(context: Browse
         stream(START, event(**failure)),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         assert (await reader.start())[-2:] == ['complete "One two"', "end"]
 
 
-async def test_a_message_that_is_refused_is_not_sent_again(context: BrowserContext) -> None:
+async def test_a_message_that_is_refused_is_not_sent_again(page: Page) -> None:
     """Whether to try again is for the person to say; a run that is in the way is named."""
     busy: dict[str, Any] = {
         "type": "error",
@@ -517,7 +512,7 @@ async def test_a_message_that_is_refused_is_not_sent_again(context: BrowserConte
         "retryable": True,
     }
     script = (stream(START, event(**busy)), Answer(503, "text/event-stream", [event(**throttled)]))
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         assert (await reader.start())[-1] == "ServiceError TURN_IN_PROGRESS"
         assert (await reader.error())["runId"] == "run_7"
         assert (await reader.start())[-1] == "ServiceError MODEL_THROTTLED"
@@ -536,32 +531,30 @@ async def test_a_message_that_is_refused_is_not_sent_again(context: BrowserConte
     ],
     ids=["a page", "no JSON", "no object", "no text", "a refusal of a proxy", "a refusal"],
 )
-async def test_what_cannot_get_better_ends_at_once(
-    context: BrowserContext, answer: Answer, seen: str
-) -> None:
+async def test_what_cannot_get_better_ends_at_once(page: Page, answer: Answer, seen: str) -> None:
     """An answer that makes no sense, or a refusal for good, is not repeated."""
-    async with reading(context, answer) as reader:
+    async with reading(page, answer) as reader:
         assert (await reader.start())[-1] == seen
         assert len(reader.server.requests) == 1
 
 
-async def test_events_of_the_future_and_chunks_of_the_past_are_read(context: BrowserContext) -> None:
+async def test_events_of_the_future_and_chunks_of_the_past_are_read(page: Page) -> None:
     """An event type that is not known is skipped; a chunk without an offset is the next one."""
     script = stream(
         START, event(type="contextual", content="?"), event(type="chunk", content="A"), complete("A", None)
     )
-    async with reading(context, script) as reader:
+    async with reading(page, script) as reader:
         assert await reader.start() == ["connected", '"A"', 'complete "A"', "end"]
 
 
-async def test_a_reply_is_stopped_by_its_run(context: BrowserContext) -> None:
+async def test_a_reply_is_stopped_by_its_run(page: Page) -> None:
     """Stopping waits until the run is known, and the reading goes on to the end that the service gives."""
     script = (
         stream(START, event(0), chunk("One ", 0, 1), complete("One ", stopReason="stopped"), pause_s=0.3),
         document(202, runId=RUN, status="stopping"),
         document(200, runId=RUN, status="finished"),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         task = asyncio.create_task(reader.start())
         await reader.page.wait_for_function("() => window.reply")
         assert await reader.page.evaluate("() => window.reply.stop()") == "stopping"
@@ -571,7 +564,7 @@ async def test_a_reply_is_stopped_by_its_run(context: BrowserContext) -> None:
         assert reader.server.requests[1].headers["authorization"].startswith("Bearer ")
 
 
-async def test_a_stop_that_fails_says_so(context: BrowserContext) -> None:
+async def test_a_stop_that_fails_says_so(page: Page) -> None:
     """Without an answer, without a right, or without a run there is an error of its own kind."""
     script = (
         document(403, code="USER_ID_MISMATCH", message="No.", retryable=False),
@@ -582,7 +575,7 @@ async def test_a_stop_that_fails_says_so(context: BrowserContext) -> None:
       const what = { conversationUrl: "/conversation", token: () => "T", runId: "run_1" };
       return stop(what).catch(({ name, code }) => `${name} ${code}`);
     }"""
-    async with reading(context, *script, NOTHING_LEFT) as reader:
+    async with reading(page, *script, NOTHING_LEFT) as reader:
         assert await reader.page.evaluate(stop) == "ServiceError USER_ID_MISMATCH"
         assert await reader.page.evaluate(stop) == "ConnectionLost CONNECTION_LOST"
         await reader.read("join")
@@ -590,7 +583,7 @@ async def test_a_stop_that_fails_says_so(context: BrowserContext) -> None:
         assert await reader.page.evaluate(stopped) == "CoachStreamError RUN_UNKNOWN"
 
 
-async def test_a_token_that_cannot_be_had_now_is_waited_for(context: BrowserContext) -> None:
+async def test_a_token_that_cannot_be_had_now_is_waited_for(page: Page) -> None:
     """An error of the token's source ends the reading, unless it says that it may pass."""
     token = """(isRetryable) => async () => {
       const { start } = await import("/coachstream.js");
@@ -608,19 +601,19 @@ async def test_a_token_that_cannot_be_had_now_is_waited_for(context: BrowserCont
         return error.message;
       }
     }"""
-    async with reading(context, stream(complete("A"))) as reader:
+    async with reading(page, stream(complete("A"))) as reader:
         assert await reader.page.evaluate(f"({token % 'false'})()()") == "no network"
         assert await reader.page.evaluate(f"({token % 'true'})()()") == "end"
 
 
-async def test_the_browsers_own_event_source_reads_a_reply(context: BrowserContext) -> None:
+async def test_the_browsers_own_event_source_reads_a_reply(page: Page) -> None:
     """The message is sent for an address; the browser comes back after a cut, and not after the end."""
     script = (
         OPENED,
         stream(b"retry: 100\n\n", START, event(0), chunk("One ", 0, 1), then=Then.CUT),
         stream(START, chunk("One t", 0), chunk("wo", 5, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start(transport="eventsource")
         assert seen == [
             "run",
@@ -643,20 +636,20 @@ async def test_the_browsers_own_event_source_reads_a_reply(context: BrowserConte
         assert len(reader.server.requests) == 3
 
 
-async def test_an_event_source_that_is_sent_away_goes_on_behind_its_place(context: BrowserContext) -> None:
+async def test_an_event_source_that_is_sent_away_goes_on_behind_its_place(page: Page) -> None:
     """A `reconnect` event opens a new one, whose address says where it begins."""
     script = (
         OPENED,
         stream(event(0), chunk("One ", 0, 1), event(type="reconnect", after=f"{RUN}:2"), then=Then.HOLD),
         stream(START, chunk("two", 4, 3), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start(transport="eventsource")
         assert seen[-2:] == ['complete "One two"', "end"]
         assert reader.server.requests[2].query == {"ticket": "T", "after": f"{RUN}:2"}
 
 
-async def test_what_an_event_source_cannot_tell_is_fetched(context: BrowserContext) -> None:
+async def test_what_an_event_source_cannot_tell_is_fetched(page: Page) -> None:
     """A ticket that has expired closes it for good without a word; the reader goes on with its token."""
     expired = Answer(401, "text/event-stream", [event(type="error", code="TICKET_EXPIRED", message="?")])
     script = (
@@ -665,26 +658,26 @@ async def test_what_an_event_source_cannot_tell_is_fetched(context: BrowserConte
         expired,
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(context, *script) as reader:
+    async with reading(page, *script) as reader:
         seen = await reader.start(transport="eventsource")
         assert seen[-2:] == ['complete "One two"', "end"]
         assert reader.server.summary() == ["POST", "GET /R", "GET /R", "GET /R after R:1"]
         assert reader.server.requests[3].headers["authorization"] == "Bearer token-2"
 
 
-async def test_an_event_source_whose_server_is_gone_is_given_up(context: BrowserContext) -> None:
+async def test_an_event_source_whose_server_is_gone_is_given_up(page: Page) -> None:
     """The browser would try for ever; the reader does not."""
     opened = stream(b"retry: 50\n\n", event(0), chunk("One ", 0, 1), then=Then.CUT)
-    async with reading(context, OPENED, opened) as reader:
+    async with reading(page, OPENED, opened) as reader:
         task = asyncio.create_task(reader.start(transport="eventsource", reconnect={"giveUpAfterMs": 800}))
         await reader.server.asked(2)
         await reader.page.route("**/conversation/**", lambda route: route.abort())
         assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
 
 
-async def test_a_fetched_reply_asks_nothing_after_its_end(context: BrowserContext) -> None:
+async def test_a_fetched_reply_asks_nothing_after_its_end(page: Page) -> None:
     """Neither time, nor a page that is visible again, nor a network that is back begins anything."""
-    async with reading(context, stream(complete("A"))) as reader:
+    async with reading(page, stream(complete("A"))) as reader:
         await reader.start()
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
         await reader.page.evaluate("() => dispatchEvent(new Event('online'))")
@@ -704,7 +697,7 @@ ALPHABET = st.text(st.sampled_from("ab é€🏃\n\r\u2028"), min_size=1, max_si
     eventsource=st.booleans(),
 )
 async def test_any_text_is_shown_once_through_any_cuts(
-    context: BrowserContext, pieces: list[str], cuts: list[float], *, eventsource: bool
+    page: Page, pieces: list[str], cuts: list[float], *, eventsource: bool
 ) -> None:
     """Wherever connections are cut, the text only grows, and ends as what was written, to the letter."""
     whole = "".join(pieces)
@@ -726,7 +719,7 @@ async def test_any_text_is_shown_once_through_any_cuts(
         log = log_after(asked)
         return stream(SOON, log[: int(cuts.pop(0) * len(log))], then=Then.CUT) if cuts else stream(SOON, log)
 
-    async with reading(context, *[answer] * 20) as reader:
+    async with reading(page, *[answer] * 20) as reader:
         options = {"transport": "eventsource"} if eventsource else {}
         seen = await reader.start(**options, reconnect={"backoffMs": 1, "maxBackoffMs": 1})
         texts = [word[1:-1] for word in seen if word.startswith('"')]

@@ -17,20 +17,23 @@ AT_END = """() => {
 }"""
 
 
-async def test_a_typed_message_makes_a_bubble_grow_word_by_word(tab: Tab, server: Serving) -> None:
+async def test_a_typed_message_makes_a_bubble_grow_word_by_word(browser: Browser, server: Serving) -> None:
     """The reply is seen at many lengths, only ever growing, and ends as what is stored."""
     conversation = create_conversation(server.ready)
-    await tab.open(server.ready.coach_id, conversation)
-    await tab.evaluate(RECORD_GROWTH)
-    await tab.ask("How was my week?")
-    lengths = [length for length in await tab.evaluate("() => window.lengths") if length > 0]
-    assert len(set(lengths)) >= 5, lengths
-    assert lengths == sorted(lengths)
+    async with new_tab(browser, server.ready.url, motion=True) as tab:
+        await tab.open(server.ready.coach_id, conversation)
+        await tab.evaluate(RECORD_GROWTH)
+        await tab.ask("How was my week?")
+        lengths = [length for length in await tab.evaluate("() => window.lengths") if length > 0]
+        assert len(set(lengths)) >= 5, lengths
+        assert lengths == sorted(lengths)
 
-    question, reply = stored_messages(server.ready, conversation)
-    assert (question["role"], question["content"]) == ("user", "How was my week?")
-    shown = await tab.evaluate("() => document.querySelector('.message-assistant .message-text').textContent")
-    assert _letters(shown) == _letters(reply["content"])
+        question, reply = stored_messages(server.ready, conversation)
+        assert (question["role"], question["content"]) == ("user", "How was my week?")
+        shown = await tab.evaluate(
+            "() => document.querySelector('.message-assistant .message-text').textContent"
+        )
+        assert _letters(shown) == _letters(reply["content"])
 
 
 async def test_a_reply_shows_that_the_coach_is_thinking_and_then_how_long_it_took(
@@ -124,7 +127,7 @@ async def test_reading_further_up_is_not_disturbed_by_a_growing_reply(
     browser: Browser, server: Serving
 ) -> None:
     """Scrolling up stops the page from following the text; a button leads back to the end."""
-    async with new_tab(browser, server.ready.url, size=(900, 420)) as tab:
+    async with new_tab(browser, server.ready.url, size=(900, 420), motion=True) as tab:
         await tab.open(server.ready.coach_id, create_conversation(server.ready))
         await tab.ask("A first question, to have something to scroll")
         await tab.write("A second question")

@@ -12,7 +12,14 @@ from support.patience import PATIENCE_S
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+#: The first that is installed. Debian's headless shell is the same browser without windows, at half the work.
+CHROMIUM = next(
+    filter(
+        None,
+        map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")),
+    ),
+    None,
+)
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -147,13 +154,19 @@ async def new_tab(
     size: tuple[int, int] = (1280, 800),
     touch: bool = False,
     colours: Literal["light", "dark"] = "light",
+    motion: bool = False,
 ) -> AsyncIterator[Tab]:
-    """A tab of a person who has never been here. Leaving the block fails when the page had problems."""
+    """A tab of a person who has never been here. Leaving the block fails when the page had problems.
+
+    Without a graphics card, what moves for ever is painted for ever: a test that is not about motion does
+    without it.
+    """
     context: BrowserContext = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         has_touch=touch,
         is_mobile=touch,
         color_scheme=colours,
+        reduced_motion="no-preference" if motion else "reduce",
         locale="en-GB",
     )
     try:

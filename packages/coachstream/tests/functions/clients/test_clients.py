@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import httpx
@@ -36,6 +36,9 @@ from support.http_server import serving
 from support.patience import PATIENCE_S
 from support.places import CACHE
 
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
 HERE = Path(__file__).parent
 MODULES = CACHE / "event-stream-clients"
 PROGRAMS = CACHE / "event-stream-clients-go"
@@ -58,6 +61,12 @@ class Stage(msgspec.Struct):
     proxy: CuttingProxy
     events_url: str
     stored: Callable[[], Awaitable[str]]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """A browser lives longer than one test, and so must its event loop."""
+    return "asyncio"
 
 
 @asynccontextmanager
@@ -222,29 +231,36 @@ READ = """async ({ client, request }) => {
 }"""
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("client", IN_CHROMIUM)
-async def test_a_client_for_browsers_reads_a_run_that_is_cut_and_stays_quiet(
-    stage: Stage, client: str
-) -> None:
-    """In a real Chromium; once it is closed it asks for nothing, also when its time to reconnect is over."""
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium for all clients; each has a context of its own in it."""
     node()
     pytest.importorskip("playwright")
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
+    async with chromium() as running:
+        yield running
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("client", IN_CHROMIUM)
+async def test_a_client_for_browsers_reads_a_run_that_is_cut_and_stays_quiet(
+    browser: Browser, stage: Stage, client: str
+) -> None:
+    """In a real Chromium; once it is closed it asks for nothing, also when its time to reconnect is over."""
     request: dict[str, Any] = {"url": stage.events_url}
     if client == "fetch-event-source":
         headers = {"Authorization": "Bearer sam", "Content-Type": "application/json"}
         body = json.dumps(MESSAGE)
         request = {"url": f"{stage.proxy.url}{STREAM}", "method": "POST", "headers": headers, "body": body}
-    async with chromium() as browser:
-        page = await browser.new_page()
-        page.set_default_timeout(WAIT_MS)
-        await page.goto(f"{stage.proxy.url}client/page/blank.html")
-        await page.evaluate(READ, {"client": client, "request": request})
-        await page.wait_for_function("() => window.isQuiet")
-        messages = await page.evaluate("() => window.messages")
-        await page.evaluate("(ms) => new Promise((resolve) => setTimeout(resolve, ms))", QUIET_MS)
+    page = await browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    await page.goto(f"{stage.proxy.url}client/page/blank.html")
+    await page.evaluate(READ, {"client": client, "request": request})
+    await page.wait_for_function("() => window.isQuiet")
+    messages = await page.evaluate("() => window.messages")
+    await page.evaluate("(ms) => new Promise((resolve) => setTimeout(resolve, ms))", QUIET_MS)
+    await page.close()
     await check(stage, messages, IN_CHROMIUM[client])
     if client == "native":
         assert stage.proxy.of_streams[-1].status == 204
