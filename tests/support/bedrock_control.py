@@ -6,6 +6,7 @@ service does not have. For AWS_ENDPOINT_URL_BEDROCK, in this process or another.
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import botocore.session
+from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 US = ("us-east-1", "us-east-2", "us-west-2")
@@ -93,9 +95,14 @@ def _profile(name: str, arns: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _description() -> ServiceModel:
+    """The service's own description, which is read once."""
+    return botocore.session.get_session().get_service_model("bedrock")
+
+
 def _valid(shape: str, body: dict[str, Any]) -> dict[str, Any]:
-    service = botocore.session.get_session().get_service_model("bedrock")
-    report = ParamValidator().validate(body, service.shape_for(shape))
+    report = ParamValidator().validate(body, _description().shape_for(shape))
     assert not report.has_errors(), report.generate_report()
     return body
 

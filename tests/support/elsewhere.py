@@ -5,18 +5,22 @@ For commands in processes of their own: `Elsewhere.environment` names all of the
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
+from coachstream.cli import main
 from coachstream.settings.variables import MODEL_ID
 from support.bedrock_control import bedrock_control
 from support.bedrock_server import bedrock_server_process
@@ -57,6 +61,32 @@ def coachstream(
         check=False,
         timeout=PATIENCE_S,
     )
+
+
+def coachstream_here(
+    *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which costs no start: for a test whose point is not the process.
+
+    Not for a coroutine: a command may run an event loop.
+    """
+    out, err, disabled = io.StringIO(), io.StringIO(), logging.root.manager.disable
+    with (
+        patch.dict(os.environ, environment, clear=True),
+        patch.object(sys, "argv", ["coachstream", *arguments]),
+        patch.object(sys, "stdin", io.StringIO()),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        chdir(cwd or Path.cwd()),
+    ):
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code
+        finally:
+            logging.disable(disabled)  # `check` silences the log of its process
+    assert code is None or isinstance(code, int), f"exit status {code!r}"
+    return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
 
 @dataclass

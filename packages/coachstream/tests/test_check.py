@@ -35,6 +35,7 @@ from support.elsewhere import (
     Elsewhere,
     aws_endpoint,
     coachstream,
+    coachstream_here,
     elsewhere,
 )
 from support.key_server import document, key_server
@@ -114,7 +115,7 @@ def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
 def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
     """One object; the exit status says whether all is well."""
     without_table = {**servers.environment, "DYNAMODB_TABLE_NAME": "Other"}
-    done = coachstream("check", "--json", environment=without_table)
+    done = coachstream_here("check", "--json", environment=without_table)
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert report["ok"] is False
@@ -143,7 +144,7 @@ def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
             "AWS_ENDPOINT_URL": endpoint.url,
             "PINECONE_INDEX_HOST": endpoint.url,
         }
-        done = coachstream("check", "--offline", environment=nowhere)
+        done = coachstream_here("check", "--offline", environment=nowhere)
         assert endpoint.requests == []
     assert done.returncode == 0
     assert "store: skipped (dynamodb)" in done.stdout
@@ -153,11 +154,11 @@ def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
 def test_wrong_settings_are_told_at_once_and_nothing_is_tried() -> None:
     """Each with its variable; a program gets them as a list."""
     environment = {**WITHOUT_AWS, "COACHSTREAM_MODEL": "bedrock", "COACHSTREAM_MODEL_MAX_TOKENS": "x"}
-    done = coachstream("check", environment=environment)
+    done = coachstream_here("check", environment=environment)
     assert done.returncode == 1
     for name in ("COACHSTREAM_STORE", "COACHSTREAM_IDENTITY", "COACHSTREAM_MODEL_MAX_TOKENS"):
         assert f"  {name} " in done.stdout
-    as_json = json.loads(coachstream("check", "--json", environment=environment).stdout)
+    as_json = json.loads(coachstream_here("check", "--json", environment=environment).stdout)
     assert (as_json["ok"], len(as_json["problems"]), as_json["parts"]) == (False, 3, [])
 
 
@@ -168,7 +169,7 @@ def test_a_misspelled_variable_is_among_the_problems(tmp_path: Path) -> None:
         **Settings.embedded(tmp_path).to_environment(),
         "COACHSTREAM_TURN_POLCY": "reject",
     }
-    as_json = json.loads(coachstream("check", "--json", environment=environment).stdout)
+    as_json = json.loads(coachstream_here("check", "--json", environment=environment).stdout)
     assert as_json["problems"] == [
         "COACHSTREAM_TURN_POLCY is not a variable of coachstream (did you mean COACHSTREAM_TURN_POLICY?)."
     ]
@@ -179,11 +180,11 @@ def test_the_parts_that_serve_would_run_are_checked_by_the_same_options(tmp_path
     """What is not named is as `serve` has it; nothing of the environment is needed."""
     options = ("--model", "bedrock", "--region", "us-west-2", "--recall", "pinecone")
     arguments = ("check", "--offline", "--json", *options, "--data", str(tmp_path))
-    as_json = json.loads(coachstream(*arguments, environment=WITHOUT_AWS).stdout)
+    as_json = json.loads(coachstream_here(*arguments, environment=WITHOUT_AWS).stdout)
     choices = {part["part"]: part["choice"] for part in as_json["parts"]}
     assert (choices["store"], choices["model"], choices["identity"]) == ("sqlite", "bedrock", "local")
     assert choices["recall"] == "pinecone"
-    refused = coachstream("check", "--table", "t", environment=WITHOUT_AWS)
+    refused = coachstream_here("check", "--table", "t", environment=WITHOUT_AWS)
     assert (refused.returncode, refused.stderr) == (1, "--table is for --store dynamodb.\n")
 
 
@@ -211,7 +212,7 @@ def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
         os.close(ours)
     assert "┃" in shown
     assert "Verdict" in shown
-    assert "┃" not in coachstream("check", environment=environment).stdout
+    assert "┃" not in coachstream_here("check", environment=environment).stdout
 
 
 # One verdict at a time.

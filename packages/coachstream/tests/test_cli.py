@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import uuid
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from coachstream.cli import main
 from coachstream.cli.app import app
 from coachstream.identity.local_issuer import LocalIssuer
-from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream
+from support.elsewhere import CREDENTIALS, WITHOUT_AWS, coachstream, coachstream_here
 from support.patience import PATIENCE_S
 
 
@@ -29,10 +30,15 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def run_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, for a test whose point is not the process."""
+    return coachstream_here(*arguments, environment=os.environ.copy(), cwd=cwd)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
     """Whoever types the name alone learns how to go on."""
-    shown = run(*arguments, cwd=tmp_path).stdout
+    shown = run_here(*arguments, cwd=tmp_path).stdout
     assert all(command in shown for command in ("serve", "chat", "token", "check", "table"))
 
 
@@ -49,7 +55,7 @@ def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
 )
 def test_each_command_explains_itself(tmp_path: Path, words: str, option: str) -> None:
     """Help needs no server and leaves nothing behind."""
-    helped = run(*words.split(), "--help", cwd=tmp_path)
+    helped = run_here(*words.split(), "--help", cwd=tmp_path)
     assert helped.returncode == 0
     assert option in helped.stdout
     assert list(tmp_path.iterdir()) == []
@@ -111,7 +117,7 @@ def test_the_version_is_the_packages(tmp_path: Path) -> None:
 
 def test_chat_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
     """Exit status 1 and a sentence, no traceback."""
-    refused = run("chat", cwd=tmp_path)
+    refused = run_here("chat", cwd=tmp_path)
     assert refused.returncode == 1
     assert "`coachstream serve`" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -119,7 +125,7 @@ def test_chat_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
 
 def test_chat_with_a_wrong_address_says_so(tmp_path: Path) -> None:
     """Nobody listens on port 1."""
-    refused = run("chat", "--url", "http://127.0.0.1:1/", "-m", "Hi", cwd=tmp_path)
+    refused = run_here("chat", "--url", "http://127.0.0.1:1/", "-m", "Hi", cwd=tmp_path)
     assert refused.returncode == 1
     assert "Nothing answers at http://127.0.0.1:1/" in refused.stderr
 
@@ -127,7 +133,8 @@ def test_chat_with_a_wrong_address_says_so(tmp_path: Path) -> None:
 def test_a_token_needs_no_running_server(tmp_path: Path) -> None:
     """Once a server has made the issuer's key, tokens are signed with it."""
     LocalIssuer(tmp_path / "data").ensure_keys()
-    first, second = (run("token", "--data", "data", "--hours", "1", cwd=tmp_path) for _ in range(2))
+    arguments = ("token", "--data", "data", "--hours", "1")
+    first, second = run(*arguments, cwd=tmp_path), run_here(*arguments, cwd=tmp_path)
     assert first.stdout.count(".") == second.stdout.count(".") == 2
     assert first.stdout.split(".")[0] == second.stdout.split(".")[0]
 
@@ -135,7 +142,7 @@ def test_a_token_needs_no_running_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["token", "chat"])
 def test_a_mistyped_data_folder_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
     """Exit status 1, the remedy, and nothing on the disk."""
-    refused = run(command, "--data", "coahcstream", cwd=tmp_path)
+    refused = run_here(command, "--data", "coahcstream", cwd=tmp_path)
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert "coahcstream" in refused.stderr
@@ -145,7 +152,7 @@ def test_a_mistyped_data_folder_is_refused_and_not_made(tmp_path: Path, command:
 
 def test_a_token_is_refused_in_a_folder_without_an_issuer(tmp_path: Path) -> None:
     """A folder that is there, but another one, gets no key either."""
-    refused = run("token", "--data", ".", cwd=tmp_path)
+    refused = run_here("token", "--data", ".", cwd=tmp_path)
     assert refused.returncode == 1
     assert "There is no local issuer in" in refused.stderr
     assert list(tmp_path.iterdir()) == []
@@ -159,12 +166,13 @@ def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path
         "AWS_ENDPOINT_URL_DYNAMODB": moto_url,
         "DYNAMODB_TABLE_NAME": f"t-{uuid.uuid4().hex}",
     }
-    first, second = (coachstream("table", "create", environment=environment, cwd=tmp_path) for _ in range(2))
+    first = coachstream("table", "create", environment=environment, cwd=tmp_path)
+    second = coachstream_here("table", "create", environment=environment, cwd=tmp_path)
     name = environment["DYNAMODB_TABLE_NAME"]
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout == f"Table {name} is ready in us-west-2 ({moto_url}).\n"
     assert second.stdout == f"Table {name} was there already in us-west-2 ({moto_url}).\n"
-    elsewhere = coachstream(
+    elsewhere = coachstream_here(
         *("table", "create", "--table", f"{name}-2", "--region", "eu-west-1"), environment=environment
     )
     assert elsewhere.stdout == f"Table {name}-2 is ready in eu-west-1 ({moto_url}).\n"
@@ -217,7 +225,7 @@ def test_a_table_of_another_kind_is_left_alone(moto_url: str) -> None:
     )
     client.close()
     environment = {**WITHOUT_AWS, **CREDENTIALS, "AWS_ENDPOINT_URL": moto_url}
-    refused = coachstream("table", "create", "--table", name, environment=environment)
+    refused = coachstream_here("table", "create", "--table", name, environment=environment)
     assert refused.returncode == 1
     assert "pk and sk" in refused.stderr
 

@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from coachstream.cli.chat import chat
-from coachstream.cli.check import check
-from coachstream.cli.deploy import deploy
-from coachstream.cli.package import package
-from coachstream.cli.serve import serve
-from coachstream.cli.table import table
-from coachstream.cli.token import token
+_SUMMARIES = {
+    "serve": "Chat with a coach on localhost.",
+    "chat": "Talk to a coach in the terminal.",
+    "token": "Print an ID token of the local issuer.",
+    "check": "Report what is configured, and whether it works.",
+    "package": "Make the zip that Lambda runs.",
+    "deploy": "Put the functions into an AWS account.",
+    "table": "The DynamoDB table.",
+}
+"""A summary that is taken from the docstring is cut off in narrow terminals."""
+
+
+class _Commands(Mapping[str, TyperCommand | TyperGroup]):
+    """The commands, each imported and built when it is looked up: a process runs one of them."""
+
+    def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
+        summary = _SUMMARIES[name]
+        command = getattr(import_module(f"coachstream.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            return cast("TyperGroup", get_command(command))
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)
+        alone.command(short_help=summary)(command)
+        return cast("TyperCommand", get_command(alone))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_SUMMARIES)
+
+    def __len__(self) -> int:
+        return len(_SUMMARIES)
+
+
+class _Program(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
+        super().__init__(**attributes)
+        self.commands = _Commands()  # type: ignore[assignment]
+
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
 
 app = typer.Typer(
     name="coachstream",
+    cls=_Program,
     help="A coach whose reply appears word by word. Start with: coachstream serve",
     epilog="serve needs no account, no key and no network, unless its options name parts that do.",
     no_args_is_help=True,
@@ -26,21 +62,12 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command, summary in (
-    (serve, "Chat with a coach on localhost."),
-    (chat, "Talk to a coach in the terminal."),
-    (token, "Print an ID token of the local issuer."),
-    (check, "Report what is configured, and whether it works."),
-    (package, "Make the zip that Lambda runs."),
-    (deploy, "Put the functions into an AWS account."),
-):
-    # A summary that is taken from the docstring is cut off in narrow terminals.
-    app.command(short_help=summary)(command)
-app.add_typer(table)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"coachstream {version('coachstream')}")
         raise typer.Exit
 

@@ -8,7 +8,15 @@ import typer
 
 from coachstream.cli.shared import fail, refuse_unknown_variables
 
-table = typer.Typer(name="table", help="The DynamoDB table.", no_args_is_help=True)
+table = typer.Typer(
+    name="table",
+    help="The DynamoDB table.",
+    no_args_is_help=True,
+    # It is built apart from the program, of which it does not inherit these.
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,
+)
 
 
 @table.callback()

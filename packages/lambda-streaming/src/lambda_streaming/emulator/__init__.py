@@ -3,6 +3,20 @@
 In a program, put `ExecutionEnvironments` behind a `lambda_streaming.function_url.app.FunctionUrlApp`.
 """
 
-from lambda_streaming.emulator.environments import ExecutionEnvironments
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lambda_streaming.emulator.environments import ExecutionEnvironments
 
 __all__ = ["ExecutionEnvironments"]
+
+
+def __getattr__(name: str) -> object:
+    # A command that starts no environment must not pay for the processes and the server of one.
+    if name == "ExecutionEnvironments":
+        from lambda_streaming.emulator.environments import ExecutionEnvironments
+
+        return ExecutionEnvironments
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
