@@ -16,10 +16,10 @@
 SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The newest Python on the PATH that really starts and is 3.11 or newer.
-PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
-	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
-	&& { echo $$python; break; }; done)
+# The newest Python on the PATH that really starts and is 3.11 or newer, looked for once, when it is needed.
+PYTHON ?= $(eval PYTHON := $$(shell for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo $$$$python; break; }; done))$(PYTHON)
 ARGS ?=
 
 LAMBDA_STREAMING := packages/lambda-streaming

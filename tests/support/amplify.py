@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,21 +36,40 @@ class Apps:
         backends = {str(self.backend(app)): str(folder) for app, folder in assemblies.items()}
         return self.node(self.folder / "synthesize.mjs", json.dumps(backends))
 
-    def node(self, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def node(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a program of the folder's, or of a library's; this machine's settings of AWS do not count."""
-        ignored = ("AWS_", "CDK_", "COACHSTREAM_")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
         return subprocess.run(
             ["node", *arguments],
             # CDK takes the folder with a lock file for the project, and bundles nothing from outside.
             cwd=self.libraries,
-            env={**environment, **QUIET},
-            input=stdin,
+            env=_environment(),
             capture_output=True,
             text=True,
             check=False,
             timeout=PATIENCE_S,
         )
+
+    @contextmanager
+    def started(self, log: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """Such a program, which ends with its standard input; what it complains of is in the log."""
+        with (
+            log.open("w") as complaints,
+            subprocess.Popen(
+                ["node", *arguments],
+                cwd=self.libraries,
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+            ) as process,
+        ):
+            yield process
+
+
+def _environment() -> dict[str, str]:
+    ignored = ("AWS_", "CDK_", "COACHSTREAM_")
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(ignored)}, **QUIET}
 
 
 @dataclass(frozen=True)

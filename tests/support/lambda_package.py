@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,16 +17,38 @@ from support.patience import PATIENCE_S
 
 @pytest.fixture(scope="session")
 def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The zip that `coachstream package --here` makes; the folder `task` beside it is the zip, unzipped."""
+    """The zip that `coachstream package --here` makes; the folder `task` beside it is the zip, unzipped.
+
+    Two make it at once, with different umasks and from different folders; `said_of` has what they were told.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "lambda-package"
     shared.mkdir(exist_ok=True)
-    package = shared / "coachstream.zip"
+    package = shared / "made" / "coachstream.zip"
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "task").exists():
-            run_package("--here", "--output", str(package), "--unpacked", str(shared / "task"))
+        if not (shared / "said").exists():
+            package.parent.mkdir()
+            (shared / "elsewhere").mkdir()
+            with ThreadPoolExecutor(2) as builders:
+                task = package.with_name("task")
+                one = builders.submit(
+                    run_package, "--here", "--output", str(package), "--unpacked", str(task)
+                )
+                another = builders.submit(
+                    run_package,
+                    *("--here", "--output", "../made/coachstream.zip"),
+                    cwd=shared / "elsewhere",
+                    umask=0o077,
+                )
+            (shared / "said").write_text(json.dumps([one.result(), another.result()]))
     return package
+
+
+def said_of(package: Path) -> list[str]:
+    """What `coachstream package` printed to each of those who made it."""
+    said: list[str] = json.loads((package.parents[1] / "said").read_text())
+    return said
 
 
 def run_package(*arguments: str, cwd: Path | None = None, umask: int = 0o022) -> str:

@@ -9,13 +9,17 @@ import re
 import subprocess
 import sys
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from importlib.util import cache_from_source
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from coachstream.cli.app import app as cli
 from coachstream.infrastructure.target import ARCHITECTURE, PYTHON
 from coachstream.package.target import Cpu, Target, this_machine
-from support.lambda_package import run_package
+from support.lambda_package import run_package, said_of
 from support.patience import PATIENCE_S
 
 MOST_BYTES = 25_000_000
@@ -52,33 +56,23 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_same_input_is_the_same_package(lambda_package: Path, tmp_path: Path) -> None:
-    """Made by somebody else, in another folder, with another umask; and said to be so."""
-    said = run_package("--here", "--output", "again.zip", cwd=tmp_path, umask=0o077)
-    again = tmp_path / "again.zip"
-    assert sha256(again) == sha256(lambda_package)
-    assert f"sha256 {sha256(again)}" in said
-    assert again.stat().st_mode & 0o777 == 0o644 & ~0o077
-
-
-def test_two_who_make_it_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Each makes a whole one, and nothing else is left where it goes."""
-    arguments = ("--here", "--byte-code", "never", "--output", "package.zip")
-    with ThreadPoolExecutor(2) as builders:
-        runs = [builders.submit(run_package, *arguments, cwd=tmp_path) for _ in range(2)]
-    assert list(tmp_path.iterdir()) == [tmp_path / "package.zip"]
-    made = f"sha256 {sha256(tmp_path / 'package.zip')}"
-    assert [made in run.result() for run in runs] == [True, True]
+def test_two_who_make_it_at_once_make_the_same_and_do_not_disturb_each_other(lambda_package: Path) -> None:
+    """In other folders, with other umasks: both make all of it, are told so, and leave nothing else there."""
+    made = f"sha256 {sha256(lambda_package)}"
+    assert [made in said for said in said_of(lambda_package)] == [True, True]
+    assert set(lambda_package.parent.iterdir()) == {lambda_package, lambda_package.with_name("task")}
 
 
 def test_the_package_for_lambda_is_small_and_tells_its_size_by_component(tmp_path: Path) -> None:
     """For the runtime and CPU that are deployed, from wheels made for them, whatever this machine is."""
     output = tmp_path / "lambda.zip"
-    said = run_package("--output", str(output))
+    said = run_package("--output", "lambda.zip", cwd=tmp_path, umask=0o077)
     assert output.stat().st_size < MOST_BYTES
+    assert output.stat().st_mode & 0o777 == 0o644 & ~0o077
     assert f"for Python {PYTHON} on {ARCHITECTURE}" in said
     for component in ("botocore", "cryptography", "pinecone", "coachstream", "together"):
         assert re.search(rf"{component} +[\d.]+ MB +[\d.]+ MB", said), component
+    assert re.search(r"in the zip\s+cryptography ", said)  # the largest first
     libraries = {name for name in names_in(output) if name.endswith(".so")}
     assert libraries
     foreign = {name for name in libraries if "x86_64" in name}
@@ -155,18 +149,22 @@ def test_everything_that_is_imported_comes_from_the_package(lambda_package: Path
     assert json.loads(run.stdout) == []
 
 
-def test_a_package_that_is_too_large_is_not_made(tmp_path: Path) -> None:
+def test_a_package_that_is_too_large_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was there before stays, and the sentence says where the size comes from."""
+
+    def install(target: Target, folder: Path) -> Mapping[str, str]:  # noqa: ARG001 (the same for all)
+        # As large as it takes, of what cannot be compressed.
+        (folder / "cryptography").mkdir(parents=True)
+        (folder / "cryptography" / "_rust.so").write_bytes(os.urandom(1_100_000))
+        return {"cryptography/_rust.so": "cryptography"}
+
+    monkeypatch.setattr("coachstream.package.build.install", install)
     output = tmp_path / "coachstream.zip"
     output.write_bytes(b"the last one")
-    refused = subprocess.run(
-        [sys.executable, "-m", "coachstream.cli", "package", "--output", str(output), "--most-mb", "1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
+    refused = CliRunner().invoke(
+        cli, ["package", "--output", str(output), "--most-mb", "1", "--byte-code", "never"]
     )
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert re.search(r"The package is [\d.]+ MB, more than 1 MB\. Most of it: cryptography", refused.stderr)
     assert output.read_bytes() == b"the last one"
     assert list(tmp_path.iterdir()) == [output]

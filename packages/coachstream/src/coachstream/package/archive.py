@@ -12,6 +12,8 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 _UNIX = 3
 _FILE, _PROGRAM = 0o644, 0o755
+#: Of zlib. The hardest, 9, takes four times as long, and the package is half a per cent smaller.
+_LEVEL = 6
 
 
 def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
@@ -33,7 +35,7 @@ def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
             # By its first line: a checkout may have another umask, or know no modes at all.
             is_program = path.suffix == "" and content.startswith(b"#!")
             entry.external_attr = (stat.S_IFREG | (_PROGRAM if is_program else _FILE)) << 16
-            archive.writestr(entry, content, compresslevel=9)
+            archive.writestr(entry, content, compresslevel=_LEVEL)
             sizes[entry.filename] = (entry.file_size, entry.compress_size)
     return sizes
 

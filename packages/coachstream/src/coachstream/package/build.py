@@ -142,17 +142,18 @@ def unpack(package: Path, folder: Path) -> None:
 
 def _collect(folder: Path, installed: Path, target: Target) -> Mapping[str, str]:
     origins = dict(install(target, installed))
-    for name, path in of_the_dependencies(installed):
-        _put(path, folder / name)
+    for name, path in list(of_the_dependencies(installed)):
+        path.rename(_place(folder, name))
     for name, path in of_ours():
-        _put(path, folder / name)
+        shutil.copy(path, _place(folder, name))
         origins[name] = name.partition("/")[0]
     return origins
 
 
-def _put(path: Path, place: Path) -> None:
+def _place(folder: Path, name: str) -> Path:
+    place = folder / name
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(path, place)
+    return place
 
 
 def _components(sizes: Mapping[str, tuple[int, int]], origins: Mapping[str, str]) -> tuple[Component, ...]:

@@ -51,7 +51,8 @@ def install(target: Target, folder: Path) -> Mapping[str, str]:
     command = [
         *(uv_program(), "pip", "install", "--quiet", "--target", str(folder)),
         *("--python-version", target.python, "--python-platform", target.platform, "--only-binary", ":all:"),
-        *("--require-hashes", "--no-deps", "--no-compile-bytecode", "--link-mode", "copy"),
+        # Nothing writes to the files, so they may be those of uv's cache; where they cannot, uv copies them.
+        *("--require-hashes", "--no-deps", "--no-compile-bytecode", "--link-mode", "hardlink"),
         *("--requirement", str(LOCK)),
     ]
     # uv's own choice of a virtual environment is of no use here.

@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 DROP_IN = ROOT / "deploy" / "amplify"
 LIBRARIES = CACHE / "amplify"
 FUNCTION = Path("functions", "stream-coach-conversation")
-APPS = ("usual", "imported", "encrypted", "careless")
+APPS = ("usual", "imported", "encrypted", "careless", "unpackaged")
+"""By their names. The last is the one before it, whose package nobody has made."""
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +40,13 @@ def apps(shared: Path) -> Apps:
     with _once(folder) as is_first:
         if is_first:
             shutil.copytree(HERE / "apps", folder)
+            shutil.copytree(folder / "careless", folder / "unpackaged")
             for app in APPS:
                 function = folder / app / "amplify" / FUNCTION
                 shutil.copytree(DROP_IN / FUNCTION, function)
-                # What is in the package makes no difference to a template.
-                (function / "coachstream.zip").write_bytes(b"a package")
+                if app != "unpackaged":
+                    # What is in the package makes no difference to a template.
+                    (function / "coachstream.zip").write_bytes(b"a package")
             (folder / "node_modules").symlink_to(LIBRARIES / "node_modules")
             (folder / "package.json").write_text(json.dumps({"type": "module"}))
             for program in HERE.glob("*.mjs"):
@@ -54,20 +57,40 @@ def apps(shared: Path) -> Apps:
                 "extends": str(DROP_IN / "tsconfig.json"),
                 "compilerOptions": {"resolveJsonModule": True},
                 "include": ["*/amplify", "*/src"],
+                "exclude": ["node_modules", "unpackaged"],
             }
             (folder / "tsconfig.json").write_text(json.dumps(options))
     return Apps(folder, LIBRARIES)
 
 
 @pytest.fixture(scope="session")
-def assembly_of(apps: Apps, shared: Path) -> Callable[[str], Assembly]:
-    """An app's assembly, by its name."""
+def assemblies(apps: Apps, shared: Path) -> Path:
+    """A folder for each app, with its assembly, or with what it is refused with."""
     folder = shared / "assemblies"
     with _once(folder) as is_first:
         if is_first:
-            run = apps.synthesize({app: folder / app for app in APPS if app != "careless"})
+            # One process for all: Amplify's libraries take longer to load than a backend to synthesize.
+            run = apps.synthesize({app: folder / app for app in APPS})
             assert run.returncode == 0, run.stderr
-    return lambda app: Assembly.read(folder / app)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assembly_of(assemblies: Path) -> Callable[[str], Assembly]:
+    """An app's assembly, by its name."""
+
+    def assembly_of(app: str) -> Assembly:
+        refused = assemblies / app / "refused.txt"
+        assert not refused.exists(), refused.read_text()
+        return Assembly.read(assemblies / app)
+
+    return assembly_of
+
+
+@pytest.fixture(scope="session")
+def refusal_of(assemblies: Path) -> Callable[[str], str]:
+    """What an app is refused with, by its name."""
+    return lambda app: (assemblies / app / "refused.txt").read_text()
 
 
 @contextmanager

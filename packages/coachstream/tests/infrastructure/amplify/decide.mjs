@@ -1,11 +1,11 @@
 /**
- * What the drop-in decides of each case: it reads cases as JSON, `{"kind": …, …}` each, and prints the outcomes in their order,
- * which are values without references, or `{"refused": "why"}`.
+ * What the drop-in decides of each case: it reads lines of cases as JSON, `[{"kind": …, …}, …]`, and answers each line with the
+ * outcomes in their order, which are values without references, or `{"refused": "why"}`.
  *
  *     node decide.mjs FOLDER-OF-THE-DROP-IN
  */
 
-import { text } from "node:stream/consumers";
+import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
 import { App, Stack } from "aws-cdk-lib";
@@ -47,4 +47,6 @@ function outcome({ kind, ...rest }) {
   }
 }
 
-process.stdout.write(JSON.stringify(JSON.parse(await text(process.stdin)).map(outcome)));
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(JSON.parse(line).map(outcome))}\n`);
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,21 +26,29 @@ Decide = Callable[[list[Case]], list[Any]]
 
 
 @pytest.fixture(scope="session")
-def decide(apps: Apps) -> Decide:
+def decide(apps: Apps, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decide]:
     """Asks the drop-in; what it refuses is None."""
+    folder = apps.backend("usual").parent / "functions" / "stream-coach-conversation"
+    log = tmp_path_factory.mktemp("decide") / "log"
+    # One process for all questions: it takes longer to load CDK than to answer.
+    with apps.started(log, apps.folder / "decide.mjs", folder) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
 
-    def decide(cases: list[Case]) -> list[Any]:
-        folder = apps.backend("usual").parent / "functions" / "stream-coach-conversation"
-        run = apps.node(apps.folder / "decide.mjs", folder, stdin=json.dumps(cases))
-        assert run.returncode == 0, run.stderr
-        outcomes: list[Any] = json.loads(run.stdout)
-        assert len(outcomes) == len(cases)
-        return [
-            None if isinstance(outcome, dict) and "refused" in outcome else _resolved(outcome)
-            for outcome in outcomes
-        ]
+        def decide(cases: list[Case]) -> list[Any]:
+            stdin.write(f"{json.dumps(cases)}\n")
+            stdin.flush()
+            line = stdout.readline()
+            assert line, log.read_text()
+            outcomes: list[Any] = json.loads(line)
+            assert len(outcomes) == len(cases)
+            return [
+                None if isinstance(outcome, dict) and "refused" in outcome else _resolved(outcome)
+                for outcome in outcomes
+            ]
 
-    return decide
+        yield decide
 
 
 def _resolved(value: object) -> Any:  # noqa: ANN401 (JSON has that many)
