@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import botocore.session
 import certifi
 import httpx
 import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, create_loader
 from httpx._config import create_ssl_context
 from hypothesis import HealthCheck
 
@@ -45,9 +46,10 @@ def pytest_configure() -> None:
 
     Child processes get back what a shell ignores for what it starts in the background, and `nohup`. Files
     that cost some 30 ms of each of a thousand clients are read once: certificates, which no server here
-    shows, and the SDK's models of the services.
+    shows, and the SDK's models of the services; so are the folders that each new session looks for models in.
     """
     httpx._transports.default.create_ssl_context = functools.cache(create_ssl_context)
+    botocore.session.create_loader = functools.cache(create_loader)
     JSONFileLoader._load_file = functools.cache(JSONFileLoader._load_file)
     os.environ["AWS_CA_BUNDLE"] = _one_certificate()
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""DynamoDB on this machine, twice: moto's server and AWS's own DynamoDB Local; a table for each test.
+"""DynamoDB on this machine, twice: moto's server and AWS's own DynamoDB Local; an empty table for each test.
 
 Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process; the suite's
 conftest imports them. DynamoDB Local is AWS's own: it counts capacity and refuses what is invalid as the
@@ -175,6 +175,20 @@ class Table:
             items += map(from_item, page["Items"])
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))
 
+    async def was_emptied(self) -> bool:
+        """Delete every item, unless there are so many that a new table costs less."""
+        client = await self.client()
+        found = await client.scan(
+            TableName=self.name, ProjectionExpression="pk, sk", Limit=100, ConsistentRead=True
+        )
+        if "LastEvaluatedKey" in found:
+            return False
+        requests = ({"DeleteRequest": {"Key": key}} for key in found["Items"])
+        while batch := list(islice(requests, 25)):
+            response = await client.batch_write_item(RequestItems={self.name: batch})
+            assert not response["UnprocessedItems"]
+        return True
+
     async def raw(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 (the SDK's response)
         """Any call of the SDK on this table."""
         return await getattr(await self.client(), operation)(TableName=self.name, **parameters)
@@ -219,15 +233,54 @@ class Table:
 @asynccontextmanager
 async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa: ANN401 (of `Connection`)
     """Make a table on a server; it is gone afterwards."""
-    patient = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, **connection}
-    client = SESSION.dynamodb(Connection(region=REGION, endpoint_url=url, **patient))
-    table = Table(client, f"coachstream-{uuid.uuid4().hex}", url)
-    try:
-        await create_table(client, table.name)
+    async with _client(url, **connection) as client:
+        table = await _new_table(client, url)
         yield table
         await table.raw("delete_table")
+
+
+@asynccontextmanager
+async def an_emptied_table(url: str) -> AsyncIterator[Table]:
+    """Give an empty table on a server, if possible one that an earlier test had: making one takes six calls.
+
+    It is for tests that leave no call under way, which would write into the next test's table.
+    """
+    free = _emptied.setdefault(url, [])
+    async with _client(url) as client:
+        table = Table(client, free.pop(), url) if free else await _new_table(client, url)
+        yield table
+        if await table.was_emptied():
+            free.append(table.name)
+        else:
+            await table.raw("delete_table")
+
+
+@asynccontextmanager
+async def a_kept_table(url: str, name: str) -> AsyncIterator[tuple[Table, bool]]:
+    """Give the table of this name, and whether it is new; it is there as long as the server."""
+    async with _client(url) as client:
+        is_new = await create_table(client, name)
+        yield Table(client, name, url), is_new
+
+
+_emptied: dict[str, list[str]] = {}
+"""Names of the tables that no test has at the moment, by server."""
+
+
+@asynccontextmanager
+async def _client(url: str, **connection: Any) -> AsyncIterator[AwsClient[Any]]:  # noqa: ANN401
+    patient = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, **connection}
+    client = SESSION.dynamodb(Connection(region=REGION, endpoint_url=url, **patient))
+    try:
+        yield client
     finally:
         await client.aclose()
+
+
+async def _new_table(client: AwsClient[Any], url: str) -> Table:
+    table = Table(client, f"coachstream-{uuid.uuid4().hex}", url)
+    await create_table(client, table.name)
+    return table
 
 
 def _start_dynamodb_local(port: str, log: Path) -> subprocess.Popen[bytes]:

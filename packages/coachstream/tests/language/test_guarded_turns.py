@@ -10,7 +10,7 @@ import pytest
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.sqlite import SqliteStore
 from contracts.guarded_turns import GuardedTurnContract
-from support.dynamodb import a_table
+from support.dynamodb import an_emptied_table
 
 
 class TestOnSqlite(GuardedTurnContract):
@@ -24,5 +24,5 @@ class TestOnSqlite(GuardedTurnContract):
 class TestOnDynamoDbLocal(GuardedTurnContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
-        async with a_table(dynamodb_local_url) as table:
+        async with an_emptied_table(dynamodb_local_url) as table:
             yield table.store(mirror_messages=True)

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from coachstream.storage.dynamodb import DynamoDbStore
-from support.dynamodb import Table, a_table
+from support.dynamodb import Table, an_emptied_table
 
 
 @pytest.fixture
 async def table(dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[Table]:  # noqa: ARG001
     """An empty table in DynamoDB Local."""
-    async with a_table(dynamodb_local_url) as table:
+    async with an_emptied_table(dynamodb_local_url) as table:
         yield table
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.demo import DemoModel
 from coachstream.services import SystemClock
 from coachstream.storage.dynamodb import DynamoDbStore
+from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.items import message_item
 from contracts.store_records import (
     COACH,
@@ -37,7 +41,7 @@ from contracts.store_records import (
     user_message,
     workout,
 )
-from support.dynamodb import Spent, Table
+from support.dynamodb import Spent, Table, a_kept_table
 from support.patience import PATIENCE_S
 from support.turn_events import events_of, followed
 
@@ -45,7 +49,7 @@ PK = f"user#{KEY.user_id}"
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def earlier_messages(first: int, last: int, *, chars: int = 200) -> Iterator[Message]:
+def earlier_messages(first: int, last: int, *, chars: int = 400) -> Iterator[Message]:
     """Messages numbered from `first` up to `last`, all of one length, a second apart."""
     for number in range(first, last + 1):
         moment = BEGAN + timedelta(seconds=number)
@@ -59,21 +63,86 @@ def earlier_messages(first: int, last: int, *, chars: int = 200) -> Iterator[Mes
         )
 
 
-async def seed(table: Table, first: int, last: int, *, chars: int = 200) -> None:
+async def seed(table: Table, first: int, last: int) -> None:
     await table.put_all(
-        message_item(KEY, message, at=message.timestamp)
-        for message in earlier_messages(first, last, chars=chars)
+        message_item(KEY, message, at=message.timestamp) for message in earlier_messages(first, last)
     )
 
 
-@pytest.fixture
-async def store(table: Table) -> DynamoDbStore:
-    store = table.store()
+async def prepared(store: DynamoDbStore) -> DynamoDbStore:
+    """The store, with a coach, a conversation, a memory and a workout."""
     await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
     await store.create_conversation(conversation())
     await store.put_memory(KEY.user_id, "m", memory("m"))
     await store.put_workout(KEY.user_id, "w", workout("w", "2026-01-01T10:00:00.000Z"))
     return store
+
+
+@pytest.fixture
+async def store(table: Table) -> DynamoDbStore:
+    return await prepared(table.store())
+
+
+LONG = 5_200
+
+
+@dataclass
+class KeptConversation:
+    """A table with `LONG` messages, and its other items as they were before the first test."""
+
+    table_name: str
+    others: Sequence[Mapping[str, Any]] = ()
+
+
+@pytest.fixture(scope="module")
+def kept() -> KeptConversation:
+    """The long conversation, which takes longer to write than all that is done with it."""
+    return KeptConversation(f"coachstream-{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+async def long(
+    dynamodb_local_url: str,
+    aws_credentials: None,  # noqa: ARG001
+    kept: KeptConversation,
+) -> AsyncIterator[Table]:
+    """The table with the long conversation, without what other tests said in it."""
+    async with a_kept_table(dynamodb_local_url, kept.table_name) as (table, is_new):
+        if is_new:
+            await seed(table, 1, LONG)
+            await prepared(table.store())
+            kept.others = await items_besides_seeded(table)
+        else:
+            await restore(table, kept.others)
+        yield table
+
+
+async def items_besides_seeded(table: Table) -> list[Mapping[str, Any]]:
+    """All items that are not one of the seeded messages: those before them and those behind them."""
+    prefix = f"coachMessage#{KEY.conversation_id}#"
+    first, last = (message.id for message in (*earlier_messages(1, 1), *earlier_messages(LONG, LONG)))
+    found: list[Mapping[str, Any]] = []
+    for condition, sk in (("sk < :sk", prefix + first), ("sk > :sk", prefix + last)):
+        pages = (
+            (await table.client())
+            .get_paginator("query")
+            .paginate(
+                TableName=table.name,
+                KeyConditionExpression=f"pk = :pk AND {condition}",
+                ExpressionAttributeValues=to_item({":pk": PK, ":sk": sk}),
+                ConsistentRead=True,
+            )
+        )
+        async for page in pages:
+            found += map(from_item, page["Items"])
+    return found
+
+
+async def restore(table: Table, others: Sequence[Mapping[str, Any]]) -> None:
+    """Put back what was there, and delete what was not."""
+    for item in await items_besides_seeded(table):
+        await table.raw("delete_item", Key=to_item({"pk": item["pk"], "sk": item["sk"]}))
+    await table.put_all(others)
 
 
 async def a_turn(store: DynamoDbStore, text: str, settings: TurnSettings) -> None:
@@ -110,34 +179,38 @@ async def spent_by_a_turn(table: Table, store: DynamoDbStore, text: str, setting
     [(ContextLimits(messages=8), 60_000), (ContextLimits(messages=200), 1_600)],
     ids=["window full by count", "window full by length"],
 )
-async def test_a_turn_consumes_the_same_at_message_10_and_at_message_2000(
-    table: Table, store: DynamoDbStore, limits: ContextLimits, budget_chars: int
+async def test_a_turn_consumes_the_same_at_message_10_and_at_message_5000(
+    table: Table, store: DynamoDbStore, long: Table, limits: ContextLimits, budget_chars: int
 ) -> None:
     """Reads and writes of a whole turn, as DynamoDB counts them, once the prompt's window is full."""
     settings = TurnSettings(history_budget_chars=budget_chars, limits=limits)
     await seed(table, 1, 10)
-    await a_turn(store, "warm", settings)  # opens what is opened once
-    early = await spent_by_a_turn(table, store, "Hi 1", settings)
-    await seed(table, 15, 2_000)
-    late = await spent_by_a_turn(table, store, "Hi 2", settings)
+    early = await spent_by_a_second_turn(table, store, settings)
+    late = await spent_by_a_second_turn(long, long.store(), settings)
     assert early.writes > 0
     assert besides_segments(late) == besides_segments(early)
 
 
+async def spent_by_a_second_turn(table: Table, store: DynamoDbStore, settings: TurnSettings) -> Spent:
+    """What a turn consumes when the first one has opened what is opened once."""
+    await a_turn(store, "warm", settings)
+    return await spent_by_a_turn(table, store, "Hi", settings)
+
+
 async def test_until_the_window_is_full_a_turn_reads_what_it_shows_and_writes_the_same(
-    table: Table, store: DynamoDbStore
+    table: Table, store: DynamoDbStore, long: Table
 ) -> None:
     """With the default window reading grows for 200 messages or 60,000 characters, and no further."""
     settings = TurnSettings()
     await seed(table, 1, 10)
-    await a_turn(store, "warm", settings)
-    spent: list[Spent] = []
-    for number, seeded in enumerate((0, 300, 2_000)):
-        if seeded:
-            await seed(table, 15, seeded)
-        spent.append(await spent_by_a_turn(table, store, f"Hi {number}", settings))
+    ten = await spent_by_a_second_turn(table, store, settings)
+    await seed(table, 11, 300)
+    hundreds = await spent_by_a_turn(table, store, "Hi 2", settings)
+    await spent_by_a_second_turn(long, long.store(), settings)
+    thousands = await spent_by_a_turn(long, long.store(), "Hi 2", settings)
+    spent = (ten, hundreds, thousands)
     assert len({besides_segments(each)[1] for each in spent}) == 1
-    assert spent[0].reads < spent[1].reads == spent[2].reads
+    assert ten.reads < hundreds.reads == thousands.reads
 
 
 SEGMENTS = 25
@@ -159,12 +232,13 @@ async def a_run_with_its_log(table: Table, store: DynamoDbStore, number: int) ->
     return {"begin": beginning, f"{SEGMENTS} segments": appending, "finish": finishing}
 
 
-async def test_a_run_with_its_log_writes_47_units_and_reads_none(table: Table, store: DynamoDbStore) -> None:
+async def test_a_run_with_its_log_writes_47_units_and_reads_none(
+    table: Table, store: DynamoDbStore, long: Table
+) -> None:
     """Two transactions of five items, at two units for each KB, and one unit for each segment."""
     await seed(table, 1, 10)
     early = await a_run_with_its_log(table, store, 100)
-    await seed(table, 11, 2_000)
-    late = await a_run_with_its_log(table, store, 110)
+    late = await a_run_with_its_log(long, long.store(), 110)
     for step, spent in early.items():
         print(f"{step}: {spent.writes} WCU, {spent.reads} RCU, {spent.calls}")  # noqa: T201 (what a run costs)
     assert late == early
@@ -183,14 +257,14 @@ class CountsPolls(DynamoDbStore):
         return await super().read_log(key, run_id, after=after)
 
 
-async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> None:
+async def test_a_reader_asks_once_a_poll(long: Table) -> None:
     """One consistent query, at one unit at most while there are less than 4 KB of news, and nothing else."""
-    await seed(table, 1, 2_000)
+    store = long.store()
     await answer(store, user_message(1), reply_to(user_message(1), 2))
     message = user_message(3)
     reply = reply_to(message, 4, "Well done.")
     await begin(store, message, NEXT_RUN)
-    clock, reading = SystemClock(), CountsPolls(table.client, table.name)
+    clock, reading = SystemClock(), CountsPolls(long.client, long.name)
     watcher = RunWatcher(
         KEY,
         NEXT_RUN,
@@ -202,7 +276,7 @@ async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> 
         deadline=clock.monotonic() + 30,
         can_continue=False,
     )
-    async with table.metered() as spent:
+    async with long.metered() as spent:
         assert await watcher.open() is not None
         following = asyncio.ensure_future(followed(watcher))
         async with asyncio.timeout(PATIENCE_S):
@@ -222,22 +296,21 @@ async def test_a_reader_asks_once_a_poll(table: Table, store: DynamoDbStore) -> 
     assert told[-1].reply == reply
 
 
-async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(
-    table: Table, store: DynamoDbStore
-) -> None:
+async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(long: Table) -> None:
     """Everything is there and in order, the next turn is taken, and deleting leaves nothing."""
-    await seed(table, 1, 5_200, chars=400)
+    store = long.store()
     await a_turn(store, "Still there?", TurnSettings())
     messages = await store.load_messages(KEY)
-    assert len(messages) == 5_202
+    assert len(messages) == LONG + 2
     assert sum(len(message.content) for message in messages) > 2_000_000
-    assert list(messages[:5_200]) == list(earlier_messages(1, 5_200, chars=400))
+    assert list(messages[:LONG]) == list(earlier_messages(1, LONG))
     assert messages[-2].content == "Still there?"
     newest = await store.load_history(KEY, limit=200, budget_chars=60_000)
     assert list(newest) == list(messages[-len(newest) :])
     assert sum(len(message.content) for message in newest) >= 60_000
     await store.delete_conversation(KEY)
-    assert [item["entityType"] for item in await table.items()] == ["coachConfig", "userMemory", "workout"]
+    assert [item["entityType"] for item in await long.items()] == ["coachConfig", "userMemory", "workout"]
+    await long.raw("delete_table")
 
 
 async def test_the_newest_workouts_are_the_newest_of_all_pages(table: Table, store: DynamoDbStore) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from coachstream.storage.dynamodb import DynamoDbStore
 from contracts.conversation_store import ConversationStoreContract
-from support.dynamodb import a_table
+from support.dynamodb import an_emptied_table
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
 
@@ -16,19 +16,19 @@ pytestmark = pytest.mark.usefixtures("aws_credentials")
 class TestOnMoto(ConversationStoreContract):
     @pytest.fixture
     async def store(self, moto_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
-        async with a_table(moto_url) as table:
+        async with an_emptied_table(moto_url) as table:
             yield table.store()
 
 
 class TestOnDynamoDbLocal(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
-        async with a_table(dynamodb_local_url) as table:
+        async with an_emptied_table(dynamodb_local_url) as table:
             yield table.store()
 
 
 class TestMirroringOnDynamoDbLocal(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
-        async with a_table(dynamodb_local_url) as table:
+        async with an_emptied_table(dynamodb_local_url) as table:
             yield table.store(mirror_messages=True)
