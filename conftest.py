@@ -48,9 +48,9 @@ def pytest_configure() -> None:
     that cost some 30 ms of each of a thousand clients are read once: certificates, which no server here
     shows, and the SDK's models of the services; so are the folders that each new session looks for models in.
     """
-    httpx._transports.default.create_ssl_context = functools.cache(create_ssl_context)
+    httpx._transports.default.create_ssl_context = functools.cache(create_ssl_context)  # type: ignore[attr-defined]
     botocore.session.create_loader = functools.cache(create_loader)
-    JSONFileLoader._load_file = functools.cache(JSONFileLoader._load_file)
+    JSONFileLoader._load_file = functools.cache(JSONFileLoader._load_file)  # type: ignore[attr-defined]
     os.environ["AWS_CA_BUNDLE"] = _one_certificate()
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:

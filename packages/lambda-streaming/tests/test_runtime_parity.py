@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.recorded_calls import EVENTS, PLAIN, WITHOUT_EXTENSION, record
 from support.places import LAMBDA_STREAMING
+from support.recorded_calls import EVENTS, PLAIN, WITHOUT_EXTENSION, record
 from support.scripted_runtime_api import runtime, scripted_runtime_api
 
 WRAPPER = LAMBDA_STREAMING / "src" / "lambda_streaming" / "exec-wrapper"
@@ -116,7 +116,10 @@ def test_the_exec_wrapper_is_packaged_and_can_be_executed(tmp_path: Path) -> Non
     """Installed from a wheel, it is beside the package, with its executable bit."""
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
     subprocess.run(
-        [sys.executable, "-c", build, str(tmp_path)], cwd=LAMBDA_STREAMING, stdout=subprocess.DEVNULL, check=True
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=LAMBDA_STREAMING,
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:

@@ -46,7 +46,7 @@ EXAMPLES: Mapping[str, Mapping[str, str]] = {
 """Environments to begin with."""
 
 _HEAD = """\
-<!-- Made by `python -m coachstream.settings.docs`; edit packages/coachstream/src/coachstream/settings/variables.py instead. -->
+<!-- Made by `python -m coachstream.settings.docs`; edit `settings/variables.py` instead. -->
 
 # Configuration
 
