@@ -167,7 +167,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.extras",
         "coachstream.functions",
         "coachstream.identity.local_issuer",
-        "coachstream.observability.discretion",
+        "coachstream.observability.redaction",
         "coachstream.private_files",
         "coachstream.recall",
         "coachstream.services",

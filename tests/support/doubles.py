@@ -54,7 +54,7 @@ class KnownTokens:
             raise known
         return known
 
-    async def verify_with_known_keys(self, token: str) -> Identity:
+    async def authenticate_provisionally(self, token: str) -> Identity:
         return await self.verify(token)
 
 

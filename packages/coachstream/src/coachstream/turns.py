@@ -11,7 +11,7 @@ from coachstream.services import STORE_ATTEMPTS, Services
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.turn.dependencies import Report, TurnDependencies
+    from coachstream.conversation.turn.dependencies import TakeReport, TurnDependencies
     from coachstream.conversation.turn.reader import TurnReader
     from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 
@@ -30,11 +30,13 @@ class Turns:
         """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
         return self._services.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
 
-    def start(self, request: TurnRequest, *, report: Report | None = None) -> TurnReader:
+    def start(self, request: TurnRequest, *, report: TakeReport | None = None) -> TurnReader:
         """A turn that begins with the reader's `async with`, and runs to its end."""
         return self._reader(request, self._dependencies(report))
 
-    async def run_whole(self, request: TurnRequest, *, report: Report | None = None) -> Completed | Failed:
+    async def run_whole(
+        self, request: TurnRequest, *, report: TakeReport | None = None
+    ) -> Completed | Failed:
         """A turn whose reply comes in one piece, or is there already."""
         from coachstream.conversation.turn.reader import collect_reply
 
@@ -57,7 +59,7 @@ class Turns:
                 deadline=deadline - self._services.store_timeout_s,
             )
 
-    async def resume(self, request: ResumeRequest, *, report: Report | None = None) -> TurnReader | None:
+    async def resume(self, request: ResumeRequest, *, report: TakeReport | None = None) -> TurnReader | None:
         """Go on reading a run; None where there is nothing left to read.
 
         Raises:
@@ -106,7 +108,9 @@ class Turns:
 
         await run_closer(self._dependencies(), self._services.turn_settings).settle(key)
 
-    def _dependencies(self, report: Report | None = None, *, in_one_piece: bool = False) -> TurnDependencies:
+    def _dependencies(
+        self, report: TakeReport | None = None, *, in_one_piece: bool = False
+    ) -> TurnDependencies:
         from coachstream.conversation.turn.dependencies import TurnDependencies, ignore_report
 
         services = self._services

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coachstream.functions.initialization import seed_anew
+from coachstream.functions.initialization import reseed
 from contracts.token_verifier import UserPool
 from support.cold_environment import cognito_environment, package_keys
 from support.patience import PATIENCE_S
@@ -142,12 +142,12 @@ def test_after_a_restore_an_environment_has_random_numbers_of_its_own() -> None:
     drawn = set()
     for _ in range(3):
         random.setstate(snapshot)
-        seed_anew()
+        reseed()
         drawn.add(random.random())  # noqa: S311 (that is the point)
     assert len(drawn) == 3
 
 
-def test_a_snapshot_is_seeded_anew_by_the_runtimes_hook() -> None:
+def test_a_snapshot_is_reseeded_by_the_runtimes_hook() -> None:
     """The handler's module registers it with the package that awslambdaric takes its hooks from."""
     program = (
         "import snapshot_restore_py, coachstream.functions.stream_coach_conversation.handler;"
@@ -156,7 +156,7 @@ def test_a_snapshot_is_seeded_anew_by_the_runtimes_hook() -> None:
     environment = {**ON_LAMBDA, **AT_AWS}
     assert run(program, environment).strip() == "[]"
     environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "snap-start"
-    assert run(program, environment).strip() == "['seed_anew']"
+    assert run(program, environment).strip() == "['reseed']"
 
 
 @pytest.mark.parametrize("function", HANDLERS)

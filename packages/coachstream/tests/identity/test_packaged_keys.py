@@ -37,9 +37,9 @@ class Greeter:
         self._verifier = verifier
 
     async def verify(self, token: str) -> Identity:
-        return await self._verifier.verify_with_known_keys(token)
+        return await self._verifier.authenticate_provisionally(token)
 
-    verify_with_known_keys = verify
+    authenticate_provisionally = verify
 
 
 class TestGreetingWithPackagedKeys(TokenVerifierContract):
@@ -70,9 +70,9 @@ def verifier(pool: UserPool, keys_at: KeyServer, tmp_path: Path) -> TokenVerifie
 
 async def test_a_greeting_asks_nobody(pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier) -> None:
     """Neither for a good token nor for one that is refused under a packaged key."""
-    assert (await verifier.verify_with_known_keys(pool.token())).user_id == "user-1"
+    assert (await verifier.authenticate_provisionally(pool.token())).user_id == "user-1"
     with pytest.raises(InvalidToken):
-        await verifier.verify_with_known_keys(pool.token(key_number=2, kid="key-1"))
+        await verifier.authenticate_provisionally(pool.token(key_number=2, kid="key-1"))
     assert keys_at.requests == []
 
 
@@ -81,7 +81,7 @@ async def test_letting_in_asks_the_pool_once(
 ) -> None:
     """Whatever is packaged, and for greetings and tokens that follow as well."""
     for _ in range(3):
-        await verifier.verify_with_known_keys(pool.token())
+        await verifier.authenticate_provisionally(pool.token())
         await verifier.verify(pool.token())
     assert len(keys_at.requests) == 1
 
@@ -92,11 +92,11 @@ async def test_a_key_that_is_not_in_the_package_costs_one_request(
     """The pool has rotated its keys since; made-up ids that follow cost none."""
     pool.key_numbers = [1, 2]
     keys_at.answers = [document(pool.jwks())]
-    await verifier.verify_with_known_keys(pool.token(key_number=2))
+    await verifier.authenticate_provisionally(pool.token(key_number=2))
     await verifier.verify(pool.token(key_number=2))
     for number in range(20):
         with pytest.raises(InvalidToken):
-            await verifier.verify_with_known_keys(pool.token(kid=f"made-up-{number}"))
+            await verifier.authenticate_provisionally(pool.token(kid=f"made-up-{number}"))
     assert len(keys_at.requests) == 1
 
 
@@ -106,11 +106,11 @@ async def test_a_withdrawn_key_greets_and_lets_nobody_in(
     """It does not even greet any more, once the pool has been asked."""
     pool.key_numbers = [2]
     keys_at.answers = [document(pool.jwks())]
-    await verifier.verify_with_known_keys(pool.token(key_number=1))
+    await verifier.authenticate_provisionally(pool.token(key_number=1))
     with pytest.raises(InvalidToken):
         await verifier.verify(pool.token(key_number=1))
     with pytest.raises(InvalidToken):
-        await verifier.verify_with_known_keys(pool.token(key_number=1))
+        await verifier.authenticate_provisionally(pool.token(key_number=1))
 
 
 async def test_a_pool_that_cannot_be_asked_lets_nobody_in(
@@ -118,7 +118,7 @@ async def test_a_pool_that_cannot_be_asked_lets_nobody_in(
 ) -> None:
     """A packaged key is never taken for a current one: it may be withdrawn, and nobody would know."""
     keys_at.answers = [[None]]
-    await verifier.verify_with_known_keys(pool.token())
+    await verifier.authenticate_provisionally(pool.token())
     with pytest.raises(KeysUnavailable):
         await verifier.verify(pool.token())
 
@@ -130,7 +130,7 @@ async def test_a_file_that_has_become_unusable_only_costs_time(
     """It was good when the environment started; now the greeting waits for the pool."""
     path = tmp_path / "jwks.json"
     path.unlink() if content is None else path.write_bytes(content)
-    await verifier.verify_with_known_keys(pool.token())
+    await verifier.authenticate_provisionally(pool.token())
     assert len(keys_at.requests) == 1
 
 

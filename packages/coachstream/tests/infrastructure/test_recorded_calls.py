@@ -25,7 +25,7 @@ from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.run_log import LogEntry, Said
 from coachstream.services import Services
 from coachstream.settings import Settings
-from coachstream.storage.dynamodb import calls
+from coachstream.storage.dynamodb import table_client
 from contracts.conversation_store import conversation
 from lambda_streaming import asgi
 from support.aws_calls import AwsCall, calls_of
@@ -267,7 +267,7 @@ DRIVES = {
 
 def operations_of_the_store() -> set[str]:
     """All that the store's code can ask DynamoDB for, by the names of the API."""
-    tree = ast.parse(Path(calls.__file__).read_text())
+    tree = ast.parse(Path(table_client.__file__).read_text())
     names = {
         node.args[0].value
         for node in ast.walk(tree)

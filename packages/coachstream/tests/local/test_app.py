@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from coachstream.local.app import LocalApp
-from coachstream.local.asgi import App, Message, Receive, Send, respond
+from coachstream.local.asgi import App, AsgiMessage, Receive, Send, respond
 from coachstream.local.session import Session, SessionCoach
 from coachstream.local.static_files import StaticFiles
 from lambda_streaming.emulator.peer import Ends
@@ -17,7 +17,7 @@ from support.uvicorn_server import served
 def named(name: str) -> App:
     """An app that answers with its own name."""
 
-    async def app(scope: Message, _receive: Receive, send: Send) -> None:
+    async def app(scope: AsgiMessage, _receive: Receive, send: Send) -> None:
         await respond(send, method=scope["method"], status=200, headers=[], body=name.encode())
 
     return app

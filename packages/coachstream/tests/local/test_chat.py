@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from coachstream.conversation.text import utf16_length
-from coachstream.local.asgi import App, Message, Receive, Send, respond
+from coachstream.local.asgi import App, AsgiMessage, Receive, Send, respond
 from coachstream.local.chat import Chat
 from coachstream.local.client import ChatFailure, CoachClient
 from support.serving import serving
@@ -48,7 +48,7 @@ class ScriptedService:
         self.tokens: list[str] = ["first", "second"]
         self.refused_tokens: set[str] = set()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         headers = {name: value.decode() for name, value in scope["headers"]}
         body = (await receive()).get("body", b"")
@@ -291,7 +291,7 @@ def test_another_server_is_recognised_as_such() -> None:
 
 
 def named_nothing() -> App:
-    async def app(scope: Message, _receive: Receive, send: Send) -> None:
+    async def app(scope: AsgiMessage, _receive: Receive, send: Send) -> None:
         await respond(send, method=scope["method"], status=404, headers=[])
 
     return app

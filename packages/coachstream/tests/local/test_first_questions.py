@@ -15,8 +15,8 @@ import pytest
 
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.identity.local_issuer import LocalIssuer
-from coachstream.local.people import People
 from coachstream.local.session import Person
+from coachstream.local.user_directory import UserDirectory
 from coachstream.services import Services
 from coachstream.settings import DemoModelSettings, Settings, SqliteRecallSettings
 from coachstream.web.sse import SseReader
@@ -55,7 +55,7 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
     services = Services(settings)
     app = FunctionUrlApp(InProcessInvoker(handler_for(lambda: services), timeout_s=PATIENCE_S))
     async with aclosing(services), aclosing(app):
-        person = await People(services, tmp_path, seeds_tables=False).prepare(None)
+        person = await UserDirectory(services, tmp_path, seeds_tables=False).prepare(None)
         issued = await asyncio.to_thread(LocalIssuer(tmp_path).issue, person.user_id)
         headers = {"Authorization": f"Bearer {issued.token}"}
         transport = httpx.ASGITransport(app)

@@ -10,8 +10,8 @@ import pytest
 
 from coachstream.conversation.model import ConversationChange, ConversationKey, Role
 from coachstream.local.demo.seed import CONVERSATION_ID, USER_ID
-from coachstream.local.people import People
 from coachstream.local.session import Person
+from coachstream.local.user_directory import UserDirectory
 from coachstream.recall.sqlite import SqliteRecall
 from coachstream.services import Services, SystemClock
 from coachstream.settings import Settings, SqliteRecallSettings
@@ -41,7 +41,7 @@ async def prepared(folder: Path, *, user_id: str | None = None, now: datetime = 
     services = Services(Settings.embedded(folder))
     services.clock = StoppedClock(now)
     async with aclosing(services):
-        return await People(services, folder, seeds_tables=False).prepare(user_id)
+        return await UserDirectory(services, folder, seeds_tables=False).prepare(user_id)
 
 
 def stored(folder: Path) -> aclosing[SqliteStore]:

@@ -16,9 +16,9 @@ import pytest
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.turn.report import TurnReport
-from coachstream.observability.discretion import DISCREET, OURS
 from coachstream.observability.logs import LineHandler, set_up_logging
 from coachstream.observability.observed import load, observed
+from coachstream.observability.redaction import OURS, REDACTING_FILTER
 from coachstream.settings import Logs
 
 LOGS = Logs(metrics_namespace="Test")
@@ -46,7 +46,7 @@ def logging_as_json() -> Iterator[None]:
         ours.setLevel(logging.NOTSET)
     for handler in (*logging.getLogger().handlers, logging.lastResort):
         if handler is not None:
-            handler.removeFilter(DISCREET)
+            handler.removeFilter(REDACTING_FILTER)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, StopReason, Usage
 from coachstream.conversation.turn.report import TurnReport
-from coachstream.observability.discretion import DISCREET, OURS
 from coachstream.observability.logs import LineHandler, set_up_logging
 from coachstream.observability.observed import load, observed
+from coachstream.observability.redaction import OURS, REDACTING_FILTER
 from coachstream.settings import LogFormat, LogLevel, Logs
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
@@ -74,7 +74,7 @@ def logging_as_before() -> Iterator[None]:
         ours.setLevel(logging.NOTSET)
     for handler in (*logging.getLogger().handlers, logging.lastResort):
         if handler is not None:
-            handler.removeFilter(DISCREET)
+            handler.removeFilter(REDACTING_FILTER)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

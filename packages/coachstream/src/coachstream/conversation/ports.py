@@ -330,7 +330,7 @@ class TokenVerifier(Protocol):
             InvalidTokenFormat, InvalidToken, TokenExpired, MissingCustomUserId: as named.
         """
 
-    async def verify_with_known_keys(self, token: str) -> Identity:
+    async def authenticate_provisionally(self, token: str) -> Identity:
         """The same, but not necessarily with the issuer's current keys: a withdrawn one may still be known.
 
         Asks nobody for a key that is known, so a cold environment can greet at once. Good for a greeting:

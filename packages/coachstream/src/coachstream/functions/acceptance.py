@@ -56,15 +56,15 @@ async def accept_message(accepted: Accepted, services: Services) -> TurnRequest:
     return _message(accepted, services)
 
 
-async def accept_for_greeting(accepted: Accepted, services: Services) -> TurnRequest:
+async def accept_provisionally(accepted: Accepted, services: Services) -> TurnRequest:
     """The same without waiting for the network, where that can be: enough to be answered with `start`.
 
-    `accept_user` must follow before anything is read or written for it (`verify_with_known_keys` says why).
+    `accept_user` must follow before anything is read or written for it: see `authenticate_provisionally`.
 
     Raises:
         CoachStreamError: the first thing that does not hold.
     """
-    await _authenticate(accepted, services.verifier.verify_with_known_keys)
+    await _authenticate(accepted, services.verifier.authenticate_provisionally)
     return _message(accepted, services)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coachstream.settings import Settings
 
 _SNAP_START = "snap-start"
-_AHEAD = frozenset({_SNAP_START, "provisioned-concurrency", "lambda-managed-instances"})
+_STARTED_AHEAD = frozenset({_SNAP_START, "provisioned-concurrency", "lambda-managed-instances"})
 
 # Of the process, and nothing of a user's.
 _is_loaded = False
@@ -46,12 +46,12 @@ def initialize() -> None:
         return
     settings = settings_of_this_process()
     started_by = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE")
-    if started_by in _AHEAD:
+    if started_by in _STARTED_AHEAD:
         _load_all(settings)
     if started_by == _SNAP_START:
         from snapshot_restore_py import register_after_restore
 
-        register_after_restore(seed_anew)
+        register_after_restore(reseed)
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def loading(settings: Settings) -> AsyncIterator[None]:
         await work
 
 
-def seed_anew() -> None:
+def reseed() -> None:
     """Part from the other environments of the same snapshot."""
     import random
     import ssl

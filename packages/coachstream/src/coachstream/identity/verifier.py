@@ -62,7 +62,7 @@ class JwtVerifier:
             keys: the issuer's current ones.
             issuer: the exact `iss`.
             audiences: app client ids.
-            packaged_keys: those that it had once, for `verify_with_known_keys` only.
+            packaged_keys: those that it had once, for `authenticate_provisionally` only.
             clock: says how old the keys are; the machine's by default.
 
         Raises:
@@ -86,7 +86,7 @@ class JwtVerifier:
         """
         return await self._verify(token, self._keys.find)
 
-    async def verify_with_known_keys(self, token: str) -> Identity:
+    async def authenticate_provisionally(self, token: str) -> Identity:
         """Verify an ID token with what is known of the issuer's keys already (see `TokenVerifier`).
 
         Raises:

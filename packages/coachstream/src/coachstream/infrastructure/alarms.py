@@ -29,7 +29,7 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_turns: int = 3
 
 
-_LATE = 2
+_LATE_PERIODS = 2
 """Periods of which one is enough. Metrics come from the log, a little late: what happened at the very end of
 a period is not there yet when the next one begins, and a sum has 0 in its place (CloudWatch user guide,
 "Using math expressions", on FILL in alarms)."""
@@ -76,7 +76,7 @@ class Alarms(Construct):
         metric: cloudwatch.IMetric,
         threshold: float,
         *,
-        periods: int = _LATE,
+        periods: int = _LATE_PERIODS,
         breaching: int = 1,
         low_samples: str | None = None,
     ) -> None:

@@ -37,7 +37,7 @@ _SAMPLES = {
 }
 """Stand in for references, whose values are known when they are deployed."""
 
-_OURS = {
+_SET_BY_STACK = {
     variable.name
     for variable in (
         v.STORE,
@@ -69,10 +69,10 @@ _OURS = {
 }
 """Variables with a field: policies, alarms and log groups are made of them as well."""
 
-_FREE = {
+_SETTABLE = {
     variable.name
     for variable in VARIABLES
-    if not variable.is_secret and variable.part is not v.Part.AWS and variable.name not in _OURS
+    if not variable.is_secret and variable.part is not v.Part.AWS and variable.name not in _SET_BY_STACK
 }
 """Variables that may be given as they are."""
 
@@ -118,7 +118,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse what would be ignored, or would be there for everybody to read."""
         for name in self.variables:
-            if name not in _FREE:
+            if name not in _SETTABLE:
                 raise ValueError(f"{name} cannot be set here")
 
     def environment(self, backend: Backend, *, region: str, with_tickets: bool) -> dict[str, str]:

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.local.asgi import App, Message, Receive, Send, request_header, respond
-from coachstream.local.people import NobodyThere
+from coachstream.local.asgi import App, AsgiMessage, Receive, Send, request_header, respond
 from coachstream.local.session import Session
 from coachstream.local.static_files import SECURITY_HEADERS
+from coachstream.local.user_directory import NoCoachFound
 from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming.emulator.peer import Ends, PeerCheck
 
@@ -57,7 +57,7 @@ class LocalApp:
         self._open_session = open_session
         self._may_sign_in = may_sign_in
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             raise NotImplementedError(f"no {scope['type']} here")
@@ -81,7 +81,7 @@ class LocalApp:
             case _:
                 return self._stream
 
-    async def _answer_session(self, scope: Message, send: Send) -> None:
+    async def _answer_session(self, scope: AsgiMessage, send: Send) -> None:
         method = scope["method"]
         host = request_header(scope, b"host") or ""
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **dict(SECURITY_HEADERS)}
@@ -102,13 +102,13 @@ class LocalApp:
                 logger.info("No session: %s", error)
                 status, body = HTTP_STATUS[error.code], {"error": error.sentence, "code": error.code}
                 headers |= error_headers(error)
-            except NobodyThere as nobody:
+            except NoCoachFound as nobody:
                 status, body = 404, {"error": str(nobody), "code": "NOBODY_THERE"}
         await respond(
             send, method=method, status=status, headers=headers.items(), body=msgspec.json.encode(body)
         )
 
-    async def _is_of_its_user(self, scope: Message) -> bool:
+    async def _is_of_its_user(self, scope: AsgiMessage) -> bool:
         if self._may_sign_in is None:
             return True
         return await self._may_sign_in(Ends(tuple(scope["client"]), tuple(scope["server"])))

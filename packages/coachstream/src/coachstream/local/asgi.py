@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+App = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 
-def request_header(scope: Message, name: bytes) -> str | None:
+def request_header(scope: AsgiMessage, name: bytes) -> str | None:
     """The value of a header, named in lower case; `None` when it is absent or there are several."""
     values = [value for key, value in scope["headers"] if key == name]
     return str(values[0].decode("latin-1")) if len(values) == 1 else None

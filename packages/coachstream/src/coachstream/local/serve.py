@@ -32,12 +32,12 @@ from coachstream.local.app import LocalApp
 from coachstream.local.backends import in_a_region, settings_for
 from coachstream.local.functions import Functions
 from coachstream.local.options import CannotServe, ServeOptions
-from coachstream.local.people import NobodyThere, People
 from coachstream.local.sign_in import LocalSignIn, PoolSignIn, SignIn
 from coachstream.local.signals import Interrupts
 from coachstream.local.state_file import announced, find_servers
 from coachstream.local.static_files import StaticFiles
-from coachstream.observability.discretion import DISCREET, quiet_libraries
+from coachstream.local.user_directory import NoCoachFound, UserDirectory
+from coachstream.observability.redaction import REDACTING_FILTER, quiet_libraries
 from coachstream.private_files import make_private_folder
 from coachstream.services import Services
 from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
@@ -137,7 +137,7 @@ async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) ->
         CannotServe: it cannot be.
     """
     store = services.settings.store
-    people = People(services, data_dir, seeds_tables=options.demo_data)
+    people = UserDirectory(services, data_dir, seeds_tables=options.demo_data)
     try:
         if isinstance(services.settings.identity, CognitoSettings):
             if options.demo_data or options.user_id is not None:
@@ -146,7 +146,7 @@ async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) ->
         issuer = LocalIssuer(data_dir)
         await asyncio.to_thread(issuer.ensure_keys)
         return LocalSignIn(await people.prepare(options.user_id), issuer)
-    except (IssuerKeyUnusable, NobodyThere) as error:
+    except (IssuerKeyUnusable, NoCoachFound) as error:
         raise CannotServe(str(error)) from error
     except CoachStreamError as error:
         what = f"Table {store.table}" if isinstance(store, DynamoDbSettings) else f"The data in {data_dir}"
@@ -180,7 +180,7 @@ async def _listening(
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)-7s %(message)s")
     for handler in logging.getLogger().handlers:
-        handler.addFilter(DISCREET)
+        handler.addFilter(REDACTING_FILTER)
     quiet_libraries()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 

@@ -19,8 +19,8 @@ import msgspec
 
 from coachstream.conversation.ports import TokenVerifier
 from coachstream.identity.local_issuer import LocalIssuer
-from coachstream.local.people import People
 from coachstream.local.session import Person, Session, session_of
+from coachstream.local.user_directory import UserDirectory
 from coachstream.web.authentication import bearer_token
 
 TOKEN_LIFETIME = timedelta(hours=12)
@@ -35,7 +35,7 @@ class SignIn(Protocol):
 
         Raises:
             CoachStreamError: they cannot be.
-            NobodyThere: they have no coach.
+            NoCoachFound: they have no coach.
         """
 
 
@@ -55,7 +55,7 @@ class LocalSignIn:
 class PoolSignIn:
     """Takes those who have a token of the user pool."""
 
-    def __init__(self, people: People, verifier: TokenVerifier) -> None:
+    def __init__(self, people: UserDirectory, verifier: TokenVerifier) -> None:
         self._people = people
         self._verifier = verifier
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from pathlib import Path
 
-from coachstream.local.asgi import Message, Receive, Send, request_header, respond
+from coachstream.local.asgi import AsgiMessage, Receive, Send, request_header, respond
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -51,7 +51,7 @@ class StaticFiles:
         if index := self._files.get("/index.html"):
             self._files["/"] = index
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer one request."""
         method = scope["method"]
         path = self._files.get(scope["path"])

@@ -2,7 +2,7 @@
 
 What our own code logs holds no text of a user's and no token. Three things keep it so against accidents: an
 exception is logged by its type and where it came from; libraries are heard from a warning on whatever the
-level is, by the handler that the runtime has put at the root too (see `discretion`); and a record that cannot
+level is, by the handler that the runtime has put at the root too (see `redaction`); and a record that cannot
 be formatted is dropped, not printed with its arguments.
 """
 
@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from coachstream.observability.discretion import DISCREET, OURS, quiet_libraries, reduced
+from coachstream.observability.redaction import OURS, REDACTING_FILTER, quiet_libraries, redacted
 from coachstream.settings import LogFormat, Logs
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def set_up_logging(logs: Logs) -> None:
     root.setLevel(max(root.level, logging.WARNING))
     for handler in (*root.handlers, logging.lastResort):
         if handler is not None:
-            handler.addFilter(DISCREET)
+            handler.addFilter(REDACTING_FILTER)
     for name in OURS:
         ours = logging.getLogger(name)
         ours.setLevel(logs.level.upper())
@@ -46,7 +46,7 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
         try:
-            line = self.line_of(reduced(record))
+            line = self.line_of(redacted(record))
         except Exception:  # noqa: BLE001 (logging never fails what it tells of)
             line = "A log record could not be formatted."
         with suppress(OSError, ValueError):  # nobody reads any more

@@ -31,7 +31,7 @@ from coachstream.conversation.visible_text import is_blank
 
 logger = logging.getLogger("coachstream.runs")
 
-NOBODY = LogEntry(-1, 0, 0, "", Broken(TurnInterrupted.code, retryable=True))
+_MISSING_LOG_END = LogEntry(-1, 0, 0, "", Broken(TurnInterrupted.code, retryable=True))
 """What is followed by the end of a run whose log is gone."""
 
 
@@ -95,7 +95,7 @@ class RunCloser:
 
         A run that was to be stopped is stopped: its text is the reply. Any other is broken off.
         """
-        last = NOBODY if state is None else state.last
+        last = _MISSING_LOG_END if state is None else state.last
         if state is not None and state.ending is not None:
             return
         reply = None if state is None else self._reply(run_id, state)

@@ -23,7 +23,7 @@ from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.turn.context import ContextLimits
 from coachstream.conversation.turn.report import TurnReport
 
-Report = Callable[[TurnReport], None]
+TakeReport = Callable[[TurnReport], None]
 """Takes the report of a turn that is over; called once."""
 
 
@@ -52,7 +52,7 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
     fallback_model: ChatModel | None = None
     workout_builder: WorkoutBuilder | None = None
     summary_builder: SummaryBuilder | None = None
-    report: Report = ignore_report
+    report: TakeReport = ignore_report
     random_below: RandomBelow = secrets.randbelow
 
 

@@ -18,8 +18,8 @@ from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
 from coachstream.conversation.turn.request import TurnRequest
-from coachstream.functions.answer import Answer, answering
 from coachstream.functions.initialization import initialize
+from coachstream.functions.json_response import JsonResponse, json_handler
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
@@ -54,7 +54,7 @@ logger = logging.getLogger("coachstream.functions.coach_conversations")
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
-    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> Answer:
+    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> JsonResponse:
         event = read_event(payload, context)
         route = match_path(event.segments)
         if route.resource not in METHODS:
@@ -66,39 +66,39 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         invocation.key = route.key
         return await _perform(event, route, parts, invocation)
 
-    return answering(respond, error_body=error_body, logger=logger)
+    return json_handler(respond, error_body=error_body, logger=logger)
 
 
 async def _perform(
     event: FunctionUrlEvent, route: Route, services: Services, invocation: Invocation
-) -> Answer:
+) -> JsonResponse:
     store = services.store
     match (route.resource, event.method):
         case (Resource.CONVERSATIONS, "POST"):
             return await _create(event, route, services, invocation)
         case (Resource.CONVERSATIONS, _):
             conversations = await store.list_conversations(route.user_id, route.coach_id)
-            return Answer(HTTPStatus.OK, conversation_list(conversations))
+            return JsonResponse(HTTPStatus.OK, conversation_list(conversations))
         case (Resource.COUNT, _):
             conversations = await store.list_conversations(route.user_id, route.coach_id)
-            return Answer(HTTPStatus.OK, conversation_count(conversations))
+            return JsonResponse(HTTPStatus.OK, conversation_count(conversations))
         case (_, "PUT"):
             change = parse_conversation_change(event.body)
             changed = await store.change_conversation(route.key, change)
-            return Answer(HTTPStatus.OK, one_conversation(changed))
+            return JsonResponse(HTTPStatus.OK, one_conversation(changed))
         case (_, "DELETE"):
             await store.delete_conversation(route.key)
-            return Answer(HTTPStatus.OK, conversation_deleted(route.key))
+            return JsonResponse(HTTPStatus.OK, conversation_deleted(route.key))
         case _:
             await Turns(services).close_dead(route.key)
             conversation = await store.get_conversation(route.key)
             messages = await store.load_messages(route.key)
-            return Answer(HTTPStatus.OK, one_conversation(conversation, messages))
+            return JsonResponse(HTTPStatus.OK, one_conversation(conversation, messages))
 
 
 async def _create(
     event: FunctionUrlEvent, route: Route, services: Services, invocation: Invocation
-) -> Answer:
+) -> JsonResponse:
     request = parse_new_conversation(event.body)
     now = to_milliseconds(services.clock.now())
     name = conversation_id(now, secrets.randbelow)
@@ -109,7 +109,7 @@ async def _create(
         first_turn = TurnRequest(key, request.initial_message, Turns(services).deadline(event.deadline))
         await _run(first_turn, services, invocation)
     # As the existing function answers: the conversation as it was created, its messages not in it yet.
-    return Answer(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
+    return JsonResponse(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
 
 
 async def _run(request: TurnRequest, services: Services, invocation: Invocation) -> None:

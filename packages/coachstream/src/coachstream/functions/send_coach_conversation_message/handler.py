@@ -14,8 +14,8 @@ from http import HTTPStatus
 
 from coachstream.conversation.events import Failed
 from coachstream.functions.acceptance import accept, accept_message
-from coachstream.functions.answer import Answer, answering
 from coachstream.functions.initialization import initialize
+from coachstream.functions.json_response import JsonResponse, json_handler
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
 from coachstream.turns import Turns
@@ -31,7 +31,7 @@ logger = logging.getLogger("coachstream.functions.send_coach_conversation_messag
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Make the handler; `services` is asked once an invocation."""
 
-    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> Answer:
+    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> JsonResponse:
         parts = services()
         invocation.logs = parts.settings.logs
         request = await accept_message(accept(payload, context, Resource.SEND_MESSAGE), parts)
@@ -39,10 +39,10 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         ending = await Turns(parts).run_whole(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
             invocation.error = ending.code
-            return Answer(HTTP_STATUS[ending.code], failed_body(ending))
-        return Answer(HTTPStatus.OK, sent_body(ending))
+            return JsonResponse(HTTP_STATUS[ending.code], failed_body(ending))
+        return JsonResponse(HTTPStatus.OK, sent_body(ending))
 
-    return answering(respond, error_body=refused_body, logger=logger)
+    return json_handler(respond, error_body=refused_body, logger=logger)
 
 
 initialize()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import CoachStreamError, ProcessingError
 from coachstream.conversation.events import Attached, Completed, Event, Failed, LogPoint, Reconnect, Started
-from coachstream.functions.answer import Answer, send_answer
+from coachstream.functions.json_response import JsonResponse, send_json
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
@@ -32,7 +32,7 @@ async def refuse(response: ResponseStream, error: CoachStreamError, *, as_json: 
     """Answer with an error's status, and the one event: in a stream, or as the document itself."""
     status, headers = HTTP_STATUS[error.code], error_headers(error)
     if as_json:
-        await send_answer(response, Answer(status, error_frame(error), headers))
+        await send_json(response, JsonResponse(status, error_frame(error), headers))
         return
     http = HttpResponseStream.from_(
         response, {"statusCode": status, "headers": {**RESPONSE_HEADERS, **headers}}
@@ -40,9 +40,9 @@ async def refuse(response: ResponseStream, error: CoachStreamError, *, as_json: 
     await http.end(encode_frame(error_frame(error)))
 
 
-def answer_with(answer: Answer) -> Responder:
+def respond_with(answer: JsonResponse) -> Responder:
     """Answer with a document."""
-    return partial(send_answer, answer=answer)
+    return partial(send_json, answer=answer)
 
 
 async def no_content(response: ResponseStream) -> None:

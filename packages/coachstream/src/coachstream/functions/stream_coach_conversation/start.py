@@ -6,10 +6,10 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from coachstream.functions.acceptance import Accepted, accept_for_greeting, accept_message, accept_user
-from coachstream.functions.answer import Answer
+from coachstream.functions.acceptance import Accepted, accept_message, accept_provisionally, accept_user
 from coachstream.functions.initialization import loading
-from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with, no_content, relay
+from coachstream.functions.json_response import JsonResponse
+from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay, respond_with
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
     """Stream the reply to a message; what takes long in a cold environment is done while `start` is read."""
-    request = await accept_for_greeting(accepted, services)
+    request = await accept_provisionally(accepted, services)
     invocation.key = request.key
     if request.after is not None:
         # A reader that comes again: what is left for it decides the status, so the store is asked first.
@@ -47,4 +47,6 @@ async def open_for_reader(accepted: Accepted, services: Services, invocation: In
     run_id = await Turns(services).open_for_reader(request)
     ticket = await services.tickets.issue(request.key, run_id)
     location = events_url(accepted.event, run_id, ticket)
-    return answer_with(Answer(HTTPStatus.ACCEPTED, RunStartedBody(run_id, location), {"Location": location}))
+    return respond_with(
+        JsonResponse(HTTPStatus.ACCEPTED, RunStartedBody(run_id, location), {"Location": location})
+    )

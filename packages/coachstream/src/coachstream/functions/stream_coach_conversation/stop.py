@@ -5,8 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from coachstream.functions.acceptance import Accepted, accept_user
-from coachstream.functions.answer import Answer
-from coachstream.functions.stream_coach_conversation.relay import Responder, answer_with
+from coachstream.functions.json_response import JsonResponse
+from coachstream.functions.stream_coach_conversation.relay import Responder, respond_with
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns
@@ -23,5 +23,5 @@ async def stop(accepted: Accepted, services: Services, invocation: Invocation) -
     route = accepted.route
     invocation.key = route.key
     if await Turns(services).stop(route.key, route.run_id):
-        return answer_with(Answer(HTTPStatus.ACCEPTED, RunStoppedBody(route.run_id, "stopping")))
-    return answer_with(Answer(HTTPStatus.OK, RunStoppedBody(route.run_id, "finished")))
+        return respond_with(JsonResponse(HTTPStatus.ACCEPTED, RunStoppedBody(route.run_id, "stopping")))
+    return respond_with(JsonResponse(HTTPStatus.OK, RunStoppedBody(route.run_id, "finished")))

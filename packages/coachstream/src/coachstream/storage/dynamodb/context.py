@@ -13,7 +13,6 @@ from coachstream.conversation.errors import CoachConfigNotFound, ConversationNot
 from coachstream.conversation.model import ConversationKey, Memory, Message, Workout
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.prompt.records import as_record
-from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.history import NewestMessages, embedded_messages
 from coachstream.storage.dynamodb.items import COACH, MEMORY, WORKOUT, Attributes, envelope
 from coachstream.storage.dynamodb.keys import (
@@ -27,6 +26,7 @@ from coachstream.storage.dynamodb.keys import (
     workout_key,
 )
 from coachstream.storage.dynamodb.requests import Put
+from coachstream.storage.dynamodb.table_client import Range, TableClient
 from coachstream.storage.memory_ranking import most_important
 
 _OF_A_WORKOUT = ", ".join(  # noqa: FLY002 (a list is easier to read)
@@ -48,7 +48,7 @@ _OF_A_WORKOUT = ", ".join(  # noqa: FLY002 (a list is easier to read)
 class DynamoDbContext:
     """`ContextStore`, and what puts there what it reads. `now` ages the memories."""
 
-    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
         self._now = now
 

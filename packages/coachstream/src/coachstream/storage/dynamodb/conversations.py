@@ -15,7 +15,7 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 from coachstream.conversation.run_log import tombstone
-from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
+from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import all_messages
 from coachstream.storage.dynamodb.items import conversation_item, parse_conversation
@@ -31,9 +31,17 @@ from coachstream.storage.dynamodb.keys import (
     partition,
     unfinished_run_key,
 )
-from coachstream.storage.dynamodb.mend import mend_counter
-from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Check, Delete, Put, Update, Write
+from coachstream.storage.dynamodb.requests import (
+    IS_NOT_THERE,
+    IS_THERE,
+    ConditionCheck,
+    Delete,
+    Put,
+    Update,
+    Write,
+)
 from coachstream.storage.dynamodb.run_logs import RunLogs
+from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
 from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_messages, unfinished_run_in
 
 MOST_ATTEMPTS = 10
@@ -46,7 +54,7 @@ _WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
 class DynamoDbConversations:
     """`ConversationStore`."""
 
-    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
         self._logs = RunLogs(calls, now=now)
         self._now = now
@@ -72,7 +80,7 @@ class DynamoDbConversations:
             except (RequestRefused, TransactionCancelled) as refusal:
                 if isinstance(refusal, TransactionCancelled) and not refusal.refused:
                     raise
-                await mend_counter(self._calls, coach, "total_conversations")
+                await repair_counter(self._calls, coach, "total_conversations")
                 await self._calls.transact(writes)
         except TransactionCancelled as cancelled:
             if Step.COACH in cancelled.failed:
@@ -134,7 +142,7 @@ class DynamoDbConversations:
             try:
                 item = await self._calls.update(update)
             except RequestRefused:
-                await mend_counter(self._calls, item_key, "totalMessages", counted_list="messages")
+                await repair_counter(self._calls, item_key, "totalMessages", counted_list="messages")
                 item = await self._calls.update(update)
         except ConditionFailed:
             raise ConversationNotFound from None
@@ -169,7 +177,7 @@ class DynamoDbConversations:
             ConversationNotFound: there is none.
             Contended: the run wrote all the time.
         """
-        is_there = Check(conversation_key(key), IS_THERE)
+        is_there = ConditionCheck(conversation_key(key), IS_THERE)
         for _ in range(MOST_ATTEMPTS):
             found = await self._calls.get(unfinished_run_key(key))
             unfinished = unfinished_run_in(found, key)
@@ -181,7 +189,7 @@ class DynamoDbConversations:
                 writes[Step.UNFINISHED_RUN] = deleting(key, None, None)
             else:
                 last = await self._logs.last(key, unfinished.run_id)
-                end = self._logs.putting(key, unfinished.run_id, tombstone(last, secrets.token_hex(8)))
+                end = self._logs.put_entry(key, unfinished.run_id, tombstone(last, secrets.token_hex(8)))
                 tombstone_key = str(end.item["sk"])
                 writes[Step.UNFINISHED_RUN] = deleting(key, unfinished.run_id, tombstone_key)
                 writes[Step.ENTRY] = end

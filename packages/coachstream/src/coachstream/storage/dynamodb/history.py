@@ -12,9 +12,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from coachstream.conversation.ids import first_message_id, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.prompt.records import EPOCH, as_record
-from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.items import message_of, parse_message
 from coachstream.storage.dynamodb.keys import conversation_key, messages_prefix, partition
+from coachstream.storage.dynamodb.table_client import Range, TableClient
 
 FIRST_PAGE = 10
 """Messages read before it is known how long they are; the next page is as long as the rest seems to need."""
@@ -46,7 +46,7 @@ def merged(embedded: Sequence[Message], items: Iterable[Message]) -> list[Messag
 class NewestMessages:
     """The newest messages of a conversation, read backwards no further than needed."""
 
-    def __init__(self, calls: TableCalls, key: ConversationKey, *, limit: int, budget_chars: int) -> None:
+    def __init__(self, calls: TableClient, key: ConversationKey, *, limit: int, budget_chars: int) -> None:
         self._calls = calls
         self._items = Range.of(partition(key.user_id), messages_prefix(key), newest_first=True)
         self._limit = limit
@@ -84,7 +84,7 @@ class NewestMessages:
 
 
 async def all_messages(
-    calls: TableCalls, key: ConversationKey, conversation: Mapping[str, object]
+    calls: TableClient, key: ConversationKey, conversation: Mapping[str, object]
 ) -> list[Message]:
     """Every message of a conversation, oldest first."""
     found = calls.query(Range.of(partition(key.user_id), messages_prefix(key)), consistent=True)
@@ -92,7 +92,7 @@ async def all_messages(
     return merged(embedded_messages(conversation), items)
 
 
-async def newest_id(calls: TableCalls, key: ConversationKey) -> str:
+async def newest_id(calls: TableClient, key: ConversationKey) -> str:
     """A bound of the ids of a conversation's messages, of both kinds, for a conversation that keeps none.
 
     Costs the conversation's item and one message.

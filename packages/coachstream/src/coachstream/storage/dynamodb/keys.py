@@ -89,7 +89,7 @@ def message_claims_prefix(key: ConversationKey) -> str:
     return f"coachMessageClaim#{key.conversation_id}#"
 
 
-def answer_key(key: ConversationKey, user_message_id: str) -> ItemKey:
+def reply_index_key(key: ConversationKey, user_message_id: str) -> ItemKey:
     """Which reply this user message has."""
     return ItemKey(partition(key.user_id), answers_prefix(key) + user_message_id)
 

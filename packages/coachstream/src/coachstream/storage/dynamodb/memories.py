@@ -8,18 +8,18 @@ from contextlib import suppress
 from datetime import datetime
 
 from coachstream.conversation.model import Memory, format_timestamp
-from coachstream.storage.dynamodb.calls import TableCalls
+from coachstream.storage.dynamodb.counter_repair import COUNT, is_count, repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.items import memory_item
 from coachstream.storage.dynamodb.keys import ItemKey, memory_key
-from coachstream.storage.dynamodb.mend import COUNT, is_count, mend_counter
 from coachstream.storage.dynamodb.requests import IS_NOT_THERE, IS_THERE, Delete, Put, Update
+from coachstream.storage.dynamodb.table_client import TableClient
 
 
 class DynamoDbMemories:
     """`MemoryStore`."""
 
-    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
         self._now = now
 
@@ -65,6 +65,6 @@ class DynamoDbMemories:
             await self._calls.change(counting, is_repeatable=False)
         except ConditionFailed:
             # It is gone, which mends nothing, or its counter is odd.
-            await mend_counter(self._calls, key, "usageCount")
+            await repair_counter(self._calls, key, "usageCount")
             with suppress(ConditionFailed):
                 await self._calls.change(counting, is_repeatable=False)

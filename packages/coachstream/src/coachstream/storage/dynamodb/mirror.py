@@ -22,12 +22,12 @@ from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.model import ConversationKey, Message, format_timestamp
 from coachstream.conversation.prompt.records import as_record
 from coachstream.storage.dynamodb.attribute_values import Item
-from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes, value_bytes
 from coachstream.storage.dynamodb.items import message_attributes, message_of
 from coachstream.storage.dynamodb.keys import conversation_key, message_key
 from coachstream.storage.dynamodb.requests import IS_THERE, Update
+from coachstream.storage.dynamodb.table_client import TableClient
 
 logger = logging.getLogger("coachstream.storage")
 
@@ -43,7 +43,7 @@ MOST_ATTEMPTS = 3
 class Mirror:
     """Shows messages to the existing functions."""
 
-    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
         self._now = now
 
@@ -128,16 +128,16 @@ class Mirror:
         self, key: ConversationKey, messages: Sequence[Mapping[str, object]], *, behind: int | None
     ) -> None:
         append = "list_append(if_not_exists(#attributes.#messages, :none), :messages)"
-        is_unchanged = "attribute_not_exists(#attributes.#messages)"
+        check_unchanged = "attribute_not_exists(#attributes.#messages)"
         length: dict[str, object] = {}
         if behind is not None:
-            is_unchanged = "size(#attributes.#messages) = :length"
+            check_unchanged = "size(#attributes.#messages) = :length"
             length = {":length": behind}
         await self._calls.change(
             Update(
                 conversation_key(key),
                 f"SET #attributes.#messages = {append}, #updatedAt = :now",
-                f"{IS_THERE} AND {is_unchanged}",
+                f"{IS_THERE} AND {check_unchanged}",
                 {":messages": messages, ":none": [], ":now": format_timestamp(self._now()), **length},
             )
         )

@@ -55,7 +55,7 @@ class Delete(msgspec.Struct, frozen=True):
     values: Item = {}
 
 
-class Check(msgspec.Struct, frozen=True):
+class ConditionCheck(msgspec.Struct, frozen=True):
     """Write nothing, but only go on if the condition holds."""
 
     key: ItemKey
@@ -63,7 +63,7 @@ class Check(msgspec.Struct, frozen=True):
     values: Item = {}
 
 
-Write = Put | Update | Delete | Check
+Write = Put | Update | Delete | ConditionCheck
 
 
 def parameters_of(write: Write) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def parameters_of(write: Write) -> dict[str, Any]:
         case Update():
             what = {"Key": key_of(write.key), "UpdateExpression": write.change}
             expressions = (write.change, write.condition)
-        case Delete() | Check():
+        case Delete() | ConditionCheck():
             what = {"Key": key_of(write.key)}
             expressions = (write.condition,)
     if write.condition is not None:
@@ -95,7 +95,7 @@ def transaction_item(write: Write, table: str) -> TransactWriteItemTypeDef:
             return {"Update": parameters}
         case Delete():
             return {"Delete": parameters}
-        case Check():
+        case ConditionCheck():
             return {"ConditionCheck": parameters}
 
 

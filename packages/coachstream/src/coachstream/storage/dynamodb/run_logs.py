@@ -10,7 +10,6 @@ from coachstream.conversation.errors import ConversationNotFound, RunNotFound, S
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.run_log import LogEntry, is_tombstone
 from coachstream.storage.dynamodb.attribute_values import Item
-from coachstream.storage.dynamodb.calls import Range, TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended
 from coachstream.storage.dynamodb.items import expiry
 from coachstream.storage.dynamodb.keys import (
@@ -24,6 +23,7 @@ from coachstream.storage.dynamodb.keys import (
 )
 from coachstream.storage.dynamodb.log_items import is_of_coach, log_entry_item, parse_log_entry
 from coachstream.storage.dynamodb.requests import IS_NOT_THERE, Put
+from coachstream.storage.dynamodb.table_client import Range, TableClient
 from coachstream.storage.log_entries import is_repeated
 
 logger = logging.getLogger("coachstream.storage")
@@ -38,11 +38,11 @@ MOST_ATTEMPTS = 4
 class RunLogs:
     """The logs in one table."""
 
-    def __init__(self, calls: TableCalls, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
         self._now = now
 
-    def putting(self, key: ConversationKey, run_id: str, entry: LogEntry) -> Put:
+    def put_entry(self, key: ConversationKey, run_id: str, entry: LogEntry) -> Put:
         """The write that appends an entry, if its number is free, and returns the one that has it."""
         item = log_entry_item(key, run_id, entry, ttl=expiry(self._now() + LOGS_KEPT_FOR))
         return Put(item, IS_NOT_THERE, returns_existing=True)
@@ -54,7 +54,7 @@ class RunLogs:
             ConversationNotFound, RunNotFound: for ids that none can have. Others are not looked up.
         """
         conversation_key(key)
-        put = self.putting(key, run_id, entry)
+        put = self.put_entry(key, run_id, entry)
         for _ in range(MOST_ATTEMPTS):
             try:
                 await self._calls.put(put)

@@ -31,8 +31,7 @@ from coachstream.conversation.model import ConversationKey, Message, Role, forma
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.conversation.run_log import LogEntry
-from coachstream.storage.dynamodb.answers import Answer, Answers, answer_in
-from coachstream.storage.dynamodb.calls import Range, Step, TableCalls, TransactionCancelled
+from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import Contended, RequestRefused
 from coachstream.storage.dynamodb.history import newest_id
 from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry, message_item, message_of
@@ -47,12 +46,12 @@ from coachstream.storage.dynamodb.keys import (
     unfinished_run_key,
 )
 from coachstream.storage.dynamodb.log_items import is_of_coach
-from coachstream.storage.dynamodb.mend import mend_counter
 from coachstream.storage.dynamodb.mirror import Mirror
+from coachstream.storage.dynamodb.reply_index import IndexedReply, ReplyIndex, indexed_reply_in
 from coachstream.storage.dynamodb.requests import (
     IS_NOT_THERE,
     IS_THERE,
-    Check,
+    ConditionCheck,
     Delete,
     Put,
     Update,
@@ -60,6 +59,7 @@ from coachstream.storage.dynamodb.requests import (
     item_of,
 )
 from coachstream.storage.dynamodb.run_logs import RunLogs
+from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
 from coachstream.storage.dynamodb.unfinished_runs import (
     UnfinishedRun,
     bound_after,
@@ -77,9 +77,9 @@ MOST_ATTEMPTS = 4
 class DynamoDbRuns:
     """`RunStore`."""
 
-    def __init__(self, calls: TableCalls, mirror: Mirror | None, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, calls: TableClient, mirror: Mirror | None, *, now: Callable[[], datetime]) -> None:
         self._calls = calls
-        self._answers = Answers(calls, now=now)
+        self._answers = ReplyIndex(calls, now=now)
         self._logs = RunLogs(calls, now=now)
         self._mirror = mirror
         self._now = now
@@ -251,7 +251,7 @@ class DynamoDbRuns:
             Step.MESSAGE: Put(
                 message_item(key, message, at=self._now()), IS_NOT_THERE, returns_existing=True
             ),
-            Step.ENTRY: self._logs.putting(key, run_id, first),
+            Step.ENTRY: self._logs.put_entry(key, run_id, first),
         }
         client_id = message.metadata.client_message_id
         if client_id is not None:
@@ -262,12 +262,17 @@ class DynamoDbRuns:
         return writes
 
     def _another_attempt(
-        self, key: ConversationKey, message: Message, answer: Answer | None, run_id: str, first: LogEntry
+        self,
+        key: ConversationKey,
+        message: Message,
+        answer: IndexedReply | None,
+        run_id: str,
+        first: LogEntry,
     ) -> dict[Step, Write]:
         return {
-            Step.CONVERSATION: Check(conversation_key(key), IS_THERE),
-            Step.ANSWER: self._answers.is_unchanged(key, message.id, answer),
-            Step.ENTRY: self._logs.putting(key, run_id, first),
+            Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
+            Step.ANSWER: self._answers.check_unchanged(key, message.id, answer),
+            Step.ENTRY: self._logs.put_entry(key, run_id, first),
         }
 
     async def _finish(
@@ -275,9 +280,12 @@ class DynamoDbRuns:
     ) -> LogEntry | None:
         """None where it is done now, else the entry that has the number."""
         free: Write | None = freeing(key, run_id, reply)
-        earlier: Answer | None = None
+        earlier: IndexedReply | None = None
         for _ in range(MOST_ATTEMPTS):
-            writes = {Step.ENTRY: self._logs.putting(key, run_id, ended), **self._saving(key, reply, earlier)}
+            writes = {
+                Step.ENTRY: self._logs.put_entry(key, run_id, ended),
+                **self._saving(key, reply, earlier),
+            }
             if free is not None:
                 writes[Step.UNFINISHED_RUN] = free
             try:
@@ -318,11 +326,11 @@ class DynamoDbRuns:
         raise RunNotFound
 
     def _saving(
-        self, key: ConversationKey, reply: Message | None, earlier: Answer | None
+        self, key: ConversationKey, reply: Message | None, earlier: IndexedReply | None
     ) -> dict[Step, Write]:
         """The writes that save a reply, where the message had this one before."""
         if reply is None:
-            return {Step.CONVERSATION: Check(conversation_key(key), IS_THERE)}
+            return {Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE)}
         is_replaced = earlier is not None and not earlier.is_complete and earlier.reply_id != reply.id
         writes: dict[Step, Write] = {
             Step.CONVERSATION: self._counting(key, reply, added=0 if is_replaced else 1),
@@ -332,7 +340,7 @@ class DynamoDbRuns:
             writes[Step.REPLACED] = Delete(message_key(key, earlier.reply_id))
         answered = reply.metadata.reply_to
         if answered is not None and (earlier is None or earlier.yields_to(reply)):
-            writes[Step.ANSWER] = self._answers.putting(key, answered, reply, earlier)
+            writes[Step.ANSWER] = self._answers.put_if_unchanged(key, answered, reply, earlier)
         return writes
 
     async def _transact(self, key: ConversationKey, writes: Mapping[Step, Write]) -> None:
@@ -347,7 +355,7 @@ class DynamoDbRuns:
         except (RequestRefused, TransactionCancelled) as refusal:
             if isinstance(refusal, TransactionCancelled) and not refusal.refused:
                 raise
-            await mend_counter(self._calls, conversation_key(key), "totalMessages", counted_list="messages")
+            await repair_counter(self._calls, conversation_key(key), "totalMessages", counted_list="messages")
             await self._transact_once(writes)
 
     async def _transact_once(self, writes: Mapping[Step, Write]) -> None:
@@ -387,11 +395,11 @@ class DynamoDbRuns:
 
     async def _answer_there(
         self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None
-    ) -> Answer | None:
+    ) -> IndexedReply | None:
         """The answer that was in a reply's way: as DynamoDB returned it, else read."""
         item = cancelled.existing.get(Step.ANSWER)
         if item is not None:
-            return answer_in(item)
+            return indexed_reply_in(item)
         answered = None if reply is None else reply.metadata.reply_to
         return None if answered is None else await self._answers.load(key, answered)
 

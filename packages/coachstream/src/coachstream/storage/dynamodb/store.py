@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from coachstream.storage.dynamodb.calls import OpenClient, TableCalls
 from coachstream.storage.dynamodb.context import DynamoDbContext
 from coachstream.storage.dynamodb.conversations import DynamoDbConversations
 from coachstream.storage.dynamodb.memories import DynamoDbMemories
 from coachstream.storage.dynamodb.mirror import Mirror
 from coachstream.storage.dynamodb.runs import DynamoDbRuns
+from coachstream.storage.dynamodb.table_client import OpenClient, TableClient
 
 
 def _now() -> datetime:
@@ -41,7 +41,7 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
             mirror_messages: whether turns also appear in the list that the existing functions read.
             now: the time, for dates, expiry, and the age of memories.
         """
-        calls = TableCalls(client, table)
+        calls = TableClient(client, table)
         mirror = Mirror(calls, now=now) if mirror_messages else None
         DynamoDbRuns.__init__(self, calls, mirror, now=now)
         DynamoDbContext.__init__(self, calls, now=now)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from coachstream.storage.dynamodb.calls import OpenClient
 from coachstream.storage.dynamodb.errors import UnusableTable, storage_errors
+from coachstream.storage.dynamodb.table_client import OpenClient
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient

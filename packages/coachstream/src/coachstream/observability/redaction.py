@@ -26,7 +26,7 @@ LIBRARIES = (
     "urllib3",
     "uvicorn.access",
 )
-"""Those that are known to talk; handlers that are `DISCREET` hear no other library either."""
+"""Those that are known to talk; handlers that are `REDACTING_FILTER` hear no other library either."""
 
 
 def quiet_libraries() -> None:
@@ -35,7 +35,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def reduced(record: logging.LogRecord) -> logging.LogRecord:
+def redacted(record: logging.LogRecord) -> logging.LogRecord:
     """A copy in which an exception is its type and its describe_exception.
 
     Only our own messages stay beside it: others quote the exception in theirs (asyncio: `exception=...`).
@@ -54,15 +54,15 @@ def reduced(record: logging.LogRecord) -> logging.LogRecord:
     return copy
 
 
-class Discretion(logging.Filter):
+class RedactingFilter(logging.Filter):
     """For handlers that are not ours: reduces records, and hears libraries only from a warning on."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Reduce the record itself, for every handler that comes later; false if nobody is to see it."""
         if record.levelno < logging.WARNING and record.name.partition(".")[0] not in OURS:
             return False
-        record.__dict__.update(reduced(record).__dict__)
+        record.__dict__.update(redacted(record).__dict__)
         return True
 
 
-DISCREET = Discretion()
+REDACTING_FILTER = RedactingFilter()

@@ -6,17 +6,17 @@ from contextlib import suppress
 
 from coachstream.conversation.prompt.records import as_count, as_record
 from coachstream.storage.dynamodb.attribute_values import Item
-from coachstream.storage.dynamodb.calls import TableCalls
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.keys import ItemKey
 from coachstream.storage.dynamodb.requests import Update
+from coachstream.storage.dynamodb.table_client import TableClient
 
 COUNT: Item = {":number": "N", ":none": 0}
 """What the placeholders in `is_count` stand for."""
 
 
-async def mend_counter(
-    calls: TableCalls, key: ItemKey, counter: str, *, counted_list: str | None = None
+async def repair_counter(
+    calls: TableClient, key: ItemKey, counter: str, *, counted_list: str | None = None
 ) -> None:
     """Make `attributes.metadata.<counter>` a count: what can be read there, else the length of a list.
 

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 _COACHES = "coach#"
 
 
-class NobodyThere(Exception):
+class NoCoachFound(Exception):
     """The store has no coach for this user; the message says what to do."""
 
 
-class People:
+class UserDirectory:
     """Finds people in the store that is served, and writes the demo's data for them where it may."""
 
     def __init__(self, services: Services, data_dir: Path, *, seeds_tables: bool) -> None:
@@ -55,7 +55,7 @@ class People:
         """Find the user, by default the demo's; the demo's data is written for them where it may be.
 
         Raises:
-            NobodyThere: the store has no coach for the user.
+            NoCoachFound: the store has no coach for the user.
             StorageUnavailable: it cannot be reached.
         """
         user_id = user_id or USER_ID
@@ -67,7 +67,7 @@ class People:
         """Find a user; a file gets the demo's data for whoever comes, a table gets nothing.
 
         Raises:
-            NobodyThere: the store has no coach for the user.
+            NoCoachFound: the store has no coach for the user.
             StorageUnavailable: it cannot be reached.
         """
         if self._table is None:
@@ -76,7 +76,7 @@ class People:
         else:
             coaches = await self._coaches_in(self._table, user_id)
         if not coaches:
-            raise NobodyThere(self._remedy(user_id))
+            raise NoCoachFound(self._remedy(user_id))
         return Person(
             user_id=user_id,
             name=USER_NAME if user_id == USER_ID else user_id,
@@ -100,10 +100,10 @@ class People:
 
     async def _coaches_in(self, table: str, user_id: str) -> tuple[SessionCoach, ...]:
         """The user's coaches, the main one first."""
-        from coachstream.storage.dynamodb.calls import Range, TableCalls
         from coachstream.storage.dynamodb.keys import partition
+        from coachstream.storage.dynamodb.table_client import Range, TableClient
 
-        calls = TableCalls(self._services.dynamodb, table)
+        calls = TableClient(self._services.dynamodb, table)
         coaches = []
         async for item in calls.query(Range.of(partition(user_id), _COACHES)):
             coach_id = str(item["sk"]).removeprefix(_COACHES)

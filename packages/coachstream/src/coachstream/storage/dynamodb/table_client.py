@@ -108,7 +108,7 @@ class Range(msgspec.Struct, frozen=True):
         return cls(pk, prefix, end_of(prefix), newest_first)
 
 
-class TableCalls:
+class TableClient:
     """DynamoDB, reduced to one table and to what the store does with it."""
 
     def __init__(self, client: OpenClient, table: str) -> None:

@@ -16,7 +16,7 @@ from lambda_streaming import HttpResponseStream, LambdaContext, ResponseStream, 
 from lambda_streaming.streaming import LambdaHandler
 
 
-class Answer(msgspec.Struct, frozen=True):
+class JsonResponse(msgspec.Struct, frozen=True):
     """A whole response; the body is encoded as JSON."""
 
     status: int
@@ -24,8 +24,8 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
-def answering(
-    respond: Callable[[object, LambdaContext, Invocation], Awaitable[Answer]],
+def json_handler(
+    respond: Callable[[object, LambdaContext, Invocation], Awaitable[JsonResponse]],
     *,
     error_body: Callable[[CoachStreamError], msgspec.Struct],
     logger: logging.Logger,
@@ -39,13 +39,13 @@ def answering(
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                 failure = as_coachstream_error(error, logger)
                 invocation.error = failure.code
-                answer = Answer(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
-            await send_answer(response_stream, answer)
+                answer = JsonResponse(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
+            await send_json(response_stream, answer)
 
     return streamify_response(handler)
 
 
-async def send_answer(response: ResponseStream, answer: Answer) -> None:
+async def send_json(response: ResponseStream, answer: JsonResponse) -> None:
     """Answer, and end the response."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
     http = HttpResponseStream.from_(response, {"statusCode": answer.status, "headers": headers})
