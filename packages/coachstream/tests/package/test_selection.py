@@ -48,6 +48,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     ignore = shutil.ignore_patterns("__pycache__", "tests")
     shutil.copytree(ROOT / "packages", folder / "packages", ignore=ignore, symlinks=True)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
     shutil.copy(ROOT / ".gitignore", folder / ".gitignore")
     return folder
 
@@ -104,14 +105,14 @@ def copied_by_docker(checkout: Path) -> set[str]:
     """The files of ours that the Dockerfile's context has, by their paths in the image."""
     ignored = Ignored(ROOT / "deploy" / "container" / "Dockerfile.dockerignore")
     below = (path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file())
-    return {name.partition("/src/")[2] for name in below if not ignored(name)}
+    return {name.partition("/src/")[2] or name for name in below if not ignored(name)}
 
 
 def test_what_lies_about_is_not_copied_into_the_image(littered: Path) -> None:
-    """The image has what the package has, and the lock file that its dependencies are installed from."""
-    lock = "coachstream/package/lambda.lock"
-    assert copied_by_docker(littered) - {lock} == {name for name, _ in of_ours()}
-    assert lock in copied_by_docker(littered)
+    """The image has what the package has, and the lock files that its dependencies are installed from."""
+    locks = {"requirements/install.lock", "coachstream/package/lambda.lock"}
+    assert copied_by_docker(littered) - locks == {name for name, _ in of_ours()}
+    assert locks <= copied_by_docker(littered)
 
 
 def names_in(archive: Path) -> Iterator[str]:
