@@ -33,6 +33,14 @@ class ContextStoreContract(StoreContract):
         with pytest.raises(CoachConfigNotFound):
             await store.load_coach(KEY.user_id, "coach-2")
 
+    async def test_the_coaches_of_a_user_are_listed_by_their_ids(self, store: SeedableStore) -> None:
+        """All of the user's, and no one else's."""
+        assert await store.list_coaches("user-without-coaches") == []
+        await store.put_coach("user-with-coaches", "b-coach", {"coach_name": "Bo"})
+        await store.put_coach("user-with-coaches", "a-coach", {"coach_name": "Al"})
+        coaches = await store.list_coaches("user-with-coaches")
+        assert [(coach.coach_id, coach.name) for coach in coaches] == [("a-coach", "Al"), ("b-coach", "Bo")]
+
     async def test_history_is_the_newest_messages_oldest_first(self, store: SeedableStore) -> None:
         """A limit cuts off the old end."""
         for number in range(0, 10, 2):

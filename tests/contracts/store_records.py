@@ -24,7 +24,14 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.conversation.ports import ContextStore, ConversationStore, MemoryStore, RunBegun, RunStore
+from coachstream.conversation.ports import (
+    CoachDirectory,
+    ContextStore,
+    ConversationStore,
+    MemoryStore,
+    RunBegun,
+    RunStore,
+)
 from coachstream.conversation.run_log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
 
 NOW = to_milliseconds(datetime.now(UTC))
@@ -42,8 +49,8 @@ COACH: Mapping[str, object] = {
 }
 
 
-class SeedableStore(RunStore, ContextStore, ConversationStore, MemoryStore, Protocol):
-    """All four ports, and the ways in for records that the domain only reads."""
+class SeedableStore(RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, Protocol):
+    """All ports, and the ways in for records that the domain only reads."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None: ...
     async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None: ...

@@ -242,6 +242,11 @@ class RememberedConversations:
             raise CoachConfigNotFound
         return parse_coach_config(coach_id, self.coaches[user_id, coach_id])
 
+    async def list_coaches(self, user_id: str) -> Sequence[CoachConfig]:
+        self._begin()
+        owned = sorted(coach_id for owner, coach_id in self.coaches if owner == user_id)
+        return [parse_coach_config(coach_id, self.coaches[user_id, coach_id]) for coach_id in owned]
+
     async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         messages = await self.load_messages(key)
         newest: list[Message] = []

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from coachstream.conversation.ports import (
         ChatModel,
         Clock,
+        CoachDirectory,
         ContextStore,
         ConversationStore,
         MemoryStore,
@@ -68,8 +69,8 @@ if TYPE_CHECKING:
     from coachstream.language.bedrock import BedrockOptions, RefusedParameters
     from coachstream.recall.pinecone import PineconeOptions
 
-    class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, Protocol):
-        """One store is all four."""
+    class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, Protocol):
+        """One store is all of them."""
 
 
 class ReadApiKeyOf(Protocol):

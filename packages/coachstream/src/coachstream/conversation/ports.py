@@ -227,6 +227,13 @@ class ConversationStore(Protocol):
         """
 
 
+class CoachDirectory(Protocol):
+    """The coaches of a user; asked on a person's machine, never in a turn."""
+
+    async def list_coaches(self, user_id: str) -> Sequence[CoachConfig]:
+        """All of them, by their ids. Raises `StorageUnavailable`."""
+
+
 class TextDelta(msgspec.Struct, frozen=True):
     """The next piece of text from the model; may be empty."""
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
-from coachstream.conversation.prompt.coach import parse_coach_config
-from coachstream.conversation.prompt.records import as_record
 from coachstream.local.demo.seed import (
     CONVERSATION_ID,
     USER_ID,
@@ -26,8 +24,6 @@ from coachstream.web.request import DEFAULT_TITLE
 
 if TYPE_CHECKING:
     from coachstream.local.demo.seed import DemoStore
-
-_COACHES = "coach#"
 
 
 class NoCoachFound(Exception):
@@ -74,7 +70,7 @@ class UserDirectory:
             await self._seed(user_id)
             coaches = await _demo_coaches()
         else:
-            coaches = await self._coaches_in(self._table, user_id)
+            coaches = await self._coaches_in_table(user_id)
         if not coaches:
             raise NoCoachFound(self._remedy(user_id))
         return Person(
@@ -98,17 +94,12 @@ class UserDirectory:
         place = "\0".join((self._table or "", user_id))
         return f"seeded-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
-    async def _coaches_in(self, table: str, user_id: str) -> tuple[SessionCoach, ...]:
+    async def _coaches_in_table(self, user_id: str) -> tuple[SessionCoach, ...]:
         """The user's coaches, the main one first."""
-        from coachstream.storage.dynamodb.keys import partition
-        from coachstream.storage.dynamodb.table_client import Range, TableClient
-
-        calls = TableClient(self._services.dynamodb, table)
-        coaches = []
-        async for item in calls.query(Range.of(partition(user_id), _COACHES)):
-            coach_id = str(item["sk"]).removeprefix(_COACHES)
-            config = parse_coach_config(coach_id, as_record(item.get("attributes")))
-            coaches.append(SessionCoach(coach_id, config.name, config.description))
+        coaches = (
+            SessionCoach(coach.coach_id, coach.name, coach.description)
+            for coach in await self._services.store.list_coaches(user_id)
+        )
         return tuple(sorted(coaches, key=lambda coach: not coach.coach_id.endswith("_coach_main")))
 
     async def _conversation(self, user_id: str, coach_id: str) -> str | None:

@@ -16,6 +16,7 @@ from coachstream.conversation.prompt.records import as_record
 from coachstream.storage.dynamodb.history import NewestMessages, embedded_messages
 from coachstream.storage.dynamodb.items import COACH, MEMORY, WORKOUT, Attributes, envelope
 from coachstream.storage.dynamodb.keys import (
+    COACHES,
     MEMORIES,
     WORKOUTS,
     ItemKey,
@@ -58,6 +59,14 @@ class DynamoDbContext:
         if item is None:
             raise CoachConfigNotFound
         return parse_coach_config(coach_id, as_record(item.get("attributes")))
+
+    async def list_coaches(self, user_id: str) -> Sequence[CoachConfig]:
+        """All coaches of a user, by their ids."""
+        found = self._calls.query(Range.of(partition(user_id), COACHES))
+        return [
+            parse_coach_config(str(item["sk"]).removeprefix(COACHES), as_record(item.get("attributes")))
+            async for item in found
+        ]
 
     async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         """The newest `limit` messages, oldest first; empty for an unknown conversation.

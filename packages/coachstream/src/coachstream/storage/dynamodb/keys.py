@@ -32,6 +32,7 @@ MOST_ENTRIES = 10**8
 
 WORKOUTS = "workout#"
 
+COACHES = "coach#"
 MEMORIES = "userMemory#"
 
 
@@ -51,7 +52,7 @@ def coach_key(user_id: str, coach_id: str) -> ItemKey:
     """Raises `CoachConfigNotFound` for ids that no coach can have."""
     if not (is_name(user_id) and is_name(coach_id)):
         raise CoachConfigNotFound
-    return ItemKey(partition(user_id), f"coach#{coach_id}")
+    return ItemKey(partition(user_id), COACHES + coach_id)
 
 
 def conversation_key(key: ConversationKey) -> ItemKey:

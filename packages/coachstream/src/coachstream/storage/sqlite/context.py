@@ -39,6 +39,17 @@ class SqliteContext:
 
         return await self._database.read(load)
 
+    async def list_coaches(self, user_id: str) -> Sequence[CoachConfig]:
+        """All coaches of a user, by their ids."""
+
+        def load(connection: sqlite3.Connection) -> list[CoachConfig]:
+            rows = connection.execute(
+                "SELECT coach_id, attributes FROM coaches WHERE user_id = ? ORDER BY coach_id", (user_id,)
+            )
+            return [parse_coach_config(coach_id, decode_document(document)) for coach_id, document in rows]
+
+        return await self._database.read(load)
+
     async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         """The newest messages, oldest first, as far as limit and budget go (see `ContextStore`)."""
         return await self._database.read(
