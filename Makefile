@@ -87,10 +87,10 @@ format: $(VENV)/dev.installed
 
 # A broken link, an unknown anchor or a page that is not in the navigation fails the build.
 docs: docs-pages
-	@$(BIN)/mkdocs build --strict --clean --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean --quiet
 
 docs-serve: docs-pages
-	@exec $(BIN)/mkdocs serve $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/mkdocs serve $(ARGS)
 
 docs-pages: $(VENV)/docs.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/reference/settings.md

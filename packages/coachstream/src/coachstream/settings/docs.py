@@ -1,4 +1,4 @@
-"""`docs/reference/settings.md`, generated from the table of variables: `python -m coachstream.settings.docs [FILE]`."""
+"""`docs/reference/settings.md`, generated from the variables: `python -m coachstream.settings.docs [FILE]`."""
 
 from __future__ import annotations
 
