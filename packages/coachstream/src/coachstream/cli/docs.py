@@ -19,8 +19,9 @@ _HEAD = """\
 
 # Commands
 
-What `coachstream --help` and the help of each command print. In a checkout the program is `.venv/bin/coachstream`;
-`make serve ARGS="…"` and `make deploy ARGS="…"` run the commands of the same names with these options.
+What `coachstream --help` and the help of each command print. In a checkout the program is
+`.venv/bin/coachstream`; `make serve ARGS="…"` and `make deploy ARGS="…"` run the commands of the same names
+with these options.
 """
 
 

@@ -1,4 +1,4 @@
-"""`docs/reference/settings.md`, generated from the variables: `python -m coachstream.settings.docs [FILE]`."""
+"""`docs/reference/settings.md`, generated: `python -m coachstream.settings.docs [FILE]`."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ otherwise, or an option (`--store dynamodb --table T`, `--model bedrock`,
 `--recall pinecone`, `--identity cognito`), which beats the variable.
 
 **Secrets** are read from the environment, or at their first use from AWS Secrets Manager, where a variable
-names their ARN; they are neither printed nor logged. One from Secrets Manager is read again after an hour, and
-when it does not work: it can be rotated without a deployment.
+names their ARN; they are neither printed nor logged. One from Secrets Manager is read again after an hour,
+and when it does not work: it can be rotated without a deployment.
 """
 
 
