@@ -59,6 +59,7 @@ from support.places import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+#: Whose commands are not ours to type: help texts, and tables of variables.
 GENERATED = {"reference/cli.md", "reference/settings.md"}
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
