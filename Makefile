@@ -7,7 +7,7 @@
 #   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
 #   make deploy [ARGS="--plan"]       put it into an AWS account (`coachstream deploy --help`)
 #   make docs                         regenerate the generated pages and build the documentation site into site/
-#   make docs-serve [ARGS="-a :8001"] serve the documentation site on localhost while you write
+#   make docs-serve                   serve the documentation site on localhost while you write
 #   make unicode                      write the properties of characters, of the Unicode that is pinned
 #   make lock                         pin the dependencies anew
 #   make test-lower-bounds            the tests of identity and HTTP with the oldest versions that are allowed
