@@ -6,7 +6,8 @@
 #   make lint                         ruff and mypy --strict
 #   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
 #   make deploy [ARGS="--plan"]       put it into an AWS account (`coachstream deploy --help`)
-#   make docs                         write the pages that are made of the code
+#   make docs                         regenerate the generated pages and build the documentation site into site/
+#   make docs-serve                   serve the documentation site on localhost while you write
 #   make unicode                      write the properties of characters, of the Unicode that is pinned
 #   make lock                         pin the dependencies anew
 #   make test-lower-bounds            the tests of identity and HTTP with the oldest versions that are allowed
@@ -27,7 +28,7 @@ COACHSTREAM := packages/coachstream
 PROJECTS := pyproject.toml $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml
 EDITABLE := --editable $(LAMBDA_STREAMING) --editable $(COACHSTREAM)
 
-.PHONY: help serve deploy test test-peers lint format docs unicode lock check-facts test-lower-bounds torture clean
+.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts test-lower-bounds torture clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -84,8 +85,16 @@ format: $(VENV)/dev.installed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/run.installed
-	@$(BIN)/python -m coachstream.settings.docs docs/configuration.md
+# A broken link, an unknown anchor or a page that is not in the navigation fails the build.
+docs: docs-pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean --quiet
+
+docs-serve: docs-pages
+	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/mkdocs serve $(ARGS)
+
+docs-pages: $(VENV)/docs.installed
+	@$(BIN)/python -m coachstream.settings.docs docs/reference/settings.md
+	@$(BIN)/python -m coachstream.cli.docs docs/reference/cli.md
 
 unicode: $(VENV)/dev.installed
 	@$(BIN)/python tests/support/unicode_tables.py
@@ -97,7 +106,7 @@ LOCKS := requirements
 PACKAGED := $(COACHSTREAM)/src/coachstream/package
 
 # install: uv, which installs the others. run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all
-# of it, and what the tests need. lambda: what goes into the package, in the versions that are tested.
+# of it, and what the tests need. docs: run, and what builds the documentation site. lambda: what goes into the package, in the versions that are tested.
 # lower-bounds: the oldest versions that the packages allow of those, and what their tests need.
 lock: $(VENV)/dev.installed
 	@$(COMPILE) --upgrade $(OURS) --group build --output-file $(LOCKS)/run.lock
@@ -105,6 +114,8 @@ lock: $(VENV)/dev.installed
 	  --constraint $(LOCKS)/run.lock --output-file $(LOCKS)/deploy.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --extra deploy --group dev \
 	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
+	@$(COMPILE) --upgrade $(OURS) --group docs \
+	  --constraint $(LOCKS)/dev.lock --output-file $(LOCKS)/docs.lock
 	@$(COMPILE) --group install --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/install.lock
 	@$(COMPILE) --upgrade $(PACKAGED)/lambda.in --constraint $(LOCKS)/run.lock --output-file $(PACKAGED)/lambda.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
@@ -120,7 +131,7 @@ check-facts: $(VENV)/run.installed
 	@exit 2
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
@@ -144,3 +155,7 @@ $(VENV)/dev.installed: requirements/dev.lock $(VENV)/run.installed
 	@$(BIN)/python requirements/install.py requirements/dev.lock
 	@touch $@
 
+$(VENV)/docs.installed: requirements/docs.lock $(VENV)/run.installed
+	@echo "Installing what the documentation site needs (once) ..." >&2
+	@$(BIN)/python requirements/install.py requirements/docs.lock
+	@touch $@

@@ -1,4 +1,4 @@
-"""docs/configuration.md says what the settings are."""
+"""docs/reference/settings.md says what the settings are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coachstream.settings.docs import EXAMPLES, document
 from coachstream.settings.variables import READ_BY_OTHERS, Part
 from support.places import ROOT
 
-PAGE = ROOT / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "reference" / "settings.md"
 
 
 def test_the_page_is_what_the_settings_say() -> None:

@@ -27,7 +27,12 @@ from lambda_streaming.function_url.limits import (
 )
 from support.places import ROOT
 
-PAGE = (ROOT / "docs" / "deploy.md").read_text()
+DOCS = ROOT / "docs"
+COST = (DOCS / "explanation" / "cost.md").read_text()
+LIMITS = (DOCS / "explanation" / "limits.md").read_text()
+CLOUDFRONT = (DOCS / "how-to" / "cloudfront.md").read_text()
+CUSTOM_DOMAIN = (DOCS / "how-to" / "custom-domain.md").read_text()
+FIRST_DEPLOYMENT = (DOCS / "tutorials" / "first-deployment.md").read_text()
 AMPLIFY = ROOT / "deploy" / "amplify" / "functions" / "stream-coach-conversation"
 
 
@@ -37,7 +42,7 @@ def quota(name: str) -> float:
 
 def test_each_row_of_the_costs_has_the_price_of_the_table() -> None:
     """Whatever the model's version is called."""
-    rows = re.findall(r"^\| ([^|]+?) \|[^|]+\| \$([\d.]+) per (\S+) \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| ([^|]+?) \|[^|]+\| \$([\d.]+) per (\S+) \|", COST, re.MULTILINE)
     priced = {re.sub(r"(Claude Sonnet) [\d.]+", r"\1", name): (dollars, per) for name, dollars, per in rows}
     assert len(priced) >= 7
     assert priced == {name: (PRICES[name].dollars, PRICES[name].per) for name in priced}
@@ -54,13 +59,13 @@ def test_each_row_of_the_costs_has_the_price_of_the_table() -> None:
 )
 def test_prices_in_running_text_are_those_of_the_table(name: str, phrase: str) -> None:
     """To the cent."""
-    assert phrase.format(PRICES[name].dollars) in PAGE
+    assert phrase.format(PRICES[name].dollars) in COST + CUSTOM_DOMAIN
 
 
 def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
     """The month of the oldest of them."""
     oldest = min(price.provenance.looked_up for price in PRICES.values())
-    assert f"List prices of {REGION} in {oldest:%B %Y}" in PAGE
+    assert f"List prices of {REGION} in {oldest:%B %Y}" in COST
 
 
 @pytest.mark.parametrize(
@@ -105,6 +110,7 @@ def test_a_mirrored_conversation_stays_below_the_largest_item() -> None:
                 "requests a second for each concurrent invocation",
             ],
         ),
+        ("| an item in DynamoDB | {:g} KB |", ["an item of DynamoDB"]),
         (
             "{:g} s at CloudFront, {:g} minutes at API Gateway",
             ["silence of an origin of CloudFront", "silence of a stream of API Gateway"],
@@ -114,7 +120,13 @@ def test_a_mirrored_conversation_stays_below_the_largest_item() -> None:
 )
 def test_a_limit_on_the_page_is_the_one_of_the_table(phrase: str, names: list[str]) -> None:
     """As a reader of the page finds it."""
-    assert phrase.format(*map(quota, names)) in PAGE
+    assert phrase.format(*map(quota, names)) in LIMITS
+
+
+def test_the_timeouts_of_what_stands_in_front_are_those_of_the_table() -> None:
+    """CloudFront's response timeout and API Gateway's silence, where the guides name them."""
+    assert f"at least {quota('silence of an origin of CloudFront'):g} s" in CLOUDFRONT
+    assert f"| silence | {quota('silence of a stream of API Gateway'):g} minutes;" in CUSTOM_DOMAIN
 
 
 def test_the_readme_has_the_limits_of_the_table() -> None:
@@ -131,8 +143,8 @@ def test_the_readme_has_the_limits_of_the_table() -> None:
 
 def test_the_versions_on_the_page_are_those_that_are_used() -> None:
     """Of Node.js for a deployment, and of Python for the functions."""
-    assert f"Node.js {NODE_SUPPORTED} or newer" in PAGE
-    assert f"Python {PYTHON} on Graviton" in PAGE
+    assert f"Node.js {NODE_SUPPORTED} or newer" in FIRST_DEPLOYMENT
+    assert f"Python {PYTHON} on Graviton" in FIRST_DEPLOYMENT
 
 
 def test_the_image_has_the_python_that_is_deployed() -> None:

@@ -10,7 +10,7 @@
  *     }
  *
  * One file without dependencies, for browsers and workers; copy it. `coachstream.d.ts` says what every option and
- * event means; the requests and events on the wire are described in the project's `docs/streaming.md`.
+ * event means; the requests and events on the wire are described in the project's `docs/reference`.
  *
  * How it works: a reply is read over one connection after the other. Each delivers Server-Sent Events; their ids say
  * where the next connection has to begin, their offsets what of the text is there already. Whatever ends a connection

@@ -1,7 +1,7 @@
 /**
  * coachstream's function that streams a coach's reply, as a function of an Amplify Gen 2 backend.
  *
- * Copy this folder into `amplify/functions`; deploy/amplify/README.md of coachstream has the steps. What is decided here is
+ * Copy this folder into `amplify/functions`; docs/how-to/amplify.md of coachstream has the steps. What is decided here is
  * decided as in coachstream's own constructs (`coachstream.infrastructure`), with whose template this one is compared.
  */
 

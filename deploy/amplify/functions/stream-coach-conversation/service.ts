@@ -1,7 +1,7 @@
 /**
  * What a backend says of the service, and the environment of the function that is made of it.
  *
- * docs/configuration.md of coachstream says what each variable means. What is not set here has the default of that page.
+ * docs/reference/settings.md of coachstream says what each variable means. What is not set here has the default of that page.
  */
 
 import { Token } from "aws-cdk-lib";

@@ -23,7 +23,7 @@ def show(report: Report, console: Console) -> None:
         _print(console, "These settings cannot be used:")
         for problem in report.problems:
             _print(console, f"  {problem}")
-        _print(console, "docs/configuration.md lists every variable; `coachstream serve` needs none.")
+        _print(console, "docs/reference/settings.md lists every variable; `coachstream serve` needs none.")
     elif console.is_terminal:
         console.print(_table(report.parts))
     else:

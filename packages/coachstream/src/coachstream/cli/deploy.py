@@ -81,7 +81,8 @@ def deploy(
     """Put the functions into an AWS account, alone or next to an existing backend.
 
     Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. What is
-    not named is created: a table, a user pool, secrets. docs/deploy.md has the steps.
+    not named is created: a table, a user pool, secrets. docs/tutorials/first-deployment.md has the
+    steps.
 
     What describes the stack can also be set by variables: COACHSTREAM_DEPLOY_TABLE_NAME for --table-name, and
     so on. An option beats its variable.
@@ -211,4 +212,4 @@ def _deploy(environment: dict[str, str], *, asks: bool) -> None:
     for name in sorted(outputs):
         if name.endswith("FunctionUrl"):
             typer.echo(f"{name}: {outputs[name]}")
-    typer.echo(f"All outputs are in {_OUTPUTS}; what to do next is in docs/deploy.md.")
+    typer.echo(f"All outputs are in {_OUTPUTS}; what to do next is in docs/tutorials/first-deployment.md.")

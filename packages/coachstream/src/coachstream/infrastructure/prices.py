@@ -1,4 +1,4 @@
-"""List prices that docs/deploy.md calculates with; needs no CDK. A test compares the page with this table."""
+"""List prices that docs/explanation/cost.md calculates with; needs no CDK. A test compares the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of AWS's services that code and docs/deploy.md rely on; needs no CDK. A test compares them."""
+"""Limits of AWS's services that code and docs/explanation rely on; needs no CDK. A test compares them."""
 
 from __future__ import annotations
 

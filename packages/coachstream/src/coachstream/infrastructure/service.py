@@ -100,7 +100,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
             which may not be a reference.
         mirror_messages: whether turns also appear in the list that the existing functions read.
         logs: what is written down.
-        variables: any other variable of `docs/configuration.md`, by its name.
+        variables: any other variable of `docs/reference/settings.md`, by its name.
 
     Raises:
         ValueError: a variable is not ours, is a secret, or is one that this type has a field for.

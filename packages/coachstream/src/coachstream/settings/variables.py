@@ -1,4 +1,4 @@
-"""The environment variables: name, default, meaning. `docs/configuration.md` is made of this table.
+"""The environment variables: name, default, meaning. `docs/reference/settings.md` is generated from it.
 
 Where the existing system has a name for something, the name is its own; all others begin with COACHSTREAM_.
 """

@@ -1,7 +1,7 @@
 r"""Server-Sent Events, both directions: frames to bytes, and bytes to frames.
 
 The format is the HTML standard's, section 9.2 ("Server-sent events"). What we send is narrower, because
-clients keep less than the standard (`docs/streaming.md` has the table):
+clients keep less than the standard (`docs/how-to/use-eventsource.md` has the table):
 
 - Every blank line ends a block that has data, one `data: ` line of JSON. Some clients dispatch a block
   without data, a comment too, as an event with empty data. JSON escapes CR and LF: nothing in it ends it.

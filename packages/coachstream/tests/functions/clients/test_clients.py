@@ -1,6 +1,7 @@
 """Clients of event streams that people use: each reads a run, is cut off, resumes, and stays quiet after it.
 
-`docs/streaming.md` says what each of them asks of its user; the programs next to this file do just that.
+`docs/how-to/use-eventsource.md` says what each of them asks of its user; the programs next to this file do
+just that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-/** What most apps need; deploy/amplify/README.md shows its lines. */
+/** What most apps need; docs/how-to/amplify.md shows its lines. */
 
 import { defineBackend } from "@aws-amplify/backend";
 import { AttributeType, BillingMode, Table } from "aws-cdk-lib/aws-dynamodb";

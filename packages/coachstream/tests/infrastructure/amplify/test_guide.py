@@ -11,7 +11,8 @@ from support.places import ROOT
 
 HERE = Path(__file__).parent
 DROP_IN = ROOT / "deploy" / "amplify"
-PAGE = (DROP_IN / "README.md").read_text()
+GUIDE = ROOT / "docs" / "how-to" / "amplify.md"
+PAGE = GUIDE.read_text()
 FUNCTION = Path("functions", "stream-coach-conversation")
 
 _OPTION = re.compile(r"`((?:[a-z]+\.)?[a-z]+(?:[A-Z][a-z]+)+)(?::[^`]*)?`")
@@ -53,7 +54,7 @@ def test_it_names_files_and_options_that_are_there() -> None:
     for path in re.findall(r"`((?:src|deploy)/[\w./-]+)`", PAGE):
         assert (ROOT / path).exists(), path
     for link in re.findall(r"\]\(([\w./-]+)", PAGE):
-        assert (DROP_IN / link).exists(), link
+        assert (GUIDE.parent / link).exists(), link
     declared = "".join(path.read_text() for path in (DROP_IN / FUNCTION).glob("*.ts"))
     named = set(_OPTION.findall(PAGE)) - {"referenceAuth"}
     assert {"packageZip", "outputName", "recall.apiKeySecretArn"} <= named
