@@ -86,6 +86,7 @@ format: $(VENV)/dev.installed
 
 docs: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/configuration.md
+	@$(BIN)/python -m coachstream.reference docs/reference
 
 unicode: $(VENV)/dev.installed
 	@$(BIN)/python tests/support/unicode_tables.py
