@@ -34,6 +34,9 @@ EVENT_STREAM = CONTENT_TYPE.partition(";")[0]
 NO_STORE = "no-store"
 """`Cache-Control` of every response that is no stream."""
 
+CHALLENGE_HEADERS = ("WWW-Authenticate", "x-amzn-remapped-www-authenticate")
+"""Of a 401: as the functions send it, and as a Function URL passes it on."""
+
 EVENT = "Event"
 """The component that is any event of a stream."""
 
@@ -195,11 +198,11 @@ def _error(operation: Operation, status: int, codes: Sequence[ErrorCode]) -> Sch
     }
     if status == 401:  # noqa: PLR2004
         response["headers"] = {
-            "WWW-Authenticate": {
-                "description": 'RFC 6750: `Bearer`, or `Bearer error="invalid_token"`.',
-                "required": True,
+            name: {
+                "description": 'One of both is sent: `Bearer`, or `Bearer error="invalid_token"` (RFC 6750).',
                 "schema": {"type": "string"},
             }
+            for name in CHALLENGE_HEADERS
         }
     return response
 

@@ -10,7 +10,14 @@ from coachstream.conversation.errors import ErrorCode, kind_of
 from coachstream.identity.tickets import TICKET_LIFETIME
 from coachstream.reference.errors import CLIENT_ACTIONS, DEPENDS_ON_CAUSE, meaning_of
 from coachstream.reference.events import EVENT_FACTS
-from coachstream.reference.openapi import CURSOR_HEADER, EVENT_STREAM, JSON, NO_STORE, component_schemas
+from coachstream.reference.openapi import (
+    CHALLENGE_HEADERS,
+    CURSOR_HEADER,
+    EVENT_STREAM,
+    JSON,
+    NO_STORE,
+    component_schemas,
+)
 from coachstream.reference.operations import (
     ERROR_BODIES,
     EVENT_ERRORS,
@@ -66,7 +73,7 @@ The streaming function sends its document as `{JSON}` in response to `DELETE`, a
 header asks for it ([startReply](http-api.md#startreply)). Any other request, and one whose path or method is
 refused, gets it as one `error` event with the content type `{EVENT_STREAM}`.
 
-A `401` has the header `WWW-Authenticate`, a `405` the header `Allow`.
+A `401` has a challenge and a `405` the header `Allow` ([headers](http-api.md#headers)).
 
 {_table(("code", "status", "comes as", "retryable", "meaning", "what the client does"), rows)}
 `retryable` says whether the same request may succeed later without a change.
@@ -145,8 +152,8 @@ these paths; `coachstream serve` serves all of them at one address.
 
 {_table(("method", "path", "what it does", "function"), rows)}
 Ids in a path are percent-encoded. An id has 1 to {MAX_ID_CHARS} printable characters, without `#`. A path
-with any other id, and a path that is none of these, is `404` `MISSING_PATH_PARAMS`. Empty segments are dropped, so
-doubled slashes do no harm. Another method is `405` with an `Allow` header:
+with any other id, and a path that is none of these, is `404` `MISSING_PATH_PARAMS`. Empty segments are
+dropped, so doubled slashes do no harm. Another method is `405` with an `Allow` header:
 
 {_table(("path", "methods"), allowed)}
 ## Headers
@@ -160,7 +167,7 @@ doubled slashes do no harm. Another method is `405` with an `Allow` header:
 {stream_headers}
 | response | `Cache-Control: {NO_STORE}` | every response that is no stream |
 | response | `Location` | `202` of [startReply](#startreply): the same as `eventsUrl` |
-| response | `WWW-Authenticate` | `401` |
+| response | `{CHALLENGE_HEADERS[0]}` | `401`; a Function URL renames it to `{CHALLENGE_HEADERS[1]}` |
 | response | `Allow` | `405` |
 
 Pages of the origins that a deployment allows may send {_listed(REQUEST_HEADERS)}, and read

@@ -126,7 +126,7 @@ _TITLE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TITLE_CHARS
 _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
     MessageBody: {
         "userResponse": _MESSAGE,
-        "messageTimestamp": {"type": ["string", "null"], "format": "date-time"},
+        "messageTimestamp": {"type": ["string", "null"], "format": "date-time", "pattern": "[Tt]"},
         "clientMessageId": {"type": ["string", "null"], "pattern": f"^{CLIENT_MESSAGE_ID.pattern}$"},
     },
     CreateBody: {
