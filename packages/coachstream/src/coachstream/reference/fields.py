@@ -149,9 +149,9 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     request.MessageBody: {
         "userResponse": _MESSAGE,
         "messageTimestamp": (
-            "When the user wrote it: an ISO 8601 date and time, joined by `T`, with a zone, from 1970. The "
-            "basic and week formats are accepted as well, a leap second is not. Fractions are cut to "
-            "milliseconds. "
+            "When the user wrote it: an ISO 8601 date and time, joined by `T`, with a zone, from 1970, as "
+            "Python's `datetime.fromisoformat` reads it. The basic and week formats are accepted as well; a "
+            "leap second, an ordinal date and a lower-case `z` are not. Fractions are cut to milliseconds. "
             "`null` or absent: when the request arrives."
         ),
         "clientMessageId": (

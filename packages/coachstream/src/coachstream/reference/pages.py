@@ -73,7 +73,8 @@ The streaming function sends its document as `{JSON}` in response to `DELETE`, a
 header asks for it ([startReply](http-api.md#startreply)). Any other request, and one whose path or method is
 refused, gets it as one `error` event with the content type `{EVENT_STREAM}`.
 
-A `401` has a challenge and a `405` the header `Allow` ([headers](http-api.md#headers)).
+A `401` has a challenge and a `405` the header `Allow` ([headers](http-api.md#headers)). A response without
+such a document is from Lambda itself, which refuses some methods and sizes before a function runs.
 
 {_table(("code", "status", "comes as", "retryable", "meaning", "what the client does"), rows)}
 `retryable` says whether the same request may succeed later without a change.
@@ -187,7 +188,12 @@ leads to is in [Where a reader goes on](../streaming.md#where-a-reader-goes-on).
 {operations}
 ## Documents
 
-A field is always present unless the table says otherwise.
+In a response, a field is present unless it is marked as optional.
+
+A request's body is a JSON object in UTF-8 without a byte order mark. What is no Unicode in it, such as half of
+a surrogate pair, becomes U+FFFD in a text that a person wrote; an id or a time with it is refused. Of a field
+that is given twice the last one counts. Lengths are counted in code points. A visible character is neither
+white space nor shown as nothing, as U+200B is.
 
 {documents}"""
 

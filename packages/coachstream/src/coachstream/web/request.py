@@ -133,7 +133,7 @@ def parse_new_conversation(body: bytes | None) -> NewConversation:
     Raises:
         InvalidJson, InvalidRequest (title), InvalidUserResponse, MessageTooLong (initialMessage).
     """
-    fields = _decode(body, CreateBody) if body else CreateBody()
+    fields = _decode(body, CreateBody) if body and body.strip() else CreateBody()
     return NewConversation(
         title=DEFAULT_TITLE if fields.title is None or fields.title == "" else _title(fields.title),
         # The existing function runs no turn for a falsy message.
