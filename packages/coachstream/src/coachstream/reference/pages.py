@@ -190,10 +190,10 @@ leads to is in [Where a reader goes on](../streaming.md#where-a-reader-goes-on).
 
 In a response, a field is present unless it is marked as optional.
 
-A request's body is a JSON object in UTF-8 without a byte order mark. What is no Unicode in it, such as half of
-a surrogate pair, becomes U+FFFD in a text that a person wrote; an id or a time with it is refused. Of a field
-that is given twice the last one counts. Lengths are counted in code points. A visible character is neither
-white space nor shown as nothing, as U+200B is.
+A request's body is a JSON object in UTF-8 without a byte order mark. What is no Unicode in it, such as half
+of a surrogate pair, becomes U+FFFD in a text that a person wrote; an id or a time with it is refused. Of a
+field that is given twice the last one counts. Lengths are counted in code points. A visible character is
+neither white space nor shown as nothing, as U+200B is.
 
 {documents}"""
 
