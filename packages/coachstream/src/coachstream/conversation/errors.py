@@ -178,7 +178,7 @@ class InvalidJson(RequestError):
 
 
 class InvalidUserResponse(RequestError):
-    """`userResponse` is missing, no string, or has no visible character; so is a given `initialMessage`."""
+    """`userResponse` is missing, or it or `initialMessage` is no string with a visible character."""
 
     code = ErrorCode.INVALID_USER_RESPONSE
     sentence = "Please write a message first."

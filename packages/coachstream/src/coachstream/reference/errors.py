@@ -50,7 +50,7 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.MODEL_REJECTED: "Show the sentence; another message may be accepted.",
     ErrorCode.MODEL_NOT_USABLE: _OPERATOR,
     ErrorCode.CONTENT_FILTERED: "Show the sentence, and let the user write another message.",
-    ErrorCode.DEADLINE_EXCEEDED: "Show `partialMessage`, where there is one, and offer to send it again.",
+    ErrorCode.DEADLINE_EXCEEDED: "Show `partialMessage`, if any, and offer to send the message again.",
     ErrorCode.STORAGE_UNAVAILABLE: f"{_RETRY_LATER} Stop where `retryable` is `false`.",
     ErrorCode.NO_CREDENTIALS: _OPERATOR,
     ErrorCode.PROCESSING_ERROR: f"{_RETRY_LATER} Give up after a few attempts.",

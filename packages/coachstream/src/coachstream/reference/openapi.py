@@ -35,7 +35,7 @@ NO_STORE = "no-store"
 """`Cache-Control` of every response that is no stream."""
 
 CHALLENGE_HEADERS = ("WWW-Authenticate", "x-amzn-remapped-www-authenticate")
-"""Of a 401: as the functions send it, and as a Function URL passes it on."""
+"""Of a 401: as the functions send it, and as the emulator passes it on, like API Gateway."""
 
 EVENT = "Event"
 """The component that is any event of a stream."""

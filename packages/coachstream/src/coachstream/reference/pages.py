@@ -168,7 +168,7 @@ dropped, so doubled slashes do no harm. Another method is `405` with an `Allow` 
 {stream_headers}
 | response | `Cache-Control: {NO_STORE}` | every response that is no stream |
 | response | `Location` | `202` of [startReply](#startreply): the same as `eventsUrl` |
-| response | `{CHALLENGE_HEADERS[0]}` | `401`; a Function URL renames it to `{CHALLENGE_HEADERS[1]}` |
+| response | `{CHALLENGE_HEADERS[0]}` | `401`; a Function URL may rename it to `{CHALLENGE_HEADERS[1]}` |
 | response | `Allow` | `405` |
 
 Pages of the origins that a deployment allows may send {_listed(REQUEST_HEADERS)}, and read
