@@ -27,12 +27,13 @@ from coachstream.web.status import HTTP_STATUS
 from support.places import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
+DOCUMENTS = documents()
 
 
-@pytest.mark.parametrize("name", documents())
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_file_is_what_the_code_says(name: str) -> None:
     """`make docs` writes it again."""
-    assert (FOLDER / name).read_text() == documents()[name]
+    assert (FOLDER / name).read_text() == DOCUMENTS[name]
 
 
 def test_there_is_no_other_generated_file() -> None:
@@ -40,14 +41,14 @@ def test_there_is_no_other_generated_file() -> None:
     generated = [
         path for path in FOLDER.iterdir() if "make docs" in path.read_text() or path.suffix == ".json"
     ]
-    assert {path.name for path in generated} == set(documents())
+    assert {path.name for path in generated} == set(DOCUMENTS)
 
 
 def test_the_command_writes_every_file(tmp_path: Path) -> None:
     """Into the folder that is named."""
     folder = tmp_path / "reference"
     subprocess.run([sys.executable, "-m", "coachstream.reference", str(folder)], check=True)
-    assert {path.name: path.read_text() for path in folder.iterdir()} == documents()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == DOCUMENTS
 
 
 def test_the_openapi_document_is_valid() -> None:
@@ -125,7 +126,7 @@ def test_every_field_has_one_meaning() -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """Between the pages, and to the headings in them."""
-    for name, page in documents().items():
+    for name, page in DOCUMENTS.items():
         if not name.endswith(".md"):
             continue
         for target in re.findall(r"\]\(([^)]+)\)", page):
