@@ -95,6 +95,7 @@ docs-serve: docs-pages
 docs-pages: $(VENV)/docs.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/reference/settings.md
 	@$(BIN)/python -m coachstream.cli.docs docs/reference/cli.md
+	@$(BIN)/python -m coachstream.reference docs/reference
 
 unicode: $(VENV)/dev.installed
 	@$(BIN)/python tests/support/unicode_tables.py

@@ -140,6 +140,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.functions.stream_coach_conversation.resource": ("coachstream.infrastructure",),
     "coachstream.package": ("coachstream.infrastructure.target", "lambda_streaming"),
     # On a person's machine.
+    "coachstream.reference": (
+        "coachstream.conversation",
+        "coachstream.functions",
+        "coachstream.identity",
+        "coachstream.web",
+    ),
     "coachstream.check": (
         "coachstream.aws",
         "coachstream.aws.credential_faults",

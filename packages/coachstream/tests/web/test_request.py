@@ -184,9 +184,16 @@ def test_any_body_is_read_or_refused_with_a_typed_error(body: bytes) -> None:
 
 
 def test_a_conversation_needs_no_body() -> None:
-    """Nothing, an empty object, nulls and empty strings all mean the defaults."""
+    """Nothing, white space, an empty object, nulls and empty strings all mean the defaults."""
     plain = NewConversation(DEFAULT_TITLE, None)
-    bodies = [None, b"", b"{}", b'{"title":null,"initialMessage":null}', b'{"title":"","initialMessage":""}']
+    bodies = [
+        None,
+        b"",
+        b" \n",
+        b"{}",
+        b'{"title":null,"initialMessage":null}',
+        b'{"title":"","initialMessage":""}',
+    ]
     assert [parse_new_conversation(body) for body in bodies] == [plain] * len(bodies)
     assert parse_new_conversation(b'{"title":"Legs","initialMessage":"Hi"}') == NewConversation("Legs", "Hi")
 

@@ -85,7 +85,9 @@ class CoachStreamError(Exception):
 
 
 class ProcessingError(CoachStreamError):
-    """A failure that nothing else names."""
+    """An unexpected failure of the service; its log has the circumstances."""
+
+    code = ErrorCode.PROCESSING_ERROR
 
 
 class AuthenticationError(CoachStreamError):
@@ -116,7 +118,7 @@ class InvalidToken(AuthenticationError):
 
 
 class TokenExpired(AuthenticationError):
-    """The token was valid once."""
+    """The token has expired."""
 
     code = ErrorCode.TOKEN_EXPIRED
     sentence = "Your sign-in has expired. Please sign in again."
@@ -143,7 +145,7 @@ class RequestError(CoachStreamError):
 
 
 class MissingPathParams(RequestError):
-    """The path is not one of the routes."""
+    """The path is not one of the routes, or a part of it cannot be an id."""
 
     code = ErrorCode.MISSING_PATH_PARAMS
     sentence = "This address does not name a conversation."
@@ -162,7 +164,7 @@ class MethodNotAllowed(RequestError):
 
 
 class MissingRequestBody(RequestError):
-    """The request has no body."""
+    """The request has no body, or only white space."""
 
     code = ErrorCode.MISSING_REQUEST_BODY
     sentence = "The request arrived without a message."
@@ -176,14 +178,14 @@ class InvalidJson(RequestError):
 
 
 class InvalidUserResponse(RequestError):
-    """`userResponse` is missing, not a string, or blank."""
+    """`userResponse` is missing, or it or `initialMessage` is no string with a visible character."""
 
     code = ErrorCode.INVALID_USER_RESPONSE
     sentence = "Please write a message first."
 
 
 class InvalidTimestamp(RequestError):
-    """`messageTimestamp` is not an ISO 8601 time with a zone."""
+    """`messageTimestamp` is not an ISO 8601 time with a zone, or is before 1970."""
 
     code = ErrorCode.INVALID_TIMESTAMP
     sentence = "The time of the message could not be read."
@@ -197,42 +199,42 @@ class InvalidClientMessageId(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """A field of a conversation request has the wrong type, or none is given."""
+    """A field of a conversation request has a value that is not accepted, or a change names no field."""
 
     code = ErrorCode.INVALID_REQUEST
     sentence = "The request does not say what to change, or not in a way we understand."
 
 
 class MessageTooLong(RequestError):
-    """`userResponse` is longer than the limit."""
+    """`userResponse` or `initialMessage` is longer than the limit."""
 
     code = ErrorCode.MESSAGE_TOO_LONG
     sentence = "This message is too long. Please shorten it or send it in parts."
 
 
 class InvalidTicket(AuthenticationError):
-    """The ticket is not ours, or not for this run."""
+    """The ticket in the URL was not issued here, was altered, or is for another run."""
 
     code = ErrorCode.INVALID_TICKET
     sentence = "This link to a reply is not valid. Please open the conversation again."
 
 
 class TicketExpired(AuthenticationError):
-    """The ticket was valid once."""
+    """The ticket in the URL has expired."""
 
     code = ErrorCode.TICKET_EXPIRED
     sentence = "This link to a reply has expired. Please open the conversation again."
 
 
 class TicketsUnavailable(RequestError):
-    """No key for tickets is configured."""
+    """The service has no key for tickets, so a run cannot be opened for an `EventSource`."""
 
     code = ErrorCode.TICKETS_UNAVAILABLE
     sentence = "Replies cannot be opened in this way here."
 
 
 class RunNotFound(RequestError):
-    """The conversation has no such run, or none any more."""
+    """The conversation has no such run, or its log has expired."""
 
     code = ErrorCode.RUN_NOT_FOUND
     sentence = "This reply is not being written any more."
@@ -255,7 +257,11 @@ class CoachConfigNotFound(CoachStreamError):
 
 
 class TurnInProgress(CoachStreamError):
-    """Another message of this conversation is still being answered, by the run `run_id`."""
+    """Another message of this conversation is still being answered.
+
+    Attributes:
+        run_id: the run that writes the reply.
+    """
 
     code = ErrorCode.TURN_IN_PROGRESS
     sentence = "Your coach is still answering. Please wait for the reply."
@@ -267,7 +273,7 @@ class TurnInProgress(CoachStreamError):
 
 
 class TurnInterrupted(CoachStreamError):
-    """Who produced the reply has died; what was said so far is stored."""
+    """The process that wrote the reply died; what it had committed by then is stored."""
 
     code = ErrorCode.TURN_INTERRUPTED
     sentence = "The answer was interrupted. Please try again."
@@ -278,21 +284,21 @@ class ModelError(CoachStreamError):
 
 
 class ModelThrottled(ModelError):
-    """The model's service is over its rate."""
+    """The model's service throttled the request."""
 
     code = ErrorCode.MODEL_THROTTLED
     sentence = "Your coach is very busy right now. Please try again in a moment."
 
 
 class ModelUnavailable(ModelError):
-    """The model could not be reached or is not ready."""
+    """The model could not be reached, or is not ready."""
 
     code = ErrorCode.MODEL_UNAVAILABLE
     sentence = "Your coach cannot be reached right now. Please try again in a moment."
 
 
 class ModelStreamBroken(ModelError):
-    """The reply broke off: an exception in mid-stream, or an end without a stop reason."""
+    """The model broke off in mid-reply, or gave no visible text."""
 
     code = ErrorCode.MODEL_STREAM_BROKEN
     sentence = "The answer broke off. Please try again."
@@ -303,7 +309,7 @@ class NoReply(ModelStreamBroken):
 
 
 class ModelRejected(ModelError):
-    """The model's service refused this request; it may take another one."""
+    """The model's service refused this request; it may accept another one."""
 
     code = ErrorCode.MODEL_REJECTED
     sentence = "Your coach could not work with this request."
@@ -311,7 +317,7 @@ class ModelRejected(ModelError):
 
 
 class ModelNotUsable(ModelError):
-    """The model's service refused the model: it has ended, or is not there, or not for this account.
+    """The model cannot be used: past its end of life, not in this region, or no access for this account.
 
     No retry helps before an operator has changed something, so clients must not try again by themselves.
     """
@@ -322,7 +328,7 @@ class ModelNotUsable(ModelError):
 
 
 class ContentFiltered(ModelError):
-    """The model's safety filter withheld the reply."""
+    """A content filter blocked the message or the reply."""
 
     code = ErrorCode.CONTENT_FILTERED
     sentence = "Your coach cannot answer this message. Please put it differently."
@@ -337,14 +343,14 @@ class DeadlineExceeded(CoachStreamError):
 
 
 class StorageUnavailable(CoachStreamError):
-    """The store did not do what was asked of it."""
+    """The store failed or could not be reached."""
 
     code = ErrorCode.STORAGE_UNAVAILABLE
     sentence = "Your conversation could not be reached right now. Please try again in a moment."
 
 
 class NoCredentials(CoachStreamError):
-    """The process has no credentials for a service, or they have expired or are refused.
+    """The service has no AWS credentials, or they have expired or are refused.
 
     No retry helps before an operator has renewed them. Adapters raise it combined with the error of their own
     port, so that a handler of that one handles this as well.
@@ -365,12 +371,17 @@ def _kinds(kind: type[CoachStreamError]) -> Iterator[type[CoachStreamError]]:
         yield from _kinds(special)
 
 
-_SENTENCES = {kind.code: kind.sentence for kind in _kinds(CoachStreamError) if "code" in vars(kind)}
+_KINDS = {kind.code: kind for kind in _kinds(CoachStreamError) if "code" in vars(kind)}
+
+
+def kind_of(code: ErrorCode) -> type[CoachStreamError]:
+    """The exception type that stands for a code; the first paragraph of its docstring is in the reference."""
+    return _KINDS[code]
 
 
 def sentence_of(code: ErrorCode) -> str:
     """What a person is told of an error whose code alone is known."""
-    return _SENTENCES[code]
+    return kind_of(code).sentence
 
 
 def log_failure(

@@ -33,6 +33,7 @@ _OURS_NOT_ON_LAMBDA = (
     "coachstream/infrastructure",
     "coachstream/local",
     "coachstream/package",
+    "coachstream/reference",
     "lambda_streaming/emulator",
 )
 """The rooms of people's own machines."""

@@ -12,7 +12,7 @@ from coachstream.web.frames import MessageFrame, message_frame
 
 
 class ConversationMetadataBody(msgspec.Struct, frozen=True, rename="camel"):
-    """`attributes.metadata` of a conversation item."""
+    """What is known of a conversation besides its title and messages."""
 
     started_at: str
     last_activity: str
@@ -22,7 +22,7 @@ class ConversationMetadataBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ConversationBody(msgspec.Struct, frozen=True, rename="camel"):
-    """`attributes` of a conversation item; a list of conversations comes without `messages`."""
+    """A conversation, in the shape in which it is stored."""
 
     conversation_id: str
     coach_id: str
@@ -33,33 +33,33 @@ class ConversationBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What every answer begins with."""
+    """What every successful response begins with."""
 
     success: bool = True
 
 
 class OneConversationBody(SuccessBody, frozen=True, kw_only=True):
-    """The answer to create, get and rename."""
+    """Response of create, get and change."""
 
     conversation: ConversationBody
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
-    """The answer to list."""
+    """Response of list."""
 
     conversations: tuple[ConversationBody, ...]
     count: int
 
 
 class CountBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
-    """The answer to count."""
+    """Response of count."""
 
     total_count: int
     total_messages: int
 
 
 class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
-    """The answer to delete; `pineconeCleanup` tells whether records were removed from the semantic memory."""
+    """Response of delete."""
 
     message: str
     conversation_id: str
@@ -69,7 +69,7 @@ class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """The answer to a request that failed: a sentence for a person and the code for the program."""
+    """Response of a conversation request that failed."""
 
     error: str
     code: str

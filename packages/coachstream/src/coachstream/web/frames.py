@@ -28,7 +28,7 @@ from coachstream.conversation.model import (
 
 
 class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is known of a message beside its text; absent where nothing is known."""
+    """What is known of a message besides its text."""
 
     model: str | None = None
     stop_reason: str | None = None
@@ -37,7 +37,7 @@ class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_def
 
 
 class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as the existing clients know it."""
+    """A message as it is stored."""
 
     id: str
     role: str
@@ -47,7 +47,7 @@ class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PineconeContextFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """How much of the semantic search reached the prompt; named for the existing clients."""
+    """How much of the semantic search reached the prompt; the name is the existing system's."""
 
     used: bool
     matches: int
@@ -55,7 +55,7 @@ class PineconeContextFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """Tokens of the model call."""
+    """What the model call consumed."""
 
     input_tokens: int
     output_tokens: int
@@ -64,10 +64,7 @@ class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """Milliseconds since the turn began; `firstChunkMs` is null when the reply was already stored.
-
-    `modelLatencyMs` is what the model's service says of itself; 0 where it says nothing.
-    """
+    """Milliseconds from the beginning of the turn, but for the model's latency."""
 
     context_ms: int
     first_chunk_ms: int | None
@@ -76,39 +73,53 @@ class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
-    """The request was accepted; `runId` is there where the run is known when the stream begins."""
+    """The request was accepted. It is sent at once: over `POST`, before anything is written."""
 
     status: Literal["initialized"] = "initialized"
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
-    """The run that writes the reply: it can be stopped, joined and resumed from now on."""
+    """The run that writes the reply: from now on it can be stopped, joined and resumed.
+
+    After a `run` that names another run than before, the text begins at offset 0.
+    """
 
     run_id: str
 
 
 class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
-    """The next piece of the reply; `offset` is what JavaScript says is the length of all that was before."""
+    """The next piece of the reply.
+
+    Drop what lies before the text that you have; if `offset` is behind its end, read the run again without a
+    cursor.
+    """
 
     content: str
     offset: int
 
 
 class ResetFrame(msgspec.Struct, frozen=True, tag="reset"):
-    """The text from `offset` on does not hold, and comes anew."""
+    """The text from `offset` on no longer holds, and is sent again."""
 
     offset: int
 
 
 class ReconnectFrame(msgspec.Struct, frozen=True, tag="reconnect"):
-    """The stream ends and the reply does not: it goes on at `GET …/stream/{runId}`, `after` this point."""
+    """This stream ends, the reply does not.
+
+    The function is at its timeout, or the reader took nothing for too long. Resume at once with
+    `GET …/stream/{runId}`.
+    """
 
     after: str
 
 
 class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete"):
-    """The reply is saved; the stream ends after this."""
+    """The reply is whole and stored; `aiMessage.content` is all of it.
+
+    Every reader of a run gets the same.
+    """
 
     message_id: str
     status: Literal["finished"]
@@ -122,11 +133,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
 
 
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
-    """Why there is no complete reply; the stream ends after this.
-
-    `partialMessage` is present when what arrived of the reply has been saved, `runId` when another run is in
-    the way.
-    """
+    """There is no complete reply. A request that is refused has this as its body."""
 
     message: str
     code: str

@@ -53,7 +53,7 @@ _JSON_ESCAPE = re.compile(
 )
 """An escape in a JSON text; the group is half a surrogate pair without its other half."""
 
-_CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NewMessage(msgspec.Struct, frozen=True):
@@ -71,18 +71,24 @@ class NewConversation(msgspec.Struct, frozen=True):
     initial_message: str | None
 
 
-class _MessageBody(msgspec.Struct, rename="camel"):
+class MessageBody(msgspec.Struct, rename="camel"):
+    """The fields of a new message, still unchecked."""
+
     user_response: object = None
     message_timestamp: object = None
     client_message_id: object = None
 
 
-class _CreateBody(msgspec.Struct, rename="camel"):
+class CreateBody(msgspec.Struct, rename="camel"):
+    """The fields of a new conversation, still unchecked."""
+
     title: object = None
     initial_message: object = None
 
 
-class _ChangeBody(msgspec.Struct, rename="camel"):
+class ChangeBody(msgspec.Struct, rename="camel"):
+    """The fields of a conversation that can be changed, still unchecked."""
+
     title: object = msgspec.UNSET
     tags: object = msgspec.UNSET
     is_active: object = msgspec.UNSET
@@ -113,7 +119,7 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
         MissingRequestBody, InvalidJson, InvalidUserResponse, MessageTooLong, InvalidTimestamp,
         InvalidClientMessageId: the first of these that applies, in this order.
     """
-    fields = _decode(body, _MessageBody)
+    fields = _decode(body, MessageBody)
     return NewMessage(
         text=_message_text(fields.user_response),
         sent_at=_timestamp(fields.message_timestamp, received_at),
@@ -127,7 +133,7 @@ def parse_new_conversation(body: bytes | None) -> NewConversation:
     Raises:
         InvalidJson, InvalidRequest (title), InvalidUserResponse, MessageTooLong (initialMessage).
     """
-    fields = _decode(body, _CreateBody) if body else _CreateBody()
+    fields = _decode(body, CreateBody) if body and body.strip() else CreateBody()
     return NewConversation(
         title=DEFAULT_TITLE if fields.title is None or fields.title == "" else _title(fields.title),
         # The existing function runs no turn for a falsy message.
@@ -141,7 +147,7 @@ def parse_conversation_change(body: bytes | None) -> ConversationChange:
     Raises:
         MissingRequestBody, InvalidJson, InvalidRequest.
     """
-    fields = _decode(body, _ChangeBody)
+    fields = _decode(body, ChangeBody)
     change = ConversationChange(
         title=None if fields.title is msgspec.UNSET else _title(fields.title),
         tags=None if fields.tags is msgspec.UNSET else _tags(fields.tags),
@@ -199,7 +205,7 @@ def _timestamp(value: object, received_at: datetime) -> datetime:
 def _client_message_id(value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not _CLIENT_MESSAGE_ID.fullmatch(value):
+    if not isinstance(value, str) or not CLIENT_MESSAGE_ID.fullmatch(value):
         raise InvalidClientMessageId
     return value
 

@@ -45,8 +45,7 @@ class Route(msgspec.Struct, frozen=True):
         return ConversationKey(self.user_id, self.coach_id, self.conversation_id)
 
 
-# In this order: the literal `count` wins over an id of that name.
-_PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
+PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (Resource.CONVERSATIONS, ("users", "{user}", "coaches", "{coach}", "conversations")),
     (Resource.COUNT, ("users", "{user}", "coaches", "{coach}", "conversations", "count")),
     (Resource.CONVERSATION, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}")),
@@ -60,6 +59,7 @@ _PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
         ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "send-message"),
     ),
 )
+"""Tried in this order: the literal `count` wins over an id of that name."""
 
 
 def match_path(segments: Sequence[str]) -> Route:
@@ -68,7 +68,7 @@ def match_path(segments: Sequence[str]) -> Route:
     Raises:
         MissingPathParams: the path is no route, or one of its ids cannot be an id.
     """
-    for resource, pattern in _PATTERNS:
+    for resource, pattern in PATTERNS:
         ids = _ids_of(pattern, segments)
         if ids is not None:
             return Route(resource, *ids)

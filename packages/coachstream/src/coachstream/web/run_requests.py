@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,14 +18,15 @@ CURSOR_PARAMETERS = frozenset({"after", "lastEventId"})
 
 TICKET = "ticket"
 
-_POINT = re.compile(r"(run_[0-9A-Za-z_]{1,100}):([0-9]{1,18})")
+POINT = re.compile(r"(run_[0-9A-Za-z_]{1,100}):([0-9]{1,18})")
+"""A cursor: the id of a run and the number of an entry of its log."""
 
 _JSON = "application/json"
 _ANY = {"*/*", "text/*", "text/event-stream"}
 
 
 class RunStartedBody(msgspec.Struct, frozen=True, rename="camel"):
-    """A run that waits for its reader; `events_url` is relative to the address of the request."""
+    """A run that waits for its first reader."""
 
     run_id: str
     events_url: str
@@ -34,7 +36,7 @@ class RunStoppedBody(msgspec.Struct, frozen=True, rename="camel"):
     """A run that is being stopped, or was over already."""
 
     run_id: str
-    status: str
+    status: Literal["stopping", "finished"]
 
 
 def wants_json(event: FunctionUrlEvent) -> bool:
@@ -77,7 +79,7 @@ def cursor_of(event: FunctionUrlEvent) -> Cursor:
     named += [value for name, value in parameters if name in CURSOR_PARAMETERS]
     texts = [text.strip() for value in named for text in value.split(",")]
     texts += [value for name, value in parameters if name not in CURSOR_PARAMETERS]
-    matches = [match for text in texts if (match := _POINT.fullmatch(text))]
+    matches = [match for text in texts if (match := POINT.fullmatch(text))]
     points = tuple(LogPoint(match[1], int(match[2])) for match in matches)
     return Cursor(points, is_given=bool(points) or any(named))
 

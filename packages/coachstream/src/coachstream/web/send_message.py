@@ -21,7 +21,7 @@ _EXISTING_SENTENCES = {
 
 
 class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer to a message: both messages, as they are stored."""
+    """Response to a message: both messages, as they are stored."""
 
     success: bool = True
     message: str = "Conversation updated successfully"
@@ -32,7 +32,7 @@ class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What the existing contract leaves open: our code, a sentence for a person, and the partial reply."""
+    """Code, sentence and partial reply, which the existing contract leaves open."""
 
     code: str
     message: str
@@ -41,7 +41,7 @@ class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
 
 
 class SendErrorBody(msgspec.Struct, frozen=True):
-    """The answer to a message that has no complete reply."""
+    """Response to a message that has no complete reply."""
 
     error: str
     details: ErrorDetails

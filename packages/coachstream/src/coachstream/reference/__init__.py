@@ -1,0 +1,1 @@
+"""The HTTP reference, generated from the structs and tables that the functions use; never on Lambda."""

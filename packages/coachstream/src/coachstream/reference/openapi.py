@@ -1,0 +1,219 @@
+"""The OpenAPI 3.1 document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+
+import msgspec
+
+from coachstream.conversation.errors import ErrorCode
+from coachstream.identity.tickets import TICKET_LIFETIME
+from coachstream.reference.errors import meaning_of
+from coachstream.reference.operations import ERROR_BODIES, OPERATIONS, Function, Operation, Success
+from coachstream.reference.schemas import (
+    EVENTS,
+    Schema,
+    name_of,
+    reference_to,
+    request_schemas,
+    response_schemas,
+)
+from coachstream.web.frames import ErrorFrame
+from coachstream.web.routes import MAX_ID_CHARS
+from coachstream.web.run_requests import CURSOR_PARAMETERS, LAST_EVENT_ID, TICKET
+from coachstream.web.send_message import SendErrorBody
+from coachstream.web.sse import CONTENT_TYPE
+from coachstream.web.sse import RESPONSE_HEADERS as STREAM_HEADERS
+
+SERVER = "http://127.0.0.1:8000"
+"""Where `coachstream serve` listens, unless an option says otherwise."""
+
+JSON = "application/json"
+EVENT_STREAM = CONTENT_TYPE.partition(";")[0]
+NO_STORE = "no-store"
+"""`Cache-Control` of every response that is no stream."""
+
+CHALLENGE_HEADERS = ("WWW-Authenticate", "x-amzn-remapped-www-authenticate")
+"""Of a 401: as the functions send it, and as the emulator passes it on, like API Gateway."""
+
+EVENT = "Event"
+"""The component that is any event of a stream."""
+
+SECURITY_SCHEMES: dict[str, object] = {
+    "idToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The user's ID token.",
+    },
+    "ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": TICKET,
+        "description": (
+            "Bound to one user, conversation and run, for reading only; "
+            f"good for {TICKET_LIFETIME.seconds // 60} minutes."
+        ),
+    },
+}
+
+ID_SCHEMA: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, "pattern": "^[^#]+$"}
+"""What `web.routes` accepts as an id, but for unprintable characters, which no pattern can list."""
+
+CURSOR_HEADER = f"{LAST_EVENT_ID.title().removesuffix('Id')}ID"
+"""As the HTML standard spells it."""
+
+CURSOR_EXAMPLE = "run_1795428000123_6v1or0she:4"
+
+_DESCRIPTION = """\
+A coach's reply as a stream of Server-Sent Events that any reader can resume, and the conversations it is in.
+
+Three Lambda functions, each with a Function URL of its own, serve these paths; `coachstream serve` serves all
+of them at one address. Empty segments of a path are dropped. A path that is none of these is `404`, another
+method `405`. The events of a stream are described in `asyncapi.json` and in `components.schemas.Event`.
+"""
+
+_BODY_STRUCTS: tuple[type[msgspec.Struct], ...] = (
+    *(success.body for each in OPERATIONS for success in each.successes if success.body is not None),
+    *ERROR_BODIES.values(),
+)
+
+
+def openapi_document() -> dict[str, object]:
+    """The whole document."""
+    paths: dict[str, dict[str, object]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "coachstream",
+            "version": version("coachstream"),
+            "summary": "Replies of an AI coach, streamed from AWS Lambda.",
+            "description": _DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "{url}", "variables": {"url": {"default": SERVER}}}],
+        "security": [{"idToken": []}],
+        "tags": [{"name": function.value} for function in Function],
+        "paths": paths,
+        "components": {
+            "schemas": component_schemas(),
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+def component_schemas() -> dict[str, Schema]:
+    """Every schema that a request, a response or an event refers to."""
+    names = [name_of(event) for event in EVENTS]
+    mapping = {
+        str(event.__struct_config__.tag): f"#/components/schemas/{name}"
+        for event, name in zip(EVENTS, names, strict=True)
+    }
+    union: Schema = {
+        "title": EVENT,
+        "description": "One event of a stream. Skip an event whose `type` you do not know.",
+        "oneOf": [reference_to(event) for event in EVENTS],
+        "discriminator": {"propertyName": "type", "mapping": mapping},
+    }
+    return {EVENT: union, **response_schemas([*EVENTS, *_BODY_STRUCTS]), **request_schemas()}
+
+
+def _operation(operation: Operation) -> Schema:
+    described: Schema = {
+        "operationId": operation.name,
+        "tags": [operation.function.value],
+        "summary": operation.summary,
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.takes_ticket:
+        described["security"] = [{"idToken": []}, {"ticket": []}]
+    described["parameters"] = [*_path_parameters(operation), *_cursor_parameters(operation)]
+    if operation.request is not None:
+        described["requestBody"] = {
+            "required": operation.needs_body,
+            "description": "JSON, whatever the request's `Content-Type` says.",
+            "content": {JSON: {"schema": reference_to(operation.request)}},
+        }
+    responses = {str(each.status): _success(each) for each in operation.successes}
+    for status, codes in operation.errors_by_status().items():
+        responses[str(status)] = _error(operation, status, codes)
+    described["responses"] = responses
+    return described
+
+
+def _path_parameters(operation: Operation) -> Iterable[Schema]:
+    for name, meaning in operation.parameters:
+        yield {"name": name, "in": "path", "required": True, "description": meaning, "schema": ID_SCHEMA}
+
+
+def _cursor_parameters(operation: Operation) -> Iterable[Schema]:
+    if not operation.takes_cursor:
+        return
+    places = [*(("query", name) for name in sorted(CURSOR_PARAMETERS)), ("header", CURSOR_HEADER)]
+    for place, name in places:
+        yield {
+            "name": name,
+            "in": place,
+            "description": "The `id` of the last event that was read. The furthest one of a request counts.",
+            "schema": {"type": "string"},
+            "example": CURSOR_EXAMPLE,
+        }
+
+
+def _success(success: Success) -> Schema:
+    response: Schema = {"description": success.meaning}
+    headers: dict[str, object] = {}
+    if success.is_stream:
+        response["content"] = {EVENT_STREAM: {"schema": _stream_schema()}}
+        headers |= {name: _header(value) for name, value in STREAM_HEADERS.items() if name != "Content-Type"}
+    else:
+        headers["Cache-Control"] = _header(NO_STORE)
+    if success.body is not None:
+        response["content"] = {JSON: {"schema": reference_to(success.body)}}
+    if success.has_location:
+        headers["Location"] = {
+            "description": "The same as `eventsUrl`.",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+    response["headers"] = headers
+    return response
+
+
+def _error(operation: Operation, status: int, codes: Sequence[ErrorCode]) -> Schema:
+    narrowed: Schema = {"properties": {"code": {"enum": [code.value for code in codes]}}}
+    body = ERROR_BODIES[operation.function]
+    if body is SendErrorBody:
+        narrowed = {"properties": {"details": narrowed}}
+    content: Schema = {JSON: {"schema": {"allOf": [reference_to(body), narrowed]}}}
+    if body is ErrorFrame:
+        content[EVENT_STREAM] = {"schema": _stream_schema()}
+    response: Schema = {
+        "description": "\n".join(f"- `{code.value}`: {meaning_of(code)}" for code in codes),
+        "content": content,
+    }
+    if status == 401:  # noqa: PLR2004
+        response["headers"] = {
+            name: {
+                "description": 'One of both is sent: `Bearer`, or `Bearer error="invalid_token"` (RFC 6750).',
+                "schema": {"type": "string"},
+            }
+            for name in CHALLENGE_HEADERS
+        }
+    return response
+
+
+def _stream_schema() -> Schema:
+    return {
+        "type": "string",
+        "contentMediaType": EVENT_STREAM,
+        "description": f"Server-Sent Events; the `data` of each is JSON, an `{EVENT}`.",
+    }
+
+
+def _header(value: str) -> Schema:
+    return {"required": True, "schema": {"type": "string", "const": value}}

@@ -1,0 +1,332 @@
+"""Every operation: its route, what it takes, and what it responds with.
+
+Paths and methods come from the functions' own tables, statuses from `web.status`; a test compares the codes
+with what the served functions respond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from coachstream.conversation.errors import ErrorCode
+from coachstream.functions.acceptance import METHODS as TURN_METHODS
+from coachstream.functions.coach_conversations.handler import METHODS as CONVERSATION_METHODS
+from coachstream.web.conversations import (
+    ConversationListBody,
+    CountBody,
+    DeletedBody,
+    ErrorBody,
+    OneConversationBody,
+)
+from coachstream.web.frames import ErrorFrame
+from coachstream.web.request import ChangeBody, CreateBody, MessageBody
+from coachstream.web.routes import PATTERNS, Resource
+from coachstream.web.run_requests import RunStartedBody, RunStoppedBody
+from coachstream.web.send_message import SendErrorBody, SentBody
+from coachstream.web.status import HTTP_STATUS
+
+METHODS: Mapping[Resource, tuple[str, ...]] = {**TURN_METHODS, **CONVERSATION_METHODS}
+"""The methods of each resource, from the functions that serve it."""
+
+PARAMETERS: Mapping[str, tuple[str, str]] = {
+    "{user}": ("userId", "The signed-in user: the claim `custom:user_id` of the ID token."),
+    "{coach}": ("coachId", "A coach of the user."),
+    "{conversation}": ("conversationId", "A conversation with the coach; `count` is none."),
+    "{run}": ("runId", "A run of the conversation, as `run` or `start` named it."),
+}
+"""Name and meaning of each placeholder in `web.routes`."""
+
+
+class Function(StrEnum):
+    """The Lambda function that serves an operation; each has a Function URL of its own."""
+
+    STREAM = "stream-coach-conversation"
+    SEND_MESSAGE = "send-coach-conversation-message"
+    CONVERSATIONS = "coach-conversations"
+
+
+class Success(msgspec.Struct, frozen=True):
+    """A response that is no error.
+
+    Attributes:
+        status: the HTTP status.
+        meaning: one sentence.
+        body: the JSON document; None where there is none.
+        is_stream: whether the body is an event stream.
+        has_location: whether the header `Location` repeats the address in the body.
+    """
+
+    status: int
+    meaning: str
+    body: type[msgspec.Struct] | None = None
+    is_stream: bool = False
+    has_location: bool = False
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one resource.
+
+    Attributes:
+        name: `operationId`.
+        summary: what it does, in a few words.
+        description: what else there is to know, as Markdown; may be empty.
+        function: what serves it.
+        errors: the codes that come with a status, except `METHOD_NOT_ALLOWED`.
+        request: the JSON document that it takes; None where it takes none.
+        needs_body: whether a request without a body is refused.
+        takes_cursor: whether the reader says how far it has come.
+        takes_ticket: whether a ticket in the URL replaces the token.
+    """
+
+    name: str
+    resource: Resource
+    method: str
+    summary: str
+    description: str = ""
+    function: Function
+    successes: tuple[Success, ...]
+    errors: frozenset[ErrorCode]
+    request: type[msgspec.Struct] | None = None
+    needs_body: bool = True
+    takes_cursor: bool = False
+    takes_ticket: bool = False
+
+    @property
+    def path(self) -> str:
+        """The path with public parameter names."""
+        return path_of(self.resource)
+
+    @property
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """Name and meaning of each parameter of the path, in its order."""
+        pattern = dict(PATTERNS)[self.resource]
+        return tuple(PARAMETERS[part] for part in pattern if part in PARAMETERS)
+
+    def errors_by_status(self) -> dict[int, list[ErrorCode]]:
+        """The codes of each status, in the order of the enum."""
+        found: dict[int, list[ErrorCode]] = {}
+        for code in ErrorCode:
+            if code in self.errors:
+                found.setdefault(HTTP_STATUS[code], []).append(code)
+        return dict(sorted(found.items()))
+
+
+def path_of(resource: Resource) -> str:
+    """The path of a resource with public parameter names."""
+    parts = dict(PATTERNS)[resource]
+    return "".join(f"/{{{PARAMETERS[part][0]}}}" if part in PARAMETERS else f"/{part}" for part in parts)
+
+
+ERROR_BODIES: Mapping[Function, type[msgspec.Struct]] = {
+    Function.STREAM: ErrorFrame,
+    Function.SEND_MESSAGE: SendErrorBody,
+    Function.CONVERSATIONS: ErrorBody,
+}
+"""The document with which a function reports an error."""
+
+_USER = frozenset(
+    {
+        ErrorCode.MISSING_AUTH_HEADER,
+        ErrorCode.INVALID_TOKEN_FORMAT,
+        ErrorCode.INVALID_TOKEN,
+        ErrorCode.TOKEN_EXPIRED,
+        ErrorCode.MISSING_CUSTOM_USER_ID,
+        ErrorCode.USER_ID_MISMATCH,
+    }
+)
+_EVERY = _USER | {
+    ErrorCode.MISSING_PATH_PARAMS,
+    ErrorCode.STORAGE_UNAVAILABLE,
+    ErrorCode.NO_CREDENTIALS,
+    ErrorCode.PROCESSING_ERROR,
+}
+_MESSAGE = frozenset(
+    {
+        ErrorCode.MISSING_REQUEST_BODY,
+        ErrorCode.INVALID_JSON,
+        ErrorCode.INVALID_USER_RESPONSE,
+        ErrorCode.MESSAGE_TOO_LONG,
+        ErrorCode.INVALID_TIMESTAMP,
+        ErrorCode.INVALID_CLIENT_MESSAGE_ID,
+    }
+)
+_OPENING = frozenset({ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.TURN_IN_PROGRESS})
+_TURN = _OPENING | {
+    ErrorCode.COACH_CONFIG_NOT_FOUND,
+    ErrorCode.RUN_NOT_FOUND,
+    ErrorCode.TURN_INTERRUPTED,
+    ErrorCode.MODEL_THROTTLED,
+    ErrorCode.MODEL_UNAVAILABLE,
+    ErrorCode.MODEL_STREAM_BROKEN,
+    ErrorCode.MODEL_REJECTED,
+    ErrorCode.MODEL_NOT_USABLE,
+    ErrorCode.CONTENT_FILTERED,
+    ErrorCode.DEADLINE_EXCEEDED,
+}
+_TICKET = frozenset({ErrorCode.INVALID_TICKET, ErrorCode.TICKET_EXPIRED, ErrorCode.TICKETS_UNAVAILABLE})
+
+EVENT_ERRORS = (
+    _TURN | _USER | {ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.NO_CREDENTIALS, ErrorCode.PROCESSING_ERROR}
+)
+"""The codes that an `error` event of a stream with status 200 can have."""
+
+_STREAM = Success(200, "The events of the reply; see [events](events.md).", is_stream=True)
+_NOTHING_LEFT = Success(204, "Nothing is left to read; ends an `EventSource`.")
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="startReply",
+        resource=Resource.STREAM,
+        method="POST",
+        summary="Send a message and read the reply",
+        description=(
+            "Responds with a stream, unless the `Accept` header names `application/json` and none of "
+            "`text/event-stream`, `text/*` and `*/*`: then the message is stored, its run is opened, and the "
+            "response says where to read it, for an `EventSource`. With a cursor the request is a reconnect: "
+            "the stream continues behind the cursor, or is `204` when the reader has the whole reply."
+        ),
+        function=Function.STREAM,
+        request=MessageBody,
+        takes_cursor=True,
+        successes=(
+            _STREAM,
+            Success(202, "The run is opened; its first reader starts it.", RunStartedBody, has_location=True),
+            _NOTHING_LEFT,
+        ),
+        errors=_EVERY | _MESSAGE | _OPENING | {ErrorCode.TICKETS_UNAVAILABLE},
+    ),
+    Operation(
+        name="joinReply",
+        resource=Resource.STREAM,
+        method="GET",
+        summary="Read the reply that is being written",
+        description="Reads the run that the cursor names, else the conversation's unfinished run.",
+        function=Function.STREAM,
+        takes_cursor=True,
+        successes=(_STREAM, _NOTHING_LEFT),
+        errors=_EVERY | {ErrorCode.RUN_NOT_FOUND} | _TICKET,
+    ),
+    Operation(
+        name="resumeReply",
+        resource=Resource.RUN,
+        method="GET",
+        summary="Read a run from where the reader left it",
+        description=(
+            "A `ticket` in the URL, as `eventsUrl` has it, replaces the token; it is not looked at where an "
+            "`Authorization` header is sent."
+        ),
+        function=Function.STREAM,
+        takes_cursor=True,
+        takes_ticket=True,
+        successes=(_STREAM, _NOTHING_LEFT),
+        errors=_EVERY | {ErrorCode.RUN_NOT_FOUND} | _TICKET,
+    ),
+    Operation(
+        name="stopReply",
+        resource=Resource.RUN,
+        method="DELETE",
+        summary="Stop a run",
+        description="What it has said becomes the reply, with the stop reason `stopped`.",
+        function=Function.STREAM,
+        successes=(
+            Success(200, "The run was over already.", RunStoppedBody),
+            Success(202, "The run stops within about a second.", RunStoppedBody),
+        ),
+        errors=_EVERY | {ErrorCode.RUN_NOT_FOUND, ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+    Operation(
+        name="sendMessage",
+        resource=Resource.SEND_MESSAGE,
+        method="POST",
+        summary="Send a message and wait for the whole reply",
+        description="The same turn as a stream's, in one JSON document.",
+        function=Function.SEND_MESSAGE,
+        request=MessageBody,
+        successes=(Success(200, "Both messages, as they are stored.", SentBody),),
+        errors=_EVERY | _MESSAGE | _TURN,
+    ),
+    Operation(
+        name="listConversations",
+        resource=Resource.CONVERSATIONS,
+        method="GET",
+        summary="List the conversations of a user with a coach",
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "All of them, without their messages.", ConversationListBody),),
+        errors=_EVERY,
+    ),
+    Operation(
+        name="createConversation",
+        resource=Resource.CONVERSATIONS,
+        method="POST",
+        summary="Create a conversation",
+        description=(
+            "With `initialMessage`, the coach's first reply is written before the response is sent. If that "
+            "turn fails, the conversation is created all the same."
+        ),
+        function=Function.CONVERSATIONS,
+        request=CreateBody,
+        needs_body=False,
+        successes=(
+            Success(
+                201, "The conversation as it was created, before its first message.", OneConversationBody
+            ),
+        ),
+        errors=_EVERY
+        | {
+            ErrorCode.INVALID_JSON,
+            ErrorCode.INVALID_REQUEST,
+            ErrorCode.INVALID_USER_RESPONSE,
+            ErrorCode.MESSAGE_TOO_LONG,
+            ErrorCode.COACH_CONFIG_NOT_FOUND,
+        },
+    ),
+    Operation(
+        name="countConversations",
+        resource=Resource.COUNT,
+        method="GET",
+        summary="Count conversations and messages",
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "The counts.", CountBody),),
+        errors=_EVERY,
+    ),
+    Operation(
+        name="getConversation",
+        resource=Resource.CONVERSATION,
+        method="GET",
+        summary="Get a conversation with its messages",
+        description="Closes the conversation's run first, if that died more than ten minutes ago.",
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "The conversation.", OneConversationBody),),
+        errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+    Operation(
+        name="changeConversation",
+        resource=Resource.CONVERSATION,
+        method="PUT",
+        summary="Rename a conversation, or change its tags or state",
+        function=Function.CONVERSATIONS,
+        request=ChangeBody,
+        successes=(Success(200, "The conversation, without its messages.", OneConversationBody),),
+        errors=_EVERY
+        | {
+            ErrorCode.MISSING_REQUEST_BODY,
+            ErrorCode.INVALID_JSON,
+            ErrorCode.INVALID_REQUEST,
+            ErrorCode.CONVERSATION_NOT_FOUND,
+        },
+    ),
+    Operation(
+        name="deleteConversation",
+        resource=Resource.CONVERSATION,
+        method="DELETE",
+        summary="Delete a conversation with its messages and runs",
+        description="Ends its unfinished run first. A deletion that broke off can be repeated.",
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "The conversation is deleted.", DeletedBody),),
+        errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+)
+"""All operations, those of a reply first."""

@@ -1,0 +1,199 @@
+"""What the served functions respond is what the OpenAPI document says, whatever is sent to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import msgspec
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from schemathesis import Case, CheckFunction
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from coachstream.conversation.model import Conversation, ConversationKey
+from coachstream.functions.coach_conversations import handler as coach_conversations
+from coachstream.functions.send_coach_conversation_message import (
+    handler as send_coach_conversation_message,
+)
+from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
+from coachstream.identity.local_issuer import LocalIssuer, local_verifier
+from coachstream.identity.ticket_keys import fixed_key
+from coachstream.identity.tickets import Tickets
+from coachstream.local.app import LocalApp
+from coachstream.local.session import Session
+from coachstream.local.static_files import StaticFiles
+from coachstream.reference.openapi import CHALLENGE_HEADERS, EVENT, openapi_document
+from coachstream.services import Services
+from coachstream.settings import Settings
+from coachstream.web.sse import SseReader
+from lambda_streaming import asgi
+from support.doubles import RememberedConversations, ScriptedModel
+from support.patience import PATIENCE_S
+from support.uvicorn_server import served
+
+RESPONSE_IS_DOCUMENTED: tuple[CheckFunction, ...] = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+)
+
+SAMS = ConversationKey("sam", "mara", "conv1")
+IDS = {"userId": SAMS.user_id, "coachId": SAMS.coach_id, "conversationId": SAMS.conversation_id}
+EVENT_SCHEMA = jsonschema_rs.validator_for(
+    {"$ref": f"#/components/schemas/{EVENT}", "components": openapi_document()["components"]}
+)
+
+
+class History(StrEnum):
+    """What happened in the conversation before the request."""
+
+    ELSEWHERE = "it is not about Sam's"
+    NOTHING = "nothing"
+    WAITING = "a run waits for its reader"
+    FINISHED = "a run is finished"
+
+
+class Service(msgspec.Struct):
+    """What is served."""
+
+    url: str
+    token: str
+    store: RememberedConversations
+    http: httpx.Client
+
+    def restore(self) -> None:
+        """Sam's conversation without a message, whatever was done to it."""
+        began = datetime(2026, 3, 1, tzinfo=UTC)
+        self.store.conversations = {SAMS: Conversation(SAMS, "Legs", began, began)}
+        self.store.messages = {SAMS: []}
+        self.store.forget_logs()
+        self.store._unfinished.clear()
+
+    def ids(self, history: History) -> dict[str, str]:
+        """What the request names, after that has happened; nothing where it is to name what it likes."""
+        if history is History.ELSEWHERE:
+            return {}
+        return IDS if history is History.NOTHING else {**IDS, "runId": self._run(history)}
+
+    def _run(self, history: History) -> str:
+        url = f"{self.url}users/sam/coaches/mara/conversations/conv1/stream"
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        opened = self.http.post(url, headers=headers, json={"userResponse": "Hi"}).json()
+        if history is History.FINISHED:
+            self.http.get(f"{url}/{opened['runId']}", headers=headers)
+        return str(opened["runId"])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("openapi")
+    issuer = LocalIssuer(folder)
+    store = RememberedConversations(("sam", "mara"))
+    services = Services(Settings.embedded(folder))
+    services.store = store
+    services.model = ScriptedModel()
+    services.recall = None
+    services.verifier = local_verifier(folder)
+    services.tickets = Tickets(fixed_key(bytes(32)))
+    app = LocalApp(
+        page=StaticFiles(Path(__file__).parent / "no-page"),
+        stream=asgi(stream_coach_conversation.handler_for(lambda: services)),
+        send_message=asgi(send_coach_conversation_message.handler_for(lambda: services)),
+        conversations=asgi(coach_conversations.handler_for(lambda: services)),
+        open_session=_no_session,
+        may_sign_in=None,
+    )
+    token = issuer.issue("sam", lifetime=timedelta(hours=1)).token
+    with served(app) as url, httpx.Client(timeout=PATIENCE_S) as http:
+        yield Service(url, token, store, http)
+
+
+async def _no_session(_origin: str, _authorization: str | None) -> Session:
+    raise AssertionError("nobody asks for one")
+
+
+def without_streams() -> dict[str, object]:
+    """The document without the schema of event streams: OpenAPI 3.1 has none for one event of a stream."""
+    document = openapi_document()
+    for operations in document["paths"].values():  # type: ignore[attr-defined]
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
+    return document
+
+
+def contract(*phases: str) -> schemathesis.BaseSchema:
+    """The document, and how requests are made of it."""
+    schema = schemathesis.openapi.from_dict(without_streams())
+    schema.config.phases.update(phases=list(phases))
+    schema.config.checks.negative_data_rejection.expected_statuses += ["413"]
+    return schema
+
+
+systematic, fuzzed = contract("examples", "coverage"), contract("fuzzing")
+
+
+@systematic.parametrize()
+@settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_requests_at_each_limit_get_documented_responses(case: Case[Any], service: Service) -> None:
+    """In Sam's conversation: each field at, below and above its limits, of the wrong type, or missing."""
+    service.restore()
+    case.path_parameters = {name: IDS.get(name, value) for name, value in case.path_parameters.items()}
+    respond(
+        case, service, checks=(*RESPONSE_IS_DOCUMENTED, negative_data_rejection, positive_data_acceptance)
+    )
+
+
+@fuzzed.given(
+    history=st.sampled_from(History), accept=st.sampled_from(["*/*", "application/json", "text/event-stream"])
+)
+@fuzzed.parametrize()
+@settings(max_examples=24, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_random_requests_get_documented_responses(
+    case: Case[Any], service: Service, history: History, accept: str
+) -> None:
+    """With ids of no one's, and in Sam's conversation with and without a run."""
+    service.restore()
+    ids = service.ids(history)
+    case.path_parameters = {name: ids.get(name, value) for name, value in case.path_parameters.items()}
+    respond(case, service, accept=accept)
+
+
+def respond(
+    case: Case[Any],
+    service: Service,
+    *,
+    accept: str = "*/*",
+    checks: Sequence[CheckFunction] = RESPONSE_IS_DOCUMENTED,
+) -> None:
+    """Send it, and compare the response with the document."""
+    headers = {"Authorization": f"Bearer {service.token}", "Accept": accept}
+    response = case.call(base_url=service.url.rstrip("/"), headers=headers, timeout=PATIENCE_S)
+    case.validate_response(response, checks=list(checks))
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        assert any(name.lower() in response.headers for name in CHALLENGE_HEADERS)
+    if response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
+        events = [json.loads(data) for data in SseReader().feed(response.content)]
+        assert events
+        for event in events:
+            EVENT_SCHEMA.validate(event)

@@ -1,0 +1,137 @@
+"""docs/reference is what the structs and tables of the code say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema_rs
+import msgspec
+import pytest
+from openapi_spec_validator import validate
+
+from coachstream.conversation.errors import ErrorCode
+from coachstream.reference.asyncapi import asyncapi_document
+from coachstream.reference.documents import documents
+from coachstream.reference.errors import CLIENT_ACTIONS, meaning_of
+from coachstream.reference.events import EVENT_FACTS
+from coachstream.reference.fields import FIELDS
+from coachstream.reference.openapi import component_schemas, openapi_document
+from coachstream.reference.operations import EVENT_ERRORS, METHODS, OPERATIONS
+from coachstream.reference.schemas import EVENTS, name_of
+from coachstream.web.status import HTTP_STATUS
+from support.places import ROOT
+
+FOLDER = ROOT / "docs" / "reference"
+DOCUMENTS = documents()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_file_is_what_the_code_says(name: str) -> None:
+    """`make docs` writes it again."""
+    assert (FOLDER / name).read_text() == DOCUMENTS[name]
+
+
+def test_there_is_no_other_generated_file() -> None:
+    """One that is not generated any more would stay as it was."""
+    generated = [
+        path for path in FOLDER.iterdir() if "make docs" in path.read_text() or path.suffix == ".json"
+    ]
+    assert {path.name for path in generated} == set(DOCUMENTS)
+
+
+def test_the_command_writes_every_file(tmp_path: Path) -> None:
+    """Into the folder that is named."""
+    folder = tmp_path / "reference"
+    subprocess.run([sys.executable, "-m", "coachstream.reference", str(folder)], check=True)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == DOCUMENTS
+
+
+def test_the_openapi_document_is_valid() -> None:
+    """By the schema of OpenAPI 3.1."""
+    validate(openapi_document())
+
+
+def references(value: object) -> Iterator[str]:
+    """Every `$ref` in a document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+@pytest.mark.parametrize("document", [openapi_document(), asyncapi_document()], ids=["openapi", "asyncapi"])
+def test_every_reference_leads_somewhere(document: dict[str, object]) -> None:
+    """And every schema is referred to."""
+    found = set(references(document))
+    for reference in found:
+        part: object = document
+        for key in reference.removeprefix("#/").split("/"):
+            assert isinstance(part, dict)
+            part = part[key]
+    components = document["components"]
+    assert isinstance(components, dict)
+    assert {f"#/components/schemas/{name}" for name in components["schemas"]} - found <= {
+        "#/components/schemas/Event"
+    }
+
+
+def test_every_operation_is_described_once() -> None:
+    """The methods that the functions take, no more and no fewer."""
+    described = [(each.resource, each.method) for each in OPERATIONS]
+    served = {(resource, method) for resource, methods in METHODS.items() for method in methods}
+    assert set(described) == served
+    assert len(described) == len(served)
+
+
+def test_every_code_has_a_status_a_meaning_an_action_and_a_place() -> None:
+    """`METHOD_NOT_ALLOWED` comes with the methods that are no operation."""
+    assert set(CLIENT_ACTIONS) == set(HTTP_STATUS) == set(ErrorCode)
+    assert all(meaning_of(code).endswith(".") for code in ErrorCode)
+    placed = EVENT_ERRORS.union(*(each.errors for each in OPERATIONS))
+    assert set(ErrorCode) - placed == {ErrorCode.METHOD_NOT_ALLOWED}
+
+
+def test_every_event_is_described_and_its_example_fits_its_schema() -> None:
+    """In the form in which the encoder writes it, and not when a field that is always there is missing."""
+    assert set(EVENT_FACTS) == set(EVENTS)
+    schemas = component_schemas()
+    for event in EVENTS:
+        name = name_of(event)
+        validator = jsonschema_rs.validator_for(
+            {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
+        )
+        written = json.loads(msgspec.json.encode(EVENT_FACTS[event].example))
+        validator.validate(written)
+        required = schemas[name]["required"]
+        assert isinstance(required, list)
+        for field in required:
+            assert not validator.is_valid({key: value for key, value in written.items() if key != field})
+
+
+def test_every_field_has_one_meaning() -> None:
+    """The table names the structs' fields, in their order, and no others."""
+    for struct, meanings in FIELDS.items():
+        assert list(meanings) == [field.encode_name for field in msgspec.structs.fields(struct)]
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Between the pages, and to the headings in them."""
+    for name, page in DOCUMENTS.items():
+        if not name.endswith(".md"):
+            continue
+        for target in re.findall(r"\]\(([^)]+)\)", page):
+            file, _, anchor = target.partition("#")
+            text = (FOLDER / file).read_text() if file else page
+            headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+            slugs = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert not anchor or anchor in slugs, f"{name}: {target}"
