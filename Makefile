@@ -64,6 +64,12 @@ $(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock $(PROJECTS) $(VENV)/de
 	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
+# Every Python of PYTHONS ("3.12 3.13"), or all that are installed, each with an environment of its own.
+PYTHONS ?=
+
+test-pythons: $(VENV)/dev.installed
+	@$(BIN)/python tools/pythons.py --only "$(PYTHONS)" -- $(ARGS)
+
 lint: $(VENV)/dev.installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

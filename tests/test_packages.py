@@ -22,6 +22,8 @@ from support.serving import Serving, create_conversation, read_line, running
 
 __all__ = ["dist"]
 
+pytestmark = pytest.mark.peer
+
 #: The options of `coachstream serve` in every test.
 SERVE = ("serve", "--json", "--port", "0", "--data")
 

@@ -29,6 +29,8 @@ from support.places import LAMBDA_STREAMING, ROOT
 
 __all__ = ["dist"]
 
+pytestmark = pytest.mark.peer
+
 CLIENT = "coachstream/local/page/js/coachstream.js"
 VERSIONS = dict.fromkeys((*PYTHON_PACKAGES, NPM_PACKAGE), "0.3.1")
 REQUIRED = Requirement("lambda-streaming[emulator]>=0.3,<0.4")
