@@ -64,7 +64,9 @@ def _candidates() -> Iterator[Path]:
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders += (root / "versions").glob("*/bin")
     for folder in folders:
-        yield from sorted(path for path in folder.glob("python3.*") if path.name[9:].isdigit())
+        yield from sorted(
+            path for path in folder.glob("python3.*") if path.name.removeprefix("python3.").isdigit()
+        )
 
 
 def _described(program: Path) -> Interpreter | None:
