@@ -281,7 +281,7 @@ def _sources(folder: Path) -> dict[str, bytes]:
 
 def _check_sources(name: str, content: Mapping[str, bytes], sources: Mapping[str, bytes]) -> Iterator[str]:
     if missing := sources.keys() - content.keys():
-        yield f"{name} does not hold {_listed(missing)}."
+        yield f"{name} does not hold {_listed(missing)}: include it in pyproject.toml, or delete it."
     if unexpected := content.keys() - sources.keys():
         yield f"{name} holds {_listed(unexpected)}, which is not in the sources."
     if different := {path for path in sources.keys() & content.keys() if sources[path] != content[path]}:
