@@ -12,6 +12,8 @@
 #   make lock                         pin the dependencies anew
 #   make test-lower-bounds            the tests of identity and HTTP with the oldest versions that are allowed
 #   make torture [ARGS="--seed 7"]    kills, stops, cuts and breaks everything while clients talk; some minutes
+#   make dist [ARGS="--release"]      build what is published into dist/, and check it
+#   make test-pythons [ARGS="..."]    the suite on every Python from 3.11 on that is installed
 #   make check-facts [ARGS="--json"]  list the facts about other people's services that are due for another look
 
 SHELL := /bin/sh
@@ -28,7 +30,8 @@ COACHSTREAM := packages/coachstream
 PROJECTS := pyproject.toml $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml
 EDITABLE := --editable $(LAMBDA_STREAMING) --editable $(COACHSTREAM)
 
-.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts test-lower-bounds torture clean
+.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts \
+	test-lower-bounds test-pythons torture dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,6 +64,12 @@ $(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock $(PROJECTS) $(VENV)/de
 	@$(BIN)/uv pip sync --quiet --python $(LOWER_BOUNDS)/bin/python --require-hashes requirements/lower-bounds.lock
 	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
+
+# Every Python of PYTHONS ("3.12 3.13"), or all that are installed, each with an environment of its own.
+PYTHONS ?=
+
+test-pythons: $(VENV)/dev.installed
+	@$(BIN)/python tools/pythons.py --only "$(PYTHONS)" -- $(ARGS)
 
 lint: $(VENV)/dev.installed
 	@$(BIN)/ruff check .
@@ -123,6 +132,10 @@ lock: $(VENV)/dev.installed
 	@$(COMPILE) --upgrade $(OURS) --group build --group test \
 	  --constraint $(LOCKS)/lower-bounds.lock --output-file $(LOCKS)/lower-bounds.lock
 
+# What is published: wheels and source distributions, and the npm package where npm is installed.
+dist: $(VENV)/dev.installed
+	@PYTHONPATH=tools $(BIN)/python -m release $(ARGS)
+
 check-facts: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.check.facts $(ARGS)
 
@@ -132,7 +145,7 @@ check-facts: $(VENV)/run.installed
 	@exit 2
 
 clean:
-	rm -rf $(VENV) site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

@@ -100,6 +100,27 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores + cores // 2
 
 
+#: Whoever asks for one of these talks to Java, Node.js or a browser most of the time.
+PEER_FIXTURES = frozenset({"dynamodb_local_url", "node", "browser"})
+PEER_FOLDERS = tuple(
+    Path(__file__).parent / folder
+    for folder in (
+        "packages/coachstream/tests/functions/clients",
+        "packages/coachstream/tests/infrastructure",
+        "tests/browser",
+    )
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make test-pythons` runs on one interpreter only."""
+    for item in items:
+        if not PEER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or any(
+            item.path.is_relative_to(folder) for folder in PEER_FOLDERS
+        ):
+            item.add_marker(pytest.mark.peer)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -123,6 +123,7 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
         assert abs(cost[name] - amount) < Decimal("0.005"), name
 
 
+@pytest.mark.peer
 def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -> None:
     """Word for word: the package is made, and what there would be is listed."""
     if not (TOOLKIT / "cdk").exists():

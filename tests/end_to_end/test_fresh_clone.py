@@ -17,6 +17,7 @@ from support.serving import create_conversation, running, stored_messages
 #: A virtual environment is made and every pinned dependency installed.
 
 pytestmark = [
+    pytest.mark.peer,  # the Makefile chooses its own Python
     pytest.mark.skipif(shutil.which("make") is None, reason="needs make"),
     pytest.mark.skipif(shutil.which("git") is None, reason="needs git"),
     pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a git checkout"),

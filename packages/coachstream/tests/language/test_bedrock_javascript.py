@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from coachstream.aws.clients import AwsClient
 
+pytestmark = pytest.mark.peer
+
 NODE = Path(__file__).parent / "node"
 INSTALLED = CACHE / "bedrock-node"
 

@@ -94,6 +94,7 @@ def test_names_that_no_stranger_controls_are_allowed(host: str) -> None:
         "0.0.0.0:8000",
         "[::]",
         "[::ffff:192.168.1.5]",
+        "[::ffff:127.0.0.1]",
         "192.168.1.5:8000",
         "[2001:db8::1]",
     ],

@@ -36,7 +36,7 @@ from support.places import TESTS
 from support.raw_runtime import PREFIX, RawRuntime, raw_runtime
 
 PRELUDE_TYPE = "Content-Type: application/vnd.awslambda.http-integration-response"
-NODE = ("node-4", "node-3")
+NODE = tuple(pytest.param(client, marks=pytest.mark.peer) for client in ("node-4", "node-3"))
 RUNTIMES = ("python", *NODE)
 
 
@@ -189,6 +189,7 @@ async def test_conformance_08_the_official_node_clients_run_unmodified(runtime: 
     assert len({answer["requestId"] for answer in answers}) == 3
 
 
+@pytest.mark.peer
 async def test_conformance_09_the_lambda_web_adapter_streams_server_sent_events() -> None:
     """It registers as an extension and stays through several invocations, unmodified."""
     with socket.create_server(("127.0.0.1", 0)) as free:

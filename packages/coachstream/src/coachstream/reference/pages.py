@@ -108,8 +108,8 @@ is the cursor to resume at ([cursors](http-api.md#cursors)).
 
 A comment (`: keep-alive`) comes after {KEEP_ALIVE_AFTER_S:g} quiet seconds. The first block of a stream over
 `GET` has `retry: {RETRY_MS}`. Offsets count UTF-16 code units, as the `length` of a JavaScript string does.
-`asyncapi.json` describes the same events for tools; [Reading a reply](../explanation/runs.md) explains runs, leases
-and resuming.
+`asyncapi.json` describes the same events for tools; [Reading a reply](../explanation/runs.md) explains runs,
+leases and resuming.
 
 {_table(("event", "ends the stream", "meaning"), rows)}
 {sections}

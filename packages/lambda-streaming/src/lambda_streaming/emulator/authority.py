@@ -92,8 +92,13 @@ class AllowedHosts(msgspec.Struct, frozen=True, kw_only=True):
         if name in self.names:
             return True
         if not isinstance(authority.host, str):
-            return self.any_address or authority.host.is_loopback
+            return self.any_address or _is_loopback(authority.host)
         return any(name.endswith(parent) for parent in self.names if parent.startswith("."))
+
+
+def _is_loopback(address: IpAddress) -> bool:
+    # Python before 3.13 does not count ::ffff:127.0.0.1 as loopback, later ones do.
+    return address.is_loopback and not (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped)
 
 
 def _ipv4_or_name(text: str) -> str | IpAddress:

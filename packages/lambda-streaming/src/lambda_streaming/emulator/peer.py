@@ -102,12 +102,16 @@ def _has_connection(process_id: int, ends: Ends) -> bool:
     return any((_plain(each.laddr), _plain(each.raddr)) == ours for each in connections)
 
 
+_IPV6_LOOPBACK = ipaddress.IPv6Address("::1")
+
+
 def _plain(address: Address | tuple[()]) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int] | None:
     """Return an address without the ways in which IPv4 is written as IPv6; None of a socket without one."""
     if not address:
         return None
     ip = ipaddress.ip_address(address[0].partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and not ip.is_loopback:
+    # Not `is_loopback`, which holds for ::ffff:127.0.0.1, too, from Python 3.13 on.
+    if isinstance(ip, ipaddress.IPv6Address) and ip != _IPV6_LOOPBACK:
         # libproc pads an IPv4 address with zeros, where ::ffff: is the rule.
         embedded = ip.packed[12:] if ip.packed[:12] == b"\0" * 12 else None
         ip = ip.ipv4_mapped or (ipaddress.IPv4Address(embedded) if embedded else ip)

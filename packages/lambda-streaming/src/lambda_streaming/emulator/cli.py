@@ -1,0 +1,358 @@
+"""The command line of `python -m lambda_streaming.emulator`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+
+from lambda_streaming.emulator.authority import AllowedHosts
+from lambda_streaming.emulator.command_line import run
+from lambda_streaming.emulator.env_file import InvalidVariable, parse_variable, read_env_file
+from lambda_streaming.emulator.environments import DEFAULT_MAX_CONCURRENCY, ExecutionEnvironments
+from lambda_streaming.emulator.function import InvalidFunction
+from lambda_streaming.emulator.gate import Gate
+from lambda_streaming.emulator.serving import CannotListen, listen, serve, url_of
+from lambda_streaming.function_url.app import FunctionUrlApp
+from lambda_streaming.function_url.cors import CorsConfiguration, InvalidCorsConfiguration
+from lambda_streaming.function_url.exchange import InvokeMode
+from lambda_streaming.function_url.limits import Bandwidth, ResponseLimits
+
+logger = logging.getLogger("lambda_streaming.emulator")
+
+EXIT_CANNOT_LISTEN = 1
+EXIT_USAGE = 2
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+
+_SERVICE_HOSTS = (".on.aws",)
+"""Of the real URLs, whose names are AWS's; the app refuses all but its own."""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class ModeOption(StrEnum):
+    """The invoke modes as they are spelled on the command line."""
+
+    RESPONSE_STREAM = "response-stream"
+    BUFFERED = "buffered"
+
+
+class Failure(Exception):
+    """Raised to end with a message for a person.
+
+    Attributes:
+        exit_status: of the process.
+    """
+
+    def __init__(self, message: str, exit_status: int = EXIT_USAGE) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The line that `--json` prints when requests are answered."""
+
+    event: str = "ready"
+    url: str
+    invoke_mode: InvokeMode
+    function_name: str
+
+
+_HELP = """A Lambda Function URL on localhost, for any runtime, with response streaming.
+
+COMMAND is started as execution environments, one invocation at a time in each, when requests come; it is
+reused, frozen in between, killed at the timeout and replaced after a crash. Everything it prints appears on
+standard error, with the environment's name before it.
+
+\b
+    python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
+    python -m lambda_streaming.emulator --port 0 --timeout 60 -- npx aws-lambda-ric index.handler
+
+If OPTIONS and COMMAND could be confused, put `--` between them.
+"""
+
+
+@app.command(
+    help=_HELP,
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit status: 0 after Ctrl-C, SIGTERM or SIGHUP; 1 if it cannot listen; 2 for wrong options; "
+        "126 or 127 if COMMAND cannot be executed or is not there."
+    ),
+)
+def emulate(
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COMMAND",
+            help="A Lambda runtime with its handler. It is not read by a shell.",
+            show_default=False,
+        ),
+    ],
+    *,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. Only loopback is private."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 9000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer requests for this host, too; .NAME for all below it. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    invoke_mode: Annotated[
+        ModeOption, typer.Option(help="How the function's answers are read.")
+    ] = ModeOption.RESPONSE_STREAM,
+    throttle: Annotated[
+        bool,
+        typer.Option(
+            "--throttle", help="Limit responses as Lambda does: 6 MiB at any speed, then 2 MiB a second."
+        ),
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object when ready, not a sentence."),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Time for an invocation; then it is killed."),
+    ] = 30.0,
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Environment variables, one NAME=VALUE a line. Repeatable; later ones win.",
+            show_default=False,
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An environment variable; wins over files and over Lambda's own. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    function_name: Annotated[str, typer.Option(help="AWS_LAMBDA_FUNCTION_NAME.")] = "function",
+    memory_size: Annotated[
+        int,
+        typer.Option(metavar="MB", min=1, help="AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it."),
+    ] = 128,
+    max_concurrency: Annotated[
+        int,
+        typer.Option(min=1, help="Environments at most; requests past them get 429."),
+    ] = DEFAULT_MAX_CONCURRENCY,
+    freeze: Annotated[
+        bool,
+        typer.Option(help="Stop environments between invocations (SIGSTOP), so that work left behind shows."),
+    ] = True,
+    init_timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Time until COMMAND has to ask for its first event."),
+    ] = 10.0,
+    idle_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="End environments that were idle for so long.  [default: never]",
+            show_default=False,
+        ),
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="Time for running invocations when it is stopped."),
+    ] = 5.0,
+    cors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Allow an origin, with all methods and headers; `--cors '*'` allows anybody.",
+            show_default=False,
+        ),
+    ] = None,
+    cors_allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Repeatable.", show_default=False),
+    ] = None,
+    cors_allow_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD", help="Repeatable. OPTIONS is not one: the URL answers it.", show_default=False
+        ),
+    ] = None,
+    cors_allow_header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Repeatable.", show_default=False),
+    ] = None,
+    cors_expose_header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Repeatable.", show_default=False),
+    ] = None,
+    cors_max_age: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS", help="How long browsers may remember a preflight.", show_default=False
+        ),
+    ] = None,
+    cors_allow_credentials: Annotated[
+        bool,
+        typer.Option("--cors-allow-credentials", help="Let cookies and credentials come along."),
+    ] = False,
+) -> None:
+    """Run the emulator until a signal stops it."""
+    try:
+        configuration = _cors_configuration(
+            cors,
+            origins=cors_allow_origin,
+            methods=cors_allow_method,
+            headers=cors_allow_header,
+            exposed=cors_expose_header,
+            max_age_s=cors_max_age,
+            credentials=cors_allow_credentials,
+        )
+        environments = ExecutionEnvironments(
+            command,
+            env=_variables(env_file or (), env or ()),
+            timeout_s=timeout,
+            max_concurrency=max_concurrency,
+            freeze=freeze,
+            init_timeout_s=init_timeout,
+            idle_timeout_s=idle_timeout,
+            grace_s=grace,
+            buffered=invoke_mode is ModeOption.BUFFERED,
+            function_name=function_name,
+            memory_size_mb=memory_size,
+        )
+        _check_command(environments)
+        listening = listen(host, port)
+    except (InvalidVariable, InvalidFunction, InvalidCorsConfiguration) as error:
+        _fail(str(error), EXIT_USAGE)
+    except CannotListen as error:
+        _fail(str(error), EXIT_CANNOT_LISTEN)
+    except Failure as failure:
+        _fail(str(failure), failure.exit_status)
+    _log_to_stderr()
+    address: str = listening.getsockname()[0]
+    if not ipaddress.ip_address(address).is_loopback:
+        logger.warning("Anybody who can reach %s can run the function: it listens beyond loopback", host)
+    mode = InvokeMode.BUFFERED if invoke_mode is ModeOption.BUFFERED else InvokeMode.RESPONSE_STREAM
+    ready = Ready(url=url_of(listening), invoke_mode=mode, function_name=function_name)
+    function_url = FunctionUrlApp(
+        environments,
+        cors=configuration,
+        invoke_mode=mode,
+        limits=ResponseLimits(bandwidth=Bandwidth() if throttle else None),
+        drain_timeout_s=grace + 1,
+        on_close=environments.aclose,
+    )
+    asyncio.run(
+        serve(
+            Gate(function_url, hosts=AllowedHosts.of(address, (host, *_SERVICE_HOSTS, *(allow_host or ())))),
+            listening,
+            grace_s=grace,
+            on_ready=_announcement(ready, as_json=json),
+            on_stop=environments.begin_closing,
+        )
+    )
+
+
+def _announcement(ready: Ready, *, as_json: bool) -> Callable[[], None]:
+    def announce() -> None:
+        if as_json:
+            typer.echo(msgspec.json.encode(ready))
+        else:
+            typer.echo(f"{ready.url} invokes {ready.function_name} ({ready.invoke_mode}). Ctrl-C stops it.")
+
+    return announce
+
+
+def _variables(files: Sequence[Path], arguments: Sequence[str]) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for path in files:
+        try:
+            variables |= read_env_file(path)
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {error.strerror}") from error
+    for argument in arguments:
+        try:
+            name, value = parse_variable(argument)
+        except InvalidVariable as error:
+            raise Failure(f"--env {argument.partition('=')[0]}: {error}") from error
+        variables[name] = value
+    return variables
+
+
+def _check_command(environments: ExecutionEnvironments) -> None:
+    function = environments.function
+    program = function.command[0]
+    path = function.overrides.get("PATH") or function.env.get("PATH")
+    if shutil.which(program, path=path) is not None:
+        return
+    if os.sep in program and Path(program).exists():
+        raise Failure(f"{program} cannot be executed. Is it a program? (chmod +x)", EXIT_NOT_EXECUTABLE)
+    where = "there is no such file" if os.sep in program else "it is not on the PATH"
+    hint = " COMMAND is not read by a shell: give the program and its arguments as separate words."
+    raise Failure(f"COMMAND not found: {program!r}: {where}.{hint if ' ' in program else ''}", EXIT_NOT_FOUND)
+
+
+def _cors_configuration(
+    shorthand: str | None,
+    *,
+    origins: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    headers: Sequence[str] | None,
+    exposed: Sequence[str] | None,
+    max_age_s: int | None,
+    credentials: bool,
+) -> CorsConfiguration | None:
+    allowed_origins = (*((shorthand,) if shorthand else ()), *(origins or ()))
+    if not allowed_origins:
+        if methods or headers or exposed or max_age_s is not None or credentials:
+            raise Failure(
+                "The --cors-... options need an origin: --cors ORIGIN or --cors-allow-origin ORIGIN"
+            )
+        return None
+    everything = ("*",) if shorthand else ()
+    return CorsConfiguration(
+        allow_origins=allowed_origins,
+        allow_methods=tuple(methods or everything),
+        allow_headers=tuple(headers or everything),
+        expose_headers=tuple(exposed or ()),
+        max_age=max_age_s or 0,
+        allow_credentials=credentials,
+    )
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("lambda_streaming")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    logging.getLogger("uvicorn").addHandler(handler)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+def _fail(message: str, exit_status: int) -> NoReturn:
+    typer.echo(f"Error: {message}", err=True)
+    raise typer.Exit(exit_status)
+
+
+def main() -> NoReturn:
+    """Run the command line with this process's arguments, and exit."""
+    run(app, program="python -m lambda_streaming.emulator")

@@ -1,0 +1,74 @@
+"""Which interpreters `make test-pythons` finds, and what it says when there is none."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from pythons import installed_interpreters, main, oldest_version
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH; the folder of pyenv is empty."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    return folder
+
+
+def add(
+    folder: Path,
+    version: tuple[int, int, int],
+    *,
+    implementation: str = "cpython",
+    level: str = "final",
+    free_threaded: bool = False,
+) -> Path:
+    """A program that describes itself as that Python."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / f"python3.{version[1]}"
+    said = json.dumps([version, implementation, "/nowhere", level, free_threaded])
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_the_newest_release_of_each_minor_version_is_found_on_the_path_and_below_pyenv(
+    programs: Path, tmp_path: Path
+) -> None:
+    """In the order of the versions, not of the names."""
+    add(programs, (3, 12, 1))
+    newer = add(tmp_path / "pyenv" / "versions" / "3.12.9" / "bin", (3, 12, 9))
+    older = add(programs, (3, 9, 2))
+    found = installed_interpreters((3, 9))
+    assert {minor: each.program for minor, each in found.items()} == {"3.9": older, "3.12": newer}
+    assert list(found) == ["3.9", "3.12"]
+
+
+def test_what_is_no_supported_python_is_passed_over(programs: Path) -> None:
+    """Too old, a candidate, free-threaded, of another implementation, a shim that fails, a script."""
+    add(programs, (3, 10, 4))
+    add(programs, (3, 15, 0), level="candidate")
+    add(programs, (3, 14, 0), free_threaded=True)
+    add(programs, (3, 11, 3), implementation="pypy")
+    shim = programs / "python3.12"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    (programs / "python3.13-config").symlink_to(sys.executable)
+    assert installed_interpreters(oldest_version()) == {}
+
+
+def test_a_version_that_is_not_installed_is_one_sentence(
+    programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With those that are, and exit status 2."""
+    add(programs, (3, 12, 1))
+    assert main(["--only", "3.12 3.13", "--", "-x"]) == 2
+    assert capsys.readouterr().err == (
+        "There is no supported Python 3.13 on the PATH or below pyenv. Found: 3.12.\n"
+    )

@@ -1,0 +1,157 @@
+"""Run the suite on every Python that is installed: `make test-pythons [PYTHONS="3.12 3.13"] [ARGS="..."]`.
+
+Each minor version gets a virtual environment of its own below `.venv/pythons`, with what
+`requirements/dev.lock` pins. The tests marked `peer` are slow and about other programs, so they run on one
+interpreter only: the one that `.venv` was made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = (ROOT / "packages" / "lambda-streaming", ROOT / "packages" / "coachstream")
+LOCK = ROOT / "requirements" / "dev.lock"
+#: What pytest returns where every test was deselected.
+NO_TESTS = 5
+EXIT_NO_INTERPRETER = 2
+
+_DESCRIBE = (
+    "import json, sys, sysconfig;"
+    "print(json.dumps([sys.version_info[:3], sys.implementation.name, sys.base_prefix, sys.version_info[3],"
+    "bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))"
+)
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A CPython that starts."""
+
+    program: Path
+    version: tuple[int, ...]
+
+    @property
+    def minor(self) -> str:
+        """Its minor version, as `3.12`."""
+        return ".".join(map(str, self.version[:2]))
+
+
+def installed_interpreters(oldest: tuple[int, ...]) -> dict[str, Interpreter]:
+    """The newest final release of each minor version on the PATH and below pyenv, oldest first."""
+    newest: dict[str, Interpreter] = {}
+    for program in dict.fromkeys(_candidates()):
+        found = _described(program)
+        if found is None or found.version < oldest:
+            continue
+        known = newest.get(found.minor)
+        if known is None or known.version < found.version:
+            newest[found.minor] = found
+    return dict(sorted(newest.items(), key=lambda each: each[1].version))
+
+
+def _candidates() -> Iterator[Path]:
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders += (root / "versions").glob("*/bin")
+    for folder in folders:
+        yield from sorted(
+            path for path in folder.glob("python3.*") if path.name.removeprefix("python3.").isdigit()
+        )
+
+
+def _described(program: Path) -> Interpreter | None:
+    """The interpreter that the program starts; None if none, not CPython, not final or without a GIL."""
+    try:
+        done = subprocess.run(  # noqa: S603 (found on the PATH, to be run)
+            [program, "-I", "-c", _DESCRIBE], capture_output=True, text=True, check=False, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None  # a shim of pyenv for a version that is not chosen
+    version, implementation, prefix, level, free_threaded = json.loads(done.stdout)
+    if implementation != "cpython" or level != "final" or free_threaded:
+        return None
+    real = Path(prefix) / "bin" / program.name
+    return Interpreter(real if real.exists() else program, tuple(version))
+
+
+def prepare(interpreter: Interpreter, environments: Path) -> Path:
+    """Make its environment, unless it is there and up to date, and return the environment's Python."""
+    folder = environments / interpreter.minor
+    python = folder / "bin" / "python"
+    stamp = folder / "installed"
+    wanted = _state(interpreter)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    sys.stderr.write(f"Making {folder} ...\n")
+    uv = [sys.executable, "-m", "uv"]
+    install = [*uv, "pip", "install", "--quiet", "--python", str(python)]
+    editable = [word for package in PACKAGES for word in ("--editable", str(package))]
+    for command in (
+        [*uv, "venv", "--quiet", "--clear", "--python", str(interpreter.program), str(folder)],
+        [*install, "--require-hashes", "--requirement", str(LOCK)],
+        [*install, "--no-deps", "--no-build-isolation", *editable],
+    ):
+        subprocess.run(command, check=True)  # noqa: S603 (ours)
+    stamp.write_text(wanted)
+    return python
+
+
+def _state(interpreter: Interpreter) -> str:
+    files = [LOCK, *(package / "pyproject.toml" for package in PACKAGES)]
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    return f"{interpreter.program} {interpreter.version} {digest}\n"
+
+
+def oldest_version() -> tuple[int, ...]:
+    """The oldest Python that a package allows."""
+    projects = (tomllib.loads((package / "pyproject.toml").read_text())["project"] for package in PACKAGES)
+    return min(
+        tuple(map(int, project["requires-python"].removeprefix(">=").split("."))) for project in projects
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Test on each interpreter; return 1 if the tests fail on one."""
+    parser = argparse.ArgumentParser(prog="make test-pythons", description=__doc__)
+    parser.add_argument("--only", default="", help="minor versions to run, separated by spaces")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest")
+    options = parser.parse_args(arguments)
+    interpreters = installed_interpreters(oldest_version())
+    wanted = options.only.split() or list(interpreters)
+    missing = [minor for minor in wanted if minor not in interpreters]
+    if missing or not wanted:
+        sys.stderr.write(
+            f"There is no supported Python {' '.join(missing)} on the PATH or below pyenv. "
+            f"Found: {' '.join(interpreters) or 'none'}.\n"
+        )
+        return EXIT_NO_INTERPRETER
+    with_peers = ".".join(map(str, sys.version_info[:2]))
+    failed = []
+    for minor in wanted:
+        python = prepare(interpreters[minor], Path(sys.prefix) / "pythons")
+        chosen = [] if minor == with_peers else ["-m", "not peer"]
+        command = [str(python), "-m", "pytest", "-n", "auto", "--dist", "worksteal", "-p", "no:cacheprovider"]
+        began = time.monotonic()
+        status = subprocess.run([*command, *chosen, *options.pytest], cwd=ROOT, check=False).returncode  # noqa: S603
+        sys.stderr.write(f"Python {minor}: status {status} after {time.monotonic() - began:.0f} s.\n")
+        if status not in (0, NO_TESTS):
+            failed.append(minor)
+    if failed:
+        sys.stderr.write(f"Failed on Python {', '.join(failed)}.\n")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

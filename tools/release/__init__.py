@@ -1,0 +1,1 @@
+"""Builds what is published from this workspace, and checks it: `make dist`."""
