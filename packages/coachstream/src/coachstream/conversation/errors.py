@@ -1,4 +1,4 @@
-"""Everything that can go wrong, once: one enum of codes, one exception type for each.
+"""All expected failures: one enum of codes, and one exception type per code.
 
 A code is part of the public contract (design, section 4). The sentence is written for the person who reads
 it in a chat; it never holds an exception's text. HTTP statuses belong to the web boundary, not here.
@@ -61,7 +61,7 @@ FOR_OPERATORS = frozenset(
         ErrorCode.MODEL_NOT_USABLE,
     }
 )
-"""Errors for which no request is to blame, and no passing overload: an operator should look at each."""
+"""Errors caused by neither the request nor a transient overload: an operator should look at each one."""
 
 
 class CoachStreamError(Exception):
@@ -69,9 +69,9 @@ class CoachStreamError(Exception):
 
     Attributes:
         code: the public code.
-        sentence: what the person is told.
+        sentence: the message for the end user.
         retryable: whether the same request may succeed later without a change.
-        remedy: what an operator can do, as a sentence for the log; empty where nothing is known.
+        remedy: what an operator can do, as a sentence for the log; empty if unknown.
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.PROCESSING_ERROR
@@ -85,7 +85,7 @@ class CoachStreamError(Exception):
 
 
 class ProcessingError(CoachStreamError):
-    """A failure that nothing else names."""
+    """A failure that no other code describes."""
 
 
 class AuthenticationError(CoachStreamError):
@@ -116,7 +116,7 @@ class InvalidToken(AuthenticationError):
 
 
 class TokenExpired(AuthenticationError):
-    """The token was valid once."""
+    """The token has expired."""
 
     code = ErrorCode.TOKEN_EXPIRED
     sentence = "Your sign-in has expired. Please sign in again."
@@ -137,7 +137,7 @@ class UserIdMismatch(AuthenticationError):
 
 
 class RequestError(CoachStreamError):
-    """The request is not what the contract asks for; repeating it does not help."""
+    """The request violates the contract; repeating it does not help."""
 
     retryable = False
 
@@ -197,7 +197,7 @@ class InvalidClientMessageId(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """A field of a conversation request has the wrong type, or none is given."""
+    """A field of a conversation request has the wrong type, or the request has no fields."""
 
     code = ErrorCode.INVALID_REQUEST
     sentence = "The request does not say what to change, or not in a way we understand."
@@ -211,14 +211,14 @@ class MessageTooLong(RequestError):
 
 
 class InvalidTicket(AuthenticationError):
-    """The ticket is not ours, or not for this run."""
+    """We did not issue the ticket, or it is for another run."""
 
     code = ErrorCode.INVALID_TICKET
     sentence = "This link to a reply is not valid. Please open the conversation again."
 
 
 class TicketExpired(AuthenticationError):
-    """The ticket was valid once."""
+    """The ticket has expired."""
 
     code = ErrorCode.TICKET_EXPIRED
     sentence = "This link to a reply has expired. Please open the conversation again."
@@ -232,7 +232,7 @@ class TicketsUnavailable(RequestError):
 
 
 class RunNotFound(RequestError):
-    """The conversation has no such run, or none any more."""
+    """The conversation has no such run, or no longer has it."""
 
     code = ErrorCode.RUN_NOT_FOUND
     sentence = "This reply is not being written any more."
@@ -267,18 +267,18 @@ class TurnInProgress(CoachStreamError):
 
 
 class TurnInterrupted(CoachStreamError):
-    """Who produced the reply has died; what was said so far is stored."""
+    """The process that produced the reply died; the text produced so far is stored."""
 
     code = ErrorCode.TURN_INTERRUPTED
     sentence = "The answer was interrupted. Please try again."
 
 
 class ModelError(CoachStreamError):
-    """The model gave no complete reply."""
+    """The model did not produce a complete reply."""
 
 
 class ModelThrottled(ModelError):
-    """The model's service is over its rate."""
+    """The model's service throttled the request."""
 
     code = ErrorCode.MODEL_THROTTLED
     sentence = "Your coach is very busy right now. Please try again in a moment."
@@ -292,18 +292,18 @@ class ModelUnavailable(ModelError):
 
 
 class ModelStreamBroken(ModelError):
-    """The reply broke off: an exception in mid-stream, or an end without a stop reason."""
+    """The model stream ended early: with an exception, or without a stop reason."""
 
     code = ErrorCode.MODEL_STREAM_BROKEN
     sentence = "The answer broke off. Please try again."
 
 
 class NoReply(ModelStreamBroken):
-    """The model came to an end of its own and said nothing that a person sees."""
+    """The model finished normally, but its reply has no visible text."""
 
 
 class ModelRejected(ModelError):
-    """The model's service refused this request; it may take another one."""
+    """The model's service rejected this request; it may accept a different one."""
 
     code = ErrorCode.MODEL_REJECTED
     sentence = "Your coach could not work with this request."
@@ -311,9 +311,9 @@ class ModelRejected(ModelError):
 
 
 class ModelNotUsable(ModelError):
-    """The model's service refused the model: it has ended, or is not there, or not for this account.
+    """The model cannot be used: it is retired, does not exist, or this account has no access to it.
 
-    No retry helps before an operator has changed something, so clients must not try again by themselves.
+    No retry helps until an operator changes something, so clients must not retry automatically.
     """
 
     code = ErrorCode.MODEL_NOT_USABLE
@@ -337,16 +337,16 @@ class DeadlineExceeded(CoachStreamError):
 
 
 class StorageUnavailable(CoachStreamError):
-    """The store did not do what was asked of it."""
+    """The store failed to perform an operation."""
 
     code = ErrorCode.STORAGE_UNAVAILABLE
     sentence = "Your conversation could not be reached right now. Please try again in a moment."
 
 
 class NoCredentials(CoachStreamError):
-    """The process has no credentials for a service, or they have expired or are refused.
+    """The process has no credentials for a service, or they are expired or rejected.
 
-    No retry helps before an operator has renewed them. Adapters raise it combined with the error of their own
+    No retry helps until an operator renews them. Adapters raise it combined with the error of their own
     port, so that a handler of that one handles this as well.
     """
 
@@ -356,7 +356,7 @@ class NoCredentials(CoachStreamError):
 
 
 class HandOffFailed(ProcessingError):
-    """Another function could not be started; it is logged and fails no turn."""
+    """Another function could not be started; the failure is logged and does not fail the turn."""
 
 
 def _kinds(kind: type[CoachStreamError]) -> Iterator[type[CoachStreamError]]:
@@ -369,7 +369,7 @@ _SENTENCES = {kind.code: kind.sentence for kind in _kinds(CoachStreamError) if "
 
 
 def sentence_of(code: ErrorCode) -> str:
-    """What a person is told of an error whose code alone is known."""
+    """The message for the end user of an error of which only the code is known."""
     return _SENTENCES[code]
 
 
@@ -386,7 +386,7 @@ def log_failure(
 def describe_exception(error: BaseException) -> str:
     """An unexpected exception for the log: its type and where it came from, innermost first.
 
-    Its text is left out, for it may quote a message or a token.
+    Its text is left out because it may quote a message or a token.
     """
     places = (
         f"{frame.name} ({frame.filename}:{frame.lineno})"
