@@ -286,7 +286,7 @@ async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.
             "Create it with `coachstream table create`",
             "STORAGE_UNAVAILABLE",
         ),
-        ("AccessDeniedException", "do not allow it", "policy", "STORAGE_UNAVAILABLE"),
+        ("AccessDeniedException", "do not allow the action", "policy", "STORAGE_UNAVAILABLE"),
         ("ExpiredTokenException", "credentials have expired", "aws sso login", "NO_CREDENTIALS"),
         ("UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),
         ("InvalidSignatureException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),

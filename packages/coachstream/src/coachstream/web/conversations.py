@@ -1,4 +1,4 @@
-"""The JSON bodies of the conversation endpoints (existing system, section 2.2), in the stored shape."""
+"""The JSON bodies of the conversation endpoints (existing system, section 2.2), in the stored format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ConversationMetadataBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ConversationBody(msgspec.Struct, frozen=True, rename="camel"):
-    """`attributes` of a conversation item; a list of conversations comes without `messages`."""
+    """`attributes` of a conversation item; a list of conversations omits `messages`."""
 
     conversation_id: str
     coach_id: str
@@ -33,33 +33,33 @@ class ConversationBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What every answer begins with."""
+    """The base of every successful response."""
 
     success: bool = True
 
 
 class OneConversationBody(SuccessBody, frozen=True, kw_only=True):
-    """The answer to create, get and rename."""
+    """The response to create, get and rename."""
 
     conversation: ConversationBody
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
-    """The answer to list."""
+    """The response to list."""
 
     conversations: tuple[ConversationBody, ...]
     count: int
 
 
 class CountBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
-    """The answer to count."""
+    """The response to count."""
 
     total_count: int
     total_messages: int
 
 
 class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
-    """The answer to delete; `pineconeCleanup` tells whether records were removed from the semantic memory."""
+    """The response to delete; `pineconeCleanup` is whether records were removed from the search index."""
 
     message: str
     conversation_id: str
@@ -69,7 +69,7 @@ class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """The answer to a request that failed: a sentence for a person and the code for the program."""
+    """The response to a failed request: a message for the user and a code for the program."""
 
     error: str
     code: str
@@ -81,7 +81,7 @@ Body = SuccessBody | ErrorBody
 def one_conversation(
     conversation: Conversation, messages: Sequence[Message] | None = None
 ) -> OneConversationBody:
-    """A conversation with its messages; without them where `messages` is `None`."""
+    """A conversation with its messages; without them if `messages` is `None`."""
     return OneConversationBody(conversation=_conversation_body(conversation, messages))
 
 
@@ -92,7 +92,7 @@ def conversation_list(conversations: Sequence[Conversation]) -> ConversationList
 
 
 def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
-    """How many conversations there are, and how many messages in all of them."""
+    """The number of conversations, and of messages in all of them."""
     return CountBody(
         total_count=len(conversations),
         total_messages=sum(conversation.total_messages for conversation in conversations),
@@ -100,7 +100,7 @@ def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
 
 
 def conversation_deleted(key: ConversationKey) -> DeletedBody:
-    """What was deleted. Nothing is written to the semantic memory yet, so nothing is removed from it."""
+    """What was deleted. Conversations are not in the search index, so nothing is removed from it."""
     return DeletedBody(
         message="Conversation deleted successfully",
         conversation_id=key.conversation_id,
@@ -111,7 +111,7 @@ def conversation_deleted(key: ConversationKey) -> DeletedBody:
 
 
 def error_body(error: CoachStreamError) -> ErrorBody:
-    """The sentence and the code of an error; never its detail."""
+    """The public message and the code of an error; never its detail."""
     return ErrorBody(error=error.sentence, code=error.code.value)
 
 

@@ -1,4 +1,4 @@
-"""The events of a stream as they look on the wire (design, section 4): tagged, camelCase, `type` first."""
+"""The wire format of a stream's events (design, section 4): tagged, camelCase, `type` first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from coachstream.conversation.model import (
 
 
 class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is known of a message beside its text; absent where nothing is known."""
+    """Metadata of a message; unknown fields are absent."""
 
     model: str | None = None
     stop_reason: str | None = None
@@ -37,7 +37,7 @@ class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_def
 
 
 class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as the existing clients know it."""
+    """A message in the existing clients' format."""
 
     id: str
     role: str
@@ -47,7 +47,7 @@ class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PineconeContextFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """How much of the semantic search reached the prompt; named for the existing clients."""
+    """How many search results the prompt has; named for the existing clients."""
 
     used: bool
     matches: int
@@ -55,7 +55,7 @@ class PineconeContextFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """Tokens of the model call."""
+    """Token usage of the model call."""
 
     input_tokens: int
     output_tokens: int
@@ -66,7 +66,7 @@ class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
 class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
     """Milliseconds since the turn began; `firstChunkMs` is null when the reply was already stored.
 
-    `modelLatencyMs` is what the model's service says of itself; 0 where it says nothing.
+    `modelLatencyMs` is measured by the model's service; 0 if unknown.
     """
 
     context_ms: int
@@ -76,33 +76,33 @@ class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
-    """The request was accepted; `runId` is there where the run is known when the stream begins."""
+    """The request was accepted; `runId` is present if the run is already known."""
 
     status: Literal["initialized"] = "initialized"
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
-    """The run that writes the reply: it can be stopped, joined and resumed from now on."""
+    """The run that produces the reply: it can be stopped, joined and resumed from now on."""
 
     run_id: str
 
 
 class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
-    """The next piece of the reply; `offset` is what JavaScript says is the length of all that was before."""
+    """The next piece of the reply; `offset` is the JavaScript length of the text before it."""
 
     content: str
     offset: int
 
 
 class ResetFrame(msgspec.Struct, frozen=True, tag="reset"):
-    """The text from `offset` on does not hold, and comes anew."""
+    """Discard the text from `offset` on; it is sent again."""
 
     offset: int
 
 
 class ReconnectFrame(msgspec.Struct, frozen=True, tag="reconnect"):
-    """The stream ends and the reply does not: it goes on at `GET …/stream/{runId}`, `after` this point."""
+    """The stream ends, but the reply continues at `GET …/stream/{runId}`, `after` this point."""
 
     after: str
 
@@ -124,8 +124,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
     """Why there is no complete reply; the stream ends after this.
 
-    `partialMessage` is present when what arrived of the reply has been saved, `runId` when another run is in
-    the way.
+    `partialMessage` is present if a partial reply was saved, `runId` if another run blocks this message.
     """
 
     message: str
@@ -139,12 +138,12 @@ Frame = StartFrame | RunFrame | ChunkFrame | ResetFrame | ReconnectFrame | Compl
 
 
 def point_of(event: Event) -> LogPoint | None:
-    """The place in the run's log that the reader can come back to after this event."""
+    """The position in the run's log from which the reader can resume after this event."""
     return None if isinstance(event, Started) else event.point
 
 
 def frame_of(event: Event) -> Frame:
-    """Put an event of the domain into its wire form."""
+    """Convert a domain event to its wire format."""
     frame: Frame
     match event:
         case Chunk(content, offset):
@@ -207,12 +206,12 @@ def error_frame(error: CoachStreamError) -> ErrorFrame:
 
 
 def pinecone_context_frame(use: SemanticContextUse) -> PineconeContextFrame:
-    """How much of the semantic search reached the prompt."""
+    """How many search results the prompt has."""
     return PineconeContextFrame(used=use.matches > 0, matches=use.matches, context_length=use.length)
 
 
 def message_frame(message: Message) -> MessageFrame:
-    """Put a message into its wire form."""
+    """Convert a message to its wire format."""
     return MessageFrame(
         id=message.id,
         role=message.role.value,

@@ -17,11 +17,11 @@ _EXISTING_SENTENCES = {
     ErrorCode.CONVERSATION_NOT_FOUND: "Conversation not found",
     ErrorCode.COACH_CONFIG_NOT_FOUND: "Coach configuration not found",
 }
-"""What the existing function says; clients may compare it."""
+"""The messages of the existing function; clients may compare them."""
 
 
 class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer to a message: both messages, as they are stored."""
+    """The response to a message: both messages, as stored."""
 
     success: bool = True
     message: str = "Conversation updated successfully"
@@ -32,7 +32,7 @@ class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What the existing contract leaves open: our code, a sentence for a person, and the partial reply."""
+    """Fields that the existing contract allows: our code, a message for the user, and the partial reply."""
 
     code: str
     message: str
@@ -41,14 +41,14 @@ class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
 
 
 class SendErrorBody(msgspec.Struct, frozen=True):
-    """The answer to a message that has no complete reply."""
+    """The response to a message that has no complete reply."""
 
     error: str
     details: ErrorDetails
 
 
 def sent_body(completed: Completed) -> SentBody:
-    """The answer to a message with its reply."""
+    """The response to a message that has a reply."""
     return SentBody(
         user_response=message_frame(completed.user_message),
         ai_response=message_frame(completed.reply),
@@ -58,7 +58,7 @@ def sent_body(completed: Completed) -> SentBody:
 
 
 def failed_body(failed: Failed) -> SendErrorBody:
-    """The answer to a message whose turn failed."""
+    """The response to a message whose turn failed."""
     partial = failed.partial_reply
     return _body(
         failed.code, failed.sentence, failed.retryable, None if partial is None else message_frame(partial)
@@ -66,7 +66,7 @@ def failed_body(failed: Failed) -> SendErrorBody:
 
 
 def refused_body(error: CoachStreamError) -> SendErrorBody:
-    """The answer to a message whose turn did not begin."""
+    """The response to a message whose turn did not begin."""
     return _body(error.code, error.sentence, error.retryable, None)
 
 

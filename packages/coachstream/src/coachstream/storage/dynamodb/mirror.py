@@ -2,6 +2,7 @@
 
 It is never the source of truth: each message is stored as its own item before it is mirrored, and reading
 merges both by id. So the mirror may stop near DynamoDB's size limit, fail, or be late without losing data.
+
 Messages that a content filter blocked, and replies that it withheld, are not mirrored, because the existing
 functions put everything in the list into a prompt.
 

@@ -8,6 +8,7 @@ no extra cost that a new message sorts after all others, however long the conver
   the conversation, or another program created it; then it is looked up once (`history.newest_id`);
 - `isDeleted` from the first step of a deletion, after which no run can begin or finish, and `tombstone`, the
   sort key of the log entry that ended the run.
+
 The item's key does not have the coach. An item of another coach's conversation with the same id does not
 block this one, which could neither read nor finish its run.
 """
