@@ -1,8 +1,8 @@
 """The composition root: the only place that creates adapters from settings. `turns` uses them.
 
-Built once a process, on the event loop that uses it. Each adapter is made at its first use, so that its
-import and its set-up cost nothing to a request that does not need it, and nothing before the first byte of
-one that needs it later.
+It is built once per process, on the event loop that uses it. Each adapter is created at its first use, so
+that requests that do not need it pay nothing for its import and setup, and others pay only after the first
+byte.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ class CoachConfigNotFound(CoachStreamError):
 
 
 class TurnInProgress(CoachStreamError):
-    """Another message of this conversation is still being answered, by the run `run_id`."""
+    """Another message of this conversation has an unfinished run, `run_id`."""
 
     code = ErrorCode.TURN_IN_PROGRESS
     sentence = "Your coach is still answering. Please wait for the reply."
@@ -384,7 +384,7 @@ def log_failure(
 
 
 def describe_exception(error: BaseException) -> str:
-    """An unexpected exception for the log: its type and where it came from, innermost first.
+    """Describe an unexpected exception for the log: its type and its call stack, innermost frame first.
 
     Its text is left out because it may quote a message or a token.
     """

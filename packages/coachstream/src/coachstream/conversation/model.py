@@ -48,7 +48,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         model: display name of the model that wrote it, for replies.
         stop_reason: why a reply ended; `INTERRUPTED` marks a partial one.
         client_message_id: the client's idempotency key for a user message.
-        reply_to: id of the user message that a reply answers.
+        reply_to: the id of the user message to which this message is the reply.
         streamed: whether the client requested the reply to a user message as a stream.
         run_id: the run that produced a reply.
     """

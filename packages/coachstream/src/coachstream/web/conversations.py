@@ -100,7 +100,7 @@ def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
 
 
 def conversation_deleted(key: ConversationKey) -> DeletedBody:
-    """What was deleted. Conversations are not in the search index, so nothing is removed from it."""
+    """What was deleted. This service puts no conversations into the search index, so it removes none."""
     return DeletedBody(
         message="Conversation deleted successfully",
         conversation_id=key.conversation_id,

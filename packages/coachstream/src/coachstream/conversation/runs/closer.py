@@ -32,7 +32,7 @@ from coachstream.conversation.visible_text import is_blank
 logger = logging.getLogger("coachstream.runs")
 
 _MISSING_LOG_END = LogEntry(-1, 0, 0, "", Broken(TurnInterrupted.code, retryable=True))
-"""Stands in for the last entry of a run whose log has expired."""
+"""The last entry to assume for a run whose log has expired."""
 
 
 class RunCloser:

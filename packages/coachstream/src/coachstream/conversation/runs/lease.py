@@ -1,4 +1,4 @@
-"""Whether a run's lease holder is alive, as far as one observer can know.
+"""Whether a run's lease holder is alive, from one observer's view.
 
 Wall clocks differ between machines and can jump. Comparing a lease with the observer's wall clock would close
 a healthy run if the observer is ahead, and keep a dead one if it is behind. So the observer's monotonic clock

@@ -51,7 +51,7 @@ class RunWatcher:
         key: the conversation.
         run_id: the run.
         after: the number of the last entry that the reader has (see `ResumeRequest.after`).
-        deadline: when the reader must be told to reconnect, in the clock's monotonic seconds.
+        deadline: when the reader must reconnect, in the clock's monotonic seconds.
         can_continue: whether this process's model can continue a partial reply.
     """
 

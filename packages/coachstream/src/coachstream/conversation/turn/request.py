@@ -20,7 +20,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         deadline: when the turn must be over, in seconds of the clock's monotonic time.
         sent_at: when the user sent it, by their clock; now, if unknown.
         client_message_id: the client's idempotency key for the message.
-        streamed: whether the client requested a stream. Such a reader can be told to reconnect.
+        streamed: whether the client requested a stream. Such a reader can reconnect.
         after: the position that the reader reached in an earlier attempt, if it sent one.
     """
 
@@ -39,7 +39,7 @@ class ResumeRequest(msgspec.Struct, frozen=True):
     Attributes:
         key: the conversation.
         run_id: the run.
-        deadline: when the reader must be served or told to reconnect, in seconds of the monotonic clock.
+        deadline: when the reader must have the reply or reconnect, in seconds of the monotonic clock.
         after: the number of the last log entry that the reader has, or `FROM_THE_BEGINNING`. With a number
             that the log does not have, an unfinished run is read from its beginning, so that the reader
             misses nothing, and a finished one ends immediately, so that the reader does not loop.
@@ -52,5 +52,5 @@ class ResumeRequest(msgspec.Struct, frozen=True):
 
     @property
     def streamed(self) -> bool:
-        """Whether the reader can be told to reconnect."""
+        """Whether the reader can reconnect."""
         return True

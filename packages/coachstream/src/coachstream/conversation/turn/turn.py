@@ -341,20 +341,20 @@ class _MessageTurn(_Turn):
             await self._send(event)
         return await self._follow(watcher)
 
-    async def _repeat(self, answered: AlreadyAnswered) -> Ending | None:
+    async def _repeat(self, found: AlreadyAnswered) -> Ending | None:
         """Send the stored reply: from its run, as long as the log exists."""
-        self._measured.user_message = answered.user_message
+        self._measured.user_message = found.user_message
         self._measured.is_first_attempt = False
         self._measured.was_answered = True
-        self._measured.reply = answered.reply
+        self._measured.reply = found.reply
         self._measured.chunks = 1
         self._measured.first_chunk_ms = self._deadline.elapsed_ms()
         watcher: RunWatcher | None = None
-        run_id = answered.reply.metadata.run_id
+        run_id = found.reply.metadata.run_id
         if run_id is not None:
             with suppress(RunNotFound):
                 watcher = await self._open_for_reader(run_id)
-        return await (self._repeat_without_log(answered) if watcher is None else self._join(watcher))
+        return await (self._repeat_without_log(found) if watcher is None else self._join(watcher))
 
     async def _open_for_reader(self, run_id: str) -> RunWatcher:
         """Open the run after the reader's position; from its beginning, if the reader has all of it."""
@@ -365,8 +365,8 @@ class _MessageTurn(_Turn):
                 return watcher
         return await self._open(run_id, after=FROM_THE_BEGINNING)
 
-    async def _repeat_without_log(self, answered: AlreadyAnswered) -> Ending:
-        reply = answered.reply
+    async def _repeat_without_log(self, found: AlreadyAnswered) -> Ending:
+        reply = found.reply
         if reply.content:
             await self._send(Chunk(reply.content))
         if reply.is_withheld:
@@ -374,7 +374,7 @@ class _MessageTurn(_Turn):
             partial_reply = reply if reply.content else None
             return Failed(blocked.code, blocked.sentence, blocked.retryable, partial_reply)
         return Completed(
-            user_message=answered.user_message,
+            user_message=found.user_message,
             reply=reply,
             conversation_id=self._key.conversation_id,
             semantic_context=SemanticContextUse(),

@@ -31,7 +31,7 @@ class SendCoachConversationMessage(StreamingFunction):
             scope,
             construct_id,
             handler=HANDLER,
-            description="Answers a message with a coach's whole reply",
+            description="Responds to a message with a coach's complete reply",
             methods=(HttpMethod.POST,),
             backend=backend,
             service=service,

@@ -15,7 +15,7 @@ from coachstream.language.bedrock.options import BedrockOptions
 
 
 class Parameter(StrEnum):
-    """Optional parts of a request; the values are for the log."""
+    """Optional features of a request; the values are for the log."""
 
     TEMPERATURE = "a temperature"
     PREFILL = "the beginning of its reply"

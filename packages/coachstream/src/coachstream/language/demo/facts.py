@@ -15,7 +15,7 @@ _REST_DAYS = 2
 
 
 def fact_for(intent: Intent, notes: Notes) -> str | None:
-    """The reply to a question about the records, or one the demo model cannot answer; None for others."""
+    """The reply to a question about the records, or to an unsupported one; None for other messages."""
     match intent:
         case Intent.WHO:
             return (
