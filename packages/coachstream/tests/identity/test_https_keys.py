@@ -45,7 +45,7 @@ async def test_a_document_in_chunks_is_read_whole(keys_at: KeyServer) -> None:
         ([None], "reset|RemoteDisconnected"),
         ([], "RemoteDisconnected"),
         ([b"garbage\r\n\r\n"], "BadStatusLine"),
-        ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"], "broke off"),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"], "ended early"),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc"], "IncompleteRead"),
         ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000], "LineTooLong"),
     ],
