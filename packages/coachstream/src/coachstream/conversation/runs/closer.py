@@ -117,12 +117,12 @@ class RunCloser:
         if is_blank(state.text) and not state.is_stop_asked:
             return None
         # Right after the question: the process that closes the run may hold a message sent before now.
-        behind_all = moment_of(state.opened.at + 1)
+        after_all_others = moment_of(state.opened.at + 1)
         return Message(
-            id=message_id(behind_all, Role.ASSISTANT, self._random_below),
+            id=message_id(after_all_others, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
             content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
-            timestamp=min(behind_all, to_milliseconds(self._clock.now())),
+            timestamp=min(after_all_others, to_milliseconds(self._clock.now())),
             metadata=MessageMetadata(
                 model=self._model_name,
                 stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,
