@@ -1,8 +1,8 @@
-"""The composition root: settings become adapters here, and nowhere else. `turns` puts them to work.
+"""The composition root: the only place that creates adapters from settings. `turns` uses them.
 
-Built once a process, on the event loop that uses it. Each adapter is made at its first use, so that its
-import and its set-up cost nothing to a request that does not need it, and nothing before the first byte of
-one that needs it later.
+It is built once per process, on the event loop that uses it. Each adapter is created at its first use, so
+that requests that do not need it pay nothing for its import and setup, and others pay only after the first
+byte.
 """
 
 from __future__ import annotations
@@ -77,33 +77,33 @@ class ReadApiKeyOf(Protocol):
     """`Services.read_api_key`."""
 
     def __call__(self, arn: str, *, instead_of: str | None = None) -> Coroutine[Any, Any, str]:
-        """Read the key that is kept under an ARN."""
+        """Read the key stored under an ARN."""
 
 
 @runtime_checkable
 class Closeable(Protocol):
-    """An adapter that holds something open."""
+    """An adapter that must be closed."""
 
     async def aclose(self) -> None:
-        """Let it go."""
+        """Close it."""
 
 
 _LONGEST_INVOCATION_S = 900.0
-"""Lambda's own limit: no silence of a model that anybody waits for is longer."""
+"""Lambda's own limit, and so the longest silence of a model that a client can wait for."""
 
 _MODEL_CONNECTIONS = 1000
-"""Replies at once in one process, each on a connection of its own."""
+"""The maximum number of concurrent replies in one process, each on its own connection."""
 
 STORE_ATTEMPTS = 3
 
 _SHARE_FOR_CONNECTING = 0.4
-"""Of the time of an attempt: connecting takes a few round trips, or does not come about at all."""
+"""The share of an attempt's time for connecting: it takes a few round trips, or fails."""
 
 _FILE_TIMEOUT_S = 5.0
 
 _HAND_OFF_ATTEMPTS = 2
-"""More would sooner start a function twice than reach it at last."""
-_HAND_OFF_ANSWERS_IN_S = 5.0
+"""More attempts would rather start a function twice than finally reach it."""
+_HAND_OFF_TIMEOUT_S = 5.0
 
 _CLOSED_LAST_TO_FIRST = (
     "secrets",
@@ -114,14 +114,14 @@ _CLOSED_LAST_TO_FIRST = (
     "recall",
     "store",
 )
-"""What may hold something open. The last is closed first: each before what it works with."""
+"""Services that may need closing. The last is closed first: each before those it depends on."""
 
 _OF_EVERY_TURN = (
     "coachstream.conversation.turn.reader",
     "coachstream.conversation.turn.turn",
     "jwt.algorithms",
 )
-"""What is needed whatever the settings say, and imported where it is used."""
+"""Modules that every turn needs, whatever the settings, and that are imported where they are used."""
 
 logger = logging.getLogger("coachstream.services")
 
@@ -139,23 +139,23 @@ class SystemClock:
 
 
 class Services:
-    """The adapters of one process; holds nothing of a user.
+    """The adapters of one process; has no user data.
 
-    Tests put their own parts in place of the adapters by assigning them.
+    Tests replace adapters by assigning to the attributes.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Remember the settings; nothing is opened yet."""
+        """Store the settings; open nothing yet."""
         self.settings = settings
 
     @cached_property
     def clock(self) -> Clock:
-        """The time."""
+        """The clock."""
         return SystemClock()
 
     @cached_property
     def verifier(self) -> TokenVerifier:
-        """Needed by every request, before anything else."""
+        """Verifies the token of every request, before anything else."""
         match self.settings.identity:
             case LocalIssuerSettings() as local:
                 from coachstream.identity.local_issuer import local_verifier
@@ -174,14 +174,14 @@ class Services:
 
     @cached_property
     def tickets(self) -> Tickets:
-        """What opens a run for an `EventSource`."""
+        """Issues and verifies the tickets with which an `EventSource` reads a run."""
         from coachstream.identity.tickets import Tickets
 
         return Tickets(self._ticket_key(), now=self.clock.now)
 
     @cached_property
     def store(self) -> AnyStore:
-        """Conversations, and what feeds a prompt."""
+        """The store for conversations and prompt context."""
         match self.settings.store:
             case SqliteStoreSettings() as file:
                 from coachstream.storage.sqlite import SqliteStore
@@ -194,7 +194,7 @@ class Services:
 
     @cached_property
     def recall(self) -> SemanticMemory | None:
-        """The search by meaning; None where it is switched off."""
+        """The semantic search backend; None if it is switched off."""
         match self.settings.recall:
             case SqliteRecallSettings() as file:
                 from coachstream.recall.sqlite import SqliteRecall
@@ -211,7 +211,7 @@ class Services:
 
     @cached_property
     def model(self) -> ChatModel:
-        """Who writes the replies."""
+        """The model that writes the replies."""
         match self.settings.model:
             case DemoModelSettings() as demo:
                 from coachstream.language.demo import DemoModel
@@ -229,7 +229,7 @@ class Services:
 
     @cached_property
     def fallback_model(self) -> ChatModel:
-        """Who goes on when a reply breaks off; the model itself, unless another one is named."""
+        """The model that continues if the first one fails; the same one, unless another is configured."""
         bedrock = self.settings.model
         if not isinstance(bedrock, BedrockSettings) or bedrock.fallback is None:
             return self.model
@@ -244,7 +244,7 @@ class Services:
 
     @cached_property
     def whole_reply_model(self) -> ChatModel:
-        """Who writes the replies that are not streamed."""
+        """The model that writes the replies that are not streamed."""
         bedrock = self.settings.model
         if not isinstance(bedrock, BedrockSettings):
             return self.model
@@ -259,14 +259,14 @@ class Services:
 
     @cached_property
     def _refused_parameters(self) -> RefusedParameters:
-        """What one model has refused, all that ask it leave out."""
+        """The rejected parameters, shared by all adapters of a model."""
         from coachstream.language.bedrock import RefusedParameters
 
         return RefusedParameters()
 
     @cached_property
     def workout_builder(self) -> WorkoutBuilder | None:
-        """Takes workouts; None where no function is named."""
+        """Hands off workouts; None if no function is configured."""
         function = self.settings.hand_offs.workout_function
         if function is None:
             return None
@@ -276,7 +276,7 @@ class Services:
 
     @cached_property
     def summary_builder(self) -> SummaryBuilder | None:
-        """Takes conversations that are due for a summary; None where no function is named."""
+        """Hands off conversations to summarize; None if no function is configured."""
         function = self.settings.hand_offs.summary_function
         if function is None:
             return None
@@ -286,14 +286,14 @@ class Services:
 
     @cached_property
     def aws(self) -> AwsSession:
-        """What all clients of AWS share: credentials and service models."""
+        """The credentials and service models that all AWS clients share."""
         from coachstream.aws.clients import AwsSession
 
         return AwsSession()
 
     @cached_property
     def dynamodb(self) -> AwsClient[DynamoDBClient]:
-        """The table's service."""
+        """The DynamoDB client."""
         from coachstream.aws.clients import Connection
 
         timeout_s = self.store_timeout_s
@@ -307,19 +307,19 @@ class Services:
 
     @property
     def store_timeout_s(self) -> float:
-        """Of one attempt of a request to the store, of which there are `STORE_ATTEMPTS`; in seconds."""
+        """The timeout in seconds of one of the `STORE_ATTEMPTS` attempts at a request to the store."""
         store = self.settings.store
         return store.timeout_s if isinstance(store, DynamoDbSettings) else _FILE_TIMEOUT_S
 
     @cached_property
     def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
-        """The models' service. It never tries again by itself, and bears silence: the model has the clock."""
+        """The Bedrock client, without retries and with a long read timeout: the adapter controls both."""
         model = self.settings.model
         return self._bedrock_runtime_in(model.region if isinstance(model, BedrockSettings) else None)
 
     @cached_property
     def fallback_bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
-        """The service of the fallback model; the models' own, where no other region is named."""
+        """The fallback model's client; the model's own, unless another region is configured."""
         model = self.settings.model
         fallback = model.fallback if isinstance(model, BedrockSettings) else None
         if fallback is None or fallback.region is None:
@@ -339,16 +339,16 @@ class Services:
 
     @cached_property
     def secrets(self) -> Secrets:
-        """What is kept in Secrets Manager."""
+        """The reader of secrets in Secrets Manager."""
         from coachstream.aws.secrets import Secrets
 
         return Secrets(self.aws)
 
     async def read_api_key(self, arn: str, *, instead_of: str | None = None) -> str:
-        """Pinecone's key, where it is kept in Secrets Manager; `instead_of` is one that Pinecone refused.
+        """Read Pinecone's key from Secrets Manager; `instead_of` is one that Pinecone rejected.
 
         Raises:
-            StorageUnavailable: it cannot be read.
+            StorageUnavailable: the key cannot be read.
         """
         from coachstream.aws.secrets import SecretUnavailable
         from coachstream.conversation.errors import StorageUnavailable
@@ -365,8 +365,8 @@ class Services:
         from coachstream.identity.keys import KeyCredentials, KeysUnavailable
 
         try:
-            refused = None if instead_of is None else instead_of.decode()
-            return (await self.secrets.read(arn, instead_of=refused)).encode()
+            rejected = None if instead_of is None else instead_of.decode()
+            return (await self.secrets.read(arn, instead_of=rejected)).encode()
         except SecretUnavailable as error:
             kind = KeysUnavailable if error.credentials is None else KeyCredentials
             raise kind(str(error), remedy=error.remedy) from error
@@ -386,40 +386,40 @@ class Services:
 
     @cached_property
     def functions(self) -> AwsClient[LambdaClient]:
-        """The service of the functions that take hand-offs."""
+        """The client that invokes the hand-off functions."""
         from coachstream.aws.clients import Connection
 
         return self.aws.functions(
             Connection(
                 region=self.settings.region,
                 attempts=_HAND_OFF_ATTEMPTS,
-                read_timeout_s=_HAND_OFF_ANSWERS_IN_S,
+                read_timeout_s=_HAND_OFF_TIMEOUT_S,
             )
         )
 
     @cached_property
     def turn_settings(self) -> TurnSettings:
-        """How turns go."""
+        """The settings of turns."""
         from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
         from coachstream.conversation.turn.context import ContextLimits
         from coachstream.conversation.turn.dependencies import TurnSettings
 
-        told = self.settings
+        settings = self.settings
         return TurnSettings(
-            history_budget_chars=told.history_budget_chars,
-            limits=ContextLimits(optional_budget_s=told.optional_context_budget_s),
+            history_budget_chars=settings.history_budget_chars,
+            limits=ContextLimits(optional_budget_s=settings.optional_context_budget_s),
             runs=RunSettings(
-                policy=TurnPolicy(told.turn_policy.value),
-                lease_s=told.lease_s,
-                epochs=told.reply_invocations,
+                policy=TurnPolicy(settings.turn_policy.value),
+                lease_s=settings.lease_s,
+                epochs=settings.reply_invocations,
             ),
         )
 
     def load(self) -> None:
-        """Import what a turn begins with, for a process that is about to need it; opens nothing.
+        """Import what a turn needs first, for a process that is about to need it; open nothing.
 
         Raises:
-            ImportError: something is not installed.
+            ImportError: a package is not installed.
         """
         for module in _OF_EVERY_TURN:
             import_module(module)
@@ -430,10 +430,10 @@ class Services:
             prepare_session()
 
     def load_all(self) -> None:
-        """Import all that a turn can need, and read the SDK's models of its services; opens nothing.
+        """Import everything that a turn can need, and read the SDK's service models; open nothing.
 
         Raises:
-            ImportError: something is not installed.
+            ImportError: a package is not installed.
         """
         self.load()
         _ = self.tickets, self.workout_builder, self.summary_builder
@@ -448,7 +448,7 @@ class Services:
             prepare_session(self.settings.aws_services)
 
     async def aclose(self) -> None:
-        """Close what was opened, the store before the client it writes with."""
+        """Close everything that was opened, the store before the client it uses."""
         async with AsyncExitStack() as closing:
             for name in _CLOSED_LAST_TO_FIRST:
                 opened = vars(self).get(name)
@@ -459,7 +459,7 @@ class Services:
 
 
 def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
-    """How the model is asked."""
+    """The options of the model."""
     from coachstream.language.bedrock import BedrockOptions
 
     guardrail = settings.guardrail
@@ -476,7 +476,7 @@ def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
 
 
 def fallback_options(settings: BedrockSettings) -> BedrockOptions:
-    """How the fallback model is asked: as the model itself, but for what is set of that one alone."""
+    """The options of the fallback model: those of the model, except for its own settings."""
     other = None if settings.fallback is None else settings.fallback.model_id
     if other is None:
         return bedrock_options(settings)
@@ -484,7 +484,7 @@ def fallback_options(settings: BedrockSettings) -> BedrockOptions:
 
 
 def pinecone_options(settings: PineconeSettings, read_api_key: ReadApiKeyOf) -> PineconeOptions:
-    """How the index is asked; `read_api_key` is `Services.read_api_key`, and reads the key with an ARN."""
+    """The options of the index; `read_api_key` is `Services.read_api_key`, which reads a key by ARN."""
     from coachstream.recall.pinecone import PineconeOptions
 
     key = settings.api_key
@@ -500,10 +500,10 @@ _services: WeakKeyDictionary[asyncio.AbstractEventLoop, Services] = WeakKeyDicti
 
 
 def settings_of_this_process() -> Settings:
-    """The settings, from the environment, and what they name in the package.
+    """The settings from the environment, checked together with the packaged files that they name.
 
     Raises:
-        SettingsError: they do not describe a service that can run; it names every mistake.
+        SettingsError: the settings are invalid; it reports all errors together.
     """
     settings = Settings.from_environment(os.environ)
     pool = settings.identity
@@ -523,10 +523,10 @@ def _check_packaged_keys(pool: CognitoSettings, path: Path) -> None:
 
 
 def services_of_this_process() -> Services:
-    """The services for the running loop, made from the environment at the first call.
+    """The services for the running loop, created from the environment at the first call.
 
     Raises:
-        SettingsError: the environment does not describe a service that can run.
+        SettingsError: the settings are invalid.
     """
     loop = asyncio.get_running_loop()
     services = _services.get(loop)
@@ -534,7 +534,7 @@ def services_of_this_process() -> Services:
         settings = Settings.from_environment(os.environ)
         set_up_logging(settings.logs)
         if unknown := unknown_variables(os.environ):
-            # A function in use is not broken for it; the commands refuse it.
+            # Only a warning, so that a deployed function keeps working; the commands reject them.
             logger.warning("%s.", "; ".join(unknown))
         services = _services[loop] = Services(settings)
     return services

@@ -1,4 +1,4 @@
-"""What the functions do with a conversation's turns, with the adapters of `services`."""
+"""The functions' operations on turns, using the adapters of `services`."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ LONGEST_TURN_S = 300.0
 
 
 class Turns:
-    """Starts, reads on, stops and closes turns. What a turn needs is imported when there is one."""
+    """Starts, resumes, stops and closes turns. Modules that a turn needs are imported at the first one."""
 
     def __init__(self, services: Services) -> None:
-        """Work with the adapters of this process."""
+        """Use the adapters of this process."""
         self._services = services
 
     def deadline(self, of_invocation: float | None) -> float:
-        """When a turn must be over, on the clock's monotonic scale; an invocation without an end gets one."""
+        """When a turn must be over, on the monotonic clock; an invocation without a deadline gets one."""
         return self._services.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
 
     def start(self, request: TurnRequest, *, report: TakeReport | None = None) -> TurnReader:
-        """A turn that begins with the reader's `async with`, and runs to its end."""
+        """Create a turn that begins with the reader's `async with` and runs to its end."""
         return self._reader(request, self._dependencies(report))
 
     async def run_whole(
         self, request: TurnRequest, *, report: TakeReport | None = None
     ) -> Completed | Failed:
-        """A turn whose reply comes in one piece, or is there already."""
+        """Run a turn whose reply is returned in one piece, or is already stored."""
         from coachstream.conversation.turn.reader import collect_reply
 
         return await collect_reply(self._reader(request, self._dependencies(report, in_one_piece=True)))
 
     async def open_for_reader(self, request: TurnRequest) -> str:
-        """Open a run that its first reader will have produced, and return its id."""
+        """Open a run whose first reader will produce the reply, and return its id."""
         from coachstream.conversation.ids import run_id
         from coachstream.conversation.turn.turn import new_user_message, run_opener
 
@@ -60,7 +60,7 @@ class Turns:
             )
 
     async def resume(self, request: ResumeRequest, *, report: TakeReport | None = None) -> TurnReader | None:
-        """Go on reading a run; None where there is nothing left to read.
+        """Resume reading a run; None if there is nothing left to read.
 
         Raises:
             RunNotFound: the conversation has no such run.
@@ -83,7 +83,7 @@ class Turns:
         )
 
     async def has_reply(self, request: TurnRequest) -> bool:
-        """Whether the sender of a message has its whole reply already, as `after` says."""
+        """Whether the sender of a message already has its complete reply, according to `after`."""
         from coachstream.conversation.turn.turn import new_user_message, run_opener
 
         if request.after is None:
@@ -96,14 +96,14 @@ class Turns:
             )
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
-        """Have a run stopped; whether there was something to stop."""
+        """Request that a run stop; return whether there was something to stop."""
         from coachstream.conversation.turn.turn import run_opener
 
         dependencies = self._dependencies()
         return await run_opener(dependencies, self._services.turn_settings).stop(key, run_id)
 
     async def close_dead(self, key: ConversationKey) -> None:
-        """Store what the conversation's run has said, if its producer has died."""
+        """Close the conversation's run and keep its text, if its lease holder has died."""
         from coachstream.conversation.turn.turn import run_closer
 
         await run_closer(self._dependencies(), self._services.turn_settings).settle(key)

@@ -122,7 +122,7 @@ async def test_a_refused_invocation_is_a_typed_failure(
     api.status = status
     api.headers = [(b"x-amzn-errortype", code.encode()), (b"content-type", b"application/json")]
     api.body = b'{"Message": "no"}'
-    with pytest.raises(HandOffFailed, match=f"build-workout refused the invocation: {code}"):
+    with pytest.raises(HandOffFailed, match=f"build-workout rejected the invocation: {code}"):
         await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
     assert len(api.invocations) == 1
 

@@ -34,12 +34,12 @@ IN_TIME_S = 0.8
 
 KINDS = {
     Fault.BROKEN: r"no connection \(RemoteProtocolError\)",
-    Fault.SLOW: "no answer in time",
-    Fault.DRIP: "no answer in time",
+    Fault.SLOW: "no response in time",
+    Fault.DRIP: "no response in time",
     Fault.ERROR: r"status 500, INTERNAL \(request request-1\)",
     Fault.THROTTLED: r"status 429, RESOURCE_EXHAUSTED \(request request-1\)",
-    Fault.GARBAGE: "an answer that is none",
-    Fault.OTHER_JSON: "an answer that is none",
+    Fault.GARBAGE: "a malformed response",
+    Fault.OTHER_JSON: "a malformed response",
     Fault.MISSING: r"status 404, NOT_FOUND \(request request-1\)",
 }
 
@@ -145,7 +145,7 @@ async def test_a_ranking_that_fails_leaves_the_order_of_the_search(
         found = await recall.search(USER, SECRET_QUERY, limit=2)
     assert [match.id for match in found] == ["own", "shared"]
     [line] = logged(caplog)
-    assert line.startswith("The reranking failed, so the order of the search is kept: Pinecone: ")
+    assert line.startswith("Reranking failed, so the search order is kept: Pinecone: ")
     assert "secret" not in caplog.text
 
 

@@ -27,7 +27,13 @@ from coachstream.conversation.errors import CoachConfigNotFound, ErrorCode, Stor
 from coachstream.conversation.model import ConversationChange, ConversationKey, Importance, Memory
 from coachstream.storage.dynamodb import DynamoDbStore, UnusableTable, create_table
 from coachstream.storage.dynamodb.attribute_values import to_item
-from coachstream.storage.dynamodb.errors import Contended, NotSent, RequestRefused, Unanswered, storage_errors
+from coachstream.storage.dynamodb.errors import (
+    Contended,
+    NotSent,
+    OutcomeUnknown,
+    RequestRefused,
+    storage_errors,
+)
 from coachstream.storage.dynamodb.log_items import log_entry_item
 from contracts.store_records import KEY, RUN, conversation, ended, opened, reply_to, said, user_message
 from support.dynamodb import REGION
@@ -240,7 +246,7 @@ async def test_a_call_whose_answer_is_lost_is_repeated_where_that_is_safe(
         answering(error_answer("InternalServerError", status=500)) as (url, asked),
         a_store(url) as store,
     ):
-        with pytest.raises(Unanswered):
+        with pytest.raises(OutcomeUnknown):
             await OPERATIONS[operation](store)
     assert len(asked) == expected
 
@@ -252,9 +258,9 @@ def test_only_a_connection_that_did_not_come_about_counts_as_nothing_sent() -> N
         (ConnectTimeoutError(endpoint_url="u"), NotSent),
         (EndpointConnectionError(endpoint_url="u", error=connector), NotSent),
         (EndpointConnectionError(endpoint_url="u", error=socket.gaierror("no such host")), NotSent),
-        (EndpointConnectionError(endpoint_url="u", error=ClientOSError("reset")), Unanswered),
-        (ReadTimeoutError(endpoint_url="u"), Unanswered),
-        (ConnectionClosedError(endpoint_url="u"), Unanswered),
+        (EndpointConnectionError(endpoint_url="u", error=ClientOSError("reset")), OutcomeUnknown),
+        (ReadTimeoutError(endpoint_url="u"), OutcomeUnknown),
+        (ConnectionClosedError(endpoint_url="u"), OutcomeUnknown),
     ):
         with pytest.raises(kind), storage_errors("GetItem", "the-table"):
             raise error
@@ -276,11 +282,11 @@ async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.
     [
         (
             "ResourceNotFoundException",
-            "no such table",
-            "`coachstream table create` makes it",
+            "the table does not exist",
+            "Create it with `coachstream table create`",
             "STORAGE_UNAVAILABLE",
         ),
-        ("AccessDeniedException", "do not allow it", "policy", "STORAGE_UNAVAILABLE"),
+        ("AccessDeniedException", "do not allow the action", "policy", "STORAGE_UNAVAILABLE"),
         ("ExpiredTokenException", "credentials have expired", "aws sso login", "NO_CREDENTIALS"),
         ("UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),
         ("InvalidSignatureException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, once: one enum of codes, one exception type for each.
+"""All expected failures: one enum of codes, and one exception type per code.
 
 A code is part of the public contract (design, section 4). The sentence is written for the person who reads
 it in a chat; it never holds an exception's text. HTTP statuses belong to the web boundary, not here.
@@ -61,7 +61,7 @@ FOR_OPERATORS = frozenset(
         ErrorCode.MODEL_NOT_USABLE,
     }
 )
-"""Errors for which no request is to blame, and no passing overload: an operator should look at each."""
+"""Errors caused by neither the request nor a transient overload: an operator should look at each one."""
 
 
 class CoachStreamError(Exception):
@@ -69,9 +69,9 @@ class CoachStreamError(Exception):
 
     Attributes:
         code: the public code.
-        sentence: what the person is told.
+        sentence: the message for the end user.
         retryable: whether the same request may succeed later without a change.
-        remedy: what an operator can do, as a sentence for the log; empty where nothing is known.
+        remedy: what an operator can do, as a sentence for the log; empty if unknown.
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.PROCESSING_ERROR
@@ -139,7 +139,7 @@ class UserIdMismatch(AuthenticationError):
 
 
 class RequestError(CoachStreamError):
-    """The request is not what the contract asks for; repeating it does not help."""
+    """The request violates the contract; repeating it does not help."""
 
     retryable = False
 
@@ -280,7 +280,7 @@ class TurnInterrupted(CoachStreamError):
 
 
 class ModelError(CoachStreamError):
-    """The model gave no complete reply."""
+    """The model did not produce a complete reply."""
 
 
 class ModelThrottled(ModelError):
@@ -305,7 +305,7 @@ class ModelStreamBroken(ModelError):
 
 
 class NoReply(ModelStreamBroken):
-    """The model came to an end of its own and said nothing that a person sees."""
+    """The model finished normally, but its reply has no visible text."""
 
 
 class ModelRejected(ModelError):
@@ -319,7 +319,7 @@ class ModelRejected(ModelError):
 class ModelNotUsable(ModelError):
     """The model cannot be used: past its end of life, not in this region, or no access for this account.
 
-    No retry helps before an operator has changed something, so clients must not try again by themselves.
+    No retry helps until an operator changes something, so clients must not retry automatically.
     """
 
     code = ErrorCode.MODEL_NOT_USABLE
@@ -352,7 +352,7 @@ class StorageUnavailable(CoachStreamError):
 class NoCredentials(CoachStreamError):
     """The service has no AWS credentials, or they have expired or are refused.
 
-    No retry helps before an operator has renewed them. Adapters raise it combined with the error of their own
+    No retry helps until an operator renews them. Adapters raise it combined with the error of their own
     port, so that a handler of that one handles this as well.
     """
 
@@ -362,7 +362,7 @@ class NoCredentials(CoachStreamError):
 
 
 class HandOffFailed(ProcessingError):
-    """Another function could not be started; it is logged and fails no turn."""
+    """Another function could not be started; the failure is logged and does not fail the turn."""
 
 
 def _kinds(kind: type[CoachStreamError]) -> Iterator[type[CoachStreamError]]:
@@ -395,9 +395,9 @@ def log_failure(
 
 
 def describe_exception(error: BaseException) -> str:
-    """An unexpected exception for the log: its type and where it came from, innermost first.
+    """Describe an unexpected exception for the log: its type and its call stack, innermost frame first.
 
-    Its text is left out, for it may quote a message or a token.
+    Its text is left out because it may quote a message or a token.
     """
     places = (
         f"{frame.name} ({frame.filename}:{frame.lineno})"

@@ -1,4 +1,4 @@
-"""What a turn sends its reader: `Started`, `Chunk`..., then one of `Completed`, `Failed` or `Reconnect`.
+"""The events a turn sends its reader: `Started`, `Chunk`..., then `Completed`, `Failed` or `Reconnect`.
 
 Offsets count UTF-16 code units from the beginning of the reply, as a JavaScript string's length does.
 """
@@ -14,7 +14,7 @@ from coachstream.conversation.model import Message, SemanticContextUse, StopReas
 
 
 class LogPoint(msgspec.Struct, frozen=True):
-    """A place in the log of a run: everything up to this entry is stored."""
+    """A position in a run's log: everything up to this entry is stored."""
 
     run_id: str
     number: int
@@ -28,7 +28,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Attached(msgspec.Struct, frozen=True):
-    """The reader has a run, a new one or one that answers the message already."""
+    """The reader is attached to a run: a new one, or the one that already handles the message."""
 
     point: LogPoint
 
@@ -39,7 +39,7 @@ class Chunk(msgspec.Struct, frozen=True):
     Attributes:
         content: the text.
         offset: where it begins.
-        point: what is stored by now, if that is news. It never lies behind the end of this chunk.
+        point: the stored position, if it has advanced. It is never past the end of this chunk.
     """
 
     content: str
@@ -48,14 +48,14 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class Reset(msgspec.Struct, frozen=True):
-    """What was said from `offset` on does not hold; the reply goes on from there."""
+    """Discard the text from `offset` on; the reply continues from there."""
 
     offset: int = 0
     point: LogPoint | None = None
 
 
 class Reconnect(msgspec.Struct, frozen=True):
-    """The run goes on, but not for this reader, who must come again after `point`."""
+    """The run continues, but this response ends; the reader must reconnect after `point`."""
 
     point: LogPoint
 
@@ -78,7 +78,7 @@ class Failed(msgspec.Struct, frozen=True):
 
     Attributes:
         partial_reply: the part that was saved as an interrupted reply, if any.
-        run_id: the run that is in the way, where one is.
+        run_id: the unfinished run that blocks this message, if there is one.
     """
 
     code: ErrorCode
@@ -92,7 +92,7 @@ class Failed(msgspec.Struct, frozen=True):
 Event = Started | Attached | Chunk | Reset | Reconnect | Completed | Failed
 
 Ending = Completed | Failed | Reconnect
-"""What a stream ends with."""
+"""The last event of a stream."""
 
 Send = Callable[[Event], Awaitable[None]]
 """Takes an event for the reader; waits while the reader is slow."""

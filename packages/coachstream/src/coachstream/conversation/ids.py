@@ -1,8 +1,8 @@
 """Ids of messages, conversations and runs, which sort by time as strings.
 
 The time in the id of a message is also its place in its conversation, and a clock can be set back. So a store
-gives a new message an id that is greater than every other one (`id_after`): its time is the clock's, or where
-that is not later, the millisecond after the newest message. The message's `timestamp` stays the clock's.
+gives a new message an id that is greater than every other one (`id_after`): its time is the clock's or, if
+that is not later, one millisecond after the newest message. The message's `timestamp` remains the clock's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_IN_ID = re.compile(r"msg_(\d{1,13})(?=_|$)")
 
 RandomBelow = Callable[[int], int]
-"""Gives a whole number from 0 up to, but not including, its argument; `secrets.randbelow` is one."""
+"""Returns a random integer from 0 up to, but not including, its argument, like `secrets.randbelow`."""
 
 
 def milliseconds_of(moment: datetime) -> int:
@@ -29,7 +29,7 @@ def milliseconds_of(moment: datetime) -> int:
 
 
 def moment_of(milliseconds: int) -> datetime:
-    """The moment so many milliseconds after the epoch."""
+    """The moment that many milliseconds after the epoch."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
@@ -39,22 +39,22 @@ def message_id(moment: datetime, role: Role, random_below: RandomBelow) -> str:
 
 
 def first_message_id(moment: datetime) -> str:
-    """What every id of that millisecond and later ones sorts behind, and every earlier one before."""
+    """A lower bound: ids of this millisecond and later ones sort after it, earlier ones before it."""
     return f"msg_{max(0, milliseconds_of(moment)):013d}"
 
 
 def time_in(message_id: str) -> int | None:
-    """The milliseconds in the id of a message; None where it has no time."""
+    """The milliseconds in a message id; None if it has no time."""
     found = _TIME_IN_ID.match(message_id)
     return int(found[1]) if found else None
 
 
 def id_after(message_id: str, newest_id: str | None) -> str:
-    """The id of a new message behind the newest one: as it is, or with a later time.
+    """The id of a new message that sorts after the newest one: unchanged, or with a later time.
 
     Args:
-        message_id: as the clock has it.
-        newest_id: the greatest id of the conversation, or a bound of all of them; None where there is none.
+        message_id: the id with the clock's time.
+        newest_id: the greatest id of the conversation, or an upper bound of its ids; None if it has none.
     """
     newest = None if newest_id is None else time_in(newest_id)
     if newest_id is None or newest is None or message_id > newest_id:

@@ -1,6 +1,6 @@
-"""The nouns of a coaching conversation: frozen values, valid from birth.
+"""The data types of a coaching conversation: immutable values, valid from construction.
 
-Times are aware `datetime`s in UTC, cut to milliseconds, because that is all that the stored and the wire
+Times are aware `datetime`s in UTC, truncated to milliseconds, because that is all the stored and the wire
 form (`YYYY-MM-DDTHH:MM:SS.mmmZ`) can hold. Text is never altered: what was streamed is what is stored.
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 import msgspec
 
 LONGEST_REPLY_BYTES = 350_000
-"""UTF-8 bytes of a reply that every store can hold: an item of DynamoDB has at most 400 KB with all names."""
+"""The longest reply, in UTF-8 bytes, that every store can hold: a DynamoDB item is limited to 400 KB."""
 
 
 class Role(StrEnum):
@@ -23,7 +23,7 @@ class Role(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a reply ended. The model's own word, or ours for an ending the model did not choose."""
+    """Why a reply ended: the model's own stop reason, or ours where the model did not end it."""
 
     END_TURN = "end_turn"
     MAX_TOKENS = "max_tokens"
@@ -42,15 +42,15 @@ class ConversationKey(msgspec.Struct, frozen=True):
 
 
 class MessageMetadata(msgspec.Struct, frozen=True):
-    """What is known of a message beside its text.
+    """Metadata of a message.
 
     Attributes:
         model: display name of the model that wrote it, for replies.
         stop_reason: why a reply ended; `INTERRUPTED` marks a partial one.
-        client_message_id: the client's own name for a user message, for safe retries.
-        reply_to: id of the user message that a reply answers.
-        streamed: whether the reply to a user message was asked for as a stream.
-        run_id: the run that a reply came from.
+        client_message_id: the client's idempotency key for a user message.
+        reply_to: the id of the user message to which this message is the reply.
+        streamed: whether the client requested the reply to a user message as a stream.
+        run_id: the run that produced a reply.
     """
 
     model: str | None = None
@@ -94,7 +94,7 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 class ConversationChange(msgspec.Struct, frozen=True):
-    """What a rename may change; `None` leaves a field as it is."""
+    """The fields an update may change; `None` leaves a field unchanged."""
 
     title: str | None = None
     tags: tuple[str, ...] | None = None
@@ -110,7 +110,7 @@ class Importance(StrEnum):
 
 
 class MemorySource(StrEnum):
-    """How a memory came to be."""
+    """How a memory was created."""
 
     CONVERSATION = "conversation"
     EXPLICIT_REQUEST = "explicit_request"
@@ -132,7 +132,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Workout(msgspec.Struct, frozen=True):
-    """What the prompt tells of a workout; empty text where the record has none."""
+    """What the prompt includes about a workout; empty text if the record has none."""
 
     id: str
     completed_at: datetime
@@ -142,7 +142,7 @@ class Workout(msgspec.Struct, frozen=True):
 
 
 class Match(msgspec.Struct, frozen=True):
-    """A passage found by meaning. `score` orders matches of one search and means nothing else."""
+    """A passage found by semantic search. `score` ranks matches within one search only."""
 
     id: str
     content: str
@@ -153,7 +153,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What a model call consumed, in tokens; latency in milliseconds as the model's service measured it."""
+    """Token usage of a model call; latency in milliseconds as measured by the model's service."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -163,7 +163,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class SemanticContextUse(msgspec.Struct, frozen=True):
-    """How much of the semantic search the prompt holds; `length` in characters."""
+    """How many search results the prompt holds; `length` in characters."""
 
     matches: int = 0
     length: int = 0
@@ -185,13 +185,13 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def to_milliseconds(moment: datetime) -> datetime:
-    """Cut an aware time to whole milliseconds in UTC.
+    """Truncate an aware time to whole milliseconds in UTC.
 
     Raises:
         ValueError: if the time has no zone.
     """
     if moment.tzinfo is None:
-        raise ValueError("a time without a zone names no moment")
+        raise ValueError("a time without a time zone is ambiguous")
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 

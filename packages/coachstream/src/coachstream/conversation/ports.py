@@ -1,7 +1,7 @@
-"""What the domain asks of the world: small protocols, implemented by the adapters.
+"""The ports of the domain: small protocols, implemented by the adapters.
 
-Every method may raise a `CoachStreamError`; an adapter maps its technology's errors at its own border and
-never lets another exception out on purpose. The contract suites in `tests/contracts` say the rest.
+Every method may raise a `CoachStreamError`; an adapter maps its technology's errors at its own boundary and
+never deliberately lets another exception out. The contract suites in `tests/contracts` specify the rest.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Clock(Protocol):
 
 
 class RunBegun(msgspec.Struct, frozen=True):
-    """A run that the store opened; its log has the one entry that was given.
+    """A run that the store opened; its log has one entry, the given one.
 
     Attributes:
-        user_message: the stored user message: an earlier attempt's where there was one.
+        user_message: the stored user message: that of the first attempt, if this is a retry.
         is_first_attempt: whether the user message was not stored before.
         at: `Opened.at` of the first entry.
     """
@@ -62,11 +62,11 @@ class AlreadyAnswered(msgspec.Struct, frozen=True):
 
 
 class ConversationBusy(msgspec.Struct, frozen=True):
-    """The conversation has a run that was not finished, alive or not; nothing was written.
+    """The conversation has an unfinished run, alive or not; nothing was written.
 
     Attributes:
-        run_id: of that run.
-        user_message: the stored message that was sent again, if it is one.
+        run_id: the unfinished run.
+        user_message: the stored message, if the request is a retry of it.
     """
 
     run_id: str
@@ -74,11 +74,11 @@ class ConversationBusy(msgspec.Struct, frozen=True):
 
 
 class RunStore(Protocol):
-    """Runs: a user message exactly once, at most one unfinished run in a conversation, and its log.
+    """Runs: each user message exactly once, at most one unfinished run per conversation, and its log.
 
-    The store judges nothing: leases, epochs and stops are in the entries (`runs.log`), and the domain reads
-    them. What it promises is that an entry is appended under the next number or not at all, that each method
-    is one transaction, and that what it reads is what was last written.
+    The store interprets nothing: leases, epochs and stops are in the entries (`run_log`), which the domain
+    reads. The store guarantees that an entry is appended under the next number or not at all, that each
+    method is one transaction, and that reads are strongly consistent.
     """
 
     async def begin_run(
@@ -87,68 +87,68 @@ class RunStore(Protocol):
         """Save the user message exactly once, open a run for it, and make it the conversation's.
 
         A message whose id or `metadata.client_message_id` is already stored in this conversation is not saved
-        again. Where it has a complete reply, that is the answer, whatever else goes on. A new one is saved
-        behind all others: where its id is not greater than every id of the conversation, a clock having been
-        set back, it gets one that is (`message_id.id_after`). The `Opened` entry is stored as it is given,
-        but for its message's id, whether this is the first attempt at it, and `at`, which is raised to the
-        newest message's.
+        again: the id is an idempotency key. If that message already has a complete reply, the reply is
+        returned, even while another run is unfinished. A new message is stored after all others: if its id
+        is not greater than every id of the conversation, because a clock was set back, it gets a greater one
+        (`ids.id_after`). The `Opened` entry is stored as given, except for the message's id, whether this is
+        the first attempt, and `at`, which is raised to the newest message's.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
-            StorageUnavailable: the store failed; the run may have begun all the same.
+            StorageUnavailable: the store failed; the run may have begun nevertheless.
         """
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
-        """Append an entry, unless its number is taken; then the entry that has it is returned.
+        """Append an entry unless its number is taken; in that case return the entry that has the number.
 
         Returns:
-            None where the entry is in the log, also from an earlier attempt of the same writer.
+            None if the entry is in the log, including from an earlier attempt of the same writer.
 
         Raises:
-            ConversationNotFound: the conversation was deleted, if the store notices. One that does not has
-                left a last entry in the log that says so.
-            StorageUnavailable: the store failed; the entry may be there all the same.
+            ConversationNotFound: the conversation was deleted, if the store detects it. A store that does
+                not detect it has left a tombstone in the log.
+            StorageUnavailable: the store failed; the entry may have been written nevertheless.
         """
 
     async def finish_run(
         self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
     ) -> LogEntry | None:
-        """Append the last entry, save the reply, if there is one, and free the conversation.
+        """Append the last entry, save the reply, if there is one, and release the conversation.
 
-        A reply takes the place of an interrupted one to the same user message. Only the conversation's own
-        unfinished run can be finished: so nothing is stored twice for a run whose log has expired. Its
-        `Opened.at` is behind all other messages, so a reply with a later id is the newest one.
+        A reply replaces an interrupted one to the same user message. Only the conversation's current
+        unfinished run can be finished, so nothing is stored twice for a run whose log has expired. The run's
+        `Opened.at` is not before any other message, so a reply with a later id is the newest message.
 
         Returns:
-            None where that is done, also by an earlier attempt of the same writer; else the entry that has
-            the number already, and nothing was written.
+            None if the run is finished, also by an earlier attempt of the same writer; else the entry that
+            already has the number, and nothing was written.
 
         Raises:
             ConversationNotFound: the conversation was deleted in the meantime.
-            RunNotFound: the run is not the conversation's unfinished one, and its log does not say how it
+            RunNotFound: the run is not the conversation's unfinished one, and its log does not record how it
                 ended.
-            StorageUnavailable: the store failed; it can be tried again.
+            StorageUnavailable: the store failed; the call can be retried.
         """
 
     async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
-        """The entries with higher numbers than `after`, in order; none for an unknown run."""
+        """The entries with numbers above `after`, in order; empty for an unknown run."""
 
     async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
         """The newest entry; None for an unknown run."""
 
     async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """The id of the conversation's run that was not finished, alive or not."""
+        """The id of the conversation's unfinished run, alive or not; None if there is none."""
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """One message that a run saved; None where it is not there."""
+        """A message that a run saved; None if it does not exist."""
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
         """The newest user message with exactly this text.
 
-        Only messages that the store took at or after `since` count, by the time in their ids. `None` where
-        there is no such message, or no such conversation.
+        Only messages stored at or after `since` count, by the time in their ids. `None` if there is no such
+        message, or no such conversation.
         """
 
 
@@ -161,19 +161,19 @@ class ContextStore(Protocol):
     async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         """The newest `limit` messages, oldest first; empty for an unknown conversation.
 
-        Messages that are older than the newest ones that together have `budget_chars` characters may be
-        missing, so that reading a long conversation costs no more than reading a short one.
+        Messages beyond the newest `budget_chars` characters may be omitted, so that reading a long
+        conversation costs no more than reading a short one.
         """
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
-        """The `limit` memories of this coach or of all coaches that matter most, most important first."""
+        """The `limit` most important memories of this coach or of all coaches, most important first."""
 
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
-        """The `limit` workouts completed last, newest first."""
+        """The `limit` most recently completed workouts, newest first."""
 
 
 class MemoryStore(Protocol):
-    """Writes of what a coach remembers of a user."""
+    """Writes a coach's memories of a user."""
 
     async def save_memory(self, user_id: str, memory: Memory) -> None:
         """Save a memory; saving it again under the same id changes nothing but its content.
@@ -183,21 +183,21 @@ class MemoryStore(Protocol):
         """
 
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
-        """Delete a memory; one that is not there is no failure.
+        """Delete a memory; deleting one that does not exist succeeds.
 
         Raises:
             StorageUnavailable: the store failed.
         """
 
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
-        """Count one more use of each memory, atomically, and date it; memories that are gone stay gone."""
+        """Atomically increment each memory's use count and set its last use; skip deleted memories."""
 
 
 class ConversationStore(Protocol):
     """The conversations of a user with a coach."""
 
     async def create_conversation(self, conversation: Conversation) -> None:
-        """Save a new conversation and count it on its coach.
+        """Save a new conversation and increment its coach's count.
 
         Raises:
             CoachConfigNotFound: the user has no such coach; nothing was saved.
@@ -205,7 +205,7 @@ class ConversationStore(Protocol):
         """
 
     async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
-        """All conversations, the latest activity first."""
+        """All conversations, most recent activity first."""
 
     async def get_conversation(self, key: ConversationKey) -> Conversation:
         """Raises `ConversationNotFound` or `StorageUnavailable`."""
@@ -214,13 +214,13 @@ class ConversationStore(Protocol):
         """All messages, oldest first."""
 
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
-        """Change only what is given and return the result. Raises `ConversationNotFound`."""
+        """Change only the given fields and return the result. Raises `ConversationNotFound`."""
 
     async def delete_conversation(self, key: ConversationKey) -> None:
-        """Delete the conversation with its messages and runs, and end the one that is unfinished.
+        """Delete the conversation with its messages and runs, and end its unfinished run.
 
-        Its producer learns of that with its next entry, its readers with their next look, and nothing is
-        stored any more. A deletion that was cut off in the middle can be repeated.
+        The lease holder finds out with its next write, readers with their next read, and nothing more is
+        stored. A deletion that was interrupted can be repeated.
 
         Raises:
             ConversationNotFound: there is no such conversation.
@@ -241,7 +241,7 @@ class TextDelta(msgspec.Struct, frozen=True):
 
 
 class ModelStop(msgspec.Struct, frozen=True):
-    """The model's own end of the reply; the last event of a healthy stream."""
+    """The model finished the reply; the last event of a complete stream."""
 
     reason: StopReason
     usage: Usage = Usage()
@@ -259,32 +259,32 @@ class ChatModel(Protocol):
 
     @property
     def can_continue(self) -> bool:
-        """Whether it goes on from `Prompt.said`; another one would begin anew."""
+        """Whether it can continue the partial reply in `Prompt.said`; otherwise it would start over."""
 
     @property
     def is_usable(self) -> bool:
-        """False for a while after it raised `ModelNotUsable`; another one, if there is one, is then asked."""
+        """False for a while after it raised `ModelNotUsable`; the fallback model, if any, is used then."""
 
     def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply; `deadline` is on the turn's monotonic clock.
 
         The iterator ends after `ModelStop`. Ending without one, or raising a `ModelError`, means that the
-        reply broke off. Closing the iterator (`aclose`) stops the model.
+        reply is incomplete. Closing the iterator (`aclose`) stops the model.
         """
 
 
 class SemanticMemory(Protocol):
-    """Search by meaning over the user's own records and the shared methodology."""
+    """Semantic search over the user's own records and the shared methodology."""
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
-        """The best `limit` matches, best first; never another user's."""
+        """The `limit` best matches, best first; never another user's records."""
 
     async def remember(self, user_id: str, memory: Memory) -> None:
-        """Make a memory findable by its owner; the same id again takes the earlier one's place."""
+        """Index a memory for its owner; an existing one with the same id is replaced."""
 
 
 class WorkoutLog(msgspec.Struct, frozen=True):
-    """A workout that the user told of, to be extracted and stored by a function of its own.
+    """A workout that the user reported, to be extracted and stored by a separate function.
 
     Attributes:
         text: what the user wrote, without the command.
@@ -328,7 +328,7 @@ class SummaryBuilder(Protocol):
 
 
 class TokenVerifier(Protocol):
-    """Turns a bearer token into an identity, or refuses."""
+    """Turns a bearer token into an identity, or rejects it."""
 
     async def verify(self, token: str) -> Identity:
         """Verify signature, issuer, audience, expiry and use of an ID token.
@@ -338,8 +338,9 @@ class TokenVerifier(Protocol):
         """
 
     async def authenticate_provisionally(self, token: str) -> Identity:
-        """The same, but not necessarily with the issuer's current keys: a withdrawn one may still be known.
+        """Verify a token like `verify`, but against cached keys, which may include a revoked one.
 
-        Asks nobody for a key that is known, so a cold environment can greet at once. Good for a greeting:
-        `verify` must follow before anything is read, written or paid for.
+        A known key needs no request to the issuer, so a cold environment can send `start` immediately. This
+        provisional authentication is enough for `start` only: call `verify` before anything is read, written
+        or billed.
         """

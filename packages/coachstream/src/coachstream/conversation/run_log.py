@@ -1,16 +1,16 @@
-"""The log of a run: everything that happened to it, in numbered entries.
+"""The log of a run: an append-only sequence of numbered entries.
 
-The log is the run. There is no other record of who produces it, whether it is alive or what was said. An
-entry is appended under the next number, or not at all where another one has that number already. So whoever
-writes knows everything that was written before:
+The log is the run. There is no other record of who holds its lease, whether it is alive or what text it has.
+An entry is appended under the next number, or rejected if that number is taken (optimistic concurrency). So a
+writer that succeeds has seen every earlier entry:
 
-- **The lease** lasts for `lease_ms` after each entry of the producer, which renews it; whoever else appends
-  copies it. Others judge it by their own monotonic clocks (`runs.lease`).
-- **The epoch** is raised by who takes the run over. A producer that was taken over finds an entry of a higher
-  epoch where it wanted to write its own, and writes no more.
-- **A stop** is an entry, too: the producer finds it in the same way, in the answer to its next write.
-- **The end** is the last entry. Nothing follows it. That of a run whose conversation was deleted is a
-  tombstone: it keeps the producer from writing what would be left behind.
+- **The lease**: each entry of the lease holder renews it for `lease_ms`, the lease duration; other writers
+  copy it unchanged. Observers measure it on their own monotonic clocks (`runs.lease`).
+- **The epoch** is a fencing token: a process that takes over the run increments it. The former lease holder
+  finds an entry of a higher epoch in place of its own, and stops writing.
+- **A stop request** is an entry, too: the lease holder finds it in the same way, with its next write.
+- **The end** is the last entry; nothing follows it. If the conversation was deleted, the last entry is a
+  tombstone: it keeps the lease holder from writing orphaned items.
 
 Numbers begin at 0, with `Opened`. Offsets count UTF-16 code units, as a JavaScript string's length does.
 """
@@ -27,21 +27,21 @@ from coachstream.conversation.model import SemanticContextUse, StopReason, Timin
 from coachstream.conversation.text import utf16_length
 
 FROM_THE_BEGINNING = -1
-"""The entry before the first: the reader has nothing of the run."""
+"""The position before the first entry: the reader has received nothing yet."""
 
 UNKNOWN_ENTRY = 2**63 - 1
-"""An entry that no log has: the reader names a place that is not understood."""
+"""A number that no log contains: the reader sent a cursor that could not be parsed."""
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
     """The run exists, and its user message is stored.
 
     Attributes:
-        user_message_id: what is to be answered.
+        user_message_id: the message to reply to.
         is_first_attempt: whether the message is new with this run.
-        has_producer: whether who opened it produces it, too; else the first reader does.
+        has_producer: whether the process that opened the run holds its lease; if not, its first reader will.
         at: when, in milliseconds since 1970; not before the time in any id of the conversation. A reply has
-            a later time in its id, whatever the clock of the process that stores it says.
+            a later time in its id, regardless of the clock of the process that stores it.
     """
 
     user_message_id: str
@@ -51,30 +51,30 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", rename="camel"):
-    """A segment of the reply, and where it begins. An empty one only renews the lease."""
+    """A segment of the reply and its offset. An empty one only renews the lease (a heartbeat)."""
 
     text: str
     offset: int
 
 
 class Reset(msgspec.Struct, frozen=True, tag="reset", rename="camel"):
-    """Nothing that was said holds any more; the reply begins anew at offset 0."""
+    """All text so far is discarded; the reply starts over at offset 0."""
 
 
 class StopAsked(msgspec.Struct, frozen=True, tag="stop", rename="camel"):
-    """The user wants no more of it."""
+    """The user asked to stop the reply."""
 
 
 class Released(msgspec.Struct, frozen=True, tag="released", rename="camel"):
-    """The producer ran out of time at a committed point; who reads on produces on."""
+    """The lease holder ran out of time after committing all text; the next reader continues the reply."""
 
 
 class Claimed(msgspec.Struct, frozen=True, tag="claimed", rename="camel"):
-    """Another producer goes on from here, in a new epoch."""
+    """Another process took the lease and continues from here, in a new epoch."""
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", rename="camel"):
-    """The reply is stored, whole or stopped."""
+    """The reply is stored, complete or stopped."""
 
     reply_id: str
     stop_reason: StopReason
@@ -84,7 +84,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", rename="camel"):
 
 
 class Broken(msgspec.Struct, frozen=True, tag="broken", rename="camel"):
-    """There is no whole reply; `partial_reply_id` is that of the part that was stored, if one was."""
+    """There is no complete reply; `partial_reply_id` is the id of the partial reply, if one was stored."""
 
     code: ErrorCode
     retryable: bool
@@ -100,12 +100,12 @@ class LogEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One entry.
 
     Attributes:
-        number: its place in the log.
-        epoch: of the producer at that time; 0 before the first one.
-        leased_until: the end of the lease in milliseconds since 1970, as its writer's wall clock has it.
-        writer: who wrote it: so that a write whose answer was lost is recognized when it is repeated.
+        number: its position in the log.
+        epoch: the lease holder's fencing token at that time; 0 before the first one.
+        leased_until: the end of the lease in milliseconds since 1970, by its writer's wall clock.
+        writer: who wrote it, so that a retry of a write whose response was lost is recognized.
         content: what happened.
-        lease_ms: the lease duration; None in entries of former versions.
+        lease_ms: the lease duration; None in entries of earlier versions.
     """
 
     number: int
@@ -117,14 +117,14 @@ class LogEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class RunState(msgspec.Struct, frozen=True):
-    """What the log says up to an entry.
+    """The state of a run up to a log entry.
 
     Attributes:
-        opened: how it began.
-        text: what was said and still holds.
+        opened: the first entry.
+        text: the reply so far.
         offset: the length of the text, in UTF-16 code units.
         last: the last entry.
-        is_stop_asked: whether a stop was asked for.
+        is_stop_asked: whether a stop was requested.
     """
 
     opened: Opened
@@ -135,7 +135,7 @@ class RunState(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, entries: Iterable[LogEntry]) -> Self | None:
-        """Read a log from its beginning; None where there is none."""
+        """Replay a log from its beginning; None if it is empty."""
         opened: Opened | None = None
         last: LogEntry | None = None
         said: list[str] = []
@@ -160,17 +160,17 @@ class RunState(msgspec.Struct, frozen=True):
 
     @property
     def ending(self) -> Ending | None:
-        """How it ended, if it did."""
+        """How the run ended, if it did."""
         return ending_of(self.last)
 
 
 def ending_of(last: LogEntry) -> Ending | None:
-    """How the run ended whose last entry this is, if it did."""
+    """How the run with this last entry ended, if it did."""
     return last.content if isinstance(last.content, Finished | Broken) else None
 
 
 def tombstone(last: LogEntry | None, writer: str) -> LogEntry:
-    """The end of a run whose conversation is deleted, behind its last entry."""
+    """The tombstone of a run whose conversation is deleted, to be appended after its last entry."""
     gone = Broken(ErrorCode.CONVERSATION_NOT_FOUND, retryable=False)
     if last is None:
         return LogEntry(0, 0, 0, writer, gone)
@@ -183,7 +183,7 @@ def is_tombstone(entry: LogEntry) -> bool:
 
 
 def awaits_producer(last: LogEntry) -> bool:
-    """Whether the run whose last entry this is may be produced by who reads it."""
+    """Whether a reader may take the lease of the run with this last entry."""
     match last.content:
         case Opened(has_producer=has_producer):
             return not has_producer
@@ -205,6 +205,6 @@ def decode_entry(text: str) -> LogEntry:
     """From JSON.
 
     Raises:
-        msgspec.DecodeError: the text is no entry.
+        msgspec.DecodeError: the text is not an entry.
     """
     return _decoder.decode(text)

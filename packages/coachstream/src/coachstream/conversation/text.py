@@ -1,13 +1,13 @@
-"""Text as models deliver it, made safe to send and to store."""
+"""Makes model output safe to send and to store."""
 
 from __future__ import annotations
 
 
 class SurrogateJoiner:
-    """Joins UTF-16 surrogates that arrive in different pieces; everything else passes at once, unaltered.
+    """Joins UTF-16 surrogates that arrive in different pieces; all other text passes through immediately.
 
-    A service that counts text in UTF-16 may cut between the two halves of a character. A half has no UTF-8,
-    so it is held until the other one comes, and becomes U+FFFD if none does.
+    A service that counts text in UTF-16 may split a surrogate pair. A lone surrogate has no UTF-8 encoding,
+    so it is held until the other one arrives, and becomes U+FFFD if it does not.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class SurrogateJoiner:
         return encodable(text)
 
     def flush(self) -> str:
-        """Return what is left when no piece follows."""
+        """Return the rest after the last piece."""
         held, self._held = self._held, ""
         return encodable(held)
 
@@ -34,7 +34,7 @@ def _is_high_surrogate(character: str) -> bool:
 
 
 def encodable(text: str) -> str:
-    """The text itself if UTF-8 can hold it; else with surrogate pairs joined and lone halves as U+FFFD."""
+    """The text, encodable as UTF-8: surrogate pairs are joined, and lone surrogates become U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -43,7 +43,7 @@ def encodable(text: str) -> str:
 
 
 def beginning_of(text: str, *, most_bytes: int) -> str:
-    """As much of an encodable text as has so many bytes in UTF-8, cut between code points."""
+    """The longest prefix of an encodable text within a limit of UTF-8 bytes, in whole code points."""
     if len(text) * 4 <= most_bytes:
         return text
     encoded = text.encode()
@@ -51,5 +51,5 @@ def beginning_of(text: str, *, most_bytes: int) -> str:
 
 
 def utf16_length(text: str) -> int:
-    """How long JavaScript says the text is."""
+    """The length of the text in JavaScript."""
     return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)

@@ -1,13 +1,13 @@
-"""What a person sees of a text. A model reads, and a terminal obeys, characters that nobody sees.
+"""Removes invisible characters, which a model reads and a terminal obeys.
 
-Removed are characters that are shown as nothing (Unicode's Default_Ignorable_Code_Point), and those of the
-general categories control, format, surrogate, private use and unassigned. What remains of them joins
-something that is seen:
+Characters with no visible rendering (Unicode's Default_Ignorable_Code_Point) are removed, and those of the
+general categories control, format, surrogate, private use and unassigned. Exceptions are kept where they join
+visible characters:
 
 - a joiner between two emoji, next to a letter of a cursive script, or next to a virama;
-- U+FE0F behind an emoji or a keycap's digit.
+- U+FE0F after an emoji or a keycap's digit.
 
-Characters are unassigned as the Python that runs says; those reserved for emoji count as seen.
+The running Python's database decides which characters are unassigned; those reserved for emoji are kept.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _EMOJI_STYLE = "\N{VARIATION SELECTOR-16}"
 _CONNECTORS = _NON_JOINER + _JOINER + _EMOJI_STYLE
 _WAIT_FOR_THE_NEXT = _CONNECTORS + "\r"
 _LONGEST_CONTEXT = 2
-"""What stands before a joiner between emoji: the emoji, and U+FE0F or a skin tone."""
+"""The characters before a joiner between emoji: the emoji, and U+FE0F or a skin tone."""
 
 _KEYCAPS = frozenset("0123456789#*")
 _SPACES = re.compile(r"(\s+)")
 
-# A carriage return alone would let a terminal write over what it has shown.
+# A lone carriage return would let a terminal overwrite earlier output.
 _LINE_ENDS = dict.fromkeys("\r\x85", "\n")
 _WORD_SEPARATING_CONTROLS = dict.fromkeys("\v\f\x1c\x1d\x1e\x1f", " ")
 _EMPTY_GLYPHS = dict.fromkeys(
     "\N{BRAILLE PATTERN BLANK}\N{MUSICAL SYMBOL NULL NOTEHEAD}\N{KHITAN SMALL SCRIPT FILLER}"
-    # Egyptian hieroglyphs, which the oldest Python's database does not name: full blank, half blank.
+    # Egyptian hieroglyph full blank and half blank, unknown to the oldest supported Python's database.
     "\U00013441\U00013442",
     " ",
 )
@@ -60,31 +60,31 @@ _AS_SHOWN = str.maketrans({**_LINE_ENDS, **_WORD_SEPARATING_CONTROLS, **_EMPTY_G
 
 
 def visible(text: str) -> str:
-    """The text without what nobody sees, encodable; spaces and tabs stay, line ends become line feeds."""
+    """The text without invisible characters, encodable as UTF-8; line endings become line feeds."""
     return text if _is_plain(text) else "".join(_visible_parts(text))
 
 
 def is_blank(text: str) -> bool:
-    """Whether a person would see nothing of the text."""
+    """Whether the text has no visible characters."""
     return not (text.strip() if _is_plain(text) else any(part.strip() for part in _visible_parts(text)))
 
 
 class VisibleStream:
-    """`visible` for a text in pieces, whose ends may stand between characters that belong together."""
+    """`visible` for text in pieces, which may be split between characters that belong together."""
 
     def __init__(self) -> None:
         self._context = ""
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """Return what can be shown after this piece; joiners at its end wait for what they join."""
+        """Return the text to show after this piece; trailing joiners are held until the next one."""
         new = self._held + piece
         complete = new.rstrip(_WAIT_FOR_THE_NEXT)
         self._held = new[len(complete) :]
         return self._shown(complete)
 
     def flush(self) -> str:
-        """Return what is left when no piece follows."""
+        """Return the rest after the last piece."""
         held, self._held = self._held, ""
         return self._shown(held)
 
@@ -96,13 +96,13 @@ class VisibleStream:
 
 
 def _visible_parts(text: str) -> Iterator[str]:
-    """Word by word, because most words need no second look; no joiner reaches across a space."""
+    """Word by word, because most words need no filtering; no joiner reaches across a space."""
     for part in _SPACES.split(_as_shown(text)):
         yield part if part.isspace() or _is_plain(part) else "".join(_seen(part))
 
 
 def _is_plain(text: str) -> bool:
-    """Whether all of it is seen as it stands; most texts are, and this looks at them in C."""
+    """Whether all characters are visible; true for most texts, and checked in C."""
     printable = text.replace("\n", " ").replace("\t", " ").isprintable()
     return printable and (text.isascii() or not _ignorable_or_empty().search(text))
 
@@ -145,7 +145,7 @@ def _joins(text: str, at: int) -> bool:
 
 
 def _has(boundaries: str, character: str) -> bool:
-    """Whether a character is in one of the ranges; no character is in none."""
+    """Whether a character is in one of the ranges; false for an empty string."""
     return bisect_right(boundaries, character) % 2 == 1
 
 

@@ -1,1 +1,1 @@
-"""One folder a Lambda function."""
+"""The Lambda functions, one folder each."""

@@ -1,4 +1,4 @@
-"""What must hold before anything is done: everything that can be checked without the store."""
+"""Request checks that need no store, made before anything else is done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS = {
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A request whose route exists and takes its method."""
+    """A request whose route exists and allows its method."""
 
     event: FunctionUrlEvent
     route: Route
@@ -47,22 +47,22 @@ def accept(payload: object, context: LambdaContext, *resources: Resource) -> Acc
 
 
 async def accept_message(accepted: Accepted, services: Services) -> TurnRequest:
-    """Check token, user and body, in this order, and return what the turn is to answer.
+    """Check token, user and body, in this order, and return the turn's request.
 
     Raises:
-        CoachStreamError: the first thing that does not hold.
+        CoachStreamError: the first check that fails.
     """
     await accept_user(accepted, services)
     return _message(accepted, services)
 
 
 async def accept_provisionally(accepted: Accepted, services: Services) -> TurnRequest:
-    """The same without waiting for the network, where that can be: enough to be answered with `start`.
+    """Like `accept_message`, with provisional authentication: no network if possible; enough for `start`.
 
-    `accept_user` must follow before anything is read or written for it: see `authenticate_provisionally`.
+    `accept_user` must follow before anything is read or written: see `authenticate_provisionally`.
 
     Raises:
-        CoachStreamError: the first thing that does not hold.
+        CoachStreamError: the first check that fails.
     """
     await _authenticate(accepted, services.verifier.authenticate_provisionally)
     return _message(accepted, services)
@@ -83,10 +83,10 @@ def _message(accepted: Accepted, services: Services) -> TurnRequest:
 
 
 async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest:
-    """Check token and user, or the ticket that stands in the address, and return what is to be read.
+    """Check token and user, or the ticket in the URL, and return the request to resume a run.
 
     Raises:
-        CoachStreamError: the first thing that does not hold.
+        CoachStreamError: the first check that fails.
     """
     event, route = accepted.event, accepted.route
     ticket = event.query.get(TICKET)
@@ -103,10 +103,10 @@ async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest
 
 
 async def accept_user(accepted: Accepted, services: Services) -> None:
-    """Check that the request is from the user whose data the path names.
+    """Check that the caller is the user in the path.
 
     Raises:
-        AuthenticationError: it is not, or nobody knows.
+        AuthenticationError: the caller is someone else, or could not be verified.
     """
     await _authenticate(accepted, services.verifier.verify)
 

@@ -1,16 +1,17 @@
-"""What a function loads, and when: before its first invocation, or while that one's `start` is read.
+"""Loads a function's modules: before its first invocation, or while the first `start` is being sent.
 
-In an ordinary cold start somebody waits for the first byte. So a handler's module brings what `start` needs,
-and everything else, some 0.7 s of imports, is loaded in a thread when `start` is on its way. Where nobody
-waits, because the process is started ahead (AWS_LAMBDA_INITIALIZATION_TYPE; Lambda developer guide, "Defined
-runtime environment variables"), all of it is loaded at once: SnapStart keeps it in the snapshot.
+In an ordinary cold start a client waits for the first byte. So a handler's module imports only what `start`
+needs, and everything else, some 0.7 s of imports, is loaded in a thread after `start` is sent. If no client
+waits, because the process is initialized ahead of time (AWS_LAMBDA_INITIALIZATION_TYPE; Lambda developer
+guide, "Defined runtime environment variables"), everything is loaded immediately, and SnapStart keeps it in
+the snapshot.
 
-A snapshot is restored many times, so nothing unique may be in it (Lambda developer guide, "Handling
-uniqueness with Lambda SnapStart"). Loading opens no connection, reads no credentials, secrets or tickets' key
-and makes no id; the event loop and with it all adapters are made by the first invocation. Ids and ticket keys
-come from the kernel (`secrets`, `uuid4`), which is seeded anew by Lambda; what Python and OpenSSL keep of
-random numbers by themselves is seeded anew after each restore. The pool's keys are never in a snapshot as
-keys to be trusted: an environment reads them when it is used, whatever its snapshot's age.
+A snapshot is restored many times, so it must not contain unique state (Lambda developer guide, "Handling
+uniqueness with Lambda SnapStart"). Loading opens no connection, reads no credentials, secrets or ticket key,
+and creates no id; the first invocation creates the event loop and all adapters. Ids and ticket keys come from
+the kernel (`secrets`, `uuid4`), which Lambda reseeds; the random generators of Python and OpenSSL are
+reseeded after each restore. The pool's keys are never in a snapshot as trusted keys: an environment reads
+them when it is used, regardless of its snapshot's age.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 _SNAP_START = "snap-start"
 _STARTED_AHEAD = frozenset({_SNAP_START, "provisioned-concurrency", "lambda-managed-instances"})
 
-# Of the process, and nothing of a user's.
+# State of the process; nothing of a user.
 _is_loaded = False
 
 
 def initialize() -> None:
-    """Refuse a wrong deployment as it starts, and load ahead where that is free; on Lambda only.
+    """Reject invalid settings at initialization, and preload modules where that is free; on Lambda only.
 
-    A handler's module does it, so that a version for SnapStart is not published, and provisioned concurrency
-    not allocated, with settings that cannot work.
+    A handler's module calls it, so that with invalid settings no SnapStart version is published and no
+    provisioned concurrency is allocated.
 
     Raises:
-        SettingsError: the environment does not describe a service that can run; it names every mistake.
+        SettingsError: the settings are invalid; it reports all errors together.
     """
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         return
@@ -56,15 +57,15 @@ def initialize() -> None:
 
 @asynccontextmanager
 async def loading(settings: Settings) -> AsyncIterator[None]:
-    """Load what a turn begins with, in a thread, while the body waits for something else; once a process.
+    """Load what a turn needs first, in a thread, while the body waits for something else; once per process.
 
-    Nothing else imports meanwhile: two threads that import the same modules from two ends can get hold of one
-    that is half made. What a turn needs later is loaded by its adapters, while it waits for the network.
+    Nothing else may import meanwhile: two threads that import the same modules in different orders can see a
+    partially initialized one. Adapters load what a turn needs later, while it waits for the network.
     """
     if _is_loaded:
         yield
         return
-    work = asyncio.create_task(asyncio.to_thread(_load, settings), name="load what a turn begins with")
+    work = asyncio.create_task(asyncio.to_thread(_load, settings), name="load what a turn needs first")
     try:
         yield
     finally:
@@ -72,7 +73,7 @@ async def loading(settings: Settings) -> AsyncIterator[None]:
 
 
 def reseed() -> None:
-    """Part from the other environments of the same snapshot."""
+    """Reseed the random generators, which all environments of a snapshot would share."""
     import random
     import ssl
 
@@ -81,15 +82,15 @@ def reseed() -> None:
 
 
 def _load(settings: Settings) -> None:
-    global _is_loaded  # noqa: PLW0603 (of the process)
-    # What is not installed is told by whoever needs it.
+    global _is_loaded  # noqa: PLW0603 (per process)
+    # The code that needs a missing package reports it.
     with suppress(ImportError):
         Services(settings).load()
     _is_loaded = True
 
 
 def _load_all(settings: Settings) -> None:
-    global _is_loaded  # noqa: PLW0603 (of the process)
+    global _is_loaded  # noqa: PLW0603 (per process)
     from coachstream.observability.observed import load
 
     load()

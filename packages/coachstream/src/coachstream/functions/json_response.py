@@ -1,4 +1,4 @@
-"""Functions that answer with one JSON document."""
+"""Handlers that respond with one JSON document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lambda_streaming.streaming import LambdaHandler
 
 
 class JsonResponse(msgspec.Struct, frozen=True):
-    """A whole response; the body is encoded as JSON."""
+    """A complete response; the body is encoded as JSON."""
 
     status: int
     body: msgspec.Struct
@@ -30,23 +30,25 @@ def json_handler(
     error_body: Callable[[CoachStreamError], msgspec.Struct],
     logger: logging.Logger,
 ) -> LambdaHandler:
-    """Make a handler of what answers an event; whatever it raises is answered as a typed error."""
+    """Create a handler from a coroutine function; its exceptions become typed error responses."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
         async with observed(context, payload) as invocation:
             try:
-                answer = await respond(payload, context, invocation)
+                response = await respond(payload, context, invocation)
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                 failure = as_coachstream_error(error, logger)
                 invocation.error = failure.code
-                answer = JsonResponse(HTTP_STATUS[failure.code], error_body(failure), error_headers(failure))
-            await send_json(response_stream, answer)
+                response = JsonResponse(
+                    HTTP_STATUS[failure.code], error_body(failure), error_headers(failure)
+                )
+            await send_json(response_stream, response)
 
     return streamify_response(handler)
 
 
-async def send_json(response: ResponseStream, answer: JsonResponse) -> None:
-    """Answer, and end the response."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
-    http = HttpResponseStream.from_(response, {"statusCode": answer.status, "headers": headers})
-    await http.end(msgspec.json.encode(answer.body))
+async def send_json(stream: ResponseStream, response: JsonResponse) -> None:
+    """Send a response and end the stream."""
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **response.headers}
+    http = HttpResponseStream.from_(stream, {"statusCode": response.status, "headers": headers})
+    await http.end(msgspec.json.encode(response.body))

@@ -1,4 +1,4 @@
-"""What all functions do with a failure: name it for the client, keep its circumstances for the log."""
+"""Maps failures to typed errors for the client, and logs their details."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from coachstream.settings import SettingsError
 
 
 def as_coachstream_error(error: Exception, logger: logging.Logger) -> CoachStreamError:
-    """Give the typed form of a failure, and log what is not the client's own mistake.
+    """Return the typed error for a failure, and log it unless it is the client's mistake.
 
-    The text of an unexpected exception is left out of the log, for it may quote the message or the token; a
-    typed one's detail and the text of wrong settings quote neither, and help.
+    The text of an unexpected exception is not logged, because it may quote the message or the token. The
+    detail of a typed error and the text of invalid settings quote neither, and are logged.
     """
     match error:
         case AuthenticationError() | RequestError():
             return error
         case CoachStreamError():
-            log_failure(logger, "The request fails", error, level=logging.WARNING)
+            log_failure(logger, "The request failed", error, level=logging.WARNING)
             return error
         case SettingsError():
             for problem in error.problems:

@@ -1,1 +1,1 @@
-"""Work that a turn gives to other functions."""
+"""Work that a turn hands off to other functions."""

@@ -1,6 +1,6 @@
 """Hand-offs to the existing functions, as asynchronous invocations (existing system, section 8).
 
-Lambda queues an `Event` invocation and answers 202 in some 50 ms, whatever the function then does.
+Lambda queues an `Event` invocation and responds with 202 in some 50 ms, whatever the function then does.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class LambdaSummaryBuilder:
 
 
 class HandOffCredentials(NoCredentials, HandOffFailed):
-    """The credentials for Lambda are missing, expired or refused."""
+    """The credentials for Lambda are missing, expired or rejected."""
 
 
 async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
@@ -91,18 +91,18 @@ async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struc
 
     try:
         client = await open_client()
-        answer = await client.invoke(
+        response = await client.invoke(
             FunctionName=function, InvocationType="Event", Payload=msgspec.json.encode(payload)
         )
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "no code")
-        raise _failure(f"{function} refused the invocation: {code}", error) from error
+        raise _failure(f"{function} rejected the invocation: {code}", error) from error
     except Exception as error:
         if credential_fault(error) is None and not isinstance(error, BotoCoreError | TimeoutError | OSError):
             raise
         raise _failure(f"{function} could not be invoked: {type(error).__qualname__}", error) from error
-    if answer["StatusCode"] != HTTPStatus.ACCEPTED:
-        raise HandOffFailed(f"{function} answered with status {answer['StatusCode']}")
+    if response["StatusCode"] != HTTPStatus.ACCEPTED:
+        raise HandOffFailed(f"{function} responded with status {response['StatusCode']}")
 
 
 def _failure(detail: str, error: Exception) -> HandOffFailed:

@@ -1,1 +1,1 @@
-"""Who is calling: verified tokens, and a local issuer of them."""
+"""The identity of callers: token verification, and a local token issuer."""

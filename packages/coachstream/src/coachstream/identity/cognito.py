@@ -1,7 +1,7 @@
 """The verifier for the ID tokens of an Amazon Cognito user pool.
 
-Issuer and key set are where the developer guide has them ("Verifying JSON web tokens"): a pool's tokens say
-`iss: https://cognito-idp.<region>.amazonaws.com/<pool id>`, and its keys are published below that address.
+Issuer and key set follow the developer guide ("Verifying JSON web tokens"): the `iss` of a pool's tokens is
+`https://cognito-idp.<region>.amazonaws.com/<pool id>`, and its keys are published under that URL.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ def cognito_verifier(
     endpoint_url: str | None = None,
     packaged_keys: Path | None = None,
 ) -> JwtVerifier:
-    """Accept the ID tokens that a user pool issued to any of its app clients.
+    """Create a verifier for the ID tokens that a user pool issued to any of the given app clients.
 
     Args:
-        region: of the pool, `us-west-2`.
+        region: the pool's region, `us-west-2`.
         user_pool_id: `us-west-2_aBcDeFgHi`.
-        client_ids: of the app clients whose users may call.
-        endpoint_url: where the keys are read instead, for an emulator of Cognito. The issuer stays what the
-            tokens say.
-        packaged_keys: a file that `fetch_jwks` made of this pool (see `packaged_keys`); it is read with the
-            first token.
+        client_ids: the app clients whose users may call.
+        endpoint_url: an alternative URL for the keys, for a Cognito emulator. The expected issuer does not
+            change.
+        packaged_keys: a file that `fetch_jwks` created for this pool (see `packaged_keys`); it is read with
+            the first token.
 
     Raises:
-        ValueError: one of them is missing or malformed; the message says which, and what it should be.
+        ValueError: an argument is missing or malformed; the message says which, and what it should be.
     """
     issuer = pool_issuer(region, user_pool_id)
     if isinstance(client_ids, str) or not client_ids:
@@ -57,14 +57,14 @@ def cognito_verifier(
 
 
 async def fetch_jwks(user_pool_id: str, *, endpoint_url: str | None = None) -> bytes:
-    """Read a pool's keys, and make of them the file to be packaged; the same keys are the same bytes.
+    """Read a pool's keys and return the file to package; the same keys give the same bytes.
 
     Args:
         user_pool_id: `us-west-2_aBcDeFgHi`.
-        endpoint_url: where the keys are read instead of at Cognito's own address.
+        endpoint_url: an alternative to Cognito's own URL for the keys.
 
     Raises:
-        ValueError: the pool's id or the endpoint is malformed, or what came cannot be packaged.
+        ValueError: the pool's id or the endpoint is malformed, or the response cannot be packaged.
         KeysUnavailable: the keys could not be read; the message says why.
     """
     region = user_pool_id.partition("_")[0]
@@ -76,7 +76,7 @@ def pool_issuer(region: str, user_pool_id: str) -> str:
     """The `iss` of a pool's tokens.
 
     Raises:
-        ValueError: region or pool id is malformed, or the pool is of another region.
+        ValueError: region or pool id is malformed, or the pool is in another region.
     """
     if not _REGION.fullmatch(region):
         raise ValueError(f"{region!r} is not an AWS region like us-west-2")
@@ -90,7 +90,7 @@ def pool_issuer(region: str, user_pool_id: str) -> str:
 
 
 def keys_url(region: str, user_pool_id: str, *, endpoint_url: str | None = None) -> str:
-    """Where a pool's key set is read.
+    """The URL of a pool's key set.
 
     Raises:
         ValueError: as `pool_issuer` does.

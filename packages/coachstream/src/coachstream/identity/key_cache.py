@@ -1,14 +1,14 @@
-"""An issuer's keys, remembered: read once, again for a key that is not known, and again when they are due.
+"""A cache of an issuer's keys: read once, and again for an unknown key or when a refresh is due.
 
-An unknown key is the sign of a rotation, or of a forger who makes up key ids. So the key set is read again
-for it, but seldom, and once for all who wait: a flood of made-up ids costs the issuer one request each ten
-seconds; and a token is refused ten seconds long at worst, if two rotations follow each other that closely.
+An unknown key id indicates a rotation, or a forged token. So the key set is read again, but rarely, and once
+for all waiting callers (single flight): a flood of forged ids costs the issuer one request every ten seconds,
+and at worst, after two rotations in quick succession, a valid token is rejected for ten seconds.
 
-Known keys go on verifying while the issuer cannot be asked, though not for ever (`freshness`): one of them
-may have been revoked.
+Known keys remain usable while the issuer cannot be reached, but only for a limited time (`freshness`): one of
+them may have been revoked.
 
-Keys that came with the package (`packaged_keys`) are kept apart from those that the issuer has said: they are
-found by `find_known` only, which is good for a greeting.
+Keys from the package (`packaged_keys`) are kept apart from the issuer's current keys: only `find_known`
+returns them, for provisional authentication.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coachstream.identity")
 
 RETRY_AT_MOST_EVERY_S = 1.0
-"""How soon after a reading that failed the next is tried."""
+"""The minimum interval between a failed read and the next one."""
 
 
 class KeyCache:
@@ -55,12 +55,12 @@ class KeyCache:
         """The key, or `None` if the issuer has no such key.
 
         Raises:
-            KeysUnavailable: the key is not known, or not any more, and the key set cannot be read.
+            KeysUnavailable: the key is unknown or too old, and the key set cannot be read.
         """
         if self._is_due(key_id):
             reading = self._begin_reading()
             if self._failure is None or self._usable(key_id) is None:
-                # A cancelled caller leaves the reading to the callers that still wait.
+                # A cancelled caller must not cancel the read, which other callers wait for.
                 await asyncio.shield(reading)
         key = self._usable(key_id)
         if key is not None:
@@ -70,7 +70,7 @@ class KeyCache:
         return None
 
     async def find_known(self, key_id: str) -> PyJWK | None:
-        """The key, however long ago the issuer had it; one that was never heard of is looked for.
+        """The key, of any age; an unknown one is looked up as in `find`.
 
         Raises:
             KeysUnavailable: as `find` does.
@@ -86,15 +86,15 @@ class KeyCache:
                     document = await self._packaged.load()
                     self._packaged_keys = await asyncio.to_thread(_parse, document)
                 except KeysUnavailable as error:
-                    # They only ever save time.
-                    logger.warning("The packaged keys are left out: %s", error)
+                    # They are only an optimization.
+                    logger.warning("The packaged keys are ignored: %s", error)
                 self._packaged = None
         return self._packaged_keys
 
     def _is_due(self, key_id: str) -> bool:
         is_known = self._usable(key_id) is not None
         if self._reading is not None:
-            # A token with a known key need not wait for a reading that another one asked for.
+            # A token with a known key need not wait for a read that another one requested.
             return not is_known
         if self._tried_at is None:
             return True
@@ -118,7 +118,7 @@ class KeyCache:
     async def _read(self) -> None:
         try:
             document = await self._source.load()
-            # In a thread, because the first time it imports the cryptography.
+            # In a thread, because the first call imports `cryptography`.
             self._keys = await asyncio.to_thread(_parse, document)
             self._read_at = self._clock.now()
             self._failure = None
@@ -131,7 +131,7 @@ class KeyCache:
 
 
 def _parse(document: bytes) -> dict[str, PyJWK]:
-    """The keys that RS256 signatures can be verified with; others are none of our business."""
+    """The keys that can verify RS256 signatures; others are ignored."""
     import json
 
     from jwt import PyJWK

@@ -1,4 +1,4 @@
-"""Where the public keys of an issuer come from."""
+"""Sources of an issuer's public keys."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from coachstream.conversation.errors import NoCredentials, ProcessingError
 
 
 class KeysUnavailable(ProcessingError):
-    """The issuer's keys could not be read, so nobody can be verified and nobody is let in."""
+    """The issuer's keys could not be read, so no token can be verified and all are rejected."""
 
 
 class KeyCredentials(NoCredentials, KeysUnavailable):
-    """The credentials for the secret that is the key are missing, expired or refused."""
+    """The credentials for reading the key's secret are missing, expired or rejected."""
 
 
 class KeySource(Protocol):
-    """Gives an issuer's current key set."""
+    """Loads an issuer's current key set."""
 
     async def load(self) -> bytes:
-        """The JWKS document (RFC 7517, section 5), fresh: caching is the caller's business.
+        """Load the current JWKS document (RFC 7517, section 5); the caller caches it.
 
         Raises:
-            KeysUnavailable: it could not be read.
+            KeysUnavailable: the document could not be read.
         """
 
 
@@ -32,7 +32,7 @@ class FileKeys:
     """The key set in a local file."""
 
     def __init__(self, path: Path) -> None:
-        """Remember the path."""
+        """Store the path."""
         self._path = path
 
     async def load(self) -> bytes:

@@ -1,12 +1,12 @@
-"""`LocalIssuer`: signs ID tokens on this machine, in the form of Cognito's.
+"""`LocalIssuer`: signs ID tokens on this machine, in Cognito's format.
 
-Its tokens are verified by the same code as Cognito's, against a key set in a file. The issuer's name ends
-with `.invalid` (RFC 2606), so that no deployment can ever trust it by accident.
+The same code verifies its tokens and Cognito's, against a key set in a file. The issuer's name ends with
+`.invalid` (RFC 2606), so that no deployment can trust it by accident.
 
-Files in the data folder, each complete or absent, never half written:
+Files in the data folder, written atomically:
 
-    issuer-key.pem   the RSA private key, readable by its owner only, made when first needed
-    jwks.json        its public half, what verifiers read
+    issuer-key.pem   the RSA private key, readable only by its owner, created when first needed
+    jwks.json        the public key set, which verifiers read
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _KEY_FILE = "issuer-key.pem"
 _KEY_SET_FILE = "jwks.json"
 _KEY_BITS = 2048
 
-#: Makes the `sub` of a user the same in every run, as a user pool's is.
+#: The namespace of `sub`s, so that a user's `sub` is stable, as in a user pool.
 _SUBJECTS = uuid.uuid5(uuid.NAMESPACE_URL, LOCAL_ISSUER)
 
 
 class IssuerKeyUnusable(Exception):
-    """The issuer's private key cannot be read or made; the message tells the person what to do."""
+    """The issuer's private key cannot be read or created; the message has the remedy."""
 
 
 class IssuedToken(msgspec.Struct, frozen=True):
-    """An ID token, and until when it is good."""
+    """An ID token and its expiry."""
 
     token: str
     expires_at: datetime
@@ -51,23 +51,23 @@ class LocalIssuer:
     """An issuer with its key in `data_dir`. Its methods use files: keep them off the event loop."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Remember the folder; the key is made or read when first needed."""
+        """Store the folder; the key is created or read when first needed."""
         self._data_dir = data_dir
         self._key: RSAPrivateKey | None = None
         self._key_id = ""
 
     @staticmethod
     def has_key(data_dir: Path) -> bool:
-        """Whether an issuer has been made in the folder."""
+        """Whether the folder already has an issuer's key."""
         return (data_dir / _KEY_FILE).exists()
 
     def ensure_keys(self) -> None:
-        """Make the key if there is none, and write the key set.
+        """Create the key if there is none, and write the key set.
 
-        Many processes may do so at once: they agree on one key.
+        Concurrent processes agree on one key.
 
         Raises:
-            IssuerKeyUnusable: the files cannot be read or written, or the key file holds no RSA key.
+            IssuerKeyUnusable: the files cannot be read or written, or the key file has no RSA key.
         """
         path = self._data_dir / _KEY_FILE
         try:
@@ -82,10 +82,10 @@ class LocalIssuer:
         self._key, self._key_id = key, key_id
 
     def issue(self, user_id: str, *, lifetime: timedelta = timedelta(hours=12)) -> IssuedToken:
-        """Sign an ID token for a user of the application, good for `lifetime` from now.
+        """Sign an ID token for a user of the application, valid for `lifetime` from now.
 
         Raises:
-            IssuerKeyUnusable: as `ensure_keys` says.
+            IssuerKeyUnusable: as in `ensure_keys`.
         """
         import jwt
 
@@ -111,7 +111,7 @@ class LocalIssuer:
 
 
 def local_verifier(data_dir: Path) -> JwtVerifier:
-    """The verifier for the tokens of the issuer in `data_dir`; the key set is read at the first token."""
+    """The verifier for the tokens of the issuer in `data_dir`; it reads the key set at the first token."""
     return JwtVerifier(FileKeys(data_dir / _KEY_SET_FILE), issuer=LOCAL_ISSUER, audiences=(LOCAL_AUDIENCE,))
 
 
@@ -139,7 +139,7 @@ def _read_key(path: Path) -> RSAPrivateKey:
 
 
 def _public_jwk(key: RSAPrivateKey) -> tuple[str, dict[str, Any]]:
-    """The public half as a JWK, named by its thumbprint (RFC 7638), which every process computes alike."""
+    """The public key as a JWK, with its thumbprint as key id (RFC 7638), which is deterministic."""
     import hashlib
 
     from jwt.algorithms import RSAAlgorithm

@@ -1,20 +1,21 @@
-"""A user pool's keys in the package, so that a cold environment says `start` before it has asked anybody.
+"""A user pool's keys in the package, so that a cold environment can send `start` without a network call.
 
-What a packaged key is good for, and what not. Whoever deploys read it from the pool over TLS, and nobody can
-change it on Lambda without being able to change the code. So a signature under it is the pool's, as of the
-day of the package; but the pool may have withdrawn the key since, and a package lives for months. Hence:
+Security model. The deployment reads the keys from the pool over TLS, and changing them on Lambda requires the
+same access as changing the code. So a signature under a packaged key was the pool's when the package was
+built; but the pool may have revoked the key since, and a package may be used for months. Hence:
 
-- Under a packaged key a caller is greeted: `start`, which says nothing of anybody's and costs nothing.
-- Before anything is read, written or paid for, the token is verified again with the keys that the pool has
-  now (`JwtVerifier.verify`). They are read over the network once an environment, while the SDK loads, and
-  again every hour (`freshness`); packaged keys never get among them. A withdrawn key ends the stream with
-  `INVALID_TOKEN`, and a pool that cannot be asked ends it with an error to try again: as without a package.
-- A key id that is not in the package is looked for in the pool first, as seldom as ever (`key_cache`).
+- A packaged key provides only provisional authentication: it allows `start`, which reveals no user data and
+  costs nothing.
+- Before anything is read, written or billed, the token is verified again with the pool's current keys
+  (`JwtVerifier.verify`). They are read over the network once per environment, while the SDK loads, and again
+  every hour (`freshness`); packaged keys are never among them. A revoked key ends the stream with
+  `INVALID_TOKEN`, and an unreachable pool ends it with a retryable error: the same as without packaged keys.
+- A key id that is not in the package is first looked up in the pool, with the usual rate limit (`key_cache`).
 
-So neither an old package nor a forgotten one weakens anything, and nobody must build anew when keys rotate:
-`start` then waits for the pool again, that is all. The file is a JWKS document (RFC 7517, section 5, which
-lets it have other members) that names its issuer. One of another issuer, one without a usable key, and one
-with a private key in it are refused when the environment starts, and not when a user comes.
+So an outdated package weakens nothing, and no rebuild is needed when keys rotate: `start` then waits for the
+pool, and that is the only effect. The file is a JWKS document (RFC 7517, section 5, which allows additional
+members) that names its issuer. A file of another issuer, without a usable key, or with a private key is
+rejected when the environment starts, not at a user's request.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ MAX_BYTES = 65_536
 """A user pool's key set has about 900 bytes."""
 
 LEAST_KEY_BITS = 2048
-"""RFC 7518, section 3.3: a key for RS256 is at least that long."""
+"""RFC 7518, section 3.3: the minimum length of a key for RS256."""
 
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-"""RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1: what only the issuer may know."""
+"""RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1: members of private keys."""
 
 
 class PackagedKeysUnusable(ValueError):
-    """A packaged key set cannot be used; the message says why, and holds nothing of a key."""
+    """A packaged key set cannot be used; the message says why, without any key material."""
 
 
 class PackagedKey(msgspec.Struct, frozen=True):
@@ -59,13 +60,13 @@ class _KeySet(msgspec.Struct, frozen=True):
 
 
 class PackagedKeySet(msgspec.Struct, frozen=True):
-    """What the file holds: the keys of one issuer that sign ID tokens, in the order of their ids."""
+    """The content of the file: one issuer's keys that sign ID tokens, in the order of their ids."""
 
     issuer: str
     keys: tuple[PackagedKey, ...]
 
     def to_bytes(self) -> bytes:
-        """The file; the same keys are the same bytes."""
+        """Encode the file; the same keys give the same bytes."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
 
@@ -73,15 +74,15 @@ class PackagedKeys:
     """The `KeySource` of a packaged key set."""
 
     def __init__(self, path: Path, issuer: str) -> None:
-        """Remember the file, and whose keys it must hold."""
+        """Store the path, and the issuer that the file must name."""
         self._path = path
         self._issuer = issuer
 
     def check(self) -> None:
-        """Read the file, and refuse what cannot be used.
+        """Read and validate the file.
 
         Raises:
-            PackagedKeysUnusable: it is not there, is no key set, or another issuer's.
+            PackagedKeysUnusable: the file is missing, is not a key set, or is another issuer's.
         """
         self._read()
 
@@ -89,7 +90,7 @@ class PackagedKeys:
         """Read the file, in a thread.
 
         Raises:
-            KeysUnavailable: it cannot be used.
+            KeysUnavailable: the file cannot be used.
         """
         try:
             return await asyncio.to_thread(self._read)
@@ -111,10 +112,10 @@ class PackagedKeys:
 
 
 def key_set(issuer: str, document: bytes) -> PackagedKeySet:
-    """Take out of a JWKS document what can be packaged; keys for other uses are left out.
+    """Select the keys of a JWKS document that can be packaged; keys for other uses are omitted.
 
     Raises:
-        PackagedKeysUnusable: it is no such document, holds a private key, or no key for RS256.
+        PackagedKeysUnusable: it is not such a document, has a private key, or has no key for RS256.
     """
     keys = [key for raw in _decoded(document).keys if (key := _signing_key(raw)) is not None]
     if not keys:

@@ -1,4 +1,4 @@
-"""Where the key for tickets comes from."""
+"""Sources of the ticket key."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from coachstream.identity.keys import KeysUnavailable
 from coachstream.private_files import make_private_folder, write_once
 
 KEY_BYTES = 32
-"""RFC 7518, section 3.2: a key for HS256 is at least as long as the hash."""
+"""RFC 7518, section 3.2: the minimum length of a key for HS256 is that of the hash."""
 
 
 class TicketKey(Protocol):
-    """Gives the key of an office's tickets."""
+    """Returns the key that signs tickets."""
 
     async def __call__(self, *, instead_of: bytes | None = None) -> bytes:
-        """The key, at least `KEY_BYTES` long; called for each ticket, so whoever reads it remembers it.
+        """Return the key, at least `KEY_BYTES` long; called for each ticket, so implementations cache it.
 
         Args:
-            instead_of: a key that a ticket was not signed with. If that is the remembered one, it may have
-                been rotated, so the key is read again, though not for each of many such tickets.
+            instead_of: a key that did not match a ticket's signature. If it is the cached one, it may have
+                been rotated, so the key is read again, with a rate limit.
 
         Raises:
-            KeysUnavailable: it cannot be read.
+            KeysUnavailable: the key cannot be read.
         """
 
 
 def fixed_key(key: bytes) -> TicketKey:
-    """A key that is known, and never changes."""
+    """A constant key."""
 
     async def known(*, instead_of: bytes | None = None) -> bytes:  # noqa: ARG001 (there is no other)
         return key
@@ -39,24 +39,24 @@ def fixed_key(key: bytes) -> TicketKey:
 
 
 class LocalKey:
-    """A key in a file in `data_dir`, made when it is first needed; many processes agree on one.
+    """A key in a file in `data_dir`, created when first needed; concurrent processes agree on one.
 
     Attributes:
-        path: of the file.
+        path: the path of the file.
     """
 
     FILE = "ticket-key"
 
     def __init__(self, data_dir: Path) -> None:
-        """Remember the folder."""
+        """Store the folder."""
         self.path = data_dir / self.FILE
         self._key: bytes | None = None
 
     async def __call__(self, *, instead_of: bytes | None = None) -> bytes:
-        """Read the key, in a thread: the first time, and when it seems to have been replaced.
+        """Read the key, in a thread: the first time, and when it may have been replaced.
 
         Raises:
-            KeysUnavailable: the file cannot be read or made, or holds no key.
+            KeysUnavailable: the file cannot be read or created, or has no key.
         """
         if self._key is None or self._key == instead_of:
             self._key = await asyncio.to_thread(self._read)

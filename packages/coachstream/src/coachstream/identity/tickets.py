@@ -1,8 +1,9 @@
-"""Tickets: what a URL may carry so that `EventSource`, which sends no headers, can read one run.
+"""Tickets: tokens in a URL with which `EventSource`, which sends no headers, can read one run.
 
-A ticket is a JWT (RFC 7519), signed with HS256 by a key of its own and for an audience of its own, so that it
-is never taken for an ID token, nor an ID token for a ticket. It names user, coach, conversation and run. URLs
-end up in logs and histories: so it is good for one run's reading, and for as long as a run can last.
+A ticket is a JWT (RFC 7519), signed with HS256 with its own key and audience, so that neither can be used in
+place of the other: a ticket or an ID token. It names user, coach, conversation and run. URLs end up in logs
+and browser histories, so a ticket only allows reading one run, and expires after the longest duration of a
+run.
 
 PyJWT is imported in a thread at the first ticket, as for ID tokens.
 """
@@ -31,7 +32,7 @@ TICKET_LIFETIME = timedelta(minutes=15)
 MAX_TICKET_CHARS = 4096
 """Four ids have some 300 characters; a URL may have some 8,000."""
 
-# Three base64url parts (RFC 7515, section 7.1), none of them empty.
+# Three base64url segments (RFC 7515, section 7.1), none of them empty.
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.(?P<signature>[A-Za-z0-9_-]+)")
 
 
@@ -55,12 +56,12 @@ class Tickets:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         lifetime: timedelta = TICKET_LIFETIME,
     ) -> None:
-        """Remember the key's source; it is read at the first ticket.
+        """Store the key's source; the key is read at the first ticket.
 
         Args:
-            key: gives the key; with None there are no tickets.
+            key: returns the key; None disables tickets.
             now: the clock, aware.
-            lifetime: of a ticket.
+            lifetime: the lifetime of a ticket.
         """
         self._key = key
         self._now = now
@@ -68,7 +69,7 @@ class Tickets:
         self._is_loaded = False
 
     def require_key(self) -> None:
-        """Refuse what would end in a ticket, before anything is done for it.
+        """Fail early if no ticket could be issued.
 
         Raises:
             TicketsUnavailable: no key is configured.
@@ -77,7 +78,7 @@ class Tickets:
             raise TicketsUnavailable
 
     async def issue(self, key: ConversationKey, run_id: str) -> str:
-        """A ticket for reading this run.
+        """Issue a ticket for reading this run.
 
         Raises:
             TicketsUnavailable: no key is configured.
@@ -91,11 +92,11 @@ class Tickets:
         return jwt.encode({**claims, "aud": AUDIENCE}, secret, algorithm=ALGORITHM)
 
     async def verify(self, ticket: str, key: ConversationKey, run_id: str) -> None:
-        """Refuse whatever is not a ticket for reading this run, now.
+        """Reject anything that is not a valid ticket for reading this run.
 
         Raises:
-            InvalidTicket: it is not ours, was altered, or is for something else.
-            TicketExpired: it was good for this once.
+            InvalidTicket: we did not issue the ticket, it was altered, or it is for something else.
+            TicketExpired: the ticket has expired.
             TicketsUnavailable: no key is configured.
             KeysUnavailable: the key cannot be read.
         """
@@ -114,7 +115,7 @@ class Tickets:
 
             if not isinstance(error.__cause__, jwt.InvalidSignatureError):
                 raise
-            # A process that learned of a rotation earlier may have signed it.
+            # A process that has already read a rotated key may have signed it.
             newer = await self._secret(instead_of=secret)
             if newer == secret:
                 raise
@@ -139,12 +140,12 @@ def _claims(key: ConversationKey, run_id: str, expires_at: int) -> _Claims:
 
 
 def _verified(ticket: str, secret: bytes) -> _Claims:
-    """The claims, once the signature is verified; `exp` is the caller's, whose clock may be another one."""
+    """The claims, after verifying the signature; the caller checks `exp` with its own clock."""
     import jwt
 
     found = _COMPACT_JWS.fullmatch(ticket)
-    # More than one text can decode to the same signature (RFC 4648, section 3.5): only one is the ticket. The
-    # newest PyJWT sees to that as well, the oldest that we take does not.
+    # Several texts can decode to the same signature (RFC 4648, section 3.5); only the canonical one is valid.
+    # The newest PyJWT checks that as well, but the oldest supported one does not.
     if found is None or len(ticket) > MAX_TICKET_CHARS or not _is_canonical(found["signature"]):
         raise InvalidTicket("the ticket is not a JWT")
     try:
@@ -162,7 +163,7 @@ def _verified(ticket: str, secret: bytes) -> _Claims:
         )
         return msgspec.convert(decoded, _Claims)
     except (jwt.PyJWTError, msgspec.ValidationError, ValueError, TypeError, RecursionError) as error:
-        # The kind is enough for the log: a message may quote the claims.
+        # The type is enough for the log: the message may quote the claims.
         raise InvalidTicket(f"the ticket is refused: {type(error).__qualname__}") from error
 
 

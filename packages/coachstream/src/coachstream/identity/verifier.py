@@ -1,12 +1,12 @@
-"""`JwtVerifier`: the one way in which a bearer token becomes an identity.
+"""`JwtVerifier`: the only code that turns a bearer token into an identity.
 
 The same code verifies Cognito's tokens and the local issuer's. A token names its key (`kid`) and its
-algorithm in a header that nobody has verified yet: the key is only looked up among the issuer's, and the
+algorithm in a header that is not verified yet: the key is looked up only among the issuer's keys, and the
 algorithm must be RS256 whatever the header says, so that neither `none` nor an HMAC keyed with the public key
-gets in (RFC 8725, sections 2.1 and 3.1). Nothing else of a token is read before its signature is
+is accepted (RFC 8725, sections 2.1 and 3.1). Nothing else of a token is read before its signature is
 verified.
 
-PyJWT and the cryptography behind it take about 50 ms to import. They are imported in a thread when the first
+PyJWT and `cryptography` take about 50 ms to import. They are imported in a thread when the first
 token arrives, not when a function's module is loaded. Verifying takes about 0.1 ms, on the loop.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ALGORITHM = "RS256"
 
 LEEWAY_S = 10
-"""How far the clocks of the issuer and of this machine may differ: an expired token is good for that long."""
+"""The allowed clock skew between the issuer and this machine: an expired token is accepted that long."""
 
 USER_ID_CLAIM = "custom:user_id"
 
@@ -59,11 +59,11 @@ class JwtVerifier:
         """Verify against the keys of `issuer` (the exact `iss`) for `audiences` (app client ids).
 
         Args:
-            keys: the issuer's current ones.
+            keys: the source of the issuer's current keys.
             issuer: the exact `iss`.
             audiences: app client ids.
-            packaged_keys: those that it had once, for `authenticate_provisionally` only.
-            clock: says how old the keys are; the machine's by default.
+            packaged_keys: possibly outdated keys, only for `authenticate_provisionally`.
+            clock: measures the age of the keys; the machine's clock by default.
 
         Raises:
             ValueError: the issuer or the audiences are empty, so that nothing would be checked.
@@ -78,19 +78,19 @@ class JwtVerifier:
         """Verify an ID token (see `TokenVerifier`).
 
         Raises:
-            InvalidTokenFormat: it is not a JWT.
+            InvalidTokenFormat: the token is not a JWT.
             InvalidToken: signature, algorithm, issuer, audience, use or subject is wrong.
-            TokenExpired: it was good once.
-            MissingCustomUserId: it is good, but names no user of this application.
+            TokenExpired: the token has expired.
+            MissingCustomUserId: the token is valid, but names no user of this application.
             KeysUnavailable: the issuer's keys cannot be read.
         """
         return await self._verify(token, self._keys.find)
 
     async def authenticate_provisionally(self, token: str) -> Identity:
-        """Verify an ID token with what is known of the issuer's keys already (see `TokenVerifier`).
+        """Verify an ID token with cached or packaged keys of the issuer (see `TokenVerifier`).
 
         Raises:
-            CoachStreamError: as `verify` does; `KeysUnavailable` for a key that is not known only.
+            CoachStreamError: as `verify` does; `KeysUnavailable` only for an unknown key.
         """
         return await self._verify(token, self._keys.find_known)
 
@@ -99,13 +99,13 @@ class JwtVerifier:
         if header.alg != ALGORITHM or header.kid is None:
             raise InvalidToken("the token is not signed with RS256 by a named key")
         if header.crit is not msgspec.UNSET:
-            # No extension is understood here, so that the token must be refused (RFC 7515, section 4.1.11).
+            # No extension is supported, so the token must be rejected (RFC 7515, section 4.1.11).
             raise InvalidToken("the token has critical extensions")
         key = await find(header.kid)
         if key is None:
             raise InvalidToken("the token is signed with a key that the issuer does not have")
         claims = self._verified_claims(token, key)
-        # PyJWT has compared it as well; one of its releases looked for any part of it (CVE-2024-53861).
+        # PyJWT compares it as well, but one of its releases accepted substrings (CVE-2024-53861).
         if claims.get("iss") != self._issuer:
             raise InvalidToken("the token is another issuer's")
         if claims.get("token_use") != "id":
@@ -130,13 +130,13 @@ class JwtVerifier:
                 leeway=LEEWAY_S,
                 options={
                     "require": ["exp", "iss", "aud", "sub", "token_use"],
-                    # When a token was issued decides nothing (RFC 7519, section 4.1.6).
+                    # The time of issue is not a criterion (RFC 7519, section 4.1.6).
                     "verify_iat": False,
                 },
             )
         except jwt.ExpiredSignatureError as error:
             raise TokenExpired from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            # The kind is enough for the log: a message may quote the claims.
+            # The type is enough for the log: the message may quote the claims.
             raise InvalidToken(f"the token is refused: {type(error).__qualname__}") from error
         return claims

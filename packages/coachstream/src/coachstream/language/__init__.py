@@ -1,1 +1,1 @@
-"""Chat models that stream."""
+"""Chat models that stream their replies."""

@@ -1,1 +1,1 @@
-"""What the operator sees: one line and one set of metrics for each invocation."""
+"""Logs and metrics: one line and one set of metrics per invocation."""

@@ -1,4 +1,4 @@
-"""What may stand in a log as an id, though a client sent it."""
+"""Validates client-supplied ids before they are logged."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _TRACE_ROOT = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})\s*(?:;|$)
 
 
 def loggable_id(text: str) -> str:
-    """The id, or `NOT_AN_ID`: a path may hold whatever a client puts there, a token or a message too."""
+    """The id, or `NOT_AN_ID`: a client can put anything into a path, even a token or a message."""
     return text if _ID.fullmatch(text) else NOT_AN_ID
 
 
 def trace_id_of(event: object) -> str | None:
-    """The X-Ray trace of an invocation; `None` where nothing is traced.
+    """The X-Ray trace id of an invocation; `None` if it is not traced.
 
-    The runtime leaves it in `_X_AMZN_TRACE_ID`, for a process that handles one invocation at a time. In a
-    server that handles many, only the event's own header tells them apart.
+    The runtime sets it in `_X_AMZN_TRACE_ID`, for a process that handles one invocation at a time. In a
+    server that handles many, only the event's own header distinguishes them.
     """
     headers = event.get("headers") if isinstance(event, Mapping) else None
     in_event = headers.get("x-amzn-trace-id") if isinstance(headers, Mapping) else None

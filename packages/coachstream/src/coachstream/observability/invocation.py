@@ -1,6 +1,6 @@
-"""One invocation as the log and the metrics show it: ids, codes, counts, durations, and nothing else.
+"""One invocation as the log and the metrics record it: ids, codes, counts, durations, and nothing else.
 
-What goes in here is typed, so that no text, token or header can get into a log by mistake.
+Its fields are typed, so that no text, token or header can get into a log by mistake.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class InvocationIds(msgspec.Struct, frozen=True):
-    """What names an invocation; `trace_id` is X-Ray's, `None` where nothing is traced."""
+    """The ids of an invocation; `trace_id` is X-Ray's, `None` if it is not traced."""
 
     request_id: str
     function_name: str
@@ -28,23 +28,23 @@ class InvocationIds(msgspec.Struct, frozen=True):
 
 
 current_invocation: ContextVar[InvocationIds | None] = ContextVar("current_invocation", default=None)
-"""The invocation that is being handled; every line that is logged meanwhile carries its ids.
+"""The current invocation; every line that it logs has its ids.
 
-They are nothing of a user's: a connection that is opened meanwhile keeps them for as long as it lives.
+They contain no user data: a connection that is opened meanwhile keeps them for its lifetime.
 """
 
 
 class Invocation:
-    """What is known of one invocation. Durations are whole milliseconds from its beginning.
+    """The state of one invocation. Durations are whole milliseconds from its beginning.
 
     Attributes:
-        key: the conversation, once the request names one that its sender may see.
-        error: why it was refused or failed.
-        cause: type and place of an exception that nobody caught.
+        key: the conversation, once the request is authorized for it.
+        error: why it was rejected or failed.
+        cause: type and place of an uncaught exception.
         is_cut_off: whether it was cancelled.
-        started_ms: until the first frame was handed over; `None` where nothing is streamed.
-        report: of its turn.
-        logs: where metrics go; none are written before it is known.
+        started_ms: until the first frame was sent; `None` if nothing is streamed.
+        report: the report of its turn.
+        logs: the log settings; no metrics are written before they are known.
     """
 
     def __init__(self, ids: InvocationIds, *, is_cold_start: bool) -> None:
@@ -60,16 +60,16 @@ class Invocation:
         self._began = time.monotonic()
 
     def started(self) -> None:
-        """The first frame was handed over."""
+        """Record that the first frame was sent."""
         self.started_ms = self.elapsed_ms()
 
     def turn_ended(self, report: TurnReport) -> None:
-        """Take a turn's report; of several attempts at a turn, the last one counts."""
+        """Record a turn's report; the last attempt at a turn counts."""
         self.report = report
         self.error = report.error
 
     def broke(self, error: Exception) -> None:
-        """An exception that nobody caught ends it."""
+        """Record an uncaught exception."""
         self.error = self.error or ErrorCode.PROCESSING_ERROR
         self.cause = self.cause or describe_exception(error)
 

@@ -1,4 +1,4 @@
-"""A log record as one line of JSON, in the format and under the names of Powertools' Logger."""
+"""Formats a log record as one line of JSON, with the format and names of Powertools' Logger."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class JsonFormatter(LambdaPowertoolsFormatter):
-    """Powertools' formatter, safe for invocations that overlap.
+    """Powertools' formatter, safe for concurrent invocations.
 
-    Powertools' `Logger` keeps the keys of an invocation on the one formatter of the process, and reads the
-    trace from the process's environment. Here both are those of the context in which a record is logged.
+    Powertools' `Logger` keeps an invocation's keys on the process's single formatter, and reads the trace
+    from the process's environment. Here both come from the context in which a record is logged.
     """
 
     def __init__(self) -> None:
         super().__init__(
             json_serializer=one_line,
             log_record_order=["level", "message", "timestamp", "location"],
-            # Lambda takes level and time from a JSON line, but only a time as in RFC 3339 (developer guide,
+            # Lambda reads level and time from a JSON line, but only RFC 3339 times (developer guide,
             # "Log-level filtering").
             use_rfc3339=True,
             utc=True,
@@ -34,7 +34,7 @@ class JsonFormatter(LambdaPowertoolsFormatter):
         )
 
     def serialize(self, log: LogRecord) -> str:
-        """Encode a line, with the ids of the invocation that it belongs to."""
+        """Encode a line, with the ids of its invocation."""
         ids = current_invocation.get()
         if ids is None:
             return super().serialize(log)
@@ -48,5 +48,5 @@ class JsonFormatter(LambdaPowertoolsFormatter):
 
 
 def one_line(document: Mapping[str, object]) -> str:
-    """JSON in ASCII, which no reader breaks into several lines; of what is no JSON, its type."""
+    """JSON in ASCII, so that no reader splits it into lines; other values are replaced by their type."""
     return json.dumps(document, default=lambda value: f"<{type(value).__qualname__}>", separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""The one line of an invocation."""
+"""The log line of an invocation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PASSING = {
     ErrorCode.MODEL_STREAM_BROKEN,
     ErrorCode.DEADLINE_EXCEEDED,
 }
-"""Errors that happen, but not often; the rest are the client's."""
+"""Transient errors, which should be rare; the rest are the client's."""
 
 
 class Outcome(StrEnum):
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 def outcome_of(invocation: Invocation) -> Outcome:
-    """How it ended; a turn without an error and without a whole reply was cut off."""
+    """How it ended; a turn without an error and without a complete reply was cut off."""
     if invocation.error is not None:
         return Outcome.ERROR
     report = invocation.report
@@ -41,7 +41,7 @@ def outcome_of(invocation: Invocation) -> Outcome:
 
 
 def level_of(invocation: Invocation) -> int:
-    """How severe it is."""
+    """The log level of the line."""
     if invocation.error in FOR_OPERATORS or invocation.cause is not None:
         return logging.ERROR
     if invocation.error in _PASSING or outcome_of(invocation) is Outcome.CUT_OFF:
@@ -50,7 +50,7 @@ def level_of(invocation: Invocation) -> int:
 
 
 def sentence_of(invocation: Invocation, total_ms: int) -> str:
-    """The line for a person who reads it in a terminal."""
+    """The message of the line, for people."""
     if invocation.error is not None:
         outcome = f"ended with {invocation.error.value}"
     else:
@@ -62,7 +62,7 @@ def sentence_of(invocation: Invocation, total_ms: int) -> str:
 
 
 def fields_of(invocation: Invocation, total_ms: int) -> dict[str, Field]:
-    """Everything that is known, under names that can be searched for; nothing where nothing is known."""
+    """All known values, under searchable names; unknown ones are omitted."""
     key, report = invocation.key, invocation.report
     known: dict[str, Field | None] = {
         "outcome": outcome_of(invocation).value,
@@ -80,12 +80,12 @@ def fields_of(invocation: Invocation, total_ms: int) -> dict[str, Field]:
 
 
 def _id(text: str | None) -> str | None:
-    """Nothing for an empty one: some requests are about all conversations."""
+    """None for an empty id: some requests concern all conversations."""
     return loggable_id(text) if text else None
 
 
 def _is_interrupted(report: TurnReport) -> bool:
-    """An answer from before has the stop reason of whoever wrote it, or none."""
+    """Whether the turn has no complete reply; a reply of an earlier attempt may have no stop reason."""
     if report.was_answered or report.was_released:
         return False
     return report.stop_reason in {None, StopReason.INTERRUPTED}

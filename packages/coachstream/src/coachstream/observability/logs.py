@@ -1,9 +1,9 @@
-"""Logs, a line each: as JSON with the ids of the invocation (Powertools' format), or as text for a person.
+"""Logs, one line per record: JSON with the ids of the invocation (Powertools' format), or text for people.
 
-What our own code logs holds no text of a user's and no token. Three things keep it so against accidents: an
-exception is logged by its type and where it came from; libraries are heard from a warning on whatever the
-level is, by the handler that the runtime has put at the root too (see `redaction`); and a record that cannot
-be formatted is dropped, not printed with its arguments.
+Our own code logs no user text and no tokens. Three mechanisms guard against accidents: an exception is logged
+as its type and origin; libraries log only warnings and errors, whatever the level, also through the runtime's
+root handler (see `redaction`); and a record that cannot be formatted is dropped, not printed with its
+arguments.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def set_up_logging(logs: Logs) -> None:
-    """Log to standard output from now on, in the format and from the level that are set.
+    """Log to standard output from now on, with the configured format and level.
 
     A second call changes the level and nothing else.
     """
     quiet_libraries()
     root = logging.getLogger()
-    # Lambda's own log level may be DEBUG, and every library would format all its details for nobody.
+    # Lambda's log level may be DEBUG, and libraries would format details that are then discarded.
     root.setLevel(max(root.level, logging.WARNING))
     for handler in (*root.handlers, logging.lastResort):
         if handler is not None:
@@ -35,21 +35,21 @@ def set_up_logging(logs: Logs) -> None:
     for name in OURS:
         ours = logging.getLogger(name)
         ours.setLevel(logs.level.upper())
-        ours.propagate = False  # awslambdaric has put a handler at the root, and would print every line again
+        ours.propagate = False  # awslambdaric's root handler would print every line again
         if not any(isinstance(handler, LineHandler) for handler in ours.handlers):
             ours.addHandler(JsonHandler() if logs.format is LogFormat.JSON else TextHandler())
 
 
 class LineHandler(logging.Handler):
-    """Prints records, each in one piece."""
+    """Prints each record with one write."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
         try:
             line = self.line_of(redacted(record))
-        except Exception:  # noqa: BLE001 (logging never fails what it tells of)
+        except Exception:  # noqa: BLE001 (logging must never fail the caller)
             line = "A log record could not be formatted."
-        with suppress(OSError, ValueError):  # nobody reads any more
+        with suppress(OSError, ValueError):  # standard output is closed
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
@@ -59,24 +59,24 @@ class LineHandler(logging.Handler):
 
 
 class TextHandler(LineHandler):
-    """Prints records for a person."""
+    """Prints records for people."""
 
     def line_of(self, record: logging.LogRecord) -> str:
-        """Level, message and, of an exception, where it came from."""
+        """Level, message and the origin of an exception, if any."""
         cause = getattr(record, "cause", None)
         said = record.getMessage() if cause is None else f"{record.getMessage()}: {cause}"
         return f"{record.levelname:<7} " + " ".join(said.split())
 
 
 class JsonHandler(LineHandler):
-    """Prints records as JSON; imports what formats them with the first one."""
+    """Prints records as JSON; imports the formatter at the first record."""
 
     def __init__(self) -> None:
         super().__init__()
         self._json: JsonFormatter | None = None
 
     def line_of(self, record: logging.LogRecord) -> str:
-        """Everything that is known of a record."""
+        """The record as JSON."""
         if self._json is None:
             from coachstream.observability.json_format import JsonFormatter
 

@@ -1,10 +1,10 @@
 """The metrics of an invocation, as a line in CloudWatch's embedded metric format (EMF).
 
-What a function prints goes to CloudWatch Logs, and CloudWatch makes metrics of such lines (its user guide,
-"Embedded metric format specification"): nothing is called, and nothing waits.
+A function's output goes to CloudWatch Logs, and CloudWatch extracts metrics from such lines (its user guide,
+"Embedded metric format specification"), so no network call is needed.
 
-The one dimension is the function, so that their number stays small; errors have their code as well. What was
-not measured is not counted as 0.
+The only dimension is the function, so that there are few metrics; errors also have their code. Missing
+measurements are omitted, not reported as 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Measurement = tuple[str, MetricUnit, int | None]
 
 
 def write_metrics(invocation: Invocation, *, namespace: str) -> None:
-    """Print the metrics, each line in one piece."""
+    """Print the metrics, each line with one write."""
     lines = [_line(invocation, namespace, _measurements(invocation))]
     if invocation.error is not None:
         error = [("Errors", MetricUnit.Count, 1)]
@@ -54,7 +54,7 @@ def _of_turn(report: TurnReport) -> Iterable[Measurement]:
 def _line(
     invocation: Invocation, namespace: str, measurements: Iterable[Measurement], *, code: str | None = None
 ) -> str:
-    # Powertools' usual `Metrics` is one for the whole process, and would mix invocations that overlap.
+    # Powertools' usual `Metrics` is shared by the process, and would mix concurrent invocations.
     metrics = EphemeralMetrics(namespace=namespace, service=invocation.ids.function_name)
     if code is not None:
         metrics.add_dimension("code", code)

@@ -1,6 +1,6 @@
-"""Observes invocations: each is logged and counted when it is over.
+"""Observes invocations: logs and counts each one when it is over.
 
-The heavy parts, which format and count, are imported then, not before the first byte, and off the event loop.
+The formatting and metrics modules are imported then, not before the first byte, and off the event loop.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from coachstream.observability.invocation import Invocation, InvocationIds, curr
 
 logger = logging.getLogger("coachstream.invocation")
 
-# Of the process, and nothing of a user's.
+# State of the process; nothing of a user.
 _is_cold = True
 _is_loaded = False
 
 
 class InvocationContext(Protocol):
-    """What is needed of Lambda's context object."""
+    """The attributes used from Lambda's context object."""
 
     aws_request_id: str
     function_name: str
@@ -32,11 +32,11 @@ class InvocationContext(Protocol):
 
 @asynccontextmanager
 async def observed(context: InvocationContext, event: object = None) -> AsyncIterator[Invocation]:
-    """Observe one invocation; however it ends, it is logged and counted before Lambda freezes.
+    """Observe one invocation; however it ends, it is logged and counted before Lambda freezes the process.
 
     Args:
-        context: names the invocation.
-        event: names the trace where many invocations share a process; nothing else of it is looked at.
+        context: has the ids of the invocation.
+        event: has the trace id if many invocations share a process; nothing else of it is read.
     """
     global _is_cold  # noqa: PLW0603 (a process is cold once)
     ids = InvocationIds(
@@ -58,29 +58,29 @@ async def observed(context: InvocationContext, event: object = None) -> AsyncIte
             if not _is_loaded:
                 await asyncio.to_thread(load)
         finally:
-            # Also when the wait is cancelled.
+            # Also if the wait is cancelled.
             _emit(invocation)
             current_invocation.reset(token)
 
 
 def load() -> None:
-    """Import what formats and counts: some 50 ms, once a process."""
-    global _is_loaded  # noqa: PLW0603 (of the process)
+    """Import the formatting and metrics modules: some 50 ms, once per process."""
+    global _is_loaded  # noqa: PLW0603 (per process)
     import coachstream.observability.line
 
-    with suppress(ModuleNotFoundError):  # Powertools is there where metrics are wanted
+    with suppress(ModuleNotFoundError):  # Powertools is installed only if metrics are enabled
         import coachstream.observability.metrics  # noqa: F401
 
     _is_loaded = True
 
 
 def _was_started_ahead() -> bool:
-    """Whether nobody waited for this process to start, even at its first invocation."""
+    """Whether the process was initialized before its first invocation, so that no client waited for it."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency"
 
 
 def _emit(invocation: Invocation) -> None:
-    """Log and count; what fails here fails nothing else."""
+    """Log and count; a failure here has no other effect."""
     from coachstream.observability.line import fields_of, level_of, sentence_of
 
     total_ms = invocation.elapsed_ms()
@@ -91,5 +91,5 @@ def _emit(invocation: Invocation) -> None:
             from coachstream.observability.metrics import write_metrics
 
             write_metrics(invocation, namespace=namespace)
-        except Exception as error:  # noqa: BLE001 (the response has been given)
+        except Exception as error:  # noqa: BLE001 (the response has been sent)
             logger.error("The metrics are lost: %s", describe_exception(error))  # noqa: TRY400

@@ -1,8 +1,7 @@
-"""What no log record may say, whoever logs it.
+"""Redacts log records, whichever code logs them.
 
-Our own code logs no text of a user's, no token and no header. Two things would: an exception, whose text and
-traceback quote what it was about; and libraries, which log requests, bodies and headers when they are asked
-for details.
+Our own code logs no user text, no token and no header. Two sources would: exceptions, whose text and
+traceback may quote data; and libraries, which log requests, bodies and headers at verbose levels.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ LIBRARIES = (
     "urllib3",
     "uvicorn.access",
 )
-"""Those that are known to talk; handlers that are `REDACTING_FILTER` hear no other library either."""
+"""Libraries known to be verbose; `REDACTING_FILTER` also silences all others."""
 
 
 def quiet_libraries() -> None:
-    """Hear from libraries only what is a warning or worse."""
+    """Limit libraries to warnings and errors."""
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def redacted(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy in which an exception is its type and its describe_exception.
+    """A copy in which an exception is reduced to its type and origin (`describe_exception`).
 
-    Only our own messages stay beside it: others quote the exception in theirs (asyncio: `exception=...`).
+    Only our own messages are kept with it: others quote the exception (asyncio: `exception=...`).
     """
     copy = logging.makeLogRecord(record.__dict__)
     copy.exc_info = copy.exc_text = copy.stack_info = None
@@ -55,10 +54,10 @@ def redacted(record: logging.LogRecord) -> logging.LogRecord:
 
 
 class RedactingFilter(logging.Filter):
-    """For handlers that are not ours: reduces records, and hears libraries only from a warning on."""
+    """For foreign handlers: redacts records, and drops those of libraries below WARNING."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Reduce the record itself, for every handler that comes later; false if nobody is to see it."""
+        """Redact the record in place, for all later handlers; false to drop it."""
         if record.levelno < logging.WARNING and record.name.partition(".")[0] not in OURS:
             return False
         record.__dict__.update(redacted(record).__dict__)

@@ -1,1 +1,1 @@
-"""Search by meaning over what is known of a user."""
+"""Semantic search over a user's records."""

@@ -1,14 +1,14 @@
-"""What every semantic memory holds: namespaces, types, texts (existing system, section 4.3)."""
+"""The namespaces, types and texts that all search backends share (existing system, section 4.3)."""
 
 from __future__ import annotations
 
 from coachstream.conversation.model import Memory
 
 METHODOLOGY = "methodology"
-"""The namespace that everybody's searches include; its records are of this type, too."""
+"""The namespace that every user's searches include; it is also its records' type."""
 
 USER_MEMORY = "user_memory"
-"""The type of a remembered memory. A prompt gets memories from the store, so a search leaves them out."""
+"""The type of a memory. Prompts get memories from the store, so searches exclude this type."""
 
 CONTEXT_TYPES = ("workout_summary", "coach_creator_summary", "conversation_summary")
 """The types of a user's own records that a search for a prompt's context finds."""
@@ -20,5 +20,5 @@ def user_namespace(user_id: str) -> str:
 
 
 def memory_text(memory: Memory) -> str:
-    """What is searched of a memory: its content, and its tags, a line each."""
+    """The searchable text of a memory: its content and its tags, one per line."""
     return "\n".join((memory.content, *(f"tag: {tag}" for tag in memory.tags)))

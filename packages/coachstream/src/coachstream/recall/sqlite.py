@@ -1,12 +1,12 @@
-"""`SqliteRecall`: search over the user's own records and the shared methodology, by words.
+"""`SqliteRecall`: full-text search over the user's own records and the shared methodology.
 
-SQLite's FTS5 ranks passages with BM25 over stemmed words (`porter` over `unicode61`): no search by meaning,
-but good enough to answer from real passages on a laptop, without a service or a model. Titles weigh double.
-Languages that do not part their words by blanks are found by whole runs of characters only.
+SQLite's FTS5 ranks passages with BM25 over stemmed words (`porter` over `unicode61`): not a semantic search,
+but good enough to reply from real passages on a laptop, without a service or a model. Titles count double. In
+languages that do not separate words with blanks, only whole runs of characters are found.
 
-A file of its own, because the records are copies that can be made again, and their writers need not wait for
-the conversations'. Each call opens the file anew in a thread (0.3 ms), so that nothing is shared between
-threads or across forks and nothing is left to close.
+It is a separate file, because the records are copies that can be recreated, and their writers need not wait
+for those of conversations. Each call opens the file in a thread (0.3 ms), so that nothing is shared between
+threads or across forks, and nothing needs closing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from coachstream.recall.search_terms import match_expression
 from coachstream.sqlite_file import connect, decoding, sqlite_errors
 
 BUSY_TIMEOUT_MS = 1_000
-"""A search is optional: a turn waits for it no longer than 1.5 s."""
+"""Shorter than a turn's limit for the optional search, 1.5 s."""
 
 _SCHEMA = """
     BEGIN IMMEDIATE;
@@ -88,11 +88,11 @@ class RecallRecord(msgspec.Struct, frozen=True):
     """A passage that can be found.
 
     Attributes:
-        id: unique in its namespace.
+        id: unique within its namespace.
         namespace: `METHODOLOGY`, or `user_namespace(...)` of its owner.
-        text: what is searched and found.
+        text: the searchable text, which a match returns.
         record_type: `methodology`, `workout_summary`, `conversation_summary`...
-        title: searched too; may be empty.
+        title: also searched; may be empty.
     """
 
     id: str
@@ -106,20 +106,20 @@ class SqliteRecall:
     """`SemanticMemory` in an SQLite file; nothing is opened or created before the first use."""
 
     def __init__(self, path: Path) -> None:
-        """Remember the file."""
+        """Store the path."""
         self._path = path
 
     async def add(self, *records: RecallRecord) -> None:
-        """Add records; one with the id of an earlier one in its namespace takes that one's place.
+        """Add records; existing ones with the same namespace and id are replaced.
 
         Raises:
             StorageUnavailable: the file cannot be written; nothing was added.
-            FullTextSearchMissing: this Python cannot search.
+            FullTextSearchMissing: this Python's SQLite has no FTS5.
         """
         await asyncio.to_thread(self._add, records)
 
     async def remember(self, user_id: str, memory: Memory) -> None:
-        """Make a memory findable (see `SemanticMemory`).
+        """Index a memory (see `SemanticMemory`).
 
         Raises:
             StorageUnavailable: the file cannot be written.
@@ -129,14 +129,14 @@ class SqliteRecall:
         )
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
-        """The best `limit` matches among the user's own and the shared records, best first.
+        """The `limit` best matches among the user's own and the shared records, best first.
 
-        A passage matches with any word of the text; more, rarer and repeated words rank it higher. Stop words
-        and single letters are no words.
+        A passage matches if it has any word of the text; more, rarer and repeated words rank it higher. Stop
+        words and single letters are ignored.
 
         Raises:
             StorageUnavailable: the file cannot be read.
-            FullTextSearchMissing: this Python cannot search.
+            FullTextSearchMissing: this Python's SQLite has no FTS5.
         """
         expression = match_expression(text)
         if expression is None or limit <= 0:

@@ -1,1 +1,1 @@
-"""Where conversations, coaches, memories and workouts are kept."""
+"""Stores for conversations, coaches, memories and workouts."""

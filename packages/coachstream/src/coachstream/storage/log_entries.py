@@ -1,4 +1,4 @@
-"""What every store must know of an entry in the log of a run; else it only keeps it."""
+"""The only properties of a log entry that a store must interpret."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from coachstream.conversation.run_log import LogEntry, Opened
 
 
 def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newest_id: str) -> LogEntry:
-    """The first entry of a run for a message that is stored under this id.
+    """The first entry of a run for a message stored under this id.
 
     Args:
-        opened: as it was given.
-        message_id: of the message.
+        opened: the entry as passed to the store.
+        message_id: the id of the stored message.
         is_first_attempt: whether the message was not stored before.
-        newest_id: the greatest id of the conversation, with the message: the reply's must be greater.
+        newest_id: the greatest id of the conversation, including the message; the reply's must be greater.
 
     Raises:
-        TypeError: it is not a first entry.
+        TypeError: `opened` is not a first entry.
     """
     content = opened.content
     if not isinstance(content, Opened):
@@ -40,9 +40,9 @@ def opened_at(first: LogEntry) -> int:
 
 
 def is_repeated(entry: LogEntry, there: LogEntry) -> bool:
-    """Whether the entry that has the number is this one, from an attempt whose answer was lost.
+    """Whether the existing entry is this one, written by an attempt whose response was lost.
 
-    The lease may have been renewed since. The same writer's other words are another entry: it must be told
-    that it said less, or something else, than it is about to believe.
+    The lease may have been renewed since, so it is not compared. Different content of the same writer is a
+    different entry: the writer must find out that the log does not have what it expects.
     """
     return (entry.writer, entry.content) == (there.writer, there.content)

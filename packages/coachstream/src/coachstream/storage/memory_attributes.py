@@ -1,4 +1,4 @@
-"""A memory as every store keeps it (existing system, section 1.4); `parse_memory` reads it back."""
+"""The stored format of a memory (existing system, section 1.4); `parse_memory` reads it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from coachstream.conversation.model import Memory, format_timestamp
 
 
 def memory_attributes(user_id: str, memory: Memory) -> dict[str, object]:
-    """The attributes of a `userMemory` item; a coach that is not named stays there as null, for "any"."""
+    """The attributes of a `userMemory` item; a null coach means any coach."""
     metadata: dict[str, object] = {
         "createdAt": format_timestamp(memory.created_at),
         "usageCount": memory.usage_count,

@@ -1,4 +1,4 @@
-"""Which memories matter most, the same in every store (existing system, section 4.4)."""
+"""Ranks memories by importance, the same way in every store (existing system, section 4.4)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SECONDS_A_DAY = 86_400
 def most_important(memories: Iterable[Memory], now: datetime, *, limit: int) -> list[Memory]:
     """The `limit` memories with the highest score, ties newest first.
 
-    Importance decides; among equals a point for each day that a memory is younger than 30 days, and two for
-    each use, 20 at most.
+    Importance dominates. Within a level, a memory gets one point for each day that it is younger than 30
+    days, and two for each use, 20 at most.
     """
     return heapq.nlargest(
         limit, memories, key=lambda memory: (_score(memory, now), memory.created_at, memory.id)

@@ -1,4 +1,4 @@
-"""Who is calling, and may they: the bearer token, verified, against the user in the path."""
+"""Authenticates callers: verifies the bearer token and compares its user with the user in the path."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def bearer_token(authorization: str | None) -> str:
-    """Take the token out of an `Authorization` header (RFC 6750, section 2.1; the scheme in any case).
+    """Extract the token from an `Authorization` header (RFC 6750, section 2.1; case-insensitive scheme).
 
     Raises:
-        MissingAuthHeader: there is no header, or nothing in it.
-        InvalidTokenFormat: the header holds anything but `Bearer` and one token.
+        MissingAuthHeader: the header is missing or empty.
+        InvalidTokenFormat: the header is not `Bearer` and one token.
     """
     if authorization is None or not authorization.strip():
         raise MissingAuthHeader
@@ -31,10 +31,10 @@ def bearer_token(authorization: str | None) -> str:
 async def authenticate(
     authorization: str | None, verify: Callable[[str], Awaitable[Identity]], *, user_id: str
 ) -> Identity:
-    """Verify the caller, by a method of `TokenVerifier`, and that they are the user whom the path names.
+    """Verify the caller with a method of `TokenVerifier`, and check that it is the user in the path.
 
     Raises:
-        AuthenticationError: one of its kinds, as the table of the contract says.
+        AuthenticationError: one of its subclasses, as the contract's table specifies.
     """
     identity = await verify(bearer_token(authorization))
     if identity.user_id != user_id:

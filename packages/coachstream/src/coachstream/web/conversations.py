@@ -1,4 +1,4 @@
-"""The JSON bodies of the conversation endpoints (existing system, section 2.2), in the stored shape."""
+"""The JSON bodies of the conversation endpoints (existing system, section 2.2), in the stored format."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ Body = SuccessBody | ErrorBody
 def one_conversation(
     conversation: Conversation, messages: Sequence[Message] | None = None
 ) -> OneConversationBody:
-    """A conversation with its messages; without them where `messages` is `None`."""
+    """A conversation with its messages; without them if `messages` is `None`."""
     return OneConversationBody(conversation=_conversation_body(conversation, messages))
 
 
@@ -92,7 +92,7 @@ def conversation_list(conversations: Sequence[Conversation]) -> ConversationList
 
 
 def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
-    """How many conversations there are, and how many messages in all of them."""
+    """The number of conversations, and of messages in all of them."""
     return CountBody(
         total_count=len(conversations),
         total_messages=sum(conversation.total_messages for conversation in conversations),
@@ -100,7 +100,7 @@ def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
 
 
 def conversation_deleted(key: ConversationKey) -> DeletedBody:
-    """What was deleted. Nothing is written to the semantic memory yet, so nothing is removed from it."""
+    """What was deleted. This service puts no conversations into the search index, so it removes none."""
     return DeletedBody(
         message="Conversation deleted successfully",
         conversation_id=key.conversation_id,
@@ -111,7 +111,7 @@ def conversation_deleted(key: ConversationKey) -> DeletedBody:
 
 
 def error_body(error: CoachStreamError) -> ErrorBody:
-    """The sentence and the code of an error; never its detail."""
+    """The public message and the code of an error; never its detail."""
     return ErrorBody(error=error.sentence, code=error.code.value)
 
 

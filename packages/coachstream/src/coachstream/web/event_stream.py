@@ -1,4 +1,4 @@
-"""An SSE response while it is being written: frames as they come, a comment when it has been quiet."""
+"""Writes an SSE response: frames as they arrive, and a keep-alive comment after a pause."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lambda_streaming.response_stream import ResponseBroken
 
 
 class ByteWriter(Protocol):
-    """What is needed of a response stream."""
+    """The method used from a response stream."""
 
     async def write(self, data: bytes, /) -> None:
-        """Hand over bytes; returns when more can be taken."""
+        """Write bytes; returns when more can be accepted (backpressure)."""
 
 
 class EventStream:
-    """Sends frames, and keeps the connection alive between them, for as long as the `async with` lasts.
+    """Sends frames, and keep-alive comments between them, while the `async with` lasts.
 
-    A reader that has gone away is not an error here: the first failed write is remembered in `is_broken_off`,
-    later frames go nowhere, and the turn behind the stream runs on to its end.
+    A reader that disconnects is not an error here: the first failed write sets `is_broken_off`, later frames
+    are discarded, and the turn behind the stream runs to its end.
     """
 
     def __init__(self, response: ByteWriter, *, keep_alive_after_s: float = KEEP_ALIVE_AFTER_S) -> None:
@@ -42,7 +42,7 @@ class EventStream:
     ) -> None:
         if self._keeping_alive is None:
             return
-        # Under the lock, so that a comment that is being written is not cut in the middle.
+        # Under the lock, so that a comment is not truncated while it is being written.
         async with self._writing:
             self._keeping_alive.cancel()
         await asyncio.gather(self._keeping_alive, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The events of a stream as they look on the wire (design, section 4): tagged, camelCase, `type` first."""
+"""The wire format of a stream's events (design, section 4): tagged, camelCase, `type` first."""
 
 from __future__ import annotations
 
@@ -146,12 +146,12 @@ Frame = StartFrame | RunFrame | ChunkFrame | ResetFrame | ReconnectFrame | Compl
 
 
 def point_of(event: Event) -> LogPoint | None:
-    """The place in the run's log that the reader can come back to after this event."""
+    """The position in the run's log from which the reader can resume after this event."""
     return None if isinstance(event, Started) else event.point
 
 
 def frame_of(event: Event) -> Frame:
-    """Put an event of the domain into its wire form."""
+    """Convert a domain event to its wire format."""
     frame: Frame
     match event:
         case Chunk(content, offset):
@@ -214,12 +214,12 @@ def error_frame(error: CoachStreamError) -> ErrorFrame:
 
 
 def pinecone_context_frame(use: SemanticContextUse) -> PineconeContextFrame:
-    """How much of the semantic search reached the prompt."""
+    """How many search results the prompt has."""
     return PineconeContextFrame(used=use.matches > 0, matches=use.matches, context_length=use.length)
 
 
 def message_frame(message: Message) -> MessageFrame:
-    """Put a message into its wire form."""
+    """Convert a message to its wire format."""
     return MessageFrame(
         id=message.id,
         role=message.role.value,

@@ -1,11 +1,10 @@
-"""What a request's body says, checked field by field.
+"""Parses request bodies, checking each field.
 
-Lenient about what does not matter (unknown fields, `null` for an optional field), strict about what is
-stored. What is no Unicode, such as half an emoji, becomes U+FFFD in a text that a person wrote; in what names
-something it fails that field's own check.
+Unknown fields and `null` for an optional field are ignored; stored values are checked strictly. Invalid
+Unicode, such as half an emoji, becomes U+FFFD in a user's text; in an id it fails that field's check.
 
-Limits count code points: most emoji are one character here and two in JavaScript's `length`, so a client that
-counts its own way is never refused below its own limit.
+Limits count code points: most emoji count once here and twice in JavaScript's `length`, so a text that is
+within a limit by JavaScript's count is never rejected.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _JSON_ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-"""An escape in a JSON text; the group is half a surrogate pair without its other half."""
+"""An escape in a JSON text; the group matches a lone surrogate."""
 
 CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -98,11 +97,11 @@ _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 
 def read_event(payload: object, context: RemainingTime) -> FunctionUrlEvent:
-    """Read the event that Lambda handed over.
+    """Read the event from Lambda.
 
     Raises:
-        InvalidJson: its body is not what it claims to be.
-        MissingPathParams: it is not from a Function URL, so it names no path.
+        InvalidJson: the body does not match its declared encoding.
+        MissingPathParams: the event is not from a Function URL, so it has no path.
     """
     try:
         return FunctionUrlEvent.from_payload(payload, context)
@@ -113,7 +112,7 @@ def read_event(payload: object, context: RemainingTime) -> FunctionUrlEvent:
 
 
 def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessage:
-    """Read the body of a turn; `received_at` stands in for a missing `messageTimestamp`.
+    """Read the body of a turn; `received_at` replaces a missing `messageTimestamp`.
 
     Raises:
         MissingRequestBody, InvalidJson, InvalidUserResponse, MessageTooLong, InvalidTimestamp,
@@ -171,7 +170,7 @@ def _decode(body: bytes | None, shape: type[_Body]) -> _Body:
 
 
 def _well_formed(body: bytes) -> bytes:
-    """The JSON text with U+FFFD for what is no Unicode, as browsers have it."""
+    """The JSON text with U+FFFD for invalid Unicode, as in browsers."""
     text = body.decode(errors="replace").encode()
     return _JSON_ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], text)
 
@@ -181,7 +180,7 @@ def _message_text(value: object) -> str:
         raise InvalidUserResponse
     if len(value) > MAX_MESSAGE_CHARS:
         raise MessageTooLong
-    # Only now, for it looks at each character.
+    # Last, because it examines each character.
     if is_blank(value):
         raise InvalidUserResponse
     return value
@@ -190,7 +189,7 @@ def _message_text(value: object) -> str:
 def _timestamp(value: object, received_at: datetime) -> datetime:
     if value is None:
         return to_milliseconds(received_at)
-    # `fromisoformat` takes any character between date and time, ISO 8601 only a T.
+    # `fromisoformat` accepts any character between date and time, ISO 8601 only a T.
     if not isinstance(value, str) or "T" not in value.upper():
         raise InvalidTimestamp
     try:

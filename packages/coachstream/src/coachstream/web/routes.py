@@ -1,8 +1,8 @@
-"""Which resource a path names, and which methods it takes.
+"""Maps paths to resources, and checks methods.
 
-A path arrives as its segments: percent-decoded, empty ones dropped (the existing clients send a doubled
-slash). What is not in the table below is `MissingPathParams`; nothing is revealed by saying so before the
-token is looked at, since a route either exists for everybody or for nobody.
+A path arrives as its segments: percent-decoded, without empty ones (the existing clients send a doubled
+slash). Paths that are not in the table below raise `MissingPathParams`; doing so before the token is verified
+reveals nothing, since routes do not depend on the user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_ID_CHARS = 256
 
 
 class Resource(StrEnum):
-    """What a path can name."""
+    """The resources that a path can name."""
 
     STREAM = "stream"
     RUN = "run"
@@ -31,7 +31,7 @@ class Resource(StrEnum):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One matched path: the resource and the ids in it; those that are not named are empty."""
+    """A matched path: the resource and the ids in it; missing ids are empty."""
 
     resource: Resource
     user_id: str
@@ -66,7 +66,7 @@ def match_path(segments: Sequence[str]) -> Route:
     """Find the route of a path.
 
     Raises:
-        MissingPathParams: the path is no route, or one of its ids cannot be an id.
+        MissingPathParams: the path is not a route, or an id in it is invalid.
     """
     for resource, pattern in PATTERNS:
         ids = _ids_of(pattern, segments)
@@ -76,10 +76,10 @@ def match_path(segments: Sequence[str]) -> Route:
 
 
 def require_method(method: str, allow: tuple[str, ...]) -> None:
-    """Refuse every other method.
+    """Reject all other methods.
 
     Raises:
-        MethodNotAllowed: names the ones in `allow`.
+        MethodNotAllowed: lists the methods in `allow`.
     """
     if method not in allow:
         raise MethodNotAllowed(allow)
@@ -100,8 +100,8 @@ def _ids_of(pattern: tuple[str, ...], segments: Sequence[str]) -> list[str] | No
 
 
 def _can_be_an_id(segment: str) -> bool:
-    """`#` joins the parts of a stored key, so an id that holds one could name another item.
+    """Reject `#`, which separates the components of a stored key: such an id could name another item.
 
-    Undecodable and unprintable characters (the replacement character among them) are in no id format.
+    No id format has undecodable or unprintable characters (such as the replacement character).
     """
     return len(segment) <= MAX_ID_CHARS and segment.isprintable() and not set(segment) & {"#", "\ufffd"}

@@ -1,4 +1,4 @@
-"""How a reader names a run, and where it wants to go on."""
+"""How a reader names a run and its position in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lambda_streaming.function_url.event import FunctionUrlEvent
 
 LAST_EVENT_ID = "last-event-id"
 CURSOR_PARAMETERS = frozenset({"after", "lastEventId"})
-"""`after` is ours; the other one is how `event-source-polyfill` repeats the id that it had last."""
+"""`after` is ours; `event-source-polyfill` sends the last id that it received as `lastEventId`."""
 
 TICKET = "ticket"
 
@@ -33,24 +33,24 @@ class RunStartedBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RunStoppedBody(msgspec.Struct, frozen=True, rename="camel"):
-    """A run that is being stopped, or was over already."""
+    """A run that is being stopped, or was already over."""
 
     run_id: str
     status: Literal["stopping", "finished"]
 
 
 def wants_json(event: FunctionUrlEvent) -> bool:
-    """Whether the reply's address is asked for (`Accept: application/json`), not the reply itself."""
+    """Whether the client requests the reply's URL (`Accept: application/json`), not the reply itself."""
     types = {part.partition(";")[0].strip().lower() for part in (event.header("accept") or "").split(",")}
     return _JSON in types and not types & _ANY
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """What a request says of how far its reader has come.
+    """The reader's position according to its request.
 
     Attributes:
-        points: all that it names; a client that reconnects adds the newest to an address with an older one.
-        is_given: whether it says anything, be it nothing that we understand.
+        points: all positions in it; a reconnecting client adds the newest to a URL that has an older one.
+        is_given: whether the request has a cursor, even one that cannot be parsed.
     """
 
     points: tuple[LogPoint, ...] = ()
@@ -58,21 +58,21 @@ class Cursor(msgspec.Struct, frozen=True):
 
     @property
     def newest(self) -> LogPoint | None:
-        """The furthest point in the newest run, if there is one."""
+        """The furthest position in the newest run, if there is one."""
         return max(self.points, key=lambda point: (point.run_id, point.number), default=None)
 
     def after(self, run_id: str) -> int:
-        """Which entry of that run the reader has everything up to (see `ResumeRequest.after`)."""
+        """The number of the last entry of that run that the reader has (see `ResumeRequest.after`)."""
         nothing = UNKNOWN_ENTRY if self.is_given else FROM_THE_BEGINNING
         return max((point.number for point in self.points if point.run_id == run_id), default=nothing)
 
 
 def cursor_of(event: FunctionUrlEvent) -> Cursor:
-    """Where the reader wants to go on, in whichever way its client says it.
+    """The position from which the reader resumes, however its client sends it.
 
-    That is the header `Last-Event-ID` or a parameter of the address. A parameter of another name counts, too,
-    if its value is one of our ids: nothing else looks like them, and a client with a dialect of its own would
-    otherwise be sent a finished run again and again.
+    That is the header `Last-Event-ID` or a query parameter. A parameter with another name also counts if its
+    value is one of our ids: nothing else looks like them, and a client with an unknown parameter would
+    otherwise receive a finished run again and again.
     """
     parameters = parse_qsl(event.raw_query_string)
     named = [event.header(LAST_EVENT_ID) or ""]
@@ -85,6 +85,6 @@ def cursor_of(event: FunctionUrlEvent) -> Cursor:
 
 
 def events_url(event: FunctionUrlEvent, run_id: str, ticket: str) -> str:
-    """The address of a run's events, relative to that of the request that opened it."""
+    """The URL of a run's events, relative to that of the request that opened it."""
     folder = "" if event.raw_path.endswith("/") else "stream/"
     return f"{folder}{run_id}?{TICKET}={ticket}"

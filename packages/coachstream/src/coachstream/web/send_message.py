@@ -17,7 +17,7 @@ _EXISTING_SENTENCES = {
     ErrorCode.CONVERSATION_NOT_FOUND: "Conversation not found",
     ErrorCode.COACH_CONFIG_NOT_FOUND: "Coach configuration not found",
 }
-"""What the existing function says; clients may compare it."""
+"""The messages of the existing function; clients may compare them."""
 
 
 class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -48,7 +48,7 @@ class SendErrorBody(msgspec.Struct, frozen=True):
 
 
 def sent_body(completed: Completed) -> SentBody:
-    """The answer to a message with its reply."""
+    """The response to a message that has a reply."""
     return SentBody(
         user_response=message_frame(completed.user_message),
         ai_response=message_frame(completed.reply),
@@ -58,7 +58,7 @@ def sent_body(completed: Completed) -> SentBody:
 
 
 def failed_body(failed: Failed) -> SendErrorBody:
-    """The answer to a message whose turn failed."""
+    """The response to a message whose turn failed."""
     partial = failed.partial_reply
     return _body(
         failed.code, failed.sentence, failed.retryable, None if partial is None else message_frame(partial)
@@ -66,7 +66,7 @@ def failed_body(failed: Failed) -> SendErrorBody:
 
 
 def refused_body(error: CoachStreamError) -> SendErrorBody:
-    """The answer to a message whose turn did not begin."""
+    """The response to a message whose turn did not begin."""
     return _body(error.code, error.sentence, error.retryable, None)
 
 

@@ -4,11 +4,11 @@ The format is the HTML standard's, section 9.2 ("Server-sent events"). What we s
 clients keep less than the standard (`docs/how-to/use-eventsource.md` has the table):
 
 - Every blank line ends a block that has data, one `data: ` line of JSON. Some clients dispatch a block
-  without data, a comment too, as an event with empty data. JSON escapes CR and LF: nothing in it ends it.
-- The `id` comes behind the data. Some clients take an id as soon as they have read its line; when a block is
-  cut off, they must not have an id whose data they lack.
+  without data, even a comment, as an event with empty data. JSON escapes CR and LF, so it has no line breaks.
+- The `id` follows the data. Some clients store an id as soon as they have read its line; if a block is
+  truncated, they must not have an id whose data they lack.
 
-What we read is all of it, cut anywhere.
+The reader accepts the whole format, split into chunks anywhere.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 RESPONSE_HEADERS = {
     "Content-Type": CONTENT_TYPE,
-    # `no-transform` keeps proxies from compressing, and thereby collecting, the stream.
+    # `no-transform` keeps proxies from compressing, and thereby buffering, the stream.
     "Cache-Control": "no-cache, no-transform",
-    # nginx and its like collect responses unless told not to.
+    # nginx and similar proxies buffer responses by default.
     "X-Accel-Buffering": "no",
 }
 
 KEEP_ALIVE = b": keep-alive\n"
-"""A comment: every SSE reader skips it, and every proxy in between sees traffic. No blank line ends it."""
+"""A comment: SSE readers skip it, and proxies see traffic. No blank line follows it."""
 
 KEEP_ALIVE_AFTER_S = 15.0
-"""How long a stream may be quiet; the HTML standard advises a comment every 15 seconds or so."""
+"""How long a stream may be idle; the HTML standard recommends a comment every 15 seconds or so."""
 
 RETRY_MS = 1000
 """How long an `EventSource` waits before it reconnects."""
@@ -45,8 +45,8 @@ _encoder = msgspec.json.Encoder()
 def encode_frame(frame: Frame, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
     """Encode one event: `data: <JSON on one line>`, its other fields and a blank line, in UTF-8.
 
-    A lone surrogate, which UTF-8 cannot hold, goes out as its JSON escape: two halves of a pair in two chunks
-    are whole again in a JavaScript client that joins them.
+    A lone surrogate, which UTF-8 cannot encode, is sent as its JSON escape: the halves of a pair in two
+    chunks form a character again when a JavaScript client joins them.
     """
     lines = [b"data: " + _json(frame)]
     if retry_ms is not None:
@@ -64,13 +64,13 @@ def _json(frame: Frame) -> bytes:
 
 
 class SseReader:
-    """Turns bytes, cut anywhere, into the `data` of each event.
+    """Parses bytes, split anywhere, into the `data` of each event.
 
-    Lines are found as bytes, before decoding, so a code point may be cut by a chunk and a Unicode line
-    separator inside JSON ends nothing. Event names and retry times are skipped; nothing here uses them.
+    Lines are split as bytes, before decoding, so that a chunk may end inside a code point, and a Unicode line
+    separator in JSON is not a line break. Event names and retry times are ignored.
 
     Attributes:
-        last_event_id: the id of the block that ended last, or of the last one before it that had an id.
+        last_event_id: the id of the last complete block, or of the last one before it that had an id.
     """
 
     def __init__(self) -> None:
@@ -82,12 +82,12 @@ class SseReader:
         self.last_event_id = ""
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """Take the next bytes and yield what became complete by them."""
+        """Add the next bytes and yield the events that they complete."""
         if not chunk:
             return
         if self._skip_line_feed:
             chunk = chunk.removeprefix(b"\n")
-        # A CR at the very end may be half of a CR LF; the line ends there either way.
+        # A trailing CR may be half of a CR LF; the line ends there either way.
         self._skip_line_feed = chunk.endswith(b"\r")
         *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines:

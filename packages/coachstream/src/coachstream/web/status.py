@@ -1,4 +1,4 @@
-"""The HTTP status of every error code, for errors that are told before a stream has started."""
+"""The HTTP status of every error code, for errors before a stream has started."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ HTTP_STATUS: dict[ErrorCode, int] = {
 
 
 def error_headers(error: CoachStreamError) -> dict[str, str]:
-    """The headers that HTTP asks for beside a status: `Allow` with 405, `WWW-Authenticate` with 401."""
+    """The headers that HTTP requires with a status: `Allow` with 405, `WWW-Authenticate` with 401."""
     if isinstance(error, MethodNotAllowed):
         return {"Allow": ", ".join(error.allow)}
     if isinstance(error, AuthenticationError) and HTTP_STATUS[error.code] == 401:  # noqa: PLR2004
-        # RFC 6750, section 3: no error code where no credentials were given.
+        # RFC 6750, section 3: no error code if no credentials were given.
         missing = isinstance(error, MissingAuthHeader)
         return {"WWW-Authenticate": "Bearer" if missing else 'Bearer error="invalid_token"'}
     return {}

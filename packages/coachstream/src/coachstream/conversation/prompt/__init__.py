@@ -1,1 +1,1 @@
-"""The prompt: what the model is told of the coach, the user and the conversation."""
+"""The prompt: everything the model receives about the coach, the user and the conversation."""

@@ -1,4 +1,4 @@
-"""Assembles the prompt once, from one ordered list: adding a section cannot lose another one."""
+"""Assembles the prompt in one place, from one ordered list, so that adding a section cannot drop another."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def build_prompt(
     """Assemble the prompt of a turn.
 
     Args:
-        coach: who answers.
-        now: the turn's one reading of the clock.
-        messages: what `fit_history` chose.
+        coach: the coach who replies.
+        now: the turn's single clock value.
+        messages: the messages selected by `fit_history`.
         memories: most important first.
         workouts: newest first.
-        matches: of the semantic search, best first.
-        additional_constraints: of this message, a sentence each.
+        matches: semantic search results, best first.
+        additional_constraints: constraints for this message, one sentence each.
         session_number: 1 for the first exchange of the conversation.
-        timezone: the user's.
+        timezone: the user's time zone.
     """
     passages = sections.passages(matches)
     # What depends on the coach alone comes first, so that a model can cache it from turn to turn.
@@ -60,9 +60,9 @@ def build_prompt(
     return Prompt(
         coach_name=coach.name,
         sections=tuple(
-            Section(name, text, is_static=part is static)
-            for part in (static, dynamic)
-            for name, text in part.items()
+            Section(name, text, is_static=group is static)
+            for group in (static, dynamic)
+            for name, text in group.items()
             if text
         ),
         messages=tuple(messages),

@@ -1,4 +1,4 @@
-"""A coach's configuration and a user's records, read leniently: a missing or odd field never fails a turn.
+"""A coach's configuration and a user's records, coerced: a missing or malformed field never fails a turn.
 
 Field names are those of the stored attributes (existing system, section 1.4).
 """
@@ -21,7 +21,7 @@ from coachstream.conversation.prompt.records import (
 )
 
 UNKNOWN_MOMENT = EPOCH
-"""Stands for a time that a record does not tell; it sorts before every real one."""
+"""The value for a missing time; it sorts before every real one."""
 
 DEFAULT_NAME = "Coach"
 
@@ -50,7 +50,7 @@ class Methodology(msgspec.Struct, frozen=True):
 
 
 class MethodologyProfile(msgspec.Struct, frozen=True):
-    """`metadata.methodology_profile`: what the user said about training when the coach was made."""
+    """`metadata.methodology_profile`: what the user said about training when creating the coach."""
 
     primary: str = ""
     experience: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Safety(msgspec.Struct, frozen=True):
 
 
 class SafetyProfile(msgspec.Struct, frozen=True):
-    """`metadata.safety_profile`: what the user said about health and surroundings when the coach was made."""
+    """`metadata.safety_profile`: what the user said about health and environment."""
 
     contraindications: tuple[str, ...] = ()
     environmental_factors: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class Technical(msgspec.Struct, frozen=True):
 
 
 class GeneratedPrompts(msgspec.Struct, frozen=True):
-    """`generated_prompts`: how the coach speaks and thinks, in words written for a model."""
+    """`generated_prompts`: how the coach speaks and thinks, written as instructions for a model."""
 
     personality: str = ""
     safety: str = ""
@@ -111,7 +111,7 @@ class GeneratedPrompts(msgspec.Struct, frozen=True):
 
 
 class Adaptation(msgspec.Struct, frozen=True):
-    """`modification_capabilities`: how far the coach may move away from its plan."""
+    """`modification_capabilities`: how far the coach may deviate from its plan."""
 
     personality_flexibility: str = ""
     programming_adaptability: str = ""
@@ -122,11 +122,11 @@ class Adaptation(msgspec.Struct, frozen=True):
 
 
 class CoachConfig(msgspec.Struct, frozen=True):
-    """What the prompt needs of a coach; empty where nothing is known.
+    """What the prompt needs to know about a coach; empty where nothing is known.
 
     Attributes:
-        background: `metadata.coach_creator_session_summary`, what the user told when the coach was made.
-        stored: the attributes as they are stored, whole, for functions that want them so.
+        background: `metadata.coach_creator_session_summary`, what the user said when creating the coach.
+        stored: all attributes as stored, for functions that need them unchanged.
     """
 
     coach_id: str
@@ -145,7 +145,7 @@ class CoachConfig(msgspec.Struct, frozen=True):
 
 
 def parse_coach_config(coach_id: str, attributes: Mapping[str, object]) -> CoachConfig:
-    """Read `coachConfig` attributes; raises nothing, whatever they hold."""
+    """Read `coachConfig` attributes; never raises."""
     technical = as_record(attributes.get("technical_config"))
     metadata = as_record(attributes.get("metadata"))
     return CoachConfig(
@@ -166,7 +166,7 @@ def parse_coach_config(coach_id: str, attributes: Mapping[str, object]) -> Coach
 
 
 def parse_memory(attributes: Mapping[str, object]) -> Memory:
-    """Read `userMemory` attributes; raises nothing. A missing creation time becomes `UNKNOWN_MOMENT`."""
+    """Read `userMemory` attributes; never raises. A missing creation time becomes `UNKNOWN_MOMENT`."""
     metadata = as_record(attributes.get("metadata"))
     importance = as_text(metadata.get("importance")).lower()
     source = as_text(metadata.get("source")).lower()
@@ -185,7 +185,7 @@ def parse_memory(attributes: Mapping[str, object]) -> Memory:
 
 
 def parse_workout(attributes: Mapping[str, object]) -> Workout:
-    """Read `workout` attributes; raises nothing. A missing completion time becomes `UNKNOWN_MOMENT`."""
+    """Read `workout` attributes; never raises. A missing completion time becomes `UNKNOWN_MOMENT`."""
     data = as_record(attributes.get("workoutData"))
     return Workout(
         id=as_text(attributes.get("workoutId")) or as_text(data.get("workout_id")),
@@ -238,7 +238,7 @@ def _methodology_profile(stored: Mapping[str, object]) -> MethodologyProfile:
 
 
 def _technical(stored: Mapping[str, object]) -> Technical:
-    # The stored samples hold other keys than the types promise, `morning_preferred` for one.
+    # Stored records have keys that the types do not declare, such as `morning_preferred`.
     times = dict(as_record(stored.get("time_constraints")))
     session_duration = as_text(times.pop("session_duration", None))
     weekly_frequency = as_text(times.pop("weekly_frequency", None))

@@ -1,7 +1,7 @@
-"""What of a conversation the model is shown: whole messages, the newest first, as far as the budget goes.
+"""Selects the messages the model sees: whole messages, newest first, until the budget is used up.
 
-No message is cut. A half of a message is an argument without its end, and a model answers it as if it were
-whole; better one message fewer. So the choice ends at the first message that does not fit, and has no gap.
+Messages are never truncated: a model would reply to half a message as if it were whole. The selection stops
+at the first message that does not fit, so it has no gaps.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def fit_history(
 ) -> tuple[PromptMessage, ...]:
     """Choose the messages that the model sees.
 
-    The first message is the user's, and roles alternate: neighbours of one role become one message, with a
-    blank line between them, and blank messages are left out, as models refuse both. The new message is there
-    whatever its length, once, and last; it stands alone, even after a user message that has no reply, for a
-    content filter judges it alone. An interrupted reply says that it is one. A reply that a content filter
-    withheld is left out with what it was to answer, or the filter would object in every later turn. The model
-    reads what a person sees: text that was pasted from elsewhere may hold more.
+    The first message is the user's, and roles alternate: adjacent messages of one role are joined with a
+    blank line, and blank messages are dropped, because models reject both. The new message is always
+    included, exactly once, as the last one; it is never joined to a preceding user message, because a content
+    filter checks it by itself. An interrupted reply is marked as such. A reply that a content filter withheld
+    is dropped together with the message it replied to; otherwise every later turn would be filtered.
+    Invisible characters, as pasted text may contain, are removed.
 
     Args:
-        history: earlier messages, oldest first; may already hold the new one, by its id.
-        user_message: the new one.
-        budget_chars: of everything that is returned together; the new message alone may exceed it.
+        history: earlier messages, oldest first; the new one may be among them, and is recognized by its id.
+        user_message: the new message.
+        budget_chars: limit for the total length; only the new message may exceed it.
     """
     new = visible(user_message.content)
     texts: list[tuple[Role, str]] = []
@@ -57,12 +57,12 @@ def fit_history(
 
 
 def simpler_prompts(prompt: Prompt) -> Iterator[Prompt]:
-    """What else to ask, one after the other, where a model's service refuses the request.
+    """Successively simpler prompts to try when a model's service rejects the request.
 
-    What it refuses may be in the history, or the history may be longer than the model can take. Then every
-    later request of the conversation would be refused as well; better a reply that knows less of it. First
-    without the beginning of the reply, which not every model continues; then with the last quarter of the
-    history, and then with the new message alone.
+    The cause may be in the history, or the history may exceed the model's context window. Every later request
+    of the conversation would then be rejected as well; a reply with less context is better. First without the
+    partial reply, which not every model can continue; then with the last quarter of the history; then with
+    the new message alone.
     """
     if prompt.said:
         prompt = msgspec.structs.replace(prompt, said="")
@@ -76,7 +76,7 @@ def simpler_prompts(prompt: Prompt) -> Iterator[Prompt]:
 
 
 def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[PromptMessage]:
-    """The newest messages that fit, from one of the user's on."""
+    """The newest messages that fit, starting with a user message."""
     first = len(history)
     while first > 0 and budget_chars >= len(history[first - 1].text):
         first -= 1
@@ -87,10 +87,10 @@ def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[
 
 
 def _withheld(history: Sequence[Message]) -> Iterable[str]:
-    """Replies that a content filter withheld, and what they were to answer.
+    """Ids of the replies that a content filter withheld, and of the messages they replied to.
 
-    That is more than one message where the ones before the question had no reply: the model was given them
-    together, and which of them the filter objected to is not known.
+    If preceding user messages had no reply either, they are included: the model received them together, and
+    which one triggered the filter is unknown.
     """
     position = {message.id: number for number, message in enumerate(history)}
     for number, message in enumerate(history):

@@ -30,7 +30,7 @@ class SectionName(StrEnum):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A part of the system prompt. Static ones depend on the coach alone, come first and can be cached."""
+    """A section of the system prompt. Static ones depend only on the coach, come first and can be cached."""
 
     name: SectionName
     text: str
@@ -45,15 +45,15 @@ class PromptMessage(msgspec.Struct, frozen=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """Everything that a model is given.
+    """Everything the model receives.
 
     Attributes:
-        coach_name: the coach's name, for models and logs that want it without parsing.
+        coach_name: the coach's name, for models and logs that need it without parsing.
         sections: the system prompt; static sections come before the others.
-        messages: the first and the last are the user's. The last one is the message to answer, by itself;
+        messages: the first and the last are the user's. The last one is the message to reply to, by itself;
             before it roles alternate.
         semantic_context: how much of the semantic search the sections hold.
-        said: the beginning of the reply that was said already; the model goes on from there.
+        said: the partial reply produced so far, which the model continues.
     """
 
     coach_name: str

@@ -1,8 +1,8 @@
 """Text of users and of records inside a prompt: marked as data, so that it cannot pose as an instruction.
 
-A model takes text for what it looks like. So what others wrote stands between `<data>` tags, on one line,
-without angle brackets of its own (which could close the tag, or spell a model's control tokens), and without
-characters that a person does not see but a model reads.
+A model cannot tell instructions from data by itself. So foreign text is put between `<data>` tags, on one
+line, without its angle brackets (which could close the tag or spell a model's control tokens), and without
+characters that are invisible to a person but not to a model.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _BRACKETS = str.maketrans(
 
 
 def quoted(text: str, limit_chars: int) -> str:
-    """The text as data: on one line between tags, shortened to the limit."""
+    """The text as data: on one line between tags, truncated to the limit."""
     return f"<data>{one_line(text, limit_chars)}</data>"
 
 
 def one_line(text: str, limit_chars: int) -> str:
-    """The text on one line, shortened to the limit, without brackets and invisible characters."""
+    """The text on one line, truncated to the limit, without angle brackets and invisible characters."""
     return shortened(" ".join(visible(text).split()).translate(_BRACKETS), limit_chars)
 
 
 def shortened(text: str, limit_chars: int) -> str:
-    """The text itself if it is not longer than the limit, else its beginning and an ellipsis within it."""
+    """The text, truncated with an ellipsis if it is longer than the limit."""
     return text if len(text) <= limit_chars else text[: limit_chars - len(ELLIPSIS)].rstrip() + ELLIPSIS

@@ -1,8 +1,8 @@
-"""Reads records whose shape has drifted over the years: whatever is odd becomes empty, nothing raises.
+"""Coerces stored records whose schema has drifted over the years: bad values become empty, nothing raises.
 
-They were written by several programs and by language models (existing system, section 1.4), so their types
-are a habit and not a promise. What is odd still counts where it says something: an exercise to avoid may
-stand in a list, in one text, or in an object. The text that comes out can be encoded as UTF-8.
+Several programs and language models wrote them (existing system, section 1.4), so their types are not
+guaranteed. Unexpected types are coerced where they carry information: an exercise to avoid may be in a list,
+a string, or an object. The resulting text can be encoded as UTF-8.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from coachstream.conversation.model import to_milliseconds
 from coachstream.conversation.text import encodable
 
 MAX_DEPTH = 4
-"""How far into nested values text is looked for; real records nest twice."""
+"""How deep nested values are searched for text; real records have two levels."""
 
 MAX_ITEMS = 100
-"""Entries read of one list or object."""
+"""The maximum number of entries read from one list or object."""
 
 LARGEST_NUMBER = 1e15
-"""A number beyond this is a mistake, and would not survive as a `float`."""
+"""A larger number is an error, and cannot be represented exactly as a `float`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TOO_LATE = datetime(9999, 1, 1, tzinfo=UTC)
-"""Later times would leave the calendar in some zones."""
+"""Later times would overflow `datetime` in some time zones."""
 
 FIRST_MILLISECONDS = 100_000_000_000
-"""From here on a number is taken for milliseconds: as those it is the year 1973, as seconds 5138."""
+"""A number from here on counts as milliseconds: that is the year 1973; as seconds it would be 5138."""
 
 
 def as_record(value: object) -> Mapping[str, object]:
-    """The value if it is an object, else an empty one; keys that are not text are left out."""
+    """The value if it is an object, else an empty one; keys that are not strings are dropped."""
     if not isinstance(value, Mapping):
         return {}
     return {key: item for key, item in value.items() if isinstance(key, str)}
 
 
 def as_text(value: object) -> str:
-    """The value as one readable text without blanks around it; lists with commas, objects as `key: value`."""
+    """The value as one trimmed, readable text; lists are comma-separated, objects become `key: value`."""
     return _text(value, MAX_DEPTH)
 
 
 def as_texts(value: object) -> tuple[str, ...]:
-    """The value as a list of texts, empty ones left out; a single value becomes a list of one."""
+    """The value as a list of non-empty texts; a single value becomes a list of one."""
     if isinstance(value, Mapping):
         return tuple(_pairs(value, MAX_DEPTH))
     if _is_list(value):
@@ -58,7 +58,7 @@ def as_texts(value: object) -> tuple[str, ...]:
 
 
 def as_number(value: object) -> float | None:
-    """The value as a finite number, from a number or from a text that holds one."""
+    """The value as a finite number, from a number or a numeric string; None if it is neither."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     try:
@@ -69,14 +69,14 @@ def as_number(value: object) -> float | None:
 
 
 def as_count(value: object) -> int:
-    """The value as a whole number that is not negative; 0 where it is none."""
+    """The value as a non-negative integer; 0 if it is not one."""
     return max(0, int(as_number(value) or 0))
 
 
 def as_moment(value: object) -> datetime | None:
     """The value as a time in UTC: from a time, an ISO 8601 text, or seconds or milliseconds since the epoch.
 
-    One without a zone is in UTC; one before 1970 or after 9998 is a mistake.
+    A time without a zone is in UTC; one before 1970 or after 9998 is an error and becomes None.
     """
     try:
         moment = _moment(value)
@@ -122,7 +122,7 @@ def _pairs(value: Mapping[object, object], depth: int) -> Iterable[str]:
     for key, item in islice(value.items(), MAX_ITEMS):
         text = _text(item, depth - 1)
         if text:
-            # A key as words: `morning_preferred` is read as `morning preferred`.
+            # A key as words: `morning_preferred` becomes `morning preferred`.
             yield f"{_text(key, 0).replace('_', ' ')}: {text}"
 
 
@@ -130,7 +130,7 @@ def _entries(value: object, depth: int) -> Iterable[str]:
     if isinstance(value, Sequence):
         yield from filter(None, (_text(entry, depth - 1) for entry in value[:MAX_ITEMS]))
     elif isinstance(value, AbstractSet):
-        # A DynamoDB set has no order; a prompt that is to be cached needs one.
+        # A DynamoDB set has no order, but prompt caching needs a stable one.
         yield from sorted(filter(None, (_text(entry, depth - 1) for entry in value)))[:MAX_ITEMS]
 
 

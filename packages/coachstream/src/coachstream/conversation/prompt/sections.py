@@ -1,6 +1,6 @@
-"""The sections of the system prompt, one function each: what they say, and when they are left out.
+"""The sections of the system prompt, one function each: their text, and when they are omitted.
 
-Order and content follow the existing system (section 5), in words of our own. A coach's generated prompts are
+Order and content follow the existing system (section 5), in our own words. A coach's generated prompts are
 instructions; its other fields are facts, on one line each. What the user wrote is data (see `quoting`).
 """
 
@@ -14,7 +14,7 @@ from coachstream.conversation.prompt.coach import UNKNOWN_MOMENT, Adaptation, Co
 from coachstream.conversation.prompt.quoting import one_line, quoted, shortened
 from coachstream.conversation.visible_text import is_blank, visible
 
-# Limits, in characters: enough for what a record says, too little for one to crowd the others out.
+# Limits in characters: enough for a normal record, too little for one record to crowd out the others.
 MAX_KIND_CHARS = 30
 MAX_FACT_CHARS = 300
 MAX_RECORD_CHARS = 1_000
@@ -23,7 +23,7 @@ MAX_BACKGROUND_CHARS = 6_000
 MAX_INSTRUCTIONS_CHARS = 8_000
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-"""Not `%A`, which speaks the language of the machine."""
+"""Not `%A`, which depends on the machine's locale."""
 
 DAYS_A_WEEK = 7
 
@@ -31,7 +31,7 @@ Lines = Iterator[str]
 
 
 def critical_rules() -> str:
-    """What holds before everything else."""
+    """The rules that take precedence over everything else."""
     return (
         "# Rules that come first\n"
         "- Never claim that something was saved, remembered or logged. The application does that and tells "
@@ -65,7 +65,7 @@ def _identity_lines(coach: CoachConfig) -> Lines:
 
 
 def methodology(coach: CoachConfig) -> str:
-    """How the coach programmes."""
+    """How the coach plans training."""
     return _section("Method and programming", _methodology_lines(coach))
 
 
@@ -118,7 +118,7 @@ def _safety_lines(coach: CoachConfig) -> Lines:
 
 
 def background(coach: CoachConfig) -> str:
-    """What the coach learned when they were made; empty where nothing was."""
+    """What the coach learned when it was created; empty if nothing."""
     if not coach.background:
         return ""
     return _section("Background of the user", _background_lines(coach))
@@ -181,7 +181,7 @@ def _guideline_lines(coach: CoachConfig) -> Lines:
 
 
 def adaptation(coach: CoachConfig) -> str:
-    """How far the coach may depart from all that; empty where nothing says so."""
+    """How far the coach may deviate from the rest; empty if the configuration does not say."""
     return _section("How far you may adapt", _adaptation_lines(coach.adaptation))
 
 
@@ -209,13 +209,13 @@ def final_instructions(coach: CoachConfig) -> str:
 
 
 def current_time(now: datetime, zone: tzinfo) -> str:
-    """Today, with its weekday, in the user's zone."""
+    """The current date, weekday and time in the user's time zone."""
     local = now.astimezone(zone)
     return _section("Now", [f"It is {_weekday(local)}, {local:%Y-%m-%d}, {local:%H:%M} ({local.tzname()})."])
 
 
 def memories(remembered: Sequence[Memory], zone: tzinfo) -> str:
-    """What the user asked to remember, by type, the most important type first; empty where nothing is."""
+    """The memories the user asked for, by type, most important type first; empty if there are none."""
     return _section("What you remember of the user", _memory_lines(remembered, zone))
 
 
@@ -234,7 +234,7 @@ def _memory_lines(remembered: Sequence[Memory], zone: tzinfo) -> Lines:
 
 
 def _kind(memory_type: str) -> str:
-    """A heading for memories of a type; only a word can be one, since headings are not data."""
+    """A heading for memories of a type; only a single word is allowed, since headings are not data."""
     is_word = memory_type.isidentifier() and len(memory_type) <= MAX_KIND_CHARS
     return memory_type.replace("_", " ").capitalize() if is_word else "Other"
 
@@ -252,7 +252,7 @@ def _memory_facts(memory: Memory, zone: tzinfo) -> Lines:
 
 
 def user(session_number: int) -> str:
-    """How well the two know each other; empty in a first session."""
+    """How many exchanges came before; empty in the first one."""
     if session_number <= 1:
         return ""
     return _section(
@@ -261,7 +261,7 @@ def user(session_number: int) -> str:
 
 
 def workouts(completed: Sequence[Workout], now: datetime, zone: tzinfo) -> str:
-    """The last workouts, newest first, by week; empty where there are none."""
+    """The most recent workouts, newest first, by week; empty if there are none."""
     return _section("Recent workouts", _workout_lines(completed, now.astimezone(zone), zone))
 
 
@@ -296,17 +296,17 @@ def _age(days: int, day: datetime) -> str:
         case 1:
             return "yesterday"
         case _ if days < 0:
-            return f"{day:%Y-%m-%d}"  # a clock that is ahead of ours
+            return f"{day:%Y-%m-%d}"  # recorded by a clock that is ahead of ours
     return f"{days} days ago"
 
 
 def additional_constraints(constraints: Sequence[str]) -> str:
-    """What this message demands beside the rest; empty where it demands nothing."""
+    """Additional constraints for this message; empty if there are none."""
     return _section("For this message", [f"- {constraint}" for constraint in constraints if constraint])
 
 
 def passages(matches: Sequence[Match]) -> tuple[str, ...]:
-    """What the prompt holds of a search by meaning, in its order: matches that say something, as data."""
+    """The search results the prompt includes, in order: non-blank matches, quoted as data."""
     return tuple(
         quoted(": ".join(filter(None, (match.title, match.content))), MAX_PASSAGE_CHARS)
         for match in matches
@@ -315,7 +315,7 @@ def passages(matches: Sequence[Match]) -> tuple[str, ...]:
 
 
 def semantic_context(passages: Sequence[str]) -> str:
-    """What a search by meaning found; empty where it found nothing."""
+    """The results of the semantic search; empty if there are none."""
     if not passages:
         return ""
     rule = "Use what fits silently: do not say that it was looked up, and leave out what does not fit."
@@ -323,13 +323,13 @@ def semantic_context(passages: Sequence[str]) -> str:
 
 
 def _section(title: str, lines: Iterable[str]) -> str:
-    """A headed section of the lines that are not empty; empty without any."""
+    """A section with a heading and its non-empty lines; empty if there are none."""
     body = "\n".join(filter(None, lines))
     return f"# {title}\n{body}" if body else ""
 
 
 def _instructions(text: str) -> str:
-    """What was written for the model when the coach was made; keeps its lines."""
+    """Text generated for the model when the coach was created; keeps its line breaks."""
     return shortened(visible(text), MAX_INSTRUCTIONS_CHARS)
 
 
@@ -342,12 +342,12 @@ def _labelled(label: str, text: str) -> str:
 
 
 def _listed(label: str, texts: Sequence[str]) -> str:
-    """The texts with commas, each once; empty without any."""
+    """The texts, comma-separated and deduplicated; empty if there are none."""
     return f"{label}: {', '.join(dict.fromkeys(map(_fact, texts)))}" if texts else ""
 
 
 def _minutes(duration: str) -> str:
-    """A duration with its unit; a bare number is stored in minutes."""
+    """A duration with its unit; a bare number is in minutes."""
     return f"{duration} minutes" if duration.isdecimal() else duration
 
 

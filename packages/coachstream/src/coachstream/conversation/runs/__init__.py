@@ -1,1 +1,1 @@
-"""A run: one user message on its way to its reply, watchable from anywhere, and what it leaves behind."""
+"""Runs: the production of one reply to one user message, which any process can follow."""

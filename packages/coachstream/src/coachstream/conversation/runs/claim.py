@@ -1,4 +1,4 @@
-"""What a producer holds."""
+"""The claim of a lease holder on a run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from coachstream.conversation.model import ConversationKey, Message
 
 
 class RunClaim(msgspec.Struct, frozen=True):
-    """The right to produce a run, for as long as the log agrees.
+    """The right to produce a run's reply, valid until the log has an entry of a higher epoch.
 
     Attributes:
         key: the conversation.
         run_id: the run.
-        user_message: what is answered, as it is stored.
-        is_first_attempt: whether the message is new with this run, and nobody has produced it before.
-        epoch: of this producer.
+        user_message: the stored message to reply to.
+        is_first_attempt: whether the message is new with this run, and the run had no lease holder before.
+        epoch: the fencing token of this lease holder.
         last: the number of the log's last entry.
         said: the reply so far.
-        writer: this producer's name in the log.
+        writer: the id of this lease holder in the log.
         opened_at: `Opened.at`: the time in the reply's id must be later.
     """
 
@@ -38,10 +38,10 @@ class RunClaim(msgspec.Struct, frozen=True):
 
     @property
     def point(self) -> LogPoint:
-        """Where the producer begins."""
+        """The log position at which the lease holder begins."""
         return LogPoint(self.run_id, self.last)
 
 
 def lease_end(now: datetime, lease_s: float) -> int:
-    """`LogEntry.leased_until` of an entry that is written now."""
+    """`LogEntry.leased_until` of an entry written at `now`."""
     return milliseconds_of(now + timedelta(seconds=lease_s))

@@ -1,4 +1,4 @@
-"""The end of a run that its producer could not end: its log says what was said, and that is kept."""
+"""Closes runs whose lease holder died, and keeps the text that the log has."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from coachstream.conversation.visible_text import is_blank
 logger = logging.getLogger("coachstream.runs")
 
 _MISSING_LOG_END = LogEntry(-1, 0, 0, "", Broken(TurnInterrupted.code, retryable=True))
-"""What is followed by the end of a run whose log is gone."""
+"""The last entry to assume for a run whose log has expired."""
 
 
 class RunCloser:
@@ -54,10 +54,10 @@ class RunCloser:
         self._random_below = random_below
 
     async def settle(self, key: ConversationKey) -> None:
-        """Close the conversation's run, if its producer died long ago.
+        """Close the conversation's run if its lease holder died long ago.
 
-        One that may be alive is left to those who have the time to look (`LeaseWatch`): its readers, and who
-        sends the next message.
+        A run that may be alive is left to processes that can observe its lease (`LeaseWatch`): its readers,
+        and the sender of the next message.
 
         Raises:
             ConversationNotFound, StorageUnavailable: as the store does.
@@ -67,7 +67,7 @@ class RunCloser:
             await self.close_if_long_dead(key, run_id)
 
     async def close_if_long_dead(self, key: ConversationKey, run_id: str) -> None:
-        """Close a run whose lease was over long ago; takes a few renewals' time where it seems to be so.
+        """Close a run whose lease expired long ago; observing such a lease takes a few renewal intervals.
 
         Raises:
             ConversationNotFound, StorageUnavailable: as the store does.
@@ -85,15 +85,15 @@ class RunCloser:
         await self.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
 
     async def abandon(self, claim: RunClaim) -> None:
-        """End a run that was opened, and will not be produced."""
+        """End a run that was opened but will not be produced."""
         ending = Broken(TurnInterrupted.code, retryable=True)
         entry = LogEntry(claim.last + 1, claim.epoch, 0, claim.writer, ending)
         await self._store.finish_run(claim.key, claim.run_id, entry, None)
 
     async def close(self, key: ConversationKey, run_id: str, state: RunState | None) -> None:
-        """End a run with what its log says; where somebody has written meanwhile, nothing is done.
+        """End a run with the text in its log; do nothing if another process has written in the meantime.
 
-        A run that was to be stopped is stopped: its text is the reply. Any other is broken off.
+        If a stop was requested, the text is the complete reply. Otherwise the reply is interrupted.
         """
         last = _MISSING_LOG_END if state is None else state.last
         if state is not None and state.ending is not None:
@@ -109,20 +109,20 @@ class RunCloser:
         try:
             there = await self._store.finish_run(key, run_id, entry, reply)
         except RunNotFound:
-            return  # it was closed, or has ended, and its log has expired
+            return  # it was already closed or finished, and its log has expired
         if there is None:
-            logger.warning("A run whose producer had died was closed")
+            logger.warning("Closed a run whose lease holder had died")
 
     def _reply(self, run_id: str, state: RunState) -> Message | None:
         if is_blank(state.text) and not state.is_stop_asked:
             return None
-        # Right behind the question: who closes a run may have a message of its own, sent before this moment.
-        behind_all = moment_of(state.opened.at + 1)
+        # Right after the question: the process that closes the run may hold a message sent before now.
+        after_all_others = moment_of(state.opened.at + 1)
         return Message(
-            id=message_id(behind_all, Role.ASSISTANT, self._random_below),
+            id=message_id(after_all_others, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
             content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
-            timestamp=min(behind_all, to_milliseconds(self._clock.now())),
+            timestamp=min(after_all_others, to_milliseconds(self._clock.now())),
             metadata=MessageMetadata(
                 model=self._model_name,
                 stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,
@@ -141,7 +141,7 @@ def _ending(reply: Message | None) -> Ending:
 def completed(
     key: ConversationKey, user_message: Message, reply: Message, ending: Finished, point: LogPoint
 ) -> Completed:
-    """The last event of a run that has a reply: the same for each of its readers."""
+    """The last event of a run that has a reply: the same for all its readers."""
     return Completed(
         user_message=user_message,
         reply=reply,
@@ -155,5 +155,5 @@ def completed(
 
 
 def failed(ending: Broken, partial_reply: Message | None, point: LogPoint) -> Failed:
-    """The last event of a run that has no whole reply."""
+    """The last event of a run that has no complete reply."""
     return Failed(ending.code, sentence_of(ending.code), ending.retryable, partial_reply, point)

@@ -1,4 +1,4 @@
-"""A question with its answer, stored as if a run had produced it."""
+"""Stores a question and its reply as if a run had produced them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from coachstream.conversation.run_log import Broken, Content, Finished, LogEntry
 _WRITER = "exchange"
 
 
-async def store_exchange(store: RunStore, key: ConversationKey, question: Message, answer: Message) -> None:
-    """Store both, unless they are there; an unfinished run of the conversation is broken off.
+async def store_exchange(store: RunStore, key: ConversationKey, question: Message, reply: Message) -> None:
+    """Store both unless they exist; an unfinished run of the conversation is interrupted.
 
     Raises:
         ConversationNotFound, StorageUnavailable: as the store does.
@@ -37,14 +37,14 @@ async def store_exchange(store: RunStore, key: ConversationKey, question: Messag
             break
         last = await store.read_last(key, begun.run_id)
         broken = Broken(TurnInterrupted.code, retryable=True)
-        with suppress(RunNotFound):  # it has ended meanwhile
+        with suppress(RunNotFound):  # it ended in the meantime
             await store.finish_run(
                 key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None
             )
     if isinstance(begun, RunBegun):
-        metadata = msgspec.structs.replace(answer.metadata, reply_to=begun.user_message.id, run_id=run_id)
-        in_order = id_after(answer.id, first_message_id(moment_of(begun.at + 1)))
-        reply = msgspec.structs.replace(answer, id=in_order, metadata=metadata)
+        metadata = msgspec.structs.replace(reply.metadata, reply_to=begun.user_message.id, run_id=run_id)
+        in_order = id_after(reply.id, first_message_id(moment_of(begun.at + 1)))
+        reply = msgspec.structs.replace(reply, id=in_order, metadata=metadata)
         ending = Finished(
             reply_id=reply.id,
             stop_reason=reply.metadata.stop_reason or StopReason.END_TURN,

@@ -1,10 +1,10 @@
-"""Whether a run's producer is alive, as one observer can tell.
+"""Whether a run's lease holder is alive, from one observer's view.
 
-No two clocks agree, and any may be set: a lease that is compared with the observer's wall clock kills a
-healthy run where the observer is ahead, and keeps a dead one where it is behind. So the observer's monotonic
-clock decides: a lease is over when it was looked at for its whole length and was not renewed. Where the wall
-clock says that it was over long ago, by more than clocks differ, a few missed renewals are enough: so who
-comes back the next day does not wait for a lease, and a clock that jumps still kills no healthy run.
+Wall clocks differ between machines and can jump. Comparing a lease with the observer's wall clock would close
+a healthy run if the observer is ahead, and keep a dead one if it is behind. So the observer's monotonic clock
+decides: a lease has expired when the observer has watched it for the whole lease duration without a renewal.
+If the wall clock says that it expired long ago, by more than any clock skew, a few missed renewals suffice:
+a user who comes back the next day does not wait for a lease, and a jumping clock still closes no healthy run.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from coachstream.conversation.run_log import LogEntry, StopAsked, awaits_produce
 from coachstream.conversation.runs.settings import RunSettings
 
 MAX_CLOCK_SKEW = timedelta(minutes=10)
-"""Between two processes. AWS refuses requests that are signed with a clock more than five minutes off."""
+"""Between two processes. AWS rejects requests signed by a clock that is more than five minutes off."""
 
 MISSED_RENEWALS = 3
-"""A producer that is alive does not miss so many in a row, unless the store hangs."""
+"""A live lease holder does not miss this many renewals in a row unless the store hangs."""
 
 
 class LeaseWatch:
-    """What one observer has seen of the lease of one run, in one look at its log after another.
+    """One observer's view of the lease of one run, from successive reads of its log.
 
     Attributes:
-        was_renewed: whether a later look found what the first one did not: the producer is alive.
+        was_renewed: whether a later read found a renewal: the lease holder is alive.
     """
 
     def __init__(self, clock: Clock, settings: RunSettings) -> None:
@@ -39,11 +39,11 @@ class LeaseWatch:
         self.was_renewed = False
 
     def note(self, entries: Sequence[LogEntry], *, asked_at: float) -> None:
-        """Take in a look at the log.
+        """Record a read of the log.
 
         Args:
-            entries: what is new since the look before, or the last entry alone.
-            asked_at: the monotonic time at which the store was asked, up to which nothing else was written.
+            entries: the new entries since the previous read, or only the last entry.
+            asked_at: the monotonic time when the read was sent; no other entry had been written by then.
         """
         self._looked_at = asked_at
         is_first_look = self._lease is None
@@ -55,12 +55,12 @@ class LeaseWatch:
 
     @property
     def seconds_left(self) -> float:
-        """How long this observer must go on looking, before it may say that the lease is over."""
+        """How long this observer must keep watching before it may conclude that the lease has expired."""
         return max(0.0, self._seen_at + self._needed_s - self._clock.monotonic())
 
     @property
     def is_over(self) -> bool:
-        """Whether the run's producer is dead, or nobody came to be one."""
+        """Whether the lease has expired: its holder is dead, or no reader claimed it in time."""
         return (
             self._lease is not None
             and ending_of(self._lease) is None
@@ -69,15 +69,15 @@ class LeaseWatch:
 
     @property
     def is_long_over(self) -> bool:
-        """Whether the lease was over long ago, by the wall clock alone."""
+        """Whether the lease expired long ago, by the wall clock alone."""
         return self._wall_clock_left_s < -MAX_CLOCK_SKEW.total_seconds()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the producer was seen to be alive, or must be, if the clocks agree.
+        """Whether the lease holder was observed alive, or must be alive if the clocks agree.
 
-        The latter only for as long as a renewal may be under way, or nobody is expected yet: a wrong clock
-        says so of a dead run for no longer either.
+        The latter holds only while a renewal may be in flight or the first reader is still awaited, so a
+        wrong clock cannot make a dead run look alive for longer than that.
         """
         if self._lease is None:
             return False
@@ -92,7 +92,7 @@ class LeaseWatch:
             return self._settings.lease_s
         if self._lease.lease_ms is not None:
             return self._lease.lease_ms / 1000
-        # Of a former version.
+        # Written by an earlier version.
         is_awaiting = awaits_producer(self._lease)
         return self._settings.reader_awaited_s if is_awaiting else self._settings.lease_s
 
@@ -108,7 +108,7 @@ class LeaseWatch:
         return (leased_until - milliseconds_of(self._clock.now())) / 1000
 
     def _is_renewal(self, entry: LogEntry) -> bool:
-        """A stop is others' entry, and copies the lease: asking for one does not keep the run alive."""
+        """A stop request comes from another process and copies the lease: it does not keep the run alive."""
         if self._lease is None or not isinstance(entry.content, StopAsked):
             return self._lease is None or entry.number > self._lease.number
         return (entry.epoch, entry.leased_until) != (self._lease.epoch, self._lease.leased_until)

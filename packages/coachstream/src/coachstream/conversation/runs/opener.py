@@ -1,8 +1,8 @@
-"""How a message gets its run: a new one, the one that answers it already, or none, because it is answered.
+"""Opens runs for messages, and deduplicates: a message may already have a run, or a reply.
 
-A message is known again by the client's own name for it; without one, by its text, if that came within a
-minute and the run that answers it is not finished, or was streamed while this request is not: then the stream
-failed, as it seems to its client.
+A retry is recognized by the client's idempotency key. Without a key, it is recognized by its text, within a
+minute, if the run for the earlier message is unfinished, or if that one was streamed and this request is not:
+then the stream seems to have failed, and the client falls back to a plain request.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 
 REPEATED_WITHIN = timedelta(seconds=60)
-"""How long after a message the same text is taken for the same message."""
+"""How long the same text counts as a retry of the same message."""
 
 
 MessageNow = Callable[[], Message]
-"""Makes a message that is sent at this moment."""
+"""Creates the message with the current time."""
 
 
 class RunOpener:
     """Opens, joins and stops runs.
 
     Attributes:
-        has_waited: whether another run ended before this one was opened, so that what was read of the
-            conversation at first is out of date.
+        has_waited: whether another run ended before this one was opened, so that anything read from the
+            conversation before is out of date.
     """
 
     def __init__(self, store: RunStore, clock: Clock, closer: RunCloser, settings: RunSettings) -> None:
@@ -81,23 +81,23 @@ class RunOpener:
         deadline: float,
         has_producer: bool = True,
     ) -> RunClaim | LogPoint | AlreadyAnswered:
-        """Store the message, if it is not stored, and open a run for it, if it has none.
+        """Store the message unless it is stored, and open a run for it unless it has one.
 
         Args:
             key: the conversation.
-            message_now: makes the message as it is to be stored. Its id sorts by time, so it is made again
-                after another run was waited for.
-            run_id: of the run that is opened.
-            deadline: until when it may wait for another run to end, or to be known as dead, in the clock's
+            message_now: creates the message to store. Its id sorts by time, so it is created again
+                after waiting for another run.
+            run_id: the id of the new run.
+            deadline: until when it may wait for another run to end or to be found dead, in the clock's
                 monotonic seconds.
-            has_producer: whether it is produced at once; else by its first reader.
+            has_producer: whether the caller holds the run's lease; if not, its first reader will.
 
         Returns:
-            The claim on the new run; or the beginning of the one that answers this message already; or the
+            The claim on the new run; or the beginning of the run that this message already has; or its stored
             reply.
 
         Raises:
-            TurnInProgress: another message is being answered, or may be.
+            TurnInProgress: a run for another message is alive, or may be.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
@@ -121,7 +121,7 @@ class RunOpener:
                         opened_at=result.at,
                     )
                 case AlreadyAnswered() if earlier is not None and not _has_failed_to_arrive(earlier, message):
-                    earlier = None  # said once more, and meant so
+                    earlier = None  # deliberately sent again
                 case AlreadyAnswered():
                     return result
                 case ConversationBusy():
@@ -134,9 +134,9 @@ class RunOpener:
     async def open_for_reader(
         self, key: ConversationKey, message_now: MessageNow, run_id: str, *, deadline: float
     ) -> str:
-        """The same, for a message whose first reader will produce the run; the id of its run.
+        """Like `open`, for a message whose first reader will produce the reply; returns the run's id.
 
-        A message that is answered already gets a run that says so.
+        A message that already has a reply gets a finished run that points to it.
         """
         opened = await self.open(key, message_now, run_id, deadline=deadline, has_producer=False)
         if isinstance(opened, RunClaim):
@@ -154,22 +154,22 @@ class RunOpener:
         return run_id
 
     async def is_finished_at(self, key: ConversationKey, point: LogPoint, message: Message) -> bool:
-        """Whether a reader that has everything up to a point has the whole reply to its message."""
+        """Whether a reader that has everything up to `point` has the complete reply to its message."""
         state = RunState.of(await self._store.read_log(key, point.run_id))
         if state is None or not isinstance(state.ending, Finished) or point.number < state.last.number:
             return False
-        answered = await self._store.load_message(key, state.opened.user_message_id)
-        if answered is None:
+        user_message = await self._store.load_message(key, state.opened.user_message_id)
+        if user_message is None:
             return False
-        name = message.metadata.client_message_id
-        if name is None:
-            return answered.content == message.content
-        return answered.metadata.client_message_id == name
+        idempotency_key = message.metadata.client_message_id
+        if idempotency_key is None:
+            return user_message.content == message.content
+        return user_message.metadata.client_message_id == idempotency_key
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
-        """Have a run stopped: its producer learns of it, and where there is none, it is closed.
+        """Request that a run stop: its lease holder is notified through the log; without one, it is closed.
 
-        A producer that may have died is left to the run's readers, who will know.
+        If the lease holder may have died, the run is left to its readers, which observe the lease.
 
         Returns:
             Whether there was something to stop.
@@ -197,17 +197,17 @@ class RunOpener:
     async def _with_busy(
         self, key: ConversationKey, message: Message, busy: ConversationBusy, deadline: float
     ) -> LogPoint | None:
-        """Join the run, wait for its end, or close it; None where the conversation may be free now.
+        """Join the run, wait for its end, or close it; None if the conversation may be free now.
 
         Raises:
-            TurnInProgress: it is alive, or there is no time left to find out.
+            TurnInProgress: the run is alive, or there is no time left to find out.
         """
         lease = LeaseWatch(self._clock, self._settings)
         entries: list[LogEntry] = []
         pause_s = self._settings.first_poll_s
         while True:
             asked_at = self._clock.monotonic()
-            # The last entry is read again: it is gone when the conversation is deleted.
+            # The last entry is read again: it disappears when the conversation is deleted.
             known = entries[-1:]
             after = known[0].number - 1 if known else -1
             found = await self._store.read_log(key, busy.run_id, after=after)
@@ -222,11 +222,11 @@ class RunOpener:
                 return None
             if state.ending is not None:
                 return None
-            if await self._answers(state, key, message, busy):
+            if await self._is_run_of(message, state, key, busy):
                 return LogPoint(busy.run_id, 0)
             if self._settings.policy is TurnPolicy.INTERRUPT:
                 if not state.is_stop_asked:
-                    with suppress(RunNotFound):  # the next look says so
+                    with suppress(RunNotFound):  # the next read notices
                         await self.stop(key, busy.run_id)
             elif lease.is_alive:
                 raise TurnInProgress(busy.run_id)
@@ -235,16 +235,16 @@ class RunOpener:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._settings.longest_poll_s)
 
-    async def _answers(
-        self, state: RunState, key: ConversationKey, message: Message, busy: ConversationBusy
+    async def _is_run_of(
+        self, message: Message, state: RunState, key: ConversationKey, busy: ConversationBusy
     ) -> bool:
-        answered_id = state.opened.user_message_id
+        user_message_id = state.opened.user_message_id
         if busy.user_message is not None:
-            return busy.user_message.id == answered_id
+            return busy.user_message.id == user_message_id
         if message.metadata.client_message_id is not None:
             return False
-        answered = await self._store.load_message(key, answered_id)
-        return answered is not None and answered.content == message.content and self._is_recent(answered)
+        earlier = await self._store.load_message(key, user_message_id)
+        return earlier is not None and earlier.content == message.content and self._is_recent(earlier)
 
     async def _sent_before(self, key: ConversationKey, message: Message) -> Message | None:
         if message.metadata.client_message_id is not None:
@@ -268,7 +268,7 @@ class RunOpener:
         )
 
     def _is_recent(self, message: Message) -> bool:
-        """By the time in its id, which may be ahead of a clock that was set back, or by its own time."""
+        """Judged by the time in its id, which may be ahead of a clock that was set back, or its timestamp."""
         now = milliseconds_of(self._clock.now())
         within = REPEATED_WITHIN // timedelta(milliseconds=1)
         times = (time_in(message.id), milliseconds_of(message.timestamp))
@@ -276,7 +276,7 @@ class RunOpener:
 
 
 def _ending_of(reply: Message) -> Ending:
-    """The end of a run that has this reply."""
+    """The last entry of a run that has this reply."""
     if reply.is_withheld:
         blocked = ContentFiltered()
         return Broken(blocked.code, blocked.retryable, reply.id if reply.content else None)
@@ -290,5 +290,5 @@ def _ending_of(reply: Message) -> Ending:
 
 
 def _has_failed_to_arrive(earlier: Message, again: Message) -> bool:
-    """Whether a message that was answered was sent again because its stream failed."""
+    """Whether a message that has a reply was sent again because its stream failed."""
     return earlier.metadata.streamed and not again.metadata.streamed

@@ -1,4 +1,4 @@
-"""What can be tuned of runs."""
+"""The settings of runs."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import msgspec
 
 
 class TurnPolicy(StrEnum):
-    """What a message does to a run that answers another one."""
+    """What happens when a message arrives during the run of another one."""
 
     REJECT = "reject"
     INTERRUPT = "interrupt"
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Durations are in seconds.
+    """The settings of runs. Durations are in seconds.
 
     Attributes:
-        policy: what a message does that comes while another one is answered.
-        lease_s: lease duration: how long a run counts as alive after its producer has last written.
-        segment_bytes: most text of an entry, in UTF-8.
-        commit_every_s: at least between two segments that are not full.
-        renew_every_s: at most between two entries of a producer that has nothing to say. A stop is noticed
-            as fast.
-        first_poll_s: before a reader looks for news again; twice as long each time that there are none.
-        longest_poll_s: that this grows to.
-        reader_awaited_s: how long a run that nobody produces is kept for the reader who will.
-        epochs: producers one after another, at most.
+        policy: what happens when a message arrives during the run of another one.
+        lease_s: the lease duration: how long a run counts as alive after its lease holder's last entry.
+        segment_bytes: the maximum text of an entry, in UTF-8 bytes.
+        commit_every_s: the minimum interval between two segments that are not full.
+        renew_every_s: the maximum interval between two entries of a lease holder (the heartbeat). A stop
+            request is noticed within this time.
+        first_poll_s: the first polling interval of a reader; exponential backoff doubles it while there are
+            no new entries.
+        longest_poll_s: the upper limit of the polling interval.
+        reader_awaited_s: how long a run without a lease holder waits for a reader to claim it.
+        epochs: the maximum number of successive lease holders.
     """
 
     policy: TurnPolicy = TurnPolicy.REJECT
@@ -42,5 +43,5 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def renewed_every_s(self) -> float:
-        """The time between two entries of a producer: often enough that a lease survives a failed write."""
+        """The heartbeat interval: short enough that a lease survives a failed write."""
         return min(self.renew_every_s, self.lease_s / 3)

@@ -1,7 +1,7 @@
-"""Reading a run along: its log from any point on, then what is added, until it ends.
+"""Follows a run: reads its log from any position, then new entries, until the run ends.
 
-A reader is not a producer, but may become one: of a run that has none, or whose producer had to leave it.
-What a dead producer left is closed by whoever notices.
+A reader may take over the lease: of a run that has no lease holder yet, or whose lease holder released it. A
+reader that finds the lease holder dead closes the run.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.text import utf16_length
 
 HasLeft = Callable[[], bool]
-"""Whether no one reads any more."""
+"""Whether the reader has disconnected."""
 
 
 def never_leaves() -> bool:
-    """A reader that stays."""
+    """The reader never disconnects."""
     return False
 
 
@@ -50,9 +50,9 @@ class RunWatcher:
     Args:
         key: the conversation.
         run_id: the run.
-        after: the number of the entry that the reader has everything up to (see `ResumeRequest.after`).
-        deadline: when the reader must be sent away, in the clock's monotonic seconds.
-        can_continue: whether this reader could go on from the middle of a reply.
+        after: the number of the last entry that the reader has (see `ResumeRequest.after`).
+        deadline: when the reader must reconnect, in the clock's monotonic seconds.
+        can_continue: whether this process's model can continue a partial reply.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class RunWatcher:
         self._is_after_unknown = False
 
     async def open(self) -> RunState | None:
-        """Read what there is; the state of the run, or None where there is no such run."""
+        """Read the log so far and return the run's state; None if there is no such run."""
         self._entries = list(await self._read(after=FROM_THE_BEGINNING))
         if self._after != FROM_THE_BEGINNING and all(e.number != self._after for e in self._entries):
             self._is_after_unknown = True
@@ -94,26 +94,26 @@ class RunWatcher:
 
     @property
     def point(self) -> LogPoint:
-        """What the reader has everything up to: the beginning of the log, if it has nothing."""
+        """The position the reader has reached: the beginning of the log, if it has nothing."""
         return LogPoint(self._run_id, max(self._after, 0))
 
     @property
     def offset(self) -> int:
-        """Where the text begins that the reader does not have."""
+        """The offset of the first text that the reader does not have."""
         return self._offset
 
     @property
     def is_at_the_end(self) -> bool:
-        """Whether the run is over and nothing of it is left for the reader; call `open` before."""
+        """Whether the run is over and the reader has all of it; call `open` first."""
         last = self._entries[-1]
         return ending_of(last) is not None and (self._after == last.number or self._is_after_unknown)
 
     async def follow(self, send: Send, *, has_left: HasLeft = never_leaves) -> RunClaim | Ending | None:
-        """Send what the reader does not have yet, and wait for more, until the run ends; call `open` before.
+        """Send what the reader does not have yet, then new entries, until the run ends; call `open` first.
 
         Returns:
-            The last event, which is not sent; a claim, if the reader is to produce the run; None, if it has
-            left.
+            The last event, which is not sent; a claim, if this process took the lease; None, if the reader
+            has disconnected.
         """
         news: Sequence[LogEntry] = [entry for entry in self._entries if entry.number > self._after]
         pause_s = self._settings.first_poll_s
@@ -141,10 +141,10 @@ class RunWatcher:
             self._entries.extend(news)
 
     async def _news(self, *, is_quiet: bool) -> Sequence[LogEntry]:
-        """The new entries. In a log that is quiet the last one is read again: it may be gone.
+        """The new entries. If there were none before, the last entry is read again: it may be deleted.
 
         Raises:
-            ConversationNotFound: it is, with its conversation.
+            ConversationNotFound: the log is deleted, with its conversation.
         """
         last = self._entries[-1]
         if not is_quiet:
@@ -163,7 +163,7 @@ class RunWatcher:
         return entries
 
     async def _send_entry(self, entry: LogEntry, send: Send) -> Ending | None:
-        """Send what an entry says; the last event, where it ends the run."""
+        """Send an entry's content; return the last event if the entry ends the run."""
         point = LogPoint(self._run_id, entry.number)
         match entry.content:
             case Said(text, offset) if text:
@@ -179,7 +179,7 @@ class RunWatcher:
         return None
 
     async def _end(self, ending: RunEnding, point: LogPoint, send: Send) -> Ending:
-        """Send the rest of the text, which was stored with the reply only."""
+        """Send the rest of the text, which is stored only with the reply, and return the last event."""
         reply_id = ending.reply_id if isinstance(ending, Finished) else ending.partial_reply_id
         reply = None if reply_id is None else await self._store.load_message(self._key, reply_id)
         if reply is not None:
@@ -195,7 +195,7 @@ class RunWatcher:
         return completed(self._key, user_message, reply, ending, point)
 
     async def _try_to_claim(self, last: LogEntry) -> RunClaim | None:
-        """Claim a run that no one produces, unless another process was faster."""
+        """Claim a run that has no lease holder, unless another process was faster."""
         state = RunState.of(self._entries)
         if state is None:
             raise ProcessingError("the log of a run has no beginning")
@@ -235,7 +235,7 @@ class RunWatcher:
 
 
 def _from(text: str, offset: int) -> str:
-    """The text behind so many UTF-16 code units."""
+    """The text from an offset in UTF-16 code units."""
     if text.isascii():
         return text[offset:]
     return text.encode("utf-16-le")[2 * offset :].decode("utf-16-le")

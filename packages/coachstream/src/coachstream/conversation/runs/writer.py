@@ -1,7 +1,7 @@
-"""The producer's side of the log: what is said is committed in the background, and never waits for it.
+"""The lease holder's side of the log: text is committed in the background and is never delayed by it.
 
-Each write also renews the lease and tells what others have written: a stop, or a takeover. Whoever produces
-is told by `on_notice`, and asks `is_stop_asked` and `is_lost`.
+Each write also renews the lease and reveals what other processes have written: a stop request, or a takeover.
+`on_notice` notifies the caller, which then checks `is_stop_asked` and `is_lost`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ logger = logging.getLogger("coachstream.runs")
 
 
 class RunLost(Exception):
-    """Another producer continues the run, or it was ended or deleted by another process."""
+    """Another process took over the run, ended it, or deleted its conversation."""
 
 
 class RunWriter:
-    """Writes one run. Use as `async with`: leaving it ends the work in the background, and commits nothing.
+    """Writes one run. Use as `async with`: leaving it ends the background task without committing.
 
     Attributes:
         committed: the number of the newest entry that is in the log.
-        is_stop_asked: whether the user wants no more.
+        is_stop_asked: whether the user requested a stop.
         is_lost: whether another process has taken over the run, ended it, or deleted its conversation.
     """
 
@@ -68,7 +68,7 @@ class RunWriter:
         self._settings = settings
         self._on_notice = on_notice
         self._pending = ""
-        #: How much of the beginning of what is pending was taken back.
+        #: How many characters at the start of the pending text were discarded by a reset.
         self._void = 0
         self._is_reset_pending = False
         self._offset = utf16_length(claim.said)
@@ -97,21 +97,21 @@ class RunWriter:
         return LogPoint(self._claim.run_id, self.committed)
 
     def say(self, text: str) -> None:
-        """Have more text committed, soon."""
+        """Add text, to be committed soon."""
         self._pending += text
         self._woken.set()
 
     def reset(self) -> None:
-        """Have everything that was said taken back."""
+        """Discard all text so far."""
         self._void = len(self._pending)
         self._is_reset_pending = True
         self._woken.set()
 
     async def release(self) -> LogPoint:
-        """Commit everything, and leave the run to whoever reads it on.
+        """Commit everything and release the lease to the next reader.
 
         Raises:
-            RunLost: it is somebody else's.
+            RunLost: the run is no longer this process's.
             CoachStreamError: the store failed.
         """
         await self._stop_committing()
@@ -122,17 +122,17 @@ class RunWriter:
         return self.point
 
     async def finish(self, ending: Ending, reply: Message | None) -> None:
-        """End the run and save its reply; text that is not committed yet is in the reply.
+        """End the run and save its reply, which includes the text that is not committed yet.
 
         Raises:
-            RunLost: it is somebody else's; nothing was saved.
-            CoachStreamError: the store failed; it can be tried again.
+            RunLost: the run is no longer this process's; nothing was saved.
+            CoachStreamError: the store failed; the call can be retried.
         """
         await self._stop_committing()
         async with self._writing:
             if self.is_lost:
                 raise RunLost
-            while self._is_reset_pending:  # or a reader would join the reply to what does not hold
+            while self._is_reset_pending:  # or readers would append the reply to discarded text
                 await self._commit_next()
             while True:
                 entry = self._entry(ending, leased_for_s=0.0)
@@ -154,7 +154,7 @@ class RunWriter:
                     async with asyncio.timeout(wait_s):
                         await self._woken.wait()
                 continue
-            # Not cancelled with this loop, so that what became of a write is known when the run is finished.
+            # Not cancelled with this loop, so that the outcome of a write is known when the run is finished.
             self._commit_under_way = asyncio.create_task(self._commit(), name="run-log-commit")
             await asyncio.shield(self._commit_under_way)
 
@@ -177,7 +177,7 @@ class RunWriter:
                 return
             except CoachStreamError as error:
                 logger.warning("The log of a run could not be written: %s", error.code.value)
-            except Exception as error:  # noqa: BLE001 (the text is kept, and tried again)
+            except Exception as error:  # noqa: BLE001 (the text is kept and retried)
                 logger.error("The log of a run could not be written: %s", describe_exception(error))  # noqa: TRY400
             now = self._clock.monotonic()
             self._may_commit_at = now + min(self._settings.commit_every_s, self._settings.renewed_every_s)
@@ -223,7 +223,7 @@ class RunWriter:
         return RunLost()
 
     def _take_notice(self, there: LogEntry) -> bool:
-        """Learn what is in the log already; true for an entry of this producer's whose answer was lost."""
+        """Process a conflicting entry; true if it is our own, from a write whose response was lost."""
         if there.writer == self._claim.writer:
             self._take_as_committed(there)
             return True
@@ -250,5 +250,5 @@ class RunWriter:
 
 
 def first_segment(text: str, *, most_bytes: int) -> str:
-    """The beginning of a text, of so many bytes in UTF-8, cut between two code points; at least one."""
+    """The longest prefix within a limit of UTF-8 bytes, in whole code points; at least one code point."""
     return beginning_of(text, most_bytes=most_bytes) or text[:1]

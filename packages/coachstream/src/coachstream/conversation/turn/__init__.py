@@ -1,1 +1,1 @@
-"""A turn: from a user's message to the stored reply, or to the reader of one that is under way."""
+"""Turns: from a user's message to the stored reply, or to following a run that is in progress."""

@@ -1,6 +1,6 @@
-"""Slash commands: what a user asks of the service itself, in the first word of a message.
+"""Slash commands: requests to the service itself, in the first word of a message.
 
-Read from the text alone, so that a command is never missed and never guessed (existing system, section 8).
+Parsed from the text alone, so that a command is never missed and never guessed (existing system, section 8).
 """
 
 from __future__ import annotations
@@ -16,27 +16,24 @@ _COMMAND = re.compile(r"/([a-zA-Z0-9-]+)\s*(.*)", re.DOTALL)
 
 
 class CommandName(StrEnum):
-    """The known commands, as they are typed after the slash, in any case."""
+    """The known commands, as typed after the slash; case-insensitive."""
 
     SAVE_MEMORY = "save-memory"
     LOG_WORKOUT = "log-workout"
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A command and what it is about: the rest of the message, without blanks around it.
-
-    Empty where a person would see nothing of it.
-    """
+    """A command and its argument: the rest of the message, trimmed; empty if it has no visible text."""
 
     name: CommandName
     content: str
 
 
 def parse_command(text: str) -> Command | None:
-    """Read the command of a message.
+    """Parse the command of a message.
 
-    `None` where it has none: the slash must be its very first character. A slash before an unknown word is
-    text like any other.
+    `None` if it has none: the slash must be the first character. A slash before an unknown word is ordinary
+    text.
     """
     match = _COMMAND.fullmatch(text)
     if match is None or (name := match[1].lower()) not in set(CommandName):

@@ -1,4 +1,4 @@
-"""Everything a prompt is made of, loaded at once; what is optional may be late or missing."""
+"""Loads everything a prompt needs, concurrently; optional items may be late or missing."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 
 class ContextLimits(msgspec.Struct, frozen=True):
-    """How much is loaded.
+    """Limits on what is loaded.
 
     Attributes:
-        messages: the newest messages of the conversation, as far as the prompt can hold them.
-        memories: what the user asked to remember.
-        workouts: the last completed ones.
-        matches: of the semantic search.
-        optional_budget_s: seconds from the start after which memories, workouts and matches that are not
-            there are left out.
+        messages: the newest messages of the conversation, within the prompt's history budget.
+        memories: the things the user asked the coach to remember.
+        workouts: the most recently completed workouts.
+        matches: results of the semantic search.
+        optional_budget_s: seconds after which memories, workouts and matches that have not arrived are left
+            out.
     """
 
     messages: int = 200
@@ -39,7 +39,7 @@ class ContextLimits(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What was loaded; an optional part that failed or was late is empty, and named in `left_out`."""
+    """What was loaded; an optional item that failed or was late is empty and listed in `left_out`."""
 
     coach: CoachConfig
     history: Sequence[Message]
@@ -50,7 +50,7 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class ContextLoad:
-    """A load under way. Use as `async with`: leaving cancels what has not ended."""
+    """A load in progress. Use as `async with`: leaving it cancels what has not finished."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ContextLoad:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def loaded(self) -> Context:
-        """Wait for what is required, and for the rest as long as the budget lasts.
+        """Wait for the required items, and for the optional ones until their budget is used up.
 
         Raises:
             CoachStreamError: the coach or the history could not be loaded.

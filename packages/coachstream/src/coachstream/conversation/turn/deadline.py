@@ -1,4 +1,4 @@
-"""The deadline of a turn: until when it may work, save and end, and what ends its work sooner."""
+"""The deadline of a turn: how long it may work, save and finish, and what interrupts it earlier."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from coachstream.conversation.ports import Clock
 
 T = TypeVar("T")
 
-# How the reserve is spent when everything hangs. What remains is for sending the last event, because Lambda
+# How the reserve is spent if everything hangs. The rest is for sending the last event, because Lambda
 # stops the process at the deadline.
 SHARE_FOR_STOPPING_THE_MODEL = 0.1
 SHARE_FOR_SAVING = 0.7
 
 
 class WorkInterrupted(Exception):
-    """The work must end before its time."""
+    """The work must end before its deadline."""
 
 
 class TurnDeadline:
-    """The deadline of one turn. Moments are in seconds of the clock's monotonic time.
+    """The deadline of one turn. All times are in seconds on the monotonic clock.
 
     Attributes:
         at: when the turn must be over.
@@ -45,27 +45,27 @@ class TurnDeadline:
         return round((self._clock.monotonic() - self._began) * 1000)
 
     def seconds_until(self, moment: float) -> float:
-        """From now, not less than 0."""
+        """Seconds from now until a moment; never negative."""
         return max(0.0, moment - self._clock.monotonic())
 
     def seconds_to_save(self) -> float:
-        """How long a save that begins now may take."""
+        """How long a save that starts now may take."""
         begins = min(self._clock.monotonic(), self.save_at)
         ends = begins + (SHARE_FOR_STOPPING_THE_MODEL + SHARE_FOR_SAVING) * self.save_reserve_s
         return self.seconds_until(ends)
 
     def interrupt(self) -> None:
-        """End the work that is awaited with `bound`, and all that would be."""
+        """Interrupt the work that is awaited with `bound`, now and from now on."""
         self._is_interrupted = True
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     def lift_interruption(self) -> None:
-        """Let work be awaited again."""
+        """Allow work to be awaited again."""
         self._is_interrupted = False
 
     def check(self) -> None:
-        """Raise what `bound` would, for work that never waits.
+        """Raise what `bound` would raise, for work that never suspends.
 
         Raises:
             WorkInterrupted, DeadlineExceeded: as named.
@@ -76,10 +76,10 @@ class TurnDeadline:
             raise DeadlineExceeded
 
     async def bound(self, work: Awaitable[T]) -> T:
-        """Await work while there is time to save what it may lead to.
+        """Await work until the time reserved for saving begins.
 
         Raises:
-            WorkInterrupted: it must end now.
+            WorkInterrupted: the work was interrupted.
             DeadlineExceeded: there is no time left.
         """
         limit = asyncio.timeout(0 if self._is_interrupted else self.seconds_until(self.save_at))

@@ -1,4 +1,4 @@
-"""What a turn works with: the ports, as one value, and the settings."""
+"""The dependencies of a turn: the ports, as one value, and the settings."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from coachstream.conversation.turn.context import ContextLimits
 from coachstream.conversation.turn.report import TurnReport
 
 TakeReport = Callable[[TurnReport], None]
-"""Takes the report of a turn that is over; called once."""
+"""Receives the report of a finished turn; called once."""
 
 
 def ignore_report(_: TurnReport) -> None:
-    """Take no notice of it."""
+    """Ignore the report."""
 
 
 class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """The adapters that a turn works with.
+    """The adapters that a turn uses.
 
     Attributes:
-        fallback_model: who goes on where the model breaks off; the model itself, if None.
-        recall: None where there is no semantic memory.
-        workout_builder: None where workouts are not handed off.
-        summary_builder: None where conversations are not summarized.
-        report: told when the turn is over.
+        fallback_model: the model that continues if the first one fails; the same model, if None.
+        recall: None if there is no semantic search backend.
+        workout_builder: None if workouts are not handed off.
+        summary_builder: None if conversations are not summarized.
+        report: receives the report when the turn is over.
     """
 
     runs: RunStore
@@ -57,15 +57,15 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnSettings(msgspec.Struct, frozen=True):
-    """Durations are in seconds.
+    """The settings of turns. Durations are in seconds.
 
     Attributes:
-        history_budget_chars: how many characters of history the prompt holds.
-        save_reserve_s: before the deadline, when the model is stopped, for saving; no save takes longer,
-            however far the deadline is.
-        follow_ups_within_s: how long the end of a turn waits for what it set off.
-        limits: of what is loaded for the prompt.
-        runs: how runs are kept.
+        history_budget_chars: the maximum number of characters of history in the prompt.
+        save_reserve_s: time reserved for saving: the model is stopped this long before the deadline. Also the
+            upper limit of any save.
+        follow_ups_within_s: how long the end of a turn waits for its follow-ups.
+        limits: limits on what is loaded for the prompt.
+        runs: the settings of runs.
     """
 
     history_budget_chars: int = 60_000

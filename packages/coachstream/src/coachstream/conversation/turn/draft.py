@@ -1,4 +1,4 @@
-"""The draft of a reply: what was said so far and still holds, at the reader and in the log."""
+"""The draft of a reply: the text so far, as the reader and the log have it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from coachstream.conversation.visible_text import is_blank
 
 
 class Draft:
-    """The draft of one reply. What is said goes to the reader as it comes, and into the log behind it.
+    """The draft of one reply. Text goes to the reader immediately, and to the log in the background.
 
     Args:
-        said: the text of the run before this lease holder.
-        writer: of the run's log.
-        send: takes the events for the reader.
-        deadline: of the turn.
-        measured: of the turn; grows.
+        said: the text that earlier lease holders produced.
+        writer: writes the run's log.
+        send: sends events to the reader.
+        deadline: the turn's deadline.
+        measured: the turn's measurements, updated in place.
 
     Attributes:
-        has_words: whether a person sees anything of what the model has said.
+        has_words: whether the model has produced any visible text.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class Draft:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text so far."""
         return "".join(self._said)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was said, or nothing of it holds."""
+        """Whether there is no text."""
         return not self._said
 
     async def begin(self, confirmation: str) -> None:
-        """Begin with what the application confirms, if anything, before the model's words.
+        """Start with the application's confirmation, if any, before the model's text.
 
-        A draft that an earlier lease holder left begins with it already.
+        A draft of an earlier lease holder already starts with it.
         """
         self._preface = confirmation + PARAGRAPH if confirmation else ""
         self.has_words = not is_blank(self.text.removeprefix(self._preface))
@@ -61,14 +61,14 @@ class Draft:
             await self._say(self._preface)
 
     async def say(self, text: str) -> bool:
-        """Add text, as far as a store can hold the reply; whether it could be added whole."""
+        """Add text up to the size a store can hold; return whether all of it fit."""
         storable = beginning_of(text, most_bytes=self._bytes_left)
         if storable:
             await self._say(storable)
         return len(storable) == len(text)
 
     async def restart(self) -> None:
-        """Take back what was said; the application's confirmation is said again."""
+        """Discard the text and start over with the application's confirmation."""
         self._said.clear()
         self.offset = 0
         self._bytes_left = LONGEST_REPLY_BYTES
@@ -79,7 +79,7 @@ class Draft:
             await self._say(self._preface)
 
     async def take_back_confirmation(self) -> None:
-        """Leave the model's words alone, because what the application has confirmed is undone."""
+        """Keep only the model's text, because the confirmed side effect is undone."""
         if self._preface:
             spoken = self.text.removeprefix(self._preface)
             self._preface = ""
@@ -99,7 +99,7 @@ class Draft:
         await self._send(chunk)
 
     def _new_point(self) -> LogPoint | None:
-        """The newest entry of the log, unless the reader knows it."""
+        """The newest entry of the log, unless the reader has it."""
         point = self._writer.point
         if point.number == self._announced:
             return None

@@ -1,9 +1,9 @@
-"""The reader of a turn and its bounded queue; the turn runs in a task of its own.
+"""The reader of a turn and its bounded queue; the turn runs in its own task.
 
-A slow reader causes backpressure, but never past the point where the reply must be saved. One that takes
-nothing for a while, a phone that was locked, is told to reconnect, because others may follow the same run. A
-reader that leaves does not stop the turn. Leaving the `async with` waits for the turn's end, because Lambda
-freezes a function that has responded.
+A slow reader causes backpressure, but never beyond the point where the reply must be saved. A reader that
+stalls, such as a locked phone, gets `Reconnect`, because others may follow the same run. A reader that
+disconnects does not stop the turn. Leaving the `async with` waits for the turn's end, because Lambda freezes
+a function that has responded.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from coachstream.conversation.runs.watcher import HasLeft
 logger = logging.getLogger("coachstream.turn")
 
 CAPACITY = 32
-"""Events that may wait for the reader."""
+"""The maximum number of events queued for the reader."""
 
 STALLED_AFTER_S = 10.0
-"""How long a reader may take nothing while so many wait."""
+"""How long a reader may stall while the queue is full."""
 
 
 class Turn(Protocol):
-    """A turn that sends its events."""
+    """A coroutine function that runs a turn and sends its events."""
 
     async def __call__(self, *, send: Send, has_left: HasLeft) -> None:
         """Run the turn."""
@@ -39,11 +39,11 @@ class TurnReader:
     """Runs a turn ahead of its reader; iterate over it to read the turn's events.
 
     Args:
-        turn: `run_turn` or `resume_run`, with all arguments but `send` and `has_left`.
-        stalled_after_s: how long the reader may take nothing.
-        point: what the reader has of the run already, where the run is known.
-        save_deadline: when the turn must not wait for the reader any more, in the clock's monotonic seconds.
-        clock: the turn's.
+        turn: `run_turn` or `resume_run`, with all arguments bound except `send` and `has_left`.
+        stalled_after_s: how long the reader may stall.
+        point: the reader's current position, if the run is known.
+        save_deadline: when the turn must stop waiting for the reader, in the clock's monotonic seconds.
+        clock: the turn's clock.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TurnReader:
 
     @property
     def point(self) -> LogPoint | None:
-        """What the reader can come back to, as soon as the run is known."""
+        """The position from which the reader can resume, as soon as the run is known."""
         return self._point
 
     async def __aenter__(self) -> Self:
@@ -86,7 +86,7 @@ class TurnReader:
         if task is None:
             return
         if kind is not None and issubclass(kind, asyncio.CancelledError):
-            task.cancel()  # whoever cancels the reader stops everything: the turn saves and ends
+            task.cancel()  # cancelling the reader stops the turn as well: it saves and ends
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
@@ -98,7 +98,7 @@ class TurnReader:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event as soon as there is one; the last one is an `Ending`."""
+        """Wait for the next event; the last one is an `Ending`."""
         while not self._waiting:
             if self._task is None or self._task.done():
                 raise StopAsyncIteration
@@ -136,7 +136,7 @@ class TurnReader:
                     logger.warning("The reader is too slow; the turn ends without waiting for it")
                     return
                 if self._point is not None:
-                    logger.warning("The reader takes nothing; the run goes on without it")
+                    logger.warning("The reader has stalled; the run continues without it")
                     self._put(Reconnect(self._point))
                     self._has_left = True
 
@@ -149,7 +149,7 @@ class TurnReader:
 
 
 async def collect_reply(turn: TurnReader) -> Completed | Failed:
-    """Run a turn to its end and return its last event, for a client that takes the whole reply at once.
+    """Run a turn to its end and return its last event, for a client that wants one complete response.
 
     Such a reader cannot reconnect.
     """

@@ -1,7 +1,7 @@
-"""The reply of one run: from a claim to a stored reply, over the ports.
+"""Produces the reply of one run: from a claim to a stored reply, using the ports.
 
-The order is the promise. What the model says goes to the reader as it comes, and into the log behind it. The
-reply is stored before `Completed`. Whatever goes wrong, what was said so far is stored as an interrupted
+The order is guaranteed. The model's text goes to the reader immediately, and to the log in the background.
+The reply is stored before `Completed` is sent. If anything fails, the text so far is stored as an interrupted
 reply.
 """
 
@@ -54,20 +54,20 @@ from coachstream.conversation.turn.speech import Speech
 logger = logging.getLogger("coachstream.turn")
 
 SAVE_AGAIN_AFTER_S = 0.2
-"""A reply that was paid for is worth a second try."""
+"""The delay before the second attempt to save a reply."""
 
 
 class Reply:
-    """Produces the reply of one claim.
+    """Produces the reply for one claim.
 
     Args:
-        claim: on the run.
+        claim: the claim on the run.
         dependencies: the adapters.
-        settings: of the turn.
-        deadline: of the turn.
-        measured: of the turn; grows.
-        send: takes the events for the reader.
-        now: the turn's one reading of the clock.
+        settings: the turn's settings.
+        deadline: the turn's deadline.
+        measured: the turn's measurements, updated in place.
+        send: sends events to the reader.
+        now: the turn's single clock value.
         may_release: whether the reader can reconnect, so that the run can continue past the deadline.
     """
 
@@ -119,7 +119,7 @@ class Reply:
         return self._writer.point
 
     async def produce(self, load: ContextLoad, *, first: Sequence[Event]) -> Ending:
-        """Send `first`, then the reply; cancelling ends it as an interruption.
+        """Send `first`, then the reply; cancellation ends it as interrupted.
 
         Returns:
             The last event, which is not sent.
@@ -127,7 +127,7 @@ class Reply:
         Raises:
             RunLost: another process continues the run.
         """
-        failure: CoachStreamError = TurnInterrupted()  # what later readers see of a turn that is cancelled
+        failure: CoachStreamError = TurnInterrupted()  # what later readers see if the turn is cancelled
         partial: Message | None = None
         async with self._writer:
             try:
@@ -138,11 +138,11 @@ class Reply:
                 self._is_over = True
                 raise
             except CoachStreamError as error:
-                log_failure(logger, "The turn fails", error)
+                log_failure(logger, "The turn failed", error)
                 failure = self._measured.failure = error
             except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
                 # Its text may quote the user.
-                logger.error("The turn fails with %s", describe_exception(error))  # noqa: TRY400
+                logger.error("The turn failed with %s", describe_exception(error))  # noqa: TRY400
                 failure = self._measured.failure = ProcessingError()
             finally:
                 partial = await run_shielded(self._end(failure))
@@ -178,10 +178,10 @@ class Reply:
         return completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
 
     async def _speak(self, load: ContextLoad) -> StopReason:
-        """Have the prompt loaded and replied to.
+        """Build the prompt and let the model reply to it.
 
         Raises:
-            ContentFiltered, ModelStreamBroken: the model stopped for a reason that makes no reply.
+            ContentFiltered, ModelStreamBroken: the model stopped for a reason that means there is no reply.
         """
         said = self._claim.said
         if said:
@@ -224,7 +224,7 @@ class Reply:
         """End the run.
 
         Raises:
-            RunLost, CoachStreamError: it could not be done.
+            RunLost, CoachStreamError: the run could not be ended.
         """
         limit = asyncio.timeout(self._deadline.seconds_to_save())
         try:
@@ -241,9 +241,9 @@ class Reply:
         self._measured.reply = reply
 
     async def _end(self, failure: CoachStreamError) -> Message | None:
-        """End what was not ended, keeping what was said; the partial reply that was stored, if one was."""
+        """End the run unless it has ended, keeping its text; return the stored partial reply, if any."""
         partial: Message | None = None
-        # A reply whose save failed is not given up: the log has it, and is closed when its lease is over.
+        # A reply whose save failed is not lost: the log has it, and is closed when the lease expires.
         if not self._is_over and self._message is None:
             reply = self._unfinished_reply()
             partial = reply if reply is not None and reply.content else None
@@ -258,19 +258,19 @@ class Reply:
             except CoachStreamError as error:
                 logger.error("The run could not be ended: %s", error.code.value)  # noqa: TRY400
                 partial = None
-            except Exception as error:  # noqa: BLE001 (the turn is over; its lease ends by itself)
+            except Exception as error:  # noqa: BLE001 (the turn is over; its lease expires)
                 logger.error("The run could not be ended: %s", describe_exception(error))  # noqa: TRY400
                 partial = None
         await self._finish_side_effects()
         return partial
 
     async def _withdraw_side_effects(self) -> None:
-        # Before the mark that the message was blocked: without it, a retry comes here again.
+        # Before the message is marked as blocked: without the mark, a retry gets here again.
         try:
             async with asyncio.timeout(self._deadline.seconds_to_save() / 2):
                 await self._side_effects.withdraw()
         except TimeoutError:
-            logger.error("What was done for a blocked message could not be undone in time")  # noqa: TRY400
+            logger.error("The side effects of a blocked message could not be undone in time")  # noqa: TRY400
 
     async def _finish_side_effects(self) -> None:
         remaining_s = self._deadline.seconds_until(self._deadline.at)
@@ -284,14 +284,14 @@ class Reply:
             self._side_effects.count_memories(context.memories)
 
     def _unfinished_reply(self) -> Message | None:
-        """What is stored of a reply that came to no end; a withheld one also without text, as a mark."""
+        """The message to store for an unfinished reply; a withheld one is stored even without text."""
         if self._is_withheld:
             return self._reply_message(StopReason.CONTENT_FILTERED)
         return None if self._draft.is_empty else self._reply_message(StopReason.INTERRUPTED)
 
     def _reply_message(self, stop_reason: StopReason) -> Message:
         moment = self._now + timedelta(milliseconds=max(1, self._deadline.elapsed_ms()))
-        # Whatever this clock says: behind all messages that were there when the run was opened.
+        # Regardless of this clock: after all messages that existed when the run was opened.
         in_order = max(moment, moment_of(self._claim.opened_at + 1))
         return Message(
             id=message_id(in_order, Role.ASSISTANT, self._dependencies.random_below),
@@ -308,7 +308,7 @@ class Reply:
 
     def _prompt(self, context: Context) -> Prompt:
         user_message = self._claim.user_message
-        # An earlier attempt's interrupted reply to this very message is about to be replaced.
+        # An interrupted reply to the same message, from an earlier attempt, is about to be replaced.
         earlier = [
             message
             for message in context.history
@@ -332,5 +332,5 @@ class Reply:
             len(history) >= self._settings.limits.messages
             or loaded_chars >= self._settings.history_budget_chars
         ):
-            return 1  # there may be more than was loaded, and a wrong number is worse than none
+            return 1  # not all messages may be loaded, and a wrong number is worse than none
         return 1 + sum(message.role is Role.USER for message in earlier)

@@ -1,4 +1,4 @@
-"""What is worth knowing of a turn that is over: ids, counts and durations, never a word of what was said."""
+"""The report of a finished turn: ids, counts and durations, but never any message text."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from coachstream.conversation.turn.context import Context
 
 
 class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn. Durations are whole milliseconds from its start; `None` where that point was never reached.
+    """One turn. Durations are whole milliseconds from its start; `None` if that point was never reached.
 
     Attributes:
-        error: why there is no complete reply; `None` where there is one.
-        stop_reason: why the stored reply ended; `INTERRUPTED` for a partial one, `None` where none is stored.
-        is_first_attempt: whether the user message was new; `None` where the store was not reached.
-        was_answered: whether the reply was there already, from an earlier attempt.
-        context_ms: until everything that feeds the prompt was there.
+        error: why there is no complete reply; `None` if there is one.
+        stop_reason: why the stored reply ended; `INTERRUPTED` for a partial one, `None` if none is stored.
+        is_first_attempt: whether the user message was new; `None` if the store was not reached.
+        was_answered: whether the reply was already stored by an earlier attempt.
+        context_ms: until the context for the prompt was loaded.
         model_asked_ms: until the model was called.
         model_first_text_ms: from calling the model to its first text.
         first_chunk_ms: until the first chunk of any text.
         total_ms: until the end.
-        chunks: pieces of the reply that were produced.
-        reply_chars: code points of the reply.
-        run_id: the run that was produced; `None` where none was.
-        was_released: whether the run was left, before its end, to who reads it on.
-        epoch: the how-manieth producer of the run this was.
-        history_messages: in the prompt, the new one included.
+        chunks: the number of chunks produced.
+        reply_chars: the length of the reply in code points.
+        run_id: the run that was produced; `None` if none was.
+        was_released: whether the lease was released before the run's end, for the next reader to continue.
+        epoch: the 1-based ordinal of the lease holder within the run.
+        history_messages: the number of messages in the prompt, including the new one.
         left_out: optional context that failed or was late.
-        failed_follow_ups: side effects that failed (hand-offs, counters); they fail no turn.
+        failed_follow_ups: side effects that failed (hand-offs, counters); they do not fail the turn.
     """
 
     key: ConversationKey
@@ -59,7 +59,7 @@ class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnMeasurements(msgspec.Struct):
-    """What is known of a turn while it runs; the report says what each means."""
+    """The measurements of a turn while it runs; see `TurnReport` for their meaning."""
 
     user_message: Message | None = None
     reply: Message | None = None
@@ -81,7 +81,7 @@ class TurnMeasurements(msgspec.Struct):
     epoch: int = 0
 
     def report(self, key: ConversationKey, *, total_ms: int) -> TurnReport:
-        """The report of a turn that is over."""
+        """The report of the finished turn."""
         user_message, reply, context = self.user_message, self.reply, self.context
         failure = self.failure
         return TurnReport(

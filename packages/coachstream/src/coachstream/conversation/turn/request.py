@@ -1,4 +1,4 @@
-"""The requests that begin a turn, or resume reading its run. Imported before the first byte: values only."""
+"""Requests that start a turn or resume its run. Imported before the first byte, so it has only values."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from coachstream.conversation.run_log import FROM_THE_BEGINNING
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
-    """What the user sent.
+    """A message from the user.
 
     Attributes:
         key: the conversation.
         text: the message; not blank.
         deadline: when the turn must be over, in seconds of the clock's monotonic time.
         sent_at: when the user sent it, by their clock; now, if unknown.
-        client_message_id: the client's idempotency key for it.
-        streamed: whether the reply is asked for as a stream. Such a reader can be sent away and come again.
-        after: what the reader has of an earlier attempt to read the reply, if it says so.
+        client_message_id: the client's idempotency key for the message.
+        streamed: whether the client requested a stream. Such a reader can reconnect.
+        after: the position that the reader reached in an earlier attempt, if it sent one.
     """
 
     key: ConversationKey
@@ -34,15 +34,15 @@ class TurnRequest(msgspec.Struct, frozen=True):
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):
-    """A reader of a run.
+    """A reader that resumes a run.
 
     Attributes:
         key: the conversation.
         run_id: the run.
-        deadline: when the reader must be served or sent away, in seconds of the clock's monotonic time.
-        after: the number of the log entry that the reader has everything up to, or `FROM_THE_BEGINNING`. A
-            number that the log does not have means nothing: an unfinished run is read from its beginning,
-            lest the reader miss it; of a finished one nothing is left, lest it be read for ever.
+        deadline: when the reader must have the reply or reconnect, in seconds of the monotonic clock.
+        after: the number of the last log entry that the reader has, or `FROM_THE_BEGINNING`. With a number
+            that the log does not have, an unfinished run is read from its beginning, so that the reader
+            misses nothing, and a finished one ends immediately, so that the reader does not loop.
     """
 
     key: ConversationKey
@@ -52,5 +52,5 @@ class ResumeRequest(msgspec.Struct, frozen=True):
 
     @property
     def streamed(self) -> bool:
-        """Whether the reader can be sent away and come again."""
+        """Whether the reader can reconnect."""
         return True

@@ -1,7 +1,7 @@
-"""A memory that the user asks for by command: how it is made, saved, and confirmed.
+"""A memory that the user requests by command: how it is created, saved and confirmed.
 
-The confirmation is the service's own, because only the service knows whether the memory is saved. It is given
-after the save, and is the beginning of the reply: streamed and stored alike.
+The service writes the confirmation, because only the service knows whether the memory is saved. It is written
+after the save, as the beginning of the reply, which is streamed and stored.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from coachstream.conversation.ports import MemoryStore
 
 logger = logging.getLogger("coachstream.turn")
 
-USAGE = "\u274c To save a memory, write it behind the command: /save-memory I train on Mondays."
+USAGE = "\u274c To save a memory, write it after the command: /save-memory I train on Mondays."
 NOT_SAVED = "\u274c Sorry, I could not save that. Please try again in a moment."
 
 
 def requested_memory(user_id: str, message: Message, content: str, *, at: datetime) -> Memory:
-    """The memory that a message asks for.
+    """The memory that a message requests.
 
-    Its id follows from the message's, so that a retry of the message saves no second one. It is for every
-    coach, and what the existing system takes when it knows nothing else of a memory (its section 8): a
-    preference of medium importance.
+    Its id is derived from the message's id, so that a retry saves no duplicate. It applies to every coach,
+    and has the existing system's defaults (its section 8): a preference of medium importance.
     """
     name = message.id.removeprefix("msg_").removesuffix(f"_{message.role.value}")
     return Memory(
@@ -39,12 +38,12 @@ def requested_memory(user_id: str, message: Message, content: str, *, at: dateti
 
 
 def confirmations(memory: Memory) -> tuple[str, ...]:
-    """All that a user may be told of saving a memory."""
+    """All possible confirmations for a memory."""
     return (saved(memory), NOT_SAVED) if memory.content else (USAGE,)
 
 
 async def save_and_confirm(user_id: str, memory: Memory, store: MemoryStore) -> str:
-    """Save a memory and return what the user is told."""
+    """Save a memory and return the confirmation for the user."""
     if not memory.content:
         return USAGE
     try:
@@ -56,5 +55,5 @@ async def save_and_confirm(user_id: str, memory: Memory, store: MemoryStore) -> 
 
 
 def saved(memory: Memory) -> str:
-    """What the user is told of a memory that is saved."""
+    """The confirmation for a saved memory."""
     return f'\u2705 I will remember this: "{memory.content}"'

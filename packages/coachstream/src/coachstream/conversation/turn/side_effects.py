@@ -1,9 +1,9 @@
-"""What a turn does beside answering (existing system, section 8), each thing at its own moment.
+"""The side effects of a turn (existing system, section 8), each at its own time.
 
-A memory that is asked for is saved before the reply begins, because the reply begins with its confirmation.
-If a content filter blocks the message, the memory is deleted. The rest are follow-ups: memories are counted
-as used once the first text is out. Once the reply is stored, a workout is handed off, a summary is asked for
-and a new memory is made findable by meaning.
+A requested memory is saved before the reply begins, because the reply begins with its confirmation. If a
+content filter blocks the message, the memory is deleted. The rest are follow-ups: memories are counted as
+used after the first text is sent. After the reply is stored, a workout is handed off, a summary is requested,
+and a new memory is indexed for semantic search.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CONSTRAINTS = {
 
 
 class SideEffects:
-    """The side effects of one turn, all dated with its one clock value."""
+    """The side effects of one turn, all dated with its single clock value."""
 
     def __init__(self, claim: RunClaim, dependencies: TurnDependencies, *, now: datetime) -> None:
         self._claim = claim
@@ -63,11 +63,11 @@ class SideEffects:
 
     @property
     def constraints(self) -> tuple[str, ...]:
-        """What the prompt says of a command, so that it neither repeats nor contradicts the application."""
+        """Constraints for the prompt, so that the model neither repeats nor contradicts the application."""
         return () if self._command is None else (_CONSTRAINTS[self._command.name],)
 
     async def confirm(self) -> str:
-        """Save what is to be remembered, and return what the user is told of it; empty where nothing is."""
+        """Save the requested memory and return the confirmation for the user; empty if there is none."""
         if self._memory is None:
             return ""
         confirmation = await save_and_confirm(self._key.user_id, self._memory, self._dependencies.memories)
@@ -75,16 +75,16 @@ class SideEffects:
         return confirmation
 
     def confirmation_in(self, said: str) -> str:
-        """The confirmation that an earlier lease holder began the reply with; empty where it did not."""
+        """The confirmation with which an earlier lease holder began the reply; empty if there is none."""
         if self._memory is None:
             return ""
         self._is_memory_saved = said.startswith(saved(self._memory))
         return next((each for each in confirmations(self._memory) if said.startswith(each)), "")
 
     async def withdraw(self) -> None:
-        """Undo what was done for a message that a content filter blocked; raises nothing.
+        """Undo the side effects of a message that a content filter blocked; never raises.
 
-        Its memory may be of an earlier attempt: it has the message's id in any case.
+        The memory may be from an earlier attempt: its id is derived from the message's id in any case.
         """
         if self._memory is None:
             return
@@ -97,9 +97,9 @@ class SideEffects:
             logger.error("The memory of a blocked message could not be deleted: %s", error.code.value)  # noqa: TRY400
 
     def follow_reply(self, coach: CoachConfig | None) -> None:
-        """Begin what follows a reply that is stored: so nothing is made of a message that is blocked.
+        """Start the follow-ups of a stored reply; a blocked message has none.
 
-        A message has one such reply, so a retry logs no workout twice.
+        A message has only one stored reply, so a retry logs no workout twice.
         """
         workout_builder, summary_builder = (
             self._dependencies.workout_builder,
@@ -116,14 +116,14 @@ class SideEffects:
             self._follow_ups.start("semantic memory", remembering)
 
     def count_memories(self, memories: Sequence[Memory]) -> None:
-        """Count that these memories were in a prompt."""
+        """Count one use of each memory in a prompt."""
         used = [memory.id for memory in memories if memory.id]
         if used:
             counting = self._dependencies.memories.note_memories_used(self._key.user_id, used, at=self._now)
             self._follow_ups.start("memory counters", counting)
 
     async def finish(self, *, within_s: float) -> tuple[str, ...]:
-        """Wait for all follow-ups, and return the names of those that did not succeed, now or before."""
+        """Wait for all follow-ups and return the names of those that have failed, including earlier ones."""
         return await self._follow_ups.finish(within_s=within_s)
 
     def _requested_memory(self) -> Memory | None:
@@ -145,28 +145,28 @@ class SideEffects:
         )
 
     async def _summarize(self, builder: SummaryBuilder, added: int) -> None:
-        """Due when this turn's messages have made the next six full, also by passing them."""
+        """Request a summary if this turn's messages reached or passed a multiple of six."""
         count = (await self._dependencies.conversations.get_conversation(self._key)).total_messages
         if count // SUMMARY_EVERY_MESSAGES > (count - added) // SUMMARY_EVERY_MESSAGES:
             await builder.build(SummaryRequest(self._key, SummaryReason.MESSAGE_COUNT, count))
 
 
 class FollowUps:
-    """The follow-ups of one turn, each by its name."""
+    """The follow-ups of one turn, by name."""
 
     def __init__(self) -> None:
         self._failed: tuple[str, ...] = ()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, work: Coroutine[object, object, None]) -> None:
-        """Begin one."""
+        """Start a follow-up."""
         self._tasks[name] = asyncio.create_task(work, name=name)
 
     async def finish(self, *, within_s: float) -> tuple[str, ...]:
-        """Wait for all, and cancel those that are not over by then.
+        """Wait for all follow-ups, and cancel those that exceed the time limit.
 
         Returns:
-            The names of those that did not succeed, now or at an earlier call.
+            The names of those that failed, including in earlier calls.
         """
         tasks, self._tasks = self._tasks, {}
         if not tasks:
@@ -181,7 +181,7 @@ class FollowUps:
 
 def _succeeded(name: str, task: asyncio.Task[None]) -> bool:
     if task.cancelled():
-        logger.warning("The %s took too long and was given up", name)
+        logger.warning("The %s took too long and was cancelled", name)
         return False
     error = task.exception()
     if error is None:

@@ -1,7 +1,7 @@
-"""What the models say: one model's stream, continued or restarted where it fails.
+"""Drives the models: streams one model's reply, and continues or restarts it if the model fails.
 
-A request that is refused is sent again with less in it. A model that fails before its first word, or whose
-stream breaks, is replaced by the fallback, which continues the draft where it can and restarts it elsewhere.
+A rejected request is retried with a simpler prompt. A model that fails before its first text, or whose stream
+breaks, is replaced by the fallback model, which continues the draft if it can, and otherwise restarts it.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ logger = logging.getLogger("coachstream.turn")
 LEAST_FOR_ANOTHER_MODEL_S = 3.0
 
 _ENDINGS_WITHOUT_WORDS = {StopReason.CONTENT_FILTERED, StopReason.INTERRUPTED}
-"""Stop reasons that the model did not choose; the reply decides what they mean."""
+"""Stop reasons that the model did not choose; `Reply` handles them."""
 
 
 class Speech:
-    """Has the models speak into a draft.
+    """Streams the models' text into a draft.
 
     Args:
-        draft: of the reply.
-        model: asked first.
-        fallback: asked where the first one fails; it may be the same one.
-        deadline: of the turn.
-        measured: of the turn; grows.
-        on_first_text: called once, when a model's first text was sent.
+        draft: the draft of the reply.
+        model: the model to try first.
+        fallback: the model to try if the first one fails; may be the same one.
+        deadline: the turn's deadline.
+        measured: the turn's measurements, updated in place.
+        on_first_text: called once, after a model's first text was sent.
 
     Attributes:
-        model_name: display name of the model that spoke last.
+        model_name: display name of the model that was used last.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Speech:
         self._pieces_heard = 0
 
     async def speak(self, prompt: Prompt) -> ModelStop:
-        """Have the prompt replied to, and return how the model stopped.
+        """Stream the reply to a prompt, and return how the model stopped.
 
         Raises:
-            ModelError: no model did it.
+            ModelError: no model produced a reply.
             WorkInterrupted, DeadlineExceeded: as `TurnDeadline.bound` does.
         """
-        # A model that was refused is passed over for a while.
+        # A model that is not usable is skipped for a while.
         first = self._model if self._model.is_usable or not self._fallback.is_usable else self._fallback
         heard_before = self._pieces_heard
         self._measured.model_asked_ms = self._deadline.elapsed_ms()
@@ -90,9 +90,9 @@ class Speech:
             if not self._may_fail_over(error, has_spoken=has_spoken, is_another=first is not self._fallback):
                 raise
             if error.remedy:
-                log_failure(logger, "The other model is asked, because the first one failed", error)
+                log_failure(logger, "Falling back to the other model, because the first one failed", error)
             else:
-                logger.warning("The other model is asked after %s", error.code.value)
+                logger.warning("Falling back to the other model after %s", error.code.value)
         return await self._speak_with(self._fallback, msgspec.structs.replace(prompt, said=self._draft.text))
 
     def _may_fail_over(self, error: ModelError, *, has_spoken: bool, is_another: bool) -> bool:
@@ -100,11 +100,11 @@ class Speech:
             return False
         if has_spoken or isinstance(error, NoReply):
             return isinstance(error, ModelStreamBroken)
-        # Whatever the first one fails with: a refusal of the request may be one of the model, in new words.
+        # For any failure: a rejected request may in fact be a rejected model, in an unknown wording.
         return is_another and not isinstance(error, NoCredentials)
 
     async def _speak_with(self, model: ChatModel, prompt: Prompt) -> ModelStop:
-        """Have one model speak; where its service refuses the request, send one with less in it."""
+        """Stream one model's text; if its service rejects the request, retry with a simpler prompt."""
         self.model_name = model.display_name
         if prompt.said and not model.can_continue:
             await self._draft.restart()
@@ -119,7 +119,7 @@ class Speech:
                 if following is None:
                     raise
                 logger.warning(
-                    "The request is refused (%s); asking again with %d messages instead of %d",
+                    "The request was rejected (%s); retrying with %d messages instead of %d",
                     *(error.code.value, len(following.messages), len(prompt.messages)),
                 )
             if prompt.said and not following.said:
@@ -128,18 +128,18 @@ class Speech:
             prompt = following
 
     async def _listen(self, model: ChatModel, prompt: Prompt) -> ModelStop:
-        """Write what one model says into the draft; blanks before the first word are added with it.
+        """Write one model's text into the draft; leading blanks are held back until the first visible text.
 
         Raises:
-            ModelStreamBroken: its stream ended without a stop reason; or another `ModelError`.
-            NoReply: it stopped before the first word.
+            ModelStreamBroken: the stream ended without a stop reason; or another `ModelError`.
+            NoReply: the model stopped before any visible text.
         """
         joiner = SurrogateJoiner()
         blanks = ""
         model_events = model.stream(prompt, deadline=self._deadline.save_at)
         try:
             while True:
-                # A model that never waits would not notice that its time is up.
+                # A model that never suspends would not notice that its time is up.
                 self._deadline.check()
                 event = await self._deadline.bound(anext(model_events, None))
                 text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
@@ -155,7 +155,7 @@ class Speech:
                         self._on_first_text()
                         self._on_first_text = None
                     if not is_whole:
-                        logger.warning("The reply is cut off, because it is longer than a store can hold")
+                        logger.warning("The reply is truncated, because it is longer than a store can hold")
                         return ModelStop(StopReason.MAX_TOKENS)
                 if not isinstance(event, TextDelta):
                     break
@@ -164,7 +164,7 @@ class Speech:
         if event is None:
             raise ModelStreamBroken("the model's stream ended without a stop reason")
         if not self._draft.has_words and event.reason not in _ENDINGS_WITHOUT_WORDS:
-            raise NoReply("the model said nothing that a person sees")
+            raise NoReply("the model's reply has no visible text")
         return event
 
     def _note_first_text(self) -> None:
@@ -173,10 +173,10 @@ class Speech:
             measured.model_first_text_ms = self._deadline.elapsed_ms() - measured.model_asked_ms
 
     async def _close(self, model_events: AsyncGenerator[ModelEvent, None]) -> None:
-        """Close the model's stream, if it can be closed in time; what was said matters more."""
+        """Close the model's stream, if that is possible in time; saving the text matters more."""
         limit = asyncio.timeout(SHARE_FOR_STOPPING_THE_MODEL * self._deadline.save_reserve_s)
         try:
             async with limit:
                 await model_events.aclose()
-        except Exception as error:  # noqa: BLE001 (the ending of the turn is known already)
+        except Exception as error:  # noqa: BLE001 (the ending of the turn is already known)
             logger.error("The model's stream could not be closed: %s", describe_exception(error))  # noqa: TRY400

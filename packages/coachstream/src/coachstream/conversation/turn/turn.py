@@ -1,10 +1,10 @@
-"""One turn: a user's message in, a coach's reply out, sent to its reader as events, over the ports.
+"""One turn: takes a user's message and sends the coach's reply to the reader as events, using the ports.
 
-The order is the promise. `Started` is sent before anything is read or written. The user's message is stored
-before the model is called. A message that has a run already gets no second one: its sender follows that run.
+The order is guaranteed. `Started` is sent before anything is read or written. The user's message is stored
+before the model is called. A message that already has a run gets no second one: its sender follows that run.
 However a turn ends, its last event is `Completed`, `Failed` or `Reconnect`, and is sent in one place.
 
-All dates come from one reading of the clock: the moments of a turn are that reading plus the time since.
+All dates derive from one clock value: the times of a turn are that value plus the elapsed time.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ async def run_turn(
     send: Send,
     has_left: HasLeft = never_leaves,
 ) -> None:
-    """Run a turn, or follow the run that the message has already.
+    """Run a turn, or follow the run that the message already has.
 
-    Cancelling it ends the reply as an interruption, if the reply is produced here. A run that is only
-    followed is left when `has_left` says that the reader has.
+    Cancellation ends the reply as interrupted, if this process produces it. If it only follows a run, it
+    stops when `has_left` reports that the reader has disconnected.
     """
     await _MessageTurn(request, dependencies, settings or TurnSettings(), send, has_left).run()
 
@@ -93,7 +93,7 @@ async def resume_run(
     send: Send,
     has_left: HasLeft = never_leaves,
 ) -> None:
-    """Follow a run, with a watcher that was opened; produce it where no one does."""
+    """Follow a run with an opened watcher; produce its reply if the run has no lease holder."""
     turn = _ResumedTurn(request, watcher, dependencies, settings or TurnSettings(), send, has_left)
     await turn.run()
 
@@ -101,13 +101,13 @@ async def resume_run(
 def run_watcher(
     request: ResumeRequest, dependencies: TurnDependencies, settings: TurnSettings | None = None
 ) -> RunWatcher:
-    """The watcher of a run, for `resume_run`."""
+    """Create the watcher of a run, for `resume_run`."""
     settings = settings or TurnSettings()
     return _watcher(request.key, request.run_id, request.after, request.deadline, dependencies, settings)
 
 
 def new_user_message(request: TurnRequest, dependencies: TurnDependencies) -> Message:
-    """The message as it is to be stored, sent now."""
+    """The message to store, with the current time."""
     now = to_milliseconds(dependencies.clock.now())
     return Message(
         id=message_id(now, Role.USER, dependencies.random_below),
@@ -119,13 +119,13 @@ def new_user_message(request: TurnRequest, dependencies: TurnDependencies) -> Me
 
 
 def run_opener(dependencies: TurnDependencies, settings: TurnSettings) -> RunOpener:
-    """Opens and stops runs."""
+    """Create the opener, which opens and stops runs."""
     closer = run_closer(dependencies, settings)
     return RunOpener(dependencies.runs, dependencies.clock, closer, settings.runs)
 
 
 def run_closer(dependencies: TurnDependencies, settings: TurnSettings) -> RunCloser:
-    """Closes dead runs."""
+    """Create the closer, which closes dead runs."""
     return RunCloser(
         dependencies.runs,
         dependencies.clock,
@@ -158,7 +158,7 @@ def _watcher(
 
 @contextmanager
 def _of_unfinished_run() -> Iterator[None]:
-    """Map a missing log: that of an unfinished run is deleted with its conversation only."""
+    """Map a missing log: the log of an unfinished run is deleted only with its conversation."""
     try:
         yield
     except RunNotFound:
@@ -166,7 +166,7 @@ def _of_unfinished_run() -> Iterator[None]:
 
 
 class _Turn(ABC):
-    """What both kinds of turns share: producing, following, and the one ending."""
+    """The base of both kinds of turns: producing, following, and the single ending."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class _Turn(ABC):
         )
         self._now = to_milliseconds(dependencies.clock.now())
         self._measured = TurnMeasurements()
-        #: Of a run that another process produces, and reports.
+        #: Whether another process produces, and reports, the run.
         self._is_only_reader = False
 
     async def run(self) -> None:
@@ -197,11 +197,11 @@ class _Turn(ABC):
             await self._send(Started())
             ending = await self._run()
         except CoachStreamError as error:
-            log_failure(logger, "The turn fails", error)
+            log_failure(logger, "The turn failed", error)
             failure = error
         except Exception as error:  # noqa: BLE001 (a stream never ends without a terminal event)
             # Its text may quote the user.
-            logger.error("The turn fails with %s", describe_exception(error))  # noqa: TRY400
+            logger.error("The turn failed with %s", describe_exception(error))  # noqa: TRY400
             failure = ProcessingError()
         finally:
             self._measured.failure = self._measured.failure or failure
@@ -217,10 +217,10 @@ class _Turn(ABC):
 
     @abstractmethod
     async def _run(self) -> Ending | None:
-        """Send what comes before the ending, and return it; None where the reader has left."""
+        """Send all events but the last, and return the last; None if the reader has disconnected."""
 
     def _attaching(self, point: LogPoint) -> Sequence[Event]:
-        """What attaches the reader to a run."""
+        """The events that attach the reader to a run."""
         return (Attached(point),)
 
     async def _produce(self, claim: RunClaim, load: ContextLoad) -> Ending | None:
@@ -238,9 +238,9 @@ class _Turn(ABC):
         try:
             return await reply.produce(load, first=self._attaching(claim.point))
         except RunLost:
-            logger.warning("The run was taken over, or ended by another process; its reader follows it")
+            logger.warning("Another process took over or ended the run; the reader follows it")
         self._deadline.lift_interruption()
-        # What was said here and not stored is not in the run that the others have.
+        # Text that this process sent but did not store is not in the run's log.
         with _of_unfinished_run():
             watcher = await self._open(claim.run_id, after=reply.point.number)
         await self._send(Reset(watcher.offset))
@@ -288,7 +288,7 @@ class _MessageTurn(_Turn):
     async def _run(self) -> Ending | None:
         ending = await self._attempt()
         if self._has_joined_a_dead_run(ending):
-            # Whoever sends a message again wants a reply, not the news that the first one broke off.
+            # A client that sends a message again wants a reply, not the failure of the first attempt.
             await self._send(Reset(0))
             self._read_run_id = None
             ending = await self._attempt()
@@ -300,7 +300,7 @@ class _MessageTurn(_Turn):
         )
 
     def _attaching(self, point: LogPoint) -> Sequence[Event]:
-        """The same; text of another run does not hold."""
+        """Also discards the reader's text of another run."""
         has_other_text = self._read_run_id not in {None, point.run_id}
         self._read_run_id = point.run_id
         return (Attached(point), Reset(0)) if has_other_text else (Attached(point),)
@@ -341,23 +341,23 @@ class _MessageTurn(_Turn):
             await self._send(event)
         return await self._follow(watcher)
 
-    async def _repeat(self, answered: AlreadyAnswered) -> Ending | None:
-        """Give the reply that is stored: from its run, as long as the log is kept."""
-        self._measured.user_message = answered.user_message
+    async def _repeat(self, found: AlreadyAnswered) -> Ending | None:
+        """Send the stored reply: from its run, as long as the log exists."""
+        self._measured.user_message = found.user_message
         self._measured.is_first_attempt = False
         self._measured.was_answered = True
-        self._measured.reply = answered.reply
+        self._measured.reply = found.reply
         self._measured.chunks = 1
         self._measured.first_chunk_ms = self._deadline.elapsed_ms()
         watcher: RunWatcher | None = None
-        run_id = answered.reply.metadata.run_id
+        run_id = found.reply.metadata.run_id
         if run_id is not None:
             with suppress(RunNotFound):
                 watcher = await self._open_for_reader(run_id)
-        return await (self._repeat_without_log(answered) if watcher is None else self._join(watcher))
+        return await (self._repeat_without_log(found) if watcher is None else self._join(watcher))
 
     async def _open_for_reader(self, run_id: str) -> RunWatcher:
-        """The run behind what the reader has of it; from its beginning, if nothing is left behind that."""
+        """Open the run after the reader's position; from its beginning, if the reader has all of it."""
         after = self._request.after
         if after is not None and after.run_id == run_id:
             watcher = await self._open(run_id, after=after.number)
@@ -365,8 +365,8 @@ class _MessageTurn(_Turn):
                 return watcher
         return await self._open(run_id, after=FROM_THE_BEGINNING)
 
-    async def _repeat_without_log(self, answered: AlreadyAnswered) -> Ending:
-        reply = answered.reply
+    async def _repeat_without_log(self, found: AlreadyAnswered) -> Ending:
+        reply = found.reply
         if reply.content:
             await self._send(Chunk(reply.content))
         if reply.is_withheld:
@@ -374,7 +374,7 @@ class _MessageTurn(_Turn):
             partial_reply = reply if reply.content else None
             return Failed(blocked.code, blocked.sentence, blocked.retryable, partial_reply)
         return Completed(
-            user_message=answered.user_message,
+            user_message=found.user_message,
             reply=reply,
             conversation_id=self._key.conversation_id,
             semantic_context=SemanticContextUse(),
@@ -384,7 +384,7 @@ class _MessageTurn(_Turn):
         )
 
     async def _close_what_opens(self, opening: asyncio.Task[RunClaim | LogPoint | AlreadyAnswered]) -> None:
-        """Free the conversation of a run that will not be produced, as far as that can be done in time."""
+        """Release the conversation from a run that will not be produced, if time permits."""
         await asyncio.wait((opening,), timeout=self._deadline.seconds_to_save())
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
@@ -395,7 +395,7 @@ class _MessageTurn(_Turn):
             try:
                 async with asyncio.timeout(self._deadline.seconds_to_save()):
                     await run_closer(self._dependencies, self._settings).abandon(opened)
-            except Exception as error:  # noqa: BLE001 (the turn is over; a lease ends by itself)
+            except Exception as error:  # noqa: BLE001 (the turn is over; the lease expires)
                 logger.error("A run could not be closed: %s", describe_exception(error))  # noqa: TRY400
 
 

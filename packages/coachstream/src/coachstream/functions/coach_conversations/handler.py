@@ -4,7 +4,7 @@
     {url}/users/{userId}/coaches/{coachId}/conversations/count               GET
     {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}    GET, PUT, DELETE
 
-Answers are JSON: `{"success": true, ...}`, or `{"error": sentence, "code": CODE}` with the code's status.
+Responses are JSON: `{"success": true, ...}`, or `{"error": sentence, "code": CODE}` with the code's status.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ logger = logging.getLogger("coachstream.functions.coach_conversations")
 
 
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
-    """Make the handler; `services` is asked once an invocation."""
+    """Create the handler; `services` is called once per invocation."""
 
     async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> JsonResponse:
         event = read_event(payload, context)
@@ -60,11 +60,11 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         if route.resource not in METHODS:
             raise MissingPathParams
         require_method(event.method, METHODS[route.resource])
-        parts = services()
-        invocation.logs = parts.settings.logs
-        await authenticate(event.header("authorization"), parts.verifier.verify, user_id=route.user_id)
+        adapters = services()
+        invocation.logs = adapters.settings.logs
+        await authenticate(event.header("authorization"), adapters.verifier.verify, user_id=route.user_id)
         invocation.key = route.key
-        return await _perform(event, route, parts, invocation)
+        return await _perform(event, route, adapters, invocation)
 
     return json_handler(respond, error_body=error_body, logger=logger)
 
@@ -108,17 +108,17 @@ async def _create(
     if request.initial_message is not None:
         first_turn = TurnRequest(key, request.initial_message, Turns(services).deadline(event.deadline))
         await _run(first_turn, services, invocation)
-    # As the existing function answers: the conversation as it was created, its messages not in it yet.
+    # Like the existing function's response: the conversation as it was created, without messages.
     return JsonResponse(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
 
 
 async def _run(request: TurnRequest, services: Services, invocation: Invocation) -> None:
-    """Run the first turn to its end; its failure is in the conversation and the log, not in the answer."""
+    """Run the first turn to its end; a failure shows in the conversation and the log, not in the response."""
     try:
         async with Turns(services).start(request, report=invocation.turn_ended) as turn:
             async for _ in turn:
                 pass
-    except Exception as error:  # noqa: BLE001 (the conversation exists, and that was asked for)
+    except Exception as error:  # noqa: BLE001 (the conversation exists, as requested)
         invocation.error = as_coachstream_error(error, logger).code
 
 

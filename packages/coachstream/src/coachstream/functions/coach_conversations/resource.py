@@ -15,7 +15,7 @@ HANDLER = "coachstream.functions.coach_conversations.handler.handler"
 
 
 class CoachConversations(StreamingFunction):
-    """Keeps conversations. A new one may begin with a message, whose turn it runs: hence model and time."""
+    """Manages conversations. A new one may begin with a message, whose turn needs the model and more time."""
 
     def __init__(
         self,
@@ -37,6 +37,6 @@ class CoachConversations(StreamingFunction):
             service=service,
             options=options,
             cors=cors,
-            # The first turn of a conversation is never one that asks for a summary.
+            # The first turn of a conversation never requests a summary.
             needs=Needs(summaries=False),
         )

@@ -1,1 +1,1 @@
-"""The function that answers a message with the whole reply."""
+"""The function that responds to a message with the complete reply."""

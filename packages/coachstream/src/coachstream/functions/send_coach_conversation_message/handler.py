@@ -1,9 +1,9 @@
-"""Answer a message with the coach's whole reply, in one JSON document (existing system, section 2.1).
+"""Respond to a message with the coach's complete reply, in one JSON document (existing system, section 2.1).
 
     POST {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}/send-message
 
-The turn is the streamed one, collected. A client that falls back to this function from a stream gets the
-reply to the message it had sent, not a second one.
+The turn is the same as for a stream, but collected. A client that falls back to it from a stream gets the
+reply to the message it already sent, not a second one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ logger = logging.getLogger("coachstream.functions.send_coach_conversation_messag
 
 
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
-    """Make the handler; `services` is asked once an invocation."""
+    """Create the handler; `services` is called once per invocation."""
 
     async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> JsonResponse:
-        parts = services()
-        invocation.logs = parts.settings.logs
-        request = await accept_message(accept(payload, context, Resource.SEND_MESSAGE), parts)
+        adapters = services()
+        invocation.logs = adapters.settings.logs
+        request = await accept_message(accept(payload, context, Resource.SEND_MESSAGE), adapters)
         invocation.key = request.key
-        ending = await Turns(parts).run_whole(request, report=invocation.turn_ended)
+        ending = await Turns(adapters).run_whole(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
             invocation.error = ending.code
             return JsonResponse(HTTP_STATUS[ending.code], failed_body(ending))

@@ -1,4 +1,4 @@
-"""The function that answers a message with the whole reply."""
+"""The function that responds to a message with the complete reply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HANDLER = "coachstream.functions.send_coach_conversation_message.handler.handler
 
 
 class SendCoachConversationMessage(StreamingFunction):
-    """Answers a message (POST). The turn is a stream's, but asks for its reply in one piece."""
+    """Responds to a message (POST). The turn is the same as for a stream, but collects the reply."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class SendCoachConversationMessage(StreamingFunction):
             scope,
             construct_id,
             handler=HANDLER,
-            description="Answers a message with a coach's whole reply",
+            description="Responds to a message with a coach's complete reply",
             methods=(HttpMethod.POST,),
             backend=backend,
             service=service,

@@ -1,13 +1,13 @@
-"""Stream a coach's reply as Server-Sent Events, from its beginning or from where a reader left it.
+"""Stream a coach's reply as Server-Sent Events, from its beginning or from a reader's position.
 
     POST   {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}/stream
     GET    …/stream               the conversation's unfinished run, from its beginning
     GET    …/stream/{runId}       a run, after `Last-Event-ID` or `?after=`
     DELETE …/stream/{runId}       stop it
 
-What is refused before a stream begins has its HTTP status and a body with the one `error` event. After that
-the status is 200, `start` goes out at once, and the stream ends with `complete`, `error` or `reconnect`.
-A `POST` that accepts JSON only opens the run and is told its address, for an `EventSource`.
+A request that is rejected before the stream begins gets an HTTP error status and a body with one `error`
+event. After that the status is 200, `start` is sent immediately, and the stream ends with `complete`, `error`
+or `reconnect`. A `POST` that accepts only JSON opens the run and returns its URL, for an `EventSource`.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
 
 
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
-    """Make the handler; `services` is asked once an invocation."""
+    """Create the handler; `services` is called once per invocation."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
         async with observed(context, payload) as invocation:
             accepted: Accepted | None = None
             try:
-                parts = services()
-                invocation.logs = parts.settings.logs
+                adapters = services()
+                invocation.logs = adapters.settings.logs
                 accepted = accept(payload, context, Resource.STREAM, Resource.RUN)
-                respond = await _responder(accepted, parts, invocation)
+                respond = await _responder(accepted, adapters, invocation)
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                 failure = as_coachstream_error(error, logger)
                 invocation.error = failure.code
@@ -59,7 +59,7 @@ def _takes_json(accepted: Accepted | None) -> bool:
 
 
 async def _responder(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """What answers the request, once everything is checked that has a status of its own."""
+    """Make all checks that have their own status, and return what writes the response."""
     match (accepted.route.resource, accepted.event.method):
         case (Resource.STREAM, "POST") if wants_json(accepted.event):
             return await open_for_reader(accepted, services, invocation)

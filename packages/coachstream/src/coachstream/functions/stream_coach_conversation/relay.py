@@ -1,4 +1,4 @@
-"""From the events of a turn to the frames of a response."""
+"""Relays the events of a turn as the frames of a response."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from coachstream.conversation.turn.reader import TurnReader
 
 Responder = Callable[[ResponseStream], Awaitable[None]]
-"""Writes a response, whole."""
+"""Writes a complete response."""
 
 logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
 
 
 async def refuse(response: ResponseStream, error: CoachStreamError, *, as_json: bool) -> None:
-    """Answer with an error's status, and the one event: in a stream, or as the document itself."""
+    """Respond with an error's status and its one event: in a stream, or as a JSON document."""
     status, headers = HTTP_STATUS[error.code], error_headers(error)
     if as_json:
         await send_json(response, JsonResponse(status, error_frame(error), headers))
@@ -40,13 +40,13 @@ async def refuse(response: ResponseStream, error: CoachStreamError, *, as_json: 
     await http.end(encode_frame(error_frame(error)))
 
 
-def respond_with(answer: JsonResponse) -> Responder:
-    """Answer with a document."""
-    return partial(send_json, answer=answer)
+def respond_with(response: JsonResponse) -> Responder:
+    """Respond with a JSON document."""
+    return partial(send_json, response=response)
 
 
 async def no_content(response: ResponseStream) -> None:
-    """Answer that there is nothing to read, which ends an `EventSource` (HTML standard, section 9.2.3)."""
+    """Respond that there is nothing to read, which ends an `EventSource` (HTML standard, section 9.2.3)."""
     http = HttpResponseStream.from_(response, {"statusCode": 204, "headers": {"Cache-Control": "no-store"}})
     await http.end()
 
@@ -60,15 +60,15 @@ async def relay(
     retry_ms: int | None = None,
     point: LogPoint | None = None,
 ) -> None:
-    """Send `start` at once, then whatever the turn says, to its end.
+    """Send `start` immediately, then all events of the turn.
 
     Args:
-        response: of the invocation.
-        begin: starts the turn, whose adapters may be imported and set up only then, or refuses it after all.
-        services: of the process.
-        invocation: is told how it ended.
-        retry_ms: what an `EventSource` is told of its reconnecting.
-        point: what the reader has of the run, where the run is known by now; `start` then names it.
+        response: the response stream of the invocation.
+        begin: starts the turn, importing and creating its adapters if needed, or rejects it.
+        services: the services of the process.
+        invocation: records how the turn ended.
+        retry_ms: the reconnection time sent to an `EventSource`.
+        point: the reader's position, if the run is already known; `start` then names the run.
     """
     http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
     async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
@@ -91,7 +91,7 @@ async def relay(
                         break
         except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
             if is_over:
-                # The client has its answer; the runtime would print the exception's text, which may quote it.
+                # The client has the reply; the runtime would print the exception's text, which may quote it.
                 invocation.broke(error)
                 raise ProcessingError from None
             failure = as_coachstream_error(error, logger)
@@ -102,7 +102,7 @@ async def relay(
 
 
 def _is_known(event: Event, point: LogPoint | None) -> bool:
-    """Whether the reader knows it already: that the request was accepted, or which run it reads."""
+    """Whether the reader already knows it: that the request was accepted, or which run it reads."""
     if isinstance(event, Attached):
         return point is not None and event.point.run_id == point.run_id
     return isinstance(event, Started)

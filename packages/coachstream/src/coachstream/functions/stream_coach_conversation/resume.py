@@ -1,4 +1,4 @@
-"""Read a run on, from anywhere."""
+"""Resume reading a run from any position."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 async def resume(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """Stream what the reader does not have of a run, or nothing, if that is nothing.
+    """Stream the part of a run that the reader does not have, or respond 204 if it has all of it.
 
     Raises:
-        CoachStreamError: it may not, there is no such run, or the store failed.
+        CoachStreamError: access is denied, there is no such run, or the store failed.
     """
     request = await accept_reader(accepted, services)
     invocation.key = request.key
@@ -48,7 +48,7 @@ async def resume(accepted: Accepted, services: Services, invocation: Invocation)
 
 
 async def _run_of(cursor: Cursor, key: ConversationKey, services: Services) -> str | None:
-    """The run that the reader has begun with, finished or not; else the conversation's unfinished one."""
+    """The run that the reader has started, finished or not; else the conversation's unfinished one."""
     begun = cursor.newest
     if begun is not None and await services.store.read_last(key, begun.run_id) is not None:
         return begun.run_id

@@ -1,4 +1,4 @@
-"""Begin a turn: as a stream, or for a reader that comes to an address of its own."""
+"""Start a turn: as a stream, or for a reader that reads it at another URL."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """Stream the reply to a message; what takes long in a cold environment is done while `start` is read."""
+    """Stream the reply to a message; slow work in a cold environment is done after `start` is sent."""
     request = await accept_provisionally(accepted, services)
     invocation.key = request.key
     if request.after is not None:
-        # A reader that comes again: what is left for it decides the status, so the store is asked first.
+        # A reader that reconnects: the status depends on what is left for it, so the store is read first.
         await accept_user(accepted, services)
         if await Turns(services).has_reply(request):
             return no_content
 
     async def begin() -> TurnReader:
         async with loading(services.settings):
-            # Now with the pool's current keys. Nothing has been read or written until here.
+            # Now with the pool's current keys. Nothing has been read or written before.
             await accept_user(accepted, services)
         return Turns(services).start(request, report=invocation.turn_ended)
 
@@ -39,10 +39,10 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
 
 
 async def open_for_reader(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """Store a message, and say where its reply can be read; the first reader has it written."""
+    """Store a message and return the URL of its reply; the first reader starts its production."""
     request = await accept_message(accepted, services)
     invocation.key = request.key
-    # Before anything is stored: without a key nobody could read the reply.
+    # Before anything is stored: without a key no client could read the reply.
     services.tickets.require_key()
     run_id = await Turns(services).open_for_reader(request)
     ticket = await services.tickets.issue(request.key, run_id)

@@ -14,10 +14,10 @@ from coachstream.web.run_requests import RunStoppedBody
 
 
 async def stop(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """Have a run stopped; what it has said becomes the reply.
+    """Stop a run; its text so far becomes the reply.
 
     Raises:
-        CoachStreamError: its user did not ask, there is no such run, or the store failed.
+        CoachStreamError: the caller is not its user, there is no such run, or the store failed.
     """
     await accept_user(accepted, services)
     route = accepted.route

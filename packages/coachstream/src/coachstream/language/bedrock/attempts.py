@@ -1,7 +1,7 @@
-"""One budget for all attempts at a call: the deadline.
+"""Retries with exponential backoff, within one deadline for all attempts at a call.
 
-The SDK's own retries wait where nobody sees it, and know of no deadline; they are switched off
-(`Connection.attempts`), and this is the only place that tries again.
+The SDK's own retries are not observable and do not respect a deadline; they are switched off
+(`Connection.attempts`), and this is the only place that retries.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a call is tried, and how long the pauses are.
+    """How often a call is attempted, and how long the pauses are.
 
     Attributes:
-        attempts: at most, the first one included.
-        first_pause_s: before the second attempt; each pause after that is twice as long. A pause is shortened
-            at random by up to half, so that callers that failed together do not come back together.
-        longest_pause_s: that a pause grows to.
-        least_s: that an attempt needs to make sense; with less time left, none begins.
+        attempts: the maximum number of attempts, including the first one.
+        first_pause_s: the pause before the second attempt; it doubles after each attempt. Jitter shortens it
+            by up to half, so that callers that failed together do not retry together.
+        longest_pause_s: the upper limit of a pause.
+        least_s: the minimum time for an attempt to be useful; with less time left, none starts.
     """
 
     attempts: int = 4
@@ -47,10 +47,10 @@ class Attempts:
         """Begin the first attempt.
 
         Args:
-            policy: how often, how long.
-            deadline: when all of them must be over, on the scale of `monotonic`.
+            policy: the number of attempts and the pauses.
+            deadline: when all attempts must be over, on the scale of `monotonic`.
             monotonic: the clock, in seconds.
-            sleep: waits for so many seconds.
+            sleep: sleeps for a number of seconds.
             chance: a random number from 0 to 1.
         """
         self._policy = policy
@@ -61,15 +61,14 @@ class Attempts:
         self._begun = 1
 
     def seconds_left(self) -> float:
-        """Until the deadline; 0 when it has passed."""
+        """Seconds until the deadline; 0 if it has passed."""
         return max(0.0, self._deadline - self._monotonic())
 
     async def pause_after(self, failure: ModelError) -> None:
         """Wait before the next attempt.
 
         Raises:
-            ModelError: the failure itself: the next attempt would fail alike, or be one too many, or come too
-                late.
+            ModelError: the failure itself, if it is not retryable, or no attempts or not enough time is left.
         """
         if not failure.retryable or self._begun >= self._policy.attempts:
             raise failure

@@ -1,29 +1,29 @@
-"""Joining what a model goes on with to what was said before.
+"""Joins a model's continuation to the partial reply.
 
-A request must not end with blanks, so the blanks at the end of what was said are kept back, and the model,
-which does not know of them, mostly writes them itself. The reader has seen them already.
+A request must not end with blanks, so trailing blanks of the partial reply are not sent, and the model
+usually writes them again. The reader has already received them.
 """
 
 from __future__ import annotations
 
 
 def beginning_of_reply(said: str) -> str:
-    """What the model is told to have said: without blanks at its end, which Bedrock refuses."""
+    """The partial reply to send to the model: without trailing blanks, which Bedrock rejects."""
     return said.rstrip()
 
 
 class ContinuationJoiner:
-    """Drops from what comes the blanks that were said already; all else passes at once."""
+    """Removes blanks that were already sent from the continuation; other text passes immediately."""
 
     def __init__(self, said: str) -> None:
-        """Remember the blanks at the end; text of nothing but blanks counts as nothing."""
+        """Store the trailing blanks; text that is all blanks counts as empty."""
         stripped = beginning_of_reply(said)
         self._said_blanks = said[len(stripped) :] if stripped else ""
         self._is_joined = not self._said_blanks
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What of the next piece of text is to be passed on; blanks are held until it is known."""
+        """Return the text to pass on for this piece; leading blanks are held until they can be compared."""
         if self._is_joined:
             return text
         self._held += text
@@ -35,7 +35,7 @@ class ContinuationJoiner:
 
 
 def _unsaid(blanks: str, said: str) -> str:
-    """What of the blanks between two words is missing, where others were said there."""
+    """The part of the blanks between two words that was not sent yet."""
     if blanks.startswith(said):
         return blanks[len(said) :]
     missing_breaks = blanks.count("\n") - said.count("\n")

@@ -1,7 +1,7 @@
-"""What can go wrong between here and a model, as the errors of the domain.
+"""Maps failures of a model call to the domain's errors.
 
-Details name the kind of failure and the service's own id of the request. They never hold the service's
-sentence, for it may quote the prompt.
+Details name the kind of failure and the service's request id. They never include the service's message,
+which may quote the prompt.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _BY_CODE: dict[str, Kind] = {
 """The service's codes in lower case, without `Exception`: a stream writes `throttlingException`."""
 
 _TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.FAILED_DEPENDENCY}
-"""Statuses under 500 with which the service speaks of itself, not of the request."""
+"""Statuses below 500 that mean a failure of the service, not of the request."""
 
 
 class ParameterRefused(ModelRejected):
-    """The model does not take a parameter of the request; it may take the rest.
+    """The model rejects a parameter of the request, but may accept the request without it.
 
     Attributes:
-        parameter: the one.
+        parameter: the rejected parameter.
     """
 
     def __init__(self, detail: str, parameter: Parameter) -> None:
@@ -60,12 +60,12 @@ class ParameterRefused(ModelRejected):
 
 
 class ModelCredentials(NoCredentials, ModelError):
-    """The credentials for Bedrock are missing, expired or refused."""
+    """The credentials for Bedrock are missing, expired or rejected."""
 
 
 def failure_of(error: Exception, model_id: str) -> ModelError:
-    """The domain's error for whatever the SDK, the HTTP library or the connection raised in a call."""
-    # Loaded already, by what raised.
+    """Map an exception of the SDK, the HTTP library or the connection to the domain's error."""
+    # Already imported by the code that raised.
     from botocore.eventstream import ParserError
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -82,7 +82,7 @@ def failure_of(error: Exception, model_id: str) -> ModelError:
 
 
 def _refusal(error: ClientError, model_id: str) -> ModelError:
-    """The service said no, as the response or as an event of the stream."""
+    """Map an error response, or an error event of the stream."""
     refusal = error.response.get("Error", {})
     kind = refusal.get("Code", "").lower().removesuffix("exception")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", HTTPStatus.OK)
@@ -97,7 +97,7 @@ def _refusal(error: ClientError, model_id: str) -> ModelError:
 
 
 def _detail(error: ClientError) -> str:
-    """What was called, the service's code, the status, and its own id of the request."""
+    """The operation, the service's error code, the status, and the service's request id."""
     code = error.response.get("Error", {}).get("Code", "")
     metadata = error.response.get("ResponseMetadata", {})
     status, request_id = metadata.get("HTTPStatusCode", HTTPStatus.OK), metadata.get("RequestId", "unknown")
@@ -112,18 +112,18 @@ def _by_status(status: int) -> Kind:
 
 
 def _unsent(error: BotoCoreError, model_id: str) -> ModelError:
-    """No response, or none that can be read; or the request was never sent."""
+    """Map a missing or malformed response, or a request that was never sent."""
     from botocore import exceptions
 
     name = type(error).__qualname__
     transient = (
-        exceptions.HTTPClientError,  # broken off, or silent for too long
+        exceptions.HTTPClientError,  # disconnected or timed out
         exceptions.ConnectionError,  # refused, no such host, TLS
         exceptions.MetadataRetrievalError,
     )
     if isinstance(error, transient):
         return ModelUnavailable(name)
-    # Everything else is a matter of configuration: a parameter out of its range, an endpoint that is no URL.
+    # All others are configuration errors: a parameter out of range, an endpoint that is not a URL.
     is_regionless = isinstance(error, exceptions.NoRegionError | exceptions.InvalidRegionError)
     return _not_usable(Reason.NO_REGION if is_regionless else Reason.SETTINGS, model_id, name)
 

@@ -1,7 +1,7 @@
-"""The events of a Converse stream, folded into what the port knows (Bedrock API reference, "ConverseStream").
+"""Converts the events of a Converse stream to the port's events (Bedrock API reference, "ConverseStream").
 
-`messageStart`, then for each content block `contentBlockStart` (only where it is no text), deltas and
-`contentBlockStop`, then `messageStop`, and after it `metadata` with the usage.
+`messageStart`, then for each content block `contentBlockStart` (only if it is not text), deltas and
+`contentBlockStop`, then `messageStop`, and finally `metadata` with the usage.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ STOP_REASONS = {
     "end_turn": StopReason.END_TURN,
     "stop_sequence": StopReason.STOP_SEQUENCE,
     "max_tokens": StopReason.MAX_TOKENS,
-    # Cut off as well: prompt and reply together are all that the model can hold.
+    # Truncated as well: prompt and reply together fill the context window.
     "model_context_window_exceeded": StopReason.MAX_TOKENS,
     "guardrail_intervened": StopReason.CONTENT_FILTERED,
     "content_filtered": StopReason.CONTENT_FILTERED,
-    # The model wants a tool, and was offered none; or the service could not read what it wrote.
+    # The model requested a tool, although none was offered; or the service could not parse its output.
     "tool_use": StopReason.INTERRUPTED,
     "malformed_tool_use": StopReason.INTERRUPTED,
     "malformed_model_output": StopReason.INTERRUPTED,
 }
-"""All that the service's description names; a test watches that none is missing."""
+"""All stop reasons in the service's model; a test checks that none is missing."""
 
 
 class ReplyReader:
-    """Reads the events of one reply, and remembers how it ends.
+    """Reads the events of one reply, and records how it ends.
 
     Attributes:
-        is_stopped: whether the model has come to its end; only the usage may follow.
+        is_stopped: whether the model has finished; only the usage may follow.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class ReplyReader:
         self._usage = Usage()
 
     def read(self, event: ConverseStreamOutputTypeDef) -> str:
-        """The text of an event; empty for all that is no text, reasoning and events yet unknown included."""
+        """The text of an event; empty for all others, including reasoning and unknown events."""
         if "contentBlockDelta" in event:
             return event["contentBlockDelta"]["delta"].get("text", "")
         if "messageStop" in event:
@@ -67,7 +67,7 @@ class ReplyReader:
 
 
 def whole_reply(response: ConverseResponseTypeDef) -> tuple[str, ModelStop]:
-    """Text and end of a reply that came in one piece."""
+    """The text and the stop of a reply that arrived in one piece."""
     blocks = response["output"]["message"]["content"]
     text = "".join(block.get("text", "") for block in blocks)
     usage = _usage(response["usage"], latency_ms=response["metrics"]["latencyMs"])
@@ -77,8 +77,8 @@ def whole_reply(response: ConverseResponseTypeDef) -> tuple[str, ModelStop]:
 def _stop_reason(name: str) -> StopReason:
     reason = STOP_REASONS.get(name)
     if reason is None:
-        # It is an end of the model's own choice in any case.
-        logger.warning("The model ended for a reason that is not known: %.40s", name)
+        # In any case the model chose to end.
+        logger.warning("The model stopped for an unknown reason: %.40s", name)
         return StopReason.END_TURN
     return reason
 

@@ -1,7 +1,7 @@
-"""The chat models: one streams, one gives the reply in one piece; asking and trying again are the same.
+"""The chat models: one streams, one returns the reply in one piece; both share requests and retries.
 
-A call is tried again only as long as nothing of the reply has gone out. After that every failure means that
-the reply broke off. A parameter that the model refuses is left out at once, and from then on.
+A call is retried only while none of the reply has been sent. After that, every failure means that the stream
+broke. A parameter that the model rejects is omitted from the immediate retry and from all later requests.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("coachstream.bedrock")
 
 USAGE_WITHIN_S = 2.0
-"""After the model's end, for the usage and the end of the response. The reply is complete without them."""
+"""The time limit for the usage and the end of the response. The reply is complete without them."""
 
 UNUSABLE_FOR_S = 300.0
-"""How long a model that was refused is passed over, where there is another one. Asking it costs the reader a
-refused request before the first word, so not each turn should; and an operator who opens access to it sees it
+"""How long a model that is not usable is skipped, if there is a fallback. Each attempt delays the first text
+by a rejected request, so not every turn should make one; and after an operator enables access, the model is
 used within minutes and without a restart."""
 
 OUT_OF_TIME = "the time for the model ran out"
 
 
 class _BedrockChat(ABC):
-    """What both models share."""
+    """The base of both models."""
 
     def __init__(
         self,
@@ -71,17 +71,17 @@ class _BedrockChat(ABC):
         sleep: Sleep = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Remember how to ask; nothing is opened yet.
+        """Store the configuration; open nothing yet.
 
         Args:
-            client: gives the open client, for example an `AwsClient`. It must not try again by itself, and
-                must bear silence for as long as the model may be silent: `options.stall_s` for a stream, a
+            client: returns the open client, for example an `AwsClient`. It must not retry by itself, and its
+                read timeout must be at least the model's longest silence: `options.stall_s` for a stream, a
                 whole turn for a reply in one piece.
-            options: which model, and how.
-            refused: what models have refused in this process, to be shared by all that may ask the same one.
+            options: the model and its parameters.
+            refused: the parameters that models have rejected in this process; share it between instances.
             monotonic: the clock of the deadlines, in seconds.
-            sleep: waits for so many seconds.
-            chance: a random number from 0 to 1, for the pauses.
+            sleep: sleeps for a number of seconds.
+            chance: a random number from 0 to 1, for the jitter.
         """
         self._client = client
         self._asked_for = options
@@ -98,27 +98,26 @@ class _BedrockChat(ABC):
 
     @property
     def can_continue(self) -> bool:
-        """Whether it goes on from `Prompt.said`."""
+        """Whether the model can continue the partial reply in `Prompt.said`."""
         return self._options.can_continue
 
     @property
     def is_usable(self) -> bool:
-        """False for `UNUSABLE_FOR_S` after the service has refused the model."""
+        """False for `UNUSABLE_FOR_S` after the service rejected the model."""
         return self._monotonic() >= self._unusable_until
 
     @property
     def _options(self) -> BedrockOptions:
-        """What is asked for, but for what the model has refused."""
+        """The configured options without the parameters that the model has rejected."""
         return self._refused.left_out_of(self._asked_for)
 
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Stream the reply (see `ChatModel`).
 
         Raises:
-            ModelThrottled, ModelUnavailable, ModelRejected, ModelNotUsable: nothing was said, for the cause
-                that is named.
-            NoCredentials: the service does not know who asks.
-            ModelStreamBroken: the reply broke off; or nothing was said and what came cannot be read.
+            ModelThrottled, ModelUnavailable, ModelRejected, ModelNotUsable: as named; no text was produced.
+            NoCredentials: the service does not accept the credentials.
+            ModelStreamBroken: the stream ended early; or its first events could not be parsed.
             DeadlineExceeded: the deadline passed.
         """
         options = self._options
@@ -137,7 +136,7 @@ class _BedrockChat(ABC):
                 async with aclosing(self._joined_attempt(prompt, options, attempts)) as events:
                     async for event in events:
                         has_spoken = True
-                        # Only now it is certain that it was the parameter.
+                        # Only success proves that the parameter was the cause.
                         self._remember(left_out)
                         yield event
                 if has_spoken:
@@ -150,25 +149,25 @@ class _BedrockChat(ABC):
                 self._unusable_until = self._monotonic() + UNUSABLE_FOR_S
             if isinstance(failure, ParameterRefused) and has(options, failure.parameter):
                 if failure.parameter is Parameter.PREFILL:
-                    # What was said is on the reader's screen: the caller has to take it back first.
+                    # The reader has the partial reply: the caller must reset it first.
                     self._remember([failure.parameter])
                     raise failure
                 left_out.append(failure.parameter)
                 options = without(options, failure.parameter)
                 continue
             await attempts.pause_after(failure)
-            logger.info("Asking the model again after: %s", failure)
+            logger.info("Retrying the model call after: %s", failure)
 
     def _remember(self, refused: list[Parameter]) -> None:
         for parameter in refused:
             if self._refused.add(self._asked_for.model_id, parameter):
-                logger.warning("%s does not take %s; it is not sent any more", self.display_name, parameter)
+                logger.warning("%s does not accept %s; it is no longer sent", self.display_name, parameter)
         refused.clear()
 
     async def _joined_attempt(
         self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
     ) -> AsyncGenerator[ModelEvent, None]:
-        """One call, whose text follows what was said before."""
+        """Make one call; its text continues the partial reply."""
         joiner = ContinuationJoiner(prompt.said if options.can_continue else "")
         async with aclosing(self._attempt(prompt, options, attempts)) as events:
             async for event in events:
@@ -181,15 +180,15 @@ class _BedrockChat(ABC):
     def _attempt(
         self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
     ) -> AsyncGenerator[ModelEvent, None]:
-        """One call, from the request to the end of what is answered."""
+        """Make one call, from the request to the end of the response."""
 
     @asynccontextmanager
     async def _calling(self, attempts: Attempts, *, longest_s: float = math.inf) -> AsyncIterator[None]:
-        """Bound the time of what is done to the service, and map what it raises.
+        """Limit the time of a call to the service, and map its exceptions.
 
         Raises:
-            ModelError: it failed, or took longer than `longest_s`.
-            DeadlineExceeded: it took longer than there is time.
+            ModelError: the call failed, or took longer than `longest_s`.
+            DeadlineExceeded: the call reached the deadline.
         """
         left_s = attempts.seconds_left()
         if left_s == 0:
@@ -237,15 +236,15 @@ class BedrockModel(_BedrockChat):
         try:
             yield stream
         finally:
-            # Ends the connection, unless the response was read to its end: then it can serve the next one.
+            # Closes the connection, unless the response was read to its end and the connection can be reused.
             stream.close()
             with suppress(Exception):
-                async for _ in stream:  # waits for nothing any more; the SDK's generator comes to its end
+                async for _ in stream:  # does not wait: it exhausts the SDK's generator
                     pass
 
 
 class BedrockWholeReply(_BedrockChat):
-    """A `ChatModel` over Converse: the reply is one delta, and comes when all of it is written."""
+    """A `ChatModel` over Converse: the reply is one delta, which arrives when it is complete."""
 
     async def _attempt(
         self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
@@ -262,10 +261,10 @@ class BedrockWholeReply(_BedrockChat):
 async def _read_to_end(
     events: AsyncIterator[ConverseStreamOutputTypeDef], reply: ReplyReader, *, within_s: float
 ) -> None:
-    """Read what follows the model's end; the reply is complete, so nothing that happens here can spoil it."""
+    """Read the events after the model's stop; the reply is complete, so failures here are only logged."""
     try:
         async with asyncio.timeout(within_s):
             async for event in events:
                 reply.read(event)
     except Exception as error:  # noqa: BLE001 (see above)
-        logger.warning("A reply is complete, but perhaps not its usage: %s", describe_exception(error))
+        logger.warning("A reply is complete, but its usage may be missing: %s", describe_exception(error))

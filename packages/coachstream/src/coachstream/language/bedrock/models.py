@@ -1,11 +1,12 @@
-"""What each family of models on Bedrock accepts, and how long it can be called: facts that age, with sources.
+"""What each model family on Bedrock accepts, and its lifecycle: dated facts with their sources.
 
-A family is found by its name, which is an id or a profile without region, maker, date and version. A model
-that is not here gets `UNKNOWN`: it is asked in the way that every model accepts, and what it refuses all the
-same is left out after one refusal (`parameters`). So a new model works before it has a row.
+A family is found by its name, which is a model or profile id without region, provider, date and version. A
+model that is not listed gets `UNKNOWN`: its requests use only what every model accepts, and a parameter that
+it still rejects is omitted after the first rejection (`parameters`). So a new model works before it has a
+row.
 
-The lifecycle is the one of Bedrock; the makers' own APIs have other dates. `coachstream check` asks Bedrock
-itself, and falls back to these rows where it may not.
+The lifecycle is Bedrock's; the providers' own APIs have other dates. `coachstream check` queries Bedrock
+itself, and falls back to these rows if it lacks the permission.
 """
 
 from __future__ import annotations
@@ -20,19 +21,18 @@ from coachstream.dated_facts import Provenance
 
 
 class ModelFamily(msgspec.Struct, frozen=True, kw_only=True):
-    """One family.
+    """A model family.
 
     Attributes:
-        name: as `name_of` gives it.
-        takes_temperature: whether a request may have one.
-        takes_prefill: whether a request may end with the beginning of the model's own reply.
-        cached_from_tokens: the shortest beginning of a prompt that is cached; None where a cache point is
-            refused.
+        name: as returned by `name_of`.
+        takes_temperature: whether a request may have a temperature.
+        takes_prefill: whether a request may end with a partial reply for the model to continue.
+        cached_from_tokens: the minimum length of a cached prompt prefix; None if cache points are rejected.
         uses_tools: whether a request may offer tools.
-        sees_images: whether a message may hold an image.
-        legacy_from: when it entered, or will enter, the state Legacy.
-        end_of_life: the day from which every call is refused.
-        provenance: where all of this comes from.
+        sees_images: whether a message may include an image.
+        legacy_from: when the model entered, or will enter, the state Legacy.
+        end_of_life: the day from which every call is rejected.
+        provenance: the sources of these facts.
     """
 
     name: str
@@ -264,12 +264,12 @@ _NOVA = (
 )
 
 MODELS = (*_CLAUDE, *_NOVA)
-"""All that is known."""
+"""All known families."""
 
 UNKNOWN = ModelFamily(
     name="", provenance=_from("no source: what every model accepts, except for a temperature, which most do")
 )
-"""Stands for every other model."""
+"""The family of every model that is not listed."""
 
 DATED_FACTS = {family.name: family.provenance for family in MODELS}
 
@@ -281,11 +281,11 @@ _DATE_AND_VERSION = re.compile(r"(?:-\d{8})?(?:-v\d+(?::[0-9a-z]+)*)?$")
 
 @lru_cache(maxsize=16)
 def name_of(model_id: str) -> str:
-    """A model's name without region, maker, date and version: `claude-sonnet-4-6`."""
+    """A model's name without region, provider, date and version: `claude-sonnet-4-6`."""
     name = _REGIONS_AND_MAKER.sub("", model_id)
     return _DATE_AND_VERSION.sub("", name) or model_id
 
 
 def family_of(model_id: str) -> ModelFamily:
-    """The row of a model, a profile or an ARN; `UNKNOWN` if there is none."""
+    """The family of a model id, a profile id or an ARN; `UNKNOWN` if it is not listed."""
     return _BY_NAME.get(name_of(model_id), UNKNOWN)

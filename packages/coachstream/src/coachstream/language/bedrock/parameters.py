@@ -1,8 +1,8 @@
-"""Parameters that a model may refuse although its row says otherwise, or because it has none.
+"""Parameters that a model may reject, although its row in `models` says otherwise or it has no row.
 
-A refused parameter is left out of the next request, and for the rest of the process: what was learned is
-about models and never about a user. One event loop uses it, and no method awaits, so turns at the same time
-cannot disturb each other.
+A rejected parameter is omitted from the next request, and for the rest of the process. The state is about
+models only, never about a user. One event loop uses it, and no method awaits, so concurrent turns cannot
+interfere with each other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from coachstream.language.bedrock.options import BedrockOptions
 
 
 class Parameter(StrEnum):
-    """What a request may have and can do without; the values are for the log."""
+    """Optional features of a request; the values are for the log."""
 
     TEMPERATURE = "a temperature"
     PREFILL = "the beginning of its reply"
@@ -23,27 +23,27 @@ class Parameter(StrEnum):
 
 
 class RefusedParameters:
-    """What each model has refused in this process."""
+    """The parameters that each model has rejected in this process."""
 
     def __init__(self) -> None:
         self._by_model: dict[str, set[Parameter]] = {}
 
     def add(self, model_id: str, parameter: Parameter) -> bool:
-        """Remember a refusal; whether it was news."""
+        """Record a rejection; return whether it is new."""
         known = self._by_model.setdefault(model_id, set())
-        is_news = parameter not in known
+        is_new = parameter not in known
         known.add(parameter)
-        return is_news
+        return is_new
 
     def left_out_of(self, options: BedrockOptions) -> BedrockOptions:
-        """The options without what the model has refused."""
+        """The options without the parameters that the model has rejected."""
         for parameter in self._by_model.get(options.model_id, ()):
             options = without(options, parameter)
         return options
 
 
 def has(options: BedrockOptions, parameter: Parameter) -> bool:
-    """Whether requests with these options may have it."""
+    """Whether requests with these options may have the parameter."""
     match parameter:
         case Parameter.TEMPERATURE:
             return options.sent_temperature is not None
@@ -54,7 +54,7 @@ def has(options: BedrockOptions, parameter: Parameter) -> bool:
 
 
 def without(options: BedrockOptions, parameter: Parameter) -> BedrockOptions:
-    """Options whose requests do not have it."""
+    """The options without the parameter."""
     match parameter:
         case Parameter.TEMPERATURE:
             return msgspec.structs.replace(options, temperature=None)

@@ -1,9 +1,9 @@
-"""What Bedrock means when it refuses: the request, one of its parameters, or the model as such.
+"""Classifies Bedrock's rejections: of the request, of one of its parameters, or of the model as such.
 
-Its codes do not say. `ValidationException` may mean that no such model can be called here, and
-`AccessDeniedException` that a model does not cache. Its sentences do, so they are compared with those that
-are known. They never go any further, for they may quote the prompt. For the same reason a sentence about the
-model has to *begin* as Bedrock's does: nothing that a user writes can make a model look unusable.
+The error codes are ambiguous: `ValidationException` may mean that no such model can be called here, and
+`AccessDeniedException` that a model does not support caching. The messages are not, so they are compared with
+known ones. They are not passed on, because they may quote the prompt. For the same reason a message about the
+model must *begin* like Bedrock's: nothing that a user writes can make a model look unusable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SENTENCES = Provenance(
     "aws-samples/amazon-bedrock-client-for-mac issue 112",
     looked_up=date(2026, 11, 27),
 )
-"""Where the sentences below come from."""
+"""The sources of the messages below."""
 
 DATED_FACTS = {"sentences of refusals": _SENTENCES}
 
@@ -33,7 +33,7 @@ _INVALID = "validation"
 
 
 class Reason(StrEnum):
-    """Why a model cannot be used; the value is a sentence for the log."""
+    """Why a model cannot be used; the value is text for the log."""
 
     ENDED = "the model has reached its end of life on Bedrock"
     LEGACY = "the model is Legacy, and this account has not called it in the last 30 days"
@@ -49,7 +49,7 @@ class Reason(StrEnum):
 
     @property
     def remedy(self) -> str:
-        """What an operator can do."""
+        """The remedy for an operator."""
         return _REMEDIES[self]
 
 
@@ -89,10 +89,10 @@ _BEGINNINGS: tuple[tuple[str, str, Reason], ...] = (
     (_INVALID, "the model is unsupported for streaming", Reason.NO_CONVERSE),
     (_INVALID, "the guardrail identifier or version", Reason.NO_GUARDRAIL),
 )
-"""Codes as `errors` writes them, how the sentence begins in lower case, and what that means."""
+"""Codes as `errors` normalizes them, the beginnings of messages in lower case, and their meaning."""
 
 _OTHERWISE = {_NOT_FOUND: Reason.NOT_HERE, _DENIED: Reason.NO_ACCESS}
-"""What the codes mean that are about the model whatever they say: a call names nothing else."""
+"""The meaning of codes that always concern the model, because a call names nothing else."""
 
 _PARAMETERS: tuple[tuple[str, str, Parameter], ...] = (
     (_INVALID, "temperature", Parameter.TEMPERATURE),
@@ -104,16 +104,16 @@ _PARAMETERS: tuple[tuple[str, str, Parameter], ...] = (
     (_INVALID, "cache point", Parameter.CACHE_POINTS),
     (_DENIED, "prompt caching", Parameter.CACHE_POINTS),
 )
-"""Codes, what occurs in the sentence, and which parameter that names. The words may be a user's as well:
-whether they were shows when the parameter is left out."""
+"""Codes, words that occur in the message, and the parameter they indicate. The words may come from the user's
+text instead; a retry without the parameter shows whether they did."""
 
 
 def meaning_of(code: str, sentence: str) -> Reason | Parameter | None:
-    """Why the model cannot be used, or which parameter it does not take; None if neither is said.
+    """Why the model cannot be used, or which parameter it rejects; None if neither is indicated.
 
     Args:
-        code: the service's, in lower case and without `exception`.
-        sentence: the service's.
+        code: the service's error code, in lower case and without `exception`.
+        sentence: the service's message.
     """
     said = sentence.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower()
     for of, beginning, reason in _BEGINNINGS:

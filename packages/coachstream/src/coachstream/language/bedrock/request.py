@@ -1,18 +1,17 @@
-"""A prompt as a request to Converse (Bedrock API reference, "ConverseStream").
+"""Builds Converse requests from prompts (Bedrock API reference, "ConverseStream").
 
-What stays the same from turn to turn comes first and ends in a cache checkpoint, because a cache holds the
-beginning of a prompt up to a checkpoint, to the letter: `system`, then `messages`. First the sections of
-the system prompt that depend on the coach alone. In a long conversation also its older messages; then what
-changes with each turn (the time, memories, what was found) cannot stand before them in the system prompt,
-and goes ahead of the user's words in the last message.
+Content that is the same in every turn comes first and ends with a cache checkpoint, because a cache stores an
+exact prefix of the prompt up to a checkpoint: `system`, then `messages`. The system prompt's static sections
+come first. In a long conversation, the older messages are cached, too; then the content that changes with
+each turn (the time, memories, search results) cannot precede them in the system prompt, and is put before the
+user's text in the last message.
 
-Where the model is to go on with a reply, what was said of it is a last message of its own, behind everything
-that can be cached.
+A partial reply for the model to continue is the last message, after everything that can be cached.
 
-A guardrail judges the user's newest message and nothing else: that is a `guardContent` block, and where a
-request has one, Bedrock evaluates no other part of it (user guide, "Include a guardrail with the Converse
-API"). What came before has been judged in its own turn. Judged again, one blocked message would block the
-conversation for good, and a record that the application adds could block a message that is harmless.
+A guardrail checks only the user's newest message: it is a `guardContent` block, and if a request has one,
+Bedrock evaluates no other part of it (user guide, "Include a guardrail with the Converse API"). Earlier
+messages were checked in their own turns. If they were checked again, one blocked message would block the
+conversation permanently, and a record that the application adds could block a harmless message.
 """
 
 from __future__ import annotations
@@ -42,22 +41,22 @@ if TYPE_CHECKING:
 SECTION_BREAK = "\n\n---\n\n"
 
 PARAGRAPH = "\n\n"
-"""Between neighbours of one role: a model may read the blocks of a message as one text."""
+"""Between adjacent messages of one role: a model may read the blocks of a message as one text."""
 
 CONTEXT_NOTE = "[From the application, for your answer to the message below. The user does not see this.]\n\n"
 
 HISTORY_CACHED_FROM_MESSAGES = 12
-"""A shorter conversation is not worth writing to a cache."""
+"""Caching a shorter conversation does not pay off."""
 
 HISTORY_CHECKPOINT_STEP = 10
-"""A checkpoint stays at its message for so many messages, so that five turns read what one wrote."""
+"""A checkpoint moves only after this many messages, so that five turns read what one wrote."""
 
 
 def stream_request(prompt: Prompt, options: BedrockOptions) -> ConverseStreamRequestTypeDef:
     """The request for a streamed reply.
 
     Raises:
-        ModelRejected: the prompt holds no message of the user.
+        ModelRejected: the prompt has no user message.
     """
     system, messages = _content(prompt, options)
     request: ConverseStreamRequestTypeDef = {
@@ -81,7 +80,7 @@ def whole_request(prompt: Prompt, options: BedrockOptions) -> ConverseRequestTyp
     """The request for a reply in one piece.
 
     Raises:
-        ModelRejected: the prompt holds no message of the user.
+        ModelRejected: the prompt has no user message.
     """
     system, messages = _content(prompt, options)
     request: ConverseRequestTypeDef = {
@@ -111,7 +110,7 @@ def _content(
 ) -> tuple[list[SystemContentBlockTypeDef], list[Message]]:
     messages = list(_alternating(prompt.messages))
     if not messages:
-        raise ModelRejected("the prompt holds no message of the user")
+        raise ModelRejected("the prompt has no user message")
     static = _joined(section for section in prompt.sections if section.is_static)
     dynamic = _joined(section for section in prompt.sections if not section.is_static)
     system: list[SystemContentBlockTypeDef] = []
@@ -134,7 +133,7 @@ def _content(
 
 
 def _append_beginning(messages: list[Message], said: str) -> None:
-    """Let the model go on from what was said of the reply."""
+    """Append the partial reply, so that the model continues it."""
     beginning = encodable(beginning_of_reply(said))
     if beginning:
         if messages[-1][0] is not Role.ASSISTANT:
@@ -147,7 +146,7 @@ def _joined(sections: Iterable[Section]) -> str:
 
 
 def _alternating(messages: Sequence[PromptMessage]) -> Iterable[Message]:
-    """The messages as Bedrock takes them: none is blank, roles alternate, the first is the user's."""
+    """The messages as Bedrock requires them: not blank, with alternating roles, the user's first."""
     spoken = [message for message in messages if message.text.strip()]
     has_begun = False
     for role, neighbours in groupby(spoken, key=lambda message: message.role):
@@ -158,7 +157,7 @@ def _alternating(messages: Sequence[PromptMessage]) -> Iterable[Message]:
 
 
 def _guard_newest(messages: Sequence[Message]) -> None:
-    """Have the guardrail judge the user's newest words alone."""
+    """Let the guardrail check only the user's newest text."""
     blocks = next(blocks for role, blocks in reversed(messages) if role is Role.USER)
     blocks[-1] = {"guardContent": {"text": {"text": blocks[-1]["text"]}}}
 
@@ -174,9 +173,9 @@ def _caches_history(messages: Sequence[Message], options: BedrockOptions) -> boo
 
 
 def _checkpoints(messages: int) -> tuple[int, ...]:
-    """The messages behind which a checkpoint stands: the user's, and never the last one.
+    """The indexes of messages that end with a checkpoint: user messages, and never the last one.
 
-    When the checkpoint moves on, the one before stays for that long, so that what it wrote is read.
+    When the checkpoint advances, the previous one is kept for one step, so that its cache entry is used.
     """
     newest = (messages - 2) // HISTORY_CHECKPOINT_STEP * HISTORY_CHECKPOINT_STEP
     before = newest - HISTORY_CHECKPOINT_STEP

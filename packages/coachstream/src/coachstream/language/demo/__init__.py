@@ -1,4 +1,4 @@
-"""The demo model: answers from the prompt, without a language model, and says so."""
+"""The demo model composes replies from the prompt, without a language model, and labels them."""
 
 from coachstream.language.demo.model import DISPLAY_NAME, DemoModel, Fault
 

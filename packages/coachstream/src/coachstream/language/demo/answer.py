@@ -1,4 +1,4 @@
-"""Composing the reply: what is asked decides what comes first, what is known fills the middle."""
+"""Composes the reply: the intent determines the opening, the records fill the middle."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PASSAGE_SENTENCES = 2
 _PASSAGE_CHARACTERS = 320
 
 _SENTENCE = re.compile(r"\S.*?[.!?…]+(?=\s|$)|\S.*$", re.DOTALL)
-"""Up to a mark that a blank follows: the point of `107.5 kg` ends nothing."""
+"""Up to a punctuation mark followed by a blank, so that the point of `107.5 kg` does not end a sentence."""
 
 
 def compose_answer(notes: Notes, chance: random.Random) -> str:
-    """Compose a reply of several paragraphs, which ends by saying what wrote it."""
+    """Compose a reply of several paragraphs, which ends with a label of the demo model."""
     voice = voice_of(notes.character)
     intent = intent_of(notes.question)
     fact = fact_for(intent, notes)
     if fact is None:
         paragraphs = [_opening(notes, voice, intent, chance), *_from_records(notes, voice, intent, chance)]
     else:
-        # What the person wrote comes first, so that the reply is seen to be one.
+        # The user's text comes first, so that the reply visibly responds to it.
         paragraphs = [_quoted(notes.question), fact]
     paragraphs.append(chance.choice(voice.closing))
     paragraphs.append(_signature(notes))
@@ -34,7 +34,7 @@ def compose_answer(notes: Notes, chance: random.Random) -> str:
 
 
 def _from_records(notes: Notes, voice: Voice, intent: Intent, chance: random.Random) -> list[str]:
-    """What the records have to say; less where there was no question."""
+    """Paragraphs from the records; fewer for small talk."""
     paragraphs = []
     steps = "\n".join(f"- {chance.choice(step)}" for step in voice.steps)
     if intent is Intent.PLAN:
@@ -75,7 +75,7 @@ def _opening(notes: Notes, voice: Voice, intent: Intent, chance: random.Random) 
         daytime=_daytime(notes.hour), weekday=notes.weekday or "day like this", quote=_quoted(notes.question)
     )
     if intent in {Intent.PAIN, Intent.PLAN, Intent.REPORT}:
-        # What the person wrote comes first, so that the answer is seen to be one.
+        # The user's text comes first, so that the reply visibly responds to it.
         opening = f"{_quoted(notes.question)} {opening}"
     return opening
 
@@ -96,13 +96,13 @@ def _signature(notes: Notes) -> str:
 
 
 def _closest(records: tuple[Record, ...], question: str) -> Record:
-    """The record that shares most words with the question; the first of equals."""
+    """The record that shares the most words with the question; the first one on a tie."""
     asked = _stems(question)
     return max(records, key=lambda record: len(asked & _stems(record.text)))
 
 
 def _stems(text: str) -> set[str]:
-    """The first letters of the longer words: enough to find `squatting` by `squat`."""
+    """The first letters of the longer words, so that `squat` finds `squatting`."""
     return {word[:5] for word in re.findall(r"\w{4,}", text.lower())}
 
 
@@ -123,7 +123,7 @@ def _ended(text: str) -> str:
 
 
 def _shortened(text: str, limit: int) -> str:
-    """The text on one line, cut between words; a word that is too long alone stays whole."""
+    """The text on one line, truncated between words; a first word that is too long is kept whole."""
     words = text.split()
     kept: list[str] = []
     length = 0

@@ -1,4 +1,4 @@
-"""Cutting an answer into deltas: a word with the blanks behind it, and never inside what is one character."""
+"""Splits a reply into deltas: a word and the blanks after it each, without splitting a visible character."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _EMOJI_TAGS = range(0xE0020, 0xE0080)
 
 
 def split_into_deltas(text: str) -> list[str]:
-    """Cut before each word; blanks stay with the word before them, so that the deltas joined are the text.
+    """Split before each word; blanks stay with the word before them, so that the joined deltas are the text.
 
-    A word is never cut, so neither is a code point, an emoji of several, or a letter with its marks; also a
-    mark that stands on a blank (Unicode Standard Annex 29, rules GB9 and GB3) stays with it.
+    Words are never split, so neither are emoji sequences or letters with combining marks; a mark that
+    combines with a blank (Unicode Standard Annex 29, rules GB9 and GB3) stays with it, too.
     """
     deltas = []
     begin = 0
@@ -27,7 +27,7 @@ def split_into_deltas(text: str) -> list[str]:
 
 
 def _extends(character: str) -> bool:
-    """Whether the character belongs to the one before it."""
+    """Whether the character combines with the one before it."""
     code = ord(character)
     return (
         unicodedata.category(character) in {"Mn", "Me", "Mc"}

@@ -1,4 +1,4 @@
-"""The answers that stand in the records themselves: the week, the last session, the next load."""
+"""Replies that the records contain: the week, the last session, the next load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REST_DAYS = 2
 
 
 def fact_for(intent: Intent, notes: Notes) -> str | None:
-    """The answer to a question that the records can answer, or that nothing here can; None for others."""
+    """The reply to a question about the records, or to an unsupported one; None for other messages."""
     match intent:
         case Intent.WHO:
             return (
@@ -51,7 +51,7 @@ def _last(workouts: tuple[Record, ...]) -> str | None:
 
 
 def _next_load(notes: Notes) -> str | None:
-    """The lift that is asked about, as it went last, and the step after it."""
+    """The last session of the requested lift, and the next step."""
     lift = _LIFT.search(notes.question)
     if lift is None:
         return None

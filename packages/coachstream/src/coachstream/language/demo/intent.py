@@ -1,4 +1,4 @@
-"""What a message wants, read from its words."""
+"""Classifies messages by their words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Intent(Enum):
-    """What a message wants; the first whose words it holds, in this order."""
+    """The intent of a message: the first whose pattern matches, in this order."""
 
     PAIN = r"\b(pain|hurts?|hurting|sore|injur\w+|ache\w*|irritated|grumpy|twinge|swollen)\b"
     WHO = (
@@ -35,6 +35,6 @@ class Intent(Enum):
 
 
 def intent_of(question: str) -> Intent:
-    """What the message wants."""
+    """The intent of a message."""
     text = question.strip().lower()
     return next(intent for intent in Intent if re.search(intent.value, text, re.DOTALL))

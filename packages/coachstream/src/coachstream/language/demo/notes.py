@@ -1,7 +1,7 @@
-"""Reading a prompt as a model would: what it says of the coach, the user and the moment.
+"""Extracts from a prompt what it says about the coach, the user and the current time.
 
-It takes the prompt as it is sent, so what the answer knows is what the prompt holds. Records stand in it as
-one line each, between data tags; lists without tags are understood, too.
+It parses the prompt as it is sent to a model, so the reply uses only what the prompt contains. Each record is
+one line between data tags; lists without tags are parsed, too.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _NOW = re.compile(r"(?P<weekday>\w+day),? .*?(?P<hour>\d{2}):\d{2}")
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One record: what the prompt says before it (a day, a title), and its text."""
+    """A record: the text before it (a day, a title), and its own text."""
 
     lead: str
     text: str
 
 
 class Notes(msgspec.Struct, frozen=True):
-    """What the prompt says.
+    """The information in a prompt.
 
     Attributes:
-        coach_name: the coach.
-        character: how the coach is described, as one text.
-        question: the message to answer.
-        earlier: what the user said before, oldest first.
-        weekday: the day's name, if the prompt tells it.
-        hour: the hour of the day, likewise.
+        coach_name: the coach's name.
+        character: the description of the coach, as one text.
+        question: the message to reply to.
+        earlier: the user's earlier messages, oldest first.
+        weekday: the name of the weekday, if the prompt has it.
+        hour: the hour of the day, if the prompt has it.
         memories, workouts, passages: the records, best or newest first.
     """
 
@@ -52,7 +52,7 @@ class Notes(msgspec.Struct, frozen=True):
 
 
 def read_notes(prompt: Prompt) -> Notes:
-    """Read a prompt; whatever it lacks is empty."""
+    """Parse a prompt; missing information is empty."""
     texts = {section.name: section.text for section in prompt.sections}
     said = [message.text for message in prompt.messages if message.role is Role.USER]
     now = _NOW.search(texts.get(SectionName.CURRENT_TIME, ""))
@@ -80,6 +80,6 @@ def _records(section: str) -> tuple[Record, ...]:
 
 
 def _titled(record: Record) -> Record:
-    """A title that stands in the text itself, before a colon."""
+    """Split off a title that the text itself begins with, before a colon."""
     found = None if record.lead else _TITLED.fullmatch(record.text)
     return Record(found["title"], found["text"]) if found else record

@@ -1,4 +1,4 @@
-"""How a coach sounds: three voices, chosen by how the prompt describes the coach's character."""
+"""The phrases of three voices, selected by the prompt's description of the coach's character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Phrases = tuple[str, ...]
 
 
 class Voice(msgspec.Struct, frozen=True):
-    """The phrases of one character; `{...}` are filled in by the answer."""
+    """The phrases of one character; the reply fills in `{...}`."""
 
     signs: frozenset[str]
     greeting: Phrases
@@ -70,7 +70,7 @@ CALM = Voice(
     ),
     statement=(
         "I hear you: {quote} Let us look at it calmly.",
-        "Noted: {quote} Let me put that beside what I know.",
+        "Noted: {quote} Let me put that next to what I know.",
     ),
     passage=(
         "The principle behind it, {title}: {text}",
@@ -78,7 +78,7 @@ CALM = Voice(
     ),
     memory=(
         "I also keep in mind what you told me: {text}",
-        "In my notes on you stands: {text} I would let that decide the details.",
+        "My notes on you say: {text} I would let that decide the details.",
     ),
     workout=(
         "For comparison, {when}: {text} We build on that, one small step at a time.",
@@ -235,6 +235,6 @@ VOICES = (CALM, LIVELY, STRICT)
 
 
 def voice_of(character: str) -> Voice:
-    """The voice whose signs the description holds most of; the calm one when none is clear."""
+    """The voice with the most signs in the description; the calm one on a tie."""
     words = re.findall(r"[a-z-]+", character.lower())
     return max(VOICES, key=lambda voice: sum(word in voice.signs for word in words))

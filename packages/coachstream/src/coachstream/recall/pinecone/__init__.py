@@ -1,4 +1,4 @@
-"""Search by meaning in a Pinecone index with integrated embedding."""
+"""Semantic search in a Pinecone index with integrated embedding."""
 
 from coachstream.recall.pinecone.options import PineconeOptions
 from coachstream.recall.pinecone.recall import PineconeRecall

@@ -1,7 +1,7 @@
-"""Pinecone's SDK: loaded at the first use, and kept open for as long as the process and the API key.
+"""Pinecone's SDK, loaded at the first use and kept open until the process ends or the API key changes.
 
-Importing it takes 160 ms and making a TLS context 25 ms. Both happen in a thread, so that a stream that has
-begun goes on meanwhile. The SDK itself would make a context on the event loop, and one for each host.
+Importing it takes 160 ms and creating a TLS context 25 ms. Both happen in a thread, so that they do not block
+running streams. The SDK itself would create one context per host on the event loop.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class PineconeClient:
-    """The SDK's clients of one index and of the models; nothing is loaded or opened before the first use."""
+    """The SDK's clients for one index and for inference; nothing is loaded or opened before the first use."""
 
     def __init__(self, options: PineconeOptions) -> None:
-        """Remember the options."""
+        """Store the options."""
         self._options = options
         self._opening = asyncio.Lock()
         self._client: AsyncPinecone | None = None
@@ -30,11 +30,11 @@ class PineconeClient:
         self._replaced: list[AsyncIndex | AsyncPinecone] = []
 
     def refuse_key(self) -> None:
-        """Note that Pinecone refused the API key: the next use reads it again."""
+        """Record that Pinecone rejected the API key: the next use reads it again."""
         self._refused_key = self._api_key
 
     async def index(self) -> AsyncIndex:
-        """The index; calls to it are tried once."""
+        """The index client; its calls are not retried."""
         async with self._opening:
             client = await self._loaded()
             if self._index is None:
@@ -44,12 +44,12 @@ class PineconeClient:
         return self._index
 
     async def inference(self) -> AsyncInference:
-        """The models; calls to them are tried once."""
+        """The inference client; its calls are not retried."""
         async with self._opening:
             return (await self._loaded()).inference
 
     async def aclose(self) -> None:
-        """Close the connections; harmless when there are none. Later use opens them again."""
+        """Close the connections; safe to call when there are none. Later use opens them again."""
         async with self._opening:
             index, self._index = self._index, None
             client, self._client = self._client, None
@@ -61,7 +61,8 @@ class PineconeClient:
     async def _loaded(self) -> AsyncPinecone:
         api_key = await self._options.read_api_key(instead_of=self._refused_key)
         if api_key != self._api_key:
-            # Calls with the other key may still be under way, so it is closed at the end. Rotations are rare.
+            # Calls with the old key may still be in flight, so its clients are closed at the end. Rotations
+            # are rare.
             self._replaced += [each for each in (self._index, self._client) if each is not None]
             self._index = self._client = self._refused_key = None
         if self._client is None:
@@ -71,7 +72,7 @@ class PineconeClient:
 
 
 def import_sdk() -> None:
-    """Import all that a call needs. These packages import their parts when they are first named or used."""
+    """Import everything that a call needs; these packages import their submodules lazily."""
     import anyio
     import httpx
     import pinecone
@@ -82,7 +83,7 @@ def import_sdk() -> None:
 
 
 def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:
-    """Make a client that has not connected yet; what is imported is imported here, not on the event loop."""
+    """Create a client that has not connected yet; all imports happen here, not on the event loop."""
     import_sdk()
     import httpx
     from pinecone import AsyncPinecone, RetryConfig
@@ -93,7 +94,7 @@ def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:
         api_key,
         host=options.api_host,
         timeout=options.timeout_s,
-        # Declared as a flag and handed to httpx as it is, which takes a context just as well.
+        # Declared as a flag, but passed unchanged to httpx, which also accepts a context.
         ssl_verify=tls,  # type: ignore[arg-type]
         retry_config=RetryConfig(max_retries=0),
     )
@@ -102,10 +103,10 @@ def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:
 
 
 def _try_once(index: AsyncIndex) -> None:
-    """Switch the retries off, of which the SDK makes three: whoever waits has no time for them.
+    """Switch off the SDK's three retries: the caller's time limit leaves no room for them.
 
-    They cannot be chosen for an index: `retry_config` "does not reach data-plane REST" (`AsyncPinecone`). The
-    index's client for HTTP is made from its configuration at the first call, so it is changed before that.
+    They cannot be configured for an index: `retry_config` "does not reach data-plane REST" (`AsyncPinecone`).
+    The index's HTTP client is created from its configuration at the first call, so it is changed before that.
     """
     from pinecone import RetryConfig
 

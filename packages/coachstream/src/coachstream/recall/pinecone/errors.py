@@ -1,7 +1,7 @@
-"""What can go wrong between here and Pinecone, as the domain's error.
+"""Maps Pinecone's failures to the domain's error.
 
-Details name the kind of failure, the status and the service's id of the request. They never hold the
-service's sentence, which may quote a query.
+Details name the kind of failure, the status and the service's request id. They never include the service's
+message, which may quote a query.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _ERROR_CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
 
 
 class ApiKeyCredentials(NoCredentials, StorageUnavailable):
-    """The AWS credentials for the secret that is the API key are missing, expired or refused."""
+    """The AWS credentials for reading the API key's secret are missing, expired or rejected."""
 
 
 def failure_of(error: Exception) -> StorageUnavailable:
-    """The domain's error for whatever the SDK raised, or its import."""
+    """Map an exception of the SDK, or of its import, to the domain's error."""
     if isinstance(error, ImportError):
         return StorageUnavailable(f"Pinecone's SDK cannot be loaded: there is no {error.name}")
-    # Loaded already, by what raised.
+    # Already imported by the code that raised.
     from pinecone.errors import ApiError, PineconeConnectionError, ResponseParsingError
 
     if isinstance(error, ApiError):
@@ -30,16 +30,16 @@ def failure_of(error: Exception) -> StorageUnavailable:
         return StorageUnavailable(
             f"Pinecone: status {error.status_code}, {code} (request {error.request_id or 'unknown'})"
         )
-    if isinstance(error, TimeoutError):  # the SDK's are, too
-        return StorageUnavailable("Pinecone: no answer in time")
+    if isinstance(error, TimeoutError):  # includes the SDK's timeouts
+        return StorageUnavailable("Pinecone: no response in time")
     if isinstance(error, PineconeConnectionError):
         return StorageUnavailable(f"Pinecone: no connection ({type(error.__cause__).__qualname__})")
     if isinstance(error, ResponseParsingError):
-        return StorageUnavailable("Pinecone: an answer that is none")
+        return StorageUnavailable("Pinecone: a malformed response")
     return StorageUnavailable(f"Pinecone: {describe_exception(error)}")
 
 
 def is_refused_key(error: Exception) -> bool:
-    """Whether Pinecone refused the API key."""
+    """Whether Pinecone rejected the API key."""
     status = getattr(error, "status_code", None)
     return status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}

@@ -1,4 +1,4 @@
-"""What can be chosen of the search in Pinecone."""
+"""The options of the search in Pinecone."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _VISIBLE = re.compile(r"[!-~]+")
 
 
 class ReadApiKey(Protocol):
-    """Reads the API key where it is kept."""
+    """Reads the API key from where it is stored."""
 
     async def __call__(self, *, instead_of: str | None = None) -> str:
-        """The key; called for each search, so its reader remembers it.
+        """Return the key; called for each search, so implementations cache it.
 
         Args:
-            instead_of: a key that Pinecone refused, which may have been rotated.
+            instead_of: a key that Pinecone rejected, which may have been rotated.
 
         Raises:
-            StorageUnavailable: it cannot be read.
+            StorageUnavailable: the key cannot be read.
         """
 
 
 class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """An index, and how it is asked. Shown without the key wherever it is shown.
+    """The options of an index. Its `repr` redacts the key.
 
     Attributes:
-        api_key: of the project; or what reads it.
-        index_host: of the index, as the console shows it; or a URL, which may be plain http on this machine.
-        timeout_s: of a search, in all: both namespaces, the reranking, and loading the SDK the first time.
-        rerank_model: sorts what was found anew, `pinecone-rerank-v0` or `bge-reranker-v2-m3` for example;
-            `None` leaves it in the order of the search.
-        rerank_candidates: how many passages that model reads, at most; Pinecone's models take 100.
-        api_host: where that model is asked; by default PINECONE_CONTROLLER_HOST, or Pinecone's own.
+        api_key: the project's API key, or a function that reads it.
+        index_host: the index's host, as the console shows it; or a URL, which may be plain http on loopback.
+        timeout_s: the time limit of a search: both namespaces, reranking, and loading the SDK the first time.
+        rerank_model: the model that reranks the results, for example `pinecone-rerank-v0` or
+            `bge-reranker-v2-m3`; `None` keeps the search order.
+        rerank_candidates: the maximum number of passages to rerank; Pinecone's models accept 100.
+        api_host: the host for reranking; by default PINECONE_CONTROLLER_HOST, or Pinecone's own.
 
     Raises:
-        ValueError: key or host is missing or cannot be one. The message never holds the key.
+        ValueError: key or host is missing or invalid. The message never includes the key.
     """
 
     api_key: str | ReadApiKey
@@ -58,10 +58,10 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
             _check(host)
 
     async def read_api_key(self, *, instead_of: str | None = None) -> str:
-        """The API key; `instead_of` is one that Pinecone refused.
+        """The API key; `instead_of` is one that Pinecone rejected.
 
         Raises:
-            StorageUnavailable: it cannot be read, or what was read cannot be one.
+            StorageUnavailable: the key cannot be read, or is invalid.
         """
         if isinstance(self.api_key, str):
             return self.api_key
@@ -93,10 +93,10 @@ def _check_key(key: str) -> None:
 
 def _check(host: str) -> None:
     try:
-        parts = checked_endpoint(host if "://" in host else f"https://{host}")
+        url = checked_endpoint(host if "://" in host else f"https://{host}")
     except ValueError as error:
         raise ValueError(f"{host.strip()!r} is not the host of an index: {error}") from None
-    if parts.path.strip("/"):
-        raise ValueError(f"{host!r} is not the host of an index: there is a path behind it")
-    if "." not in parts.netloc and parts.hostname != "localhost":
-        raise ValueError(f"{host!r} is not the host of an index: there is no dot in it")
+    if url.path.strip("/"):
+        raise ValueError(f"{host!r} is not the host of an index: it has a path")
+    if "." not in url.netloc and url.hostname != "localhost":
+        raise ValueError(f"{host!r} is not the host of an index: it has no dot")

@@ -1,12 +1,12 @@
-"""`PineconeRecall`: what is near in meaning, among the user's own records and the shared methodology.
+"""`PineconeRecall`: semantic search over the user's own records and the shared methodology.
 
-The two namespaces are asked at once, each with the text itself: the index makes the vector. Both are parts
-of one index, so their scores are on one scale, and what is found is merged by score.
+The two namespaces are searched concurrently, each with the text itself: the index computes the embedding.
+Both belong to one index, so their scores are comparable, and the results are merged by score.
 
-A reranker, where one is set, reads the best of both in one call. (Reranking within each search would save the
-round trip. But it costs two calls of the model, and a model that fails takes its search along; so it is asked
-afterwards, and if it fails or is late, the order of the searches is at hand.) Its scores are on a scale of
-their own, around 0.005, so nothing is ever cut off by score: the limit is the only cut.
+A reranker, if configured, reads the best of both in one call. (Reranking within each search would save the
+round trip. But it needs two model calls, and a failing model fails its search; so it is called afterwards,
+and if it fails or is late, the search order is used.) Its scores have a different scale, around 0.005, so
+there is no score threshold: only the limit applies.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ from coachstream.recall.records import METHODOLOGY
 logger = logging.getLogger("coachstream.recall")
 
 REMEMBER_WITHIN_S = 3.0
-"""The user waits for the confirmation of a memory; it is saved in the store whatever becomes of this."""
+"""The time limit for indexing a memory: the turn waits for it, and the store has the memory in any case."""
 
 MAX_QUERY_CHARS = 8_000
-"""The index's embedding model reads 2048 tokens; the rest of a longer message would not be looked at."""
+"""The index's embedding model reads 2048 tokens and ignores the rest of a longer message."""
 
 MAX_RERANK_QUERY_CHARS = 1_000
 """A reranker reads 256 tokens of the query (bge-reranker-v2-m3), or 512 of query and passage together."""
 
 MAX_RERANK_PASSAGE_CHARS = 4_000
-"""And no more than 1024 of a passage."""
+"""A reranker reads at most 1024 tokens of a passage."""
 
 
 class PineconeRecall:
     """A `SemanticMemory` in Pinecone; nothing is loaded or opened before the first use."""
 
     def __init__(self, options: PineconeOptions) -> None:
-        """Remember how to ask."""
+        """Store the options; open nothing yet."""
         self._options = options
         self._client = PineconeClient(options)
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
         """The best `limit` matches, best first, within `timeout_s`.
 
-        A namespace that fails is left out, and logged. Who has an id that cannot name a namespace has no
-        records in one.
+        The failure of one namespace is logged, and its results are left out. A user whose id cannot name a
+        namespace has no records.
 
         Raises:
             StorageUnavailable: no namespace could be searched.
@@ -99,10 +99,10 @@ class PineconeRecall:
 
     @asynccontextmanager
     async def _calling(self, gives_up_at: float) -> AsyncIterator[None]:
-        """Bound the time of what is done to Pinecone, and map what it raises.
+        """Limit the time of a call to Pinecone, and map its exceptions.
 
         Raises:
-            StorageUnavailable: it failed, or did not end by `gives_up_at` on the loop's clock.
+            StorageUnavailable: the call failed, or did not end by `gives_up_at` on the loop's clock.
         """
         try:
             async with asyncio.timeout_at(gives_up_at):
@@ -115,41 +115,41 @@ class PineconeRecall:
             raise failure_of(error) from error
 
     def _candidates(self, limit: int) -> int:
-        """How many records are looked at: more than are wanted, because some are the same text once more."""
+        """How many records to fetch: more than the limit, because some are duplicates."""
         return 2 * limit if self._options.rerank_model is None else self._options.rerank_candidates
 
     async def _find(self, namespace: str, query: str, limit: int, gives_up_at: float) -> list[Match]:
         async with self._calling(gives_up_at):
             index = await self._client.index()
-            answer = await index.search(
+            response = await index.search(
                 namespace=namespace,
                 top_k=self._candidates(limit),
                 inputs={"text": query},
-                # As a part of the query, where the API has it. (The SDK for JavaScript drops it elsewhere.)
+                # Inside the query, where the API expects it. (The JavaScript SDK drops it elsewhere.)
                 filter=None if namespace == METHODOLOGY else OWN_RECORDS,
                 fields=FIELDS,
             )
-        hits = (match_of(hit.id, hit.score, hit.fields, namespace=namespace) for hit in answer.result.hits)
+        hits = (match_of(hit.id, hit.score, hit.fields, namespace=namespace) for hit in response.result.hits)
         return [match for match in hits if match is not None]
 
     async def _reranked(
         self, found: list[Match], query: str, limit: int, gives_up_at: float, model: str
     ) -> list[Match]:
-        """The best `limit` as the model sees them; all of them in their order if it does not say."""
+        """The best `limit` matches by the model's scores; all matches in search order if the model fails."""
         try:
             scores = await self._scores(found, query, min(limit, len(found)), gives_up_at, model)
         except StorageUnavailable as error:
-            logger.warning("The reranking failed, so the order of the search is kept: %s", error)
+            logger.warning("Reranking failed, so the search order is kept: %s", error)
             return found
         return _merged([msgspec.structs.replace(found[index], score=scores[index]) for index in scores])
 
     async def _scores(
         self, found: list[Match], query: str, top_n: int, gives_up_at: float, model: str
     ) -> dict[int, float]:
-        """The model's scores for the best `top_n`, by their places in `found`."""
+        """The model's scores for the best `top_n`, by their indexes in `found`."""
         async with self._calling(gives_up_at):
             inference = await self._client.inference()
-            answer = await inference.rerank(
+            response = await inference.rerank(
                 model=model,
                 query=query[:MAX_RERANK_QUERY_CHARS],
                 documents=[{"text": match.content[:MAX_RERANK_PASSAGE_CHARS]} for match in found],
@@ -158,17 +158,17 @@ class PineconeRecall:
                 top_n=top_n,
                 parameters={"truncate": "END"},
             )
-        scores = {ranked.index: ranked.score for ranked in answer.data}
+        scores = {ranked.index: ranked.score for ranked in response.data}
         if not scores or not scores.keys() <= set(range(len(found))):
-            raise StorageUnavailable("Pinecone: a ranking of other passages than were sent")
+            raise StorageUnavailable("Pinecone: the ranking does not match the passages that were sent")
         return scores
 
 
 def _successes(ends: Iterable[list[Match] | BaseException]) -> Iterable[list[Match]]:
-    """What was found.
+    """The results of the searches that succeeded.
 
     Raises:
-        StorageUnavailable: nothing could be searched.
+        StorageUnavailable: all searches failed.
     """
     found: list[list[Match]] = []
     failures: list[StorageUnavailable] = []
@@ -188,7 +188,7 @@ def _successes(ends: Iterable[list[Match] | BaseException]) -> Iterable[list[Mat
 
 
 def _merged(matches: Iterable[Match]) -> list[Match]:
-    """Best first, and each record once: the existing functions stored some again and again, under new ids."""
+    """Best first and deduplicated: the existing functions stored some records repeatedly, under new ids."""
     merged: dict[tuple[str, str], Match] = {}
     for match in sorted(matches, key=lambda match: -match.score):
         merged.setdefault((match.record_type, match.content), match)

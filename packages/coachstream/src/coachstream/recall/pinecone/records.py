@@ -1,8 +1,8 @@
-"""Records as they stand in the index, and what is made of them (existing system, section 4.3).
+"""Converts records from and to the index (existing system, section 4.3).
 
-The index holds records of two generations, with fields in snake_case and in camelCase, and conversation
-summaries that name their type in a field of its own. All are read; what is written has both spellings, so
-that readers of either generation find it.
+The index has records of two generations, with fields in snake_case and in camelCase, and conversation
+summaries with a different type field. All are read; new records have both spellings, so that readers of
+either generation find them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TITLE = ("title",)
 _TYPE = ("record_type", "recordType", "type")
 
 FIELDS = (*_TEXT, *_TITLE, *_TYPE)
-"""What a search wants to have of a record; a workout's has thirty more."""
+"""The fields that a search returns; a workout record has thirty more."""
 
 OWN_RECORDS: Mapping[str, object] = {
     "$or": [
@@ -38,11 +38,11 @@ OWN_RECORDS: Mapping[str, object] = {
 """The filter for the user's namespace. The methodology's records often have no type, and need none."""
 
 MAX_TEXT_BYTES = 32_000
-"""Of a memory. A record may have 40 KB of fields; an embedding model reads about a quarter of this."""
+"""The limit for a memory. A record may have 40 KB; an embedding model reads about a quarter of this."""
 
-# Namespaces are ASCII without NUL, at most 512 characters (Pinecone, "Identifier limits"). A name also is a
-# part of the request's path: what a server or proxy on the way might take for a separator, an escape or a
-# blank to be trimmed would let one user's id name another one's records.
+# Namespaces are ASCII without NUL, at most 512 characters (Pinecone, "Identifier limits"). A namespace is
+# also part of the request's path: a character that a server or proxy might treat as a separator, an escape or
+# a trimmable blank would let one user's id name another user's records.
 _SAFE_NAMESPACE = re.compile(r"[!-~]{1,512}")
 _AMBIGUOUS = frozenset("/\\%?#;")
 
@@ -71,9 +71,9 @@ def match_of(record_id: str, score: float, fields: Mapping[str, object], *, name
 
 
 def record_of(user_id: str, memory: Memory) -> dict[str, object]:
-    """A memory as a record, under the memory's own id, so that storing it again makes no second one.
+    """A memory as a record, with the memory's own id, so that storing it again creates no duplicate.
 
-    What a memory does not have is left out: the index refuses nulls.
+    Missing fields are omitted, because the index rejects nulls.
     """
     created_at = format_timestamp(memory.created_at)
     fields: dict[str, object] = {

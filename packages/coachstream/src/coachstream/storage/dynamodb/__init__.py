@@ -1,4 +1,4 @@
-"""Conversations and what feeds a prompt, in the existing system's DynamoDB table."""
+"""The store for conversations and prompt context in the existing system's DynamoDB table."""
 
 from coachstream.storage.dynamodb.errors import UnusableTable
 from coachstream.storage.dynamodb.store import DynamoDbStore

@@ -1,7 +1,7 @@
-"""DynamoDB's typed attribute values and Python's: `{"S": "x"}` and `"x"`.
+"""Converts between DynamoDB's typed attribute values and Python's: `{"S": "x"}` and `"x"`.
 
-boto3 has such a conversion; the asynchronous SDK comes without boto3. Numbers travel as decimal text, so that
-neither direction goes through binary fractions. What is read can be written to JSON again.
+boto3 has such a conversion, but the asynchronous SDK does not include boto3. Numbers are converted through
+decimal text, so that neither direction introduces binary rounding. All values read can be encoded as JSON.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Item = Mapping[str, object]
 """An item, or an object within one, in Python's types."""
 
 MAX_DIGITS = 38
-"""Significant digits of a stored number."""
+"""The maximum number of significant digits of a stored number."""
 
 
 def to_attribute(value: object) -> AttributeValueTypeDef:  # noqa: PLR0911 (one for each type)
-    """A value as DynamoDB takes it.
+    """Convert a value to a DynamoDB attribute value.
 
     Raises:
         ValueError: a number that is not finite, or has too many digits.
@@ -49,12 +49,12 @@ def to_attribute(value: object) -> AttributeValueTypeDef:  # noqa: PLR0911 (one 
 
 
 def to_item(values: Mapping[str, object]) -> dict[str, AttributeValueTypeDef]:
-    """An object as DynamoDB takes it; raises like `to_attribute`."""
+    """Convert an object to DynamoDB attribute values; raises like `to_attribute`."""
     return {name: to_attribute(value) for name, value in values.items()}
 
 
 def from_attribute(attribute: Mapping[str, object]) -> object:  # noqa: PLR0911 (one for each type)
-    """The value of a stored attribute; sets become frozen sets, a type that is not known becomes `None`."""
+    """The value of a stored attribute; sets become frozen sets, an unknown type becomes `None`."""
     ((kind, value),) = attribute.items()
     match kind:
         case "S" | "BOOL" | "B":
@@ -81,7 +81,7 @@ def _number_text(value: float | Decimal) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("a number that is not finite cannot be stored")
-        return repr(value)  # the shortest text that is this number
+        return repr(value)  # the shortest text that round-trips
     exact = Decimal(value)
     if not exact.is_finite():
         raise ValueError("a number that is not finite cannot be stored")
@@ -102,4 +102,4 @@ def _set(values: set[object] | frozenset[object]) -> AttributeValueTypeDef:
         return {"BS": sorted(cast("set[bytes]", values))}
     if values and all(isinstance(value, int | float | Decimal) for value in values):
         return {"NS": sorted(_number_text(cast("float", value)) for value in values)}
-    raise TypeError("a set is stored if it holds something, and only one type of it")
+    raise TypeError("only a non-empty set with elements of one type can be stored")

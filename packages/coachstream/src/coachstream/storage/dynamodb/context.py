@@ -1,4 +1,4 @@
-"""What feeds a prompt: the coach, the newest messages, memories, workouts."""
+"""The prompt context: the coach, the newest messages, memories and workouts."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ _OF_A_WORKOUT = ", ".join(  # noqa: FLY002 (a list is easier to read)
         "#attributes.#workoutData.#workout_name",
     )
 )
-"""A workout has about 30 KB; this is what a prompt tells of it."""
+"""A workout item has about 30 KB; these are the attributes that a prompt uses."""
 
 
 class DynamoDbContext:
-    """`ContextStore`, and what puts there what it reads. `now` ages the memories."""
+    """`ContextStore`, and the methods that write what it reads. `now` determines the age of memories."""
 
-    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
-        self._calls = calls
+    def __init__(self, table: TableClient, *, now: Callable[[], datetime]) -> None:
+        self._table = table
         self._now = now
 
     async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
         """Raises `CoachConfigNotFound` or `StorageUnavailable`."""
-        item = await self._calls.get(coach_key(user_id, coach_id), consistent=False)
+        item = await self._table.get(coach_key(user_id, coach_id), consistent=False)
         if item is None:
             raise CoachConfigNotFound
         return parse_coach_config(coach_id, as_record(item.get("attributes")))
@@ -71,9 +71,9 @@ class DynamoDbContext:
     async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
         """The newest `limit` messages, oldest first; empty for an unknown conversation.
 
-        Costs the conversation's item, whose own list does not grow with our messages, and no more message
-        items than fill `limit` or `budget_chars`. Read consistently: a coach that has not heard its own last
-        reply would be noticed.
+        Reads the conversation's item, whose own list does not grow with our messages, and no more message
+        items than needed for `limit` or `budget_chars`. The reads are strongly consistent, so that the coach
+        always knows its own last reply.
         """
         if limit <= 0:
             return []
@@ -81,10 +81,10 @@ class DynamoDbContext:
             item_key = conversation_key(key)
         except ConversationNotFound:
             return []
-        newest = NewestMessages(self._calls, key, limit=limit, budget_chars=budget_chars)
+        newest = NewestMessages(self._table, key, limit=limit, budget_chars=budget_chars)
         first_page = asyncio.create_task(newest.first_page())
         try:
-            item = await self._calls.get(item_key, only="#pk, #attributes.#messages")
+            item = await self._table.get(item_key, only="#pk, #attributes.#messages")
             if item is None:
                 return []
             return await newest.merged_with(embedded_messages(item), await first_page)
@@ -93,8 +93,8 @@ class DynamoDbContext:
             await asyncio.gather(first_page, return_exceptions=True)
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
-        """The `limit` memories of this coach or of all coaches that matter most, most important first."""
-        found = self._calls.query(Range.of(partition(user_id), MEMORIES), only="#sk, #attributes")
+        """The `limit` most important memories of this coach or of all coaches, most important first."""
+        found = self._table.query(Range.of(partition(user_id), MEMORIES), only="#sk, #attributes")
         memories = [
             memory
             async for item in found
@@ -103,31 +103,31 @@ class DynamoDbContext:
         return most_important(memories, self._now(), limit=limit)
 
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
-        """The `limit` workouts completed last, newest first.
+        """The `limit` most recently completed workouts, newest first.
 
-        Their ids do not sort by time and no index does, so all of the user's workouts are read.
+        Neither their ids nor any index sort by time, so all of the user's workouts are read.
         """
-        found = self._calls.query(Range.of(partition(user_id), WORKOUTS), only=_OF_A_WORKOUT)
+        found = self._table.query(Range.of(partition(user_id), WORKOUTS), only=_OF_A_WORKOUT)
         workouts = [parse_workout(as_record(item.get("attributes"))) async for item in found]
         return heapq.nlargest(max(0, limit), workouts, key=lambda workout: (workout.completed_at, workout.id))
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
-        """Store a coach config in the existing system's shape, in place of one of the same id."""
+        """Store a coach config in the existing system's format, replacing one with the same id."""
         await self._put(coach_key(user_id, coach_id), COACH, attributes)
 
     async def put_memory(self, user_id: str, memory_id: str, attributes: Attributes) -> None:
-        """Store a memory in the existing system's shape, in place of one of the same id."""
+        """Store a memory in the existing system's format, replacing one with the same id."""
         await self._put(memory_key(user_id, memory_id), MEMORY, attributes)
 
     async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
-        """Store a workout in the existing system's shape, in place of one of the same id."""
+        """Store a workout in the existing system's format, replacing one with the same id."""
         await self._put(workout_key(user_id, workout_id), WORKOUT, attributes)
 
     async def _put(self, key: ItemKey, entity_type: str, attributes: Attributes) -> None:
-        await self._calls.put(Put(envelope(key, entity_type, attributes, at=self._now())))
+        await self._table.put(Put(envelope(key, entity_type, attributes, at=self._now())))
 
 
 def _memory_of(item: Mapping[str, object]) -> Memory:
-    """The memory in an item, under the id of its key, by which it is counted and changed."""
+    """The memory in an item, with the id from the item's key, which updates use."""
     memory = parse_memory(as_record(item.get("attributes")))
     return msgspec.structs.replace(memory, id=str(item.get("sk")).removeprefix(MEMORIES))

@@ -21,7 +21,6 @@ from coachstream.storage.dynamodb.history import all_messages
 from coachstream.storage.dynamodb.items import conversation_item, parse_conversation
 from coachstream.storage.dynamodb.keys import (
     ItemKey,
-    answers_prefix,
     coach_key,
     conversation_key,
     conversations_prefix,
@@ -29,6 +28,7 @@ from coachstream.storage.dynamodb.keys import (
     message_claims_prefix,
     messages_prefix,
     partition,
+    reply_index_prefix,
     unfinished_run_key,
 )
 from coachstream.storage.dynamodb.requests import (
@@ -45,22 +45,22 @@ from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, 
 from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_messages, unfinished_run_in
 
 MOST_ATTEMPTS = 10
-"""At ending a run that goes on writing, about twice a second."""
+"""The maximum number of attempts to end a run that keeps writing, about twice a second."""
 
 _WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
-"""What is read costs the same; what is sent and decoded does not."""
+"""A projection does not reduce read capacity, but it does reduce transfer and decoding."""
 
 
 class DynamoDbConversations:
     """`ConversationStore`."""
 
-    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
-        self._calls = calls
-        self._logs = RunLogs(calls, now=now)
+    def __init__(self, table: TableClient, *, now: Callable[[], datetime]) -> None:
+        self._table = table
+        self._logs = RunLogs(table, now=now)
         self._now = now
 
     async def create_conversation(self, conversation: Conversation) -> None:
-        """Save a new conversation and count it on its coach; an existing one is left as it is."""
+        """Save a new conversation and increment its coach's count; an existing one is left unchanged."""
         coach = coach_key(conversation.key.user_id, conversation.key.coach_id)
         now = self._now()
         writes: dict[Step, Write] = {
@@ -76,24 +76,24 @@ class DynamoDbConversations:
         }
         try:
             try:
-                await self._calls.transact(writes)
+                await self._table.transact(writes)
             except (RequestRefused, TransactionCancelled) as refusal:
                 if isinstance(refusal, TransactionCancelled) and not refusal.refused:
                     raise
-                await repair_counter(self._calls, coach, "total_conversations")
-                await self._calls.transact(writes)
+                await repair_counter(self._table, coach, "total_conversations")
+                await self._table.transact(writes)
         except TransactionCancelled as cancelled:
             if Step.COACH in cancelled.failed:
                 raise CoachConfigNotFound from None
 
     async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
-        """All conversations, the latest activity first."""
+        """All conversations, most recent activity first."""
         try:
             coach_key(user_id, coach_id)
         except CoachConfigNotFound:
             return []
         prefix = conversations_prefix(coach_id)
-        found = self._calls.query(
+        found = self._table.query(
             Range.of(partition(user_id), prefix), only=_WITHOUT_MESSAGES, consistent=True
         )
         conversations = [
@@ -108,7 +108,7 @@ class DynamoDbConversations:
 
     async def get_conversation(self, key: ConversationKey) -> Conversation:
         """The conversation without its messages. Raises `ConversationNotFound`."""
-        item = await self._calls.get(conversation_key(key), only=_WITHOUT_MESSAGES)
+        item = await self._table.get(conversation_key(key), only=_WITHOUT_MESSAGES)
         if item is None:
             raise ConversationNotFound
         return parse_conversation(key, item)
@@ -116,13 +116,13 @@ class DynamoDbConversations:
     async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
         """All messages, oldest first; none for an unknown conversation."""
         try:
-            item = await self._calls.get(conversation_key(key), only="#pk, #attributes.#messages")
+            item = await self._table.get(conversation_key(key), only="#pk, #attributes.#messages")
         except ConversationNotFound:
             return []
-        return [] if item is None else await all_messages(self._calls, key, item)
+        return [] if item is None else await all_messages(self._table, key, item)
 
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
-        """Change only what is given and return the result. Raises `ConversationNotFound`."""
+        """Change only the given fields and return the result. Raises `ConversationNotFound`."""
         given = {
             "#attributes.#title": change.title,
             "#attributes.#metadata.#tags": change.tags,
@@ -140,10 +140,10 @@ class DynamoDbConversations:
         )
         try:
             try:
-                item = await self._calls.update(update)
+                item = await self._table.update(update)
             except RequestRefused:
-                await repair_counter(self._calls, item_key, "totalMessages", counted_list="messages")
-                item = await self._calls.update(update)
+                await repair_counter(self._table, item_key, "totalMessages", counted_list="messages")
+                item = await self._table.update(update)
         except ConditionFailed:
             raise ConversationNotFound from None
         return parse_conversation(key, item)
@@ -151,16 +151,17 @@ class DynamoDbConversations:
     async def delete_conversation(self, key: ConversationKey) -> None:
         """Delete the conversation with its messages and runs. Raises `ConversationNotFound`.
 
-        First its unfinished run is ended with a tombstone, and nothing can begin or finish any more. The
-        conversation's own item goes last: what is cut off in the middle can be done again. The tombstone
-        alone stays, without a word of the conversation, until it expires: a producer that looks nothing up
-        before it writes finds it in the place of its next entry. What it wrote before is looked for twice.
+        First, a tombstone ends the unfinished run, and no run can begin or finish any more. The
+        conversation's own item is deleted last, so that an interrupted deletion can be repeated. Only the
+        tombstone, which has no content of the conversation, remains until it expires: a lease holder that
+        writes without reading finds it in place of its next entry. Entries it wrote concurrently are deleted
+        in a second pass.
         """
         item_key = conversation_key(key)
         tombstone_key = await self._end_run(key)
-        await self._calls.delete_all(self._all_of(key, but=tombstone_key))
+        await self._table.delete_all(self._all_of(key, but=tombstone_key))
         try:
-            await self._calls.transact(
+            await self._table.transact(
                 {
                     Step.CONVERSATION: Delete(item_key, IS_THERE),
                     Step.UNFINISHED_RUN: Delete(unfinished_run_key(key)),
@@ -168,22 +169,22 @@ class DynamoDbConversations:
             )
         except TransactionCancelled:
             raise ConversationNotFound from None
-        await self._calls.delete_all(self._all_of(key, but=tombstone_key))
+        await self._table.delete_all(self._all_of(key, but=tombstone_key))
 
     async def _end_run(self, key: ConversationKey) -> str | None:
-        """Keep every run out, and end the unfinished one; the sort key of its tombstone.
+        """Block new runs and end the unfinished one; return the sort key of its tombstone.
 
         Raises:
-            ConversationNotFound: there is none.
-            Contended: the run wrote all the time.
+            ConversationNotFound: the conversation does not exist.
+            Contended: the run kept writing.
         """
         is_there = ConditionCheck(conversation_key(key), IS_THERE)
         for _ in range(MOST_ATTEMPTS):
-            found = await self._calls.get(unfinished_run_key(key))
+            found = await self._table.get(unfinished_run_key(key))
             unfinished = unfinished_run_in(found, key)
             writes: dict[Step, Write] = {Step.CONVERSATION: is_there}
             if unfinished.is_deleted:
-                tombstone_key = unfinished.tombstone  # by an attempt that was cut off
+                tombstone_key = unfinished.tombstone  # of an interrupted attempt
             elif unfinished.run_id is None:
                 tombstone_key = None
                 writes[Step.UNFINISHED_RUN] = deleting(key, None, None)
@@ -194,23 +195,23 @@ class DynamoDbConversations:
                 writes[Step.UNFINISHED_RUN] = deleting(key, unfinished.run_id, tombstone_key)
                 writes[Step.ENTRY] = end
             try:
-                await self._calls.transact(writes)
+                await self._table.transact(writes)
             except TransactionCancelled as cancelled:
                 if Step.CONVERSATION in cancelled.failed:
                     raise ConversationNotFound from None
             else:
                 return tombstone_key
-        raise Contended("a conversation could not be deleted, because its run wrote all the time")
+        raise Contended("a conversation could not be deleted because of contention: its run kept writing")
 
     async def _all_of(self, key: ConversationKey, *, but: str | None) -> AsyncIterator[ItemKey]:
-        """Everything of a conversation but its own item, that of the unfinished run, and a tombstone.
+        """The keys of a conversation's items, except its own item, its unfinished-run item, and a tombstone.
 
-        Claims before messages: a claim whose message is gone would lead a retry nowhere.
+        Claims come before messages: a claim whose message is gone would mislead a retry.
         """
         pk = partition(key.user_id)
-        prefixes = (message_claims_prefix, answers_prefix, messages_prefix, logs_prefix)
+        prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, logs_prefix)
         for prefix in prefixes:
-            found = self._calls.query(Range.of(pk, prefix(key)), only="#sk", consistent=True)
+            found = self._table.query(Range.of(pk, prefix(key)), only="#sk", consistent=True)
             async for item in found:
                 if item["sk"] != but:
                     yield ItemKey(pk, str(item["sk"]))

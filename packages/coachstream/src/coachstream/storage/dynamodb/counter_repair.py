@@ -1,4 +1,4 @@
-"""Counters in records whose shape has drifted: an increment needs a number, and objects on the way to it."""
+"""Repairs counters in records whose schema has drifted: an increment needs a number inside objects."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from coachstream.storage.dynamodb.requests import Update
 from coachstream.storage.dynamodb.table_client import TableClient
 
 COUNT: Item = {":number": "N", ":none": 0}
-"""What the placeholders in `is_count` stand for."""
+"""The values of the placeholders in `is_count`."""
 
 
 async def repair_counter(
-    calls: TableClient, key: ItemKey, counter: str, *, counted_list: str | None = None
+    table: TableClient, key: ItemKey, counter: str, *, counted_list: str | None = None
 ) -> None:
-    """Make `attributes.metadata.<counter>` a count: what can be read there, else the length of a list.
+    """Make `attributes.metadata.<counter>` a count: the coerced stored value, or else the length of a list.
 
-    Only what is in the way is replaced, and only if it still is when it is written; everything else stays.
+    Replaces only malformed values, each conditionally, so that a concurrent repair is kept.
 
     Args:
-        calls: of the table.
-        key: the item; nothing happens if there is none.
-        counter: a name in `attributes.metadata`.
-        counted_list: the name of the list in `attributes` whose entries it counts.
+        table: the client of the table.
+        key: the item; a missing item is ignored.
+        counter: the counter's name in `attributes.metadata`.
+        counted_list: the name of the list in `attributes` whose entries the counter counts.
     """
-    item = await calls.get(key)
+    item = await table.get(key)
     if item is None:
         return
     attributes = as_record(item.get("attributes"))
@@ -49,9 +49,9 @@ async def repair_counter(
     for path, is_right, values in fixes:
         condition = f"attribute_exists(#pk) AND NOT ({is_right})"
         with suppress(ConditionFailed):
-            await calls.change(Update(key, f"SET {path} = :value", condition, values))
+            await table.change(Update(key, f"SET {path} = :value", condition, values))
 
 
 def is_count(path: str) -> str:
-    """The condition that a number stands there, and not a negative one; its values are `COUNT`."""
+    """The condition that the path holds a non-negative number; its values are `COUNT`."""
     return f"attribute_type({path}, :number) AND {path} >= :none"

@@ -1,7 +1,7 @@
-"""What can go wrong with DynamoDB, mapped once.
+"""Maps DynamoDB's failures in one place.
 
-A detail is for the log: it names the operation and what DynamoDB calls the failure, and never repeats
-DynamoDB's sentence or the SDK's, which may quote what was to be stored.
+Details are for the log: they name the operation and DynamoDB's error code, and never repeat the message of
+DynamoDB or the SDK, which may quote the data to be stored.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _BUSY = frozenset(
 )
 _REMEDIES = {
     "ResourceNotFoundException": (
-        "there is no such table",
-        "`coachstream table create` makes it. Or is DYNAMODB_TABLE_NAME or AWS_REGION another one's?",
+        "the table does not exist",
+        "Create it with `coachstream table create`, or correct DYNAMODB_TABLE_NAME or AWS_REGION.",
     ),
     "AccessDeniedException": (
-        "the credentials do not allow it",
+        "the credentials do not allow the action",
         "Allow the action on the table in the policy of the role or user.",
     ),
 }
-"""What is wrong, and what an operator can do, by DynamoDB's code."""
+"""The problem and the remedy for an operator, by DynamoDB's error code."""
 
-_READERS_OF_ANSWERS = ("botocore.parsers", "aiobotocore.parsers", "aiohttp.", "json.")
-"""What breaks in here broke over an answer that is none; the SDK has no exception of its own for that."""
+_RESPONSE_PARSERS = ("botocore.parsers", "aiobotocore.parsers", "aiohttp.", "json.")
+"""Errors raised in these modules mean a malformed response; the SDK has no exception for that."""
 
 
 class ConditionFailed(Exception):
     """The condition of a write did not hold; nothing was written.
 
     Attributes:
-        existing: the item that is there, if the write asked for it.
+        existing: the existing item, if the write requested it.
     """
 
     def __init__(self, existing: Item | None = None) -> None:
@@ -63,8 +63,8 @@ class Cancelled(Exception):
     """A transaction was cancelled; nothing was written.
 
     Attributes:
-        codes: a code for each of its writes, `None` where it is not to blame.
-        existing: for each of its writes the item that is there, if its condition failed and it asks for it.
+        codes: a code for each write, `None` for those that did not fail.
+        existing: for each write the existing item, if its condition failed and it requested the item.
     """
 
     def __init__(self, codes: Sequence[str], existing: Sequence[Item | None]) -> None:
@@ -74,19 +74,19 @@ class Cancelled(Exception):
 
 
 class NotSent(StorageUnavailable):
-    """No connection came about, so DynamoDB has not heard of the request: any can be repeated."""
+    """No connection was made, so DynamoDB never received the request; any request can be retried."""
 
 
-class Unanswered(StorageUnavailable):
-    """DynamoDB was busy, or its answer was lost: it may have done the request or not."""
+class OutcomeUnknown(StorageUnavailable):
+    """DynamoDB was busy, or its response was lost: the request may or may not have been executed."""
 
 
 class Contended(StorageUnavailable):
-    """Others write to the same items all the time."""
+    """Contention: other processes keep writing to the same items."""
 
 
 class RequestRefused(StorageUnavailable):
-    """DynamoDB does not accept the request for what is stored or to be stored; repeating it does not help."""
+    """DynamoDB rejects the request because of the stored data or the new data; a retry does not help."""
 
     retryable = False
 
@@ -98,17 +98,17 @@ class UnusableTable(StorageUnavailable):
 
 
 class TableCredentials(NoCredentials, UnusableTable):
-    """The credentials for the table are missing, expired or refused."""
+    """The credentials for the table are missing, expired or rejected."""
 
 
 @contextmanager
 def storage_errors(operation: str, table: str) -> Iterator[None]:
-    """Map what the SDK raises.
+    """Map the SDK's exceptions.
 
     Raises:
         ConditionFailed, Cancelled: as named.
-        StorageUnavailable: everything else that DynamoDB, the network or the SDK's set-up can be blamed for.
-            Other exceptions pass.
+        StorageUnavailable: any other failure of DynamoDB, the network or the SDK's configuration.
+            Other exceptions propagate unchanged.
     """
     try:
         yield
@@ -116,7 +116,7 @@ def storage_errors(operation: str, table: str) -> Iterator[None]:
         mapped = _mapped(error, f"{operation} on table {table!r}")
         if mapped is None:
             raise
-        # Not `from error`: its sentence may quote an item, and a traceback would print it.
+        # Not `from error`: its message may quote an item, and a traceback would print it.
         raise mapped from None
 
 
@@ -128,18 +128,18 @@ def _mapped(error: Exception, what: str) -> Exception | None:
         code = _code_of(error) if isinstance(error, ClientError) else type(error).__name__
         return TableCredentials(f"{what}: {code}: {fault}", remedy=fault.remedy)
     if isinstance(error, ClientError):
-        return _answered(error, what)
+        return _mapped_response(error, what)
     if isinstance(error, BotoCoreError):
-        return _unanswered(error, what)
+        return _mapped_without_response(error, what)
     if isinstance(error, ResponseParserError):
         return StorageUnavailable(f"{what}: {type(error).__name__}")
-    if _raised_in(error).startswith(_READERS_OF_ANSWERS):
-        return StorageUnavailable(f"{what}: the answer cannot be read ({type(error).__name__})")
+    if _raised_in(error).startswith(_RESPONSE_PARSERS):
+        return StorageUnavailable(f"{what}: the response cannot be parsed ({type(error).__name__})")
     return None
 
 
-def _unanswered(error: BotoCoreError, what: str) -> StorageUnavailable:
-    """No answer came; or the request was never sent."""
+def _mapped_without_response(error: BotoCoreError, what: str) -> StorageUnavailable:
+    """No response arrived, or the request was never sent."""
     from botocore import exceptions
 
     detail = f"{what}: {type(error).__name__}"
@@ -149,15 +149,15 @@ def _unanswered(error: BotoCoreError, what: str) -> StorageUnavailable:
         case exceptions.ParamValidationError():
             return RequestRefused(detail)
         case exceptions.HTTPClientError() | exceptions.ConnectionError():
-            return NotSent(detail) if _is_before_sending(error) else Unanswered(detail)
+            return NotSent(detail) if _is_before_sending(error) else OutcomeUnknown(detail)
         case _:
             return StorageUnavailable(detail)
 
 
 def _is_before_sending(error: BotoCoreError) -> bool:
-    """Whether a connection failed while it was being made; a proxy's or a TLS refusal will not go by itself.
+    """Whether connecting failed, except for a proxy or TLS rejection, which a retry cannot resolve.
 
-    The SDK has one exception for a connection that was refused and for one that was reset in mid-request.
+    The SDK raises the same exception for a refused connection and for one that was reset mid-request.
     """
     import socket
 
@@ -175,14 +175,14 @@ def _is_before_sending(error: BotoCoreError) -> bool:
 
 
 def _raised_in(error: Exception) -> str:
-    """The module whose code raised it."""
+    """The name of the module whose code raised the error."""
     innermost = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
     return "" if innermost is None else str(innermost.tb_frame.f_globals.get("__name__", ""))
 
 
-def _answered(error: ClientError, what: str) -> Exception:  # noqa: PLR0911 (one for each kind)
+def _mapped_response(error: ClientError, what: str) -> Exception:  # noqa: PLR0911 (one for each kind)
     code = _code_of(error)
     if code == CONDITION_FAILED:
         return ConditionFailed(_existing(error.response))
@@ -194,13 +194,13 @@ def _answered(error: ClientError, what: str) -> Exception:  # noqa: PLR0911 (one
         problem, remedy = _REMEDIES[code]
         return UnusableTable(f"{what}: {code}: {problem}", remedy=remedy)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    detail = f"{what}: {code or 'an error without a name'} (HTTP {status})"
+    detail = f"{what}: {code or 'an error without a code'} (HTTP {status})"
     if code == _CONFLICT:
         return Contended(detail)
     if code in _REFUSALS:
         return RequestRefused(detail)
     if code in _BUSY or (isinstance(status, int) and status >= HTTPStatus.INTERNAL_SERVER_ERROR):
-        return Unanswered(detail)
+        return OutcomeUnknown(detail)
     return StorageUnavailable(detail)
 
 

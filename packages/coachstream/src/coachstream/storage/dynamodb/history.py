@@ -1,8 +1,8 @@
-"""A conversation's messages: the list that the existing functions keep in its item, and our items, as one.
+"""Merges a conversation's messages: the list that the existing functions keep in its item, and our items.
 
-A message that is in both, because it was mirrored, is taken from its own item. The order is that of the times
-in the ids, which both kinds have from the server (`msg_<ms>_user`, `msg_<ms>_<random>_user`): `timestamp` may
-come from a client's clock. Without a time in its id a message counts as of its `timestamp`.
+A message that is in both, because it was mirrored, is read from its own item. Messages are ordered by the
+times in their ids, which the server assigns for both kinds (`msg_<ms>_user`, `msg_<ms>_<random>_user`);
+`timestamp` may come from a client's clock, and is used only for an id without a time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from coachstream.storage.dynamodb.keys import conversation_key, messages_prefix,
 from coachstream.storage.dynamodb.table_client import Range, TableClient
 
 FIRST_PAGE = 10
-"""Messages read before it is known how long they are; the next page is as long as the rest seems to need."""
+"""The first page's size, while message lengths are unknown; later page sizes are estimated."""
 
 LONGEST_PAGE = 200
 
 
 def embedded_messages(conversation: Mapping[str, object]) -> list[Message]:
-    """The messages in a conversation's item, in their order; what is no message is left out."""
+    """The messages in a conversation's item, in order; entries that are not messages are skipped."""
     stored = as_record(conversation.get("attributes")).get("messages")
     messages: list[Message] = []
     at = EPOCH
@@ -36,33 +36,33 @@ def embedded_messages(conversation: Mapping[str, object]) -> list[Message]:
 
 
 def merged(embedded: Sequence[Message], items: Iterable[Message]) -> list[Message]:
-    """Both in time order, each message once."""
+    """Both lists merged in time order and deduplicated."""
     by_id = {message.id: message for message in items}
     only_embedded = {message.id: message for message in embedded if message.id not in by_id}
-    # Sorting keeps the order of equals: the list's own, and that of the ids.
+    # The sort is stable: equal times keep the list's order, and the order of the ids.
     return sorted((*only_embedded.values(), *(by_id[name] for name in sorted(by_id))), key=_milliseconds)
 
 
 class NewestMessages:
     """The newest messages of a conversation, read backwards no further than needed."""
 
-    def __init__(self, calls: TableClient, key: ConversationKey, *, limit: int, budget_chars: int) -> None:
-        self._calls = calls
+    def __init__(self, table: TableClient, key: ConversationKey, *, limit: int, budget_chars: int) -> None:
+        self._table = table
         self._items = Range.of(partition(key.user_id), messages_prefix(key), newest_first=True)
         self._limit = limit
         self._budget_chars = budget_chars
 
     async def first_page(self) -> tuple[list[Message], object]:
-        """The newest few, newest first, and where the next page starts."""
+        """The first page, newest first, and the start of the next page."""
         return await self._page(min(FIRST_PAGE, self._limit), None)
 
     async def merged_with(
         self, embedded: Sequence[Message], first_page: tuple[list[Message], object]
     ) -> list[Message]:
-        """The newest `limit` of all, oldest first, without gaps: fewer where they exceed the budget."""
+        """The newest `limit` messages, oldest first, without gaps; fewer if they exceed the budget."""
         items, start = first_page
         while start is not None:
-            # What is not read yet is older than this.
+            # Messages that are not read yet are older than this.
             oldest_read = _milliseconds(items[-1]) if items else 0
             known = [each for each in merged(embedded, items) if _milliseconds(each) >= oldest_read]
             chars = sum(len(message.content) for message in known)
@@ -73,34 +73,34 @@ class NewestMessages:
         return merged(embedded, items)[-self._limit :]
 
     def _next_page(self, read: int, known: int, chars: int) -> int:
-        """How many more items there may be to read, judged by those that were."""
+        """How many more items to read, estimated from those read so far."""
         average = max(1, chars // max(1, known))
         missing = min(self._limit - known, (self._budget_chars - chars) // average + 1)
         return max(1, min(LONGEST_PAGE, missing)) if read else FIRST_PAGE
 
     async def _page(self, limit: int, start: object) -> tuple[list[Message], object]:
-        items, start = await self._calls.query_page(self._items, limit=limit, start=start)
+        items, start = await self._table.query_page(self._items, limit=limit, start=start)
         return [message for message in map(message_of, items) if message is not None], start
 
 
 async def all_messages(
-    calls: TableClient, key: ConversationKey, conversation: Mapping[str, object]
+    table: TableClient, key: ConversationKey, conversation: Mapping[str, object]
 ) -> list[Message]:
     """Every message of a conversation, oldest first."""
-    found = calls.query(Range.of(partition(key.user_id), messages_prefix(key)), consistent=True)
+    found = table.query(Range.of(partition(key.user_id), messages_prefix(key)), consistent=True)
     items = [message async for message in _parsed(found)]
     return merged(embedded_messages(conversation), items)
 
 
-async def newest_id(calls: TableClient, key: ConversationKey) -> str:
-    """A bound of the ids of a conversation's messages, of both kinds, for a conversation that keeps none.
+async def newest_id(table: TableClient, key: ConversationKey) -> str:
+    """An upper bound of a conversation's message ids, of both kinds, for a conversation that stores none.
 
-    Costs the conversation's item and one message.
+    Reads the conversation's item and one message.
     """
-    page, _ = await calls.query_page(
+    page, _ = await table.query_page(
         Range.of(partition(key.user_id), messages_prefix(key), newest_first=True), limit=1
     )
-    conversation = await calls.get(conversation_key(key), only="#pk, #attributes.#messages")
+    conversation = await table.get(conversation_key(key), only="#pk, #attributes.#messages")
     ids = [str(item["sk"]).rpartition("#")[2] for item in page]
     ids += [message.id for message in embedded_messages(conversation or {})]
     times = [time for time in map(time_in, ids) if time is not None]

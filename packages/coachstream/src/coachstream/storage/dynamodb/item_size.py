@@ -1,6 +1,6 @@
-"""How large DynamoDB counts an item (its Developer Guide, "DynamoDB item sizes and formats").
+"""The size of an item as DynamoDB counts it (Developer Guide, "DynamoDB item sizes and formats").
 
-UTF-8 bytes of names and of values; the characters of the JSON, which the existing system counts, are fewer.
+It is the UTF-8 bytes of names and values, more than the JSON characters that the existing system counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def item_bytes(item: Mapping[str, object]) -> int:
 
 
 def value_bytes(value: object) -> int:  # noqa: PLR0911 (one for each type)
-    """The size of one value. A number's is the upper bound that the guide gives, which is not exact."""
+    """The size of one value. For a number, the guide gives only an approximation; this is its upper bound."""
     match value:
         case str():
             return len(value.encode())

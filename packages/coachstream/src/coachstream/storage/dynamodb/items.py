@@ -1,4 +1,4 @@
-"""The shapes of stored items (existing system, sections 1.2 to 1.4): written exactly, read leniently."""
+"""The formats of stored items (existing system, sections 1.2 to 1.4): written exactly, coerced when read."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MEMORY = "userMemory"
 WORKOUT = "workout"
 
 UNTITLED = "New Conversation"
-"""What the existing system calls a conversation without a title."""
+"""The existing system's title for a conversation without one."""
 
 RETRIES_KNOWN_FOR = timedelta(days=30)
-"""How long a client's name for a message, and which reply a message has, are remembered for retries."""
+"""How long idempotency keys and reply index items are kept for retries."""
 
 
 def envelope(key: ItemKey, entity_type: str, attributes: Attributes, *, at: datetime) -> dict[str, object]:
-    """An item as the existing functions know it."""
+    """An item in the existing functions' format."""
     moment = format_timestamp(at)
     return {
         "pk": key.pk,
@@ -48,19 +48,19 @@ def envelope(key: ItemKey, entity_type: str, attributes: Attributes, *, at: date
 
 
 def expiry(moment: datetime) -> int:
-    """The `ttl` of an item that DynamoDB may delete then: seconds since 1970."""
+    """The `ttl` of an item that DynamoDB may delete from that moment: seconds since 1970."""
     return int(moment.timestamp())
 
 
 def message_item(key: ConversationKey, message: Message, *, at: datetime) -> dict[str, object]:
-    """One message as an item of its own."""
+    """A message as its own item."""
     owner = {"conversationId": key.conversation_id, "coachId": key.coach_id, "userId": key.user_id}
     attributes = message_attributes(message) | owner
     return envelope(message_key(key, message.id), MESSAGE, attributes, at=at)
 
 
 def message_attributes(message: Message) -> dict[str, object]:
-    """A message as it also stands in a conversation's own list."""
+    """A message's attributes, as in its item and in a conversation's own list."""
     attributes: dict[str, object] = {
         "id": message.id,
         "role": message.role.value,
@@ -72,10 +72,11 @@ def message_attributes(message: Message) -> dict[str, object]:
 
 
 def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: datetime) -> Message | None:
-    """Read a message; None where it is not clear who wrote it.
+    """Read a message; None if its role is unknown.
 
-    The text is left as it is, also when it looks like a date. What is not text is put into words. What the
-    existing functions marked after a guardrail intervened counts as withheld (existing system, section 6).
+    Text content is kept unchanged, even if it looks like a date; other content is coerced to text. A message
+    that the existing functions marked after a guardrail intervention counts as withheld (existing system,
+    section 6).
     """
     role = as_text(stored.get("role")).lower()
     if role not in set(Role):
@@ -109,7 +110,7 @@ def message_of(item: Mapping[str, object]) -> Message | None:
 
 
 def conversation_item(conversation: Conversation, *, at: datetime) -> dict[str, object]:
-    """A new conversation, with an empty list for the existing functions' messages."""
+    """The item of a new conversation, with an empty list for the existing functions' messages."""
     key = conversation.key
     attributes = {
         "conversationId": key.conversation_id,
@@ -129,7 +130,7 @@ def conversation_item(conversation: Conversation, *, at: datetime) -> dict[str, 
 
 
 def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conversation:
-    """Read a conversation; raises nothing, whatever it holds. One that says nothing of activity is active."""
+    """Read a conversation; never raises. Without an `isActive` attribute it counts as active."""
     attributes = as_record(item.get("attributes"))
     metadata = as_record(attributes.get("metadata"))
     title = attributes.get("title")
@@ -149,12 +150,12 @@ def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conv
 
 
 def memory_item(user_id: str, memory: Memory, *, at: datetime) -> dict[str, object]:
-    """A memory. A global one has a `coachId` that is null, which is how the existing functions find it."""
+    """The item of a memory. A global one has a null `coachId`, by which the existing functions find it."""
     return envelope(memory_key(user_id, memory.id), MEMORY, memory_attributes(user_id, memory), at=at)
 
 
 def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:
-    """Only what is known; named as in the frames that clients get."""
+    """The known metadata only, named as in the frames that clients receive."""
     known: dict[str, object | None] = {
         "model": metadata.model,
         "stopReason": None if metadata.stop_reason is None else metadata.stop_reason.value,

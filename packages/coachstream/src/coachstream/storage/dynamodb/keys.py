@@ -1,15 +1,15 @@
-"""The keys of the items: those of the existing system (its section 1.2), and ours beside them.
+"""The keys of the items: those of the existing system (its section 1.2), and our additional ones.
 
 | item | sk |
 |---|---|
 | a message | `coachMessage#<conversationId>#<messageId>` |
-| a client's name for a message | `coachMessageClaim#<conversationId>#<clientMessageId>` |
-| which reply a message has | `coachMessageAnswer#<conversationId>#<messageId>` |
-| which run of the conversation is not finished, and its newest message | `coachTurn#<conversationId>` |
+| an idempotency key of a message | `coachMessageClaim#<conversationId>#<clientMessageId>` |
+| the reply index: the reply to a message | `coachMessageAnswer#<conversationId>#<messageId>` |
+| the conversation's unfinished run, and its newest message | `coachTurn#<conversationId>` |
 | an entry in the log of a run | `coachRun#<conversationId>#<runId>#<number, 8 digits>` |
 
-All of a user's items are in one partition, `user#<userId>`. The last four have no `entityType`, so they are
-in no index. No prefix of ours is one that the existing functions query.
+All of a user's items are in one partition, `user#<userId>`. The last four kinds have no `entityType`, so no
+index contains them. The existing functions query none of our prefixes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from coachstream.conversation.model import ConversationKey
 SEPARATOR = "#"
 
 AFTER_SEPARATOR = "$"
-"""The next character: what begins with `x#` lies between `x#` and `x$`."""
+"""The next character: keys that begin with `x#` sort between `x#` and `x$`."""
 
 MAX_NAME_BYTES = 256
-"""Of one id. Ids come from paths and can be anything; DynamoDB refuses keys that are too long."""
+"""The maximum length of an id. Ids come from URLs and can be anything; DynamoDB limits key lengths."""
 
 MOST_ENTRIES = 10**8
-"""Of one log; their numbers sort as texts."""
+"""The maximum number of entries in a log; their numbers have 8 digits, so that they sort as text."""
 
 WORKOUTS = "workout#"
 
@@ -58,7 +58,7 @@ def coach_key(user_id: str, coach_id: str) -> ItemKey:
 def conversation_key(key: ConversationKey) -> ItemKey:
     """Raises `ConversationNotFound` for ids that no conversation can have.
 
-    With a separator in it an id could name another conversation's items.
+    An id that contains a separator could name another conversation's items.
     """
     if not (is_name(key.user_id) and is_name(key.coach_id) and is_name(key.conversation_id)):
         raise ConversationNotFound
@@ -66,74 +66,74 @@ def conversation_key(key: ConversationKey) -> ItemKey:
 
 
 def conversations_prefix(coach_id: str) -> str:
-    """What the sort keys of a coach's conversations begin with."""
+    """The sort key prefix of a coach's conversations."""
     return f"coachConversation#{coach_id}#"
 
 
 def message_key(key: ConversationKey, message_id: str) -> ItemKey:
-    """One message."""
+    """The key of a message."""
     return ItemKey(partition(key.user_id), messages_prefix(key) + message_id)
 
 
 def messages_prefix(key: ConversationKey) -> str:
-    """What the sort keys of a conversation's messages begin with; the rest is the id, which sorts by time."""
+    """The sort key prefix of a conversation's messages; the rest is the id, which sorts by time."""
     return f"coachMessage#{key.conversation_id}#"
 
 
 def message_claim_key(key: ConversationKey, client_message_id: str) -> ItemKey:
-    """Which message has this client's name."""
+    """The key of the item that maps an idempotency key to its message."""
     return ItemKey(partition(key.user_id), message_claims_prefix(key) + client_message_id)
 
 
 def message_claims_prefix(key: ConversationKey) -> str:
-    """What the sort keys of a conversation's message claims begin with."""
+    """The sort key prefix of a conversation's message claims."""
     return f"coachMessageClaim#{key.conversation_id}#"
 
 
 def reply_index_key(key: ConversationKey, user_message_id: str) -> ItemKey:
-    """Which reply this user message has."""
-    return ItemKey(partition(key.user_id), answers_prefix(key) + user_message_id)
+    """The key of the item that maps a user message to its reply."""
+    return ItemKey(partition(key.user_id), reply_index_prefix(key) + user_message_id)
 
 
-def answers_prefix(key: ConversationKey) -> str:
-    """What the sort keys of a conversation's answers begin with."""
+def reply_index_prefix(key: ConversationKey) -> str:
+    """The sort key prefix of a conversation's reply index."""
     return f"coachMessageAnswer#{key.conversation_id}#"
 
 
 def unfinished_run_key(key: ConversationKey) -> ItemKey:
-    """Which run of the conversation is not finished."""
+    """The key of the item that names the conversation's unfinished run."""
     return ItemKey(partition(key.user_id), f"coachTurn#{key.conversation_id}")
 
 
 def log_entry_key(key: ConversationKey, run_id: str, number: int) -> ItemKey:
-    """One entry in the log of a run; raises like `log_prefix`."""
+    """The key of a log entry; raises like `log_prefix`."""
     return ItemKey(partition(key.user_id), f"{log_prefix(key, run_id)}{number:08d}")
 
 
 def log_prefix(key: ConversationKey, run_id: str) -> str:
-    """What the sort keys of a log's entries begin with. Raises `RunNotFound` for ids that no run can have."""
+    """The sort key prefix of a run's log entries. Raises `RunNotFound` for ids that no run can have."""
     if not is_name(run_id):
         raise RunNotFound
     return f"{logs_prefix(key)}{run_id}#"
 
 
 def logs_prefix(key: ConversationKey) -> str:
-    """What the sort keys of the entries of all logs of a conversation begin with."""
+    """The sort key prefix of all log entries of a conversation."""
     return f"coachRun#{key.conversation_id}#"
 
 
 def memory_key(user_id: str, memory_id: str) -> ItemKey:
-    """One memory."""
+    """The key of a memory."""
     return ItemKey(partition(user_id), MEMORIES + memory_id)
 
 
 def workout_key(user_id: str, workout_id: str) -> ItemKey:
-    """One workout."""
+    """The key of a workout."""
     return ItemKey(partition(user_id), WORKOUTS + workout_id)
 
 
 def end_of(prefix: str) -> str:
-    """The first sort key behind all that begin with a prefix that ends with the separator."""
+    """The first sort key after all keys with this prefix, which must end with the separator."""
     return prefix.removesuffix(SEPARATOR) + AFTER_SEPARATOR
 
 

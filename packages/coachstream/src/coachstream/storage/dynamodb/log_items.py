@@ -1,4 +1,4 @@
-"""An entry of a run's log, as an item: a plain map, which a person can read in the console."""
+"""A run's log entry as an item: a plain map that is readable in the AWS console."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from coachstream.storage.dynamodb.keys import log_entry_key
 from coachstream.storage.dynamodb.requests import item_of
 
 _KIND = "type"
-"""Where `msgspec` has the kind of a content; among our attributes it is called `kind`."""
+"""The tag field of `msgspec`; the item's attribute is `kind`."""
 
 
 def log_entry_item(key: ConversationKey, run_id: str, entry: LogEntry, *, ttl: int) -> Item:
-    """An entry, to be deleted by DynamoDB after so many seconds since 1970.
+    """The item of a log entry, which DynamoDB deletes after `ttl`, in seconds since 1970.
 
-    It has no `entityType`, so it costs no index. The coach is in no key of it, and so it is an attribute.
+    It has no `entityType`, so it costs no index write. The key does not have the coach, so an attribute does.
     """
     attributes: dict[str, object] = msgspec.to_builtins(entry)
     content = dict(as_record(attributes.pop("content")))
@@ -33,16 +33,16 @@ def parse_log_entry(item: Mapping[str, object]) -> LogEntry:
     """The entry in an item.
 
     Raises:
-        StorageUnavailable: there is something else in its place. Nothing may be left out of a log.
+        StorageUnavailable: the item is malformed. No entry of a log may be skipped.
     """
     content = {**as_record(item.get("content")), _KIND: item.get("kind")}
     try:
         return msgspec.convert({**item, "content": content}, LogEntry)
     except msgspec.ValidationError:
-        # Not `from` it: it may quote what is stored.
+        # Not `from` the error: it may quote stored data.
         raise StorageUnavailable("an entry in the log of a run cannot be read") from None
 
 
 def is_of_coach(item: Mapping[str, object], key: ConversationKey) -> bool:
-    """Whether it is of this coach's conversation: conversations of two coaches could have one id."""
+    """Whether the item belongs to this coach: conversations of two coaches could have the same id."""
     return item.get("coachId") == key.coach_id

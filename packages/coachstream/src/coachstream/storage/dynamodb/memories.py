@@ -1,4 +1,4 @@
-"""Writes of what a coach remembers of a user."""
+"""Writes a coach's memories of a user."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from coachstream.storage.dynamodb.table_client import TableClient
 class DynamoDbMemories:
     """`MemoryStore`."""
 
-    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
-        self._calls = calls
+    def __init__(self, table: TableClient, *, now: Callable[[], datetime]) -> None:
+        self._table = table
         self._now = now
 
     async def save_memory(self, user_id: str, memory: Memory) -> None:
         """Save a memory; saving it again under the same id changes nothing but its content."""
         now = self._now()
         try:
-            await self._calls.put(Put(memory_item(user_id, memory, at=now), IS_NOT_THERE))
+            await self._table.put(Put(memory_item(user_id, memory, at=now), IS_NOT_THERE))
         except ConditionFailed:
             change = Update(
                 memory_key(user_id, memory.id),
@@ -35,17 +35,17 @@ class DynamoDbMemories:
                 IS_THERE,
                 {":content": memory.content, ":now": format_timestamp(now)},
             )
-            with suppress(ConditionFailed):  # deleted in between, and so it is to stay
-                await self._calls.change(change)
+            with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
+                await self._table.change(change)
 
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
-        """Delete a memory; one that is not there is no failure."""
-        await self._calls.delete(Delete(memory_key(user_id, memory_id)))
+        """Delete a memory; deleting one that does not exist succeeds."""
+        await self._table.delete(Delete(memory_key(user_id, memory_id)))
 
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
-        """Count one more use of each memory, atomically, and date it; memories that are gone stay gone.
+        """Atomically increment each memory's use count and set its last use; skip deleted memories.
 
-        All at once: one that fails keeps no other from being counted.
+        The updates run concurrently, and the failure of one does not prevent the others.
         """
         counting = (self._count_use(memory_key(user_id, each), at) for each in dict.fromkeys(memory_ids))
         outcomes = await asyncio.gather(*counting, return_exceptions=True)
@@ -62,9 +62,9 @@ class DynamoDbMemories:
             {**COUNT, ":one": 1, ":at": format_timestamp(at)},
         )
         try:
-            await self._calls.change(counting, is_repeatable=False)
+            await self._table.change(counting, is_repeatable=False)
         except ConditionFailed:
-            # It is gone, which mends nothing, or its counter is odd.
-            await repair_counter(self._calls, key, "usageCount")
+            # The memory is deleted, which the repair ignores, or its counter is malformed.
+            await repair_counter(self._table, key, "usageCount")
             with suppress(ConditionFailed):
-                await self._calls.change(counting, is_repeatable=False)
+                await self._table.change(counting, is_repeatable=False)

@@ -1,4 +1,4 @@
-"""Which reply a user message has: an item of its own, so that a retry need not search the messages."""
+"""The reply index maps a user message to its reply, so that a retry need not search the messages."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from coachstream.storage.dynamodb.table_client import TableClient
 
 
 class IndexedReply(msgspec.Struct, frozen=True):
-    """The reply that a user message has."""
+    """An entry of the reply index."""
 
     reply_id: str
     is_complete: bool
 
     def yields_to(self, reply: Message) -> bool:
-        """Whether another reply replaces it: only a whole one does where this one is whole."""
+        """Whether another reply replaces this one: an interrupted reply never replaces a complete one."""
         return not (self.is_complete and reply.is_interrupted)
 
 
 class ReplyIndex:
-    """The index items of one table."""
+    """The reply index of one table."""
 
-    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
-        self._calls = calls
+    def __init__(self, table: TableClient, *, now: Callable[[], datetime]) -> None:
+        self._table = table
         self._now = now
 
     async def load(self, key: ConversationKey, message_id: str) -> IndexedReply | None:
-        """The reply that a message has, if it has one."""
-        item = await self._calls.get(reply_index_key(key, message_id))
+        """The indexed reply of a message, if it has one."""
+        item = await self._table.get(reply_index_key(key, message_id))
         return None if item is None else indexed_reply_in(item)
 
     def check_unchanged(
         self, key: ConversationKey, message_id: str, known: IndexedReply | None
     ) -> ConditionCheck:
-        """The condition that a message still has this reply, or none."""
+        """The condition that a message's indexed reply is still the known one."""
         where = reply_index_key(key, message_id)
         if known is None:
             return ConditionCheck(where, IS_NOT_THERE)
@@ -51,7 +51,7 @@ class ReplyIndex:
     def put_if_unchanged(
         self, key: ConversationKey, message_id: str, reply: Message, known: IndexedReply | None
     ) -> Put:
-        """The write that gives a message this reply, if it still has the one that is known."""
+        """A compare-and-set write: index this reply if the message's indexed reply is still the known one."""
         unchanged = self.check_unchanged(key, message_id, known)
         ttl = expiry(self._now() + RETRIES_KNOWN_FOR)
         fields = {"replyId": reply.id, "isComplete": not reply.is_interrupted, "ttl": ttl}
@@ -60,5 +60,5 @@ class ReplyIndex:
 
 
 def indexed_reply_in(item: Item) -> IndexedReply:
-    """The reply in an item."""
+    """The entry in an index item."""
     return IndexedReply(as_text(item.get("replyId")), item.get("isComplete") is True)

@@ -1,7 +1,7 @@
-"""Requests as values: what is to be written, under which condition.
+"""Requests as values: the data to write, and its condition.
 
-In an expression every name is written with `#` before it and stands for itself: `#attributes.#title`. So no
-name can clash with one of DynamoDB's 573 reserved words, and the names need not be listed.
+In an expression every attribute name is a placeholder of the same name: `#attributes.#title`. So no name can
+clash with one of DynamoDB's 573 reserved words, and the names need not be listed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _NAME = re.compile(r"#(\w+)")
 class Put(msgspec.Struct, frozen=True):
     """Write a whole item.
 
-    `returns_existing`, here and below: a failed condition brings the item that is there, which saves reading
-    it. Only for small ones.
+    `returns_existing`, here and below: a failed condition returns the existing item, which saves a read. Use
+    it only for small items.
     """
 
     item: Item
@@ -38,7 +38,7 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Update(msgspec.Struct, frozen=True):
-    """Change some attributes of an item, or make it."""
+    """Change some attributes of an item, or create it."""
 
     key: ItemKey
     change: str
@@ -48,7 +48,7 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """Delete an item; deleting none is no failure."""
+    """Delete an item; deleting one that does not exist succeeds."""
 
     key: ItemKey
     condition: str | None = None
@@ -56,7 +56,7 @@ class Delete(msgspec.Struct, frozen=True):
 
 
 class ConditionCheck(msgspec.Struct, frozen=True):
-    """Write nothing, but only go on if the condition holds."""
+    """Write nothing, but cancel the transaction if the condition does not hold."""
 
     key: ItemKey
     condition: str
@@ -86,7 +86,7 @@ def parameters_of(write: Write) -> dict[str, Any]:
 
 
 def transaction_item(write: Write, table: str) -> TransactWriteItemTypeDef:
-    """The request as a part of a transaction."""
+    """The request as an item of a transaction."""
     parameters: Any = {"TableName": table, **parameters_of(write)}
     match write:
         case Put():
@@ -100,18 +100,18 @@ def transaction_item(write: Write, table: str) -> TransactWriteItemTypeDef:
 
 
 def placeholders(*expressions: str | None, values: Item) -> dict[str, Any]:
-    """What the placeholders in the expressions stand for; DynamoDB refuses empty ones."""
+    """The names and values of the placeholders in the expressions; DynamoDB rejects empty maps."""
     names = {name for expression in expressions if expression for name in _NAME.findall(expression)}
-    stand_for: dict[str, Any] = {}
+    substitutions: dict[str, Any] = {}
     if names:
-        stand_for["ExpressionAttributeNames"] = {f"#{name}": name for name in sorted(names)}
+        substitutions["ExpressionAttributeNames"] = {f"#{name}": name for name in sorted(names)}
     if values:
-        stand_for["ExpressionAttributeValues"] = to_item(values)
-    return stand_for
+        substitutions["ExpressionAttributeValues"] = to_item(values)
+    return substitutions
 
 
 def key_of(key: ItemKey) -> dict[str, Any]:
-    """The key as DynamoDB takes it."""
+    """The key as DynamoDB attribute values."""
     return to_item({"pk": key.pk, "sk": key.sk})
 
 

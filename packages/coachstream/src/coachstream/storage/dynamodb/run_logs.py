@@ -1,4 +1,4 @@
-"""The logs of runs: an entry an item, put under the next number or not at all."""
+"""The logs of runs: one item per entry, put under the next number or not at all."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from coachstream.storage.log_entries import is_repeated
 logger = logging.getLogger("coachstream.storage")
 
 LOGS_KEPT_FOR = timedelta(hours=24)
-"""How long a run can be read along or read again; the messages stay."""
+"""How long a run can be followed or replayed; its messages are kept."""
 
 MOST_ATTEMPTS = 4
-"""At telling what is in an entry's place, while it comes and goes."""
+"""The maximum number of attempts to append while the conflicting entry is deleted each time."""
 
 
 class RunLogs:
-    """The logs in one table."""
+    """The run logs in one table."""
 
-    def __init__(self, calls: TableClient, *, now: Callable[[], datetime]) -> None:
-        self._calls = calls
+    def __init__(self, table: TableClient, *, now: Callable[[], datetime]) -> None:
+        self._table = table
         self._now = now
 
     def put_entry(self, key: ConversationKey, run_id: str, entry: LogEntry) -> Put:
-        """The write that appends an entry, if its number is free, and returns the one that has it."""
+        """The write that appends an entry if its number is free, and otherwise returns the existing one."""
         item = log_entry_item(key, run_id, entry, ttl=expiry(self._now() + LOGS_KEPT_FOR))
         return Put(item, IS_NOT_THERE, returns_existing=True)
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
-        """Append an entry; None if it is in the log, else the one that has its number.
+        """Append an entry; return None if it is in the log, else the existing entry with its number.
 
         Raises:
-            ConversationNotFound, RunNotFound: for ids that none can have. Others are not looked up.
+            ConversationNotFound, RunNotFound: for impossible ids; other ids are not looked up.
         """
         conversation_key(key)
         put = self.put_entry(key, run_id, entry)
         for _ in range(MOST_ATTEMPTS):
             try:
-                await self._calls.put(put)
+                await self._table.put(put)
             except ConditionFailed as failed:
                 there = await self.entry_there(failed.existing, key, run_id, entry.number)
                 if there is not None:
@@ -66,10 +66,10 @@ class RunLogs:
                     return None if is_repeated(entry, there) else there
             else:
                 return None
-        raise Contended("an entry could not be appended, because another one came and went all the time")
+        raise Contended("an entry could not be appended because of contention for its number")
 
     async def read(self, key: ConversationKey, run_id: str, *, after: int) -> Sequence[LogEntry]:
-        """The entries with higher numbers, in order; none for an unknown run."""
+        """The entries with numbers above `after`, in order; empty for an unknown run."""
         return [parse_log_entry(item) async for item in self._items(key, run_id, after)]
 
     async def last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
@@ -80,25 +80,27 @@ class RunLogs:
         except (ConversationNotFound, RunNotFound):
             return None
         newest = Range.of(partition(key.user_id), prefix, newest_first=True)
-        page, _ = await self._calls.query_page(newest, limit=1)
+        page, _ = await self._table.query_page(newest, limit=1)
         return parse_log_entry(page[0]) if page and is_of_coach(page[0], key) else None
 
     async def entry_there(
         self, existing: Item | None, key: ConversationKey, run_id: str, number: int
     ) -> LogEntry | None:
-        """The entry that has a number: as DynamoDB returned it, else read; None where it has gone."""
-        item = existing or await self._calls.get(log_entry_key(key, run_id, number))
+        """The entry with this number: as DynamoDB returned it, or else read; None if it is gone."""
+        item = existing or await self._table.get(log_entry_key(key, run_id, number))
         return None if item is None else parse_log_entry(item)
 
     async def forget(self, key: ConversationKey, run_id: str) -> None:
-        """Delete what a run wrote while its conversation was deleted; what cannot be deleted now expires.
+        """Delete what a run wrote while its conversation was deleted; if that fails, the entries expire.
 
-        The tombstone stays, for the run's readers.
+        The tombstone remains for the run's readers.
         """
         try:
-            await self._calls.delete_all(self._keys(key, run_id))
+            await self._table.delete_all(self._keys(key, run_id))
         except StorageUnavailable as error:
-            logger.warning("The log of a deleted conversation is left to expire: %s", error.code.value)
+            logger.warning(
+                "The log of a deleted conversation could not be deleted and will expire: %s", error.code.value
+            )
 
     async def _keys(self, key: ConversationKey, run_id: str) -> AsyncIterator[ItemKey]:
         async for item in self._items(key, run_id, after=-1):
@@ -115,6 +117,6 @@ class RunLogs:
         except (ConversationNotFound, RunNotFound):
             return
         span = Range(begins.pk, begins.sk, end_of(log_prefix(key, run_id)))
-        async for item in self._calls.query(span, consistent=True):
+        async for item in self._table.query(span, consistent=True):
             if is_of_coach(item, key):
                 yield item

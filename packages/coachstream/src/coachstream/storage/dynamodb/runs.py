@@ -1,21 +1,21 @@
-"""Runs: a user's message exactly once, at most one unfinished run in a conversation, and its log.
+"""Runs: each user message exactly once, at most one unfinished run per conversation, and its log.
 
-Each step is one transaction, so that no crash leaves half of it.
+Each step is one transaction, so a crash cannot leave it half done.
 
-**Beginning** puts the message and its claim (which message has this client's name), makes the run the
-conversation's unfinished one, puts the first entry of its log, and counts the message on the conversation.
-When the message is there already, its answer item tells without a search whether it has a reply. A retry
-begins its run on the condition that this has not changed since: so an attempt that ends in between is not
-answered twice. A message whose id is not the greatest gets one that is, and the transaction is repeated.
+**Beginning** puts the message and its claim (the idempotency key), makes the run the conversation's
+unfinished one, puts the first entry of its log, and increments the conversation's message count. If the
+message already exists, the reply index shows without a search whether it has a reply. A retry begins its run
+with a compare-and-set on that index item, so that an attempt that ends in the meantime does not get a second
+reply. A message whose id is not the greatest gets one that is, and the transaction is repeated.
 
-**Appending** is one put on the condition that the number is free. The entry that has it comes back in the
-same answer, so a producer learns of a stop or of its successor without reading.
+**Appending** is one conditional put (optimistic concurrency). If the number is taken, the response has the
+existing entry, so a lease holder finds out about a stop request or its successor without a read.
 
-**Finishing** puts the last entry, which keeps everybody else from finishing, the reply and the answer item,
-deletes the interrupted reply that it replaces, counts, and frees the conversation. It is tried for the usual
-case, a first answer, and again where that turns out not to be the case.
+**Finishing** puts the last entry, which prevents all other processes from finishing, the reply and its index
+item, deletes the interrupted reply that it replaces, updates the count, and releases the conversation. The
+first attempt assumes the usual case, a first reply, and is repeated if that assumption fails.
 
-Nothing is held in the process: what was begun and not finished is left to the lease in its log.
+The process holds no state: a run that was begun and not finished ends when the lease in its log expires.
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ from coachstream.storage.dynamodb.unfinished_runs import (
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 
 MOST_ATTEMPTS = 4
-"""At beginning or finishing a run while others begin and finish the same one."""
+"""The maximum number of attempts to begin or finish a run under contention."""
 
 
 class DynamoDbRuns:
     """`RunStore`."""
 
-    def __init__(self, calls: TableClient, mirror: Mirror | None, *, now: Callable[[], datetime]) -> None:
-        self._calls = calls
-        self._answers = ReplyIndex(calls, now=now)
-        self._logs = RunLogs(calls, now=now)
+    def __init__(self, table: TableClient, mirror: Mirror | None, *, now: Callable[[], datetime]) -> None:
+        self._table = table
+        self._reply_index = ReplyIndex(table, now=now)
+        self._logs = RunLogs(table, now=now)
         self._mirror = mirror
         self._now = now
 
@@ -89,7 +89,7 @@ class DynamoDbRuns:
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         """Save the user message exactly once and open a run for it (see `RunStore`).
 
-        Who is cancelled meanwhile may leave a run behind, until its lease is over.
+        If the caller is cancelled, the run may have begun; it then exists until its lease expires.
         """
         looked_up = False
         for _ in range(MOST_ATTEMPTS):
@@ -103,15 +103,15 @@ class DynamoDbRuns:
                     return result
                 if there is not None and not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
                     looked_up = there.newest_id is None
-                    newest = await newest_id(self._calls, key) if there.newest_id is None else there.newest_id
+                    newest = await newest_id(self._table, key) if there.newest_id is None else there.newest_id
                     user_message = msgspec.structs.replace(user_message, id=id_after(user_message.id, newest))
             else:
                 first = as_stored(opened, user_message.id, is_first_attempt=True, newest_id=user_message.id)
                 return RunBegun(user_message, is_first_attempt=True, at=opened_at(first))
-        raise Contended("a run could not begin, because others began and ended all the time")
+        raise Contended("a run could not begin because of contention with other runs")
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
-        """Append an entry, unless its number is taken (see `RunStore`); one write, and no read.
+        """Append an entry unless its number is taken (see `RunStore`); one write, and no read.
 
         Raises:
             ConversationNotFound, RunNotFound: for ids that none can have. Others are not looked up.
@@ -119,7 +119,7 @@ class DynamoDbRuns:
         return await self._logs.append(key, run_id, entry)
 
     async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
-        """The entries with higher numbers than `after`, in order: one query for each megabyte."""
+        """The entries with numbers above `after`, in order: one query per megabyte."""
         return await self._logs.read(key, run_id, after=after)
 
     async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
@@ -129,7 +129,7 @@ class DynamoDbRuns:
     async def finish_run(
         self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
     ) -> LogEntry | None:
-        """Append the last entry, save the reply, and free the conversation (see `RunStore`)."""
+        """Append the last entry, save the reply, and release the conversation (see `RunStore`)."""
         conversation_key(key)
         try:
             there = await self._finish(key, run_id, ended, reply)
@@ -143,22 +143,22 @@ class DynamoDbRuns:
         return None
 
     async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """The id of the conversation's run that was not finished, alive or not."""
+        """The id of the conversation's unfinished run, alive or not; None if there is none."""
         try:
             conversation_key(key)
         except ConversationNotFound:
             return None
-        return unfinished_run_in(await self._calls.get(unfinished_run_key(key)), key).run_id
+        return unfinished_run_in(await self._table.get(unfinished_run_key(key)), key).run_id
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """One message that a run saved; None where it is not there."""
+        """A message that a run saved; None if it does not exist."""
         try:
             conversation_key(key)
         except ConversationNotFound:
             return None
         if not is_name(message_id):
             return None
-        item = await self._calls.get(message_key(key, message_id))
+        item = await self._table.get(message_key(key, message_id))
         if item is None or not is_of_coach(as_record(item.get("attributes")), key):
             return None
         return message_of(item)
@@ -173,7 +173,7 @@ class DynamoDbRuns:
             return None
         prefix = messages_prefix(key)
         first = f"{prefix}{first_message_id(since)}"
-        found = self._calls.query(
+        found = self._table.query(
             Range(partition(key.user_id), first, end_of(prefix), newest_first=True),
             where=(
                 "#attributes.#role = :user AND #attributes.#content = :text AND #attributes.#coachId = :coach"
@@ -196,26 +196,26 @@ class DynamoDbRuns:
         run_id: str,
         opened: LogEntry,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy | None:
-        """What comes of a first attempt that found something in its way; None where it may be repeated."""
+        """The result of a first attempt whose conditions failed; None if it may be repeated."""
         if not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
             return _busy(cancelled, there, None)
         stored = await self._stored(cancelled, key, user_message)
         if stored is None:
             return None
-        answer = await self._answers.load(key, stored.id)
-        if answer is not None and answer.is_complete:
-            reply = await self.load_message(key, answer.reply_id)
+        indexed = await self._reply_index.load(key, stored.id)
+        if indexed is not None and indexed.is_complete:
+            reply = await self.load_message(key, indexed.reply_id)
             if reply is not None:
                 return AlreadyAnswered(stored, reply)
         if there is None or there.run_id is None:
             looked_up = there is not None and there.newest_id is None
-            # The new message's id was greater than all others, if that was not in the way.
-            newest = await newest_id(self._calls, key) if looked_up else user_message.id
+            # The new message's id was greater than all others, unless that condition failed.
+            newest = await newest_id(self._table, key) if looked_up else user_message.id
             if there is not None and there.newest_id is not None:
                 newest = there.newest_id
             bound = bound_after(newest)
             first = as_stored(opened, stored.id, is_first_attempt=False, newest_id=bound)
-            writes = self._another_attempt(key, stored, answer, run_id, first)
+            writes = self._another_attempt(key, stored, indexed, run_id, first)
             writes[Step.UNFINISHED_RUN] = taking(key, run_id, bound, looked_up=looked_up)
             try:
                 await self._transact(key, writes)
@@ -228,14 +228,14 @@ class DynamoDbRuns:
     async def _unfinished_run_there(
         self, cancelled: TransactionCancelled, key: ConversationKey
     ) -> UnfinishedRun | None:
-        """What kept a run from beginning in the item of the unfinished one; None where it was not that.
+        """The unfinished-run item that prevented a run from beginning; None if it did not.
 
         Raises:
             ConversationNotFound: the conversation is being deleted.
         """
         if Step.UNFINISHED_RUN not in cancelled.failed:
             return None
-        item = cancelled.existing.get(Step.UNFINISHED_RUN) or await self._calls.get(unfinished_run_key(key))
+        item = cancelled.existing.get(Step.UNFINISHED_RUN) or await self._table.get(unfinished_run_key(key))
         there = unfinished_run_in(item, key)
         if there.is_deleted:
             raise ConversationNotFound
@@ -265,20 +265,20 @@ class DynamoDbRuns:
         self,
         key: ConversationKey,
         message: Message,
-        answer: IndexedReply | None,
+        indexed: IndexedReply | None,
         run_id: str,
         first: LogEntry,
     ) -> dict[Step, Write]:
         return {
             Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
-            Step.ANSWER: self._answers.check_unchanged(key, message.id, answer),
+            Step.REPLY_INDEX: self._reply_index.check_unchanged(key, message.id, indexed),
             Step.ENTRY: self._logs.put_entry(key, run_id, first),
         }
 
     async def _finish(
         self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
     ) -> LogEntry | None:
-        """None where it is done now, else the entry that has the number."""
+        """Finish the run; return None on success, else the existing entry with the number."""
         free: Write | None = freeing(key, run_id, reply)
         earlier: IndexedReply | None = None
         for _ in range(MOST_ATTEMPTS):
@@ -299,28 +299,28 @@ class DynamoDbRuns:
                 if Step.UNFINISHED_RUN in cancelled.failed:
                     free = await self._otherwise_free(cancelled, key, run_id)
                 if Step.MESSAGE in cancelled.failed:
-                    reply = None  # it is stored already, and counted
-                elif Step.ANSWER in cancelled.failed:
-                    earlier = await self._answer_there(cancelled, key, reply)
+                    reply = None  # it is already stored and counted
+                elif Step.REPLY_INDEX in cancelled.failed:
+                    earlier = await self._indexed_reply_there(cancelled, key, reply)
             else:
                 return None
-        raise Contended("a run could not be finished, because others wrote to it all the time")
+        raise Contended("a run could not be finished because of contention with other writers")
 
     async def _otherwise_free(
         self, cancelled: TransactionCancelled, key: ConversationKey, run_id: str
     ) -> Write | None:
-        """How a run frees its conversation where the usual way failed; None if it does not hold it.
+        """The write that releases the conversation if the usual one failed; None if the run does not hold it.
 
         Raises:
             ConversationNotFound: the conversation is being deleted.
-            RunNotFound: the run is not its unfinished one.
+            RunNotFound: the run is not the conversation's unfinished one.
         """
-        item = cancelled.existing.get(Step.UNFINISHED_RUN) or await self._calls.get(unfinished_run_key(key))
+        item = cancelled.existing.get(Step.UNFINISHED_RUN) or await self._table.get(unfinished_run_key(key))
         there = unfinished_run_in(item, key)
         if there.is_deleted:
             raise ConversationNotFound
         if there.run_id == run_id:
-            return forgetting(key, run_id)  # a former version began it, which did not note the newest message
+            return forgetting(key, run_id)  # begun by an earlier version, which did not store the newest id
         if item is not None and not is_of_coach(item, key):
             return None
         raise RunNotFound
@@ -328,7 +328,7 @@ class DynamoDbRuns:
     def _saving(
         self, key: ConversationKey, reply: Message | None, earlier: IndexedReply | None
     ) -> dict[Step, Write]:
-        """The writes that save a reply, where the message had this one before."""
+        """The writes that save a reply, given the message's earlier one, if any."""
         if reply is None:
             return {Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE)}
         is_replaced = earlier is not None and not earlier.is_complete and earlier.reply_id != reply.id
@@ -338,29 +338,31 @@ class DynamoDbRuns:
         }
         if earlier is not None and is_replaced:
             writes[Step.REPLACED] = Delete(message_key(key, earlier.reply_id))
-        answered = reply.metadata.reply_to
-        if answered is not None and (earlier is None or earlier.yields_to(reply)):
-            writes[Step.ANSWER] = self._answers.put_if_unchanged(key, answered, reply, earlier)
+        user_message_id = reply.metadata.reply_to
+        if user_message_id is not None and (earlier is None or earlier.yields_to(reply)):
+            writes[Step.REPLY_INDEX] = self._reply_index.put_if_unchanged(
+                key, user_message_id, reply, earlier
+            )
         return writes
 
     async def _transact(self, key: ConversationKey, writes: Mapping[Step, Write]) -> None:
-        """One transaction over a conversation; mends its counter where it cannot count.
+        """Execute one transaction on a conversation; repair the counter if it cannot be incremented.
 
         Raises:
             ConversationNotFound: as named.
-            TransactionCancelled: for another reason.
+            TransactionCancelled: another condition failed.
         """
         try:
             await self._transact_once(writes)
         except (RequestRefused, TransactionCancelled) as refusal:
             if isinstance(refusal, TransactionCancelled) and not refusal.refused:
                 raise
-            await repair_counter(self._calls, conversation_key(key), "totalMessages", counted_list="messages")
+            await repair_counter(self._table, conversation_key(key), "totalMessages", counted_list="messages")
             await self._transact_once(writes)
 
     async def _transact_once(self, writes: Mapping[Step, Write]) -> None:
         try:
-            await self._calls.transact(writes)
+            await self._table.transact(writes)
         except TransactionCancelled as cancelled:
             if Step.CONVERSATION in cancelled.failed:
                 raise ConversationNotFound from None
@@ -382,38 +384,38 @@ class DynamoDbRuns:
     async def _stored(
         self, cancelled: TransactionCancelled, key: ConversationKey, message: Message
     ) -> Message | None:
-        """The message as an earlier attempt saved it."""
+        """The message as saved by an earlier attempt."""
         message_id, client_id = message.id, message.metadata.client_message_id
         if Step.CLAIM in cancelled.failed and client_id is not None:
             claim = cancelled.existing.get(Step.CLAIM)
-            claim = claim or await self._calls.get(message_claim_key(key, client_id)) or {}
+            claim = claim or await self._table.get(message_claim_key(key, client_id)) or {}
             message_id = as_text(claim.get("messageId")) or message_id
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:
             return message_of(item)
         return await self.load_message(key, message_id)
 
-    async def _answer_there(
+    async def _indexed_reply_there(
         self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None
     ) -> IndexedReply | None:
-        """The answer that was in a reply's way: as DynamoDB returned it, else read."""
-        item = cancelled.existing.get(Step.ANSWER)
+        """The indexed reply that caused the conflict: as DynamoDB returned it, or else read."""
+        item = cancelled.existing.get(Step.REPLY_INDEX)
         if item is not None:
             return indexed_reply_in(item)
-        answered = None if reply is None else reply.metadata.reply_to
-        return None if answered is None else await self._answers.load(key, answered)
+        user_message_id = None if reply is None else reply.metadata.reply_to
+        return None if user_message_id is None else await self._reply_index.load(key, user_message_id)
 
 
 def _busy(
     cancelled: TransactionCancelled, there: UnfinishedRun | None, stored: Message | None
 ) -> ConversationBusy | None:
-    """The run that is in the way; None where it is something else that may have gone.
+    """The run that blocks the new one; None if the cause may be gone.
 
     Raises:
-        StorageUnavailable: it is the log of a run of the same id, which no attempt gets past.
+        StorageUnavailable: a log of a run with the same id exists, so that no retry can succeed.
     """
     if there is not None:
         return None if there.run_id is None else ConversationBusy(there.run_id, stored)
     if Step.ENTRY in cancelled.failed:
-        raise StorageUnavailable("there is a log of a run of this id")
+        raise StorageUnavailable("a log of a run with this id already exists")
     return None

@@ -1,4 +1,4 @@
-"""`DynamoDbStore`: all that the domain asks of a store, in the existing system's table."""
+"""`DynamoDbStore`: all store ports of the domain, in the existing system's table."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _now() -> datetime:
 class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, DynamoDbMemories):
     """`RunStore`, `ContextStore`, `ConversationStore` and `MemoryStore` over one table.
 
-    One for each process and event loop. It has nothing to close: the client is opened at the first use, and
-    closed by whoever made it.
+    Create one per process and event loop. It needs no closing: the client is opened at the first use, and its
+    creator closes it.
     """
 
     def __init__(
@@ -32,18 +32,18 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
         mirror_messages: bool = False,
         now: Callable[[], datetime] = _now,
     ) -> None:
-        """Remember the table; nothing is called yet.
+        """Store the configuration; make no call yet.
 
         Args:
-            client: gives the SDK's client, which makes one attempt at a call: the store repeats what may be
-                repeated.
-            table: its name (`table` has its definition).
-            mirror_messages: whether turns also appear in the list that the existing functions read.
-            now: the time, for dates, expiry, and the age of memories.
+            client: returns the SDK's client, with its retries switched off: the store retries what may be
+                retried.
+            table: the table's name (the module `table` defines it).
+            mirror_messages: whether turns are also copied to the list that the existing functions read.
+            now: the clock, for dates, expiry, and the age of memories.
         """
-        calls = TableClient(client, table)
-        mirror = Mirror(calls, now=now) if mirror_messages else None
-        DynamoDbRuns.__init__(self, calls, mirror, now=now)
-        DynamoDbContext.__init__(self, calls, now=now)
-        DynamoDbConversations.__init__(self, calls, now=now)
-        DynamoDbMemories.__init__(self, calls, now=now)
+        table_client = TableClient(client, table)
+        mirror = Mirror(table_client, now=now) if mirror_messages else None
+        DynamoDbRuns.__init__(self, table_client, mirror, now=now)
+        DynamoDbContext.__init__(self, table_client, now=now)
+        DynamoDbConversations.__init__(self, table_client, now=now)
+        DynamoDbMemories.__init__(self, table_client, now=now)

@@ -1,6 +1,6 @@
-"""The table (existing system, section 1.1): keys, indexes, expiry; and how it is made.
+"""The table (existing system, section 1.1): keys, indexes, expiry, and creation.
 
-The existing one has provisioned capacity; one that we make is paid by request, which needs no tuning.
+The existing one has provisioned capacity; one that we create is billed per request, which needs no tuning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KEYS = ("pk", "sk")
 
 INDEXES = {"gsi1": ("gsi1pk", "gsi1sk"), "gsi2": ("gsi2pk", "gsi2sk"), "gsi3": ("entityType", "pk")}
-"""Hash and range key of each; all have every attribute. The store uses none, the existing functions do."""
+"""Hash and range keys; all project every attribute. Only the existing functions use them, not the store."""
 
 EXPIRY = "ttl"
 """Seconds since the epoch after which DynamoDB may delete an item."""
@@ -35,13 +35,13 @@ _USABLE = frozenset({"ACTIVE", "UPDATING"})
 
 
 async def create_table(client: OpenClient, name: str) -> bool:
-    """Make the table and wait until it can be used; one that is there is left as it is.
+    """Create the table and wait until it is usable; an existing one keeps its keys and indexes.
 
     Returns:
-        Whether it was made now.
+        Whether this call created the table.
 
     Raises:
-        UnusableTable: a table of this name has other keys, or may not be made.
+        UnusableTable: a table of this name has other keys, or may not be created.
         StorageUnavailable: as named.
     """
     with storage_errors("CreateTable", name):
@@ -94,7 +94,7 @@ async def _create(dynamodb: DynamoDBClient, name: str) -> bool:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceInUseException":
             raise
-        return False  # somebody else makes it at this moment
+        return False  # another process is creating it
     return True
 
 
@@ -125,12 +125,12 @@ def _check_keys(table: TableDescriptionTypeDef, name: str) -> None:
     found = tuple(schema.get(kind, "none") for kind in ("HASH", "RANGE"))
     if found != KEYS or any(types.get(key) != "S" for key in KEYS):
         raise UnusableTable(
-            f"table {name!r} exists with the keys {' and '.join(found)}; needed are pk and sk, both strings"
+            f"table {name!r} exists with the keys {' and '.join(found)}; it must have pk and sk, both strings"
         )
 
 
 async def _let_items_expire(dynamodb: DynamoDBClient, name: str) -> None:
-    """Switch expiry on; a table that has it on another attribute keeps that."""
+    """Enable expiry; a table that already has it on another attribute keeps that."""
     from botocore.exceptions import ClientError
 
     if not await _keeps_items_for_ever(dynamodb, name):
@@ -140,11 +140,11 @@ async def _let_items_expire(dynamodb: DynamoDBClient, name: str) -> None:
             TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRY}
         )
     except ClientError:
-        # It is refused where somebody else has just done it.
+        # DynamoDB rejects the call if another process has just made it.
         if await _keeps_items_for_ever(dynamodb, name):
             raise
 
 
 async def _keeps_items_for_ever(dynamodb: DynamoDBClient, name: str) -> bool:
-    answer = await dynamodb.describe_time_to_live(TableName=name)
-    return answer["TimeToLiveDescription"].get("TimeToLiveStatus") == "DISABLED"
+    response = await dynamodb.describe_time_to_live(TableName=name)
+    return response["TimeToLiveDescription"].get("TimeToLiveStatus") == "DISABLED"

@@ -1,4 +1,4 @@
-"""The calls that the store makes, each with DynamoDB's failures mapped, over one table."""
+"""A client for one DynamoDB table: the calls that the store makes, with retries and mapped failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coachstream.storage.dynamodb.errors import (
     Cancelled,
     Contended,
     NotSent,
-    Unanswered,
+    OutcomeUnknown,
     storage_errors,
 )
 from coachstream.storage.dynamodb.keys import ItemKey, end_of
@@ -38,39 +38,39 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
 
 OpenClient = Callable[[], Awaitable["DynamoDBClient"]]
-"""Gives the SDK's client, opened at the first call (`coachstream.aws.clients.AwsClient`)."""
+"""Returns the SDK's client, opened at the first call (`coachstream.aws.clients.AwsClient`)."""
 
 StoredItem = dict[str, object]
 
 ATTEMPTS = 7
-"""Of a write that meets others at the same item, or that DynamoDB does only in part."""
+"""The maximum number of attempts at a write under contention, or at a partially executed batch."""
 
 FIRST_PAUSE_S = 0.02
-"""Doubled after each attempt and cut by chance, so that those who met do not meet again; under 3 s in all."""
+"""Exponential backoff with jitter, so that conflicting writers do not collide again; under 3 s in all."""
 
-ATTEMPTS_UNANSWERED = 3
-"""Of a call whose answer was lost, or for which DynamoDB was busy, the first one included."""
+ATTEMPTS_OUTCOME_UNKNOWN = 3
+"""The maximum number of attempts at a call whose response was lost, or when DynamoDB is busy."""
 
 CONNECTED_WITHIN_S = 10.0
-"""While no connection comes about, a call is tried again for as long: a process that begins many calls at
-once, or whose network is just coming up, needs no more. A caller's deadline ends it sooner."""
+"""How long a call is retried while no connection can be made: enough for a process that starts many calls
+concurrently, or whose network is still coming up. A caller's deadline may end it earlier."""
 
 BATCH = 25
 """Writes in one BatchWriteItem."""
 
 PROOF_OF_ORIGIN = "x-amzn-requestid"
-"""DynamoDB's answers have this header. An answer without it comes from something in between, and the SDK
-would read what it does not understand as an answer that says nothing: that an item is not there, for one."""
+"""DynamoDB's responses have this header. A response without it comes from an intermediary, and the SDK would
+treat its unknown content as an empty response: as a missing item, for example."""
 
 
 class Step(StrEnum):
-    """The writes of our transactions, by what they are about."""
+    """The writes of our transactions, by their subject."""
 
     CONVERSATION = "conversation"
     COACH = "coach"
     MESSAGE = "message"
     CLAIM = "claim"
-    ANSWER = "answer"
+    REPLY_INDEX = "reply index"
     REPLACED = "replaced"
     UNFINISHED_RUN = "unfinished run"
     ENTRY = "entry"
@@ -81,8 +81,8 @@ class TransactionCancelled(Exception):
 
     Attributes:
         failed: the steps whose conditions did not hold.
-        refused: the steps that do not fit what is stored, a path that is not there for one.
-        existing: the items that are there, of the steps that failed and asked for them.
+        refused: the steps that do not fit the stored item, for example because a path is missing.
+        existing: the existing items, for failed steps that requested them.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class TransactionCancelled(Exception):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Items of one partition with a sort key from `first` up to `last`, in order or the other way round."""
+    """Items of one partition with sort keys from `first` to `last`, in ascending or descending order."""
 
     pk: str
     first: str
@@ -104,12 +104,12 @@ class Range(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, pk: str, prefix: str, *, newest_first: bool = False) -> Range:
-        """The items whose sort key begins with a prefix that ends with the separator."""
+        """The items whose sort key begins with a prefix, which must end with the separator."""
         return cls(pk, prefix, end_of(prefix), newest_first)
 
 
 class TableClient:
-    """DynamoDB, reduced to one table and to what the store does with it."""
+    """A DynamoDB client limited to one table and to the store's operations."""
 
     def __init__(self, client: OpenClient, table: str) -> None:
         self._client = client
@@ -133,14 +133,14 @@ class TableClient:
         values: Mapping[str, object] | None = None,
         consistent: bool = False,
     ) -> AsyncIterator[StoredItem]:
-        """All items of a range, page after page.
+        """All items of a range, page by page.
 
         Args:
-            items: which.
-            only: names the attributes to return; what is read costs the same.
-            where: a filter; what it leaves out is read and costs the same.
-            values: for the filter.
-            consistent: whether the result has everything written before; costs twice as much.
+            items: the range.
+            only: a projection of the attributes to return; it does not reduce read capacity.
+            where: a filter; it does not reduce read capacity.
+            values: the filter's values.
+            consistent: whether the read is strongly consistent, which costs twice as much.
         """
         start: object = None
         while True:
@@ -153,9 +153,9 @@ class TableClient:
     async def query_page(
         self, items: Range, *, limit: int, start: object = None
     ) -> tuple[list[StoredItem], object]:
-        """At most `limit` items of a range, read consistently, and where the next page starts.
+        """At most `limit` items of a range, strongly consistent, and the start of the next page.
 
-        Fewer items are no sign of the end: a page ends at 1 MB. The end is a start that is `None`.
+        Fewer items do not mean the end, because a page ends at 1 MB; a start of `None` does.
         """
         return await self._page(items, None, None, {}, True, start, limit)
 
@@ -171,7 +171,7 @@ class TableClient:
         return from_item(response["Attributes"])
 
     async def change(self, update: Update, *, is_repeatable: bool = True) -> None:
-        """Change an item; not again where the answer to a change that must be made once was lost.
+        """Change an item; a change that is not repeatable is not retried after a lost response.
 
         Raises:
             ConditionFailed: as named.
@@ -189,7 +189,7 @@ class TableClient:
 
         Raises:
             TransactionCancelled: a condition did not hold, or a write does not fit what is stored.
-            StorageUnavailable: as named; whether the writes were done is not known, unless it is `Contended`.
+            StorageUnavailable: as named; unless it is `Contended`, the writes may have been executed.
         """
         items = [transaction_item(write, self._table) for write in writes.values()]
         codes: Sequence[str] = ()
@@ -214,7 +214,7 @@ class TableClient:
         raise Contended(detail) if "TransactionConflict" in codes else StorageUnavailable(detail)
 
     async def delete_all(self, keys: AsyncIterator[ItemKey]) -> None:
-        """Delete items, in batches; those that are not there do no harm."""
+        """Delete items in batches; missing ones are ignored."""
         batch: list[ItemKey] = []
         async for key in keys:
             batch.append(key)
@@ -225,9 +225,9 @@ class TableClient:
             await self._delete_batch(batch)
 
     async def _try_transaction(self, items: Sequence[object]) -> Cancelled | None:
-        """Nothing if it was done, else what was in its way."""
+        """Try a transaction once; return None on success, else the reasons for its cancellation."""
         try:
-            # The token makes all attempts at one call one transaction.
+            # The idempotency token makes all attempts at one call one transaction.
             await self._call(
                 "transact_write_items",
                 on_table=False,
@@ -278,7 +278,7 @@ class TableClient:
         return [from_item(item) for item in response.get("Items", [])], response.get("LastEvaluatedKey")
 
     async def _uncontended(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 (the SDK's response)
-        """A write again, when a transaction was in its way; the next one may find the way free."""
+        """Make a write, and retry it with backoff when it conflicts with a transaction."""
         for attempt in range(ATTEMPTS - 1):
             try:
                 return await call()
@@ -294,10 +294,10 @@ class TableClient:
         is_repeatable: bool = True,
         **parameters: Any,  # noqa: ANN401 (the SDK's)
     ) -> Any:  # noqa: ANN401
-        """One call, tried again with exponential backoff where that is safe and of use.
+        """Make one call, retried with exponential backoff where that is safe and useful.
 
-        Reads, whole items and conditional writes have the same effect the second time, and a transaction has
-        a token. The SDK's own attempts are switched off: they wait where nobody sees it.
+        Reads, whole-item puts and conditional writes are idempotent, and a transaction has a token. The SDK's
+        own retries are switched off, because their waits are not observable.
         """
         began = time.monotonic()
         for attempt in itertools.count():
@@ -306,21 +306,21 @@ class TableClient:
             except NotSent:
                 if time.monotonic() - began > CONNECTED_WITHIN_S or attempt + 1 >= ATTEMPTS:
                     raise
-            except Unanswered:
-                if not is_repeatable or attempt + 1 >= ATTEMPTS_UNANSWERED:
+            except OutcomeUnknown:
+                if not is_repeatable or attempt + 1 >= ATTEMPTS_OUTCOME_UNKNOWN:
                     raise
             await _pause(attempt)
         raise AssertionError("unreachable")
 
     async def _try(self, operation: str, *, on_table: bool, **parameters: Any) -> Any:  # noqa: ANN401
-        """One attempt; the shapes are the SDK's, and stay in this module."""
+        """Make one attempt; the SDK's data formats stay inside this module."""
         name = "".join(word.title() for word in operation.split("_"))
         if on_table:
             parameters["TableName"] = self._table
         with storage_errors(name, self._table):
             response = await getattr(await self._client(), operation)(**parameters)
         if PROOF_OF_ORIGIN not in response["ResponseMetadata"]["HTTPHeaders"]:
-            raise StorageUnavailable(f"{name} on table {self._table!r}: the answer is not DynamoDB's")
+            raise StorageUnavailable(f"{name} on table {self._table!r}: the response is not from DynamoDB")
         return response
 
 

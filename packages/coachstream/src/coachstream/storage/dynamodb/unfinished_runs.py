@@ -1,16 +1,16 @@
-"""The item that says which run of a conversation is not finished, and which message is the newest.
+"""The item that names a conversation's unfinished run and its newest message.
 
-Both are in one item, because each run's beginning and end write it anyway: so a message is put behind all
-others by a condition, at no cost, however long the conversation is. It has
+Both are in one item, because the beginning and end of each run write it anyway: a condition on it ensures at
+no extra cost that a new message sorts after all others, however long the conversation is. It has
 
-- `runId` while a run is not finished, and `coachId`;
-- `newestId`: no message of the conversation has a greater id. It is missing where a former version freed the
-  conversation, or another program made it; then it is looked up once (`history.newest_id`);
-- `isDeleted` from the first step of a deletion on, which nothing else begins or ends behind, and `tombstone`,
-  the sort key of the log entry that ended the run.
+- `runId` while a run is unfinished, and `coachId`;
+- `newestId`: no message of the conversation has a greater id. It is missing if an earlier version released
+  the conversation, or another program created it; then it is looked up once (`history.newest_id`);
+- `isDeleted` from the first step of a deletion, after which no run can begin or finish, and `tombstone`, the
+  sort key of the log entry that ended the run.
 
-The item's key does not have the coach. One of another coach's conversation of the same id is no obstacle: it
-could neither be read nor finished from here.
+The item's key does not have the coach. An item of another coach's conversation with the same id does not
+block this one, which could neither read nor finish its run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _IS_THIS_RUN = "#runId = :run AND #coachId = :coach"
 
 
 class UnfinishedRun(msgspec.Struct, frozen=True):
-    """What the item says.
+    """The content of the item.
 
     Attributes:
-        run_id: the run; None where none is unfinished. Items of former versions name none.
-        newest_id: a bound of the ids of the conversation's messages, if it is kept.
+        run_id: the unfinished run; None if there is none. Items of earlier versions name none.
+        newest_id: an upper bound of the conversation's message ids, if it is stored.
         is_deleted: whether the conversation is being deleted.
-        tombstone: the sort key of the entry that ended the run for that.
+        tombstone: the sort key of the tombstone that ended the run.
     """
 
     run_id: str | None = None
@@ -61,7 +61,7 @@ def unfinished_run_in(item: Item | None, key: ConversationKey) -> UnfinishedRun:
 
 
 def having_no_messages(key: ConversationKey) -> Update:
-    """The write that lets a new conversation know that it has none."""
+    """The write that records that a new conversation has no messages."""
     return Update(
         unfinished_run_key(key),
         "SET #newestId = if_not_exists(#newestId, :none)",
@@ -75,9 +75,9 @@ def taking(key: ConversationKey, run_id: str, newest_id: str, *, looked_up: bool
     Args:
         key: the conversation.
         run_id: the run.
-        newest_id: the id of the run's new message, or a bound of all ids; it holds if no other message was
-            stored since it was made.
-        looked_up: whether the conversation did not keep its newest id.
+        newest_id: the id of the run's new message, or an upper bound of all ids; the condition fails if
+            another message was stored since.
+        looked_up: whether the item has no newest id, so that it was looked up.
     """
     is_newest = "attribute_not_exists(#newestId)" if looked_up else "#newestId < :newest"
     return Update(
@@ -90,12 +90,12 @@ def taking(key: ConversationKey, run_id: str, newest_id: str, *, looked_up: bool
 
 
 def bound_after(newest_id: str) -> str:
-    """A bound that is greater than another one, and than every id of its millisecond."""
+    """An upper bound that is greater than another one, and than every id of its millisecond."""
     return first_message_id(moment_of((time_in(newest_id) or 0) + 1))
 
 
 def freeing(key: ConversationKey, run_id: str, reply: Message | None) -> Update:
-    """The write that frees the conversation of its run, and notes its reply."""
+    """The write that releases the conversation from its run, and records its reply as the newest message."""
     values: dict[str, object] = {":run": run_id, ":coach": key.coach_id}
     if reply is None:
         change, condition = "REMOVE #runId", _IS_THIS_RUN
@@ -106,12 +106,12 @@ def freeing(key: ConversationKey, run_id: str, reply: Message | None) -> Update:
 
 
 def forgetting(key: ConversationKey, run_id: str) -> Delete:
-    """The write that frees a conversation of which it is not known which message is the newest."""
+    """The write that releases a conversation whose newest message is unknown."""
     return Delete(unfinished_run_key(key), _IS_THIS_RUN, {":run": run_id, ":coach": key.coach_id})
 
 
 def deleting(key: ConversationKey, run_id: str | None, tombstone: str | None) -> Update:
-    """The write that keeps every other one out, if this is still the unfinished run."""
+    """The write that blocks all other runs, if this is still the unfinished run."""
     values: dict[str, object] = {":coach": key.coach_id, ":yes": True}
     condition = "attribute_not_exists(#runId) OR #coachId <> :coach"
     change = "SET #coachId = :coach, #isDeleted = :yes"

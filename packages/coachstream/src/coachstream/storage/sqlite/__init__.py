@@ -1,4 +1,4 @@
-"""Conversations and what feeds a prompt, in one SQLite file that many processes share."""
+"""The store for conversations and prompt context in one SQLite file that many processes share."""
 
 from coachstream.sqlite_file import UnusableDatabase
 from coachstream.storage.sqlite.store import SqliteStore

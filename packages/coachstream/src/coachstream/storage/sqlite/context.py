@@ -1,4 +1,4 @@
-"""What feeds a prompt: the coach, the newest messages, memories, workouts."""
+"""The prompt context: the coach, the newest messages, memories and workouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Attributes = Mapping[str, object]
 
 
 class SqliteContext:
-    """`ContextStore`, and what puts there what it reads. `now` ages the memories."""
+    """`ContextStore`, and the methods that write what it reads. `now` determines the age of memories."""
 
     def __init__(self, database: Database, *, now: Callable[[], datetime]) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class SqliteContext:
         return await self._database.read(load)
 
     async def load_history(self, key: ConversationKey, *, limit: int, budget_chars: int) -> Sequence[Message]:
-        """The newest messages, oldest first, as far as limit and budget go (see `ContextStore`)."""
+        """The newest messages, oldest first, within limit and budget (see `ContextStore`)."""
         return await self._database.read(
             lambda connection: newest_messages(
                 connection, key, limit=max(0, limit), budget_chars=budget_chars
@@ -59,7 +59,7 @@ class SqliteContext:
         )
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
-        """The `limit` memories of this coach or of all coaches that matter most, most important first."""
+        """The `limit` most important memories of this coach or of all coaches, most important first."""
 
         def load(connection: sqlite3.Connection) -> list[Memory]:
             rows = connection.execute(
@@ -72,7 +72,7 @@ class SqliteContext:
         return await self._database.read(load)
 
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
-        """The `limit` workouts completed last, newest first."""
+        """The `limit` most recently completed workouts, newest first."""
 
         def load(connection: sqlite3.Connection) -> list[Workout]:
             rows = connection.execute(
@@ -85,7 +85,7 @@ class SqliteContext:
         return await self._database.read(load)
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
-        """Store a coach config in the existing system's shape, in place of one of the same id."""
+        """Store a coach config in the existing system's format, replacing one with the same id."""
         await self._put(
             "INSERT OR REPLACE INTO coaches (user_id, coach_id, attributes) VALUES (?, ?, ?)",
             (user_id, coach_id),
@@ -93,7 +93,7 @@ class SqliteContext:
         )
 
     async def put_memory(self, user_id: str, memory_id: str, attributes: Attributes) -> None:
-        """Store a memory in the existing system's shape, in place of one of the same id."""
+        """Store a memory in the existing system's format, replacing one with the same id."""
         memory = parse_memory(attributes)
         await self._put(
             "INSERT OR REPLACE INTO memories (user_id, memory_id, coach_id, attributes) VALUES (?, ?, ?, ?)",
@@ -102,7 +102,7 @@ class SqliteContext:
         )
 
     async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
-        """Store a workout in the existing system's shape, in place of one of the same id."""
+        """Store a workout in the existing system's format, replacing one with the same id."""
         workout = parse_workout(attributes)
         await self._put(
             "INSERT OR REPLACE INTO workouts (user_id, workout_id, completed_at, attributes)"
@@ -118,5 +118,5 @@ class SqliteContext:
 
 
 def _memory(memory_id: str, document: str) -> Memory:
-    """A stored memory, under the id by which it is counted and changed, whatever the document says."""
+    """A stored memory, with the id from its row, which updates use, not the one in the document."""
     return msgspec.structs.replace(parse_memory(decode_document(document)), id=memory_id)

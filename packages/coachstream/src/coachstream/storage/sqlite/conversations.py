@@ -32,11 +32,11 @@ class SqliteConversations:
         self._database = database
 
     async def create_conversation(self, conversation: Conversation) -> None:
-        """Save a new conversation and count it on its coach; an existing one is left as it is."""
+        """Save a new conversation and increment its coach's count; an existing one is left unchanged."""
         await self._database.write(lambda connection: _create(connection, conversation))
 
     async def list_conversations(self, user_id: str, coach_id: str) -> Sequence[Conversation]:
-        """All conversations, the latest activity first."""
+        """All conversations, most recent activity first."""
 
         def rows(connection: sqlite3.Connection) -> list[Conversation]:
             found = connection.execute(
@@ -57,7 +57,7 @@ class SqliteConversations:
         return await self._database.read(lambda connection: newest_messages(connection, key))
 
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
-        """Change only what is given and return the result. Raises `ConversationNotFound`."""
+        """Change only the given fields and return the result. Raises `ConversationNotFound`."""
 
         def update(connection: sqlite3.Connection) -> Conversation:
             connection.execute(
@@ -67,7 +67,7 @@ class SqliteConversations:
                     change.title,
                     None if change.tags is None else encode_tags(change.tags),
                     change.is_active,
-                    *_parts(key),
+                    *_key_columns(key),
                 ),
             )
             return _get(connection, key)
@@ -78,7 +78,7 @@ class SqliteConversations:
         """Delete the conversation with its messages. Raises `ConversationNotFound`."""
 
         def delete(connection: sqlite3.Connection) -> None:
-            deleted = connection.execute(f"DELETE FROM conversations WHERE {_IS_KEY}", _parts(key))  # noqa: S608 (a constant)
+            deleted = connection.execute(f"DELETE FROM conversations WHERE {_IS_KEY}", _key_columns(key))  # noqa: S608 (a constant)
             if not deleted.rowcount:
                 raise ConversationNotFound
 
@@ -88,9 +88,9 @@ class SqliteConversations:
 def newest_messages(
     connection: sqlite3.Connection, key: ConversationKey, *, limit: int = -1, budget_chars: int | None = None
 ) -> list[Message]:
-    """The newest `limit` messages, oldest first; all where it is negative; none of no conversation.
+    """The newest `limit` messages, oldest first; all if negative; empty for an unknown conversation.
 
-    With a budget, no more are read than it takes to fill it.
+    With a budget, no more messages are read than needed to fill it.
     """
     try:
         conversation = conversation_number(connection, key)
@@ -132,7 +132,7 @@ def _create(connection: sqlite3.Connection, conversation: Conversation) -> None:
 
 
 def _with_one_more_conversation(attributes: str) -> str:
-    """Count in `metadata.total_conversations`, whatever stood there; everything else stays."""
+    """Increment `metadata.total_conversations`, whatever its value; keep everything else."""
     document = decode_document(attributes)
     metadata = document.get("metadata")
     metadata = dict(metadata) if isinstance(metadata, dict) else {}
@@ -143,12 +143,12 @@ def _with_one_more_conversation(attributes: str) -> str:
 def _get(connection: sqlite3.Connection, key: ConversationKey) -> Conversation:
     row = connection.execute(
         f"SELECT {CONVERSATION_COLUMNS} FROM conversations WHERE {_IS_KEY}",  # noqa: S608 (a constant)
-        _parts(key),
+        _key_columns(key),
     ).fetchone()
     if row is None:
         raise ConversationNotFound
     return conversation_from_row(row)
 
 
-def _parts(key: ConversationKey) -> tuple[str, str, str]:
+def _key_columns(key: ConversationKey) -> tuple[str, str, str]:
     return key.user_id, key.coach_id, key.conversation_id

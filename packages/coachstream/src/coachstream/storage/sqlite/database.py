@@ -1,16 +1,16 @@
 """The database file: connections, threads, transactions, schema.
 
-Strategy. WAL, so that readers and a writer never wait for each other, in one process or many. Two threads a
-process, each with a connection of its own: one writes, one reads, so that a read never stands behind a write
-that waits for another process, and the event loop never stands behind either. Callers wait for their own
-calls, so what is queued is bounded by who waits.
+Write-ahead logging (WAL), so that readers and a writer never wait for each other, in one process or many. Two
+threads per process, each with its own connection: one writes, one reads, so that a read never queues behind a
+write that waits for another process, and the event loop never blocks. Each caller waits for its own call, so
+the number of callers bounds the queue.
 
-`synchronous=FULL`: a commit is on the disk before anybody hears of it. A commit is safe from `kill -9` with
-less, because the operating system already has it; but then a power cut could take back a reply that a client
-was told is saved. A run commits when it begins, when it ends, and about twice a second in between, at about
-0.2 ms each on an SSD, which is nothing beside a model.
-(macOS calls a write done when it is in the drive's own cache, so there a power cut can still lose the last
-commits. It never harms the file.)
+`synchronous=FULL`: a commit is on disk before it is acknowledged. A lower level would survive `kill -9`,
+because the operating system already has the data, but a power failure could lose a reply that a client
+already knows to be saved. A run commits when it begins, when it ends, and about twice a second in between, at
+about 0.2 ms each on an SSD, which is negligible compared with the model.
+(macOS reports a write as done when it is in the drive's cache, so a power failure can still lose the last
+commits there. It never corrupts the file.)
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from coachstream.storage.sqlite.schema import SCHEMA_VERSION, migrate
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5_000
-"""How long a write waits for another process's; a transaction holds the lock for about a millisecond."""
+"""How long a write waits for another process; a transaction holds the lock for about a millisecond."""
 
 
 class Database:
-    """One SQLite file, used from one event loop; opened and created at the first use.
+    """One SQLite file, used from one event loop; opened or created at the first use.
 
-    Once closed it opens again at the next use, with threads and connections of its own; what was asked before
-    the close is done with the old ones. Nor is anything shared across a fork: a child opens the file again.
+    After closing, the next use opens it again, with new threads and connections; work submitted before the
+    close finishes on the old ones. Nothing is shared across a fork: a child process opens the file again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Remember the path; its folder is made when needed."""
+        """Store the path; its folder is created when needed."""
         self.path = path
         self._writer: _Worker | None = None
         self._reader: _Worker | None = None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run queries that see one state of the database.
+        """Run queries in one read transaction, on one snapshot of the database.
 
         Raises:
             StorageUnavailable: SQLite failed.
@@ -62,7 +62,7 @@ class Database:
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run work as one transaction that no other write interleaves with; an exception rolls it back.
 
-        Once begun, it runs to its end even when the caller is cancelled meanwhile.
+        Once started, it runs to completion even if the caller is cancelled.
 
         Raises:
             StorageUnavailable: SQLite failed; nothing was written.
@@ -72,7 +72,7 @@ class Database:
         return await asyncio.wrap_future(self._writer.submit("BEGIN IMMEDIATE", work))
 
     async def aclose(self) -> None:
-        """Let all work that was asked for end and close the file; harmless when already closed."""
+        """Drain submitted work and close the file; safe to call when already closed."""
         workers = [worker for worker in (self._reader, self._writer) if worker is not None and worker.is_open]
         self._reader = self._writer = None
         if workers:
@@ -80,22 +80,22 @@ class Database:
 
 
 class _Worker:
-    """A thread and its connection, which is opened by its first work and closed as its last.
+    """A thread and its connection, which its first task opens and its last one closes.
 
-    No other thread uses the connection, or closes it while this one lives: closing it during a query is a
-    crash of the process (sqlite.org/c3ref/close.html).
+    No other thread uses the connection, or closes it while this one lives: closing it during a query crashes
+    the process (sqlite.org/c3ref/close.html).
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{name}")
         self._connection = _Connection(path)
-        # When the worker is forgotten, too, and at the interpreter's end.
+        # Also runs when the worker is garbage-collected, and at interpreter exit.
         self._finalizer = weakref.finalize(self, _end, self._executor, self._connection)
         _workers.add(self)
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes work: it has not been closed, and was not inherited."""
+        """Whether it accepts work: it has not been closed, and was not inherited by a fork."""
         return self._finalizer.alive
 
     def submit(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
@@ -103,7 +103,7 @@ class _Worker:
         try:
             return self._executor.submit(self._run, begin, work)
         except RuntimeError:
-            raise StorageUnavailable("the program is ending") from None
+            raise StorageUnavailable("the program is shutting down") from None
 
     def close(self) -> None:
         """Wait until everything submitted is done and the connection closed."""
@@ -111,11 +111,11 @@ class _Worker:
         self._executor.shutdown(wait=True)
 
     def disown(self) -> None:
-        """In a forked child: never use, close or even drop what belongs to the parent's thread."""
+        """In a forked child: never use, close or even release what belongs to the parent's thread."""
         if self._finalizer.detach() is not None:
             import ctypes
 
-            # Modules are cleared when the interpreter ends; a reference that no one owns is not.
+            # Modules are cleared at interpreter exit; a leaked reference is not.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -124,7 +124,7 @@ class _Worker:
 
 
 class _Connection:
-    """A connection that is opened when it is needed."""
+    """A connection that is opened on demand."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -150,15 +150,15 @@ def _end(executor: ThreadPoolExecutor, connection: _Connection) -> None:
     """Close a connection in its thread, or after that thread has ended."""
     try:
         executor.submit(connection.close)
-    except RuntimeError:  # the interpreter is ending and takes no more work
-        with suppress(RuntimeError):  # this is the thread itself
+    except RuntimeError:  # the interpreter is shutting down and accepts no more work
+        with suppress(RuntimeError):  # the current thread is the worker itself
             executor.shutdown(wait=True)
         connection.close()
     executor.shutdown(wait=False)
 
 
 _workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
-"""All of this process."""
+"""All workers of this process."""
 
 
 def _disown_all() -> None:
@@ -170,7 +170,7 @@ os.register_at_fork(after_in_child=_disown_all)
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # At the interpreter's end, the main thread closes it, after the worker has been joined.
+    # At interpreter exit, the main thread closes it, after the worker has been joined.
     connection = connect(path, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -184,10 +184,10 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to WAL mode and the current schema; only the first of many processes has work to do."""
+    """Set WAL mode and the current schema; only the first of many processes has work to do."""
     if _is_prepared(connection, path):
         return
-    # Changing the journal mode fails at once, instead of waiting, when two processes try it together.
+    # Changing the journal mode fails immediately, instead of waiting, if two processes try concurrently.
     try:
         with hold_file_lock(path.with_name(path.name + ".setup")):
             if not _is_prepared(connection, path):
@@ -224,7 +224,7 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[sqlite3
         yield connection
         connection.execute("COMMIT")
     except BaseException:
-        # SQLite has rolled back by itself after some errors, a full disk for one.
+        # After some errors, such as a full disk, SQLite has already rolled back.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

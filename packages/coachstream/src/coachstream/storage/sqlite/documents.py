@@ -1,4 +1,4 @@
-"""Stored records as JSON documents: whole, so that nothing unknown is lost."""
+"""Stored records as complete JSON documents, so that unknown fields are kept."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from coachstream.sqlite_file import decoding
 
 
 def encode_document(attributes: Mapping[str, object]) -> str:
-    """A record as it is kept in a column."""
+    """Encode a record for a column."""
     return msgspec.json.encode(attributes).decode()
 
 
 @decoding
 def decode_document(document: str) -> dict[str, object]:
-    """The record in a column. Raises `DamagedValue`."""
+    """Decode the record in a column. Raises `DamagedValue`."""
     return msgspec.json.decode(document, type=dict[str, object])

@@ -1,7 +1,7 @@
-"""A lock between processes that the operating system gives up when its holder dies: `flock` on a small file.
+"""A lock between processes that the operating system releases when its holder dies: `flock` on a small file.
 
-It works between threads of one process as well. The file is removed by who holds the lock; who locks a file
-that was removed meanwhile has locked nothing, notices, and tries again.
+It also works between threads of one process. The holder removes the file before it releases the lock; a
+waiter that then locks the removed file detects that and tries again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def hold_file_lock(path: Path) -> Iterator[None]:
     """Wait for the lock and hold it for the block.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     descriptor = _lock(path)
     try:
@@ -27,7 +27,7 @@ def hold_file_lock(path: Path) -> Iterator[None]:
         try:
             path.unlink(missing_ok=True)
         finally:
-            # Closing alone would leave the lock with a child that was forked meanwhile and has the file, too.
+            # Closing alone would leave the lock with a child forked meanwhile, which inherits the descriptor.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
@@ -36,7 +36,7 @@ def _lock(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.fchmod(descriptor, 0o600)  # the umask may have taken more away
+            os.fchmod(descriptor, 0o600)  # the umask may have removed more bits
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             is_the_lock = _is_still_at(path, descriptor)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Writes of what a coach remembers of a user."""
+"""Writes a coach's memories of a user."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SqliteMemories:
         await self._database.write(save)
 
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
-        """Delete a memory; one that is not there is no failure."""
+        """Delete a memory; deleting one that does not exist succeeds."""
         await self._database.write(
             lambda connection: (
                 connection.execute(
@@ -46,7 +46,7 @@ class SqliteMemories:
         )
 
     async def note_memories_used(self, user_id: str, memory_ids: Sequence[str], *, at: datetime) -> None:
-        """Count one more use of each memory and date it, in one transaction (see `MemoryStore`)."""
+        """Increment each memory's use count and set its last use, in one transaction (see `MemoryStore`)."""
 
         def note(connection: sqlite3.Connection) -> None:
             for memory_id in dict.fromkeys(memory_ids):

@@ -1,4 +1,4 @@
-"""How values of the domain lie in columns."""
+"""Converts domain values to and from rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
 
 
 def conversation_number(connection: sqlite3.Connection, key: ConversationKey) -> int:
-    """The number under which a conversation's messages are kept.
+    """The row number of a conversation, which its messages reference.
 
     Raises:
         ConversationNotFound: there is no such conversation.

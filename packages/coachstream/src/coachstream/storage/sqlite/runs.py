@@ -1,10 +1,10 @@
-"""Runs: a user's message exactly once, at most one unfinished run in a conversation, and the logs of runs.
+"""Runs: each user message exactly once, at most one unfinished run per conversation, and the run logs.
 
-Each write is one `BEGIN IMMEDIATE` transaction, with which no other one interleaves, in this process or
-another. So it reads and then writes as if nobody else were there.
+Each write is one `BEGIN IMMEDIATE` transaction, which no other one interleaves with, in this process or
+another. So it can read and then write without checking for concurrent changes.
 
-Who is alive is written in the log, as a lease, and nowhere else: a process that was killed leaves nothing
-behind that must be cleaned up before its run can be read and ended.
+Liveness is recorded only in the log, as a lease: a killed process leaves nothing behind that must be cleaned
+up before its run can be read and ended.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Found = TypeVar("Found")
 _entry = decoding(decode_entry)
 
 LOG_KEPT_FOR = timedelta(hours=24)
-"""Long after the last reader of a run."""
+"""The retention of log entries: far longer than any reader needs."""
 
 MOST_DELETED_AT_ONCE = 1_000
-"""Entries of old logs, whenever a run begins: more than most runs write, and a matter of milliseconds."""
+"""Old entries deleted when a run begins: more than most runs write, and only milliseconds of work."""
 
 
 class SqliteRuns:
-    """`RunStore`. `now` dates the entries, of which old ones are deleted when a run begins."""
+    """`RunStore`. `now` dates the entries; old ones are deleted when a run begins."""
 
     def __init__(self, database: Database, *, now: Callable[[], datetime]) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class SqliteRuns:
         )
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
-        """Append an entry, unless its number is taken (see `RunStore`).
+        """Append an entry unless its number is taken (see `RunStore`).
 
         Raises:
             ConversationNotFound: nothing was written.
@@ -74,7 +74,7 @@ class SqliteRuns:
     async def finish_run(
         self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
     ) -> LogEntry | None:
-        """Append the last entry, save the reply and free the conversation (see `RunStore`)."""
+        """Append the last entry, save the reply and release the conversation (see `RunStore`)."""
 
         def finish(connection: sqlite3.Connection) -> LogEntry | None:
             conversation = conversation_number(connection, key)
@@ -93,7 +93,7 @@ class SqliteRuns:
         return await self._database.write(finish)
 
     async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
-        """The entries with higher numbers than `after`, in order; none for an unknown run."""
+        """The entries with numbers above `after`, in order; empty for an unknown run."""
 
         def read(connection: sqlite3.Connection, conversation: int) -> list[LogEntry]:
             rows = connection.execute(
@@ -119,11 +119,11 @@ class SqliteRuns:
         return await self._read(key, read)
 
     async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """The id of the conversation's run that was not finished, alive or not."""
+        """The id of the conversation's unfinished run, alive or not; None if there is none."""
         return await self._read(key, _unfinished_run)
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """One message; None where it is not there."""
+        """A message; None if it does not exist."""
         return await self._read(
             key,
             lambda connection, conversation: _message(
@@ -147,7 +147,7 @@ class SqliteRuns:
     async def _read(
         self, key: ConversationKey, work: Callable[[sqlite3.Connection, int], Found | None]
     ) -> Found | None:
-        """Read from a conversation; None where there is no such one."""
+        """Read from a conversation; None if it does not exist."""
 
         def read(connection: sqlite3.Connection) -> Found | None:
             try:
@@ -208,7 +208,7 @@ def _save_reply(connection: sqlite3.Connection, conversation: int, reply: Messag
 def _put_entry(
     connection: sqlite3.Connection, conversation: int, run_id: str, entry: LogEntry, now: datetime
 ) -> LogEntry | None:
-    """Append an entry; the one that has its number where there is one."""
+    """Append an entry; return the existing one if its number is taken."""
     row = connection.execute(
         "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ? AND number = ?",
         (conversation, run_id, entry.number),
@@ -229,7 +229,7 @@ def _insert_entry(
 
 
 def _delete_old_entries(connection: sqlite3.Connection, *, written_before: datetime) -> None:
-    """Those of finished runs: a clock that was set ahead must not delete what is being written."""
+    """Delete old entries of finished runs only: a clock set ahead must not delete a log in use."""
     connection.execute(
         "DELETE FROM log_entries WHERE rowid IN"
         " (SELECT rowid FROM log_entries WHERE written_at < ? AND NOT EXISTS"
@@ -247,7 +247,7 @@ def _unfinished_run(connection: sqlite3.Connection, conversation: int) -> str | 
 
 
 def _stored_message(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:
-    """The message as an earlier attempt saved it."""
+    """The message as saved by an earlier attempt."""
     return _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",

@@ -1,8 +1,8 @@
-"""The tables, and how an older file becomes a current one.
+"""The tables, and the migrations of older files.
 
-Columns are what is queried; a coach, a memory and a workout also keep their whole stored record as a JSON
-document in the existing system's shape (its section 1.4), so that nothing unknown is lost. An entry of a log
-is JSON, too. Times are text, `YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts.
+Only queried fields are columns; coaches, memories and workouts also have their complete stored record as a
+JSON document in the existing system's format (its section 1.4), so that unknown fields are kept. Log entries
+are JSON, too. Times are text, `YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts correctly.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ _VERSION_3 = (
 )
 
 _MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
-"""The statements that lead from each version to the next; a published one is never changed."""
+"""The statements that migrate each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
-"""Kept in the file as `user_version`; 0 is an empty file."""
+"""Stored in the file as `user_version`; 0 is an empty file."""
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring the file from `version` to the current schema, in one transaction."""
+    """Migrate the file from `version` to the current schema, in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statements in _MIGRATIONS[version:]:

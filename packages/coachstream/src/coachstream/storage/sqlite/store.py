@@ -1,4 +1,4 @@
-"""`SqliteStore`: all that the domain asks of a store, in one SQLite file."""
+"""`SqliteStore`: all store ports of the domain, in one SQLite file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _now() -> datetime:
 
 
 class SqliteStore(SqliteRuns, SqliteContext, SqliteConversations, SqliteMemories):
-    """`RunStore`, `ContextStore`, `ConversationStore` and `MemoryStore` over one file, for each process one.
+    """`RunStore`, `ContextStore`, `ConversationStore` and `MemoryStore` in one file; create one per process.
 
-    Nothing is opened or created before the first use. The folder of the file is made when it is missing.
+    Nothing is opened or created before the first use. The file's folder is created if it is missing.
     """
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = _now) -> None:
-        """Remember the file; `now` tells how old a memory or the log of a run is."""
+        """Store the configuration; `now` is the clock for the age of memories and of run logs."""
         database = Database(path)
         SqliteRuns.__init__(self, database, now=now)
         SqliteContext.__init__(self, database, now=now)
@@ -32,5 +32,5 @@ class SqliteStore(SqliteRuns, SqliteContext, SqliteConversations, SqliteMemories
         SqliteMemories.__init__(self, database)
 
     async def aclose(self) -> None:
-        """Close the file; harmless when already closed. Later use opens it again."""
+        """Close the file; safe to call when already closed. Later use opens it again."""
         await self._database.aclose()
