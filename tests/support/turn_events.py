@@ -25,6 +25,19 @@ def events_of(
     return sent.by(run())
 
 
+async def all_events(
+    turn: Callable[..., Awaitable[None]], *arguments: object, **options: object
+) -> list[Event]:
+    """All that `run_turn` or `resume_run` sends, to a reader that never makes it wait."""
+    events: list[Event] = []
+
+    async def send(event: Event) -> None:
+        events.append(event)
+
+    await turn(*arguments, send=send, **options)
+    return events
+
+
 async def followed(watcher: RunWatcher) -> tuple[list[Event], RunClaim | None]:
     """All that a watcher has for its reader, with the ending; and the claim, if it came to that."""
     events: list[Event] = []

@@ -32,7 +32,7 @@ from support.bedrock_server import (
     text,
     warm_up,
 )
-from support.turn_events import events_of
+from support.turn_events import all_events
 from support.turns import Stage
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def turn(
     """All events of a turn with this model."""
     parts = msgspec.structs.replace(stage.dependencies, model=model_type(client, OPTIONS))
     request = stage.request(within_s=within_s)
-    return [event async for event in events_of(run_turn, request, parts, stage.settings)]
+    return await all_events(run_turn, request, parts, stage.settings)
 
 
 @BOTH
@@ -190,7 +190,7 @@ async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, cli
     stage = Stage()
     model = BedrockModel(client, msgspec.structs.replace(OPTIONS, continues=False))
     parts = msgspec.structs.replace(stage.dependencies, model=model)
-    events = [event async for event in events_of(run_turn, stage.request(), parts, stage.settings)]
+    events = await all_events(run_turn, stage.request(), parts, stage.settings)
     assert isinstance(events[-1], Completed)
     at = next(number for number, event in enumerate(events) if isinstance(event, Reset))
     assert "".join(event.content for event in events[at:] if isinstance(event, Chunk)) == "Lunge deep."

@@ -62,7 +62,7 @@ class DynamoDbContext:
 
     async def list_coaches(self, user_id: str) -> Sequence[CoachConfig]:
         """All coaches of a user, by their ids."""
-        found = self._calls.query(Range.of(partition(user_id), COACHES))
+        found = self._table.query(Range.of(partition(user_id), COACHES))
         return [
             parse_coach_config(str(item["sk"]).removeprefix(COACHES), as_record(item.get("attributes")))
             async for item in found
