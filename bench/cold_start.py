@@ -41,7 +41,7 @@ from jwt.algorithms import RSAAlgorithm
 from coachstream.identity.cognito import pool_issuer
 from coachstream.identity.packaged_keys import key_set
 from lambda_streaming.emulator.function import Function
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
@@ -180,7 +180,7 @@ async def _cold_start(variant: Variant, request: InvocationRequest) -> Times:
     )
     api = RuntimeApiServer("bench", function_name="bench", handler=function.handler, is_own=_is_own)
     await api.listen()
-    invocation = Invocation(request, environment="bench")
+    invocation = RunningInvocation(request, environment="bench")
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *function.command,

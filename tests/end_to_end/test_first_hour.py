@@ -118,7 +118,7 @@ def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
         port = older.rpartition(":")[2].strip("/")
         status, shown = second.run(f'make serve ARGS="--port {port}"')
         assert status != 0
-        assert f"Port {port} is taken." in shown
+        assert f"Port {port} is in use." in shown
         assert f"It is {older}, which serves the same data already." in " ".join(shown.split())
         newer, _ = serve(second, "--in-process")
         third.type(readme(".venv/bin/coachstream chat"))
@@ -131,7 +131,7 @@ def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
         third.expect(r"See you next time\.")
         status, shown = third.run('.venv/bin/coachstream chat -m "Hi!" < /dev/null')
         assert status == 1
-        assert f"{newer} and {older}. Name one with --url." in " ".join(shown.split())
+        assert f"{newer} and {older}. Choose one with --url." in " ".join(shown.split())
         stop(second)
         status, shown = third.run('.venv/bin/coachstream chat -m "Hi!"')
         assert status == 0
@@ -178,13 +178,13 @@ def test_mistakes_at_the_start_are_one_sentence_with_a_remedy(project: Path, tmp
         mistakes = {
             ".venv/bin/coachstream chat": "No server is running here, and there is no folder .coachstream.",
             ".venv/bin/coachstream token": "There is no local issuer in .coachstream",
-            f'make serve ARGS="--port {port}"': f"Port {port} is taken.",
+            f'make serve ARGS="--port {port}"': f"Port {port} is in use.",
             'make serve ARGS="--port 80000"': "80000 is more than 65535.",
             'make serve ARGS="--model gpt"': "'gpt' is not one of 'demo', 'bedrock'.",
             'make serve ARGS="--host 192.0.2.1"': "192.0.2.1 is not an address of this machine.",
             'make serve ARGS="--data README.md --port 0"': "'README.md' is a file.",
             'make serve ARGS="--data newer --port 0"': "was written by a newer version of coachstream",
-            ".venv/bin/coachstream package --output dsit/c.zip": "There is no folder dsit to put c.zip into.",
+            ".venv/bin/coachstream package --output dsit/c.zip": "The folder dsit for c.zip does not exist.",
             'COACHSTREAM_STOER=dynamodb make serve ARGS="--port 0"': "did you mean COACHSTREAM_STORE?",
             'make serve ARGS="--model bedrock --port 0" AWS_REGION=': "No AWS region is set.",
             "make sevre": "There is no sevre here.",

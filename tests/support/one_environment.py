@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
@@ -29,7 +29,7 @@ class OneEnvironment:
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Deliver the event as soon as the runtime asks for it."""
         await self.api.ready()
-        invocation = Invocation(request, environment="env", buffered=self._buffered)
+        invocation = RunningInvocation(request, environment="env", buffered=self._buffered)
         self.api.deliver(event_of(request), invocation)
         return await invocation.response()
 

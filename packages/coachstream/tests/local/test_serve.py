@@ -270,7 +270,7 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
             timeout=PATIENCE_S,
         )
     assert refused.returncode == 1
-    assert f"Port {port} is taken" in refused.stderr
+    assert f"Port {port} is in use" in refused.stderr
     assert "--port 0" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert refused.stdout == ""
@@ -282,13 +282,13 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
     [
         (
             ["--host", "no.such.host.invalid"],
-            "There is no address 'no.such.host.invalid' to listen on. Name an address of this machine with",
+            "There is no address 'no.such.host.invalid' to listen on. Choose an address of this machine with",
         ),
         (
             ["--host", "192.0.2.1"],
-            "192.0.2.1 is not an address of this machine. Name an address of this machine with --host,",
+            "192.0.2.1 is not an address of this machine. Choose an address of this machine with --host,",
         ),
-        (["--cors-origin", "app.example"], "--cors-origin: 'app.example' is no origin: that is scheme, "),
+        (["--cors-origin", "app.example"], "--cors-origin: 'app.example' is not an origin: that is scheme, "),
         (["--data", "/proc/nowhere"], "The data folder /proc/nowhere cannot be used"),
     ],
 )
@@ -324,7 +324,7 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
         (
             ["--recall", "pinecone"],
             {"PINECONE_API_KEY": "pcsk-sesame", "PINECONE_INDEX_HOST": "http://i.example"},
-            "PINECONE_INDEX_HOST cannot be used: plain http is for this machine only; use https.",
+            "PINECONE_INDEX_HOST cannot be used: plain http is allowed for this machine only; use https.",
         ),
     ],
 )

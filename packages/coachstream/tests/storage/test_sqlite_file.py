@@ -439,7 +439,7 @@ async def test_files_that_are_open_to_others_are_closed_to_them(
     assert await other.load_messages(KEY) == []
     assert set(modes_in(path.parent).values()) == {0o600}
     assert modes_in(path.parent.parent)[path.parent.name] == 0o755
-    assert f"{path} was open to other users" in caplog.text
+    assert f"{path} was accessible to other users" in caplog.text
     assert await seeded.load_messages(KEY) == []
     await other.aclose()
 
@@ -483,7 +483,7 @@ async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -
     """A file stands where the folder should be."""
     (tmp_path / "data").write_text("")
     store = SqliteStore(tmp_path / "data" / "coachstream.db")
-    with pytest.raises(StorageUnavailable, match="cannot be made"):
+    with pytest.raises(StorageUnavailable, match="cannot be created"):
         await store.get_conversation(KEY)
     await store.aclose()
 
