@@ -55,7 +55,7 @@ def test_a_target_that_does_not_exist_is_answered_with_those_that_do() -> None:
     """Exit status 2, and the list that `make help` prints."""
     refused = run("make", "sevre")
     assert refused.returncode == 2
-    assert "There is no sevre here." in refused.stderr
+    assert "There is no target sevre." in refused.stderr
     assert "make serve " in refused.stderr
     assert "make serve " in run("make", "help").stdout
 

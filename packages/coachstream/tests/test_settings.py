@@ -380,7 +380,7 @@ def test_names_are_read_in_any_case() -> None:
 
 def test_parts_in_two_folders_cannot_be() -> None:
     """No environment says such a thing, so no settings do."""
-    with pytest.raises(ValueError, match="in one folder"):
+    with pytest.raises(ValueError, match="the same folder"):
         Settings(SqliteStoreSettings(Path("a")), DemoModelSettings(), LocalIssuerSettings(Path("b")))
 
 

@@ -93,7 +93,7 @@ def make(
                 most_zipped=round(most_mb * MEGABYTE),
                 byte_code=byte_code,
                 keys=keys,
-                tell=lambda step: status.update(f"{step} ..."),
+                on_step=lambda step: status.update(f"{step} ..."),
             )
             if unpacked is not None:
                 unpack(made.path, unpacked)

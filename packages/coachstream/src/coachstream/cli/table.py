@@ -35,7 +35,7 @@ def create(
         str | None, typer.Option(metavar="REGION", help="AWS region; AWS_REGION by default.")
     ] = None,
 ) -> None:
-    """Create the table if it does not exist; AWS_ENDPOINT_URL_DYNAMODB selects another endpoint."""
+    """Create the table if it does not exist. AWS_ENDPOINT_URL_DYNAMODB selects another endpoint."""
     refuse_unknown_variables()
     import asyncio
     import os

@@ -330,7 +330,7 @@ def _guardrail(reader: Reader) -> Guardrail | None:
     if guardrail is not None:
         return Guardrail(guardrail) if version is None else Guardrail(guardrail, version)
     if version is not None:
-        # Whoever configured it expects replies to be checked.
+        # The configuration suggests that replies are checked, but they would not be.
         reader.problem(f"{v.GUARDRAIL_VERSION.name} is set, but {v.GUARDRAIL_ID.name} is not")
     return None
 

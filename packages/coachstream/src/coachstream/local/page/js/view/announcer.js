@@ -1,5 +1,5 @@
 /**
- * Tells screen readers how a reply is coming along: that it began, and then all of it at once. Reading each
+ * Announces the progress of a reply to screen readers: its start, and then its whole text. Reading each
  * word as it arrives would talk over itself. Why a turn failed is said by its own alert.
  *
  * @import {Chat} from "../chat.js"
