@@ -5,7 +5,7 @@ A subclass provides two fixtures:
     class TestMine(ChatModelContract):
         @pytest.fixture
         def model(self) -> ChatModel:
-            "A model that answers."
+            "A model that replies."
         @pytest.fixture
         def broken_model(self) -> Callable[[int, ModelError | None], ChatModel]:
             "A model whose stream breaks after so many deltas: with the error, or by ending without a stop."
@@ -90,7 +90,7 @@ class WholeReplyContract:
             assert isinstance(stop, ModelStop)
 
     async def test_a_closed_stream_stops(self, model: ChatModel) -> None:
-        """Closing after the first delta ends the stream; nothing is left running."""
+        """Closing after the first delta ends the stream; no task keeps running."""
         before = asyncio.all_tasks()
         stream = model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + PATIENCE_S)
         assert isinstance(stream, AsyncGenerator)

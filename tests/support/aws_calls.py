@@ -33,7 +33,7 @@ _PARTS = {
 """Parts of a transaction; DynamoDB developer guide, "Using IAM with DynamoDB transactions"."""
 
 _GEOGRAPHIES = {"us": ("us-east-1", "us-east-2", "us-west-2")}
-"""Where the US profile of Claude Sonnet goes on to; Bedrock user guide, "Supported Regions and models for
+"""The destinations of the US profile of Claude Sonnet; Bedrock user guide, "Supported Regions and models for
 inference profiles"."""
 
 

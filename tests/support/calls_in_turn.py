@@ -50,7 +50,7 @@ class CallsInTurn:
     async def made(self, number: int, then: Callable[[], None], *, within_s: float) -> None:
         """Wait until so many more calls were made, or so much time has passed; then do something.
 
-        It is done before the task that made the last call knows the answer.
+        It is done before the task that made the last call gets its result.
         """
         reached = asyncio.get_running_loop().create_future()
 
@@ -145,7 +145,7 @@ class _Selector(selectors.DefaultSelector):
             if timeout is not None and timeout <= 0:
                 return super().select(0)
             ready = super().select(PATIENCE_S)
-            assert ready, "a call is not answered"
+            assert ready, "a call does not return"
             return ready
         self.now_s += TICK_S
         ready = super().select(0)

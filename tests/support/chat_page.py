@@ -41,7 +41,7 @@ RECORD_GROWTH = """() => {
 }"""
 
 #: Notes every state that the newest reply is ever in: its phase and how many cursors it shows. A state may be
-#: over before a browser under load answers a question about it.
+#: over before a browser under load responds to a query about it.
 RECORD_STATES = """() => {
   window.states = [];
   new MutationObserver(() => {
@@ -60,7 +60,7 @@ class Tab:
     """One tab of a browser, with what a person sees and does.
 
     Attributes:
-        problems: errors that the page wrote to the console, and exceptions that nobody caught.
+        problems: errors that the page wrote to the console, and uncaught exceptions.
     """
 
     def __init__(self, page: Page, url: str) -> None:
@@ -82,7 +82,7 @@ class Tab:
         await self.page.wait_for_selector("html[data-ready]")
 
     async def reload(self) -> None:
-        """Load the page anew."""
+        """Reload the page."""
         await self.page.reload()
         await self.page.wait_for_selector("html[data-ready]")
 
@@ -178,5 +178,5 @@ async def new_tab(
 
 
 def forgive_failed_requests(problems: Sequence[str]) -> list[str]:
-    """What is left when the browser's own notes on failed requests are taken out."""
+    """The entries without the browser's own messages on failed requests."""
     return [problem for problem in problems if not problem.startswith("Failed to load resource")]

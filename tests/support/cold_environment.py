@@ -72,8 +72,8 @@ def message(token: str, *, path: str = PATH) -> InvocationRequest:
     )
 
 
-class Answer:
-    """An answer while it comes.
+class StreamedResponse:
+    """A response while it is streamed.
 
     Attributes:
         status: of HTTP; known with the first event.

@@ -1,4 +1,4 @@
-"""Functions for the conformance cases; the path of the request chooses what is answered.
+"""Functions for the conformance cases; the path of the request selects the response.
 
 They wait at the `gate` port of the query string, where there is one.
 """

@@ -18,7 +18,7 @@ _CUT_AT = b'"content":"'
 
 @dataclass
 class Passed:
-    """A request that went through; `status` is 0 until it was answered."""
+    """A forwarded request; `status` is 0 until there is a response."""
 
     method: str
     target: str
@@ -58,7 +58,7 @@ class CuttingProxy:
         return [passed for passed in self.passed if "/stream" in passed.path]
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, and close the connection."""
+        """Serve one request, and close the connection."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             request, *lines = head.decode("latin-1").rstrip().split("\r\n")

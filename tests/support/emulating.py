@@ -44,7 +44,7 @@ class Emulating:
 
 @contextlib.contextmanager
 def emulating(folder: Path, *arguments: str) -> Iterator[Emulating]:
-    """Run it with `--json --port 0` and the arguments until the block is left."""
+    """Run it with `--json --port 0` and the arguments during the block."""
     value = uuid.uuid4().hex
     log = folder / "emulator.log"
     with log.open("w") as stderr:

@@ -17,9 +17,9 @@ from support.patience import PATIENCE_S
 
 @pytest.fixture(scope="session")
 def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The zip that `coachstream package --here` makes; the folder `task` beside it is the zip, unzipped.
+    """The zip built by `coachstream package --here`; the folder `task` next to it is the zip, unzipped.
 
-    Two make it at once, with different umasks and from different folders; `said_of` has what they were told.
+    Two builds run at once, with different umasks and from different folders; `said_of` has their output.
     """
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "lambda-package"

@@ -55,7 +55,7 @@ def event_of(request: InvocationRequest) -> Event:
 
 @contextlib.asynccontextmanager
 async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnvironment]:
-    """Serve a Runtime API until the block is left."""
+    """Serve a Runtime API during the block."""
 
     async def is_own(ends: Ends) -> bool:
         return await asyncio.to_thread(is_held_by_group, ends, os.getpgrp())

@@ -112,7 +112,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     token: str | None = None,
 ) -> Iterator[Serving]:
-    """Run a command that ends in `coachstream serve --json ...` until the block is left.
+    """Run a command that ends in `coachstream serve --json ...` during the block.
 
     Its environment is this process's, unless another one is given. Where a pool issues the tokens, `token` is
     one of them, and says who is served.

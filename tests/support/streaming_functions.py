@@ -39,7 +39,7 @@ async def yields(event: Any, context: Any) -> AsyncIterator[str]:  # noqa: ANN40
 
 @streamify_response
 async def http(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Answer with a prelude; write `words`, then end with `last`, if the event has them."""
+    """Respond with a prelude; write `words`, then end with `last`, if the event has them."""
     response = HttpResponseStream.from_(stream, event["metadata"])
     for word in event.get("words", []):
         await response.write(word)
@@ -65,7 +65,7 @@ async def cuts_a_character(event: Any, stream: ResponseStream, context: Any) -> 
 
 @streamify_response
 async def fails(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write the words of the event, end if told to, then raise with its message."""
+    """Write the words of the event, end if the event says so, then raise with its message."""
     for word in event.get("words", []):
         await stream.write(word)
     if event.get("end"):

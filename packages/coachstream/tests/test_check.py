@@ -223,7 +223,9 @@ async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment
     report = await checked(environment)
     assert report.ok
     assert "created at the first use" in part(report, "store").message
-    assert "`coachstream serve` or `coachstream token` will create the key" in part(report, "identity").message
+    assert (
+        "`coachstream serve` or `coachstream token` will create the key" in part(report, "identity").message
+    )
     assert not Path(environment["COACHSTREAM_DATA_DIR"]).exists()  # noqa: ASYNC240
     assert "AWS credentials" not in {finding.part for finding in report.parts}
 
@@ -349,7 +351,12 @@ LIFECYCLES: dict[str, tuple[dict[str, Any], Verdict, str, str]] = {
         f"It is Legacy and ends on {LATER}, according to Bedrock",
         "Try another model with your prompts",
     ),
-    "Legacy without a date": (legacy(), Verdict.WARNING, "It is Legacy, according to Bedrock", "an active model"),
+    "Legacy without a date": (
+        legacy(),
+        Verdict.WARNING,
+        "It is Legacy, according to Bedrock",
+        "an active model",
+    ),
     "ended": (
         legacy(endOfLifeTime=f"{PAST}T00:00:00Z"),
         Verdict.FAILED,

@@ -195,7 +195,9 @@ def test_a_package_that_is_not_there_is_said_with_the_other_mistakes(laptop: Dep
     """Before anything is built."""
     laptop.package.unlink()
     refused = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--snap-start")
-    assert refused.stderr.startswith(f"--package: {laptop.package} does not exist; `coachstream package` builds")
+    assert refused.stderr.startswith(
+        f"--package: {laptop.package} does not exist; `coachstream package` builds"
+    )
     assert refused.returncode == 1
 
 

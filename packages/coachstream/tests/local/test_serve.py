@@ -392,7 +392,9 @@ def test_a_table_that_cannot_be_reached_is_refused_with_the_reason_and_the_remed
         timeout=PATIENCE_S,
     )
     assert refused.returncode == 1
-    assert "AWS credentials: There are no AWS credentials, which are needed for dynamodb. Set" in refused.stderr
+    assert (
+        "AWS credentials: There are no AWS credentials, which are needed for dynamodb. Set" in refused.stderr
+    )
 
 
 def _first_lines(arguments: list[str], *, until: str) -> str:
