@@ -36,7 +36,9 @@ class Problem(msgspec.Struct, frozen=True):
     remedy: str
 
 
-class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event", omit_defaults=True):
+class ServeReady(
+    msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event", omit_defaults=True
+):
     """Everything a client needs; addresses end with `/`, clients append `users/...`.
 
     If a user pool issues the tokens there is no user yet; a user may have no conversation. `problems` lists
@@ -63,9 +65,9 @@ def ready_of(
     problems: tuple[Problem, ...],
     *,
     is_data_new: bool,
-) -> Ready:
+) -> ServeReady:
     """Return what a client needs, including the session if there is one."""
-    return Ready(
+    return ServeReady(
         url=origin,
         stream_url=origin,
         conversations_url=origin,
@@ -82,7 +84,7 @@ def ready_of(
 class Announcer(Protocol):
     """Reports the state of the server to its user."""
 
-    def ready(self, ready: Ready, data_dir: Path) -> None:
+    def ready(self, ready: ServeReady, data_dir: Path) -> None:
         """The server accepts requests."""
 
     def stopping(self) -> None:
@@ -98,7 +100,7 @@ class JsonAnnouncer:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def ready(self, ready: Ready, data_dir: Path) -> None:  # noqa: ARG002 (for humans only)
+    def ready(self, ready: ServeReady, data_dir: Path) -> None:  # noqa: ARG002 (for humans only)
         """Print the addresses."""
         self._line(msgspec.json.encode(ready).decode())
 
@@ -120,7 +122,7 @@ class TerminalAnnouncer:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def ready(self, ready: Ready, data_dir: Path) -> None:
+    def ready(self, ready: ServeReady, data_dir: Path) -> None:
         """Print the problems, the address, a command to try, and how to stop."""
         if ready.problems:
             lines = (f"    {each.part}: {each.message}\n      {each.remedy}" for each in ready.problems)
@@ -178,7 +180,7 @@ def _parts_line(parts: Parts | None) -> str:
     return f"  Real services:    {', '.join(elsewhere)}\n" if elsewhere else ""
 
 
-def _how_to_talk(ready: Ready, data_dir: Path) -> str:
+def _how_to_talk(ready: ServeReady, data_dir: Path) -> str:
     if ready.token is None:
         return (
             "  Tokens come from the user pool: the page asks for one, and so does\n"
@@ -190,7 +192,7 @@ def _how_to_talk(ready: Ready, data_dir: Path) -> str:
     return f"{terminal}  Or the raw stream:\n\n{curl_command(ready)}\n"
 
 
-def curl_command(ready: Ready) -> str:
+def curl_command(ready: ServeReady) -> str:
     """Return a shell command that streams a reply into the terminal."""
     path = f"users/{ready.user_id}/coaches/{ready.coach_id}/conversations/{ready.conversation_id}/stream"
     words = (

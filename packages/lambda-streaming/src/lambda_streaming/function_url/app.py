@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
-from lambda_streaming.function_url.exchange import AsgiMessage, Client, Exchange, InvokeMode, Send
+from lambda_streaming.function_url.exchange import AsgiMessage, Client, HttpExchange, InvokeMode, Send
 from lambda_streaming.function_url.invoker import Invoker
 from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
 from lambda_streaming.function_url.payload import (
@@ -64,7 +64,7 @@ class FunctionUrlApp:
         drain_timeout_s: float = 30.0,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._exchange = Exchange(
+        self._exchange = HttpExchange(
             invoker=invoker,
             invoke_mode=invoke_mode,
             limits=limits if limits is not None else ResponseLimits(),

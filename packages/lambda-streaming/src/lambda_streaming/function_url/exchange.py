@@ -129,7 +129,7 @@ class Client:
             self._sending = None
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
     """Invokes the function for one client and sends its response.
 
     Attributes:
