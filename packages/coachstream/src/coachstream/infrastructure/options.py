@@ -91,7 +91,7 @@ USER_POOL_ID = Option(
 )
 CLIENT_IDS = Option(
     "clientIds",
-    "its app clients whose ID tokens are accepted, comma-separated",
+    "app clients of the existing user pool whose ID tokens are accepted, comma-separated",
     setting=v.APP_CLIENTS,
     without="userPoolId",
 )
@@ -175,7 +175,7 @@ SUMMARY_FUNCTION = Option(
 MIRROR_MESSAGES = Option(
     "mirrorMessages", "turns also appear in the list that the existing functions read", "false"
 )
-MEMORY_MB = Option("memoryMb", "memory of each function", "2048", rule=WholeNumber(128, 10_240))
+MEMORY_MB = Option("memoryMb", "memory of each function in MB", "2048", rule=WholeNumber(128, 10_240))
 TIMEOUT_S = Option("timeoutS", "invocation timeout in seconds, up to 900", "300", rule=WholeNumber(10, 900))
 LOG_LEVEL = Option("logLevel", "minimum level of logged records", "info", setting=v.LOG_LEVEL)
 LOG_RETENTION_DAYS = Option(

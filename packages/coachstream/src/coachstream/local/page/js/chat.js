@@ -80,7 +80,7 @@ export class Chat extends EventTarget {
   }
 
   /** Whether a reply is on its way in a conversation. @param {Conversation} conversation */
-  isAnswering({ coachId, conversationId }) {
+  isReplying({ coachId, conversationId }) {
     return isBusy(this.#threads.get(threadKey(coachId, conversationId))?.turn ?? null);
   }
 

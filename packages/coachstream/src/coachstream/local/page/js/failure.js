@@ -48,12 +48,12 @@ export class Failure extends Error {
 
   /** The response was not in a format that the page understands. @param {unknown} [cause] */
   static unreadable(cause) {
-    return new Failure("unreadable", "The server sent an answer that this page does not understand.", { cause });
+    return new Failure("unreadable", "The server sent a response that this page does not understand.", { cause });
   }
 
   /** A stored message has no reply, and none is on its way. @param {boolean} retryable */
   static unanswered(retryable) {
-    return new Failure("unanswered", "This message was not answered.", { retryable });
+    return new Failure("unanswered", "This message got no reply.", { retryable });
   }
 
   /** A stored reply is only a beginning. @param {boolean} retryable */
@@ -111,6 +111,6 @@ function sentenceOf(status) {
   if (status === 404) return "This conversation does not exist any more.";
   if (status === 413) return "This message is too long. Please shorten it or send it in parts.";
   if (status === 429) return "Many people are talking right now. Please try again in a moment.";
-  if (status >= 500) return "The server could not answer. Please try again in a moment.";
+  if (status >= 500) return "The server could not respond. Please try again in a moment.";
   return "The server did not accept this request.";
 }

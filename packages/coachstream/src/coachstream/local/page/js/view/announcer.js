@@ -21,7 +21,7 @@ export function announceReplies(chat) {
     phase = thread.turn?.phase;
     if (phase === before) return;
     const last = thread.messages.at(-1);
-    if (phase === "sending") announcer.textContent = `${chat.coach.name} is answering.`;
+    if (phase === "sending") announcer.textContent = `${chat.coach.name} is replying.`;
     else if (phase === undefined && before !== undefined && last?.role === "assistant") {
       announcer.textContent = `${chat.coach.name}: ${last.content}${last.stopReason === "stopped" ? " (Stopped.)" : ""}`;
     }
