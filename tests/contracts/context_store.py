@@ -22,7 +22,7 @@ from contracts.store_records import (
 
 
 class ContextStoreContract(StoreContract):
-    """What feeds a prompt."""
+    """The context of a prompt."""
 
     async def test_a_coach_is_loaded_by_user_and_id(self, store: SeedableStore) -> None:
         """A user's coach is found; another user's is not."""
@@ -59,7 +59,7 @@ class ContextStoreContract(StoreContract):
         assert chars >= budget or loaded == everything
 
     async def test_the_limit_holds_within_the_budget(self, store: SeedableStore) -> None:
-        """Both are kept, whichever is less; empty texts use nothing up."""
+        """Both limits apply, whichever is reached first; empty texts use no budget."""
         for number, text in ((0, "12345"), (2, ""), (4, "")):
             said = user_message(number, text)
             await store_reply(store, said, reply_to(said, number + 1, "1"))

@@ -53,7 +53,7 @@ __all__ = [
 
 
 class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemoryStoreContract):
-    """Conversations; and all that is asked of a store, for one store does it all."""
+    """Conversations, and all ports together, because one store implements all of them."""
 
     async def test_a_new_conversation_is_as_it_was_created(self, store: SeedableStore) -> None:
         """Every field comes back."""

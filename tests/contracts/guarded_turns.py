@@ -1,4 +1,4 @@
-"""What must hold of turns with a guardrail, on every store, with a model on Bedrock behind real HTTP.
+"""Rules for turns with a guardrail, on every store, with a model on Bedrock behind real HTTP.
 
 A subclass provides `store`, as for `ConversationStoreContract`.
 """
@@ -142,7 +142,7 @@ class Talk:
 
     @property
     def last_prompt(self) -> str:
-        """All that the model was last given, as the request said it."""
+        """The whole last request to the model."""
         return str(self.bedrock.requests[-1].body)
 
 

@@ -1,4 +1,4 @@
-"""What a request to AWS needs to be allowed, read from the request itself, as AWS reads it.
+"""The permissions that a request to AWS needs, derived from the request itself, as AWS does.
 
 Service and region are those that the request is signed for; action and resource follow from it as the Service
 Authorization Reference says.

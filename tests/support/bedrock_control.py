@@ -39,7 +39,7 @@ def legacy(**lifecycle: str) -> dict[str, Any]:
 
 @dataclass
 class BedrockControl:
-    """What there is, and what was asked.
+    """The models and profiles, and the received requests.
 
     Attributes:
         models: by their ids, their details in addition to id and ARN.
@@ -109,7 +109,7 @@ def _valid(shape: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def bedrock_control() -> Iterator[BedrockControl]:
-    """Serve in threads; nothing is there but what a test adds."""
+    """Serve in threads; only models that a test adds exist."""
     control = BedrockControl()
     control.may_answer.set()
 

@@ -69,7 +69,7 @@ _CONTINUES = re.compile(r"claude-(3-|(sonnet|opus|haiku)-4-(5|1|20))")
 _READ_BYTES = 65_536
 
 
-# What a response is made of. A script is a sequence of these.
+# The steps of a response. A script is a sequence of these.
 
 
 @dataclass(frozen=True)
@@ -510,7 +510,7 @@ def _last_text(messages: Sequence[JsonObject]) -> str:
 
 
 def _text_in(block: JsonObject) -> str:
-    """What a block holds for the model, guarded or not; empty where it is no text."""
+    """The text of a block for the model, guarded or not; empty if it is not text."""
     text: str = block["guardContent"]["text"]["text"] if "guardContent" in block else block.get("text", "")
     return text
 
@@ -547,7 +547,7 @@ async def bedrock_client(
     session: AwsSession = SESSION,
     **connection: Any,  # noqa: ANN401 (of `Connection`)
 ) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
-    """A client of the server, made as the composition root makes it; not opened yet."""
+    """A client of the server, created as in the composition root; not opened yet."""
     client = session.bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
     try:
         yield client
@@ -579,7 +579,7 @@ async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIte
 
 
 async def warm_up(server: BedrockServer, client: AwsClient[BedrockRuntimeClient]) -> None:
-    """Let the SDK do once what takes long the first time, so that short times are those of the service."""
+    """Warm up the SDK, so that later timings measure the service only."""
     hello = reply("Hello")
     server.answers.append(hello)
     message: MessageTypeDef = {"role": "user", "content": [{"text": "Hello"}]}

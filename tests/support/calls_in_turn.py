@@ -19,7 +19,7 @@ from support.patience import PATIENCE_S
 T = TypeVar("T")
 
 TICK_S = 1e-6
-"""What each turn of the loop takes, so that code which waits for almost nothing comes to its time."""
+"""The time that each iteration of the loop takes, so that very short timeouts expire."""
 
 
 class CallsInTurn:

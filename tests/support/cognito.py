@@ -17,7 +17,7 @@ PASSWORD = "Str0ng-enough!"
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What a sign-in gives."""
+    """The tokens of a sign-in."""
 
     id: str
     access: str

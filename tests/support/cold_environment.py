@@ -38,7 +38,7 @@ def cognito_environment(folder: Path, pool_url: str) -> dict[str, str]:
 
 
 def package_keys(folder: Path, pool: UserPool, *, issuer: str = ISSUER) -> dict[str, str]:
-    """Write the pool's keys of now as a package has them; gives what names the file."""
+    """Write the pool's current keys as in a package; returns the variable with the file's path."""
     path = folder / "packaged-jwks.json"
     path.write_bytes(key_set(issuer, pool.jwks()).to_bytes())
     return {"COACHSTREAM_JWKS_FILE": str(path)}

@@ -18,7 +18,7 @@ Event = Mapping[str, Any]
 
 @streamify_response
 async def streamed(event: Event, stream: ResponseStream, _context: object) -> None:  # noqa: C901, PLR0912
-    """Stream what the path asks for."""
+    """Stream the response that the path selects."""
     match event["rawPath"]:
         case "/three":
             for word in ("one", "two", "three"):
@@ -60,7 +60,7 @@ async def streamed(event: Event, stream: ResponseStream, _context: object) -> No
 
 
 def buffered(event: Event, _context: object) -> object:
-    """Return what the path asks for."""
+    """Return the response that the path selects."""
     match event["rawPath"]:
         case "/dict":
             return {"hello": "world"}

@@ -116,8 +116,8 @@ class CuttingProxy:
                     writer.write(block[: block.index(_CUT_AT) + len(_CUT_AT)])
                     await writer.drain()
                     self.has_cut = True
-                    # Closed in the middle of a chunk, which is no end in good order. A reset would also throw
-                    # away what the client has not read yet.
+                    # Closed in the middle of a chunk, which is not a clean end. A reset would also discard
+                    # the bytes that the client has not read yet.
                     return
                 is_next_cut = is_next_cut or all(part in block for part in _HAS_CURSOR)
                 writer.write(block)

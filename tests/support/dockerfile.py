@@ -1,4 +1,4 @@
-"""Does what a Dockerfile says in a plain folder, on this machine's Python: what its image would hold.
+"""Executes a Dockerfile in a plain folder, with this machine's Python, to get the files of its image.
 
 Knows the instructions that ours uses; any other is an error. Every stage has a folder as its root, and all
 paths of `RUN` have to be relative, because the root is not changed.

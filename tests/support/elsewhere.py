@@ -66,7 +66,7 @@ def coachstream(
 def coachstream_here(
     *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which costs no start: for a test whose point is not the process.
+    """The same in this process, without the cost of a start, for tests that do not need a separate process.
 
     Not for a coroutine: a command may run an event loop.
     """

@@ -29,7 +29,7 @@ class Emulating:
         self._log = log
 
     def log(self) -> str:
-        """What it has written to standard error so far."""
+        """Its standard error so far."""
         return self._log.read_text()
 
     def processes(self) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Reading:
-    """What was read of a reply, over any number of connections (HTML standard, section 9.2.6).
+    """The part of a reply that was read, over any number of connections (HTML standard, section 9.2.6).
 
     Attributes:
         last_event_id: what would be sent as `Last-Event-ID`.
@@ -43,7 +43,7 @@ class Reading:
         return self.last_event_id.rpartition(":")[0]
 
     def connect(self) -> None:
-        """A new connection: what was cut off in the middle of a block is gone."""
+        """A new connection: an incomplete block of the previous one is discarded."""
         self._rest = b""
 
     def feed(self, data: bytes) -> None:

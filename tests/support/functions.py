@@ -93,7 +93,7 @@ def plain_fails(_event: Event, _context: object) -> None:
 
 
 def plain_unserialisable(_event: Event, _context: object) -> object:
-    """Return what JSON cannot hold."""
+    """Return a value that JSON cannot represent."""
     return object()
 
 

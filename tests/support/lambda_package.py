@@ -46,13 +46,13 @@ def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> 
 
 
 def said_of(package: Path) -> list[str]:
-    """What `coachstream package` printed to each of those who made it."""
+    """The output of each `coachstream package`."""
     said: list[str] = json.loads((package.parents[1] / "said").read_text())
     return said
 
 
 def run_package(*arguments: str, cwd: Path | None = None, umask: int = 0o022) -> str:
-    """Run `coachstream package`; what it printed."""
+    """Run `coachstream package`, and return its output."""
     run = subprocess.run(
         [sys.executable, "-m", "coachstream.cli", "package", *arguments],
         cwd=cwd,

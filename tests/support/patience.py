@@ -1,4 +1,4 @@
-"""How long a test waits for what must happen."""
+"""How long a test waits for a condition."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ PATIENT = {
     "COACHSTREAM_RECALL_TIMEOUT_S": "60",
     "COACHSTREAM_STORE_TIMEOUT_S": "60",
 }
-"""Settings of a service that waits as long for what it talks to, which shares this machine with it."""
+"""Settings with which a service waits as long for its dependencies, which share this machine with it."""

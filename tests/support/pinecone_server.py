@@ -53,7 +53,7 @@ _RERANK_SCALE = 0.02
 
 
 class Operation(StrEnum):
-    """What can be asked."""
+    """The operations of the API."""
 
     SEARCH = "search"
     UPSERT = "upsert"

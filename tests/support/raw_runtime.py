@@ -101,7 +101,7 @@ class RawRuntime:
         return RawResponse(int(status_line.split()[1]), headers, body)
 
     async def ended(self) -> bytes:
-        """Wait for the end of the connection and return what still came."""
+        """Wait for the end of the connection and return the remaining bytes."""
         async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read()

@@ -61,7 +61,7 @@ LEASE_S = 15.0
 STEP_S = 1.0
 """How long a rule waits for its effects: each lease holder sends a heartbeat, and each reader polls once."""
 WITHIN_S = 900.0
-"""What a request may take: as long as a function can."""
+"""The timeout of a request: a function's maximum."""
 SETTINGS = TurnSettings(
     save_reserve_s=1.0,
     runs=RunSettings(lease_s=LEASE_S, reader_awaited_s=LEASE_S, commit_every_s=0.0),
@@ -75,7 +75,7 @@ BEGAN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def reply_to(text: str) -> str:
-    """What the model says to a message."""
+    """The model's reply to a message."""
     return "".join(f"{text}-{number} " for number in range(WORDS))
 
 
@@ -125,7 +125,7 @@ class Talker:
 
 
 class Acceptance:
-    """Watches over what the store accepts, from whomever.
+    """Checks every call that the store accepts.
 
     Attributes:
         newest: for each conversation the greatest id of a message that was accepted.
@@ -460,7 +460,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_message_is_stored_once_and_in_order(self) -> None:
-        """And has one reply at most, which is the beginning of what the model had to say."""
+        """And has at most one reply, which is a prefix of the model's reply."""
         messages = self._messages()
         users = [message for message in messages if message.role is Role.USER]
         names = [message.metadata.client_message_id for message in users]

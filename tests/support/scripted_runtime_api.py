@@ -247,7 +247,7 @@ def scripted_runtime_api() -> Iterator[ScriptedRuntimeApi]:
 
 
 def runtime_environment(address: str) -> dict[str, str]:
-    """What a runtime process finds in its environment; the tests' own modules can be imported."""
+    """The environment variables of a runtime process, which can import the tests' own modules."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | {
         "AWS_LAMBDA_RUNTIME_API": address,
@@ -269,7 +269,7 @@ class Runtime:
 
     @property
     def log(self) -> str:
-        """What it has printed so far."""
+        """Its output so far."""
         return self._log.read_text(errors="replace")
 
     def wait_for_log(self, text: str) -> None:

@@ -21,7 +21,7 @@ CUT_AFTER_S = 0.1
 
 
 class Then(Enum):
-    """What becomes of a connection when all is sent."""
+    """The end of a connection after everything has been sent."""
 
     END = auto()  # the response ends as if it were whole
     CUT = auto()  # it breaks in the middle of the response
@@ -126,7 +126,7 @@ class ScriptedStream:
             await writer.drain()
             await asyncio.sleep(response.pause_s)
         if response.then is Then.CUT:
-            # A browser throws away what has arrived and was not read when a response breaks.
+            # A browser discards unread bytes when a response is cut off.
             await asyncio.sleep(CUT_AFTER_S)
         elif response.then is Then.HOLD:
             await reader.read()

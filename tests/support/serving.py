@@ -39,7 +39,7 @@ class Ready(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What an authenticated request sends."""
+        """The headers of an authenticated request."""
         return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
 
     def conversations(self) -> str:

@@ -129,7 +129,7 @@ async def leaves_work(event: Any, stream: ResponseStream, context: Any) -> None:
 
 @streamify_response
 async def writes_after_end(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """End the response, then try to write to it and log what comes of it."""
+    """End the response, then try to write to it and log the outcome."""
     await stream.end("whole")
     try:
         await stream.write("more")
@@ -139,7 +139,7 @@ async def writes_after_end(event: Any, stream: ResponseStream, context: Any) -> 
 
 @streamify_response
 async def changes_its_head(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Try to change content type and status between two writes, and log what comes of it."""
+    """Try to change content type and status between two writes, and log the outcome."""
     await stream.write("one")
     for change in (
         lambda: stream.set_content_type("text/plain"),
@@ -191,7 +191,7 @@ traced_words = traced(words)
 
 
 def plain(event: Any, context: Any) -> Any:  # noqa: ANN401, ARG001
-    """Return what the event says, or raise."""
+    """Return the value in the event, or raise."""
     if "raise" in event:
         raise KeyError(event["raise"])
     if event.get("bytes"):

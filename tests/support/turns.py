@@ -142,7 +142,7 @@ class TurnStoreDouble(RememberedConversations):
 
 
 class RecallDouble:
-    """Finds what it is given; waits or fails on demand."""
+    """Finds the given records; waits or fails on demand."""
 
     def __init__(self, *matches: Match) -> None:
         self.matches = matches
