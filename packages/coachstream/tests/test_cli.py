@@ -243,7 +243,7 @@ main()
 @pytest.mark.parametrize(
     ("missing", "arguments", "sentence"),
     [
-        ("typer", [], "pip install 'coachstream[local]'"),
+        ("typer", [], "pip install coachstream"),
         ("aiobotocore", ["table", "create", "--table", "abc"], "pip install 'coachstream[aws]'"),
         (
             "aiobotocore",
