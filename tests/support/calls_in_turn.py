@@ -23,7 +23,7 @@ TICK_S = 1e-6
 
 
 class CallsInTurn:
-    """The calls that are asked for, of which one at most is under way.
+    """The requested calls, of which at most one is under way.
 
     Attributes:
         is_one_under_way: whether the other side works.
@@ -67,7 +67,7 @@ class CallsInTurn:
             reach()
 
     def begin_one(self) -> bool:
-        """Begin a call, if one is asked for and none under way; whether one is."""
+        """Begin a call, if one is requested and none is under way; return whether one is under way."""
         asked_for = self._urgent or self._waiting
         if asked_for and not self.is_one_under_way:
             self.is_one_under_way = True

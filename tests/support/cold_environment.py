@@ -1,4 +1,4 @@
-"""The stream function in execution environments of its own, asked for the first time."""
+"""Cold starts of the stream function in its own execution environments."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class Reading:
         last_event_id: what would be sent as `Last-Event-ID`.
         events: all that were dispatched.
         ids: the id that was in force at each of them.
-        retry_ms: what the server asked for.
+        retry_ms: the server's `retry` value.
         text: the reply so far: overlap dropped by offset, resets obeyed. A gap fails.
     """
 

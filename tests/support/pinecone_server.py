@@ -104,7 +104,7 @@ class PineconeServer:
         url: without a slash at the end, once it is served.
         records: by namespace and id; tests may put in what they like.
         requests: that came, in order.
-        refused: why requests were refused that no fault was asked for.
+        refused: the reasons of refusals that no test requested.
         faults: of an operation, or of a search in one namespace; for as long as they are in here.
     """
 

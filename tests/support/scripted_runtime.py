@@ -121,7 +121,7 @@ def take(step: Sequence[Any], response: Response) -> None:  # noqa: C901, PLR091
 
 
 def tick(port: int) -> None:
-    """Send a dot now and then, for ever."""
+    """Send a dot now and then, forever."""
     with socket.create_connection(("127.0.0.1", port)) as clock:
         while True:
             clock.sendall(b".")

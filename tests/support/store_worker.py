@@ -10,7 +10,7 @@ Each command prints one line when it is done; an error prints its code.
     end CONVERSATION RUN NUMBER N    the end of any run, with reply N to message 1: `done` or `taken`
     rename CONVERSATION TITLE
     use MEMORY N                     counts N uses of a memory
-    runs CONVERSATION                whole runs for ever, a line `saved ID` after each
+    runs CONVERSATION                whole runs forever, a line `saved ID` after each
     talk CONVERSATION                a run that never ends, a line `said NUMBER` after each entry
 """
 

@@ -39,7 +39,7 @@ async def followed(watcher: RunWatcher) -> tuple[list[Event], RunClaim | None]:
 
 
 class _Sent:
-    """A rendezvous: `send` returns when the next event is asked for."""
+    """A rendezvous: `send` returns when the next event is requested."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()

@@ -25,7 +25,7 @@ const TITLE_CHARACTERS = 48;
 /**
  * @typedef {object} Reading One attempt to read a turn's reply.
  * @property {AbortController} controller Ends it.
- * @property {Reply|null} reply Once it has been asked for.
+ * @property {Reply|null} reply Once it has been requested.
  *
  * @typedef {object} ConversationList
  * @property {"loading"|"ready"|"failed"} status

@@ -24,7 +24,7 @@
  * @property {boolean} isStored Whether the server is known to have the message.
  * @property {string} reply As far as it has arrived.
  * @property {Failure|null} failure
- * @property {boolean} isStopping Whether the person has asked for its end.
+ * @property {boolean} isStopping Whether the user has stopped it.
  * @property {boolean} isReconnecting Whether there is no connection just now.
  * @property {number|null} sentAt `performance.now()` of this attempt; `null` if it was not this page's.
  * @property {Timings|null} timings Of this attempt.
