@@ -225,7 +225,7 @@ def test_what_is_wrong_is_one_line_and_status_2(tmp_path: Path) -> None:
     """Without origins there is no stack, and no traceback."""
     done = run({}, tmp_path, {o.PACKAGE.variable: str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"coachstream: corsOrigins must name the allowed origins [^\n]+\n", done.stderr)
+    assert re.fullmatch(r"coachstream: corsOrigins must name the allowed origins[^\n]+\n", done.stderr)
     assert list((tmp_path / "cdk.out").iterdir()) == []
 
 
