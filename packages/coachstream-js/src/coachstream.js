@@ -297,7 +297,7 @@ class Reply {
     const response = await connection.wait(send(this.#options, "POST", url, request));
     if (!response.ok) throw await connection.wait(refusal(response, { onlyReads: false }));
     const { runId, eventsUrl } = await connection.wait(jsonOf(response));
-    if (typeof runId !== "string" || typeof eventsUrl !== "string") throw new UnreadableStream("It has no run.");
+    if (typeof runId !== "string" || typeof eventsUrl !== "string") throw new UnreadableStream("The run is missing.");
     this.#wantsEventSource = false;
     this.#eventsUrl = new URL(eventsUrl, response.url);
     yield* this.#adopt(runId);

@@ -44,7 +44,7 @@ export function corsOptions(props: CorsProps): FunctionUrlCorsOptions {
     throw new Error(`name the origins that may call the function, 1 to ${MAX_ORIGINS}, such as https://app.example.com`);
   }
   if (!(maxAgeS >= 0 && maxAgeS <= MAX_AGE_LIMIT_S)) {
-    throw new Error(`maxAge must be from 0 to ${MAX_AGE_LIMIT_S} s`);
+    throw new Error(`maxAgeS must be from 0 to ${MAX_AGE_LIMIT_S}`);
   }
   for (const origin of origins) {
     if (origin === ANY_ORIGIN) {

@@ -101,10 +101,10 @@ export class Api {
   /** @param {string} method @param {string} url @param {object} [body] @returns {Promise<any>} */
   async #json(method, url, body) {
     const response = await this.#send(method, url, body);
-    const body = await jsonOrNull(response);
-    if (!response.ok) throw Failure.fromResponse(response.status, body);
-    if (body === null) throw Failure.unreadable();
-    return body;
+    const decoded = await jsonOrNull(response);
+    if (!response.ok) throw Failure.fromResponse(response.status, decoded);
+    if (decoded === null) throw Failure.unreadable();
+    return decoded;
   }
 
   /**

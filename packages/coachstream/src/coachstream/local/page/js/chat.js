@@ -254,9 +254,9 @@ export class Chat extends EventTarget {
       if (!thread.turn) return;
       thread.turn = afterEvent(thread.turn, event);
       if (event.type === "complete") {
-        const reply = messageFrom(event.aiMessage);
-        thread.completeTurn(messageFrom(event.userMessage), reply);
-        this.#amend(coachId, conversationId, { lastActivity: reply.timestamp });
+        const stored = messageFrom(event.aiMessage);
+        thread.completeTurn(messageFrom(event.userMessage), stored);
+        this.#amend(coachId, conversationId, { lastActivity: stored.timestamp });
         return;
       }
       if (thread.turn.isStopping && isUnsent(thread, reading)) throw Failure.stoppedUnsent();
