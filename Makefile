@@ -1,25 +1,25 @@
-# Everything runs from a bare Python 3.11+: the first call of a target makes a virtual environment from
-# the hash-pinned lock files, later calls find it there.
+# Everything runs from a bare Python 3.11+: the first call of a target creates a virtual environment from
+# the hash-pinned lock files, later calls reuse it.
 #
 #   make serve [ARGS="--port 8000"]   chat with a coach on localhost
 #   make test  [ARGS="-k runtime"]    the whole suite
 #   make lint                         ruff and mypy --strict
-#   make test-peers                   fetch and build what the tests talk to beside Python's own (once)
-#   make deploy [ARGS="--plan"]       put it into an AWS account (`coachstream deploy --help`)
+#   make test-peers                   fetch and build the tests' non-Python dependencies (once)
+#   make deploy [ARGS="--plan"]       deploy to an AWS account (see `coachstream deploy --help`)
 #   make docs                         regenerate the generated pages and build the documentation site into site/
 #   make docs-serve                   serve the documentation site on localhost while you write
-#   make unicode                      write the properties of characters, of the Unicode that is pinned
-#   make lock                         pin the dependencies anew
-#   make test-lower-bounds            the tests of identity and HTTP with the oldest versions that are allowed
-#   make torture [ARGS="--seed 7"]    kills, stops, cuts and breaks everything while clients talk; some minutes
+#   make unicode                      regenerate the character tables, for the pinned Unicode version
+#   make lock                         update the lock files
+#   make test-lower-bounds            identity and HTTP tests with the oldest allowed versions
+#   make torture [ARGS="--seed 7"]    kill processes and cut connections while clients talk; takes minutes
 #   make dist [ARGS="--release"]      build what is published into dist/, and check it
-#   make test-pythons [ARGS="..."]    the suite on every Python from 3.11 on that is installed
-#   make check-facts [ARGS="--json"]  list the facts about other people's services that are due for another look
+#   make test-pythons [ARGS="..."]    the suite on every installed Python from 3.11 on
+#   make check-facts [ARGS="--json"]  list the facts about third-party services that are due for review
 
 SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The newest Python on the PATH that really starts and is 3.11 or newer, looked for once, when it is needed.
+# The newest Python on the PATH that starts and is 3.11 or newer; looked up once, on demand.
 PYTHON ?= $(eval PYTHON := $$(shell for python in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	$$$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$$$python; break; }; done))$(PYTHON)
@@ -37,7 +37,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 serve: $(VENV)/run.installed
-	@# On a terminal, a process group of its own: Ctrl-C then ends the server, and make ends well.
+	@# On a terminal, in its own process group: Ctrl-C then stops the server, and make succeeds.
 	@if [ -t 0 ]; then set -m; $(BIN)/coachstream serve $(ARGS); else exec $(BIN)/coachstream serve $(ARGS); fi
 
 deploy: $(VENV)/deploy.installed
@@ -46,11 +46,11 @@ deploy: $(VENV)/deploy.installed
 test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-# Not a part of `make test`: it takes minutes, and looks for what no test knows yet.
+# Not part of `make test`: it takes minutes, and searches for unknown failures.
 torture: $(VENV)/dev.installed
 	@PYTHONPATH=tests $(BIN)/python -m torture $(ARGS)
 
-# What verifies tokens and reads HTTP, with the oldest release of each library that pyproject.toml allows.
+# The code that verifies tokens and parses HTTP, with the oldest release of each library that pyproject.toml allows.
 LOWER_BOUNDS := $(VENV)/lower-bounds
 LOWER_BOUNDS_TESTS := $(addprefix $(COACHSTREAM)/tests/,identity web aws/test_secrets.py functions/test_identity.py) \
 	$(LAMBDA_STREAMING)/tests/function_url
@@ -59,7 +59,7 @@ test-lower-bounds: $(LOWER_BOUNDS)/installed
 	@$(LOWER_BOUNDS)/bin/python -m pytest -n auto --dist worksteal -p no:cacheprovider $(LOWER_BOUNDS_TESTS) $(ARGS)
 
 $(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock $(PROJECTS) $(VENV)/dev.installed
-	@echo "Installing the oldest versions that are allowed (once) ..." >&2
+	@echo "Installing the oldest allowed versions (once) ..." >&2
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWER_BOUNDS)
 	@$(BIN)/uv pip sync --quiet --python $(LOWER_BOUNDS)/bin/python --require-hashes requirements/lower-bounds.lock
 	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation $(EDITABLE)
@@ -78,7 +78,7 @@ lint: $(VENV)/dev.installed
 
 # Node's runtime clients, Lambda Web Adapter, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript,
 # clients of event streams.
-# Three minutes and a gigabyte, so `make test` does not do it unasked: without them their tests are skipped.
+# They take three minutes and a gigabyte, so `make test` does not fetch them: without them, their tests are skipped.
 PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
@@ -115,9 +115,9 @@ OURS := $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml --extra
 LOCKS := requirements
 PACKAGED := $(COACHSTREAM)/src/coachstream/package
 
-# install: uv, which installs the others. run: what `make serve` installs. deploy: that, AWS CDK and uv. dev: all
-# of it, and what the tests need. docs: run, and what builds the documentation site. lambda: what goes into the package, in the versions that are tested.
-# lower-bounds: the oldest versions that the packages allow of those, and what their tests need.
+# install: uv, which installs the others. run: for `make serve`. deploy: run, AWS CDK and uv. dev: deploy, and the
+# tests' dependencies. docs: run, and what builds the site. lambda: the contents of the package, in the tested
+# versions. lower-bounds: the oldest allowed versions, and their tests' dependencies.
 lock: $(VENV)/dev.installed
 	@$(COMPILE) --upgrade $(OURS) --group build --output-file $(LOCKS)/run.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --extra deploy \
@@ -140,7 +140,7 @@ check-facts: $(VENV)/run.installed
 	@$(BIN)/python -m coachstream.check.facts $(ARGS)
 
 .DEFAULT:
-	@echo "There is no $@ here. Run make in the project's folder; its targets are:" >&2
+	@echo "There is no target $@. Run make in the project's folder; its targets are:" >&2
 	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST)) >&2
 	@exit 2
 
@@ -150,22 +150,22 @@ clean:
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \
 	  echo "coachstream needs Python 3.11 or newer with venv and ensurepip (Debian: apt install python3-venv)." >&2; exit 1; fi
-	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version) ..." >&2
+	@echo "Creating a virtual environment in $(VENV) with $$($(PYTHON) --version) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.installed: requirements/run.lock $(PROJECTS) | $(BIN)/python
-	@echo "Installing what coachstream needs (once) ..." >&2
+	@echo "Installing coachstream's dependencies (once) ..." >&2
 	@$(BIN)/python requirements/install.py requirements/run.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
 $(VENV)/deploy.installed: requirements/deploy.lock $(VENV)/run.installed
-	@echo "Installing what a deployment needs (once) ..." >&2
+	@echo "Installing the dependencies for deployments (once) ..." >&2
 	@$(BIN)/python requirements/install.py requirements/deploy.lock
 	@touch $@
 
 $(VENV)/dev.installed: requirements/dev.lock $(VENV)/run.installed
-	@echo "Installing what the tests need (once) ..." >&2
+	@echo "Installing the tests' dependencies (once) ..." >&2
 	@$(BIN)/python requirements/install.py requirements/dev.lock
 	@touch $@
 

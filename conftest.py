@@ -1,7 +1,7 @@
-"""What holds for every test: asyncio, no blocking call on the loop, no silent skip in CI, on any machine.
+"""Rules for every test: asyncio, no blocking call on the event loop, no silent skip in CI.
 
-A test must not depend on how busy the machine is: hypothesis has no deadlines here, and a wait is bounded by
-`support.patience`, which only a hang exhausts. What is fast enough is measured in `bench/`.
+A test must not depend on the machine's load: hypothesis has no deadlines here, and waits are bounded by
+`support.patience`, which only a hang exceeds. Performance is measured in `bench/`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IN_CI = os.environ.get("CI") == "true"
 hypothesis.settings.register_profile(
     "any machine",
     deadline=None,
-    # Autouse fixtures are of function scope; what an example needs afresh, its test makes itself.
+    # Autouse fixtures have function scope; a test creates fresh state for each example itself.
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("any machine")
@@ -44,9 +44,9 @@ hypothesis.settings.load_profile("any machine")
 def pytest_configure() -> None:
     """Prepare the process.
 
-    Child processes get back what a shell ignores for what it starts in the background, and `nohup`. Files
-    that cost some 30 ms of each of a thousand clients are read once: certificates, which no server here
-    shows, and the SDK's models of the services; so are the folders that each new session looks for models in.
+    It restores the signals that a shell ignores for background jobs and under `nohup`, for child processes.
+    Files that cost each of a thousand clients some 30 ms are read once: certificates, which no server here
+    uses, and the SDK's service models, including the folders that each new session searches for them.
     """
     httpx._transports.default.create_ssl_context = functools.cache(create_ssl_context)  # type: ignore[attr-defined]
     botocore.session.create_loader = functools.cache(create_loader)
@@ -59,7 +59,7 @@ def pytest_configure() -> None:
 
 @functools.cache
 def _one_certificate() -> str:
-    """A file with one certificate of an authority, instead of all."""
+    """Return a file with a single CA certificate instead of all."""
     certificate, _, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")
     file = Path(tempfile.mkdtemp(prefix="coachstream-")) / "authority.pem"
     file.write_text(f"{certificate}-----END CERTIFICATE-----\n")
@@ -69,7 +69,7 @@ def _one_certificate() -> str:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Lambda and uvicorn run asyncio, so that is what is tested."""
+    """Test with asyncio, which Lambda and uvicorn run."""
     return "asyncio"
 
 
@@ -78,7 +78,7 @@ OUR_MODULES = ["lambda_streaming", "coachstream"]
 
 @pytest.fixture(autouse=True, scope="session")
 def blocking_calls_fail() -> Iterator[BlockBuster]:
-    """A blocking call that our own code makes on a running event loop fails the test."""
+    """Fail a test whose code under test makes a blocking call on a running event loop."""
     with blockbuster_ctx(OUR_MODULES) as detector:
         yield detector
 
@@ -95,7 +95,7 @@ def no_blocking_calls(blocking_calls_fail: BlockBuster) -> Iterator[BlockBuster]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Many tests wait for a process or a clock: half as many workers again as there are cores."""
+    """Many tests wait for a process or a clock, so there are 1.5 workers per core."""
     cores = os.cpu_count() or 1
     return cores + cores // 2
 
@@ -146,7 +146,7 @@ def pytest_make_collect_report(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped, and why."""
+    """Print in one line how many tests were skipped, and why."""
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", ())

@@ -1,13 +1,13 @@
-"""Cold: from the start of a process to the first byte of its first answer, and to `start`.
+"""Cold start: from the start of a process to the first byte of its first response, and to `start`.
 
     .venv/bin/python bench/cold_start.py [--runs N] [--pool-ms MS]
 
-Each variant starts a new process per run, one variant after the other, so that the machine's moods fall on
-all. A Runtime API of the emulator measures when the process has started (`init`: it asks for an event), when
-the first byte is there (`byte`, of the prelude) and when `start` is (`start`); all from the process's
-beginning, in milliseconds, best and median. The user pool is a server on this machine that takes its time.
+Each variant starts a new process per run, and the variants alternate, so that the machine's load affects all
+of them equally. The emulator's Runtime API measures when the process has started (`init`: it asks for an
+event), when the first byte arrives (`byte`, of the prelude) and when `start` arrives (`start`); all in
+milliseconds from the start of the process, best and median. The user pool is a slow server on this machine.
 
-    bare            the runtime and a function that only says `start`: what Python costs
+    bare            the runtime and a function that only sends `start`: the cost of Python
     no keys         the stream function; the pool's keys are fetched before `start`
     packaged keys   the same with the keys in the package
     no byte code    the same, but the package (not Python's own library) has to be compiled
@@ -41,7 +41,7 @@ from jwt.algorithms import RSAAlgorithm
 from coachstream.identity.cognito import pool_issuer
 from coachstream.identity.packaged_keys import key_set
 from lambda_streaming.emulator.function import Function
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
@@ -60,7 +60,7 @@ WITHIN_S = 30.0
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """A way to start; `is_ahead` if nobody waits for the initialization."""
+    """A way to start; `is_ahead` if initialization happens before the request."""
 
     name: str
     command: Sequence[str]
@@ -98,7 +98,7 @@ class Pool:
     async def serving(self, answers_in_s: float) -> AsyncIterator[str]:
         """Publish the key set at the URL that is given."""
 
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await reader.readuntil(b"\r\n\r\n")
                 await asyncio.sleep(answers_in_s)
@@ -106,7 +106,7 @@ class Pool:
                 await writer.drain()
             writer.close()
 
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def message(self) -> InvocationRequest:
@@ -180,7 +180,7 @@ async def _cold_start(variant: Variant, request: InvocationRequest) -> Times:
     )
     api = RuntimeApiServer("bench", function_name="bench", handler=function.handler, is_own=_is_own)
     await api.listen()
-    invocation = Invocation(request, environment="bench")
+    invocation = RunningInvocation(request, environment="bench")
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *function.command,
@@ -264,9 +264,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="of each variant (default: 10)")
     parser.add_argument(
-        "--pool-ms", type=float, default=50, metavar="MS", help="the pool's answering time (default: 50)"
+        "--pool-ms", type=float, default=50, metavar="MS", help="the pool's response time (default: 50)"
     )
-    told = parser.parse_args()
-    # Each process is killed in the middle of its answer.
+    arguments = parser.parse_args()
+    # Each process is killed in the middle of its response.
     logging.getLogger("lambda_streaming.emulator").setLevel(logging.CRITICAL)
-    asyncio.run(main(told.runs, told.pool_ms / 1000))
+    asyncio.run(main(arguments.runs, arguments.pool_ms / 1000))

@@ -1,4 +1,4 @@
-"""Many streams from one ASGI process: what they add to the latency of an event, and what they cost in memory.
+"""Many streams from one ASGI process: the added latency of an event, and the memory per stream.
 
     .venv/bin/python bench/concurrent_streams.py [STREAMS]
 

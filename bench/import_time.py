@@ -1,10 +1,10 @@
-"""What a function's module costs to import, in a process that has imported nothing else.
+"""The import time of a function's module, in a process that has imported nothing else.
 
     .venv/bin/python bench/import_time.py [--runs N]
 
-Runs a bare interpreter, `import asyncio` and each handler in turn, so that the machine's moods fall on all,
-and prints the best and the median of each in milliseconds, and its best against that of `import asyncio`. The
-handlers get the environment that they have on Lambda.
+Runs a bare interpreter, `import asyncio` and each handler in turn, so that the machine's load affects all of
+them equally, and prints the best and the median of each in milliseconds, and its best relative to that of
+`import asyncio`. The handlers get the environment that they have on Lambda.
 
 Budget: the stream function's module within 150 ms on a 2-core machine.
 """

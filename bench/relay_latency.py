@@ -1,4 +1,4 @@
-"""From a model's event to the client: through a streaming function, against a bare TCP relay.
+"""Latency from a model's event to the client: a streaming function compared with a bare TCP relay.
 
     .venv/bin/python bench/relay_latency.py [EVENTS]
 

@@ -1,10 +1,10 @@
-"""Warm: from a request to the first event, ours against the official Node runtime client.
+"""Warm start: from a request to the first event, compared with the official Node runtime client.
 
     make test-peers
     .venv/bin/python bench/warm_start.py [REQUESTS]
 
 Both functions do the same and run under the same emulator, one request to each in turn, so that the
-machine's moods fall on both. Prints the medians and their ratio; the budget is a ratio of at most 1.
+machine's load affects both equally. Prints the medians and their ratio; the budget is a ratio of at most 1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Install a lock file with uv: `python requirements/install.py LOCK`.
 
-pip needs a minute for what uv does in seconds, so pip only fetches uv, once. Needs nothing but Python and its
-pip. An index, certificates or links that pip is configured with hold for uv as well.
+pip takes a minute where uv takes seconds, so pip only installs uv, once. Needs nothing but Python and its
+pip. The index, certificates and links in pip's configuration are passed to uv.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 _UV_LOCK = Path(__file__).with_name("install.lock")
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _SETTING = re.compile(r"^[\w:-]+\.([\w-]+)=(.*)$", re.MULTILINE)
-#: How uv calls what pip is configured with.
+#: uv's variables for pip's settings.
 _UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -28,13 +28,13 @@ _UV_VARIABLES = {
 
 
 def install(lock: Path) -> int:
-    """Install it, and return the exit status of what could not be done, or 0."""
+    """Install a lock file, and return the exit status of the step that failed, or 0."""
     began = time.monotonic()
     status = _install_uv() or _run_uv(lock)
     if status:
         sys.stderr.write(
-            f"  {lock.name} could not be installed, for the reason above. Is the network open, and is the "
-            "package index the right one (`pip config list`)?\n"
+            f"  {lock.name} could not be installed, for the reason above. Check the network and the "
+            "package index (`pip config list`).\n"
         )
     else:
         sys.stderr.write(f"  Installed {lock.name} in {time.monotonic() - began:.0f} s.\n")
@@ -49,13 +49,13 @@ def _install_uv() -> int:
 
 
 def _run_uv(lock: Path) -> int:
-    # On a terminal it shows how far it is; elsewhere a line for each package would be too much.
+    # On a terminal it shows its progress; elsewhere a line for each package would be too much.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     command = [sys.executable, "-m", "uv", "pip", "install", *quiet, "--python", sys.executable]
     return subprocess.run(  # noqa: S603 (ours)
         [*command, "--compile-bytecode", "--require-hashes", "--requirement", str(lock)],
         check=False,
-        # What someone has set for uv comes first. A file must match its hash, whatever index it is from.
+        # The user's settings for uv take precedence. Files must match their hashes, whatever their index.
         env={"UV_INDEX_STRATEGY": "unsafe-best-match", **_pip_configuration(), **os.environ},
     ).returncode
 

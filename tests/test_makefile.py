@@ -55,7 +55,7 @@ def test_a_target_that_does_not_exist_is_answered_with_those_that_do() -> None:
     """Exit status 2, and the list that `make help` prints."""
     refused = run("make", "sevre")
     assert refused.returncode == 2
-    assert "There is no sevre here." in refused.stderr
+    assert "There is no target sevre." in refused.stderr
     assert "make serve " in refused.stderr
     assert "make serve " in run("make", "help").stdout
 
@@ -108,7 +108,7 @@ def test_peers_that_cannot_be_had_do_not_keep_the_others_away(tmp_path: Path, jo
     assert fetched.exists()
     first, *rest = done.stderr.splitlines()
     assert first == "The one cannot be had without: no-such-tool (Debian: apt install no-such-tool)"
-    assert f"Left out, for want of the tools named above: {folders[0]}" in rest
+    assert f"Skipped, because the tools named above are missing: {folders[0]}" in rest
     assert f"Failed, for the reason given above: {folders[1]} " in rest
     assert run(str(FETCH), folders[2]).returncode == 0
 
@@ -142,7 +142,7 @@ def test_without_a_network_the_first_call_says_what_could_not_be_done(bare: Path
         assert refused.returncode == 2
         assert "No matching distribution found for uv" in refused.stderr
         assert "run.lock could not be installed, for the reason above" in refused.stderr
-        assert "Is the network open" in refused.stderr
+        assert "Check the network" in refused.stderr
         assert "Traceback" not in refused.stderr
 
 

@@ -1,4 +1,4 @@
-"""The Python side of `warm_start.py`: answers with the event `start`."""
+"""The Python side of `warm_start.py`: responds with the event `start`."""
 
 from lambda_streaming import HttpResponseStream, ResponseStream, streamify_response
 

@@ -207,7 +207,7 @@ async def test_a_screen_reader_hears_the_whole_reply_once(tab: Tab, server: Serv
     reply = await tab.ask("Read this to me")
     heard = await tab.evaluate("() => window.heard")
     assert len(heard) == 2
-    assert heard[0].endswith("is answering.")
+    assert heard[0].endswith("is replying.")
     assert reply.split("\n")[0].split(" ")[0] in heard[1]
     assert await tab.page.locator("#thread[aria-live], #thread [aria-live]").count() == 0
 

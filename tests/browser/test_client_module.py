@@ -19,8 +19,8 @@ from support.scripted_stream import (
     OPENED,
     RUN,
     START,
-    Answer,
     Asked,
+    ScriptedResponse,
     ScriptedStream,
     Then,
     chunk,
@@ -121,7 +121,9 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 @asynccontextmanager
-async def reading(page: Page, *script: Answer | Callable[[Asked], Answer]) -> AsyncIterator[Reader]:
+async def reading(
+    page: Page, *script: ScriptedResponse | Callable[[Asked], ScriptedResponse]
+) -> AsyncIterator[Reader]:
     """The module, and a server with this script."""
     async with scripted(*script) as server:
         await page.goto(server.url)
@@ -224,7 +226,7 @@ async def test_being_sent_away_again_and_again_is_not_followed_without_a_pause(
 ) -> None:
     """A service that only ever says `reconnect` is asked less and less often, and given up."""
 
-    def away(_: Asked) -> Answer:
+    def away(_: Asked) -> ScriptedResponse:
         return stream(START, event(type="reconnect", after=f"{RUN}:5"))
 
     async with reading(page, *[away] * 50) as reader:
@@ -278,7 +280,7 @@ async def test_text_that_is_missing_is_fetched_from_the_beginning(page: Page) ->
 async def test_a_message_is_sent_again_until_its_run_is_known(page: Page) -> None:
     """Before the service names the run nothing can be resumed; the same id makes both messages one."""
     script = (
-        Answer(200, "text/event-stream", [], Then.CUT),
+        ScriptedResponse(200, "text/event-stream", [], Then.CUT),
         stream(START, then=Then.CUT),
         stream(START, event(0)[:-1]),  # a block that was cut off names nothing
         stream(START, event(0)),
@@ -335,7 +337,7 @@ async def test_the_reading_is_given_up_with_an_error_that_says_so(page: Page) ->
 
 async def test_a_gateway_that_is_busy_is_asked_again(page: Page) -> None:
     """What a proxy says in the function's place is a failed connection, with its status at the end."""
-    bad_gateway = Answer(502, "text/html", [b"<h1>Bad gateway</h1>"])
+    bad_gateway = ScriptedResponse(502, "text/html", [b"<h1>Bad gateway</h1>"])
     async with reading(
         page, bad_gateway, document(429, Reason="Concurrency"), stream(complete("A"))
     ) as reader:
@@ -488,7 +490,7 @@ async def test_an_error_of_the_request_is_not_the_end_of_the_run(page: Page) -> 
     script = (
         stream(event(0), chunk("One ", 0, 1), event(**failure)),
         document(503, **failure),
-        Answer(503, "text/event-stream", [event(**failure)]),
+        ScriptedResponse(503, "text/event-stream", [event(**failure)]),
         stream(START, event(**failure)),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
@@ -511,7 +513,7 @@ async def test_a_message_that_is_refused_is_not_sent_again(page: Page) -> None:
         "message": "Busy.",
         "retryable": True,
     }
-    script = (stream(START, event(**busy)), Answer(503, "text/event-stream", [event(**throttled)]))
+    script = (stream(START, event(**busy)), ScriptedResponse(503, "text/event-stream", [event(**throttled)]))
     async with reading(page, *script) as reader:
         assert (await reader.start())[-1] == "ServiceError TURN_IN_PROGRESS"
         assert (await reader.error())["runId"] == "run_7"
@@ -522,16 +524,19 @@ async def test_a_message_that_is_refused_is_not_sent_again(page: Page) -> None:
 @pytest.mark.parametrize(
     ("answer", "seen"),
     [
-        (Answer(200, "text/html", [b"<h1>Sign in to the Wi-Fi</h1>"]), "UnreadableStream UNREADABLE_STREAM"),
+        (
+            ScriptedResponse(200, "text/html", [b"<h1>Sign in to the Wi-Fi</h1>"]),
+            "UnreadableStream UNREADABLE_STREAM",
+        ),
         (stream(START, b"data: {nonsense\n\n"), "UnreadableStream UNREADABLE_STREAM"),
         (stream(START, b"data: 7\n\n"), "UnreadableStream UNREADABLE_STREAM"),
         (stream(START, event(type="chunk", offset=0)), "UnreadableStream UNREADABLE_STREAM"),
-        (Answer(403, "text/html", [b"<h1>Forbidden</h1>"]), "ServiceError HTTP_403"),
+        (ScriptedResponse(403, "text/html", [b"<h1>Forbidden</h1>"]), "ServiceError HTTP_403"),
         (document(404, code="RUN_NOT_FOUND", message="Gone.", retryable=False), "ServiceError RUN_NOT_FOUND"),
     ],
     ids=["a page", "no JSON", "no object", "no text", "a refusal of a proxy", "a refusal"],
 )
-async def test_what_cannot_get_better_ends_at_once(page: Page, answer: Answer, seen: str) -> None:
+async def test_what_cannot_get_better_ends_at_once(page: Page, answer: ScriptedResponse, seen: str) -> None:
     """An answer that makes no sense, or a refusal for good, is not repeated."""
     async with reading(page, answer) as reader:
         assert (await reader.start())[-1] == seen
@@ -568,7 +573,7 @@ async def test_a_stop_that_fails_says_so(page: Page) -> None:
     """Without an answer, without a right, or without a run there is an error of its own kind."""
     script = (
         document(403, code="USER_ID_MISMATCH", message="No.", retryable=False),
-        Answer(502, "text/html", [b""]),
+        ScriptedResponse(502, "text/html", [b""]),
     )
     stop = """async () => {
       const { stop } = await import("/coachstream.js");
@@ -651,7 +656,9 @@ async def test_an_event_source_that_is_sent_away_goes_on_behind_its_place(page: 
 
 async def test_what_an_event_source_cannot_tell_is_fetched(page: Page) -> None:
     """A ticket that has expired closes it for good without a word; the reader goes on with its token."""
-    expired = Answer(401, "text/event-stream", [event(type="error", code="TICKET_EXPIRED", message="?")])
+    expired = ScriptedResponse(
+        401, "text/event-stream", [event(type="error", code="TICKET_EXPIRED", message="?")]
+    )
     script = (
         OPENED,
         stream(b"retry: 10\n\n", event(0), chunk("One ", 0, 1), then=Then.CUT),
@@ -713,7 +720,7 @@ async def test_any_text_is_shown_once_through_any_cuts(
             offset += len(piece.encode("utf-16-le")) // 2
         return b"".join([*sent, complete(whole, len(pieces) + 1)])
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: Asked) -> ScriptedResponse:
         if asked.method == "POST" and eventsource:
             return OPENED
         log = log_after(asked)

@@ -132,7 +132,7 @@ async def test_a_gateway_that_answers_itself_is_asked_again_for_a_minute(tab: Ta
     await tab.write("Hello?")
     await tab.page.locator(".reconnecting").wait_for(state="attached")
     await tab.page.clock.fast_forward("01:01")
-    assert await tab.problem() == "The server could not answer. Please try again in a moment."
+    assert await tab.problem() == "The server could not respond. Please try again in a moment."
     assert asked >= 2
     assert await tab.button("Try again").is_visible()
     tab.problems = forgive_failed_requests(tab.problems)

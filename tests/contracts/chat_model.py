@@ -5,7 +5,7 @@ A subclass provides two fixtures:
     class TestMine(ChatModelContract):
         @pytest.fixture
         def model(self) -> ChatModel:
-            "A model that answers."
+            "A model that replies."
         @pytest.fixture
         def broken_model(self) -> Callable[[int, ModelError | None], ChatModel]:
             "A model whose stream breaks after so many deltas: with the error, or by ending without a stop."
@@ -39,12 +39,12 @@ async def events_of(model: ChatModel, prompt: Prompt = PROMPT) -> list[ModelEven
 
 
 def text_of(events: Sequence[ModelEvent]) -> str:
-    """What the events say."""
+    """The text of the events."""
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 class WholeReplyContract:
-    """What holds however the reply comes."""
+    """Rules for streamed and whole replies."""
 
     async def test_the_stop_comes_last_and_once(self, model: ChatModel) -> None:
         """Text, then one `ModelStop`, and nothing after it."""
@@ -55,7 +55,7 @@ class WholeReplyContract:
         assert stop.reason is StopReason.END_TURN
 
     async def test_the_usage_counts_tokens(self, model: ChatModel) -> None:
-        """What went in and what came out is reported."""
+        """Input and output tokens are reported."""
         *_, stop = await events_of(model)
         assert isinstance(stop, ModelStop)
         assert stop.usage.input_tokens > 0
@@ -75,12 +75,12 @@ class WholeReplyContract:
         assert model.display_name == name
 
     async def test_streams_do_not_disturb_each_other(self, model: ChatModel) -> None:
-        """Ten at once are ten whole streams."""
+        """Ten concurrent calls yield ten complete streams."""
         streams = await asyncio.gather(*(events_of(model) for _ in range(10)))
         assert all(isinstance(stream[-1], ModelStop) for stream in streams)
 
     async def test_a_reply_goes_on_wherever_it_broke_off(self, model: ChatModel) -> None:
-        """What was said and what comes then are the whole reply, for any beginning of it."""
+        """The given beginning and the continuation are the whole reply, for any beginning."""
         assert model.can_continue
         whole = text_of(await events_of(model))
         assert len(whole) > 40
@@ -90,7 +90,7 @@ class WholeReplyContract:
             assert isinstance(stop, ModelStop)
 
     async def test_a_closed_stream_stops(self, model: ChatModel) -> None:
-        """Closing after the first delta ends the stream; nothing is left running."""
+        """Closing after the first delta ends the stream; no task keeps running."""
         before = asyncio.all_tasks()
         stream = model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + PATIENCE_S)
         assert isinstance(stream, AsyncGenerator)
@@ -102,12 +102,12 @@ class WholeReplyContract:
     async def test_a_reply_may_fail_before_it_begins(
         self, broken_model: Callable[[int, ModelError | None], ChatModel]
     ) -> None:
-        """The typed error is all that comes."""
+        """Only the typed error is raised."""
         assert await _events_until_error(broken_model(0, ModelThrottled())) == []
 
 
 class ChatModelContract(WholeReplyContract):
-    """Deltas, then the stop; or an honest break."""
+    """Deltas, then the stop; or a visible interruption."""
 
     async def test_a_stream_is_deltas_and_then_the_stop(self, model: ChatModel) -> None:
         """Several pieces of text come before the last event."""
@@ -136,7 +136,7 @@ async def _events_until_error(model: ChatModel) -> list[ModelEvent]:
 
     async def receive() -> None:
         async for event in model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + PATIENCE_S):
-            received.append(event)  # noqa: PERF401 (what came before the error counts)
+            received.append(event)  # noqa: PERF401 (events before the error count)
 
     with pytest.raises(ModelError):
         await receive()

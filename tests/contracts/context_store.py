@@ -13,19 +13,19 @@ from contracts.store_records import (
     KEY,
     SeedableStore,
     StoreContract,
-    answer,
     memory,
     reply_to,
+    store_reply,
     user_message,
     workout,
 )
 
 
 class ContextStoreContract(StoreContract):
-    """What feeds a prompt."""
+    """The context of a prompt."""
 
     async def test_a_coach_is_loaded_by_user_and_id(self, store: SeedableStore) -> None:
-        """A user's coach is found; nobody else's."""
+        """A user's coach is found; another user's is not."""
         coach = await store.load_coach(KEY.user_id, KEY.coach_id)
         assert (coach.coach_id, coach.name) == ("coach-1", "Mara")
         with pytest.raises(CoachConfigNotFound):
@@ -45,7 +45,7 @@ class ContextStoreContract(StoreContract):
         """A limit cuts off the old end."""
         for number in range(0, 10, 2):
             said = user_message(number, f"question {number}")
-            await answer(store, said, reply_to(said, number + 1))
+            await store_reply(store, said, reply_to(said, number + 1))
         everything = list(await store.load_messages(KEY))
         assert len(everything) == 10
         assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == everything[-3:]
@@ -59,7 +59,7 @@ class ContextStoreContract(StoreContract):
         """What is loaded fills the budget, or is everything; it is the newest end without a gap."""
         for number in range(0, 6, 2):
             said = user_message(number, "1234")
-            await answer(store, said, reply_to(said, number + 1, "123456"))
+            await store_reply(store, said, reply_to(said, number + 1, "123456"))
         everything = list(await store.load_messages(KEY))
         loaded = list(await store.load_history(KEY, limit=100, budget_chars=budget))
         assert loaded == everything[len(everything) - len(loaded) :]
@@ -67,10 +67,10 @@ class ContextStoreContract(StoreContract):
         assert chars >= budget or loaded == everything
 
     async def test_the_limit_holds_within_the_budget(self, store: SeedableStore) -> None:
-        """Both are kept, whichever is less; empty texts use nothing up."""
+        """Both limits apply, whichever is reached first; empty texts use no budget."""
         for number, text in ((0, "12345"), (2, ""), (4, "")):
             said = user_message(number, text)
-            await answer(store, said, reply_to(said, number + 1, "1"))
+            await store_reply(store, said, reply_to(said, number + 1, "1"))
         everything = list(await store.load_messages(KEY))
         assert list(await store.load_history(KEY, limit=4, budget_chars=10)) == everything[-4:]
         assert list(await store.load_history(KEY, limit=6, budget_chars=4)) == everything

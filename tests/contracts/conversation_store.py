@@ -26,12 +26,12 @@ from contracts.store_records import (
     NOW,
     RUN,
     SeedableStore,
-    answer,
     begin,
     conversation,
     ended,
     memory,
     reply_to,
+    store_reply,
     user_message,
     workout,
 )
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemoryStoreContract):
-    """Conversations; and all that is asked of a store, for one store does it all."""
+    """Conversations, and all ports together, because one store implements all of them."""
 
     async def test_a_new_conversation_is_as_it_was_created(self, store: SeedableStore) -> None:
         """Every field comes back."""
@@ -68,7 +68,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
             await store.get_conversation(other)
 
     async def test_creating_again_changes_nothing(self, store: SeedableStore) -> None:
-        """A create whose answer was lost can be repeated; what was said since then stays."""
+        """A create whose response was lost can be repeated; messages since then are kept."""
         await begin(store, user_message(1))
         await store.create_conversation(conversation(title="Another title"))
         assert (await store.get_conversation(KEY)).title == "Squats"
@@ -115,7 +115,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
     async def test_a_deleted_conversation_is_gone_with_its_messages(self, store: SeedableStore) -> None:
         """Also when one of the same id is created later."""
         said = user_message(1, client_id="c-1")
-        await answer(store, said, reply_to(said, 2))
+        await store_reply(store, said, reply_to(said, 2))
         await store.delete_conversation(KEY)
         assert list(await store.list_conversations(KEY.user_id, KEY.coach_id)) == []
         assert list(await store.load_messages(KEY)) == []

@@ -1,4 +1,4 @@
-"""What must hold of turns with a guardrail, on every store, with a model on Bedrock behind real HTTP.
+"""Rules for turns with a guardrail, on every store, with a model on Bedrock behind real HTTP.
 
 A subclass provides `store`, as for `ConversationStoreContract`.
 """
@@ -26,10 +26,10 @@ from contracts.store_records import (
     RUN,
     SeedableStore,
     StoreContract,
-    answer,
     begin,
     ended,
     reply_to,
+    store_reply,
     user_message,
 )
 from support.bedrock_guardrail import BLOCKED_INPUT, BLOCKED_OUTPUT, WordGuardrail
@@ -88,7 +88,7 @@ class Talk:
         self._client = client
 
     async def say(self, text: str, *, client_message_id: str | None = None) -> list[Event]:
-        """All events of the turn that answers a message."""
+        """All events of a message's turn."""
         parts = self._parts
         request = TurnRequest(KEY, text, time.monotonic() + 30, client_message_id=client_message_id)
         return [event async for event in events_of(run_turn, request, parts)]
@@ -107,7 +107,7 @@ class Talk:
         return end
 
     async def text_of_run(self, run_id: str) -> str:
-        """What a reader from the beginning is left with when it has read a run that is over."""
+        """The text of a reader that has read a finished run from the beginning."""
         text = ""
         request = ResumeRequest(KEY, run_id, time.monotonic() + 30)
         watcher = run_watcher(request, self._parts)
@@ -142,7 +142,7 @@ class Talk:
 
     @property
     def last_prompt(self) -> str:
-        """All that the model was last given, as the request said it."""
+        """The whole last request to the model."""
         return str(self.bedrock.requests[-1].body)
 
 
@@ -188,7 +188,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_message_that_was_blocked_enters_no_prompt_again(
         self, talk: Talk, model_type: ModelType, sentence: str
     ) -> None:
-        """Nor does what was said of it; the conversation goes on as if it had not been written."""
+        """Nor does its reply; the conversation continues as if it had not been written."""
         talk.model_type = model_type
         talk.guardrail.blocked_input = sentence
         await talk.completes("How was my week?")
@@ -205,7 +205,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_blocked_message_that_is_sent_again_is_refused_without_asking_the_model(
         self, talk: Talk, sentence: str
     ) -> None:
-        """Whoever sends it again gets the same answer, however often."""
+        """Sending it again gets the same error, however often."""
         talk.guardrail.blocked_input = sentence
         first = await talk.fails("Is this forbidden?", ErrorCode.CONTENT_FILTERED, client_message_id="c-1")
         asked = len(talk.bedrock.requests)
@@ -234,7 +234,9 @@ class GuardedTurnContract(StoreContract):
     async def test_an_interrupted_reply_to_a_message_that_is_blocked_then_is_gone(self, talk: Talk) -> None:
         """A retry that is blocked takes its place."""
         message = user_message(1, "Is this forbidden?", client_id="c-1")
-        await answer(talk.store, message, reply_to(message, 2, "Well, forb", stop=StopReason.INTERRUPTED))
+        await store_reply(
+            talk.store, message, reply_to(message, 2, "Well, forb", stop=StopReason.INTERRUPTED)
+        )
         await talk.fails("Is this forbidden?", ErrorCode.CONTENT_FILTERED, client_message_id="c-1")
         await talk.completes("And what now?")
         assert "forb" not in talk.last_prompt
@@ -246,7 +248,7 @@ class GuardedTurnContract(StoreContract):
         await talk.store.finish_run(KEY, RUN, ended(1), None)
         for number in (3, 5, 7):
             message = user_message(number, f"Innocent {number}")
-            await answer(
+            await store_reply(
                 talk.store,
                 message,
                 reply_to(message, number + 1, BLOCKED_INPUT, stop=StopReason.CONTENT_FILTERED),
@@ -287,7 +289,7 @@ class GuardedTurnContract(StoreContract):
         assert "forbidden" not in talk.last_prompt
 
     async def test_a_memory_of_a_message_that_is_not_blocked_is_kept(self, talk: Talk) -> None:
-        """And can be found by meaning, once."""
+        """And semantic search finds it once."""
         completed = await talk.completes("/save-memory I like burpees")
         assert completed.reply.content.startswith('\u2705 I will remember this: "I like burpees"')
         [memory] = await talk.store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
@@ -309,7 +311,7 @@ class GuardedTurnContract(StoreContract):
         talk.model_type = model_type
         for number in (1, 3, 5):
             message = user_message(number, f"Question {number} " + "x" * 3_000)
-            await answer(talk.store, message, reply_to(message, number + 1, "y" * 3_000))
+            await store_reply(talk.store, message, reply_to(message, number + 1, "y" * 3_000))
         talk.bedrock.longest_prompt_chars = 8_000
         for text in ("How was my week?", "And what now?"):
             await talk.completes(text)

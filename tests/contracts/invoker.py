@@ -176,7 +176,7 @@ class InvokerContract:
         assert caplog.text.count("Task timed out after 1.00 seconds") == 1
 
     async def test_an_abandoned_response_does_not_stop_the_function(self, invoker_of: InvokerFactory) -> None:
-        """The function writes all it has to nobody and reaches its end; the next invocation works."""
+        """The function writes its whole response without a reader and ends; the next invocation works."""
         async with invoker_of("large", PATIENCE_S) as invoker, gate() as gate_:
             response = await invoker.invoke(invocation(gate=gate_.port))
             await anext(response.body)

@@ -116,8 +116,8 @@ class MemoryStoreContract(StoreContract):
 
     async def test_a_memory_has_the_id_that_it_is_stored_under(self, store: SeedableStore) -> None:
         """So that what was loaded can be counted, whatever its attributes say of the id, or do not say."""
-        for name, told in (("m-1", {"memoryId": "other"}), ("m-2", {}), ("m-3", {"memoryId": None})):
-            attributes = {key: value for key, value in memory(name).items() if key != "memoryId"} | told
+        for name, changes in (("m-1", {"memoryId": "other"}), ("m-2", {}), ("m-3", {"memoryId": None})):
+            attributes = {key: value for key, value in memory(name).items() if key != "memoryId"} | changes
             await store.put_memory(KEY.user_id, name, attributes)
         loaded = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert {each.id for each in loaded} == {"m-1", "m-2", "m-3"}
@@ -126,7 +126,7 @@ class MemoryStoreContract(StoreContract):
         assert [each.usage_count for each in loaded] == [1, 1, 1]
 
     async def test_memories_with_similar_ids_are_kept_apart(self, store: SeedableStore) -> None:
-        """No id is a prefix, a pattern or a quotation; what is counted beside unknown ids counts."""
+        """No id is a prefix, a pattern or a quotation; known ids are counted among unknown ones."""
         names = ["m", "m-1", "m-10", "M-1", "m_1", "%", "m-1' OR '1'='1", 'ü"💪\\', "m-1#2"]
         for name in names:
             await store.save_memory(KEY.user_id, _memory(name, content=f"Memory {name}"))

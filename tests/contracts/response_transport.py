@@ -41,8 +41,8 @@ class Received:
     complete: bool
 
 
-class Exchange(Protocol):
-    """A transport and what stands at its other end, which takes nothing until it is told to."""
+class TransportExchange(Protocol):
+    """A transport and its reader, which reads nothing until `received` is called."""
 
     @property
     def transport(self) -> ResponseTransport:
@@ -58,7 +58,7 @@ class Exchange(Protocol):
         ...
 
 
-ExchangeFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[Exchange]]
+ExchangeFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[TransportExchange]]
 
 
 class ResponseTransportContract:
@@ -76,7 +76,7 @@ class ResponseTransportContract:
             assert await received == Received("text/x-test; charset=utf-8", b"".join(pieces), complete=True)
 
     async def test_a_response_without_a_piece_is_complete(self, exchange_of: ExchangeFactory) -> None:
-        """It is announced and ended; nobody waits for a first byte."""
+        """It begins and ends; no reader waits for a first byte."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             await exchange.transport.open("text/plain")
@@ -95,7 +95,7 @@ class ResponseTransportContract:
 
 
 class StreamedResponseTransportContract(ResponseTransportContract):
-    """Holds for those that somebody reads while the handler still writes."""
+    """Holds for transports that are read while the handler still writes."""
 
     @pytest.mark.parametrize("pieces", [1, 3])
     async def test_a_response_that_is_broken_off_does_not_look_complete(
@@ -125,7 +125,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
             assert response.body == b"".join(_piece(number) for number in range(sent + 1))
 
     async def test_a_send_that_is_cancelled_never_cuts_a_piece(self, exchange_of: ExchangeFactory) -> None:
-        """The whole piece arrives or nothing of it, and the response goes on behind it."""
+        """The whole piece arrives or none of it, and the response continues after it."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             sent, waiting = await _send_until_one_waits(exchange.transport)
             waiting.cancel()
@@ -152,4 +152,4 @@ async def _send_until_one_waits(transport: ResponseTransport) -> tuple[int, asyn
         if not sending.done():
             return sent, sending
         await sending
-    pytest.fail(f"{MAX_HELD_BYTES} bytes were taken though nobody reads")
+    pytest.fail(f"{MAX_HELD_BYTES} bytes were accepted without a reader")

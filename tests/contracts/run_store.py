@@ -49,7 +49,6 @@ from contracts.store_records import (
     RUN,
     SeedableStore,
     StoreContract,
-    answer,
     begin,
     begun_for,
     conversation,
@@ -58,6 +57,7 @@ from contracts.store_records import (
     opened,
     reply_to,
     said,
+    store_reply,
     user_message,
 )
 
@@ -123,7 +123,7 @@ class RunStoreContract(StoreContract):
     ) -> None:
         """Its id has the next millisecond; its reply, whose id the run's beginning is behind, comes last."""
         first, second = user_message(3_600_000, "first"), user_message(5, "second", client_id="c-2")
-        await answer(store, first, reply_to(first, 3_600_001))
+        await store_reply(store, first, reply_to(first, 3_600_001))
         begun = await begin(store, second, NEXT_RUN)
         renamed = msgspec.structs.replace(second, id=second.id.replace("0000000000005", "0000003600002"))
         assert begun_for(begun) == (renamed, True)
@@ -157,7 +157,7 @@ class RunStoreContract(StoreContract):
         first, second = user_message(1, client_id="c-1"), user_message(3)
         await begin(store, first)
         await store.finish_run(KEY, RUN, ended(1), None)
-        await answer(store, second, reply_to(second, 50))
+        await store_reply(store, second, reply_to(second, 50))
         begun = await begin(store, user_message(4, client_id="c-1"), NEXT_RUN)
         assert begun_for(begun) == (first, False)
         assert begun.at >= 50
@@ -217,7 +217,7 @@ class RunStoreContract(StoreContract):
         assert await store.unfinished_run(KEY) == NEXT_RUN
 
     async def test_a_message_that_is_being_answered_is_known_again(self, store: SeedableStore) -> None:
-        """Who sends it once more is told of the run and of the stored message; nothing is written."""
+        """Sending it once more returns the run and the stored message; nothing is written."""
         message = user_message(1, "first", client_id="c-1")
         await begin(store, message)
         for again in (user_message(2, "again", client_id="c-1"), message):
@@ -256,7 +256,7 @@ class RunStoreContract(StoreContract):
         assert (await store.get_conversation(KEY)).total_messages == 1
 
     async def test_the_same_message_is_saved_once_without_a_client_id(self, store: SeedableStore) -> None:
-        """Its own id names it as well: begun again, and answered, it is still one message."""
+        """Its own id identifies it as well: begun again, and with a reply, it is still one message."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -292,7 +292,7 @@ class RunStoreContract(StoreContract):
         assert await store.load_message(KEY, messages[0].id) is None
 
     async def test_of_many_equal_requests_one_run_begins(self, store: SeedableStore) -> None:
-        """Twenty sends of one message at once: one run answers it, and all others are told of that run."""
+        """Twenty concurrent sends of one message: one begins a run, and all others return that run."""
         runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
         results = await asyncio.gather(
             *(
@@ -311,7 +311,7 @@ class RunStoreContract(StoreContract):
         assert [len(await store.read_log(KEY, run)) for run in runs] == [int(n == winner) for n in range(20)]
 
     async def test_of_many_different_requests_one_run_begins(self, store: SeedableStore) -> None:
-        """One message is saved, and nobody is told that another one was."""
+        """One message is saved, and no call reports that another one was."""
         runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
         results = await asyncio.gather(
             *(store.begin_run(KEY, user_message(n), run, opened()) for n, run in enumerate(runs))
@@ -321,13 +321,13 @@ class RunStoreContract(StoreContract):
         assert others == [ConversationBusy(runs[winner], None)] * 19
         assert list(await store.load_messages(KEY)) == [user_message(winner)]
 
-    # Messages that are answered
+    # Messages with a reply
 
     async def test_a_retry_of_an_answered_message_gets_its_reply(self, store: SeedableStore) -> None:
         """The stored reply comes back, no run is opened, and the next one need not wait."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
-        await answer(store, message, reply)
+        await store_reply(store, message, reply)
         again = await store.begin_run(KEY, user_message(3, client_id="c-1"), RUN, opened())
         assert again == AlreadyAnswered(message, reply)
         assert list(await store.read_log(KEY, RUN)) == []
@@ -337,25 +337,25 @@ class RunStoreContract(StoreContract):
     async def test_a_retry_of_an_answered_message_need_not_wait(self, store: SeedableStore) -> None:
         """Its reply comes back even while another run is not finished."""
         message = user_message(1, client_id="c-1")
-        await answer(store, message, reply_to(message, 2))
+        await store_reply(store, message, reply_to(message, 2))
         await begin(store, user_message(3))
         again = await store.begin_run(KEY, user_message(4, client_id="c-1"), NEXT_RUN, opened())
         assert again == AlreadyAnswered(message, reply_to(message, 2))
         assert await store.unfinished_run(KEY) == RUN
 
     async def test_a_stopped_reply_is_a_reply(self, store: SeedableStore) -> None:
-        """Only what was interrupted is answered anew."""
+        """Only an interrupted reply is written again."""
         message = user_message(1)
         stopped = reply_to(message, 2, "Well", stop=StopReason.STOPPED)
-        await answer(store, message, stopped)
+        await store_reply(store, message, stopped)
         again = await store.begin_run(KEY, message, RUN, opened())
         assert again == AlreadyAnswered(message, stopped)
 
     async def test_a_reply_takes_the_place_of_an_interrupted_one(self, store: SeedableStore) -> None:
-        """A retry after an interruption is answered anew, and one reply remains."""
+        """A retry after an interruption gets a new reply, and one reply remains."""
         message = user_message(1, client_id="c-1")
         partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
-        await answer(store, message, partial)
+        await store_reply(store, message, partial)
         assert list(await store.load_messages(KEY)) == [message, partial]
         begun = await begin(store, user_message(3, client_id="c-1"))
         assert begun_for(begun) == (message, False)
@@ -369,7 +369,7 @@ class RunStoreContract(StoreContract):
         """An attempt that says nothing takes nothing away."""
         message = user_message(1)
         partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
-        await answer(store, message, partial)
+        await store_reply(store, message, partial)
         await begin(store, message)
         await store.finish_run(KEY, RUN, ended(1), None)
         assert list(await store.load_messages(KEY)) == [message, partial]
@@ -381,8 +381,8 @@ class RunStoreContract(StoreContract):
         """An interrupted reply to an earlier message stays."""
         first, second = user_message(1), user_message(3)
         partial = reply_to(first, 2, "Well", stop=StopReason.INTERRUPTED)
-        await answer(store, first, partial)
-        await answer(store, second, reply_to(second, 4))
+        await store_reply(store, first, partial)
+        await store_reply(store, second, reply_to(second, 4))
         assert list(await store.load_messages(KEY)) == [first, partial, second, reply_to(second, 4)]
 
     # The log
@@ -402,7 +402,7 @@ class RunStoreContract(StoreContract):
         assert await store.read_last(KEY, RUN) == entries[-1]
 
     async def test_a_number_that_is_taken_is_not_given_again(self, store: SeedableStore) -> None:
-        """Who comes second is told what is there, and the log is as it was."""
+        """The second writer gets the existing entry, and the log is unchanged."""
         await begin(store, user_message(1))
         mine = said(1, "mine")
         assert await store.append(KEY, RUN, mine) is None
@@ -429,7 +429,7 @@ class RunStoreContract(StoreContract):
     async def test_a_writer_that_says_more_the_second_time_is_told_what_it_said(
         self, store: SeedableStore
     ) -> None:
-        """Text that came in since the answer was lost is not taken for stored."""
+        """Text that arrived since the response was lost does not count as stored."""
         await begin(store, user_message(1))
         assert await store.append(KEY, RUN, said(1, "Well")) is None
         assert await store.append(KEY, RUN, said(1, "Well done")) == said(1, "Well")
@@ -437,7 +437,7 @@ class RunStoreContract(StoreContract):
         assert await store.append(KEY, RUN, same_words) == said(1, "Well")
 
     async def test_of_many_writers_at_one_number_one_wins(self, store: SeedableStore) -> None:
-        """Twenty at once, five times: one entry is there, and all others are told of it."""
+        """Twenty at once, five times: one entry is stored, and all other calls return it."""
         await begin(store, user_message(1))
         for number in range(1, 6):
             entries = [said(number, f"by {n}", writer=f"writer-{n}") for n in range(20)]
@@ -452,7 +452,7 @@ class RunStoreContract(StoreContract):
     async def test_entries_of_every_kind_come_back_as_they_were(
         self, store: SeedableStore, entries: list[LogEntry]
     ) -> None:
-        """Whatever they hold; a log that nobody opened is a log as well."""
+        """Whatever they hold; a log that was never opened is a log as well."""
         run = run_id(NOW, secrets.randbelow)
         for each in entries:
             assert await store.append(KEY, run, each) is None
@@ -545,7 +545,7 @@ class RunStoreContract(StoreContract):
     async def test_a_run_does_not_end_in_place_of_what_its_own_writer_said(
         self, store: SeedableStore
     ) -> None:
-        """A segment whose answer was lost is not taken for the end."""
+        """A segment whose response was lost does not count as the end."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -555,7 +555,7 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == [message]
 
     async def test_an_end_whose_answer_was_lost_can_be_repeated(self, store: SeedableStore) -> None:
-        """The reply is saved and counted once, also when the lease has another date; the next run goes on."""
+        """The reply is saved and counted once, even if the lease has changed; the next run can begin."""
         message = user_message(1)
         reply = reply_to(message, 2)
         end = ended(1, reply)
@@ -571,7 +571,7 @@ class RunStoreContract(StoreContract):
         assert await store.read_last(KEY, RUN) == end
 
     async def test_an_end_without_a_reply_can_be_repeated(self, store: SeedableStore) -> None:
-        """The next run goes on."""
+        """The next run can begin."""
         await begin(store, user_message(1))
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
@@ -580,7 +580,7 @@ class RunStoreContract(StoreContract):
         assert await store.unfinished_run(KEY) == NEXT_RUN
 
     async def test_of_many_that_end_a_run_one_does(self, store: SeedableStore) -> None:
-        """Ten at once, each with a reply: one reply is saved, and all others are told of it."""
+        """Ten at once, each with a reply: one reply is saved, and all other calls return it."""
         message = user_message(1)
         await begin(store, message)
         replies = [reply_to(message, 10 + n, f"by {n}") for n in range(10)]
@@ -616,15 +616,15 @@ class RunStoreContract(StoreContract):
     async def test_a_withheld_reply_answers_its_message_for_good(self, store: SeedableStore) -> None:
         """Also without text, and in place of an interrupted one."""
         message = user_message(1, client_id="c-1")
-        await answer(store, message, reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED))
+        await store_reply(store, message, reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED))
         withheld = reply_to(message, 3, "", stop=StopReason.CONTENT_FILTERED)
-        await answer(store, message, withheld)
+        await store_reply(store, message, withheld)
         assert list(await store.load_messages(KEY)) == [message, withheld]
         again = await store.begin_run(KEY, user_message(4, client_id="c-1"), NEXT_RUN, opened())
         assert again == AlreadyAnswered(message, withheld)
 
     async def test_a_finished_run_stays_readable(self, store: SeedableStore) -> None:
-        """Who read it along still finds the end, also while the next run is under way."""
+        """Its readers still find the end, even during the next run."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -717,7 +717,7 @@ class RunStoreContract(StoreContract):
         """The user's and the coach's, and nothing under any other id."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
-        await answer(store, message, reply)
+        await store_reply(store, message, reply)
         assert await store.load_message(KEY, message.id) == message
         assert await store.load_message(KEY, reply.id) == reply
         for unknown in (user_message(2).id, "c-1", "", "%", message.id[:-1], f"{message.id} "):
@@ -727,7 +727,7 @@ class RunStoreContract(StoreContract):
         """The newest of several, however it was sent; only a user's."""
         for number, text in enumerate(["Yes", "Yes", "No", "yes", "Yes "]):
             message = user_message(10 * number, text, streamed=number == 1)
-            await answer(store, message, reply_to(message, 10 * number + 1))
+            await store_reply(store, message, reply_to(message, 10 * number + 1))
         newest = user_message(10, "Yes", streamed=True)
         assert await store.find_recent_message(KEY, "Yes", since=EPOCH) == newest
         for other in ("Maybe", "Well done.", ""):
@@ -769,7 +769,7 @@ class RunStoreContract(StoreContract):
     async def test_a_coach_that_repeats_the_words_is_not_found(self, store: SeedableStore) -> None:
         """Only what the user said is a recent message."""
         message = user_message(1, "No")
-        await answer(store, message, reply_to(message, 2, "Yes"))
+        await store_reply(store, message, reply_to(message, 2, "Yes"))
         assert await store.find_recent_message(KEY, "Yes", since=EPOCH) is None
 
     async def test_a_message_that_is_sent_again_stays_what_it_was(self, store: SeedableStore) -> None:

@@ -107,7 +107,7 @@ class SemanticMemoryContract:
         assert {match.id for match in found} == {"squat", "own"}
 
     async def test_a_remembered_memory_is_its_owners(self, memory_of: MemoryFactory) -> None:
-        """It takes no other record's place, whoever else has one of the same id."""
+        """It replaces no other record, even if another user has one with the same id."""
         memory = await memory_of([SQUAT, OWN, OTHERS])
         for record_id in (SQUAT.id, OTHERS.id):
             await memory.remember(USER, a_memory(record_id, content="mine"))
@@ -149,7 +149,7 @@ class SemanticMemoryContract:
     @example(text=" ".join(f"word{n}" for n in range(4000)), limit=3)
     @example(text="\ud800 squat", limit=3)
     async def test_any_text_can_be_searched(self, memory_of: MemoryFactory, text: str, limit: int) -> None:
-        """What a person writes is words, never a query language, and finds nobody else's records."""
+        """Users' text is plain words, never a query language, and finds no other user's records."""
         memory = await memory_of([SQUAT, OWN, OTHERS])
         matches = await memory.search(USER, text, limit=limit)
         assert len(matches) <= limit

@@ -1,4 +1,4 @@
-"""What the store's contracts are told with: one user, one coach, one conversation, and what is said in it."""
+"""Test data of the store's contracts: one user, one coach, one conversation and its messages."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def reply_to(
 
 
 def entry(number: int, content: Content, *, writer: str = WRITER, epoch: int = 1) -> LogEntry:
-    """An entry of a producer that stays alive for as long as the tests run."""
+    """An entry of a lease holder whose lease outlives the tests."""
     return LogEntry(number, epoch, milliseconds_of(NOW) + 3_600_000, writer, content)
 
 
@@ -127,7 +127,9 @@ def begun_for(begun: RunBegun) -> tuple[Message, bool]:
     return begun.user_message, begun.is_first_attempt
 
 
-async def answer(store: RunStore, message: Message, reply: Message, *, key: ConversationKey = KEY) -> None:
+async def store_reply(
+    store: RunStore, message: Message, reply: Message, *, key: ConversationKey = KEY
+) -> None:
     """A whole run, from a message to its reply."""
     run = run_id(NOW, secrets.randbelow)
     await begin(store, message, run, key=key)

@@ -40,7 +40,7 @@ AUDIENCE = "1example23456789"
 
 
 @cache
-def rsa_key(number: int) -> RSAPrivateKey:  # noqa: ARG001 (the cache tells them apart)
+def rsa_key(number: int) -> RSAPrivateKey:  # noqa: ARG001 (the cache key)
     """A key for tests; the same number, the same key."""
     return generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -245,7 +245,7 @@ class TokenVerifierContract:
     async def test_a_key_that_is_not_the_issuers_is_refused(
         self, pool: UserPool, verifier: TokenVerifier
     ) -> None:
-        """Also when the token brings its key along, or says where to fetch it."""
+        """Even if the token includes its key, or a URL to fetch it from."""
         own_key = RSAAlgorithm.to_jwk(rsa_key(2).public_key(), as_dict=True)
         for headers in ({}, {"jwk": own_key}, {"jku": "https://example.invalid/jwks.json"}):
             with pytest.raises(InvalidToken):

@@ -78,7 +78,7 @@ def test_the_readmes_commands_in_order_lead_through_the_first_hour(project: Path
         second.type("How do I get more pull-ups?")
         second.expect(r"Mara Lindqvist:\n\S+")
         second.press(CTRL_C)
-        second.expect(r"Stopped\. What your coach said so far is kept\.")
+        second.expect(r"Stopped\. The reply so far is kept\.")
         second.expect(r"^you> ")
         second.press(CTRL_D)
         second.expect(r"See you next time\.")
@@ -118,8 +118,8 @@ def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
         port = older.rpartition(":")[2].strip("/")
         status, shown = second.run(f'make serve ARGS="--port {port}"')
         assert status != 0
-        assert f"Port {port} is taken." in shown
-        assert f"It is {older}, which serves the same data already." in " ".join(shown.split())
+        assert f"Port {port} is in use." in shown
+        assert f"{older} already serves the same data." in " ".join(shown.split())
         newer, _ = serve(second, "--in-process")
         third.type(readme(".venv/bin/coachstream chat"))
         third.expect(rf"1  {re.escape(newer)}")
@@ -131,7 +131,7 @@ def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
         third.expect(r"See you next time\.")
         status, shown = third.run('.venv/bin/coachstream chat -m "Hi!" < /dev/null')
         assert status == 1
-        assert f"{newer} and {older}. Name one with --url." in " ".join(shown.split())
+        assert f"{newer} and {older}. Choose one with --url." in " ".join(shown.split())
         stop(second)
         status, shown = third.run('.venv/bin/coachstream chat -m "Hi!"')
         assert status == 0
@@ -178,17 +178,17 @@ def test_mistakes_at_the_start_are_one_sentence_with_a_remedy(project: Path, tmp
         mistakes = {
             ".venv/bin/coachstream chat": "No server is running here, and there is no folder .coachstream.",
             ".venv/bin/coachstream token": "There is no local issuer in .coachstream",
-            f'make serve ARGS="--port {port}"': f"Port {port} is taken.",
+            f'make serve ARGS="--port {port}"': f"Port {port} is in use.",
             'make serve ARGS="--port 80000"': "80000 is more than 65535.",
             'make serve ARGS="--model gpt"': "'gpt' is not one of 'demo', 'bedrock'.",
             'make serve ARGS="--host 192.0.2.1"': "192.0.2.1 is not an address of this machine.",
             'make serve ARGS="--data README.md --port 0"': "'README.md' is a file.",
             'make serve ARGS="--data newer --port 0"': "was written by a newer version of coachstream",
-            ".venv/bin/coachstream package --output dsit/c.zip": "There is no folder dsit to put c.zip into.",
+            ".venv/bin/coachstream package --output dsit/c.zip": "The folder dsit for c.zip does not exist.",
             'COACHSTREAM_STOER=dynamodb make serve ARGS="--port 0"': "did you mean COACHSTREAM_STORE?",
             'make serve ARGS="--model bedrock --port 0" AWS_REGION=': "No AWS region is set.",
-            "make sevre": "There is no sevre here.",
-            ".venv/bin/coachstream chat --url http://127.0.0.1:1/": "Nothing answers at http://127.0.0.1:1/.",
+            "make sevre": "There is no target sevre.",
+            ".venv/bin/coachstream chat --url http://127.0.0.1:1/": "There is no server at http://127.0.0.1:1/.",
         }
         for command, sentence in mistakes.items():
             status, shown = terminal.run(command)

@@ -1,4 +1,4 @@
-"""Apps of Amplify's in a folder, and what a backend of theirs is synthesized to."""
+"""Amplify apps in a folder, and the synthesized templates of their backends."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Assembly:
 
     @classmethod
     def read(cls, folder: Path) -> Assembly:
-        """Read what was written to a folder."""
+        """Read the templates in a folder."""
         nested = set(folder.glob("*.nested.template.json"))
         (main,) = set(folder.glob("*.template.json")) - nested
         root = json.loads(main.read_text())

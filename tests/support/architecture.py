@@ -12,11 +12,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 Rooms = Mapping[str, Collection[str]]
-"""What each room may import of the project, apart from itself."""
+"""The project's packages that each room may import, in addition to itself."""
 
 
 def imports_of(source: str) -> frozenset[str]:
-    """What a module imports anywhere, for types alone as well: modules, and the names taken from them."""
+    """All imports of a module, including those for types only: modules, and the names imported from them."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -29,7 +29,7 @@ def imports_of(source: str) -> frozenset[str]:
 
 
 def modules_in(folder: Path) -> dict[str, frozenset[str]]:
-    """The modules below a folder, each with what it imports."""
+    """The modules below a folder, each with its imports."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
@@ -98,7 +98,7 @@ def _cycles(modules: Mapping[str, Collection[str]]) -> Iterator[str]:
 
 
 def _module_of(name: str, modules: Mapping[str, Collection[str]]) -> str | None:
-    """The module that an import is of: the name itself, or what it was taken from."""
+    """The module of an import: the name itself, or the module that it is imported from."""
     if name in modules:
         return name
     parent = name.rpartition(".")[0]

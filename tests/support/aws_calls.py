@@ -1,4 +1,4 @@
-"""What a request to AWS needs to be allowed, read from the request itself, as AWS reads it.
+"""The permissions that a request to AWS needs, derived from the request itself, as AWS does.
 
 Service and region are those that the request is signed for; action and resource follow from it as the Service
 Authorization Reference says.
@@ -33,7 +33,7 @@ _PARTS = {
 """Parts of a transaction; DynamoDB developer guide, "Using IAM with DynamoDB transactions"."""
 
 _GEOGRAPHIES = {"us": ("us-east-1", "us-east-2", "us-west-2")}
-"""Where the US profile of Claude Sonnet goes on to; Bedrock user guide, "Supported Regions and models for
+"""The destinations of the US profile of Claude Sonnet; Bedrock user guide, "Supported Regions and models for
 inference profiles"."""
 
 

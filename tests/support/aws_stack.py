@@ -64,7 +64,7 @@ class AwsStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What configures the service for all of it."""
+        """The environment variables that configure the service for all of it."""
         return {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -90,7 +90,7 @@ class AwsStack:
 
 @asynccontextmanager
 async def aws_stack(dynamodb_local_url: str, moto_url: str) -> AsyncIterator[AwsStack]:
-    """Start what is not there yet, and put a user, a coach, a conversation and two passages into it."""
+    """Start the servers, and create a user, a coach, a conversation and two passages in them."""
     async with AsyncExitStack() as stack:
         table = await stack.enter_async_context(a_table(dynamodb_local_url))
         bedrock = await stack.enter_async_context(bedrock_server())

@@ -1,7 +1,7 @@
 """Bedrock's control plane on localhost: GetFoundationModel and GetInferenceProfile, over real HTTP.
 
-What it answers is checked against the service's own description, so that no test relies on a field that the
-service does not have. For AWS_ENDPOINT_URL_BEDROCK, in this process or another.
+Its responses are validated against the service model, so that no test relies on a field that the service does
+not have. For AWS_ENDPOINT_URL_BEDROCK, in this process or another.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def legacy(**lifecycle: str) -> dict[str, Any]:
 
 @dataclass
 class BedrockControl:
-    """What there is, and what was asked.
+    """The models and profiles, and the received requests.
 
     Attributes:
-        models: by their ids, what is known of them beside id and ARN.
+        models: by their ids, their details in addition to id and ARN.
         profiles: by their ids, the ARNs of the models that they lead to.
-        refusal: status and code of every answer, instead.
+        refusal: status and code of every response, instead.
         may_answer: cleared while a test wants silence.
         requests: the paths, in order.
     """
@@ -61,7 +61,7 @@ class BedrockControl:
         self.models[name] = active() if details is None else details
         self.profiles[f"us.{name}"] = tuple(_arn(name, region) for region in US)
 
-    def answer(self, path: str) -> tuple[int, dict[str, Any]]:
+    def respond_to(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body."""
         self.requests.append(path)
         if self.refusal is not None:
@@ -109,7 +109,7 @@ def _valid(shape: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def bedrock_control() -> Iterator[BedrockControl]:
-    """Serve in threads; nothing is there but what a test adds."""
+    """Serve in threads; only models that a test adds exist."""
     control = BedrockControl()
     control.may_answer.set()
 
@@ -117,16 +117,16 @@ def bedrock_control() -> Iterator[BedrockControl]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, answer = control.answer(self.path)
+            status, content = control.respond_to(self.path)
             control.may_answer.wait()
-            body = json.dumps(answer).encode()
+            body = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("x-amzn-requestid", "r-1")
-            self.send_header("x-amzn-errortype", str(answer.get("__type", "")))
+            self.send_header("x-amzn-errortype", str(content.get("__type", "")))
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            with suppress(ConnectionError):  # nobody waits any more
+            with suppress(ConnectionError):  # the client has disconnected
                 self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:

@@ -1,9 +1,9 @@
-"""A guardrail on the test server: it judges what Bedrock's would judge, and blocks as Bedrock does.
+"""A guardrail on the test server: it judges the same text as Bedrock's, and blocks as Bedrock does.
 
 Of a request it judges the `guardContent` blocks if there are any, else all messages; never the system prompt
-(Bedrock user guide, "Include a guardrail with the Converse API"). Of a reply it judges all of it. What it
-blocks is answered with its own sentence, as text, and the stop reason `guardrail_intervened`. A stream in the
-mode `async` has said what came before the blocked words by then.
+(Bedrock user guide, "Include a guardrail with the Converse API"). Of a reply it judges the whole text. If it
+blocks, the reply is its own sentence with the stop reason `guardrail_intervened`. A stream in the mode
+`async` has already sent the text before the blocked words.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class WordGuardrail:
     judged: list[list[str]] = field(default_factory=list)
 
     def applied_to(self, body: dict[str, Any], reply: Reply) -> Reply:
-        """What the client gets instead of the model's reply; the reply itself where nothing is blocked."""
+        """Return the reply that the client gets: the model's, or the guardrail's sentence if it blocks."""
         judged = list(_judged(body))
         self.judged.append(judged)
         if any(self._blocks(each) for each in judged):

@@ -1,9 +1,9 @@
 """Bedrock's Converse and ConverseStream, on localhost, over real HTTP.
 
-It refuses what Bedrock refuses (the service's own description decides, and the rules for messages that the
-user guide adds), keeps a cache of prompts as the guide describes it, and answers with an echo of the user's
-last message, or with what of that follows the beginning that it is given, or as a test scripted it. Tests in
-the same process use `bedrock_server()`; everything else runs
+It refuses what Bedrock refuses (according to the service model, and the rules for messages in the user
+guide), keeps a prompt cache as described in the guide, and replies with an echo of the user's last message,
+or with the rest of it after a given beginning, or as scripted by a test. Tests in the same process use
+`bedrock_server()`; everything else runs
 
     python -m support.bedrock_server --port 0
 
@@ -69,7 +69,7 @@ _CONTINUES = re.compile(r"claude-(3-|(sonnet|opus|haiku)-4-(5|1|20))")
 _READ_BYTES = 65_536
 
 
-# What an answer is made of. A script is a sequence of these.
+# The steps of a response. A script is a sequence of these.
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ Step = Event | StreamException | Bytes | Quiet
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer with another status than 200."""
+    """A response with another status than 200."""
 
     status: int
     code: str
@@ -135,7 +135,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with status 200.
+    """A response with status 200.
 
     Attributes:
         steps: of the body. For Converse, the events become the one JSON object.
@@ -146,7 +146,7 @@ class Reply:
     before: Sequence[Quiet] = ()
 
 
-Answer = Refusal | Reply
+ModelResponse = Refusal | Reply
 
 
 def text(*deltas: str, block: int = 0) -> list[Event]:
@@ -172,7 +172,7 @@ def closing(reason: str = "end_turn", usage: Mapping[str, int] | None = None) ->
 
 
 def reply(*deltas: str, reason: str = "end_turn", usage: Mapping[str, int] | None = None) -> Reply:
-    """A whole, healthy answer."""
+    """A whole, healthy response."""
     return Reply([opening(), *text(*deltas), *closing(reason, usage)])
 
 
@@ -182,8 +182,8 @@ class Received:
 
     Attributes:
         connection: the number of the connection that brought it, from 0.
-        disconnected: set when the client left before the answer was complete.
-        answered: set when the answer was sent to its end.
+        disconnected: set when the client left before the response was complete.
+        answered: set when the whole response has been sent.
     """
 
     operation: str
@@ -196,16 +196,16 @@ class Received:
 
 
 class BedrockServer:
-    """What was asked, and what is answered.
+    """The received requests, and the scripted responses.
 
     Attributes:
         url: of the endpoint, without a slash at the end.
         requests: all since it was warmed up, in order, the refused ones too.
-        answers: for the next requests; when there are none left, the answer is composed from the prompt.
+        answers: for the next requests; when there are none left, the response is composed from the prompt.
         always: instead of what is composed.
         longest_prompt_chars: more than so much text is refused, as by a model with a short context window.
         guardrail: judges requests that name one, and their replies.
-        judge: instead of all of these, answers each request by what is in it.
+        judge: instead of all of these, returns the response to each request.
         connections: how many there have been.
         delta_pause_s: before each composed delta.
     """
@@ -213,11 +213,11 @@ class BedrockServer:
     def __init__(self, *, delta_pause_s: float = 0) -> None:
         self.url = ""
         self.requests: list[Received] = []
-        self.answers: deque[Answer] = deque()
-        self.always: Answer | None = None
+        self.answers: deque[ModelResponse] = deque()
+        self.always: ModelResponse | None = None
         self.guardrail: WordGuardrail | None = None
         self.longest_prompt_chars: int | None = None
-        self.judge: Callable[[Received], Answer] | None = None
+        self.judge: Callable[[Received], ModelResponse] | None = None
         self.connections = 0
         self.delta_pause_s = delta_pause_s
         self._cache = PromptCache()
@@ -229,8 +229,8 @@ class BedrockServer:
             await self._has_request.wait_for(lambda: len(self.requests) > number)
         return self.requests[number]
 
-    async def answer_to(self, received: Received) -> Answer:
-        """Take note of a request and say what it is answered with."""
+    async def respond_to(self, received: Received) -> ModelResponse:
+        """Record a request and return its response."""
         async with self._has_request:
             self.requests.append(received)
             self._has_request.notify_all()
@@ -242,14 +242,14 @@ class BedrockServer:
         if self.longest_prompt_chars is not None and _text_chars(received.body) > self.longest_prompt_chars:
             return Refusal(400, "ValidationException", "Input is too long for requested model.")
         usage = self._cache.use(received)
-        answer = (
+        response = (
             self.answers.popleft()
             if self.answers
             else self.always or _composed(received.body, usage, self.delta_pause_s)
         )
-        if self.guardrail is None or "guardrailConfig" not in received.body or isinstance(answer, Refusal):
-            return answer
-        return self.guardrail.applied_to(received.body, answer)
+        if self.guardrail is None or "guardrailConfig" not in received.body or isinstance(response, Refusal):
+            return response
+        return self.guardrail.applied_to(received.body, response)
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, request after request."""
@@ -281,23 +281,23 @@ class _Connection:
 
     async def serve(self) -> None:
         while (received := await self._next_request()) is not None:
-            answer = await self._server.answer_to(received)
-            answering = asyncio.create_task(self._answer(received, answer))
-            # A client that is heard before its answer is complete has left.
+            response = await self._server.respond_to(received)
+            responding = asyncio.create_task(self._respond(received, response))
+            # A client that is heard before its response is complete has left.
             leaving = asyncio.create_task(self._reader.read(_READ_BYTES))
             try:
-                await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-                if not answering.done():
+                await asyncio.wait((responding, leaving), return_when=asyncio.FIRST_COMPLETED)
+                if not responding.done():
                     received.disconnected.set()
                     return
-                await answering
+                await responding
             except _Dropped:
                 raise
             except ConnectionError:
                 received.disconnected.set()
                 raise
             finally:
-                for task in (answering, leaving):
+                for task in (responding, leaving):
                     task.cancel()
                     with suppress(asyncio.CancelledError, ConnectionError):
                         await task
@@ -328,21 +328,21 @@ class _Connection:
             self._http.receive_data(await self._reader.read(_READ_BYTES))
         return event
 
-    async def _answer(self, received: Received, answer: Answer) -> None:
-        if isinstance(answer, Refusal):
-            body = json.dumps({"message": answer.text}).encode() if answer.body is None else answer.body
-            await self._whole(answer.status, body, answer.code)
+    async def _respond(self, received: Received, response: ModelResponse) -> None:
+        if isinstance(response, Refusal):
+            body = json.dumps({"message": response.text}).encode() if response.body is None else response.body
+            await self._whole(response.status, body, response.code)
         else:
-            for step in answer.before:
+            for step in response.before:
                 await self._take(step)
             if received.operation == "Converse":
-                await self._converse(answer)
+                await self._converse(response)
             else:
-                await self._converse_stream(answer)
+                await self._converse_stream(response)
         received.answered.set()
 
-    async def _converse(self, answer: Reply) -> None:
-        for step in answer.steps:
+    async def _converse(self, response: Reply) -> None:
+        for step in response.steps:
             match step:
                 case StreamException(name, text=words):
                     code = name[:1].upper() + name[1:]
@@ -357,16 +357,16 @@ class _Connection:
                     return
                 case Event():
                     pass
-        await self._whole(HTTPStatus.OK, json.dumps(_in_one_piece(answer.steps)).encode())
+        await self._whole(HTTPStatus.OK, json.dumps(_in_one_piece(response.steps)).encode())
 
-    async def _converse_stream(self, answer: Reply) -> None:
+    async def _converse_stream(self, response: Reply) -> None:
         headers = [
             ("content-type", event_stream.CONTENT_TYPE),
             ("transfer-encoding", "chunked"),
             ("x-amzn-requestid", f"request-{len(self._server.requests)}"),
         ]
         await self._send(h11.Response(status_code=HTTPStatus.OK, headers=headers))
-        for step in answer.steps:
+        for step in response.steps:
             await self._take(step)
         await self._send(h11.EndOfMessage())
 
@@ -510,7 +510,7 @@ def _last_text(messages: Sequence[JsonObject]) -> str:
 
 
 def _text_in(block: JsonObject) -> str:
-    """What a block holds for the model, guarded or not; empty where it is no text."""
+    """The text of a block for the model, guarded or not; empty if it is not text."""
     text: str = block["guardContent"]["text"]["text"] if "guardContent" in block else block.get("text", "")
     return text
 
@@ -519,8 +519,8 @@ def _composed(body: JsonObject, usage: dict[str, int], pause_s: float) -> Reply:
     *_, last = messages = body["messages"]
     beginning = "" if last["role"] == "user" else _last_text(messages)
     asked = _last_text(messages[:-1] if beginning else messages)
-    answer = f"You said “{asked[:200]}”.\n\nGrüße aus dem Studio 💪🏽:\n  - weiter so!"
-    deltas = re.findall(r"\s*\S+", answer[len(beginning) :])
+    response = f"You said “{asked[:200]}”.\n\nGrüße aus dem Studio 💪🏽:\n  - weiter so!"
+    deltas = re.findall(r"\s*\S+", response[len(beginning) :])
     usage = {**usage, "outputTokens": len(deltas), "totalTokens": sum(usage.values()) + len(deltas)}
     said: list[Step] = []
     for delta in text(*deltas):
@@ -529,7 +529,7 @@ def _composed(body: JsonObject, usage: dict[str, int], pause_s: float) -> Reply:
 
 
 def _in_one_piece(steps: Sequence[Step]) -> JsonObject:
-    """The events of a stream as the answer of Converse."""
+    """The events of a stream as the response of Converse."""
     events = [step for step in steps if isinstance(step, Event)]
     contents: dict[str, Any] = {event.name: event.content for event in events}
     deltas = [event.content["delta"] for event in events if event.name == "contentBlockDelta"]
@@ -547,7 +547,7 @@ async def bedrock_client(
     session: AwsSession = SESSION,
     **connection: Any,  # noqa: ANN401 (of `Connection`)
 ) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
-    """A client of the server, made as the composition root makes it; not opened yet."""
+    """A client of the server, created as in the composition root; not opened yet."""
     client = session.bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
     try:
         yield client
@@ -557,7 +557,7 @@ async def bedrock_client(
 
 @asynccontextmanager
 async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIterator[BedrockServer]:
-    """Serve in this loop until the block is left."""
+    """Serve in this loop during the block."""
     bedrock = BedrockServer(delta_pause_s=delta_pause_s)
     connections: set[asyncio.Task[None]] = set()
 
@@ -579,7 +579,7 @@ async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIte
 
 
 async def warm_up(server: BedrockServer, client: AwsClient[BedrockRuntimeClient]) -> None:
-    """Let the SDK do once what takes long the first time, so that short times are those of the service."""
+    """Warm up the SDK, so that later timings measure the service only."""
     hello = reply("Hello")
     server.answers.append(hello)
     message: MessageTypeDef = {"role": "user", "content": [{"text": "Hello"}]}
@@ -593,7 +593,7 @@ async def warm_up(server: BedrockServer, client: AwsClient[BedrockRuntimeClient]
 
 @contextmanager
 def bedrock_server_process(*, delta_pause_s: float = 0) -> Iterator[str]:
-    """A server in a process of its own, which nobody scripts; gives its URL."""
+    """A server in its own process, without a script; yields its URL."""
     command = [sys.executable, "-m", __name__, "--delta-pause", str(delta_pause_s)]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
@@ -640,7 +640,7 @@ class SteeredBedrock:
 
 @contextmanager
 def steered_bedrock() -> Iterator[SteeredBedrock]:
-    """Serve in a thread until the block is left."""
+    """Serve in a thread during the block."""
     started: Future[SteeredBedrock] = Future()
     stopped = asyncio.Event()
 
@@ -665,7 +665,7 @@ async def _main() -> None:
     parser.add_argument("--delta-pause", type=float, default=0.02, help="seconds before each delta")
     options = parser.parse_args()
     async with bedrock_server(port=options.port, delta_pause_s=options.delta_pause) as server:
-        print(server.url, flush=True)  # noqa: T201 (whoever started it reads it)
+        print(server.url, flush=True)  # noqa: T201 (read by the parent process)
         await asyncio.Event().wait()
 
 

@@ -19,11 +19,11 @@ from support.patience import PATIENCE_S
 T = TypeVar("T")
 
 TICK_S = 1e-6
-"""What each turn of the loop takes, so that code which waits for almost nothing comes to its time."""
+"""The time that each iteration of the loop takes, so that very short timeouts expire."""
 
 
 class CallsInTurn:
-    """The calls that are asked for, of which one at most is under way.
+    """The requested calls, of which at most one is under way.
 
     Attributes:
         is_one_under_way: whether the other side works.
@@ -50,7 +50,7 @@ class CallsInTurn:
     async def made(self, number: int, then: Callable[[], None], *, within_s: float) -> None:
         """Wait until so many more calls were made, or so much time has passed; then do something.
 
-        It is done before the task that made the last call knows the answer.
+        It is done before the task that made the last call gets its result.
         """
         reached = asyncio.get_running_loop().create_future()
 
@@ -67,7 +67,7 @@ class CallsInTurn:
             reach()
 
     def begin_one(self) -> bool:
-        """Begin a call, if one is asked for and none under way; whether one is."""
+        """Begin a call, if one is requested and none is under way; return whether one is under way."""
         asked_for = self._urgent or self._waiting
         if asked_for and not self.is_one_under_way:
             self.is_one_under_way = True
@@ -145,7 +145,7 @@ class _Selector(selectors.DefaultSelector):
             if timeout is not None and timeout <= 0:
                 return super().select(0)
             ready = super().select(PATIENCE_S)
-            assert ready, "a call is not answered"
+            assert ready, "a call does not return"
             return ready
         self.now_s += TICK_S
         ready = super().select(0)

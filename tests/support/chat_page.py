@@ -41,7 +41,7 @@ RECORD_GROWTH = """() => {
 }"""
 
 #: Notes every state that the newest reply is ever in: its phase and how many cursors it shows. A state may be
-#: over before a browser under load answers a question about it.
+#: over before a browser under load responds to a query about it.
 RECORD_STATES = """() => {
   window.states = [];
   new MutationObserver(() => {
@@ -57,10 +57,10 @@ RECORD_STATES = """() => {
 
 
 class Tab:
-    """One tab of a browser, with what a person sees and does.
+    """One browser tab, with the user's view and actions.
 
     Attributes:
-        problems: errors that the page wrote to the console, and exceptions that nobody caught.
+        problems: errors that the page wrote to the console, and uncaught exceptions.
     """
 
     def __init__(self, page: Page, url: str) -> None:
@@ -82,7 +82,7 @@ class Tab:
         await self.page.wait_for_selector("html[data-ready]")
 
     async def reload(self) -> None:
-        """Load the page anew."""
+        """Reload the page."""
         await self.page.reload()
         await self.page.wait_for_selector("html[data-ready]")
 
@@ -108,11 +108,11 @@ class Tab:
         return await self.page.locator(".message .message-text").all_inner_texts()
 
     async def problem(self) -> str:
-        """The sentence that says what went wrong, once there is one."""
+        """The error sentence, once there is one."""
         return await self.page.locator(".problem").last.inner_text()
 
     async def evaluate(self, script: str, argument: object = None) -> Any:  # noqa: ANN401
-        """What a script gives in the page."""
+        """The result of a script in the page."""
         return await self.page.evaluate(script, argument)
 
     async def until(self, condition: str, argument: object = None) -> None:
@@ -125,7 +125,7 @@ class Tab:
         return self.page.get_by_label("Message to your coach")
 
     def button(self, name: str) -> Locator:
-        """A button by what it is called."""
+        """A button by its name."""
         return self.page.get_by_role("button", name=name)
 
     def conversation(self, title: str) -> Locator:
@@ -156,7 +156,7 @@ async def new_tab(
     colours: Literal["light", "dark"] = "light",
     motion: bool = False,
 ) -> AsyncIterator[Tab]:
-    """A tab of a person who has never been here. Leaving the block fails when the page had problems.
+    """A tab of a new visitor. Leaving the block fails if the page had problems.
 
     Without a graphics card, what moves for ever is painted for ever: a test that is not about motion does
     without it.
@@ -178,5 +178,5 @@ async def new_tab(
 
 
 def forgive_failed_requests(problems: Sequence[str]) -> list[str]:
-    """What is left when the browser's own notes on failed requests are taken out."""
+    """The entries without the browser's own messages on failed requests."""
     return [problem for problem in problems if not problem.startswith("Failed to load resource")]

@@ -17,7 +17,7 @@ PASSWORD = "Str0ng-enough!"
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What a sign-in gives."""
+    """The tokens of a sign-in."""
 
     id: str
     access: str
@@ -64,12 +64,12 @@ class UserPool:
 
     def sign_in(self, name: str, *, client_id: str | None = None) -> Tokens:
         """Sign a user in, as a browser does."""
-        answer = self._cognito.initiate_auth(
+        response = self._cognito.initiate_auth(
             ClientId=client_id or self.client_id,
             AuthFlow="USER_PASSWORD_AUTH",
             AuthParameters={"USERNAME": name, "PASSWORD": PASSWORD},
         )["AuthenticationResult"]
-        return Tokens(answer["IdToken"], answer["AccessToken"])
+        return Tokens(response["IdToken"], response["AccessToken"])
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,4 +1,4 @@
-"""The stream function in execution environments of its own, asked for the first time."""
+"""Cold starts of the stream function in its own execution environments."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cognito_environment(folder: Path, pool_url: str) -> dict[str, str]:
 
 
 def package_keys(folder: Path, pool: UserPool, *, issuer: str = ISSUER) -> dict[str, str]:
-    """Write the pool's keys of now as a package has them; gives what names the file."""
+    """Write the pool's current keys as in a package; returns the variable with the file's path."""
     path = folder / "packaged-jwks.json"
     path.write_bytes(key_set(issuer, pool.jwks()).to_bytes())
     return {"COACHSTREAM_JWKS_FILE": str(path)}
@@ -72,8 +72,8 @@ def message(token: str, *, path: str = PATH) -> InvocationRequest:
     )
 
 
-class Answer:
-    """An answer while it comes.
+class StreamedResponse:
+    """A response while it is streamed.
 
     Attributes:
         status: of HTTP; known with the first event.

@@ -1,4 +1,4 @@
-"""Functions for the conformance cases; the path of the request chooses what is answered.
+"""Functions for the conformance cases; the path of the request selects the response.
 
 They wait at the `gate` port of the query string, where there is one.
 """
@@ -18,7 +18,7 @@ Event = Mapping[str, Any]
 
 @streamify_response
 async def streamed(event: Event, stream: ResponseStream, _context: object) -> None:  # noqa: C901, PLR0912
-    """Stream what the path asks for."""
+    """Stream the response that the path selects."""
     match event["rawPath"]:
         case "/three":
             for word in ("one", "two", "three"):
@@ -60,7 +60,7 @@ async def streamed(event: Event, stream: ResponseStream, _context: object) -> No
 
 
 def buffered(event: Event, _context: object) -> object:
-    """Return what the path asks for."""
+    """Return the response that the path selects."""
     match event["rawPath"]:
         case "/dict":
             return {"hello": "world"}

@@ -18,7 +18,7 @@ _CUT_AT = b'"content":"'
 
 @dataclass
 class Passed:
-    """A request that went through; `status` is 0 until it was answered."""
+    """A forwarded request; `status` is 0 until there is a response."""
 
     method: str
     target: str
@@ -58,7 +58,7 @@ class CuttingProxy:
         return [passed for passed in self.passed if "/stream" in passed.path]
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, and close the connection."""
+        """Serve one request, and close the connection."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             request, *lines = head.decode("latin-1").rstrip().split("\r\n")
@@ -116,8 +116,8 @@ class CuttingProxy:
                     writer.write(block[: block.index(_CUT_AT) + len(_CUT_AT)])
                     await writer.drain()
                     self.has_cut = True
-                    # Closed in the middle of a chunk, which is no end in good order. A reset would also throw
-                    # away what the client has not read yet.
+                    # Closed in the middle of a chunk, which is not a clean end. A reset would also discard
+                    # the bytes that the client has not read yet.
                     return
                 is_next_cut = is_next_cut or all(part in block for part in _HAS_CURSOR)
                 writer.write(block)

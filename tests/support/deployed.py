@@ -26,7 +26,7 @@ def deployed(folder: Path, *command: str) -> Iterator[Emulating]:
 
 
 def asking(emulator: Emulating, token: str) -> httpx.AsyncClient:
-    """A client of somebody with a token."""
+    """A client with a token."""
     headers = {"authorization": f"Bearer {token}"}
     return httpx.AsyncClient(base_url=emulator.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
@@ -35,10 +35,10 @@ async def assert_streams_a_turn(emulator: Emulating, stack: AwsStack) -> None:
     """Token verified, context loaded, message stored, model relayed, reply stored, `complete`."""
     async with asking(emulator, stack.token) as client:
         path = f"{CONVERSATIONS}/{KEY.conversation_id}/stream"
-        answer = await client.post(path, json={"userResponse": QUESTION})
-    lines = answer.text.splitlines()
+        response = await client.post(path, json={"userResponse": QUESTION})
+    lines = response.text.splitlines()
     events: list[dict[str, Any]] = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
-    assert answer.status_code == 200, (answer.text, emulator.log())
+    assert response.status_code == 200, (response.text, emulator.log())
     assert (events[0]["type"], events[-1]["type"]) == ("start", "complete"), (events[-1], emulator.log())
     assert events[-1]["pineconeContext"]["matches"] == 2
     text = "".join(event["content"] for event in events if event["type"] == "chunk")

@@ -1,7 +1,7 @@
-"""Does what a Dockerfile says in a plain folder, on this machine's Python: what its image would hold.
+"""Executes a Dockerfile in a plain folder, with this machine's Python, to get the files of its image.
 
 Knows the instructions that ours uses; any other is an error. Every stage has a folder as its root, and all
-paths of `RUN` have to be relative, since nobody changes the root.
+paths of `RUN` have to be relative, because the root is not changed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Ignored:
         self._patterns = [line for line in lines if line and not line.startswith("#")]
 
     def __call__(self, path: str) -> bool:
-        """Whether a path of the context is left out."""
+        """Whether a path of the context is excluded."""
         parts = path.split("/")
         above = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
         verdict = False

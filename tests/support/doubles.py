@@ -1,4 +1,4 @@
-"""Doubles of the ports that keep state: what is stored can be looked at, and a failure can be ordered."""
+"""Stateful doubles of the ports: tests can inspect the stored data, and inject failures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from coachstream.storage.memory_ranking import most_important
 
 
 class KnownTokens:
-    """A verifier that knows its tokens by heart: what each stands for, an identity or a refusal."""
+    """A verifier with a fixed mapping from tokens to identities or errors."""
 
     def __init__(self, tokens: dict[str, Identity | CoachStreamError]) -> None:
         self.tokens = tokens
@@ -285,7 +285,7 @@ class RememberedConversations:
 
 
 class ScriptedModel:
-    """Says what its script says: text, a stop, an exception, or nothing until an event is set."""
+    """Plays its script: text, a stop, an exception, or nothing until an event is set."""
 
     display_name = "scripted"
     can_continue = False

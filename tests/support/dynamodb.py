@@ -74,7 +74,7 @@ def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 
 def missing_for_dynamodb_local() -> str | None:
-    """What DynamoDB Local needs and is not there."""
+    """The missing requirements of DynamoDB Local."""
     if shutil.which("java") is None:
         return "needs java"
     return None if (INSTALLED / "installed.xml").exists() else f"needs DynamoDB Local: run {INSTALL}"
@@ -195,7 +195,7 @@ class Table:
 
     @asynccontextmanager
     async def metered(self) -> AsyncIterator[Spent]:
-        """Count what the calls of this table's client consume meanwhile; it is complete at the end."""
+        """Count the capacity that this table's client consumes in the block; complete at its end."""
         client = await self.client()
         spent = Spent()
         in_transactions: list[dict[str, Any]] = []

@@ -66,7 +66,7 @@ def coachstream(
 def coachstream_here(
     *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which costs no start: for a test whose point is not the process.
+    """The same in this process, without the cost of a start, for tests that do not need a separate process.
 
     Not for a coroutine: a command may run an event loop.
     """
@@ -106,7 +106,7 @@ class Elsewhere:
 
 @contextmanager
 def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
-    """Start what is missing beside moto."""
+    """Start the servers other than moto."""
     pool = UserPool(moto_url)
     table = f"coachstream-{uuid.uuid4().hex[:12]}"
     try:
@@ -140,10 +140,10 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
 
 @dataclass
 class AwsEndpoint:
-    """Answers every request alike, as a service of AWS does: with an error's code, or without one.
+    """Responds to every request alike, as an AWS service does: with an error code, or without one.
 
     Attributes:
-        silence: what an answer waits for.
+        silence: the event that a response waits for.
         requests: the paths of what came.
         words: the message of an error.
     """
@@ -158,7 +158,7 @@ class AwsEndpoint:
 
 @contextmanager
 def aws_endpoint(*, status: int = 200, code: str = "", silent: bool = False) -> Iterator[AwsEndpoint]:
-    """A server on a free port, in threads; `silent` leaves requests without an answer."""
+    """A server on a free port, in threads; `silent` sends no responses."""
     endpoint = AwsEndpoint(status=status, code=code)
     if not silent:
         endpoint.silence.set()

@@ -29,7 +29,7 @@ class Emulating:
         self._log = log
 
     def log(self) -> str:
-        """What it has written to standard error so far."""
+        """Its standard error so far."""
         return self._log.read_text()
 
     def processes(self) -> list[int]:
@@ -44,7 +44,7 @@ class Emulating:
 
 @contextlib.contextmanager
 def emulating(folder: Path, *arguments: str) -> Iterator[Emulating]:
-    """Run it with `--json --port 0` and the arguments until the block is left."""
+    """Run it with `--json --port 0` and the arguments during the block."""
     value = uuid.uuid4().hex
     log = folder / "emulator.log"
     with log.open("w") as stderr:

@@ -41,7 +41,7 @@ async def text_of(response: InvocationResponse) -> str:
 
 
 async def answer(environments: ExecutionEnvironments, *taken: list[object]) -> str:
-    """Take steps in an environment and return what was written."""
+    """Execute steps in an environment and return the response's text."""
     async with asyncio.timeout(PATIENCE_S):
         return await text_of(await environments.invoke(steps(*taken)))
 

@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass
 class Reading:
-    """What was read of a reply, over any number of connections (HTML standard, section 9.2.6).
+    """The part of a reply that was read, over any number of connections (HTML standard, section 9.2.6).
 
     Attributes:
         last_event_id: what would be sent as `Last-Event-ID`.
         events: all that were dispatched.
         ids: the id that was in force at each of them.
-        retry_ms: what the server asked for.
+        retry_ms: the server's `retry` value.
         text: the reply so far: overlap dropped by offset, resets obeyed. A gap fails.
     """
 
@@ -43,7 +43,7 @@ class Reading:
         return self.last_event_id.rpartition(":")[0]
 
     def connect(self) -> None:
-        """A new connection: what was cut off in the middle of a block is gone."""
+        """A new connection: an incomplete block of the previous one is discarded."""
         self._rest = b""
 
     def feed(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ PK = f"user#{KEY.user_id}"
 CONVERSATION_SK = f"coachConversation#{KEY.coach_id}#{KEY.conversation_id}"
 
 A_DATE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{3})?Z?")
-"""What the existing functions take for a date, anywhere in an item (their section 1.3)."""
+"""Texts that the existing functions parse as dates, anywhere in an item."""
 
 COACH: Mapping[str, object] = {
     "pk": PK,
@@ -67,7 +67,7 @@ MESSAGES: list[object] = [
         "timestamp": "2025-09-26T15:20:09.000Z",
         "metadata": {"model": "claude-sonnet-4", "processingTime": 8123, "tokens": 312},
     },
-    # A message that is nothing but a date comes back as one, and is written as this text again.
+    # A message that consists of a date is read as one, and written as this text again.
     {
         "id": "msg_1758900060000_user",
         "role": "user",

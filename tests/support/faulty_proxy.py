@@ -1,4 +1,4 @@
-"""A proxy in front of a real server that can be told to misbehave, for everything or for some requests."""
+"""A proxy in front of a real server that injects faults, for all or for some requests."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Fault(StrEnum):
     """How a request fails."""
 
     REFUSED = "refused"  # the connection is reset as soon as it has asked
-    SLOW = "slow"  # no answer ever comes
+    SLOW = "slow"  # no response ever arrives
     ERROR = "error"  # HTTP 500
     THROTTLED = "throttled"  # what the service says when it has had enough
     GARBAGE = "garbage"  # 200, and bytes that mean nothing
 
 
-Answer = tuple[int, Mapping[str, str], bytes]
+HttpResponse = tuple[int, Mapping[str, str], bytes]
 
-AWS_THROTTLED: Answer = (
+AWS_THROTTLED: HttpResponse = (
     400,
     {"content-type": "application/x-amz-json-1.0", "x-amzn-errortype": "ThrottlingException"},
     b'{"__type":"com.amazonaws#ThrottlingException","message":"Rate exceeded"}',
 )
-HTTP_THROTTLED: Answer = (429, {"content-type": "application/json"}, b'{"error":"too many requests"}')
+HTTP_THROTTLED: HttpResponse = (429, {"content-type": "application/json"}, b'{"error":"too many requests"}')
 
 
 class FaultyProxy:
@@ -40,7 +40,7 @@ class FaultyProxy:
         sees: looks at every request, as `applies_to` does.
     """
 
-    def __init__(self, port: int, *, throttled: Answer) -> None:
+    def __init__(self, port: int, *, throttled: HttpResponse) -> None:
         self.fault: Fault | None = None
         self.applies_to: Callable[[str, Mapping[str, str], bytes], bool] = lambda *_: True
         self.sees: Callable[[str, Mapping[str, str], bytes], None] = lambda *_: None
@@ -50,7 +50,7 @@ class FaultyProxy:
         self._throttled = throttled
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection: one request, then it is closed."""
+        """Serve one connection: one request, then it is closed."""
         try:
             request, body = await _read_request(reader)
             headers = {name.decode().lower(): value.decode() for name, value in request.headers}
@@ -76,11 +76,11 @@ class FaultyProxy:
             case Fault.SLOW:
                 await reader.read()  # until the client gives up
             case Fault.ERROR:
-                await _answer(writer, (500, {"content-type": "application/json"}, b'{"message":"broken"}'))
+                await _respond(writer, (500, {"content-type": "application/json"}, b'{"message":"broken"}'))
             case Fault.THROTTLED:
-                await _answer(writer, self._throttled)
+                await _respond(writer, self._throttled)
             case Fault.GARBAGE:
-                await _answer(
+                await _respond(
                     writer, (200, {"content-type": "application/json"}, b"\x00\xff<not json at all")
                 )
 
@@ -104,7 +104,7 @@ class FaultyProxy:
 
 
 @asynccontextmanager
-async def proxied(port: int, *, throttled: Answer = AWS_THROTTLED) -> AsyncIterator[FaultyProxy]:
+async def proxied(port: int, *, throttled: HttpResponse = AWS_THROTTLED) -> AsyncIterator[FaultyProxy]:
     """Put a proxy in front of a server on the loopback."""
     proxy = FaultyProxy(port, throttled=throttled)
     connections: set[asyncio.Task[None]] = set()
@@ -148,8 +148,8 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[h11.Request, byte
             raise asyncio.IncompleteReadError(b"", None)
 
 
-async def _answer(writer: asyncio.StreamWriter, answer: Answer) -> None:
-    status, headers, body = answer
+async def _respond(writer: asyncio.StreamWriter, response: HttpResponse) -> None:
+    status, headers, body = response
     lines = [f"HTTP/1.1 {status} -", f"content-length: {len(body)}", "connection: close"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

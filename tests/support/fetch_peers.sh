@@ -18,7 +18,7 @@ if [ -n "$ready" ]; then
 fi
 failed=$(tr '\n' ' ' <"$failures")
 if [ -z "$lacking$failed" ]; then exit 0; fi
-if [ -n "$lacking" ]; then echo "Left out, for want of the tools named above:$lacking" >&2; fi
+if [ -n "$lacking" ]; then echo "Skipped, because the tools named above are missing:$lacking" >&2; fi
 if [ -n "$failed" ]; then echo "Failed, for the reason given above: $failed" >&2; fi
 echo "Their tests are skipped; the others have what they need." >&2
 exit 1

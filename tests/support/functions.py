@@ -1,7 +1,7 @@
 """Lambda functions for tests: each runs in process and, as `support.functions.<name>`, in an environment.
 
-Those that wait connect to the `gate` port of their event and go on when a line comes from there, so a test
-holds them in its hand across processes.
+Functions that wait connect to the `gate` port of their event and continue when a line arrives from there, so
+a test controls them across processes.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def plain_fails(_event: Event, _context: object) -> None:
 
 
 def plain_unserialisable(_event: Event, _context: object) -> object:
-    """Return what JSON cannot hold."""
+    """Return a value that JSON cannot represent."""
     return object()
 
 

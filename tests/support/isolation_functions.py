@@ -20,14 +20,14 @@ _streams: list[ResponseStream] = []
 
 @streamify_response
 async def remembers_its_user(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write whom the context names, then name somebody in it."""
+    """Write the user in the context, then set another one."""
     await stream.write(user.get())
     user.set(event["user"])
 
 
 @functools.wraps(remembers_its_user)
 def named_by_a_wrapper(event: Any, context: Any) -> object:  # noqa: ANN401
-    """Name somebody, as a tracing decorator opens a span, then call the handler."""
+    """Set a user, as a tracing decorator opens a span, then call the handler."""
     token = user.set(f"wrapper of {event['user']}")
     try:
         return remembers_its_user(event, context)

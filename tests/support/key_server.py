@@ -21,14 +21,14 @@ Piece: TypeAlias = bytes | asyncio.Event | None
 
 
 def document(body: bytes, *, status: str = "200 OK", headers: str = "") -> list[Piece]:
-    """A complete answer."""
+    """A complete response."""
     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     return [head.encode() + body]
 
 
 @dataclass
 class KeyServer:
-    """Answers each connection's one request with the next of `answers`; the last one serves for all after it.
+    """Responds to each connection's request with the next of `answers`; the last one is repeated.
 
     Attributes:
         url: without a slash at the end.
@@ -44,8 +44,8 @@ class KeyServer:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                for piece in answer:
+                response = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                for piece in response:
                     if piece is None:
                         writer.transport.abort()
                     elif isinstance(piece, asyncio.Event):
@@ -61,7 +61,7 @@ class KeyServer:
 
 @asynccontextmanager
 async def key_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyServer]:
-    """Serve in this loop until the block is left."""
+    """Serve in this loop during the block."""
     server = KeyServer()
     connections: set[asyncio.Task[None]] = set()
 

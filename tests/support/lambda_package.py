@@ -17,9 +17,9 @@ from support.patience import PATIENCE_S
 
 @pytest.fixture(scope="session")
 def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The zip that `coachstream package --here` makes; the folder `task` beside it is the zip, unzipped.
+    """The zip built by `coachstream package --here`; the folder `task` next to it is the zip, unzipped.
 
-    Two make it at once, with different umasks and from different folders; `said_of` has what they were told.
+    Two builds run at once, with different umasks and from different folders; `said_of` has their output.
     """
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "lambda-package"
@@ -46,13 +46,13 @@ def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> 
 
 
 def said_of(package: Path) -> list[str]:
-    """What `coachstream package` printed to each of those who made it."""
+    """The output of each `coachstream package`."""
     said: list[str] = json.loads((package.parents[1] / "said").read_text())
     return said
 
 
 def run_package(*arguments: str, cwd: Path | None = None, umask: int = 0o022) -> str:
-    """Run `coachstream package`; what it printed."""
+    """Run `coachstream package`, and return its output."""
     run = subprocess.run(
         [sys.executable, "-m", "coachstream.cli", "package", *arguments],
         cwd=cwd,

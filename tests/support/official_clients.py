@@ -1,4 +1,4 @@
-"""Runtime clients that are not ours, as their `install.sh` beside the emulator's tests installs them."""
+"""Third-party runtime clients, as installed by their `install.sh` next to the emulator's tests."""
 
 from __future__ import annotations
 

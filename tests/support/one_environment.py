@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
@@ -29,7 +29,7 @@ class OneEnvironment:
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Deliver the event as soon as the runtime asks for it."""
         await self.api.ready()
-        invocation = Invocation(request, environment="env", buffered=self._buffered)
+        invocation = RunningInvocation(request, environment="env", buffered=self._buffered)
         self.api.deliver(event_of(request), invocation)
         return await invocation.response()
 
@@ -55,7 +55,7 @@ def event_of(request: InvocationRequest) -> Event:
 
 @contextlib.asynccontextmanager
 async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnvironment]:
-    """Serve a Runtime API until the block is left."""
+    """Serve a Runtime API during the block."""
 
     async def is_own(ends: Ends) -> bool:
         return await asyncio.to_thread(is_held_by_group, ends, os.getpgrp())

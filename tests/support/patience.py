@@ -1,11 +1,11 @@
-"""How long a test waits for what must happen."""
+"""How long a test waits for a condition."""
 
 from __future__ import annotations
 
 PATIENCE_S = 120.0
 """Far more than anything here takes on the busiest machine: only a hang exhausts it.
 
-A test goes on as soon as it finds what it waits for, so the bound costs a passing suite nothing.
+A test continues as soon as its condition holds, so the bound costs a passing suite nothing.
 """
 
 PATIENT = {
@@ -14,4 +14,4 @@ PATIENT = {
     "COACHSTREAM_RECALL_TIMEOUT_S": "60",
     "COACHSTREAM_STORE_TIMEOUT_S": "60",
 }
-"""Settings of a service that waits as long for what it talks to, which shares this machine with it."""
+"""Settings with which a service waits as long for its dependencies, which share this machine with it."""

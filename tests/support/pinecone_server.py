@@ -53,7 +53,7 @@ _RERANK_SCALE = 0.02
 
 
 class Operation(StrEnum):
-    """What can be asked."""
+    """The operations of the API."""
 
     SEARCH = "search"
     UPSERT = "upsert"
@@ -63,13 +63,13 @@ class Operation(StrEnum):
 class Fault(StrEnum):
     """How a request fails."""
 
-    BROKEN = "broken"  # the connection ends within the answer
-    SLOW = "slow"  # no answer ever comes
+    BROKEN = "broken"  # the connection ends within the response
+    SLOW = "slow"  # no response ever arrives
     DRIP = "drip"  # a byte now and then, without end
     ERROR = "error"
     THROTTLED = "throttled"
     GARBAGE = "garbage"  # 200, and no JSON
-    OTHER_JSON = "other json"  # 200, and JSON that is no answer
+    OTHER_JSON = "other json"  # 200, and JSON of another shape
     MISSING = "missing"  # there is no such namespace, or model
 
 
@@ -104,7 +104,7 @@ class PineconeServer:
         url: without a slash at the end, once it is served.
         records: by namespace and id; tests may put in what they like.
         requests: that came, in order.
-        refused: why requests were refused that no fault was asked for.
+        refused: the reasons of refusals that no test requested.
         faults: of an operation, or of a search in one namespace; for as long as they are in here.
     """
 
@@ -136,7 +136,7 @@ class PineconeServer:
         return found
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
-        """Answer one request."""
+        """Serve one request."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -157,13 +157,13 @@ class PineconeServer:
                 await _fail(fault, receive, send)
                 return
             self._admit(request)
-            status, answer = self._answer(request)
+            status, content = self._respond_to(request)
         except (_Refused, InvalidFilter, msgspec.MsgspecError) as error:
             self.refused.append(str(error))
             status = error.status if isinstance(error, _Refused) else HTTPStatus.BAD_REQUEST
             code = error.code if isinstance(error, _Refused) else "INVALID_ARGUMENT"
-            answer = _error(status, code, str(error))
-        await _respond(send, status, answer)
+            content = _error(status, code, str(error))
+        await _respond(send, status, content)
 
     def _admit(self, request: Request) -> None:
         if request.headers.get("api-key") != self.api_key:
@@ -175,7 +175,7 @@ class PineconeServer:
         if request.headers.get("content-type") != expected:
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "INVALID_ARGUMENT", "content type")
 
-    def _answer(self, request: Request) -> tuple[int, bytes]:
+    def _respond_to(self, request: Request) -> tuple[int, bytes]:
         match request.operation:
             case Operation.SEARCH:
                 return HTTPStatus.OK, msgspec.json.encode(self._search(request))
@@ -325,7 +325,7 @@ async def _live(receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
 
 @asynccontextmanager
 async def pinecone_server(api_key: str = API_KEY) -> AsyncIterator[PineconeServer]:
-    """Serve in this loop until the block is left."""
+    """Serve in this loop during the block."""
     server = PineconeServer(api_key)
     async with serving(server) as port:
         server.url = f"http://127.0.0.1:{port}"
@@ -334,7 +334,7 @@ async def pinecone_server(api_key: str = API_KEY) -> AsyncIterator[PineconeServe
 
 @contextmanager
 def pinecone_server_process(api_key: str = API_KEY) -> Iterator[str]:
-    """A server in a process of its own, which nobody scripts; gives its URL."""
+    """A server in its own process, without a script; yields its URL."""
     command = [sys.executable, "-m", __name__, "--api-key", api_key]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
@@ -356,7 +356,7 @@ async def _main() -> None:
     with socket.create_server(("127.0.0.1", options.port)) as listening:
         # asyncio does so by itself only for sockets that name their protocol.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)  # noqa: T201 (whoever started it reads it)
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)  # noqa: T201 (read by the parent process)
         config = uvicorn.Config(PineconeServer(options.api_key), log_level="error")
         await uvicorn.Server(config).serve([listening])
 

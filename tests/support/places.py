@@ -11,4 +11,4 @@ LAMBDA_STREAMING = ROOT / "packages" / "lambda-streaming"
 COACHSTREAM = ROOT / "packages" / "coachstream"
 CLIENT = ROOT / "packages" / "coachstream-js" / "src"
 SOURCES = (LAMBDA_STREAMING / "src", COACHSTREAM / "src")
-"""What the packages' modules are below."""
+"""The source roots of the packages."""

@@ -15,8 +15,8 @@ from support.patience import PATIENCE_S
 PREFIX = "/2018-06-01/runtime"
 
 
-class ApiAnswer(msgspec.Struct, frozen=True):
-    """What the Runtime API answered: header names as they were sent."""
+class RawResponse(msgspec.Struct, frozen=True):
+    """A response of the Runtime API, with header names as they were sent."""
 
     status: int
     headers: dict[str, str]
@@ -50,12 +50,12 @@ class RawRuntime:
         head = f"GET {PREFIX}/invocation/next HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n"
         await self.send(head.encode())
 
-    async def next(self) -> ApiAnswer:
+    async def next(self) -> RawResponse:
         """Ask for an event and wait for it."""
         await self.ask_next()
-        return await self.answer()
+        return await self.response()
 
-    async def post(self, path: str, body: bytes = b"", *headers: str) -> ApiAnswer:
+    async def post(self, path: str, body: bytes = b"", *headers: str) -> RawResponse:
         """POST a body of a known length to a path after `/2018-06-01/runtime/`."""
         lines = [
             f"POST {PREFIX}/{path} HTTP/1.1",
@@ -66,7 +66,7 @@ class RawRuntime:
             "",
         ]
         await self.send("\r\n".join(lines).encode() + body)
-        return await self.answer()
+        return await self.response()
 
     async def begin_response(self, request_id: str, *headers: str) -> None:
         """Send the head of a streamed response as the Node runtime does, then any further headers."""
@@ -86,22 +86,22 @@ class RawRuntime:
         """Send one chunk."""
         await self.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
-    async def end_response(self, *trailers: str) -> ApiAnswer:
-        """Send the last chunk and the trailers, and wait for the answer."""
+    async def end_response(self, *trailers: str) -> RawResponse:
+        """Send the last chunk and the trailers, and wait for the response."""
         await self.send("\r\n".join(("0", *trailers, "", "")).encode())
-        return await self.answer()
+        return await self.response()
 
-    async def answer(self) -> ApiAnswer:
-        """Read one answer."""
+    async def response(self) -> RawResponse:
+        """Read one response."""
         async with asyncio.timeout(PATIENCE_S):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             status_line, *lines = head.strip().split("\r\n")
             headers = dict(line.split(": ", 1) for line in lines)
             body = await self.reader.readexactly(int(headers["Content-Length"]))
-        return ApiAnswer(int(status_line.split()[1]), headers, body)
+        return RawResponse(int(status_line.split()[1]), headers, body)
 
     async def ended(self) -> bytes:
-        """Wait for the end of the connection and return what still came."""
+        """Wait for the end of the connection and return the remaining bytes."""
         async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read()

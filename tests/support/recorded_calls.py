@@ -1,4 +1,4 @@
-"""What a runtime process calls for a list of events, recorded, so that two runtimes can be compared."""
+"""Records the Runtime API calls of a runtime process for a list of events, to compare two runtimes."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Users, readers, crashes, clocks and deletions in any order, against a simple model of what must hold.
 
 The machine sends messages and sends them again, reads replies, leaves and comes again, stops runs, deletes
-conversations, lets producers die and leases run out. A dead producer is one whose store does nothing for it
-any more.
+conversations, kills lease holders and lets leases expire. A dead lease holder is one whose store no longer
+executes its calls.
 
 Each process has a wall clock of its own, which is wrong and jumps. The monotonic time passes only when no
-call of the store is under way or asked for, so a producer that is alive renews its lease in time, and a save
-takes none, however busy this machine is. The calls of all processes are made one at a time, in an order that
+call of the store is under way or requested, so a live lease holder renews its lease in time, and a save takes
+no time, however busy this machine is. The calls of all processes are made one at a time, in an order that
 a seed decides, and the next rule begins after so many of them: in the middle of what the others do. So
 hypothesis can play an order of events again.
 """
@@ -59,9 +59,9 @@ T = TypeVar("T")
 USER, COACH = "user-1", "coach-1"
 LEASE_S = 15.0
 STEP_S = 1.0
-"""How long a rule waits for what it begins: each producer renews its lease, and each reader looks once."""
+"""How long a rule waits for its effects: each lease holder sends a heartbeat, and each reader polls once."""
 WITHIN_S = 900.0
-"""What a request may take: as long as a function can."""
+"""The timeout of a request: a function's maximum."""
 SETTINGS = TurnSettings(
     save_reserve_s=1.0,
     runs=RunSettings(lease_s=LEASE_S, reader_awaited_s=LEASE_S, commit_every_s=0.0),
@@ -75,7 +75,7 @@ BEGAN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def reply_to(text: str) -> str:
-    """What the model says to a message."""
+    """The model's reply to a message."""
     return "".join(f"{text}-{number} " for number in range(WORDS))
 
 
@@ -125,7 +125,7 @@ class Talker:
 
 
 class Acceptance:
-    """Watches over what the store accepts, from whomever.
+    """Checks every call that the store accepts.
 
     Attributes:
         newest: for each conversation the greatest id of a message that was accepted.
@@ -194,8 +194,8 @@ class Process:
         behind = self._acceptance.newest.get(key, "")
         log = await self._store.read_log(key, of_run)
         there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply))
-        producer = self._acceptance.producer_of(log)
-        if there is None and producer not in (None, self):
+        holder = self._acceptance.producer_of(log)
+        if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")
         if there is None and reply is not None:
             self._acceptance.message(key, reply.id, behind=behind)
@@ -287,7 +287,7 @@ class RunMachine(RuleBasedStateMachine):
         self.look(lambda: self.store.create_conversation(conversation))
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        """Do work while all others go on."""
+        """Do work while all others continue."""
         return self.loop.run_until_complete(work)
 
     def look(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -295,7 +295,7 @@ class RunMachine(RuleBasedStateMachine):
         return self.run(self.calls.look(call))
 
     def settle(self, calls: int, then: Callable[[], None] = nothing) -> None:
-        """Let others go on until they have made so many calls, or have nothing to do for a while."""
+        """Let others run until they have made this many calls, or have nothing to do for a while."""
         self.run(self.calls.made(calls, then, within_s=STEP_S))
 
     def process(self, off_s: float) -> Process:
@@ -322,7 +322,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(text=st.integers(0, 5), off_s=OFF_S)
     def send_for_reader(self, text: int, off_s: float) -> None:
-        """A message whose first reader has it answered, if one comes."""
+        """A message whose first reader starts its reply, if there is one."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
         parts = self.parts(client.process)
         opening = run_opener(parts, SETTINGS).open_for_reader(
@@ -351,14 +351,14 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(words=st.integers(1, WORDS), calls=CALLS)
     def speak(self, words: int, calls: int) -> None:
-        """The model goes on."""
+        """The model continues."""
         for _ in range(words):
             self.model.allowed.release()
         self.settle(calls)
 
     @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
     def come_again(self, which: int, off_s: float, calls: int) -> None:
-        """A reader whose connection was cut resumes where it was; the producer goes on."""
+        """A reader whose connection was cut resumes where it was; the reply continues."""
         waiting = [c for c in self.clients if c.point and not c.ending and c.key == self.key]
         if not waiting:
             return
@@ -403,12 +403,12 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        """Time goes by: whoever does not renew its lease is dead."""
+        """Time passes: a lease holder without a heartbeat loses its lease."""
         self.run(asyncio.sleep(LEASE_S + STEP_S))
 
     @rule(which=st.integers(0, 99), seconds=OFF_S, calls=CALLS)
     def jump(self, which: int, seconds: float, calls: int) -> None:
-        """The wall clock of one process, perhaps a producer in the middle of its run, is set."""
+        """The wall clock of one process, perhaps a lease holder in the middle of its run, is set."""
         living = [client.process for client in self.clients if client.process.is_alive]
         if living:
             living[which % len(living)].clock.jump(seconds)
@@ -460,15 +460,15 @@ class RunMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_message_is_stored_once_and_in_order(self) -> None:
-        """And has one reply at most, which is the beginning of what the model had to say."""
+        """And has at most one reply, which is a prefix of the model's reply."""
         messages = self._messages()
         users = [message for message in messages if message.role is Role.USER]
         names = [message.metadata.client_message_id for message in users]
         assert len(set(names)) == len(names)
         order = [(m.id, m.content, m.metadata.stop_reason, m.metadata.reply_to) for m in messages]
         assert order == sorted(order), order
-        answered = [m.metadata.reply_to for m in messages if m.role is Role.ASSISTANT]
-        assert len(set(answered)) == len(answered)
+        replied_to = [m.metadata.reply_to for m in messages if m.role is Role.ASSISTANT]
+        assert len(set(replied_to)) == len(replied_to)
         by_id = {message.id: message for message in users}
         for message in messages:
             if message.role is Role.ASSISTANT:
@@ -480,12 +480,12 @@ class RunMachine(RuleBasedStateMachine):
                     assert message.content == whole
 
     @invariant()
-    def what_was_told_is_true(self) -> None:
-        """Who got `complete` has the stored text; nobody has seen what the model did not say."""
-        # What was told before the store is asked: more comes meanwhile.
-        told = [(client, client.shown, client.ending) for client in getattr(self, "clients", [])]
+    def what_readers_saw_is_true(self) -> None:
+        """A reader that got `complete` has the stored text; no reader has seen any text but the model's."""
+        # Captured before the store is read: more arrives meanwhile.
+        seen = [(client, client.shown, client.ending) for client in getattr(self, "clients", [])]
         replies = {m.id: m for m in self._messages() if m.role is Role.ASSISTANT}
-        for client, shown, ending in told:
+        for client, shown, ending in seen:
             assert reply_to(client.text).startswith(shown)
             if isinstance(ending, Completed):
                 assert ending.reply.content == shown
@@ -522,17 +522,17 @@ class RunMachine(RuleBasedStateMachine):
             self.loop.close()
 
     def _send_once_more(self) -> None:
-        """The next message closes what is dead, whatever the clock of its process says, and is answered."""
+        """The next message closes a dead run, whatever the clock of its process is, and gets a reply."""
         client = Client(self.key, "last", "c-last", self.process(-7_200.0))
         for _ in range(WORDS):
             self.model.allowed.release()
 
-        async def answered() -> None:
+        async def sent() -> None:
             async for event in events_of(
                 run_turn, self._request(client), self.parts(client.process), SETTINGS
             ):
                 client.take(event)
 
-        client.process.task = self.loop.create_task(answered())
+        client.process.task = self.loop.create_task(sent())
         self.run(asyncio.wait_for(client.process.task, 60))
         assert isinstance(client.ending, Completed), client.ending

@@ -1,4 +1,4 @@
-"""A Lambda runtime that does what each event tells it: `python scripted_runtime.py [STEP...]`.
+"""A Lambda runtime that executes the steps in each event: `python scripted_runtime.py [STEP...]`.
 
 An event is a JSON list of steps, or a Function URL event whose body is one; the arguments are steps taken
 before the first event. Only the standard library's light parts: it starts in a few hundredths of a second.
@@ -31,8 +31,8 @@ class Connection:
         """Send lines of a head, and a body."""
         self.socket.sendall("\r\n".join((*lines, "", "")).encode() + body)
 
-    def answer(self) -> tuple[dict[str, str], bytes]:
-        """Read one answer."""
+    def response(self) -> tuple[dict[str, str], bytes]:
+        """Read one response."""
         status = self.file.readline()
         if not status:
             raise SystemExit("the Runtime API has gone")
@@ -50,7 +50,7 @@ class Response:
         self.api = api
         self.path = f"{PREFIX}invocation/{request_id}/"
         self.begun = False
-        self.answered = False
+        self.responded = False
 
     def write(self, data: bytes) -> None:
         """Write one chunk, after the head if need be."""
@@ -62,19 +62,19 @@ class Response:
             self.api.socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def end(self) -> None:
-        """End it and wait for the answer."""
-        if not self.answered:
-            self.answered = True
+        """End it and wait for the response."""
+        if not self.responded:
+            self.responded = True
             self.write(b"")
             self.api.socket.sendall(b"0\r\n\r\n")
-            self.api.answer()
+            self.api.response()
 
     def error(self, path: str, error_type: str, message: str) -> None:
-        """Report an error and wait for the answer."""
-        self.answered = True
+        """Report an error and wait for the response."""
+        self.responded = True
         body = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
         self.api.send(f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", body=body)
-        self.api.answer()
+        self.api.response()
 
 
 def take(step: Sequence[Any], response: Response) -> None:  # noqa: C901, PLR0912 (one case a step)
@@ -121,7 +121,7 @@ def take(step: Sequence[Any], response: Response) -> None:  # noqa: C901, PLR091
 
 
 def tick(port: int) -> None:
-    """Send a dot now and then, for ever."""
+    """Send a dot now and then, forever."""
     with socket.create_connection(("127.0.0.1", port)) as clock:
         while True:
             clock.sendall(b".")
@@ -135,7 +135,7 @@ def main() -> None:
         take(argument.split(","), Response(api, "none"))
     while True:
         api.send(f"GET {PREFIX}invocation/next HTTP/1.1", "Host: 127.0.0.1")
-        headers, body = api.answer()
+        headers, body = api.response()
         event = json.loads(body)
         response = Response(api, headers["lambda-runtime-aws-request-id"])
         for step in json.loads(event["body"]) if isinstance(event, dict) else event:

@@ -1,6 +1,6 @@
 """A Runtime API that a test plays by hand against a real runtime process, and that remembers every byte.
 
-Unlike the emulator it obeys no rule of Lambda's but HTTP's, so a test can answer early, late, wrongly or not.
+Unlike the emulator it follows only HTTP's rules, so a test can respond early, late, wrongly or not at all.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def error_in_trailers(call: Call) -> dict[str, object]:
 
 
 class ScriptedRuntimeApi:
-    """Listens on a free port; every `give` answers one `/next`."""
+    """Listens on a free port; every `give` responds to one `/next`."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -99,7 +99,7 @@ class ScriptedRuntimeApi:
         content_type: str = "application/json",
         **headers: str,
     ) -> None:
-        """Wait for a `/next` and answer it; `trace_id="x"` sends the header `Lambda-Runtime-Trace-Id: x`."""
+        """Wait for a `/next` and respond; `trace_id="x"` sends the header `Lambda-Runtime-Trace-Id: x`."""
         self.wait_until_asked()
         payload = msgspec.json.encode(event)
         lines = {
@@ -174,7 +174,7 @@ class ScriptedRuntimeApi:
                 pass
 
     def _serve_one_call(self, connection: socket.socket) -> bool:
-        """Read a request and answer it; returns whether another one may follow."""
+        """Read a request and respond; returns whether another one may follow."""
         http = h11.Connection(h11.SERVER)
         raw = bytearray()
         call: Call | None = None
@@ -247,7 +247,7 @@ def scripted_runtime_api() -> Iterator[ScriptedRuntimeApi]:
 
 
 def runtime_environment(address: str) -> dict[str, str]:
-    """What a runtime process finds in its environment; the tests' own modules can be imported."""
+    """The environment variables of a runtime process, which can import the tests' own modules."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | {
         "AWS_LAMBDA_RUNTIME_API": address,
@@ -269,7 +269,7 @@ class Runtime:
 
     @property
     def log(self) -> str:
-        """What it has printed so far."""
+        """Its output so far."""
         return self._log.read_text(errors="replace")
 
     def wait_for_log(self, text: str) -> None:
@@ -294,7 +294,7 @@ def runtime(
     command: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Runtime]:
-    """Run `python -m lambda_streaming HANDLER`, or another command, until the block is left."""
+    """Run `python -m lambda_streaming HANDLER`, or another command, during the block."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command or [sys.executable, "-m", module, handler],

@@ -1,4 +1,4 @@
-"""A server that answers requests for a conversation's stream as a script says, and cuts connections."""
+"""A server that responds to requests for a conversation's stream from a script, and cuts connections."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CUT_AFTER_S = 0.1
 
 
 class Then(Enum):
-    """What becomes of a connection when all is sent."""
+    """The end of a connection after everything has been sent."""
 
     END = auto()  # the response ends as if it were whole
     CUT = auto()  # it breaks in the middle of the response
     HOLD = auto()  # it stays open until the client leaves
 
 
-class Answer(NamedTuple):
+class ScriptedResponse(NamedTuple):
     """One response; `parts` are sent one by one, `pause_s` lies between them."""
 
     status: int
@@ -49,11 +49,11 @@ class Asked(NamedTuple):
     body: Mapping[str, Any]
 
 
-Script = Sequence[Answer | Callable[[Asked], Answer]]
+Script = Sequence[ScriptedResponse | Callable[[Asked], ScriptedResponse]]
 
 
 class ScriptedStream:
-    """Answers requests under `/conversation`, each with the next answer of the script.
+    """Responds to requests under `/conversation`, each with the next response of the script.
 
     Attributes:
         url: the address of an empty page that can import `/coachstream.js`.
@@ -90,43 +90,45 @@ class ScriptedStream:
             await self._news.wait_for(condition)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, and close the connection."""
+        """Serve one request, and close the connection."""
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             asked = await _read(reader)
-            await self._send(await self._answer(asked), reader, writer)
+            await self._send(await self._response_to(asked), reader, writer)
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
-    async def _answer(self, asked: Asked) -> Answer:
+    async def _response_to(self, asked: Asked) -> ScriptedResponse:
         if asked.path == "/":
-            return Answer(200, "text/html", [b"<!doctype html><link rel=icon href=data:,>"])
+            return ScriptedResponse(200, "text/html", [b"<!doctype html><link rel=icon href=data:,>"])
         if asked.path == "/coachstream.js":
-            return Answer(200, "text/javascript", [await asyncio.to_thread(MODULE.read_bytes)])
+            return ScriptedResponse(200, "text/javascript", [await asyncio.to_thread(MODULE.read_bytes)])
         async with self._news:
             self.requests.append(asked)
             self._news.notify_all()
         if not self._script:
-            return Answer(418, "text/plain", [b"there is nothing more in the script"])
-        answer = self._script.pop(0)
-        return answer if isinstance(answer, Answer) else answer(asked)
+            return ScriptedResponse(418, "text/plain", [b"there is nothing more in the script"])
+        response = self._script.pop(0)
+        return response if isinstance(response, ScriptedResponse) else response(asked)
 
-    async def _send(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        has_body = answer.status != 204
+    async def _send(
+        self, response: ScriptedResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        has_body = response.status != 204
         coding = "Transfer-Encoding: chunked\r\n" if has_body else ""
         writer.write(
-            f"HTTP/1.1 {answer.status} Scripted\r\nContent-Type: {answer.content_type}\r\n"
+            f"HTTP/1.1 {response.status} Scripted\r\nContent-Type: {response.content_type}\r\n"
             f"Cache-Control: no-cache\r\n{coding}Connection: close\r\n\r\n".encode()
         )
         await writer.drain()
-        for part in answer.parts:
+        for part in response.parts:
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
-            await asyncio.sleep(answer.pause_s)
-        if answer.then is Then.CUT:
-            # A browser throws away what has arrived and was not read when a response breaks.
+            await asyncio.sleep(response.pause_s)
+        if response.then is Then.CUT:
+            # A browser discards unread bytes when a response is cut off.
             await asyncio.sleep(CUT_AFTER_S)
-        elif answer.then is Then.HOLD:
+        elif response.then is Then.HOLD:
             await reader.read()
             async with self._news:
                 self.left += 1
@@ -137,7 +139,9 @@ class ScriptedStream:
 
 
 @asynccontextmanager
-async def scripted(*script: Answer | Callable[[Asked], Answer]) -> AsyncIterator[ScriptedStream]:
+async def scripted(
+    *script: ScriptedResponse | Callable[[Asked], ScriptedResponse],
+) -> AsyncIterator[ScriptedStream]:
     """A server with a script, on a free port."""
     stream = ScriptedStream(script)
     server = await asyncio.start_server(stream.serve, "127.0.0.1", 0)
@@ -167,19 +171,19 @@ def complete(text: str, number: int | None = 9, *, run: str = RUN, **more: objec
     return event(number, run=run, type="complete", aiMessage=ai_message, userMessage=user_message, **more)
 
 
-def stream(*parts: bytes, then: Then = Then.END, pause_s: float = 0.0) -> Answer:
+def stream(*parts: bytes, then: Then = Then.END, pause_s: float = 0.0) -> ScriptedResponse:
     """An event stream."""
-    return Answer(200, "text/event-stream; charset=utf-8", parts, then, pause_s)
+    return ScriptedResponse(200, "text/event-stream; charset=utf-8", parts, then, pause_s)
 
 
-def document(status: int, /, **body: object) -> Answer:
+def document(status: int, /, **body: object) -> ScriptedResponse:
     """A JSON document."""
-    return Answer(status, "application/json", [json.dumps(body).encode()])
+    return ScriptedResponse(status, "application/json", [json.dumps(body).encode()])
 
 
 START = event(type="start", status="initialized")
 KEEP_ALIVE = b": keep-alive\n\n"
-NOTHING_LEFT = Answer(204, "text/plain", [])
+NOTHING_LEFT = ScriptedResponse(204, "text/plain", [])
 OPENED = document(202, runId=RUN, eventsUrl=f"stream/{RUN}?ticket=T")
 
 

@@ -39,7 +39,7 @@ class Ready(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What an authenticated request sends."""
+        """The headers of an authenticated request."""
         return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
 
     def conversations(self) -> str:
@@ -112,7 +112,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     token: str | None = None,
 ) -> Iterator[Serving]:
-    """Run a command that ends in `coachstream serve --json ...` until the block is left.
+    """Run a command that ends in `coachstream serve --json ...` during the block.
 
     Its environment is this process's, unless another one is given. Where a pool issues the tokens, `token` is
     one of them, and says who is served.

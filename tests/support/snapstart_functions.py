@@ -1,4 +1,4 @@
-"""A function with SnapStart hooks that tell their order; `FAILING_HOOK` makes one of them fail."""
+"""A function with SnapStart hooks that report their order; `FAILING_HOOK` makes one of them fail."""
 
 from __future__ import annotations
 

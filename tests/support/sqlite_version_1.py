@@ -1,4 +1,4 @@
-"""A file as the first version of the SQLite store wrote it: one user, one coach, one answered message.
+"""A file as the first version of the SQLite store wrote it: one user, one coach, one message with a reply.
 
 Recorded from that version and not made from today's code, so that no later change can make it fit. Its ids
 are those of `contracts.conversation_store.KEY`.

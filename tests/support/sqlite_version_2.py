@@ -1,4 +1,4 @@
-"""A file as the second version of the SQLite store wrote it: one answered message, and one that was not.
+"""A file as the second version of the SQLite store wrote it: one message with a reply, and one without.
 
 Recorded from that version and not made from today's code, so that no later change can make it fit. Its ids
 are those of `contracts.conversation_store.KEY`.

@@ -1,6 +1,6 @@
-"""A process that uses an SQLite store as it is told, line by line: `python -m support.store_worker FILE`.
+"""A process that executes commands on an SQLite store, line by line: `python -m support.store_worker FILE`.
 
-Each command is answered by one line when its work is done; an error is answered by its code.
+Each command prints one line when it is done; an error prints its code.
 
     seed                             a coach
     create CONVERSATION              a conversation
@@ -10,7 +10,7 @@ Each command is answered by one line when its work is done; an error is answered
     end CONVERSATION RUN NUMBER N    the end of any run, with reply N to message 1: `done` or `taken`
     rename CONVERSATION TITLE
     use MEMORY N                     counts N uses of a memory
-    runs CONVERSATION                whole runs for ever, a line `saved ID` after each
+    runs CONVERSATION                whole runs forever, a line `saved ID` after each
     talk CONVERSATION                a run that never ends, a line `said NUMBER` after each entry
 """
 
@@ -32,13 +32,13 @@ from contracts.store_records import (
     COACH,
     KEY,
     NOW,
-    answer,
     begin,
     conversation,
     ended,
     opened,
     reply_to,
     said,
+    store_reply,
     user_message,
 )
 
@@ -112,7 +112,7 @@ class Worker:
         for number in itertools.count(0, 2):
             message = user_message(number)
             reply = reply_to(message, number + 1)
-            await answer(self.store, message, reply, key=key_of(name))
+            await store_reply(self.store, message, reply, key=key_of(name))
             say(f"saved {reply.id}")
 
     async def talk(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """Asks a Runtime API for events and forges responses: `python stranger.py ADDRESS REQUEST_ID USER_ID TIMES`.
 
-Run it outside of the execution environment. It prints a JSON list of what it was answered, two a time: the
-status, or null where the connection ended without one, and the body.
+Run it outside of the execution environment. It prints a JSON list of the responses, two a time: the status,
+or null if the connection ended without one, and the body.
 """
 
 import encodings.idna  # noqa: F401 (of `socket`; another user may not be able to read the interpreter's files)

@@ -39,7 +39,7 @@ async def yields(event: Any, context: Any) -> AsyncIterator[str]:  # noqa: ANN40
 
 @streamify_response
 async def http(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Answer with a prelude; write `words`, then end with `last`, if the event has them."""
+    """Respond with a prelude; write `words`, then end with `last`, if the event has them."""
     response = HttpResponseStream.from_(stream, event["metadata"])
     for word in event.get("words", []):
         await response.write(word)
@@ -65,7 +65,7 @@ async def cuts_a_character(event: Any, stream: ResponseStream, context: Any) -> 
 
 @streamify_response
 async def fails(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write the words of the event, end if told to, then raise with its message."""
+    """Write the words of the event, end if the event says so, then raise with its message."""
     for word in event.get("words", []):
         await stream.write(word)
     if event.get("end"):
@@ -129,7 +129,7 @@ async def leaves_work(event: Any, stream: ResponseStream, context: Any) -> None:
 
 @streamify_response
 async def writes_after_end(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """End the response, then try to write to it and log what comes of it."""
+    """End the response, then try to write to it and log the outcome."""
     await stream.end("whole")
     try:
         await stream.write("more")
@@ -139,7 +139,7 @@ async def writes_after_end(event: Any, stream: ResponseStream, context: Any) -> 
 
 @streamify_response
 async def changes_its_head(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Try to change content type and status between two writes, and log what comes of it."""
+    """Try to change content type and status between two writes, and log the outcome."""
     await stream.write("one")
     for change in (
         lambda: stream.set_content_type("text/plain"),
@@ -191,7 +191,7 @@ traced_words = traced(words)
 
 
 def plain(event: Any, context: Any) -> Any:  # noqa: ANN401, ARG001
-    """Return what the event says, or raise."""
+    """Return the value in the event, or raise."""
     if "raise" in event:
         raise KeyError(event["raise"])
     if event.get("bytes"):

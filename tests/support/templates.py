@@ -108,7 +108,7 @@ class Template:
         return variables
 
     def statements(self, construct: str) -> list[Statement]:
-        """What a construct's function may do."""
+        """The permissions of a construct's function."""
         policy = self.within(construct, "AWS::IAM::Policy").properties
         return list(map(_statement, policy["PolicyDocument"]["Statement"]))
 

@@ -1,4 +1,4 @@
-"""A person at a terminal: a shell on a pseudo-terminal, what is typed, and what is shown."""
+"""A user at a terminal: a shell on a pseudo-terminal, with its input and output."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What still runs in it gets the signal of a terminal that is closed.
+        # Processes that still run in it get SIGHUP, as when a terminal is closed.
         os.close(self._terminal)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._shell.pid, signal.SIGHUP)
@@ -85,14 +85,14 @@ class Terminal:
         """Press keys."""
         pending = keys.encode()
         while pending:
-            # What is shown meanwhile must be read, or the other end stops taking what is typed.
+            # The output must be read meanwhile, or the other end stops accepting input.
             _, writable, _ = select.select([], [self._terminal], [], 0.05)
             if writable:
                 pending = pending[os.write(self._terminal, pending[:256]) :]
             self._take()
 
     def run(self, command: str) -> tuple[int, str]:
-        """Type a command, wait for its end, and give its status and what it showed."""
+        """Type a command, wait for its end, and return its status and output."""
         self.type(command)
         self.type('echo "status"=$?')
         found = self.expect(r"(?s)(.*?)(?:^|\$ )status=(\d+)")
@@ -100,7 +100,7 @@ class Terminal:
         return int(found[2]), found[1]
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Wait until something is shown that matches, behind what matched last."""
+        """Wait until the output after the last match matches."""
         wanted = re.compile(pattern, re.MULTILINE)
         until = time.monotonic() + PATIENCE_S
         while (found := wanted.search(self._shown, self._read)) is None:
@@ -110,7 +110,7 @@ class Terminal:
         return found
 
     def _take(self, *, within_s: float = 0.0) -> bool:
-        """Read what is there; whether the terminal is still open."""
+        """Read the available output; return whether the terminal is still open."""
         if not select.select([self._terminal], [], [], within_s)[0]:
             return True
         try:

@@ -13,7 +13,7 @@ from coachstream.conversation.runs.watcher import RunWatcher
 def events_of(
     turn: Callable[..., Awaitable[None]], *arguments: object, **options: object
 ) -> AsyncGenerator[Event, None]:
-    """What `run_turn` or `resume_run` sends; it waits while the events are not taken.
+    """The events that `run_turn` or `resume_run` sends; sending waits until they are read.
 
     Closing the generator cancels the turn, and waits for its end.
     """
@@ -52,7 +52,7 @@ async def followed(watcher: RunWatcher) -> tuple[list[Event], RunClaim | None]:
 
 
 class _Sent:
-    """A rendezvous: `send` returns when the next event is asked for."""
+    """A rendezvous: `send` returns when the next event is requested."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""A conversation in memory, ready for turns; its store fails or waits where a test tells it to."""
+"""A conversation in memory, ready for turns; a test can make its store fail or wait."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Later(FixedDate):
 class TurnStoreDouble(RememberedConversations):
     """A store whose steps can be made to fail (`failures`) or to wait (`gates`) by their method's name.
 
-    `reached` tells that a step is under way.
+    `reached` is set while a step is under way.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class TurnStoreDouble(RememberedConversations):
 
 
 class RecallDouble:
-    """Finds what it is given; waits or fails on demand."""
+    """Finds the given records; waits or fails on demand."""
 
     def __init__(self, *matches: Match) -> None:
         self.matches = matches
@@ -227,7 +227,7 @@ class Stage:
     def request(
         self, text: str = "How am I doing?", *, within_s: float = 30.0, client_message_id: str | None = None
     ) -> TurnRequest:
-        """A message that must be answered in time."""
+        """A message that must get its reply in time."""
         deadline = asyncio.get_running_loop().time() + within_s
         return TurnRequest(KEY, text, deadline, client_message_id=client_message_id)
 

@@ -14,7 +14,7 @@ from support.patience import PATIENCE_S
 
 @contextlib.contextmanager
 def served(app: Callable[..., Awaitable[None]]) -> Iterator[str]:
-    """Serve until the block is left; yields the base URL, ending with `/`."""
+    """Serve during the block; yields the base URL, ending with `/`."""
     config = uvicorn.Config(app, log_level="error", lifespan="auto", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -32,7 +32,7 @@ def served(app: Callable[..., Awaitable[None]]) -> Iterator[str]:
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
-    # uvicorn tells nobody but its attribute; joining the thread is a wait that ends early when it dies.
+    # uvicorn only sets an attribute; joining the thread waits, and ends early if it dies.
     for _ in range(int(PATIENCE_S / 0.01)):
         if server.started:
             return

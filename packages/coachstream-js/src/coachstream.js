@@ -1,5 +1,5 @@
 /**
- * Reads a coach's reply while it is written, and goes on reading whatever happens to the connection.
+ * Reads a coach's reply while it is written, and reconnects when the connection is lost.
  *
  *     import { start } from "./coachstream.js";
  *
@@ -9,22 +9,22 @@
  *       if (event.type === "text") bubble.textContent = event.text;
  *     }
  *
- * One file without dependencies, for browsers and workers; copy it. `coachstream.d.ts` says what every option and
- * event means; the requests and events on the wire are described in the project's `docs/reference`.
+ * One file without dependencies, for browsers and workers; copy it. `coachstream.d.ts` documents every option and
+ * event; the project's `docs/reference` describes the requests and events on the wire.
  *
- * How it works: a reply is read over one connection after the other. Each delivers Server-Sent Events; their ids say
- * where the next connection has to begin, their offsets what of the text is there already. Whatever ends a connection
- * and not the reply is an `Interruption`; after a pause, the next connection follows.
+ * How it works: a reply is read over one connection after the other. Each delivers Server-Sent Events; their ids are
+ * the cursor for the next connection, their offsets deduplicate the text. Anything that ends a connection but not the
+ * reply is an `Interruption`; the next connection follows after a delay (exponential backoff).
  *
  * @import * as api from "./coachstream.d.ts"
  *
- * @typedef {{id: string, data: string|null}} Message An event; without data, an id alone.
+ * @typedef {{id: string, data: string|null}} Message An event; `data` is null for an id without an event.
  * @typedef {"connected"|"nothing left"|Interruption|Message} Item What a connection delivers.
  */
 
 /** @type {Readonly<Required<api.ReconnectOptions>>} */
 const RECONNECT = Object.freeze({ silenceMs: 45_000, backoffMs: 500, maxBackoffMs: 10_000, giveUpAfterMs: 60_000 });
-/** What proxies and gateways say when the next attempt may have more luck. */
+/** Statuses of proxies and gateways after which a retry may succeed. */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
 const EVENT_STREAM = "text/event-stream";
 const JSON_TYPE = "application/json";
@@ -46,7 +46,7 @@ export function join(options) {
   return new Reply(options, {});
 }
 
-/** Has a reply stopped. @type {typeof api.stop} */
+/** Stops a reply. @type {typeof api.stop} */
 export async function stop({ runId, ...options }) {
   try {
     const request = { accept: JSON_TYPE, signal: options.signal };
@@ -61,14 +61,14 @@ export async function stop({ runId, ...options }) {
   }
 }
 
-/** A name for a message that no other message has. */
+/** Returns a new, unique idempotency key for a message. */
 export function newClientMessageId() {
   // `crypto.randomUUID` exists in secure contexts only; a page may be opened from a phone on the same network.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Every error of this module; the code tells them apart. */
+/** Base of all errors of this module, distinguished by `code`. */
 export class CoachStreamError extends Error {
   /**
    * @param {string} code
@@ -84,9 +84,9 @@ export class CoachStreamError extends Error {
   }
 }
 
-/** The service said what is wrong. */
+/** An error reported by the service. */
 export class ServiceError extends CoachStreamError {
-  /** @param {any} event an `error` event, or a body that says the same @param {number|null} [status] of the response */
+  /** @param {any} event an `error` event, or an error body @param {number|null} [status] of the response */
   constructor(event, status = null) {
     const sentence = [event?.message, event?.error].find((text) => typeof text === "string" && text !== "");
     super(hasCode(event) ? event.code : `HTTP_${status ?? "ERROR"}`, sentence ?? "The service refused the request.", {
@@ -100,7 +100,7 @@ export class ServiceError extends CoachStreamError {
   }
 }
 
-/** Nothing worked for so long that the reading was given up. */
+/** There was no connection for so long that the reading ends. */
 export class ConnectionLost extends CoachStreamError {
   /** @param {string} message @param {Interruption} cause */
   constructor(message, cause) {
@@ -108,7 +108,7 @@ export class ConnectionLost extends CoachStreamError {
   }
 }
 
-/** What arrived is not what the service sends. */
+/** The response is not from the service. */
 export class UnreadableStream extends CoachStreamError {
   /** @param {string} message @param {unknown} [cause] */
   constructor(message, cause) {
@@ -116,14 +116,14 @@ export class UnreadableStream extends CoachStreamError {
   }
 }
 
-/** Why a connection ended and the reply did not. */
+/** Why a connection ended before the reply did. */
 class Interruption extends Error {
   /** @param {string} message @param {{status?: number|null, isWelcome?: boolean, cause?: unknown}} [details] */
   constructor(message, { status = null, isWelcome = false, cause } = {}) {
     super(message, { cause });
     this.name = "Interruption";
     this.status = status;
-    /** There is reason to believe that the next connection is better. */
+    /** The next connection should follow at once. */
     this.isWelcome = isWelcome;
   }
 }
@@ -134,7 +134,7 @@ class Reply {
   #reconnect;
   #body;
   #wantsEventSource;
-  /** Where the browser's own `EventSource` reads the run. @type {URL|null} */
+  /** The URL of the run for the browser's `EventSource`. @type {URL|null} */
   #eventsUrl = null;
   /** @type {string|null} */
   #runId;
@@ -148,7 +148,7 @@ class Reply {
   /** @type {number|null} */
   #failingSince = null;
   #failures = 0;
-  /** A token may be found wanting when the stream has begun. */
+  /** The service may reject a token after the stream has begun. */
   #wasTokenRefused = false;
   #endPause = () => {};
   #runKnown = deferred();
@@ -187,7 +187,7 @@ class Reply {
 
   async stop() {
     const runId = await this.#runKnown.promise;
-    if (runId === null) throw new CoachStreamError("RUN_UNKNOWN", "It is not known which run to stop.");
+    if (runId === null) throw new CoachStreamError("RUN_UNKNOWN", "The run to stop is not known yet.");
     const { conversationUrl, token } = this.#options;
     return stop({ conversationUrl, token, runId });
   }
@@ -197,7 +197,7 @@ class Reply {
     const { signal } = this.#options;
     const aborted = () => this.#rouse(signal?.reason);
     const online = () => this.#rouse(new Interruption("the network has changed", { isWelcome: true }));
-    // A connection that a phone lost in its sleep says nothing; one that lives has sent a comment by then.
+    // A connection that a sleeping phone has lost stays silent; a live one has sent a keep-alive by then.
     const visible = () => {
       if (document.hidden) return;
       const isSilent = (this.#connection?.quietMs ?? 0) > this.#reconnect.silenceMs / 2;
@@ -217,7 +217,7 @@ class Reply {
   }
 
   /**
-   * Reads one connection to its end; unless the reply ended with it, another one has to follow, now.
+   * Reads one connection to its end; unless the reply has ended, the next one must follow.
    * @returns {AsyncGenerator<api.ReplyEvent, boolean, undefined>} whether the reply is over
    */
   async *#readConnection() {
@@ -240,7 +240,7 @@ class Reply {
         } else {
           const ending = yield* this.#take(item, after);
           if (ending === "over") return true;
-          // At once, but not round and round.
+          // At once, but not in an endless loop.
           if (ending === "moved" && this.#lastEventId !== after) return false;
         }
       }
@@ -251,7 +251,7 @@ class Reply {
       if (!(reason instanceof Interruption)) throw reason;
       interruption = reason;
     } finally {
-      connection.cut(new Interruption("nobody reads it any more"));
+      connection.cut(new Interruption("it is no longer read"));
       this.#connection = null;
     }
     yield this.#setBack(interruption);
@@ -260,7 +260,7 @@ class Reply {
   }
 
   /**
-   * What a connection delivers, read with `fetch`.
+   * Yields what a connection delivers, read with `fetch`.
    * @param {Connection} connection
    * @returns {AsyncGenerator<Item, void, undefined>}
    */
@@ -274,7 +274,7 @@ class Reply {
     const response = await connection.wait(send(this.#options, onlyReads ? "GET" : "POST", url, request));
     if (response.status === 204) return void (yield "nothing left");
     if (!response.ok) throw await connection.wait(refusal(response, { onlyReads }));
-    if (!isOfType(response, EVENT_STREAM) || !response.body) throw new UnreadableStream("The answer is no stream.");
+    if (!isOfType(response, EVENT_STREAM) || !response.body) throw new UnreadableStream("The response is no event stream.");
     yield "connected";
     const reader = response.body.getReader();
     const decoder = new EventStreamDecoder();
@@ -287,7 +287,7 @@ class Reply {
   }
 
   /**
-   * Sends the message, and learns where an `EventSource` reads the reply.
+   * Sends the message, and gets the URL for an `EventSource`.
    * @param {Connection} connection
    * @returns {AsyncGenerator<api.ReplyEvent, void, undefined>}
    */
@@ -297,15 +297,15 @@ class Reply {
     const response = await connection.wait(send(this.#options, "POST", url, request));
     if (!response.ok) throw await connection.wait(refusal(response, { onlyReads: false }));
     const { runId, eventsUrl } = await connection.wait(jsonOf(response));
-    if (typeof runId !== "string" || typeof eventsUrl !== "string") throw new UnreadableStream("There is no run.");
+    if (typeof runId !== "string" || typeof eventsUrl !== "string") throw new UnreadableStream("The run is missing.");
     this.#wantsEventSource = false;
     this.#eventsUrl = new URL(eventsUrl, response.url);
     yield* this.#adopt(runId);
   }
 
   /**
-   * What a connection delivers, read by the browser itself. It reconnects by itself as well, and does not say why when
-   * it ceases to; from there on we `fetch`, which says everything.
+   * Yields what a connection delivers, read by the browser's `EventSource`. It also reconnects by itself, and does not
+   * report why it stops doing so; from then on we use `fetch`, which reports errors.
    *
    * @param {Connection} connection
    * @param {URL} eventsUrl
@@ -374,7 +374,7 @@ class Reply {
           this.#wasTokenRefused = true;
           throw new Interruption("the token was refused", { isWelcome: true, cause: error });
         }
-        // What is no entry of the run's log ended the request, and not the run.
+        // An error without an entry in the run's log ended the request, but not the run.
         if (this.#runId !== null && !isNews && error.retryable) throw new Interruption(error.message, { cause: error });
         throw error;
       }
@@ -408,7 +408,7 @@ class Reply {
   /** @param {string} runId @returns {Generator<api.ReplyEvent, void, undefined>} */
   *#adopt(runId) {
     if (runId === this.#runId) return;
-    // Asking again may begin another run, whose text begins anew.
+    // Sending the message again may begin another run, whose text starts at the beginning.
     if (this.#text !== "") yield this.#show("");
     this.#runId = runId;
     this.#wasTokenRefused = false;
@@ -431,7 +431,7 @@ class Reply {
   #setBack(interruption) {
     const { giveUpAfterMs, maxBackoffMs } = this.#reconnect;
     const now = performance.now();
-    // A connection that held for a while was a good one, even when there was nothing to say.
+    // A connection that lasted for a while was good, even if it delivered nothing.
     if (this.#connectedAt !== null && now - this.#connectedAt > maxBackoffMs) this.#progress();
     this.#connectedAt = null;
     this.#failingSince ??= now;
@@ -453,7 +453,7 @@ class Reply {
     clearTimeout(timer);
   }
 
-  /** Somebody is there again, with all the patience. @param {unknown} [cut] why the connection has to go, if it has */
+  /** Resets the backoff, as a reader is back. @param {unknown} [cut] why the connection must be closed, if it must */
   #rouse(cut) {
     this.#progress();
     this.#endPause();
@@ -461,7 +461,7 @@ class Reply {
   }
 }
 
-/** One connection, and what cuts it short: silence, the caller, or news of the network. */
+/** One connection, and what closes it early: silence, the caller, or a change of the network. */
 class Connection {
   #silenceMs;
   #heardAt = performance.now();
@@ -473,7 +473,7 @@ class Connection {
   constructor(silenceMs) {
     this.#silenceMs = silenceMs;
     this.#cut = new Promise((_, reject) => this.signal.addEventListener("abort", () => reject(this.signal.reason)));
-    this.#cut.catch(() => {}); // it may be cut when nobody waits
+    this.#cut.catch(() => {}); // it may be cut while nothing awaits it
   }
 
   get signal() {
@@ -494,7 +494,7 @@ class Connection {
   }
 
   /**
-   * What the promise gives; the clock of silence runs meanwhile, and only then: a slow reader is no dead connection.
+   * Awaits the promise with the silence timeout, which runs only meanwhile: a slow reader is not a dead connection.
    *
    * @template T
    * @param {Promise<T>} promise
@@ -511,9 +511,9 @@ class Connection {
   }
 }
 
-/** Server-Sent Events (HTML standard, section 9.2.6): bytes in, cut anywhere; events out. */
+/** A decoder for Server-Sent Events (HTML standard, section 9.2.6): bytes in, split anywhere; events out. */
 export class EventStreamDecoder {
-  /** An event of a chat is a few kilobytes; what grows past this without an end is not an event stream. */
+  /** An event of a chat has a few kilobytes; data that exceeds this without an end is not an event stream. */
   static MAX_PENDING_CHARACTERS = 4 * 1024 * 1024;
 
   // Strips a leading byte order mark, and keeps an unfinished code point for the next call.
@@ -526,13 +526,13 @@ export class EventStreamDecoder {
   #id = "";
   #lastEventId = "";
 
-  /** The last id that the stream has named, be it without an event. */
+  /** The last event id in the stream, even of an id without an event. */
   get lastEventId() {
     return this.#lastEventId;
   }
 
   /**
-   * The events that these bytes complete.
+   * Yields the events that these bytes complete.
    *
    * @param {Uint8Array} bytes
    * @returns {Generator<{id: string, data: string}, void, undefined>}
@@ -540,7 +540,7 @@ export class EventStreamDecoder {
   *feed(bytes) {
     let text = this.#decoder.decode(bytes, { stream: true });
     if (text === "") return;
-    // The LF of a CRLF whose CR came with the last bytes has ended its line already.
+    // The CR of this CRLF came with the last bytes and has already ended the line.
     if (this.#endedWithCarriageReturn && text.startsWith("\n")) text = text.slice(1);
     this.#endedWithCarriageReturn = text.endsWith("\r");
     const lines = text.split(/\r\n|\r|\n/);
@@ -552,7 +552,7 @@ export class EventStreamDecoder {
     }
     this.#line += unfinished;
     if (this.#line.length + this.#dataLength > EventStreamDecoder.MAX_PENDING_CHARACTERS) {
-      throw new UnreadableStream("An event never ends.");
+      throw new UnreadableStream("An event is too long.");
     }
   }
 
@@ -577,13 +577,13 @@ export class EventStreamDecoder {
 }
 
 /**
- * One request, with a token; with a fresh one where the first is refused.
+ * Sends one request with a token, and again with a fresh one if the first is rejected.
  *
  * @param {api.ConversationOptions} options
  * @param {"GET"|"POST"|"DELETE"} method
  * @param {URL} url
  * @param {{accept: string, body?: string, signal?: AbortSignal, fresh?: boolean}} request
- * @throws {Interruption} there was no answer
+ * @throws {Interruption} there was no response
  */
 async function send({ token }, method, url, { accept, body, signal, fresh = false }) {
   for (; ; fresh = true) {
@@ -608,8 +608,8 @@ async function tokenFrom(token, fresh) {
 }
 
 /**
- * What a response without success means. A request that only reads waits until the service is well again; whether a
- * message is sent again is for its writer to say.
+ * Returns the error of an unsuccessful response. A request that only reads is retried until the service recovers; a
+ * message is sent again only by the user.
  *
  * @param {Response} response
  * @param {{onlyReads: boolean}} request
@@ -621,7 +621,7 @@ async function refusal(response, { onlyReads }) {
   const body = await read(response).catch(() => null);
   const error = new ServiceError(body, status);
   const isTransient = hasCode(body) ? onlyReads && error.retryable : TRANSIENT.has(status);
-  return isTransient ? new Interruption(`the answer was HTTP ${status}`, { status, cause: error }) : error;
+  return isTransient ? new Interruption(`the response was HTTP ${status}`, { status, cause: error }) : error;
 }
 
 /** @param {Response} response @returns {Promise<any>} */
@@ -642,9 +642,9 @@ function eventFrom(data) {
   try {
     event = JSON.parse(data);
   } catch (error) {
-    throw new UnreadableStream("What arrived is no JSON.", error);
+    throw new UnreadableStream("An event is not JSON.", error);
   }
-  if (typeof event !== "object" || event === null) throw new UnreadableStream("What arrived is no JSON object.");
+  if (typeof event !== "object" || event === null) throw new UnreadableStream("An event is not a JSON object.");
   return event;
 }
 

@@ -103,9 +103,9 @@ def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
     assert "store: ok (dynamodb)\n" in done.stdout
     assert f"  table: {servers.table}\n" in done.stdout
     assert f"  endpoint: {servers.environment['AWS_ENDPOINT_URL_BEDROCK_RUNTIME']}\n" in done.stdout
-    assert "The model answers (one token)." in done.stdout
+    assert "The model generated one token." in done.stdout
     assert "The user pool's keys were read." in done.stdout
-    assert "The index answers a search." in done.stdout
+    assert "The index can be searched." in done.stdout
     assert "  API key: set\n" in done.stdout
     assert "They come from environment variables." in done.stdout
     for secret in (*SECRETS, servers.environment["PINECONE_API_KEY"]):
@@ -222,8 +222,10 @@ async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment
     """Files are made when they are needed; a check makes none."""
     report = await checked(environment)
     assert report.ok
-    assert "made at the first use" in part(report, "store").message
-    assert "made by `coachstream serve`" in part(report, "identity").message
+    assert "created at the first use" in part(report, "store").message
+    assert (
+        "`coachstream serve` or `coachstream token` will create the key" in part(report, "identity").message
+    )
     assert not Path(environment["COACHSTREAM_DATA_DIR"]).exists()  # noqa: ASYNC240
     assert "AWS credentials" not in {finding.part for finding in report.parts}
 
@@ -235,8 +237,8 @@ async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
     database = folder / "conversations.db"
     sqlite3.connect(database).execute("CREATE TABLE t (x)").connection.close()
     report = await checked(environment)
-    assert "It opens, with 1 tables." in part(report, "store").message
-    assert part(report, "identity").message == "The local issuer's keys are there."
+    assert "It can be opened, and has 1 tables." in part(report, "store").message
+    assert part(report, "identity").message == "The local issuer's keys exist."
 
 
 async def test_a_file_that_is_no_database_is_named(environment: dict[str, str]) -> None:
@@ -254,7 +256,7 @@ async def test_a_file_that_is_no_database_is_named(environment: dict[str, str]) 
 async def test_a_folder_that_cannot_be_made_is_named(environment: dict[str, str]) -> None:
     """Under a file there can be no folder."""
     report = await checked({**environment, "COACHSTREAM_DATA_DIR": "/proc/version/x"})
-    assert "cannot be made" in part(report, "store").message
+    assert "cannot be created" in part(report, "store").message
     assert "COACHSTREAM_DATA_DIR" in str(part(report, "store").remedy)
 
 
@@ -267,12 +269,12 @@ async def test_a_folder_that_cannot_be_made_is_named(environment: dict[str, str]
             "no table Items in us-west-2",
             "coachstream table create --table Items",
         ),
-        (400, "ValidationException", "other keys than pk and sk", "Name the coaches' table"),
+        (400, "ValidationException", "does not have the keys pk and sk", "Set the coaches' table"),
         (400, "AccessDeniedException", "dynamodb:GetItem is not allowed", "Allow dynamodb:GetItem"),
         (400, "UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE"),
         (400, "ExpiredTokenException", "credentials have expired", "aws sso login"),
-        (400, "LimitExceededException", "answered with LimitExceededException (status 400)", "Try again"),
-        (200, "", "a write went through", "not DynamoDB"),
+        (400, "LimitExceededException", "failed with LimitExceededException (status 400)", "Try again"),
+        (200, "", "a write succeeded although its condition failed", "not DynamoDB"),
     ],
 )
 async def test_a_table_that_cannot_be_used_says_why(
@@ -299,7 +301,7 @@ async def test_a_table_that_cannot_be_used_says_why(
         (404, "ResourceNotFoundException", "there is no such model", "COACHSTREAM_MODEL_REGION"),
         (403, "AccessDeniedException", "this account has no access to the model", "Bedrock console"),
         (400, "ValidationException", "does not accept a request", "inference profile"),
-        (429, "ThrottlingException", "over its quota", "in a minute"),
+        (429, "ThrottlingException", "the quota is exceeded", "in a minute"),
         (403, "UnrecognizedClientException", "credentials are not valid", "AWS_PROFILE"),
     ],
 )
@@ -330,30 +332,35 @@ def chosen(model_id: str) -> dict[str, str]:
 
 
 LIFECYCLES: dict[str, tuple[dict[str, Any], Verdict, str, str]] = {
-    "active": (active(), Verdict.OK, "It is active, as Bedrock says.", ""),
+    "active": (active(), Verdict.OK, "It is active, according to Bedrock.", ""),
     "active for long": (
         active(endOfLifeTime=f"{LATER}T00:00:00Z"),
         Verdict.OK,
-        f"It is active and ends on {LATER}, as Bedrock says.",
+        f"It is active and ends on {LATER}, according to Bedrock.",
         "",
     ),
     "active and soon over": (
         active(endOfLifeTime=f"{SOON}T00:00:00Z"),
         Verdict.WARNING,
-        f"It is active and ends on {SOON}, as Bedrock says.",
+        f"It is active and ends on {SOON}, according to Bedrock.",
         "Try another model with your prompts",
     ),
     "Legacy": (
         legacy(legacyTime=f"{PAST}T00:00:00Z", endOfLifeTime=f"{LATER}T00:00:00Z"),
         Verdict.WARNING,
-        f"It is Legacy and ends on {LATER}, as Bedrock says",
+        f"It is Legacy and ends on {LATER}, according to Bedrock",
         "Try another model with your prompts",
     ),
-    "Legacy without a date": (legacy(), Verdict.WARNING, "It is Legacy, as Bedrock says", "an active model"),
+    "Legacy without a date": (
+        legacy(),
+        Verdict.WARNING,
+        "It is Legacy, according to Bedrock",
+        "an active model",
+    ),
     "ended": (
         legacy(endOfLifeTime=f"{PAST}T00:00:00Z"),
         Verdict.FAILED,
-        f"It reached its end of life on {PAST}, as Bedrock says.",
+        f"It reached its end of life on {PAST}, according to Bedrock.",
         "COACHSTREAM_MODEL_ID",
     ),
     "without streams": (
@@ -414,7 +421,7 @@ async def test_a_model_that_bedrock_does_not_list_here_is_named(
 @pytest.mark.parametrize(
     ("model_id", "verdict", "message"),
     [
-        ("us.anthropic.claude-sonnet-4-6", Verdict.OK, "It is active, by the table of 2026-11-27."),
+        ("us.anthropic.claude-sonnet-4-6", Verdict.OK, "It is active, according to the table of 2026-11-27."),
         ("us.anthropic.claude-sonnet-4-20250514-v1:0", Verdict.FAILED, "end of life on 2026-10-14"),
         ("us.maker.model-of-next-year-v1:0", Verdict.OK, "It is not in the table of this version"),
     ],
@@ -445,7 +452,7 @@ async def test_offline_a_model_that_has_ended_is_known_from_the_table(environmen
     assert "end of life on 2026-10-14" in found.message
     other = part(await checked({**environment, **BY_BEDROCK}, offline=True), "model")
     assert other.verdict is Verdict.SKIPPED
-    assert "It is active, by the table of 2026-11-27." in other.message
+    assert "It is active, according to the table of 2026-11-27." in other.message
 
 
 async def test_a_model_that_answers_is_not_over_whatever_the_table_says(
@@ -459,7 +466,7 @@ async def test_a_model_that_answers_is_not_over_whatever_the_table_says(
     model = chosen("us.anthropic.claude-sonnet-4-20250514-v1:0")
     found = part(await checked({**environment, **model}, call_model=True), "model")
     assert found.verdict is Verdict.WARNING
-    assert "The model answers (one token)." in found.message
+    assert "The model generated one token." in found.message
     assert "2026-10-14" in found.message
 
 
@@ -471,7 +478,7 @@ async def test_unless_it_is_asked_for_the_model_writes_nothing(
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **BY_BEDROCK}), "model")
     assert found.verdict is Verdict.OK
-    assert "only --call-model tells" in found.message
+    assert "Only --call-model checks" in found.message
     assert len(endpoint.requests) == 1
 
 
@@ -485,17 +492,17 @@ async def test_a_fallback_is_tried_as_the_model_is(
     haiku = {"COACHSTREAM_MODEL_ID": "us.anthropic.claude-haiku-4-5-20251001-v1:0"}
     alone = await checked({**environment, **BY_BEDROCK, **haiku}, call_model=True)
     assert part(alone, "fallback model").verdict is Verdict.OFF
-    assert part(alone, "model").facts["continues"] == "what broke off"
+    assert part(alone, "model").facts["continues"] == "a partial reply"
     fallback = {
         "COACHSTREAM_FALLBACK_MODEL_ID": "us.anthropic.claude-sonnet-4-6",
         "COACHSTREAM_FALLBACK_REGION": "us-east-1",
     }
     found = part(await checked({**environment, **BY_BEDROCK, **fallback}, call_model=True), "fallback model")
     assert found.verdict is Verdict.OK
-    assert found.message.startswith("The model answers (one token). It is active, as Bedrock says.")
+    assert found.message.startswith("The model generated one token. It is active, according to Bedrock.")
     assert found.facts["region"] == "us-east-1"
     assert found.facts["model id"] == "us.anthropic.claude-sonnet-4-6"
-    assert found.facts["continues"] == "no, begins anew"
+    assert found.facts["continues"] == "no, starts the reply again"
 
 
 @pytest.mark.parametrize(
@@ -513,7 +520,7 @@ async def test_a_fallback_that_cannot_be_called_names_its_variable(
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **BY_BEDROCK, **fallback}), "fallback model")
     assert found.verdict is Verdict.FAILED
-    assert str(found.remedy).endswith(f"This one is set by {variable}.")
+    assert str(found.remedy).endswith(f"It is set by {variable}.")
 
 
 async def test_tickets_are_issued_with_the_key_that_is_set(environment: dict[str, str]) -> None:
@@ -522,7 +529,7 @@ async def test_tickets_are_issued_with_the_key_that_is_set(environment: dict[str
     found = part(await checked({**environment, "COACHSTREAM_TICKET_KEY": key}), "tickets")
     assert (found.verdict, found.message) == (Verdict.OK, "Tickets are issued and verified.")
     local = part(await checked(environment), "tickets")
-    assert local.message == "The key will be made at the first use."
+    assert local.message == "The key will be created at the first use."
     path = Path(local.facts["key"])
     assert not path.exists()  # noqa: ASYNC240
     path.parent.mkdir()
@@ -574,7 +581,7 @@ async def test_keys_in_secrets_manager_are_tried(
     assert part(report, "tickets").facts == {"key": tickets}
     assert part(report, "tickets").message == "Tickets are issued and verified."
     assert part(report, "recall").facts["API key"] == pinecone
-    assert part(report, "recall").message == "The index answers a search."
+    assert part(report, "recall").message == "The index can be searched."
     assert part(report, "AWS credentials").verdict is Verdict.OK
 
 
@@ -664,7 +671,7 @@ async def test_who_does_not_answer_is_not_waited_for(
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
         report = await checked({**environment, **IN_DYNAMODB, **BY_BEDROCK, **HANDED_OFF}, within_s=0.5)
         for name in ("store", "model", "workouts"):
-            assert part(report, name).message == "There was no answer within 0.5 s."
+            assert part(report, name).message == "There was no response within 0.5 s."
             assert "--timeout" in str(part(report, name).remedy)
 
 
@@ -724,7 +731,7 @@ def test_without_region_and_credentials_both_are_asked_for(tmp_path: Path) -> No
     fresh = {**WITHOUT_AWS, **ON_THIS_MACHINE, **IN_DYNAMODB, "COACHSTREAM_DATA_DIR": str(tmp_path)}
     without_region = coachstream("check", environment=fresh).stdout
     assert "  region: not set\n" in without_region
-    assert "There is no region to connect to.\n  -> Set AWS_REGION." in without_region
+    assert "No region is set.\n  -> Set AWS_REGION." in without_region
     assert "AWS credentials: failed" in without_region
     without_credentials = coachstream("check", environment={**fresh, "AWS_REGION": "us-west-2"})
     assert without_credentials.returncode == 1
@@ -760,7 +767,7 @@ async def test_packaged_keys_are_compared_with_the_pools(environment: dict[str, 
         pool.key_numbers = [1, 2]
         server.answers = [document(pool.jwks())]
         found = part(await checked(deployed), "identity")
-        assert (found.verdict, "cold starts wait" in found.message) == ("ok", True)
+        assert (found.verdict, "cold starts fetch the keys" in found.message) == ("ok", True)
         deployed |= package_keys(tmp_path, pool, issuer="https://issuer.example")
         found = part(await checked(deployed), "identity")
         assert found.verdict == "failed"

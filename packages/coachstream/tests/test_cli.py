@@ -127,7 +127,7 @@ def test_chat_with_a_wrong_address_says_so(tmp_path: Path) -> None:
     """Nobody listens on port 1."""
     refused = run_here("chat", "--url", "http://127.0.0.1:1/", "-m", "Hi", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "Nothing answers at http://127.0.0.1:1/" in refused.stderr
+    assert "There is no server at http://127.0.0.1:1/" in refused.stderr
 
 
 def test_a_token_needs_no_running_server(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path
     name = environment["DYNAMODB_TABLE_NAME"]
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout == f"Table {name} is ready in us-west-2 ({moto_url}).\n"
-    assert second.stdout == f"Table {name} was there already in us-west-2 ({moto_url}).\n"
+    assert second.stdout == f"Table {name} already exists in us-west-2 ({moto_url}).\n"
     elsewhere = coachstream_here(
         *("table", "create", "--table", f"{name}-2", "--region", "eu-west-1"), environment=environment
     )
@@ -183,7 +183,7 @@ def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path
     [
         ([], {}, "DYNAMODB_TABLE_NAME is not set ("),
         (["--table", "a b"], {}, "DYNAMODB_TABLE_NAME must be a table's name or ARN, not 'a b'."),
-        (["--table", "abc"], {}, "There is no region to connect to. Set AWS_REGION."),
+        (["--table", "abc"], {}, "No region is set. Set AWS_REGION."),
         (
             ["--table", "abc", "--region", "us-west-2"],
             {},

@@ -45,14 +45,14 @@ async def test_a_fallback_is_looked_at_as_the_model_is() -> None:
         ("--model-id", DEFAULT, False),
         ("--fallback-model-id", f"us.{NEW}", True),
     ]
-    assert "It is Legacy and ends on 2199-01-01, as Bedrock says" in fallback.standing.sentence
+    assert "It is Legacy and ends on 2199-01-01, according to Bedrock" in fallback.standing.sentence
 
 
 async def test_offline_the_table_speaks_and_nothing_is_asked(control: BedrockControl) -> None:
     """A plan without credentials says what it can."""
     options = {"COACHSTREAM_DEPLOY_MODEL_ID": ENDED, **IN_OREGON}
     [model] = await deployed_models(options, is_online=False)
-    assert "end of life on 2026-10-14, by the table" in model.standing.sentence
+    assert "end of life on 2026-10-14, according to the table" in model.standing.sentence
     assert control.requests == []
 
 

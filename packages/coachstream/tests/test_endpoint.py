@@ -53,7 +53,7 @@ def test_an_origin_is_what_a_browser_would_send(written: str, sent: str) -> None
 )
 def test_what_is_no_origin_is_refused_and_shown_one(written: str) -> None:
     """With what was written, and how one looks."""
-    with pytest.raises(ValueError, match="is no origin: that is scheme, host and port") as refused:
+    with pytest.raises(ValueError, match="is not an origin: that is scheme, host and port") as refused:
         normalized_origin(written)
     assert repr(written) in str(refused.value)
     assert "https://app.example.com" in str(refused.value)

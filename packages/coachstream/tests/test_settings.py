@@ -168,10 +168,15 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
             AT_AWS,
             "PINECONE_INDEX_HOST",
             "http://index.example",
-            "cannot be used: plain http is for this machine only; use https",
+            "cannot be used: plain http is allowed for this machine only; use https",
         ),
-        (AT_AWS, "PINECONE_INDEX_HOST", "i.example/x", "cannot be used: there is a path behind the host"),
-        (AT_AWS, "PINECONE_API_KEY", "open sesame", "holds blanks or characters that no key has"),
+        (AT_AWS, "PINECONE_INDEX_HOST", "i.example/x", "cannot be used: it has a path after the host"),
+        (
+            AT_AWS,
+            "PINECONE_API_KEY",
+            "open sesame",
+            "contains whitespace or characters that are invalid in a key",
+        ),
         (AT_AWS, "COACHSTREAM_MODEL_CAN_CONTINUE", "maybe", "must be true or false, not 'maybe'"),
         (AT_AWS, "COACHSTREAM_FALLBACK_MODEL_ID", "a b", "must be a model's id or ARN, not 'a b'"),
         (AT_AWS, "COACHSTREAM_FALLBACK_REGION", "us west", "must be a region, not 'us west'"),
@@ -183,7 +188,7 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
             EMBEDDED,
             "COACHSTREAM_TICKET_KEY",
             "open sesame".ljust(32, "!"),
-            "holds blanks or characters that no key has",
+            "contains whitespace or characters that are invalid in a key",
         ),
         (
             EMBEDDED,
@@ -360,7 +365,7 @@ def test_pinecones_key_may_be_kept_elsewhere() -> None:
 def test_a_key_in_two_places_is_a_mistake(key: str, arn: str) -> None:
     """Nobody would know which one counts; the key is not shown."""
     [problem] = problems_of({**AT_AWS, key: TICKET_KEY, arn: ARN})
-    assert problem == f"{key} and {arn} are both set, and only one of them can count"
+    assert problem == f"{key} and {arn} are both set; set only one of them"
 
 
 def test_names_are_read_in_any_case() -> None:
@@ -375,7 +380,7 @@ def test_names_are_read_in_any_case() -> None:
 
 def test_parts_in_two_folders_cannot_be() -> None:
     """No environment says such a thing, so no settings do."""
-    with pytest.raises(ValueError, match="in one folder"):
+    with pytest.raises(ValueError, match="the same folder"):
         Settings(SqliteStoreSettings(Path("a")), DemoModelSettings(), LocalIssuerSettings(Path("b")))
 
 

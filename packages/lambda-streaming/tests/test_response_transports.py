@@ -20,7 +20,7 @@ from contracts.response_transport import (
 )
 from lambda_streaming import ResponseTransport
 from lambda_streaming.buffered_response import BufferedResponse
-from lambda_streaming.function_url.in_process import _Invocation
+from lambda_streaming.function_url.in_process import _HandlerRun
 from lambda_streaming.function_url.invoker import FunctionFailed, InvocationRequest, ResponseBrokenOff
 from lambda_streaming.prelude import PRELUDE_CONTENT_TYPE, encode_prelude
 from lambda_streaming.runtime_api_connection import RuntimeApiConnection
@@ -110,7 +110,7 @@ class _InProcessExchange:
 
     def __init__(self) -> None:
         request = InvocationRequest(payload=b"{}", request_id="r1", trace_id="Root=1-a")
-        self._invocation = _Invocation(request, "fn", 60.0)
+        self._invocation = _HandlerRun(request, "fn", 60.0)
 
     @property
     def transport(self) -> ResponseTransport:

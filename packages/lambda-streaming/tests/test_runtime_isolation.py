@@ -38,7 +38,7 @@ def test_work_that_ignores_its_cancellation_does_not_hang_the_function(
         assert api.call().wait().body == b"done"
         api.wait_until_asked()
         assert "[ERROR]" in process.log
-        assert "do not let themselves be cancelled" in process.log
+        assert "ignore their cancellation" in process.log
         assert process.log.count("leaves_stubborn_work.<locals>.stubborn_work") == 2
 
 

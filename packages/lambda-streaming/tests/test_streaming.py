@@ -133,7 +133,7 @@ async def test_an_empty_write_sends_the_prelude_alone() -> None:
     [
         ({"statusCode": 199}, "from 200 to 599"),
         ({"statusCode": "200"}, "Expected `int`"),
-        ({"status": 200}, "no status"),
+        ({"status": 200}, "not status"),
         ({"headers": {"x": 1}}, "Expected `str`"),
         ({"headers": {"x y": "1"}}, "not a header name"),
         ({"headers": {"x": "a\r\nb: c"}}, "line break"),

@@ -1,4 +1,4 @@
-"""What the project asks Pinecone's REST API, and what it answers, as Pinecone describes it.
+"""The project's requests to Pinecone's REST API, and the responses, as documented by Pinecone.
 
 Written down from Pinecone's published OpenAPI descriptions of the API version 2026-04 (repository
 pinecone-io/pinecone-api): `db_data_2026-04.oas.yaml`, components SearchRecordsRequest, SearchRecordsResponse,
@@ -7,7 +7,7 @@ RankedDocument, ErrorResponse. The SDK asks for the version 2026-07, which has n
 pages of its API reference ("Search with text", "Upsert text") show the same paths, headers and bodies.
 
 Stricter than those in one respect: a member that is not described is refused, for a server that ignores it
-(as it ignored a `filter` beside the `query`) hides a mistake.
+(as it ignored a `filter` next to the `query`) hides an error.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class SearchUsage(msgspec.Struct, frozen=True):
 
 
 class SearchRecordsResponse(msgspec.Struct, frozen=True):
-    """The answer to a search."""
+    """The response to a search."""
 
     result: SearchResult
     usage: SearchUsage
@@ -115,7 +115,7 @@ class RerankUsage(msgspec.Struct, frozen=True):
 
 
 class RerankResult(msgspec.Struct, frozen=True):
-    """The answer to a ranking, best first."""
+    """The response to a ranking, best first."""
 
     model: str
     data: list[RankedDocument]
@@ -130,7 +130,7 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 
 class ErrorResponse(msgspec.Struct, frozen=True):
-    """The answer to what is refused."""
+    """The response to a refused request."""
 
     error: ErrorDetail
     status: int

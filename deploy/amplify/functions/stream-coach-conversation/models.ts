@@ -1,17 +1,17 @@
 /**
- * Which ARNs a call of a model needs to be allowed.
+ * Which ARNs the policy must allow for a call of a model.
  *
- * A cross-region inference profile passes a call on to one of several regions, and the model must be allowed in each of
- * them, though through the profile only (Bedrock user guide, "Geographic cross-Region inference" and "Global cross-Region
- * inference"). `aws bedrock get-inference-profile` shows where a profile really leads; if that differs from what is written
- * here, a backend names the models itself (`foundationModels`).
+ * A cross-region inference profile routes a call to one of several regions, and the model must be allowed in each of
+ * them, but only through the profile (Bedrock user guide, "Geographic cross-Region inference" and "Global cross-Region
+ * inference"). `aws bedrock get-inference-profile` shows the actual destinations; if they differ from those below, name
+ * the models explicitly (`foundationModels`).
  */
 
 import { ArnFormat, type Stack, Token } from "aws-cdk-lib";
 
 /**
- * By a profile's first word, the regions it may pass a call on to. A profile that is called from another region of its
- * geography may use that one as well.
+ * The destination regions, by a profile's prefix. A profile that is called from another region of its geography may use
+ * that one as well.
  */
 const REGIONS: Readonly<Record<string, readonly string[]>> = {
   us: ["us-east-1", "us-east-2", "us-west-2"],
@@ -30,18 +30,18 @@ const REGIONS: Readonly<Record<string, readonly string[]>> = {
   au: ["ap-southeast-2", "ap-southeast-4"],
 };
 
-/** How the names of their regions begin. From another of the three, such a profile cannot be called. */
+/** The prefix of their regions. A profile cannot be called from a region of another of these. */
 const CONTINENTS: Readonly<Record<string, string>> = { us: "us-", eu: "eu-", apac: "ap-" };
 
 const GLOBAL = "global";
 const PROFILE = /^([a-z]{2}|us-gov|apac|global)\.([a-z0-9-]+\..+)$/;
 const ARN = /^arn:[a-z-]+:bedrock:([a-z0-9-]*):\d*:([a-z-]+)\/(.+)$/;
 
-/** What a call of one model or profile touches. */
+/** The ARNs that a call of one model or profile uses. */
 export interface ModelAccess {
-  /** ARN of what is called. */
+  /** ARN of the called model or profile. */
   readonly invoked: string;
-  /** ARNs of the foundation models that a profile passes calls on to. */
+  /** ARNs of the foundation models to which a profile routes calls. */
   readonly behind: readonly string[];
 }
 
@@ -51,10 +51,10 @@ interface Profile {
 }
 
 /**
- * What must be allowed for a model's id or ARN, called in a region (the stack's by default).
+ * The ARNs to allow for a model's id or ARN, called in a region (the stack's by default).
  *
- * @throws Error: the id does not tell which models are behind it, and `foundationModels` does not either; or it is a profile
- *   that is not there in this region.
+ * @throws Error: the models behind the id are neither known nor in `foundationModels`; or it is a profile that does not
+ *   exist in this region.
  */
 export function modelAccess(
   stack: Stack,
@@ -78,7 +78,7 @@ export function modelAccess(
   if (kind === "inference-profile") return through(stack, modelId, name, arnRegion, foundationModels);
   if (kind === "application-inference-profile") {
     if (foundationModels.length === 0) {
-      throw new Error(`${modelId} does not tell which models it stands for; name their ARNs (foundationModels)`);
+      throw new Error(`${modelId} does not reveal its models; name their ARNs (foundationModels)`);
     }
     return { invoked: modelId, behind: foundationModels };
   }
@@ -94,16 +94,16 @@ function through(
 ): ModelAccess {
   const profile = profileOf(name);
   if (profile !== undefined) checkRegion(name, profile.geography, source);
-  // One list for the model and its fallback: each profile takes what is its own.
+  // One list for the model and its fallback: each profile uses its own models.
   const own = foundationModels.filter((arn) => profile === undefined || arn.endsWith(`/${profile.model}`));
   if (own.length > 0) return { invoked, behind: own };
   if (profile?.geography === GLOBAL) {
-    // What leaves the region goes to a model that is in none.
+    // Calls that leave the region go to a foundation model whose ARN has no region.
     return { invoked, behind: [source, ""].map((region) => foundationModel(stack, region, profile.model)) };
   }
   const regions = profile && REGIONS[profile.geography];
   if (profile === undefined || regions === undefined) {
-    throw new Error(`the regions of ${name} are not known here; name the ARNs of its models (foundationModels)`);
+    throw new Error(`the regions of ${name} are unknown; name the ARNs of its models (foundationModels)`);
   }
   const all = Token.isUnresolved(source) ? regions : [...new Set([...regions, source])];
   return { invoked, behind: [...all].sort().map((region) => foundationModel(stack, region, profile.model)) };
@@ -114,7 +114,7 @@ function profileOf(name: string): Profile | undefined {
   return geography === undefined || model === undefined ? undefined : { geography, model };
 }
 
-/** The service's own model is one of `us`: elsewhere no turn would get a reply. */
+/** Rejects a profile of another geography, such as the default model's `us`: every turn would fail. */
 function checkRegion(name: string, geography: string, source: string): void {
   const begins = CONTINENTS[geography];
   if (begins === undefined || Token.isUnresolved(source)) return;
@@ -123,7 +123,7 @@ function checkRegion(name: string, geography: string, source: string): void {
   }
 }
 
-/** Foundation models belong to no account; the global one has no region either. */
+/** The ARN of a foundation model, which has no account; the global one has no region either. */
 function foundationModel(stack: Stack, region: string, name: string): string {
   return stack.formatArn({
     service: "bedrock",
@@ -135,7 +135,7 @@ function foundationModel(stack: Stack, region: string, name: string): string {
   });
 }
 
-/** The ARN of a guardrail, which may be given as one. */
+/** The ARN of a guardrail, given as an id or ARN. */
 export function guardrailArn(stack: Stack, guardrail: string, region: string): string {
   if (guardrail.startsWith("arn:")) return guardrail;
   return stack.formatArn({

@@ -1,4 +1,4 @@
-/** What the function may do, each statement with its reason. Nothing else is allowed. */
+/** The permissions of the function, each statement with its reason. Nothing else is allowed. */
 
 import { ArnFormat, type Stack, Token } from "aws-cdk-lib";
 import { PolicyStatement, type PolicyStatementProps } from "aws-cdk-lib/aws-iam";
@@ -7,8 +7,8 @@ import { guardrailArn, modelAccess } from "./models.js";
 import { type Identity, modelIdOf, type ServiceProps } from "./service.js";
 
 /**
- * What the store does to the table's items; never to an index, and never a scan. A transaction is allowed by the actions
- * that it is made of (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
+ * The store's actions on the table; none on an index, and no scan. A transaction needs the permissions of its individual
+ * actions (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
  */
 const TABLE_ACTIONS = [
   "dynamodb:BatchWriteItem",
@@ -24,8 +24,8 @@ const TABLE_ACTIONS = [
 const STREAMED_REPLY = "bedrock:InvokeModelWithResponseStream";
 
 /**
- * What CDK grants on a table's customer managed key to who reads and writes it (`aws_dynamodb.Table.grantReadWriteData`),
- * spelled out; a secret's is only decrypted with.
+ * The actions that CDK grants on a table's customer managed key with read and write access
+ * (`aws_dynamodb.Table.grantReadWriteData`), spelled out; a secret's key is only used to decrypt.
  */
 const KEY_ACTIONS = [
   "kms:Decrypt",
@@ -37,7 +37,7 @@ const KEY_ACTIONS = [
   "kms:ReEncryptTo",
 ];
 
-/** The function itself never calls KMS. Table and secrets may be another region's. */
+/** The function itself never calls KMS. The table and the secrets may be in another region. */
 const FOR_TABLE_AND_SECRETS = {
   StringLike: { "kms:ViaService": ["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"] },
 };
@@ -45,14 +45,14 @@ const FOR_TABLE_AND_SECRETS = {
 const PARTIAL_FUNCTION_ARN = /^(\d{12}):(?:function:)?(.+)$/;
 
 /**
- * All of the function's statements, apart from its own log group and traces.
+ * All of the function's statements, except those for its log group and traces.
  *
- * @throws Error: something is named that cannot be called from here.
+ * @throws Error: a resource is in another region, from which it cannot be called.
  */
 export function statementsOf(stack: Stack, service: ServiceProps, identity: Identity): PolicyStatement[] {
   const guardrail = service.model?.guardrail;
   const region = service.model?.region ?? stack.region;
-  // Of the fallback as well, which is never in another region then.
+  // Covers the fallback, too, which must then be in the same region.
   const guardrails = guardrail && [
     inRegion(guardrailArn(stack, guardrail.id, region), region),
     ...(guardrail.profiles ?? []),
@@ -73,7 +73,7 @@ export function statementsOf(stack: Stack, service: ServiceProps, identity: Iden
   ];
 }
 
-/** The model and its fallback; models behind a profile are allowed through that profile only. */
+/** Statements for the model and its fallback; models behind a profile are allowed only through it. */
 function models(stack: Stack, service: ServiceProps): PolicyStatement[] {
   const { region, fallback, foundationModels = [] } = service.model ?? {};
   const id = modelIdOf(service);
@@ -97,13 +97,13 @@ function models(stack: Stack, service: ServiceProps): PolicyStatement[] {
   ];
 }
 
-/** The ARN of a table, which may be given as one. */
+/** The ARN of a table, given as a name or ARN. */
 function tableArn(stack: Stack, table: string): string {
   if (table.startsWith("arn:")) return inRegion(table, stack.region);
   return stack.formatArn({ service: "dynamodb", resource: "table", resourceName: table });
 }
 
-/** The ARN of a function that is named in one of the ways that Invoke takes (Lambda API reference). */
+/** The ARN of a function, given in any form that Invoke accepts (Lambda API reference). */
 function functionArn(stack: Stack, name: string): string {
   if (name.startsWith("arn:")) return inRegion(name, stack.region);
   const [, account, resourceName = name] = PARTIAL_FUNCTION_ARN.exec(name) ?? [];
@@ -116,16 +116,16 @@ function functionArn(stack: Stack, name: string): string {
   });
 }
 
-/** The ARN, if what it names can be called by a client of this region, which is often not known yet. */
+/** The ARN, if its resource is in this region, which is often not known yet. */
 function inRegion(arn: string, region: string): string {
   const there = arn.split(":")[3];
   if (!Token.isUnresolved(region) && there !== region) {
-    throw new Error(`${arn} is in ${there}, and is called in ${region}`);
+    throw new Error(`${arn} is in ${there}, but is called in ${region}`);
   }
   return arn;
 }
 
-/** The statement, if there is anything that it is about. */
+/** The statement, if it has resources. */
 function allow(
   sid: string,
   actions: readonly string[],

@@ -1,8 +1,8 @@
 /**
  * coachstream's function that streams a coach's reply, as a function of an Amplify Gen 2 backend.
  *
- * Copy this folder into `amplify/functions`; docs/how-to/amplify.md of coachstream has the steps. What is decided here is
- * decided as in coachstream's own constructs (`coachstream.infrastructure`), with whose template this one is compared.
+ * Copy this folder into `amplify/functions`; docs/how-to/amplify.md of coachstream has the steps. It is equivalent to
+ * coachstream's own constructs (`coachstream.infrastructure`); a test compares the templates.
  */
 
 import { existsSync } from "node:fs";
@@ -36,48 +36,48 @@ const NAME = "stream-coach-conversation";
 const HANDLER = "coachstream.functions.stream_coach_conversation.handler.handler";
 /** The newest managed Python runtime that Lambda lists as generally available; CDK may have no name for it yet. */
 const RUNTIME = new Runtime("python3.14", RuntimeFamily.PYTHON);
-/** Starts coachstream's runtime in place of the managed one, which cannot stream. */
+/** Starts coachstream's runtime instead of the managed one, which cannot stream. */
 const EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper";
-/** The user pool's keys, at the root of a package that has them. */
+/** The user pool's keys, at the root of a package with keys. */
 const PACKAGED_KEYS = "cognito-jwks.json";
-/** The application's own id of a user, which says whose conversations a token opens. */
+/** The application's id of a user, which determines the conversations that a token gives access to. */
 const USER_ID = "custom:user_id";
 const TICKET_KEY_CHARACTERS = 64;
 
-/** How the function runs. */
+/** The configuration of the function. */
 export interface FunctionOptions {
-  /** The zip that `coachstream package` made; by default `coachstream.zip` in this folder. */
+  /** The zip file built by `coachstream package`; by default `coachstream.zip` in this folder. */
   readonly packageZip?: string;
-  /** Whether the package was made with `--jwks-of` this backend's user pool. With another pool's keys nothing starts. */
+  /** Whether the package was built with `--jwks-of` this backend's user pool. With another pool's keys nothing starts. */
   readonly hasPackagedKeys?: boolean;
-  /** Memory, and with it the share of CPUs: a whole one at 1,769 MB; 2048 by default. */
+  /** The memory, which also determines the CPU share: one vCPU at 1,769 MB; 2048 by default. */
   readonly memoryMb?: number;
-  /** The longest time of a turn from its message to the stored reply, 300 s by default; up to 900. */
+  /** The timeout of a turn from its message to the stored reply, 300 s by default; up to 900. */
   readonly timeoutS?: number;
   /**
-   * Invocations at once, of which the account keeps as many free for it. It is a limit as well: the next stream is refused
-   * with 429. By default as many as the account has.
+   * Reserved concurrency: guaranteed, and also the maximum: further streams are refused with 429. By default the account's
+   * unreserved concurrency is used.
    */
   readonly reservedConcurrency?: number;
-  /** The least severe records that are logged; `info` by default. */
+  /** The minimum level of logged records; `info` by default. */
   readonly logLevel?: "debug" | "info" | "warning" | "error";
-  /** How long its log is kept; a month by default. */
+  /** The log retention; a month by default. */
   readonly logRetention?: RetentionDays;
-  /** Whether the log stays when the stack goes; not by default, and never in a sandbox. */
+  /** Whether the log is kept when the stack is deleted; not by default, and never in a sandbox. */
   readonly keepLog?: boolean;
-  /** The nested stack it is in. Its own by default: it refers to others, and none to it, so there is no circle. */
+  /** Its nested stack. Its own by default: it refers to others, and none to it, so there is no dependency cycle. */
   readonly resourceGroupName?: string;
 }
 
-/** What the function works with, and who may call it. */
+/** The resources that the function uses, and the allowed origins. */
 export interface StreamCoachConversationProps extends ServiceProps {
   readonly cors: CorsProps;
   /**
-   * The output that tells its URL, under `custom`. By default the existing system's, which front ends read; another one while
-   * both functions are there.
+   * The output with its URL, under `custom`. By default the existing system's, which front ends read; set another one while
+   * both functions exist.
    */
   readonly outputName?: string;
-  /** Lets users write `custom:user_id` themselves. Whoever can, can become anybody. */
+  /** Allows app clients to write `custom:user_id`, which lets any user impersonate any other. */
   readonly allowWritableUserId?: boolean;
 }
 
@@ -88,13 +88,13 @@ interface Users {
   readonly cfnResources?: { readonly cfnUserPoolClient?: CfnUserPoolClient };
 }
 
-/** A backend that has users, and has defined the function. */
+/** A backend with users that has defined the function. */
 export type BackendWithStream = Pick<BackendBase, "addOutput"> &
   Pick<Backend<{ streamCoachConversation: ReturnType<typeof defineStreamCoachConversation> }>, "streamCoachConversation"> & {
     readonly auth: { readonly resources: Users };
   };
 
-/** Define the function, for `defineBackend`; `addStreamCoachConversation` then says what it works with. */
+/** Define the function, for `defineBackend`; `addStreamCoachConversation` then configures it. */
 export function defineStreamCoachConversation(options: FunctionOptions = {}) {
   return defineFunction((scope) => streamingFunction(scope, options), {
     resourceGroupName: options.resourceGroupName ?? "coachstream",
@@ -102,9 +102,9 @@ export function defineStreamCoachConversation(options: FunctionOptions = {}) {
 }
 
 /**
- * Give the function its environment, its permissions and its Function URL, and tell the URL in the backend's outputs.
+ * Add the function's environment, permissions and Function URL, and add the URL to the backend's outputs.
  *
- * @throws Error: an option would only be refused, or missing, at run time; the message says which.
+ * @throws Error: an option is invalid or missing; the message says which.
  */
 export function addStreamCoachConversation(backend: BackendWithStream, props: StreamCoachConversationProps): void {
   const { lambda } = backend.streamCoachConversation.resources;
@@ -121,9 +121,9 @@ export function addStreamCoachConversation(backend: BackendWithStream, props: St
   }
   for (const statement of statementsOf(stack, props, identity)) lambda.addToRolePolicy(statement);
   const url = lambda.addFunctionUrl({
-    // The function verifies the token of every request itself, before anything else: Lambda's own authorization knows AWS's
-    // signatures only. CDK adds both permissions that everybody then needs (Lambda developer guide, "Control access to Lambda
-    // function URLs"): lambda:InvokeFunctionUrl, and, since October 2025, lambda:InvokeFunction for calls through the URL.
+    // The function verifies the token of every request itself, before anything else: Lambda's own authorization supports AWS
+    // signatures only. CDK adds both permissions that public access then needs (Lambda developer guide, "Control access to
+    // Lambda function URLs"): lambda:InvokeFunctionUrl and, since October 2025, lambda:InvokeFunction for calls through it.
     authType: FunctionUrlAuthType.NONE,
     invokeMode: InvokeMode.RESPONSE_STREAM,
     cors: corsOptions(props.cors),
@@ -133,12 +133,12 @@ export function addStreamCoachConversation(backend: BackendWithStream, props: St
   });
 }
 
-/** `defineAuth` makes a client that may write all attributes; what `referenceAuth` refers to is not known here. */
+/** `defineAuth` creates a client that may write all attributes; the pool of `referenceAuth` is not known here. */
 function refuseWritableUserId({ cfnResources }: Users): void {
   const client = cfnResources?.cfnUserPoolClient;
   if (client !== undefined && (client.writeAttributes ?? [USER_ID]).includes(USER_ID)) {
     throw new Error(
-      `users can write ${USER_ID} themselves, and so become anybody; list what they may write, before, in ` +
+      `users can write ${USER_ID} themselves, and so impersonate any other user; list the writable attributes, before, in ` +
         "backend.auth.resources.cfnResources.cfnUserPoolClient.writeAttributes",
     );
   }
@@ -171,13 +171,13 @@ function streamingFunction(scope: Construct, options: FunctionOptions): Function
     logGroup,
     loggingFormat: LoggingFormat.JSON,
     // Never above INFO: lines without a level, such as those of metrics, count as INFO (Lambda developer guide, "Configuring
-    // JSON and plain text log formats"). The function itself drops what is less severe than it is told.
+    // JSON and plain text log formats"). The function itself filters by its configured level.
     applicationLogLevelV2: logLevel === "debug" ? ApplicationLogLevel.DEBUG : ApplicationLogLevel.INFO,
     tracing: Tracing.ACTIVE,
   });
 }
 
-/** Lambda's managed policy would allow writing to every log group of the account. */
+/** The role; Lambda's managed policy would allow writing to every log group of the account. */
 function roleFor(scope: Construct, logGroup: LogGroup): Role {
   const role = new Role(scope, "Role", { assumedBy: new ServicePrincipal("lambda.amazonaws.com") });
   const log = new PolicyStatement({
@@ -189,7 +189,7 @@ function roleFor(scope: Construct, logGroup: LogGroup): Role {
   return role;
 }
 
-/** A random key that signs tickets. Changing it makes tickets that are in use worthless, and no more. */
+/** A random key that signs tickets. Changing it only invalidates tickets that are in use. */
 function newTicketKey(scope: Construct): string {
   return new Secret(scope, "TicketKey", {
     description: "Signs the tickets in the URLs that EventSource opens",
@@ -200,6 +200,6 @@ function newTicketKey(scope: Construct): string {
 
 function packageOf({ packageZip }: FunctionOptions): string {
   const path = packageZip ?? fileURLToPath(new URL("coachstream.zip", import.meta.url));
-  if (!existsSync(path)) throw new Error(`there is no package at ${path}; \`coachstream package\` makes one`);
+  if (!existsSync(path)) throw new Error(`there is no package at ${path}; \`coachstream package\` builds one`);
   return path;
 }

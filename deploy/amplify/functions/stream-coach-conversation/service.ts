@@ -1,12 +1,12 @@
 /**
- * What a backend says of the service, and the environment of the function that is made of it.
+ * The configuration of the service, and the function's environment variables.
  *
- * docs/reference/settings.md of coachstream says what each variable means. What is not set here has the default of that page.
+ * docs/reference/settings.md of coachstream documents each variable. Options that are not set have the defaults of that page.
  */
 
 import { Token } from "aws-cdk-lib";
 
-/** Variables that may be given as they are; the others have a field, are secret, or would be read by nobody. */
+/** Variables that can be set directly; the others have a field, are secret, or have no effect. */
 const FREE_VARIABLES = [
   "COACHSTREAM_HISTORY_BUDGET_CHARS",
   "COACHSTREAM_KEEP_ALIVE_S",
@@ -25,68 +25,68 @@ const FREE_VARIABLES = [
 
 const DEFAULT_MODEL_ID = "us.anthropic.claude-sonnet-4-6";
 
-// Without the six characters at its end the policy would allow another secret, or none.
+// Without its last six characters, the policy would allow another secret, or none.
 const SECRET_ARN = /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/;
-// An alias may be pointed at another key, and no policy names one.
+// An alias can be pointed at another key, and policies cannot name aliases.
 const KEY_ARN = /^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[A-Za-z0-9-]+$/;
 
-/** Who writes the replies. */
+/** The model that generates the replies. */
 export interface ModelProps {
-  /** Id or ARN of a model or of an inference profile; by default the service's own, which is one of the US. */
+  /** Id or ARN of a model or of an inference profile; by default the service's default, a US profile. */
   readonly id?: string;
-  /** Where it is called; by default where the backend is. */
+  /** Its region; by default the backend's. */
   readonly region?: string;
-  /** Who goes on when a reply breaks off; what it does not say is as it is for the model itself. */
+  /** The model that continues when a reply fails; unset fields are the same as for the main model. */
   readonly fallback?: { readonly id?: string; readonly region?: string };
   /**
-   * ARNs of the foundation models behind the model and the fallback, where their ids do not tell: for an application
-   * inference profile, or a profile of regions that `models.ts` does not know.
+   * ARNs of the foundation models behind the model and the fallback, if their ids do not reveal them: for an application
+   * inference profile, or a profile with regions that `models.ts` does not know.
    */
   readonly foundationModels?: readonly string[];
-  /** What checks the newest message and the reply. */
+  /** The guardrail that checks the newest message and the reply. */
   readonly guardrail?: {
     /** Its id or ARN. */
     readonly id: string;
     /** A number, or `DRAFT`, which is the default. */
     readonly version?: string;
-    /** ARNs of its cross-region profile, one for each of its regions, where it has one. */
+    /** ARNs of its cross-region profile, one for each of its regions, if it has one. */
     readonly profiles?: readonly string[];
   };
 }
 
-/** The Pinecone index that is recalled from. */
+/** The Pinecone index for semantic search. */
 export interface RecallProps {
   readonly indexHost: string;
-  /** The whole ARN of the secret in AWS Secrets Manager that is the API key, as plain text. */
+  /** The full ARN of the secret in AWS Secrets Manager with the API key, as plain text. */
   readonly apiKeySecretArn: string;
-  /** Pinecone's model that ranks what was found anew; none by default. */
+  /** Pinecone's model that reranks the results; none by default. */
   readonly rerankModel?: string;
   readonly timeoutS?: number;
 }
 
-/** What the function does, and with whose data. */
+/** The configuration of the function, and the resources that it uses. */
 export interface ServiceProps {
-  /** The table's name, which may be a reference; or its ARN where it is another account's. */
+  /** The table's name, which may be a reference; or its ARN if it is in another account. */
   readonly table: string;
-  /** Of app clients whose ID tokens are accepted beside those of the backend's own client. */
+  /** Ids of app clients whose ID tokens are accepted in addition to those of the backend's own client. */
   readonly moreClientIds?: readonly string[];
   readonly model?: ModelProps;
-  /** By default nothing is recalled. */
+  /** No recall by default. */
   readonly recall?: RecallProps;
-  /** Names or ARNs of the functions that go on with what was said; none by default. */
+  /** Names or ARNs of the functions that process a turn further; none by default. */
   readonly handOffs?: { readonly workoutFunction?: string; readonly summaryFunction?: string };
   /** Whether turns also appear in the list of messages that the existing functions read; not by default. */
   readonly mirrorMessages?: boolean;
-  /** The whole ARN of the secret that signs the tickets in the URLs that `EventSource` opens; by default a new one. */
+  /** The full ARN of the secret that signs the tickets in the URLs that `EventSource` opens; by default a new one. */
   readonly ticketKeySecretArn?: string;
-  /** ARNs of the customer managed keys of KMS that encrypt the table or a secret. */
+  /** ARNs of the customer managed KMS keys that encrypt the table or a secret. */
   readonly kmsKeyArns?: readonly string[];
   /** CloudWatch namespace of the metrics, `coachstream` by default, or `off`. */
   readonly metricsNamespace?: string;
   readonly variables?: Partial<Readonly<Record<(typeof FREE_VARIABLES)[number], string>>>;
 }
 
-/** What the function takes tokens from, and signs tickets with; each may be a reference. */
+/** The user pool whose tokens are accepted, and the key of tickets; each may be a reference. */
 export interface Identity {
   readonly userPoolId: string;
   readonly clientIds: readonly string[];
@@ -99,10 +99,10 @@ export function modelIdOf(service: ServiceProps): string {
 }
 
 /**
- * The function's variables, apart from those that say how it runs.
+ * The function's variables, except those of its runtime.
  *
- * @throws Error: what should be an ARN is not; a variable cannot be set here; or a guardrail would not be there for the
- *   fallback. Each of these would only be refused, or missing, at run time.
+ * @throws Error: an ARN is invalid; a variable cannot be set here; or the guardrail does not exist in the fallback's
+ *   region. Each of these would otherwise fail at run time.
  */
 export function environmentOf(service: ServiceProps, identity: Identity): Record<string, string> {
   check(service);
@@ -138,17 +138,17 @@ export function environmentOf(service: ServiceProps, identity: Identity): Record
 
 function check(service: ServiceProps): void {
   for (const arn of [service.recall?.apiKeySecretArn, service.ticketKeySecretArn]) {
-    refuseUnless(arn, SECRET_ARN, "the whole ARN of a secret, as its console page shows it");
+    refuseUnless(arn, SECRET_ARN, "the full ARN of a secret, as shown in the console");
   }
-  for (const arn of service.kmsKeyArns ?? []) refuseUnless(arn, KEY_ARN, "the ARN of a key of KMS");
+  for (const arn of service.kmsKeyArns ?? []) refuseUnless(arn, KEY_ARN, "the ARN of a KMS key");
   const free: readonly string[] = FREE_VARIABLES;
   for (const name of Object.keys(service.variables ?? {})) {
     if (!free.includes(name)) throw new Error(`${name} cannot be set here`);
   }
   const { guardrail, fallback, region } = service.model ?? {};
   if (guardrail !== undefined && fallback?.region !== undefined && fallback.region !== region) {
-    // A guardrail is there in its own region only: what the fallback says would not be checked.
-    throw new Error("where there is a guardrail, the fallback's region can only be the model's; name both");
+    // A guardrail exists in its own region only: it would not check the fallback's replies.
+    throw new Error("with a guardrail, the fallback's region must be the model's; name both");
   }
 }
 

@@ -1,8 +1,8 @@
-"""Facts about other people's services that become wrong by themselves: each has a source and a date.
+"""Facts about third-party services that expire: each has a source and a date.
 
-A table of such facts stands next to the code that uses it, and each row carries a `Provenance`. Its
-module has `DATED_FACTS: Mapping[str, Provenance]`, each fact in words with its provenance, which
-`coachstream.check.facts` registers; `make check-facts` reports what is due for another look.
+A table of such facts is next to the code that uses it, and each row has a `Provenance`. Its module defines
+`DATED_FACTS: Mapping[str, Provenance]`, the facts as sentences, which `coachstream.check.facts` registers;
+`make check-facts` reports which facts are due for review.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Where a fact comes from.
 
     Attributes:
-        source: a page, a public thread or a section of a manual, so that a reader finds it again.
+        source: a page, a public thread or a section of a manual, precise enough to find it again.
         looked_up: when the source was last read.
-        ends: the first day on which the fact is known to be wrong; `None` where no such day is announced, and
-            for a fact about the past, such as a model that was withdrawn.
+        ends: the first day on which the fact is known to be wrong; `None` if no such day is announced, and
+            for a fact about the past, such as a retired model.
     """
 
     source: str

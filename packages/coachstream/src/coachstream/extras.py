@@ -1,4 +1,4 @@
-"""Which parts need packages that are not installed with the rest."""
+"""Which backends need optional packages (extras) that are not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coachstream.settings import BedrockSettings, DynamoDbSettings, PineconeSett
 
 
 class MissingPackage(msgspec.Struct, frozen=True):
-    """Something cannot be used for want of a package; `extra` of ours brings it."""
+    """A backend cannot be used because a package is missing; the extra named `extra` installs it."""
 
     what: str
     extra: str
@@ -20,17 +20,17 @@ class MissingPackage(msgspec.Struct, frozen=True):
 
     @property
     def problem(self) -> str:
-        """What is wrong."""
+        """The problem, as a sentence."""
         return f"{self.what} needs a package that is not installed."
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """The command that solves it."""
         return f"pip install 'coachstream[{self.extra}]'"
 
 
 def missing_packages(settings: Settings) -> tuple[MissingPackage, ...]:
-    """What the chosen parts need and is not there."""
+    """The missing packages of the configured backends."""
     hand_offs = settings.hand_offs
     missing = (
         missing_aws("DynamoDB") if isinstance(settings.store, DynamoDbSettings) else None,
@@ -43,10 +43,10 @@ def missing_packages(settings: Settings) -> tuple[MissingPackage, ...]:
 
 
 def missing_aws(what: str) -> MissingPackage | None:
-    """For something that needs the AWS SDK; None where that is installed."""
+    """Return the missing AWS SDK, for a feature that needs it; None if it is installed."""
     return None if find_spec("aiobotocore") is not None else MissingPackage(what, "aws")
 
 
 def missing_pinecone() -> MissingPackage | None:
-    """For recall in Pinecone; None where its SDK is installed."""
+    """Return Pinecone's missing SDK; None if it is installed."""
     return None if find_spec("pinecone") is not None else MissingPackage("Pinecone", "pinecone")

@@ -1,4 +1,4 @@
-"""Files of one user: readable and writable by their owner only, complete or absent, whatever the umask is."""
+"""Private files: accessible to their owner only, whatever the umask, and written atomically."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ logger = logging.getLogger("coachstream.private_files")
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder and its missing parents, each for its owner only; an existing one keeps its mode.
+    """Create a folder and its missing parents, each for its owner only; existing ones keep their mode.
 
     Raises:
-        OSError: it cannot be made, or something else has its name.
+        OSError: it cannot be created, or the path is not a folder.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
-        # Another process may be faster.
+        # Another process may create it first.
         with suppress(FileExistsError):
             each.mkdir(FOLDER_MODE)
             each.chmod(FOLDER_MODE)
@@ -35,7 +35,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def write_once(path: Path, content: bytes) -> None:
-    """Write a new file in one step; when another process was faster, its file stays."""
+    """Create a file atomically; if another process has created it first, that file is kept."""
     temporary = _temporary(path, content)
     try:
         os.link(temporary, path)
@@ -46,31 +46,31 @@ def write_once(path: Path, content: bytes) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file in one step, in place of one that may be there."""
+    """Write a file atomically, replacing an existing one."""
     _temporary(path, content).replace(path)
 
 
 def private_opener(path: str, flags: int) -> int:
-    """Open a file for its owner only, also one that exists: `open(path, opener=private_opener)`."""
+    """Open a file and make it private, even an existing one: `open(path, opener=private_opener)`."""
     descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     os.fchmod(descriptor, FILE_MODE)
     return descriptor
 
 
 def tighten(path: Path) -> None:
-    """Withdraw what the group and everyone else may do with a file, if it exists and is ours.
+    """Remove the permissions of the group and of others on a file, if it exists and is ours.
 
-    By its name, because opening and closing a database would drop the locks that SQLite holds on it.
+    It uses the path, because opening and closing a database would drop the locks that SQLite holds on it.
     """
     with suppress(FileNotFoundError, PermissionError):
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & _OTHERS:
             path.chmod(mode & ~_OTHERS)
-            logger.warning("%s was open to other users of this machine; now only its owner can use it", path)
+            logger.warning("%s was accessible to other users of this machine; now only to its owner", path)
 
 
 def _temporary(path: Path, content: bytes) -> Path:
-    """A file next to `path`, readable by its owner only, whose content is on the disk."""
+    """Write a private file next to `path`, synced to disk, and return its path."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, FILE_MODE)

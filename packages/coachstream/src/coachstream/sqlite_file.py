@@ -1,7 +1,7 @@
-"""What every SQLite file of ours has in common: who may read it, and what is said when it fails.
+"""What all our SQLite files share: private permissions and redacted errors.
 
-An error of SQLite or of Python's module for it may quote what is stored ("Could not decode to UTF-8 column
-'content' with text ..."), so its text goes nowhere: only the name of its code does.
+An error of SQLite or of Python's `sqlite3` may quote stored data ("Could not decode to UTF-8 column 'content'
+with text ..."), so its text is redacted: only the name of its code is passed on.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _DAMAGE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLI
 
 
 class UnusableDatabase(StorageUnavailable):
-    """The file is damaged, not a database of this program, or of a newer version; waiting does not help."""
+    """The file is damaged, not a database of this program, or of a newer version; retrying does not help."""
 
     retryable = False
 
 
 class DamagedValue(Exception):
-    """A stored value cannot be decoded; neither this nor its cause says which."""
+    """A stored value cannot be decoded; neither this nor its cause quotes it."""
 
 
 def connect(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection:
-    """Open a file for its owner only, in autocommit mode, and make it where it is missing.
+    """Open a private database in autocommit mode, and create it if it is missing.
 
-    An existing one that is open to others is closed to them.
+    If an existing file is accessible to others, their permissions are removed.
 
     Raises:
-        StorageUnavailable: its folder or the file cannot be made.
+        StorageUnavailable: its folder or the file cannot be created.
         sqlite3.Error: it cannot be opened.
     """
     path = path.resolve()  # as SQLite does, which keeps its other files next to the target of a link
@@ -55,14 +55,14 @@ def connect(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection
         if not path.exists():
             write_once(path, b"")  # an empty file is an empty database
     except OSError as error:
-        raise StorageUnavailable(f"{error.filename or path} cannot be made: {error.strerror}") from error
+        raise StorageUnavailable(f"{error.filename or path} cannot be created: {error.strerror}") from error
     for name in (path.name, *(path.name + suffix for suffix in _SIDE_FILES)):
         tighten(path.with_name(name))
     return sqlite3.connect(path, isolation_level=None, check_same_thread=check_same_thread)
 
 
 def decoding(decode: Callable[P, T]) -> Callable[P, T]:
-    """Have a function that decodes stored values raise `DamagedValue` instead of errors that quote them."""
+    """Make a function that decodes stored values raise `DamagedValue` instead of errors that quote them."""
 
     @wraps(decode)
     def decode_or_say_damaged(*given: P.args, **more: P.kwargs) -> T:
@@ -76,7 +76,7 @@ def decoding(decode: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Map what SQLite raises, and `DamagedValue`; nothing of their texts is kept.
+    """Map SQLite's errors and `DamagedValue`, without their texts.
 
     Raises:
         UnusableDatabase: the file is damaged, or was never a database.
@@ -91,18 +91,18 @@ def sqlite_errors(path: Path) -> Iterator[None]:
             raise _damaged(path) from None
         raise StorageUnavailable(f"SQLite: {error_name(error)}") from None
     except UnicodeEncodeError:
-        raise StorageUnavailable("half of a surrogate pair cannot be stored as text") from None
+        raise StorageUnavailable("a lone surrogate cannot be stored as text") from None
 
 
 def error_name(error: sqlite3.Error) -> str:
-    """SQLite's name for an error (`SQLITE_BUSY`), or its class where Python's module raised it."""
+    """SQLite's name of an error (`SQLITE_BUSY`), or its class if Python's module raised it."""
     return getattr(error, "sqlite_errorname", None) or type(error).__name__
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        # Text that is no UTF-8 is the one operational error that Python's module finds by itself.
+        # Text that is not UTF-8 is the only operational error that Python's module itself raises.
         return type(error) is sqlite3.OperationalError
     return code & _PRIMARY_CODE in _DAMAGE
 

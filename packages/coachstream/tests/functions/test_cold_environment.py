@@ -13,7 +13,7 @@ import pytest
 from contracts.token_verifier import UserPool
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import FunctionFailed
-from support.cold_environment import Answer, cognito_environment, cold, message, package_keys
+from support.cold_environment import StreamedResponse, cognito_environment, cold, message, package_keys
 from support.key_server import KeyServer, document, key_server
 from support.patience import PATIENCE_S
 
@@ -37,7 +37,7 @@ async def keys_at(pool: UserPool) -> AsyncIterator[KeyServer]:
 async def answer_to(environments: ExecutionEnvironments, token: str) -> tuple[int, list[dict[str, Any]]]:
     """Status and events of a whole answer, whose environment is free for the next one."""
     async with asyncio.timeout(PATIENCE_S):
-        answer = Answer(await environments.invoke(message(token)))
+        answer = StreamedResponse(await environments.invoke(message(token)))
         events = [event async for event in answer.events()]
         while len(environments._idle) < len(environments.environments):  # noqa: ASYNC110 (there is no event)
             await asyncio.sleep(0.01)
@@ -54,7 +54,7 @@ async def test_start_does_not_wait_for_the_pool(tmp_path: Path, pool: UserPool, 
     keys_at.answers = [[has_started, *document(pool.jwks())]]
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
     async with cold(environment) as environments, asyncio.timeout(PATIENCE_S):
-        answer = Answer(await environments.invoke(message(pool.token())))
+        answer = StreamedResponse(await environments.invoke(message(pool.token())))
         events = answer.events()
         assert await anext(events) == START
         assert answer.status == 200

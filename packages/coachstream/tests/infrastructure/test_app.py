@@ -76,26 +76,26 @@ OTHER: dict[o.Option, tuple[str, str]] = {
 }
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
-    "no origin": ({"corsOrigins": ""}, "corsOrigins must name the origins"),
-    "any origin": ({"corsOrigins": "*"}, "corsOrigins has *, which lets every page"),
+    "no origin": ({"corsOrigins": ""}, "corsOrigins must name the allowed origins"),
+    "any origin": ({"corsOrigins": "*"}, "corsOrigins has *, which allows every page"),
     "any origin among others": (
         {"corsOrigins": "https://a.example.com,*"},
-        "corsOrigins has *, which lets every page",
+        "corsOrigins has *, which allows every page",
     ),
-    "a path": ({"corsOrigins": "https://a.example.com/x"}, "'https://a.example.com/x' is no origin"),
-    "no scheme": ({"corsOrigins": "a.example.com"}, "'a.example.com' is no origin"),
+    "a path": ({"corsOrigins": "https://a.example.com/x"}, "'https://a.example.com/x' is not an origin"),
+    "no scheme": ({"corsOrigins": "a.example.com"}, "'a.example.com' is not an origin"),
     "no package": ({"package": "nowhere.zip"}, "there is no package at nowhere.zip"),
     "an unknown name": ({"corsOrigin": "https://a.example.com"}, "there is no option corsOrigin"),
     "another unknown name": ({"tablename": "t"}, "there is no option tablename"),
-    "a pool alone": ({"userPoolId": "us-west-2_A"}, "userPoolId means nothing without clientIds"),
-    "clients alone": ({"clientIds": "abc"}, "clientIds means nothing without userPoolId"),
+    "a pool alone": ({"userPoolId": "us-west-2_A"}, "userPoolId has no effect without clientIds"),
+    "clients alone": ({"clientIds": "abc"}, "clientIds has no effect without userPoolId"),
     "no pool": ({"userPoolId": "pool", "clientIds": "abc"}, "userPoolId must be a user pool's id"),
     "no table": ({"tableName": "a b"}, "tableName must be a table's name or ARN, not 'a b'"),
     "a secret's name": (
         {"ticketKeySecretArn": "tickets"},
-        "ticketKeySecretArn must be the whole ARN of a secret",
+        "ticketKeySecretArn must be the full ARN of a secret",
     ),
-    "half an ARN": ({"ticketKeySecretArn": OTHER_SECRET[:-7]}, "must be the whole ARN of a secret"),
+    "half an ARN": ({"ticketKeySecretArn": OTHER_SECRET[:-7]}, "must be the full ARN of a secret"),
     "no switch": ({"snapStart": "maybe"}, "snapStart must be true or false, not 'maybe'"),
     "no number": ({"memoryMb": "2 GB"}, "memoryMb must be a whole number from 128 to 10240"),
     "too little memory": ({"memoryMb": "64"}, "memoryMb"),
@@ -109,24 +109,24 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "a guardrail's version alone": ({"guardrailVersion": "3"}, "guardrailId"),
     "a guardrail elsewhere": (
         {"guardrailId": "g", "fallbackRegion": "us-east-1"},
-        "fallbackRegion cannot be another region where guardrailId is set",
+        "fallbackRegion cannot be another region if guardrailId is set",
     ),
     "a guardrail's profile alone": ({"guardrailProfiles": GUARDRAIL_PROFILE}, "guardrailId"),
     "a key's alias": (
         {"kmsKeyArns": KEY.replace("key/", "alias/")},
-        "kmsKeyArns must be the ARN of a key of KMS",
+        "kmsKeyArns must be the ARN of a KMS key",
     ),
     "a table elsewhere": (
         {"tableName": "arn:aws:dynamodb:us-east-1:123456789012:table/There"},
-        "is in us-east-1, and is called in us-west-2",
+        "is in us-east-1, but is called in us-west-2",
     ),
     "a function elsewhere": (
         {"workoutFunction": "arn:aws:lambda:us-east-1:123456789012:function:there"},
-        "is in us-east-1, and is called in us-west-2",
+        "is in us-east-1, but is called in us-west-2",
     ),
     "a guardrail where the model is not": (
         {"guardrailId": "arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1"},
-        "is in us-east-1, and is called in us-west-2",
+        "is in us-east-1, but is called in us-west-2",
     ),
     "no topic": ({"alarmTopicArn": "night-watch"}, "alarmTopicArn"),
     "a secret without an index": ({"pineconeSecretArn": PINECONE_SECRET}, "pineconeIndexHost"),
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_one_line_and_status_2(tmp_path: Path) -> None:
     """Without origins there is no stack, and no traceback."""
     done = run({}, tmp_path, {o.PACKAGE.variable: str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"coachstream: corsOrigins must name the origins [^\n]+\n", done.stderr)
+    assert re.fullmatch(r"coachstream: corsOrigins must name the allowed origins[^\n]+\n", done.stderr)
     assert list((tmp_path / "cdk.out").iterdir()) == []
 
 

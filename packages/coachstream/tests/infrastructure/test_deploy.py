@@ -186,7 +186,7 @@ def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_type
     assert refused.stderr.splitlines() == [
         "--memory-mb must be a whole number from 128 to 10240, not '64'.",
         "COACHSTREAM_DEPLOY_TIMEOUT_S must be a whole number from 10 to 900, not 'soon'.",
-        "--cors-origins has *, which lets every page call; name origins, or set --allow-any-origin.",
+        "--cors-origins has *, which allows every page; name origins, or set --allow-any-origin.",
     ]
     assert not (laptop.folder / "dist").exists()
 
@@ -195,7 +195,9 @@ def test_a_package_that_is_not_there_is_said_with_the_other_mistakes(laptop: Dep
     """Before anything is built."""
     laptop.package.unlink()
     refused = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--snap-start")
-    assert refused.stderr.startswith(f"--package: there is no {laptop.package}; `coachstream package` makes")
+    assert refused.stderr.startswith(
+        f"--package: {laptop.package} does not exist; `coachstream package` builds"
+    )
     assert refused.returncode == 1
 
 
@@ -224,8 +226,8 @@ def _path_with(folder: Path, programs: Mapping[str, str]) -> str:
     [
         ({}, "AWS CDK needs Node.js, which is not installed"),
         ({"node": "echo v16.20.0"}, "AWS CDK needs Node.js 18 or newer"),
-        ({"node": "echo v22.1.0"}, "neither is npx to fetch it"),
-        ({"node": "echo v22.1.0", "cdk": "echo 1.204.0"}, "neither is npx to fetch it"),
+        ({"node": "echo v22.1.0"}, "Neither the CDK toolkit nor npx"),
+        ({"node": "echo v22.1.0", "cdk": "echo 1.204.0"}, "Neither the CDK toolkit nor npx"),
     ],
 )
 def test_what_is_missing_on_the_machine_is_said(

@@ -98,7 +98,7 @@ def test_an_opaque_profile_needs_to_be_told_what_is_behind_it() -> None:
     """Its id says nothing; guessing would allow too much, or nothing."""
     behind = models(HAIKU, "us-west-2", "us-east-1")
     assert access(APPLICATION, foundation_models=behind) == (APPLICATION, behind)
-    with pytest.raises(ValueError, match="does not tell which models it stands for"):
+    with pytest.raises(ValueError, match="does not reveal its models"):
         access(APPLICATION)
 
 

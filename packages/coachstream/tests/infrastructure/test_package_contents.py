@@ -77,5 +77,5 @@ def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     """With its name."""
     path = tmp_path / "notes.txt"
     path.write_text("not a zip")
-    with pytest.raises(ValueError, match=r"notes\.txt is no zip"):
+    with pytest.raises(ValueError, match=r"notes\.txt is not a zip file"):
         packaged_keys(path, POOL)

@@ -33,11 +33,11 @@ from contracts.chat_model import PROMPT
 from support import event_stream
 from support.aws_session import SESSION
 from support.bedrock_server import (
-    Answer,
     BedrockServer,
     Bytes,
     Disconnect,
     Event,
+    ModelResponse,
     Refusal,
     Reply,
     Silence,
@@ -546,7 +546,7 @@ async def test_no_error_and_no_log_quotes_the_prompt(
     secret = "my knee is secret"
     prompt = Prompt(coach_name="Mara", sections=(), messages=(PromptMessage(Role.USER, secret),))
     caplog.set_level(logging.INFO)
-    answers: list[Answer] = [
+    answers: list[ModelResponse] = [
         Refusal(429, "ThrottlingException", f"too much of: {secret}"),
         Refusal(400, "ValidationException", f"malformed: {secret}"),
         Refusal(502, "", body=f"<html>{secret}</html>".encode()),

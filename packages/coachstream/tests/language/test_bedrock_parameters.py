@@ -12,7 +12,15 @@ from coachstream.conversation.errors import ModelRejected
 from coachstream.conversation.prompt.prompt import Section, SectionName
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RefusedParameters
 from contracts.chat_model import PROMPT, events_of, text_of
-from support.bedrock_server import MODEL_ID, Answer, BedrockServer, Received, Refusal, options_with, reply
+from support.bedrock_server import (
+    MODEL_ID,
+    BedrockServer,
+    ModelResponse,
+    Received,
+    Refusal,
+    options_with,
+    reply,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -39,7 +47,7 @@ LONG = msgspec.structs.replace(
 )
 
 
-def refusing_temperature(received: Received) -> Answer:
+def refusing_temperature(received: Received) -> ModelResponse:
     """As Claude does from Opus 4.7 on."""
     if "temperature" in received.body["inferenceConfig"]:
         return Refusal(400, "ValidationException", NO_TEMPERATURE)
@@ -148,7 +156,7 @@ async def test_all_that_a_new_model_refuses_is_left_out_one_by_one(
 ) -> None:
     """Two refusals, then a reply, and from then on no refusal."""
 
-    def judge(received: Received) -> Answer:
+    def judge(received: Received) -> ModelResponse:
         if "cachePoint" in str(received.body):
             return Refusal(403, "AccessDeniedException", NO_CACHE)
         return refusing_temperature(received)

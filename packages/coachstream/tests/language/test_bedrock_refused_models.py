@@ -18,7 +18,15 @@ from coachstream.language.bedrock.model import UNUSABLE_FOR_S
 from coachstream.language.bedrock.refusals import Reason
 from contracts.chat_model import PROMPT, events_of
 from support import turn_events
-from support.bedrock_server import Answer, BedrockServer, Received, Refusal, bedrock_client, reply, warm_up
+from support.bedrock_server import (
+    BedrockServer,
+    ModelResponse,
+    Received,
+    Refusal,
+    bedrock_client,
+    reply,
+    warm_up,
+)
 from support.turns import Stage
 
 if TYPE_CHECKING:
@@ -127,12 +135,12 @@ async def elsewhere(bedrock: BedrockServer, client: Client) -> AsyncIterator[Cli
         yield other
 
 
-def refusing_the_first(refusal: Answer) -> dict[str, Answer]:
+def refusing_the_first(refusal: ModelResponse) -> dict[str, ModelResponse]:
     return {PRIMARY: refusal, OTHER: reply("Squat ", "deep.")}
 
 
-def by_model(bedrock: BedrockServer, answers: dict[str, Answer]) -> None:
-    def judge(received: Received) -> Answer:
+def by_model(bedrock: BedrockServer, answers: dict[str, ModelResponse]) -> None:
+    def judge(received: Received) -> ModelResponse:
         return answers[received.model_id]
 
     bedrock.judge = judge

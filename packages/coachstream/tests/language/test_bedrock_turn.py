@@ -16,10 +16,10 @@ from coachstream.conversation.model import StopReason, Usage
 from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from support.bedrock_server import (
-    Answer,
     BedrockServer,
     Bytes,
     Disconnect,
+    ModelResponse,
     Refusal,
     Reply,
     Silence,
@@ -99,7 +99,7 @@ async def test_a_reply_that_was_cut_off_says_so(bedrock: BedrockServer, client: 
     assert end.stop_reason is StopReason.MAX_TOKENS
 
 
-FAULTS: dict[str, tuple[Answer, ErrorCode, str]] = {
+FAULTS: dict[str, tuple[ModelResponse, ErrorCode, str]] = {
     "throttled": (Refusal(429, "ThrottlingException"), ErrorCode.MODEL_THROTTLED, ""),
     "an internal error": (Refusal(500, "InternalServerException"), ErrorCode.MODEL_UNAVAILABLE, ""),
     "no access": (Refusal(403, "AccessDeniedException"), ErrorCode.MODEL_NOT_USABLE, ""),

@@ -16,14 +16,14 @@ from coachstream.local.announce import (
     Announcer,
     JsonAnnouncer,
     Parts,
-    Ready,
+    ServeReady,
     TerminalAnnouncer,
     chat_command,
     curl_command,
 )
 from coachstream.settings import IdentityProvider, Model, Recall, Store
 
-READY = Ready(
+READY = ServeReady(
     url="http://127.0.0.1:1/",
     stream_url="http://127.0.0.1:1/",
     conversations_url="http://127.0.0.1:1/",

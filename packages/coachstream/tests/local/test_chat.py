@@ -184,7 +184,7 @@ def test_a_stream_without_its_last_event_is_told_as_broken_off(
     service.streams = [[frame(type="start"), frame(type="chunk", content="Squ", offset=0), *ending]] * 9
     pieces = iter(client.ask("c1", "conv1", "Hi"))
     assert next(pieces) == "Squ"
-    with pytest.raises(ChatFailure, match="broke off"):
+    with pytest.raises(ChatFailure, match=r"was lost|before it was complete"):
         next(pieces)
     assert len(service.asked) == 4
 

@@ -270,7 +270,7 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
             timeout=PATIENCE_S,
         )
     assert refused.returncode == 1
-    assert f"Port {port} is taken" in refused.stderr
+    assert f"Port {port} is in use" in refused.stderr
     assert "--port 0" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert refused.stdout == ""
@@ -282,13 +282,13 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
     [
         (
             ["--host", "no.such.host.invalid"],
-            "There is no address 'no.such.host.invalid' to listen on. Name an address of this machine with",
+            "There is no address 'no.such.host.invalid' to listen on. Choose an address of this machine with",
         ),
         (
             ["--host", "192.0.2.1"],
-            "192.0.2.1 is not an address of this machine. Name an address of this machine with --host,",
+            "192.0.2.1 is not an address of this machine. Choose an address of this machine with --host,",
         ),
-        (["--cors-origin", "app.example"], "--cors-origin: 'app.example' is no origin: that is scheme, "),
+        (["--cors-origin", "app.example"], "--cors-origin: 'app.example' is not an origin: that is scheme, "),
         (["--data", "/proc/nowhere"], "The data folder /proc/nowhere cannot be used"),
     ],
 )
@@ -318,13 +318,13 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
         ),
         (["--model-id", "m"], {}, "--model-id is for --model bedrock."),
         ([], {"COACHSTREAM_MODEL": "gpt"}, "COACHSTREAM_MODEL must be demo or bedrock, not 'gpt'."),
-        ([], {"COACHSTREAM_MODEL": "bedrock"}, "No AWS region is set. Name one with --region or AWS_REGION."),
+        ([], {"COACHSTREAM_MODEL": "bedrock"}, "No AWS region is set. Set one with --region or AWS_REGION."),
         (["--identity", "cognito"], {"APP_CLIENT_ID": "c"}, "USER_POOL_ID is not set ("),
         (["--store", "dynamodb"], {"BRANCH_NAME": "main"}, "DYNAMODB_TABLE_NAME is not set ("),
         (
             ["--recall", "pinecone"],
             {"PINECONE_API_KEY": "pcsk-sesame", "PINECONE_INDEX_HOST": "http://i.example"},
-            "PINECONE_INDEX_HOST cannot be used: plain http is for this machine only; use https.",
+            "PINECONE_INDEX_HOST cannot be used: plain http is allowed for this machine only; use https.",
         ),
     ],
 )
@@ -348,7 +348,7 @@ def test_a_part_that_cannot_be_had_is_refused_and_not_replaced_by_the_demos(
 
 NO_CREDENTIALS = {
     "part": "AWS credentials",
-    "message": "There are no AWS credentials, which bedrock-runtime needs.",
+    "message": "There are no AWS credentials, which are needed for bedrock-runtime.",
     "remedy": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
 }
 NO_KEY = {
@@ -392,7 +392,9 @@ def test_a_table_that_cannot_be_reached_is_refused_with_the_reason_and_the_remed
         timeout=PATIENCE_S,
     )
     assert refused.returncode == 1
-    assert "AWS credentials: There are no AWS credentials, which dynamodb needs. Set" in refused.stderr
+    assert (
+        "AWS credentials: There are no AWS credentials, which are needed for dynamodb. Set" in refused.stderr
+    )
 
 
 def _first_lines(arguments: list[str], *, until: str) -> str:

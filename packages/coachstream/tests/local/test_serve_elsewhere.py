@@ -139,7 +139,7 @@ def test_the_environment_chooses_where_no_option_does(servers: Elsewhere, tmp_pa
     assert created.returncode == 0, created.stderr
     options = ("--model", "demo", "--identity", "local", "--model-delay", "0", "--in-process")
     nobody = refused(tmp_path, *options, environment=servers.environment)
-    assert "holds nothing of the demo. --demo-data writes it there, and --user-id ID talks as" in nobody
+    assert "does not contain the demo data. --demo-data writes it there, and --user-id ID signs in" in nobody
 
     with serving(tmp_path, *options, "--demo-data", environment=servers.environment) as (ready, _):
         assert ready["parts"] == {
@@ -154,7 +154,7 @@ def test_the_environment_chooses_where_no_option_does(servers: Elsewhere, tmp_pa
     with serving(tmp_path, *options, environment=servers.environment) as (again, _):
         assert again["conversationId"] == ready["conversationId"]
         other = refused(tmp_path, *options, "--user-id", "somebody", environment=servers.environment)
-        assert "holds no coach of the user somebody" in other
+        assert "has no coach for the user somebody" in other
 
 
 def test_a_model_alone_can_be_the_real_one(servers: Elsewhere, tmp_path: Path) -> None:

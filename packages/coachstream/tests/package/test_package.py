@@ -165,7 +165,7 @@ def test_a_package_that_is_too_large_is_not_made(tmp_path: Path, monkeypatch: py
         cli, ["package", "--output", str(output), "--most-mb", "1", "--byte-code", "never"]
     )
     assert refused.exit_code == 1
-    assert re.search(r"The package is [\d.]+ MB, more than 1 MB\. Most of it: cryptography", refused.stderr)
+    assert re.search(r"The package is [\d.]+ MB, more than 1 MB\. The largest: cryptography", refused.stderr)
     assert output.read_bytes() == b"the last one"
     assert list(tmp_path.iterdir()) == [output]
 

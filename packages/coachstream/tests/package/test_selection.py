@@ -96,7 +96,7 @@ def test_a_link_is_refused(checkout: Path, tmp_path: Path, link: str) -> None:
     (checkout / source_of(link)).symlink_to("/etc/passwd" if "." in link else target)
     refused = packaged_of(checkout)
     assert refused.returncode != 0
-    assert f"PackageError: {checkout / source_of(link)} is a link." in refused.stderr.replace(
+    assert f"PackageError: {checkout / source_of(link)} is a symbolic link." in refused.stderr.replace(
         "coachstream.package.errors.", ""
     )
 

@@ -203,7 +203,7 @@ async def test_the_file_is_its_owners_whatever_the_umask(path: Path) -> None:
 async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     """A file stands where the folder should be."""
     await asyncio.to_thread((tmp_path / "data").write_text, "")
-    with pytest.raises(StorageUnavailable, match="cannot be made"):
+    with pytest.raises(StorageUnavailable, match="cannot be created"):
         await SqliteRecall(tmp_path / "data" / "recall.db").search(USER, "squat", limit=3)
 
 

@@ -31,13 +31,13 @@ from contracts.store_records import (
     COACH,
     KEY,
     NEXT_RUN,
-    answer,
     begin,
     conversation,
     ended,
     memory,
     reply_to,
     said,
+    store_reply,
     user_message,
     workout,
 )
@@ -260,7 +260,7 @@ class CountsPolls(DynamoDbStore):
 async def test_a_reader_asks_once_a_poll(long: Table) -> None:
     """One consistent query, at one unit at most while there are less than 4 KB of news, and nothing else."""
     store = long.store()
-    await answer(store, user_message(1), reply_to(user_message(1), 2))
+    await store_reply(store, user_message(1), reply_to(user_message(1), 2))
     message = user_message(3)
     reply = reply_to(message, 4, "Well done.")
     await begin(store, message, NEXT_RUN)

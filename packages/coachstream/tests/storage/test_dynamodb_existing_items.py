@@ -22,7 +22,7 @@ from coachstream.conversation.model import (
     StopReason,
 )
 from coachstream.storage.dynamodb import DynamoDbStore
-from contracts.store_records import answer
+from contracts.store_records import store_reply
 from support.dynamodb import Table
 from support.existing_items import (
     A_DATE,
@@ -68,7 +68,7 @@ def changed(item: Mapping[str, Any], **attributes: object) -> dict[str, object]:
 
 
 async def a_run(store: DynamoDbStore) -> None:
-    await answer(store, SAID, REPLY, key=KEY)
+    await store_reply(store, SAID, REPLY, key=KEY)
 
 
 class TestReading:

@@ -17,11 +17,11 @@ from contracts.store_records import (
     KEY,
     NEXT_RUN,
     RUN,
-    answer,
     begin,
     conversation,
     ended,
     reply_to,
+    store_reply,
     user_message,
 )
 from support.dynamodb import Table
@@ -42,7 +42,7 @@ async def store(table: Table) -> DynamoDbStore:
 async def a_run(store: DynamoDbStore, number: int, text: str = "Yes.") -> tuple[Message, Message]:
     said = user_message(number)
     reply = reply_to(said, number + 1, text)
-    await answer(store, said, reply)
+    await store_reply(store, said, reply)
     return said, reply
 
 
@@ -95,7 +95,7 @@ async def test_a_retry_is_mirrored_once(table: Table, store: DynamoDbStore) -> N
     """A whole reply takes the place of the interrupted one; saving again appends nothing."""
     said = user_message(1, client_id="c-1")
     partial = reply_to(said, 2, "Well", stop=StopReason.INTERRUPTED)
-    await answer(store, said, partial)
+    await store_reply(store, said, partial)
     await append_as_the_existing_functions_might(table, "theirs")
     await begin(store, said, NEXT_RUN)
     whole = reply_to(said, 4)
@@ -109,7 +109,7 @@ async def test_a_blocked_message_is_not_mirrored(table: Table, store: DynamoDbSt
     said, reply = await a_run(store, 1)
     blocked = user_message(3, "Something forbidden")
     withheld = reply_to(blocked, 4, "", stop=StopReason.CONTENT_FILTERED)
-    await answer(store, blocked, withheld)
+    await store_reply(store, blocked, withheld)
     assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
     assert list(await store.load_messages(KEY)) == [said, reply, blocked, withheld]
 
@@ -120,7 +120,7 @@ async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
     """With its interrupted reply, and nothing else."""
     before, _ = await a_run(store, 1)
     blocked = user_message(3, "Something forbidden", client_id="c-1")
-    await answer(store, blocked, reply_to(blocked, 4, "Well", stop=StopReason.INTERRUPTED))
+    await store_reply(store, blocked, reply_to(blocked, 4, "Well", stop=StopReason.INTERRUPTED))
     await append_as_the_existing_functions_might(table, "theirs")
     assert len(await mirrored(table)) == 5
     await begin(store, blocked, NEXT_RUN)

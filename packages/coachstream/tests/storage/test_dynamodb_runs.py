@@ -29,7 +29,6 @@ from contracts.store_records import (
     KEY,
     NEXT_RUN,
     RUN,
-    answer,
     begin,
     conversation,
     ended,
@@ -37,6 +36,7 @@ from contracts.store_records import (
     opened,
     reply_to,
     said,
+    store_reply,
     user_message,
 )
 from support.dynamodb import Table
@@ -152,7 +152,7 @@ class TestItems:
             await table.put(item)
             assert await store.unfinished_run(KEY) is None
             message = user_message(len(item))
-            await answer(store, message, reply_to(message, 100 + len(item)))
+            await store_reply(store, message, reply_to(message, 100 + len(item)))
         assert await store.unfinished_run(KEY) is None
 
     @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ class TestSteps:
     ) -> None:
         """The first one tells which interrupted reply is in its place."""
         message = user_message(1)
-        await answer(store, message, reply_to(message, 2, stop=StopReason.INTERRUPTED))
+        await store_reply(store, message, reply_to(message, 2, stop=StopReason.INTERRUPTED))
         await begin(store, message)
         whole = reply_to(message, 3)
         async with table.metered() as spent:
@@ -241,7 +241,7 @@ class TestSteps:
         message = user_message(1, client_id="c-1")
         for number in range(2, 6):
             partial = reply_to(message, number, f"attempt {number}", stop=StopReason.INTERRUPTED)
-            await answer(store, message, partial)
+            await store_reply(store, message, partial)
             assert list(await store.load_messages(KEY)) == [message, partial]
         assert (await store.get_conversation(KEY)).total_messages == 2
 
@@ -302,7 +302,7 @@ class TestSteps:
         async def runs() -> None:
             for number in range(0, 20, 2):
                 message = user_message(number)
-                await answer(store, message, reply_to(message, number + 1))
+                await store_reply(store, message, reply_to(message, number + 1))
 
         await asyncio.gather(runs(), *(rename(number) for number in range(30)))
         found = await store.get_conversation(KEY)
@@ -379,7 +379,7 @@ class TestDeleting:
     ) -> None:
         """In between nothing begins or finishes; in the end nothing is left, and no producer writes on."""
         message = user_message(1, client_id="c-1")
-        await answer(store, message, reply_to(message, 2))
+        await store_reply(store, message, reply_to(message, 2))
         running = user_message(3)
         await begin(store, running)
         client, calls = await table.client(), 0
@@ -480,6 +480,6 @@ class TestNames:
         """Newest first, and only of this coach's conversation."""
         asked: list[Message] = [user_message(10 * number, "Hi") for number in range(1, 4)]
         for message in asked:
-            await answer(store, message, reply_to(message, int(message.id[4:17]) + 1))
+            await store_reply(store, message, reply_to(message, int(message.id[4:17]) + 1))
         assert await store.find_recent_message(KEY, "Hi", since=EPOCH) == asked[-1]
         assert await store.find_recent_message(OTHER_COACH, "Hi", since=EPOCH) is None

@@ -39,7 +39,6 @@ from contracts.store_records import (
     NEXT_RUN,
     NOW,
     RUN,
-    answer,
     begin,
     conversation,
     ended,
@@ -47,6 +46,7 @@ from contracts.store_records import (
     opened,
     reply_to,
     said,
+    store_reply,
     user_message,
 )
 
@@ -231,7 +231,7 @@ async def test_history_reads_no_message_that_it_does_not_need(
 ) -> None:
     """What lies behind the budget is not looked at: a message there that nobody can read does no harm."""
     message = user_message(1, "12345")
-    await answer(seeded, message, reply_to(message, 2, "12345"))
+    await store_reply(seeded, message, reply_to(message, 2, "12345"))
     outsider.execute(
         "INSERT INTO messages (conversation, id, role, content, timestamp) VALUES (1, 'msg_0', '?', '', '?')"
     )
@@ -439,7 +439,7 @@ async def test_files_that_are_open_to_others_are_closed_to_them(
     assert await other.load_messages(KEY) == []
     assert set(modes_in(path.parent).values()) == {0o600}
     assert modes_in(path.parent.parent)[path.parent.name] == 0o755
-    assert f"{path} was open to other users" in caplog.text
+    assert f"{path} was accessible to other users" in caplog.text
     assert await seeded.load_messages(KEY) == []
     await other.aclose()
 
@@ -483,7 +483,7 @@ async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -
     """A file stands where the folder should be."""
     (tmp_path / "data").write_text("")
     store = SqliteStore(tmp_path / "data" / "coachstream.db")
-    with pytest.raises(StorageUnavailable, match="cannot be made"):
+    with pytest.raises(StorageUnavailable, match="cannot be created"):
         await store.get_conversation(KEY)
     await store.aclose()
 
@@ -545,7 +545,9 @@ async def test_a_begin_deletes_no_more_than_it_has_time_for(
     )
     left = []
     for number in range(3):
-        await answer(seeded, user_message(2 * number), reply_to(user_message(2 * number), 2 * number + 1))
+        await store_reply(
+            seeded, user_message(2 * number), reply_to(user_message(2 * number), 2 * number + 1)
+        )
         left.append([entry.number for entry in await seeded.read_log(KEY, "old")])
     assert left == [list(range(1_000, 2_500)), list(range(2_000, 2_500)), []]
 

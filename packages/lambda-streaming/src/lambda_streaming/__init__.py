@@ -1,6 +1,6 @@
 """Response streaming for Python on AWS Lambda, and a Function URL emulator for any runtime.
 
-This is the whole public face. The emulator is a program: `python -m lambda_streaming.emulator`.
+These names are the whole public API. The emulator is a program: `python -m lambda_streaming.emulator`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # A function that only streams must not pay for the ASGI side when it starts cold.
+    # The cold start of a function that only streams must not pay for importing the ASGI side.
     match name:
         case "FunctionUrlEvent":
             from lambda_streaming.function_url.event import FunctionUrlEvent

@@ -1,7 +1,7 @@
-"""What a streaming handler answers where nothing can stream: the whole response, in one piece.
+"""The whole response of a streaming handler in one piece, for runtimes that cannot stream.
 
 That is the case under the stock runtime, for example when `AWS_LAMBDA_EXEC_WRAPPER` was forgotten. Behind a
-Function URL in BUFFERED mode or an API Gateway proxy integration, the answer is then correct, only late.
+Function URL in BUFFERED mode or an API Gateway proxy integration, the response is then correct, only late.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lambda_streaming.response_stream import DEFAULT_CONTENT_TYPE, Invocation
 logger = logging.getLogger("lambda_streaming")
 
 WARNING = (
-    "The response is not streamed, because the runtime that started this function cannot. Set the "
+    "The response is not streamed: the runtime that started this function cannot stream. Set the "
     "environment variable AWS_LAMBDA_EXEC_WRAPPER to .../lambda_streaming/exec-wrapper, or start the "
     "function with 'python -m lambda_streaming'."
 )
@@ -29,10 +29,10 @@ _warned = False
 
 
 def run_buffered(invocation: Invocation) -> object:
-    """Run an invocation to its end and return its response as a proxy integration wants it.
+    """Run an invocation to its end and return its response in the format of a proxy integration.
 
     Returns:
-        `{"statusCode", "headers", "cookies", "body", "isBase64Encoded"}`, the body as text where its
+        `{"statusCode", "headers", "cookies", "body", "isBase64Encoded"}`. The body is text where its
         content type says so and it is UTF-8 (developer guide, "Invoking Lambda function URLs").
 
     Raises:
@@ -48,7 +48,7 @@ def run_buffered(invocation: Invocation) -> object:
 
 
 class BufferedResponse:
-    """A transport that keeps the response."""
+    """A transport that collects the response in memory."""
 
     def __init__(self) -> None:
         self._content_type = DEFAULT_CONTENT_TYPE
@@ -57,21 +57,21 @@ class BufferedResponse:
 
     @property
     def would_have_streamed(self) -> bool:
-        """Whether the body came in several pieces, so that its reader is worse off with one."""
+        """Whether the body came in several pieces, so that buffering delays its first byte."""
         prelude = self._content_type == PRELUDE_CONTENT_TYPE
         return self._pieces - prelude > 1
 
     async def open(self, content_type: str) -> None:
-        """Remember what the response is."""
+        """Remember the response's content type."""
         self._content_type = content_type
 
     async def send(self, data: bytes) -> None:
-        """Keep a piece."""
+        """Append a piece to the buffer."""
         self._pieces += 1
         self._body += data
 
     async def close(self) -> None:
-        """Do nothing: what is kept is all."""
+        """Do nothing: the buffer already holds the whole response."""
 
     def as_proxy_response(self) -> dict[str, object]:
         """The response as an object that Function URLs and API Gateway understand."""

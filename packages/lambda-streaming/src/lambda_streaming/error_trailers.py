@@ -1,8 +1,8 @@
-"""How a response that has begun tells Lambda that it failed: two trailers behind its last chunk.
+"""How a response that has begun reports its failure to Lambda: two trailers after its last chunk.
 
 Source: Lambda developer guide, "Building a custom runtime", section "Implementing response streaming". No
-maximum is documented; Lambda's own emulator reads trailers with a buffer of 4 KiB and takes a longer block
-for a truncated response, so we stay below that.
+maximum is documented; Lambda's own emulator reads trailers into a buffer of 4 KiB and treats a longer block
+as a truncated response, so we stay below that.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def error_trailers(error: FunctionError) -> list[tuple[str, str]]:
-    """Return the trailers, together under `MAX_TRAILERS_BYTES`.
+    """Return the trailers, in total under `MAX_TRAILERS_BYTES`.
 
-    What does not fit is left out: the stack trace first, outermost frames before inner ones, then the end
+    What does not fit is cut: first the stack trace, outermost frames before inner ones, then the end
     of the message.
     """
     return [
@@ -64,7 +64,7 @@ def _encode_to_fit(error: FunctionError) -> bytes:
 
 
 def _innermost(frames: list[str]) -> list[str]:
-    """Those that could fit: a character takes a byte at least. A recursion's thousands need no encoding."""
+    """The innermost frames that can fit at one byte a character, so that deep recursion is not encoded."""
     room = _MAX_BODY_BYTES
     kept = 0
     for frame in reversed(frames):
@@ -76,7 +76,7 @@ def _innermost(frames: list[str]) -> list[str]:
 
 
 def _encode_cut(error: FunctionError) -> bytes:
-    # Bounded so that both fit at 6 bytes a character, the most that JSON makes of one.
+    # Bounded so that both fit at 6 bytes a character, the longest JSON escape.
     error_type, request_id = error.error_type[:_MAX_TYPE_CHARACTERS], error.request_id[:_MAX_ID_CHARACTERS]
     message = error.error_message
     kept = min(len(message), _MAX_BODY_BYTES)
@@ -89,7 +89,7 @@ def _encode_cut(error: FunctionError) -> bytes:
 
 
 def _encode(error: FunctionError) -> bytes:
-    # A lone surrogate in an exception's text has no UTF-8.
+    # A lone surrogate in an exception's text cannot be encoded as UTF-8.
     return msgspec.json.encode(
         msgspec.structs.replace(
             error,

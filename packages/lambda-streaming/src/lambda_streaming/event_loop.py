@@ -1,11 +1,11 @@
 """The one event loop of a process that handles invocations one after the other.
 
-It is made at the first invocation, hence after a SnapStart restore and after a fork, and kept, so that
+It is created at the first invocation, hence after a SnapStart restore and after a fork, and kept, so that
 clients with open connections survive from one invocation to the next. Nothing else survives: each invocation
-has a copy of its caller's context variables, and the tasks that it leaves behind are cancelled.
+has a copy of its caller's context variables, and tasks that it leaves running are cancelled.
 
-SIGTERM in the middle of an invocation cancels it, so that it can save what it has, and ends the process
-afterwards. A process that waits for an event, or has a handler of its own for the signal, is left alone.
+SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state, and
+then ends the process. Between invocations, or where the signal has another handler, nothing changes.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ logger = logging.getLogger("lambda_streaming")
 T = TypeVar("T")
 
 MAX_CLEAN_UP_S: Final = 1.0
-"""What tasks that were left behind get to release what they hold; the function is billed for it."""
+"""How long leftover tasks may take to release their resources; the function is billed for it."""
 
 
 class HandlerCancelled(RuntimeError):
-    """Raised when a handler let its own cancellation out.
+    """Raised when a handler lets its own cancellation propagate.
 
-    `asyncio.CancelledError` is no `Exception`, so the runtime would die of it instead of reporting it.
+    `asyncio.CancelledError` is not an `Exception`, so it would end the runtime instead of being reported.
     """
 
     def __init__(self) -> None:
-        super().__init__("The handler was cancelled by something it started itself, or by SIGTERM")
+        super().__init__("The handler was cancelled, by code that it called or by SIGTERM")
 
 
 class InvocationLoop:
-    """Runs coroutines of invocations, one at a time, on a loop that outlives them."""
+    """Runs the coroutines of invocations, one at a time, on a loop that outlives them."""
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run asynchronous work to its end, and leave no task behind that a later invocation would resume.
+        """Run asynchronous work to completion, and leave no task running into a later invocation.
 
         Raises:
-            RuntimeError: called on a running event loop; `lambda_streaming.asgi` serves there.
+            RuntimeError: called on a running event loop; use `lambda_streaming.asgi` there.
             HandlerCancelled: the work was cancelled from inside.
-            KeyboardInterrupt: SIGINT arrived, and the work let itself be cancelled.
+            KeyboardInterrupt: SIGINT arrived, and the work was cancelled.
         """
         if _is_running():
             raise RuntimeError(
@@ -59,7 +59,7 @@ class InvocationLoop:
         if self._runner is None:
             self._runner = asyncio.Runner()
         try:
-            # Without a context of its own the runner would lend every invocation one and the same.
+            # Without this argument, the runner would share one context between all invocations.
             return self._runner.run(_leaving_no_task(work), context=contextvars.copy_context())
         except asyncio.CancelledError as error:
             raise HandlerCancelled from error
@@ -82,8 +82,8 @@ async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
         termination.carry_out()
         if left := asyncio.all_tasks() - before:
             logger.warning(
-                "The handler returned while %d of its tasks still ran; they are cancelled, as Lambda freezes "
-                "a function between invocations: %s",
+                "The handler returned while %d of its tasks were still running; they are cancelled, because "
+                "Lambda freezes a function between invocations: %s",
                 len(left),
                 _names(left),
             )
@@ -91,7 +91,7 @@ async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
 
 
 class _Termination:
-    """SIGTERM while an invocation runs: cancels the task that made this, and is carried out afterwards."""
+    """Handles SIGTERM during an invocation: cancels its task, and terminates the process afterwards."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -105,8 +105,8 @@ class _Termination:
             signal.signal(signal.SIGTERM, self._on_signal)
 
     def carry_out(self) -> None:
-        """End the process if the signal came; else the signal ends it at once from now on."""
-        # The handler of this invocation may have set one of its own meanwhile.
+        """Terminate the process if the signal arrived; otherwise restore the default action."""
+        # The invocation may have installed a signal handler of its own meanwhile.
         if self._is_watched and signal.getsignal(signal.SIGTERM) == self._on_signal:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             if self._arrived:
@@ -115,12 +115,12 @@ class _Termination:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
         if not self._arrived and self._task is not None:
             self._arrived = True
-            # Wakes a loop that waits, too.
+            # Thread-safe, so that it also wakes a loop that waits for I/O.
             self._loop.call_soon_threadsafe(self._task.cancel)
 
 
 async def _cancel_all_but(kept: set[asyncio.Task[object]]) -> None:
-    """Cancel tasks, and those that they start meanwhile, for at most `MAX_CLEAN_UP_S`."""
+    """Cancel tasks, and those that they start meanwhile; wait at most `MAX_CLEAN_UP_S`."""
     until = asyncio.get_running_loop().time() + MAX_CLEAN_UP_S
     cancelled: set[asyncio.Task[object]] = set()
     while left := asyncio.all_tasks() - kept:
@@ -130,8 +130,7 @@ async def _cancel_all_but(kept: set[asyncio.Task[object]]) -> None:
         remaining_s = until - asyncio.get_running_loop().time()
         if remaining_s <= 0:
             logger.error(
-                "%d tasks do not let themselves be cancelled; they will go on in the middle of a later "
-                "invocation: %s",
+                "%d tasks ignore their cancellation; they will continue to run during a later invocation: %s",
                 len(left),
                 _names(left),
             )

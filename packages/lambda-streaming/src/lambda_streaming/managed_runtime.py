@@ -1,7 +1,7 @@
-"""What a managed runtime's own `bootstrap.py` does for `sys.path`, then our runtime instead of the stock one.
+"""Sets up `sys.path` as a managed runtime's `bootstrap.py` does, then starts our runtime instead of AWS's.
 
-Source: `bootstrap.py` in the AWS base images for Python 3.10 and 3.11. The order decides whose packages win:
-the function's, then its layers', then those that Lambda brings along.
+Source: `bootstrap.py` in the AWS base images for Python 3.10 and 3.11. The order decides which packages win:
+the function's, then its layers', then those included in the managed runtime.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _LANGUAGE: Final = Path("/var/lang")
 
 
 def main() -> None:
-    """Prepare the paths as functions on the managed runtime expect them, and run `$_HANDLER`.
+    """Set up the paths as functions on the managed runtime expect them, and run `$_HANDLER`.
 
-    `sys.argv` is what the wrapper makes it: `-c`, the folder that our package is in, Lambda's `bootstrap.py`.
+    The wrapper sets `sys.argv` to `-c`, the folder that contains our package, and Lambda's `bootstrap.py`.
     """
     _, package_folder, bootstrap = sys.argv
     task_root = os.environ["LAMBDA_TASK_ROOT"]
     sys.argv = [bootstrap]
-    del sys.path[0]  # the wrapper's way in
+    del sys.path[0]  # inserted by the wrapper
     if not sys.flags.safe_path:
         # As if bootstrap.py were running: in older images its folder holds boto3 and awslambdaric.
         sys.path[0] = str(Path(bootstrap).parent)

@@ -1,6 +1,6 @@
-"""Many worker processes in one environment (Lambda Managed Instances), each with a client of ours.
+"""Many worker processes in one environment (Lambda Managed Instances), each with our runtime client.
 
-Imported where they are: what forks and shares sockets is nothing that an ordinary cold start should pay for.
+Imported only there: an ordinary cold start should not pay for the modules that fork and share sockets.
 """
 
 from __future__ import annotations

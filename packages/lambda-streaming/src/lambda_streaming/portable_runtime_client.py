@@ -1,8 +1,8 @@
 """awslambdaric's native extension `runtime_client`, in Python.
 
-The extension exists for Linux only; elsewhere awslambdaric installs without it and cannot ask for an
-invocation. These functions stand in for it, so that a function runs under the emulator on macOS as well. On
-Lambda the native one is used. One contract suite holds for both.
+The extension exists for Linux only; elsewhere awslambdaric installs without it and cannot request
+invocations. These functions replace it, so that a function runs under the emulator on macOS as well. On
+Lambda the native extension is used. One contract test suite covers both.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from urllib.parse import quote
 _USER_AGENT = "aws-lambda-python"
 _PREFIX = "/2018-06-01/runtime/invocation"
 
-# Lambda serves one runtime a process, and one call at a time.
+# A process has one runtime, which makes one call at a time.
 _connection: http.client.HTTPConnection | None = None
 _user_agent = _USER_AGENT
 
 
 def install() -> None:
-    """Put this module in the place of the missing extension."""
+    """Install this module in place of the missing extension."""
     from awslambdaric import lambda_runtime_client
 
     initialize_client(lambda_runtime_client._user_agent())  # noqa: SLF001 (as awslambdaric does)
@@ -30,16 +30,16 @@ def install() -> None:
 
 
 def initialize_client(user_agent: str) -> None:
-    """Remember how to introduce the runtime."""
+    """Remember the runtime's user agent."""
     global _user_agent  # noqa: PLW0603 (the extension's interface)
     _user_agent = user_agent
 
 
 def next() -> tuple[bytes, dict[str, str]]:  # noqa: A001 (the extension's name)
-    """Wait, without a limit, for the next invocation and return its event and headers.
+    """Wait, without a timeout, for the next invocation and return its event and headers.
 
     Raises:
-        RuntimeError: the Runtime API does not answer with an invocation.
+        RuntimeError: the Runtime API does not return an invocation.
     """
     status, body, headers = _call("GET", f"{_PREFIX}/next")
     if status != http.client.OK:
@@ -59,7 +59,7 @@ def post_invocation_result(invoke_id: str, body: bytes, content_type: str, invoc
 
 
 def post_error(invoke_id: str, error: str, xray_fault: str, invocation_id: str | None) -> None:
-    """Report an error, JSON as awslambdaric makes it.
+    """Report an error, in awslambdaric's JSON format.
 
     Raises:
         RuntimeError: the Runtime API does not accept it.
@@ -88,7 +88,7 @@ def _call(
         try:
             return _exchange(method, path, body, sent)
         except ConnectionError:
-            # Closed while it was idle, before an answer. curl, in the extension, connects anew as well.
+            # Closed while it was idle, before any response. The native extension (curl) reconnects as well.
             if not reused:
                 raise
             return _exchange(method, path, body, sent)

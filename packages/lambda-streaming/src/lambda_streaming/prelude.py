@@ -17,20 +17,20 @@ PRELUDE_CONTENT_TYPE: Final = "application/vnd.awslambda.http-integration-respon
 DELIMITER: Final = b"\0" * 8
 
 MAX_PRELUDE_BYTES: Final = 16 * 1024
-"""API Gateway wants the prelude within the first 16 KB; a Function URL's own limit is not documented."""
+"""API Gateway requires the prelude within the first 16 KB; a Function URL's limit is not documented."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5: all but the tab
-_STATUSES = range(200, 600)  # final ones: a Function URL answers 502 to the others
+_STATUSES = range(200, 600)  # final ones: a Function URL responds with 502 to the others
 
 
 class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What an HTTP response has beside its body.
+    """Status, headers and cookies of an HTTP response.
 
     Attributes:
         status_code: 200 to 599.
-        headers: one value for each name; Function URLs have no headers with several values.
-        cookies: whole `Set-Cookie` values.
+        headers: one value per name; Function URLs do not support headers with several values.
+        cookies: complete `Set-Cookie` values.
 
     Raises:
         ValueError: a value that no HTTP response can have.
@@ -57,15 +57,15 @@ def _check_value(what: str, value: str) -> None:
 
 
 def encode_prelude(metadata: ResponseMetadata | Mapping[str, object]) -> bytes:
-    """Return the prelude with its delimiter, to be sent in front of the payload.
+    """Return the prelude with its delimiter, to send before the payload.
 
     JSON escapes NUL, so the delimiter cannot occur earlier.
 
     Args:
-        metadata: as a mapping it has the keys `statusCode`, `headers` and `cookies`, all optional.
+        metadata: a mapping has the keys `statusCode`, `headers` and `cookies`, all optional.
 
     Raises:
-        ValueError: an impossible value, an unknown key, or more than `MAX_PRELUDE_BYTES`.
+        ValueError: a value or key is invalid, or the prelude exceeds `MAX_PRELUDE_BYTES`.
     """
     if not isinstance(metadata, ResponseMetadata):
         metadata = _from_mapping(metadata)
@@ -78,7 +78,7 @@ def encode_prelude(metadata: ResponseMetadata | Mapping[str, object]) -> bytes:
 def _from_mapping(metadata: Mapping[str, object]) -> ResponseMetadata:
     unknown = sorted(set(metadata) - {"statusCode", "headers", "cookies"})
     if unknown:
-        raise ValueError(f"a prelude has statusCode, headers and cookies, but no {', '.join(unknown)}")
+        raise ValueError(f"a prelude has statusCode, headers and cookies only, not {', '.join(unknown)}")
     present = {key: value for key, value in metadata.items() if value is not None}
     try:
         return msgspec.convert(present, ResponseMetadata)
@@ -87,11 +87,10 @@ def _from_mapping(metadata: Mapping[str, object]) -> ResponseMetadata:
 
 
 class PreludeParser:
-    """Finds the end of a prelude, whatever the chunks are that it comes in.
+    """Finds the end of a prelude, independent of chunk boundaries.
 
     Attributes:
-        prelude: the JSON, without the delimiter; None until all of it was fed. Whether it is valid JSON
-            is for its reader to say.
+        prelude: the JSON, without the delimiter and not validated; None until all of it has been fed.
     """
 
     def __init__(self) -> None:
@@ -99,11 +98,10 @@ class PreludeParser:
         self._begun = bytearray()
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes and return those of them that are payload.
+        """Feed the next bytes and return the payload among them.
 
-        An announced prelude that is longer than `MAX_PRELUDE_BYTES` is cut off there, so that a runaway
-        response costs no memory; its reader will refuse it. How the bytes are cut into chunks makes no
-        difference.
+        An announced prelude longer than `MAX_PRELUDE_BYTES` is cut off there, which bounds memory; decoding
+        it fails later. The result does not depend on how the bytes are split into chunks.
         """
         if self.prelude is not None:
             return chunk

@@ -1,6 +1,6 @@
-"""One streamed response as its handler writes it: the stream, and status and headers in front of it.
+"""One streamed response as its handler writes it: the stream, preceded by status and headers.
 
-A response goes through these states; what the table lacks is an error:
+A response goes through these states; anything not in the table is an error:
 
 ========  ==========================  =======================================
 state     write, end                  set_content_type, HttpResponseStream
@@ -11,8 +11,8 @@ ENDED     `WriteAfterEnd`             `ResponseAlreadyStarted`
 BROKEN    `ResponseBroken`            `ResponseAlreadyStarted`
 ========  ==========================  =======================================
 
-Where the bytes go is a `ResponseTransport`'s business: to the Runtime API (`runtime_api_response`), to an
-ASGI server in the same process (`function_url.in_process`), or into a buffer (`buffered_response`).
+A `ResponseTransport` takes the bytes: to the Runtime API (`runtime_api_response`), to an ASGI server in the
+same process (`function_url.in_process`), or into a buffer (`buffered_response`).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Data: TypeAlias = bytes | bytearray | memoryview | str
 
 
 class ResponseTransport(Protocol):
-    """Where the bytes of one response go. Its calls never overlap."""
+    """The destination of one response's bytes. Its calls never overlap."""
 
     async def open(self, content_type: str) -> None:
         """Begin the response; called once, before anything else."""
         ...
 
     async def send(self, data: bytes) -> None:
-        """Send a piece that is not empty, as one chunk; returns when more can be taken.
+        """Send a non-empty piece as one chunk; returns when more can be sent (backpressure).
 
-        A cancelled call has sent the whole piece or nothing of it.
+        A cancelled call has sent the whole piece or none of it.
         """
         ...
 
@@ -50,41 +50,39 @@ class ResponseTransport(Protocol):
 
 
 Invocation: TypeAlias = Callable[[ResponseTransport], Awaitable[None]]
-"""One call of a handler that only wants to know where its response goes."""
+"""One call of a handler, waiting for the transport of its response."""
 
 
 class StreamingError(Exception):
-    """Base of what a response stream raises.
+    """Base of the errors that a response stream raises.
 
     Attributes:
-        error_type: how the failure is named to Lambda, `Category.Reason`.
+        error_type: the error type reported to Lambda, `Category.Reason`.
     """
 
     error_type: ClassVar[str] = "Runtime.StreamingError"
 
 
 class WriteAfterEnd(StreamingError):
-    """Raised by a write to a response that has ended; what was sent is not touched."""
+    """Raised by a write to a response that has ended; what was sent is unaffected."""
 
     error_type = "Runtime.WriteAfterEnd"
 
     def __init__(self) -> None:
-        super().__init__("The response has ended; nothing can be written to it any more.")
+        super().__init__("The response has ended; nothing more can be written to it.")
 
 
 class ResponseAlreadyStarted(StreamingError):
-    """Raised when the head of a response is changed after its first byte."""
+    """Raised when status, headers or content type are set after the first byte."""
 
     error_type = "Runtime.InvalidStreamingOperation"
 
     def __init__(self, what: str) -> None:
-        super().__init__(
-            f"Cannot set {what} any more: the response has begun. Set it before the first write."
-        )
+        super().__init__(f"Cannot set {what}: the response has begun. Set it before the first write.")
 
 
 class ContentTypeInPrelude(StreamingError):
-    """Raised when the content type of a response with a prelude is set beside its headers."""
+    """Raised when a response with a prelude gets a content type outside of its headers."""
 
     error_type = "Runtime.InvalidStreamingOperation"
 
@@ -96,7 +94,7 @@ class ContentTypeInPrelude(StreamingError):
 
 
 class ResponseBroken(StreamingError):
-    """Raised by a write that cannot arrive: the platform refused the response or the connection is gone."""
+    """Raised by a write that cannot arrive: Lambda refused the response, or the connection is lost."""
 
     error_type = "Runtime.ResponseBroken"
 
@@ -105,10 +103,10 @@ class StreamState(Enum):
     """How far a response has come.
 
     Attributes:
-        OPEN: nothing is sent; content type, status and headers can still be set.
-        STARTED: the response is announced.
+        OPEN: nothing has been sent; content type, status and headers can still be set.
+        STARTED: the response has begun.
         ENDED: it is complete.
-        BROKEN: the write that was to begin it failed or was cancelled, so nobody knows what has arrived.
+        BROKEN: its first write failed or was cancelled, so it is unknown what has arrived.
     """
 
     OPEN = auto()
@@ -120,7 +118,7 @@ class StreamState(Enum):
 class ResponseStream:
     """The response of one invocation, written piece by piece.
 
-    Safe to be written from several tasks: pieces go out whole, in the order of the calls.
+    Several tasks may write to it: pieces are sent whole, in the order of the calls.
     """
 
     def __init__(self, transport: ResponseTransport) -> None:
@@ -137,15 +135,15 @@ class ResponseStream:
 
     @property
     def content_type(self) -> str:
-        """What the response is, or will be, announced as."""
+        """The response's content type."""
         return self._content_type
 
     def set_content_type(self, content_type: str) -> None:
-        """Announce the response as something other than `application/octet-stream`.
+        """Set a content type other than `application/octet-stream`.
 
         Raises:
-            ResponseAlreadyStarted: it has been announced.
-            ContentTypeInPrelude: `HttpResponseStream` gave it headers, of which this is one.
+            ResponseAlreadyStarted: the response has begun.
+            ContentTypeInPrelude: `HttpResponseStream` gave it headers; set the content type there.
             ValueError: the value cannot be a header.
         """
         self._require_open("the content type")
@@ -156,23 +154,23 @@ class ResponseStream:
         self._content_type = content_type
 
     async def write(self, data: Data) -> None:
-        """Send a piece of the response; returns when the platform can take more.
+        """Send a piece of the response; returns when Lambda can take more (backpressure).
 
-        An empty piece sends the prelude, if it is the first, and nothing else.
+        An empty first piece sends only the prelude; later empty pieces send nothing.
 
         Raises:
             WriteAfterEnd: the response has ended.
-            ResponseBroken: the piece cannot arrive any more.
+            ResponseBroken: the piece cannot arrive.
             TypeError: the piece is neither bytes nor text.
         """
         await self._send(data, last=False)
 
     async def end(self, data: Data | None = None) -> None:
-        """Send a last piece, if any, and end the response; the prelude goes out in any case.
+        """Send a last piece, if any, and end the response; the prelude is sent in any case.
 
         Raises:
             WriteAfterEnd: the response has ended.
-            ResponseBroken: the piece or the end cannot arrive any more.
+            ResponseBroken: the piece or the end cannot arrive.
             TypeError: the piece is neither bytes nor text.
         """
         await self._send(b"" if data is None else data, last=True)
@@ -184,7 +182,7 @@ class ResponseStream:
                 case StreamState.ENDED:
                     raise WriteAfterEnd
                 case StreamState.BROKEN:
-                    raise ResponseBroken("The response broke off while it began")
+                    raise ResponseBroken("The response was interrupted at its first write")
                 case StreamState.OPEN:
                     await self._begin()
             if piece:
@@ -200,7 +198,7 @@ class ResponseStream:
             if self._prelude is not None:
                 await self._transport.send(self._prelude)
         except BaseException:
-            # Also when cancelled: a payload without its prelude would be read as a prelude.
+            # Also on cancellation: Lambda would parse a payload without its prelude as a prelude.
             self._state = StreamState.BROKEN
             raise
 
@@ -219,18 +217,18 @@ class HttpResponseStream:
 
     @staticmethod
     def from_(stream: ResponseStream, metadata: ResponseMetadata | Mapping[str, object]) -> ResponseStream:
-        """Put a prelude in front of a response and return the same stream.
+        """Set the prelude of a response and return the same stream.
 
-        It goes out with the first write or the end, whichever comes first: unlike on Node, a response
+        It is sent with the first write or the end, whichever comes first: unlike on Node, a response
         without a body keeps its status.
 
         Args:
-            stream: the handler's; nothing may have been written to it.
+            stream: the handler's response stream, before its first write.
             metadata: `{"statusCode": int, "headers": {str: str}, "cookies": [str]}`, each optional.
 
         Raises:
             ResponseAlreadyStarted: the response has begun.
-            ValueError: a value that no HTTP response can have.
+            ValueError: a value is invalid in an HTTP response.
         """
         stream._set_prelude(encode_prelude(metadata))  # noqa: SLF001 (two halves of one thing)
         return stream
@@ -244,4 +242,4 @@ def _to_bytes(data: Data) -> bytes:
             return data.encode()
         case bytearray() | memoryview():
             return bytes(data)
-    raise TypeError(f"A response is made of bytes or text, not of {type(data).__name__}. Encode it first.")
+    raise TypeError(f"A response consists of bytes or text, not {type(data).__name__}. Encode it first.")

@@ -1,8 +1,7 @@
-"""The Lambda runtime: awslambdaric, and responses that stream.
+"""The Lambda runtime: awslambdaric with response streaming.
 
-`awslambdaric.bootstrap.run` drives everything, as on the managed runtime: imports, the invocation loop,
-logging frames, error reports, SnapStart. Only the client that it talks to Lambda with is ours
-(`runtime_client`).
+`awslambdaric.bootstrap.run` does the work, as on the managed runtime: imports, the invocation loop, logging
+frames, error reports, SnapStart. Only its client of the Runtime API is ours (`runtime_client`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def run(argv: list[str]) -> None:
         argv: the program's name and the handler, `package.module.function`.
 
     Raises:
-        ValueError: there is no handler.
+        ValueError: no handler is given.
         KeyError: `AWS_LAMBDA_RUNTIME_API` is not set.
     """
     _run(LambdaConfigProvider(argv))

@@ -1,8 +1,8 @@
-"""The connection that streamed responses take to the Runtime API, kept alive from one to the next.
+"""The keep-alive connection of streamed responses to the Runtime API.
 
-The guide asks a custom runtime to close it after each response; the Node, Rust and Go clients keep theirs,
-and a new one would cost each invocation the time to connect before its first byte. It is first made by an
-invocation, hence never part of a SnapStart snapshot, and one that Lambda has closed meanwhile is not used.
+The guide asks a custom runtime to close it after each response; the Node, Rust and Go clients keep theirs
+open, and connecting would delay the first byte of each invocation. The first invocation connects, so the
+connection is never part of a SnapStart snapshot, and one that Lambda has closed meanwhile is replaced.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import contextlib
 import h11
 
 HIGH_WATER_BYTES = 64 * 1024
-"""What may wait in this process for Lambda to take it; then writers wait."""
+"""Bytes that may be buffered for Lambda; above it, writers wait (backpressure)."""
 
 
 class RuntimeApiConnection:
-    """One request after the other, on one event loop.
+    """Sends one request after the other, on one event loop.
 
     Args:
         address: `host:port` of the Runtime API.
 
     Attributes:
-        http: the protocol's state for the current request.
-        reader: what Lambda sends.
-        writer: what is sent to Lambda.
+        http: the protocol state of the current request.
+        reader: reads from Lambda.
+        writer: writes to Lambda.
     """
 
     http: h11.Connection
@@ -37,10 +37,10 @@ class RuntimeApiConnection:
         self._is_open = False
 
     async def reuse(self) -> bool:
-        """Prepare for another request without connecting; False if that is not possible."""
+        """Prepare for another request on the open connection; False if there is none."""
         if not self._is_open:
             return False
-        await asyncio.sleep(0)  # lets the loop see that the other side closed while nothing ran
+        await asyncio.sleep(0)  # lets the loop notice that Lambda closed the connection while it was idle
         if self.reader.at_eof() or self.writer.is_closing():
             await self.drop()
             return False
@@ -60,12 +60,12 @@ class RuntimeApiConnection:
         self._is_open = True
 
     async def finish(self) -> None:
-        """Keep the connection if the request and its answer are complete, and drop it otherwise."""
+        """Keep the connection if request and response are complete, and drop it otherwise."""
         if self._is_open and (self.http.our_state, self.http.their_state) != (h11.DONE, h11.DONE):
             await self.drop()
 
     async def drop(self) -> None:
-        """Close the connection at once; a request that has not ended breaks off."""
+        """Close the connection at once; an unfinished request is cut off."""
         if self._is_open:
             self._is_open = False
             self.writer.transport.abort()

@@ -1,8 +1,8 @@
-"""One streamed response on its way to the Runtime API: a POST in chunks, with trailers when it fails.
+"""One streamed response to the Runtime API: a chunked POST, with trailers when it fails.
 
 Source: Lambda developer guide, "Building a custom runtime", section "Implementing response streaming"; the
-exact requests of the Node runtime interface client 4.0.2. As there, a write is a chunk, and a connection is
-made while the handler already runs.
+exact requests of the Node runtime interface client 4.0.2. As there, each write is a chunk, and the connection
+is opened while the handler already runs.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class RuntimeApiResponse:
     """The transport of one invocation's response; used on one event loop.
 
     Args:
-        connection: to the Runtime API; no other response uses it at the same time.
-        request_id: the invocation.
-        invocation_id: of this attempt at it, echoed where Lambda gave one.
-        user_agent: as all calls of the runtime send it.
+        connection: to the Runtime API; no other response may use it at the same time.
+        request_id: the invocation's request id.
+        invocation_id: the id of this attempt, echoed if Lambda sent one.
+        user_agent: the user agent of all the runtime's calls.
 
     Attributes:
-        begun: whether a byte has been sent; from then on Lambda knows of a response.
+        begun: whether a byte has been sent; Lambda then expects the rest of the response.
         ended: whether the last chunk has been sent.
     """
 
@@ -47,19 +47,19 @@ class RuntimeApiResponse:
         self._user_agent = user_agent
         self._request: h11.Request | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._answer: asyncio.Task[int] | None = None
+        self._status: asyncio.Task[int] | None = None
         self.begun = False
         self.ended = False
 
     async def connect(self) -> None:
-        """Take the connection if it is there, or begin to make one; the handler need not wait for that."""
+        """Reuse the open connection, or start to connect without waiting for it."""
         if await self._connection.reuse():
-            self._await_answer()
+            self._start_reading_status()
         else:
             self._connecting = asyncio.create_task(self._connect())
 
     async def open(self, content_type: str) -> None:
-        """Make the head of the request; it goes out together with the first chunk."""
+        """Prepare the head of the request; it is sent together with the first chunk."""
         headers = [
             ("Host", self._connection.address),
             ("User-Agent", self._user_agent),
@@ -74,10 +74,10 @@ class RuntimeApiResponse:
         self._request = h11.Request(method="POST", target=target, headers=headers)
 
     async def send(self, data: bytes) -> None:
-        """Send a chunk; returns when no more than `HIGH_WATER_BYTES` wait to be taken.
+        """Send a chunk; returns when at most `HIGH_WATER_BYTES` are buffered (backpressure).
 
         Raises:
-            ResponseBroken: Lambda answered before the end, or the connection is gone.
+            ResponseBroken: Lambda responded before the end, or the connection is lost.
         """
         await self._transmit(h11.Data(data=data))
 
@@ -93,50 +93,50 @@ class RuntimeApiResponse:
         """End a response that has begun with error trailers, so that it does not look complete.
 
         Raises:
-            ResponseBroken: as for `send`; the response then breaks off, which says the same.
+            ResponseBroken: as for `send`; the response is then cut off, which also marks it as failed.
         """
         await self._transmit(h11.EndOfMessage(headers=error_trailers(error)))
 
     def require_end(self) -> None:
-        """Make sure of the end, which a handler may have cancelled and forgotten.
+        """Verify that the last chunk was sent: a handler may have suppressed a cancelled `end`.
 
         Raises:
             ResponseBroken: the last chunk was not sent.
         """
         if not self.ended:
-            raise ResponseBroken("The response broke off while it ended")
+            raise ResponseBroken("The response was interrupted before its end was sent")
 
-    async def answered(self) -> int:
-        """Wait until Lambda has taken the whole response, and return the HTTP status of its answer.
+    async def status(self) -> int:
+        """Wait until Lambda has received the whole response, and return the HTTP status that it replied.
 
         Raises:
-            ResponseBroken: the connection ended without an answer.
+            ResponseBroken: the connection ended without a status.
         """
-        if self._answer is None:
+        if self._status is None:
             raise ResponseBroken("The response was never sent")
-        return await asyncio.shield(self._answer)
+        return await asyncio.shield(self._status)
 
     async def release(self) -> None:
-        """Give the connection back, whatever state it is in; a response that has not ended breaks off."""
-        for task in (self._connecting, self._answer):
+        """Release the connection in whatever state it is; an unfinished response is cut off."""
+        for task in (self._connecting, self._status):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if self.ended or self.begun:
             await self._connection.finish()
         else:
-            await self._connection.drop()  # its protocol has begun a cycle that nothing was sent in
+            await self._connection.drop()  # its protocol state expects a request that was never sent
 
     async def _connect(self) -> None:
         await self._connection.connect()
-        self._await_answer()
+        self._start_reading_status()
 
-    def _await_answer(self) -> None:
-        self._answer = asyncio.create_task(self._read_answer())
+    def _start_reading_status(self) -> None:
+        self._status = asyncio.create_task(self._read_status())
 
     async def _transmit(self, event: h11.Data | h11.EndOfMessage) -> None:
         await self._connected()
-        self._require_unanswered()
+        self._require_no_status()
         http, writer = self._connection.http, self._connection.writer
         request, self._request = self._request, None
         head = b"" if request is None else http.send(request) or b""
@@ -147,7 +147,7 @@ class RuntimeApiResponse:
             await self._drain(writer)
 
     async def _connected(self) -> None:
-        if self._answer is not None:
+        if self._status is not None:
             return
         if self._connecting is None:
             raise ResponseBroken("The response has no connection")
@@ -158,11 +158,11 @@ class RuntimeApiResponse:
             raise ResponseBroken(f"The Runtime API at {address} cannot be reached") from error
 
     async def _drain(self, writer: asyncio.StreamWriter) -> None:
-        # Lambda may refuse the response and stop reading: a drain alone would then never return.
+        # Lambda may refuse the response and stop reading: `drain` alone would then never return.
         draining = asyncio.create_task(writer.drain())
         try:
             await asyncio.wait(
-                [draining] if self._answer is None else [draining, self._answer],
+                [draining] if self._status is None else [draining, self._status],
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if draining.done():
@@ -172,21 +172,21 @@ class RuntimeApiResponse:
         finally:
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
-        self._require_unanswered()
+        self._require_no_status()
 
-    def _require_unanswered(self) -> None:
-        if self._answer is not None and self._answer.done():
-            if self._answer.cancelled():
+    def _require_no_status(self) -> None:
+        if self._status is not None and self._status.done():
+            if self._status.cancelled():
                 raise ResponseBroken("The invocation that this response belongs to is over")
-            status = self._answer.result()  # raises ResponseBroken if the connection is gone
+            status = self._status.result()  # raises ResponseBroken if the connection is lost
             raise ResponseBroken(f"Lambda ended the response early, with status {status}")
 
-    async def _read_answer(self) -> int:
+    async def _read_status(self) -> int:
         http, reader = self._connection.http, self._connection.reader
         status = 0
         try:
             while True:
-                # h11 has nothing to say of an answer until the request was sent.
+                # h11 yields no response events until the request has been sent.
                 data = await reader.read(_READ_BYTES)
                 http.receive_data(data)
                 while (event := http.next_event()) is not h11.NEED_DATA:

@@ -1,7 +1,7 @@
-"""The client that awslambdaric's runtime talks to Lambda with, and responses that stream.
+"""awslambdaric's Runtime API clients with response streaming.
 
-Of awslambdaric's clients only what a streamed response needs is changed. A decorated handler streams while it
-is called and returns a token in place of a result; nothing is posted for it any more.
+Only what a streamed response needs is overridden. A decorated handler streams its response during the call
+and returns a token instead of a result, for which nothing more is posted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger("lambda_streaming")
 
 
 class _Streamed:
-    """What a handler that has streamed its response returns to awslambdaric."""
+    """The result of a handler that has streamed its response."""
 
 
 STREAMED: Final = _Streamed()
@@ -47,7 +47,7 @@ class _StreamingMarshaller(LambdaMarshaller):  # type: ignore[misc]  # untyped
 
 
 class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untyped
-    """What both of awslambdaric's clients gain."""
+    """Adds streaming to both of awslambdaric's clients."""
 
     marshaller = _StreamingMarshaller()
 
@@ -60,7 +60,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         install_driver(self._drive)
 
     def wait_next_invocation(self) -> InvocationRequest:
-        """Forget the last invocation and wait for the next one."""
+        """Reset the state of the last invocation and wait for the next one."""
         self._request = self._response = None
         self._request = super().wait_next_invocation()
         return self._request
@@ -79,7 +79,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
     def post_invocation_error(
         self, invoke_id: str, error_response_data: str, xray_fault: str, invocation_id: str | None = None
     ) -> None:
-        """Report an error, unless a response has begun: then its trailers have said it, or it had ended."""
+        """Report an error, unless a response has begun: its trailers carry the error, or it had ended."""
         if self._response is None or not self._response.begun:
             super().post_invocation_error(invoke_id, error_response_data, xray_fault, invocation_id)
 
@@ -98,14 +98,14 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
 
 
 class StreamingRuntimeClient(_StreamingClient, LambdaRuntimeClient):  # type: ignore[misc]  # untyped
-    """awslambdaric's client of an execution environment, with streamed responses."""
+    """awslambdaric's client of an execution environment, with response streaming."""
 
 
 class StreamingMultiConcurrentRuntimeClient(
     _StreamingClient,
     LambdaMultiConcurrentRuntimeClient,  # type: ignore[misc]  # untyped
 ):
-    """The same for a worker process of a Managed Instance: a failed call does not end the worker."""
+    """The client of a worker process on a Managed Instance: a failed call does not end the worker."""
 
 
 async def _stream(invocation: Invocation, response: RuntimeApiResponse, request_id: str) -> None:
@@ -113,9 +113,9 @@ async def _stream(invocation: Invocation, response: RuntimeApiResponse, request_
         await response.connect()
         await invocation(response)
         response.require_end()
-        await _wait_for_answer(response)
+        await _log_status(response)
     except (Exception, asyncio.CancelledError) as error:
-        # SystemExit and its like are left alone: they end the process, and the response breaks off.
+        # SystemExit and KeyboardInterrupt end the process, and the response is cut off.
         await _report(error, response, request_id)
         raise
     finally:
@@ -134,12 +134,13 @@ async def _report(error: BaseException, response: RuntimeApiResponse, request_id
         except ResponseBroken as broken:
             logger.error("The error could not be sent: %s", broken)  # noqa: TRY400
             return
-    await _wait_for_answer(response)
+    await _log_status(response)
 
 
-async def _wait_for_answer(response: RuntimeApiResponse) -> None:
+async def _log_status(response: RuntimeApiResponse) -> None:
+    """Wait for Lambda's status of the response, and log one that is not a success."""
     try:
-        status = await response.answered()
+        status = await response.status()
     except ResponseBroken as broken:
         logger.error("The response was not accepted: %s", broken)  # noqa: TRY400
     else:

@@ -1,7 +1,8 @@
-"""Handlers that stream: the decorator, and what runs a decorated handler.
+"""Streaming handlers: the decorator, and how a decorated handler runs.
 
-A decorated handler is an ordinary `handler(event, context)`. The runtime that can stream installs a driver,
-which the handler finds when it is called; without one it answers in one piece (`buffered_response`).
+A decorated handler is an ordinary `handler(event, context)`. A runtime that can stream installs a driver,
+which the handler uses when it is called; without a driver it returns a buffered response
+(`buffered_response`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ logger = logging.getLogger("lambda_streaming")
 
 
 class LambdaContext(Protocol):
-    """What a handler may rely on of its context, under every runtime (developer guide, "Context object")."""
+    """The context attributes available under every runtime (developer guide, "Context object")."""
 
     aws_request_id: str
     function_name: str
@@ -36,7 +37,7 @@ class LambdaContext(Protocol):
     log_stream_name: str
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds that are left of the function's timeout."""
+        """Return the milliseconds until the invocation times out."""
         ...
 
 
@@ -47,19 +48,19 @@ ChunkHandler: TypeAlias = Callable[[Any, Any], AsyncIterator[Data]]
 """`async def handler(event, context)` that yields the response."""
 
 LambdaHandler: TypeAlias = Callable[[Any, Any], object]
-"""What a Python runtime calls: `handler(event, context)`."""
+"""A handler as Python runtimes call it: `handler(event, context)`."""
 
 Driver: TypeAlias = Callable[[Invocation], object]
-"""Runs an invocation for a synchronous caller and returns what the caller is to report."""
+"""Runs an invocation for a synchronous caller and returns the result to report."""
 
 _MARKER = "__lambda_streaming_handler__"
 
-# Set once a process, by the runtime that can stream.
+# Set once per process, by a runtime that can stream.
 _driver: Driver | None = None
 
 
 def install_driver(driver: Driver | None) -> None:
-    """Make decorated handlers stream through a runtime; without one they answer buffered."""
+    """Make decorated handlers stream through a runtime; without one their responses are buffered."""
     global _driver  # noqa: PLW0603 (a process has one runtime)
     _driver = driver
 
@@ -67,13 +68,12 @@ def install_driver(driver: Driver | None) -> None:
 def streamify_response(handler: StreamHandler | ChunkHandler) -> LambdaHandler:
     """Make a handler stream its response.
 
-    Use on `async def handler(event, response_stream, context)`, which writes the response, or on an async
-    generator `async def handler(event, context)`, which yields it. What the first kind returns is ignored;
-    a response that it does not end is ended for it.
+    Use it on `async def handler(event, response_stream, context)`, which writes the response, or on an async
+    generator `async def handler(event, context)`, which yields it. The first kind's return value is ignored,
+    and its response is ended automatically.
 
-    The result is an ordinary `handler(event, context)` for Lambda. Started by `lambda_streaming`'s runtime it
-    streams; under the stock runtime it returns the whole response. It carries its own behaviour, so tracing
-    decorators may wrap it.
+    The result is an ordinary `handler(event, context)` for Lambda. Under `lambda_streaming`'s runtime it
+    streams; under the stock runtime it returns the whole response. Tracing decorators may wrap it.
 
     Raises:
         TypeError: the handler is of neither kind.
@@ -89,25 +89,25 @@ def streamify_response(handler: StreamHandler | ChunkHandler) -> LambdaHandler:
 
         return run_buffered(invocation)
 
-    # Of the handler's own, and with other parameters: who inspects the entry point must not find it.
+    # Points to a function with other parameters: code that inspects the entry point must not follow it.
     del entry_point.__wrapped__
     setattr(entry_point, _MARKER, stream_handler)
     return entry_point
 
 
 def is_streaming(handler: Callable[..., object]) -> bool:
-    """Whether the handler was decorated with `streamify_response`, however often it was wrapped since."""
+    """Whether the handler is decorated with `streamify_response`, even if it has been wrapped since."""
     return hasattr(handler, _MARKER)
 
 
 async def invoke_streaming(
     handler: LambdaHandler, event: object, transport: ResponseTransport, context: object
 ) -> None:
-    """Run a decorated handler on the running loop; its response goes to the transport.
+    """Run a decorated handler on the running event loop and send its response to the transport.
 
     Raises:
         TypeError: the handler is not decorated.
-        Exception: whatever the handler raises; the response is then not ended.
+        Exception: any exception of the handler; the response is then not ended.
     """
     stream_handler: StreamHandler | None = getattr(handler, _MARKER, None)
     if stream_handler is None:
@@ -122,7 +122,8 @@ async def _respond(
     returned = await handler(event, stream, context)
     if returned is not None:
         logger.warning(
-            "The handler returned a %s; streaming handlers write instead.", type(returned).__name__
+            "The handler returned a %s, which is ignored: streaming handlers write their response.",
+            type(returned).__name__,
         )
     if stream.state is not StreamState.ENDED:
         await stream.end()

@@ -132,7 +132,7 @@ def test_variables_come_from_files_and_options(tmp_path: Path) -> None:
         (["--", "no-such-program"], 127, "'no-such-program': it is not on the PATH"),
         (["--", "./no-such-file"], 127, "there is no such file"),
         (["--", "./not-executable"], 126, "cannot be executed"),
-        (["--", "python -m app"], 127, "COMMAND is not read by a shell"),
+        (["--", "python -m app"], 127, "COMMAND is not run by a shell"),
         ([], 2, "COMMAND"),
         (["--env", "1A=x", "true"], 2, "--env 1A: expected NAME=VALUE"),
         (["--env", "AWS_LAMBDA_RUNTIME_API=x", "true"], 2, "is set by the emulator"),
@@ -167,7 +167,7 @@ def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = run("--port", str(taken.getsockname()[1]), "true")
     assert refused.returncode == 1
-    assert "is taken. Name another one with --port, or --port 0 for any free one" in " ".join(
+    assert "is in use. Choose another one with --port, or --port 0 for any free one" in " ".join(
         refused.stderr.split()
     )
 
@@ -192,7 +192,7 @@ def test_only_requests_for_an_allowed_host_reach_the_function(tmp_path: Path) ->
 def test_listening_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
     """And not before it is asked for."""
     with emulating(tmp_path, "--host", "0.0.0.0", *SCRIPTED) as emulator:  # noqa: S104 (what is tested)
-        assert "listens beyond loopback" in emulator.log()
+        assert "it is not a loopback address" in emulator.log()
         assert emulator.url.startswith("http://localhost:")
     with emulating(tmp_path, *SCRIPTED) as emulator:
         assert "loopback" not in emulator.log()

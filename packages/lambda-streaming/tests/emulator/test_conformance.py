@@ -259,12 +259,12 @@ async def test_conformance_14_a_connection_that_breaks_in_mid_chunk_is_a_truncat
             async with raw_runtime(environment.api.address) as second:
                 # Until it has been answered once, its process may not be known, and it counts for nothing.
                 await second.send(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-                await second.answer()
+                await second.response()
                 await second.begin_response(request_id)
                 await second.send(b"5\r\nab")
                 if answered:
                     second.writer.write_eof()
-                    answer = await second.answer()
+                    answer = await second.response()
                     assert answer.status == 400
                     assert answer.json() == {
                         "errorMessage": "HTTP request detected as truncated",

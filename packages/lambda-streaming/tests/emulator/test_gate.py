@@ -10,7 +10,7 @@ import pytest
 
 from lambda_streaming.emulator import http_protocol
 from lambda_streaming.emulator.authority import AllowedHosts
-from lambda_streaming.emulator.gate import Gate, Message, Receive, Send
+from lambda_streaming.emulator.gate import AsgiMessage, Gate, Receive, Send
 from lambda_streaming.emulator.serving import EmbeddedServer, listen, server_config
 from support.http_server import RawClient, connected, exchange
 from support.patience import PATIENCE_S
@@ -25,14 +25,14 @@ class SlowResponse:
         self.asked = asyncio.Event()
         self.release = asyncio.Event()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         if scope["path"] == "/slow":
             self.asked.set()
             await self.release.wait()
         await echo_path(scope, receive, send)
 
 
-async def echo_path(scope: Message, receive: Receive, send: Send) -> None:
+async def echo_path(scope: AsgiMessage, receive: Receive, send: Send) -> None:
     """Answer with the path and the address that the client seems to have, when the body is complete."""
     while True:
         message = await receive()

@@ -66,7 +66,7 @@ def test_what_the_api_does_not_have_is_unknown(method: str, target: str) -> None
     """A wrong method, version or path is answered 404 with the JSON of every error."""
     with pytest.raises(UnknownCall) as unknown:
         parse_call(method, target)
-    answer = unknown.value.answer()
+    answer = unknown.value.response()
     assert (answer.status, json.loads(answer.body)["errorType"]) == (404, "NotFound")
 
 
@@ -79,7 +79,7 @@ def test_any_request_line_is_a_call_or_a_typed_error(method: str, target: str) -
     except RuntimeApiError as error:
         refused = error
     if refused is not None:
-        assert json.loads(refused.answer().body).keys() == {"errorMessage", "errorType"}
+        assert json.loads(refused.response().body).keys() == {"errorMessage", "errorType"}
 
 
 @pytest.mark.parametrize(("state", "call"), list(product(RuntimeState, Call)), ids=lambda value: value.name)
@@ -105,7 +105,7 @@ def test_a_whole_life_with_two_invocations() -> None:
         machine.delivered(EVENT)
         machine.called(RuntimeCall(call, "r1"), invocation_id="i1")
         machine.responded()
-        assert machine.state is RuntimeState.ANSWERED
+        assert machine.state is RuntimeState.RESPONDED
         machine.called(RuntimeCall(Call.NEXT))
         assert (machine.state, machine.event) == (RuntimeState.READY, None)
 

@@ -62,7 +62,7 @@ async def test_a_request_that_no_runtime_sends_gets_no_event_and_ends_the_connec
     """Nor is what follows it read as another request, and the runtime still receives the event."""
     async with raw_runtime(environment.api.address) as foreign:
         await foreign.send("\r\n".join((*lines, "", "")).encode() + PING)
-        refused = await foreign.answer()
+        refused = await foreign.response()
         assert refused.status in {400, 403}
         assert error_type in refused.body.decode()
         assert await foreign.ended() == b""
@@ -76,7 +76,7 @@ async def test_a_client_that_addresses_the_port_is_served(
     """All clients derive the header from AWS_LAMBDA_RUNTIME_API; the port may be missing."""
     for host in (environment.api.address, "127.0.0.1"):
         await runtime.send(f"GET /ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        assert (await runtime.answer()).body == b"pong"
+        assert (await runtime.response()).body == b"pong"
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ async def test_a_request_that_is_never_finished_is_given_up(
     async with raw_runtime(environment.api.address) as new:
         await new.send(begun)
         await runtime.send(PING)
-        await runtime.answer()
+        await runtime.response()
         await new.ended()
     await runtime.send(PING)
-    assert (await runtime.answer()).body == b"pong", "it was idle"
+    assert (await runtime.response()).body == b"pong", "it was idle"
     await runtime.send(begun)
     await runtime.ended()
 

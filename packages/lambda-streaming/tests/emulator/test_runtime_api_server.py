@@ -11,10 +11,10 @@ from lambda_streaming.emulator.runtime_api import RuntimeState
 from lambda_streaming.function_url.invoker import FunctionFailed, InvocationResponse, ResponseBrokenOff
 from support.one_environment import ARN, OneEnvironment, one_environment, request_of
 from support.patience import PATIENCE_S
-from support.raw_runtime import PREFIX, ApiAnswer, RawRuntime, raw_runtime
+from support.raw_runtime import PREFIX, RawResponse, RawRuntime, raw_runtime
 
-OK = ApiAnswer(202, {"Content-Type": "application/json", "Content-Length": "16"}, b'{"status":"OK"}\n')
-ALREADY_RECEIVING = ApiAnswer(
+OK = RawResponse(202, {"Content-Type": "application/json", "Content-Length": "16"}, b'{"status":"OK"}\n')
+ALREADY_RECEIVING = RawResponse(
     403,
     {"Content-Type": "application/json", "Content-Length": "115"},
     b'{"errorMessage":"Another connection of this environment receives the events",'
@@ -58,7 +58,7 @@ async def test_next_waits_for_an_event_and_carries_it_exactly(
     await environment.api.ready()
     request = request_of(b'{"x":1}')
     response = asyncio.create_task(environment.invoke(request))
-    event = await runtime.answer()
+    event = await runtime.response()
     assert (event.status, event.body) == (200, b'{"x":1}')
     deadline = event.headers.pop("Lambda-Runtime-Deadline-Ms")
     assert deadline.isdecimal()
@@ -116,7 +116,7 @@ async def test_a_second_next_does_not_displace_the_first(environment: OneEnviron
         assert await second.next() == ALREADY_RECEIVING
         request = request_of()
         response = asyncio.create_task(environment.invoke(request))
-        event = await first.answer()
+        event = await first.response()
         assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
         assert await second.next() == ALREADY_RECEIVING, "it is the first one's event"
         await second.post(f"invocation/{request.request_id}/response", b"ok")
@@ -134,14 +134,14 @@ async def test_a_next_that_overtakes_a_report_on_another_connection_waits_for_it
         await environment.api.ready()
         request = request_of()
         response = asyncio.create_task(environment.invoke(request))
-        await first.answer()
+        await first.response()
         await second.ask_next()
         await first.post(f"invocation/{request.request_id}/error", b"{}")
         with pytest.raises(FunctionFailed):
             await body_of(await response)
         again = request_of()
         response = asyncio.create_task(environment.invoke(again))
-        event = await second.answer()
+        event = await second.response()
         assert event.headers["Lambda-Runtime-Aws-Request-Id"] == again.request_id
         await second.post(f"invocation/{again.request_id}/response", b"ok")
         assert await body_of(await response) == b"ok"
@@ -156,7 +156,7 @@ async def test_a_connection_lost_while_waiting_is_replaced(environment: OneEnvir
         await kept.ask_next()
         request = request_of()
         response = asyncio.create_task(environment.invoke(request))
-        event = await kept.answer()
+        event = await kept.response()
         assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
         await kept.post(f"invocation/{request.request_id}/response", b"ok")
         assert await body_of(await response) == b"ok"
@@ -185,7 +185,7 @@ async def test_an_idle_connection_before_the_first_byte_does_not_matter(
     request_id, response = await invoked(environment, runtime)
     async with raw_runtime(environment.api.address) as idle:
         await runtime.send(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert (await runtime.answer()).body == b"pong"
+        assert (await runtime.response()).body == b"pong"
         await idle.begin_response(request_id)
         await idle.chunk(b"late")
         assert await idle.end_response() == OK
@@ -226,7 +226,7 @@ async def test_a_slow_reader_stops_the_writer(environment: OneEnvironment, runti
     assert received > 63 * 1024 * 1024
 
 
-async def _finish(runtime: RawRuntime, sending: asyncio.Task[None]) -> ApiAnswer:
+async def _finish(runtime: RawRuntime, sending: asyncio.Task[None]) -> RawResponse:
     await sending
     return await runtime.end_response()
 
@@ -311,7 +311,7 @@ async def test_expect_100_continue_is_answered(environment: OneEnvironment, runt
     await runtime.send(head.encode())
     assert (await runtime.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
     await runtime.send(b"body")
-    assert await runtime.answer() == OK
+    assert await runtime.response() == OK
     assert await body_of(await response) == b"body"
 
 
@@ -360,7 +360,7 @@ async def test_a_restored_runtime_asks_once_and_goes_on(
 ) -> None:
     """SnapStart's restore/next is answered at once and empty."""
     await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-    restored = await runtime.answer()
+    restored = await runtime.response()
     assert (restored.status, restored.body) == (200, b"")
     await invoked(environment, runtime)
 
@@ -370,7 +370,7 @@ async def test_a_restore_error_counts_as_an_init_error(
 ) -> None:
     """It is accepted only while restoring."""
     await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-    await runtime.answer()
+    await runtime.response()
     body = b'{"errorType":"Runtime.AfterRestoreError","errorMessage":"hook"}'
     assert await runtime.post("restore/error", body) == OK
     assert environment.api.init_failure.result().error_type == "Runtime.AfterRestoreError"
@@ -386,7 +386,7 @@ async def test_an_extension_registers_and_its_next_stays_open(
     )
     async with raw_runtime(environment.api.address) as extension:
         await extension.send(register.encode())
-        registered = await extension.answer()
+        registered = await extension.response()
         assert registered.status == 200
         assert registered.json() == {
             "functionName": "fn",
@@ -418,7 +418,7 @@ async def test_an_extension_nobody_registered_is_refused(
     await runtime.send(
         f"GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: 127.0.0.1\r\n{identifier}\r\n".encode()
     )
-    answer = await runtime.answer()
+    answer = await runtime.response()
     assert answer.status == 403
     assert answer.json()["errorType"] == error_type  # type: ignore[index]
 

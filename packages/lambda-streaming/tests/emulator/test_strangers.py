@@ -32,7 +32,7 @@ NOBODY = 65_534
 
 #: Only root can become somebody else; for others the second case is the first one again.
 USERS = {"the-same-user": os.geteuid(), "another-user": NOBODY if os.geteuid() == 0 else os.geteuid()}
-REASON = "This port serves the processes of one execution environment only: this process is none of them"
+REASON = "This port serves the processes of one execution environment only: this process is not one of them"
 REFUSED = [403, f'{{"errorMessage":"{REASON}","errorType":"ForeignRequest"}}\n']
 
 

@@ -1,1 +1,1 @@
-"""`coachstream check` and `coachstream table create`: what is configured, and whether it works."""
+"""`coachstream check` and `coachstream table create`: the configuration, and whether it works."""

@@ -1,4 +1,4 @@
-"""Where the parts at AWS connect, with whose credentials, and what it means when they cannot."""
+"""Endpoints, credentials and connection errors of the backends on AWS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOpera
 
 
 async def aws_facts(service: str, region: str | None) -> dict[str, str]:
-    """Region and endpoint of a service; nothing is sent, and no credentials are looked for."""
+    """Return region and endpoint of a service, without requests or a search for credentials."""
     if missing_aws(service) is not None:
         return {}
     return await asyncio.to_thread(_aws_facts, service, region)
@@ -29,7 +29,7 @@ def _aws_facts(service: str, region: str | None) -> dict[str, str]:
     from botocore.session import Session
 
     try:
-        # With credentials of its own the client does not look for any, which may take requests.
+        # Explicit credentials keep the client from searching for them, which may make requests.
         client = Session().create_client(
             service,
             region,
@@ -45,10 +45,10 @@ def _aws_facts(service: str, region: str | None) -> dict[str, str]:
 
 
 async def credentials_source(*, asks_for_role: bool = True) -> str | None:
-    """Where the SDK finds credentials, or None.
+    """Return where the SDK finds credentials, or None.
 
     Args:
-        asks_for_role: whether the machine or the container is asked for its role, which takes requests.
+        asks_for_role: whether to ask the machine or container for its role, which makes requests.
 
     Raises:
         Trouble: the AWS configuration cannot be used.
@@ -79,14 +79,15 @@ _SOURCES: Mapping[str, str] = {
 
 @contextmanager
 def aws_trouble(action: str, endpoint: str) -> Iterator[None]:
-    """Map what the SDK raises.
+    """Map the SDK's errors.
 
     Args:
-        action: what is being done, by the name that policies have for it (`dynamodb:GetItem`).
-        endpoint: where.
+        action: the action, as named in policies (`dynamodb:GetItem`).
+        endpoint: the endpoint that is called.
 
     Raises:
-        Trouble: for what is no matter of the service called; its own errors pass as `ClientError`.
+        Trouble: the request failed on our side or was denied; other errors of the service remain
+            `ClientError`.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -104,16 +105,16 @@ def aws_trouble(action: str, endpoint: str) -> Iterator[None]:
 
 
 def code_of(error: ClientError) -> str:
-    """The service's name for its error."""
+    """Return the service's error code."""
     return error.response.get("Error", {}).get("Code", "no code")
 
 
 def unexpected(error: ClientError, action: str) -> Trouble:
-    """Any other answer of a service."""
+    """Describe any other error of a service."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "unknown")
     return Trouble(
-        f"{action} was answered with {code_of(error)} (status {status}).",
-        "Try again; if it stays, the service's health page may know why.",
+        f"{action} failed with {code_of(error)} (status {status}).",
+        "Try again; if it persists, check the service's health page.",
     )
 
 
@@ -134,17 +135,15 @@ def _unsent(error: BotoCoreError, endpoint: str) -> Trouble:
     name = type(error).__name__
     match error:
         case exceptions.NoRegionError() | exceptions.InvalidRegionError():
-            return Trouble("There is no region to connect to.", "Set AWS_REGION.")
+            return Trouble("No region is set.", "Set AWS_REGION.")
         case exceptions.ProfileNotFound():
-            return Trouble("The profile that AWS_PROFILE names does not exist.", "Make it, or name another.")
+            return Trouble("The profile in AWS_PROFILE does not exist.", "Create it, or set another one.")
         case _ if (fault := credential_fault(error)) is not None:
             return _credentials(fault, name)
         case exceptions.HTTPClientError() | exceptions.ConnectionError():
             return _unreachable(endpoint, name)
         case _:
-            return Trouble(
-                f"The request could not be made ({name}).", "Look at the AWS variables and ~/.aws."
-            )
+            return Trouble(f"The request could not be made ({name}).", "Check the AWS variables and ~/.aws.")
 
 
 def _credentials(fault: CredentialFault, name: str) -> Trouble:
@@ -154,6 +153,6 @@ def _credentials(fault: CredentialFault, name: str) -> Trouble:
 def _unreachable(endpoint: str, name: str) -> Trouble:
     return Trouble(
         f"{endpoint} cannot be reached ({name}).",
-        "Is the region right, and the network open? AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE> change "
-        "the endpoint.",
+        "Check the region and the network. AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE> change the "
+        "endpoint.",
     )

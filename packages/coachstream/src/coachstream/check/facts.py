@@ -1,9 +1,9 @@
-"""Which dated facts are due for another look: `python -m coachstream.check.facts [--json] [--today DATE]`.
+"""Which dated facts are due for review: `python -m coachstream.check.facts [--json] [--today DATE]`.
 
-A fact is due when nobody has looked at its source for `LOOK_AGAIN_AFTER`, when it has ended, and when it ends
-within `SAY_BEFORE`. A row that records an ending (a model that was withdrawn) has no `ends`: it stays true.
+A fact is due when its source was last reviewed more than `LOOK_AGAIN_AFTER` ago, when it has ended, or when
+it ends within `SAY_BEFORE`. A row about the past (a retired model) has no `ends`: it remains true.
 
-To register a table, give its module a `DATED_FACTS`, and name it in `TABLES`.
+To register a table, define `DATED_FACTS` in its module and add it to `TABLES`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOOK_AGAIN_AFTER = timedelta(days=183)
 """Half a year."""
 
 SAY_BEFORE = timedelta(days=90)
-"""How long before a fact ends it is due: a model or a runtime takes weeks to replace."""
+"""How long before its end a fact is due: replacing a model or a runtime takes weeks."""
 
 TABLES: Mapping[str, Mapping[str, Provenance]] = {
     "what the functions run on": target.DATED_FACTS,
@@ -39,7 +39,7 @@ TABLES: Mapping[str, Mapping[str, Provenance]] = {
     "characters": visible_text.DATED_FACTS,
     "oldest releases": security_floors.DATED_FACTS,
 }
-"""Every table of dated facts, by what it is about; its rows by the fact."""
+"""Every table of dated facts, by its subject; its rows by fact."""
 
 
 class Reason(StrEnum):
@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
 
 class DueFact(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact to look up again, and where."""
+    """A fact to review, and its source."""
 
     table: str
     fact: str
@@ -62,12 +62,12 @@ class DueFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FactsReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is due on a day.
+    """The facts that are due on a day.
 
     Attributes:
         today: the day.
-        facts: how many there are in all tables.
-        due: those to look up again.
+        facts: the number of facts in all tables.
+        due: the facts to review.
     """
 
     today: date
@@ -76,7 +76,7 @@ class FactsReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def facts_due(today: date, tables: Mapping[str, Mapping[str, Provenance]] = TABLES) -> FactsReport:
-    """Find what is due in the tables."""
+    """Find the facts that are due in the tables."""
     return FactsReport(
         today=today, facts=sum(map(len, tables.values())), due=tuple(_due_facts(today, tables))
     )
@@ -118,8 +118,8 @@ def _lines(report: FactsReport) -> Iterator[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m coachstream.check.facts",
-        description="List the facts about other people's services that are due for another look. "
-        "The exit status is 1 if there is any.",
+        description="List the facts about third-party services that are due for review. "
+        "The exit status is 1 if there are any.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -127,13 +127,13 @@ def _parser() -> argparse.ArgumentParser:
         type=date.fromisoformat,
         default=datetime.now(UTC).date(),
         metavar="YYYY-MM-DD",
-        help="the day to look from; today by default",
+        help="the reference day; today by default",
     )
     return parser
 
 
 def main() -> int:
-    """Print what is due.
+    """Print the facts that are due.
 
     Returns:
         The exit status: 1 if anything is due.

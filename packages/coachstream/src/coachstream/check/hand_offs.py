@@ -1,4 +1,4 @@
-"""Hand-offs: may the functions be invoked?"""
+"""Hand-offs: can the functions be invoked?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ACTION = "lambda:InvokeFunction"
 
 
 async def hand_off_checks(services: Services) -> list[Check]:
-    """One for each function."""
+    """Return one check per function."""
     hand_offs = services.settings.hand_offs
     return [
         await _check(services, "workouts", "BUILD_WORKOUT_FUNCTION_NAME", hand_offs.workout_function),
@@ -49,7 +49,7 @@ async def _dry_run(services: Services, function: str, where: dict[str, str], var
         if code_of(error) == "ResourceNotFoundException":
             raise Trouble(
                 f"There is no function {function} in {where.get('region', 'this region')}.",
-                f"Look at {variable}, and at the region.",
+                f"Check {variable} and the region.",
             ) from None
         raise unexpected(error, _ACTION) from None
-    return "It may be invoked (a dry run; the function did not run)."
+    return "It can be invoked (a dry run; the function did not run)."

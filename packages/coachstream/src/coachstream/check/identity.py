@@ -14,12 +14,12 @@ from coachstream.services import Services
 from coachstream.settings import CognitoSettings, LocalIssuerSettings
 from coachstream.settings.variables import JWKS_FILE
 
-_TOKEN_OF_NOBODY = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImNvYWNoc3RyZWFtLWNoZWNrIn0.e30.x"
-"""`{"alg":"RS256","kid":"coachstream-check"}`: to refuse it, the keys must be read."""
+_INVALID_TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImNvYWNoc3RyZWFtLWNoZWNrIn0.e30.x"
+"""`{"alg":"RS256","kid":"coachstream-check"}`: the verifier must read the keys to reject it."""
 
 
 def identity_check(services: Services) -> Check:
-    """What is configured, and how it is tried."""
+    """Return the configuration and its checks."""
     match services.settings.identity:
         case LocalIssuerSettings() as local:
             return Check(
@@ -47,23 +47,23 @@ def identity_check(services: Services) -> Check:
 async def _find_local_keys(services: Services) -> str:
     data_dir = services.settings.data_dir
     if data_dir is not None and not await asyncio.to_thread((data_dir / "jwks.json").exists):
-        return "The key will be made by `coachstream serve` or `coachstream token`."
-    await _verify(services, "Delete it, and `coachstream serve` makes it anew.")
-    return "The local issuer's keys are there."
+        return "`coachstream serve` or `coachstream token` will create the key."
+    await _verify(services, "Delete it; `coachstream serve` creates a new one.")
+    return "The local issuer's keys exist."
 
 
 async def _read_keys(services: Services, pool: CognitoSettings) -> str:
     packaged = None if pool.jwks_file is None else await _packaged_keys(pool, pool.jwks_file)
-    await _verify(services, "Is USER_POOL_ID right, and is the network open?")
+    await _verify(services, "Check USER_POOL_ID and the network.")
     if packaged is None:
         return "The user pool's keys were read."
     try:
         current = await fetch_jwks(pool.user_pool_id, endpoint_url=pool.endpoint_url)
     except (KeysUnavailable, PackagedKeysUnusable) as error:
-        raise Trouble(f"The keys cannot be packaged: {error}.", "Is the network open?") from error
+        raise Trouble(f"The keys cannot be packaged: {error}.", "Check the network.") from error
     if packaged == current:
         return "The user pool's keys were read; the packaged ones are the same."
-    return "The user pool's keys were read. It has others than the package, so cold starts wait for it."
+    return "The user pool's keys were read. The packaged ones are outdated, so cold starts fetch the keys."
 
 
 async def _packaged_keys(pool: CognitoSettings, path: Path) -> bytes:
@@ -71,14 +71,14 @@ async def _packaged_keys(pool: CognitoSettings, path: Path) -> bytes:
         return await PackagedKeys(path, pool_issuer(pool.region, pool.user_pool_id)).load()
     except KeysUnavailable as error:
         raise Trouble(
-            f"No function starts with {error}.",
-            f"Package the pool's keys anew, or leave {JWKS_FILE.name} out.",
+            f"No function can start: {error}.",
+            f"Package the pool's keys again, or unset {JWKS_FILE.name}.",
         ) from error
 
 
 async def _verify(services: Services, remedy: str) -> None:
     try:
-        await services.verifier.verify(_TOKEN_OF_NOBODY)
+        await services.verifier.verify(_INVALID_TOKEN)
     except InvalidToken:
         return
     except KeysUnavailable as error:

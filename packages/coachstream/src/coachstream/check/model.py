@@ -1,4 +1,4 @@
-"""The model: does it answer?"""
+"""The model: can it be called?"""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "Serv
 
 
 async def model_check(services: Services, *, call: bool) -> Check:
-    """What is configured, and how it is tried; `call` makes the model write one token."""
+    """Return the configuration and its checks; `call` generates one token."""
     match services.settings.model:
         case DemoModelSettings() as demo:
             return Check(
                 part="model",
                 choice=demo.kind,
                 facts={"pause": f"{demo.delay_s:g} s"},
-                connect=_demo_answers,
-                look=_demo_answers,
+                connect=_demo_works,
+                look=_demo_works,
             )
         case BedrockSettings() as bedrock:
             region = bedrock.region or services.settings.region
@@ -59,10 +59,15 @@ async def model_check(services: Services, *, call: bool) -> Check:
 
 
 async def fallback_check(services: Services, *, call: bool) -> Check:
-    """Who is asked when a reply breaks off, and how that is tried; `call` makes it write one token."""
+    """Return the fallback model and its checks; `call` generates one token."""
     model = services.settings.model
     if not isinstance(model, BedrockSettings) or model.fallback is None:
-        return Check(part="fallback model", choice="off", facts={}, off="The model is asked once more.")
+        return Check(
+            part="fallback model",
+            choice="off",
+            facts={},
+            off="A failed reply calls the same model once more.",
+        )
     options = fallback_options(model)
     where = await aws_facts(
         "bedrock-runtime", model.fallback.region or model.region or services.settings.region
@@ -79,8 +84,8 @@ async def fallback_check(services: Services, *, call: bool) -> Check:
     )
 
 
-async def _demo_answers() -> str:
-    return "It is no language model, and says so."
+async def _demo_works() -> str:
+    return "It is not a language model, and labels its replies."
 
 
 def _facts(bedrock: BedrockSettings) -> dict[str, str]:
@@ -96,7 +101,7 @@ def _facts(bedrock: BedrockSettings) -> dict[str, str]:
 
 
 def _continues(options: BedrockOptions) -> str:
-    return "what broke off" if options.can_continue else "no, begins anew"
+    return "a partial reply" if options.can_continue else "no, starts the reply again"
 
 
 async def _ask(
@@ -108,25 +113,25 @@ async def _ask(
     *,
     call: bool,
 ) -> str | Advice:
-    """Whether the model can be called, and how long: what its service says, and what its lifecycle is."""
+    """Check whether the model can be called, and its lifecycle."""
     if (missing := missing_aws("Bedrock")) is not None:
         raise Trouble(missing.problem, missing.remedy)
     standing = await standing_of(options.model_id, where.get("region"), services.aws, on=today())
     over = Trouble(standing.sentence, f"{standing.remedy} {_set_by(variable)}")
     try:
-        answer = await _call(open_client, options, where, variable, call=call)
+        outcome = await _call(open_client, options, where, variable, call=call)
     except Trouble:
         if standing.is_over:
             raise over from None
         raise
     if standing.is_over and not call:
         raise over
-    message = f"{answer} {standing.sentence}"
+    message = f"{outcome} {standing.sentence}"
     return Advice(message, over.remedy) if standing.remedy else message
 
 
 async def _look_up(options: BedrockOptions, variable: str) -> Advice:
-    """What the table says, where there is no network."""
+    """Look the model up in the built-in table, without the network."""
     standing = known_standing(options.model_id, on=today())
     remedy = f"{standing.remedy} {_set_by(variable)}"
     if standing.is_over:
@@ -144,7 +149,7 @@ async def _call(
     *,
     call: bool,
 ) -> str:
-    """One token, or a question without a message, which no model can answer and nobody pays for."""
+    """Generate one token, or send a request without messages, which is rejected and not billed."""
     from botocore.exceptions import ClientError
 
     try:
@@ -152,7 +157,7 @@ async def _call(
             try:
                 if call:
                     await _write_one_token(open_client, options)
-                    return "The model answers (one token)."
+                    return "The model generated one token."
                 client = await open_client()
                 response = await client.converse_stream(modelId=options.model_id, messages=[])
                 response["stream"].close()
@@ -162,15 +167,15 @@ async def _call(
     except ClientError as error:
         if not call and code_of(error) == "ValidationException":
             return (
-                "Bedrock is reached and takes the credentials (it refused a request without a message). "
-                "Whether the model may be used, only --call-model tells."
+                "Bedrock is reachable and accepts the credentials (it rejected a request without messages). "
+                "Only --call-model checks whether the model can be used."
             )
         raise _refusal(error, options.model_id, variable) from None
-    return "Bedrock is reached and takes the credentials."
+    return "Bedrock is reachable and accepts the credentials."
 
 
 def _raise_refusal_of_model(error: ClientError, model_id: str, variable: str) -> None:
-    """Raise `Trouble` where the service refused the model, and not the request."""
+    """Raise `Trouble` if the service refused the model rather than the request."""
     from coachstream.language.bedrock.refusals import Reason, meaning_of
 
     code = code_of(error)
@@ -182,11 +187,11 @@ def _raise_refusal_of_model(error: ClientError, model_id: str, variable: str) ->
 
 
 def _set_by(variable: str) -> str:
-    return f"This one is set by {variable}."
+    return f"It is set by {variable}."
 
 
 async def _write_one_token(open_client: AwsClient[BedrockRuntimeClient], options: BedrockOptions) -> None:
-    """The request of a turn, guardrail and all, but for one token."""
+    """Send the request of a turn, with its guardrail, limited to one token."""
     from coachstream.language.bedrock.request import stream_request
 
     prompt = Prompt("check", (), (PromptMessage(Role.USER, "Say OK."),))
@@ -202,9 +207,9 @@ def _refusal(error: ClientError, model_id: str, variable: str) -> Trouble:
     if code == "ValidationException":
         return Trouble(
             f"Bedrock does not accept a request for {model_id} ({code}).",
-            "Does this region have the model? Some are called by an inference profile only (`us.` before the "
-            f"id). Look at {variable}, and at BEDROCK_GUARDRAIL_ID if it is set.",
+            "Is the model available in this region? Some can only be called through an inference profile "
+            f"(`us.` before the id). Check {variable}, and BEDROCK_GUARDRAIL_ID if it is set.",
         )
     if code in _THROTTLED:
-        return Trouble(f"Bedrock is reached, but over its quota ({code}).", "Try again in a minute.")
+        return Trouble(f"Bedrock is reachable, but the quota is exceeded ({code}).", "Try again in a minute.")
     return unexpected(error, _ACTION)

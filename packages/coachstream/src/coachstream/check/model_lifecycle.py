@@ -1,7 +1,7 @@
-"""How long a model can still be called: what Bedrock says of it, or else the table in the adapter.
+"""The lifecycle of a model: reported by Bedrock or, if that fails, by the built-in table.
 
-The control plane is asked with the caller's own permissions. The functions' role never has them: it may call
-a model and nothing else.
+The control plane is called with the permissions of the current user. The functions' role never has them: it
+may only call models.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from coachstream.aws.bedrock_control import BedrockControlClient, InferenceProfile, ModelDetails
 
 WARNED_AHEAD = timedelta(days=183)
-"""How long before its end a model is warned of. A Legacy period lasts six months at most (Bedrock user guide,
-"Model lifecycle"), and another model has to be tried with one's own prompts."""
+"""How long before a model's end of life to warn. A Legacy period lasts six months at most (Bedrock user
+guide, "Model lifecycle"), and a new model has to be tried with one's own prompts."""
 
 ANSWERS_IN_S = 5.0
-"""A control plane that is silent leaves half of a check's time to the model itself."""
+"""The timeout of the control plane; it leaves half of a check's time to the model itself."""
 
 _PROFILE = re.compile(r"(?:[a-z]{2}|us-gov|apac|global)\.[a-z0-9-]+\..+")
 _ARN = re.compile(r"arn:[a-z-]+:bedrock:(?P<region>[a-z0-9-]*):\d*:(?P<kind>[a-z-]+)/(?P<name>.+)")
@@ -39,12 +39,12 @@ _PLAN = "Try another model with your prompts, and set it before that day."
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How it stands with a model.
+    """The lifecycle status of a model.
 
     Attributes:
-        sentence: what is known, and from where.
-        remedy: what to do; empty where nothing has to be done.
-        is_over: whether no call of it can succeed.
+        sentence: the status, and its source.
+        remedy: what to do; empty if nothing has to be done.
+        is_over: whether calls always fail.
     """
 
     sentence: str
@@ -53,26 +53,26 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class _NotAsked(Exception):
-    """Bedrock did not say; the message says why."""
+    """Bedrock did not report the status; the message has the reason."""
 
 
 class _NotThere(Exception):
-    """Bedrock says that there is no such thing, or not in this region."""
+    """Bedrock reports that the model or profile does not exist in this region."""
 
 
 def today() -> date:
-    """The date by which ends are judged."""
+    """Return the reference date."""
     return datetime.now(UTC).date()
 
 
 async def standing_of(model_id: str, region: str | None, session: AwsSession, *, on: date) -> Standing:
-    """Ask Bedrock; where it cannot be asked, look into the table, and say so.
+    """Ask Bedrock; if that fails, use the built-in table, and say so.
 
     Args:
         model_id: id or ARN of a model or of an inference profile.
-        region: where it is called; None for what the SDK finds.
-        session: the credentials, the caller's own.
-        on: today.
+        region: the region in which it is called; None for the SDK's default.
+        session: has the credentials of the current user.
+        on: the reference date.
     """
     arn = _ARN.fullmatch(model_id)
     kind = arn["kind"] if arn else "inference-profile" if _PROFILE.fullmatch(model_id) else "foundation-model"
@@ -94,33 +94,33 @@ async def standing_of(model_id: str, region: str | None, session: AwsSession, *,
 
 
 def known_standing(model_id: str, *, on: date) -> Standing:
-    """What the table says, without asking."""
+    """Return the status in the built-in table, without asking Bedrock."""
     family = family_of(model_id)
     if family is UNKNOWN:
-        return Standing("It is not in the table of this version, which asks such a model as any takes it.")
+        return Standing("It is not in the table of this version, so it is called with conservative settings.")
     source = f"the table of {family.provenance.looked_up}"
-    return _judged(f"by {source}", family.legacy_from, family.end_of_life, on=on)
+    return _judged(f"according to {source}", family.legacy_from, family.end_of_life, on=on)
 
 
 async def _standing_behind(
     profile: InferenceProfile, region: str | None, session: AwsSession, on: date
 ) -> Standing:
-    """How it stands with the model that a profile leads to."""
+    """Return the status of the model behind an inference profile."""
     arns = [model["modelArn"] for model in profile["models"]]
     regions = sorted({there for arn in arns if (there := arn.split(":")[3])})
     names = sorted({arn.rpartition("/")[2] for arn in arns})
     if not names:
         raise _NotAsked("its inference profile names no model")
-    # A profile may be called from a region that it does not lead to, where the model is not listed.
+    # A profile can be called from a region that it does not route to, where the model is not listed.
     where = region if region in regions or not regions else regions[0]
     details = await _details(session, names[0], where)
     standing = _standing(details, names[0], on, is_called_directly=False)
-    leads_to = f" Its inference profile leads to {', '.join(regions)}." if regions else ""
+    leads_to = f" Its inference profile routes to {', '.join(regions)}." if regions else ""
     return msgspec.structs.replace(standing, sentence=standing.sentence + leads_to)
 
 
 def _missing(model_id: str, on: date) -> Standing:
-    """Bedrock lists neither what has ended nor what another region has."""
+    """Return the status of a model that Bedrock does not list: ended, or not in this region."""
     end = family_of(model_id).end_of_life
     if end is not None and end <= on:
         return Standing(f"It reached its end of life on {end}.", Reason.ENDED.remedy, is_over=True)
@@ -139,7 +139,7 @@ def _standing(details: ModelDetails, model_id: str, on: date, *, is_called_direc
     if lifecycle.get("status") == "LEGACY":
         legacy_from = min(legacy_from or on, on)
     end = family_of(model_id).end_of_life if end_time is None else end_time.date()
-    return _judged("as Bedrock says", legacy_from, end, on=on)
+    return _judged("according to Bedrock", legacy_from, end, on=on)
 
 
 def _unusable(reason: Reason) -> Standing:
@@ -152,7 +152,7 @@ def _judged(source: str, legacy_from: date | None, end: date | None, *, on: date
     ends = "" if end is None else f" and ends on {end}"
     if legacy_from is not None and legacy_from <= on:
         sentence = (
-            f"It is Legacy{ends}, {source}: an account that does not call it for a while loses it earlier."
+            f"It is Legacy{ends}, {source}: accounts that do not call it for a while lose access earlier."
         )
         return Standing(sentence, _PLAN if end else Reason.LEGACY.remedy)
     if end is not None and end - on <= WARNED_AHEAD:
@@ -174,11 +174,11 @@ async def _details(session: AwsSession, name: str, region: str | None) -> ModelD
 async def _control_plane(
     session: AwsSession, region: str | None, action: str
 ) -> AsyncIterator[BedrockControlClient]:
-    """A client for one question.
+    """Open a client for one request.
 
     Raises:
-        _NotThere: what was asked for is not there, or not in this region.
-        _NotAsked: there is no answer.
+        _NotThere: the model or profile does not exist in this region.
+        _NotAsked: the request failed.
     """
     if (missing := missing_aws("Bedrock")) is not None:
         raise _NotAsked(missing.problem)

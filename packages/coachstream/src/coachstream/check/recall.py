@@ -1,4 +1,4 @@
-"""Recall: does it search?"""
+"""Recall: does search work?"""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from coachstream.settings import PineconeSettings, RecallOff, SecretArn, SqliteR
 
 
 def recall_check(services: Services, *, within_s: float) -> Check:
-    """What is configured, and how it is tried."""
+    """Return the configuration and its checks."""
     match services.settings.recall:
         case RecallOff(is_key_missing=is_key_missing):
             return Check(
                 part="recall",
                 choice="pinecone" if is_key_missing else "off",
                 facts={"API key": "not set"} if is_key_missing else {},
-                off="PINECONE_API_KEY is not set." if is_key_missing else "It was not asked for.",
+                off="PINECONE_API_KEY is not set." if is_key_missing else "It is not configured.",
                 remedy="Set PINECONE_API_KEY, or PINECONE_API_KEY_SECRET_ARN, and PINECONE_INDEX_HOST."
                 if is_key_missing
                 else None,
@@ -49,7 +49,7 @@ def recall_check(services: Services, *, within_s: float) -> Check:
 
 
 async def _search(services: Services, index: PineconeSettings, within_s: float) -> str:
-    """Search as a turn does, for a user who does not exist; with more time, for what is asked is whether."""
+    """Search as a turn does, for a user who does not exist, with the check's longer timeout."""
     if (missing := missing_pinecone()) is not None:
         raise Trouble(missing.problem, missing.remedy)
     if isinstance(index.api_key, SecretArn):
@@ -66,7 +66,7 @@ async def _search(services: Services, index: PineconeSettings, within_s: float) 
         raise Trouble(f"The index cannot be searched: {error}.", _remedy(error)) from error
     finally:
         await recall.aclose()
-    return "The index answers a search."
+    return "The index can be searched."
 
 
 def _remedy(error: BaseException) -> str:
@@ -74,10 +74,10 @@ def _remedy(error: BaseException) -> str:
     while cause is not None:
         match getattr(cause, "status_code", None):
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return "Is PINECONE_API_KEY of the project that has the index?"
+                return "Does PINECONE_API_KEY belong to the project of the index?"
             case HTTPStatus.NOT_FOUND:
-                return "Is PINECONE_INDEX_HOST the host that the console shows for the index?"
+                return "Is PINECONE_INDEX_HOST the host shown in the console for the index?"
             case HTTPStatus.BAD_REQUEST:
-                return "The index must have integrated embedding of the field `text`."
+                return "The index must have integrated embedding for the field `text`."
         cause = cause.__cause__
-    return "Is PINECONE_INDEX_HOST right, and is the network open?"
+    return "Check PINECONE_INDEX_HOST and the network."

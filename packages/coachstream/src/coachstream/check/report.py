@@ -1,4 +1,4 @@
-"""What a check finds, as data."""
+"""The findings of the checks, as data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Verdict(StrEnum):
-    """How it stands with a part."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,28 +19,28 @@ class Verdict(StrEnum):
 
 
 class Trouble(Exception):
-    """A part cannot be used.
+    """A backend cannot be used.
 
     Attributes:
-        remedy: what to do about it.
+        remedy: how to fix it.
     """
 
     def __init__(self, message: str, remedy: str) -> None:
-        """Say what is wrong; neither sentence holds a secret, or what a service said in its own words."""
+        """Describe a problem; neither sentence may contain a secret or a service's error message."""
         super().__init__(message)
         self.remedy = remedy
 
 
 class NotKnown(Exception):
-    """Whether a part can be used is not known without a network; the message says what is."""
+    """It is unknown without a network whether a backend can be used; the message has what is known."""
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """A part can be used, but something should be done before long.
+    """A backend can be used, but needs action soon.
 
     Attributes:
-        message: what was found.
-        remedy: what to do about it.
+        message: the finding.
+        remedy: what to do.
     """
 
     message: str
@@ -48,16 +48,16 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """What is configured of a part, and how it is tried.
+    """The configuration of a backend or another part, and how to check it.
 
     Attributes:
         part: its name.
-        choice: what it is, where there is a choice.
-        facts: what else is set, and where it would connect; no secrets.
-        connect: tries it, and says what that proves, or what should be done. Raises `Trouble`.
-        look: what can be tried without a network, if anything. Raises `Trouble` or `NotKnown`.
-        off: why there is nothing to try, where there is not.
-        remedy: what to do where it is off and should not be.
+        choice: the selected choice, if there are several.
+        facts: other settings, and where it would connect; no secrets.
+        connect: checks it, and returns what works or what to do. Raises `Trouble`.
+        look: checks what can be checked without a network, if anything. Raises `Trouble` or `NotKnown`.
+        off: the reason if there is nothing to check.
+        remedy: what to do if it is off and should not be.
     """
 
     part: str
@@ -70,7 +70,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A part, and how it stands with it."""
+    """The outcome of one check."""
 
     part: str
     choice: str
@@ -81,11 +81,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All of it.
+    """The whole report.
 
     Attributes:
         ok: whether nothing failed.
-        problems: what is wrong with the settings; without settings no part is looked at.
+        problems: configuration errors; if there are any, nothing is checked.
     """
 
     ok: bool

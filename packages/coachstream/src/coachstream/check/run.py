@@ -1,4 +1,4 @@
-"""All checks of an environment, at once."""
+"""Runs all checks of an environment concurrently."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _CREDENTIALS = "AWS credentials"
 async def check(
     environment: Mapping[str, str], *, offline: bool, call_model: bool, within_s: float
 ) -> Report:
-    """Look at the settings, and try what they name.
+    """Validate the settings, and check the backends that they select.
 
     Args:
         environment: the variables.
-        offline: connect to nothing.
-        call_model: make the model write a token, which costs as much.
-        within_s: the time for each part; all are tried at once.
+        offline: make no connections.
+        call_model: generate one token, which is billed.
+        within_s: the timeout of each check; they run concurrently.
     """
     problems = unknown_variables(environment)
     try:
@@ -50,10 +50,10 @@ async def check(
 
 
 async def preflight(settings: Settings, *, within_s: float = 3.0) -> tuple[Finding, ...]:
-    """What will not work with these settings, as far as this machine alone can say; each has a remedy.
+    """Find what will not work with these settings, checking this machine only; each finding has a remedy.
 
-    The only request that is made asks the machine for its role, where AWS is called and nothing else gives
-    credentials. What is not known in time is not reported.
+    The only request asks the machine for its role, if AWS is used and there are no other credentials. Checks
+    that time out are not reported.
     """
     async with aclosing(Services(settings)) as services:
         checks = await _checks(services, call_model=False, within_s=within_s)
@@ -100,8 +100,8 @@ async def _find_credentials(needed_by: str) -> str:
     source = await credentials_source()
     if source is None:
         raise Trouble(
-            f"There are no AWS credentials, which {needed_by} needs.",
-            "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
+            f"There are no AWS credentials, which are needed for {needed_by}.",
+            "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.",
         )
     return f"They come from {source}."
 
@@ -109,7 +109,7 @@ async def _find_credentials(needed_by: str) -> str:
 async def _find_configured_credentials() -> str:
     source = await credentials_source(asks_for_role=False)
     if source is None:
-        raise NotKnown("None are configured; whether this machine has a role, only a request tells.")
+        raise NotKnown("None are configured; only a request can find out whether this machine has a role.")
     return f"They come from {source}."
 
 
@@ -147,11 +147,11 @@ async def _finding(check: Check, *, offline: bool, within_s: float) -> Finding:
         except NotKnown as not_known:
             message = str(not_known)
         except TimeoutError:
-            message = f"There was no answer within {within_s:g} s."
+            message = f"There was no response within {within_s:g} s."
             if not offline:
                 verdict = Verdict.FAILED
-                remedy = "Is the endpoint right, and the network open? --timeout gives more time."
-        except Exception as error:  # noqa: BLE001 (the other parts are told of all the same)
+                remedy = "Check the endpoint and the network. --timeout gives more time."
+        except Exception as error:  # noqa: BLE001 (the other checks are still reported)
             verdict, message = Verdict.FAILED, f"The check itself failed: {describe_exception(error)}."
             remedy = "Please report this."
     return Finding(

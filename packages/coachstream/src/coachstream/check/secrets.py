@@ -14,7 +14,7 @@ _ACTION = "secretsmanager:GetSecretValue"
 
 
 async def secret_can_be_read(services: Services, arn: str, variable: str) -> None:
-    """Read a secret that a variable names.
+    """Read the secret whose ARN is in a variable.
 
     Raises:
         Trouble: it cannot be read.
@@ -28,14 +28,14 @@ async def secret_can_be_read(services: Services, arn: str, variable: str) -> Non
     except SecretUnavailable as error:
         if error.code == "ResourceNotFoundException":
             raise Trouble(
-                f"There is no secret with this ARN in {region}.", f"Look at {variable}, and at the account."
+                f"There is no secret with this ARN in {region}.", f"Check {variable} and the account."
             ) from None
         _raise_cause(error, where.get("endpoint", "Secrets Manager"))
-        raise Trouble(f"The key is missing: {error}.", f"Look at {variable}.") from None
+        raise Trouble(f"The key is missing: {error}.", f"Check {variable}.") from None
 
 
 def _raise_cause(error: SecretUnavailable, endpoint: str) -> None:
-    """Raise `Trouble` for a cause that every service may have."""
+    """Raise `Trouble` for a cause that is common to all services."""
     from botocore.exceptions import ClientError
 
     if error.__cause__ is None:

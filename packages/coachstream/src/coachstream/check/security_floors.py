@@ -1,6 +1,6 @@
-"""The oldest releases that can be relied on: of Python, and of what verifies tokens and reads requests.
+"""The oldest safe releases: of Python, and of the libraries that verify tokens and parse requests.
 
-pyproject.toml allows none that is older, and `make test-lower-bounds` tests with these very libraries.
+They are the lower bounds in pyproject.toml, and `make test-lower-bounds` tests with exactly these releases.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from coachstream.dated_facts import Provenance
 
 
 class SecurityFloor(msgspec.Struct, frozen=True, kw_only=True):
-    """The oldest safe release of a library, and how that is known."""
+    """The oldest safe release of a library, and the source."""
 
     release: str
     provenance: Provenance
@@ -56,7 +56,7 @@ OLDEST_PYTHON = SecurityFloor(
 
 DATED_FACTS: Mapping[str, Provenance] = {
     **{
-        f"{library} {floor.release} has no known hole": floor.provenance
+        f"{library} {floor.release} has no known vulnerability": floor.provenance
         for library, floor in SECURITY_FLOORS.items()
     },
     f"Python {OLDEST_PYTHON.release} gets security fixes": OLDEST_PYTHON.provenance,

@@ -1,4 +1,4 @@
-"""A report for a person, in a terminal or in a file."""
+"""Prints a report as text, to a terminal or a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {
 def show(report: Report, console: Console) -> None:
     """Print a table on a terminal, and plain lines elsewhere."""
     if report.problems:
-        _print(console, "These settings cannot be used:")
+        _print(console, "The configuration has errors:")
         for problem in report.problems:
             _print(console, f"  {problem}")
         _print(console, "docs/reference/settings.md lists every variable; `coachstream serve` needs none.")

@@ -16,11 +16,11 @@ from coachstream.settings import DynamoDbSettings, SqliteStoreSettings
 from coachstream.sqlite_file import error_name
 
 _KEY = {"pk": {"S": "user#coachstream-check"}, "sk": {"S": "check"}}
-"""Of no item; ids of users have 21 characters."""
+"""The key of an item that never exists: user ids have 21 characters."""
 
 
 async def store_check(services: Services) -> Check:
-    """What is configured, and how it is tried."""
+    """Return the configuration and its checks."""
     match services.settings.store:
         case SqliteStoreSettings() as file:
             return Check(
@@ -35,7 +35,7 @@ async def store_check(services: Services) -> Check:
 
 
 async def database_opens(path: Path) -> str:
-    """Open a database without changing it. Raises `Trouble`."""
+    """Open a database read-only. Raises `Trouble`."""
     return await asyncio.to_thread(_open, path)
 
 
@@ -43,10 +43,10 @@ def _open(path: Path) -> str:
     if not path.exists():
         existing = next(folder for folder in (path.parent, *path.parent.parents) if folder.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise Trouble(f"{path} cannot be made.", "Name another folder with COACHSTREAM_DATA_DIR.")
-        return "It will be made at the first use."
+            raise Trouble(f"{path} cannot be created.", "Set another folder with COACHSTREAM_DATA_DIR.")
+        return "It will be created at the first use."
     if not os.access(path, os.R_OK | os.W_OK):
-        raise Trouble(f"{path} cannot be read and written.", "Whose file is it?")
+        raise Trouble(f"{path} cannot be read and written.", "Check the file's owner and permissions.")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             (tables,) = connection.execute(
@@ -54,9 +54,9 @@ def _open(path: Path) -> str:
             ).fetchone()
     except sqlite3.Error as error:
         raise Trouble(
-            f"{path} is not a database ({error_name(error)}).", "Move it away, and a new one is made."
+            f"{path} is not a database ({error_name(error)}).", "Move it away; a new one is created."
         ) from error
-    return f"It opens, with {tables} tables."
+    return f"It can be opened, and has {tables} tables."
 
 
 async def _dynamodb_check(services: Services, settings: DynamoDbSettings) -> Check:
@@ -74,7 +74,7 @@ async def _dynamodb_check(services: Services, settings: DynamoDbSettings) -> Che
 
 
 async def _use_table(services: Services, table: str, where: dict[str, str]) -> str:
-    """Read nothing, and write nothing, as a turn would read and write."""
+    """Make the requests of a turn, with a key and a condition that match no item."""
     if (missing := missing_aws("DynamoDB")) is not None:
         raise Trouble(missing.problem, missing.remedy)
     from botocore.exceptions import ClientError
@@ -105,18 +105,18 @@ async def _use_table(services: Services, table: str, where: dict[str, str]) -> s
     except ClientError as error:
         match code_of(error):
             case "ConditionalCheckFailedException":
-                return "The table can be read and written (the write had a condition that cannot hold)."
+                return "The table can be read and written (checked with a condition that always fails)."
             case "ResourceNotFoundException":
                 region = where.get("region", "")
                 raise Trouble(
                     f"There is no table {table} in {region}.",
-                    f"`coachstream table create --table {table} --region {region}` makes it. Or is it in "
-                    "another region, or in another account?",
+                    f"`coachstream table create --table {table} --region {region}` creates it. Or is it in "
+                    "another region or account?",
                 ) from None
             case "ValidationException":
                 raise Trouble(
-                    f"The table {table} has other keys than pk and sk.", "Name the coaches' table."
+                    f"The table {table} does not have the keys pk and sk.", "Set the coaches' table."
                 ) from None
             case _:
                 raise unexpected(error, action) from None
-    raise Trouble("A write went through whose condition did not hold.", "What answers is not DynamoDB.")
+    raise Trouble("A write succeeded although its condition failed.", "The endpoint is not DynamoDB.")

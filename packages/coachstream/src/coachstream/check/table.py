@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class TableNotCreated(Exception):
-    """The message says why, and what to do."""
+    """Raised when the table was not created; the message has the reason and the remedy."""
 
 
 async def create_table(environment: Mapping[str, str], *, name: str | None, region: str | None) -> str:
-    """Make the table, and say whether it was made now.
+    """Create the table, and return a sentence about the outcome.
 
     Args:
-        environment: names the table and the region where the arguments do not.
-        name: of the table.
-        region: of the table.
+        environment: has the table and the region if the arguments are None.
+        name: the table's name.
+        region: the table's region.
 
     Raises:
-        TableNotCreated: as named.
+        TableNotCreated: the message has the reason and the remedy.
     """
     if (missing := missing_aws("DynamoDB")) is not None:
         raise TableNotCreated(str(missing))
@@ -55,11 +55,11 @@ async def create_table(environment: Mapping[str, str], *, name: str | None, regi
     finally:
         await client.aclose()
     place = f"{where['region']} ({where['endpoint']})"
-    return f"Table {name} is ready in {place}." if is_new else f"Table {name} was there already in {place}."
+    return f"Table {name} is ready in {place}." if is_new else f"Table {name} already exists in {place}."
 
 
 async def _reach(client: AwsClient[DynamoDBClient], name: str, endpoint: str) -> None:
-    """Find out whether DynamoDB can be used at all, for the sake of a sentence with a remedy."""
+    """Raise `Trouble`, which has a remedy, if DynamoDB cannot be used at all."""
     from botocore.exceptions import ClientError
 
     with suppress(ClientError), aws_trouble("dynamodb:DescribeTable", endpoint):

@@ -1,4 +1,4 @@
-"""Tickets: is there a key for them?"""
+"""Tickets: is there a key?"""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from coachstream.identity.ticket_keys import LocalKey
 from coachstream.services import Services
 from coachstream.settings import LocalTicketKey, Secret, SecretArn
 
-_NOBODYS = ConversationKey("coachstream-check", "check", "check")
+_CHECK_KEY = ConversationKey("coachstream-check", "check", "check")
 
 
 def tickets_check(services: Services) -> Check:
-    """Where the key is, and how it is tried."""
+    """Return the configuration and its checks."""
     match services.settings.ticket_key:
         case Secret():
             return Check(
                 part="tickets",
                 choice="key",
                 facts={"key": "set"},
-                connect=lambda: _issue(services, "Look at COACHSTREAM_TICKET_KEY."),
-                look=lambda: _issue(services, "Look at COACHSTREAM_TICKET_KEY."),
+                connect=lambda: _issue(services, "Check COACHSTREAM_TICKET_KEY."),
+                look=lambda: _issue(services, "Check COACHSTREAM_TICKET_KEY."),
             )
         case SecretArn(arn=arn):
             return Check(
@@ -55,19 +55,19 @@ def tickets_check(services: Services) -> Check:
 async def _issue_with_secret(services: Services, arn: str) -> str:
     variable = "COACHSTREAM_TICKET_KEY_SECRET_ARN"
     await secret_can_be_read(services, arn, variable)
-    return await _issue(services, f"Put a longer key into the secret that {variable} names.")
+    return await _issue(services, f"Store a longer key in the secret of {variable}.")
 
 
 async def _issue_with_file(services: Services, key: LocalKey) -> str:
     if not await asyncio.to_thread(key.path.exists):
-        return "The key will be made at the first use."
-    return await _issue(services, "Delete it, and a new one is made.")
+        return "The key will be created at the first use."
+    return await _issue(services, "Delete it; a new one is created.")
 
 
 async def _issue(services: Services, remedy: str) -> str:
     try:
-        ticket = await services.tickets.issue(_NOBODYS, "check")
-        await services.tickets.verify(ticket, _NOBODYS, "check")
+        ticket = await services.tickets.issue(_CHECK_KEY, "check")
+        await services.tickets.verify(ticket, _CHECK_KEY, "check")
     except KeysUnavailable as error:
-        raise Trouble(f"There can be no tickets: {error}.", remedy) from error
+        raise Trouble(f"Tickets cannot be issued: {error}.", remedy) from error
     return "Tickets are issued and verified."

@@ -14,16 +14,16 @@ _SUMMARIES = {
     "serve": "Chat with a coach on localhost.",
     "chat": "Talk to a coach in the terminal.",
     "token": "Print an ID token of the local issuer.",
-    "check": "Report what is configured, and whether it works.",
-    "package": "Make the zip that Lambda runs.",
-    "deploy": "Put the functions into an AWS account.",
+    "check": "Report the configuration, and whether it works.",
+    "package": "Build the zip file for Lambda.",
+    "deploy": "Deploy the functions to an AWS account.",
     "table": "The DynamoDB table.",
 }
-"""A summary that is taken from the docstring is cut off in narrow terminals."""
+"""Summaries for `--help`; those that typer takes from docstrings are truncated in narrow terminals."""
 
 
 class _Commands(Mapping[str, TyperCommand | TyperGroup]):
-    """The commands, each imported and built when it is looked up: a process runs one of them."""
+    """The commands, each imported and built on lookup: a process runs only one of them."""
 
     def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
         summary = _SUMMARIES[name]
@@ -53,11 +53,11 @@ class _Program(TyperGroup):
 app = typer.Typer(
     name="coachstream",
     cls=_Program,
-    help="A coach whose reply appears word by word. Start with: coachstream serve",
-    epilog="serve needs no account, no key and no network, unless its options name parts that do.",
+    help="An AI coach whose replies are streamed word by word. Start with: coachstream serve",
+    epilog="serve needs no account, no key and no network, unless its options select backends that do.",
     no_args_is_help=True,
     add_completion=False,
-    # Plain help wraps at any width; in a table of columns, words are cut off.
+    # Plain help wraps at any width; rich's table truncates words.
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -80,4 +80,4 @@ def options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Define the global options."""

@@ -22,7 +22,7 @@ def chat(
     *,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Address of a running server; found through --data by default."),
+        typer.Option(metavar="URL", help="URL of a running server; found through --data by default."),
     ] = None,
     data: DataFolder = DEFAULT_DATA,
     token: Annotated[
@@ -77,7 +77,7 @@ def chat(
 
 
 def _server_of(data: Path, console: Console) -> str:
-    """The address of the server that uses the folder; where there are several, the one that is chosen."""
+    """The URL of the server that uses the folder; asks the user if there are several."""
     from rich.prompt import Prompt
 
     from coachstream.local.state_file import find_servers
@@ -87,13 +87,13 @@ def _server_of(data: Path, console: Console) -> str:
         what = f"with the data in {data}" if data.is_dir() else f"here, and there is no folder {data}"
         fail(
             f"No server is running {what}. Start one in another terminal with "
-            f"`{start_command(data)}`, or name one with --url."
+            f"`{start_command(data)}`, or give its address with --url."
         )
     if len(servers) == 1:
         return servers[0].url
     if not console.is_terminal or not sys.stdin.isatty():
         urls = " and ".join(server.url for server in servers)
-        fail(f"Several servers use the data in {data}: {urls}. Name one with --url.")
+        fail(f"Several servers use the data in {data}: {urls}. Choose one with --url.")
     for number, server in enumerate(servers, 1):
         started = datetime.fromtimestamp(server.started_at).astimezone()
         typer.echo(f"{number:>3}  {server.url}  (started {started:%d %b %H:%M})")

@@ -31,22 +31,25 @@ def check(
     data: DataFolder = DEFAULT_DATA,
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Connect to nothing; look at this machine only."),
+        typer.Option("--offline", help="Make no connections; check this machine only."),
     ] = False,
     call_model: Annotated[
         bool,
-        typer.Option("--call-model", help="Make the model on Bedrock write one token, which is billed."),
+        typer.Option("--call-model", help="Generate one token with the Bedrock model, which is billed."),
     ] = False,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, max=300, help="For each part; all are tried at once.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=300, help="Timeout for each check; they run concurrently."
+        ),
     ] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Report what is configured, where each part would connect, and whether it can.
+    """Report the configuration, where each backend would connect, and whether it can.
 
-    Without an option that names a part, that is what the environment says, as a deployment reads it. With
-    one, it is what `coachstream serve` would run with the same options. Nothing is changed, and no secret is
-    printed. The exit status is 0 if nothing failed.
+    Without an option that selects a backend, this checks the environment variables, as a deployment reads
+    them. With one, it checks what `coachstream serve` would run with the same options. It changes nothing
+    and prints no secrets. The exit status is 0 if nothing failed.
     """
     import asyncio
     import logging
@@ -72,7 +75,7 @@ def check(
         except CannotServe as problem:
             fail(str(problem))
 
-    # The report tells everything, and better.
+    # The report covers everything that would be logged.
     logging.disable()
     report = asyncio.run(run(environment, offline=offline, call_model=call_model, within_s=timeout))
     if json:

@@ -25,7 +25,7 @@ def _parameter_name(option: o.Option) -> str:
 
 
 def _with_options_of_the_stack(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take every option of `infrastructure.options`, under its name in the environment."""
+    """Add every option of `infrastructure.options` to a command."""
     own = inspect.signature(command, eval_str=True).parameters.values()
     parameters = [each for each in own if each.kind is not each.VAR_KEYWORD]
     parameters += [_parameter(option) for option in o.OPTIONS]
@@ -65,10 +65,10 @@ def deploy(
         bool,
         typer.Option(
             "--plan",
-            help="Show what would change; without AWS credentials, what would be created. Change nothing.",
+            help="Show what would change, without changing anything; without AWS credentials, all resources.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before permissions are granted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before granting permissions.")] = False,
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", help="AWS profile; by default AWS_PROFILE.")
     ] = None,
@@ -76,24 +76,24 @@ def deploy(
         str | None,
         typer.Option(metavar="REGION", help="AWS region; by default AWS_REGION, or the profile's."),
     ] = None,
-    **told: str | bool | None,
+    **given: str | bool | None,
 ) -> None:
-    """Put the functions into an AWS account, alone or next to an existing backend.
+    """Deploy the functions to an AWS account, on their own or next to an existing backend.
 
-    Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. What is
-    not named is created: a table, a user pool, secrets. docs/tutorials/first-deployment.md has the
-    steps.
+    Builds the package, unless --package names one, and runs cdk deploy, which needs Node.js. The stack
+    creates the table, user pool and secrets, or uses existing ones that you name, in any mix; it never
+    changes existing ones. docs/tutorials/first-deployment.md has the steps.
 
-    What describes the stack can also be set by variables: COACHSTREAM_DEPLOY_TABLE_NAME for --table-name, and
-    so on. An option beats its variable.
+    Every option of the stack has an environment variable, such as COACHSTREAM_DEPLOY_TABLE_NAME for
+    --table-name. An option overrides its variable.
     """
     from importlib.util import find_spec
 
     from coachstream.infrastructure.toolkit import ToolkitError, check_toolkit
 
     refuse_unknown_variables()
-    environment = _environment(told, profile=profile, region=region)
-    _check_options(told, environment)
+    environment = _environment(given, profile=profile, region=region)
+    _check_options(given, environment)
     if find_spec("aws_cdk") is None:
         fail("Deploying needs packages that are not installed: pip install 'coachstream[deploy]'")
     _warn_about_models(environment, is_online=not plan or _has_credentials(environment))
@@ -104,7 +104,7 @@ def deploy(
     if not environment.get(o.PACKAGE.variable):
         from coachstream.cli.package import make
 
-        # Its keys spare a cold start a request. A pool that is to be made has none yet.
+        # Packaged keys save each cold start a request. A pool that the stack creates has none yet.
         make(Path(o.PACKAGE.default or ""), jwks_of=environment.get(o.USER_POOL_ID.variable) or None)
     try:
         if plan:
@@ -116,12 +116,12 @@ def deploy(
         raise typer.Exit(problem.status) from None
 
 
-def _check_options(told: Mapping[str, str | bool | None], environment: Mapping[str, str]) -> None:
-    """Say all that is wrong with the options at once, each by the name that was typed."""
+def _check_options(given: Mapping[str, str | bool | None], environment: Mapping[str, str]) -> None:
+    """Report all errors in the options together, each under the option or variable that was given."""
     from coachstream.infrastructure.deploy_options import DeployOptions
 
     def name_of(option: o.Option) -> str:
-        is_a_variable = told[_parameter_name(option)] is None and option.variable in environment
+        is_a_variable = given[_parameter_name(option)] is None and option.variable in environment
         return option.variable if is_a_variable else option.flag
 
     problems = []
@@ -131,13 +131,13 @@ def _check_options(told: Mapping[str, str | bool | None], environment: Mapping[s
         problems += str(error).splitlines()
     package = environment.get(o.PACKAGE.variable)
     if package and not Path(package).exists():
-        problems.append(f"{name_of(o.PACKAGE)}: there is no {package}; `coachstream package` makes one")
+        problems.append(f"{name_of(o.PACKAGE)}: {package} does not exist; `coachstream package` builds one")
     if problems:
         fail("\n".join(f"{problem}." for problem in problems))
 
 
 def _warn_about_models(environment: Mapping[str, str], *, is_online: bool) -> None:
-    """Say what should be done about a model before long; it stops nothing."""
+    """Warn about models that need action soon; a warning does not stop the deployment."""
     import asyncio
 
     from coachstream.cli.deployed_models import deployed_models
@@ -150,12 +150,12 @@ def _warn_about_models(environment: Mapping[str, str], *, is_online: bool) -> No
 
 
 def _environment(
-    told: dict[str, str | bool | None], *, profile: str | None, region: str | None
+    given: dict[str, str | bool | None], *, profile: str | None, region: str | None
 ) -> dict[str, str]:
-    """What the toolkit and the app are told, by the environment alone."""
+    """The environment of the toolkit and the app, which is their only configuration."""
     environment = dict(os.environ)
     for option in o.OPTIONS:
-        value = told[_parameter_name(option)]
+        value = given[_parameter_name(option)]
         if value is not None:
             environment[option.variable] = str(value).lower() if isinstance(value, bool) else value
     if profile is not None:
@@ -166,7 +166,7 @@ def _environment(
 
 
 def _plan(environment: dict[str, str]) -> None:
-    """The changes; or, where nobody is signed in to compare with what is there, everything."""
+    """Show the changes; without credentials to compare with the deployed stack, all resources."""
     from coachstream.infrastructure.toolkit import Action, run
 
     if _has_credentials(environment):
@@ -177,10 +177,10 @@ def _plan(environment: dict[str, str]) -> None:
     template = _ASSEMBLY / f"{stack}.template.json"
     resources = json.loads(template.read_bytes())["Resources"].values()
     kinds = Counter(resource["Type"] for resource in resources if resource["Type"] != "AWS::CDK::Metadata")
-    typer.echo(f"There are no AWS credentials to compare with. The stack {stack} would have:")
+    typer.echo(f"No AWS credentials to compare with the deployed stack. The stack {stack} would have:")
     for kind, number in sorted(kinds.items()):
         typer.echo(f"{number:4d}  {kind}")
-    typer.echo(f"All of it is in {template}.")
+    typer.echo(f"The full template is {template}.")
 
 
 def _has_credentials(environment: Mapping[str, str]) -> bool:
@@ -190,7 +190,7 @@ def _has_credentials(environment: Mapping[str, str]) -> bool:
     try:
         return Session(profile=environment.get("AWS_PROFILE")).get_credentials() is not None
     except BotoCoreError:
-        return True  # there is something, and the toolkit says what is wrong with it
+        return True  # something is configured, and the toolkit reports what is wrong with it
 
 
 def _deploy(environment: dict[str, str], *, asks: bool) -> None:
@@ -212,4 +212,4 @@ def _deploy(environment: dict[str, str], *, asks: bool) -> None:
     for name in sorted(outputs):
         if name.endswith("FunctionUrl"):
             typer.echo(f"{name}: {outputs[name]}")
-    typer.echo(f"All outputs are in {_OUTPUTS}; what to do next is in docs/tutorials/first-deployment.md.")
+    typer.echo(f"All outputs are in {_OUTPUTS}. The next steps are in docs/tutorials/first-deployment.md.")

@@ -1,7 +1,7 @@
-"""How it stands with the models that a deployment will call, for a warning before it is made.
+"""The lifecycle of the models that a deployment will call, for a warning before it starts.
 
-Nothing here stops a deployment. Without credentials, permission or an answer, the table of this version
-speaks.
+Nothing here stops a deployment. Without credentials, permission or a response from Bedrock, the lifecycle
+table of this version is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from coachstream.settings.variables import MODEL_ID
 
 
 class DeployedModel(msgspec.Struct, frozen=True):
-    """A model of the deployment, the option that names it, and how it stands with it."""
+    """A model of the deployment, the option that names it, and its lifecycle status."""
 
     option: o.Option
     model_id: str
@@ -25,11 +25,11 @@ class DeployedModel(msgspec.Struct, frozen=True):
 
 
 async def deployed_models(environment: Mapping[str, str], *, is_online: bool) -> list[DeployedModel]:
-    """The model and, where there is one, its fallback.
+    """Return the model and its fallback, if there is one.
 
     Args:
-        environment: what the deployment is given, its options and AWS's variables.
-        is_online: whether Bedrock may be asked.
+        environment: the deployment's environment, with its options and AWS's variables.
+        is_online: whether to ask Bedrock.
     """
     found = []
     for option, model_id, region in _called(environment):
@@ -42,13 +42,15 @@ async def deployed_models(environment: Mapping[str, str], *, is_online: bool) ->
 
 
 def _called(environment: Mapping[str, str]) -> list[tuple[o.Option, str, str | None]]:
-    """Option, id and region of each model that is called."""
-    told = {option: environment.get(option.variable) or None for option in o.OPTIONS}
-    region = told[o.MODEL_REGION] or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-    model_id = told[o.MODEL_ID] or MODEL_ID.default or ""
+    """The option, id and region of each model."""
+    configured = {option: environment.get(option.variable) or None for option in o.OPTIONS}
+    region = (
+        configured[o.MODEL_REGION] or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    )
+    model_id = configured[o.MODEL_ID] or MODEL_ID.default or ""
     called = [(o.MODEL_ID, model_id, region)]
-    if told[o.FALLBACK_MODEL_ID] or told[o.FALLBACK_REGION]:
-        option = o.FALLBACK_MODEL_ID if told[o.FALLBACK_MODEL_ID] else o.MODEL_ID
-        other = told[o.FALLBACK_MODEL_ID] or model_id
-        called.append((option, other, told[o.FALLBACK_REGION] or region))
+    if configured[o.FALLBACK_MODEL_ID] or configured[o.FALLBACK_REGION]:
+        option = o.FALLBACK_MODEL_ID if configured[o.FALLBACK_MODEL_ID] else o.MODEL_ID
+        other = configured[o.FALLBACK_MODEL_ID] or model_id
+        called.append((option, other, configured[o.FALLBACK_REGION] or region))
     return called

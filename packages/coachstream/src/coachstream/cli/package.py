@@ -24,33 +24,39 @@ _MOST_COMPONENTS = 12
 
 def package(
     *,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The zip to write.", dir_okay=False)] = OUTPUT,
-    python: Annotated[str, typer.Option(metavar="X.Y", help="Python of the runtime.")] = _DEFAULT.python,
-    cpu: Annotated[Cpu, typer.Option(help="CPU of the functions.")] = _DEFAULT.cpu,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Zip file to write.", dir_okay=False)] = OUTPUT,
+    python: Annotated[
+        str, typer.Option(metavar="X.Y", help="Python version of the runtime.")
+    ] = _DEFAULT.python,
+    cpu: Annotated[Cpu, typer.Option(help="CPU architecture of the functions.")] = _DEFAULT.cpu,
     here: Annotated[
         bool,
-        typer.Option("--here", help="For this machine and this Python instead, to run it in the emulator."),
+        typer.Option("--here", help="Build for this machine and this Python, to run in the emulator."),
     ] = False,
     jwks_of: Annotated[
         str | None,
         typer.Option(
             metavar="POOL",
-            help="Cognito user pool whose keys to package, so that a cold start need not fetch them.",
+            help="Cognito user pool whose keys to package, so that cold starts need not fetch them.",
         ),
     ] = None,
     byte_code: Annotated[
         ByteCode,
-        typer.Option(help="Precompile byte code for faster cold starts; needs that Python on this machine."),
+        typer.Option(
+            help="Precompile byte code for faster cold starts; needs that Python version installed."
+        ),
     ] = ByteCode.AUTO,
     most_mb: Annotated[
-        float, typer.Option(metavar="MB", min=1, max=250, help="Refuse to write a larger zip.")
+        float, typer.Option(metavar="MB", min=1, max=250, help="Fail if the zip is larger.")
     ] = MOST_MB,
     unpacked: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Also unzip it into this new folder.", file_okay=False),
+        typer.Option(
+            metavar="DIR", help="Also unzip it into this folder, which must not exist.", file_okay=False
+        ),
     ] = None,
 ) -> None:
-    """Make the zip that Lambda runs, without Docker: the same input is the same zip."""
+    """Build the zip file for Lambda, without Docker and reproducibly: same input, same zip."""
     make(
         output,
         target=_target(python, cpu, here=here),
@@ -70,13 +76,13 @@ def make(
     most_mb: float = MOST_MB,
     unpacked: Path | None = None,
 ) -> None:
-    """Build the package and report on it; on failure, say why and exit with 1."""
+    """Build the package and print its contents; on failure, print the reason and exit with 1."""
     from rich.console import Console
 
     if output.parent != OUTPUT.parent and not output.parent.is_dir():
-        fail(f"There is no folder {output.parent} to put {output.name} into.")
+        fail(f"The folder {output.parent} for {output.name} does not exist.")
     if unpacked is not None and unpacked.exists():
-        fail(f"{unpacked} is there already; it has to be a new folder.")
+        fail(f"{unpacked} already exists; it has to be a new folder.")
     keys = None if jwks_of is None else _keys_of(jwks_of)
     console = Console(stderr=True)
     try:
@@ -87,26 +93,27 @@ def make(
                 most_zipped=round(most_mb * MEGABYTE),
                 byte_code=byte_code,
                 keys=keys,
-                tell=lambda step: status.update(f"{step} ..."),
+                on_step=lambda step: status.update(f"{step} ..."),
             )
             if unpacked is not None:
                 unpack(made.path, unpacked)
     except PackageError as problem:
         fail(str(problem))
     except OSError as problem:
-        fail(f"{problem.filename or output} cannot be used: {problem.strerror}.")
+        fail(f"Cannot use {problem.filename or output}: {problem.strerror}.")
     _show(made, Console())
     if not made.has_byte_code and byte_code is ByteCode.AUTO:
         console.print(
-            f"There is no Python {target.python} on this machine to compile with, so each cold start will, "
-            f"for half a second and more. [bold]uv python install {target.python}[/bold] gets one.",
+            f"Python {target.python} is not installed here, so the package has no byte code: each cold start "
+            f"compiles it, which takes half a second or more. Install it with "
+            f"[bold]uv python install {target.python}[/bold].",
             style="yellow",
         )
 
 
 def _target(python: str, cpu: Cpu, *, here: bool) -> Target:
     if re.fullmatch(r"3\.\d+", python) is None:
-        fail(f"Lambda's Pythons have names such as {_DEFAULT.python}, not {python}.")
+        fail(f"{python} is not a Python version like {_DEFAULT.python}.")
     try:
         return this_machine() if here else Target(python, cpu)
     except PackageError as problem:
@@ -122,7 +129,7 @@ def _keys_of(pool: str) -> bytes:
     try:
         return asyncio.run(fetch_jwks(pool))
     except (KeysUnavailable, ValueError) as problem:
-        fail(f"The keys of the user pool {pool} cannot be had: {problem}")
+        fail(f"Cannot fetch the keys of the user pool {pool}: {problem}")
 
 
 def _show(made: Package, console: Console) -> None:

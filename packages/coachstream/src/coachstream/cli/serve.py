@@ -30,16 +30,16 @@ def serve(
     region: RegionOption = None,
     user_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="User to sign in on the page; the demo's by default."),
+        typer.Option(metavar="ID", help="User to sign in on the page; the demo user by default."),
     ] = None,
     demo_data: Annotated[
         bool,
-        typer.Option("--demo-data", help="Write the demo's data into the DynamoDB table, for that user."),
+        typer.Option("--demo-data", help="Write the demo data into the DynamoDB table, for that user."),
     ] = False,
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Address to listen on; others than loopback open the demo to the network."
+            metavar="ADDRESS", help="Address to listen on; any other than loopback exposes it to the network."
         ),
     ] = "127.0.0.1",
     port: Annotated[
@@ -48,7 +48,7 @@ def serve(
     data: DataFolder = DEFAULT_DATA,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print one JSON object a line; the first one says where everything is."),
+        typer.Option("--json", help="Print one JSON object per line; the first one has all addresses."),
     ] = False,
     in_process: Annotated[
         bool,
@@ -63,39 +63,37 @@ def serve(
             min=0,
             max=60,
             envvar=MODEL_DELAY.name,
-            help="Pause between two pieces of the demo coach's reply.",
+            help="Pause between two chunks of the demo model's reply.",
         ),
     ] = 0.03,
     max_concurrency: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, max=1000, help="Execution environments of each function; 429 past it."
+            metavar="N", min=1, max=1000, help="Maximum execution environments per function; then 429."
         ),
     ] = 32,
     timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS", min=1, max=900, help="Longest time for one invocation, as on Lambda."
-        ),
+        typer.Option(metavar="SECONDS", min=1, max=900, help="Invocation timeout, as on Lambda."),
     ] = 300.0,
     warm: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, max=1000, help="Execution environments of each function to start ahead."
+            metavar="N", min=0, max=1000, help="Execution environments to start in advance, per function."
         ),
     ] = 1,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Answer requests for this host, too; may be repeated, .NAME means all below it.",
+            help="Also accept requests for this host; .NAME for all its subdomains. Repeatable.",
         ),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="Let pages of this origin call the functions; may be repeated, * means all.",
+            help="Allow pages of this origin to call the functions; * for all. Repeatable.",
         ),
     ] = None,
     freeze: Annotated[
@@ -106,8 +104,8 @@ def serve(
 ) -> None:
     """Chat with a coach on localhost: the page, the functions, and demo data in --data.
 
-    Every part runs on this machine, unless an option or the environment names another one: an option beats
-    the environment, which beats the default. coachstream check reports whether a part can be reached.
+    Every backend runs on this machine, unless an option or environment variable selects another one. Options
+    override variables, which override defaults. coachstream check reports whether each can be reached.
     """
     refuse_unknown_variables()
     from coachstream.local.options import BackendChoice, CannotServe, ServeOptions

@@ -1,4 +1,4 @@
-"""What several commands have in common."""
+"""Options and helpers shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ DataFolder = Annotated[
         "--data",
         metavar="DIR",
         envvar=DATA_DIR.name,
-        help="Where conversations and the local issuer's key are kept.",
+        help="Folder for conversations and the local issuer's key.",
         file_okay=False,
     ),
 ]
-# As in local.announce, which must not be imported to print a help text.
+# Duplicates local.announce's default, because printing a help text must not import that module.
 DEFAULT_DATA = Path(".coachstream")
 
 
 def refuse_unknown_variables() -> None:
-    """Exit with 1 if a variable has a name like ours that no one reads: it would have no effect."""
+    """Exit with 1 if a COACHSTREAM_ variable is unknown, because it would have no effect."""
     if problems := unknown_variables(os.environ):
         fail("\n".join(f"{problem}." for problem in problems))
 
 
 def fail(sentence: str) -> NoReturn:
-    """Print why it does not work, and exit with 1."""
+    """Print an error message, and exit with 1."""
     typer.secho(sentence, err=True, fg=typer.colors.RED)
     raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ table = typer.Typer(
     name="table",
     help="The DynamoDB table.",
     no_args_is_help=True,
-    # It is built apart from the program, of which it does not inherit these.
+    # Built separately from the program, whose settings it does not inherit.
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
@@ -21,7 +21,7 @@ table = typer.Typer(
 
 @table.callback()
 def _table() -> None:
-    """Hold the commands."""
+    """Group the commands."""
 
 
 @table.command()
@@ -29,13 +29,13 @@ def create(
     *,
     table: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Its name; DYNAMODB_TABLE_NAME by default."),
+        typer.Option(metavar="T", help="Name of the table; DYNAMODB_TABLE_NAME by default."),
     ] = None,
     region: Annotated[
-        str | None, typer.Option(metavar="REGION", help="Its region; AWS_REGION by default.")
+        str | None, typer.Option(metavar="REGION", help="AWS region; AWS_REGION by default.")
     ] = None,
 ) -> None:
-    """Create the table, unless it is there. AWS_ENDPOINT_URL_DYNAMODB says where, if not at AWS."""
+    """Create the table if it does not exist. AWS_ENDPOINT_URL_DYNAMODB selects another endpoint."""
     refuse_unknown_variables()
     import asyncio
     import os

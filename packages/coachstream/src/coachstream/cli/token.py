@@ -14,7 +14,7 @@ def token(
     *,
     data: DataFolder = DEFAULT_DATA,
     user_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="User to issue it for; the demo's by default.")
+        str | None, typer.Option(metavar="ID", help="User to issue it for; the demo user by default.")
     ] = None,
     hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long the token is valid.")] = 12.0,
 ) -> None:
@@ -25,8 +25,8 @@ def token(
 
     if not LocalIssuer.has_key(data):
         fail(
-            f"There is no local issuer in {data}: `{start_command(data)}` makes one at its first start. "
-            "Is it another folder, or another working directory?"
+            f"There is no local issuer in {data}: `{start_command(data)}` creates one at its first start. "
+            "Is this the right folder and working directory?"
         )
     try:
         issued = LocalIssuer(data).issue(user_id or USER_ID, lifetime=timedelta(hours=hours))

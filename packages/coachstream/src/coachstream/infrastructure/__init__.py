@@ -1,6 +1,6 @@
-"""The functions and what they need, as AWS CDK constructs; with the extra `deploy`, and never on Lambda.
+"""The functions and their resources as AWS CDK constructs; needs the extra `deploy`, never runs on Lambda.
 
-`stack` is everything of one deployment, `app` the program that `cdk` runs. A function's own construct stands
-beside its handler, in `coachstream.functions.<function>.resource`. `target` says what a package is built for,
-and needs no CDK.
+`stack` defines one deployment, `app` is the program that `cdk` runs. Each function's construct is next to its
+handler, in `coachstream.functions.<function>.resource`. `target` defines what a package is built for, and
+needs no CDK.
 """

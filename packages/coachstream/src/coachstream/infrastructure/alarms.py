@@ -1,4 +1,4 @@
-"""When somebody is woken."""
+"""The CloudWatch alarms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from coachstream.infrastructure.metrics import FunctionMetrics
 
 
 class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """From where on it is too much, in five minutes and for one function.
+    """The thresholds, per function and five minutes.
 
     Attributes:
-        topic_arn: of the SNS topic that is told of every alarm and of its end; None: nobody is.
-        errors: broken invocations and answers with an error of ours.
-        throttles: refused for want of concurrency.
-        first_chunk_p95_ms: the slowest twentieth of first words, for a quarter of an hour.
-        interrupted_turns: replies that broke off.
+        topic_arn: ARN of the SNS topic to notify of every alarm and its end; None notifies no one.
+        errors: failed invocations and responses with a server-side error.
+        throttles: requests throttled for lack of concurrency.
+        first_chunk_p95_ms: 95th percentile of the time to the first chunk, for a quarter of an hour.
+        interrupted_turns: replies that were interrupted.
     """
 
     topic_arn: str | None = None
@@ -30,13 +30,13 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LATE_PERIODS = 2
-"""Periods of which one is enough. Metrics come from the log, a little late: what happened at the very end of
-a period is not there yet when the next one begins, and a sum has 0 in its place (CloudWatch user guide,
-"Using math expressions", on FILL in alarms)."""
+"""Evaluated periods, of which one breach is enough. Metrics come from the log with a delay: events at the end
+of a period are missing when the next one begins, and count as 0 (CloudWatch user guide, "Using math
+expressions", on FILL in alarms)."""
 
 
 class Alarms(Construct):
-    """The alarms of one function, which runs turns; `of_streams` adds that of the first words."""
+    """The alarms of one function that runs turns; `of_streams` adds the one on the first chunk."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Alarms(Construct):
         self._alarm("Errors", "failed", metrics.errors(), options.errors)
         self._alarm("Throttles", "is throttled", metrics.throttles(), options.throttles)
         self._alarm(
-            "InterruptedTurns", "breaks replies off", metrics.interrupted_turns(), options.interrupted_turns
+            "InterruptedTurns", "interrupts replies", metrics.interrupted_turns(), options.interrupted_turns
         )
         if of_streams:
             self._alarm(
@@ -65,7 +65,7 @@ class Alarms(Construct):
                 options.first_chunk_p95_ms,
                 periods=3,
                 breaching=3,
-                # A handful of turns has no 95th percentile to speak of.
+                # The 95th percentile of a handful of turns is meaningless.
                 low_samples="ignore",
             )
 

@@ -1,6 +1,6 @@
 """The program that `cdk` runs: `cdk deploy --app "python -m coachstream.infrastructure.app"`.
 
-What it may be told is in `options`; account and region are those of `cdk`'s own credentials.
+`options` lists its options; account and region are those of `cdk`'s credentials.
 """
 
 from __future__ import annotations
@@ -50,94 +50,94 @@ RETENTION = {
 _WRONG_USAGE = 2
 
 REFUSALS = (ValueError, SettingsError)
-"""What a deployment was told is wrong."""
+"""The errors of an invalid configuration."""
 
 
 def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
-    """Define the stack that the app's context and the environment describe.
+    """Define the stack that the app's context and the environment configure.
 
     Raises:
-        ValueError, SettingsError: they describe none; the message says what is missing or wrong.
+        ValueError, SettingsError: the configuration is invalid; the message lists the errors.
     """
-    told = DeployOptions(app.node.get_all_context(), environment)
-    told.check()
-    package = Path(told.text(o.PACKAGE) or "")
+    given = DeployOptions(app.node.get_all_context(), environment)
+    given.check()
+    package = Path(given.text(o.PACKAGE) or "")
     if not package.exists():
-        raise o.OptionsError(f"there is no package at {package}; `coachstream package` makes one")
+        raise o.OptionsError(f"there is no package at {package}; `coachstream package` builds one")
     check_target(package)
     options = FunctionOptions(
         code=lambda_.Code.from_asset(str(package)),
-        memory_mb=_number(told, o.MEMORY_MB),
-        timeout_s=_number(told, o.TIMEOUT_S),
-        log_retention=RETENTION[_number(told, o.LOG_RETENTION_DAYS)],
-        keep_log=told.boolean(o.KEEP_LOGS),
-        snap_start=told.boolean(o.SNAP_START),
+        memory_mb=_number(given, o.MEMORY_MB),
+        timeout_s=_number(given, o.TIMEOUT_S),
+        log_retention=RETENTION[_number(given, o.LOG_RETENTION_DAYS)],
+        keep_log=given.boolean(o.KEEP_LOGS),
+        snap_start=given.boolean(o.SNAP_START),
     )
     return CoachStreamStack(
         app,
-        told.text(o.STACK_NAME) or "",
+        given.text(o.STACK_NAME) or "",
         options=options,
         stream_options=msgspec.structs.replace(
             options,
-            reserved_concurrency=told.whole_number(o.RESERVED_CONCURRENCY),
+            reserved_concurrency=given.whole_number(o.RESERVED_CONCURRENCY),
         ),
-        cors=Cors(origins=told.origins(o.CORS_ORIGINS), allow_any_origin=told.boolean(o.ALLOW_ANY_ORIGIN)),
-        service=_service(told),
+        cors=Cors(origins=given.origins(o.CORS_ORIGINS), allow_any_origin=given.boolean(o.ALLOW_ANY_ORIGIN)),
+        service=_service(given),
         existing=Existing(
-            table_name=told.text(o.TABLE_NAME),
-            user_pool_id=told.text(o.USER_POOL_ID),
-            client_ids=told.texts(o.CLIENT_IDS),
-            packaged_keys=packaged_keys(package, told.text(o.USER_POOL_ID)),
-            pinecone_secret_arn=told.text(o.PINECONE_SECRET_ARN),
-            ticket_key_secret_arn=told.text(o.TICKET_KEY_SECRET_ARN),
-            kms_key_arns=told.texts(o.KMS_KEY_ARNS),
+            table_name=given.text(o.TABLE_NAME),
+            user_pool_id=given.text(o.USER_POOL_ID),
+            client_ids=given.texts(o.CLIENT_IDS),
+            packaged_keys=packaged_keys(package, given.text(o.USER_POOL_ID)),
+            pinecone_secret_arn=given.text(o.PINECONE_SECRET_ARN),
+            ticket_key_secret_arn=given.text(o.TICKET_KEY_SECRET_ARN),
+            kms_key_arns=given.texts(o.KMS_KEY_ARNS),
         ),
-        alarms=_alarms(told),
-        dashboard=told.boolean(o.DASHBOARD),
+        alarms=_alarms(given),
+        dashboard=given.boolean(o.DASHBOARD),
         env=Environment(
             account=environment.get("CDK_DEFAULT_ACCOUNT"), region=environment.get("CDK_DEFAULT_REGION")
         ),
     )
 
 
-def _service(told: DeployOptions) -> Service:
-    guardrail, host = told.text(o.GUARDRAIL_ID), told.text(o.PINECONE_INDEX_HOST)
-    fallback = told.text(o.FALLBACK_MODEL_ID), told.text(o.FALLBACK_REGION)
+def _service(given: DeployOptions) -> Service:
+    guardrail, host = given.text(o.GUARDRAIL_ID), given.text(o.PINECONE_INDEX_HOST)
+    fallback = given.text(o.FALLBACK_MODEL_ID), given.text(o.FALLBACK_REGION)
     return Service(
         model=BedrockSettings(
-            told.text(o.MODEL_ID) or DEFAULT_MODEL_ID,
-            region=told.text(o.MODEL_REGION),
+            given.text(o.MODEL_ID) or DEFAULT_MODEL_ID,
+            region=given.text(o.MODEL_REGION),
             guardrail=None
             if guardrail is None
-            else Guardrail(guardrail, told.text(o.GUARDRAIL_VERSION) or ""),
+            else Guardrail(guardrail, given.text(o.GUARDRAIL_VERSION) or ""),
             fallback=Fallback(*fallback) if any(fallback) else None,
         ),
-        foundation_models=told.texts(o.FOUNDATION_MODELS),
-        guardrail_profiles=told.texts(o.GUARDRAIL_PROFILES),
-        recall=None if host is None else PineconeIndex(host=host, rerank_model=told.text(o.RERANK_MODEL)),
+        foundation_models=given.texts(o.FOUNDATION_MODELS),
+        guardrail_profiles=given.texts(o.GUARDRAIL_PROFILES),
+        recall=None if host is None else PineconeIndex(host=host, rerank_model=given.text(o.RERANK_MODEL)),
         hand_offs=HandOffs(
-            workout_function=told.text(o.WORKOUT_FUNCTION), summary_function=told.text(o.SUMMARY_FUNCTION)
+            workout_function=given.text(o.WORKOUT_FUNCTION), summary_function=given.text(o.SUMMARY_FUNCTION)
         ),
-        mirror_messages=told.boolean(o.MIRROR_MESSAGES),
+        mirror_messages=given.boolean(o.MIRROR_MESSAGES),
         logs=Logs(
-            level=LogLevel(told.text(o.LOG_LEVEL) or ""), metrics_namespace=told.text(o.METRICS_NAMESPACE)
+            level=LogLevel(given.text(o.LOG_LEVEL) or ""), metrics_namespace=given.text(o.METRICS_NAMESPACE)
         ),
     )
 
 
-def _alarms(told: DeployOptions) -> AlarmOptions | None:
-    return AlarmOptions(topic_arn=told.text(o.ALARM_TOPIC_ARN)) if told.boolean(o.ALARMS) else None
+def _alarms(given: DeployOptions) -> AlarmOptions | None:
+    return AlarmOptions(topic_arn=given.text(o.ALARM_TOPIC_ARN)) if given.boolean(o.ALARMS) else None
 
 
-def _number(told: DeployOptions, option: o.Option) -> int:
-    """The number of an option that has a default."""
-    number = told.whole_number(option)
+def _number(given: DeployOptions, option: o.Option) -> int:
+    """Return the number of an option that has a default."""
+    number = given.whole_number(option)
     assert number is not None  # noqa: S101 (narrows the type)
     return number
 
 
 def main() -> None:
-    """Write the assembly that `cdk` reads; wrong options end it with a line each and no traceback."""
+    """Write the assembly for `cdk`; invalid options are reported with one line each, without a traceback."""
     app = App()
     try:
         stack_of(app, os.environ)

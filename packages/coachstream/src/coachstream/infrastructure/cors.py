@@ -1,7 +1,7 @@
-"""Who may call a Function URL from a browser.
+"""Which pages may call a Function URL from a browser.
 
-The URL itself answers preflights and adds the headers; a function that added them as well would double them,
-which browsers refuse.
+The URL itself handles preflights and adds the headers; a function must not add them as well, because browsers
+reject duplicate CORS headers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):
-    """The origins of the pages that may call, such as `https://app.example.com`; there is no default.
+    """The allowed origins, such as `https://app.example.com`; there is no default.
 
     Attributes:
-        origins: scheme, host and port, as browsers send them: no path, no slash at the end.
-        allow_any_origin: lets `*` be one of them. Tokens are still needed, but any page may try them.
-        max_age_s: how long a browser may remember a preflight.
+        origins: scheme, host and port, as browsers send them: without a path or trailing slash.
+        allow_any_origin: allows `*` as an origin. Tokens are still required, but any page may send requests.
+        max_age_s: how long a browser may cache a preflight response.
 
     Raises:
-        ValueError: there is no origin, one of them is none, or `*` is there and not allowed.
+        ValueError: there is no origin, one is invalid, or `*` is not allowed.
     """
 
     origins: tuple[str, ...]
@@ -40,24 +40,24 @@ class Cors(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: int = MAX_AGE_LIMIT_S
 
     def __post_init__(self) -> None:
-        """Refuse what Lambda would refuse, and what nobody should have by accident."""
+        """Reject what Lambda would reject, and an accidental `*`."""
         if not 0 < len(self.origins) <= MAX_ORIGINS:
             raise ValueError(
                 f"name the origins that may call the functions, 1 to {MAX_ORIGINS}, such as https://app.example.com"
             )
         if not 0 <= self.max_age_s <= MAX_AGE_LIMIT_S:
-            raise ValueError(f"a preflight is remembered for 0 to {MAX_AGE_LIMIT_S} s")
+            raise ValueError(f"max_age_s must be from 0 to {MAX_AGE_LIMIT_S}")
         for origin in self.origins:
             if origin == ANY_ORIGIN:
                 if not self.allow_any_origin:
                     raise ValueError(
-                        "the origin * lets every page on the web call; name origins, or set allow_any_origin"
+                        "the origin * allows every page on the web; name origins, or set allow_any_origin"
                     )
             elif not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example.com")
+                raise ValueError(f"{origin!r} is not an origin, such as https://app.example.com")
 
     def options(self, methods: Sequence[lambda_.HttpMethod]) -> lambda_.FunctionUrlCorsOptions:
-        """The URL's configuration, for these methods. Lambda answers OPTIONS by itself."""
+        """Return the URL's configuration for these methods. Lambda handles OPTIONS by itself."""
         return lambda_.FunctionUrlCorsOptions(
             allowed_origins=list(self.origins),
             allowed_methods=list(methods),

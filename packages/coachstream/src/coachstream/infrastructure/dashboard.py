@@ -1,4 +1,4 @@
-"""What an operator looks at: a row of graphs a function."""
+"""The CloudWatch dashboard: a row of graphs per function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH = 8
 
 
 class Dashboard(Construct):
-    """One dashboard for all functions, by their names."""
+    """One dashboard for all functions, by name."""
 
     def __init__(self, scope: Construct, construct_id: str, functions: Mapping[str, FunctionMetrics]) -> None:
         super().__init__(scope, construct_id)

@@ -1,4 +1,4 @@
-"""The options of one deployment, read and checked; needs no CDK, so that a mistake is found at once."""
+"""The options of one deployment, read and validated; needs no CDK, so errors are reported at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_ORIGINS = 100
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 _OURS_LOOK_LIKE = re.compile(r"[a-z]+([A-Z][A-Za-z]*)*")
-"""CDK's own context has dashes, colons and slashes in its names."""
+"""The names in CDK's own context contain dashes, colons and slashes."""
 
 
 class DeployOptions:
@@ -41,52 +41,52 @@ class DeployOptions:
         *,
         name_of: Callable[[Option], str] = lambda option: option.name,
     ) -> None:
-        """Take both.
+        """Read options from CDK's context and the environment.
 
         Args:
-            context: CDK's.
-            environment: the variables; those of AWS are read as well.
-            name_of: what an option is called in what is said about it.
+            context: CDK's context.
+            environment: the variables, including those of AWS.
+            name_of: the name of an option in messages.
         """
         self._context = context
         self._environment = environment
         self._name_of = name_of
 
     def check(self) -> None:
-        """Check every option, and whether those that belong together fit.
+        """Validate every option, and combinations of options.
 
         Raises:
-            OptionsError: something is wrong; the message has a line for each problem.
+            OptionsError: options are invalid; the message has a line for each problem.
         """
         problems = [*self._unknown_names(), *self._problems(), *self._problems_of_service()]
         if problems:
             raise OptionsError("\n".join(problems))
 
     def text(self, option: Option) -> str | None:
-        """Its text; unset and empty are the same."""
-        told = self._context.get(option.name)
-        if told is None:
-            told = self._environment.get(option.variable)
-        return str(told).strip() or option.default if told is not None else option.default
+        """The option's text; an empty one counts as unset."""
+        value = self._context.get(option.name)
+        if value is None:
+            value = self._environment.get(option.variable)
+        return str(value).strip() or option.default if value is not None else option.default
 
     def texts(self, option: Option) -> tuple[str, ...]:
-        """Its parts, between commas; a list in `cdk.json` is one as well."""
-        told = self._context.get(option.name)
-        parts = told if isinstance(told, list) else (self.text(option) or "").split(",")
+        """The option's comma-separated texts; `cdk.json` may have a list instead."""
+        value = self._context.get(option.name)
+        parts = value if isinstance(value, list) else (self.text(option) or "").split(",")
         return tuple(text for part in parts if (text := str(part).strip()))
 
     def origins(self, option: Option) -> tuple[str, ...]:
-        """Its origins as browsers send them, each once."""
+        """The option's origins, normalized and without duplicates."""
         texts = self.texts(option)
         return tuple(dict.fromkeys(each if each == ANY_ORIGIN else normalized_origin(each) for each in texts))
 
     def whole_number(self, option: Option) -> int | None:
-        """Its number."""
+        """The option's number."""
         text = self.text(option)
         return None if text is None else int(text)
 
     def boolean(self, option: Option) -> bool:
-        """Whether it is true."""
+        """Whether the option is true."""
         return (self.text(option) or "false").lower() in _TRUE
 
     def _unknown_names(self) -> list[str]:
@@ -111,22 +111,22 @@ class DeployOptions:
             if option.without is not None and self.text(option) not in {None, option.default}:
                 needed = next(each for each in OPTIONS if each.name == option.without)
                 if self.text(needed) is None:
-                    problems.append(f"{name} means nothing without {self._name_of(needed)}")
+                    problems.append(f"{name} has no effect without {self._name_of(needed)}")
         of_origins = self._problem_of_origins()
         return problems if of_origins is None else [*problems, of_origins]
 
     def _problem_of_origins(self) -> str | None:
         name, origins = self._name_of(CORS_ORIGINS), self.texts(CORS_ORIGINS)
         if not 0 < len(origins) <= MAX_ORIGINS:
-            pages = f"the origins of the pages that may call, 1 to {MAX_ORIGINS}"
+            pages = f"the allowed origins, 1 to {MAX_ORIGINS}"
             return f"{name} must name {pages}, such as https://app.example.com"
         if ANY_ORIGIN in origins and not self.boolean(ALLOW_ANY_ORIGIN):
             allow = self._name_of(ALLOW_ANY_ORIGIN)
-            return f"{name} has *, which lets every page call; name origins, or set {allow}"
+            return f"{name} has *, which allows every page; name origins, or set {allow}"
         return None
 
     def _problems_of_service(self) -> list[str]:
-        """What the functions would refuse to start with, by the options' names."""
+        """The settings with which the functions would not start, by the options' names."""
         region = self._environment.get("CDK_DEFAULT_REGION") or self._environment.get(v.REGION.name)
         environment = {
             v.STORE.name: Store.DYNAMODB,
@@ -137,7 +137,7 @@ class DeployOptions:
             v.TABLE.name: "to-be-made",
             v.USER_POOL.name: "us-west-2_ToBeMade",
             v.APP_CLIENTS.name: "ToBeMade",
-            # Where no region is known yet, it may be that of the fallback.
+            # If no region is known yet, it may be the fallback's.
             v.REGION.name: region or self.text(FALLBACK_REGION) or "us-west-2",
         }
         names = {}

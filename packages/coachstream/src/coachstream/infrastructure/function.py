@@ -1,4 +1,4 @@
-"""One function: its role, its log group, its Function URL, and an alias of a snapshot where one is wanted."""
+"""One function: its role, log group, Function URL and, with SnapStart, its alias."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ EXEC_WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
 
 
 class FunctionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a function runs.
+    """The configuration of a function.
 
     Attributes:
         code: the package; its handlers are under `coachstream.functions`.
-        memory_mb: and with it the share of CPUs; a whole one at 1,769 MB.
-        timeout_s: of a turn from its message to the stored reply; up to 900.
+        memory_mb: the memory, which also determines the CPU share; one vCPU at 1,769 MB.
+        timeout_s: for a turn from its message to the stored reply; up to 900.
         log_retention: how long its log is kept.
-        keep_log: whether the log stays when the stack goes.
-        reserved_concurrency: invocations at once, of which the account keeps as many free for it. It is a
-            limit as well: the next stream is refused with 429. None: as many as the account has.
-        snap_start: publish a version, let Lambda keep a snapshot of it, and put the URL on its alias.
+        keep_log: whether the log is kept when the stack is deleted.
+        reserved_concurrency: guaranteed concurrency, and also the maximum: further streams are refused with
+            429. None uses the account's unreserved concurrency.
+        snap_start: publish a version with a SnapStart snapshot, and attach the URL to its alias.
     """
 
     code: lambda_.Code
@@ -51,10 +51,10 @@ class StreamingFunction(Construct):
     """A function behind a Function URL that streams.
 
     Attributes:
-        function: itself.
-        role: what it runs as.
-        url: its Function URL; of the alias, where there is one.
-        log_group: where it logs, and writes its metrics.
+        function: the function.
+        role: its execution role.
+        url: its Function URL; the alias's, if there is one.
+        log_group: its log group, which also receives its metrics.
     """
 
     def __init__(
@@ -102,18 +102,19 @@ class StreamingFunction(Construct):
         called = self._alias() if options.snap_start else self.function
         self.url = called.add_function_url(
             # The function verifies the token of every request itself, before anything else: Lambda's own
-            # authorization knows AWS's signatures only. CDK adds both permissions that everybody then needs
-            # (Lambda developer guide, "Control access to Lambda function URLs"): lambda:InvokeFunctionUrl,
-            # and, since October 2025, lambda:InvokeFunction for calls through the URL.
+            # authorization supports AWS signatures only. CDK adds both permissions that public access then
+            # needs (Lambda developer guide, "Control access to Lambda function URLs"):
+            # lambda:InvokeFunctionUrl and, since October 2025, lambda:InvokeFunction for calls through the
+            # URL.
             auth_type=lambda_.FunctionUrlAuthType.NONE,
-            # Of all three functions: their handlers stream, and a BUFFERED URL would hand out the prelude of
+            # For all three functions: their handlers stream, and a BUFFERED URL would return the prelude of
             # their responses as text instead of reading status and headers from it.
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
             cors=cors.options(methods),
         )
 
     def _wait_for_the_policy_alone(self) -> None:
-        """CDK also names the role, on which the function depends in any case; cfn-lint objects (W3005)."""
+        """Remove CDK's redundant dependency on the role, to which cfn-lint objects (W3005)."""
         function = self.function.node.default_child
         assert isinstance(function, lambda_.CfnFunction)  # noqa: S101 (narrows the type)
         policy = self.role.node.find_child("DefaultPolicy").node.default_child
@@ -121,7 +122,7 @@ class StreamingFunction(Construct):
         function.add_override("DependsOn", [Stack.of(self).get_logical_id(policy)])
 
     def _alias(self) -> lambda_.Alias:
-        """Of the newest version, since only versions have snapshots. Older ones go: theirs cost as well."""
+        """An alias of the newest version: only versions have snapshots. Older ones are billed, so they go."""
         return lambda_.Alias(self, "Live", alias_name=_ALIAS, version=self.function.current_version)
 
     def _environment(self, backend: Backend, service: Service, needs: Needs) -> Mapping[str, str]:
@@ -131,7 +132,7 @@ class StreamingFunction(Construct):
         }
 
     def _role(self, backend: Backend, service: Service, needs: Needs) -> iam.Role:
-        """Lambda's managed policy would allow writing to every log group of the account."""
+        """The role; Lambda's managed policy would allow writing to every log group of the account."""
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         log = iam.PolicyStatement(
             sid="Log",
@@ -144,9 +145,9 @@ class StreamingFunction(Construct):
 
 
 def _application_log_level(level: LogLevel) -> lambda_.ApplicationLogLevel:
-    """What Lambda lets through; the function itself drops what is less severe than it is told.
+    """The level that Lambda filters by; the function itself filters by its configured level.
 
-    Never above INFO: lines without a level, such as those of metrics, count as INFO (Lambda developer guide,
+    Never above INFO: lines without a level, such as metrics, count as INFO (Lambda developer guide,
     "Configuring JSON and plain text log formats").
     """
     return lambda_.ApplicationLogLevel.DEBUG if level is LogLevel.DEBUG else lambda_.ApplicationLogLevel.INFO

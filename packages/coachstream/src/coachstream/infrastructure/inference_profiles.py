@@ -1,4 +1,4 @@
-"""Where Bedrock's geographic inference profiles may pass a call on to; needs no CDK."""
+"""The regions to which Bedrock's geographic inference profiles route calls; needs no CDK."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
     "jp": ("ap-northeast-1", "ap-northeast-3"),
     "au": ("ap-southeast-2", "ap-southeast-4"),
 }
-"""By a profile's first word, the regions it may pass a call on to. A profile that is called from another
-region of its geography may use that one as well."""
+"""The destination regions, by a profile's prefix. A profile that is called from another region of its
+geography may use that one as well."""
 
 CONTINENTS: Mapping[str, str] = {"us": "us-", "eu": "eu-", "apac": "ap-"}
-"""How the names of their regions begin. From another of the three, such a profile cannot be called."""
+"""The prefix of their regions. A profile cannot be called from a region of another of these."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
     f"the regions of Bedrock's {geography} inference profiles": Provenance(

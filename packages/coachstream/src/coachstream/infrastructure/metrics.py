@@ -1,4 +1,4 @@
-"""The metrics of one function: Lambda's, and those that it writes itself (`coachstream.observability`)."""
+"""The metrics of one function: Lambda's, and its own (`coachstream.observability`)."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from coachstream.conversation.errors import FOR_OPERATORS, ErrorCode
 PERIOD = Duration.minutes(5)
 
 _INTERRUPTED = (ErrorCode.TURN_INTERRUPTED, ErrorCode.MODEL_STREAM_BROKEN, ErrorCode.DEADLINE_EXCEEDED)
-"""How a turn ends that had begun and did not get to the end of its reply."""
+"""The error codes of turns that were interrupted during their reply."""
 
 _FAILED = tuple(code for code in ErrorCode if code in FOR_OPERATORS)
-"""In the order of the codes, so that the template stays the same."""
+"""In a fixed order, so that the template is stable."""
 
 
 class FunctionMetrics:
-    """The metrics of a function; each is a sum or a percentile of five minutes."""
+    """The metrics of a function; each is a sum or a percentile over five minutes."""
 
     def __init__(self, function: lambda_.IFunction, namespace: str) -> None:
         self._function = function
         self._namespace = namespace
 
     def errors(self) -> cloudwatch.IMetric:
-        """Invocations that broke or ran out of time, and those that answered with an error of ours."""
+        """Invocations that crashed or timed out, and those with a server-side error."""
         crashes = self._function.metric_errors(period=PERIOD, statistic=cloudwatch.Stats.SUM)
         return self._sum("errors", "e", [crashes, *map(self._with_code, _FAILED)])
 
     def throttles(self) -> cloudwatch.IMetric:
-        """Requests that found no execution environment."""
+        """Throttled requests."""
         return self._function.metric_throttles(period=PERIOD, statistic=cloudwatch.Stats.SUM)
 
     def interrupted_turns(self) -> cloudwatch.IMetric:
-        """Turns that began and ended with an error before their reply did."""
+        """Turns that were interrupted during their reply."""
         return self._sum("interrupted turns", "i", [self._with_code(code) for code in _INTERRUPTED])
 
     def first_chunk(self, statistic: str) -> cloudwatch.IMetric:
-        """Milliseconds from a message to the first words of its reply."""
+        """Milliseconds from a message to the first chunk of its reply."""
         return self.own("TimeToFirstChunk", statistic)
 
     def own(self, name: str, statistic: str, *, code: ErrorCode | None = None) -> cloudwatch.Metric:
-        """One of the metrics that the function writes, by its name; the function is its `service`."""
+        """A metric of the function's own, by name; its dimension `service` is the function."""
         dimensions = {"service": self._function.function_name}
         if code is not None:
             dimensions["code"] = code.value
@@ -58,14 +58,14 @@ class FunctionMetrics:
         )
 
     def platform(self, name: str, statistic: str) -> cloudwatch.IMetric:
-        """One of Lambda's metrics, by its name."""
+        """A metric of Lambda, by name."""
         return self._function.metric(name, period=PERIOD, statistic=statistic, label=name)
 
     def _with_code(self, code: ErrorCode) -> cloudwatch.IMetric:
         return self.own("Errors", cloudwatch.Stats.SUM, code=code)
 
     def _sum(self, label: str, letter: str, metrics: Sequence[cloudwatch.IMetric]) -> cloudwatch.IMetric:
-        """What has not happened has no data, and is 0 all the same. Ids are one graph's, hence the letter."""
+        """A sum in which missing data counts as 0. Ids must be unique in a graph, hence the letter."""
         names = {f"{letter}{number}": metric for number, metric in enumerate(metrics)}
         return cloudwatch.MathExpression(
             expression=" + ".join(f"FILL({name}, 0)" for name in names),

@@ -1,9 +1,9 @@
-"""Which ARNs a call of a model needs to be allowed.
+"""Which ARNs the policy must allow for a call of a model.
 
-A cross-region inference profile passes a call on to one of several regions, and the model must be allowed in
-each of them, though through the profile only (Bedrock user guide, "Geographic cross-Region inference" and
-"Global cross-Region inference"). `aws bedrock get-inference-profile` shows where a profile really leads; if
-that differs from `inference_profiles`, a deployment names the models itself (`foundation_models`).
+A cross-region inference profile routes a call to one of several regions, and the model must be allowed in
+each of them, but only through the profile (Bedrock user guide, "Geographic cross-Region inference" and
+"Global cross-Region inference"). `aws bedrock get-inference-profile` shows the actual destinations; if they
+differ from `inference_profiles`, name the models explicitly (`foundation_models`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ARN = re.compile(
 
 
 class ModelAccess(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call of one model or profile touches.
+    """The ARNs that a call of one model or profile uses.
 
     Attributes:
-        invoked: ARN of what is called.
-        behind: ARNs of the foundation models that a profile passes calls on to.
+        invoked: ARN of the called model or profile.
+        behind: ARNs of the foundation models to which a profile routes calls.
     """
 
     invoked: str
@@ -37,11 +37,11 @@ class ModelAccess(msgspec.Struct, frozen=True, kw_only=True):
 def model_access(
     stack: Stack, model_id: str, *, region: str | None, foundation_models: tuple[str, ...] = ()
 ) -> ModelAccess:
-    """What must be allowed for a model's id or ARN, called in a region (the stack's by default).
+    """Return the ARNs to allow for a model's id or ARN, called in a region (the stack's by default).
 
     Raises:
-        ValueError: the id does not tell which models are behind it, and `foundation_models` does not either;
-            or it is a profile that is not there in this region.
+        ValueError: the models behind the id are neither known nor in `foundation_models`; or it is a profile
+            that does not exist in this region.
     """
     where = stack.region if region is None else region
     arn = _ARN.fullmatch(model_id)
@@ -57,9 +57,7 @@ def model_access(
         return _through(stack, model_id, arn["name"], arn["region"], foundation_models)
     if arn["kind"] == "application-inference-profile":
         if not foundation_models:
-            raise ValueError(
-                f"{model_id} does not tell which models it stands for; name their ARNs (foundationModels)"
-            )
+            raise ValueError(f"{model_id} does not reveal its models; name their ARNs (foundationModels)")
         return ModelAccess(invoked=model_id, behind=foundation_models)
     return ModelAccess(invoked=model_id)
 
@@ -71,21 +69,19 @@ def _through(
     if profile is not None:
         _check_region(name, profile["geography"], source)
     if foundation_models:
-        # One list for the model and its fallback: each profile takes what is its own.
+        # One list for the model and its fallback: each profile uses its own models.
         own = tuple(
             arn for arn in foundation_models if profile is None or arn.endswith(f"/{profile['model']}")
         )
         if own:
             return ModelAccess(invoked=invoked, behind=own)
     if profile is not None and profile["geography"] == _GLOBAL:
-        # What leaves the region goes to a model that is in none.
+        # Calls that leave the region go to a foundation model whose ARN has no region.
         behind = tuple(_foundation_model(stack, region, profile["model"]) for region in (source, ""))
         return ModelAccess(invoked=invoked, behind=behind)
     regions = None if profile is None else REGIONS.get(profile["geography"])
     if profile is None or regions is None:
-        raise ValueError(
-            f"the regions of {name} are not known here; name the ARNs of its models (foundationModels)"
-        )
+        raise ValueError(f"the regions of {name} are unknown; name the ARNs of its models (foundationModels)")
     if not Token.is_unresolved(source) and source not in regions:
         regions = (*regions, source)
     return ModelAccess(
@@ -95,7 +91,7 @@ def _through(
 
 
 def _check_region(name: str, geography: str, source: str) -> None:
-    """The service's own model is one of `us`: elsewhere no turn would get a reply."""
+    """Reject a profile of another geography, such as the default model's `us`: every turn would fail."""
     begins = CONTINENTS.get(geography)
     others = tuple(each for each in CONTINENTS.values() if each != begins)
     if begins is not None and not Token.is_unresolved(source) and source.startswith(others):
@@ -105,7 +101,7 @@ def _check_region(name: str, geography: str, source: str) -> None:
 
 
 def _foundation_model(stack: Stack, region: str, name: str) -> str:
-    """Foundation models belong to no account; the global one has no region either."""
+    """The ARN of a foundation model, which has no account; the global one has no region either."""
     return stack.format_arn(
         service="bedrock",
         region=region,
@@ -117,7 +113,7 @@ def _foundation_model(stack: Stack, region: str, name: str) -> str:
 
 
 def guardrail_arn(stack: Stack, guardrail: str, *, region: str) -> str:
-    """The ARN of a guardrail, which may be given as one."""
+    """The ARN of a guardrail, given as an id or ARN."""
     if guardrail.startswith("arn:"):
         return guardrail
     return stack.format_arn(

@@ -1,4 +1,4 @@
-"""What the text of an option of a deployment must be; needs no CDK."""
+"""Validation rules for deployment options; needs no CDK."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WholeNumber(msgspec.Struct, frozen=True):
 
 
 class OneOf(msgspec.Struct, frozen=True):
-    """One of some texts."""
+    """One of several texts."""
 
     texts: tuple[str, ...]
 
@@ -36,7 +36,7 @@ class OneOf(msgspec.Struct, frozen=True):
 
 
 class Matching(msgspec.Struct, frozen=True):
-    """A text of a known form; `form` is its name, with an article."""
+    """A text that matches a pattern; `form` describes it, with an article."""
 
     pattern: str
     form: str
@@ -61,14 +61,14 @@ class Origin(msgspec.Struct, frozen=True):
 
 Rule = WholeNumber | OneOf | Matching | Origin
 
-# Secrets Manager, KMS, SNS and CloudFormation API references. A secret's ARN without the six characters at
-# its end would allow another secret, or none.
+# Secrets Manager, KMS, SNS and CloudFormation API references. Without the last six characters of a secret's
+# ARN, a policy would allow another secret, or none.
 SECRET_ARN = Matching(
     r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}",
-    "the whole ARN of a secret, as its console page shows it",
+    "the full ARN of a secret, as shown in the console",
 )
 KEY_ARN = Matching(
-    r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", "the ARN of a key of KMS (not of an alias)"
+    r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", "the ARN of a KMS key (not of an alias)"
 )
 TOPIC_ARN = Matching(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}", "the ARN of an SNS topic")
 STACK_NAME = Matching(r"[A-Za-z][A-Za-z0-9-]{0,127}", "a letter, then letters, digits and dashes")

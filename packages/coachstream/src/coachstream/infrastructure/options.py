@@ -1,7 +1,7 @@
-"""What a deployment may be told, by CDK's context (`-c tableName=…`) or by the environment; needs no CDK.
+"""The options of a deployment, from CDK's context (`-c tableName=…`) or the environment; needs no CDK.
 
-The environment's names are made of the context's: `tableName` is COACHSTREAM_DEPLOY_TABLE_NAME. The context
-wins. A name that nobody reads is an error, and not a deployment that lacks what was asked for.
+The variables' names are derived from the context's: `tableName` is COACHSTREAM_DEPLOY_TABLE_NAME. The context
+overrides the environment. An unknown name is an error, so that a misspelled option is never ignored.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ PREFIX = "COACHSTREAM_DEPLOY_"
 
 
 class OptionsError(ValueError):
-    """What a deployment was told is wrong; the message says what it should be."""
+    """Raised for invalid options; the message has the valid values."""
 
 
 class Option(msgspec.Struct, frozen=True):
-    """One thing that a deployment may be told.
+    """One option of a deployment.
 
     Attributes:
-        name: in CDK's context.
-        meaning: what it says, in half a sentence.
-        default: what holds when it is not set; None where that is nothing at all.
-        rule: what its text, or each one of its texts, must be; None where the service's settings say it.
-        setting: the functions' variable that it becomes, if there is one, whose rules hold.
-        is_list: whether it is several texts, comma-separated.
-        without: the option without which it means nothing.
+        name: its name in CDK's context.
+        meaning: its description, a phrase without a full stop.
+        default: the value if it is not set; None if there is none.
+        rule: validates its text, or each of its texts; None if the service's settings validate it.
+        setting: the functions' variable that it sets, if any, whose rules apply.
+        is_list: whether it is a comma-separated list.
+        without: the option without which it has no effect.
     """
 
     name: str
@@ -74,35 +74,35 @@ STACK_NAME = Option(
     "CoachStream",
     rule=STACK_NAME_RULE,
 )
-PACKAGE = Option("package", "the zip that `coachstream package` made", "dist/coachstream.zip")
+PACKAGE = Option("package", "the zip file built by `coachstream package`", "dist/coachstream.zip")
 CORS_ORIGINS = Option(
     "corsOrigins",
-    "the origins of the pages that may call, comma-separated; required",
+    "the allowed origins of pages, comma-separated; required",
     rule=Origin(),
     is_list=True,
 )
-ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "the origin may be `*`", "false")
-TABLE_NAME = Option("tableName", "an existing table; by default a new one", setting=v.TABLE)
+ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "allow `*` as an origin", "false")
+TABLE_NAME = Option("tableName", "existing table; by default a new one", setting=v.TABLE)
 USER_POOL_ID = Option(
     "userPoolId",
-    "an existing user pool, with `clientIds`; by default a new one",
+    "existing user pool, with `clientIds`; by default a new one",
     setting=v.USER_POOL,
     without="clientIds",
 )
 CLIENT_IDS = Option(
     "clientIds",
-    "its app clients whose ID tokens are accepted, comma-separated",
+    "app clients of the existing user pool whose ID tokens are accepted, comma-separated",
     setting=v.APP_CLIENTS,
     without="userPoolId",
 )
 PINECONE_SECRET_ARN = Option(
     "pineconeSecretArn",
-    "the secret that is Pinecone's API key; by default a new one, where there is an index",
+    "secret with Pinecone's API key; by default a new one, if there is an index",
     rule=SECRET_ARN,
     without="pineconeIndexHost",
 )
 TICKET_KEY_SECRET_ARN = Option(
-    "ticketKeySecretArn", "the secret that signs tickets; by default a new one", rule=SECRET_ARN
+    "ticketKeySecretArn", "secret with the key of tickets; by default a new one", rule=SECRET_ARN
 )
 KMS_KEY_ARNS = Option(
     "kmsKeyArns",
@@ -112,20 +112,20 @@ KMS_KEY_ARNS = Option(
 )
 MODEL_ID = Option(
     "modelId",
-    "id or ARN of a model or of an inference profile; by default the service's own",
+    "id or ARN of a model or of an inference profile; by default the service's default",
     setting=v.MODEL_ID,
 )
 MODEL_REGION = Option(
-    "modelRegion", "where it is called; by default the stack's region", setting=v.MODEL_REGION
+    "modelRegion", "region of the model; by default the stack's region", setting=v.MODEL_REGION
 )
 FALLBACK_MODEL_ID = Option(
     "fallbackModelId",
-    "model that continues when a reply breaks off; by default the same model",
+    "model that continues when a reply fails; by default the same model",
     setting=v.FALLBACK_MODEL,
 )
 FALLBACK_REGION = Option(
     "fallbackRegion",
-    "where that one is called; by default where the model is",
+    "region of the fallback model; by default the model's region",
     setting=v.FALLBACK_REGION,
 )
 FOUNDATION_MODELS = Option(
@@ -140,7 +140,7 @@ GUARDRAIL_ID = Option(
 )
 GUARDRAIL_VERSION = Option(
     "guardrailVersion",
-    "its version: a number, or `DRAFT`",
+    "version of the guardrail: a number, or `DRAFT`",
     "DRAFT",
     setting=v.GUARDRAIL_VERSION,
     without="guardrailId",
@@ -164,7 +164,7 @@ RERANK_MODEL = Option(
 )
 WORKOUT_FUNCTION = Option(
     "workoutFunction",
-    "name or ARN of the function that takes workouts; none by default",
+    "name or ARN of the function that builds workouts; none by default",
     setting=v.WORKOUT_FUNCTION,
 )
 SUMMARY_FUNCTION = Option(
@@ -175,14 +175,12 @@ SUMMARY_FUNCTION = Option(
 MIRROR_MESSAGES = Option(
     "mirrorMessages", "turns also appear in the list that the existing functions read", "false"
 )
-MEMORY_MB = Option("memoryMb", "memory of each function", "2048", rule=WholeNumber(128, 10_240))
-TIMEOUT_S = Option(
-    "timeoutS", "the longest invocation, in seconds, up to 900", "300", rule=WholeNumber(10, 900)
-)
-LOG_LEVEL = Option("logLevel", "the least severe records that are logged", "info", setting=v.LOG_LEVEL)
+MEMORY_MB = Option("memoryMb", "memory of each function in MB", "2048", rule=WholeNumber(128, 10_240))
+TIMEOUT_S = Option("timeoutS", "invocation timeout in seconds, up to 900", "300", rule=WholeNumber(10, 900))
+LOG_LEVEL = Option("logLevel", "minimum level of logged records", "info", setting=v.LOG_LEVEL)
 LOG_RETENTION_DAYS = Option(
     "logRetentionDays",
-    "how long logs are kept, as CloudWatch offers it",
+    "log retention in days, one of CloudWatch's choices",
     "30",
     rule=OneOf(_RETENTION_DAYS),
 )
@@ -199,13 +197,13 @@ RESERVED_CONCURRENCY = Option(
     rule=WholeNumber(0, 1_000_000),
 )
 SNAP_START = Option("snapStart", "start from snapshots, behind an alias", "false")
-ALARMS = Option("alarms", "alarms of errors, throttles, slow first words and interrupted turns", "true")
+ALARMS = Option("alarms", "alarms on errors, throttles, slow first chunks and interrupted turns", "true")
 ALARM_TOPIC_ARN = Option(
     "alarmTopicArn",
     "SNS topic to notify of alarms; none by default",
     rule=TOPIC_ARN,
 )
-DASHBOARD = Option("dashboard", "a dashboard of what the functions measure", "true")
+DASHBOARD = Option("dashboard", "a dashboard of the functions' metrics", "true")
 
 OPTIONS = (
     STACK_NAME,
@@ -243,4 +241,4 @@ OPTIONS = (
     ALARM_TOPIC_ARN,
     DASHBOARD,
 )
-"""All of them, in the order in which a person decides."""
+"""All options, in the order of decisions."""

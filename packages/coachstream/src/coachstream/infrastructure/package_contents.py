@@ -1,4 +1,4 @@
-"""What a deployment has to know of its package; needs no CDK."""
+"""Reads a package's metadata for the deployment; needs no CDK."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from coachstream.infrastructure.target import ARCHITECTURE, PACKAGE_TARGET, PACK
 
 
 def check_target(package: Path) -> None:
-    """Refuse a package that the functions could not load.
+    """Reject a package that the functions could not load.
 
     Args:
-        package: the zip, or the folder that it was unzipped to. One that says nothing of it is taken.
+        package: the zip, or the folder that it was unzipped to. One without metadata is accepted.
 
     Raises:
-        ValueError: it is for another Python or CPU, or is no zip.
+        ValueError: it is for another Python or CPU, or is not a zip file.
     """
     document = _read(package, PACKAGE_TARGET)
     if document is None:
@@ -30,23 +30,23 @@ def check_target(package: Path) -> None:
 
 
 def packaged_keys(package: Path, user_pool_id: str | None) -> str | None:
-    """The file in a package that holds the keys of a user pool; None if there are none in it.
+    """Return the file in a package with the keys of a user pool; None if there is none.
 
     Args:
         package: the zip, or the folder that it was unzipped to.
-        user_pool_id: of the pool; None if it is yet to be made.
+        user_pool_id: the pool's id; None if the stack will create it.
 
     Raises:
-        ValueError: they are another pool's, with which the functions would refuse to start; or the package is
-            no zip.
+        ValueError: they are another pool's keys, with which the functions would not start; or the package is
+            not a zip file.
     """
     document = _read(package, PACKAGED_KEYS)
     if document is None:
         return None
     issuer = str(json.loads(document).get("issuer"))
     if user_pool_id is None or not issuer.endswith(f"/{user_pool_id}"):
-        ours = f"not of {user_pool_id}" if user_pool_id else "and the user pool is yet to be made"
-        raise ValueError(f"the package holds the keys of {issuer}, {ours}; make another one")
+        ours = f"not of {user_pool_id}" if user_pool_id else "but the stack will create a new user pool"
+        raise ValueError(f"the package holds the keys of {issuer}, {ours}; build another package")
     return PACKAGED_KEYS
 
 
@@ -55,6 +55,6 @@ def _read(package: Path, name: str) -> bytes | None:
         file = package / name
         return file.read_bytes() if file.is_file() else None
     if not zipfile.is_zipfile(package):
-        raise ValueError(f"{package} is no zip; `coachstream package` makes one")
+        raise ValueError(f"{package} is not a zip file; `coachstream package` builds one")
     with zipfile.ZipFile(package) as archive:
         return archive.read(name) if name in archive.namelist() else None

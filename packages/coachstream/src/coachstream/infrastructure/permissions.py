@@ -1,4 +1,4 @@
-"""What the functions may do, each statement with its reason. Nothing else is allowed."""
+"""The permissions of the functions, each statement with its reason. Nothing else is allowed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ TABLE_ACTIONS = (
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 )
-"""What the store does to the table's items; never to an index, and never a scan. A transaction is allowed by
-the actions that it is made of (DynamoDB developer guide, "Using IAM with DynamoDB transactions")."""
+"""The store's actions on the table; none on an index, and no scan. A transaction needs the permissions of its
+individual actions (DynamoDB developer guide, "Using IAM with DynamoDB transactions")."""
 
 STREAMED_REPLY = "bedrock:InvokeModelWithResponseStream"
 WHOLE_REPLY = "bedrock:InvokeModel"
@@ -41,22 +41,22 @@ KEY_ACTIONS = (
     "kms:ReEncryptFrom",
     "kms:ReEncryptTo",
 )
-"""What CDK grants on a table's customer managed key to who reads and writes it
-(`aws_dynamodb.Table.grant_read_write_data`), spelled out; a secret's is only decrypted with."""
+"""The actions that CDK grants on a table's customer managed key with read and write access
+(`aws_dynamodb.Table.grant_read_write_data`), spelled out; a secret's key is only used to decrypt."""
 
 _FOR_TABLE_AND_SECRETS = {
     "StringLike": {"kms:ViaService": ["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"]}
 }
-"""The function itself never calls KMS. Table and secrets may be another region's."""
+"""The function itself never calls KMS. The table and the secrets may be in another region."""
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a function does beside running turns and keeping conversations. It is allowed that and no more.
+    """What a function needs in addition to running turns and storing conversations (least privilege).
 
     Attributes:
-        whole_replies: asks for replies in one piece, which no fallback goes on with; else they are streamed.
-        tickets: issues tickets and takes them.
-        summaries: runs turns that can be a conversation's third, sixth and so on, which ask for a summary.
+        whole_replies: requests replies in one piece, without a fallback; otherwise they are streamed.
+        tickets: issues and accepts tickets.
+        summaries: runs turns that may trigger a summary: the third, sixth and so on of a conversation.
     """
 
     whole_replies: bool = False
@@ -65,10 +65,10 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -> list[iam.PolicyStatement]:
-    """All of a function's statements, apart from its own log group and traces.
+    """Return all of a function's statements, except those for its log group and traces.
 
     Raises:
-        ValueError: something is named that cannot be called from here.
+        ValueError: a resource is in another region, from which it cannot be called.
     """
     secrets = [service.recall and backend.pinecone_key_arn, needs.tickets and backend.ticket_key_arn]
     found = [
@@ -77,7 +77,7 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
     ]
     guardrail = service.model.guardrail
     if guardrail is not None:
-        # Of the fallback as well, which is never in another region then (`Settings`).
+        # Covers the fallback, too, which must then be in the same region (`Settings`).
         region = service.model.region or stack.region
         arn = _in_region(guardrail_arn(stack, guardrail.id, region=region), region)
         found.append(_allow("Guardrail", ["bedrock:ApplyGuardrail"], [arn, *service.guardrail_profiles]))
@@ -95,7 +95,7 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
 
 
 def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStatement]:
-    """The model and its fallback; models behind a profile are allowed through that profile only."""
+    """Statements for the model and its fallback; models behind a profile are allowed only through it."""
     model, fallback = service.model, service.model.fallback
     action = WHOLE_REPLY if needs.whole_replies else STREAMED_REPLY
     calls = [(model.model_id, model.region)]
@@ -113,10 +113,10 @@ def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStat
 
 
 def table_arn(stack: Stack, table: str) -> str:
-    """The ARN of a table, which may be given as one.
+    """The ARN of a table, given as a name or ARN.
 
     Raises:
-        ValueError: it is in another region, where the functions do not ask for it.
+        ValueError: it is in another region than the functions use.
     """
     if table.startswith("arn:"):
         return _in_region(table, stack.region)
@@ -124,7 +124,7 @@ def table_arn(stack: Stack, table: str) -> str:
 
 
 def _function_arn(stack: Stack, name: str) -> str:
-    """The ARN of a function that is named in one of the ways that Invoke takes (Lambda API reference)."""
+    """The ARN of a function, given in any form that Invoke accepts (Lambda API reference)."""
     if name.startswith("arn:"):
         return _in_region(name, stack.region)
     partial = _PARTIAL_FUNCTION_ARN.fullmatch(name)
@@ -138,9 +138,9 @@ def _function_arn(stack: Stack, name: str) -> str:
 
 
 def _in_region(arn: str, region: str) -> str:
-    """The ARN, if what it names can be called by a client of this region."""
+    """The ARN, if its resource is in this region."""
     if not Token.is_unresolved(region) and (there := arn.split(":")[3]) != region:
-        raise ValueError(f"{arn} is in {there}, and is called in {region}")
+        raise ValueError(f"{arn} is in {there}, but is called in {region}")
     return arn
 
 

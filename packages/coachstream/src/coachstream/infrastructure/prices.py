@@ -13,7 +13,7 @@ REGION = "us-east-1"
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """A price in US dollars; as text, because it is compared to the last digit."""
+    """A price in US dollars; as text, so that every digit is compared."""
 
     dollars: str
     per: str
@@ -38,7 +38,7 @@ PRICES: Mapping[str, Price] = {
     "Claude Sonnet, input": _price("3", "million", "bedrock"),
     "Claude Sonnet, output": _price("15", "million", "bedrock"),
 }
-"""By what is paid for: a row of the page, or a phrase in it."""
+"""Prices by item: a row of the page, or a phrase in it."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
     f"{name}: ${price.dollars} per {price.per}": price.provenance for name, price in PRICES.items()

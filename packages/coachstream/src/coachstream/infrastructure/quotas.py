@@ -11,7 +11,7 @@ from coachstream.dated_facts import Provenance
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit of a service, in a unit."""
+    """A quota of a service, with its unit."""
 
     value: float
     unit: str
@@ -42,7 +42,7 @@ QUOTAS: Mapping[str, Quota] = {
     "silence of an origin of CloudFront": _quota(30, "s", 'CloudFront developer guide, "Response timeout"'),
     "silence of a stream of API Gateway": _quota(5, "minutes", _API_GATEWAY_STREAMING),
 }
-"""By what is limited."""
+"""Quotas by subject."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
     " ".join(f"{name}: {quota.value:g} {quota.unit}".split()): quota.provenance

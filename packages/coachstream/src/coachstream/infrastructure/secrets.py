@@ -1,4 +1,4 @@
-"""Secrets that the stack makes."""
+"""Secrets that the stack creates."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _TICKET_KEY_CHARACTERS = 64
 
 
 def new_pinecone_key(scope: Construct, construct_id: str) -> secretsmanager.Secret:
-    """An empty place for Pinecone's API key: who deploys puts it there, so that no template holds it.
+    """A placeholder for Pinecone's API key: you store the key there, so that it is not in the template.
 
-    Until then it is a random string, which Pinecone refuses, so that turns go on without recall.
+    Until then it is a random string, which Pinecone rejects, so that turns run without recall.
     """
     return secretsmanager.Secret(
         scope,
@@ -23,7 +23,7 @@ def new_pinecone_key(scope: Construct, construct_id: str) -> secretsmanager.Secr
 
 
 def new_ticket_key(scope: Construct, construct_id: str) -> secretsmanager.Secret:
-    """A random key that signs tickets. Changing it makes tickets that are in use worthless, and no more."""
+    """A random key that signs tickets. Changing it only invalidates tickets that are in use."""
     return secretsmanager.Secret(
         scope,
         construct_id,

@@ -1,4 +1,4 @@
-"""What a deployment says of the service, and the environment of its functions that is made of it."""
+"""The configuration of the service, and its functions' environment variables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SAMPLES = {
     v.PINECONE_KEY_ARN.name: _SAMPLE_SECRET,
     v.TICKET_KEY_ARN.name: _SAMPLE_SECRET,
 }
-"""Stand in for references, whose values are known when they are deployed."""
+"""Stand in for references, whose values are known only on deployment."""
 
 _SET_BY_STACK = {
     variable.name
@@ -67,18 +67,18 @@ _SET_BY_STACK = {
         v.DATA_DIR,
     )
 }
-"""Variables with a field: policies, alarms and log groups are made of them as well."""
+"""Variables that have a field, because policies, alarms and log groups depend on them as well."""
 
 _SETTABLE = {
     variable.name
     for variable in VARIABLES
     if not variable.is_secret and variable.part is not v.Part.AWS and variable.name not in _SET_BY_STACK
 }
-"""Variables that may be given as they are."""
+"""Variables that can be set directly."""
 
 
 class PineconeIndex(msgspec.Struct, frozen=True, kw_only=True):
-    """The index that is recalled from; the variables of the same names say what each field means."""
+    """The index for semantic search; the variables of the same names document each field."""
 
     host: str
     rerank_model: str | None = None
@@ -86,24 +86,23 @@ class PineconeIndex(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """What the functions do, apart from whose data they do it with.
+    """The configuration of the functions, without the resources that they use.
 
     Attributes:
-        model: who writes the replies, and who goes on when one breaks off. Its region is the stack's where it
-            names none.
-        foundation_models: ARNs of the foundation models behind `model` and the fallback, where their ids do
-            not tell: for an application inference profile, or a profile of regions that we do not know.
-        guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, where
-            it has one.
-        recall: the Pinecone index; None where nothing is recalled.
-        hand_offs: the functions that go on with what was said. A function of another account by its ARN,
-            which may not be a reference.
+        model: the model that generates the replies, and its fallback. Without a region, the stack's is used.
+        foundation_models: ARNs of the foundation models behind `model` and the fallback, if their ids do not
+            reveal them: for an application inference profile, or a profile with unknown regions.
+        guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, if it
+            has one.
+        recall: the Pinecone index; None without recall.
+        hand_offs: the functions that process a turn further. A function of another account needs its ARN,
+            which must not be a reference.
         mirror_messages: whether turns also appear in the list that the existing functions read.
-        logs: what is written down.
-        variables: any other variable of `docs/reference/settings.md`, by its name.
+        logs: logs and metrics.
+        variables: any other variables of `docs/reference/settings.md`, by name.
 
     Raises:
-        ValueError: a variable is not ours, is a secret, or is one that this type has a field for.
+        ValueError: a variable is unknown, is a secret, or has a field here.
     """
 
     model: BedrockSettings = BedrockSettings(DEFAULT_MODEL_ID)
@@ -116,22 +115,22 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     variables: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
-        """Refuse what would be ignored, or would be there for everybody to read."""
+        """Reject variables that would be ignored, or would be readable in plain text."""
         for name in self.variables:
             if name not in _SETTABLE:
                 raise ValueError(f"{name} cannot be set here")
 
     def environment(self, backend: Backend, *, region: str, with_tickets: bool) -> dict[str, str]:
-        """The variables of a function; `with_tickets` is for the one that issues and takes them.
+        """Return the environment variables of a function.
 
         Args:
-            backend: whose data.
-            region: the stack's, which may not be known yet.
-            with_tickets: whether the key of tickets is among them.
+            backend: the resources that it uses.
+            region: the stack's region, which may not be known yet.
+            with_tickets: whether to include the key of tickets.
 
         Raises:
-            SettingsError: the functions would refuse to start with them.
-            ValueError: something is to be recalled, and there is no key.
+            SettingsError: the functions would not start with these settings.
+            ValueError: recall is configured without a key.
         """
         ticket_key = backend.ticket_key_arn if with_tickets else None
         settings = Settings(
@@ -156,7 +155,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         if index is None:
             return RecallOff()
         if backend.pinecone_key_arn is None:
-            raise ValueError("recall needs the secret that is Pinecone's API key")
+            raise ValueError("recall needs the secret with Pinecone's API key")
         return PineconeSettings(
             SecretArn(backend.pinecone_key_arn),
             index.host,
@@ -165,12 +164,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _check(self, environment: Mapping[str, str], region: str) -> None:
-        """Read the environment as the functions will; what is wrong is known before it is deployed."""
+        """Validate the environment as the functions will, so that errors are found before the deployment."""
         known = {
             name: _SAMPLES.get(name, "sample") if Token.is_unresolved(value) else value
             for name, value in environment.items()
         }
         if Token.is_unresolved(region):
-            # Whether the fallback is elsewhere is then not known either.
+            # It is then also unknown whether the fallback is in another region.
             region = (self.model.fallback and self.model.fallback.region) or "us-west-2"
-        Settings.from_environment({**known, v.REGION.name: region})  # which Lambda sets
+        Settings.from_environment({**known, v.REGION.name: region})  # Lambda sets it

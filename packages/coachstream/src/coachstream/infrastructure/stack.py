@@ -1,4 +1,4 @@
-"""Everything of one deployment."""
+"""The stack of one deployment."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from coachstream.infrastructure.users import Users
 
 
 class Existing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is there already, by name; what is None is made.
+    """Existing resources, by name; the stack creates those that are None.
 
     Attributes:
-        table_name: of the table. It is not changed in any way.
-        user_pool_id: of the user pool; its `client_ids` must be named with it.
-        client_ids: of the app clients whose tokens are accepted.
-        packaged_keys: the file in the package with that pool's keys, if it has them.
-        pinecone_secret_arn: the whole ARN of the secret that is Pinecone's API key.
-        ticket_key_secret_arn: the whole ARN of the secret that signs tickets.
-        kms_key_arns: of the customer managed keys that encrypt table and secrets, where there are some.
+        table_name: name of the table, which is never changed.
+        user_pool_id: id of the user pool; requires its `client_ids`.
+        client_ids: ids of the app clients whose tokens are accepted.
+        packaged_keys: the file in the package with that pool's keys, if any.
+        pinecone_secret_arn: the full ARN of the secret with Pinecone's API key.
+        ticket_key_secret_arn: the full ARN of the secret that signs tickets.
+        kms_key_arns: ARNs of the customer managed keys that encrypt the table and secrets, if any.
 
     Raises:
         ValueError: a pool without its clients, or clients without their pool.
@@ -49,17 +49,17 @@ class Existing(msgspec.Struct, frozen=True, kw_only=True):
     kms_key_arns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a half of what belongs together."""
+        """Reject a pool without clients, and vice versa."""
         if (self.user_pool_id is None) != (not self.client_ids):
             raise ValueError("name an existing user pool together with its app clients")
 
 
 class CoachStreamStack(Stack):
-    """The functions, and whatever of table, users and secrets is not there yet.
+    """The functions, and the table, user pool and secrets unless existing ones are used.
 
     Attributes:
         stream, send, conversations: the functions.
-        backend: what they work with.
+        backend: the resources that they use.
     """
 
     def __init__(
@@ -82,16 +82,17 @@ class CoachStreamStack(Stack):
         Args:
             scope: the app.
             construct_id: the stack's name.
-            options: how the functions run.
-            cors: which pages may call them.
-            service: what they do; by default the model of the existing system, and nothing optional.
-            existing: what is there already.
-            stream_options: how the streaming function runs, where it is another way; reserved concurrency,
-                for one, is usually its alone.
-            alarms: None: none.
-            dashboard: whether there is one.
+            options: the configuration of the functions.
+            cors: the allowed origins.
+            service: the configuration of the service; by default the existing system's model, without
+                optional features.
+            existing: existing resources to use.
+            stream_options: the configuration of the streaming function, if it differs, for example in its
+                reserved concurrency.
+            alarms: the thresholds; None creates no alarms.
+            dashboard: whether to create a dashboard.
             env: account and region.
-            **stack_options: of `aws_cdk.Stack`.
+            **stack_options: further options of `aws_cdk.Stack`.
         """
         super().__init__(scope, construct_id, env=env, **stack_options)
         service = Service() if service is None else service
@@ -129,7 +130,7 @@ class CoachStreamStack(Stack):
                 self._watch(metrics, alarms)
             if dashboard:
                 Dashboard(self, "Dashboard", metrics)
-        self._tell()
+        self._add_outputs()
 
     def _functions(self) -> dict[str, StreamingFunction]:
         return {
@@ -139,7 +140,7 @@ class CoachStreamStack(Stack):
         }
 
     def _backend(self, existing: Existing, service: Service) -> Backend:
-        """By name alone, new or not: both variants get the same policies."""
+        """Refer to new and existing resources by name only, so that both get the same policies."""
         table = existing.table_name or new_table(self, "Table").table_name
         pool, clients = existing.user_pool_id, existing.client_ids
         if pool is None:
@@ -169,8 +170,8 @@ class CoachStreamStack(Stack):
                 of_streams=each is self.stream,
             )
 
-    def _tell(self) -> None:
-        """The outputs, under the names that front ends of the existing system read (section 9).
+    def _add_outputs(self) -> None:
+        """Add the outputs, under the names that front ends of the existing system read.
 
         CloudFormation's names have no dots: `custom.coachConversationStreamingApi.functionUrl` is the output
         `coachConversationStreamingApiFunctionUrl`. `custom` is all of them as the JSON of that name.

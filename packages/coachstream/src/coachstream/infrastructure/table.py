@@ -1,4 +1,4 @@
-"""The table, as `coachstream table create` makes it, and kept when the stack goes."""
+"""The table, as created by `coachstream table create`; it is kept when the stack is deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coachstream.storage.dynamodb.table import EXPIRY, INDEXES, KEYS
 
 
 def new_table(scope: Construct, construct_id: str) -> dynamodb.Table:
-    """A table with the store's keys and indexes, expiry, point-in-time recovery, and payment by request."""
+    """Define a table with the store's keys and indexes, TTL, point-in-time recovery and on-demand billing."""
     partition_key, sort_key = map(_string, KEYS)
     table = dynamodb.Table(
         scope,

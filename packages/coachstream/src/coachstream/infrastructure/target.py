@@ -1,4 +1,4 @@
-"""What the functions run on."""
+"""The runtime and CPU of the functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from coachstream.dated_facts import Provenance
 
 PYTHON = "3.14"
 """The newest managed Python runtime that Lambda lists as generally available (Lambda developer guide,
-"Lambda runtimes"); 3.15 is a public preview, which the guide keeps away from production."""
+"Lambda runtimes"); 3.15 is a public preview, which the guide does not recommend for production."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
     "Lambda's managed Python runtimes cannot stream a response by themselves": Provenance(
@@ -29,14 +29,14 @@ DATED_FACTS: Mapping[str, Provenance] = {
 }
 
 ARCHITECTURE = "arm64"
-"""Graviton: a fifth cheaper a GB-second, and SnapStart works on it as well (Lambda developer guide,
+"""Graviton: a fifth cheaper per GB-second, and it supports SnapStart (Lambda developer guide,
 "Improving startup performance with Lambda SnapStart": Python 3.12 and later, no limit to an architecture)."""
 
 PACKAGED_KEYS = "cognito-jwks.json"
-"""The user pool's keys, at the root of a package that has them (`coachstream package --jwks-of`)."""
+"""The user pool's keys, at the root of a package built with `coachstream package --jwks-of`."""
 
 PACKAGE_TARGET = "coachstream-package.json"
-"""What a package is for, at its root: `{"python": "3.14", "cpu": "arm64"}`."""
+"""A package's target, in its root folder: `{"python": "3.14", "cpu": "arm64"}`."""
 
 EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper"
-"""Starts our runtime in place of the managed one, which cannot stream (AWS_LAMBDA_EXEC_WRAPPER)."""
+"""Starts our runtime instead of the managed one, which cannot stream (AWS_LAMBDA_EXEC_WRAPPER)."""

@@ -1,4 +1,4 @@
-"""The CDK toolkit, the program `cdk`, which compares and deploys what `app` defines; needs no CDK library."""
+"""Runs the CDK toolkit, the program `cdk`, on `app`; needs no CDK library."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from coachstream.dated_facts import Provenance
 logger = logging.getLogger("coachstream.deploy")
 
 NPM_PACKAGE = "aws-cdk@2.1148.1"
-"""What is fetched where no `cdk` is installed; tried with the library that is pinned."""
+"""Fetched if `cdk` is not installed; tested with the pinned library."""
 
 NODE_AT_LEAST = 18
-"""The oldest release line that the toolkit runs on: `engines` of `NPM_PACKAGE`."""
+"""The oldest major version that the toolkit runs on: `engines` of `NPM_PACKAGE`."""
 
 NODE_SUPPORTED = 22
-"""The oldest release line that AWS CDK supports; half a year longer than Node.js itself."""
+"""The oldest major version that AWS CDK supports, half a year longer than Node.js itself."""
 
 DATED_FACTS: Mapping[str, Provenance] = {
     f"AWS CDK supports Node.js {NODE_SUPPORTED}": Provenance(
@@ -41,20 +41,20 @@ _INTERRUPTED = 130
 
 
 class Action(StrEnum):
-    """What the toolkit is to do."""
+    """The commands of the toolkit."""
 
     SYNTH = "synth"
-    """Write the template; asks nothing of AWS."""
+    """Write the template, without requests to AWS."""
     DIFF = "diff"
-    """Compare it with what is deployed."""
+    """Compare it with the deployed stack."""
     DEPLOY = "deploy"
 
 
 class ToolkitError(Exception):
-    """The toolkit cannot be run, or did not succeed; the message says what to do.
+    """The toolkit cannot be run, or failed; the message has the remedy.
 
     Attributes:
-        status: to exit with.
+        status: the exit status.
     """
 
     def __init__(self, sentence: str, *, status: int = 1) -> None:
@@ -63,34 +63,34 @@ class ToolkitError(Exception):
 
 
 def run(action: Action, environment: Mapping[str, str], *arguments: str, output: Path) -> None:
-    """Run the toolkit on the app, on this terminal, and wait for it.
+    """Run the toolkit on the app, in this terminal, and wait for it.
 
     Args:
-        action: what to do.
-        environment: of the toolkit and of the app (see `options`), whole.
-        *arguments: what to add to the command.
-        output: the folder for what is synthesized.
+        action: the command.
+        environment: the whole environment of the toolkit and of the app (see `options`).
+        *arguments: further arguments of the command.
+        output: the folder for the synthesized assembly.
 
     Raises:
-        ToolkitError: there is no Node.js or one that is too old, or the toolkit failed, and has said why.
+        ToolkitError: Node.js is missing or too old, or the toolkit failed and has printed the reason.
     """
     path = environment.get("PATH")
     node = _check_node(path)
-    # Ten framed lines a run, about a Node.js that is new enough for us.
+    # Suppresses ten framed lines per run about a Node.js version that is new enough.
     quiet = {f"JSII_SILENCE_WARNING_{each}_NODE_VERSION": str(node) for each in _JSII_WARNINGS}
     app = shlex.join([sys.executable, "-m", "coachstream.infrastructure.app"])
     command = [*_toolkit(path), action, "--app", app, "--output", str(output), *arguments]
     try:
         status = subprocess.run(command, env={**quiet, **environment}, check=False).returncode  # noqa: S603 (ours)
     except KeyboardInterrupt:
-        # The toolkit got the same Ctrl-C; what CloudFormation has begun it finishes or rolls back by itself.
-        raise ToolkitError("Interrupted. CloudFormation may still be at work.", status=_INTERRUPTED) from None
+        # The toolkit received the same Ctrl-C; CloudFormation finishes or rolls back by itself.
+        raise ToolkitError("Interrupted. CloudFormation may still be running.", status=_INTERRUPTED) from None
     if status != 0:
-        raise ToolkitError(f"cdk {action} did not succeed; it says why above.", status=1)
+        raise ToolkitError(f"cdk {action} failed; the reason is above.", status=1)
 
 
 def check_toolkit(environment: Mapping[str, str]) -> None:
-    """Find Node.js and the toolkit, or what fetches it; warn of a Node.js without support.
+    """Find Node.js and the toolkit, or npx to fetch it; warn about an unsupported Node.js.
 
     Raises:
         ToolkitError: as `run` does.
@@ -103,15 +103,13 @@ def check_toolkit(environment: Mapping[str, str]) -> None:
 
 
 def _toolkit(path: str | None) -> list[str]:
-    """The toolkit that is installed, or the one that npm fetches; version 2, as the library is."""
+    """The installed toolkit, or the one that npx fetches; version 2, like the library."""
     installed = shutil.which("cdk", path=path)
     if installed and _major([installed, "--version"]) == _MAJOR:
         return [installed]
     if npx := shutil.which("npx", path=path):
         return [npx, "--yes", NPM_PACKAGE]
-    raise ToolkitError(
-        "The CDK toolkit is not installed, and neither is npx to fetch it: npm install -g aws-cdk@2"
-    )
+    raise ToolkitError("Neither the CDK toolkit nor npx, to fetch it, is installed: npm install -g aws-cdk@2")
 
 
 def _check_node(path: str | None) -> int:
@@ -126,7 +124,7 @@ def _check_node(path: str | None) -> int:
 
 
 def _major(command: list[str]) -> int:
-    """The first number that a program gives as its version; 0 where it gives none."""
+    """The first number in a program's version output; 0 if there is none."""
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 (found by name)
     number = re.search(r"\d+", said)
     return int(number[0]) if number else 0

@@ -1,4 +1,4 @@
-"""A user pool for those who have none yet."""
+"""A new user pool."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from aws_cdk import aws_cognito as cognito
 from constructs import Construct
 
 USER_ID = "user_id"
-"""The application's own id of a user; in tokens it is the claim `custom:user_id`."""
+"""The application's id of a user; in tokens, the claim `custom:user_id`."""
 
 _PASSWORD_LENGTH = 12
 
 
 class Users(Construct):
-    """A pool whose users an administrator makes, and an app client for browsers.
+    """A pool whose users an administrator creates, and an app client for browsers.
 
     Attributes:
-        pool: the users, each with `custom:user_id`. It can be changed, so that a user who was made without
-            one (by another program's sign-up) gets it later; but only by an administrator.
-        client: signs them in with SRP. It reads `custom:user_id`, which so gets into ID tokens, and cannot
-            write it: whoever could, could become anybody. That holds for every other client of the pool too:
-            one that is made later, and not told what it may write, may write everything.
+        pool: the users, each with `custom:user_id`. The attribute is mutable, so that a user created without
+            one (by another program's sign-up) can get it later; but only an administrator can set it.
+        client: signs users in with SRP. It can read `custom:user_id`, which is therefore in ID tokens, but
+            not write it: write access lets any user impersonate any other. The same applies to every other
+            client of the pool: one created later, without a list of writable attributes, may write all.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -48,7 +48,7 @@ class Users(Construct):
         )
         self.client = self.pool.add_client(
             "Web",
-            # ADMIN_USER_PASSWORD_AUTH needs credentials of AWS: an operator gets a token with it.
+            # ADMIN_USER_PASSWORD_AUTH needs AWS credentials: operators use it to get a token.
             auth_flows=cognito.AuthFlow(user_srp=True, admin_user_password=True),
             disable_o_auth=True,
             prevent_user_existence_errors=True,

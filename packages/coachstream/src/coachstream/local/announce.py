@@ -1,4 +1,4 @@
-"""What `coachstream serve` prints: for a person, or one JSON object a line for a program."""
+"""The output of `coachstream serve`: text for humans, or one JSON object per line for programs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from coachstream.local.session import Session
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
 
 DEFAULT_DATA = Path(".coachstream")
-"""Where `coachstream serve` keeps its data, and `coachstream chat` looks for a server."""
+"""The data folder of `coachstream serve`, in which `coachstream chat` looks for a server."""
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """Which part is which."""
+    """The selected backends."""
 
     store: Store
     model: Model
@@ -29,19 +29,21 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A part that will not work, why, and what to do about it."""
+    """A backend that will not work, the reason, and the remedy."""
 
     part: str
     message: str
     remedy: str
 
 
-class Ready(msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event", omit_defaults=True):
+class ServeReady(
+    msgspec.Struct, frozen=True, rename="camel", tag="ready", tag_field="event", omit_defaults=True
+):
     """Everything a client needs; addresses end with `/`, clients append `users/...`.
 
-    Where a user pool issues the tokens there is no user yet; a user need not have a conversation. `problems`
-    is what will not work, as far as this machine alone can say; absent where nothing is known. `isDataNew`
-    says that this start made the data folder; absent where it was there.
+    If a user pool issues the tokens there is no user yet; a user may have no conversation. `problems` lists
+    backends that will not work, as far as it can be checked on this machine; absent if there are none.
+    `isDataNew` is set if this start created the data folder; absent otherwise.
     """
 
     url: str
@@ -63,9 +65,9 @@ def ready_of(
     problems: tuple[Problem, ...],
     *,
     is_data_new: bool,
-) -> Ready:
-    """What a client needs, of a session if there is one."""
-    return Ready(
+) -> ServeReady:
+    """Return what a client needs, including the session if there is one."""
+    return ServeReady(
         url=origin,
         stream_url=origin,
         conversations_url=origin,
@@ -80,34 +82,34 @@ def ready_of(
 
 
 class Announcer(Protocol):
-    """Tells whoever started the server how it is."""
+    """Reports the state of the server to its user."""
 
-    def ready(self, ready: Ready, data_dir: Path) -> None:
-        """The server answers."""
+    def ready(self, ready: ServeReady, data_dir: Path) -> None:
+        """The server accepts requests."""
 
     def stopping(self) -> None:
-        """An interrupt arrived."""
+        """A stop signal arrived."""
 
     def stopped(self) -> None:
-        """Everything has ended."""
+        """The server has stopped."""
 
 
 class JsonAnnouncer:
-    """One JSON object a line, told apart by `event`: `ready`, `stopping`, `stopped`."""
+    """Prints one JSON object per line, with the `event` `ready`, `stopping` or `stopped`."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def ready(self, ready: Ready, data_dir: Path) -> None:  # noqa: ARG002 (for people only)
-        """Print where everything is."""
+    def ready(self, ready: ServeReady, data_dir: Path) -> None:  # noqa: ARG002 (for humans only)
+        """Print the addresses."""
         self._line(msgspec.json.encode(ready).decode())
 
     def stopping(self) -> None:
-        """Print that the server is ending."""
+        """Print that the server is stopping."""
         self._line('{"event":"stopping"}')
 
     def stopped(self) -> None:
-        """Print that the server has ended."""
+        """Print that the server has stopped."""
         self._line('{"event":"stopped"}')
 
     def _line(self, line: str) -> None:
@@ -115,13 +117,13 @@ class JsonAnnouncer:
 
 
 class TerminalAnnouncer:
-    """Plain lines that a person reads and copies from; nothing is wrapped."""
+    """Prints plain lines to read and copy, without wrapping."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def ready(self, ready: Ready, data_dir: Path) -> None:
-        """Print what will not work, the address, the command to try, and how to stop."""
+    def ready(self, ready: ServeReady, data_dir: Path) -> None:
+        """Print the problems, the address, a command to try, and how to stop."""
         if ready.problems:
             lines = (f"    {each.part}: {each.message}\n      {each.remedy}" for each in ready.problems)
             _print("\n".join(("\n  This will not work:", *lines)), self._out)
@@ -135,11 +137,11 @@ class TerminalAnnouncer:
         )
 
     def stopping(self) -> None:
-        """Print that the interrupt was heard."""
+        """Print that the server is stopping."""
         _print("\n  Stopping; Ctrl-C again does not wait.", self._out)
 
     def stopped(self) -> None:
-        """Print that the data is safe."""
+        """Print that the server has stopped and the data is kept."""
         _print("  Stopped. Your conversations are kept.", self._out)
 
 
@@ -147,15 +149,15 @@ def _print(text: str, out: TextIO) -> None:
     try:
         print(text, file=out, flush=True)
     except OSError:
-        # The reader has gone, or the terminal is closed; the server runs on. What is still buffered must have
-        # somewhere to go, or the interpreter fails at its exit (Python documentation, "Note on SIGPIPE").
+        # The reader or the terminal is closed; the server continues. Buffered output needs a valid file
+        # descriptor, or the interpreter fails at its exit (Python documentation, "Note on SIGPIPE").
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, out.fileno())
         os.close(nowhere)
 
 
 def chat_command(data_dir: Path) -> str:
-    """A command that chats with this server from another terminal in the same folder."""
+    """Return a command that chats with this server from another terminal in the same folder."""
     program = Path(sys.argv[0])
     if program.name == "coachstream":
         words = ["coachstream" if shutil.which("coachstream") else os.path.relpath(program)]
@@ -168,7 +170,7 @@ def chat_command(data_dir: Path) -> str:
 
 
 def _parts_line(parts: Parts | None) -> str:
-    """What is not on this machine; nothing where all is."""
+    """Return a line on backends that are not on this machine; empty if there are none."""
     if parts is None:
         return ""
     embedded = {Store.SQLITE, Model.DEMO, Recall.SQLITE, Recall.OFF, IdentityProvider.LOCAL}
@@ -178,7 +180,7 @@ def _parts_line(parts: Parts | None) -> str:
     return f"  Real services:    {', '.join(elsewhere)}\n" if elsewhere else ""
 
 
-def _how_to_talk(ready: Ready, data_dir: Path) -> str:
+def _how_to_talk(ready: ServeReady, data_dir: Path) -> str:
     if ready.token is None:
         return (
             "  Tokens come from the user pool: the page asks for one, and so does\n"
@@ -187,11 +189,11 @@ def _how_to_talk(ready: Ready, data_dir: Path) -> str:
     terminal = f"  In the terminal:  {chat_command(data_dir)}\n"
     if ready.conversation_id is None:
         return terminal
-    return f"{terminal}  Or, as it is on the wire:\n\n{curl_command(ready)}\n"
+    return f"{terminal}  Or the raw stream:\n\n{curl_command(ready)}\n"
 
 
-def curl_command(ready: Ready) -> str:
-    """A command that streams a reply into the terminal when it is pasted into a shell."""
+def curl_command(ready: ServeReady) -> str:
+    """Return a shell command that streams a reply into the terminal."""
     path = f"users/{ready.user_id}/coaches/{ready.coach_id}/conversations/{ready.conversation_id}/stream"
     words = (
         ("curl", "-N", "-X", "POST", ready.stream_url + path),

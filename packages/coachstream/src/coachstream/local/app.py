@@ -1,4 +1,4 @@
-"""One origin for everything: the page, its session, and the function URLs behind `/users/...`."""
+"""One origin for everything: the page, its session, and the Function URLs under `/users/...`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from lambda_streaming.emulator.peer import Ends, PeerCheck
 SESSION_PATH = "/local/session"
 
 _OWN_SITE = {None, "same-origin", "none"}
-"""Of `Sec-Fetch-Site`: no browser, the page, a person. Other ports of localhost are the same *site*."""
+"""Allowed values of `Sec-Fetch-Site`: no browser, the page, or a user's navigation. Other ports of localhost
+are the same *site*."""
 
 _WRONG_USER = "This server only signs in the user who started it. Start it as the user who opens the page."
 
@@ -28,16 +29,15 @@ logger = logging.getLogger("coachstream.local")
 
 
 class LocalApp:
-    """Routes one request to the part that answers it.
+    """Routes each request to the page, the session or a function.
 
     Args:
         page: serves the chat page.
         stream: the streaming function's URL; anything unknown under `/users` goes there as well.
         conversations: the conversations function's URL.
-        send_message: the URL of the function that answers in one piece; None where it is not served.
-        open_session: makes a session whose addresses begin with the given origin, for whoever has the given
-            `Authorization`.
-        may_sign_in: whether a session may be opened over a connection; None where everybody may.
+        send_message: the URL of the function that sends the whole reply at once.
+        open_session: opens a session for an `Authorization` header, with the origin of its addresses.
+        may_sign_in: whether a session may be opened over a connection; None if every connection may.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LocalApp:
     async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
-            raise NotImplementedError(f"no {scope['type']} here")
+            raise NotImplementedError(f"{scope['type']} is not supported")
         path = scope["path"]
         # Undecoded, so that an escaped slash stays inside its segment.
         raw_path = scope.get("raw_path") or path.encode()
@@ -68,7 +68,7 @@ class LocalApp:
         if segments and segments[0] == "users":
             await self._function_for(segments)(scope, receive, send)
         elif path == SESSION_PATH:
-            await self._answer_session(scope, send)
+            await self._serve_session(scope, send)
         else:
             await self._page(scope, receive, send)
 
@@ -81,7 +81,7 @@ class LocalApp:
             case _:
                 return self._stream
 
-    async def _answer_session(self, scope: AsgiMessage, send: Send) -> None:
+    async def _serve_session(self, scope: AsgiMessage, send: Send) -> None:
         method = scope["method"]
         host = request_header(scope, b"host") or ""
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **dict(SECURITY_HEADERS)}
@@ -102,8 +102,8 @@ class LocalApp:
                 logger.info("No session: %s", error)
                 status, body = HTTP_STATUS[error.code], {"error": error.sentence, "code": error.code}
                 headers |= error_headers(error)
-            except NoCoachFound as nobody:
-                status, body = 404, {"error": str(nobody), "code": "NOBODY_THERE"}
+            except NoCoachFound as error:
+                status, body = 404, {"error": str(error), "code": "NOBODY_THERE"}
         await respond(
             send, method=method, status=status, headers=headers.items(), body=msgspec.json.encode(body)
         )

@@ -1,4 +1,4 @@
-"""The few words of ASGI that the local server speaks itself (ASGI specification 3.0, HTTP)."""
+"""The part of ASGI that the local server uses directly (ASGI specification 3.0, HTTP)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ App = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 
 def request_header(scope: AsgiMessage, name: bytes) -> str | None:
-    """The value of a header, named in lower case; `None` when it is absent or there are several."""
+    """Return the value of a header by lower-case name; None if it is absent or occurs several times."""
     values = [value for key, value in scope["headers"] if key == name]
     return str(values[0].decode("latin-1")) if len(values) == 1 else None
 
@@ -20,7 +20,7 @@ def request_header(scope: AsgiMessage, name: bytes) -> str | None:
 async def respond(
     send: Send, *, method: str, status: int, headers: Iterable[tuple[str, str]], body: bytes = b""
 ) -> None:
-    """Send a whole response; a HEAD request gets the headers of a GET and no body."""
+    """Send a whole response; the response to a HEAD request has the headers of a GET and no body."""
     lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     lines.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": lines})

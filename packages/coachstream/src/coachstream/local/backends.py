@@ -1,4 +1,4 @@
-"""The settings of `coachstream serve`: its options, else the environment, else everything on this machine."""
+"""The settings of `coachstream serve`: options override variables, which override local defaults."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from coachstream.settings import variables as v
 def environment_of(
     choice: BackendChoice, environment: Mapping[str, str], *, data_dir: Path
 ) -> dict[str, str]:
-    """The variables: what is chosen, else what the environment says, else everything on this machine.
+    """Return the variables: the options, or else the environment, or else defaults on this machine.
 
     Raises:
-        CannotServe: an option is of a part that is not used, which is a misunderstanding.
+        CannotServe: an option belongs to a backend that is not selected.
     """
     on_this_machine: dict[v.Variable, str] = {
         v.STORE: Store.SQLITE,
@@ -28,7 +28,7 @@ def environment_of(
         v.RECALL: Recall.SQLITE,
         v.LOG_FORMAT: LogFormat.TEXT,
         v.METRICS_NAMESPACE: "off",
-        # All clocks are one, and who waits for a dead process is the one who killed it.
+        # Short, because all processes share one clock, and a killed process should not delay its user.
         v.LEASE: "5",
     }
     chosen: dict[v.Variable, str | None] = {
@@ -54,10 +54,10 @@ def environment_of(
 
 
 def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Settings:
-    """Put the settings together.
+    """Return the settings of the server.
 
     Raises:
-        CannotServe: they do not fit together, or what a part needs is not installed.
+        CannotServe: they are invalid, or a backend needs a package that is not installed.
     """
     merged = environment_of(options.backends, environment, data_dir=options.data_dir)
     try:
@@ -70,12 +70,12 @@ def settings_for(options: ServeOptions, environment: Mapping[str, str]) -> Setti
 
 
 async def in_a_region(settings: Settings) -> Settings:
-    """The settings with the region that the SDK finds in the shared configuration.
+    """Return the settings with the region that the SDK finds in the shared configuration.
 
-    The emulator tells the functions a region, as Lambda does, so they would not look there.
+    The emulator sets the functions' region, as Lambda does, so they would not read the configuration.
 
     Raises:
-        CannotServe: a region is needed, and none is set anywhere.
+        CannotServe: a region is needed, and none is set.
     """
     if settings.region is not None or not settings.needs_region:
         return settings
@@ -89,5 +89,5 @@ async def in_a_region(settings: Settings) -> Settings:
     except BotoCoreError as error:
         raise CannotServe(f"The AWS configuration cannot be used: {error}") from error
     if not isinstance(region, str):
-        raise CannotServe("No AWS region is set. Name one with --region or AWS_REGION.")
+        raise CannotServe("No AWS region is set. Set one with --region or AWS_REGION.")
     return msgspec.structs.replace(settings, region=region)

@@ -1,4 +1,4 @@
-"""A chat in the terminal: the words appear as the coach finds them."""
+"""A chat in the terminal, with streamed replies."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _HISTORY_SHOWN = 4
 _COMMANDS = (
     ("/history", "all messages of this conversation"),
     ("/conversations", "your conversations with this coach"),
-    ("/open N", "go on with the conversation of that number"),
-    ("/new [TITLE]", "begin a conversation"),
-    ("/coach [NAME]", "the coaches, or talk to another one"),
-    ("/retry", "send the last message again, if it was not answered"),
+    ("/open N", "continue the conversation with that number"),
+    ("/new [TITLE]", "start a conversation"),
+    ("/coach [NAME]", "list the coaches, or switch to another one"),
+    ("/retry", "send the last message again, if it got no reply"),
     ("/quit", "leave (so do Ctrl-D and Ctrl-C; during a reply, Ctrl-C stops the reply)"),
 )
 
 
 class Leave(Exception):
-    """The person wants to go."""
+    """Raised when the user wants to leave."""
 
 
 class Chat:
-    """One person, one terminal, one conversation at a time."""
+    """One user in one terminal, with one conversation at a time."""
 
     def __init__(self, client: CoachClient, console: Console, coach: SessionCoach) -> None:
         self._client = client
@@ -44,7 +44,7 @@ class Chat:
         self._listed: tuple[StoredConversation, ...] = ()
 
     def open(self, conversation_id: str | None = None, *, is_new: bool = False) -> StoredConversation:
-        """Go on with a conversation (the latest one by default), or begin one.
+        """Continue a conversation (the latest one by default), or start one.
 
         Raises:
             ChatFailure: it does not exist, or the server cannot be reached.
@@ -60,21 +60,21 @@ class Chat:
         return self._conversation
 
     def ask(self, text: str) -> bool:
-        """Send a message and print the reply as it comes; whether it came to its own end.
+        """Send a message and print the reply as it arrives; return whether it is complete.
 
         The first Ctrl-C stops the reply, whose text is kept.
 
         Raises:
-            ChatFailure: there is no complete reply; `/retry` sends the same message again.
+            ChatFailure: the reply is incomplete; `/retry` sends the same message again.
             KeyboardInterrupt: at the second Ctrl-C.
         """
         return self._send(text, new_message_id())
 
     def run(self, read_line: Callable[[str], str]) -> None:
-        """Talk until the person leaves; failures are told and the chat goes on."""
+        """Chat until the user leaves; failures are printed and the chat continues."""
         conversation = self._current()
         self._say(f"{self._coach.name}: {self._coach.description}", "bold")
-        self._say(f"{conversation.title}. /help tells the commands.", "dim")
+        self._say(f"{conversation.title}. See /help for the commands.", "dim")
         self._show(conversation, last=_HISTORY_SHOWN)
         while True:
             try:
@@ -100,7 +100,7 @@ class Chat:
         conversation = self._current()
         self._unanswered = (text, message_id)
         self._say(f"\n{self._coach.name}:", "bold cyan")
-        # What steers a terminal is nothing that one sees.
+        # Control sequences must not reach the terminal.
         seen, wrapper = VisibleStream(), WordWrapper(self._console.width)
         reply = self._client.ask(
             self._coach.coach_id, conversation.conversation_id, text, client_message_id=message_id
@@ -112,7 +112,7 @@ class Chat:
         self._console.print()
         self._unanswered = None
         if reply.is_stopped:
-            self._say("Stopped. What your coach said so far is kept.", "dim")
+            self._say("Stopped. The reply so far is kept.", "dim")
         return not reply.is_stopped
 
     def _command(self, line: str) -> None:
@@ -139,7 +139,7 @@ class Chat:
             case "/quit" | "/exit":
                 self._leave()
             case _:
-                self._say(f"There is no command {name}. /help tells the commands.", "yellow")
+                self._say(f"There is no command {name}. See /help for the commands.", "yellow")
 
     def _leave(self) -> NoReturn:
         raise Leave
@@ -201,7 +201,7 @@ class Chat:
 
 @contextmanager
 def _first_interrupt(call: Callable[[], None]) -> Iterator[None]:
-    """Have the first Ctrl-C of the block call, and not interrupt; the second interrupts."""
+    """Make the first Ctrl-C in the block call a function; the second one interrupts."""
     before = signal.getsignal(signal.SIGINT)
 
     def on_interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The service as its clients see it, over HTTP: what the terminal chat is built on."""
+"""An HTTP client of the service, for the terminal chat."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from coachstream.local.app import SESSION_PATH
 from coachstream.local.session import Session, SessionCoach
 from coachstream.web.sse import SseReader
 
-# Between two bytes of a stream there are at most 15 seconds of quiet; twice that means that nobody is there.
+# A stream sends a keep-alive comment after 15 seconds of silence; twice that means that it is dead.
 _TIMEOUT = httpx.Timeout(10, read=30)
 
 _MOST_BREAKS = 3
 
 
 class ChatFailure(Exception):
-    """Something a person should read as a sentence.
+    """A failure, as a sentence for the user.
 
     Attributes:
-        sentence: what happened and what to do about it.
-        retryable: whether sending the same again may help.
+        sentence: the problem and the remedy.
+        retryable: whether sending the same message again may help.
     """
 
     def __init__(self, sentence: str, *, retryable: bool = True) -> None:
@@ -40,7 +40,7 @@ class ChatFailure(Exception):
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
-    """A message of a conversation, as far as a terminal shows it."""
+    """A message of a conversation, with the fields shown in the terminal."""
 
     role: str
     content: str
@@ -48,14 +48,14 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
 
 class ConversationMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    """What is known of a conversation beside its messages."""
+    """A conversation's metadata."""
 
     last_activity: str
     total_messages: int
 
 
 class StoredConversation(msgspec.Struct, frozen=True, rename="camel"):
-    """A conversation; `messages` is empty where it was listed."""
+    """A conversation; `messages` is empty in a list."""
 
     conversation_id: str
     title: str
@@ -76,7 +76,7 @@ class _Stopped(msgspec.Struct):
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True):
-    """One event of a stream, and the id that a reader would resume after."""
+    """One event of a stream, and the id to resume after."""
 
     event: dict[str, object]
     last_event_id: str
@@ -90,18 +90,18 @@ class _NamedProblem(_Problem):
     code: str
 
 
-_Answer = TypeVar("_Answer", _One, _Many, _Stopped)
+_ResponseBody = TypeVar("_ResponseBody", _One, _Many, _Stopped)
 
 
 class CoachClient:
     """One signed-in user of a running `coachstream serve`. Close it, or use it as a context manager."""
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
-        """Talk to the server at `url`; nothing is sent yet.
+        """Create a client, without sending anything yet.
 
         Args:
-            url: its address.
-            token: an ID token, for a server that issues none.
+            url: the server's address.
+            token: an ID token, for a server that does not issue tokens.
         """
         self._token = token
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
@@ -120,17 +120,17 @@ class CoachClient:
         """The session, opened at first use.
 
         Raises:
-            ChatFailure: the server cannot be reached, or is something else.
+            ChatFailure: the server cannot be reached, or is not `coachstream serve`.
         """
         if self._session is None:
             self._session = self._open_session()
         return self._session
 
     def find_coach(self, name: str) -> SessionCoach:
-        """The coach whose id, name or beginning of a name is given, in any case.
+        """Return the coach with this id, name or beginning of a name, case-insensitively.
 
         Raises:
-            ChatFailure: there is none.
+            ChatFailure: there is no such coach.
         """
         wanted = name.casefold()
         coaches = self.session.coaches
@@ -144,22 +144,22 @@ class CoachClient:
         raise ChatFailure(f"There is no coach called {name!r}. Your coaches are {names}.", retryable=False)
 
     def conversations(self, coach_id: str) -> tuple[StoredConversation, ...]:
-        """All conversations with a coach, the latest first, without their messages."""
+        """Return all conversations with a coach, the latest first, without their messages."""
         return self._call("GET", self._path(coach_id), _Many).conversations
 
     def conversation(self, coach_id: str, conversation_id: str) -> StoredConversation:
-        """One conversation with its messages."""
+        """Return one conversation with its messages."""
         return self._call("GET", self._path(coach_id, conversation_id), _One).conversation
 
     def create_conversation(self, coach_id: str, title: str | None) -> StoredConversation:
-        """Begin a conversation."""
+        """Start a conversation."""
         body = {} if title is None else {"title": title}
         return self._call("POST", self._path(coach_id), _One, body).conversation
 
     def ask(
         self, coach_id: str, conversation_id: str, text: str, *, client_message_id: str | None = None
     ) -> Reply:
-        """A reply to a message; it is asked for when it is read."""
+        """Return the reply to a message; the message is sent when the reply is read."""
         body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
         return Reply(self, self._path(coach_id, conversation_id) + "/stream", body)
 
@@ -167,23 +167,23 @@ class CoachClient:
         """Post to the streaming function and yield its events until the connection ends.
 
         Args:
-            path: of the conversation's stream.
+            path: the path of the conversation's stream.
             body: the message.
-            after: the id of the last event that an earlier connection has brought.
+            after: the id of the last event of an earlier connection.
 
         Raises:
             ChatFailure: the request was refused.
-            httpx.TransportError: the connection broke off.
+            httpx.TransportError: the connection was lost.
         """
         url = self.session.stream_url + path
         with self._send("POST", url, body, "text/event-stream", after=after) as response:
             yield from _events(response)
 
     def stop_run(self, path: str, run_id: str) -> None:
-        """Have a run of the stream at `path` stopped; what it said becomes the reply.
+        """Stop a run of the stream at `path`; its text so far becomes the reply.
 
         Raises:
-            ChatFailure: it cannot be.
+            ChatFailure: it cannot be stopped.
         """
         self._call("DELETE", f"{path}/{quote(run_id, safe='')}", _Stopped, base=self.session.stream_url)
 
@@ -196,11 +196,9 @@ class CoachClient:
                 raise _no_session(response)
             return msgspec.json.decode(response.content, type=Session)
         except httpx.TransportError as error:
-            raise ChatFailure(f"Nothing answers at {url}. Is `coachstream serve` running?") from error
+            raise ChatFailure(f"There is no server at {url}. Is `coachstream serve` running?") from error
         except (msgspec.MsgspecError, ValueError) as error:
-            raise ChatFailure(
-                f"What answers at {url} is not `coachstream serve`.", retryable=False
-            ) from error
+            raise ChatFailure(f"The server at {url} is not `coachstream serve`.", retryable=False) from error
 
     def _path(self, coach_id: str, conversation_id: str | None = None) -> str:
         parts = ["users", self.session.user_id, "coaches", coach_id, "conversations"]
@@ -209,8 +207,14 @@ class CoachClient:
         return "/".join(quote(part, safe="") for part in parts)
 
     def _call(
-        self, method: str, path: str, answer: type[_Answer], body: object = None, *, base: str | None = None
-    ) -> _Answer:
+        self,
+        method: str,
+        path: str,
+        body_type: type[_ResponseBody],
+        body: object = None,
+        *,
+        base: str | None = None,
+    ) -> _ResponseBody:
         url = (base or self.session.conversations_url) + path
         try:
             with self._send(method, url, body, "application/json") as response:
@@ -219,14 +223,14 @@ class CoachClient:
             raise ChatFailure("The server cannot be reached. Is it still running?") from error
         if not response.is_success:
             raise _failure_of(content)
-        return msgspec.json.decode(content, type=answer)
+        return msgspec.json.decode(content, type=body_type)
 
     @contextmanager
     def _send(
         self, method: str, url: str, body: object, accept: str, *, after: str = ""
     ) -> Iterator[httpx.Response]:
-        """Send with the session's token; one that is refused is replaced once."""
-        # In ASCII, as a terminal may give half of a surrogate pair, which no UTF-8 can hold.
+        """Send a request with the session's token; if the token is rejected, retry once with a new one."""
+        # In ASCII, because terminal input may contain a lone surrogate, which UTF-8 cannot encode.
         content = None if body is None else json.dumps(body).encode("ascii")
         for is_last_attempt in (False, True):
             headers = {"Authorization": f"Bearer {self.session.token}", "Accept": accept}
@@ -242,10 +246,10 @@ class CoachClient:
 
 
 class Reply:
-    """A reply, piece by piece over as many connections as it takes; it is stored when it has been read.
+    """A streamed reply, over as many connections as needed; it is stored once it has been read to its end.
 
-    A connection that breaks off is made again: the same message joins the run that answers it. Where the
-    reply has to begin again, so does what is yielded, after a blank line.
+    A lost connection is reopened: sending the same message again joins its run. If the reply is started
+    again, so is the iteration, after a blank line.
 
     Attributes:
         is_stopped: whether it ended because it was stopped.
@@ -259,23 +263,23 @@ class Reply:
         self._last_event_id = ""
         self._run_is_known = threading.Event()
         self._is_complete = False
-        self._goes_on = False
+        self._must_reconnect = False
         self._yielded = 0  # UTF-16 code units, over all connections
         self.is_stopped = False
 
     def __iter__(self) -> Iterator[str]:
-        """Ask, and yield the pieces.
+        """Send the message, and yield the chunks of the reply.
 
         Raises:
-            ChatFailure: an `error` event came, or the stream broke off too often.
+            ChatFailure: an `error` event arrived, or the connection was lost too often.
         """
         try:
             yield from self._read()
         finally:
-            self._run_is_known.set()  # or never will be, and no one waits for it
+            self._run_is_known.set()  # or never will be: release `_stop`
 
     def stop(self) -> None:
-        """Have the reply stopped as soon as its run is known; returns at once, and the reading ends soon.
+        """Stop the reply as soon as its run is known; returns at once, and the iteration ends soon after.
 
         May be called from a signal handler.
         """
@@ -284,19 +288,19 @@ class Reply:
     def _read(self) -> Iterator[str]:
         breaks = 0
         while True:
-            self._goes_on = False
+            self._must_reconnect = False
             try:
                 for received in self._client.stream_once(self._path, self._body, after=self._last_event_id):
                     self._note_run(received.last_event_id)
                     yield from self._take(received.event)
             except httpx.TransportError as error:
                 if breaks == _MOST_BREAKS:
-                    raise ChatFailure("The connection to the server broke off.") from error
+                    raise ChatFailure("The connection to the server was lost.") from error
             if self._is_complete:
                 return
-            if not self._goes_on:
+            if not self._must_reconnect:
                 if breaks == _MOST_BREAKS:
-                    raise ChatFailure("The reply broke off before its end.")
+                    raise ChatFailure("The reply ended before it was complete.")
                 breaks += 1
 
     def _stop(self) -> None:
@@ -313,7 +317,7 @@ class Reply:
             self._run_is_known.set()
 
     def _take(self, event: dict[str, object]) -> Iterator[str]:
-        """Yield what an event brings that is new; raises `ChatFailure` for an error."""
+        """Yield the new text of an event; raises `ChatFailure` for an error."""
         match event:
             case {"type": "chunk", "content": str(content), "offset": int(offset)}:
                 new = content.encode("utf-16-le", "surrogatepass")[2 * max(0, self._yielded - offset) :]
@@ -326,21 +330,21 @@ class Reply:
             case {"type": "error", "message": message}:
                 raise ChatFailure(str(message), retryable=event.get("retryable") is not False)
             case {"type": "reconnect"}:
-                self._goes_on = True
+                self._must_reconnect = True
             case {"type": "complete"}:
                 self._is_complete = True
                 self.is_stopped = event.get("stopReason") == StopReason.STOPPED
 
 
 def _no_session(response: httpx.Response) -> ChatFailure:
-    """What the server says; it is ours if it says it as ours does. Raises `msgspec.MsgspecError` if not."""
+    """Return the server's error. Raises `msgspec.MsgspecError` if the response is not from our server."""
     problem = msgspec.json.decode(response.content, type=_NamedProblem)
     hint = " An ID token of the user pool is needed: --token TOKEN." if response.status_code == 401 else ""  # noqa: PLR2004
     return ChatFailure(problem.error + hint, retryable=False)
 
 
 def new_message_id() -> str:
-    """A `clientMessageId`: sending twice with the same one asks only once."""
+    """Return a new `clientMessageId`, the idempotency key of a message."""
     return uuid.uuid4().hex
 
 
@@ -350,7 +354,7 @@ def _events(response: httpx.Response) -> Iterator[ReceivedEvent]:
     reader = SseReader()
     for chunk in response.iter_bytes():
         for data in reader.feed(chunk):
-            # The standard library's reader, because it takes half a surrogate pair where msgspec does not.
+            # The standard library's decoder, because it accepts lone surrogates, which msgspec does not.
             event = json.loads(data)
             if isinstance(event, dict):
                 yield ReceivedEvent(event, reader.last_event_id)
@@ -360,4 +364,4 @@ def _failure_of(body: bytes) -> ChatFailure:
     try:
         return ChatFailure(msgspec.json.decode(body, type=_Problem).error)
     except (msgspec.MsgspecError, ValueError):
-        return ChatFailure("The server gave an answer that could not be read. Please try again.")
+        return ChatFailure("The server's response could not be read. Please try again.")

@@ -1,4 +1,4 @@
-"""The functions behind their Function URLs: in execution environments, or in this process."""
+"""The functions behind their Function URLs, in execution environments or in this process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lambda_streaming.function_url import CorsConfiguration, FunctionUrlApp, InP
 from lambda_streaming.function_url.invoker import FunctionFailed
 
 DRAIN_S = 1.0
-"""How long an interrupt waits for answers that are being given."""
+"""How long a shutdown waits for running responses to drain."""
 
 logger = logging.getLogger("coachstream.local")
 
 
 class Functions:
-    """The function URLs, each in front of its environments or of this process."""
+    """The Function URLs and their invokers."""
 
     def __init__(self, options: ServeOptions, services: Services, cors: CorsConfiguration | None) -> None:
         self._options = options
@@ -57,7 +57,7 @@ class Functions:
         )
 
     async def start_ahead(self) -> None:
-        """Start the environments that the page's first requests need; one that fails is in the log."""
+        """Start the environments for the page's first requests; failures are logged."""
         starting = [
             invoker.start_ahead(self._options.warm)
             for invoker in self._used_by_page
@@ -71,11 +71,11 @@ class Functions:
                     raise outcome
 
     async def aclose(self) -> None:
-        """End all at once: turns get a moment to end, then they are interrupted and store what was said."""
+        """Shut down gracefully: turns get a moment to finish, then are interrupted and store their text."""
         try:
             await asyncio.gather(
                 *(url.aclose() for url in (self.stream, self.conversations, self.send_message))
             )
         finally:
-            # Also when nobody wants to wait for the answers: no process is left behind.
+            # Also when the caller is cancelled: no process may be left behind.
             await asyncio.gather(*(invoker.aclose() for invoker in self._invokers))

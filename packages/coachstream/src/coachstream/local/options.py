@@ -1,4 +1,4 @@
-"""What a person can ask of `coachstream serve`."""
+"""The options of `coachstream serve`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coachstream.settings import IdentityProvider, Model, Recall, Store
 
 
 class BackendChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Which part is which; None leaves it to the environment, and else to what runs on this machine."""
+    """The selected backends; None uses the environment, or else the default on this machine."""
 
     store: Store | None = None
     table: str | None = None
@@ -22,7 +22,7 @@ class BackendChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The command's options; the CLI says what each means."""
+    """The command's options, documented in the CLI."""
 
     backends: BackendChoice
     host: str
@@ -43,4 +43,4 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CannotServe(Exception):
-    """The server cannot start; the message tells the person why and what to do."""
+    """Raised when the server cannot start; the message has the reason and the remedy."""

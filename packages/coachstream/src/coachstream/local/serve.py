@@ -1,11 +1,11 @@
-"""`coachstream serve`: the functions, the page and the demo's data on one origin, until a signal.
+"""`coachstream serve`: the functions, the page and the demo data on one origin, until a stop signal.
 
-Life of a run: bind the port (so that nothing is touched when it is taken), seed the data, start the execution
-environments, serve, announce; then, at the first SIGINT, SIGTERM or SIGHUP, end what runs and leave nothing
-behind. A second signal gives up waiting.
+Start: bind the port (first, so that nothing is changed if it is in use), seed the data, start the execution
+environments, serve, announce. At the first SIGINT, SIGTERM or SIGHUP, it shuts down gracefully and leaves no
+process behind. A second signal does not wait.
 
-What depends on something else ends before it: first the turns, each of which stores what was said, then the
-connections of their readers, at last the stores and clients. All of it is bounded in time.
+The shutdown respects dependencies: first the turns, each of which stores its reply so far, then the
+connections of their readers, finally the stores and clients. Each step has a timeout.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, list
 from lambda_streaming.function_url import CorsConfiguration
 
 _UVICORN_GRACE_S = 3
-"""Longer than `DRAIN_S`, so that streams end by their functions; the backstop for connections that hang."""
+"""Longer than `DRAIN_S`, so that the functions end their streams; the fallback for hanging connections."""
 
 logger = logging.getLogger("coachstream.local")
 
 
 def run(options: ServeOptions) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP, then return; signals that come later change nothing.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then return; later signals are ignored.
 
     Raises:
         CannotServe: the port, the folder or an option is unusable.
@@ -63,7 +63,7 @@ def run(options: ServeOptions) -> None:
     _log_to_stderr()
     announcer: Announcer = JsonAnnouncer(sys.stdout) if options.as_json else TerminalAnnouncer(sys.stdout)
     cors, settings = _cors(options.cors_origins), settings_for(options, os.environ)
-    # Only the second signal cancels; it is no error either.
+    # Only the second signal cancels, which is not an error.
     with (
         Interrupts() as interrupts,
         _listen(options) as listening,
@@ -99,7 +99,7 @@ async def _serve(
         address: str = listening.getsockname()[0]
         is_private = ipaddress.ip_address(address).is_loopback
         if session is not None and not is_private:
-            logger.warning("Everybody who reaches this address can chat as the user %s.", session.user_id)
+            logger.warning("Anyone who can reach this address can chat as the user %s.", session.user_id)
         app = LocalApp(
             page=StaticFiles(Path(__file__).parent / "page"),
             stream=functions.stream,
@@ -131,21 +131,21 @@ async def _problems(settings: Settings) -> tuple[Problem, ...]:
 
 
 async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) -> SignIn:
-    """Who can open a session; what the store must hold for that is there afterwards.
+    """Prepare the sign-in, including the demo data in the store.
 
     Raises:
-        CannotServe: it cannot be.
+        CannotServe: the store or the issuer's key cannot be used.
     """
     store = services.settings.store
-    people = UserDirectory(services, data_dir, seeds_tables=options.demo_data)
+    directory = UserDirectory(services, data_dir, seeds_tables=options.demo_data)
     try:
         if isinstance(services.settings.identity, CognitoSettings):
             if options.demo_data or options.user_id is not None:
-                await people.prepare(options.user_id)
-            return PoolSignIn(people, services.verifier)
+                await directory.prepare(options.user_id)
+            return PoolSignIn(directory, services.verifier)
         issuer = LocalIssuer(data_dir)
         await asyncio.to_thread(issuer.ensure_keys)
-        return LocalSignIn(await people.prepare(options.user_id), issuer)
+        return LocalSignIn(await directory.prepare(options.user_id), issuer)
     except (IssuerKeyUnusable, NoCoachFound) as error:
         raise CannotServe(str(error)) from error
     except CoachStreamError as error:
@@ -161,7 +161,7 @@ async def _is_own_user(ends: Ends) -> bool:
 async def _listening(
     app: Gate, listening: socket.socket, *, before_shutdown: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Serve HTTP for as long as the block lasts; `before_shutdown` ends the answers that keep it busy."""
+    """Serve HTTP during the block; `before_shutdown` ends running responses."""
     config = server_config(app, has_lifespan=False, grace_s=_UVICORN_GRACE_S)
     accepting = asyncio.Event()
     server = EmbeddedServer(config, accepting.set)
@@ -201,7 +201,7 @@ def _cors(origins: tuple[str, ...]) -> CorsConfiguration | None:
 
 
 def _prepare_folder(data_dir: Path) -> bool:
-    """Make the data folder; whether it was not there before."""
+    """Create the data folder; return whether it is new."""
     is_new = not data_dir.exists()
     try:
         # It holds the conversations and the issuer's key.
@@ -221,7 +221,7 @@ def _listen(options: ServeOptions) -> socket.socket:
             (server.url for server in find_servers(options.data_dir) if _port_of(server.url) == options.port),
             None,
         )
-        hint = "" if running is None else f" It is {running}, which serves the same data already."
+        hint = "" if running is None else f" {running} already serves the same data."
         raise CannotServe(f"{error}{hint}") from error
 
 
@@ -230,7 +230,7 @@ def _port_of(url: str) -> int | None:
 
 
 def _origin(host: str, listening: socket.socket) -> str:
-    """The address to open; a server on all addresses is opened through loopback."""
+    """Return the address to open; loopback for a server on all addresses."""
     port = listening.getsockname()[1]
     name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"

@@ -1,4 +1,4 @@
-"""What the chat page is told when it starts: `GET /local/session`."""
+"""The session that the chat page loads when it starts: `GET /local/session`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coachstream.conversation.model import format_timestamp
 
 
 class SessionCoach(msgspec.Struct, frozen=True, rename="camel"):
-    """A coach to choose from."""
+    """A coach of the user."""
 
     coach_id: str
     name: str
@@ -18,10 +18,10 @@ class SessionCoach(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Somebody who can talk, to one of at least one coach.
+    """A user with at least one coach.
 
     Attributes:
-        conversation_id: the seeded one, or the one they talked in last; None where there is none yet.
+        conversation_id: the seeded conversation, or the latest one; None if there is none.
     """
 
     user_id: str
@@ -34,13 +34,13 @@ class Session(msgspec.Struct, frozen=True, rename="camel"):
     """Everything the page needs to talk to the functions.
 
     Attributes:
-        token: an ID token of the user. Where it was issued here, asking again gives a fresh one.
-        expires_at: until when the token is good, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
-        user_id: the user.
-        user_name: what to call the user.
+        token: an ID token of the user. If it was issued here, a new request returns a fresh one.
+        expires_at: when the token expires, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+        user_id: the user's id.
+        user_name: the user's display name.
         coaches: the user's coaches, the default one first.
-        coach_id: the coach to begin with.
-        conversation_id: the conversation with that coach to go on with, if there is one; it may have been
+        coach_id: the coach to show first.
+        conversation_id: the conversation with that coach to continue, if there is one; it may have been
             deleted since.
         stream_url: base address of the streaming function; ends with `/`, clients append `users/...`.
         conversations_url: base address of the conversations function; ends with `/`, likewise.
@@ -58,7 +58,7 @@ class Session(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def session_of(person: Person, token: str, expires_at: datetime, origin: str) -> Session:
-    """The session of somebody who is signed in; `origin` ends with `/` and is where the addresses lead."""
+    """Return the session of a signed-in user; `origin` ends with `/` and is the base of the addresses."""
     return Session(
         token=token,
         expires_at=format_timestamp(expires_at),

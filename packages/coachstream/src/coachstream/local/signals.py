@@ -1,8 +1,8 @@
-"""The signals that end `coachstream serve`.
+"""The signals that stop `coachstream serve`.
 
-The first one asks the server to end well, the second one does not wait for that, the third one kills. None
-can arrive at a moment when it raises `KeyboardInterrupt` somewhere: that would leave processes behind, or end
-a server that ends well with a traceback. Once the server has ended, further ones change nothing.
+The first one starts a graceful shutdown, the second one does not wait for it, the third one kills. None of
+them raises `KeyboardInterrupt` at an arbitrary point: that could leave processes behind, or end a graceful
+shutdown with a traceback. Once the server has stopped, further signals are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lambda_streaming.emulator.serving import stop_signals
 
 
 class Interrupts:
-    """Takes the signals from `with` on, until the process has ended."""
+    """Handles the signals from entering the context until the process exits."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -37,11 +37,11 @@ class Interrupts:
         self._handle_with(signal.SIG_IGN)
 
     async def wait(self) -> None:
-        """Wait for the first signal, which may have come before; the second one cancels the calling task."""
+        """Wait for the first signal, which may have arrived already; the second one cancels the task."""
         await self._interrupted.wait()
 
     def watch(self) -> None:
-        """From now on a signal wakes this task's loop, and the second one cancels this task."""
+        """Let signals wake this task's loop, and the second one cancel this task."""
         self._serving = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._notify()

@@ -1,7 +1,7 @@
-"""How `coachstream chat` finds a running `coachstream serve`: a note of each server in the data folder.
+"""How `coachstream chat` finds a running `coachstream serve`: a state file per server in the data folder.
 
-A server holds a lock on its note for as long as it runs. The operating system releases it when the process
-ends, however it ends, so a note without a lock is stale; its reader removes it.
+A server holds a lock on its file while it runs. The operating system releases the lock when the process ends,
+however it ends, so an unlocked file is stale; its reader removes it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class ServeState(msgspec.Struct, frozen=True, order=True):
     """A running server; servers are ordered by their start.
 
     Attributes:
-        started_at: when it was announced, in seconds since the epoch.
+        started_at: its start, in seconds since the epoch.
         url: its address.
-        pid: its process.
+        pid: its process id.
     """
 
     started_at: float
@@ -36,7 +36,7 @@ class ServeState(msgspec.Struct, frozen=True, order=True):
 
 @contextmanager
 def announced(data_dir: Path, url: str, *, now: float) -> Iterator[None]:
-    """Keep a note of a server that started at `now` in the folder for as long as the block lasts."""
+    """Keep the state file of a server that started at `now` in the folder during the block."""
     state = ServeState(started_at=now, url=url, pid=os.getpid())
     path = data_dir / f"serve-{state.pid}.json"
     draft = path.with_suffix(".tmp")
@@ -52,7 +52,7 @@ def announced(data_dir: Path, url: str, *, now: float) -> Iterator[None]:
 
 
 def find_servers(data_dir: Path) -> tuple[ServeState, ...]:
-    """The servers that use this folder now, the one that started last first; stale notes are removed."""
+    """Return the servers that use this folder, the latest first; stale files are removed."""
     found = []
     for path in data_dir.glob(_NOTES):
         with suppress(OSError, msgspec.MsgspecError), path.open("rb") as note:

@@ -1,7 +1,7 @@
 """The chat page and its files, as an ASGI app.
 
-What may be served is listed once, at start, so that no path can reach anything else; what is served is read
-anew each time, so that an edited file shows at the next reload.
+The files are listed once, at start, so that no path can reach anything else; their content is read for each
+request, so that an edited file appears at the next reload.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".ts": "text/plain; charset=utf-8",  # types, for people and editors
+    ".ts": "text/plain; charset=utf-8",  # types, for readers and editors
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".ico": "image/vnd.microsoft.icon",
@@ -52,7 +52,7 @@ class StaticFiles:
             self._files["/"] = index
 
     async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Answer one request."""
+        """Serve one request."""
         method = scope["method"]
         path = self._files.get(scope["path"])
         if path is None:
@@ -62,11 +62,11 @@ class StaticFiles:
         try:
             content = await asyncio.to_thread(path.read_bytes)
         except OSError:
-            return await _refuse(send, method, 404, "There is no such page any more.")
+            return await _refuse(send, method, 404, "This page no longer exists.")
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = [
             ("Content-Type", CONTENT_TYPES[path.suffix]),
-            # Kept by the browser, but never used without asking.
+            # Cached by the browser, but revalidated before each use.
             ("Cache-Control", "no-cache"),
             ("ETag", tag),
             *SECURITY_HEADERS,
@@ -77,7 +77,7 @@ class StaticFiles:
 
 
 async def _send_not_modified(send: Send, headers: list[tuple[str, str]]) -> None:
-    """Tell the browser that what it has is still right; such a response has no length of its own."""
+    """Respond that the cached content is still valid; a 304 has no content length."""
     lines = [(name.encode(), value.encode()) for name, value in headers if name != "Content-Type"]
     await send({"type": "http.response.start", "status": 304, "headers": lines})
     await send({"type": "http.response.body", "body": b""})

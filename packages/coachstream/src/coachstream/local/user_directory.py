@@ -1,4 +1,4 @@
-"""Who can talk here, and to whom: a user, their coaches, and the conversation to go on with."""
+"""The users: their coaches, and the conversation to continue."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 
 class NoCoachFound(Exception):
-    """The store has no coach for this user; the message says what to do."""
+    """The store has no coach for this user; the message has the remedy."""
 
 
 class UserDirectory:
-    """Finds people in the store that is served, and writes the demo's data for them where it may."""
+    """Finds users in the store, and writes the demo data for them if allowed."""
 
     def __init__(self, services: Services, data_dir: Path, *, seeds_tables: bool) -> None:
-        """Remember where to look.
+        """Create a directory.
 
         Args:
-            services: its store is looked at.
-            data_dir: keeps notes of what was seeded, and the passages that are searched on this machine.
-            seeds_tables: whether the demo's data is written into DynamoDB, too.
+            services: provides the store.
+            data_dir: holds the markers of seeded users, and the local search index.
+            seeds_tables: whether to write the demo data into DynamoDB, too.
         """
         self._services = services
         self._data_dir = data_dir
@@ -48,7 +48,7 @@ class UserDirectory:
         self._seeds = self._table is None or seeds_tables
 
     async def prepare(self, user_id: str | None) -> Person:
-        """Find the user, by default the demo's; the demo's data is written for them where it may be.
+        """Find the user, by default the demo user, after writing the demo data for them if allowed.
 
         Raises:
             NoCoachFound: the store has no coach for the user.
@@ -60,7 +60,7 @@ class UserDirectory:
         return await self.find(user_id)
 
     async def find(self, user_id: str) -> Person:
-        """Find a user; a file gets the demo's data for whoever comes, a table gets nothing.
+        """Find a user; in SQLite, every user gets the demo data, in DynamoDB none does.
 
         Raises:
             NoCoachFound: the store has no coach for the user.
@@ -82,13 +82,13 @@ class UserDirectory:
 
     async def _seed(self, user_id: str) -> None:
         recall = SqliteRecall(SqliteRecallSettings(self._data_dir).path)
-        # Both stores can be.
+        # Both stores implement it.
         store = cast("DemoStore", self._services.store)
         note = self._data_dir / self._note(user_id)
         await seed(store, recall, note, user_id=user_id, now=self._services.clock.now())
 
     def _note(self, user_id: str) -> str:
-        """A file's name for each table and user; ids may be anything."""
+        """Return a file name for each table and user; ids may contain any character."""
         if self._table is None and user_id == USER_ID:
             return "seeded"
         place = "\0".join((self._table or "", user_id))
@@ -108,7 +108,7 @@ class UserDirectory:
         if CONVERSATION_ID in ids:
             return CONVERSATION_ID
         if not ids and self._seeds:
-            # The seeded one was deleted, and its user is to find something to go on with.
+            # The seeded conversation was deleted, and the user needs one to continue.
             now = to_milliseconds(self._services.clock.now())
             key = ConversationKey(user_id, coach_id, conversation_id(now, secrets.randbelow))
             await store.create_conversation(
@@ -120,10 +120,10 @@ class UserDirectory:
     def _remedy(self, user_id: str) -> str:
         if user_id == USER_ID:
             return (
-                f"Table {self._table} holds nothing of the demo. --demo-data writes it there, and "
-                "--user-id ID talks as a user who is in the table."
+                f"Table {self._table} does not contain the demo data. --demo-data writes it there, and "
+                "--user-id ID signs in a user who is in the table."
             )
-        return f"Table {self._table} holds no coach of the user {user_id}."
+        return f"Table {self._table} has no coach for the user {user_id}."
 
 
 async def _demo_coaches() -> tuple[SessionCoach, ...]:

@@ -1,4 +1,4 @@
-"""Wraps text between words while it is still being written."""
+"""Wraps streamed text between words."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _PARTS = re.compile(r"\n|[^\S\n]+|\S+")
 
 
 class WordWrapper:
-    """Puts a line break in place of the blanks before a word that would cross the edge.
+    """Replaces the whitespace before a word with a line break if the word would not fit.
 
-    A word that comes in several pieces is judged by its first one, for what is shown cannot be taken back.
+    A word that arrives in several pieces is measured by its first one, because output cannot be undone.
 
     Args:
         width: columns of the terminal; 0 wraps nothing.
@@ -24,7 +24,7 @@ class WordWrapper:
         self._blanks = ""
 
     def feed(self, piece: str) -> str:
-        """Return what is to be shown of this piece; blanks at its end wait for the next word."""
+        """Return the text to show for this piece; whitespace at its end waits for the next word."""
         return "".join(map(self._show, _PARTS.findall(piece)))
 
     def _show(self, part: str) -> str:

@@ -1,6 +1,6 @@
-"""Makes the package that Lambda runs: a zip, without Docker, the same bytes for the same input.
+"""Builds the deployment package for Lambda: a zip file, without Docker, reproducible byte for byte.
 
-`build` puts it together from what the others do: `installation` has uv install the dependencies for the
-target, `selection` says what of them and of ours goes along, `byte_code` compiles, and `archive` writes the
-zip. It runs where one deploys, and never on Lambda.
+`build` combines the steps: `installation` installs the dependencies for the target with uv, `selection`
+selects the files to package, `byte_code` compiles, and `archive` writes the zip. It runs on the machine that
+deploys, never on Lambda.
 """

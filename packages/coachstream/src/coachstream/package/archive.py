@@ -1,4 +1,4 @@
-"""The zip: the same files are the same bytes, whenever and wherever it is written."""
+"""Writes the zip reproducibly: the same files give the same bytes, at any time and on any machine."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import zipfile
 from pathlib import Path
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The beginning of time, as zip files count it."""
+"""The earliest timestamp that zip files support."""
 
 _UNIX = 3
 _FILE, _PROGRAM = 0o644, 0o755
-#: Of zlib. The hardest, 9, takes four times as long, and the package is half a per cent smaller.
+#: zlib's compression level. Level 9 takes four times as long for a package half a per cent smaller.
 _LEVEL = 6
 
 
 def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
-    """Write a zip of everything in a folder that `selection` has filled.
+    """Write a zip of all files in a folder.
 
     Returns:
-        For each file its size, and its size in the zip, in bytes.
+        For each file, its size and its compressed size in bytes.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the zip could not be written.
     """
     sizes: dict[str, tuple[int, int]] = {}
     with zipfile.ZipFile(output, "w") as archive:
@@ -32,7 +32,7 @@ def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
             entry.create_system = _UNIX
             entry.compress_type = zipfile.ZIP_DEFLATED
             content = path.read_bytes()
-            # By its first line: a checkout may have another umask, or know no modes at all.
+            # Detected by its first line: a checkout may have another umask, or no file modes at all.
             is_program = path.suffix == "" and content.startswith(b"#!")
             entry.external_attr = (stat.S_IFREG | (_PROGRAM if is_program else _FILE)) << 16
             archive.writestr(entry, content, compresslevel=_LEVEL)
@@ -41,6 +41,6 @@ def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file."""
+    """Return the SHA-256 hash of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A package, from nothing to its zip."""
+"""Builds a package, from its dependencies to the zip."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class ByteCode(StrEnum):
     """Whether a package has byte code."""
 
     AUTO = "auto"
-    """If there is a Python of the target's version on this machine."""
+    """If a Python of the target's version is installed on this machine."""
     ALWAYS = "always"
     NEVER = "never"
 
 
 class Component(msgspec.Struct, frozen=True):
-    """A part of a package; sizes in bytes."""
+    """A component of a package; sizes in bytes."""
 
     name: str
     unzipped: int
@@ -42,14 +42,14 @@ class Component(msgspec.Struct, frozen=True):
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """A package that was made.
+    """A package that has been built.
 
     Attributes:
-        path: of the zip.
-        sha256: of its bytes, in hexadecimal.
-        target: what it runs on.
-        has_byte_code: whether a cold start is spared compiling it.
-        components: where its size comes from, the largest first.
+        path: the path of the zip.
+        sha256: its hash, in hexadecimal.
+        target: the Python and CPU that it runs on.
+        has_byte_code: whether it has byte code, for faster cold starts.
+        components: its components, the largest first.
     """
 
     path: Path
@@ -60,12 +60,12 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unzipped(self) -> int:
-        """Bytes, in all."""
+        """The total unzipped size in bytes."""
         return sum(component.unzipped for component in self.components)
 
     @property
     def zipped(self) -> int:
-        """Bytes, in all."""
+        """The size of the zip in bytes."""
         return self.path.stat().st_size
 
 
@@ -76,44 +76,44 @@ def build(
     most_zipped: int,
     byte_code: ByteCode = ByteCode.AUTO,
     keys: bytes | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> Package:
-    """Make the package.
+    """Build the package.
 
     Args:
-        output: where the zip goes; what is there stays until the new one is whole.
-        target: what it is to run on.
-        most_zipped: bytes; a larger one is not made.
+        output: the path of the zip; an existing one is replaced atomically.
+        target: the Python and CPU to build for.
+        most_zipped: the maximum size of the zip in bytes.
         byte_code: whether to compile it.
-        keys: the user pool's keys, as `identity.cognito.fetch_jwks` gives them.
-        tell: is told of each step, in half a sentence.
+        keys: the user pool's keys, as returned by `identity.cognito.fetch_jwks`.
+        on_step: called with a short description of each step.
 
     Raises:
-        PackageError: it cannot be made, or is too large.
-        OSError: there is no room for it, or it may not be written there.
+        PackageError: it cannot be built, or is too large.
+        OSError: the output cannot be written.
     """
     interpreter = None if byte_code is ByteCode.NEVER else interpreter_for(target)
     if interpreter is None and byte_code is ByteCode.ALWAYS:
         raise PackageError(
-            f"Byte code needs a Python {target.python} on this machine: uv python install {target.python}"
+            f"Byte code needs Python {target.python} on this machine: uv python install {target.python}"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(prefix="coachstream-package-") as temporary,
-        # Beside the output, so that it can take its place at once: nobody ever deploys half of one.
-        TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as beside,
+        # In the same folder as the output, so that it can be moved there atomically.
+        TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as staging,
     ):
         folder = Path(temporary) / "package"
-        tell(f"Getting the dependencies for {target}")
+        on_step(f"Installing the dependencies for {target}")
         origins = _collect(folder, Path(temporary) / "dependencies", target)
         (folder / PACKAGE_TARGET).write_bytes(msgspec.json.encode(target) + b"\n")
         if keys is not None:
             (folder / PACKAGED_KEYS).write_bytes(keys)
         if interpreter is not None:
-            tell("Compiling")
+            on_step("Compiling")
             compile_all(folder, interpreter)
-        tell("Writing the zip")
-        whole = Path(beside) / output.name
+        on_step("Writing the zip")
+        whole = Path(staging) / output.name
         components = _components(write_archive(folder, whole), origins)
         package = Package(
             path=whole,
@@ -128,10 +128,10 @@ def build(
 
 
 def unpack(package: Path, folder: Path) -> None:
-    """Unzip a package as Lambda does: with the modes of its files.
+    """Unzip a package as Lambda does, with the file modes.
 
     Raises:
-        OSError: it cannot be read, or there is no room.
+        OSError: it cannot be read, or the files cannot be written.
     """
     import zipfile
 
@@ -177,5 +177,5 @@ def _check_size(package: Package, most_zipped: int) -> None:
                 f"{each.name} {each.zipped / MEGABYTE:.1f} MB" for each in package.components[:3]
             )
             raise PackageError(
-                f"{what} {size / MEGABYTE:.1f} MB, more than {most / MEGABYTE:g} MB. Most of it: {largest}."
+                f"{what} {size / MEGABYTE:.1f} MB, more than {most / MEGABYTE:g} MB. The largest: {largest}."
             )

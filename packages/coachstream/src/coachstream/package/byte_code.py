@@ -1,7 +1,7 @@
-"""Byte code for the target's Python.
+"""Precompiled byte code for the target's Python.
 
-On Lambda nobody can write into the package, so without byte code in it each cold start compiles all that it
-imports, which takes half a second and more.
+On Lambda the package is read-only, so without byte code in it each cold start compiles all modules that it
+imports, which takes half a second or more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from coachstream.package.errors import PackageError
 from coachstream.package.installation import uv_program
 from coachstream.package.target import Target
 
-#: Of an interpreter whose byte code a managed runtime loads: its real path. Pre-releases write another.
+#: Prints the version and real path of an interpreter whose byte code a managed runtime loads: no pre-release.
 _WHAT_IT_IS = """
 import platform, sys, sysconfig
 is_stock = platform.python_implementation() == "CPython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -35,7 +35,7 @@ sys.exit(not ok)
 
 
 def interpreter_for(target: Target) -> str | None:
-    """A Python of the target's version on this machine, which alone writes its byte code; or None."""
+    """Return a Python of the target's version on this machine, which is needed to compile; or None."""
     return next(filter(None, (_proven(program, target) for program in _candidates(target))), None)
 
 
@@ -55,7 +55,7 @@ def _candidates(target: Target) -> Iterator[str]:
 
 
 def _proven(program: str, target: Target) -> str | None:
-    """The interpreter behind a program's name, which may be a version manager's stand-in for none."""
+    """Return the interpreter behind a program's name; None if it is only a version manager's shim."""
     try:
         run = subprocess.run(  # noqa: S603 (found by name)
             [program, "-I", "-c", _WHAT_IT_IS], capture_output=True, text=True, check=False
@@ -69,15 +69,15 @@ def _proven(program: str, target: Target) -> str | None:
 
 
 def compile_all(folder: Path, interpreter: str) -> None:
-    """Put byte code beside every module of a folder.
+    """Compile every module of a folder.
 
-    It is not checked against the source when it is loaded (PEP 552, unchecked hashes), and names the place of
-    the source on Lambda, so that it is the same wherever it was compiled.
+    The byte code is not validated against its source on import (PEP 552, unchecked hashes), and contains the
+    source's path on Lambda, so that it is reproducible on every machine.
 
     Raises:
         PackageError: a module cannot be compiled.
     """
-    # Nothing random, and nothing of this environment; `-I` would leave the seed out as well.
+    # For reproducible output: a fixed hash seed and no other variables. `-I` would ignore the seed as well.
     environment = {"PYTHONHASHSEED": "0"}
     run = subprocess.run(  # noqa: S603 (found by name)
         [interpreter, "-s", "-P", "-c", _COMPILE, str(folder)],

@@ -1,7 +1,7 @@
-"""What can go wrong."""
+"""Errors of building a package."""
 
 from __future__ import annotations
 
 
 class PackageError(Exception):
-    """There is no package; the message says why, and what to do."""
+    """Raised when the package cannot be built; the message has the reason and the remedy."""

@@ -1,4 +1,4 @@
-"""The dependencies, installed by uv for another machine than this."""
+"""Installs the dependencies with uv, for another machine."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from coachstream.package.errors import PackageError
 from coachstream.package.target import Target
 
 LOCK = Path(__file__).with_name("lambda.lock")
-"""Every dependency with its hashes; `make lock` writes it."""
+"""Every dependency with its hashes; `make lock` generates it."""
 
 _NOT_REACHED = (
-    "\nThe package index was not reached. uv takes another one from UV_DEFAULT_INDEX or its uv.toml, "
-    "not from pip's settings."
+    "\nThe package index cannot be reached. uv reads a different index from UV_DEFAULT_INDEX or its uv.toml, "
+    "not from pip's configuration."
 )
 
 
 def uv_program() -> str:
-    """The uv to run: the one that pip installed beside us, or else the one on the PATH.
+    """Return the path of uv: the one installed in this environment, or else the one on the PATH.
 
     Raises:
-        PackageError: there is none.
+        PackageError: uv is not installed.
     """
     if find_spec("uv") is not None:
         from uv import find_uv_bin
@@ -33,33 +33,33 @@ def uv_program() -> str:
         try:
             return find_uv_bin()
         except FileNotFoundError:
-            pass  # installed elsewhere, or half
+            pass  # installed elsewhere, or incompletely
     if found := shutil.which("uv"):
         return found
-    raise PackageError("uv is not installed, which gets the dependencies: pip install 'coachstream[deploy]'")
+    raise PackageError("uv, which installs the dependencies, is missing: pip install 'coachstream[deploy]'")
 
 
 def install(target: Target, folder: Path) -> Mapping[str, str]:
-    """Install what the lock names into a folder, from wheels for the target alone, each checked by its hash.
+    """Install the locked dependencies into a folder, from wheels for the target only, verified by hash.
 
     Returns:
-        For each file, as its path in the folder, the distribution it came with.
+        For each file, by its path in the folder, the distribution that it belongs to.
 
     Raises:
-        PackageError: uv cannot; its own words are in the message.
+        PackageError: uv failed; the message includes its output.
     """
     command = [
         *(uv_program(), "pip", "install", "--quiet", "--target", str(folder)),
         *("--python-version", target.python, "--python-platform", target.platform, "--only-binary", ":all:"),
-        # Nothing writes to the files, so they may be those of uv's cache; where they cannot, uv copies them.
+        # The files are never modified, so they can be hard links into uv's cache; otherwise uv copies them.
         *("--require-hashes", "--no-deps", "--no-compile-bytecode", "--link-mode", "hardlink"),
         *("--requirement", str(LOCK)),
     ]
-    # uv's own choice of a virtual environment is of no use here.
+    # The active virtual environment is irrelevant here.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     run = subprocess.run(  # noqa: S603 (ours)
         command,
-        # The user's settings count, which may name a mirror; those of the project that one stands in do not.
+        # Respects the user's settings, such as a mirror, but not those of the project in the current folder.
         cwd=folder.parent,
         env=environment,
         capture_output=True,
@@ -74,7 +74,7 @@ def install(target: Target, folder: Path) -> Mapping[str, str]:
 
 
 def _origins(folder: Path) -> Mapping[str, str]:
-    """Which file came with what, by the `RECORD` of each (Core metadata: "Recording installed projects")."""
+    """Map files to distributions by their `RECORD`s (Core metadata: "Recording installed projects")."""
     import csv
 
     origins: dict[str, str] = {}

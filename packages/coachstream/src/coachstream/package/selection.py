@@ -1,8 +1,8 @@
 """Selects the files to package.
 
-Of our own folders, which may hold anything that was left there, only files of known kinds are packed, and
-never what a link leads to. The dependencies are unpacked from wheels of known hashes: there, what Lambda
-never runs is left out for its size.
+Our own folders may contain stray files, so only known kinds of files are packaged, and symbolic links never.
+The dependencies come from wheels with verified hashes: from them, files that Lambda never runs are excluded
+to save space.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import lambda_streaming
 from coachstream.package.errors import PackageError
 
 SERVICES = frozenset({"bedrock-runtime", "dynamodb", "lambda", "secretsmanager", "sts"})
-"""Those that the functions call, and STS, which credentials may come from; botocore describes 400 more."""
+"""The services that the functions call, and STS, for credentials; botocore describes 400 more."""
 
 _NEVER_RUN = re.compile(
     r"""
@@ -36,17 +36,17 @@ _OURS_NOT_ON_LAMBDA = (
     "coachstream/reference",
     "lambda_streaming/emulator",
 )
-"""The rooms of people's own machines."""
+"""The packages that never run on Lambda."""
 
 _OUR_KINDS = re.compile(r"([a-z0-9_]+/)+([a-z0-9_]+\.py|py\.typed)|lambda_streaming/exec-wrapper")
-"""Modules, the mark of typed packages, and the program that starts the runtime."""
+"""Modules, the marker of typed packages, and the program that starts the runtime."""
 
 
 def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files to pack of what is installed in a folder, each with its path in the package, in its order.
+    """Yield the files to package of the dependencies installed in a folder, sorted by path in the package.
 
     Raises:
-        PackageError: one is a link.
+        PackageError: a file is a symbolic link.
     """
     for name, path in _files(folder):
         described = _SERVICE.fullmatch(name)
@@ -56,10 +56,10 @@ def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def of_ours() -> Iterator[tuple[str, Path]]:
-    """The files to pack of `lambda_streaming` and `coachstream`, as they are imported here.
+    """Yield the files to package of `lambda_streaming` and `coachstream`, as they are installed here.
 
     Raises:
-        PackageError: one of them is a link.
+        PackageError: one of them is a symbolic link.
     """
     for home in (Path(__file__).parents[1], Path(lambda_streaming.__file__).parent):
         elsewhere = tuple(
@@ -74,10 +74,12 @@ def of_ours() -> Iterator[tuple[str, Path]]:
 def _files(folder: Path, *, without: tuple[str, ...] = ()) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        # uv's lock, what editors and file managers leave: some of it is links.
+        # uv's lock, and files of editors and file managers, some of which are links.
         if name.startswith((".", *without)) or "/." in name:
             continue
         if path.is_symlink():
-            raise PackageError(f"{path} is a link. A package is made of files only; remove it.")
+            raise PackageError(
+                f"{path} is a symbolic link. A package consists of regular files only; remove it."
+            )
         if path.is_file():
             yield name, path

@@ -1,4 +1,4 @@
-"""What a package is for."""
+"""The Python and CPU that a package is built for."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from coachstream.infrastructure.target import ARCHITECTURE, PYTHON
 from coachstream.package.errors import PackageError
 
 _GLIBC = "2_34"
-"""Of Amazon Linux 2023, which managed runtimes since Python 3.12 are based on (Lambda developer guide)."""
+"""The glibc of Amazon Linux 2023, the base of managed runtimes since Python 3.12 (developer guide)."""
 
 
 class Cpu(StrEnum):
-    """The CPUs that Lambda offers, as it names them."""
+    """The CPU architectures of Lambda, by its names."""
 
     ARM64 = "arm64"
     X86_64 = "x86_64"
 
     @property
     def machine(self) -> str:
-        """As wheels and `uname` name it."""
+        """The name in wheels and in `uname`."""
         return "aarch64" if self is Cpu.ARM64 else "x86_64"
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A Python, as `3.14`, on a CPU, on Lambda's Linux."""
+    """A Python version, such as `3.14`, and a CPU, on Lambda's Linux."""
 
     python: str = PYTHON
     cpu: Cpu = Cpu(ARCHITECTURE)
 
     @property
     def platform(self) -> str:
-        """As uv names it."""
+        """The platform's name in uv."""
         return f"{self.cpu.machine}-manylinux_{_GLIBC}"
 
     @property
     def is_this_interpreter(self) -> bool:
-        """Whether the running Python writes byte code for it."""
+        """Whether the running Python can compile for it."""
         return self.python == _python()
 
     def __str__(self) -> str:
@@ -48,10 +48,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def this_machine() -> Target:
-    """The target that can be run here.
+    """Return the target of this machine.
 
     Raises:
-        PackageError: it is no Linux, or on another CPU.
+        PackageError: it is not Linux, or has another CPU.
     """
     machine = platform.machine()
     for cpu in Cpu:

@@ -1,8 +1,8 @@
 """Every environment variable of the service, typed, in one place.
 
 What a deployment must decide has no default: without an explicit store, model and identity nothing starts, so
-that the demo model, the local issuer and a throw-away database are never used because somebody forgot to set
-a variable. A part that is not chosen needs nothing. All mistakes are reported at once.
+that a forgotten variable never selects the demo model, the local issuer or a throw-away database. A backend
+that is not selected needs no settings. All configuration errors are reported together.
 """
 
 from coachstream.settings.choices import (

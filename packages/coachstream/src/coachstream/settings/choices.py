@@ -1,4 +1,4 @@
-"""What each part can be."""
+"""The choices for each backend."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from enum import StrEnum
 
 
 class Store(StrEnum):
-    """Where conversations are kept."""
+    """Where conversations are stored."""
 
     SQLITE = "sqlite"
     DYNAMODB = "dynamodb"
 
 
 class Model(StrEnum):
-    """Who writes the replies."""
+    """What generates the replies."""
 
     DEMO = "demo"
     BEDROCK = "bedrock"
 
 
 class IdentityProvider(StrEnum):
-    """Whose tokens are accepted."""
+    """The issuer of the accepted tokens."""
 
     LOCAL = "local"
     COGNITO = "cognito"
 
 
 class Recall(StrEnum):
-    """What searches earlier records by meaning."""
+    """The semantic search backend."""
 
     SQLITE = "sqlite"
     PINECONE = "pinecone"
@@ -35,14 +35,14 @@ class Recall(StrEnum):
 
 
 class TurnPolicy(StrEnum):
-    """What a message does while another one of its conversation is answered."""
+    """What happens to a message while a reply in the same conversation is being written."""
 
     REJECT = "reject"
     INTERRUPT = "interrupt"
 
 
 class LogLevel(StrEnum):
-    """The least severe records that are logged."""
+    """The minimum level of logged records."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -51,11 +51,11 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How records are written."""
+    """The format of log records."""
 
     JSON = "json"
     TEXT = "text"
 
 
 Choice = Store | Model | IdentityProvider | Recall
-"""What one of the parts is; a variable may belong to one of them."""
+"""The choice of a backend, to which a variable may apply."""

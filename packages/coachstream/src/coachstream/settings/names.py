@@ -1,4 +1,4 @@
-"""Names of variables that are not known, and the ones that were probably meant."""
+"""Finds unknown variable names, and suggests the ones that were probably meant."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from coachstream.settings.variables import READ_BY_OTHERS, VARIABLES
 
 PREFIX = "COACHSTREAM_"
 OTHER_PREFIXES = ("COACHSTREAM_DEPLOY_", "COACHSTREAM_TEST_")
-"""Of the options of a deployment, which have a table of their own, and of test suites."""
+"""Prefixes of deployment options, which have their own table, and of test suites."""
 
 _KNOWN = frozenset(variable.name for variable in (*VARIABLES, *READ_BY_OTHERS))
 
 
 def unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """A sentence without a full stop for each variable that looks like one of ours and is none."""
+    """Return a sentence, without a full stop, for each unknown COACHSTREAM_ variable."""
     return tuple(
         f"{name} is not a variable of coachstream{_suggestion(name)}"
         for name in sorted(environment)
@@ -23,9 +23,9 @@ def unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def probable_misspelling(name: str, environment: Mapping[str, str]) -> str | None:
-    """The variable that is set and was probably meant to be `name`, which is not set."""
-    strangers = (other for other in environment if other not in _KNOWN and not other.startswith(PREFIX))
-    return _closest(name, strangers, least=0.8)
+    """Return the variable that is set and is probably a misspelling of `name`, which is not set."""
+    unknown = (other for other in environment if other not in _KNOWN and not other.startswith(PREFIX))
+    return _closest(name, unknown, least=0.8)
 
 
 def _suggestion(name: str) -> str:

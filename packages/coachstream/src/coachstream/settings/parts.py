@@ -1,4 +1,4 @@
-"""The settings of each part: what it is, and with it exactly what that needs."""
+"""The settings of each backend: its choice, with exactly the settings that the choice needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DynamoDbSettings(msgspec.Struct, frozen=True):
     Attributes:
         table: its name or ARN.
         mirror_messages: whether turns also appear in the list that the existing functions read.
-        timeout_s: of one attempt of a request.
+        timeout_s: for one attempt of a request.
     """
 
     kind: ClassVar = Store.DYNAMODB
@@ -42,7 +42,7 @@ class DynamoDbSettings(msgspec.Struct, frozen=True):
 
 
 class DemoModelSettings(msgspec.Struct, frozen=True):
-    """The demo model; `delay_s` passes between two pieces of its reply."""
+    """The demo model; `delay_s` is the pause between two chunks of its reply."""
 
     kind: ClassVar = Model.DEMO
 
@@ -50,34 +50,34 @@ class DemoModelSettings(msgspec.Struct, frozen=True):
 
 
 class Guardrail(msgspec.Struct, frozen=True):
-    """What checks a model's replies: id or ARN, and a number or DRAFT."""
+    """A guardrail that checks a model's replies: its id or ARN, and its version, a number or DRAFT."""
 
     id: str
     version: str = "DRAFT"
 
 
 class Fallback(msgspec.Struct, frozen=True):
-    """Who is asked when a reply breaks off; what is None is as it is for the model itself.
+    """The model that is called when a reply fails; a field that is None is the same as for the main model.
 
     Raises:
-        ValueError: both are None, which is no other model.
+        ValueError: both are None, so it would be the main model.
     """
 
     model_id: str | None = None
     region: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is the model itself."""
+        """Reject a fallback to the main model."""
         if self.model_id is None and self.region is None:
-            raise ValueError("a fallback is another model, or in another region")
+            raise ValueError("a fallback must be another model, or in another region")
 
 
 class BedrockSettings(msgspec.Struct, frozen=True):
-    """A model on Bedrock; the variables say what each field means. No region is that of all of AWS.
+    """A model on Bedrock; `variables` documents each field. Without a region, the general one is used.
 
     Attributes:
-        can_continue: None for what is known of the model.
-        fallback: None where the model itself is asked once more.
+        can_continue: None uses the built-in knowledge about the model.
+        fallback: None calls the same model once more.
     """
 
     kind: ClassVar = Model.BEDROCK
@@ -94,7 +94,7 @@ class BedrockSettings(msgspec.Struct, frozen=True):
 
 
 class LocalIssuerSettings(msgspec.Struct, frozen=True):
-    """Tokens that are signed on this machine, with a key in `data_dir`."""
+    """Tokens signed on this machine, with a key in `data_dir`."""
 
     kind: ClassVar = IdentityProvider.LOCAL
 
@@ -102,13 +102,13 @@ class LocalIssuerSettings(msgspec.Struct, frozen=True):
 
 
 class CognitoSettings(msgspec.Struct, frozen=True):
-    """ID tokens of a user pool for any of the app clients.
+    """ID tokens of a user pool, issued to any of the app clients.
 
     Attributes:
         user_pool_id: `us-west-2_aBcDeFgHi`.
         client_ids: at least one.
-        endpoint_url: where the keys are read instead of at Cognito's own address.
-        jwks_file: the pool's keys as they were when the package was built.
+        endpoint_url: the endpoint to fetch the keys from instead of Cognito's own.
+        jwks_file: a file with the pool's keys at build time.
     """
 
     kind: ClassVar = IdentityProvider.COGNITO
@@ -120,12 +120,12 @@ class CognitoSettings(msgspec.Struct, frozen=True):
 
     @property
     def region(self) -> str:
-        """Of the pool, which its id begins with."""
+        """The pool's region, which its id begins with."""
         return self.user_pool_id.partition("_")[0]
 
 
 class SqliteRecallSettings(msgspec.Struct, frozen=True):
-    """Recall by words, in a file in `data_dir`."""
+    """Full-text search, in a file in `data_dir`."""
 
     kind: ClassVar = Recall.SQLITE
 
@@ -133,12 +133,12 @@ class SqliteRecallSettings(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        """The database; of its own, since it can be built anew from the conversations'."""
+        """The database; a separate file, because it can be rebuilt from the conversations."""
         return self.data_dir / "recall.db"
 
 
 class PineconeSettings(msgspec.Struct, frozen=True):
-    """Recall by meaning, in a Pinecone index; `timeout_s` is for a search, all its calls together."""
+    """Semantic search in a Pinecone index; `timeout_s` is for a search with all its calls."""
 
     kind: ClassVar = Recall.PINECONE
 
@@ -149,7 +149,7 @@ class PineconeSettings(msgspec.Struct, frozen=True):
 
 
 class RecallOff(msgspec.Struct, frozen=True):
-    """No recall: nobody asked for it, or somebody did and `is_key_missing`."""
+    """No recall: it is not configured, or it is and `is_key_missing`."""
 
     kind: ClassVar = Recall.OFF
 
@@ -157,20 +157,20 @@ class RecallOff(msgspec.Struct, frozen=True):
 
 
 class LocalTicketKey(msgspec.Struct, frozen=True):
-    """A key for tickets that is made in `data_dir`."""
+    """A key for tickets that is generated in `data_dir`."""
 
     data_dir: Path
 
 
 class HandOffs(msgspec.Struct, frozen=True):
-    """Names or ARNs of the functions that go on with what was said; None where nothing is handed off."""
+    """Names or ARNs of the functions that process a turn further; None where nothing is handed off."""
 
     workout_function: str | None = None
     summary_function: str | None = None
 
 
 class Logs(msgspec.Struct, frozen=True):
-    """What is written down; `metrics_namespace` is None where there are no metrics."""
+    """Logs and metrics; `metrics_namespace` is None if metrics are off."""
 
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.JSON

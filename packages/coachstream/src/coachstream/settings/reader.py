@@ -1,4 +1,4 @@
-"""Reads variables, and collects what is wrong with them."""
+"""Reads variables, and collects their errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SettingsError(Exception):
     """The environment does not describe a service that can run.
 
     Attributes:
-        problems: one sentence for each mistake, naming its variable; never the value of a secret one.
+        problems: one sentence per error, with the variable's name, but never the value of a secret.
     """
 
     def __init__(self, problems: tuple[str, ...]) -> None:
@@ -34,7 +34,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 class Reader:
-    """Reads variables; a wrong one is a problem, and reads as something harmless."""
+    """Reads variables; an invalid one is recorded as a problem and read as a harmless value."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Read from `environment`, in which unset and blank are the same."""
@@ -42,12 +42,12 @@ class Reader:
         self._environment = environment
 
     def check(self) -> None:
-        """Raise `SettingsError` if anything was wrong."""
+        """Raise `SettingsError` if there are problems."""
         if self.problems:
             raise SettingsError(tuple(self.problems))
 
     def text(self, variable: Variable) -> str:
-        """The value; a required one that is missing is a problem and reads as nothing."""
+        """The value; a missing required one is a problem and reads as an empty string."""
         value = self.optional(variable)
         if value is None and variable.is_required:
             meant = probable_misspelling(variable.name, self._environment)
@@ -60,7 +60,7 @@ class Reader:
         return self._environment.get(variable.name, "").strip() or variable.default
 
     def matching(self, variable: Variable, pattern: str, right: str) -> str | None:
-        """A value of a known form, of which `right` gives the name; None if it is missing."""
+        """A value that matches a pattern, which `right` describes; None if it is missing."""
         value = self.text(variable)
         if value and not re.fullmatch(pattern, value):
             self.wrong(variable, right, value)
@@ -79,30 +79,30 @@ class Reader:
         if value and self._endpoint_path(variable, value if "://" in value else f"https://{value}").strip(
             "/"
         ):
-            self.problem(f"{variable.name} cannot be used: there is a path behind the host")
+            self.problem(f"{variable.name} cannot be used: it has a path after the host")
         return value
 
     def secret(self, variable: Variable) -> Secret | None:
-        """A key without blanks; None if it is missing."""
+        """A key without whitespace; None if it is missing."""
         value = self.optional(variable)
         if value is not None and not re.fullmatch(r"[!-~]+", value):
-            self.problem(f"{variable.name} holds blanks or characters that no key has")
+            self.problem(f"{variable.name} contains whitespace or characters that are invalid in a key")
         return None if value is None else Secret(value)
 
     def secret_or_arn(
         self, variable: Variable, arn: Variable, *, least_bytes: int = 1
     ) -> Secret | SecretArn | None:
-        """A key, or where in Secrets Manager it is kept; None if both are missing."""
+        """A key, or its ARN in Secrets Manager; None if both are missing."""
         key = self.secret(variable)
         kept = self.matching(arn, _SECRET_ARN, "the ARN of a secret")
         if key is not None and kept is not None:
-            self.problem(f"{variable.name} and {arn.name} are both set, and only one of them can count")
+            self.problem(f"{variable.name} and {arn.name} are both set; set only one of them")
         if key is not None and len(key.reveal().encode()) < least_bytes:
             self.problem(f"{variable.name} is shorter than {least_bytes} characters")
         return key if kept is None else SecretArn(kept)
 
     def choice(self, variable: Variable, choices: type[_Choice]) -> _Choice | None:
-        """One of the names, in any case; None if it is wrong or missing."""
+        """One of the choices, case-insensitive; None if it is invalid or missing."""
         text = self.text(variable).lower()
         for choice in choices:
             if text == choice:
@@ -124,7 +124,7 @@ class Reader:
         return None if self.optional(variable) is None else self.boolean(variable)
 
     def number(self, variable: Variable, *, least: float, most: float, otherwise: str | None = None) -> float:
-        """A number from `least` to `most`; `otherwise` is a word that the caller takes as well."""
+        """A number from `least` to `most`; `otherwise` is a word that the caller also accepts."""
         text = self.text(variable)
         try:
             number = float(text)
@@ -144,11 +144,11 @@ class Reader:
         return int(number)
 
     def wrong(self, variable: Variable, right: str, value: str) -> None:
-        """Note a value that is not what it should be; `right` says what that is."""
+        """Record an invalid value; `right` describes valid ones."""
         self.problem(f"{variable.name} must be {right}, not {value!r}")
 
     def problem(self, sentence: str) -> None:
-        """Note anything else that is wrong."""
+        """Record any other problem."""
         self.problems.append(sentence)
 
     def _endpoint_path(self, variable: Variable, url: str) -> str:

@@ -1,4 +1,4 @@
-"""`Secret`: a value that is used and never shown; `SecretArn`: where one is kept."""
+"""`Secret`: a value that is used and never shown; `SecretArn`: the ARN of one."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import msgspec
 
 
 class Secret:
-    """Holds a value that no log, no traceback and no table may show; whoever must send it `reveal`s it."""
+    """A value that is redacted in logs, tracebacks and tables; the code that sends it calls `reveal`."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        """Hide a value.
+        """Wrap a value.
 
         Raises:
-            ValueError: it is empty, which is no secret.
+            ValueError: it is empty.
         """
         if not value:
             raise ValueError("a secret cannot be empty")
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for whoever must send it."""
+        """The value itself, for the code that sends it."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -36,10 +36,10 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not written down")
+        raise TypeError("a secret cannot be pickled")
 
 
 class SecretArn(msgspec.Struct, frozen=True):
-    """A secret in AWS Secrets Manager, which is read when it is first needed."""
+    """The ARN of a secret in AWS Secrets Manager, which is read at its first use."""
 
     arn: str

@@ -1,4 +1,4 @@
-"""`Settings`: the environment, read, checked and typed."""
+"""`Settings`: the environment variables, validated and typed."""
 
 from __future__ import annotations
 
@@ -56,24 +56,24 @@ _REGION = r"[a-z0-9-]+"
 _NO_METRICS = "off"
 
 _TICKET_KEY_BYTES = 32
-"""RFC 7518, section 3.2: a key for HS256 is at least as long as the hash."""
+"""RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
 
 _SHORTEST_LEASE_S = 1.01
-"""A producer writes at least each 0.8 s; with a shorter lease, one that lives would be taken for dead."""
+"""A lease holder writes a heartbeat every 0.8 s; a shorter lease could expire between two of them."""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The settings of one process; the variables say what each means.
+    """The settings of one process; `variables` documents each of them.
 
     Attributes:
-        region: of all that is called at AWS, where nothing else is said; None for what the SDK finds.
-        own_ticket_key: the key for tickets that is set; see `ticket_key`.
-        turn_policy: what a message does that comes while another one is answered.
-        lease_s: how long a run is taken for alive after its producer has last written, in seconds.
+        region: of all AWS services without a region of their own; None for the SDK's default.
+        own_ticket_key: the configured key for tickets; see `ticket_key`.
+        turn_policy: what happens to a message that arrives while a reply is being written.
+        lease_s: the lease duration of a run, in seconds.
         reply_invocations: how many invocations may write one reply, one after another.
 
     Raises:
-        ValueError: two parts have different folders, which no environment can say.
+        ValueError: two backends have different folders, which no environment can configure.
     """
 
     store: StoreSettings
@@ -92,25 +92,25 @@ class Settings(msgspec.Struct, frozen=True):
     reply_invocations: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Reject contradictory settings."""
         if len(self._folders()) > 1:
-            raise ValueError("all that is kept on this machine is in one folder")
+            raise ValueError("all backends on this machine must use the same folder")
 
     @property
     def data_dir(self) -> Path | None:
-        """Where something is kept on this machine; None where nothing is."""
+        """The data folder on this machine; None if no backend needs one."""
         return next(iter(self._folders()), None)
 
     @property
     def ticket_key(self) -> TicketKeySettings | None:
-        """Where the key for tickets is; None where there are no tickets."""
+        """The key for tickets, or where it is; None if tickets are not configured."""
         if self.own_ticket_key is None and isinstance(self.identity, LocalIssuerSettings):
             return LocalTicketKey(self.identity.data_dir)
         return self.own_ticket_key
 
     @property
     def secret_arns(self) -> tuple[str, ...]:
-        """The secrets that are read from Secrets Manager."""
+        """The ARNs of the secrets to read from Secrets Manager."""
         keys = (
             self.own_ticket_key,
             self.recall.api_key if isinstance(self.recall, PineconeSettings) else None,
@@ -119,7 +119,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def aws_services(self) -> tuple[str, ...]:
-        """What is called at AWS, by the names of the SDK's clients."""
+        """The AWS services that are called, by the names of the SDK's clients."""
         called = {
             "dynamodb": isinstance(self.store, DynamoDbSettings),
             "bedrock-runtime": isinstance(self.model, BedrockSettings),
@@ -130,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def needs_region(self) -> bool:
-        """Whether something is called at AWS for which no region is set on its own."""
+        """Whether an AWS service without a region of its own is called."""
         model = self.model
         return (
             isinstance(self.store, DynamoDbSettings)
@@ -145,15 +145,15 @@ class Settings(msgspec.Struct, frozen=True):
 
     @classmethod
     def embedded(cls, data_dir: Path) -> Self:
-        """Everything on this machine, and nothing that searches by meaning."""
+        """Every backend on this machine, without semantic search."""
         return cls(SqliteStoreSettings(data_dir), DemoModelSettings(), LocalIssuerSettings(data_dir))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read and check the variables of what is chosen; those of other parts are not looked at.
+        """Read and validate the variables of the selected backends; those of others are ignored.
 
         Raises:
-            SettingsError: names every variable that is missing or wrong, and what it should be.
+            SettingsError: lists every missing or invalid variable, and the valid values.
         """
         reader = Reader(environment)
         store = reader.choice(v.STORE, Store)
@@ -162,7 +162,7 @@ class Settings(msgspec.Struct, frozen=True):
         recall = reader.choice(v.RECALL, Recall)
         is_kept = {store, identity, recall} & {Store.SQLITE, IdentityProvider.LOCAL, Recall.SQLITE}
         data_dir = Path(reader.text(v.DATA_DIR)) if is_kept else Path()
-        # What is wrong is read as something harmless, which nobody gets to see.
+        # Invalid values are read as harmless ones; `check` raises before the settings are returned.
         settings = cls(
             store=_dynamodb(reader) if store is Store.DYNAMODB else SqliteStoreSettings(data_dir),
             model=_bedrock(reader) if model is Model.BEDROCK else _demo(reader),
@@ -190,9 +190,9 @@ class Settings(msgspec.Struct, frozen=True):
         return settings
 
     def to_environment(self) -> dict[str, str]:
-        """The variables from which `from_environment` makes these settings again, for a child process.
+        """The variables from which `from_environment` recreates these settings, for a child process.
 
-        Keys are among them, in plain text.
+        They include keys in plain text.
         """
         variables: dict[v.Variable, object] = {
             v.STORE: self.store.kind,
@@ -241,7 +241,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def read_table(environment: Mapping[str, str]) -> str:
-    """The table that the environment names, whatever else it says. Raises `SettingsError`."""
+    """The table's name in the environment, regardless of other variables. Raises `SettingsError`."""
     reader = Reader(environment)
     table = _table(reader)
     reader.check()
@@ -249,7 +249,7 @@ def read_table(environment: Mapping[str, str]) -> str:
 
 
 def read_region(environment: Mapping[str, str]) -> str | None:
-    """The region that the environment names. Raises `SettingsError`."""
+    """The region in the environment. Raises `SettingsError`."""
     reader = Reader(environment)
     region = _region(reader)
     reader.check()
@@ -271,17 +271,17 @@ def _dynamodb(reader: Reader) -> DynamoDbSettings:
 
 
 def _table(reader: Reader) -> str:
-    """The table by the existing system's rules (existing system, section 1.1)."""
+    """The table's name by the existing system's rules."""
     base = reader.matching(v.BASE_TABLE, _TABLE, "a table's name")
     if reader.optional(v.TABLE) or base is None:
         return reader.matching(v.TABLE, _TABLE, "a table's name or ARN") or ""
     branch = reader.optional(v.BRANCH)
     if branch is None:
-        # Without it the name would be the main branch's: production's.
+        # Without it, this would be the table of the main branch: production.
         reader.problem(f"{v.BRANCH.name} is not set; {v.BASE_TABLE.name} needs it, or set {v.TABLE.name}")
     table = base if branch in {None, "main"} else f"{base}-{branch}"
     if not re.fullmatch(_TABLE, table):
-        reader.problem(f"{v.BASE_TABLE.name} and {v.BRANCH.name} make {table!r}, which is no table's name")
+        reader.problem(f"{v.BASE_TABLE.name} and {v.BRANCH.name} make {table!r}, which is not a table name")
     return table
 
 
@@ -304,10 +304,10 @@ def _bedrock(reader: Reader) -> BedrockSettings:
     elsewhere = None if settings.fallback is None else settings.fallback.region
     here = settings.region or reader.optional(v.REGION) or reader.optional(v.DEFAULT_REGION)
     if settings.guardrail is not None and elsewhere not in {None, here}:
-        # Without it, what the fallback says would not be checked.
+        # The guardrail would not check the fallback's replies.
         reader.problem(
-            f"{v.FALLBACK_REGION.name} cannot be another region where {v.GUARDRAIL_ID.name} is set: a "
-            "guardrail is there in its own region only"
+            f"{v.FALLBACK_REGION.name} cannot be another region if {v.GUARDRAIL_ID.name} is set: a "
+            "guardrail exists in its own region only"
         )
     return settings
 
@@ -330,7 +330,7 @@ def _guardrail(reader: Reader) -> Guardrail | None:
     if guardrail is not None:
         return Guardrail(guardrail) if version is None else Guardrail(guardrail, version)
     if version is not None:
-        # Somebody believes that replies are checked.
+        # The configuration suggests that replies are checked, but they would not be.
         reader.problem(f"{v.GUARDRAIL_VERSION.name} is set, but {v.GUARDRAIL_ID.name} is not")
     return None
 

@@ -1,6 +1,6 @@
-"""The environment variables: name, default, meaning. `docs/reference/settings.md` is generated from it.
+"""The environment variables: name, default, meaning. `docs/reference/settings.md` is generated from this table.
 
-Where the existing system has a name for something, the name is its own; all others begin with COACHSTREAM_.
+Variables that the existing system also has keep its names; all others begin with COACHSTREAM_.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coachstream.settings.choices import (
 
 
 class Part(Enum):
-    """What a variable is for; the value is a heading."""
+    """The section of a variable; the value is its heading."""
 
     STORE = "Store"
     MODEL = "Model"
@@ -40,13 +40,13 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its name.
-        part: what it is for.
-        meaning: what it says, in half a sentence.
-        default: what holds when it is not set; None where that is nothing at all.
-        of: what must be chosen for it to be looked at; None where it always is.
-        is_required: whether nothing starts without it (if it is looked at).
-        is_secret: whether its value may be shown.
-        reader: who reads it, where it is not us.
+        part: its section.
+        meaning: its description, a phrase without a full stop.
+        default: the value if it is not set; None if there is none.
+        of: the choice to which it applies; None if it always applies.
+        is_required: whether nothing starts without it (if it applies).
+        is_secret: whether its value must not be shown.
+        reader: the program that reads it, if not coachstream.
     """
 
     name: str
@@ -67,26 +67,26 @@ def _one_of(choices: type[StrEnum]) -> str:
 STORE = Variable(
     name="COACHSTREAM_STORE",
     part=Part.STORE,
-    meaning=f"where conversations are kept: {_one_of(Store)}",
+    meaning=f"where conversations are stored: {_one_of(Store)}",
     is_required=True,
 )
 TABLE = Variable(
     name="DYNAMODB_TABLE_NAME",
     part=Part.STORE,
-    meaning="the table; or give `DYNAMODB_BASE_TABLE_NAME` and `BRANCH_NAME`",
+    meaning="name or ARN of the table; or set `DYNAMODB_BASE_TABLE_NAME` and `BRANCH_NAME`",
     of=Store.DYNAMODB,
     is_required=True,
 )
 BASE_TABLE = Variable(
     name="DYNAMODB_BASE_TABLE_NAME",
     part=Part.STORE,
-    meaning="the table's name without the branch, where `DYNAMODB_TABLE_NAME` is not set",
+    meaning="the table's name without the branch, if `DYNAMODB_TABLE_NAME` is not set",
     of=Store.DYNAMODB,
 )
 BRANCH = Variable(
     name="BRANCH_NAME",
     part=Part.STORE,
-    meaning="the branch that is appended to `DYNAMODB_BASE_TABLE_NAME` after a `-`; nothing is on `main`",
+    meaning="the branch to append to `DYNAMODB_BASE_TABLE_NAME` after a `-`; `main` appends nothing",
     of=Store.DYNAMODB,
 )
 MIRROR = Variable(
@@ -100,7 +100,7 @@ MIRROR = Variable(
 STORE_TIMEOUT = Variable(
     name="COACHSTREAM_STORE_TIMEOUT_S",
     part=Part.STORE,
-    meaning="seconds for one attempt of a request to DynamoDB, of which there are three",
+    meaning="timeout in seconds for one attempt of a request to DynamoDB; there are up to three",
     default="5",
     of=Store.DYNAMODB,
 )
@@ -108,13 +108,14 @@ STORE_TIMEOUT = Variable(
 MODEL = Variable(
     name="COACHSTREAM_MODEL",
     part=Part.MODEL,
-    meaning=f"what writes the replies: {_one_of(Model)} (`demo` is no language model, and says so)",
+    meaning=f"what generates the replies: {_one_of(Model)} (`demo` is not a language model, and labels its "
+    "replies)",
     is_required=True,
 )
 MODEL_DELAY = Variable(
     name="COACHSTREAM_MODEL_DELAY",
     part=Part.MODEL,
-    meaning="seconds between two pieces of the demo model's reply",
+    meaning="seconds between two chunks of the demo model's reply",
     default="0.03",
     of=Model.DEMO,
 )
@@ -134,49 +135,48 @@ MODEL_REGION = Variable(
 MODEL_TEMPERATURE = Variable(
     name="COACHSTREAM_MODEL_TEMPERATURE",
     part=Part.MODEL,
-    meaning="from 0 to 1, or `none`; a model that takes none is asked without it",
+    meaning="from 0 to 1, or `none`; omitted for models that do not accept it",
     default="0.7",
     of=Model.BEDROCK,
 )
 MODEL_MAX_TOKENS = Variable(
     name="COACHSTREAM_MODEL_MAX_TOKENS",
     part=Part.MODEL,
-    meaning="tokens at which a reply is cut; Bedrock takes them out of the quota while it writes",
+    meaning="maximum tokens of a reply; Bedrock deducts them from the quota while it generates",
     default="8192",
     of=Model.BEDROCK,
 )
 MODEL_PROMPT_CACHING = Variable(
     name="COACHSTREAM_MODEL_PROMPT_CACHING",
     part=Part.MODEL,
-    meaning="`true`: what stays the same of a prompt is cached, where the model can",
+    meaning="`true`: the constant part of a prompt is cached, if the model supports it",
     default="true",
     of=Model.BEDROCK,
 )
 MODEL_STALL = Variable(
     name="COACHSTREAM_MODEL_STALL_S",
     part=Part.MODEL,
-    meaning="longest silence of a model's stream, in seconds, before it is given up",
+    meaning="seconds without data after which a model's stream is abandoned",
     default="30",
     of=Model.BEDROCK,
 )
 MODEL_CAN_CONTINUE = Variable(
     name="COACHSTREAM_MODEL_CAN_CONTINUE",
     part=Part.MODEL,
-    meaning="whether the model can continue a partial reply, `true` or `false`; by default what is known of "
-    "it. A model that cannot starts again",
+    meaning="whether the model can continue a partial reply, `true` or `false`; by default decided by its "
+    "id. A model that cannot starts the reply again",
     of=Model.BEDROCK,
 )
 FALLBACK_MODEL = Variable(
     name="COACHSTREAM_FALLBACK_MODEL_ID",
     part=Part.MODEL,
-    meaning="id or ARN of the model that is asked when a reply breaks off; by default the same model, once "
-    "more",
+    meaning="id or ARN of the model to call when a reply fails; by default the same model, once more",
     of=Model.BEDROCK,
 )
 FALLBACK_REGION = Variable(
     name="COACHSTREAM_FALLBACK_REGION",
     part=Part.MODEL,
-    meaning="region in which a model is asked when a reply breaks off; by default the same",
+    meaning="region of the model to call when a reply fails; by default the same",
     of=Model.BEDROCK,
 )
 GUARDRAIL_ID = Variable(
@@ -188,48 +188,49 @@ GUARDRAIL_ID = Variable(
 GUARDRAIL_VERSION = Variable(
     name="BEDROCK_GUARDRAIL_VERSION",
     part=Part.MODEL,
-    meaning="version of the guardrail: a number, or `DRAFT` (the default where a guardrail is named)",
+    meaning="version of the guardrail: a number, or `DRAFT` (the default)",
     of=Model.BEDROCK,
 )
 
 IDENTITY = Variable(
     name="COACHSTREAM_IDENTITY",
     part=Part.IDENTITY,
-    meaning=f"whose tokens are accepted: {_one_of(IdentityProvider)} (`local` is for `coachstream serve`)",
+    meaning=f"issuer of the accepted tokens: {_one_of(IdentityProvider)} (`local` is for `coachstream "
+    "serve`)",
     is_required=True,
 )
 USER_POOL = Variable(
     name="USER_POOL_ID",
     part=Part.IDENTITY,
-    meaning="the user pool, such as `us-west-2_aBcDeFgHi`; its id says the region",
+    meaning="id of the user pool, such as `us-west-2_aBcDeFgHi`, which includes its region",
     of=IdentityProvider.COGNITO,
     is_required=True,
 )
 APP_CLIENTS = Variable(
     name="APP_CLIENT_ID",
     part=Part.IDENTITY,
-    meaning="the app client whose ID tokens are accepted; several are comma-separated",
+    meaning="app client whose ID tokens are accepted; several are comma-separated",
     of=IdentityProvider.COGNITO,
     is_required=True,
 )
 JWKS_FILE = Variable(
     name="COACHSTREAM_JWKS_FILE",
     part=Part.IDENTITY,
-    meaning="file with the pool's keys, which `coachstream package --jwks-of` puts into the package: a cold "
-    "start then says `start` before it asks the pool. A file of another pool is refused",
+    meaning="file with the pool's keys, which `coachstream package --jwks-of` adds to the package: a cold "
+    "start then sends `start` without fetching them first. A file of another pool is refused",
     of=IdentityProvider.COGNITO,
 )
 TICKET_KEY = Variable(
     name="COACHSTREAM_TICKET_KEY",
     part=Part.IDENTITY,
-    meaning="key of the tickets in the URLs that `EventSource` opens, at least 32 characters; `local` makes "
-    "one. Without a key there are no tickets",
+    meaning="key of the tickets in the URLs that `EventSource` opens, at least 32 characters; `local` "
+    "generates one. Without a key there are no tickets",
     is_secret=True,
 )
 TICKET_KEY_ARN = Variable(
     name="COACHSTREAM_TICKET_KEY_SECRET_ARN",
     part=Part.IDENTITY,
-    meaning="ARN of the secret in AWS Secrets Manager that is this key, instead: all of its string",
+    meaning="alternatively, ARN of the secret in AWS Secrets Manager whose whole string is this key",
 )
 
 RECALL = Variable(
@@ -241,33 +242,33 @@ RECALL = Variable(
 PINECONE_KEY = Variable(
     name="PINECONE_API_KEY",
     part=Part.RECALL,
-    meaning="the API key; without it recall is off, and the log says so once",
+    meaning="API key; without it recall is off, which is logged once",
     of=Recall.PINECONE,
     is_secret=True,
 )
 PINECONE_KEY_ARN = Variable(
     name="PINECONE_API_KEY_SECRET_ARN",
     part=Part.RECALL,
-    meaning="ARN of the secret in AWS Secrets Manager that is the API key, instead: all of its string",
+    meaning="alternatively, ARN of the secret in AWS Secrets Manager whose whole string is the API key",
     of=Recall.PINECONE,
 )
 PINECONE_HOST = Variable(
     name="PINECONE_INDEX_HOST",
     part=Part.RECALL,
-    meaning="the index's host, as Pinecone's console shows it",
+    meaning="host of the index, as shown in Pinecone's console",
     of=Recall.PINECONE,
     is_required=True,
 )
 RERANK_MODEL = Variable(
     name="COACHSTREAM_RECALL_RERANK_MODEL",
     part=Part.RECALL,
-    meaning="the model that reranks the results, such as `pinecone-rerank-v0`; none by default",
+    meaning="model that reranks the results, such as `pinecone-rerank-v0`; none by default",
     of=Recall.PINECONE,
 )
 RECALL_TIMEOUT = Variable(
     name="COACHSTREAM_RECALL_TIMEOUT_S",
     part=Part.RECALL,
-    meaning="seconds for a search in Pinecone, all its calls together",
+    meaning="timeout in seconds for a search in Pinecone with all its calls",
     default="1.2",
     of=Recall.PINECONE,
 )
@@ -275,64 +276,65 @@ RECALL_TIMEOUT = Variable(
 WORKOUT_FUNCTION = Variable(
     name="BUILD_WORKOUT_FUNCTION_NAME",
     part=Part.HAND_OFFS,
-    meaning="name or ARN of the function that takes workouts; none: they are not handed off",
+    meaning="name or ARN of the function that builds workouts; if unset, they are not handed off",
 )
 SUMMARY_FUNCTION = Variable(
     name="BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
     part=Part.HAND_OFFS,
-    meaning="name or ARN of the function that summarizes conversations; none: they are not handed off",
+    meaning="name or ARN of the function that summarizes conversations; if unset, they are not handed off",
 )
 
 HISTORY_BUDGET = Variable(
     name="COACHSTREAM_HISTORY_BUDGET_CHARS",
     part=Part.TURN,
-    meaning="how many characters of earlier messages a prompt may hold",
+    meaning="maximum characters of earlier messages in a prompt",
     default="60000",
 )
 OPTIONAL_CONTEXT_BUDGET = Variable(
     name="COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
     part=Part.TURN,
-    meaning="seconds until a prompt does without the optional context that has not arrived",
+    meaning="seconds to wait for optional context before the prompt is built without it",
     default="1.5",
 )
 TURN_POLICY = Variable(
     name="COACHSTREAM_TURN_POLICY",
     part=Part.TURN,
-    meaning=f"what becomes of a message while another one is answered: {_one_of(TurnPolicy)}. `reject` "
-    "refuses it, `interrupt` stops the reply, keeps what it said and answers the new message",
+    meaning=f"what happens to a message that arrives during a reply: {_one_of(TurnPolicy)}. `reject` refuses "
+    "it; `interrupt` stops the reply, keeps its text and replies to the new message",
     default="reject",
 )
 LEASE = Variable(
     name="COACHSTREAM_LEASE_S",
     part=Part.TURN,
-    meaning="seconds after which a reply that nobody writes any more is taken for broken off, more than 1",
+    meaning="lease duration in seconds, more than 1: without a heartbeat for that long, a reply counts as "
+    "failed",
     default="15",
 )
 REPLY_INVOCATIONS = Variable(
     name="COACHSTREAM_REPLY_INVOCATIONS",
     part=Part.TURN,
-    meaning="invocations that may write one reply, one after another: each goes on where the function's "
-    "timeout ended the one before. A reply that the last one does not finish is kept as far as it came, and "
-    "ends with `DEADLINE_EXCEEDED`",
+    meaning="maximum invocations for one reply: each continues where the function's timeout ended the "
+    "previous one. If the last one does not finish the reply, the partial reply is kept and ends with "
+    "`DEADLINE_EXCEEDED`",
     default="5",
 )
 KEEP_ALIVE = Variable(
     name="COACHSTREAM_KEEP_ALIVE_S",
     part=Part.TURN,
-    meaning="seconds of quiet before a stream carries a comment",
+    meaning="seconds of silence before a stream sends a keep-alive comment",
     default="15",
 )
 
 LOG_LEVEL = Variable(
     name="COACHSTREAM_LOG_LEVEL",
     part=Part.LOGS,
-    meaning=f"the least severe records that are logged: {_one_of(LogLevel)}",
+    meaning=f"minimum level of logged records: {_one_of(LogLevel)}",
     default="info",
 )
 LOG_FORMAT = Variable(
     name="COACHSTREAM_LOG_FORMAT",
     part=Part.LOGS,
-    meaning=f"how records are written: {_one_of(LogFormat)}",
+    meaning=f"format of log records: {_one_of(LogFormat)}",
     default="json",
 )
 METRICS_NAMESPACE = Variable(
@@ -345,29 +347,29 @@ METRICS_NAMESPACE = Variable(
 DATA_DIR = Variable(
     name="COACHSTREAM_DATA_DIR",
     part=Part.DATA,
-    meaning="folder of what `sqlite` and `local` keep; needed where one of them is chosen",
+    meaning="folder for the data of `sqlite` and `local`; required if one of them is selected",
     is_required=True,
 )
 
 REGION = Variable(
     name="AWS_REGION",
     part=Part.AWS,
-    meaning="region of the table, the model and the functions; else `AWS_DEFAULT_REGION`, else what the "
-    "shared configuration says",
+    meaning="region of the table, the model and the functions; by default `AWS_DEFAULT_REGION`, or the "
+    "region in the shared configuration",
 )
 DEFAULT_REGION = Variable(
-    name="AWS_DEFAULT_REGION", part=Part.AWS, meaning="the region, where `AWS_REGION` is not set"
+    name="AWS_DEFAULT_REGION", part=Part.AWS, meaning="the region, if `AWS_REGION` is not set"
 )
 COGNITO_ENDPOINT = Variable(
     name="AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
     part=Part.AWS,
-    meaning="where the user pool's keys are read, instead of at Cognito's own address",
+    meaning="endpoint for the user pool's keys, instead of Cognito's own",
     of=IdentityProvider.COGNITO,
 )
 ENDPOINT = Variable(
     name="AWS_ENDPOINT_URL",
     part=Part.AWS,
-    meaning="endpoint of all AWS services that have none of their own",
+    meaning="endpoint of all AWS services without one of their own",
 )
 
 _SDK = "the AWS SDK"
@@ -375,7 +377,7 @@ _SDK = "the AWS SDK"
 ID_TOKEN = Variable(
     name="COACHSTREAM_ID_TOKEN",
     part=Part.IDENTITY,
-    meaning="an ID token of the user pool, for a server with `--identity cognito`",
+    meaning="ID token of the user pool, for a server with `--identity cognito`",
     of=IdentityProvider.COGNITO,
     is_secret=True,
     reader="`coachstream chat`",
@@ -386,7 +388,7 @@ READ_BY_OTHERS = (
     Variable(
         name="PINECONE_CONTROLLER_HOST",
         part=Part.RECALL,
-        meaning="where the reranking model is asked, instead of at Pinecone's own address",
+        meaning="endpoint of the reranking model, instead of Pinecone's own",
         of=Recall.PINECONE,
         reader="Pinecone's SDK",
     ),
@@ -405,7 +407,7 @@ READ_BY_OTHERS = (
     Variable(
         name="AWS_ENDPOINT_URL_LAMBDA",
         part=Part.AWS,
-        meaning="endpoint of the functions that take hand-offs",
+        meaning="endpoint of Lambda, for hand-offs",
         reader=_SDK,
     ),
     Variable(
@@ -423,7 +425,7 @@ READ_BY_OTHERS = (
     Variable(
         name="AWS_ACCESS_KEY_ID",
         part=Part.AWS,
-        meaning="credentials, where no profile and no role gives them",
+        meaning="credentials, if no profile or role provides them",
         reader=_SDK,
     ),
     Variable(name="AWS_SECRET_ACCESS_KEY", part=Part.AWS, meaning="likewise", reader=_SDK, is_secret=True),
@@ -479,4 +481,4 @@ VARIABLES = (
     ENDPOINT,
     COGNITO_ENDPOINT,
 )
-"""Those that are read here."""
+"""The variables that coachstream itself reads."""

@@ -10,7 +10,7 @@ RefusalOf = Callable[[str], str]
 
 
 def test_users_who_can_write_their_own_id_are_refused(refusal_of: RefusalOf) -> None:
-    """Amplify's own client lets them, and whoever can write an id can become anybody."""
+    """Amplify's own client lets them, and a user who can write the id can impersonate any other."""
     refusal = refusal_of("careless")
     assert "users can write custom:user_id themselves" in refusal
     assert "cfnUserPoolClient.writeAttributes" in refusal
@@ -21,4 +21,4 @@ def test_a_package_that_was_not_made_is_missed(apps: Apps, refusal_of: RefusalOf
     refusal = refusal_of("unpackaged")
     assert "Failed to instantiate custom function provider" in refusal
     function = apps.backend("unpackaged").parent / "functions" / "stream-coach-conversation"
-    assert f"there is no package at {function}/coachstream.zip; `coachstream package` makes one" in refusal
+    assert f"there is no package at {function}/coachstream.zip; `coachstream package` builds one" in refusal

@@ -14,7 +14,7 @@ __all__ = ["ExecutionEnvironments"]
 
 
 def __getattr__(name: str) -> object:
-    # A command that starts no environment must not pay for the processes and the server of one.
+    # A command that starts no environment must not pay for importing the process and server modules.
     if name == "ExecutionEnvironments":
         from lambda_streaming.emulator.environments import ExecutionEnvironments
 

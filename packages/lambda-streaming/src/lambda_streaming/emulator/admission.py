@@ -1,7 +1,7 @@
-"""Which requests a Runtime API port takes, before anything looks at what they ask.
+"""Which requests a Runtime API port accepts, checked before their method and path.
 
-The port answers with events, which hold the users' tokens and texts, so only the environment's own processes
-may use it, and of what they send only what a runtime or an extension sends.
+The port serves events, which hold users' tokens and texts. So only the environment's own processes may use
+it, and only with requests that a runtime or an extension sends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lambda_streaming.emulator.authority import parse_authority
 from lambda_streaming.emulator.runtime_api import Headers, RuntimeApiError
 
 MAX_CONNECTIONS: Final = 64
-"""Of one environment, those included that are still being checked."""
+"""Per environment, including connections whose peer is still being checked."""
 
 
 class ForeignRequest(RuntimeApiError):
@@ -28,7 +28,7 @@ class ForeignRequest(RuntimeApiError):
 
 
 class AmbiguousRequest(RuntimeApiError):
-    """Raised for a request whose end two servers could see in two places."""
+    """Raised for a request whose end two servers could place differently (request smuggling)."""
 
     status = 400
     error_type = "AmbiguousRequest"
@@ -38,7 +38,7 @@ class AmbiguousRequest(RuntimeApiError):
 
 
 class AlreadyReceiving(RuntimeApiError):
-    """Raised for `next` while another connection waits for the event, or has been given it."""
+    """Raised for `next` while another connection waits for the event or has received it."""
 
     status = 403
     error_type = "InvalidStateTransition"
@@ -48,27 +48,27 @@ class AlreadyReceiving(RuntimeApiError):
 
 
 def check_source(headers: Headers, address: tuple[str, int]) -> None:
-    """Refuse what a web page sends, also one that a browser inside of the environment shows.
+    """Refuse requests from a web page, even one open in a browser inside the environment.
 
     Args:
-        headers: of the request.
+        headers: the request's.
         address: IP address and port, as in AWS_LAMBDA_RUNTIME_API. Every client derives its `Host` from it.
 
     Raises:
-        ForeignRequest: another `Host`, or a header that only browsers send.
+        ForeignRequest: the `Host` is another one, or a header is one that only browsers send.
     """
     authority = parse_authority(headers.first("host") or "")
     if authority is None or str(authority.host) != address[0] or authority.port not in (None, address[1]):
-        raise ForeignRequest("the Host header names another one")
+        raise ForeignRequest("the Host header names another server")
     if any(name == "origin" or name.startswith("sec-fetch-") for name in headers.names()):
-        raise ForeignRequest("a web page has no business here")
+        raise ForeignRequest("web pages are not allowed")
 
 
 def check_framing(request: h11.Request, headers: Headers) -> None:
-    """Refuse a request whose end is ambiguous; the connection must not be used any more.
+    """Refuse a request whose end is ambiguous; the connection must not be used afterwards.
 
     Raises:
-        AmbiguousRequest: it has an encoding and a length, or a version without encodings (RFC 9112, 6.1).
+        AmbiguousRequest: it has both an encoding and a length, or an encoding in HTTP/1.0 (RFC 9112, 6.1).
     """
     if "transfer-encoding" in headers.names() and (
         "content-length" in headers.names() or request.http_version < b"1.1"

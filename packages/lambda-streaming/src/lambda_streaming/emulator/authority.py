@@ -1,8 +1,8 @@
 """The host names under which a local server may be addressed.
 
-A page of another site reaches a loopback port by rebinding its own name to 127.0.0.1, and then sends that
-name: so the `Host` header must hold a name that no stranger controls. That is an IP address, `localhost` and
-what is below it (RFC 6761, section 6.3), and what the person who started the server named.
+A page of another site reaches a loopback port by rebinding its own name to 127.0.0.1 (DNS rebinding), and its
+requests carry that name. So the `Host` header must hold a name that no attacker controls: an IP address,
+`localhost` and its subdomains (RFC 6761, section 6.3), and names given when the server was started.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ORIGIN = re.compile(r"https?://(?P<authority>[^/?#]+)")
 MAX_PORT: Final = 65_535
 
 LOCAL_NAMES: Final = ("localhost", ".localhost")
-"""Browsers and resolvers keep these on the machine; a leading dot stands for everything below."""
+"""Browsers and resolvers never send these off the machine; a leading dot includes all subdomains."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -38,7 +38,7 @@ class Authority(msgspec.Struct, frozen=True):
 
 
 def parse_authority(text: str) -> Authority | None:
-    """Return what a `Host` header names; None unless all of it is `host` or `host:port`."""
+    """Return the authority in a `Host` header; None unless all of it is `host` or `host:port`."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         return None
@@ -54,16 +54,16 @@ def parse_authority(text: str) -> Authority | None:
 
 
 def parse_origin(text: str) -> Authority | None:
-    """Return the host and port of an `Origin` header; None for `null` and what is no web origin."""
+    """Return the host and port of an `Origin` header; None for `null` and anything but a web origin."""
     match = _ORIGIN.fullmatch(text)
     return None if match is None else parse_authority(match["authority"])
 
 
 class AllowedHosts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server's `Host` header may name, on any port: ports are forwarded, names are not.
+    """The hosts that a `Host` header may name. Any port is allowed: ports are forwarded, names are not.
 
     Attributes:
-        names: lower-case host names; one with a leading dot stands for everything below it.
+        names: lower-case host names; one with a leading dot includes all its subdomains.
         any_address: whether every IP address is allowed, or only those of loopback.
     """
 
@@ -84,7 +84,7 @@ class AllowedHosts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def allow(self, host: str) -> bool:
-        """Whether a request with this `Host` header is for us."""
+        """Whether a request with this `Host` header is meant for this server."""
         authority = parse_authority(host)
         if authority is None:
             return False

@@ -36,20 +36,20 @@ EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
 _SERVICE_HOSTS = (".on.aws",)
-"""Of the real URLs, whose names are AWS's; the app refuses all but its own."""
+"""Host names of real Function URLs, which AWS controls; the app accepts only its own URL's name."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 class ModeOption(StrEnum):
-    """The invoke modes as they are spelled on the command line."""
+    """The invoke modes as spelled on the command line."""
 
     RESPONSE_STREAM = "response-stream"
     BUFFERED = "buffered"
 
 
 class Failure(Exception):
-    """Raised to end with a message for a person.
+    """Raised to exit with an error message for the user.
 
     Attributes:
         exit_status: of the process.
@@ -60,8 +60,8 @@ class Failure(Exception):
         self.exit_status = exit_status
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The line that `--json` prints when requests are answered."""
+class EmulatorReady(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The line that `--json` prints when the emulator accepts requests."""
 
     event: str = "ready"
     url: str
@@ -71,15 +71,15 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 _HELP = """A Lambda Function URL on localhost, for any runtime, with response streaming.
 
-COMMAND is started as execution environments, one invocation at a time in each, when requests come; it is
-reused, frozen in between, killed at the timeout and replaced after a crash. Everything it prints appears on
-standard error, with the environment's name before it.
+The emulator starts COMMAND as an execution environment when a request needs one. Each environment runs one
+invocation at a time; it is frozen between invocations, reused, killed at the timeout and replaced after a
+crash. Everything it prints appears on standard error, prefixed with the environment's name.
 
 \b
     python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
     python -m lambda_streaming.emulator --port 0 --timeout 60 -- npx aws-lambda-ric index.handler
 
-If OPTIONS and COMMAND could be confused, put `--` between them.
+Put `--` between OPTIONS and COMMAND if COMMAND has options of its own.
 """
 
 
@@ -87,8 +87,8 @@ If OPTIONS and COMMAND could be confused, put `--` between them.
     help=_HELP,
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     epilog=(
-        "Exit status: 0 after Ctrl-C, SIGTERM or SIGHUP; 1 if it cannot listen; 2 for wrong options; "
-        "126 or 127 if COMMAND cannot be executed or is not there."
+        "Exit status: 0 after Ctrl-C, SIGTERM or SIGHUP; 1 if it cannot listen; 2 for invalid options; "
+        "126 if COMMAND cannot be executed; 127 if it is not found."
     ),
 )
 def emulate(
@@ -96,46 +96,46 @@ def emulate(
         list[str],
         typer.Argument(
             metavar="COMMAND",
-            help="A Lambda runtime with its handler. It is not read by a shell.",
+            help="A Lambda runtime and its handler. It is executed directly, not through a shell.",
             show_default=False,
         ),
     ],
     *,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Only loopback is private."),
+        typer.Option(help="Address to listen on. Any other than loopback exposes the function."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 9000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Answer requests for this host, too; .NAME for all below it. Repeatable.",
+            help="Also accept requests for this host; .NAME for all its subdomains. Repeatable.",
             show_default=False,
         ),
     ] = None,
     invoke_mode: Annotated[
-        ModeOption, typer.Option(help="How the function's answers are read.")
+        ModeOption, typer.Option(help="How the Function URL reads the function's responses.")
     ] = ModeOption.RESPONSE_STREAM,
     throttle: Annotated[
         bool,
         typer.Option(
-            "--throttle", help="Limit responses as Lambda does: 6 MiB at any speed, then 2 MiB a second."
+            "--throttle", help="Limit bandwidth as Lambda does: a burst of 6 MiB, then 2 MiB per second."
         ),
     ] = False,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print one JSON object when ready, not a sentence."),
+        typer.Option("--json", help="Print one JSON object when ready, instead of a sentence."),
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Time for an invocation; then it is killed."),
+        typer.Option(metavar="SECONDS", help="Invocation timeout; the environment is killed after it."),
     ] = 30.0,
     env_file: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Environment variables, one NAME=VALUE a line. Repeatable; later ones win.",
+            help="File of environment variables, one NAME=VALUE per line. Repeatable; the last one wins.",
             show_default=False,
         ),
     ] = None,
@@ -143,44 +143,44 @@ def emulate(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="An environment variable; wins over files and over Lambda's own. Repeatable.",
+            help="Environment variable; overrides files and Lambda's own variables. Repeatable.",
             show_default=False,
         ),
     ] = None,
     function_name: Annotated[str, typer.Option(help="AWS_LAMBDA_FUNCTION_NAME.")] = "function",
     memory_size: Annotated[
         int,
-        typer.Option(metavar="MB", min=1, help="AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it."),
+        typer.Option(metavar="MB", min=1, help="AWS_LAMBDA_FUNCTION_MEMORY_SIZE; it limits nothing."),
     ] = 128,
     max_concurrency: Annotated[
         int,
-        typer.Option(min=1, help="Environments at most; requests past them get 429."),
+        typer.Option(min=1, help="Maximum number of environments; further requests get 429."),
     ] = DEFAULT_MAX_CONCURRENCY,
     freeze: Annotated[
         bool,
-        typer.Option(help="Stop environments between invocations (SIGSTOP), so that work left behind shows."),
+        typer.Option(help="Stop environments between invocations (SIGSTOP), as Lambda freezes them."),
     ] = True,
     init_timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Time until COMMAND has to ask for its first event."),
+        typer.Option(metavar="SECONDS", help="Time for COMMAND to request its first event."),
     ] = 10.0,
     idle_timeout: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="End environments that were idle for so long.  [default: never]",
+            help="End environments that have been idle this long.  [default: never]",
             show_default=False,
         ),
     ] = None,
     grace: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0, help="Time for running invocations when it is stopped."),
+        typer.Option(metavar="SECONDS", min=0, help="Time for running invocations to finish on shutdown."),
     ] = 5.0,
     cors: Annotated[
         str | None,
         typer.Option(
             metavar="ORIGIN",
-            help="Allow an origin, with all methods and headers; `--cors '*'` allows anybody.",
+            help="Allow an origin, with all methods and headers; `--cors '*'` allows every origin.",
             show_default=False,
         ),
     ] = None,
@@ -191,7 +191,9 @@ def emulate(
     cors_allow_method: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="METHOD", help="Repeatable. OPTIONS is not one: the URL answers it.", show_default=False
+            metavar="METHOD",
+            help="Repeatable. OPTIONS is not allowed: the URL handles it.",
+            show_default=False,
         ),
     ] = None,
     cors_allow_header: Annotated[
@@ -205,12 +207,12 @@ def emulate(
     cors_max_age: Annotated[
         int | None,
         typer.Option(
-            metavar="SECONDS", help="How long browsers may remember a preflight.", show_default=False
+            metavar="SECONDS", help="How long browsers may cache a preflight response.", show_default=False
         ),
     ] = None,
     cors_allow_credentials: Annotated[
         bool,
-        typer.Option("--cors-allow-credentials", help="Let cookies and credentials come along."),
+        typer.Option("--cors-allow-credentials", help="Allow requests with cookies and other credentials."),
     ] = False,
 ) -> None:
     """Run the emulator until a signal stops it."""
@@ -248,9 +250,9 @@ def emulate(
     _log_to_stderr()
     address: str = listening.getsockname()[0]
     if not ipaddress.ip_address(address).is_loopback:
-        logger.warning("Anybody who can reach %s can run the function: it listens beyond loopback", host)
+        logger.warning("Anyone who can reach %s can invoke the function: it is not a loopback address", host)
     mode = InvokeMode.BUFFERED if invoke_mode is ModeOption.BUFFERED else InvokeMode.RESPONSE_STREAM
-    ready = Ready(url=url_of(listening), invoke_mode=mode, function_name=function_name)
+    ready = EmulatorReady(url=url_of(listening), invoke_mode=mode, function_name=function_name)
     function_url = FunctionUrlApp(
         environments,
         cors=configuration,
@@ -270,7 +272,7 @@ def emulate(
     )
 
 
-def _announcement(ready: Ready, *, as_json: bool) -> Callable[[], None]:
+def _announcement(ready: EmulatorReady, *, as_json: bool) -> Callable[[], None]:
     def announce() -> None:
         if as_json:
             typer.echo(msgspec.json.encode(ready))
@@ -303,9 +305,9 @@ def _check_command(environments: ExecutionEnvironments) -> None:
     if shutil.which(program, path=path) is not None:
         return
     if os.sep in program and Path(program).exists():
-        raise Failure(f"{program} cannot be executed. Is it a program? (chmod +x)", EXIT_NOT_EXECUTABLE)
+        raise Failure(f"{program} cannot be executed. Is it executable? (chmod +x)", EXIT_NOT_EXECUTABLE)
     where = "there is no such file" if os.sep in program else "it is not on the PATH"
-    hint = " COMMAND is not read by a shell: give the program and its arguments as separate words."
+    hint = " COMMAND is not run by a shell: pass the program and its arguments as separate words."
     raise Failure(f"COMMAND not found: {program!r}: {where}.{hint if ' ' in program else ''}", EXIT_NOT_FOUND)
 
 

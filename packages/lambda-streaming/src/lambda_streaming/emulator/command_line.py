@@ -1,4 +1,4 @@
-"""Runs a command line, and says what is wrong with it in a sentence about what was typed."""
+"""Runs a command line and reports usage errors as one sentence about the user's input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(app: typer.Typer, *, program: str | None = None) -> NoReturn:
 
     Args:
         app: its commands.
-        program: what it is called, where that is not the name of the file.
+        program: its name in help texts, where that differs from the name of the file.
     """
     try:
         status: int | None = app(standalone_mode=False, prog_name=program)
@@ -38,7 +38,7 @@ def run(app: typer.Typer, *, program: str | None = None) -> NoReturn:
         context: typer.Context | None = getattr(error, "ctx", None)
         sentence = _sentence_of(error)
         if context is not None and sentence == context.get_help():
-            typer.echo(sentence)  # nothing was typed after the command's name
+            typer.echo(sentence)  # the command was called without arguments
             sys.exit(_WRONG_USAGE)
         typer.secho(sentence, err=True, fg=typer.colors.RED)
         if context is not None:
@@ -48,7 +48,7 @@ def run(app: typer.Typer, *, program: str | None = None) -> NoReturn:
 
 
 def _sentence_of(error: typer.TyperException) -> str:
-    """The message of an error in a command line, without the words of the library that found it."""
+    """The message of a usage error, in our own words instead of pydantic's."""
     cause = error.__cause__
     if isinstance(error, typer.BadParameter) and isinstance(cause, ValidationError):
         first = cause.errors()[0]

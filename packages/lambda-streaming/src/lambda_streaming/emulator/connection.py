@@ -1,11 +1,12 @@
-"""One kept-alive HTTP/1.1 connection of a runtime: h11 over asyncio streams.
+"""One keep-alive HTTP/1.1 connection of a runtime: h11 over asyncio streams.
 
-ASGI servers hide the trailers of a request, in which runtimes report errors; hence our own thin one. Nothing
-is read ahead: while a caller holds a chunk the socket is not read, so the runtime feels a slow client.
+ASGI servers hide request trailers, in which runtimes report errors; hence this thin server of our own.
+Nothing is read ahead: while a caller holds a chunk the socket is not read, so a slow client exerts
+backpressure on the runtime.
 
-Time is limited where a runtime has no reason to be slow: for the rest of a head once it has begun, and for
-bodies that are read whole. A streamed response may take as long as the invocation. An idle connection is no
-fault either: runtimes connect ahead of their first response.
+Timeouts apply where a runtime has no reason to be slow: to the rest of a request head once it has begun, and
+to bodies that are read whole. A streamed response may take as long as the invocation. An idle connection is
+not a fault: runtimes connect before their first response.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ from typing import Final
 import h11
 
 from lambda_streaming.emulator.peer import Ends
-from lambda_streaming.emulator.runtime_api import Answer, Headers, TruncatedRequest
+from lambda_streaming.emulator.runtime_api import ApiResponse, Headers, TruncatedRequest
 
 HEAD_TIMEOUT_S: Final = 10.0
 """From the first byte of a request to the end of its head."""
 
 BODY_TIMEOUT_S: Final = 30.0
-"""For a body that is read whole: an error report, or what is left of a refused request."""
+"""For a body that is read whole: an error report, or the rest of a refused request."""
 
 LINGER_S: Final = 1.0
-"""How long a refused client may take to end what it sends: closing before that would destroy the answer."""
+"""How long a refused client may take to finish sending: closing earlier would discard our response."""
 
 READ_BYTES: Final = 65_536
 
 MAX_HEAD_BYTES: Final = 2 * 1024 * 1024
-"""Of a request's head. Runtimes send X-Ray error causes of up to 1 MiB in a header."""
+"""The longest request head. Runtimes send X-Ray error causes of up to 1 MiB in a header."""
 
 
 class ConnectionEnded(Exception):
-    """Raised when the runtime closed its connection between requests, or while it waited for an answer."""
+    """Raised when the runtime closed its connection between requests, or while it waited for a response."""
 
 
 class Connection:
-    """A connection that was accepted. Use it for one request after the other, from one task."""
+    """An accepted connection. Handle its requests one after the other, from one task."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -49,13 +50,13 @@ class Connection:
 
     @property
     def ends(self) -> Ends:
-        """The client's address and ours."""
+        """The client's address and the server's."""
         client, server = (self._writer.get_extra_info(end) for end in ("peername", "sockname"))
         return Ends(client, server)
 
     @property
     def is_open(self) -> bool:
-        """Whether the client's address is still the client's: once it is reset, another may be given it."""
+        """Whether the client still holds its address: after a reset, another process may get the port."""
         try:
             self._writer.get_extra_info("socket").getpeername()
         except OSError:
@@ -66,8 +67,8 @@ class Connection:
         """Wait for a request to begin, for as long as it takes, and then for the rest of its head.
 
         Raises:
-            ConnectionEnded: there is none any more, or the head is not complete after `HEAD_TIMEOUT_S`.
-            h11.RemoteProtocolError: what came is not HTTP/1.1; it may still be answered.
+            ConnectionEnded: the connection is closed, or the head is not complete after `HEAD_TIMEOUT_S`.
+            h11.RemoteProtocolError: the request is not HTTP/1.1; a response can still be sent.
         """
         try:
             if self._h11.our_state is h11.DONE:
@@ -85,10 +86,10 @@ class Connection:
         return event
 
     async def body(self) -> AsyncGenerator[bytes | Headers, None]:
-        """Yield the chunks of the request's body as they arrive, and its trailers at last.
+        """Yield the chunks of the request's body as they arrive, and finally its trailers.
 
         Raises:
-            TruncatedRequest: it broke off, or its framing is wrong.
+            TruncatedRequest: the body is cut off, or its framing is wrong.
         """
         if self._h11.they_are_waiting_for_100_continue:
             await self._send(h11.InformationalResponse(status_code=100, headers=[]))
@@ -106,10 +107,10 @@ class Connection:
                 raise TruncatedRequest
 
     async def read_body(self, max_bytes: int) -> bytes:
-        """Return the request's body; what exceeds `max_bytes` is thrown away.
+        """Return the request's body; bytes past `max_bytes` are discarded.
 
         Raises:
-            TruncatedRequest: it broke off, or is not complete after `BODY_TIMEOUT_S`.
+            TruncatedRequest: the body is cut off, or not complete after `BODY_TIMEOUT_S`.
         """
         received = bytearray()
         try:
@@ -128,9 +129,9 @@ class Connection:
                 await self.read_body(0)
 
     async def closed(self) -> None:
-        """Return when the runtime has closed the connection. May be cancelled; loses nothing that arrives.
+        """Return when the runtime has closed the connection. May be cancelled without losing data.
 
-        Also returns when more than a head has been sent ahead, which nobody has a reason to do.
+        Also returns when the runtime has pipelined more than a request head, which no runtime needs to do.
         """
         ahead = 0
         with contextlib.suppress(OSError):
@@ -138,28 +139,28 @@ class Connection:
                 ahead += len(data)
                 self._h11.receive_data(data)
 
-    async def turn_away(self, answer: Answer) -> None:
-        """Answer a client whose requests are not read, and take what it was sending."""
-        await self.answer(answer, close=True)
+    async def turn_away(self, response: ApiResponse) -> None:
+        """Respond to a client whose requests are not processed, and discard what it is sending."""
+        await self.respond(response, close=True)
         with contextlib.suppress(OSError):
             self._writer.write_eof()
             async with asyncio.timeout(LINGER_S):
                 while await self._reader.read(READ_BYTES):
                     pass
 
-    async def answer(self, answer: Answer, *, close: bool = False) -> None:
-        """Send a whole answer; does nothing when the runtime has gone.
+    async def respond(self, response: ApiResponse, *, close: bool = False) -> None:
+        """Send a whole response; does nothing if the runtime has disconnected.
 
         Args:
-            answer: to the request that was read last.
-            close: whether to announce that it is the last one.
+            response: to the request that was read last.
+            close: whether to send `Connection: close`.
         """
-        headers = [*answer.headers, ("Content-Length", str(len(answer.body)))]
+        headers = [*response.headers, ("Content-Length", str(len(response.body)))]
         if close:
             headers.append(("Connection", "close"))
         with contextlib.suppress(OSError, h11.LocalProtocolError):
-            head = h11.Response(status_code=answer.status, headers=headers)
-            data = (self._h11.send(head) or b"") + (self._h11.send(h11.Data(data=answer.body)) or b"")
+            head = h11.Response(status_code=response.status, headers=headers)
+            data = (self._h11.send(head) or b"") + (self._h11.send(h11.Data(data=response.body)) or b"")
             self._writer.write(data + (self._h11.send(h11.EndOfMessage()) or b""))
             await self._writer.drain()
 
@@ -168,7 +169,7 @@ class Connection:
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """Close the connection; what was answered still arrives."""
+        """Close the connection gracefully; a response that was sent still arrives."""
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

@@ -5,7 +5,7 @@ r"""Files of environment variables, one `NAME=VALUE` a line, as Docker and the d
     SINGLE='verbatim: $HOME, \n, # and "quotes"'
     DOUBLE="\n, \t, \" and \\ are escapes"
 
-No value refers to another variable, and none spans lines.
+Values are not expanded, and none spans several lines.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "
 
 
 class InvalidVariable(ValueError):
-    """Raised for a line that is no assignment; the message says which and why, but not its value."""
+    """Raised for a line that is not an assignment; the message has the line and the reason, not the value."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Return the variables in a file; of a name that is there twice, the last value.
+    """Return the variables in a file; if a name occurs twice, the last value wins.
 
     Raises:
-        InvalidVariable: a line is no assignment, or the file is not UTF-8.
+        InvalidVariable: a line is not an assignment, or the file is not UTF-8.
         OSError: the file cannot be read.
     """
     try:
@@ -50,7 +50,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def parse_assignment(line: str) -> tuple[str, str]:
-    """Return name and value of one assignment in a file.
+    """Return the name and value of one assignment in a file.
 
     Raises:
         InvalidVariable: it is none.
@@ -72,7 +72,7 @@ def parse_assignment(line: str) -> tuple[str, str]:
 
 
 def parse_variable(argument: str) -> tuple[str, str]:
-    """Return name and value of `NAME=VALUE` on a command line; the shell has done the unquoting.
+    """Return the name and value of `NAME=VALUE` on a command line; the shell has removed the quotes.
 
     Raises:
         InvalidVariable: it is none.

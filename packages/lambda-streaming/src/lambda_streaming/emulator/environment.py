@@ -1,4 +1,4 @@
-"""One execution environment: a process group, and the Runtime API that it asks for events."""
+"""One execution environment: a process group, and the Runtime API that delivers its events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Final
 
 from lambda_streaming.emulator.function import Function
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.process_group import CommandNotStarted, ProcessGroup, ending
 from lambda_streaming.emulator.process_guard import ProcessGuard
@@ -26,14 +26,14 @@ logger = logging.getLogger("lambda_streaming.emulator")
 output_logger = logging.getLogger("lambda_streaming.emulator.output")
 
 TERMINATION_GRACE_S: Final = 2.0
-"""Between SIGTERM and SIGKILL. Lambda gives 0.5 s where extensions are, and none where not."""
+"""Between SIGTERM and SIGKILL. Lambda allows 0.5 s with extensions, and nothing without."""
 
 LAST_WORDS_S: Final = 1.0
-"""How long sockets are read on after the process has gone; they normally end with it."""
+"""How long to keep reading sockets after the process has exited; they normally end with it."""
 
 
 class EnvironmentState(Enum):
-    """The life of an execution environment; it ends with DEAD and never comes back."""
+    """The lifecycle of an execution environment; DEAD is final."""
 
     NEW = auto()
     STARTING = auto()
@@ -46,7 +46,7 @@ class ExecutionEnvironment:
     """Runs one invocation at a time. `start` it, `run` invocations while it is alive, `close` it.
 
     Args:
-        name: short, for the log.
+        name: a short name for the log.
         function: what it runs.
         guard: watches its processes.
     """
@@ -63,19 +63,19 @@ class ExecutionEnvironment:
         self._process: ProcessGroup | None = None
         self._process_started = asyncio.Event()
         self._init_ms: float | None = None
-        self._invocation: Invocation | None = None
+        self._invocation: RunningInvocation | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether it can run invocations, now or after the one that it runs."""
+        """Whether it can run invocations, now or after the current one."""
         process = self._process
         return self.state is not EnvironmentState.DEAD and process is not None and not process.ended.done()
 
     @property
     def settling(self) -> bool:
-        """Whether it has answered its invocation and is about to be idle."""
-        answered = self._invocation is not None and self._invocation.ended
-        return self.state is EnvironmentState.BUSY and answered and self.alive
+        """Whether its response has ended and it is about to be idle."""
+        responded = self._invocation is not None and self._invocation.ended
+        return self.state is EnvironmentState.BUSY and responded and self.alive
 
     @property
     def process(self) -> ProcessGroup:
@@ -88,7 +88,7 @@ class ExecutionEnvironment:
         """Start the process and wait until its runtime asks for an event.
 
         Raises:
-            FunctionFailed: it did not come to that; the environment is dead, and the log has the reason.
+            FunctionFailed: the runtime never asked; the environment is dead, and the log has the reason.
         """
         self.state = EnvironmentState.STARTING
         began = time.monotonic()
@@ -100,10 +100,10 @@ class ExecutionEnvironment:
         self._init_ms = (time.monotonic() - began) * 1000
         self._become_idle()
 
-    async def run(self, invocation: Invocation) -> None:
+    async def run(self, invocation: RunningInvocation) -> None:
         """Run one invocation until the runtime asks for the next one; afterwards `alive` may be false.
 
-        Its response ends in any case, and earlier than this, as soon as the runtime has completed it.
+        The response always ends, before this returns, as soon as the runtime has completed it.
         """
         self.state = EnvironmentState.BUSY
         self._invocation = invocation
@@ -126,7 +126,7 @@ class ExecutionEnvironment:
         except TimeoutError:
             self.kill()
             if invocation.ended:
-                logger.error(  # noqa: TRY400 (not an error of ours)
+                logger.error(  # noqa: TRY400 (the function's error, not the emulator's)
                     "[%s] %s %s", self.name, request.request_id, timeout_message(function.timeout_s)
                 )
             invocation.fail(InvocationTimedOut(function.timeout_s))
@@ -180,7 +180,7 @@ class ExecutionEnvironment:
             ready.cancel()
         if self._api.init_failure in done:
             report = self._api.init_failure.result()
-            # The runtime ends by itself now; its last lines are worth a moment.
+            # The runtime exits by itself now; wait a moment for its last lines of output.
             await asyncio.wait((process.ended,), timeout=LAST_WORDS_S)
             raise FunctionFailed(report.error_type, report.error_message)
         if process.ended in done:
@@ -195,11 +195,11 @@ class ExecutionEnvironment:
     async def _is_own(self, ends: Ends) -> bool:
         """Whether a client of the Runtime API is one of the environment's processes."""
         await self._process_started.wait()
-        if self.process.ended.done():  # its id may be another group's by now
+        if self.process.ended.done():  # its id may have been reused by now
             return False
         return await asyncio.to_thread(is_held_by_group, ends, self.process.id)
 
-    async def _until_ready_or_ended(self, invocation: Invocation) -> bool:
+    async def _until_ready_or_ended(self, invocation: RunningInvocation) -> bool:
         process = self.process
         ready = asyncio.ensure_future(self._api.ready())
         try:
@@ -209,7 +209,7 @@ class ExecutionEnvironment:
         if not process.ended.done():
             return True
         if not invocation.ended:
-            # What it wrote before its end is still on the way, at the pace of the client.
+            # What it wrote before it exited is still in transit, at the client's pace.
             await self._api.drained(self._function.timeout_s if invocation.received_bytes else LAST_WORDS_S)
         await process.finish()
         exited = self._exited(process)

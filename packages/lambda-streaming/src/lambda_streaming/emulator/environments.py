@@ -15,7 +15,7 @@ from typing import Final, Self
 from lambda_streaming.emulator import policy
 from lambda_streaming.emulator.environment import EnvironmentState, ExecutionEnvironment
 from lambda_streaming.emulator.function import Function, InvalidFunction
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.process_guard import ProcessGuard
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
@@ -27,7 +27,7 @@ from lambda_streaming.function_url.invoker import (
 logger = logging.getLogger("lambda_streaming.emulator")
 
 DEFAULT_MAX_CONCURRENCY: Final = 10
-"""What a new AWS account is often limited to."""
+"""A common limit for new AWS accounts."""
 
 
 class ExecutionEnvironments:
@@ -36,26 +36,26 @@ class ExecutionEnvironments:
         async with ExecutionEnvironments(["python", "-m", "lambda_streaming", "app.handler"]) as environments:
             app = FunctionUrlApp(environments)
 
-    Environments are started when a request needs one, and reused, the most recently used first. Leaving the
-    block lets running invocations end for `grace_s`, then ends all processes; none is left behind.
+    Environments are started on demand and reused, the most recently used first. Leaving the block gives
+    running invocations `grace_s` to finish, then ends all processes; none is left behind.
 
     Args:
         command: the program and its arguments; it must be a Lambda runtime, i.e. ask the Runtime API
             for events.
-        env: variables beside the inherited ones and Lambda's; they win over both.
-        timeout_s: what an invocation may take before its environment is killed.
-        max_concurrency: how many environments there may be; a request past them is throttled.
+        env: additional variables; they override the inherited ones and Lambda's.
+        timeout_s: the invocation timeout, after which the environment is killed.
+        max_concurrency: the maximum number of environments; further requests are throttled.
         freeze: whether environments are stopped (SIGSTOP) between invocations, as on Lambda.
-        init_timeout_s: what the start of an environment may take.
-        idle_timeout_s: after which an idle environment is ended; None keeps it.
+        init_timeout_s: the timeout for starting an environment.
+        idle_timeout_s: the time after which an idle environment is ended; None keeps it.
         grace_s: how long closing waits for running invocations.
         buffered: for the BUFFERED invoke mode: results over 6 MiB are refused.
         function_name: as the function sees it; also the environments' names in the log.
-        memory_size_mb: as the function sees it; nothing is limited by it.
-        cwd: where the command runs, by default here.
+        memory_size_mb: as the function sees it; it limits nothing.
+        cwd: the command's working directory, by default the current one.
 
     Raises:
-        InvalidFunction: a setting that cannot be.
+        InvalidFunction: a setting is invalid.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ExecutionEnvironments:
         if max_concurrency < 1:
             raise InvalidFunction("max_concurrency must be at least 1")
         if not 0 <= grace_s < math.inf or not (idle_timeout_s is None or 0 <= idle_timeout_s < math.inf):
-            raise InvalidFunction("the grace and the idle timeout must be finite, and not negative")
+            raise InvalidFunction("the grace period and the idle timeout must be finite and not negative")
         self.function = Function(
             command=tuple(command),
             env=dict(os.environ),
@@ -105,7 +105,7 @@ class ExecutionEnvironments:
 
     @property
     def environments(self) -> tuple[ExecutionEnvironment, ...]:
-        """The environments that live now."""
+        """The environments that exist now."""
         return tuple(self._environments)
 
     async def __aenter__(self) -> Self:
@@ -122,16 +122,16 @@ class ExecutionEnvironments:
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Run an invocation in a free environment; see `Invoker.invoke`."""
         environment = await self._acquire()
-        invocation = Invocation(request, environment=environment.name, buffered=self._buffered)
+        invocation = RunningInvocation(request, environment=environment.name, buffered=self._buffered)
         task = asyncio.create_task(self._run(environment, invocation))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await invocation.response()
 
     async def start_ahead(self, count: int) -> None:
-        """Start up to `count` environments that wait for invocations, as provisioned concurrency does.
+        """Start up to `count` idle environments, as provisioned concurrency does.
 
-        The function sees no invocation; fewer are started where `max_concurrency` leaves less room.
+        The function receives no invocation; fewer are started if `max_concurrency` would be exceeded.
 
         Raises:
             FunctionFailed: one of them did not start; the log has the reason.
@@ -154,7 +154,7 @@ class ExecutionEnvironments:
             self._keep_or_remove(environment)
 
     async def aclose(self) -> None:
-        """Let running invocations end for `grace_s`, then end all processes. May be called twice."""
+        """Shut down gracefully: give running invocations `grace_s`, then end all processes. Idempotent."""
         if not self._closing:
             self.begin_closing()
         try:
@@ -169,7 +169,7 @@ class ExecutionEnvironments:
             await self._guard.close()
 
     def begin_closing(self) -> None:
-        """Take no more invocations, and cut those that run off in `grace_s`; called again, at once."""
+        """Accept no more invocations, cancel running ones after `grace_s`; a second call does so at once."""
         if self._closing:
             self._cut_off()
         else:
@@ -209,7 +209,7 @@ class ExecutionEnvironments:
             environment = self._idle.pop()
             if environment.alive:
                 return environment
-            logger.warning("[%s] ended while it was idle; it is replaced", environment.name)
+            logger.warning("[%s] exited while idle; it is replaced", environment.name)
             self._remove(environment)
         return None
 
@@ -217,9 +217,9 @@ class ExecutionEnvironments:
         return sum(environment.settling for environment in self._environments) > len(self._waiters)
 
     async def _settled(self) -> ExecutionEnvironment | None:
-        """Wait a moment for an environment that has answered, but not yet asked for the next event.
+        """Wait a moment for an environment that has responded but not yet asked for the next event.
 
-        Without that, one client that sends one request after the other would need a second environment.
+        Otherwise one client that sends requests one after the other would need a second environment.
         """
         waiter: asyncio.Future[ExecutionEnvironment] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -234,7 +234,7 @@ class ExecutionEnvironments:
                 self._waiters.remove(waiter)
         return waiter.result() if waiter.done() else None
 
-    async def _run(self, environment: ExecutionEnvironment, invocation: Invocation) -> None:
+    async def _run(self, environment: ExecutionEnvironment, invocation: RunningInvocation) -> None:
         try:
             if environment.state is EnvironmentState.NEW:
                 await environment.start()
@@ -267,7 +267,7 @@ class ExecutionEnvironments:
 
     def _reap(self, environment: ExecutionEnvironment, idle_since: float) -> None:
         if environment in self._idle and environment.idle_since == idle_since:
-            logger.info("[%s] was idle for %g seconds; it is ended", environment.name, self._idle_timeout_s)
+            logger.info("[%s] ended after %g idle seconds", environment.name, self._idle_timeout_s)
             self._idle.remove(environment)
             self._remove(environment)
 

@@ -22,27 +22,27 @@ _HANDLER = re.compile(r"[\w][\w./-]*\.[A-Za-z_]\w*")
 _FILES: Final = (".py", ".js", ".mjs", ".cjs", ".ts", ".sh", ".rb", ".jar", ".dll", ".so")
 _DEFAULT_HANDLER: Final = "function.handler"
 _NOT_INHERITED: Final = frozenset(
-    # Of one invocation, and a switch for several at once in one environment, which the emulator does not do.
+    # One belongs to a single invocation; the other enables concurrent invocations, which is not emulated.
     {"_X_AMZN_TRACE_ID", "AWS_LAMBDA_MAX_CONCURRENCY"}
 )
 
 
 class InvalidFunction(ValueError):
-    """Raised for a function's setting that cannot be."""
+    """Raised for an invalid setting of a function."""
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs in an execution environment. Valid from birth.
+    """What runs in an execution environment. Validated on construction.
 
     Attributes:
-        command: the program and its arguments; no shell reads it.
-        env: the environment's variables, all of them but those that Lambda sets.
-        overrides: variables that win over Lambda's, too.
-        cwd: where it runs, by default where we do; LAMBDA_TASK_ROOT.
+        command: the program and its arguments; no shell interprets it.
+        env: the environment variables, except those that Lambda sets.
+        overrides: variables that override Lambda's, too.
+        cwd: its working directory, by default the emulator's; LAMBDA_TASK_ROOT.
         name: AWS_LAMBDA_FUNCTION_NAME.
-        memory_size_mb: AWS_LAMBDA_FUNCTION_MEMORY_SIZE; nothing is limited by it.
-        timeout_s: what an invocation may take.
-        init_timeout_s: what the start may take, until the runtime asks for an event.
+        memory_size_mb: AWS_LAMBDA_FUNCTION_MEMORY_SIZE; it limits nothing.
+        timeout_s: the invocation timeout.
+        init_timeout_s: the timeout for the start, until the runtime asks for an event.
 
     Raises:
         InvalidFunction: no command, a time or size that is not positive, or a reserved variable.
@@ -58,7 +58,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     init_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Reject invalid values."""
         if not self.command:
             raise InvalidFunction("there is no command")
         if not self.name:
@@ -72,13 +72,13 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def region(self) -> str:
-        """The region that the function believes to be in."""
+        """The region that the function sees."""
         known = {**self.env, **self.overrides}
         return known.get("AWS_REGION") or known.get("AWS_DEFAULT_REGION") or "us-east-1"
 
     @property
     def arn(self) -> str:
-        """What is invoked."""
+        """The ARN of the invoked function."""
         return f"arn:aws:lambda:{self.region}:{policy.ACCOUNT_ID}:function:{self.name}"
 
     @property
@@ -93,7 +93,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         return _DEFAULT_HANDLER
 
     def variables(self, runtime_api: str) -> dict[str, str]:
-        """Return the whole environment of a new execution environment. Looks at the file system.
+        """Return all environment variables of a new execution environment. Accesses the file system.
 
         Args:
             runtime_api: `host:port` of its Runtime API.

@@ -1,8 +1,8 @@
-"""Refuses what a server on this machine must not answer, whatever its application would make of it.
+"""Refuses requests that a local server must not serve, before its application sees them.
 
-That is a request for another host than this one (a page of another site that rebinds its own name to
-127.0.0.1 sends that name), from a page of another origin where the application names its origins, and one
-whose end is ambiguous, so that what follows it on the connection could be read as another request.
+It refuses requests for another host (a page of another site that rebinds its own name to 127.0.0.1 sends that
+name), requests from other origins where the application lists its origins, and requests whose end is
+ambiguous, so that what follows on the connection could be read as another request (request smuggling).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import msgspec
 
 from lambda_streaming.emulator.authority import AllowedHosts, Authority, parse_authority, parse_origin
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+AsgiMessage: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
+Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
+App: TypeAlias = Callable[[AsgiMessage, Receive, Send], Awaitable[None]]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """What is answered instead of the application; the connection is closed after it."""
+    """The response sent instead of the application's; the connection is closed after it."""
 
     status: int
     code: str
@@ -40,11 +40,11 @@ WRONG_ORIGIN = Refusal(403, "WRONG_ORIGIN", "Pages of this origin may not call t
 
 
 class Gate:
-    """An ASGI application that passes to another one what is meant for it.
+    """An ASGI middleware that passes on only the requests meant for its application.
 
     Args:
-        app: what is behind it.
-        hosts: what the `Host` header may name.
+        app: the application behind it.
+        hosts: the hosts that the `Host` header may name.
         origins: which foreign origins may send requests, `*` for all; None leaves the `Origin` header to the
             application. A page of the same host and port always may.
     """
@@ -54,7 +54,7 @@ class Gate:
         self._hosts = hosts
         self._origins = origins
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         refusal = self._refusal(scope) if scope["type"] == "http" else None
         if refusal is None:
@@ -62,7 +62,7 @@ class Gate:
         else:
             await _refuse(refusal, send)
 
-    def _refusal(self, scope: Message) -> Refusal | None:
+    def _refusal(self, scope: AsgiMessage) -> Refusal | None:
         if _is_ambiguous(scope):
             return BAD_FRAMING
         hosts = _values(scope, b"host")
@@ -70,7 +70,7 @@ class Gate:
             return NO_HOST
         target: str = scope["raw_path"].decode("latin-1")
         if not target.startswith("/"):
-            # The absolute form of a request to a proxy, whose authority counts (RFC 9112, section 3.2.2).
+            # The absolute form, as sent to a proxy: its authority takes precedence (RFC 9112, section 3.2.2).
             scheme, separator, rest = target.partition("://")
             if scheme.lower() not in {"http", "https"} or not separator:
                 return BAD_TARGET
@@ -79,20 +79,20 @@ class Gate:
             return WRONG_HOST
         return None if self._is_from_an_allowed_origin(scope, parse_authority(hosts[-1])) else WRONG_ORIGIN
 
-    def _is_from_an_allowed_origin(self, scope: Message, host: Authority | None) -> bool:
+    def _is_from_an_allowed_origin(self, scope: AsgiMessage, host: Authority | None) -> bool:
         origins = _values(scope, b"origin")
         if self._origins is None or not origins or "*" in self._origins:
             return True
         return len(origins) == 1 and (origins[0] in self._origins or parse_origin(origins[0]) == host)
 
 
-def _is_ambiguous(scope: Message) -> bool:
-    """Whether two servers could see two ends of the request (RFC 9112, section 6.1)."""
+def _is_ambiguous(scope: AsgiMessage) -> bool:
+    """Whether two servers could place the request's end differently (RFC 9112, section 6.1)."""
     encoded, measured = _values(scope, b"transfer-encoding"), _values(scope, b"content-length")
     return bool(encoded) and (bool(measured) or scope["http_version"] == "1.0")
 
 
-def _values(scope: Message, name: bytes) -> list[str]:
+def _values(scope: AsgiMessage, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 

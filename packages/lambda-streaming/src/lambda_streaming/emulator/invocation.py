@@ -20,17 +20,17 @@ from lambda_streaming.function_url.invoker import (
 logger = logging.getLogger("lambda_streaming.emulator")
 
 
-class Invocation:
-    """What the Runtime API writes with one hand and the Function URL reads with the other.
+class RunningInvocation:
+    """One invocation: the Runtime API writes its response, the Function URL reads it.
 
     Args:
-        request: what was asked for.
+        request: the invocation request.
         environment: the name of the environment that runs it, for the log.
-        buffered: whether the result may have 6 MiB only, as in the BUFFERED invoke mode.
+        buffered: whether the result is limited to 6 MiB, as in the BUFFERED invoke mode.
 
     Attributes:
-        failure: how it failed, if it did.
-        received_bytes: how much of a response the runtime has posted.
+        failure: the failure, if it failed.
+        received_bytes: how many bytes of a response the runtime has posted.
     """
 
     def __init__(self, request: InvocationRequest, *, environment: str, buffered: bool = False) -> None:
@@ -51,10 +51,10 @@ class Invocation:
         self._handover.content_type = content_type or DEFAULT_CONTENT_TYPE
 
     async def write(self, chunk: bytes) -> None:
-        """Forward a chunk and return when it is taken, or when nobody will ever take it.
+        """Forward a chunk; returns when the reader has taken it, or when there is no reader any more.
 
         Raises:
-            ResultTooLarge: the result outgrew the limit of the BUFFERED mode; the invocation has failed.
+            ResultTooLarge: the result exceeds the limit of the BUFFERED mode; the invocation has failed.
         """
         self.received_bytes += len(chunk)
         if self._max_bytes is not None and self.received_bytes > self._max_bytes:
@@ -68,7 +68,7 @@ class Invocation:
         self._handover.close()
 
     def fail(self, failure: InvocationFailed) -> None:
-        """End the response with a failure, and write that into the log, unless it has ended."""
+        """End the response with a failure and log it, unless the response has ended."""
         if not self.ended:
             self.failure = failure
             logger.error("[%s] %s %s", self._environment, self.request.request_id, failure)

@@ -1,8 +1,8 @@
-"""Who holds a TCP socket on Linux: its user, and its inode, to which the process has a link in /proc/PID/fd.
+"""The owner of a TCP socket on Linux: its user, and its inode, to which /proc/PID/fd of its process links.
 
-The kernel answers for one connection over netlink (sock_diag(7), `struct inet_diag_req_v2`) in microseconds.
-Kernels without that, and sandboxes that imitate one, have the tables /proc/net/tcp and tcp6; reading those
-takes tens of milliseconds on a large machine, for the kernel walks over all of its hash table.
+Over netlink, the kernel looks up one connection in microseconds (sock_diag(7), `struct inet_diag_req_v2`).
+Kernels without netlink, and sandboxes that emulate one, have the tables /proc/net/tcp and tcp6; reading those
+takes tens of milliseconds on a large machine, because the kernel walks its whole hash table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Address = tuple[str, int]
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _NLM_F_REQUEST: Final = 1
-_ANY: Final = 0xFFFF_FFFF  # of all states, and in place of a cookie
+_ANY: Final = 0xFFFF_FFFF  # all states; also stands for "no cookie"
 
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _REQUEST: Final = struct.Struct("=BBBxI")  # family, protocol, extensions, states
@@ -31,7 +31,7 @@ _REST_OF_ID: Final = struct.Struct("=III")  # interface, cookie
 _REPLY: Final = struct.Struct("=BBxx4s44xIIIII")  # family, state, ports, expires, queues, user, inode
 
 _ATTEMPTS: Final = 3
-"""A table is read in pages, and may miss a line while other sockets come and go."""
+"""A table is read in pages, and a read may miss a line while other sockets open and close."""
 
 
 class LinuxSocket(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class LinuxSocket(msgspec.Struct, frozen=True):
 def find_socket(local: Address, remote: Address) -> LinuxSocket | None:
     """Return the socket at the local end of a connection; None if no process holds it any more.
 
-    The other end must be ours and open: that it is found says whether the kernel can be asked at all.
+    The other end must be open and in this process: finding it proves that the netlink lookup works here.
     """
     with contextlib.suppress(OSError):
         found = _ask_kernel(local, remote)
@@ -78,7 +78,7 @@ def _ask_kernel(local: Address, remote: Address) -> LinuxSocket | None:
 
 
 def find_in_tables(local: Address, remote: Address) -> LinuxSocket | None:
-    """Return the socket at the local end of a connection as /proc/net has it."""
+    """Return the socket at the local end of a connection, looked up in /proc/net."""
     for _ in range(_ATTEMPTS):
         for table, mapped in (("tcp", False), ("tcp6", True)):
             pair = f" {_in_table(local, mapped=mapped)} {_in_table(remote, mapped=mapped)} "
@@ -91,11 +91,11 @@ def find_in_tables(local: Address, remote: Address) -> LinuxSocket | None:
 
 
 def _in_table(address: Address, *, mapped: bool) -> str:
-    """Write an address as the tables do: words in the machine's byte order, in hexadecimal.
+    """Format an address as the tables do: words in the machine's byte order, in hexadecimal.
 
     Args:
         address: to write.
-        mapped: whether an IPv4 address stands as `::ffff:a.b.c.d`, as Java and others connect.
+        mapped: whether an IPv4 address is written as `::ffff:a.b.c.d`, as Java and others connect.
     """
     ip = ipaddress.ip_address(address[0])
     packed = ip.packed if ip.version == 6 or not mapped else b"\0" * 10 + b"\xff\xff" + ip.packed  # noqa: PLR2004

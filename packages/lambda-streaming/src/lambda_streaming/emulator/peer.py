@@ -1,14 +1,14 @@
-"""Whose process is at the other end of a loopback connection.
+"""Which process is at the other end of a loopback connection.
 
 A TCP port is open to every process of the machine, and TCP has no peer credentials (SO_PEERCRED and
-LOCAL_PEERCRED exist for Unix sockets only). The kernel knows who holds each socket, though:
+LOCAL_PEERCRED exist for Unix sockets only). The kernel knows which process holds each socket, though:
 
-- Linux names the user and the inode of any TCP socket (see `linux_sockets`), and the processes that hold the
-  inode have a link to it in /proc/PID/fd. The user can be asked for all sockets, the links of one's own
-  processes only.
-- macOS lists the sockets of a process to that process's user (libproc, which psutil reads).
+- Linux reports the user and the inode of any TCP socket (see `linux_sockets`), and the processes that hold
+  the inode have a link to it in /proc/PID/fd. The user is visible for all sockets, the links only for
+  processes of the same user.
+- macOS lists a process's sockets to that process's user (libproc, which psutil reads).
 
-What cannot be read is not trusted: another platform, another PID namespace, a process that has ended.
+A peer that cannot be identified is not trusted: another platform, another PID namespace, an exited process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PeerCheck = Callable[[Ends], Awaitable[bool]]
 def is_held_by_group(ends: Ends, group_id: int) -> bool:
     """Whether the client is in a process group, or descends from a member of it. Blocks for milliseconds.
 
-    A process that left both the group and the family (a daemon that forked twice and made a session of its
+    A process that left both the group and the process tree (a daemon that double-forked into a session of its
     own) is not found, as it is not frozen or killed with the group either.
     """
     holds = _find_holder(ends)
@@ -52,7 +52,7 @@ def is_held_by_group(ends: Ends, group_id: int) -> bool:
 def is_held_by_user(ends: Ends, user_id: int) -> bool:
     """Whether the client runs as a user. Blocks for milliseconds."""
     if psutil.LINUX:
-        # Needs no look into the process, which even its own user may not have: sshd forbids it.
+        # Does not read /proc/PID, which even the process's own user may not be allowed to: sshd forbids it.
         held = find_socket(ends.client, ends.server)
         return held is not None and held.user_id == user_id
     holds = _find_holder(ends)
@@ -67,7 +67,7 @@ def is_held_by_user(ends: Ends, user_id: int) -> bool:
 
 
 def _find_holder(ends: Ends) -> Callable[[int], bool] | None:
-    """Return whether a process holds the client's end, as a function; None if no process can."""
+    """Return a predicate: does this process hold the client's end? None if no process can."""
     if not psutil.LINUX:
         return lambda process_id: _has_connection(process_id, ends)
     held = find_socket(ends.client, ends.server)
@@ -106,7 +106,7 @@ _IPV6_LOOPBACK = ipaddress.IPv6Address("::1")
 
 
 def _plain(address: Address | tuple[()]) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int] | None:
-    """Return an address without the ways in which IPv4 is written as IPv6; None of a socket without one."""
+    """Return an address with IPv4-in-IPv6 forms converted to IPv4; None for a socket without an address."""
     if not address:
         return None
     ip = ipaddress.ip_address(address[0].partition("%")[0])

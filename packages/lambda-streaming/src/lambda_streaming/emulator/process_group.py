@@ -1,8 +1,8 @@
-"""A command and all that it starts, as one process group: started, frozen, thawed and killed together.
+"""A command and its child processes as one process group: started, frozen, thawed and killed together.
 
-The group stays in our session. Should we be killed ourselves, it is then orphaned, and the kernel sends its
-stopped members SIGHUP and SIGCONT (POSIX, General Terminal Interface, "Orphaned Process Group"): nothing
-stays frozen for ever. A process that makes a session of its own leaves the group, and our reach.
+The group stays in the emulator's session. If the emulator is killed, the group is orphaned, and the kernel
+sends its stopped members SIGHUP and SIGCONT (POSIX, General Terminal Interface, "Orphaned Process Group"), so
+nothing stays frozen forever. A process that starts a session of its own leaves the group and our control.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import IO, Final
 
 MAX_LINE_BYTES: Final = 256 * 1024
-"""A longer line of output is passed on in parts."""
+"""A longer line of output is split."""
 
 TAIL_LINES: Final = 20
-"""How much output is kept to explain a crash."""
+"""How many lines of output are kept to explain a crash."""
 
 
 class CommandNotStarted(Exception):
     """Raised when a command cannot be started.
 
     Attributes:
-        exit_status: what a shell would answer: 127 if it is not there, else 126.
+        exit_status: what a shell would return: 127 if the command is not found, else 126.
     """
 
     def __init__(self, command: Sequence[str], error: OSError) -> None:
@@ -42,8 +42,8 @@ class ProcessGroup:
 
     Attributes:
         id: of the process and its group.
-        ended: has the exit status when the command has ended, negative for a signal. What is left of its
-            group has then been killed.
+        ended: has the exit status when the command has exited, negative for a signal. The remaining
+            processes of its group have then been killed.
         tail: the last lines of its output.
         frozen: whether it is stopped.
     """
@@ -69,20 +69,20 @@ class ProcessGroup:
         cwd: Path | None,
         on_line: Callable[[str], None],
     ) -> ProcessGroup:
-        """Start a command with nothing on its standard input.
+        """Start a command with an empty standard input.
 
         Args:
             command: the program, looked up in the PATH of `env`, and its arguments.
-            env: all of its environment.
-            cwd: its working directory, by default ours.
-            on_line: takes each line of its output, without the line's end.
+            env: all of its environment variables.
+            cwd: its working directory, by default the current one.
+            on_line: called with each line of its output, without the line ending.
 
         Raises:
-            CommandNotStarted: there is no such program, or it cannot be executed.
+            CommandNotStarted: the program does not exist or cannot be executed.
         """
 
         def popen() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(  # noqa: S603 (running a person's own command is the purpose)
+            return subprocess.Popen(  # noqa: S603 (running the user's own command is the purpose)
                 command,
                 env=dict(env),
                 cwd=cwd,
@@ -92,7 +92,7 @@ class ProcessGroup:
                 process_group=0,
             )
 
-        # Cancelling must not lose a process that is being started.
+        # Cancellation must not lose a process that is being started.
         starting = asyncio.ensure_future(asyncio.to_thread(popen))
         try:
             return cls(await asyncio.shield(starting), on_line)
@@ -111,7 +111,7 @@ class ProcessGroup:
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let the group go on."""
+        """Resume the group."""
         if self.frozen:
             self.frozen = False
             self._signal(signal.SIGCONT)
@@ -121,7 +121,7 @@ class ProcessGroup:
         self._signal(signal.SIGKILL)
 
     async def terminate(self, grace_s: float) -> None:
-        """Ask the group to end, kill it after `grace_s`, and wait until that is done."""
+        """Ask the group to exit, kill it after `grace_s`, and wait until that is done."""
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
         if not self.ended.done():
@@ -132,7 +132,7 @@ class ProcessGroup:
     async def finish(self) -> None:
         """Wait until the command has ended and all of its output has been read."""
         await asyncio.wait((self.ended,))
-        # A process that left the group may hold the pipes open: its output is not waited for.
+        # A process that left the group may hold the pipes open: do not wait for its output.
         _, open_ones = await asyncio.wait(self._outputs, timeout=1.0)
         for output in open_ones:
             output.cancel()
@@ -140,16 +140,16 @@ class ProcessGroup:
             await asyncio.wait(open_ones)
 
     def _signal(self, number: signal.Signals) -> None:
-        # The command is reaped only in `_reap`, on this thread, so until then its id is nobody else's.
+        # The command is reaped only in `_reap`, on this thread, so its id cannot be reused before that.
         if not self.ended.done():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.id, number)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the command's end in a thread; it is reaped on the loop."""
+        """Wait in a thread until the command exits; it is reaped on the loop."""
         if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self.id, os.WEXITED | os.WNOWAIT)
-        else:  # macOS before Python 3.13: reaps here, so its last children are killed a moment too late
+        else:  # macOS before Python 3.13: reaps here, so remaining children are killed a moment too late
             self._process.wait()
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(self._reap)
@@ -186,7 +186,7 @@ class ProcessGroup:
 
 
 def ending(status: int) -> str:
-    """Return an exit status in words, as Lambda's log has them: `exit status 1`, `signal: killed`."""
+    """Return an exit status as text, as Lambda logs it: `exit status 1`, `signal: killed`."""
     if status >= 0:
         return f"exit status {status}"
     return f"signal: {signal.strsignal(-status) or -status}".lower()

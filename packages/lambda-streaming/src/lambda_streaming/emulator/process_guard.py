@@ -1,7 +1,7 @@
-"""Kills process groups if we cannot: a shell that waits for the end of a pipe which only we hold open.
+"""Kills process groups when the emulator cannot: a shell that waits for end-of-file on a pipe we hold open.
 
-However we end, by SIGKILL too, the kernel closes our end. Frozen groups would be woken by the kernel (see
-`process_group`), but a busy one that neither reads nor writes would not notice, nor would its children.
+However the emulator ends, even by SIGKILL, the kernel closes its end of the pipe. The kernel would wake
+frozen groups (see `process_group`), but a busy one that does no I/O would not notice, nor its children.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ for group in $groups; do kill -9 "-$group" 2>/dev/null; done
 
 
 class ProcessGuard:
-    """Watches the process groups of one pool. Costs one idle shell, from the first environment on."""
+    """Watches the process groups of one pool. Costs one idle shell, started with the first environment."""
 
     def __init__(self) -> None:
         self._shell: asyncio.Task[subprocess.Popen[bytes] | None] | None = None
         self._pipe: int | None = None
 
     async def start(self) -> None:
-        """Start the shell, unless it has been started."""
+        """Start the shell, unless it is running."""
         if self._shell is None:
             self._shell = asyncio.create_task(asyncio.to_thread(_start_shell))
         shell = await asyncio.shield(self._shell)
@@ -45,21 +45,21 @@ class ProcessGuard:
             self._pipe = shell.stdin.fileno()
 
     def watch(self, group: ProcessGroup) -> None:
-        """Kill this group should we die before it."""
-        self._tell(f"add {group.id}\n")
-        group.ended.add_done_callback(lambda _: self._tell(f"remove {group.id}\n"))
+        """Kill this group if the emulator dies first."""
+        self._send(f"add {group.id}\n")
+        group.ended.add_done_callback(lambda _: self._send(f"remove {group.id}\n"))
 
     async def close(self) -> None:
-        """Let the shell end; it kills what is still watched."""
+        """End the shell; it kills the groups that are still watched."""
         if self._shell is not None:
             shell, self._shell, self._pipe = await self._shell, None, None
             if shell is not None and shell.stdin is not None:
                 shell.stdin.close()
                 await asyncio.to_thread(shell.wait)
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         if self._pipe is not None:
-            with contextlib.suppress(OSError):  # somebody killed the guard: we do without
+            with contextlib.suppress(OSError):  # the guard was killed: continue without it
                 os.write(self._pipe, line.encode("ascii"))
 
 
@@ -71,7 +71,7 @@ def _start_shell() -> subprocess.Popen[bytes] | None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            process_group=0,  # Ctrl-C in a terminal is for us, not for it
+            process_group=0,  # Ctrl-C in a terminal must not reach it
         )
     except OSError as error:
         logger.warning("Without /bin/sh, SIGKILL to the emulator may leave processes behind: %s", error)

@@ -1,12 +1,12 @@
-"""The Lambda Runtime API as data: calls, states, answers. No I/O.
+"""The Lambda Runtime API as data: calls, states, responses. No I/O.
 
-A runtime asks for an event (`next`), posts a response or an error, and asks again. What it may do when stands
-in `TRANSITIONS`; what is not in the table is answered 403. Sources: "Using the Lambda runtime API" and
-"Building a custom runtime" in the Lambda developer guide; bodies and states of error answers as in
+A runtime asks for an event (`next`), posts a response or an error, and asks again. `TRANSITIONS` lists the
+allowed calls of each state; all others get a 403. Sources: "Using the Lambda runtime API" and "Building a
+custom runtime" in the Lambda developer guide; bodies and states of error responses as in
 aws/aws-lambda-runtime-interface-emulator (RIE), `internal/lambda/rapi`.
 
                       init/error                            error
-      INITIALIZING ----------------> FAILED      INVOKED ------------> ANSWERED
+      INITIALIZING ----------------> FAILED      INVOKED ------------> RESPONDED
        |    |                          ^          |  ^  |                |   ^
        |    | restore/next             |     next |  |  | response       |   | end of the response
        |    v                          |          +--+  v                |   |
@@ -35,7 +35,7 @@ MAX_BUFFERED_RESULT_BYTES: Final = 6 * 1024 * 1024 + 100
 """6 MiB and 100 bytes, as in RIE."""
 
 MAX_ERROR_BYTES: Final = 1024 * 1024
-"""What is read of an error report; the rest is thrown away."""
+"""The part of an error report that is read; the rest is discarded."""
 
 ERROR_TYPE_HEADER: Final = "lambda-runtime-function-error-type"
 ERROR_BODY_HEADER: Final = "lambda-runtime-function-error-body"
@@ -45,7 +45,7 @@ DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 
 class Call(StrEnum):
-    """What a runtime or an extension may ask."""
+    """The calls of a runtime or an extension."""
 
     NEXT = "next"
     RESPONSE = "response"
@@ -59,14 +59,14 @@ class Call(StrEnum):
 
 
 class RuntimeState(StrEnum):
-    """Where a runtime stands; the values are RIE's names, which its error messages show."""
+    """The state of a runtime; the values are RIE's names, which appear in its error messages."""
 
     INITIALIZING = "RuntimeStarted"
     RESTORING = "RuntimeRestoring"
     READY = "RuntimeReady"
     INVOKED = "RuntimeRunning"
     RESPONDING = "RuntimeInvocationResponse"
-    ANSWERED = "RuntimeResponseSent"
+    RESPONDED = "RuntimeResponseSent"
     FAILED = "RuntimeInitError"
 
 
@@ -77,46 +77,46 @@ TRANSITIONS: Final[Mapping[tuple[RuntimeState, Call], RuntimeState]] = {
     (RuntimeState.RESTORING, Call.NEXT): RuntimeState.READY,
     (RuntimeState.RESTORING, Call.INIT_ERROR): RuntimeState.FAILED,
     (RuntimeState.RESTORING, Call.RESTORE_ERROR): RuntimeState.FAILED,
-    # A runtime that lost its connection asks again; while it has one, others are refused.
+    # A runtime that lost its connection asks again; while it is connected, other connections are refused.
     (RuntimeState.READY, Call.NEXT): RuntimeState.READY,
-    # A runtime that lost the answer to `next` is given the same event again, likewise.
+    # Likewise, a runtime that lost the response to `next` receives the same event again.
     (RuntimeState.INVOKED, Call.NEXT): RuntimeState.INVOKED,
     (RuntimeState.INVOKED, Call.RESPONSE): RuntimeState.RESPONDING,
-    (RuntimeState.INVOKED, Call.ERROR): RuntimeState.ANSWERED,
-    (RuntimeState.ANSWERED, Call.NEXT): RuntimeState.READY,
+    (RuntimeState.INVOKED, Call.ERROR): RuntimeState.RESPONDED,
+    (RuntimeState.RESPONDED, Call.NEXT): RuntimeState.READY,
 }
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP response of the Runtime API, complete but for its Content-Length."""
+class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP response of the Runtime API, complete except for its Content-Length."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
     body: bytes = b""
 
 
-ACCEPTED: Final = Answer(status=202, body=b'{"status":"OK"}\n')
-"""The answer to every accepted POST. Its body must not be empty: the .NET client decodes it."""
+ACCEPTED: Final = ApiResponse(status=202, body=b'{"status":"OK"}\n')
+"""The response to every accepted POST. Its body must not be empty: the .NET client decodes it."""
 
-RESTORED: Final = Answer(status=200)
-PONG: Final = Answer(status=200, headers=(("Content-Type", "text/plain"),), body=b"pong")
+RESTORED: Final = ApiResponse(status=200)
+PONG: Final = ApiResponse(status=200, headers=(("Content-Type", "text/plain"),), body=b"pong")
 
 
 class RuntimeApiError(Exception):
-    """Base of what is wrong with a call.
+    """Base of the errors of a call.
 
     Attributes:
-        status: the HTTP status of the answer.
+        status: the HTTP status of the response.
         error_type: `errorType` in its body.
     """
 
     status: int = 500
     error_type: str = "InternalServerError"
 
-    def answer(self) -> Answer:
-        """Return the error as JSON, the way RIE renders it."""
+    def response(self) -> ApiResponse:
+        """Return the error response in RIE's JSON format."""
         body = {"errorMessage": str(self), "errorType": self.error_type}
-        return Answer(status=self.status, body=msgspec.json.encode(body) + b"\n")
+        return ApiResponse(status=self.status, body=msgspec.json.encode(body) + b"\n")
 
 
 class UnknownCall(RuntimeApiError):
@@ -130,7 +130,7 @@ class UnknownCall(RuntimeApiError):
 
 
 class InvalidRequestId(RuntimeApiError):
-    """Raised for an answer to another invocation than the running one."""
+    """Raised for a result of an invocation other than the running one."""
 
     status = 400
     error_type = "InvalidRequestID"
@@ -140,7 +140,7 @@ class InvalidRequestId(RuntimeApiError):
 
 
 class InvalidResponseMode(RuntimeApiError):
-    """Raised for a response mode that is there and is not `streaming`."""
+    """Raised for a response mode other than `streaming`."""
 
     status = 400
     error_type = "InvalidFunctionResponseMode"
@@ -150,7 +150,7 @@ class InvalidResponseMode(RuntimeApiError):
 
 
 class TruncatedRequest(RuntimeApiError):
-    """Raised when the body of a call breaks off."""
+    """Raised when the body of a call is cut off."""
 
     status = 400
     error_type = "TruncatedHTTPRequest"
@@ -160,7 +160,7 @@ class TruncatedRequest(RuntimeApiError):
 
 
 class InvalidStateTransition(RuntimeApiError):
-    """Raised for a call that the runtime may not make where it stands."""
+    """Raised for a call that the runtime's state does not allow."""
 
     status = 403
     error_type = "InvalidStateTransition"
@@ -183,7 +183,7 @@ class ResultTooLarge(RuntimeApiError):
 
 
 class ExtensionRefused(RuntimeApiError):
-    """Raised for an extension's call without a name or with an identifier that was not given out."""
+    """Raised for an extension's call without a name or with an unknown identifier."""
 
     status = 403
 
@@ -193,7 +193,7 @@ class ExtensionRefused(RuntimeApiError):
 
 
 class RuntimeCall(msgspec.Struct, frozen=True):
-    """A call and the invocation that it is about, if any."""
+    """A call and its invocation, if any."""
 
     call: Call
     request_id: str = ""
@@ -213,10 +213,10 @@ _RESULT = re.compile(rf"/{RUNTIME_VERSION}/runtime/invocation/([^/?]+)/(response
 
 
 def parse_call(method: str, target: str) -> RuntimeCall:
-    """Return the call that a request line makes.
+    """Return the call of a request line.
 
     Raises:
-        UnknownCall: the API has no such path, or not with that method.
+        UnknownCall: the API has no such path or method.
     """
     path = target.partition("?")[0]
     call = _CALLS.get((method, path))
@@ -229,14 +229,14 @@ def parse_call(method: str, target: str) -> RuntimeCall:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What one answer to `next` carries.
+    """The event in one response to `next`.
 
     Attributes:
         payload: JSON in UTF-8.
         request_id: the same on a retry.
         invocation_id: unique to this attempt.
-        deadline_ms: when the time is up, in milliseconds since the epoch.
-        function_arn: what was invoked.
+        deadline_ms: when the invocation times out, in milliseconds since the epoch.
+        function_arn: of the invoked function.
         trace_id: an X-Ray header value; empty if not traced.
     """
 
@@ -247,11 +247,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     function_arn: str
     trace_id: str = ""
 
-    def answer(self) -> Answer:
-        """Return the answer to `next`.
+    def response(self) -> ApiResponse:
+        """Return the response to `next`.
 
-        The Content-Type is exact (awslambdaric hands out bytes for any other, and crashes without one), and
-        no optional header is ever empty (the Rust runtime would parse it as JSON).
+        The Content-Type matters (awslambdaric passes bytes to the handler for any other, and crashes without
+        one), and no optional header is ever empty (the Rust runtime would parse it as JSON).
         """
         headers = [
             ("Content-Type", "application/json"),
@@ -262,7 +262,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.trace_id:
             headers.append(("Lambda-Runtime-Trace-Id", self.trace_id))
-        return Answer(status=200, headers=tuple(headers), body=self.payload)
+        return ApiResponse(status=200, headers=tuple(headers), body=self.payload)
 
 
 class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,7 +270,7 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         error_type: a class name or `Category.Reason`.
-        error_message: for people; may be empty.
+        error_message: for humans; may be empty.
     """
 
     error_type: str
@@ -278,7 +278,7 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_body(cls, body: bytes, header_type: str | None) -> ErrorReport:
-        """Read a report; some runtimes put the type into the header, some into the body, some into both."""
+        """Read a report; runtimes send the type in the header, in the body, or in both."""
         try:
             reported = msgspec.json.decode(body, type=_ReportedError)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -292,7 +292,7 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
     def from_trailers(cls, trailers: Mapping[str, str]) -> ErrorReport | None:
         """Read the report in the trailers of a streamed response, if there is one.
 
-        A body that is not base64 loses its details; the type stays (as in RIE).
+        A body that is not base64 is ignored; the type is kept (as in RIE).
         """
         error_type = trailers.get(ERROR_TYPE_HEADER)
         error_body = trailers.get(ERROR_BODY_HEADER)
@@ -347,10 +347,10 @@ class Headers:
 
 
 def check_response_mode(headers: Headers) -> None:
-    """Refuse a wrong response mode. No mode at all is right: Go's client streams without saying so.
+    """Refuse an invalid response mode. The header may be absent: Go's client streams without it.
 
     Raises:
-        InvalidResponseMode: it is there and not exactly `streaming`.
+        InvalidResponseMode: the header is present and not exactly `streaming`.
     """
     mode = headers.first(RESPONSE_MODE_HEADER)
     if mode is not None and mode != "streaming":
@@ -358,7 +358,7 @@ def check_response_mode(headers: Headers) -> None:
 
 
 class RuntimeStateMachine:
-    """Where one runtime stands, and with which event."""
+    """The state of one runtime, and its current event."""
 
     def __init__(self) -> None:
         self.state = RuntimeState.INITIALIZING
@@ -368,11 +368,11 @@ class RuntimeStateMachine:
         """Make the transition of a call and return the new state.
 
         Args:
-            call: what the runtime asks.
-            invocation_id: what it echoed; older clients echo nothing.
+            call: the runtime's call.
+            invocation_id: the id that it echoed; older clients echo none.
 
         Raises:
-            InvalidRequestId: the call is about another invocation than the running one.
+            InvalidRequestId: the call is about an invocation other than the running one.
             InvalidStateTransition: the call is not allowed now.
         """
         if call.call in (Call.RESPONSE, Call.ERROR):
@@ -386,10 +386,10 @@ class RuntimeStateMachine:
         return to
 
     def delivered(self, event: Event) -> None:
-        """Note that a runtime that waits is given an event.
+        """Record that a waiting runtime receives an event.
 
         Raises:
-            RuntimeError: it does not wait.
+            RuntimeError: the runtime is not waiting.
         """
         if self.state is not RuntimeState.READY:
             raise RuntimeError(f"an event for a runtime in the state {self.state.name}")
@@ -397,9 +397,9 @@ class RuntimeStateMachine:
         self.event = event
 
     def responded(self) -> None:
-        """Note that the response that was being read has ended, one way or another."""
+        """Record that the response being read has ended, in whatever way."""
         if self.state is RuntimeState.RESPONDING:
-            self.state = RuntimeState.ANSWERED
+            self.state = RuntimeState.RESPONDED
 
     def _check_ids(self, request_id: str, invocation_id: str | None) -> None:
         event = self.event

@@ -1,7 +1,8 @@
 """The Runtime API of one execution environment, on a loopback port of its own.
 
-The port is how an environment is identified: a runtime says nothing of itself. Who may connect is decided in
-`admission`, what is allowed when in `runtime_api`, what HTTP is in `connection`; this is what happens.
+The port identifies the environment: a runtime sends no identification. `admission` decides which requests are
+accepted, `runtime_api` which calls are allowed in which state, and `connection` speaks HTTP; this module
+carries out the calls.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lambda_streaming.emulator.admission import (
     check_source,
 )
 from lambda_streaming.emulator.connection import Connection, ConnectionEnded
-from lambda_streaming.emulator.invocation import Invocation
+from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import PeerCheck
 from lambda_streaming.emulator.runtime_api import (
     ACCEPTED,
@@ -36,7 +37,7 @@ from lambda_streaming.emulator.runtime_api import (
     MAX_ERROR_BYTES,
     PONG,
     RESTORED,
-    Answer,
+    ApiResponse,
     Call,
     ErrorReport,
     Event,
@@ -57,45 +58,45 @@ from lambda_streaming.function_url.invoker import FunctionFailed
 logger = logging.getLogger("lambda_streaming.emulator")
 
 HOST: Final = "127.0.0.1"
-"""Runtimes want `host:port`; Node's refuses anything with more than one colon, so no IPv6."""
+"""Runtimes expect `host:port`; Node's refuses anything with more than one colon, so no IPv6."""
 
 LOST_CONNECTION_S: Final = 0.1
-"""How long a second `next` waits for the first one's connection to end, should that have been lost."""
+"""How long a second `next` waits for the first one's connection to end, in case it was lost."""
 
 REPORT_WITHIN_S: Final = 2.0
-"""How long a `next` waits for a report that is sent at the same time: Node's client does not wait for the
-answer to its report of an error."""
+"""How long a `next` waits for an error report that is sent at the same time: Node's client does not wait for
+the response to its report."""
 
 EXTENSION_NAME_HEADER: Final = "lambda-extension-name"
 EXTENSION_ID_HEADER: Final = "lambda-extension-identifier"
 
 
 class RuntimeApiServer:
-    """Serves one runtime, and the extensions beside it. Start it, then start the environment's process.
+    """Serves one runtime and its extensions. Start it, then start the environment's process.
 
     Args:
-        name: of the environment, for the log.
-        function_name: what extensions are told.
-        handler: what extensions are told.
-        is_own: whether a connection comes from the environment's processes; asked once for each.
+        name: the environment's name, for the log.
+        function_name: sent to extensions.
+        handler: sent to extensions.
+        is_own: whether a connection comes from the environment's processes; checked once per connection.
     """
 
     def __init__(self, name: str, *, function_name: str, handler: str, is_own: PeerCheck) -> None:
         self._name = name
         self._is_own = is_own
-        # One at a time, so that a flood of strangers does not fill the threads that everybody uses.
+        # One check at a time, so that a flood of foreign connections does not occupy the shared threads.
         self._checking = asyncio.Lock()
         self._function = {"functionName": function_name, "functionVersion": "$LATEST", "handler": handler}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._machine = RuntimeStateMachine()
-        self._invocation: Invocation | None = None
+        self._invocation: RunningInvocation | None = None
         self._extensions: set[str] = set()
-        # Set while the runtime waits for an event, which it is given through the future.
+        # Set while the runtime waits for an event; the future delivers it.
         self._waiting: asyncio.Future[Event] | None = None
-        # The connection that asked for the event last.
+        # The connection that last asked for an event.
         self._receiver: asyncio.Task[None] | None = None
-        # Set once the runtime reports on the event that it was given.
+        # Set once the runtime reports the result of its event.
         self._reported = asyncio.Event()
         self._ready = asyncio.Event()
         self.init_failure: asyncio.Future[ErrorReport] = asyncio.get_running_loop().create_future()
@@ -115,7 +116,7 @@ class RuntimeApiServer:
 
     @property
     def state(self) -> RuntimeState:
-        """Where the runtime stands."""
+        """The runtime's state."""
         return self._machine.state
 
     async def listen(self) -> None:
@@ -123,14 +124,14 @@ class RuntimeApiServer:
         self._server = await asyncio.start_server(self._accept, HOST, 0)
 
     async def ready(self) -> None:
-        """Wait until the runtime asks for an event and none is pending."""
+        """Wait until the runtime waits for an event and none is pending."""
         await self._ready.wait()
 
-    def deliver(self, event: Event, invocation: Invocation) -> None:
-        """Give the event to the runtime that waits.
+    def deliver(self, event: Event, invocation: RunningInvocation) -> None:
+        """Deliver the event to the waiting runtime.
 
         Raises:
-            RuntimeError: it does not wait.
+            RuntimeError: the runtime is not waiting.
         """
         self._machine.delivered(event)
         self._reported.clear()
@@ -140,7 +141,7 @@ class RuntimeApiServer:
             self._waiting.set_result(event)
 
     async def drained(self, timeout_s: float) -> None:
-        """Wait until no connection is left, at most `timeout_s`, once the process has gone.
+        """Wait until no connection is left, at most `timeout_s`, after the process has exited.
 
         What a runtime wrote before it died is still in the sockets and may complete a response.
         """
@@ -181,35 +182,35 @@ class RuntimeApiServer:
         async with self._checking:
             is_own = await self._is_own(ends)
         if not is_own or not connection.is_open:
-            refusal = ForeignRequest("this process is none of them")
+            refusal = ForeignRequest("this process is not one of them")
             logger.warning("[%s] refused %s:%d: %s", self._name, *ends.client, refusal)
-            await connection.turn_away(refusal.answer())
+            await connection.turn_away(refusal.response())
             raise ConnectionEnded
 
     async def _serve_one(self, connection: Connection) -> None:
         try:
             request = await connection.next_request()
         except h11.RemoteProtocolError as error:
-            await connection.turn_away(TruncatedRequest().answer())
+            await connection.turn_away(TruncatedRequest().response())
             raise ConnectionEnded from error
         headers = Headers(request.headers)
         try:
             check_framing(request, headers)
             check_source(headers, self._listening_at)
             call = parse_call(request.method.decode("ascii"), request.target.decode("latin-1"))
-            answer = await self._handlers[call.call](self, call, headers, connection)
+            response = await self._handlers[call.call](self, call, headers, connection)
         except RuntimeApiError as error:
             logger.warning("[%s] refused %s %s: %s", self._name, *_request_line(request), error)
             if isinstance(error, AmbiguousRequest | ForeignRequest):
-                await connection.turn_away(error.answer())
+                await connection.turn_away(error.response())
                 raise ConnectionEnded from error
-            answer = error.answer()
-        await connection.answer(answer)
+            response = error.response()
+        await connection.respond(response)
         await connection.discard_body()
 
     # --- the runtime's calls ---
 
-    async def _next(self, call: RuntimeCall, _headers: Headers, connection: Connection) -> Answer:
+    async def _next(self, call: RuntimeCall, _headers: Headers, connection: Connection) -> ApiResponse:
         await connection.discard_body()
         await self._check_receiver()
         self._machine.called(call)
@@ -217,13 +218,13 @@ class RuntimeApiServer:
         event = self._machine.event
         if event is None:
             event = await self._wait_for_event(connection)
-        return event.answer()
+        return event.response()
 
     async def _check_receiver(self) -> None:
-        """Refuse to give the event to this connection while it is another one's.
+        """Refuse to deliver the event to this connection while another one receives it.
 
         Raises:
-            AlreadyReceiving: another one waits for it, or has been given it, and is open.
+            AlreadyReceiving: another open connection waits for it or has received it.
         """
         while self._is_receiving(receiver := self._receiver):
             if self._waiting is not None:
@@ -235,7 +236,7 @@ class RuntimeApiServer:
                 raise AlreadyReceiving
 
     async def _is_done_with_event(self, receiver: asyncio.Task[None]) -> bool:
-        """Whether, after a while, the connection has ended or the runtime has reported on the event."""
+        """Whether, within `REPORT_WITHIN_S`, the connection ended or the runtime reported its result."""
         reported = asyncio.ensure_future(self._reported.wait())
         try:
             done, _ = await asyncio.wait(
@@ -246,7 +247,7 @@ class RuntimeApiServer:
         return bool(done)
 
     def _is_receiving(self, receiver: asyncio.Task[None] | None) -> TypeGuard[asyncio.Task[None]]:
-        """Whether the event is that connection's, which is not the one that asks."""
+        """Whether another connection than the current one receives the event."""
         if receiver is None or receiver is asyncio.current_task() or receiver.done():
             return False
         return self._waiting is not None or self.state is RuntimeState.INVOKED
@@ -267,7 +268,7 @@ class RuntimeApiServer:
             raise ConnectionEnded
         return waiting.result()
 
-    async def _response(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+    async def _response(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
         self._reported.set()
         invocation = self._invocation
@@ -287,7 +288,9 @@ class RuntimeApiServer:
                 self._machine.responded()
         return ACCEPTED
 
-    async def _read_response(self, invocation: Invocation, headers: Headers, connection: Connection) -> None:
+    async def _read_response(
+        self, invocation: RunningInvocation, headers: Headers, connection: Connection
+    ) -> None:
         too_large: ResultTooLarge | None = None
         async with contextlib.aclosing(connection.body()) as body:
             async for chunk in body:
@@ -301,7 +304,7 @@ class RuntimeApiServer:
         if too_large is not None:
             raise too_large
 
-    def _end_response(self, invocation: Invocation, *, declared: Headers, trailers: Headers) -> None:
+    def _end_response(self, invocation: RunningInvocation, *, declared: Headers, trailers: Headers) -> None:
         names = {ERROR_TYPE_HEADER, ERROR_BODY_HEADER}
         undeclared = (names & trailers.names()) - declared.items_of_list("trailer")
         if undeclared:
@@ -323,10 +326,10 @@ class RuntimeApiServer:
         if report is None:
             invocation.complete()
         else:
-            # With no byte before it, this is how Node reports an error before the first byte.
+            # Without any byte before it, too: this is how Node reports an error before the first byte.
             invocation.fail(FunctionFailed(report.error_type, report.error_message))
 
-    async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+    async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
         self._reported.set()
         invocation = self._invocation
@@ -339,18 +342,20 @@ class RuntimeApiServer:
         invocation.fail(FunctionFailed(report.error_type, report.error_message))
         return ACCEPTED
 
-    async def _init_error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+    async def _init_error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         report = await self._read_report(headers, connection)
         self._machine.called(call)
         if not self.init_failure.done():
             self.init_failure.set_result(report)
         return ACCEPTED
 
-    async def _restore_next(self, call: RuntimeCall, _headers: Headers, _connection: Connection) -> Answer:
+    async def _restore_next(
+        self, call: RuntimeCall, _headers: Headers, _connection: Connection
+    ) -> ApiResponse:
         self._machine.called(call)
         return RESTORED
 
-    async def _ping(self, _call: RuntimeCall, _headers: Headers, _connection: Connection) -> Answer:
+    async def _ping(self, _call: RuntimeCall, _headers: Headers, _connection: Connection) -> ApiResponse:
         return PONG
 
     async def _read_report(self, headers: Headers, connection: Connection) -> ErrorReport:
@@ -359,7 +364,7 @@ class RuntimeApiServer:
 
     # --- extensions ---
 
-    async def _register(self, _call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+    async def _register(self, _call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         name = headers.first(EXTENSION_NAME_HEADER)
         body = await connection.read_body(MAX_ERROR_BYTES)
         if not name:
@@ -372,20 +377,22 @@ class RuntimeApiServer:
             events = msgspec.json.decode(body, type=_Registration).events
             if events:
                 logger.warning(
-                    "[%s] the extension %s wants %s; the emulator sends extensions no events",
+                    "[%s] the extension %s registers for %s; the emulator sends no events to extensions",
                     self._name,
                     name,
                     ", ".join(events),
                 )
         identifier = str(uuid.uuid4())
         self._extensions.add(identifier)
-        return Answer(
+        return ApiResponse(
             status=200,
             headers=(("Content-Type", "application/json"), ("Lambda-Extension-Identifier", identifier)),
             body=msgspec.json.encode(self._function),
         )
 
-    async def _extension_next(self, _call: RuntimeCall, headers: Headers, connection: Connection) -> Answer:
+    async def _extension_next(
+        self, _call: RuntimeCall, headers: Headers, connection: Connection
+    ) -> ApiResponse:
         identifier = headers.first(EXTENSION_ID_HEADER)
         if identifier is None:
             raise ExtensionRefused(
@@ -393,12 +400,12 @@ class RuntimeApiServer:
             )
         if identifier not in self._extensions:
             raise ExtensionRefused("Extension.UnknownExtensionIdentifier", "Unknown extension identifier")
-        # Open for as long as the extension lives: the Lambda Web Adapter exits when it breaks.
+        # Held open for as long as the extension lives: the Lambda Web Adapter exits when it closes.
         await connection.closed()
         raise ConnectionEnded
 
     _handlers: Final[
-        dict[Call, Callable[[RuntimeApiServer, RuntimeCall, Headers, Connection], Awaitable[Answer]]]
+        dict[Call, Callable[[RuntimeApiServer, RuntimeCall, Headers, Connection], Awaitable[ApiResponse]]]
     ] = {
         Call.NEXT: _next,
         Call.RESPONSE: _response,

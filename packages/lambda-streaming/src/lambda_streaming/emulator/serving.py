@@ -1,4 +1,4 @@
-"""Serves an ASGI app over HTTP until a signal says stop, and then ends well."""
+"""Serves an ASGI app over HTTP until a stop signal, then shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lambda_streaming.emulator.http_protocol import LimitedH11Protocol
 
 BACKLOG: Final = 2048
 
-_ANOTHER_PORT: Final = "Name another one with --port, or --port 0 for any free one."
-_ANOTHER_HOST: Final = "Name an address of this machine with --host, such as 127.0.0.1."
+_ANOTHER_PORT: Final = "Choose another one with --port, or --port 0 for any free one."
+_ANOTHER_HOST: Final = "Choose an address of this machine with --host, such as 127.0.0.1."
 
 
 class CannotListen(Exception):
-    """Raised when a host and port cannot be listened on; the message says why and what to do."""
+    """Raised when listening on a host and port fails; the message has the reason and the remedy."""
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on a host and port, port 0 being any free one.
 
     Raises:
-        CannotListen: the port is taken or not allowed, or there is no such host.
+        CannotListen: the port is in use or not permitted, or the host does not exist.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -42,8 +42,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"There is no address {host!r} to listen on. {_ANOTHER_HOST}") from error
     except (OSError, OverflowError) as error:
         raise CannotListen(_why_not(error, host, port)) from error
-    # Inherited by each connection. asyncio sets it only where the protocol is named, which it is not here: a
-    # small response on a kept-alive connection would wait 40 ms for an acknowledgement.
+    # Inherited by each connection. asyncio sets it only for sockets created with an explicit protocol, unlike
+    # this one: a small response on a keep-alive connection would wait 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
@@ -51,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
 def _why_not(error: OSError | OverflowError, host: str, port: int) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
-            return f"Port {port} is taken. {_ANOTHER_PORT}"
+            return f"Port {port} is in use. {_ANOTHER_PORT}"
         case errno.EACCES:
             return f"Port {port} needs privileges. {_ANOTHER_PORT}"
         case errno.EADDRNOTAVAIL:
@@ -63,7 +63,7 @@ def _why_not(error: OSError | OverflowError, host: str, port: int) -> str:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Return the address that a browser on this machine can use."""
+    """Return the URL for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
         host = "localhost"
@@ -71,7 +71,7 @@ def url_of(listening: socket.socket) -> str:
 
 
 class EmbeddedServer(uvicorn.Server):
-    """uvicorn in a program that handles signals itself; uvicorn would raise them again at its end.
+    """uvicorn in a program that handles signals itself; uvicorn would re-raise them when it exits.
 
     Args:
         config: uvicorn's.
@@ -83,7 +83,7 @@ class EmbeddedServer(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, and tell."""
+        """Start as uvicorn does, then call `on_ready`."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
@@ -95,12 +95,12 @@ class EmbeddedServer(uvicorn.Server):
 
 
 def server_config(app: App, *, has_lifespan: bool, grace_s: int) -> uvicorn.Config:
-    """Return what every server of ours on this machine is to be like: limited, quiet, and trusting no header.
+    """Return the configuration of every local server: limited, quiet, and trusting no proxy header.
 
     Args:
-        app: what is served; put a `Gate` in front of it.
+        app: the application to serve; put a `Gate` in front of it.
         has_lifespan: whether the application is started and closed through ASGI's lifespan.
-        grace_s: how long open responses may take when the server is stopped.
+        grace_s: how long open responses may take during shutdown.
     """
     return uvicorn.Config(
         app,
@@ -110,16 +110,16 @@ def server_config(app: App, *, has_lifespan: bool, grace_s: int) -> uvicorn.Conf
         log_config=None,
         access_log=False,
         server_header=False,
-        # Or any client could say in X-Forwarded-For which address it comes from.
+        # Otherwise any client could forge its address with X-Forwarded-For.
         proxy_headers=False,
         timeout_graceful_shutdown=grace_s,
     )
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a server: SIGINT, SIGTERM, and SIGHUP, which a terminal sends as it closes.
+    """Return the signals that stop a server: SIGINT, SIGTERM, and SIGHUP, sent when the terminal closes.
 
-    The last one only where it is not ignored, as `nohup` has it.
+    SIGHUP is left out where it is ignored, as under `nohup`.
     """
     always = (signal.SIGINT, signal.SIGTERM)
     hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
@@ -134,15 +134,15 @@ async def serve(
     on_ready: Callable[[], None],
     on_stop: Callable[[], None],
 ) -> None:
-    """Serve until a stop signal; then accept nothing more and let running responses end.
+    """Serve until a stop signal; then accept no more requests and drain running responses.
 
     Args:
         app: closed at the end, through the ASGI lifespan.
-        listening: where; closed at the end.
-        grace_s: how long running responses may take from the signal on; it is for `on_stop` to end them then,
+        listening: the socket to accept from; closed at the end.
+        grace_s: how long running responses may take after the signal. `on_stop` must end them then;
             connections that are still open a second later are closed.
-        on_ready: called once, when requests are answered.
-        on_stop: called at each signal; the second one is from somebody in a hurry.
+        on_ready: called once, when the server accepts requests.
+        on_stop: called at each signal; a second one asks for an immediate stop.
     """
     server = EmbeddedServer(
         server_config(app, has_lifespan=True, grace_s=math.ceil(grace_s) + 1),

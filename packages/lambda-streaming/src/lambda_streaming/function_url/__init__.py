@@ -1,6 +1,6 @@
 """HTTP <-> payload format 2.0, and a Function URL as an ASGI app.
 
-Names are imported when they are used: a function that only reads events pays for nothing else.
+Names are imported lazily, so that a function that only reads events imports nothing else.
 """
 
 from __future__ import annotations

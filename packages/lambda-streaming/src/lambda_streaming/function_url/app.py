@@ -1,10 +1,10 @@
 """A Function URL as an ASGI application in front of an `Invoker`.
 
-One exchange is one request, its invocation and its response. It runs in a task that the app keeps, for it
-outlives the client: when the client goes away the function is not told, and its response is read to the end
-and thrown away, as on Lambda (developer guide, "Response streaming for Lambda functions").
+One exchange is one request, its invocation and its response. It runs in a task that the app keeps, because it
+outlives the client: when the client disconnects, the function is not notified, and its response is read to
+the end and discarded, as on Lambda (developer guide, "Response streaming for Lambda functions").
 
-A response that fails after its first byte is left without its last chunk. ASGI has no message for that;
+A response that fails after its first byte is sent without its last chunk. ASGI has no message for that;
 returning without completing the response makes servers close the connection (uvicorn logs one line, no
 traceback).
 """
@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
-from lambda_streaming.function_url.exchange import Client, Exchange, InvokeMode, Message, Send
+from lambda_streaming.function_url.exchange import AsgiMessage, Client, HttpExchange, InvokeMode, Send
 from lambda_streaming.function_url.invoker import Invoker
 from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
 from lambda_streaming.function_url.payload import (
@@ -35,7 +35,7 @@ from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
 logger = logging.getLogger("lambda_streaming.function_url")
 
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
 
 _URL_HOST = re.compile(r"([a-z0-9]+)\.lambda-url\.", re.IGNORECASE)
 
@@ -47,10 +47,10 @@ class FunctionUrlApp:
         invoker: runs the function; the app does not close it.
         cors: the URL's CORS configuration; None lets OPTIONS requests reach the function.
         invoke_mode: `RESPONSE_STREAM` or `BUFFERED`.
-        limits: of responses; by default the service's size and no limit of bandwidth.
+        limits: for responses; by default Lambda's maximum size, without a bandwidth limit.
         url_id: the URL's id, `apiId` in events.
-        drain_timeout_s: how long closing waits for invocations that still run.
-        on_close: awaited last when the app is closed, for one that owns its invoker.
+        drain_timeout_s: how long shutdown waits for running invocations to drain.
+        on_close: awaited last when the app closes, for example to close an invoker that it owns.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FunctionUrlApp:
         drain_timeout_s: float = 30.0,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._exchange = Exchange(
+        self._exchange = HttpExchange(
             invoker=invoker,
             invoke_mode=invoke_mode,
             limits=limits if limits is not None else ResponseLimits(),
@@ -75,8 +75,8 @@ class FunctionUrlApp:
         self._on_close = on_close
         self._running: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection; WebSockets are refused, as Function URLs have none."""
+    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection; WebSockets are refused, as Function URLs do not support them."""
         match scope["type"]:
             case "http":
                 await self._serve(http_request(scope), receive, send)
@@ -89,12 +89,12 @@ class FunctionUrlApp:
                 raise ValueError(f"a Function URL does not serve {other!r} connections")
 
     async def aclose(self) -> None:
-        """Wait for running invocations, at most `drain_timeout_s`; the lifespan's shutdown does this."""
+        """Drain running invocations, for at most `drain_timeout_s`; the lifespan's shutdown does this."""
         if self._running:
             logger.info("Waiting for %d running invocations", len(self._running))
             _, late = await asyncio.wait(self._running, timeout=self._drain_timeout_s)
             if late:
-                logger.warning("Gave up on %d invocations that still ran", len(late))
+                logger.warning("Cancelled %d invocations that were still running", len(late))
                 for exchange in late:
                     exchange.cancel()
                 await asyncio.wait(late)
@@ -150,7 +150,7 @@ class FunctionUrlApp:
         return () if self._cors is None else self._cors.headers_for(request.header("origin"))
 
 
-def http_request(scope: Message) -> HttpRequest:
+def http_request(scope: AsgiMessage) -> HttpRequest:
     """Return the head of the request that an ASGI scope describes."""
     raw_path: bytes | None = scope.get("raw_path")
     client, server = scope.get("client"), scope.get("server")
@@ -170,10 +170,10 @@ def http_request(scope: Message) -> HttpRequest:
 
 
 async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:
-    """Return all of a request's body, or None if the client left before its end.
+    """Return a request's whole body, or None if the client disconnected before its end.
 
     Raises:
-        Refused: it alone is larger than an event may be; the rest of it is not read.
+        Refused: the body alone exceeds the size limit of events; the rest of it is not read.
     """
     declared = request.header("content-length") or ""
     if declared.isdecimal() and int(declared) > MAX_REQUEST_PAYLOAD_BYTES:

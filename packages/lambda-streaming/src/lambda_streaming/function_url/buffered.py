@@ -1,7 +1,7 @@
-"""What a function returned becomes an HTTP response in the BUFFERED invoke mode.
+"""Converts a function's result to an HTTP response in the BUFFERED invoke mode.
 
-Source: Lambda developer guide, "Invoking Lambda function URLs" (response payload format), corrected by what
-the service was seen to do: a bare string loses its quotes, other values are serialised again.
+Source: Lambda developer guide, "Invoking Lambda function URLs" (response payload format), corrected by the
+observed behaviour of the service: a bare string loses its quotes, other values are serialised again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class _ProxyResponse(ReceivedMetadata, frozen=True, kw_only=True, rename="camel"
 
 
 def interpret(result: bytes) -> tuple[ResponseHead, bytes]:
-    """Return head and body of the response that a function's `result`, JSON in UTF-8, stands for.
+    """Return the head and body of the response for a function's `result`, JSON in UTF-8.
 
-    A result that is no JSON at all is passed on as it is.
+    A result that is not JSON is passed through unchanged.
 
     Raises:
         MalformedResponse: an object with a `statusCode` that is not a response.
@@ -42,20 +42,20 @@ def interpret(result: bytes) -> tuple[ResponseHead, bytes]:
 
 def _proxy_response(result: bytes) -> tuple[ResponseHead, bytes]:
     try:
-        answer = msgspec.json.decode(result, type=_ProxyResponse)
+        response = msgspec.json.decode(result, type=_ProxyResponse)
     except msgspec.MsgspecError as error:
         raise MalformedResponse(f"the function's result is not a response: {error}") from error
-    head = ResponseHead.from_metadata(answer, default_content_type=_CONTENT_TYPE)
-    return head, _body(answer)
+    head = ResponseHead.from_metadata(response, default_content_type=_CONTENT_TYPE)
+    return head, _body(response)
 
 
-def _body(answer: _ProxyResponse) -> bytes:
-    value = msgspec.json.decode(answer.body)
+def _body(response: _ProxyResponse) -> bytes:
+    value = msgspec.json.decode(response.body)
     if value is None:
         return b""
     if not isinstance(value, str):
-        return msgspec.json.format(bytes(answer.body), indent=-1)
-    if not answer.is_base64_encoded:
+        return msgspec.json.format(bytes(response.body), indent=-1)
+    if not response.is_base64_encoded:
         return value.encode()
     try:
         return base64.b64decode(value, validate=True)

@@ -1,4 +1,4 @@
-"""CORS as Function URLs do it: the URL's configuration answers preflights and adds to every response.
+"""CORS as in Function URLs: the URL's configuration handles preflights and adds headers to every response.
 
 Source: Lambda developer guide, "Creating and managing Lambda function URLs" (cross-origin resource sharing),
 and the API type `Cors`. Choices where those are silent are in `policy`.
@@ -21,26 +21,26 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class InvalidCorsConfiguration(ValueError):
-    """Raised for a configuration that the Lambda API would refuse."""
+    """Raised for a configuration that the Lambda API would reject."""
 
 
 class CorsConfiguration(
     msgspec.Struct, frozen=True, kw_only=True, rename="pascal", forbid_unknown_fields=True
 ):
-    """The CORS configuration of a Function URL, valid from birth.
+    """The CORS configuration of a Function URL, validated on construction.
 
-    Decodes from the shape that AWS's tools use: `{"AllowOrigins": ["https://example.com"], "MaxAge": 300}`.
+    Decodes from the format of AWS's tools: `{"AllowOrigins": ["https://example.com"], "MaxAge": 300}`.
 
     Attributes:
-        allow_origins: `scheme://host[:port]` or `*`; at most 100 of 253 characters.
-        allow_methods: at most 6 of 6 characters, so `OPTIONS` is not among them, or `*`.
-        allow_headers: at most 100 names of 1,024 characters, or `*`.
+        allow_origins: `scheme://host[:port]` or `*`; at most 100, of up to 253 characters each.
+        allow_methods: at most 6, of up to 6 characters each, which excludes `OPTIONS`; or `*`.
+        allow_headers: at most 100 names, of up to 1,024 characters each; or `*`.
         expose_headers: as `allow_headers`.
-        max_age: seconds that a browser may remember a preflight, 0 to 86,400.
-        allow_credentials: whether cookies and credentials may come along.
+        max_age: seconds that a browser may cache a preflight response, 0 to 86,400.
+        allow_credentials: whether requests may carry cookies and other credentials.
 
     Raises:
-        InvalidCorsConfiguration: a limit is not kept (inside `msgspec.ValidationError` when decoding).
+        InvalidCorsConfiguration: a value is out of range (inside `msgspec.ValidationError` when decoding).
     """
 
     allow_origins: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class CorsConfiguration(
     METHODS: ClassVar[frozenset[str]] = frozenset({"GET", "PUT", "HEAD", "POST", "PATCH", "DELETE", "*"})
 
     def __post_init__(self) -> None:
-        """Refuse what `CreateFunctionUrlConfig` would refuse."""
+        """Reject what `CreateFunctionUrlConfig` would reject."""
         _check_items("AllowOrigins", self.allow_origins, max_items=100, max_length=253)
         _check_items("AllowMethods", self.allow_methods, max_items=6, max_length=6)
         _check_items("AllowHeaders", self.allow_headers, max_items=100, max_length=1024)
@@ -78,7 +78,7 @@ class CorsConfiguration(
         """Return the headers that the URL adds to a response to a request from `origin`."""
         any_origin = "*" in self.allow_origins
         if any_origin and not (self.allow_credentials and origin):
-            # Browsers refuse `*` together with credentials, hence the echo in that case.
+            # Browsers reject `*` together with credentials, so the origin is echoed in that case.
             allowed, varies = "*", self.allow_credentials
         elif origin is not None and (any_origin or origin in self.allow_origins):
             allowed, varies = origin, True
@@ -102,7 +102,7 @@ class CorsConfiguration(
 
 
 def is_preflight(request: HttpRequest) -> bool:
-    """Return whether a browser asks what it may do before it does it: a CORS-preflight request (Fetch)."""
+    """Return whether this is a CORS preflight request (Fetch standard)."""
     return (
         request.method == "OPTIONS"
         and request.header("origin") is not None

@@ -1,7 +1,7 @@
-"""A typed view of an event in payload format 2.0, as Function URLs and HTTP APIs send it, or of a REST API's.
+"""A typed view of a payload format 2.0 event, from a Function URL or HTTP API, or of a REST API's event.
 
-Source: Lambda developer guide, "Invoking Lambda function URLs" (request and response payloads). Usable alone,
-in any function, streamed or not:
+Source: Lambda developer guide, "Invoking Lambda function URLs" (request and response payloads). Usable on its
+own, in any function, streaming or not:
 
     event = FunctionUrlEvent.from_payload(payload, context)
     match (event.method, event.segments):
@@ -27,7 +27,7 @@ _CHARACTERS_PER_ESCAPE = 3
 
 
 class RemainingTime(Protocol):
-    """The part of a Lambda context that the event needs."""
+    """The part of a Lambda context that `FunctionUrlEvent` needs."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the milliseconds until the invocation times out."""
@@ -35,31 +35,31 @@ class RemainingTime(Protocol):
 
 
 class InvalidEvent(ValueError):
-    """Base of what is wrong with an event."""
+    """Base of the errors of an event."""
 
 
 class NotAFunctionUrlEvent(InvalidEvent):
-    """Raised for an event of another source: not a payload format 2.0 event at all."""
+    """Raised for an event of another source, not in payload format 2.0."""
 
 
 class InvalidEventBody(InvalidEvent):
-    """Raised when the body is not what it claims or is asked to be: base64, UTF-8, JSON, a type."""
+    """Raised when the body is not valid base64, UTF-8 or JSON, or does not match the requested type."""
 
 
 class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP request as a function sees it. Absent parts are empty.
+    """An HTTP request as a function receives it. Absent parts are empty.
 
     Attributes:
         method: as sent, upper case in practice.
-        raw_path: undecoded, as far as the service leaves it so.
+        raw_path: undecoded, as far as the service preserves it.
         raw_query_string: undecoded, without `?`.
-        segments: the parts of the path between slashes, each percent-decoded on its own, empty ones dropped.
-            `%2F` becomes a slash inside its segment; an escape that is no hexadecimal or no UTF-8 stays
+        segments: the path split at slashes, each segment percent-decoded on its own, without empty ones.
+            `%2F` becomes a slash inside its segment; an escape that is not hexadecimal or not UTF-8 is kept
             verbatim.
-        headers: by lower-case name; several headers of one name are joined with commas.
-        query: decoded values by decoded name, several of one name joined with commas; see `query_values`.
-        cookies: one `name=value` each.
-        body: decoded from base64 where the event says so; None if the request had none.
+        headers: by lower-case name; headers with the same name are joined with commas.
+        query: decoded values by decoded name, those of one name joined with commas; see `query_values`.
+        cookies: each as `name=value`.
+        body: decoded from base64 if `isBase64Encoded` is set; None if the request had none.
         request_id: the invocation's id.
         source_ip: the client's address.
         user_agent: the client's product name.
@@ -81,11 +81,11 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_payload(cls, event: object, context: RemainingTime | None = None) -> Self:
-        """Read the event that Lambda handed to the handler; `context` gives the deadline.
+        """Read the event that Lambda passed to the handler; `context` provides the deadline.
 
         Raises:
             NotAFunctionUrlEvent: it has no `requestContext.http.method`, or a version other than 2.0.
-            InvalidEventBody: it calls its body base64, and it is not.
+            InvalidEventBody: `isBase64Encoded` is set and the body is not base64.
         """
         if not isinstance(event, Mapping):
             raise NotAFunctionUrlEvent(f"a payload 2.0 event is an object, this is {type(event).__name__}")
@@ -132,7 +132,7 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def header(self, name: str) -> str | None:
-        """Return the value of a header, its name in any case."""
+        """Return the value of a header; its name is case-insensitive."""
         return self.headers.get(name.lower())
 
     def query_values(self, name: str) -> tuple[str, ...]:
@@ -163,16 +163,16 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
         """Return the body, decoded from JSON and validated as `type`: a msgspec struct, `dict[str, int]`, ...
 
         Raises:
-            InvalidEventBody: there is no body, it is no JSON, or it does not fit the type.
+            InvalidEventBody: there is no body, it is not JSON, or it does not match the type.
         """
         try:
             return msgspec.json.decode(self.body or b"", type=type)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise InvalidEventBody(f"the body is not the JSON that is expected: {error}") from error
+            raise InvalidEventBody(f"the body is not the expected JSON: {error}") from error
 
 
 def percent_decoded(text: str) -> str:
-    """Decode the percent escapes that are UTF-8 and leave all others as they are."""
+    """Decode percent escapes that are valid UTF-8 and keep all others."""
     return _ESCAPES.sub(lambda run: _decoded_run(run.group()), text)
 
 
@@ -225,4 +225,4 @@ def _body(event: Mapping[object, object]) -> bytes | None:
     except binascii.Error as error:
         raise InvalidEventBody(f"isBase64Encoded is true and the body is not base64: {error}") from error
     except ValueError as error:
-        raise InvalidEventBody("the body holds characters that no request can have") from error
+        raise InvalidEventBody("the body contains characters that no request can contain") from error

@@ -1,6 +1,6 @@
-"""One request's invocation, and its response on the way to the client.
+"""One request's invocation, and its response to the client.
 
-The response is forwarded chunk by chunk while there is a client, and read to its end in any case.
+The response is forwarded chunk by chunk while the client is connected, and always read to its end.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from lambda_streaming.function_url.response import HeaderLine, MalformedResponse
 
 logger = logging.getLogger("lambda_streaming.function_url")
 
-Message: TypeAlias = MutableMapping[str, Any]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiMessage: TypeAlias = MutableMapping[str, Any]
+Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
 
 
 class InvokeMode(StrEnum):
-    """How a Function URL reads what the function answers."""
+    """How a Function URL reads the function's responses."""
 
     RESPONSE_STREAM = "RESPONSE_STREAM"
     BUFFERED = "BUFFERED"
 
 
 class Client:
-    """The client's end of an exchange: takes the response as long as there is somebody to take it.
+    """The client's end of an exchange: sends the response for as long as the client is connected.
 
     Args:
-        send: ASGI's.
-        method: of the request: a response to HEAD has no body.
-        extra_headers: what the URL adds to every response.
+        send: ASGI's `send`.
+        method: the request's method: a response to HEAD has no body.
+        extra_headers: added by the URL to every response.
     """
 
     def __init__(self, send: Send, method: str, extra_headers: tuple[HeaderLine, ...]) -> None:
@@ -65,11 +65,11 @@ class Client:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self, head: ResponseHead, *, content_length: int | None = None) -> None:
-        """Send the head; a response that may have no body is complete with it."""
+        """Send the head; a response without a body is then complete."""
         self.head_sent = True
         self._body_allowed = head.allows_body(self._method)
         lines = [*head.headers, *self._extra_headers]
-        # HEAD has the length of what it leaves out (RFC 9110, section 8.6).
+        # A response to HEAD has the length of the body that it omits (RFC 9110, section 8.6).
         if content_length is not None and head.allows_body("GET"):
             lines.append(("content-length", str(content_length)))
         await self._deliver(
@@ -79,7 +79,7 @@ class Client:
             await self._complete()
 
     async def write(self, chunk: bytes) -> None:
-        """Send a part of the body; returns when the server can take more."""
+        """Send a part of the body; returns when the server can take more (backpressure)."""
         if self._body_allowed:
             await self._deliver({"type": "http.response.body", "body": chunk, "more_body": True})
 
@@ -89,7 +89,7 @@ class Client:
             await self._complete()
 
     async def refuse(self, refusal: policy.Refusal) -> None:
-        """Send a whole response that is not the function's; without a head sent, nobody knows of another."""
+        """Send a whole response in place of the function's; requires that no head has been sent."""
         lines = [("content-type", "application/json")]
         if refusal.error_type is not None:
             lines.append(("x-amzn-errortype", refusal.error_type))
@@ -104,7 +104,7 @@ class Client:
         await self.end()
 
     def leave(self) -> None:
-        """Stop sending: the client has gone, or is to see the response break off."""
+        """Stop sending: the client has disconnected, or the response is to be cut off."""
         if not self.finished.done():
             self.finished.set_result(None)
         if self._sending is not None:
@@ -114,28 +114,28 @@ class Client:
         await self._deliver({"type": "http.response.body", "body": b"", "more_body": False})
         self.leave()
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: AsgiMessage) -> None:
         if self.finished.done():
             return
         try:
-            # `leave` turns this into a deadline that has passed: a server that lets `send` hang after the
-            # client has gone must not keep the invocation from being read to its end.
+            # `leave` reschedules this timeout to now: a server whose `send` hangs after the client has
+            # disconnected must not prevent the response from being read to its end.
             async with asyncio.timeout(None) as self._sending:
                 await self._send(message)
-        except OSError:  # as the ASGI specification names a client that has gone; TimeoutError is one
+        except OSError:  # what ASGI servers raise for a disconnected client; TimeoutError is a subclass
             self._sending = None
             self.leave()
         finally:
             self._sending = None
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """Invokes the function for one client and sends what comes.
+class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """Invokes the function for one client and sends its response.
 
     Attributes:
         invoker: runs the function.
-        invoke_mode: how its answer is read.
-        limits: for its answer.
+        invoke_mode: how its response is read.
+        limits: for its response.
     """
 
     invoker: Invoker
@@ -143,7 +143,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     limits: ResponseLimits
 
     async def run(self, invocation: InvocationRequest, client: Client) -> None:
-        """Run the invocation to its end, client or no client; never raises for what a function may do."""
+        """Run the invocation to its end, with or without a client; never raises for a function's failure."""
         try:
             try:
                 response = await self.invoker.invoke(invocation)
@@ -151,7 +151,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
                 await client.refuse(policy.THROTTLED)
                 return
             try:
-                await self._answer(response, invocation, client)
+                await self._respond(response, invocation, client)
             finally:
                 await response.body.aclose()
         except InvocationTimedOut:
@@ -164,7 +164,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             client.leave()
 
-    async def _answer(
+    async def _respond(
         self, response: InvocationResponse, invocation: InvocationRequest, client: Client
     ) -> None:
         try:
@@ -213,7 +213,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
             await client.respond(*buffered.interpret(bytes(collected)))
 
     async def _break_off(self, client: Client, refusal: policy.Refusal) -> None:
-        """Answer with an error if the response has not begun, and else leave it visibly incomplete."""
+        """Send an error response if no response has begun; otherwise leave it visibly incomplete."""
         if client.head_sent:
             client.leave()
         else:

@@ -1,7 +1,7 @@
-"""A rendezvous between the one who writes a response and the one who forwards it: no chunk waits in memory.
+"""A rendezvous between a response's writer and its reader: no chunk is buffered.
 
-`put` returns when the reader has taken the chunk, so a slow reader slows the writer down. A writer that finds
-its reader waiting goes on without a pause.
+`put` returns when the reader has taken the chunk, so a slow reader exerts backpressure on the writer. If the
+reader is already waiting, `put` returns at once.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from lambda_streaming.response_stream import DEFAULT_CONTENT_TYPE
 
 
 class Handover:
-    """One response on its way. Used on one event loop, by one writer and one reader.
+    """Hands over one response. Used on one event loop, by one writer and one reader.
 
     Read it through `response()`. As an async iterator it yields the chunks, and raises the failure itself.
 
     Attributes:
-        content_type: the response's, to be set before its first chunk.
+        content_type: the response's content type, to be set before its first chunk.
     """
 
     def __init__(self) -> None:
@@ -32,15 +32,15 @@ class Handover:
 
     @property
     def ended(self) -> bool:
-        """Whether the writer closed or failed it."""
+        """Whether the writer has called `close` or `fail`."""
         return self._closed or self._failure is not None
 
     async def put(self, chunk: bytes) -> None:
-        """Hand a chunk over and return when it is taken; at once if nobody will ever take it."""
+        """Hand over a chunk; returns when it is taken, or at once if the response has been abandoned."""
         while self._offer is not None:
             await asyncio.wait((self._offer[1],))
         if not chunk or self.ended or self._abandoned:
-            # Whoever goes on writing to nobody must not keep the loop from everybody else.
+            # A writer without a reader must still yield to the other tasks of the loop.
             await asyncio.sleep(0)
             return
         if self._reader is not None and not self._reader.done():
@@ -60,7 +60,7 @@ class Handover:
             self._wake_reader()
 
     def fail(self, failure: InvocationFailed) -> None:
-        """End the response with a failure; a chunk that nobody has taken yet is lost."""
+        """End the response with a failure; a chunk that has not been taken is lost."""
         if not self.ended:
             self._failure = failure
             self._withdraw_offer()
@@ -87,7 +87,7 @@ class Handover:
         raise StopAsyncIteration
 
     def abandon(self) -> None:
-        """Take nothing any more: the writer goes on as if all were taken."""
+        """Stop reading: further chunks are discarded without blocking the writer."""
         self._abandoned = True
         self._withdraw_offer()
 
@@ -95,7 +95,7 @@ class Handover:
         """Wait for the first chunk or the clean end, and return the response that begins with it.
 
         Raises:
-            InvocationFailed: what `fail` was given, if nothing came before it.
+            InvocationFailed: the failure passed to `fail`, if there was no chunk before it.
         """
         try:
             first = await anext(self, None)
@@ -117,7 +117,7 @@ class Handover:
 
 
 class _Body:
-    """The chunks of a response that has begun; unlike a generator, it can be closed before its first read."""
+    """The chunks of a response; unlike a generator, it can be closed before its first read."""
 
     def __init__(self, first: bytes | None, handover: Handover) -> None:
         self._first = first

@@ -1,7 +1,7 @@
 """A function behind a Function URL in the server's own process, on its event loop.
 
-For containers and tests. Unlike on Lambda, many invocations run at once and share the process. What is the
-same: the event has been JSON, the timeout ends an invocation, a client that leaves does not.
+For containers and tests. Unlike on Lambda, many invocations run concurrently and share the process. As on
+Lambda, events are decoded from JSON, a timeout ends an invocation, and a client's disconnect does not.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from lambda_streaming.streaming import LambdaHandler, invoke_streaming, is_strea
 logger = logging.getLogger("lambda_streaming.function_url")
 
 MAX_TIMEOUT_S = 900.0
-"""Lambda's longest."""
+"""Lambda's maximum."""
 
 CLEANUP_S = 10.0
-"""What a cancelled handler gets to end: more than a write to a database that fails and is tried again."""
+"""How long a cancelled handler may take to end: enough for a database write and its retries."""
 
 MAX_PLAIN_HANDLERS = 64
-"""Threads for handlers that are not streamed, each of which keeps one for its whole invocation."""
+"""Threads for non-streaming handlers; each handler occupies one for its whole invocation."""
 
 
 class InProcessContext:
-    """The context of an invocation, shaped as awslambdaric's `LambdaContext`.
+    """The context of an invocation, with the attributes of awslambdaric's `LambdaContext`.
 
     Args:
         request: the invocation.
         function_name: also part of the ARN.
-        timeout_s: from now.
+        timeout_s: the timeout, counted from now.
     """
 
     function_version = "$LATEST"
@@ -75,16 +75,16 @@ class InProcessContext:
 
 
 class InProcessInvoker:
-    """Runs a handler in this process, any number of invocations at once.
+    """Runs a handler in this process, any number of invocations concurrently.
 
     Args:
         handler: decorated with `streamify_response`, or a plain function, which runs in a thread and
             cannot be stopped at the timeout.
-        timeout_s: the time that an invocation may take.
-        function_name: in the context.
+        timeout_s: the invocation timeout.
+        function_name: its name in the context.
 
     Raises:
-        TypeError: the handler is a coroutine function without the decorator; no Lambda runtime runs those.
+        TypeError: the handler is a coroutine function without the decorator, which Lambda does not support.
     """
 
     def __init__(
@@ -111,8 +111,8 @@ class InProcessInvoker:
         if self._is_closing:
             raise Throttled
         run = self._run_streaming if self._streaming else self._run_plain
-        invocation = _Invocation(request, self._function_name, self._timeout_s)
-        # A task has a copy of the context, so what a handler sets no other invocation sees.
+        invocation = _HandlerRun(request, self._function_name, self._timeout_s)
+        # A task has its own copy of the context, so context variables do not leak into other invocations.
         task = asyncio.create_task(invocation.run(run))
         timer = asyncio.get_running_loop().call_later(self._timeout_s, invocation.time_out, task)
         task.add_done_callback(lambda _: timer.cancel())
@@ -121,29 +121,29 @@ class InProcessInvoker:
         return await invocation.handover.response()
 
     async def aclose(self, timeout_s: float = 0.0, *, cleanup_s: float = CLEANUP_S) -> None:
-        """Start no more handlers, wait for those that run, at most `timeout_s`, and cancel the late ones.
+        """Start no more handlers, drain running ones for at most `timeout_s`, and cancel the rest.
 
-        A cancelled handler gets `cleanup_s` to save and to release what it holds; what it works with can be
-        closed after that. A thread cannot be cancelled: that of a plain handler is left to run out.
+        A cancelled handler has `cleanup_s` to save its state and release its resources; its dependencies can
+        be closed after that. A thread cannot be cancelled: the thread of a plain handler runs to its end.
         """
         self._is_closing = True
         try:
             await _wait_for(self._running, timeout_s)
         finally:
-            # Also when the caller is cancelled, who does not want to wait.
+            # Also when the caller itself is cancelled and does not want to wait.
             late = frozenset(self._running)
             for task in late:
                 task.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
         if left := await _wait_for(late, cleanup_s):
-            logger.error("%d handlers were cancelled and have not ended after %g s", len(left), cleanup_s)
+            logger.error("%d handlers have not ended %g s after their cancellation", len(left), cleanup_s)
 
-    async def _run_streaming(self, invocation: _Invocation) -> None:
+    async def _run_streaming(self, invocation: _HandlerRun) -> None:
         event = msgspec.json.decode(invocation.request.payload)
         await invoke_streaming(self._handler, event, invocation, invocation.context)
 
-    async def _run_plain(self, invocation: _Invocation) -> None:
-        # As the stock runtime serialises results; imported here because only plain handlers need it.
+    async def _run_plain(self, invocation: _HandlerRun) -> None:
+        # Serialises results as the stock runtime does; imported here because only plain handlers need it.
         from awslambdaric.lambda_runtime_exception import FaultException
         from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
@@ -161,7 +161,7 @@ class InProcessInvoker:
         await invocation.close()
 
 
-class _Invocation:
+class _HandlerRun:
     """One run of a handler; the transport of its response."""
 
     def __init__(self, request: InvocationRequest, function_name: str, timeout_s: float) -> None:
@@ -171,7 +171,7 @@ class _Invocation:
         self.handover = Handover()
         self._timed_out = False
 
-    # What invoke_streaming wants of a transport.
+    # The `ResponseTransport` methods.
 
     async def open(self, content_type: str) -> None:
         self.handover.content_type = content_type
@@ -182,8 +182,8 @@ class _Invocation:
     async def close(self) -> None:
         self.handover.close()
 
-    async def run(self, handle: Callable[[_Invocation], Awaitable[None]]) -> None:
-        """Run the handler to one of its endings, and write that into the log if it is a bad one."""
+    async def run(self, handle: Callable[[_HandlerRun], Awaitable[None]]) -> None:
+        """Run the handler to its end, and log a failure."""
         try:
             await handle(self)
             self.handover.close()
@@ -194,13 +194,13 @@ class _Invocation:
         except FunctionFailed as failure:
             if not self._timed_out:
                 self._fail(failure.error_type, failure.error_message)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (the whole of what a handler may raise)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a handler may raise anything)
             # SystemExit too: a handler that exits ends its environment on Lambda, but not this server.
             if not self._timed_out:
                 self._fail(type(error).__name__, str(error), error)
 
     def time_out(self, task: asyncio.Task[None]) -> None:
-        """End the response and cancel the handler, which may ignore that: nobody hears of it any more."""
+        """End the response and cancel the handler; if it ignores that, its outcome is discarded."""
         self._timed_out = True
         timeout = InvocationTimedOut(self._timeout_s)
         logger.error("%s %s", self.request.request_id, timeout.error_message)
@@ -213,7 +213,7 @@ class _Invocation:
 
 
 async def _wait_for(tasks: Collection[asyncio.Task[None]], timeout_s: float) -> set[asyncio.Task[None]]:
-    """Wait for tasks to end, and return those that have not."""
+    """Wait for tasks to end, and return those that have not ended."""
     return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else set()
 
 
@@ -227,17 +227,17 @@ def asgi(
     function_name: str | None = None,
     drain_timeout_s: float = 30.0,
 ) -> FunctionUrlApp:
-    """Return an ASGI app that calls a handler as its Function URL would, in process: `uvicorn module:app`.
+    """Return an ASGI app that serves a handler in process as a Function URL does: `uvicorn module:app`.
 
     Args:
         handler: decorated with `streamify_response`, or plain.
-        cors: the URL's CORS configuration, if it is to have one.
-        invoke_mode: how the handler's answer is read.
-        timeout_s: the time that an invocation may take, by default Lambda's longest.
-        limits: of responses; by default Lambda's 200 MB, at any speed.
-        function_name: in the context; by default the handler's name.
-        drain_timeout_s: how long a shutdown waits for invocations whose client has gone, and as long again
-            for handlers that go on after their response. Those that are late are cancelled, and have
+        cors: the URL's CORS configuration, if any.
+        invoke_mode: how the handler's response is read.
+        timeout_s: the invocation timeout, by default Lambda's maximum.
+        limits: for responses; by default Lambda's 200 MB, without a bandwidth limit.
+        function_name: its name in the context; by default the handler's name.
+        drain_timeout_s: how long shutdown waits for invocations whose client has disconnected, and then
+            again for handlers that still run after their response. The rest are cancelled and have
             `CLEANUP_S` to end.
 
     Raises:

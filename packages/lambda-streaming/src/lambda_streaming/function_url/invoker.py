@@ -1,19 +1,19 @@
-"""What stands behind a Function URL: one request in, one streamed response or a named ending out.
+"""The function behind a Function URL: one request in, one streamed response or a named ending out.
 
-An invocation ends in one of these ways, and whoever asked for it always learns which:
+An invocation ends in one of these ways, and its caller always learns which:
 
-====================== =================================================== ========================
-how it ended           where it is raised                                  what the HTTP client sees
-====================== =================================================== ========================
+====================== =================================================== ==========================
+ending                 where it is raised                                  what the HTTP client receives
+====================== =================================================== ==========================
 done                   the body ends                                       a complete response
 `Throttled`            `Invoker.invoke`                                    429
-`FunctionFailed`       `Invoker.invoke`: nothing of a response existed     502
-`InvocationTimedOut`   `Invoker.invoke`: nothing of a response existed     502
-`ResponseBrokenOff`    iterating the body: bytes had already been sent     a response that breaks off
-====================== =================================================== ========================
+`FunctionFailed`       `Invoker.invoke`: no response had begun             502
+`InvocationTimedOut`   `Invoker.invoke`: no response had begun             502
+`ResponseBrokenOff`    iterating the body: bytes had already been sent     a response that is cut off
+====================== =================================================== ==========================
 
-The invoker writes the function's failure into its log, once, with all it knows; the app that called it
-does not log it again and tells the client nothing of it.
+The invoker logs the function's failure once, with all details; the app that called it neither logs it again
+nor reveals it to the client.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 
 
 class InvocationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One invocation as the Lambda service would start it.
+    """One invocation, as the Lambda service receives it.
 
     Attributes:
         payload: the event, JSON in UTF-8, at most `limits.MAX_REQUEST_PAYLOAD_BYTES`.
@@ -39,14 +39,14 @@ class InvocationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseBody(Protocol):
-    """The raw bytes of one response, in chunks; an async generator is one."""
+    """The raw bytes of one response, in chunks; an async generator satisfies it."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Return itself: a body is read once."""
         ...
 
     async def __anext__(self) -> bytes:
-        """Return the next chunk, as soon as it is there and never an empty one.
+        """Return the next chunk, never an empty one, as soon as it is available.
 
         Raises:
             StopAsyncIteration: the function ended its response.
@@ -55,19 +55,19 @@ class ResponseBody(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Abandon the response: bytes that still come are thrown away; the function runs on."""
+        """Abandon the response: further bytes are discarded; the function continues to run."""
         ...
 
 
 class InvocationResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A response that has begun: its first byte is there, or its clean and empty end.
+    """A response that has begun: its first byte has arrived, or its end, if it is empty.
 
     Attributes:
-        content_type: what the function posted its response as, `application/octet-stream` by default;
+        content_type: the content type of the function's response, `application/octet-stream` by default;
             `application/vnd.awslambda.http-integration-response` announces a prelude in the body.
-        body: the raw bytes, prelude included. The next chunk is asked for only when the last one has gone
-            out, so an invoker that reads nothing ahead has backpressure. It is read to its end, client or
-            no client, and then closed.
+        body: the raw bytes, prelude included. The next chunk is requested only when the last one has been
+            sent, so an invoker that does not read ahead gets backpressure. The app reads the body to its
+            end, with or without a client, and then closes it.
     """
 
     content_type: str
@@ -80,23 +80,23 @@ class Invoker(Protocol):
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Start an invocation and wait until its response begins.
 
-        Cancelling the call abandons the response as closing the body would; an invocation that has been
-        started is not stopped by it.
+        Cancelling the call abandons the response, as closing the body does; it does not stop an invocation
+        that has been started.
 
         Raises:
-            Throttled: no capacity is free, and nothing was started.
+            Throttled: no capacity is available, and nothing was started.
             FunctionFailed: the function, or its environment, failed before the first byte of a response.
-            InvocationTimedOut: the time was up before the first byte of a response.
+            InvocationTimedOut: the function timed out before the first byte of a response.
         """
         ...
 
 
 class InvocationEnding(Exception):
-    """Base of the ways in which an invocation ends without a complete response."""
+    """Base of the endings of an invocation without a complete response."""
 
 
 class Throttled(InvocationEnding):
-    """Raised when no execution environment is free and no other may be started."""
+    """Raised when no execution environment is free and no further one may be started."""
 
 
 class InvocationFailed(InvocationEnding):
@@ -118,19 +118,19 @@ class FunctionFailed(InvocationFailed):
 
 
 class InvocationTimedOut(InvocationFailed):
-    """Raised when the function's time was up before the first byte of a response."""
+    """Raised when the function timed out before the first byte of a response."""
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(TIMEOUT_ERROR_TYPE, timeout_message(timeout_s))
 
 
 class ResponseBrokenOff(InvocationFailed):
-    """Raised by a body that was cut off: the function failed, vanished or ran out of time in mid-response."""
+    """Raised by a body that was cut off: the function failed, exited or timed out in mid-response."""
 
 
 TIMEOUT_ERROR_TYPE = "Sandbox.Timedout"
 
 
 def timeout_message(timeout_s: float) -> str:
-    """Return Lambda's own words for a timeout, as they stand in its log."""
+    """Return the message that Lambda logs for a timeout."""
     return f"Task timed out after {timeout_s:.2f} seconds"

@@ -1,7 +1,7 @@
 """Lambda's limits on payloads: sizes as constants, bandwidth as a token bucket.
 
-Figures: facts of the service as documented in "Lambda quotas" and "Response streaming for Lambda functions";
-where those say MB, the runtime interface emulator's source counts MiB, and so does this module.
+Sources: "Lambda quotas" and "Response streaming for Lambda functions" in the developer guide; where those say
+MB, the source of the runtime interface emulator counts MiB, and so does this module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 MIB = 1024 * 1024
 
 MAX_REQUEST_PAYLOAD_BYTES = 6 * MIB
-"""The largest event, as JSON. A body that has to be base64 in it may be 4.5 MiB at most."""
+"""The largest event, as JSON. A body that is base64 in the event may have at most 4.5 MiB."""
 
 MAX_BUFFERED_RESPONSE_BYTES = 6 * MIB
 """The largest response in the BUFFERED invoke mode."""
@@ -23,27 +23,27 @@ MAX_STREAMED_RESPONSE_BYTES = 200 * MIB
 
 
 class Bandwidth(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast a response may flow: `burst_bytes` at any speed, then `bytes_per_s`."""
+    """The bandwidth of a response: a burst of `burst_bytes` at any speed, then `bytes_per_s`."""
 
     burst_bytes: int = 6 * MIB
     bytes_per_s: int = 2 * MIB
 
     def __post_init__(self) -> None:
-        """Refuse what would never let a byte pass.
+        """Validate the values.
 
         Raises:
-            ValueError: a figure is not positive.
+            ValueError: a value is not positive.
         """
         if self.burst_bytes <= 0 or self.bytes_per_s <= 0:
             raise ValueError("burst_bytes and bytes_per_s must be positive")
 
 
 class ResponseLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a response may take.
+    """The limits of a response.
 
     Attributes:
-        max_bytes: one byte more, and the response breaks off.
-        bandwidth: None lets bytes pass as fast as they come.
+        max_bytes: a longer response is cut off.
+        bandwidth: None does not limit it.
     """
 
     max_bytes: int = MAX_STREAMED_RESPONSE_BYTES
@@ -51,10 +51,10 @@ class ResponseLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenBucket:
-    """Tokens are bytes that may pass; the clock refills them up to the burst.
+    """A token bucket of bytes, refilled by the clock up to the burst.
 
     Args:
-        bandwidth: the burst, with which the bucket starts, and the rate.
+        bandwidth: the burst, which is also the initial fill, and the rate.
         clock: monotonic seconds.
     """
 
@@ -66,7 +66,7 @@ class TokenBucket:
         self._refilled_at = clock()
 
     def take(self, size: int) -> float:
-        """Take `size` tokens, on credit if need be, and return the seconds until the credit is paid back."""
+        """Take `size` tokens, on credit if necessary, and return the seconds until the credit is repaid."""
         now = self._clock()
         refilled = self._tokens + (now - self._refilled_at) * self._bandwidth.bytes_per_s
         self._refilled_at = now
@@ -75,7 +75,7 @@ class TokenBucket:
 
 
 class ResponseTooLarge(Exception):
-    """Raised when a response outgrows a limit of its size."""
+    """Raised when a response exceeds its size limit."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"it is larger than {max_bytes} bytes")
@@ -85,7 +85,7 @@ class ResponseMeter:
     """Applies limits to the chunks of one response.
 
     Args:
-        limits: the size, and the bandwidth if that is limited.
+        limits: the maximum size, and the bandwidth if limited.
         clock: monotonic seconds.
     """
 
@@ -95,12 +95,12 @@ class ResponseMeter:
         self._bucket = None if limits.bandwidth is None else TokenBucket(limits.bandwidth, clock)
 
     def pieces(self, chunk: bytes) -> Iterator[tuple[bytes, float]]:
-        """Yield a chunk, in pieces of an eighth of a second where bandwidth is limited.
+        """Yield a chunk, split into pieces of an eighth of a second if bandwidth is limited.
 
-        Each comes with the seconds to wait before it goes out.
+        Each piece comes with the seconds to wait before sending it.
 
         Raises:
-            ResponseTooLarge: with this chunk the response is; nothing of the chunk is yielded.
+            ResponseTooLarge: the response exceeds its limit with this chunk, none of which is yielded.
         """
         self._passed += len(chunk)
         if self._passed > self._max_bytes:

@@ -1,4 +1,4 @@
-"""The head of a streamed response, found at the start of its body or made up where there is none."""
+"""The head of a streamed response, from the prelude of its body or, without a prelude, from defaults."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Opening:
     """Reads a response's body until its head is known.
 
     Args:
-        content_type: what the function posted its response as; it decides whether there is a prelude.
+        content_type: the content type of the function's response, which announces a prelude or not.
 
     Attributes:
-        head: None until all of the prelude was fed.
+        head: None until all of the prelude has been fed.
 
     Raises:
         MalformedResponse: the content type cannot be a header.
@@ -28,7 +28,7 @@ class Opening:
             self.head = ResponseHead.without_prelude(content_type)
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes of the response and return those of them that are payload.
+        """Feed the next bytes of the response and return the payload among them.
 
         Raises:
             MalformedResponse: the prelude is not valid.
@@ -48,7 +48,7 @@ class Opening:
             MalformedResponse: it ended within its prelude.
         """
         if self.head is None:
-            raise MalformedResponse("a prelude was announced and its delimiter never came")
+            raise MalformedResponse("a prelude was announced but its delimiter is missing")
         return self.head
 
 

@@ -1,7 +1,7 @@
-"""An HTTP request becomes an event in payload format 2.0.
+"""Converts an HTTP request to an event in payload format 2.0.
 
 Source: Lambda developer guide, "Invoking Lambda function URLs"; recorded events in powertools-lambda-python
-(`tests/events/lambdaFunctionUrlEvent*.json`). Keys that a request gives no value for are absent.
+(`tests/events/lambdaFunctionUrlEvent*.json`). Keys without a value in the request are absent.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
         headers: in order, names in lower case.
         scheme: `http` or `https`.
         http_version: `1.1`.
-        client_host: the client's address, empty if unknown.
-        server_port: where the request arrived, if known.
+        client_host: the client's IP address, empty if unknown.
+        server_port: the port of the server, if known.
     """
 
     method: str
@@ -48,7 +48,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     server_port: int | None = None
 
     def header(self, name: str) -> str | None:
-        """Return the value of the first header of that lower-case name."""
+        """Return the value of the first header with that lower-case name."""
         return next((value for key, value in self.headers if key == name), None)
 
 
@@ -92,17 +92,17 @@ _encoder = msgspec.json.Encoder()
 def invocation_request(
     request: HttpRequest, body: bytes, *, url_id: str, request_id: str, trace_id: str
 ) -> InvocationRequest:
-    """Return the invocation of a function by an HTTP request.
+    """Return the invocation that an HTTP request makes.
 
     Args:
-        request: its head.
-        body: all of its body.
+        request: the head of the request.
+        body: its whole body.
         url_id: the Function URL's id, `apiId` in the event.
         request_id: of the invocation.
         trace_id: see `trace_id_of`.
 
     Raises:
-        Refused: the event would be larger than an event may be.
+        Refused: the event would exceed the size limit.
     """
     headers, cookies = _headers_and_cookies(request, trace_id)
     content, is_base64 = _encoded_body(body, headers.get("content-type", ""))
@@ -138,7 +138,7 @@ def invocation_request(
 
 
 def raw_path_of(target: str) -> str:
-    """Return the path of a request target without its query: any form of RFC 9112, section 3.2."""
+    """Return the path of a request target, without its query, in any form of RFC 9112, section 3.2."""
     if target.startswith("/"):
         return target
     _, scheme_separator, rest = target.partition("://")
@@ -149,7 +149,7 @@ def raw_path_of(target: str) -> str:
 
 
 def quoted_path(path: str) -> str:
-    """Return a decoded path with escapes again, for servers that do not hand over the raw one."""
+    """Percent-encode a decoded path, for servers that do not provide the raw path."""
     return quote(path, safe="/:@!$&'()*+,;=~")
 
 
@@ -199,7 +199,7 @@ def _query(raw_query_string: str) -> dict[str, str]:
 
 
 def _encoded_body(body: bytes, content_type: str) -> tuple[str, bool]:
-    """Return the body as it stands in the event, and whether that is base64."""
+    """Return the body as it appears in the event, and whether that is base64."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.startswith("text/") or media_type in policy.TEXT_BODY_TYPES:
         try:

@@ -1,8 +1,7 @@
-"""Every choice of ours where the real Function URL's behaviour is not documented and could not be observed.
+"""Our choices where the behaviour of real Function URLs is neither documented nor measured.
 
-One place, so that a choice is easy to find and to change when somebody measures the service. Where a value is
-documented or measured after all, its comment says so. "Facts" are the sections of the protocol facts that the
-project was built from.
+They are in one place so that each is easy to find, and to correct once the service has been measured. Where a
+value is documented or measured, its comment says so.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import msgspec
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A response that the URL gives without, or instead of, the function's.
+    """A response of the URL itself, sent instead of the function's.
 
     Attributes:
         status: the HTTP status.
@@ -34,10 +33,10 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-# --- requests (facts 4.1, 4.5) ---
+# --- requests ---
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "PATCH", "DELETE"})
-"""The methods that the guide lists; others are refused with `METHOD_REFUSED`."""
+"""The methods listed in the guide; others are refused with `METHOD_REFUSED`."""
 
 METHOD_REFUSED: Final = Refusal(405, b'{"Message":"Method Not Allowed"}', "MethodNotAllowedException")
 
@@ -46,14 +45,14 @@ REQUEST_TOO_LARGE: Final = Refusal(
 )
 
 UNKNOWN_URL: Final = Refusal(403, b'{"Message":null}', "AccessDeniedException")
-"""Measured, not chosen: a host name `<id>.lambda-url.<...>` with another id than ours."""
+"""Measured, not chosen: for a host name `<id>.lambda-url.<...>` with a different id."""
 
 THROTTLED: Final = Refusal(429, b'{"Message":"Rate Exceeded."}', "TooManyRequestsException")
 """The status is documented, the body is not."""
 
 HEADERS_NOT_DELIVERED: Final = frozenset(
-    # `connection` is measured; `cookie` moves to `cookies` as in HTTP APIs; the rest belongs to the
-    # connection as well (RFC 9110, section 7.6.1).
+    # `connection` is measured; `cookie` moves to `cookies`, as in HTTP APIs; the others are hop-by-hop, too
+    # (RFC 9110, section 7.6.1).
     {
         "connection",
         "cookie",
@@ -67,32 +66,33 @@ HEADERS_NOT_DELIVERED: Final = frozenset(
 )
 
 HEADER_ENCODING: Final = "latin-1"
-"""How bytes of request headers become text: every byte has a character, so nothing is lost."""
+"""The encoding of request headers: every byte maps to a character, so nothing is lost."""
 
-# Valid percent escapes stay as they are in `rawPath`; `+` in a query value is a space in
-# `queryStringParameters`; `%FF` and its like become U+FFFD there (`rawQueryString` has them verbatim).
+# Valid percent escapes are kept in `rawPath`; `+` in a query value becomes a space in
+# `queryStringParameters`; invalid UTF-8 such as `%FF` becomes U+FFFD there, and is verbatim in
+# `rawQueryString`.
 
 TEXT_BODY_TYPES: Final = frozenset({"application/json", "application/xml", "application/javascript"})
-"""Delivered as text beside `text/*` (measured). `+json` types, and what is not UTF-8, are base64: the safe
-choice."""
+"""Delivered as text, in addition to `text/*` (measured). `+json` types, and bodies that are not UTF-8, are
+base64: the safe choice."""
 
-# --- responses (facts 3, 4.3, 4.6) ---
+# --- responses ---
 
 FUNCTION_FAILED: Final = Refusal(502, b"Internal Server Error")
 """Measured in the BUFFERED mode; chosen for a failure before the first byte in RESPONSE_STREAM."""
 
 TIMED_OUT: Final = FUNCTION_FAILED
-"""504 is also claimed by some reports."""
+"""Some reports claim 504."""
 
 MALFORMED_RESPONSE: Final = FUNCTION_FAILED
-"""A prelude that is announced and never delimited, is no JSON object, or names an impossible status or
-header. Reports differ: 502 from one edge product, 500 from API Gateway, an empty 200 from a Function URL."""
+"""For an announced prelude that has no delimiter, is not a JSON object, or has an invalid status or header.
+Reports differ: 502 from one edge product, 500 from API Gateway, an empty 200 from a Function URL."""
 
 STATUSES: Final = range(200, 600)
-"""What `statusCode` may be: a final status (RFC 9110, section 15) that every HTTP server can write."""
+"""Valid values of `statusCode`: final statuses (RFC 9110, section 15) that every HTTP server can send."""
 
 REMAPPED_HEADERS: Final = frozenset({"content-length", "date", "server", "www-authenticate"})
-"""Come out as `x-amzn-remapped-<name>`. Measured for `content-length`; the others are so in API Gateway."""
+"""Renamed to `x-amzn-remapped-<name>`. Measured for `content-length`; the others as in API Gateway."""
 
 HOP_BY_HOP_HEADERS: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -101,12 +101,12 @@ HOP_BY_HOP_HEADERS: Final = frozenset(
 
 # A prelude without a content type gets the default of a response without a prelude (which is measured).
 # A response that fails after its first byte is cut off: the connection closes without the last chunk, so that
-# no HTTP/1.1 client can take it for complete (the service may end it cleanly). An HTTP/1.0 client has no last
-# chunk to miss and cannot tell. `content-encoding` is passed on untouched; the service may decompress.
+# HTTP/1.1 clients detect the truncation (the service may end it cleanly). HTTP/1.0 has no chunks, so its
+# clients cannot detect it. `content-encoding` is passed through; the service may decompress.
 
-# --- CORS (facts 4.4) ---
+# --- CORS ---
 
 PREFLIGHT_STATUS: Final = 200
-"""204 would do as well. A preflight is OPTIONS with `Origin` and `Access-Control-Request-Method`; a plain
-OPTIONS reaches the function. The matching origin is echoed, with `Vary: Origin`; on a mismatch the headers
-are left out."""
+"""204 would also be valid. A preflight is OPTIONS with `Origin` and `Access-Control-Request-Method`; a plain
+OPTIONS reaches the function. The matching origin is echoed, with `Vary: Origin`; without a match the headers
+are omitted."""

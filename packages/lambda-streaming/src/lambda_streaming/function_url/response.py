@@ -1,7 +1,7 @@
-"""What a function answers becomes the head of an HTTP response: status, header rules, cookies.
+"""Converts a function's response metadata to the head of an HTTP response: status, headers, cookies.
 
-Source: Lambda developer guide, "Invoking Lambda function URLs" (response payload format); the streamed form
-has the same keys in its prelude. Unlike the guide, and like the service, every key is optional.
+Source: Lambda developer guide, "Invoking Lambda function URLs" (response payload format); the prelude of a
+streamed response has the same keys. Unlike in the guide, but as in the service, every key is optional.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _STATUSES_WITHOUT_BODY = _STATUSES_WITHOUT_CONTENT | {304}
 
 
 class MalformedResponse(ValueError):
-    """Raised when what a function answered cannot become an HTTP response; the message says why."""
+    """Raised when a function's response is not a valid HTTP response; the message has the reason."""
 
 
 class ReceivedMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The part of an answer that is not its body, as any runtime may write it: more than our own does.
+    """The metadata of a response as any runtime may write it: more lenient than `ResponseMetadata`.
 
     Attributes:
-        status_code: a number, or one in a string; 200 if absent.
-        headers: a value each, or a list of values that are joined with commas (lambda_http writes those).
-        cookies: one `Set-Cookie` value each.
+        status_code: a number, or a number as a string; 200 if absent.
+        headers: one value per name, or a list of values to join with commas (as lambda_http writes them).
+        cookies: `Set-Cookie` values.
     """
 
     status_code: int | float | str | None = None
@@ -45,17 +45,17 @@ class ReceivedMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
 
 class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
-    """Status and header lines of an HTTP response, fit for any server to write."""
+    """Status and header lines of an HTTP response, validated for any server."""
 
     status: int
     headers: tuple[HeaderLine, ...]
 
     @classmethod
     def from_metadata(cls, metadata: ReceivedMetadata, *, default_content_type: str) -> ResponseHead:
-        """Apply the header rules. What has no content has no content type, not even one that was named.
+        """Apply the header rules. A response without content has no content type, not even a given one.
 
         Raises:
-            MalformedResponse: an impossible status, header or cookie.
+            MalformedResponse: a status, header or cookie is invalid.
         """
         lines = [line for name, value in (metadata.headers or {}).items() for line in _lines(name, value)]
         status = _status(metadata.status_code)
@@ -68,10 +68,10 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_prelude(cls, prelude: bytes) -> ResponseHead:
-        """Read a prelude, the JSON before its delimiter.
+        """Read a prelude, the JSON before the delimiter.
 
         Raises:
-            MalformedResponse: it is no JSON object with the keys of a prelude, or names impossible things.
+            MalformedResponse: it is not a JSON object with the keys of a prelude, or a value is invalid.
         """
         try:
             metadata = msgspec.json.decode(prelude, type=ReceivedMetadata)
@@ -81,7 +81,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def without_prelude(cls, content_type: str) -> ResponseHead:
-        """Return the head of a response that has a content type and nothing else.
+        """Return the head of a response that has only a content type.
 
         Raises:
             MalformedResponse: the content type cannot be a header's value.
@@ -95,7 +95,7 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def raw_headers(lines: Sequence[HeaderLine]) -> list[RawHeaderLine]:
-    """Return header lines as ASGI wants them: bytes, Latin-1 where that suffices and else UTF-8."""
+    """Return header lines in ASGI's format: bytes, in Latin-1 if possible and otherwise UTF-8."""
     return [(name.encode("ascii"), _encoded(value)) for name, value in lines]
 
 

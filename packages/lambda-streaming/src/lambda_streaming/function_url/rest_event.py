@@ -1,4 +1,4 @@
-"""Events of API Gateway's REST APIs, which can stream responses too, as events in payload format 2.0.
+"""Converts events of API Gateway REST APIs, which can also stream, to payload format 2.0.
 
 Source: API Gateway developer guide, "Input format of a Lambda function for proxy integration".
 """
@@ -12,10 +12,10 @@ _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%"
 
 
 def payload_2_of(event: Mapping[object, object]) -> Mapping[object, object]:
-    """The same request in payload format 2.0.
+    """Return the same request in payload format 2.0.
 
-    Where a REST API gives several values of one name, they are joined as format 2.0 joins them. Query values
-    come decoded and are encoded again, by name; the path stays as it came, without the stage.
+    Several values of one name are joined as in format 2.0. Query values arrive decoded and are encoded
+    again, grouped by name; the path is kept, without the stage.
     """
     headers = {name: ",".join(values) for name, values in _values(event, "multiValueHeaders", "headers")}
     query = list(_values(event, "multiValueQueryStringParameters", "queryStringParameters"))
@@ -43,7 +43,7 @@ def payload_2_of(event: Mapping[object, object]) -> Mapping[object, object]:
 
 
 def _values(event: Mapping[object, object], several: str, one: str) -> Iterator[tuple[str, list[str]]]:
-    """Every value by name; from the mapping of single values where there is no other."""
+    """Yield every name with its values, from the single-value mapping if there is no other."""
     for name, value in (_mapping(event, several) or _mapping(event, one)).items():
         values = value if isinstance(value, list) else [value]
         if isinstance(name, str):

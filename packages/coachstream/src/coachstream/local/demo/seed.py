@@ -1,8 +1,8 @@
-"""Puts the demo's data where the functions look for it, once.
+"""Writes the demo data into the store, once.
 
-The JSON files beside this one hold the stored attributes (existing system, section 1.4); only dates are
-relative (`daysAgo`, `minutesAgo`) and become real ones at the first start. Everything is written under fixed
-ids, so a first start that was interrupted is simply repeated; a finished one leaves a note and is not.
+The JSON files next to this module hold the stored attributes; only dates are relative (`daysAgo`,
+`minutesAgo`) and become absolute at the first start. Everything is written with fixed ids, so seeding is
+idempotent: an interrupted first start is repeated, and a finished one leaves a marker file.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ CONVERSATION_ID = "conv_1767225600000_demo00001"
 _Shape = TypeVar("_Shape")
 
 Attributes = dict[str, Any]
-"""Stored attributes; their shape is the existing system's, and only the store reads them."""
+"""Stored attributes, in the existing system's format, which only the store interprets."""
 
 
 class DemoCoach(msgspec.Struct, frozen=True):
-    """What is shown of a coach; the rest of its configuration is for the prompt."""
+    """The displayed part of a coach's configuration; the rest is for the prompt."""
 
     coach_id: str
     coach_name: str
@@ -69,7 +69,7 @@ class _Passage(msgspec.Struct):
 
 
 class DemoStore(ContextStore, ConversationStore, RunStore, Protocol):
-    """A store that the demo's data can be written into."""
+    """A store that accepts the demo data."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
         """Store a coach config."""
@@ -82,14 +82,14 @@ class DemoStore(ContextStore, ConversationStore, RunStore, Protocol):
 
 
 async def seed(store: DemoStore, recall: SqliteRecall, note: Path, *, user_id: str, now: datetime) -> None:
-    """Write the demo's data for a user, unless it is there.
+    """Write the demo data for a user, unless it exists.
 
     Args:
-        store: takes the coaches, memories, workouts and a conversation.
-        recall: takes the passages that are searched.
-        note: the file that says that all of it was written.
-        user_id: whose it becomes.
-        now: the moment from which the data looks back.
+        store: receives the coaches, memories, workouts and a conversation.
+        recall: receives the passages to search.
+        note: the marker file of a finished seeding.
+        user_id: the user who gets the data.
+        now: the time to which relative dates refer.
 
     Raises:
         StorageUnavailable: store or recall cannot be used.
@@ -102,7 +102,7 @@ async def seed(store: DemoStore, recall: SqliteRecall, note: Path, *, user_id: s
 
 
 async def demo_coaches() -> tuple[DemoCoach, ...]:
-    """The demo's coaches; the first one is the default one, and the conversation's."""
+    """Return the demo coaches; the first one is the default, and the conversation's."""
     return tuple(await asyncio.to_thread(_read, "coaches", list[DemoCoach]))
 
 
@@ -172,14 +172,14 @@ async def _write_conversation(
             timestamp=moments[at],
             metadata=MessageMetadata(client_message_id=f"demo-{at}"),
         )
-        answer = Message(
+        reply = Message(
             id=message_id(moments[at + 1], Role.ASSISTANT, _always_zero),
             role=Role.ASSISTANT,
             content=messages[at + 1].content,
             timestamp=moments[at + 1],
             metadata=MessageMetadata(model="demo", stop_reason=StopReason.END_TURN),
         )
-        await store_exchange(store, key, question, answer)
+        await store_exchange(store, key, question, reply)
 
 
 def _always_zero(_below: int) -> int:

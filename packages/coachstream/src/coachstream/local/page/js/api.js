@@ -13,7 +13,7 @@ import { conversationFrom, messageFrom } from "./wire.js";
 const SESSION_URL = "/local/session";
 /** A token this close to its end may expire on the way. */
 const RENEW_BEFORE_MS = 60_000;
-/** The functions answer in well under a second; a cold start takes a few. */
+/** The functions respond in well under a second; a cold start takes a few. */
 const JSON_TIMEOUT_MS = 30_000;
 const JSON_TYPE = "application/json";
 
@@ -101,10 +101,10 @@ export class Api {
   /** @param {string} method @param {string} url @param {object} [body] @returns {Promise<any>} */
   async #json(method, url, body) {
     const response = await this.#send(method, url, body);
-    const answer = await jsonOrNull(response);
-    if (!response.ok) throw Failure.fromResponse(response.status, answer);
-    if (answer === null) throw Failure.unreadable();
-    return answer;
+    const decoded = await jsonOrNull(response);
+    if (!response.ok) throw Failure.fromResponse(response.status, decoded);
+    if (decoded === null) throw Failure.unreadable();
+    return decoded;
   }
 
   /**

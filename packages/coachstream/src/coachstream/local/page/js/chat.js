@@ -25,7 +25,7 @@ const TITLE_CHARACTERS = 48;
 /**
  * @typedef {object} Reading One attempt to read a turn's reply.
  * @property {AbortController} controller Ends it.
- * @property {Reply|null} reply Once it has been asked for.
+ * @property {Reply|null} reply Once it has been requested.
  *
  * @typedef {object} ConversationList
  * @property {"loading"|"ready"|"failed"} status
@@ -80,7 +80,7 @@ export class Chat extends EventTarget {
   }
 
   /** Whether a reply is on its way in a conversation. @param {Conversation} conversation */
-  isAnswering({ coachId, conversationId }) {
+  isReplying({ coachId, conversationId }) {
     return isBusy(this.#threads.get(threadKey(coachId, conversationId))?.turn ?? null);
   }
 
@@ -103,7 +103,7 @@ export class Chat extends EventTarget {
     ]);
   }
 
-  /** The conversation a person most likely wants to go on with. @param {string} coachId */
+  /** The conversation that the user most likely wants to continue. @param {string} coachId */
   async latestConversation(coachId) {
     if (!this.#lists.has(coachId)) await this.#refreshList(coachId);
     return this.#list(coachId).conversations[0]?.conversationId ?? null;
@@ -142,7 +142,7 @@ export class Chat extends EventTarget {
   }
 
   /**
-   * Has the reply on view stopped, whoever asked for it. What there is of it is kept, and comes as its end.
+   * Stops the reply on view, even one requested by another client. Its text so far is kept and becomes the reply.
    * @returns {boolean} false, and nothing happens, when none is on its way
    */
   stop() {
@@ -207,7 +207,7 @@ export class Chat extends EventTarget {
     this.#tabs.tell({ coachId, conversationId: thread.conversationId });
   }
 
-  /** Reads the reply that somebody else has asked for, if it is being written. @param {Thread} thread */
+  /** Reads the reply that another client has requested, if it is being written. @param {Thread} thread */
   async #watch(thread) {
     const { coachId, conversationId } = thread;
     if (conversationId === null) return;
@@ -232,14 +232,14 @@ export class Chat extends EventTarget {
       reading.reply = await request(signal);
       signal.throwIfAborted();
       if (reading.reply) await this.#show(thread, reading, reading.reply);
-      // What is not read any more may still be stored.
+      // A reply that is no longer read may still be stored.
       if (isBusy(thread.turn)) await this.#load(thread, signal);
       if (thread.turn && isBusy(thread.turn)) throw Failure.unanswered(thread.turn.clientMessageId !== null);
     } catch (error) {
-      // Who aborted has already said what becomes of the turn.
+      // The code that aborted it has already updated the turn.
       if (signal.aborted) return;
       const { turn } = thread;
-      // That a turn has failed before is not news; what it failed of is.
+      // A repeated failure is not news; a different reason is.
       if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
     }
     this.#readings.delete(thread);
@@ -254,9 +254,9 @@ export class Chat extends EventTarget {
       if (!thread.turn) return;
       thread.turn = afterEvent(thread.turn, event);
       if (event.type === "complete") {
-        const answer = messageFrom(event.aiMessage);
-        thread.completeTurn(messageFrom(event.userMessage), answer);
-        this.#amend(coachId, conversationId, { lastActivity: answer.timestamp });
+        const stored = messageFrom(event.aiMessage);
+        thread.completeTurn(messageFrom(event.userMessage), stored);
+        this.#amend(coachId, conversationId, { lastActivity: stored.timestamp });
         return;
       }
       if (thread.turn.isStopping && isUnsent(thread, reading)) throw Failure.stoppedUnsent();
@@ -289,7 +289,7 @@ export class Chat extends EventTarget {
     const reading = this.#readings.get(thread);
     this.#readings.delete(thread);
     if (failure && thread.turn) thread.turn = failTurn(thread.turn, failure);
-    reading?.controller.abort(new DOMException("Nobody reads it any more.", "AbortError"));
+    reading?.controller.abort(new DOMException("The reply is no longer read.", "AbortError"));
   }
 
   /** The first message makes the conversation, so that none is ever empty. @param {Thread} thread */
@@ -313,7 +313,7 @@ export class Chat extends EventTarget {
     try {
       await this.#load(thread);
     } catch (error) {
-      // What is on view stays there; only a thread that shows nothing has to say why.
+      // Content on view stays; only an empty thread shows the failure.
       if (thread.status !== "ready") {
         thread.status = "failed";
         thread.failure = Failure.from(error);
@@ -326,7 +326,7 @@ export class Chat extends EventTarget {
   /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
   async #load(thread, signal) {
     const { messages } = await this.#api.getConversation(thread.coachId, thread.conversationId ?? "");
-    // A reading that began meanwhile knows better.
+    // A reading that began meanwhile has newer data.
     if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages);
   }
 

@@ -1,7 +1,7 @@
 /**
- * Why something did not work, in words for the person who reads it.
+ * A failure, with a sentence for the user.
  *
- * Every way in which a request or a stream can end badly has one constructor here, so that a sentence is
+ * Every way in which a request or a stream can fail has one constructor here, so that each sentence is
  * written once and nothing is ever guessed from an exception's text.
  */
 import { ConnectionLost, ServiceError, UnreadableStream } from "./coachstream.js";
@@ -12,7 +12,7 @@ export class Failure extends Error {
    * @param {string} sentence
    * @param {object} [more]
    * @param {boolean} [more.retryable] whether the same request may work later
-   * @param {string|null} [more.partialReply] what the store has of a reply that broke off
+   * @param {string|null} [more.partialReply] the stored text of an incomplete reply
    * @param {unknown} [more.cause]
    */
   constructor(code, sentence, { retryable = true, partialReply = null, cause } = {}) {
@@ -25,7 +25,7 @@ export class Failure extends Error {
   }
 
   /**
-   * An answer with an error status.
+   * A response with an error status.
    * @param {number} status
    * @param {unknown} body the decoded JSON body, if there was one
    */
@@ -36,7 +36,7 @@ export class Failure extends Error {
     });
   }
 
-  /** The server knows nobody here. @param {unknown} body the decoded JSON body, if there was one */
+  /** The server found no user with a coach. @param {unknown} body the decoded JSON body, if there was one */
   static notSignedIn(body) {
     return new NotSignedIn(Failure.fromResponse(401, body));
   }
@@ -46,14 +46,14 @@ export class Failure extends Error {
     return new Failure("unreachable", "The server cannot be reached. Is your connection all right?", { cause });
   }
 
-  /** What arrived was not what the page understands. @param {unknown} [cause] */
+  /** The response was not in a format that the page understands. @param {unknown} [cause] */
   static unreadable(cause) {
-    return new Failure("unreadable", "The server sent an answer that this page does not understand.", { cause });
+    return new Failure("unreadable", "The server sent a response that this page does not understand.", { cause });
   }
 
   /** A stored message has no reply, and none is on its way. @param {boolean} retryable */
   static unanswered(retryable) {
-    return new Failure("unanswered", "This message was not answered.", { retryable });
+    return new Failure("unanswered", "This message got no reply.", { retryable });
   }
 
   /** A stored reply is only a beginning. @param {boolean} retryable */
@@ -92,9 +92,9 @@ export class Failure extends Error {
   }
 }
 
-/** Nobody is signed in, and only a token helps. */
+/** No user is signed in, and a token is required. */
 export class NotSignedIn extends Failure {
-  /** @param {Failure} failure as the server told it */
+  /** @param {Failure} failure as reported by the server */
   constructor(failure) {
     super(failure.code, failure.sentence, { retryable: false });
   }
@@ -111,6 +111,6 @@ function sentenceOf(status) {
   if (status === 404) return "This conversation does not exist any more.";
   if (status === 413) return "This message is too long. Please shorten it or send it in parts.";
   if (status === 429) return "Many people are talking right now. Please try again in a moment.";
-  if (status >= 500) return "The server could not answer. Please try again in a moment.";
+  if (status >= 500) return "The server could not respond. Please try again in a moment.";
   return "The server did not accept this request.";
 }

@@ -1,5 +1,5 @@
 /**
- * Tells the other tabs of this page that something stored has changed, and hears it from them.
+ * Notifies the other tabs of this page when stored data has changed, and receives their notifications.
  *
  * @typedef {{coachId: string, conversationId: string|null}} Change
  */

@@ -7,7 +7,7 @@
  *     awaiting --run--> …                 any of them --fail--> failed --again--> sending
  *
  * `awaiting` means that the message is stored and its reply is not: another tab or device sent it, or this page
- * before it was reloaded. Its run may be live; whoever joins it goes through the same phases.
+ * before it was reloaded. Its run may be live; a client that joins it goes through the same phases.
  *
  * @import {ReplyEvent} from "./coachstream.js"
  * @import {Timings} from "./types.js"
@@ -18,13 +18,13 @@
  * @typedef {object} Turn
  * @property {Phase} phase
  * @property {string} text What the person wrote.
- * @property {string|null} clientMessageId Names the message for good: every attempt sends the same one. `null`
+ * @property {string|null} clientMessageId The idempotency key: every attempt sends the same one. `null`
  *   for a message that another client sent without; it cannot be asked again.
  * @property {Date} writtenAt
  * @property {boolean} isStored Whether the server is known to have the message.
  * @property {string} reply As far as it has arrived.
  * @property {Failure|null} failure
- * @property {boolean} isStopping Whether the person has asked for its end.
+ * @property {boolean} isStopping Whether the user has stopped it.
  * @property {boolean} isReconnecting Whether there is no connection just now.
  * @property {number|null} sentAt `performance.now()` of this attempt; `null` if it was not this page's.
  * @property {Timings|null} timings Of this attempt.

@@ -1,7 +1,7 @@
 /**
  * The shapes of data that the modules share. Nothing here runs.
  *
- * @typedef {object} Session What `GET /local/session` answers (`coachstream/local/session.py`).
+ * @typedef {object} Session The response of `GET /local/session` (`coachstream/local/session.py`).
  * @property {string} token ID token for the `Authorization` header.
  * @property {string} expiresAt When the token ends; asking again gives a fresh one.
  * @property {string} userId

@@ -1,5 +1,5 @@
 /**
- * Tells screen readers how a reply is coming along: that it began, and then all of it at once. Reading each
+ * Announces the progress of a reply to screen readers: its start, and then its whole text. Reading each
  * word as it arrives would talk over itself. Why a turn failed is said by its own alert.
  *
  * @import {Chat} from "../chat.js"
@@ -21,7 +21,7 @@ export function announceReplies(chat) {
     phase = thread.turn?.phase;
     if (phase === before) return;
     const last = thread.messages.at(-1);
-    if (phase === "sending") announcer.textContent = `${chat.coach.name} is answering.`;
+    if (phase === "sending") announcer.textContent = `${chat.coach.name} is replying.`;
     else if (phase === undefined && before !== undefined && last?.role === "assistant") {
       announcer.textContent = `${chat.coach.name}: ${last.content}${last.stopReason === "stopped" ? " (Stopped.)" : ""}`;
     }

@@ -28,7 +28,7 @@ export class Autoscroll {
 
   #scrolled() {
     const { scrollTop } = this.#scroller;
-    // Only moving up means reading: text that grows moves the end away without anybody scrolling.
+    // Only scrolling up means reading: growing text moves the end away without any scrolling.
     if (scrollTop < this.#lastTop - 1) this.#follows = this.#isNearEnd();
     else if (this.#isNearEnd()) this.#follows = true;
     this.#lastTop = scrollTop;

@@ -43,7 +43,7 @@ export class ConversationList {
       conversation: each,
       period: periodOf(each.lastActivity),
       isOpen: each.conversationId === thread.conversationId,
-      isAnswering: this.#chat.isAnswering(each),
+      isReplying: this.#chat.isReplying(each),
     }));
     // Most changes of a conversation do not show here; then the nodes stay, and with them the focus.
     const shown = JSON.stringify([thread.coachId, list.status, rows]);
@@ -62,7 +62,7 @@ export class ConversationList {
         group = element("ul", { class: "conversation-list", "aria-labelledby": id });
         this.#container.append(element("h2", { class: "label", id }, period), group);
       }
-      group.append(this.#row(row.conversation, row.isOpen, row.isAnswering));
+      group.append(this.#row(row.conversation, row.isOpen, row.isReplying));
     }
     if (focused !== null) this.#link(focused)?.focus();
   }
@@ -80,8 +80,8 @@ export class ConversationList {
     return element("div", { class: "list-note" }, element("p", {}, failure?.sentence ?? ""), retry);
   }
 
-  /** @param {Conversation} conversation @param {boolean} isOpen @param {boolean} isAnswering */
-  #row(conversation, isOpen, isAnswering) {
+  /** @param {Conversation} conversation @param {boolean} isOpen @param {boolean} isReplying */
+  #row(conversation, isOpen, isReplying) {
     const { coachId, conversationId, title } = conversation;
     const link = element(
       "a",
@@ -94,7 +94,7 @@ export class ConversationList {
         click: this.#onChosen,
       },
       element("span", { class: "conversation-title" }, title),
-      isAnswering ? element("span", { class: "answering" }, element("span", { class: "visually-hidden" }, " (answering)")) : null,
+      isReplying ? element("span", { class: "replying" }, element("span", { class: "visually-hidden" }, " (replying)")) : null,
     );
     return element(
       "li",

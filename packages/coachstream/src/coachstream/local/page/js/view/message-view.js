@@ -1,5 +1,5 @@
 /**
- * One bubble: what was said, how it is coming along, and what to do when it is not.
+ * One bubble: the text, its progress, and the actions after a failure.
  *
  * @import {Entry} from "../thread.js"
  */
@@ -14,7 +14,7 @@ const INCOMPLETE = {
   interrupted: "Interrupted",
   stopped: "Stopped",
   content_filtered: "Ended by the content filter",
-  max_tokens: "Ended at its longest",
+  max_tokens: "Cut off at the length limit",
 };
 
 /**
@@ -60,7 +60,7 @@ export class MessageView {
 
   /** @param {Entry} entry */
   show(entry) {
-    // A long conversation is shown anew with every chunk of its last reply; all else in it is as it was.
+    // Every chunk of the last reply re-renders the conversation; the other messages are unchanged.
     if (this.#shown && isSame(this.#shown, entry)) return;
     this.#shown = entry;
     const hasText = entry.content !== "";

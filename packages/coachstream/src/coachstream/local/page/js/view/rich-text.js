@@ -71,7 +71,7 @@ function blockOf(line) {
 }
 
 /**
- * Lets a block go on with the next line, where it does.
+ * Continues a block with the next line, if it belongs to the block.
  *
  * @param {Block} last
  * @param {Block} next of one line
