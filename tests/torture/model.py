@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from support.bedrock_server import (
-    Answer,
+    ModelResponse,
     BedrockServer,
     Pause,
     Received,
@@ -53,7 +53,7 @@ class KnownModel(BedrockServer):
         super().__init__()
         self.calls: Counter[str] = Counter()
 
-    async def answer_to(self, received: Received) -> Answer:
+    async def answer_to(self, received: Received) -> ModelResponse:
         """The whole reply, or what follows the beginning that is given."""
         refusal = refusal_of(received)
         if refusal is not None:

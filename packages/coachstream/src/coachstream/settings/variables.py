@@ -1,4 +1,4 @@
-"""The environment variables: name, default, meaning. `docs/reference/settings.md` is generated from this table.
+"""The environment variables: name, default, meaning. `docs/reference/settings.md` is generated from them.
 
 Variables that the existing system also has keep its names; all others begin with COACHSTREAM_.
 """
