@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from support.bedrock_server import (
-    ModelResponse,
     BedrockServer,
+    ModelResponse,
     Pause,
     Received,
     Reply,
