@@ -95,9 +95,8 @@ def no_blocking_calls(blocking_calls_fail: BlockBuster) -> Iterator[BlockBuster]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Many tests wait for a process or a clock, so there are 1.5 workers per core."""
-    cores = os.cpu_count() or 1
-    return cores + cores // 2
+    """Many tests wait for a process or a clock, so there are two workers per core."""
+    return 2 * (os.cpu_count() or 1)
 
 
 #: Whoever asks for one of these talks to Java, Node.js or a browser most of the time.

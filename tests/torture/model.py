@@ -53,7 +53,7 @@ class KnownModel(BedrockServer):
         super().__init__()
         self.calls: Counter[str] = Counter()
 
-    async def answer_to(self, received: Received) -> ModelResponse:
+    async def respond_to(self, received: Received) -> ModelResponse:
         """The whole reply, or what follows the beginning that is given."""
         refusal = refusal_of(received)
         if refusal is not None:

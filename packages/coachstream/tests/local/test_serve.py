@@ -349,7 +349,7 @@ def test_a_part_that_cannot_be_had_is_refused_and_not_replaced_by_the_demos(
 NO_CREDENTIALS = {
     "part": "AWS credentials",
     "message": "There are no AWS credentials, which are needed for bedrock-runtime.",
-    "remedy": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is.",
+    "remedy": "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role.",
 }
 NO_KEY = {
     "part": "recall",

@@ -33,7 +33,7 @@ def test_an_index_that_is_not_reached_is_said_with_what_to_do(tmp_path: Path) ->
     refused = without_index(tmp_path, UV_DEFAULT_INDEX=f"{NOWHERE}/simple")
     assert refused.returncode == 1
     assert f"Failed to fetch: {NOWHERE}/simple/" in refused.stderr.replace("`", "")
-    assert "uv takes another one from UV_DEFAULT_INDEX" in refused.stderr
+    assert "uv reads a different index from UV_DEFAULT_INDEX" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert list(tmp_path.glob("*.zip")) == []
 

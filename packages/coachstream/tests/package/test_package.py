@@ -196,7 +196,7 @@ def test_a_patch_of_a_python_is_no_runtime(tmp_path: Path) -> None:
         check=False,
     )
     assert refused.returncode == 1
-    assert refused.stderr == "Lambda's Pythons have names such as 3.14, not 3.14.1.\n"
+    assert refused.stderr == "3.14.1 is not a Python version like 3.14.\n"
     assert list(tmp_path.iterdir()) == []
 
 

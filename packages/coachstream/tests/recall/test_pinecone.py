@@ -418,7 +418,7 @@ print([name for name in late if name != "sniffio"])  # optional, looked for at e
         ({"index_host": ""}, "host of an index"),
         ({"index_host": "index"}, "no dot"),
         ({"index_host": "http://index.example"}, "https"),
-        ({"index_host": "https://user@index.example"}, "without user"),
+        ({"index_host": "https://user@index.example"}, "must not have a user"),
         ({"index_host": "index.example/path"}, "path"),
         ({"api_host": "http://api.example"}, "https"),
     ],
