@@ -99,7 +99,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-#: Whoever asks for one of these talks to Java, Node.js or a browser most of the time.
+#: A test that requests one of these spends most of its time in Java, Node.js or a browser.
 PEER_FIXTURES = frozenset({"dynamodb_local_url", "node", "browser"})
 PEER_FOLDERS = tuple(
     Path(__file__).parent / folder

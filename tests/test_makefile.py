@@ -186,7 +186,7 @@ def environment(tmp_path: Path) -> Path:
 
 
 def installing(environment: Path, index: str) -> tuple[list[str], dict[str, str]]:
-    """The command, with an index that only pip is told of."""
+    """The command, with an index that is configured for pip alone."""
     folder = environment.parents[2]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     variables = {**kept, "PIP_CONFIG_FILE": str(folder / "pip.conf"), "UV_CACHE_DIR": str(folder / "cache")}

@@ -128,7 +128,7 @@ def test_a_relative_link_in_a_readme_is_reported(link: str) -> None:
 
 
 def test_packages_of_different_minor_versions_are_reported() -> None:
-    """Also where coachstream requires another lambda-streaming than the one beside it."""
+    """Also where coachstream requires another lambda-streaming than the one next to it."""
     assert list(check_versions(VERSIONS, REQUIRED)) == []
     assert list(check_versions({**VERSIONS, NPM_PACKAGE: "0.3.7"}, REQUIRED)) == []
     (minors,) = check_versions({**VERSIONS, NPM_PACKAGE: "0.4.0"}, REQUIRED)

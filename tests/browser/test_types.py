@@ -81,7 +81,7 @@ def test_the_page_s_scripts_hold_their_types() -> None:
 
 @pytest.fixture(scope="module")
 def said_of_applications(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[str]]:
-    """What the compiler says of each application, with the two files beside it and no other.
+    """What the compiler reports for each application, with the two files next to it and no other.
 
     Each is a module, which shares nothing with the others, and most of a compilation is the browser's types.
     """
@@ -105,7 +105,7 @@ def said_of_applications(tmp_path_factory: pytest.TempPathFactory) -> Mapping[st
 def test_an_application_in_typescript_can_use_the_client_module(
     said_of_applications: Mapping[str, list[str]],
 ) -> None:
-    """With the two files beside its own, and no other."""
+    """With the two files next to its own, and no other."""
     assert said_of_applications["application"] == []
 
 

@@ -57,7 +57,7 @@ def sha256(path: Path) -> str:
 
 
 def test_two_who_make_it_at_once_make_the_same_and_do_not_disturb_each_other(lambda_package: Path) -> None:
-    """In other folders, with other umasks: both make all of it, are told so, and leave nothing else there."""
+    """In different folders, with different umasks: both make all of it, report it, and leave nothing else."""
     made = f"sha256 {sha256(lambda_package)}"
     assert [made in said for said in said_of(lambda_package)] == [True, True]
     assert set(lambda_package.parent.iterdir()) == {lambda_package, lambda_package.with_name("task")}

@@ -11,6 +11,8 @@ from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, 
 from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import STORE_TIMEOUT
 
+DEFAULT_STORE_TIMEOUT_S = float(STORE_TIMEOUT.default or 0)
+
 
 class SqliteStoreSettings(msgspec.Struct, frozen=True):
     """Conversations in a file in `data_dir`."""
@@ -38,7 +40,7 @@ class DynamoDbSettings(msgspec.Struct, frozen=True):
 
     table: str
     mirror_messages: bool = False
-    timeout_s: float = float(STORE_TIMEOUT.default or 0)
+    timeout_s: float = DEFAULT_STORE_TIMEOUT_S
 
 
 class DemoModelSettings(msgspec.Struct, frozen=True):

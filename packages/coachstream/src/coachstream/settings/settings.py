@@ -20,6 +20,7 @@ from coachstream.settings.choices import (
     TurnPolicy,
 )
 from coachstream.settings.parts import (
+    DEFAULT_STORE_TIMEOUT_S,
     BedrockSettings,
     CognitoSettings,
     DemoModelSettings,
@@ -217,7 +218,7 @@ class Settings(msgspec.Struct, frozen=True):
         if isinstance(self.store, DynamoDbSettings):
             variables[v.TABLE] = self.store.table
             variables[v.MIRROR] = self.store.mirror_messages
-            if self.store != DynamoDbSettings(self.store.table, self.store.mirror_messages):
+            if self.store.timeout_s != DEFAULT_STORE_TIMEOUT_S:
                 variables[v.STORE_TIMEOUT] = self.store.timeout_s
         match self.model:
             case DemoModelSettings():

@@ -17,7 +17,7 @@ def test_users_who_can_write_their_own_id_are_refused(refusal_of: RefusalOf) -> 
 
 
 def test_a_package_that_was_not_made_is_missed(apps: Apps, refusal_of: RefusalOf) -> None:
-    """And how to make one is told."""
+    """The error says how to make one."""
     refusal = refusal_of("unpackaged")
     assert "Failed to instantiate custom function provider" in refusal
     function = apps.backend("unpackaged").parent / "functions" / "stream-coach-conversation"
