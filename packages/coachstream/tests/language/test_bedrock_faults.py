@@ -66,7 +66,13 @@ ModelType = type[BedrockModel | BedrockWholeReply]
 BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 ATTEMPTS = 3
-QUICK = options_with(stall_s=0.3, retry=RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1))
+RETRY = RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1)
+QUICK = options_with(stall_s=PATIENCE_S, retry=RETRY)
+"""Tries again at once; nothing that this machine does is a stall."""
+STALLS_SOON = options_with(stall_s=0.3, retry=RETRY)
+"""For a service that says nothing at all."""
+STALLS = options_with(stall_s=2.0, retry=RETRY)
+"""For a service that says something within a stall, on a busy machine too."""
 
 
 @asynccontextmanager
@@ -219,7 +225,8 @@ async def test_a_defective_stream_is_asked_for_again_before_any_text(
     """Whatever is wrong with it, it ends in a typed error when the attempts are used up."""
     steps, expected = DEFECTS[defect]
     bedrock.always = Reply([opening(), *steps])
-    received, error = await outcome(BedrockModel(client, QUICK))
+    options = STALLS_SOON if defect == "silence" else QUICK
+    received, error = await outcome(BedrockModel(client, options))
     assert received == []
     assert type(error) is expected, error
     assert len(bedrock.requests) == ATTEMPTS
@@ -232,7 +239,7 @@ async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
     """An honest end: the error, or for an end without a stop just the end."""
     steps, _ = DEFECTS[defect]
     bedrock.always = Reply([opening(), *text("Squat "), *steps])
-    model = BedrockModel(client, QUICK)
+    model = BedrockModel(client, STALLS if defect == "silence" else QUICK)
     if defect.startswith("an end"):
         received: list[ModelEvent] = []
         await _receive(model, PROMPT, received, time.monotonic() + PATIENCE_S)
@@ -272,15 +279,15 @@ async def test_reasoning_is_no_text_so_a_stream_may_fail_after_it_and_be_asked_f
 async def test_a_stall_drops_the_connection(bedrock: BedrockServer, client: Client) -> None:
     """The service sees that nobody waits any more."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    _, error = await outcome(BedrockModel(client, QUICK))
-    assert "no event for 0.3 s" in str(error)
+    _, error = await outcome(BedrockModel(client, STALLS))
+    assert "no event for 2 s" in str(error)
     async with asyncio.timeout(PATIENCE_S):
         await (await bedrock.request()).disconnected.wait()
 
 
 async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, client: Client) -> None:
     """A model that thinks for longer than a stall is not stalled as long as it says so."""
-    gates = [asyncio.Event() for _ in range(4)]
+    gates = [asyncio.Event() for _ in range(3)]
     thought = Event(
         "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm."}}}
     )
@@ -291,12 +298,12 @@ async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, cli
         await bedrock.request()
         for gate in gates:
             # Together longer than a stall; this is what the test is about.
-            await asyncio.sleep(QUICK.stall_s / 2)
+            await asyncio.sleep(STALLS.stall_s / 2)
             gate.set()
 
     opening_gates = asyncio.create_task(open_gates())
     received: list[ModelEvent] = []
-    await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
+    await _receive(BedrockModel(client, STALLS), PROMPT, received, time.monotonic() + PATIENCE_S)
     await opening_gates
     assert received[0] == TextDelta("Squat.")
 
@@ -304,7 +311,7 @@ async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, cli
 async def test_slow_headers_are_a_stall(bedrock: BedrockServer, client: Client) -> None:
     """A service that takes the request and says nothing is asked again, then given up."""
     bedrock.always = Reply([], before=[Silence()])
-    _, error = await outcome(BedrockModel(client, QUICK))
+    _, error = await outcome(BedrockModel(client, STALLS_SOON))
     assert type(error) is ModelUnavailable
     assert len(bedrock.requests) == ATTEMPTS
 
@@ -316,12 +323,12 @@ async def test_a_whole_reply_may_take_longer_than_a_stall(bedrock: BedrockServer
 
     async def open_gate() -> None:
         await bedrock.request()
-        await asyncio.sleep(QUICK.stall_s * 1.5)  # this is what the test is about
+        await asyncio.sleep(STALLS_SOON.stall_s * 1.5)  # this is what the test is about
         gate.set()
 
     opening_gate = asyncio.create_task(open_gate())
     received: list[ModelEvent] = []
-    await _receive(BedrockWholeReply(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
+    await _receive(BedrockWholeReply(client, STALLS_SOON), PROMPT, received, time.monotonic() + PATIENCE_S)
     await opening_gate
     assert received[0] == TextDelta("Squat.")
 
@@ -334,10 +341,9 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 ) -> None:
     """Broken off, or silent for longer than the SDK bears."""
     bedrock.always = Reply([], before=[before])
-    options = options_with(stall_s=PATIENCE_S, retry=QUICK.retry)
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
-        _, error = await outcome(model_type(client, options))
+        _, error = await outcome(model_type(client, QUICK))
     assert type(error) is ModelUnavailable
     assert len(bedrock.requests) == ATTEMPTS
 
@@ -346,10 +352,9 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockServer) -> None:
     """Where it is set shorter than a stall, it is not an unknown failure."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    options = options_with(stall_s=PATIENCE_S, retry=QUICK.retry)
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
-        received, error = await outcome(BedrockModel(client, options))
+        received, error = await outcome(BedrockModel(client, QUICK))
     assert received == [TextDelta("Squat ")]
     assert type(error) is ModelStreamBroken
 
