@@ -32,6 +32,7 @@ from support.bedrock_server import (
     text,
     warm_up,
 )
+from support.patience import PATIENCE_S
 from support.turn_events import all_events
 from support.turns import Stage
 
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 
     Client = AwsClient[BedrockRuntimeClient]
 
-OPTIONS = options_with(stall_s=0.3, retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
+OPTIONS = options_with(stall_s=PATIENCE_S, retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
+STALL_S = 1.0
+"""Before the tests' services fall silent, they answer within this time on a busy machine too."""
 BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 
@@ -53,15 +56,22 @@ async def client(bedrock: BedrockServer, client: Client) -> Client:
     return client
 
 
+def stall_s_of(fault: str) -> float:
+    """The stall with which a turn meets a fault: only a service that falls silent is found by it."""
+    return STALL_S if fault.startswith("silence") else PATIENCE_S
+
+
 async def turn(
     stage: Stage,
     client: Client,
     model_type: type[BedrockModel | BedrockWholeReply] = BedrockModel,
     *,
-    within_s: float = 30.0,
+    within_s: float = PATIENCE_S,
+    stall_s: float = PATIENCE_S,
 ) -> list[Event]:
     """All events of a turn with this model."""
-    parts = msgspec.structs.replace(stage.dependencies, model=model_type(client, OPTIONS))
+    options = msgspec.structs.replace(OPTIONS, stall_s=stall_s)
+    parts = msgspec.structs.replace(stage.dependencies, model=model_type(client, options))
     request = stage.request(within_s=within_s)
     return await all_events(run_turn, request, parts, stage.settings)
 
@@ -130,7 +140,7 @@ async def test_a_fault_of_the_model_ends_the_turn_with_its_code(
     answer, code, said = FAULTS[fault]
     bedrock.always = answer
     stage = Stage()
-    *events, end = await turn(stage, client)
+    *events, end = await turn(stage, client, stall_s=stall_s_of(fault))
     assert isinstance(end, Failed)
     assert end.code is code
     assert "".join(event.content for event in events if isinstance(event, Chunk)) == said
@@ -164,15 +174,15 @@ BREAKS: dict[str, list[Step]] = {
 }
 
 
-@pytest.mark.parametrize("rest", BREAKS.values(), ids=BREAKS)
+@pytest.mark.parametrize("fault", BREAKS)
 async def test_a_stream_that_breaks_off_is_gone_on_with(
-    bedrock: BedrockServer, client: Client, rest: list[Step]
+    bedrock: BedrockServer, client: Client, fault: str
 ) -> None:
     """The model is told what it said and says the rest; the reader sees one reply."""
-    bedrock.answers.append(Reply([opening(), *text("Squat ", "deep,\n"), *rest]))
+    bedrock.answers.append(Reply([opening(), *text("Squat ", "deep,\n"), *BREAKS[fault]]))
     bedrock.answers.append(reply("\n- slowly", "\n- often"))
     stage = Stage()
-    *events, end = await turn(stage, client)
+    *events, end = await turn(stage, client, stall_s=stall_s_of(fault))
     assert isinstance(end, Completed)
     assert not any(isinstance(event, Reset) for event in events)
     told = "".join(event.content for event in events if isinstance(event, Chunk))
@@ -199,15 +209,15 @@ async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, cli
     assert second.body == first.body
 
 
-@pytest.mark.parametrize("rest", BREAKS.values(), ids=BREAKS)
+@pytest.mark.parametrize("fault", BREAKS)
 async def test_a_stream_that_breaks_off_twice_has_failed(
-    bedrock: BedrockServer, client: Client, rest: list[Step]
+    bedrock: BedrockServer, client: Client, fault: str
 ) -> None:
     """What was said both times is stored as it was seen."""
-    bedrock.answers.append(Reply([opening(), *text("Squat "), *rest]))
-    bedrock.answers.append(Reply([opening(), *text(" deep"), *rest]))
+    bedrock.answers.append(Reply([opening(), *text("Squat "), *BREAKS[fault]]))
+    bedrock.answers.append(Reply([opening(), *text(" deep"), *BREAKS[fault]]))
     stage = Stage()
-    *events, end = await turn(stage, client)
+    *events, end = await turn(stage, client, stall_s=stall_s_of(fault))
     assert isinstance(end, Failed)
     assert end.code is ErrorCode.MODEL_STREAM_BROKEN
     assert "".join(event.content for event in events if isinstance(event, Chunk)) == "Squat deep"
