@@ -44,7 +44,7 @@ deploy: $(VENV)/deploy.installed
 	@exec $(BIN)/coachstream deploy $(ARGS)
 
 test: $(VENV)/dev.installed
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Not part of `make test`: it takes minutes, and searches for unknown failures.
 torture: $(VENV)/dev.installed

@@ -111,13 +111,31 @@ PEER_FOLDERS = tuple(
 )
 
 
+#: Where the files are that take minutes. A worker runs a file as a whole, so the longest begin first.
+SLOWEST = tuple(
+    Path(__file__).parent / path
+    for path in (
+        "tests/end_to_end/test_serve.py",
+        "tests/end_to_end",
+        "packages/coachstream/tests/infrastructure",
+        "packages/coachstream/tests/storage",
+        "tests",
+    )
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that `make test-pythons` runs on one interpreter only."""
+    """Begin with the slowest, and mark the tests that `make test-pythons` runs on one interpreter only."""
+    items.sort(key=_position)
     for item in items:
         if not PEER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or any(
             item.path.is_relative_to(folder) for folder in PEER_FOLDERS
         ):
             item.add_marker(pytest.mark.peer)
+
+
+def _position(item: pytest.Item) -> int:
+    return next((at for at, path in enumerate(SLOWEST) if item.path.is_relative_to(path)), len(SLOWEST))
 
 
 @pytest.hookimpl(wrapper=True)

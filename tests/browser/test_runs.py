@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 #: A browser's own `EventSource` is back after a second, unless it was told to stay away.
 WATCHED_MS = 10_000
 
-#: How long the text of the reply is.
-LENGTH = (
-    "() => [...document.querySelectorAll('.message-assistant .message-text')].at(-1)?.textContent.length ?? 0"
-)
 IS_LONGER = (
     "(length) => document.querySelector('.message-assistant .message-text')?.textContent.length > length"
 )
@@ -54,24 +50,6 @@ NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
   window.source.onerror = () => { window.lost += 1; };
   return [response.status, runId];
 }"""
-
-
-async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, server: Serving) -> None:
-    """What had been said is there at once, the rest comes word by word, and it ends as what is stored."""
-    conversation = create_conversation(server.ready)
-    await tab.open(server.ready.coach_id, conversation)
-    await tab.write("A long story whose middle I miss")
-    await tab.begins_to_stream()
-    await tab.until(IS_LONGER, 20)
-    before = await tab.evaluate(LENGTH)
-    await tab.page.add_init_script(f"addEventListener('DOMContentLoaded', () => {{ ({RECORD_GROWTH})(); }});")
-    await tab.reload()
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    lengths = [length for length in await tab.evaluate("() => window.lengths") if length > 0]
-    assert lengths[0] >= before - 1  # a space at its end is shown with the next word
-    assert len(lengths) >= 3, "it came all at once"
-    assert lengths == sorted(lengths)
-    assert await _is_shown_as_stored(tab, server, conversation)
 
 
 async def test_two_tabs_show_the_same_growing_text(tab: Tab, server: Serving) -> None:

@@ -1,4 +1,4 @@
-"""The page while the model has not said a word: what a reader can do who comes later than the first one."""
+"""The page while the model is silent: what a reader sees and can do who comes later than the first one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 from support.bedrock_server import SteeredBedrock, steered_bedrock
 from support.chat_page import Tab
 from support.elsewhere import CREDENTIALS
+from support.patience import PATIENT
 from support.serving import Serving, create_conversation, serving, stored_messages
 
 
 class Silent(msgspec.Struct, frozen=True):
-    """A server, and its model, which waits before its first word."""
+    """A server, and its model, which says a word when a test wants it."""
 
     server: Serving
     model: SteeredBedrock
@@ -29,7 +30,7 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
             **os.environ,
             **CREDENTIALS,
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url,
-            "COACHSTREAM_MODEL_STALL_S": "120",
+            **PATIENT,
         }
         data = tmp_path_factory.mktemp("silent") / "data"
         with serving(data, "--model", "bedrock", environment=environment) as running:
@@ -67,3 +68,29 @@ async def test_stop_works_before_the_first_word_in_a_page_that_came_later(
         await page.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
     _, reply = stored_messages(ready, conversation)
     assert (reply["content"], reply["metadata"]["stopReason"]) == ("", "stopped")
+
+
+#: Whether the newest reply shows just this text; a space at its end is shown with the next word.
+SHOWS = """(text) =>
+  document.querySelector(".message-assistant .message-text")?.textContent.trimEnd() === text.trimEnd()"""
+
+
+async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, silent: Silent) -> None:
+    """What had been said is there before the model says more, the rest comes word by word."""
+    words = [f"word{number} " for number in range(20)]
+    speaking = silent.model.reply_in_steps(*words)
+    ready = silent.server.ready
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    await tab.write("A long story whose middle I miss")
+    for _ in range(10):
+        next(speaking)
+    await tab.until(SHOWS, "".join(words[:10]))
+    await tab.reload()
+    await tab.until(SHOWS, "".join(words[:10]))
+    for number, _ in enumerate(speaking, 11):
+        await tab.until(SHOWS, "".join(words[:number]))
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    _, reply = stored_messages(ready, conversation)
+    assert reply["content"] == "".join(words)
+    assert await tab.evaluate(SHOWS, reply["content"])
