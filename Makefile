@@ -44,7 +44,7 @@ deploy: $(VENV)/deploy.installed
 	@exec $(BIN)/coachstream deploy $(ARGS)
 
 test: $(VENV)/dev.installed
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 # Not part of `make test`: it takes minutes, and searches for unknown failures.
 torture: $(VENV)/dev.installed
@@ -56,7 +56,7 @@ LOWER_BOUNDS_TESTS := $(addprefix $(COACHSTREAM)/tests/,identity web aws/test_se
 	$(LAMBDA_STREAMING)/tests/function_url
 
 test-lower-bounds: $(LOWER_BOUNDS)/installed
-	@$(LOWER_BOUNDS)/bin/python -m pytest -n auto --dist worksteal -p no:cacheprovider $(LOWER_BOUNDS_TESTS) $(ARGS)
+	@$(LOWER_BOUNDS)/bin/python -m pytest -n auto -p no:cacheprovider $(LOWER_BOUNDS_TESTS) $(ARGS)
 
 $(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock $(PROJECTS) $(VENV)/dev.installed
 	@echo "Installing the oldest allowed versions (once) ..." >&2
@@ -65,7 +65,8 @@ $(LOWER_BOUNDS)/installed: requirements/lower-bounds.lock $(PROJECTS) $(VENV)/de
 	@$(BIN)/uv pip install --quiet --python $(LOWER_BOUNDS)/bin/python --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
-# Every Python of PYTHONS ("3.12 3.13"), or all that are installed, each with an environment of its own.
+# Every Python of PYTHONS ("3.12 3.13", or "others" than that of `make test`), or all that are installed, each with an
+# environment of its own.
 PYTHONS ?=
 
 test-pythons: $(VENV)/dev.installed

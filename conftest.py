@@ -132,6 +132,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.path.is_relative_to(folder) for folder in PEER_FOLDERS
         ):
             item.add_marker(pytest.mark.peer)
+        if "lambda_package" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.lambda_package)
 
 
 def _position(item: pytest.Item) -> int:

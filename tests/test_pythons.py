@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pythons import installed_interpreters, main, oldest_version
+from pythons import installed_interpreters, main, oldest_version, selection
 
 
 @pytest.fixture
@@ -72,3 +72,20 @@ def test_a_version_that_is_not_installed_is_one_sentence(
     assert capsys.readouterr().err == (
         "There is no supported Python 3.13 on the PATH or below pyenv. Found: 3.12.\n"
     )
+
+
+def test_without_another_python_there_is_nothing_to_do(
+    programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one that `make test` uses is not run again."""
+    add(programs, (sys.version_info[0], sys.version_info[1], sys.version_info[2]))
+    assert main(["--only", "others"]) == 0
+    assert capsys.readouterr().err == (
+        f"There is no supported Python but 3.{sys.version_info[1]}, which `make test` uses.\n"
+    )
+
+
+def test_the_lambda_package_is_tested_on_the_newest_python_too() -> None:
+    """Other slow tests run on one Python."""
+    chosen = {minor: selection(minor, own="3.11", newest="3.13") for minor in ("3.11", "3.12", "3.13")}
+    assert chosen == {"3.11": [], "3.12": ["-m", "not peer"], "3.13": ["-m", "not peer or lambda_package"]}

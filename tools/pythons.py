@@ -1,8 +1,10 @@
 """Run the suite on every Python that is installed: `make test-pythons [PYTHONS="3.12 3.13"] [ARGS="..."]`.
 
 Each minor version gets a virtual environment of its own below `.venv/pythons`, with what
-`requirements/dev.lock` pins. The tests marked `peer` are slow and about other programs, so they run on one
-interpreter only: the one that `.venv` was made from.
+`requirements/dev.lock` pins. `PYTHONS=others` leaves out that of `.venv`, which `make test` uses.
+
+The tests marked `peer` are slow and about other programs, so they run on one interpreter only, that of
+`.venv`; those of the Lambda package among them run on the newest one, too.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ LOCK = ROOT / "requirements" / "dev.lock"
 #: What pytest returns where every test was deselected.
 NO_TESTS = 5
 EXIT_NO_INTERPRETER = 2
+OTHERS = "others"
 
 _DESCRIBE = (
     "import json, sys, sysconfig;"
@@ -122,14 +125,28 @@ def oldest_version() -> tuple[int, ...]:
     )
 
 
+def selection(minor: str, *, own: str, newest: str) -> list[str]:
+    """The arguments with which pytest chooses what to run on an interpreter."""
+    if minor == own:
+        return []
+    return ["-m", "not peer or lambda_package" if minor == newest else "not peer"]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Test on each interpreter; return 1 if the tests fail on one."""
     parser = argparse.ArgumentParser(prog="make test-pythons", description=__doc__)
-    parser.add_argument("--only", default="", help="minor versions to run, separated by spaces")
+    parser.add_argument("--only", default="", help="minor versions, separated by spaces, or: others")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     options = parser.parse_args(arguments)
     interpreters = installed_interpreters(oldest_version())
-    wanted = options.only.split() or list(interpreters)
+    own = ".".join(map(str, sys.version_info[:2]))
+    if options.only == OTHERS:
+        wanted = [minor for minor in interpreters if minor != own]
+        if not wanted:
+            sys.stderr.write(f"There is no supported Python but {own}, which `make test` uses.\n")
+            return 0
+    else:
+        wanted = options.only.split() or list(interpreters)
     missing = [minor for minor in wanted if minor not in interpreters]
     if missing or not wanted:
         sys.stderr.write(
@@ -137,12 +154,11 @@ def main(arguments: Sequence[str]) -> int:
             f"Found: {' '.join(interpreters) or 'none'}.\n"
         )
         return EXIT_NO_INTERPRETER
-    with_peers = ".".join(map(str, sys.version_info[:2]))
     failed = []
     for minor in wanted:
         python = prepare(interpreters[minor], Path(sys.prefix) / "pythons")
-        chosen = [] if minor == with_peers else ["-m", "not peer"]
-        command = [str(python), "-m", "pytest", "-n", "auto", "--dist", "worksteal", "-p", "no:cacheprovider"]
+        chosen = selection(minor, own=own, newest=list(interpreters)[-1])
+        command = [str(python), "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider"]
         began = time.monotonic()
         status = subprocess.run([*command, *chosen, *options.pytest], cwd=ROOT, check=False).returncode  # noqa: S603
         sys.stderr.write(f"Python {minor}: status {status} after {time.monotonic() - began:.0f} s.\n")
