@@ -77,7 +77,6 @@ class Turns:
             return None
         return TurnReader(
             partial(resume_run, request, watcher, dependencies, settings),
-            save_deadline=request.deadline - settings.save_reserve_s,
             clock=self._services.clock,
             point=watcher.point,
         )
@@ -138,6 +137,5 @@ class Turns:
         settings = self._services.turn_settings
         return TurnReader(
             partial(run_turn, request, dependencies, settings),
-            save_deadline=request.deadline - settings.save_reserve_s,
             clock=self._services.clock,
         )

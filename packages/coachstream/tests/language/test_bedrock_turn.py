@@ -5,14 +5,16 @@ The user's message is stored in every case, and what was said as well.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset, Started
 from coachstream.conversation.model import StopReason, Usage
+from coachstream.conversation.turn.reader import CAPACITY, TurnReader
 from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from support.bedrock_server import (
@@ -191,6 +193,30 @@ async def test_a_stream_that_breaks_off_is_gone_on_with(
     first, second = bedrock.requests
     beginning = {"role": "assistant", "content": [{"text": "Squat deep,"}]}
     assert second.body == {**first.body, "messages": [*first.body["messages"], beginning]}
+
+
+async def test_a_slow_reader_loses_nothing_of_a_stream_that_breaks_off(
+    bedrock: BedrockServer, client: Client
+) -> None:
+    """What the service sent is read at once, so a broken connection cannot overtake it."""
+    words = [f"word{number} " for number in range(10 * CAPACITY)]
+    bedrock.answers.append(Reply([opening(), *text(*words), Disconnect()]))
+    bedrock.answers.append(reply("and the end."))
+    stage = Stage()
+    parts = msgspec.structs.replace(stage.dependencies, model=BedrockModel(client, OPTIONS))
+    turn = partial(run_turn, stage.request(within_s=PATIENCE_S), parts, stage.settings)
+    async with TurnReader(turn, clock=stage.dependencies.clock) as reader:
+        assert await anext(reader) == Started()
+        _, second = [await bedrock.request(number) for number in range(2)]
+        events = [event async for event in reader]
+    assert second.body["messages"][-1] == {
+        "role": "assistant",
+        "content": [{"text": "".join(words).rstrip()}],
+    }
+    told = "".join(event.content for event in events if isinstance(event, Chunk))
+    assert told == "".join(words) + "and the end."
+    assert stage.stored()[-1] == ("assistant", told)
+    assert isinstance(events[-1], Completed)
 
 
 async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, client: Client) -> None:

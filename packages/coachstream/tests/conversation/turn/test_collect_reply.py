@@ -25,7 +25,6 @@ async def whole(stage: Stage, request: TurnRequest) -> Completed | Failed:
     """The turn in one piece."""
     turn = TurnReader(
         partial(run_turn, request, stage.dependencies, stage.settings),
-        save_deadline=request.deadline - stage.settings.save_reserve_s,
         clock=FixedDate(),
     )
     return await collect_reply(turn)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import (
@@ -14,13 +17,16 @@ from coachstream.conversation.events import (
     Completed,
     Event,
     Failed,
+    LogPoint,
     Reconnect,
+    Reset,
     Send,
     Started,
 )
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.runs.watcher import HasLeft
+from coachstream.conversation.text import utf16_length
 from coachstream.conversation.turn.reader import CAPACITY, TurnReader
 from coachstream.conversation.turn.turn import run_turn
 from support.doubles import ScriptedModel
@@ -30,12 +36,18 @@ from support.turns import FixedDate, Stage
 DONE = ModelStop(StopReason.END_TURN)
 
 
-def _reader(stage: Stage, *, within_s: float = 30.0) -> TurnReader:
-    request = stage.request(within_s=within_s)
+class Jumping(FixedDate):
+    """Its monotonic clock can be put ahead."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+def _reader(stage: Stage) -> TurnReader:
     return TurnReader(
-        partial(run_turn, request, stage.dependencies, stage.settings),
-        save_deadline=request.deadline - stage.settings.save_reserve_s,
-        clock=FixedDate(),
+        partial(run_turn, stage.request(), stage.dependencies, stage.settings), clock=FixedDate()
     )
 
 
@@ -46,70 +58,87 @@ async def test_a_reader_gets_every_event_in_order() -> None:
     async with _reader(stage) as events:
         read = [event async for event in events]
     assert read[0] == Started()
-    assert [event.content for event in read if isinstance(event, Chunk)] == words
+    chunks = [event for event in read if isinstance(event, Chunk)]
+    assert [chunk.content for chunk in chunks[: CAPACITY // 2]] == words[: CAPACITY // 2]
+    assert "".join(chunk.content for chunk in chunks) == "".join(words)
     assert isinstance(read[-1], Completed)
 
 
-async def test_a_slow_reader_makes_the_model_wait() -> None:
-    """No more than the capacity is ahead of the reader; the rest stays where it is."""
-    spoken = 0
-
-    class Counting(ScriptedModel):
-        async def stream(self, prompt, *, deadline):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-            nonlocal spoken
-            async for event in super().stream(prompt, deadline=deadline):
-                spoken += 1
-                yield event
-
-    stage = Stage(Counting(*["x"] * 10 * CAPACITY, DONE))
+async def test_a_slow_reader_does_not_slow_the_turn_down() -> None:
+    """The reply is complete and stored before the reader has read it; its text comes in few chunks then."""
+    said = [f"{number} 💪" for number in range(10 * CAPACITY)]
+    stage = Stage(ScriptedModel(*said, DONE))
     async with _reader(stage) as events:
         assert await anext(events) == Started()
-        for _ in range(20 * CAPACITY):
-            await asyncio.sleep(0)
-        assert CAPACITY <= spoken <= CAPACITY + 2
-        assert isinstance([event async for event in events][-1], Completed)
-    assert spoken == 10 * CAPACITY + 1
-
-
-async def test_a_reader_that_blocks_does_not_keep_the_reply_from_being_saved() -> None:
-    """Past the save deadline the turn ends by itself; the reader finds the ending whenever it reads."""
-    stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
-    saved = asyncio.Event()
-    finish = stage.store.finish_run
-
-    async def finish_run(*args):  # type: ignore[no-untyped-def] # noqa: ANN002, ANN202
-        there = await finish(*args)
-        saved.set()
-        return there
-
-    stage.store.finish_run = finish_run  # type: ignore[method-assign]
-    async with _reader(stage, within_s=1.2) as events:
-        await asyncio.wait_for(saved.wait(), PATIENCE_S)
+        await asyncio.wait_for(stage.store.reached["finish_run"].wait(), PATIENCE_S)
         read = [event async for event in events]
-    texts = [event.content for event in read if isinstance(event, Chunk)]
-    assert stage.stored()[-1] == ("assistant-", "".join(texts))
-    failed = read[-1]
-    assert isinstance(failed, Failed)
-    assert failed.code is ErrorCode.DEADLINE_EXCEEDED
+    chunks = [event for event in read if isinstance(event, Chunk)]
+    assert "".join(chunk.content for chunk in chunks) == "".join(said)
+    assert len(chunks) <= CAPACITY + 1
+    for chunk, following in pairwise(chunks):
+        assert chunk.offset + utf16_length(chunk.content) == following.offset
+    assert isinstance(read[-1], Completed)
+
+
+@given(st.lists(st.sampled_from(["read", "a", "é", "💪", "reset"]), max_size=4 * CAPACITY))
+async def test_however_a_reader_lags_it_ends_with_the_text_that_was_sent(steps: list[str]) -> None:
+    """Text that joins other text keeps its place and its order, also before and after a reset."""
+    said: list[str] = []
+    text = b""
+
+    async def turn(*, send: Send, has_left: HasLeft) -> None:  # noqa: ARG001 (the turn's signature)
+        for number, step in enumerate(steps):
+            if step == "read":
+                allowed.release()
+                await asyncio.sleep(0)
+            elif step == "reset":
+                said[len(said) // 2 :] = []
+                await send(Reset(utf16_length("".join(said))))
+            else:
+                offset = utf16_length("".join(said))
+                said.append(step)
+                await send(Chunk(step, offset, LogPoint("run-1", number)))
+        await send(Failed(ErrorCode.PROCESSING_ERROR, "", retryable=True))
+        for _ in range(len(steps) + 2):
+            allowed.release()
+
+    allowed = asyncio.Semaphore(0)
+    points: list[int] = []
+    async with TurnReader(turn, clock=FixedDate()) as events:
+        async for event in events:
+            await allowed.acquire()
+            match event:
+                case Chunk(content, offset, point):
+                    assert 2 * offset == len(text), "a gap or a repetition"
+                    text += content.encode("utf-16-le")
+                    assert point is not None
+                    points.append(point.number)
+                case Reset(offset):
+                    text = text[: 2 * offset]
+                case _:
+                    pass
+    assert text.decode("utf-16-le") == "".join(said)
+    assert points == sorted(points)
 
 
 async def test_a_reader_that_takes_nothing_holds_nobody_up_and_is_told_to_come_again() -> None:
     """The whole reply is stored; what waits for the reader ends with the place to go on from."""
-    stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
-    request = stage.request()
-    async with TurnReader(
-        partial(run_turn, request, stage.dependencies, stage.settings),
-        save_deadline=request.deadline - stage.settings.save_reserve_s,
-        clock=FixedDate(),
-        stalled_after_s=0.05,
-    ) as events:
+    goes_on = asyncio.Event()
+    stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, goes_on, "y", "z", DONE))
+    clock = Jumping()
+    turn = partial(run_turn, stage.request(), stage.dependencies, stage.settings)
+    async with TurnReader(turn, clock=clock, stalled_after_s=10.0) as events:
         assert await anext(events) == Started()
+        for _ in range(20 * CAPACITY):
+            await asyncio.sleep(0)
+        clock.ahead_s = 10.0
+        goes_on.set()
         await asyncio.wait_for(stage.store.reached["finish_run"].wait(), PATIENCE_S)
         read = [event async for event in events]
     assert isinstance(read[0], Attached)
     assert isinstance(read[-1], Reconnect)
     assert read[-1].point.run_id == read[0].point.run_id
-    assert stage.stored()[-1] == ("assistant", "x" * 10 * CAPACITY)
+    assert stage.stored()[-1] == ("assistant", "x" * 10 * CAPACITY + "yz")
 
 
 async def test_a_reader_may_wait_with_a_timeout_and_loses_nothing() -> None:
@@ -193,9 +222,7 @@ async def test_events_that_cannot_be_closed_still_end_in_a_failure(caplog: pytes
         finally:
             raise RuntimeError("secret words")
 
-    async with TurnReader(
-        broken, save_deadline=asyncio.get_running_loop().time() + 9, clock=FixedDate()
-    ) as events:
+    async with TurnReader(broken, clock=FixedDate()) as events:
         read = [event async for event in events]
     assert isinstance(read[-1], Failed)
     assert "secret words" not in caplog.text
@@ -208,9 +235,7 @@ async def test_events_that_break_still_end_in_a_failure() -> None:
         await send(Started())
         raise RuntimeError("a defect")
 
-    async with TurnReader(
-        broken, save_deadline=asyncio.get_running_loop().time() + 9, clock=FixedDate()
-    ) as events:
+    async with TurnReader(broken, clock=FixedDate()) as events:
         read = [event async for event in events]
     assert read[0] == Started()
     failed = read[1]

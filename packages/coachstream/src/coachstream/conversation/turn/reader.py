@@ -1,9 +1,11 @@
 """The reader of a turn and its bounded queue; the turn runs in its own task.
 
-A slow reader causes backpressure, but never beyond the point where the reply must be saved. A reader that
-stalls, such as a locked phone, gets `Reconnect`, because others may follow the same run. A reader that
-disconnects does not stop the turn. Leaving the `async with` waits for the turn's end, because Lambda freezes
-a function that has responded.
+A slow reader does not slow the turn down: the model's connection may break at any time, and what was not
+read from it by then is lost. For the same reason sending never yields to the event loop. Text for which the
+queue has no place joins the text that is already there, so the queue never holds more than the reply, which
+the turn keeps anyway. A reader that stalls, such as a locked phone, gets `Reconnect`, because others may
+follow the same run. A reader that disconnects does not stop the turn. Leaving the `async with` waits for the
+turn's end, because Lambda freezes a function that has responded.
 """
 
 from __future__ import annotations
@@ -15,17 +17,27 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from coachstream.conversation.errors import DeadlineExceeded, ProcessingError, describe_exception
-from coachstream.conversation.events import Completed, Event, Failed, LogPoint, Reconnect, Send, Started
+from coachstream.conversation.events import (
+    Chunk,
+    Completed,
+    Event,
+    Failed,
+    LogPoint,
+    Reconnect,
+    Send,
+    Started,
+)
 from coachstream.conversation.ports import Clock
 from coachstream.conversation.runs.watcher import HasLeft
+from coachstream.conversation.text import utf16_length
 
 logger = logging.getLogger("coachstream.turn")
 
 CAPACITY = 32
-"""The maximum number of events queued for the reader."""
+"""The number of events queued for the reader from which on text joins the last of them."""
 
 STALLED_AFTER_S = 10.0
-"""How long a reader may stall while the queue is full."""
+"""How long a reader may take nothing while the queue is full."""
 
 
 class Turn(Protocol):
@@ -42,7 +54,6 @@ class TurnReader:
         turn: `run_turn` or `resume_run`, with all arguments bound except `send` and `has_left`.
         stalled_after_s: how long the reader may stall.
         point: the reader's current position, if the run is known.
-        save_deadline: when the turn must stop waiting for the reader, in the clock's monotonic seconds.
         clock: the turn's clock.
     """
 
@@ -50,19 +61,17 @@ class TurnReader:
         self,
         turn: Turn,
         *,
-        save_deadline: float,
         clock: Clock,
         stalled_after_s: float = STALLED_AFTER_S,
         point: LogPoint | None = None,
     ) -> None:
         self._turn = turn
-        self._save_deadline = save_deadline
         self._clock = clock
         self._stalled_after_s = stalled_after_s
         self._point = point
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event | _Text] = deque()
         self._arrived = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._full_since: float | None = None
         self._has_left = False
         self._has_ended = False
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +90,6 @@ class TurnReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._has_left = True
-        self._taken.set()
         task = self._task
         if task is None:
             return
@@ -104,8 +112,9 @@ class TurnReader:
                 raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
-        self._taken.set()
-        return self._waiting.popleft()
+        self._full_since = None
+        event = self._waiting.popleft()
+        return event.joined() if isinstance(event, _Text) else event
 
     async def _run(self) -> None:
         try:
@@ -119,33 +128,50 @@ class TurnReader:
 
     async def _send(self, event: Event) -> None:
         self._has_ended = isinstance(event, Completed | Failed | Reconnect)
-        if not self._has_ended:
-            await self._wait_for_reader()
+        if len(self._waiting) >= CAPACITY and not self._has_ended and not self._has_left:
+            self._reconnect_if_stalled()
         self._put(event)
 
-    async def _wait_for_reader(self) -> None:
-        while len(self._waiting) >= CAPACITY and not self._has_left:
-            self._taken.clear()
-            left_s = max(0.0, self._save_deadline - self._clock.monotonic())
-            try:
-                async with asyncio.timeout(min(left_s, self._stalled_after_s)):
-                    await self._taken.wait()
-            except TimeoutError:
-                if left_s <= self._stalled_after_s:
-                    # The turn's own deadline ends it: this event and the last exceed the capacity.
-                    logger.warning("The reader is too slow; the turn ends without waiting for it")
-                    return
-                if self._point is not None:
-                    logger.warning("The reader has stalled; the run continues without it")
-                    self._put(Reconnect(self._point))
-                    self._has_left = True
+    def _reconnect_if_stalled(self) -> None:
+        now = self._clock.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        if now - self._full_since >= self._stalled_after_s and self._point is not None:
+            logger.warning("The reader has stalled; the run continues without it")
+            self._put(Reconnect(self._point))
+            self._has_left = True
 
     def _put(self, event: Event) -> None:
-        if not self._has_left:
-            if not isinstance(event, Started):
-                self._point = event.point or self._point
+        if self._has_left:
+            return
+        if not isinstance(event, Started):
+            self._point = event.point or self._point
+        self._arrived.set()
+        if not isinstance(event, Chunk) or len(self._waiting) < CAPACITY:
             self._waiting.append(event)
-            self._arrived.set()
+            return
+        last = self._waiting[-1]
+        if not isinstance(last, _Text) or last.end != event.offset:
+            last = _Text(event.offset)
+            self._waiting.append(last)
+        last.add(event)
+
+
+class _Text:
+    """Chunks that wait for the reader as one."""
+
+    def __init__(self, offset: int) -> None:
+        self.end = self._offset = offset
+        self._pieces: list[str] = []
+        self._point: LogPoint | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        self._pieces.append(chunk.content)
+        self.end += utf16_length(chunk.content)
+        self._point = chunk.point or self._point
+
+    def joined(self) -> Chunk:
+        return Chunk("".join(self._pieces), self._offset, self._point)
 
 
 async def collect_reply(turn: TurnReader) -> Completed | Failed:
