@@ -299,7 +299,7 @@ async def test_a_ticket_is_good_for_reading_one_run_and_nothing_else(http: httpx
 
 
 async def test_a_run_is_stopped_by_its_user_alone(http: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """Within a second the stream ends with what was said; a stranger's stop has no effect."""
+    """The stream ends with what was said, though the model is silent; a stranger's stop has no effect."""
     model.script = ("So far", asyncio.Event(), DONE)
     reading = Reading()
     with anyio.fail_after(PATIENCE_S):
@@ -312,12 +312,10 @@ async def test_a_run_is_stopped_by_its_user_alone(http: httpx.AsyncClient, model
             assert (stranger.status_code, stranger.json()["code"]) == (403, "USER_ID_MISMATCH")
             unknown = await http.delete(f"{STREAM}/run_unknown")
             assert (unknown.status_code, unknown.json()["code"]) == (404, "RUN_NOT_FOUND")
-            began = asyncio.get_running_loop().time()
             stopped = await http.delete(run)
             assert (stopped.status_code, stopped.json()["status"]) == (202, "stopping")
             async for data in arriving:
                 reading.feed(data)
-            assert asyncio.get_running_loop().time() - began < 1
     assert (reading.last["type"], reading.last["stopReason"]) == ("complete", "stopped")
     assert reading.last["aiMessage"]["content"] == "So far"
     again = await http.delete(run)
