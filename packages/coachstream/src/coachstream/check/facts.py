@@ -19,7 +19,8 @@ import msgspec
 from coachstream.check import security_floors
 from coachstream.conversation import visible_text
 from coachstream.dated_facts import Provenance
-from coachstream.infrastructure import inference_profiles, prices, quotas, target, toolkit
+from coachstream.deployment import toolkit
+from coachstream.infrastructure import inference_profiles, prices, quotas, target
 from coachstream.language.bedrock import models, refusals
 
 LOOK_AGAIN_AFTER = timedelta(days=183)
