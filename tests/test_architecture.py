@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.aws.credential_faults",
         "coachstream.conversation",
         "coachstream.conversation.prompt",
+        "coachstream.private_files",
         "coachstream.sqlite_file",
     ),
     "coachstream.language": (
