@@ -21,15 +21,15 @@ from typing import TypeAlias
 from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
 from lambda_streaming.function_url.exchange import AsgiMessage, Client, HttpExchange, InvokeMode, Send
-from lambda_streaming.function_url.invoker import Invoker
-from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
-from lambda_streaming.function_url.payload import (
+from lambda_streaming.function_url.http_to_event import (
     HttpRequest,
     invocation_request,
     quoted_path,
     raw_path_of,
     trace_id_of,
 )
+from lambda_streaming.function_url.invoker import Invoker
+from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
 from lambda_streaming.function_url.policy import Refused
 from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
