@@ -50,10 +50,12 @@ test: $(VENV)/dev.installed
 torture: $(VENV)/dev.installed
 	@PYTHONPATH=tests $(BIN)/python -m torture $(ARGS)
 
-# The code that verifies tokens and parses HTTP, with the oldest release of each library that pyproject.toml allows.
+# The code that verifies tokens, parses HTTP, serves files, locks and reads .env files, with the oldest release of each
+# library that pyproject.toml allows.
 LOWER_BOUNDS := $(VENV)/lower-bounds
-LOWER_BOUNDS_TESTS := $(addprefix $(COACHSTREAM)/tests/,identity web aws/test_secrets.py functions/test_identity.py) \
-	$(LAMBDA_STREAMING)/tests/function_url
+LOWER_BOUNDS_TESTS := $(addprefix $(COACHSTREAM)/tests/,identity web aws/test_secrets.py functions/test_identity.py \
+	local/test_app.py storage/test_file_lock.py) \
+	$(addprefix $(LAMBDA_STREAMING)/tests/,function_url emulator/test_env_file.py)
 
 test-lower-bounds: $(LOWER_BOUNDS)/installed
 	@$(LOWER_BOUNDS)/bin/python -m pytest -n auto -p no:cacheprovider $(LOWER_BOUNDS_TESTS) $(ARGS)

@@ -45,8 +45,8 @@ from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
+from lambda_streaming.function_url.http_to_event import HttpRequest, invocation_request
 from lambda_streaming.function_url.invoker import InvocationRequest
-from lambda_streaming.function_url.payload import HttpRequest, invocation_request
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = ROOT / "bench" / "functions"

@@ -9,6 +9,7 @@ are a p99 under 100 ms and under 100 KB.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import re
 import statistics
@@ -64,5 +65,14 @@ async def main(streams: int) -> None:
     print(f"memory    {(busy_kb - idle_kb) / streams:.0f} KB a stream")
 
 
+def _streams() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("streams", type=int, nargs="?", default=500, help="at once (default: 500)")
+    streams: int = parser.parse_args().streams
+    return streams
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500))
+    asyncio.run(main(_streams()))

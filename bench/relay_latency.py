@@ -10,6 +10,7 @@ does not have, is part of our time.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import statistics
@@ -102,5 +103,14 @@ async def main(events: int) -> None:
     print(f"ratio     function / relay {statistics.median(ours) / statistics.median(bare):.2f}")
 
 
+def _events() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("events", type=int, nargs="?", default=500, help="of the model (default: 500)")
+    events: int = parser.parse_args().events
+    return events
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500))
+    asyncio.run(main(_events()))

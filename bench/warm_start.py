@@ -9,6 +9,7 @@ machine's load affects both equally. Prints the medians and their ratio; the bud
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import shutil
@@ -72,7 +73,17 @@ async def main(requests: int) -> None:
     print(f"ratio   python / node {medians['python'] / medians['node']:.2f}")
 
 
+def _requests() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("requests", type=int, nargs="?", default=300, help="to each function (default: 300)")
+    requests: int = parser.parse_args().requests
+    return requests
+
+
 if __name__ == "__main__":
+    number = _requests()
     if not NODE_CLIENT.exists():
         sys.exit("The Node runtime client is not installed: run make test-peers.")
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 300))
+    asyncio.run(main(number))

@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.aws.credential_faults",
         "coachstream.conversation",
         "coachstream.conversation.prompt",
+        "coachstream.private_files",
         "coachstream.sqlite_file",
     ),
     "coachstream.language": (
@@ -124,12 +125,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.infrastructure": (
         "coachstream.conversation.errors",
         "coachstream.dated_facts",
-        "coachstream.functions.coach_conversations.resource",
-        "coachstream.functions.send_coach_conversation_message.resource",
-        "coachstream.functions.stream_coach_conversation.resource",
         "coachstream.infrastructure.deploy_options",
         "coachstream.infrastructure.option_rules",
-        "coachstream.infrastructure.options",
         "coachstream.infrastructure.target",
         "coachstream.settings",
         "coachstream.storage.dynamodb.table",
@@ -138,6 +135,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.functions.coach_conversations.resource": ("coachstream.infrastructure",),
     "coachstream.functions.send_coach_conversation_message.resource": ("coachstream.infrastructure",),
     "coachstream.functions.stream_coach_conversation.resource": ("coachstream.infrastructure",),
+    "coachstream.deployment.toolkit": ("coachstream.dated_facts",),
+    "coachstream.deployment": (
+        "coachstream.functions.coach_conversations.resource",
+        "coachstream.functions.send_coach_conversation_message.resource",
+        "coachstream.functions.stream_coach_conversation.resource",
+        "coachstream.infrastructure",
+        "coachstream.infrastructure.deploy_options",
+        "coachstream.infrastructure.options",
+        "coachstream.settings",
+    ),
     "coachstream.package": ("coachstream.infrastructure.target", "lambda_streaming"),
     # On a person's machine.
     "coachstream.reference": (
@@ -152,6 +159,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.conversation.prompt.prompt",
         "coachstream.dated_facts",
+        "coachstream.deployment.toolkit",
         "coachstream.extras",
         "coachstream.identity",
         "coachstream.infrastructure",
@@ -184,8 +192,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.cli": (
         "coachstream.aws.clients",
         "coachstream.check",
+        "coachstream.deployment.toolkit",
         "coachstream.identity",
-        "coachstream.infrastructure",
         "coachstream.infrastructure.deploy_options",
         "coachstream.infrastructure.options",
         "coachstream.local",
@@ -207,6 +215,7 @@ RIVALS = (
 
 #: What defines, packs and deploys the functions. It is on the machine of who deploys, and never on Lambda.
 BEFORE_RUN_TIME = (
+    "coachstream.deployment",
     "coachstream.infrastructure",
     "coachstream.package",
     *(room for room in ROOMS if room.endswith(".resource")),
@@ -214,6 +223,7 @@ BEFORE_RUN_TIME = (
 
 #: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
 WITHOUT_CDK = (
+    "coachstream.deployment.toolkit",
     "coachstream.infrastructure.deploy_options",
     "coachstream.infrastructure.inference_profiles",
     "coachstream.infrastructure.option_rules",
@@ -222,7 +232,6 @@ WITHOUT_CDK = (
     "coachstream.infrastructure.prices",
     "coachstream.infrastructure.quotas",
     "coachstream.infrastructure.target",
-    "coachstream.infrastructure.toolkit",
 )
 
 #: Those who may know it: the commands, and what looks after the facts that it is built on.
@@ -276,7 +285,9 @@ def test_what_says_that_it_needs_no_cdk_needs_none(module: str) -> None:
     """Neither itself nor through a neighbour."""
     for name in MODULES[module]:
         assert name.split(".")[0] not in {"aws_cdk", "constructs", "jsii"}
-        is_neighbour = is_within(name, "coachstream.infrastructure")
+        is_neighbour = any(
+            is_within(name, room) for room in ("coachstream.deployment", "coachstream.infrastructure")
+        )
         assert not is_neighbour or any(is_within(name, other) for other in WITHOUT_CDK), name
 
 

@@ -7,13 +7,13 @@ import re
 
 import pytest
 
+from coachstream.deployment.toolkit import NODE_SUPPORTED
 from coachstream.infrastructure.cors import MAX_AGE_LIMIT_S
 from coachstream.infrastructure.deploy_options import MAX_ORIGINS
 from coachstream.infrastructure.inference_profiles import CONTINENTS, REGIONS
 from coachstream.infrastructure.prices import PRICES, REGION
 from coachstream.infrastructure.quotas import QUOTAS
 from coachstream.infrastructure.target import PYTHON
-from coachstream.infrastructure.toolkit import NODE_SUPPORTED
 from coachstream.package.build import MOST_UNZIPPED
 from coachstream.storage.dynamodb.mirror import MOST_ITEM_BYTES
 from lambda_streaming.function_url import cors as url_cors

@@ -37,7 +37,7 @@ TEXT = "\n".join(
     )
 )
 TOOLKIT = CACHE / "cdk" / "node_modules" / ".bin"
-STACK = COACHSTREAM / "src" / "coachstream" / "infrastructure" / "stack.py"
+STACK = COACHSTREAM / "src" / "coachstream" / "deployment" / "stack.py"
 
 
 def commands() -> Iterator[str]:

@@ -22,7 +22,7 @@ SHOWING = {"str", "repr", "print", "format", "echo", "secho", "fail", "join"}
 HARMLESS = {
     ("cli/package.py", "ValueError"): "of our own `cognito_endpoint`, about the pool's id",
     ("identity/cognito.py", "ValueError"): "of our own `checked_endpoint`, about a setting",
-    ("infrastructure/app.py", "REFUSALS"): "of our own rules and of CDK, about options of a deployment",
+    ("deployment/app.py", "REFUSALS"): "of our own rules and of CDK, about options of a deployment",
     ("infrastructure/option_rules.py", "ValueError"): "of our own `normalized_origin`, about an option",
     (
         "local/backends.py",

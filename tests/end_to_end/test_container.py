@@ -31,7 +31,7 @@ async def test_the_image_streams_a_whole_turn(services: AwsStack, tmp_path: Path
     image = carry_out(DOCKERFILE, ROOT, tmp_path / "image")
     task = image.place(BASE_IMAGE["LAMBDA_TASK_ROOT"])
     rooms = {path.name for path in (task / "coachstream").iterdir()}
-    assert not rooms & {"cli", "check", "infrastructure", "local"}
+    assert not rooms & {"cli", "check", "deployment", "infrastructure", "local"}
     assert list((task / "coachstream").rglob("resource.py")) == []
     assert list((task / "coachstream" / "functions").rglob("handler.*.pyc"))
 

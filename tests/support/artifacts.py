@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from release.build import build
 from support.patience import PATIENCE_S
@@ -22,8 +22,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "dist"
     shared.mkdir(exist_ok=True)
-    with (shared / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(shared / ".lock"):
         if not (shared / ".built").exists():
             build(ROOT, shared)
             (shared / ".built").touch()

@@ -13,8 +13,8 @@ from typing import Any
 from coachstream.identity.packaged_keys import key_set
 from contracts.token_verifier import AUDIENCE, ISSUER, UserPool
 from lambda_streaming.emulator import ExecutionEnvironments
+from lambda_streaming.function_url.http_to_event import HttpRequest, invocation_request
 from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
-from lambda_streaming.function_url.payload import HttpRequest, invocation_request
 
 HANDLER = "coachstream.functions.stream_coach_conversation.handler.handler"
 COMMAND = (sys.executable, "-m", "lambda_streaming", HANDLER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from support.patience import PATIENCE_S
 
@@ -25,8 +25,7 @@ def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> 
     shared = (base if worker_id == "master" else base.parent) / "lambda-package"
     shared.mkdir(exist_ok=True)
     package = shared / "made" / "coachstream.zip"
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(shared / "lock"):
         if not (shared / "said").exists():
             package.parent.mkdir()
             (shared / "elsewhere").mkdir()

@@ -117,7 +117,7 @@ _CLOSED_LAST_TO_FIRST = (
 """Services that may need closing. The last is closed first: each before those it depends on."""
 
 _OF_EVERY_TURN = (
-    "coachstream.conversation.turn.reader",
+    "coachstream.conversation.turn.reader_queue",
     "coachstream.conversation.turn.turn",
     "jwt.algorithms",
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.model import ConversationKey
     from coachstream.conversation.turn.dependencies import TakeReport, TurnDependencies
-    from coachstream.conversation.turn.reader import TurnReader
+    from coachstream.conversation.turn.reader_queue import TurnReader
     from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 
 LONGEST_TURN_S = 300.0
@@ -38,7 +38,7 @@ class Turns:
         self, request: TurnRequest, *, report: TakeReport | None = None
     ) -> Completed | Failed:
         """Run a turn whose reply is returned in one piece, or is already stored."""
-        from coachstream.conversation.turn.reader import collect_reply
+        from coachstream.conversation.turn.reader_queue import collect_reply
 
         return await collect_reply(self._reader(request, self._dependencies(report, in_one_piece=True)))
 
@@ -66,7 +66,7 @@ class Turns:
             RunNotFound: the conversation has no such run.
         """
         from coachstream.conversation.errors import RunNotFound
-        from coachstream.conversation.turn.reader import TurnReader
+        from coachstream.conversation.turn.reader_queue import TurnReader
         from coachstream.conversation.turn.turn import resume_run, run_watcher
 
         dependencies, settings = self._dependencies(report), self._services.turn_settings
@@ -131,7 +131,7 @@ class Turns:
         )
 
     def _reader(self, request: TurnRequest, dependencies: TurnDependencies) -> TurnReader:
-        from coachstream.conversation.turn.reader import TurnReader
+        from coachstream.conversation.turn.reader_queue import TurnReader
         from coachstream.conversation.turn.turn import run_turn
 
         settings = self._services.turn_settings

@@ -7,13 +7,13 @@ import json
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from starlette.responses import Response
 
 from coachstream.conversation.model import Conversation, ConversationKey
 from coachstream.functions.coach_conversations import handler as coach_conversations
@@ -24,7 +24,6 @@ from coachstream.functions.stream_coach_conversation import handler as stream_co
 from coachstream.identity.local_issuer import LocalIssuer, local_verifier
 from coachstream.local.app import LocalApp
 from coachstream.local.session import Session
-from coachstream.local.static_files import StaticFiles
 from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.web.sse import SseReader
@@ -74,7 +73,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     services.recall = None
     services.verifier = local_verifier(folder)
     app = LocalApp(
-        page=StaticFiles(Path(__file__).parent / "no-page"),
+        page=Response(status_code=404),
         stream=asgi(stream_coach_conversation.handler_for(lambda: services)),
         send_message=asgi(send_coach_conversation_message.handler_for(lambda: services)),
         conversations=asgi(coach_conversations.handler_for(lambda: services)),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from starlette.responses import Response
 
 from coachstream.conversation.model import Conversation, ConversationKey
 from coachstream.functions.coach_conversations import handler as coach_conversations
@@ -39,7 +39,6 @@ from coachstream.identity.ticket_keys import fixed_key
 from coachstream.identity.tickets import Tickets
 from coachstream.local.app import LocalApp
 from coachstream.local.session import Session
-from coachstream.local.static_files import StaticFiles
 from coachstream.reference.openapi import CHALLENGE_HEADERS, EVENT, openapi_document
 from coachstream.services import Services
 from coachstream.settings import Settings
@@ -116,7 +115,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     services.verifier = local_verifier(folder)
     services.tickets = Tickets(fixed_key(bytes(32)))
     app = LocalApp(
-        page=StaticFiles(Path(__file__).parent / "no-page"),
+        page=Response(status_code=404),
         stream=asgi(stream_coach_conversation.handler_for(lambda: services)),
         send_message=asgi(send_coach_conversation_message.handler_for(lambda: services)),
         conversations=asgi(coach_conversations.handler_for(lambda: services)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from support.patience import PATIENCE_S
 from support.templates import QUIET, Template
@@ -36,8 +36,7 @@ def templates(
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     found = shared / "templates.json"
-    with (shared / "templates.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(shared / "templates.lock"):
         if not found.exists():
             found.write_text(_synthesized(shared))
     return {name: Template(template) for name, template in json.loads(found.read_text()).items()}

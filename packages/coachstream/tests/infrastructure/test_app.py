@@ -149,7 +149,7 @@ def run(
     """Run the app as `cdk` does: context and output folder in the environment."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(o.PREFIX)}
     return subprocess.run(
-        [sys.executable, "-m", "coachstream.infrastructure.app"],
+        [sys.executable, "-m", "coachstream.deployment.app"],
         cwd=folder,
         env={
             **inherited,
@@ -169,7 +169,7 @@ def define(context: Mapping[str, str], folder: Path) -> None:
     """Do in this process, whose CDK has started already, what the app does."""
     from aws_cdk import App
 
-    from coachstream.infrastructure.app import stack_of
+    from coachstream.deployment.app import stack_of
 
     app = App(context=context, outdir=str(folder / "cdk.out"))
     stack_of(app, HERE)
@@ -234,7 +234,7 @@ def test_what_would_not_work_is_refused(package: Path, what: str) -> None:
     """Before anything is deployed, with the name of what is wrong."""
     from aws_cdk import App
 
-    from coachstream.infrastructure.app import REFUSALS, stack_of
+    from coachstream.deployment.app import REFUSALS, stack_of
 
     told, sentence = WRONG[what]
     app = App(context={"package": str(package), "corsOrigins": "https://a.example.com", **told})
@@ -289,7 +289,7 @@ def test_origins_are_taken_as_browsers_send_them_and_once() -> None:
 
 def test_logs_are_kept_for_the_days_that_cdk_knows() -> None:
     """The option is checked without CDK, and CDK has a name for each of them."""
-    from coachstream.infrastructure.app import RETENTION
+    from coachstream.deployment.app import RETENTION
 
     rule = o.LOG_RETENTION_DAYS.rule
     assert isinstance(rule, OneOf)

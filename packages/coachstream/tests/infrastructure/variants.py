@@ -15,11 +15,11 @@ import msgspec
 from aws_cdk import App, Environment
 from aws_cdk import aws_lambda as lambda_
 
+from coachstream.deployment.stack import CoachStreamStack, Existing
 from coachstream.infrastructure.alarms import AlarmOptions
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.function import FunctionOptions
 from coachstream.infrastructure.service import PineconeIndex, Service
-from coachstream.infrastructure.stack import CoachStreamStack, Existing
 from coachstream.settings import BedrockSettings, Fallback, Guardrail, HandOffs, LogLevel, Logs
 
 SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret"

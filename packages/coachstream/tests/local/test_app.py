@@ -5,26 +5,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from coachstream.local.app import LocalApp
-from coachstream.local.asgi import App, AsgiMessage, Receive, Send, respond
 from coachstream.local.session import Session, SessionCoach
 from coachstream.local.static_files import StaticFiles
 from lambda_streaming.emulator.peer import Ends
 from support.uvicorn_server import served
 
 
-def named(name: str) -> App:
-    """An app that answers with its own name."""
-
-    async def app(scope: AsgiMessage, _receive: Receive, send: Send) -> None:
-        await respond(send, method=scope["method"], status=200, headers=[], body=name.encode())
-
-    return app
-
-
-async def open_session(origin: str, _authorization: str | None) -> Session:
-    coach = SessionCoach("c1", "Mara", "calm")
+async def open_session(origin: str, authorization: str | None) -> Session:
+    coach = SessionCoach("c1", authorization or "Mara", "calm")
     return Session("a.b.c", "2026-01-01T00:00:00.000Z", "u1", "Sam", (coach,), "c1", "conv1", origin, origin)
 
 
@@ -43,9 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def http(folder: Path) -> Iterator[httpx.Client]:
     app = LocalApp(
         page=StaticFiles(folder),
-        stream=named("stream"),
-        send_message=named("send-message"),
-        conversations=named("conversations"),
+        stream=PlainTextResponse("stream"),
+        send_message=PlainTextResponse("send-message"),
+        conversations=PlainTextResponse("conversations"),
         open_session=open_session,
         may_sign_in=None,
     )
@@ -94,7 +85,10 @@ def test_a_file_that_the_browser_has_is_not_sent_again_until_it_changes(
     """An edited file shows at the next reload."""
     first = http.get("/js/main.js")
     known = {"if-none-match": first.headers["etag"]}
-    assert http.get("/js/main.js", headers=known).status_code == 304
+    not_modified = http.get("/js/main.js", headers=known)
+    assert not_modified.status_code == 304
+    for name in ("etag", "cache-control", "content-security-policy"):
+        assert not_modified.headers[name] == first.headers[name]
     (folder / "js" / "main.js").write_text("export { x };")
     assert http.get("/js/main.js", headers=known).text == "export { x };"
 
@@ -106,8 +100,8 @@ def test_a_file_that_the_browser_has_is_not_sent_again_until_it_changes(
 def test_nothing_but_the_page_is_served(http: httpx.Client, path: str) -> None:
     """No other type, no other folder, no listing."""
     response = http.get(str(http.base_url).rstrip("/") + path)
-    assert response.status_code == 404
-    assert "outside" not in response.text
+    assert (response.status_code, response.text) == (404, "There is no such page.\n")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
 def test_a_page_can_only_be_read(http: httpx.Client) -> None:
@@ -117,7 +111,9 @@ def test_a_page_can_only_be_read(http: httpx.Client) -> None:
     assert head.headers["content-length"] == str(len(http.get("/").content))
     refused = http.post("/")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
-    assert http.delete("/local/session").status_code == 405
+    refused = http.delete("/local/session")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert refused.json()["code"] == "METHOD_NOT_ALLOWED"
 
 
 def test_the_session_names_addresses_of_the_origin_that_the_page_was_opened_at(http: httpx.Client) -> None:
@@ -138,6 +134,15 @@ def test_a_page_of_another_origin_gets_no_session(http: httpx.Client, site: str)
     assert http.get("/local/session", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
+def test_a_session_is_opened_with_one_token_or_none(http: httpx.Client) -> None:
+    """Of two, nobody knows which one a proxy has checked."""
+    both = [("authorization", "Bearer a"), ("authorization", "Bearer b")]
+    names = [
+        http.get("/local/session", headers=sent).json()["coaches"][0]["name"] for sent in (both[:1], both)
+    ]
+    assert names == ["Bearer a", "Mara"]
+
+
 def test_the_session_is_opened_for_whom_the_connection_is_admitted(folder: Path) -> None:
     """The check is given both ends of the connection; a stranger gets no token."""
     asked: list[Ends] = []
@@ -148,9 +153,9 @@ def test_the_session_is_opened_for_whom_the_connection_is_admitted(folder: Path)
 
     app = LocalApp(
         page=StaticFiles(folder),
-        stream=named("stream"),
-        send_message=named("send-message"),
-        conversations=named("conversations"),
+        stream=PlainTextResponse("stream"),
+        send_message=PlainTextResponse("send-message"),
+        conversations=PlainTextResponse("conversations"),
         open_session=open_session,
         may_sign_in=is_admitted,
     )

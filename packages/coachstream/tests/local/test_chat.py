@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from coachstream.conversation.text import utf16_length
-from coachstream.local.asgi import App, AsgiMessage, Receive, Send, respond
 from coachstream.local.chat import Chat
 from coachstream.local.client import ChatFailure, CoachClient
 from support.serving import serving
@@ -48,26 +49,28 @@ class ScriptedService:
         self.tokens: list[str] = ["first", "second"]
         self.refused_tokens: set[str] = set()
 
-    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         headers = {name: value.decode() for name, value in scope["headers"]}
         body = (await receive()).get("body", b"")
         if path == "/local/session":
-            await self._json(send, 200, self._session(headers[b"host"]))
+            response = JSONResponse(self._session(headers[b"host"]))
         elif headers[b"authorization"].removeprefix("Bearer ") in self.refused_tokens:
-            await self._json(send, 401, {"error": "Please sign in again.", "code": "TOKEN_EXPIRED"})
+            response = JSONResponse({"error": "Please sign in again.", "code": "TOKEN_EXPIRED"}, 401)
         elif path.endswith("/stream"):
             self.asked.append(json.loads(body))
             self.cursors.append(headers.get(b"last-event-id", ""))
             await self._stream(send, self.streams.pop(0))
+            return
         elif path.endswith("/conversations"):
             one = {"success": True, "conversation": {**CONVERSATION, "messages": []}}
             many = {"success": True, "conversations": [CONVERSATION], "count": 1}
-            await self._json(send, 201 if method == "POST" else 200, one if method == "POST" else many)
+            response = JSONResponse(one, 201) if method == "POST" else JSONResponse(many)
         elif path.endswith("/conv1"):
-            await self._json(send, 200, {"conversation": {**CONVERSATION, "messages": MESSAGES}})
+            response = JSONResponse({"conversation": {**CONVERSATION, "messages": MESSAGES}})
         else:
-            await self._json(send, 404, {"error": "This conversation does not exist any more.", "code": "X"})
+            response = JSONResponse({"error": "This conversation does not exist any more.", "code": "X"}, 404)
+        await response(scope, receive, send)
 
     def _session(self, host: str) -> dict[str, object]:
         token = self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
@@ -86,10 +89,6 @@ class ScriptedService:
             "streamUrl": f"http://{host}/",
             "conversationsUrl": f"http://{host}/",
         }
-
-    async def _json(self, send: Send, status: int, body: object) -> None:
-        headers = [("content-type", "application/json")]
-        await respond(send, method="GET", status=status, headers=headers, body=json.dumps(body).encode())
 
     async def _stream(self, send: Send, chunks: list[bytes]) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
@@ -274,7 +273,7 @@ def test_leaving_by_key_is_no_error(client: CoachClient, leave: type[BaseExcepti
 
 def test_without_a_server_the_sentence_says_what_to_do() -> None:
     """Nobody listens on the port of a closed server."""
-    with served(named_nothing()) as url:
+    with served(Response(status_code=404)) as url:
         pass
     with CoachClient(url) as client, pytest.raises(ChatFailure, match="Is `coachstream serve` running"):
         _ = client.session
@@ -283,18 +282,11 @@ def test_without_a_server_the_sentence_says_what_to_do() -> None:
 def test_another_server_is_recognised_as_such() -> None:
     """Whatever answers there is no session."""
     with (
-        served(named_nothing()) as url,
+        served(Response(status_code=404)) as url,
         CoachClient(url) as client,
         pytest.raises(ChatFailure, match="is not `coachstream serve`"),
     ):
         _ = client.session
-
-
-def named_nothing() -> App:
-    async def app(scope: AsgiMessage, _receive: Receive, send: Send) -> None:
-        await respond(send, method=scope["method"], status=404, headers=[])
-
-    return app
 
 
 def test_a_reply_cannot_steer_the_terminal(service: ScriptedService, client: CoachClient) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.model import ConversationKey, StopReason, Usage
-from coachstream.conversation.turn.report import TurnReport
+from coachstream.conversation.model import ConversationKey
 from coachstream.observability.logs import set_up_logging
 from coachstream.observability.observed import observed
 from coachstream.settings import LogFormat, LogLevel, Logs
 from lambda_streaming import ResponseStream, streamify_response
+from support.turn_report import a_report
 
 LOGS = Logs(level=LogLevel.DEBUG, format=LogFormat(os.environ.get("TEST_LOG_FORMAT", "json")))
 logger = logging.getLogger("coachstream.turn")
@@ -79,30 +79,3 @@ def log_exceptions(secret: str) -> None:
         logging.getLogger("lambda_streaming.function_url").exception("r-1 %s", error)  # noqa: TRY401
         logging.getLogger("asyncio").exception("Task <exception=%r>", error)  # noqa: TRY401
         logging.getLogger("some.library").debug("The body is %s", secret)
-
-
-def a_report(key: ConversationKey) -> TurnReport:
-    """Of a turn that went well."""
-    return TurnReport(
-        key=key,
-        user_message_id="msg_1_user",
-        reply_id="msg_2_assistant",
-        error=None,
-        stop_reason=StopReason.END_TURN,
-        is_first_attempt=True,
-        was_answered=False,
-        context_ms=20,
-        model_asked_ms=21,
-        model_first_text_ms=400,
-        first_chunk_ms=421,
-        total_ms=3000,
-        chunks=80,
-        reply_chars=900,
-        history_messages=5,
-        memories=2,
-        workouts=3,
-        matches=4,
-        left_out=(),
-        failed_follow_ups=(),
-        usage=Usage(1000, 200, 800, 100, 2900),
-    )

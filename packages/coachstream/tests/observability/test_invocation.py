@@ -22,6 +22,7 @@ from coachstream.observability.logs import LineHandler, set_up_logging
 from coachstream.observability.observed import load, observed
 from coachstream.observability.redaction import OURS, REDACTING_FILTER
 from coachstream.settings import LogFormat, LogLevel, Logs
+from support.turn_report import a_report
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
 JSON = Logs(metrics_namespace="Test")
@@ -130,33 +131,10 @@ async def test_every_turn_is_one_line_and_valid_metrics(
 
 async def test_the_metrics_of_a_turn_are_those_of_the_issue(capsys: pytest.CaptureFixture[str]) -> None:
     """By their names, which alarms and dashboards use."""
-    report = TurnReport(
-        key=KEY,
-        user_message_id="msg_1_user",
-        reply_id="msg_2_assistant",
-        error=None,
-        stop_reason=StopReason.END_TURN,
-        is_first_attempt=True,
-        was_answered=False,
-        context_ms=20,
-        model_asked_ms=21,
-        model_first_text_ms=400,
-        first_chunk_ms=421,
-        total_ms=3000,
-        chunks=80,
-        reply_chars=900,
-        history_messages=5,
-        memories=2,
-        workouts=3,
-        matches=4,
-        left_out=(),
-        failed_follow_ups=(),
-        usage=Usage(1000, 200, 800, 100, 2900),
-    )
     async with observed(Context()) as invocation:
         invocation.logs = JSON
         invocation.started()
-        invocation.turn_ended(report)
+        invocation.turn_ended(a_report(KEY))
     [metrics] = printed(capsys)
     values = check_metrics(metrics)
     assert values.pop("TimeToStart") < 1000

@@ -85,7 +85,7 @@ def test_only_what_runs_on_lambda_is_in_it(lambda_package: Path) -> None:
     names = names_in(lambda_package)
     unwanted = re.compile(
         r"(^|/)\.|(^|/)tests?/|^bin/|\.pyi$|/RECORD$|/INSTALLER$|direct_url|(^|/)resource\.py$"
-        r"|^coachstream/(cli|check|local|infrastructure|package)/|^lambda_streaming/emulator/|^(aws_cdk|uv|typer)/"
+        r"|^coachstream/(cli|check|deployment|local|infrastructure|package)/|^lambda_streaming/emulator/|^(aws_cdk|uv|typer)/"
     )
     assert [name for name in names if unwanted.search(name)] == []
     described = {name.split("/")[2] for name in names if re.match(r"botocore/data/[^/]+/", name)}

@@ -1,8 +1,9 @@
 """What a Function URL and the Runtime API do, case by case, seen by an HTTP client.
 
 The numbers are those of the project's list of conformance cases. Where the real service's behaviour is not
-known, the expectation is the choice written down in `function_url.policy` or `emulator.policy`. Runtimes are
-the official Node clients, unmodified; our own; the Lambda Web Adapter; and the test itself, byte by byte.
+known, the expectation is the choice written down in `function_url.policy`, `function_url.refusals` or
+`emulator.policy`. Runtimes are the official Node clients, unmodified; our own; the Lambda Web Adapter; and
+the test itself, byte by byte.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ import msgspec
 from coachstream.check import security_floors
 from coachstream.conversation import visible_text
 from coachstream.dated_facts import Provenance
-from coachstream.infrastructure import inference_profiles, prices, quotas, target, toolkit
-from coachstream.language.bedrock import models, refusals
+from coachstream.deployment import toolkit
+from coachstream.infrastructure import inference_profiles, prices, quotas, target
+from coachstream.language.bedrock import model_families, refusals
 
 LOOK_AGAIN_AFTER = timedelta(days=183)
 """Half a year."""
@@ -34,7 +35,7 @@ TABLES: Mapping[str, Mapping[str, Provenance]] = {
     "regions of models": inference_profiles.DATED_FACTS,
     "prices": prices.DATED_FACTS,
     "quotas": quotas.DATED_FACTS,
-    "models on Bedrock": models.DATED_FACTS,
+    "models on Bedrock": model_families.DATED_FACTS,
     "refusals of Bedrock": refusals.DATED_FACTS,
     "characters": visible_text.DATED_FACTS,
     "oldest releases": security_floors.DATED_FACTS,

@@ -18,7 +18,7 @@ from coachstream.aws.clients import AwsSession, Connection
 from coachstream.check.aws import aws_trouble, code_of
 from coachstream.check.report import Trouble
 from coachstream.extras import missing_aws
-from coachstream.language.bedrock.models import UNKNOWN, family_of
+from coachstream.language.bedrock.model_families import UNKNOWN, family_of
 from coachstream.language.bedrock.refusals import Reason
 
 if TYPE_CHECKING:

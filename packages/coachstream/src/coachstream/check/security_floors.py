@@ -36,6 +36,14 @@ SECURITY_FLOORS: Mapping[str, SecurityFloor] = {
             looked_up=date(2026, 11, 27),
         ),
     ),
+    "starlette": SecurityFloor(
+        release="1.3.1",
+        provenance=Provenance(
+            source="Starlette's release notes: 0.49.1 (CVE-2025-62727), 1.0.1 (CVE-2026-48710), "
+            "1.1.0 (CVE-2026-48817, CVE-2026-48818), 1.3.1 (CVE-2026-54282, CVE-2026-54283)",
+            looked_up=date(2026, 11, 27),
+        ),
+    ),
     "h11": SecurityFloor(
         release="0.16",
         provenance=Provenance(

@@ -89,7 +89,7 @@ def deploy(
     """
     from importlib.util import find_spec
 
-    from coachstream.infrastructure.toolkit import ToolkitError, check_toolkit
+    from coachstream.deployment.toolkit import ToolkitError, check_toolkit
 
     refuse_unknown_variables()
     environment = _environment(given, profile=profile, region=region)
@@ -167,7 +167,7 @@ def _environment(
 
 def _plan(environment: dict[str, str]) -> None:
     """Show the changes; without credentials to compare with the deployed stack, all resources."""
-    from coachstream.infrastructure.toolkit import Action, run
+    from coachstream.deployment.toolkit import Action, run
 
     if _has_credentials(environment):
         run(Action.DIFF, environment, output=_ASSEMBLY)
@@ -194,7 +194,7 @@ def _has_credentials(environment: Mapping[str, str]) -> bool:
 
 
 def _deploy(environment: dict[str, str], *, asks: bool) -> None:
-    from coachstream.infrastructure.toolkit import Action, run
+    from coachstream.deployment.toolkit import Action, run
 
     approval = "broadening" if asks else "never"
     _OUTPUTS.parent.mkdir(parents=True, exist_ok=True)

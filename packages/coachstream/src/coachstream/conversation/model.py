@@ -11,9 +11,6 @@ from enum import StrEnum
 
 import msgspec
 
-LONGEST_REPLY_BYTES = 350_000
-"""The longest reply, in UTF-8 bytes, that every store can hold: a DynamoDB item is limited to 400 KB."""
-
 
 class Role(StrEnum):
     """Who wrote a message; the values are the stored ones."""

@@ -12,7 +12,7 @@ from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.services import Services
 from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
-from coachstream.web.request import parse_new_message, read_event
+from coachstream.web.request_body import parse_new_message, read_event
 from coachstream.web.routes import Resource, Route, match_path, require_method
 from coachstream.web.run_requests import TICKET, cursor_of
 from lambda_streaming import LambdaContext

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.local.asgi import App, AsgiMessage, Receive, Send, request_header, respond
 from coachstream.local.session import Session
 from coachstream.local.static_files import SECURITY_HEADERS
 from coachstream.local.user_directory import NoCoachFound
@@ -17,9 +21,11 @@ from lambda_streaming.emulator.peer import Ends, PeerCheck
 
 SESSION_PATH = "/local/session"
 
-_OWN_SITE = {None, "same-origin", "none"}
-"""Allowed values of `Sec-Fetch-Site`: no browser, the page, or a user's navigation. Other ports of localhost
-are the same *site*."""
+_CONVERSATIONS = "/users/{user_id}/coaches/{coach_id}/conversations"
+
+_OWN_SITE = {"same-origin", "none"}
+"""Allowed values of `Sec-Fetch-Site`, which only browsers send: the page, or a user's navigation. Other ports
+of localhost are the same *site*."""
 
 _WRONG_USER = "This server only signs in the user who started it. Start it as the user who opens the page."
 
@@ -43,72 +49,79 @@ class LocalApp:
     def __init__(
         self,
         *,
-        page: App,
-        stream: App,
-        conversations: App,
-        send_message: App,
+        page: ASGIApp,
+        stream: ASGIApp,
+        conversations: ASGIApp,
+        send_message: ASGIApp,
         open_session: OpenSession,
         may_sign_in: PeerCheck | None,
     ) -> None:
-        self._page = page
-        self._stream = stream
-        self._conversations = conversations
-        self._send_message = send_message
         self._open_session = open_session
         self._may_sign_in = may_sign_in
-
-    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
-        if scope["type"] != "http":
-            raise NotImplementedError(f"{scope['type']} is not supported")
-        path = scope["path"]
-        # Undecoded, so that an escaped slash stays inside its segment.
-        raw_path = scope.get("raw_path") or path.encode()
-        segments = [segment for segment in raw_path.decode("latin-1").split("/") if segment]
-        if segments and segments[0] == "users":
-            await self._function_for(segments)(scope, receive, send)
-        elif path == SESSION_PATH:
-            await self._serve_session(scope, send)
-        else:
-            await self._page(scope, receive, send)
-
-    def _function_for(self, segments: list[str]) -> App:
-        match segments:
-            case [_, _, _, _, "conversations"] | [_, _, _, _, "conversations", _]:
-                return self._conversations
-            case [_, _, _, _, "conversations", _, "send-message"]:
-                return self._send_message
-            case _:
-                return self._stream
-
-    async def _serve_session(self, scope: AsgiMessage, send: Send) -> None:
-        method = scope["method"]
-        host = request_header(scope, b"host") or ""
-        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **dict(SECURITY_HEADERS)}
-        body: dict[str, object] | Session
-        if method not in {"GET", "HEAD"}:
-            status, body = 405, {"error": "A session can only be read.", "code": "METHOD_NOT_ALLOWED"}
-            headers["Allow"] = "GET, HEAD"
-        elif request_header(scope, b"sec-fetch-site") not in _OWN_SITE:
-            status, body = 403, {"error": "Open this page by its own address.", "code": "WRONG_SITE"}
-        elif not await self._is_of_its_user(scope):
-            status, body = 403, {"error": _WRONG_USER, "code": "WRONG_USER"}
-        else:
-            authorization = request_header(scope, b"authorization")
-            try:
-                body = await self._open_session(f"{scope['scheme']}://{host}/", authorization)
-                status = 200
-            except CoachStreamError as error:
-                logger.info("No session: %s", error)
-                status, body = HTTP_STATUS[error.code], {"error": error.sentence, "code": error.code}
-                headers |= error_headers(error)
-            except NoCoachFound as error:
-                status, body = 404, {"error": str(error), "code": "NOBODY_THERE"}
-        await respond(
-            send, method=method, status=status, headers=headers.items(), body=msgspec.json.encode(body)
+        self._app = Starlette(
+            routes=[
+                Route(_CONVERSATIONS, conversations),
+                Route(f"{_CONVERSATIONS}/{{conversation_id}}", conversations),
+                Route(f"{_CONVERSATIONS}/{{conversation_id}}/send-message", send_message),
+                Route("/users", stream),
+                Route("/users/{unknown:path}", stream),
+                Route(SESSION_PATH, self._session),
+                Mount("/", page),
+            ],
+            exception_handlers={404: _no_page, 405: _only_read},
         )
 
-    async def _is_of_its_user(self, scope: AsgiMessage) -> bool:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "http":
+            scope = {**scope, "path": _path_to_route(scope)}
+        await self._app(scope, receive, send)
+
+    async def _session(self, request: Request) -> Response:
+        if not _OWN_SITE.issuperset(request.headers.getlist("sec-fetch-site")):
+            return _json(403, {"error": "Open this page by its own address.", "code": "WRONG_SITE"})
+        if not await self._is_of_its_user(request):
+            return _json(403, {"error": _WRONG_USER, "code": "WRONG_USER"})
+        tokens = request.headers.getlist("authorization")
+        try:
+            session = await self._open_session(str(request.base_url), tokens[0] if len(tokens) == 1 else None)
+        except CoachStreamError as error:
+            logger.info("No session: %s", error)
+            body = {"error": error.sentence, "code": error.code}
+            return _json(HTTP_STATUS[error.code], body, error_headers(error))
+        except NoCoachFound as error:
+            return _json(404, {"error": str(error), "code": "NOBODY_THERE"})
+        return _json(200, session)
+
+    async def _is_of_its_user(self, request: Request) -> bool:
         if self._may_sign_in is None:
             return True
-        return await self._may_sign_in(Ends(tuple(scope["client"]), tuple(scope["server"])))
+        return await self._may_sign_in(Ends(tuple(request.scope["client"]), tuple(request.scope["server"])))
+
+
+def _path_to_route(scope: Scope) -> str:
+    """Return the path as the functions read it: doubled slashes are one, escaped ones stay in a segment."""
+    path: str = scope["path"]
+    raw_path: bytes = scope.get("raw_path") or path.encode()
+    segments = [segment for segment in raw_path.decode("latin-1").split("/") if segment]
+    return f"/{'/'.join(segments)}" if segments[:1] == ["users"] else path
+
+
+async def _no_page(_request: Request, _error: Exception) -> Response:
+    return PlainTextResponse("There is no such page.\n", 404, SECURITY_HEADERS)
+
+
+async def _only_read(request: Request, _error: Exception) -> Response:
+    headers = {"Allow": "GET, HEAD", **SECURITY_HEADERS}
+    if request.scope["path"] == SESSION_PATH:
+        return _json(405, {"error": "A session can only be read.", "code": "METHOD_NOT_ALLOWED"}, headers)
+    return PlainTextResponse("Pages can only be read.\n", 405, headers)
+
+
+def _json(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(body),
+        status,
+        {"Cache-Control": "no-store", **SECURITY_HEADERS, **(headers or {})},
+        media_type="application/json",
+    )

@@ -2,6 +2,9 @@
 
 A server holds a lock on its file while it runs. The operating system releases the lock when the process ends,
 however it ends, so an unlocked file is stale; its reader removes it.
+
+A reader probes with a shared lock, so that two readers do not take each other for the server. `filelock` has
+no shared locks that die with their process.
 """
 
 from __future__ import annotations

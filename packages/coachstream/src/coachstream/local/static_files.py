@@ -1,16 +1,20 @@
-"""The chat page and its files, as an ASGI app.
+"""The chat page and its files; starlette serves them.
 
-The files are listed once, at start, so that no path can reach anything else; their content is read for each
-request, so that an edited file appears at the next reload.
+Only known kinds of files are served. Their content is read for each request, so that an edited file appears
+at the next reload.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
+import os
+import stat
 from pathlib import Path
 
-from coachstream.local.asgi import AsgiMessage, Receive, Send, request_header, respond
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import NotModifiedResponse, PathLike
+from starlette.staticfiles import StaticFiles as StarletteStaticFiles
+from starlette.types import Scope
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -24,71 +28,47 @@ CONTENT_TYPES = {
     ".webmanifest": "application/manifest+json",
     ".json": "application/json",
 }
+"""`mimetypes` is not used: it depends on the operating system, and reads files while the loop waits."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-SECURITY_HEADERS = (
-    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
-class StaticFiles:
+class StaticFiles(StarletteStaticFiles):
     """Serves the files of one folder; `/` is its `index.html`."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = {
-            "/" + path.relative_to(folder).as_posix(): path
-            for path in folder.rglob("*")
-            if path.is_file() and path.suffix in CONTENT_TYPES
-        }
-        if index := self._files.get("/index.html"):
-            self._files["/"] = index
+        # In a checkout, the client's files are links to the npm package.
+        super().__init__(directory=folder, html=True, follow_symlink=True)
 
-    async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Serve one request."""
-        method = scope["method"]
-        path = self._files.get(scope["path"])
-        if path is None:
-            return await _refuse(send, method, 404, "There is no such page.")
-        if method not in {"GET", "HEAD"}:
-            return await _refuse(send, method, 405, "Pages can only be read.", ("Allow", "GET, HEAD"))
-        try:
-            content = await asyncio.to_thread(path.read_bytes)
-        except OSError:
-            return await _refuse(send, method, 404, "This page no longer exists.")
-        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        headers = [
-            ("Content-Type", CONTENT_TYPES[path.suffix]),
-            # Cached by the browser, but revalidated before each use.
-            ("Cache-Control", "no-cache"),
-            ("ETag", tag),
-            *SECURITY_HEADERS,
-        ]
-        if request_header(scope, b"if-none-match") == tag:
-            return await _send_not_modified(send, headers)
-        return await respond(send, method=method, status=200, headers=headers, body=content)
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Find a file or folder; a file of another kind does not exist."""
+        found, status = super().lookup_path(path)
+        if status is not None and stat.S_ISREG(status.st_mode) and Path(found).suffix not in CONTENT_TYPES:
+            return "", None
+        return found, status
 
-
-async def _send_not_modified(send: Send, headers: list[tuple[str, str]]) -> None:
-    """Respond that the cached content is still valid; a 304 has no content length."""
-    lines = [(name.encode(), value.encode()) for name, value in headers if name != "Content-Type"]
-    await send({"type": "http.response.start", "status": 304, "headers": lines})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _refuse(send: Send, method: str, status: int, sentence: str, *headers: tuple[str, str]) -> None:
-    plain = ("Content-Type", "text/plain; charset=utf-8")
-    await respond(
-        send,
-        method=method,
-        status=status,
-        headers=[plain, *headers, *SECURITY_HEADERS],
-        body=f"{sentence}\n".encode(),
-    )
+    def file_response(
+        self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Respond with a file, or that the browser's copy of it is still valid."""
+        # Cached by the browser, but revalidated before each use.
+        headers = {"Cache-Control": "no-cache", **SECURITY_HEADERS}
+        media_type = CONTENT_TYPES[Path(full_path).suffix]
+        response: Response = FileResponse(
+            full_path, status_code, headers, media_type=media_type, stat_result=stat_result
+        )
+        if self.is_not_modified(response.headers, Headers(scope=scope)):
+            response = NotModifiedResponse(response.headers)
+            response.headers.update(headers)
+        return response

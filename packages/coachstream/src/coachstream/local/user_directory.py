@@ -20,7 +20,7 @@ from coachstream.local.session import Person, SessionCoach
 from coachstream.recall.sqlite import SqliteRecall
 from coachstream.services import Services
 from coachstream.settings import DynamoDbSettings, SqliteRecallSettings
-from coachstream.web.request import DEFAULT_TITLE
+from coachstream.web.request_body import DEFAULT_TITLE
 
 if TYPE_CHECKING:
     from coachstream.local.demo.seed import DemoStore

@@ -30,6 +30,7 @@ _SERVICE = re.compile(r"botocore/data/(?P<service>[^/]+)/.+")
 _OURS_NOT_ON_LAMBDA = (
     "coachstream/check",
     "coachstream/cli",
+    "coachstream/deployment",
     "coachstream/infrastructure",
     "coachstream/local",
     "coachstream/package",

@@ -19,7 +19,7 @@ from coachstream.reference.schemas import (
     request_schemas,
     response_schemas,
 )
-from coachstream.web.request import MessageBody
+from coachstream.web.request_body import MessageBody
 from coachstream.web.routes import PATTERNS, Resource
 from coachstream.web.run_requests import TICKET
 

@@ -6,8 +6,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from coachstream.web import conversations, frames, request, run_requests, send_message
-from coachstream.web.request import DEFAULT_TITLE, MAX_MESSAGE_CHARS, MAX_TAG_CHARS, MAX_TAGS, MAX_TITLE_CHARS
+from coachstream.web import conversations, frames, request_body, run_requests, send_message
+from coachstream.web.request_body import (
+    DEFAULT_TITLE,
+    MAX_MESSAGE_CHARS,
+    MAX_TAG_CHARS,
+    MAX_TAGS,
+    MAX_TITLE_CHARS,
+)
 
 _CHARS = "code points"
 _VISIBLE = "with at least one visible character"
@@ -146,7 +152,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "runId": _RUN_ID,
         "status": "`stopping`, or `finished` where the run was over already.",
     },
-    request.MessageBody: {
+    request_body.MessageBody: {
         "userResponse": _MESSAGE,
         "messageTimestamp": (
             "When the user wrote it: an ISO 8601 date and time, joined by `T`, with a zone, from 1970, as "
@@ -159,14 +165,14 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "`A-Za-z0-9_-`. `null` counts as absent."
         ),
     },
-    request.CreateBody: {
+    request_body.CreateBody: {
         "title": f"{_TITLE} `null`, an empty string or absent: `{DEFAULT_TITLE}`.",
         "initialMessage": (
             f"{_MESSAGE} The coach answers it before the response is sent. `null`, `false`, `0`, an empty "
             "string, array or object, or absent: no message."
         ),
     },
-    request.ChangeBody: {
+    request_body.ChangeBody: {
         "title": _TITLE,
         "tags": f"At most {MAX_TAGS} strings of at most {MAX_TAG_CHARS} {_CHARS}, each {_VISIBLE}.",
         "isActive": "A boolean.",

@@ -22,7 +22,7 @@ from coachstream.web.conversations import (
     OneConversationBody,
 )
 from coachstream.web.frames import ErrorFrame
-from coachstream.web.request import ChangeBody, CreateBody, MessageBody
+from coachstream.web.request_body import ChangeBody, CreateBody, MessageBody
 from coachstream.web.routes import PATTERNS, Resource
 from coachstream.web.run_requests import RunStartedBody, RunStoppedBody
 from coachstream.web.send_message import SendErrorBody, SentBody

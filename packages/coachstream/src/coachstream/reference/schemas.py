@@ -20,7 +20,7 @@ from coachstream.conversation.model import Role, StopReason
 from coachstream.reference.fields import FIELDS
 from coachstream.web import frames
 from coachstream.web.conversations import ConversationMetadataBody, ErrorBody
-from coachstream.web.request import (
+from coachstream.web.request_body import (
     CLIENT_MESSAGE_ID,
     DEFAULT_TITLE,
     MAX_MESSAGE_CHARS,
@@ -96,7 +96,7 @@ def response_schemas(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schem
 
 
 def request_schemas() -> dict[str, Schema]:
-    """The components for the request bodies, whose fields are checked by hand in `web.request`."""
+    """The components for the request bodies, whose fields are checked by hand in `web.request_body`."""
     return {
         name_of(struct): {
             "title": name_of(struct),

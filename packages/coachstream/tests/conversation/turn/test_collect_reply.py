@@ -13,8 +13,8 @@ from coachstream.conversation.errors import ErrorCode, StorageUnavailable
 from coachstream.conversation.events import Completed, Failed
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
-from coachstream.conversation.runs.opener import REPEATED_WITHIN
-from coachstream.conversation.turn.reader import TurnReader, collect_reply
+from coachstream.conversation.runs.deduplication import REPEATED_WITHIN
+from coachstream.conversation.turn.reader_queue import TurnReader, collect_reply
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.turn import run_turn
 from support.doubles import ScriptedModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from support.amplify import Apps, Assembly
 from support.places import CACHE, CLIENT, ROOT
@@ -97,7 +97,6 @@ def refusal_of(assemblies: Path) -> Callable[[str], str]:
 def _once(made: Path) -> Iterator[bool]:
     """One process after the other; whether this is the first, which is to make the folder."""
     done = made.with_suffix(".done")
-    with made.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(made.with_suffix(".lock")):
         yield not done.exists()
         done.touch()

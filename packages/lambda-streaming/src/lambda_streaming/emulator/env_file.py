@@ -1,25 +1,22 @@
-r"""Files of environment variables, one `NAME=VALUE` a line, as Docker and the dotenv tools read them.
+r"""Files of environment variables in the syntax of python-dotenv, which parses them.
 
     # a comment; empty lines are skipped, and `export` before a name is allowed
     PLAIN=the value, up to a # that follows a space
-    SINGLE='verbatim: $HOME, \n, # and "quotes"'
+    SINGLE='verbatim, except for \' and \\: $HOME, \n, # and "quotes"'
     DOUBLE="\n, \t, \" and \\ are escapes"
 
-Values are not expanded, and none spans several lines.
+Values are not expanded. A line that is not an assignment is refused, where python-dotenv skips it.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
 
-_ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
-_SINGLE_QUOTED = re.compile(r"'([^']*)'\s*(?:#.*)?", re.DOTALL)
-_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
-_COMMENT_AFTER_VALUE = re.compile(r"(?:^|\s+)#.*", re.DOTALL)
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
+from dotenv.parser import Binding, parse_stream
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_ASSIGNMENT = "expected NAME=VALUE, the name of letters, digits and underscores"
 
 
 class InvalidVariable(ValueError):
@@ -33,42 +30,18 @@ def read_env_file(path: Path) -> dict[str, str]:
         InvalidVariable: a line is not an assignment, or the file is not UTF-8.
         OSError: the file cannot be read.
     """
+    variables = {}
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            for binding in parse_stream(file):
+                try:
+                    if (variable := _variable(binding)) is not None:
+                        variables[variable[0]] = variable[1]
+                except InvalidVariable as error:
+                    raise InvalidVariable(f"{path}, line {_line(binding)}: {error}") from error
     except UnicodeDecodeError as error:
         raise InvalidVariable(f"{path} is not UTF-8") from error
-    variables = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            try:
-                name, value = parse_assignment(stripped)
-            except InvalidVariable as error:
-                raise InvalidVariable(f"{path}, line {number}: {error}") from error
-            variables[name] = value
     return variables
-
-
-def parse_assignment(line: str) -> tuple[str, str]:
-    """Return the name and value of one assignment in a file.
-
-    Raises:
-        InvalidVariable: it is none.
-    """
-    assignment = _ASSIGNMENT.fullmatch(line)
-    if assignment is None:
-        raise InvalidVariable("expected NAME=VALUE, the name of letters, digits and underscores")
-    name, value = assignment.groups()
-    if "\0" in value:
-        raise InvalidVariable(f"the value of {name} holds a NUL character")
-    if value.startswith(("'", '"')):
-        quoted = (_SINGLE_QUOTED if value[0] == "'" else _DOUBLE_QUOTED).fullmatch(value)
-        if quoted is None:
-            raise InvalidVariable(f"the value of {name} has an opening quote and no closing one at its end")
-        if value[0] == "'":
-            return name, quoted[1]
-        return name, _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[0]), quoted[1])
-    return name, _COMMENT_AFTER_VALUE.sub("", value).rstrip()
 
 
 def parse_variable(argument: str) -> tuple[str, str]:
@@ -78,8 +51,32 @@ def parse_variable(argument: str) -> tuple[str, str]:
         InvalidVariable: it is none.
     """
     name, separator, value = argument.partition("=")
-    if not separator or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise InvalidVariable("expected NAME=VALUE, the name of letters, digits and underscores")
+    return _checked(name, value if separator else None)
+
+
+def _variable(binding: Binding) -> tuple[str, str] | None:
+    """Return the name and value of one statement; None for a comment or empty lines."""
+    if binding.error:
+        name, separator, _ = binding.original.string.strip().removeprefix("export ").partition("=")
+        if separator and _NAME.fullmatch(name.strip()):
+            raise InvalidVariable(
+                f"the value of {name.strip()} has an opening quote and no closing one at its end"
+            )
+        raise InvalidVariable(_NO_ASSIGNMENT)
+    if binding.key is None and binding.value is None:
+        return None
+    return _checked(binding.key or "", binding.value)
+
+
+def _checked(name: str, value: str | None) -> tuple[str, str]:
+    if value is None or not _NAME.fullmatch(name):
+        raise InvalidVariable(_NO_ASSIGNMENT)
     if "\0" in value:
         raise InvalidVariable(f"the value of {name} holds a NUL character")
     return name, value
+
+
+def _line(binding: Binding) -> int:
+    """Return the number of a statement's line; its text begins with the empty lines before it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")

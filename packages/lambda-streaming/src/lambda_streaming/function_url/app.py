@@ -18,19 +18,19 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from lambda_streaming.function_url import policy
+from lambda_streaming.function_url import policy, refusals
 from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
 from lambda_streaming.function_url.exchange import AsgiMessage, Client, HttpExchange, InvokeMode, Send
-from lambda_streaming.function_url.invoker import Invoker
-from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
-from lambda_streaming.function_url.payload import (
+from lambda_streaming.function_url.http_to_event import (
     HttpRequest,
     invocation_request,
     quoted_path,
     raw_path_of,
     trace_id_of,
 )
-from lambda_streaming.function_url.policy import Refused
+from lambda_streaming.function_url.invoker import Invoker
+from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, ResponseLimits
+from lambda_streaming.function_url.refusals import Refused
 from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
 logger = logging.getLogger("lambda_streaming.function_url")
@@ -142,9 +142,9 @@ class FunctionUrlApp:
     def _admit(self, request: HttpRequest) -> None:
         addressed = _URL_HOST.match(request.header("host") or "")
         if addressed is not None and addressed[1].lower() != self._url_id.lower():
-            raise Refused(policy.UNKNOWN_URL)
+            raise Refused(refusals.UNKNOWN_URL)
         if request.method not in policy.METHODS:
-            raise Refused(policy.METHOD_REFUSED)
+            raise Refused(refusals.METHOD_REFUSED)
 
     def _cors_headers(self, request: HttpRequest) -> tuple[HeaderLine, ...]:
         return () if self._cors is None else self._cors.headers_for(request.header("origin"))
@@ -177,7 +177,7 @@ async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:
     """
     declared = request.header("content-length") or ""
     if declared.isdecimal() and int(declared) > MAX_REQUEST_PAYLOAD_BYTES:
-        raise Refused(policy.REQUEST_TOO_LARGE)
+        raise Refused(refusals.REQUEST_TOO_LARGE)
     body = bytearray()
     while True:
         message = await receive()
@@ -185,7 +185,7 @@ async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:
             return None
         body += message.get("body", b"")
         if len(body) > MAX_REQUEST_PAYLOAD_BYTES:
-            raise Refused(policy.REQUEST_TOO_LARGE)
+            raise Refused(refusals.REQUEST_TOO_LARGE)
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
-from lambda_streaming.function_url.payload import HttpRequest
+from lambda_streaming.function_url.http_to_event import HttpRequest
 from lambda_streaming.function_url.response import HeaderLine
 
 MAX_AGE_LIMIT_S = 86_400

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lambda_streaming.function_url import buffered, policy
+from lambda_streaming.function_url import buffered, refusals
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
     InvocationRequest,
@@ -88,7 +88,7 @@ class Client:
         if self._body_allowed:
             await self._complete()
 
-    async def refuse(self, refusal: policy.Refusal) -> None:
+    async def refuse(self, refusal: refusals.Refusal) -> None:
         """Send a whole response in place of the function's; requires that no head has been sent."""
         lines = [("content-type", "application/json")]
         if refusal.error_type is not None:
@@ -148,19 +148,19 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 response = await self.invoker.invoke(invocation)
             except Throttled:
-                await client.refuse(policy.THROTTLED)
+                await client.refuse(refusals.THROTTLED)
                 return
             try:
                 await self._respond(response, invocation, client)
             finally:
                 await response.body.aclose()
         except InvocationTimedOut:
-            await client.refuse(policy.TIMED_OUT)
+            await client.refuse(refusals.TIMED_OUT)
         except (FunctionFailed, ResponseBrokenOff):
-            await self._break_off(client, policy.FUNCTION_FAILED)
+            await self._break_off(client, refusals.FUNCTION_FAILED)
         except Exception:
             logger.exception("%s The exchange failed", invocation.request_id)
-            await self._break_off(client, policy.FUNCTION_FAILED)
+            await self._break_off(client, refusals.FUNCTION_FAILED)
         finally:
             client.leave()
 
@@ -174,7 +174,7 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
                 await self._forward(response, client)
         except (MalformedResponse, ResponseTooLarge) as error:
             logger.error("%s The response was refused: %s", invocation.request_id, error)  # noqa: TRY400
-            await self._break_off(client, policy.MALFORMED_RESPONSE)
+            await self._break_off(client, refusals.MALFORMED_RESPONSE)
             async for _ in response.body:
                 pass
 
@@ -212,7 +212,7 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
         else:
             await client.respond(*buffered.interpret(bytes(collected)))
 
-    async def _break_off(self, client: Client, refusal: policy.Refusal) -> None:
+    async def _break_off(self, client: Client, refusal: refusals.Refusal) -> None:
         """Send an error response if no response has begun; otherwise leave it visibly incomplete."""
         if client.head_sent:
             client.leave()

@@ -8,47 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """A response of the URL itself, sent instead of the function's.
-
-    Attributes:
-        status: the HTTP status.
-        body: sent as `application/json`, as the service does even for its bare `Internal Server Error`.
-        error_type: the value of `x-amzn-ErrorType`, if any.
-    """
-
-    status: int
-    body: bytes
-    error_type: str | None = None
-
-
-class Refused(Exception):
-    """Raised for a request that does not reach the function."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status)
-        self.refusal = refusal
-
-
 # --- requests ---
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "PATCH", "DELETE"})
 """The methods listed in the guide; others are refused with `METHOD_REFUSED`."""
-
-METHOD_REFUSED: Final = Refusal(405, b'{"Message":"Method Not Allowed"}', "MethodNotAllowedException")
-
-REQUEST_TOO_LARGE: Final = Refusal(
-    413, b'{"Message":"Request must be smaller than 6291456 bytes"}', "RequestEntityTooLargeException"
-)
-
-UNKNOWN_URL: Final = Refusal(403, b'{"Message":null}', "AccessDeniedException")
-"""Measured, not chosen: for a host name `<id>.lambda-url.<...>` with a different id."""
-
-THROTTLED: Final = Refusal(429, b'{"Message":"Rate Exceeded."}', "TooManyRequestsException")
-"""The status is documented, the body is not."""
 
 HEADERS_NOT_DELIVERED: Final = frozenset(
     # `connection` is measured; `cookie` moves to `cookies`, as in HTTP APIs; the others are hop-by-hop, too
@@ -77,16 +40,6 @@ TEXT_BODY_TYPES: Final = frozenset({"application/json", "application/xml", "appl
 base64: the safe choice."""
 
 # --- responses ---
-
-FUNCTION_FAILED: Final = Refusal(502, b"Internal Server Error")
-"""Measured in the BUFFERED mode; chosen for a failure before the first byte in RESPONSE_STREAM."""
-
-TIMED_OUT: Final = FUNCTION_FAILED
-"""Some reports claim 504."""
-
-MALFORMED_RESPONSE: Final = FUNCTION_FAILED
-"""For an announced prelude that has no delimiter, is not a JSON object, or has an invalid status or header.
-Reports differ: 502 from one edge product, 500 from API Gateway, an empty 200 from a Function URL."""
 
 STATUSES: Final = range(200, 600)
 """Valid values of `statusCode`: final statuses (RFC 9110, section 15) that every HTTP server can send."""

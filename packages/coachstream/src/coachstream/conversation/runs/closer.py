@@ -9,8 +9,8 @@ import secrets
 from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
 from coachstream.conversation.events import Completed, Failed, LogPoint
 from coachstream.conversation.ids import RandomBelow, message_id, moment_of
+from coachstream.conversation.limits import LONGEST_REPLY_BYTES
 from coachstream.conversation.model import (
-    LONGEST_REPLY_BYTES,
     ConversationKey,
     Message,
     MessageMetadata,

@@ -1,9 +1,4 @@
-"""Opens runs for messages, and deduplicates: a message may already have a run, or a reply.
-
-A retry is recognized by the client's idempotency key. Without a key, it is recognized by its text, within a
-minute, if the run for the earlier message is unfinished, or if that one was streamed and this request is not:
-then the stream seems to have failed, and the client falls back to a plain request.
-"""
+"""Opens runs for messages. A message may already have a run, or a reply: `deduplication` recognizes it."""
 
 from __future__ import annotations
 
@@ -11,13 +6,12 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 
 import msgspec
 
 from coachstream.conversation.errors import ContentFiltered, RunNotFound, TurnInProgress
 from coachstream.conversation.events import LogPoint
-from coachstream.conversation.ids import milliseconds_of, time_in
+from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import (
     ConversationKey,
     Message,
@@ -46,12 +40,9 @@ from coachstream.conversation.run_log import (
 )
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closer import RunCloser
+from coachstream.conversation.runs.deduplication import find_earlier, has_failed_to_arrive, is_recent
 from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
-
-REPEATED_WITHIN = timedelta(seconds=60)
-"""How long the same text counts as a retry of the same message."""
-
 
 MessageNow = Callable[[], Message]
 """Creates the message with the current time."""
@@ -101,7 +92,7 @@ class RunOpener:
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
-        earlier = await self._sent_before(key, message)
+        earlier = await find_earlier(self._store, self._clock, key, message)
         writer = secrets.token_hex(8)
         while True:
             now = milliseconds_of(self._clock.now())
@@ -120,7 +111,7 @@ class RunOpener:
                         writer=writer,
                         opened_at=result.at,
                     )
-                case AlreadyAnswered() if earlier is not None and not _has_failed_to_arrive(earlier, message):
+                case AlreadyAnswered() if earlier is not None and not has_failed_to_arrive(earlier, message):
                     earlier = None  # deliberately sent again
                 case AlreadyAnswered():
                     return result
@@ -244,14 +235,7 @@ class RunOpener:
         if message.metadata.client_message_id is not None:
             return False
         earlier = await self._store.load_message(key, user_message_id)
-        return earlier is not None and earlier.content == message.content and self._is_recent(earlier)
-
-    async def _sent_before(self, key: ConversationKey, message: Message) -> Message | None:
-        if message.metadata.client_message_id is not None:
-            return None
-        since = self._clock.now() - REPEATED_WITHIN
-        found = await self._store.find_recent_message(key, message.content, since=since)
-        return found if found is not None and self._is_recent(found) else None
+        return earlier is not None and earlier.content == message.content and is_recent(earlier, self._clock)
 
     async def _close(self, key: ConversationKey, run_id: str) -> None:
         await self._closer.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
@@ -267,13 +251,6 @@ class RunOpener:
             lease_ms=round(1000 * lease_s),
         )
 
-    def _is_recent(self, message: Message) -> bool:
-        """Judged by the time in its id, which may be ahead of a clock that was set back, or its timestamp."""
-        now = milliseconds_of(self._clock.now())
-        within = REPEATED_WITHIN // timedelta(milliseconds=1)
-        times = (time_in(message.id), milliseconds_of(message.timestamp))
-        return any(time is not None and abs(now - time) <= within for time in times)
-
 
 def _ending_of(reply: Message) -> Ending:
     """The last entry of a run that has this reply."""
@@ -287,8 +264,3 @@ def _ending_of(reply: Message) -> Ending:
         usage=Usage(),
         timings=Timings(context=0, first_chunk=None, total=0),
     )
-
-
-def _has_failed_to_arrive(earlier: Message, again: Message) -> bool:
-    """Whether a message that has a reply was sent again because its stream failed."""
-    return earlier.metadata.streamed and not again.metadata.streamed

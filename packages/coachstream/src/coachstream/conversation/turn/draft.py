@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coachstream.conversation.events import Chunk, LogPoint, Reset, Send
-from coachstream.conversation.model import LONGEST_REPLY_BYTES
+from coachstream.conversation.limits import LONGEST_REPLY_BYTES
 from coachstream.conversation.prompt.history import PARAGRAPH
 from coachstream.conversation.runs.writer import RunWriter
 from coachstream.conversation.text import beginning_of, utf16_length

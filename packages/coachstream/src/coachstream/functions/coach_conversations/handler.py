@@ -32,7 +32,7 @@ from coachstream.web.conversations import (
     error_body,
     one_conversation,
 )
-from coachstream.web.request import (
+from coachstream.web.request_body import (
     parse_conversation_change,
     parse_new_conversation,
     read_event,

@@ -20,7 +20,7 @@ from coachstream.web.status import HTTP_STATUS, error_headers
 from lambda_streaming import HttpResponseStream, ResponseStream
 
 if TYPE_CHECKING:
-    from coachstream.conversation.turn.reader import TurnReader
+    from coachstream.conversation.turn.reader_queue import TurnReader
 
 Responder = Callable[[ResponseStream], Awaitable[None]]
 """Writes a complete response."""

@@ -18,7 +18,7 @@ from coachstream.web.sse import RETRY_MS
 
 if TYPE_CHECKING:
     from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.turn.reader import TurnReader
+    from coachstream.conversation.turn.reader_queue import TurnReader
 
 
 async def resume(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:

@@ -16,7 +16,7 @@ from coachstream.turns import Turns
 from coachstream.web.run_requests import RunStartedBody, events_url
 
 if TYPE_CHECKING:
-    from coachstream.conversation.turn.reader import TurnReader
+    from coachstream.conversation.turn.reader_queue import TurnReader
 
 
 async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:

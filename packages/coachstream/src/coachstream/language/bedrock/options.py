@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from coachstream.language.bedrock.attempts import RetryPolicy
-from coachstream.language.bedrock.models import ModelFamily, family_of, name_of
+from coachstream.language.bedrock.model_families import ModelFamily, family_of, name_of
 
 
 class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):

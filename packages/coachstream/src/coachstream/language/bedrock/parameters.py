@@ -1,4 +1,4 @@
-"""Parameters that a model may reject, although its row in `models` says otherwise or it has no row.
+"""Parameters that a model may reject, although its row in `model_families` says otherwise or it has no row.
 
 A rejected parameter is omitted from the next request, and for the rest of the process. The state is about
 models only, never about a user. One event loop uses it, and no method awaits, so concurrent turns cannot

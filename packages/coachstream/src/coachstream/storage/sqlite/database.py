@@ -27,7 +27,6 @@ from typing import TypeVar
 
 from coachstream.conversation.errors import StorageUnavailable
 from coachstream.sqlite_file import UnusableDatabase, connect, sqlite_errors
-from coachstream.storage.sqlite.file_lock import hold_file_lock
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION, migrate
 
 T = TypeVar("T")
@@ -187,6 +186,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Set WAL mode and the current schema; only the first of many processes has work to do."""
     if _is_prepared(connection, path):
         return
+    from coachstream.storage.sqlite.file_lock import hold_file_lock
+
     # Changing the journal mode fails immediately, instead of waiting, if two processes try concurrently.
     try:
         with hold_file_lock(path.with_name(path.name + ".setup")):

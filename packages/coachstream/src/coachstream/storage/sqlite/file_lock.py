@@ -1,16 +1,20 @@
-"""A lock between processes that the operating system releases when its holder dies: `flock` on a small file.
+"""A lock between processes that the operating system releases when its holder dies, and that leaves no file.
 
-It also works between threads of one process. The holder removes the file before it releases the lock; a
-waiter that then locks the removed file detects that and tries again.
+The holder removes the file before it releases the lock. That is safe because `filelock` tries again when it
+has locked a file that is no longer there.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
+
+from coachstream.private_files import FILE_MODE
+
+_POLL_INTERVAL_S = 0.01
 
 
 @contextmanager
@@ -18,37 +22,11 @@ def hold_file_lock(path: Path) -> Iterator[None]:
     """Wait for the lock and hold it for the block.
 
     Raises:
-        OSError: the file cannot be created.
+        OSError: the file cannot be created, or its file system has no locks.
     """
-    descriptor = _lock(path)
-    try:
-        yield
-    finally:
+    # The fallback is a marker file, which would outlive a holder that dies.
+    with FileLock(path, mode=FILE_MODE, poll_interval=_POLL_INTERVAL_S, fallback_to_soft=False):
         try:
-            path.unlink(missing_ok=True)
+            yield
         finally:
-            # Closing alone would leave the lock with a child forked meanwhile, which inherits the descriptor.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(descriptor, 0o600)  # the umask may have removed more bits
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            is_the_lock = _is_still_at(path, descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if is_the_lock:
-            return descriptor
-        os.close(descriptor)
-
-
-def _is_still_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+            path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from coachstream.language.bedrock import BedrockOptions
-from coachstream.language.bedrock.models import MODELS, UNKNOWN, ModelFamily, family_of, name_of
+from coachstream.language.bedrock.model_families import MODELS, UNKNOWN, ModelFamily, family_of, name_of
 from coachstream.language.bedrock.refusals import Reason
 from coachstream.settings.variables import MODEL_ID
 from support.places import ROOT

@@ -20,7 +20,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationChange, format_timestamp
 from coachstream.conversation.visible_text import is_blank
-from coachstream.web.request import (
+from coachstream.web.request_body import (
     DEFAULT_TITLE,
     MAX_MESSAGE_CHARS,
     MAX_TAG_CHARS,

@@ -78,7 +78,7 @@ def run(action: Action, environment: Mapping[str, str], *arguments: str, output:
     node = _check_node(path)
     # Suppresses ten framed lines per run about a Node.js version that is new enough.
     quiet = {f"JSII_SILENCE_WARNING_{each}_NODE_VERSION": str(node) for each in _JSII_WARNINGS}
-    app = shlex.join([sys.executable, "-m", "coachstream.infrastructure.app"])
+    app = shlex.join([sys.executable, "-m", "coachstream.deployment.app"])
     command = [*_toolkit(path), action, "--app", app, "--output", str(output), *arguments]
     try:
         status = subprocess.run(command, env={**quiet, **environment}, check=False).returncode  # noqa: S603 (ours)

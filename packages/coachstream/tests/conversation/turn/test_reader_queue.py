@@ -27,7 +27,7 @@ from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.runs.watcher import HasLeft
 from coachstream.conversation.text import utf16_length
-from coachstream.conversation.turn.reader import CAPACITY, TurnReader
+from coachstream.conversation.turn.reader_queue import CAPACITY, TurnReader
 from coachstream.conversation.turn.turn import run_turn
 from support.doubles import ScriptedModel
 from support.patience import PATIENCE_S

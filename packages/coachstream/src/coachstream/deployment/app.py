@@ -1,4 +1,4 @@
-"""The program that `cdk` runs: `cdk deploy --app "python -m coachstream.infrastructure.app"`.
+"""The program that `cdk` runs: `cdk deploy --app "python -m coachstream.deployment.app"`.
 
 `options` lists its options; account and region are those of `cdk`'s credentials.
 """
@@ -15,6 +15,7 @@ from aws_cdk import App, Environment
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 
+from coachstream.deployment.stack import CoachStreamStack, Existing
 from coachstream.infrastructure import options as o
 from coachstream.infrastructure.alarms import AlarmOptions
 from coachstream.infrastructure.cors import Cors
@@ -22,7 +23,6 @@ from coachstream.infrastructure.deploy_options import DeployOptions
 from coachstream.infrastructure.function import FunctionOptions
 from coachstream.infrastructure.package_contents import check_target, packaged_keys
 from coachstream.infrastructure.service import DEFAULT_MODEL_ID, PineconeIndex, Service
-from coachstream.infrastructure.stack import CoachStreamStack, Existing
 from coachstream.settings import (
     BedrockSettings,
     Fallback,

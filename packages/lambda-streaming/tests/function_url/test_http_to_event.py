@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_streaming.function_url.event import FunctionUrlEvent
-from lambda_streaming.function_url.invoker import InvocationRequest
-from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES
-from lambda_streaming.function_url.payload import (
+from lambda_streaming.function_url.http_to_event import (
     HttpRequest,
     invocation_request,
     quoted_path,
     raw_path_of,
     trace_id_of,
 )
-from lambda_streaming.function_url.policy import REQUEST_TOO_LARGE, Refused
+from lambda_streaming.function_url.invoker import InvocationRequest
+from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES
+from lambda_streaming.function_url.refusals import REQUEST_TOO_LARGE, Refused
 
 HOST = "abc123.lambda-url.eu-west-1.on.aws"
 TRACE_ID = "Root=1-67e0a000-0123456789abcdef01234567"

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from lambda_streaming.function_url import policy
+from lambda_streaming.function_url import policy, refusals
 from lambda_streaming.function_url.invoker import InvocationRequest
 from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES
 
@@ -133,7 +133,7 @@ def invocation_request(
     )
     payload = _encoder.encode(event)
     if len(payload) > MAX_REQUEST_PAYLOAD_BYTES:
-        raise policy.Refused(policy.REQUEST_TOO_LARGE)
+        raise refusals.Refused(refusals.REQUEST_TOO_LARGE)
     return InvocationRequest(payload=payload, request_id=request_id, trace_id=trace_id)
 
 
