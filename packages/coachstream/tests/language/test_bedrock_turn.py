@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from coachstream.conversation.turn.reader_queue import CAPACITY, TurnReader
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset, Started
 from coachstream.conversation.model import StopReason, Usage
+from coachstream.conversation.turn.reader_queue import CAPACITY, TurnReader
 from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from support.bedrock_server import (
