@@ -34,8 +34,7 @@ def test_characters_cut_between_pieces_are_whole_again(text: str) -> None:
 
 @given(st.lists(ANYTHING, max_size=5))
 def test_the_pieces_say_what_the_whole_text_says(pieces: list[str]) -> None:
-    """Wherever the text is cut and whatever lone surrogates it holds, the result equals that of a single
-    piece."""
+    """Wherever the text is cut and whatever surrogates it holds, the result is that of a single piece."""
     joiner = SurrogateJoiner()
     sent = "".join([*map(joiner.feed, pieces), joiner.flush()])
     assert sent == encodable("".join(pieces))

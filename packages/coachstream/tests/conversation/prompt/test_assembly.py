@@ -75,7 +75,7 @@ def names_of(prompt: Prompt) -> list[SectionName]:
 
 
 def test_every_section_survives_in_its_order() -> None:
-    """A prompt with every kind of input holds each section exactly once; none displaces another (defect D)."""
+    """With every kind of input, each section appears exactly once; none displaces another (defect D)."""
     prompt = a_full_prompt()
     assert names_of(prompt) == list(SectionName)
     assert prompt.messages == MESSAGES

@@ -1,5 +1,7 @@
-"""Observers judge leases by their own monotonic clock; a wrong or adjusted wall clock never kills a healthy
-run."""
+"""Observers judge leases by their own monotonic clock.
+
+A wrong or adjusted wall clock never kills a healthy run.
+"""
 
 from __future__ import annotations
 
@@ -173,8 +175,10 @@ class Ahead(FixedDate):
 
 @asynccontextmanager
 async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
-    """A run whose model is silent until the event is set, while its holder renews the lease; yields the run's
-    id."""
+    """A run whose model is silent until the event is set, while its holder renews the lease.
+
+    Yields the run's id.
+    """
     silent = asyncio.Event()
     stage = Stage(ScriptedModel("So far", silent, *ScriptedModel().script))
     stage.settings = msgspec.structs.replace(stage.settings, runs=QUICK)

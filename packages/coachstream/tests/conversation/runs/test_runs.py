@@ -202,7 +202,7 @@ async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
 
 
 async def test_a_reader_that_reconnects_at_any_point_gets_exactly_the_rest() -> None:
-    """After every committed point of a finished run, the rest follows; after the last there is nothing left."""
+    """After every committed point of a finished run, the rest follows; after the last, nothing is left."""
     text = "".join(f"wörd{number} 💪 " for number in range(60))
     stage = stage_with(Continuing(text), segment_bytes=64)
     events = await stage.run(streamed(stage))
@@ -315,8 +315,10 @@ async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> N
 
 
 async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_over() -> None:
-    """The message waits for the lease to expire; the partial reply is then in the conversation and the
-    prompt."""
+    """The message waits for the lease to expire.
+
+    The partial reply is then in the conversation and the prompt.
+    """
     stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
     events = await stage.run(streamed(stage, "And now?"))
@@ -332,8 +334,7 @@ async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_ove
 
 
 async def test_a_run_that_was_just_renewed_refuses_another_message_at_once() -> None:
-    """Within the allowed clock skew its lease holder is alive, so another message need not wait to be
-    refused."""
+    """Within the clock skew its lease holder is alive, so another message is refused without waiting."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
     failed = (await stage.run(streamed(stage, "And now?", deadline=stage.request(within_s=2).deadline)))[-1]
@@ -354,8 +355,10 @@ async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refuse
 
 
 async def test_the_same_message_after_a_crash_is_answered_again() -> None:
-    """It joins the dead run until the lease expires; then the shown text is reset and the partial reply
-    replaced."""
+    """It joins the dead run until the lease expires.
+
+    Then the shown text is reset and the partial reply replaced.
+    """
     stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
     events = await stage.run(streamed(stage))
@@ -405,7 +408,7 @@ async def _all_of(events: AsyncGenerator[Event, None]) -> list[Event]:
 
 
 async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_every_stream() -> None:
-    """The lease holder notices at its next renewal, as do readers elsewhere. Nothing of the run is recreated."""
+    """The lease holder notices at its next renewal, as do other readers; nothing of the run is recreated."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="So far")
@@ -449,8 +452,7 @@ async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_
 async def test_a_deletion_just_after_the_run_was_found_is_reported_as_not_found(
     monkeypatch: pytest.MonkeyPatch, policy: TurnPolicy, text: str
 ) -> None:
-    """Neither a sender that joins the run nor one that stops it named a run, so the conversation is what is
-    missing."""
+    """The sender named no run, so what is missing is the conversation, for a join as for a stop."""
     stage = stage_with(policy=policy)
     await abandoned_run(stage, "So far")
     look = stage.store.read_log
@@ -471,7 +473,7 @@ async def test_a_deletion_just_after_the_run_was_found_is_reported_as_not_found(
 
 
 async def test_a_reader_that_reconnects_near_the_deadline_gets_the_same_text() -> None:
-    """The next invocation continues from the committed text; the model is asked to continue, not to repeat."""
+    """The next invocation continues the committed text; the model is asked to continue, not repeat."""
     text = "".join(f"word{number} " for number in range(40)) + "end"
     stage = stage_with(Continuing(text, waits_at=25))
     first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.3).deadline))

@@ -33,7 +33,7 @@ def _ending(events: list[Event]) -> Failed:
 
 @pytest.mark.parametrize("step", ["begin_run", "load_coach", "load_history", "append", "finish_run"])
 async def test_a_store_that_hangs_costs_no_ending(step: str) -> None:
-    """Whichever step hangs, the terminal event goes out before the deadline, when the process may be killed."""
+    """Whichever step hangs, the terminal event goes out before the deadline, when the process may die."""
     stage = Stage(ScriptedModel("Some ", "words", asyncio.Event()))
     stage.store.gates[step] = asyncio.Event()
     request = stage.request(within_s=1.3)

@@ -126,7 +126,7 @@ async def test_everything_is_loaded_at_the_same_time() -> None:
 async def test_a_model_that_breaks_off_leaves_an_interrupted_reply(
     said: int, failure: Exception | ModelStop, code: ErrorCode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After any number of chunks, the text so far is stored, the failure has its code, and no claim is left."""
+    """After any number of chunks, the text is stored, the failure has its code, and no claim is left."""
     words = [f"word{number} " for number in range(said)]
     stage = Stage(ScriptedModel(*words, failure, ""))
     events = await stage.run()
