@@ -31,7 +31,7 @@ def test_milliseconds_are_whole_and_cut(moment: datetime) -> None:
     )
 
 
-def test_the_time_zone_does_not_change_the_instant() -> None:
+def test_a_zone_does_not_change_the_moment() -> None:
     """The same instant has the same value in every time zone."""
     moment = datetime(2026, 3, 1, 10, tzinfo=UTC)
     assert milliseconds_of(moment) == 1772359200000
@@ -39,7 +39,7 @@ def test_the_time_zone_does_not_change_the_instant() -> None:
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_a_message_id_contains_time_and_role(role: Role) -> None:
+def test_a_message_id_tells_time_and_role(role: Role) -> None:
     """`msg_<ms>_<9 base 36>_<role>`: the format that readers of existing ids expect."""
     made = message_id(datetime(2026, 3, 1, 10, tzinfo=UTC), role, secrets.randbelow)
     assert re.fullmatch(rf"msg_1772359200000_[0-9a-z]{{9}}_{role.value}", made)

@@ -69,7 +69,7 @@ def test_invisible_characters_are_removed(hidden: str) -> None:
         pytest.param("\U0001facc", id="a place that is kept for an emoji"),
     ],
 )
-def test_visible_text_is_unchanged(text: str) -> None:
+def test_what_a_person_sees_stays_to_the_letter(text: str) -> None:
     """Both whole and streamed one character at a time."""
     assert visible(text) == text
     assert in_pieces(text, 1) == text
@@ -99,12 +99,12 @@ def test_joiners_and_blanks_in_the_wrong_place(text: str, seen: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "\n\t", "\u2800", "\U0001d159", "\u3164 \U000e0041\n", "\u00a0\u3000"]
 )
-def test_a_text_without_visible_characters_is_blank(text: str) -> None:
+def test_a_text_in_which_there_is_nothing_to_see_is_blank(text: str) -> None:
     """Spaces, blank glyphs, hidden characters, or any mix of them."""
     assert is_blank(text)
 
 
-def test_no_character_of_a_hidden_category_stays() -> None:
+def test_no_character_of_a_hidden_kind_is_seen() -> None:
     """Covers every character of these general categories; lone surrogates become a visible replacement."""
     by_category: dict[str, list[str]] = {"Cc": [], "Co": [], "Cs": [], "Cf": []}
     for character in map(chr, range(sys.maxunicode + 1)):

@@ -260,7 +260,7 @@ class PollCountingStore(DynamoDbStore):
         return await super().read_log(key, run_id, after=after)
 
 
-async def test_a_reader_makes_one_query_per_poll(long: Table) -> None:
+async def test_a_reader_asks_once_a_poll(long: Table) -> None:
     """A poll is one consistent query, which costs at most one unit below 4 KB of new entries."""
     store = long.store()
     await store_reply(store, user_message(1), reply_to(user_message(1), 2))
@@ -299,7 +299,7 @@ async def test_a_reader_makes_one_query_per_poll(long: Table) -> None:
     assert told[-1].reply == reply
 
 
-async def test_a_conversation_works_beyond_5000_messages_and_a_megabyte(long: Table) -> None:
+async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(long: Table) -> None:
     """Every message is there in order, the next turn succeeds, and deleting leaves nothing."""
     store = long.store()
     await a_turn(store, "Still there?", TurnSettings())
@@ -331,7 +331,7 @@ async def test_the_newest_workouts_are_the_newest_of_all_pages(table: Table, sto
     assert found[0].summary.startswith("Did ws_")
 
 
-async def test_memories_on_every_page_are_ranked(table: Table, store: DynamoDbStore) -> None:
+async def test_every_memory_is_ranked_also_those_on_later_pages(table: Table, store: DynamoDbStore) -> None:
     """The most important memory may be the last one read."""
     for number in range(50):
         attributes = {**memory(f"m{number:02d}", importance="low"), "notes": "x" * 30_000}

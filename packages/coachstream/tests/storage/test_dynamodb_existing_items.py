@@ -72,7 +72,7 @@ async def a_run(store: DynamoDbStore) -> None:
 
 
 class TestReading:
-    async def test_a_coach_is_loaded_with_all_stored_attributes(
+    async def test_a_coach_comes_with_everything_that_is_stored(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """Decimals, sets and nulls become JSON values; unknown attributes are kept."""
@@ -85,7 +85,7 @@ class TestReading:
         assert coach.stored["a_later_idea"] == {"weights": [1.5, 2, None]}
         assert shared.name
 
-    async def test_embedded_messages_are_read_exactly_and_in_order(
+    async def test_embedded_messages_are_read_to_the_letter_and_in_their_order(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """Content that looks like a date stays text.
@@ -101,7 +101,7 @@ class TestReading:
         assert messages[2].timestamp == datetime(2025, 9, 26, 15, 21, tzinfo=UTC)
         assert await dynamodb_store.load_history(KEY, limit=2, budget_chars=1000) == messages[-2:]
 
-    async def test_a_reply_with_a_guardrail_warning_counts_as_withheld(
+    async def test_a_reply_that_a_guardrail_warned_of_counts_as_withheld(
         self, table: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """Later versions of the existing functions keep the text and set this mark."""
@@ -111,7 +111,7 @@ class TestReading:
         question, reply = await dynamodb_store.load_messages(KEY)
         assert (question.is_withheld, reply.is_withheld) == (False, True)
 
-    async def test_stray_attributes_do_not_affect_a_conversation(
+    async def test_a_conversation_is_read_whatever_strays_in_it(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """Title, tags and activity are read from their own attributes, not from an old defect's copies."""
@@ -134,7 +134,7 @@ class TestReading:
             ({"messages": [None, "x", 3, {}, {"role": "system", "content": "x"}]}, "Friday, 3:20 PM", 5),
         ],
     )
-    async def test_missing_and_malformed_attributes_are_tolerated(
+    async def test_missing_and_odd_attributes_fail_nothing(
         self,
         table: Table,
         dynamodb_store: DynamoDbStore,
@@ -153,7 +153,7 @@ class TestReading:
         assert tagged.tags == ("legs",)
         await dynamodb_store.delete_conversation(KEY)
 
-    async def test_messages_without_id_or_time_keep_their_position(
+    async def test_messages_without_id_or_time_have_a_place(
         self, table: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """They keep their position in the list, and none is lost."""
@@ -178,7 +178,7 @@ class TestReading:
         assert stored["attributes"]["metadata"] == {**expected, "lastUsed": "2026-11-23T10:00:00.987Z"}
         assert stored["createdAt"] == MEMORY["createdAt"]
 
-    async def test_concurrent_uses_are_all_counted(
+    async def test_uses_at_the_same_time_are_all_counted(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """Twenty concurrent turns add twenty."""
@@ -223,7 +223,7 @@ class TestWriting:
     async def store(self, shared: Table) -> DynamoDbStore:
         return shared.store(now=lambda: NOW)
 
-    async def test_a_message_item_has_the_existing_shape(self, shared: Table, store: DynamoDbStore) -> None:
+    async def test_a_message_is_an_item_of_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
         """Envelope, keys, names and dates are those of the existing system."""
         await a_run(store)
         prefix = f"coachMessage#{KEY.conversation_id}#"
@@ -255,7 +255,7 @@ class TestWriting:
             },
         }
 
-    async def test_a_run_changes_only_the_count_and_dates_of_the_conversation(
+    async def test_a_run_touches_nothing_of_the_conversation_but_its_count_and_dates(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
         """Messages, stray and unknown attributes stay unchanged."""
@@ -266,7 +266,7 @@ class TestWriting:
         expected = changed(CONVERSATION, metadata=metadata)
         assert stored == {**expected, "updatedAt": "2026-11-23T10:00:00.987Z"}
 
-    async def test_a_rename_changes_only_the_renamed_attributes(
+    async def test_a_rename_touches_nothing_but_what_it_renames(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
         """Titles and tags that look like dates stay text."""
@@ -281,9 +281,7 @@ class TestWriting:
         assert stored == {**expected, "updatedAt": "2026-11-23T10:00:00.987Z"}
         assert (result.title, result.tags, result.is_active) == (change.title, change.tags, False)
 
-    async def test_a_new_conversation_has_the_existing_shape(
-        self, shared: Table, store: DynamoDbStore
-    ) -> None:
+    async def test_a_new_conversation_has_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
         """It has an empty list of messages, which the existing functions require."""
         key = ConversationKey(KEY.user_id, KEY.coach_id, "conv_2_b")
         await store.create_conversation(Conversation(key, "A talk", NOW, NOW + timedelta(seconds=1)))
@@ -309,7 +307,7 @@ class TestWriting:
             },
         }
 
-    async def test_a_new_memory_has_the_existing_shape(self, shared: Table, store: DynamoDbStore) -> None:
+    async def test_a_new_memory_has_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
         """A memory for every coach has a null `coachId`, which the existing functions filter on."""
         memory = Memory(
             "m-1", "Sleeps late", "preference", Importance.MEDIUM, NOW, source=MemorySource.EXPLICIT_REQUEST
@@ -332,7 +330,7 @@ class TestWriting:
             },
         }
 
-    async def test_saving_a_memory_again_changes_only_its_content(
+    async def test_saving_a_memory_again_changes_its_content_alone(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
         """Counters, tags and unknown attributes stay."""
@@ -343,7 +341,7 @@ class TestWriting:
         expected = changed(MEMORY, content="Trains after breakfast")
         assert stored == {**expected, "updatedAt": "2026-11-23T10:00:00.987Z"}
 
-    async def test_every_written_date_can_be_parsed_by_typescript(
+    async def test_every_date_that_is_written_is_one_that_typescript_reads(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
         """Every item has millisecond precision and `Z`, although the clock has microseconds."""

@@ -182,25 +182,25 @@ FAULTS: dict[str, bytes | None] = {
 }
 
 
-def formatted(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """Everything that a log could show of an exception, including its causes."""
     return "".join(traceback.format_exception(error))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_every_fault_in_every_operation_is_a_storage_error(fault: str) -> None:
+async def test_every_fault_is_a_failure_of_the_storage_in_every_operation(fault: str) -> None:
     """There is never a wrong result, another exception, or a word of the data in the error."""
     async with answering(FAULTS[fault]) as (url, asked), a_store(url, read_timeout_s=0.2) as store:
         for name, operation in OPERATIONS.items():
             with pytest.raises(StorageUnavailable) as caught:
                 async with asyncio.timeout(PATIENCE_S):
                     await operation(store)
-            assert SECRET not in formatted(caught.value), name
+            assert SECRET not in told(caught.value), name
             assert "the-table" in str(caught.value), name
         assert len(asked) >= len(OPERATIONS)
 
 
-async def test_a_refused_connection_is_a_storage_error() -> None:
+async def test_a_refused_connection_is_a_failure_of_the_storage() -> None:
     """No server listens on the port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening, so no other process can listen on it
@@ -266,7 +266,7 @@ def test_only_a_failed_connect_counts_as_nothing_sent() -> None:
             raise error
 
 
-async def test_a_missing_region_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK's configuration errors are mapped to domain errors."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -304,7 +304,7 @@ async def test_a_permanent_failure_names_its_remedy(
     assert caught.value.code.value == public
 
 
-async def test_without_credentials_no_request_is_sent(
+async def test_without_credentials_the_table_is_not_asked(
     monkeypatch: pytest.MonkeyPatch, no_blocking_calls: BlockBuster
 ) -> None:
     """Every operation fails at once with its own code and a reason for the log."""
@@ -329,7 +329,7 @@ def cancelled(*codes: str) -> bytes:
     return error_answer("TransactionCanceledException", CancellationReasons=reasons)
 
 
-async def test_a_transaction_conflict_is_retried() -> None:
+async def test_a_transaction_that_meets_another_is_tried_again() -> None:
     """A conflict lasts a moment; the retry then reports the real reason."""
     conflict = cancelled("TransactionConflict", "None")
     async with (
@@ -341,16 +341,16 @@ async def test_a_transaction_conflict_is_retried() -> None:
     assert asked == ["TransactWriteItems"] * 3
 
 
-async def test_a_persistent_conflict_fails_as_contention() -> None:
+async def test_a_conflict_without_end_is_given_up() -> None:
     """It fails within three seconds and is retryable."""
     async with answering(cancelled("TransactionConflict", "None")) as (url, _), a_store(url) as store:
         with pytest.raises(Contended) as caught:
             await store.create_conversation(conversation())
     assert caught.value.retryable
-    assert SECRET not in formatted(caught.value)
+    assert SECRET not in told(caught.value)
 
 
-async def test_a_write_that_conflicts_with_a_transaction_is_retried() -> None:
+async def test_a_write_that_meets_a_transaction_is_tried_again() -> None:
     """A rename at the moment a run ends must not fail."""
     conflict = error_answer("TransactionConflictException")
     renamed = answer(b'{"Attributes": {"pk": {"S": "p"}, "sk": {"S": "s"}}}')
@@ -360,7 +360,7 @@ async def test_a_write_that_conflicts_with_a_transaction_is_retried() -> None:
 
 
 @pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded", "SomethingNew"])
-async def test_a_throttled_transaction_is_a_storage_error(code: str) -> None:
+async def test_a_transaction_that_is_throttled_is_a_failure_of_the_storage(code: str) -> None:
     """It must not be reported as a missing or busy conversation."""
     async with answering(cancelled(code, "None", "None")) as (url, _), a_store(url) as store:
         with pytest.raises(StorageUnavailable, match=code):
@@ -448,7 +448,7 @@ async def test_a_cancelled_end_without_items_is_followed_by_reads() -> None:
     assert asked == ["TransactWriteItems", "GetItem"] * 2
 
 
-async def test_an_append_that_conflicts_with_a_transaction_is_retried() -> None:
+async def test_an_entry_that_meets_a_transaction_is_tried_again() -> None:
     """A stop at the moment a run ends must not fail."""
     conflict = error_answer("TransactionConflictException")
     async with answering(conflict, answer(b"{}")) as (url, asked), a_store(url) as store:

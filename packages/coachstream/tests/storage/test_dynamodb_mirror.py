@@ -61,7 +61,7 @@ async def append_as_the_existing_functions_might(table: Table, message_id: str) 
     )
 
 
-async def test_a_run_is_mirrored_as_it_is_stored(table: Table, store: DynamoDbStore) -> None:
+async def test_a_run_appears_in_the_list_as_it_is_stored(table: Table, store: DynamoDbStore) -> None:
     """Both messages have the shape that the existing functions expect, and are read back only once."""
     said, reply = await a_run(store, 1)
     assert await mirrored(table) == [message_attributes(said), message_attributes(reply)]
@@ -69,7 +69,7 @@ async def test_a_run_is_mirrored_as_it_is_stored(table: Table, store: DynamoDbSt
     assert await store.load_history(KEY, limit=10, budget_chars=1000) == [said, reply]
 
 
-async def test_a_missing_list_is_created(table: Table, store: DynamoDbStore) -> None:
+async def test_a_list_that_is_missing_is_made(table: Table, store: DynamoDbStore) -> None:
     """Some conversations have no list."""
     await table.raw(
         "update_item", Key={"pk": {"S": PK}, "sk": {"S": SK}}, UpdateExpression="REMOVE attributes.messages"
@@ -78,7 +78,7 @@ async def test_a_missing_list_is_created(table: Table, store: DynamoDbStore) -> 
     assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
 
 
-async def test_a_malformed_list_is_left_alone(table: Table, store: DynamoDbStore) -> None:
+async def test_a_list_that_is_something_else_is_left_alone(table: Table, store: DynamoDbStore) -> None:
     """The reply is still saved."""
     await table.raw(
         "update_item",
@@ -114,7 +114,7 @@ async def test_a_blocked_message_is_not_mirrored(table: Table, store: DynamoDbSt
     assert list(await store.load_messages(KEY)) == [said, reply, blocked, withheld]
 
 
-async def test_a_message_blocked_by_a_retry_is_removed_from_the_mirror(
+async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
     table: Table, store: DynamoDbStore
 ) -> None:
     """Only the message and its interrupted reply are removed."""
@@ -133,7 +133,7 @@ async def test_a_message_blocked_by_a_retry_is_removed_from_the_mirror(
     assert [message.id for message in loaded if message.id not in ids] == [blocked.id, withheld.id]
 
 
-async def test_concurrent_appends_by_other_writers_are_not_lost(table: Table, store: DynamoDbStore) -> None:
+async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: DynamoDbStore) -> None:
     """Every append of another writer survives; the mirror's own may be skipped under constant contention."""
     theirs = [f"msg_{number}_user" for number in range(10)]
 
@@ -166,7 +166,7 @@ async def test_the_mirror_stops_before_the_item_is_full_and_nothing_is_lost(
     assert (await store.get_conversation(KEY)).total_messages == 24
 
 
-async def test_a_repeated_end_is_mirrored_if_the_first_was_not(table: Table, store: DynamoDbStore) -> None:
+async def test_an_end_that_is_repeated_is_mirrored_if_it_was_not(table: Table, store: DynamoDbStore) -> None:
     """The process that saved the reply may have died before it could mirror it."""
     said = user_message(1)
     reply = reply_to(said, 2)
@@ -178,7 +178,7 @@ async def test_a_repeated_end_is_mirrored_if_the_first_was_not(table: Table, sto
     assert [message["id"] for message in await mirrored(table)] == [said.id, reply.id]
 
 
-async def test_a_reply_whose_message_is_gone_is_mirrored_alone(table: Table, store: DynamoDbStore) -> None:
+async def test_a_reply_whose_message_has_gone_is_mirrored_alone(table: Table, store: DynamoDbStore) -> None:
     """Another writer has deleted the message's item."""
     said = user_message(1)
     reply = reply_to(said, 2)

@@ -72,7 +72,7 @@ async def the_tombstone_alone(table: Table) -> list[dict[str, Any]]:
 
 
 class TestItems:
-    async def test_a_log_entry_is_a_plain_map_that_expires(self, table: Table, store: DynamoDbStore) -> None:
+    async def test_an_entry_is_a_plain_map_that_expires(self, table: Table, store: DynamoDbStore) -> None:
         """It is readable in the console, in no index, and expires after a day."""
         message = user_message(1)
         reply = reply_to(message, 2)
@@ -99,7 +99,7 @@ class TestItems:
         assert (last["kind"], last["content"]["replyId"]) == ("finished", reply.id)
         assert last["content"]["stopReason"] == "end_turn"
 
-    async def test_the_unfinished_run_item_keeps_the_newest_message_id(
+    async def test_the_item_of_the_unfinished_run_keeps_the_newest_message(
         self, table: Table, store: DynamoDbStore
     ) -> None:
         """It names the run while the run lasts; afterwards it keeps only the greatest message id."""
@@ -131,7 +131,7 @@ class TestItems:
                 await store.finish_run(KEY, f"run_{number}", ended(1, reply), reply)
             assert second.calls == {"TransactWriteItems": 1}
 
-    async def test_a_run_begun_by_a_former_version_can_be_finished(
+    async def test_a_run_that_a_former_version_began_is_finished(
         self, table: Table, store: DynamoDbStore
     ) -> None:
         """Its item has no newest message id and is deleted with the run, as in that version."""
@@ -145,9 +145,7 @@ class TestItems:
         next_message = (await begin(store, user_message(0, "Next"), NEXT_RUN)).user_message
         assert next_message.id > reply.id
 
-    async def test_a_lease_item_of_a_former_version_is_not_a_run(
-        self, table: Table, store: DynamoDbStore
-    ) -> None:
+    async def test_the_lease_of_a_former_version_is_no_run(self, table: Table, store: DynamoDbStore) -> None:
         """This holds for both released and held leases."""
         former: dict[str, object] = {"pk": PK, "sk": RUN_SK, "epoch": 7}
         for item in (former, {**former, "token": "t", "expiresAt": 4_000_000_000_000}):
@@ -161,7 +159,7 @@ class TestItems:
         "odd",
         [{"kind": "sung"}, {"content": {"text": "x"}}, {"epoch": "one"}, {"kind": None}, {"number": 0.5}],
     )
-    async def test_an_unreadable_entry_fails_the_read(
+    async def test_an_entry_that_cannot_be_read_fails_the_reading(
         self, table: Table, store: DynamoDbStore, odd: dict[str, object]
     ) -> None:
         """Skipping the entry would change the text."""
@@ -186,7 +184,7 @@ class TestItems:
 
 
 class TestSteps:
-    async def test_a_normal_run_takes_one_call_per_step(self, table: Table, store: DynamoDbStore) -> None:
+    async def test_a_usual_run_takes_one_call_a_step(self, table: Table, store: DynamoDbStore) -> None:
         """No write needs a read first."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
@@ -247,7 +245,7 @@ class TestSteps:
             assert list(await store.load_messages(KEY)) == [message, partial]
         assert (await store.get_conversation(KEY)).total_messages == 2
 
-    async def test_an_interrupted_reply_does_not_replace_a_complete_one(
+    async def test_an_interrupted_reply_does_not_take_the_place_of_a_whole_one(
         self, table: Table, store: DynamoDbStore
     ) -> None:
         """Closing a finished run whose log has expired stores nothing."""
@@ -263,7 +261,7 @@ class TestSteps:
         assert list(await store.load_messages(KEY)) == [message, whole]
         assert (await store.get_conversation(KEY)).total_messages == 2
 
-    async def test_a_run_id_with_a_log_is_not_reused(self, store: DynamoDbStore) -> None:
+    async def test_the_id_of_a_run_that_has_a_log_is_not_taken_again(self, store: DynamoDbStore) -> None:
         """Nothing is written. Ids do not collide in practice, so a generic storage error suffices."""
         await begin(store, user_message(1))
         await store.finish_run(KEY, RUN, ended(1), None)
@@ -273,7 +271,9 @@ class TestSteps:
         assert len(await store.load_messages(KEY)) == 1
         assert await store.unfinished_run(KEY) is None
 
-    async def test_a_cancelled_begin_is_all_or_nothing(self, table: Table, store: DynamoDbStore) -> None:
+    async def test_a_beginning_that_is_cancelled_leaves_all_of_it_or_nothing(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
         """Whenever it is cancelled, the message, the run and its first entry are written together."""
         for number in range(12):
             run = f"run_{number:013d}_aaaaaaaaa"
@@ -464,7 +464,7 @@ class TestNames:
         assert await store.read_last(key, RUN) is None
 
     @pytest.mark.parametrize("unknown", ["a#b", "x" * 300, "\ud800"])
-    async def test_an_impossible_run_or_message_id_finds_nothing(
+    async def test_an_id_that_no_run_and_no_message_can_have_finds_none(
         self, store: DynamoDbStore, unknown: str
     ) -> None:
         """It is never sent to DynamoDB or the SDK."""

@@ -49,7 +49,9 @@ async def test_a_new_table_has_the_keys_indexes_and_expiry_of_the_existing_one(
     assert (expiry["TimeToLiveStatus"], expiry["AttributeName"]) == ("ENABLED", "ttl")
 
 
-async def test_repeated_and_concurrent_creation_changes_nothing(client: AwsClient[Any], name: str) -> None:
+async def test_making_it_again_and_at_the_same_time_changes_nothing(
+    client: AwsClient[Any], name: str
+) -> None:
     """One caller creates the table, the others wait until it exists; its contents stay."""
     made = await asyncio.gather(*(create_table(client, name) for _ in range(3)))
     assert sorted(made) == [False, False, True]
@@ -59,7 +61,7 @@ async def test_repeated_and_concurrent_creation_changes_nothing(client: AwsClien
     assert (await store.load_coach("u", "c")).name == "Mara"
 
 
-async def test_an_existing_table_without_our_indexes_is_accepted_unchanged(
+async def test_a_table_of_the_team_without_our_indexes_is_accepted_as_it_is(
     client: AwsClient[Any], name: str
 ) -> None:
     """Only the keys must match; capacity and indexes are the team's choice."""

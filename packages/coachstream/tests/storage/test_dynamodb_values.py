@@ -88,7 +88,7 @@ def test_a_value_without_a_stored_form_is_refused(value: object) -> None:
         to_attribute(value)
 
 
-def test_an_unknown_attribute_type_reads_as_none() -> None:
+def test_a_type_that_is_not_known_reads_as_nothing() -> None:
     """A later DynamoDB may add types."""
     assert from_item({"a": {"NEW": [1]}, "b": {"S": "x"}}) == {"a": None, "b": "x"}
 

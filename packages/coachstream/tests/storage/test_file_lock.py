@@ -36,7 +36,7 @@ def test_a_held_lock_cannot_be_taken(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_block_that_fails_releases_the_lock(tmp_path: Path) -> None:
+def test_a_block_that_fails_gives_the_lock_up(tmp_path: Path) -> None:
     """The next caller can take it."""
     path = tmp_path / "lock"
     with pytest.raises(RuntimeError), hold_file_lock(path):
@@ -65,7 +65,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     os.close(end)
 
 
-def test_a_lock_on_a_removed_file_does_not_count(tmp_path: Path) -> None:
+def test_a_lock_whose_file_was_removed_is_not_taken_for_the_lock(tmp_path: Path) -> None:
     """A waiter that locked the removed file must not believe that it holds the current lock.
 
     Eight threads take and release one lock 2,000 times; no two ever hold it at once.

@@ -60,7 +60,7 @@ def test_attributes_are_those_of_the_existing_system() -> None:
     }
 
 
-def test_unknown_attributes_are_null_or_omitted() -> None:
+def test_what_is_not_known_is_null_or_left_out() -> None:
     """A null coach means any coach; a memory that was never used has no `lastUsed`."""
     attributes = memory_attributes(
         "user-1", Memory("m-1", "x", "goal", Importance.LOW, datetime(2026, 3, 1, tzinfo=UTC))

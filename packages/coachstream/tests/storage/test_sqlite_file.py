@@ -129,7 +129,7 @@ async def test_a_run_outlives_the_store_that_began_it(seeded: SqliteStore, path:
     await other.aclose()
 
 
-async def test_reads_do_not_wait_for_another_program_that_writes(
+async def test_reads_go_on_while_another_program_writes(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
     """A write waits for the other program's, a read does not, and the event loop keeps running."""
@@ -195,7 +195,7 @@ async def test_a_failed_begin_leaves_nothing_behind(
     assert (await begin(seeded, user_message(1))).is_first_attempt
 
 
-async def test_text_that_is_not_valid_unicode_is_refused_without_quoting_it(seeded: SqliteStore) -> None:
+async def test_text_that_is_no_unicode_is_refused_without_quoting_it(seeded: SqliteStore) -> None:
     """A lone surrogate cannot be encoded as UTF-8; the error must not contain the message."""
     with pytest.raises(StorageUnavailable) as refused:
         await begin(seeded, user_message(1, "secret \ud83d"))
@@ -305,7 +305,7 @@ async def test_uses_are_counted_together_or_not_at_all(
 
 
 @pytest.mark.parametrize("total", [4, 4.0, "4", Decimal(4)])
-async def test_a_coachs_counter_is_incremented_in_any_stored_form(
+async def test_a_coachs_counter_goes_on_in_whatever_form_it_was_stored(
     seeded: SqliteStore, path: Path, total: object
 ) -> None:
     """Numbers from DynamoDB are decimals, which JSON stores as text."""
@@ -329,7 +329,7 @@ async def test_unknown_attributes_of_a_coach_are_kept(seeded: SqliteStore, path:
     )
 
 
-async def test_a_file_that_is_not_a_database_is_left_alone(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     """The error names the file and the remedy; the file stays unchanged."""
     list_path = tmp_path / "coachstream.db"
     list_path.write_text(SHOPPING_LIST)
@@ -428,7 +428,7 @@ async def test_files_and_folders_are_private_to_their_owner_under_any_umask(
     assert modes == folders | files
 
 
-async def test_files_accessible_to_other_users_are_made_private(
+async def test_files_that_are_open_to_others_are_closed_to_them(
     seeded: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Earlier versions created such files. Works while another process uses the database.
@@ -482,7 +482,7 @@ async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("bookmarks",)]
 
 
-async def test_a_folder_that_cannot_be_created_is_a_storage_error(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     """A file exists at the folder's path."""
     (tmp_path / "data").write_text("")
     store = SqliteStore(tmp_path / "data" / "coachstream.db")
@@ -493,7 +493,7 @@ async def test_a_folder_that_cannot_be_created_is_a_storage_error(tmp_path: Path
 
 async def test_old_logs_are_deleted_when_a_run_begins(seeded: SqliteStore, path: Path) -> None:
     """Entries older than a day are deleted in every conversation; messages stay."""
-    clock = SettableClock()
+    clock = SteeredClock()
     store = SqliteStore(path, now=clock)
     other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
     await seeded.create_conversation(conversation(other))
@@ -515,7 +515,7 @@ async def test_old_logs_are_deleted_when_a_run_begins(seeded: SqliteStore, path:
 
 async def test_an_unfinished_run_keeps_its_log_and_blocks_until_it_is_ended(path: Path) -> None:
     """However old it is, it can be read and ended after its last entry; only then is its log deleted."""
-    clock = SettableClock()
+    clock = SteeredClock()
     store = SqliteStore(path, now=clock)
     other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
     await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
@@ -585,7 +585,7 @@ async def test_a_run_costs_the_same_in_a_long_conversation(
     assert long < 1.5 * short
 
 
-class SettableClock:
+class SteeredClock:
     """Returns the time it was set to."""
 
     def __init__(self) -> None:

@@ -52,7 +52,7 @@ def database(tmp_path: Path) -> Database:
     return Database(tmp_path / "coachstream.db")
 
 
-async def test_a_query_during_the_close_gets_its_own_connection(database: Database) -> None:
+async def test_a_query_that_comes_during_the_close_gets_a_connection_of_its_own(database: Database) -> None:
     """The old connection is closed only after its own thread has finished with it."""
     uses = Uses()
     early, late = SlowQuery(uses), SlowQuery(uses)
@@ -72,7 +72,7 @@ async def test_a_query_during_the_close_gets_its_own_connection(database: Databa
     await database.aclose()
 
 
-async def test_a_close_waits_for_running_and_queued_queries(database: Database) -> None:
+async def test_a_close_waits_for_the_query_that_runs_and_for_those_that_wait(database: Database) -> None:
     """Everything submitted before the close completes before it returns."""
     uses = Uses()
     running = SlowQuery(uses)
@@ -139,7 +139,7 @@ def run_program(program: str, *arguments: Path) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_interpreter_exits_cleanly_without_a_close(tmp_path: Path) -> None:
+def test_the_interpreter_ends_well_without_a_close(tmp_path: Path) -> None:
     """No write-ahead log is left, a write in progress is complete or absent, and nothing is printed."""
     path = tmp_path / "coachstream.db"
     ended = run_program(

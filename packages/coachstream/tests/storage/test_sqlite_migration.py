@@ -62,7 +62,7 @@ def older_path(request: pytest.FixtureRequest, path: Path) -> Path:
     return path
 
 
-async def test_a_file_of_the_first_version_is_migrated(path: Path) -> None:
+async def test_a_file_of_the_first_version_becomes_a_current_one(path: Path) -> None:
     """All data is kept, and a retry still finds its reply."""
     write_version_1(path)
     store = SqliteStore(path)
@@ -81,7 +81,7 @@ async def test_a_file_of_the_first_version_is_migrated(path: Path) -> None:
     assert version_of(path) == SCHEMA_VERSION
 
 
-async def test_a_file_of_the_second_version_is_migrated(path: Path) -> None:
+async def test_a_file_of_the_second_version_becomes_a_current_one(path: Path) -> None:
     """All data is kept, streamed messages stay marked, and an interrupted message can be answered."""
     write_version_2(path)
     store = SqliteStore(path)
@@ -119,7 +119,7 @@ async def test_a_migrated_file_supports_the_new_features(older_path: Path) -> No
     await store.aclose()
 
 
-async def test_a_migrated_file_has_the_schema_of_a_new_one(older_path: Path) -> None:
+async def test_an_older_file_ends_up_like_a_new_one(older_path: Path) -> None:
     """Tables, columns and indexes are equal, so no published migration was changed afterwards."""
     new_path = older_path.with_name("new.db")
     for each in (older_path, new_path):
@@ -129,7 +129,7 @@ async def test_a_migrated_file_has_the_schema_of_a_new_one(older_path: Path) -> 
     assert definitions_in(older_path) == definitions_in(new_path)
 
 
-async def test_concurrent_stores_migrate_an_older_file_once(older_path: Path) -> None:
+async def test_stores_that_open_an_older_file_at_once_change_it_once(older_path: Path) -> None:
     """Every store works, whichever migrates the file."""
     stores = [SqliteStore(older_path) for _ in range(6)]
     loaded = await asyncio.gather(*(store.load_messages(KEY) for store in stores))
@@ -138,7 +138,7 @@ async def test_concurrent_stores_migrate_an_older_file_once(older_path: Path) ->
         await store.aclose()
 
 
-def test_a_failed_migration_leaves_the_file_unchanged(older_path: Path) -> None:
+def test_a_step_that_fails_leaves_the_file_as_it_was(older_path: Path) -> None:
     """A migration is all or nothing; the next attempt starts from the same version."""
     version = version_of(older_path)
     before = definitions_in(older_path)

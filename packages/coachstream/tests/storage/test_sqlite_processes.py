@@ -161,7 +161,7 @@ async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path,
     assert list(await store.load_messages(KEY)) == [message, whole]
 
 
-async def test_exactly_one_process_ends_a_killed_run(path: Path, store: SqliteStore) -> None:
+async def test_of_many_processes_that_end_a_killed_run_one_does(path: Path, store: SqliteStore) -> None:
     """Exactly one reply is saved, whichever process wins."""
     await seed(store)
     async with worker_process(path) as worker:
@@ -178,7 +178,7 @@ async def test_exactly_one_process_ends_a_killed_run(path: Path, store: SqliteSt
     assert await store.unfinished_run(KEY) is None
 
 
-async def test_a_run_of_another_process_blocks_the_conversation(path: Path, store: SqliteStore) -> None:
+async def test_a_run_of_another_process_must_be_waited_for(path: Path, store: SqliteStore) -> None:
     """The limit of one unfinished run holds between processes in both directions, until the run ends."""
     await seed(store)
     await begin(store, user_message(1))
@@ -195,9 +195,7 @@ async def test_a_run_of_another_process_blocks_the_conversation(path: Path, stor
     assert await ids_in(store) == [user_message(1).id, again.user_message.id, again.reply.id]
 
 
-async def test_concurrent_appends_of_many_processes_are_all_stored_once(
-    path: Path, store: SqliteStore
-) -> None:
+async def test_entries_that_many_processes_append_are_all_there_once(path: Path, store: SqliteStore) -> None:
     """Six processes write one log at once: every entry has its own number, and none is missing."""
     await seed(store)
     await begin(store, user_message(1))
@@ -230,7 +228,7 @@ async def test_processes_that_start_together_agree_on_one_database(path: Path) -
 
 
 @pytest.mark.parametrize("write_older", [write_version_1, write_version_2])
-async def test_processes_that_open_an_older_file_together_migrate_it_once(
+async def test_processes_that_open_an_older_file_together_change_it_once(
     path: Path, store: SqliteStore, write_older: Callable[[Path], None]
 ) -> None:
     """Six processes find an older file at once: all of them can read and write, and lose nothing."""
@@ -250,7 +248,7 @@ async def test_processes_that_open_an_older_file_together_migrate_it_once(
 
 
 @pytest.mark.parametrize("client_id", ["c-1", ""], ids=["equal messages", "different messages"])
-async def test_concurrent_requests_in_many_processes_begin_one_run(
+async def test_of_requests_in_many_processes_one_run_begins(
     path: Path, store: SqliteStore, client_id: str
 ) -> None:
     """Exactly one process begins a run, the others get its id, and one message is stored."""
@@ -290,7 +288,7 @@ async def test_a_rename_in_one_process_and_a_run_in_another_lose_nothing(
     assert len(await store.load_messages(KEY)) == 40
 
 
-async def test_uses_counted_by_many_processes_are_all_counted(path: Path, store: SqliteStore) -> None:
+async def test_uses_that_many_processes_count_are_all_counted(path: Path, store: SqliteStore) -> None:
     """Six processes count fifty uses each."""
     await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
     async with worker_processes(path, 6) as workers:

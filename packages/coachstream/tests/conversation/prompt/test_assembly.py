@@ -90,7 +90,7 @@ def _leaves(value: object) -> list[str]:
     return [value] if isinstance(value, str) and value else []
 
 
-def test_every_text_of_a_coach_configuration_is_in_the_prompt() -> None:
+def test_everything_known_of_a_coach_is_in_the_prompt() -> None:
     """No field is parsed and then dropped: each text of the configuration appears in some section."""
     stored = json.loads((Path(coachstream.local.demo.__file__).parent / "coaches.json").read_text())
     for attributes in stored:
@@ -102,7 +102,7 @@ def test_every_text_of_a_coach_configuration_is_in_the_prompt() -> None:
         assert [leaf for leaf in _leaves(known) if leaf.lower() not in system] == []
 
 
-def test_sections_that_depend_only_on_the_coach_come_first_and_never_change() -> None:
+def test_what_depends_on_the_coach_alone_comes_first_and_does_not_change() -> None:
     """A later turn, with other records and at another time, starts with the same text."""
     one = a_full_prompt()
     static = [section for section in one.sections if section.is_static]
@@ -202,7 +202,7 @@ def test_workouts_are_grouped_by_week_newest_first() -> None:
     ]
 
 
-def test_yesterday_depends_on_the_users_time_zone() -> None:
+def test_yesterday_is_a_matter_of_the_users_calendar() -> None:
     """A workout late at night was yesterday in one time zone and today in another."""
     workout = Workout("w1", datetime(2026, 11, 24, 23, 30, tzinfo=UTC), "Late run")
 
@@ -216,7 +216,7 @@ def test_yesterday_depends_on_the_users_time_zone() -> None:
     assert line("Asia/Tokyo") == "- today, Wednesday: <data>Late run</data>"
 
 
-def test_memories_are_grouped_by_type_with_their_known_metadata() -> None:
+def test_memories_are_grouped_by_type_with_what_is_known_of_them() -> None:
     """The type of the most important memory comes first; unknown dates are omitted."""
     memories = [
         a_memory("Knee hurts", memory_type="constraint", usage_count=3, tags=("knee",), last_used=NOW),
@@ -310,9 +310,7 @@ def test_one_record_cannot_crowd_out_the_others() -> None:
         ("", "Mixed Conditioning", "pace, intervals"),
     ],
 )
-def test_known_personas_and_methodologies_add_their_guidelines(
-    template: str, methodology: str, hint: str
-) -> None:
+def test_persona_and_method_bring_their_own_guidelines(template: str, methodology: str, hint: str) -> None:
     """Known templates and methodologies are matched case-insensitively; others add nothing."""
     coach = parse_coach_config(
         "c1",
@@ -327,14 +325,14 @@ def test_known_personas_and_methodologies_add_their_guidelines(
 
 
 @pytest.mark.parametrize(("stored", "read"), [(50, "50 minutes"), ("45-60 min", "45-60 min")])
-def test_a_session_length_has_a_unit(stored: object, read: str) -> None:
+def test_a_session_has_a_length_with_a_unit(stored: object, read: str) -> None:
     """A bare number means minutes; text is used unchanged."""
     coach = parse_coach_config("c1", {"technical_config": {"time_constraints": {"session_duration": stored}}})
     guidelines = text_of(build_prompt(coach=coach, now=NOW, messages=MESSAGES), SectionName.GUIDELINES)
     assert f"- Plan sessions of this length: {read}" in guidelines.splitlines()
 
 
-def test_the_exchange_count_is_omitted_for_the_first_exchange() -> None:
+def test_the_first_exchange_has_none_before_it() -> None:
     """The count appears from the second exchange on."""
     first = build_prompt(coach=BARE, now=NOW, messages=MESSAGES, session_number=1)
     assert SectionName.USER not in names_of(first)

@@ -81,7 +81,7 @@ def test_no_stored_workout_fails(attributes: dict[str, object]) -> None:
     assert msgspec.json.decode(msgspec.json.encode(workout), type=Workout) == workout
 
 
-def test_a_coach_with_nothing_stored_has_defaults() -> None:
+def test_a_coach_of_which_nothing_is_stored_has_defaults() -> None:
     """Missing fields are empty, and the coach still has a name."""
     assert parse_coach_config("c1", {}) == CoachConfig("c1", DEFAULT_NAME)
 

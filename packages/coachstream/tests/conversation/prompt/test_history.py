@@ -76,7 +76,7 @@ def test_the_newest_messages_are_shown_whole_in_order_without_a_gap(
 
 
 @given(histories())
-def test_a_sufficient_budget_shows_everything_from_the_first_user_message(history: list[Message]) -> None:
+def test_with_budget_enough_everything_from_the_first_user_message_is_shown(history: list[Message]) -> None:
     """Only leading replies without a question are left out."""
     text = "\n\n".join(m.text for m in fit_history(history, NEW, budget_chars=PLENTY))
     real = [m for m in history if m.id != NEW.id and m.content.strip()]
@@ -134,7 +134,7 @@ def test_a_withheld_reply_and_its_question_are_not_shown(content: str, reply_to:
     assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
 
 
-def test_messages_unanswered_when_a_reply_was_withheld_are_not_shown() -> None:
+def test_what_was_unanswered_when_a_reply_was_withheld_is_not_shown() -> None:
     """The filter judged them together with the question and may have objected to any of them."""
     history = [
         *(said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!")),
@@ -178,7 +178,7 @@ def test_a_refused_request_without_a_history_has_nothing_to_leave_out() -> None:
 
 
 @given(histories())
-def test_every_simpler_request_is_valid(history: list[Message]) -> None:
+def test_every_simpler_request_is_one_that_a_model_takes(history: list[Message]) -> None:
     """Each is shorter than the one before, starts with a user message and ends with the new message."""
     before = Prompt("Mara", (), fit_history(history, NEW, budget_chars=PLENTY))
     for simpler in simpler_prompts(before):

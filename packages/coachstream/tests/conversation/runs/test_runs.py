@@ -579,7 +579,7 @@ async def test_another_model_answers_where_the_first_cannot_be_reached() -> None
     assert (stage.model.calls, fallback.calls) == (1, 1)
 
 
-async def test_a_run_that_awaits_a_reader_is_produced_by_its_first_reader() -> None:
+async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> None:
     """The other readers follow the log; the model is called once."""
     from coachstream.conversation.turn.turn import new_user_message
 

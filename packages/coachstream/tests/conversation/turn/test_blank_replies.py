@@ -175,7 +175,7 @@ async def test_a_run_that_was_left_with_its_confirmation_alone_has_no_reply(delt
     assert stage.stored()[-1] == ("assistant-", SAVED)
 
 
-async def test_a_reply_that_starts_over_on_a_resumed_run_keeps_its_confirmation() -> None:
+async def test_a_reply_that_begins_again_on_a_resumed_run_keeps_its_confirmation() -> None:
     """The application's confirmation stands whatever happens to the model's text."""
     stage = Stage(Continuing(("and", ModelStreamBroken("x"))))
     left = await left_in_mid_reply(stage, "/save-memory I hate burpees", f"{SAVED}Good ")

@@ -53,7 +53,7 @@ async def test_a_failed_turn_returns_its_failure() -> None:
     assert failed.partial_reply is not None
 
 
-async def test_a_reply_that_was_streamed_is_returned_and_not_produced_again() -> None:
+async def test_a_reply_that_was_streamed_is_given_and_not_written_again() -> None:
     """The client lost its stream, but the turn completed."""
     stage = Stage()
     [*_, streamed_ending] = await stage.run(streamed(stage.request()))
@@ -65,7 +65,7 @@ async def test_a_reply_that_was_streamed_is_returned_and_not_produced_again() ->
     assert len(stage.stored()) == 2
 
 
-async def test_a_streamed_turn_that_broke_off_is_retried_for_the_same_message() -> None:
+async def test_a_streamed_turn_that_broke_off_is_done_again_for_the_same_message() -> None:
     """The partial reply is replaced; the message is stored once."""
     stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
     await stage.run(streamed(stage.request()))
@@ -75,7 +75,7 @@ async def test_a_streamed_turn_that_broke_off_is_retried_for_the_same_message() 
 
 
 @pytest.mark.parametrize("client_message_id", [None, "c-1"])
-async def test_a_live_streamed_turn_of_the_same_message_is_awaited(client_message_id: str | None) -> None:
+async def test_a_streamed_turn_that_is_live_is_waited_for(client_message_id: str | None) -> None:
     """Matched by idempotency key or by text: one model call, one reply."""
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", gate, "you!", ModelStop(StopReason.END_TURN)))
@@ -94,7 +94,7 @@ async def test_a_live_streamed_turn_of_the_same_message_is_awaited(client_messag
     await streaming
 
 
-async def test_a_live_turn_of_another_message_is_not_awaited() -> None:
+async def test_another_message_is_not_waited_for() -> None:
     """The client learns at once that a different turn is in progress."""
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", gate, ModelStop(StopReason.END_TURN)))

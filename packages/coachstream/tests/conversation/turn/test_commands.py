@@ -29,7 +29,7 @@ from coachstream.conversation.visible_text import is_blank
         ("and/or", None),
     ],
 )
-def test_a_command_is_a_slash_and_the_first_word(text: str, command: Command | None) -> None:
+def test_a_command_is_the_first_word_behind_a_slash(text: str, command: Command | None) -> None:
     """The match is case-insensitive; the rest, stripped, is the command's content."""
     assert parse_command(text) == command
 
@@ -42,7 +42,7 @@ def test_any_content_arrives_as_it_was_written(name: CommandName, blank: str, co
 
 
 @given(st.text())
-def test_parsing_any_text_yields_a_command_or_none(text: str) -> None:
+def test_any_text_is_a_command_or_is_none(text: str) -> None:
     """Parsing never raises, and text without a leading slash is no command."""
     command = parse_command(text)
     assert command is None or text.startswith("/")

@@ -10,7 +10,7 @@ from coachstream.conversation.errors import HandOffFailed
 from coachstream.conversation.turn.side_effects import FollowUps
 
 
-async def test_follow_ups_run_concurrently_and_are_awaited() -> None:
+async def test_follow_ups_run_side_by_side_and_are_waited_for() -> None:
     """Two that wait for each other both succeed."""
     follow_ups = FollowUps()
     first, second = asyncio.Event(), asyncio.Event()
@@ -56,6 +56,6 @@ async def test_one_that_takes_too_long_is_cancelled_and_named() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_finish_without_follow_ups_returns_at_once() -> None:
+async def test_without_follow_ups_nothing_is_waited_for() -> None:
     """Even if no time is left."""
     assert await FollowUps().finish(within_s=-1) == ()

@@ -139,7 +139,7 @@ async def test_a_failure_does_not_claim_that_text_was_saved(said: list[str]) -> 
     assert "saved" not in failed.sentence
 
 
-async def test_the_exchange_count_is_omitted_if_the_history_is_truncated() -> None:
+async def test_the_number_of_the_exchange_is_not_guessed() -> None:
     """A history cut at its limit does not show how many exchanges there were."""
     prompts: list[Prompt] = []
 

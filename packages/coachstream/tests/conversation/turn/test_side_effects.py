@@ -75,7 +75,7 @@ async def test_a_memory_that_cannot_be_saved_is_not_confirmed() -> None:
     assert isinstance(events[-1], Completed)
 
 
-async def test_a_memory_that_cannot_be_indexed_for_search_is_still_saved() -> None:
+async def test_a_memory_that_cannot_be_found_by_meaning_is_still_saved() -> None:
     """The confirmation depends on the store alone."""
     recall = RecallDouble()
     recall.failure = StorageUnavailable()
@@ -86,7 +86,7 @@ async def test_a_memory_that_cannot_be_indexed_for_search_is_still_saved() -> No
     assert stage.reports[0].failed_follow_ups == ("semantic memory",)
 
 
-async def test_a_memory_that_was_not_saved_is_not_indexed_for_search() -> None:
+async def test_a_memory_that_was_not_saved_cannot_be_found_by_meaning_either() -> None:
     """Neither is an empty memory, nor that of a failed turn."""
     for text, failures, model in [
         ("/save-memory I hate burpees", [StorageUnavailable()], ScriptedModel()),
@@ -130,7 +130,7 @@ async def test_the_prompt_says_that_the_application_has_handled_the_command() ->
         assert prompt.messages[-1].text == text
 
 
-async def test_memory_usage_is_counted_only_after_the_first_text_was_sent() -> None:
+async def test_memories_are_counted_only_once_the_first_text_is_out() -> None:
     """A slow counter update delays no chunk."""
     stage = Stage()
     stage.store.memories = [a_memory()]
@@ -151,7 +151,7 @@ async def test_memory_usage_is_counted_only_after_the_first_text_was_sent() -> N
 # Hand-offs
 
 
-async def test_a_workout_is_handed_off_with_everything_its_function_needs() -> None:
+async def test_a_workout_is_handed_off_with_all_that_its_function_wants() -> None:
     """The text after the command, the coach as stored, and the time it was sent."""
     stage = Stage()
     stage.workouts = Recorded()
@@ -227,7 +227,7 @@ async def test_a_hand_off_that_fails_fails_no_turn(failure: Exception) -> None:
     assert stage.reports[0].failed_follow_ups == ("workout hand-off",)
 
 
-async def test_a_summary_is_requested_after_every_sixth_message() -> None:
+async def test_a_summary_is_asked_for_after_every_sixth_message() -> None:
     """A summary is requested at exactly 6 and 12 messages, after the reply is stored."""
     stage = Stage()
     stage.summaries = Recorded()
@@ -250,7 +250,7 @@ async def test_an_odd_count_does_not_skip_a_summary() -> None:
     assert [summary.message_count for summary in stage.summaries.taken] == [7, 13]
 
 
-async def test_a_turn_that_fails_requests_no_summary() -> None:
+async def test_a_turn_that_fails_asks_for_no_summary() -> None:
     """There is nothing new to summarize."""
     stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
     stage.summaries = Recorded()

@@ -64,7 +64,7 @@ async def test_a_turn_starts_streams_saves_and_completes() -> None:
     assert completed.user_message.timestamp == NOW
 
 
-async def test_a_message_is_dated_by_its_sender_and_ordered_by_the_server() -> None:
+async def test_a_message_is_dated_by_its_sender_and_sorted_by_us() -> None:
     """A wrong client clock shows in the timestamp but does not change the order of the conversation."""
     stage = Stage()
     sent_at = NOW - timedelta(days=400)
@@ -190,7 +190,7 @@ async def test_a_missing_conversation_is_reported_before_a_missing_coach() -> No
     assert _kinds(await stage.run()) == [Started, ErrorCode.CONVERSATION_NOT_FOUND]
 
 
-async def test_a_failed_save_of_the_reply_is_retried_once() -> None:
+async def test_a_reply_that_cannot_be_saved_is_tried_once_more() -> None:
     """A transient failure of the store costs a moment, not the reply."""
     stage = Stage()
     stage.store.failures["finish_run"] = [StorageUnavailable()]
