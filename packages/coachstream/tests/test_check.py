@@ -412,8 +412,7 @@ async def test_a_model_that_bedrock_does_not_list_here_is_named(
     message: str,
     remedy: str,
 ) -> None:
-    """Of another region, without its profile, or past its end of life, after which Bedrock no longer lists
-    it."""
+    """In another region, without its profile, or past its end of life, when it is no longer listed."""
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **chosen(model_id)}), "model")
