@@ -96,7 +96,7 @@ def part(report: Report, name: str) -> Finding:
 # As a command.
 
 
-def test_every_available_part_is_ok(servers: Elsewhere) -> None:
+def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
     """Table, model, keys and index are named with their location; exit status 0, and nothing secret."""
     done = coachstream("check", "--call-model", environment=servers.environment)
     assert (done.returncode, done.stderr) == (0, "")
@@ -112,7 +112,7 @@ def test_every_available_part_is_ok(servers: Elsewhere) -> None:
         assert secret not in done.stdout + done.stderr
 
 
-def test_the_report_is_available_as_json(servers: Elsewhere) -> None:
+def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
     """One object; the exit status says whether all parts work."""
     without_table = {**servers.environment, "DYNAMODB_TABLE_NAME": "Other"}
     done = coachstream_here("check", "--json", environment=without_table)
@@ -136,7 +136,7 @@ def test_the_report_is_available_as_json(servers: Elsewhere) -> None:
     assert "coachstream table create --table Other --region us-west-2" in report["parts"][0]["remedy"]
 
 
-def test_offline_no_request_is_sent(servers: Elsewhere) -> None:
+def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
     """The report still shows where each part would connect."""
     with aws_endpoint() as endpoint:
         nowhere = {
@@ -197,7 +197,7 @@ def test_serve_and_check_share_the_definitions_of_their_options() -> None:
     assert all(of_serve[name].annotation == of_check[name].annotation for name in parts)
 
 
-def test_a_terminal_shows_a_table(tmp_path: Path) -> None:
+def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
     """Lines and boxes on a terminal, plain lines elsewhere."""
     environment = {**WITHOUT_AWS, **ON_THIS_MACHINE, "COACHSTREAM_DATA_DIR": str(tmp_path), "COLUMNS": "120"}
     ours, its = pty.openpty()
@@ -218,7 +218,7 @@ def test_a_terminal_shows_a_table(tmp_path: Path) -> None:
 # Single verdicts.
 
 
-async def test_missing_local_files_are_ok(environment: dict[str, str]) -> None:
+async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment: dict[str, str]) -> None:
     """Files are created when they are needed; a check creates none."""
     report = await checked(environment)
     assert report.ok
@@ -230,7 +230,7 @@ async def test_missing_local_files_are_ok(environment: dict[str, str]) -> None:
     assert "AWS credentials" not in {finding.part for finding in report.parts}
 
 
-async def test_the_files_of_serve_are_ok(environment: dict[str, str]) -> None:
+async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
     """The databases open, and the key verifies."""
     folder = Path(environment["COACHSTREAM_DATA_DIR"])
     await asyncio.to_thread(LocalIssuer(folder).ensure_keys)
@@ -429,7 +429,7 @@ async def test_a_model_that_bedrock_does_not_list_here_is_named(
         ("us.maker.model-of-next-year-v1:0", Verdict.OK, "It is not in the table of this version"),
     ],
 )
-async def test_without_the_permission_the_built_in_table_is_used(
+async def test_without_the_permission_the_table_says_what_it_knows(
     environment: dict[str, str],
     control: BedrockControl,
     monkeypatch: pytest.MonkeyPatch,
@@ -473,7 +473,7 @@ async def test_a_model_that_responds_is_usable_whatever_the_table_says(
     assert "2026-10-14" in found.message
 
 
-async def test_without_call_model_no_token_is_generated(
+async def test_unless_it_is_asked_for_the_model_writes_nothing(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that Bedrock rejects proves that it is reachable; the report says what remains unproven."""
@@ -588,7 +588,7 @@ async def test_keys_in_secrets_manager_are_tried(
     assert part(report, "AWS credentials").verdict is Verdict.OK
 
 
-async def test_a_key_in_secrets_manager_that_is_too_short_is_reported(
+async def test_a_key_in_secrets_manager_may_be_too_short(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, moto_url: str
 ) -> None:
     """The check reveals it to the person who stored it."""
@@ -633,7 +633,7 @@ async def test_a_secret_that_cannot_be_read_says_why(
         assert remedy in str(part(report, name).remedy)
 
 
-async def test_the_settings_of_turns_are_shown(environment: dict[str, str]) -> None:
+async def test_what_is_set_of_turns_is_shown(environment: dict[str, str]) -> None:
     """There is nothing to try."""
     chosen = {"COACHSTREAM_TURN_POLICY": "interrupt", "COACHSTREAM_LEASE_S": "20"}
     found = part(await checked({**environment, **chosen}), "turns")
@@ -729,7 +729,7 @@ async def test_recall_without_a_key_is_off(environment: dict[str, str]) -> None:
     assert part(report, "recall").message == "PINECONE_API_KEY is not set."
 
 
-def test_a_missing_region_and_missing_credentials_are_reported(tmp_path: Path) -> None:
+def test_without_region_and_credentials_both_are_asked_for(tmp_path: Path) -> None:
     """A new machine lacks these first."""
     fresh = {**WITHOUT_AWS, **ON_THIS_MACHINE, **IN_DYNAMODB, "COACHSTREAM_DATA_DIR": str(tmp_path)}
     without_region = coachstream("check", environment=fresh).stdout

@@ -29,7 +29,7 @@ def said(models: list[DeployedModel]) -> list[tuple[str, str, bool]]:
     return [(each.option.flag, each.model_id, bool(each.standing.remedy)) for each in models]
 
 
-async def test_the_default_model_needs_no_remedy(control: BedrockControl) -> None:
+async def test_the_default_model_needs_nothing(control: BedrockControl) -> None:
     """Bedrock is asked about the profile, then about the model."""
     models = await deployed_models(IN_OREGON, is_online=True)
     assert said(models) == [("--model-id", DEFAULT, False)]
@@ -56,7 +56,7 @@ async def test_offline_the_built_in_table_is_used_without_a_request(control: Bed
     assert control.requests == []
 
 
-async def test_without_the_permission_the_built_in_table_is_used(control: BedrockControl) -> None:
+async def test_without_the_permission_the_table_speaks(control: BedrockControl) -> None:
     """Missing permissions must not prevent a deployment."""
     control.refusal = (403, "AccessDeniedException")
     [model] = await deployed_models(IN_OREGON, is_online=True)

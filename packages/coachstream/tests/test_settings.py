@@ -91,7 +91,7 @@ def test_everything_elsewhere_needs_no_folder() -> None:
 
 
 @pytest.mark.parametrize("environment", [EMBEDDED, AT_AWS])
-def test_an_unset_variable_has_its_documented_default(environment: dict[str, str]) -> None:
+def test_what_is_not_set_is_what_its_variable_says(environment: dict[str, str]) -> None:
     """The table of variables and the structs agree on the defaults."""
     settings = Settings.from_environment(environment)
     for variable in VARIABLES:
@@ -263,7 +263,7 @@ def test_no_table_is_guessed(variables: dict[str, str], problem: str) -> None:
     assert told.startswith(problem)
 
 
-def test_the_region_comes_from_the_variables_of_aws() -> None:
+def test_the_region_is_awss_own() -> None:
     """AWS_REGION as on Lambda, else the SDK's AWS_DEFAULT_REGION; without either there is none."""
     assert read_region({"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "eu-west-1"}) == "us-west-2"
     assert read_region({"AWS_DEFAULT_REGION": "eu-west-1"}) == "eu-west-1"
@@ -378,7 +378,7 @@ def test_names_are_read_in_any_case() -> None:
     assert settings.store == DynamoDbSettings("All-Items", mirror_messages=True)
 
 
-def test_parts_in_different_folders_are_refused() -> None:
+def test_parts_in_two_folders_cannot_be() -> None:
     """No environment can express this, so settings must not either."""
     with pytest.raises(ValueError, match="the same folder"):
         Settings(SqliteStoreSettings(Path("a")), DemoModelSettings(), LocalIssuerSettings(Path("b")))
@@ -494,7 +494,7 @@ def test_any_environment_gives_settings_or_the_typed_error(
         ("COACHSTREAM_COLOR", "COACHSTREAM_COLOR is not a variable of coachstream"),
     ],
 )
-def test_an_unknown_variable_is_reported(name: str, sentence: str) -> None:
+def test_a_variable_that_no_one_reads_is_noticed(name: str, sentence: str) -> None:
     """It would have no effect, although the operator expects one."""
     assert unknown_variables({**EMBEDDED, name: "x"}) == (sentence,)
 

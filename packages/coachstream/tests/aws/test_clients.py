@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("aws_credentials")
 QUIET_REGION = "ap-south-1"
 
 
-async def test_a_client_is_opened_once_for_all_callers(moto_url: str) -> None:
+async def test_a_client_is_opened_once_for_all_who_ask(moto_url: str) -> None:
     """Ten concurrent callers get the same client."""
     client = AwsSession().dynamodb(Connection(region=QUIET_REGION, endpoint_url=moto_url))
     opened = await asyncio.gather(*(client() for _ in range(10)))

@@ -44,7 +44,7 @@ def test_a_credential_fault_is_recognised(error: Exception, fault: CredentialFau
     assert credential_fault(error) is fault
 
 
-def test_credentials_that_are_expired_on_arrival_are_recognised() -> None:
+def test_credentials_that_come_expired_are_known() -> None:
     """The SDK raises a plain `RuntimeError` for them."""
     long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     stale = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": long_ago.isoformat()}

@@ -103,7 +103,7 @@ class Requests:
         return False
 
 
-async def test_a_secret_is_read_once_for_all_callers(
+async def test_a_secret_is_read_once_for_all_who_ask(
     secrets: Secrets, service: FaultyProxy, put: Put
 ) -> None:
     """Ten concurrent callers and a later one share one read, in the region that the ARN names."""
@@ -123,16 +123,14 @@ async def test_two_secrets_are_two(secrets: Secrets, put: Put) -> None:
 
 
 @pytest.mark.parametrize("content", [{"SecretBinary": b"\x00\x01"}, {"SecretString": " \n"}, {}])
-async def test_a_value_that_is_not_text_is_refused(
-    secrets: Secrets, put: Put, content: dict[str, object]
-) -> None:
+async def test_what_is_no_text_is_no_secret(secrets: Secrets, put: Put, content: dict[str, object]) -> None:
     """Binary, blank, or still without a value."""
     arn = await asyncio.to_thread(put, content)
     with pytest.raises(SecretUnavailable, match="the secret coach/"):
         await secrets.read(arn)
 
 
-async def test_a_missing_secret_is_reported(secrets: Secrets) -> None:
+async def test_a_secret_that_is_not_there_says_so(secrets: Secrets) -> None:
     """The error has the service's error code, but not its message."""
     arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:nothing-a1B2c3"
     with pytest.raises(

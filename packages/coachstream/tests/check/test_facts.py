@@ -106,7 +106,7 @@ def test_the_command_succeeds_when_nothing_is_due() -> None:
     assert f"{sum(map(len, TABLES.values()))} dated facts, 0 due" in told.stdout
 
 
-def test_an_invalid_date_is_refused() -> None:
+def test_a_day_that_is_none_is_refused() -> None:
     """The error shows the usage."""
     told = run("--today", "tomorrow")
     assert told.returncode == 2

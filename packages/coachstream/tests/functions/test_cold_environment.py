@@ -48,9 +48,7 @@ def codes_of(events: list[dict[str, Any]]) -> list[str]:
     return [event["code"] for event in events if event["type"] == "error"]
 
 
-async def test_start_does_not_wait_for_the_user_pool(
-    tmp_path: Path, pool: UserPool, keys_at: KeyServer
-) -> None:
+async def test_start_does_not_wait_for_the_pool(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
     """The pool responds only after `start` was read; its keys then authorize the user."""
     has_started = asyncio.Event()
     keys_at.answers = [[has_started, *document(pool.jwks())]]
@@ -122,7 +120,7 @@ async def test_a_revoked_key_gets_start_and_nothing_else(
     assert not (tmp_path / "conversations.db").exists()
 
 
-async def test_without_packaged_keys_the_pool_is_asked_first(
+async def test_without_a_package_the_pool_is_asked_first(
     tmp_path: Path, pool: UserPool, keys_at: KeyServer
 ) -> None:
     """One request per environment; no token is accepted provisionally."""

@@ -118,7 +118,7 @@ async def test_a_reader_resumes_at_its_cursor_however_it_sends_it(
     assert begun.last["aiMessage"]["content"] == "One two"
 
 
-async def test_a_response_with_nothing_to_read_is_204_without_a_content_type(http: httpx.AsyncClient) -> None:
+async def test_nothing_to_read_has_no_content_and_no_content_type(http: httpx.AsyncClient) -> None:
     """This holds for all four requests; `httpx-sse` raises on an unexpected content type."""
     idle = await http.get(STREAM)
     whole = await finished_run(http)
@@ -180,9 +180,7 @@ async def test_an_unknown_cursor_reads_an_unfinished_run_from_its_beginning(
 
 
 @pytest.mark.parametrize("empty", [{"headers": {"last-event-id": ""}}, {"params": {"after": ""}}])
-async def test_an_empty_cursor_counts_as_none(
-    http: httpx.AsyncClient, empty: dict[str, dict[str, str]]
-) -> None:
+async def test_an_empty_cursor_is_none(http: httpx.AsyncClient, empty: dict[str, dict[str, str]]) -> None:
     """In the HTML standard the last event id is the empty string until there is one."""
     whole = await finished_run(http)
     again = reading_of(await http.get(f"{STREAM}/{whole.run_id}", **empty))  # type: ignore[arg-type] # one of two

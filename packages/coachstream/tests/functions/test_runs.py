@@ -105,7 +105,7 @@ async def test_events_carry_ids_once_something_is_stored(http: httpx.AsyncClient
     assert await go_on(http, reading) == 204
 
 
-async def test_a_connection_cut_after_any_byte_loses_and_repeats_nothing(
+async def test_a_connection_cut_after_any_byte_loses_and_doubles_nothing(
     http: httpx.AsyncClient,
     model: ScriptedModel,
     store: RememberedConversations,
@@ -191,7 +191,7 @@ async def test_a_live_run_of_two_hundred_chunks_survives_a_hundred_cuts(
     assert model.calls == 1
 
 
-async def test_the_conversations_live_run_can_be_joined_without_its_id(
+async def test_the_conversations_live_run_can_be_joined_without_its_name(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
     """A reloaded page continues to read; without a live run there is nothing to read."""

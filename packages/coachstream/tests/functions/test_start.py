@@ -72,7 +72,7 @@ def imported(function: str, environment: dict[str, str]) -> subprocess.Completed
 
 
 @pytest.mark.parametrize("function", HANDLERS)
-def test_on_lambda_a_function_does_not_start_with_missing_settings(function: str) -> None:
+def test_on_lambda_a_function_does_not_start_with_settings_that_are_missing(function: str) -> None:
     """Lambda's log names every configuration error at once."""
     refused = imported(function, ON_LAMBDA)
     assert refused.returncode != 0
@@ -136,7 +136,7 @@ def test_a_preinitialized_function_loads_everything_and_opens_nothing(kind: str)
     assert run(program, environment).strip() == "[] None"
 
 
-def test_after_a_restore_an_environment_has_its_own_random_numbers() -> None:
+def test_after_a_restore_an_environment_has_random_numbers_of_its_own() -> None:
     """Python's generator is part of the snapshot, so all restored environments would draw the same."""
     snapshot = random.getstate()
     drawn = set()
@@ -147,7 +147,7 @@ def test_after_a_restore_an_environment_has_its_own_random_numbers() -> None:
     assert len(drawn) == 3
 
 
-def test_a_restored_snapshot_is_reseeded_by_the_runtimes_hook() -> None:
+def test_a_snapshot_is_reseeded_by_the_runtimes_hook() -> None:
     """The handler's module registers it with the package whose hooks awslambdaric runs."""
     program = (
         "import snapshot_restore_py, coachstream.functions.stream_coach_conversation.handler;"

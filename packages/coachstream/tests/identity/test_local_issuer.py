@@ -42,7 +42,7 @@ async def test_its_tokens_pass_the_verification(folder: Path) -> None:
     assert first.token != second.token
 
 
-def test_a_token_contains_its_expiry(folder: Path) -> None:
+def test_a_token_says_until_when_it_is_good(folder: Path) -> None:
     """The lifetime starts now, and the claims agree with the returned expiry."""
     before = datetime.now(UTC)
     issued = LocalIssuer(folder).issue("u", lifetime=timedelta(hours=2))

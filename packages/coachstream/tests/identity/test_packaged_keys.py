@@ -152,7 +152,7 @@ async def test_what_is_fetched_can_be_packaged(pool: UserPool, keys_at: KeyServe
     assert await PackagedKeys(path, ISSUER).load() == one
 
 
-async def test_a_failed_fetch_reports_the_reason(keys_at: KeyServer) -> None:
+async def test_what_cannot_be_fetched_says_why(keys_at: KeyServer) -> None:
     """The person who builds a package sees the pool's response, or that the id is invalid."""
     keys_at.answers = [document(b"no such pool", status="404 Not Found")]
     with pytest.raises(KeysUnavailable, match="404"):

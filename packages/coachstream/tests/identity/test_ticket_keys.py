@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-async def test_it_is_created_on_first_use_and_kept(folder: Path) -> None:
+async def test_it_is_made_when_it_is_first_needed_and_kept(folder: Path) -> None:
     """Construction creates nothing; concurrent callers and a later start get the same key."""
     local = LocalKey(folder)
     assert local.path == folder / "ticket-key"

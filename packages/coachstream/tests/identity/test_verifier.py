@@ -181,7 +181,7 @@ async def test_without_keys_every_token_is_refused(
     await verifier.verify(pool.token())
 
 
-async def test_known_keys_outlive_an_unreachable_issuer(
+async def test_known_keys_outlive_an_issuer_that_is_away(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
     """If the hourly refresh fails, the cached keys continue to verify."""
@@ -222,7 +222,7 @@ async def test_an_environment_that_was_frozen_for_a_day_trusts_no_key_of_before(
         await verifier.verify(pool.token())
 
 
-async def test_a_valid_token_does_not_wait_for_an_unreachable_issuer(
+async def test_a_good_token_does_not_wait_while_the_issuer_is_away(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
     """One token detects the outage; during later retries the others are verified at once."""
@@ -302,7 +302,7 @@ async def test_a_missing_key_file_says_what_makes_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("issuer", "audiences"), [("", ("a",)), ("i", ()), ("i", ("",)), ("i", "audience")], ids=str
 )
-def test_a_verifier_without_issuer_or_audience_cannot_be_created(
+def test_a_verifier_that_would_check_nothing_cannot_be_made(
     keys: PublishedKeys, issuer: str, audiences: tuple[str, ...]
 ) -> None:
     """An empty issuer or audience is a configuration error, not a wildcard."""

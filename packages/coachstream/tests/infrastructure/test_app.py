@@ -182,7 +182,7 @@ def written(folder: Path, name: str = "CoachStream") -> str:
     return template
 
 
-def test_every_option_is_tested() -> None:
+def test_every_option_is_tried() -> None:
     """The tests of the stack's name and of the package cover the others."""
     assert set(o.OPTIONS) - set(OTHER) == {o.STACK_NAME, o.PACKAGE}
 
@@ -207,7 +207,7 @@ def test_the_environment_sets_the_same_options_and_the_context_wins(tmp_path: Pa
     assert not missing
 
 
-def test_only_origins_and_a_package_are_required(
+def test_only_origins_and_a_package_must_be_told(
     tmp_path: Path, package: Path, templates: Mapping[str, Template]
 ) -> None:
     """All other options have the stack's defaults."""
@@ -221,7 +221,7 @@ def test_only_origins_and_a_package_are_required(
     assert (function["MemorySize"], function["Timeout"]) == (2048, 300)
 
 
-def test_an_invalid_option_is_one_line_and_status_2(tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_line_and_status_2(tmp_path: Path) -> None:
     """Without origins there is no stack, and no traceback."""
     done = run({}, tmp_path, {o.PACKAGE.variable: str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")

@@ -31,15 +31,13 @@ TABLE, POOL, CLIENT, SECRET = (
         ("Quiet", {TABLE: 1, POOL: 1, CLIENT: 1, SECRET: 1}),
     ],
 )
-def test_only_missing_resources_are_created(
-    template_of: TemplateOf, variant: str, made: dict[str, int]
-) -> None:
+def test_only_what_is_not_there_is_made(template_of: TemplateOf, variant: str, made: dict[str, int]) -> None:
     """Without recall there is no secret for Pinecone's key."""
     template = template_of(variant)
     assert {type_: len(template.resources(type_)) for type_ in made} == made
 
 
-def test_existing_resources_are_not_changed(template_of: TemplateOf) -> None:
+def test_what_is_there_is_not_touched(template_of: TemplateOf) -> None:
     """Next to an existing backend, the stack has only functions and their monitoring."""
     found = {resource["Type"] for resource in template_of("Imported").template["Resources"].values()}
     assert found == {
@@ -167,7 +165,7 @@ def test_outputs_have_the_names_that_front_ends_read(template_of: TemplateOf, va
     }
 
 
-def test_outputs_name_the_user_pool_and_its_clients(template_of: TemplateOf) -> None:
+def test_outputs_say_whose_tokens_are_taken(template_of: TemplateOf) -> None:
     """A page needs both to sign its users in."""
     outputs = template_of("Imported").outputs()
     assert outputs["userPoolId"] == "us-west-2_Existing1"

@@ -39,7 +39,7 @@ def test_an_origin_is_what_a_browser_sends(origin: str) -> None:
         "null",
     ],
 )
-def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+def test_what_no_browser_sends_is_refused(origin: str) -> None:
     """It would never match, for no apparent reason."""
     from coachstream.infrastructure.cors import Cors
 
@@ -71,7 +71,7 @@ def test_any_origin_is_one_only_where_it_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, 86_401])
-def test_a_preflight_is_cached_for_a_day_at_most(seconds: int) -> None:
+def test_a_preflight_is_remembered_for_a_day_at_most(seconds: int) -> None:
     """This is Lambda's own limit."""
     from coachstream.infrastructure.cors import Cors
 

@@ -132,7 +132,7 @@ def functions_of(account: Deployer) -> dict[str, Any]:
         client.close()
 
 
-def test_a_plan_creates_nothing_and_deploying_creates_the_functions(account: Deployer) -> None:
+def test_a_plan_makes_nothing_and_deploying_makes_the_functions(account: Deployer) -> None:
     """The plan is shown; the deployed functions have the given settings."""
     planned = account.deploy("--plan", *EXISTING)
     assert planned.returncode == 0, planned.stderr
@@ -151,7 +151,7 @@ def test_a_plan_creates_nothing_and_deploying_creates_the_functions(account: Dep
     assert (account.folder / "dist" / "outputs.json").is_file()
 
 
-def test_without_credentials_a_plan_lists_the_resources(laptop: Deployer) -> None:
+def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -> None:
     """It lists the resources and names the template."""
     if not (TOOLKIT / "cdk").exists():
         pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")

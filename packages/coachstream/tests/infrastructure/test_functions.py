@@ -86,7 +86,7 @@ def test_concurrency_is_reserved_only_where_it_is_asked_for(template_of: Templat
     }
 
 
-def test_logs_are_deleted_with_the_stack_unless_they_are_kept(template_of: TemplateOf) -> None:
+def test_logs_go_with_the_stack_unless_they_are_kept(template_of: TemplateOf) -> None:
     """The table, the users and Pinecone's key stay in any case."""
     assert {log.raw["DeletionPolicy"] for log in template_of("New").resources("AWS::Logs::LogGroup")} == {
         "Delete"
@@ -212,7 +212,7 @@ def test_the_functions_start_with_their_environment(
 
 
 @of_every_function
-def test_the_settings_of_a_deployment_reach_the_functions(template_of: TemplateOf, construct: str) -> None:
+def test_what_a_deployment_says_reaches_the_functions(template_of: TemplateOf, construct: str) -> None:
     """Every name and switch is in the variable that the settings read."""
     environment = template_of("Imported").environment(construct)
     settings = Settings.from_environment({**environment, "AWS_REGION": "us-west-2"})
@@ -242,7 +242,7 @@ def test_the_settings_of_a_deployment_reach_the_functions(template_of: TemplateO
 
 
 @in_every_variant
-def test_only_the_function_with_tickets_has_their_key(template_of: TemplateOf, variant: str) -> None:
+def test_only_the_function_with_tickets_knows_their_key(template_of: TemplateOf, variant: str) -> None:
     """The others neither issue nor accept tickets."""
     template = template_of(variant)
     knowing = {

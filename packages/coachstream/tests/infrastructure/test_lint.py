@@ -27,7 +27,7 @@ def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_no_variant_has_lint_errors_or_warnings(templates: Mapping[str, Template], tmp_path: Path) -> None:
+def test_there_is_nothing_to_find_in_any_variant(templates: Mapping[str, Template], tmp_path: Path) -> None:
     """Checked for two regions."""
     for name, template in templates.items():
         (tmp_path / f"{name}.json").write_text(template.text)
@@ -35,7 +35,7 @@ def test_no_variant_has_lint_errors_or_warnings(templates: Mapping[str, Template
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
-def test_the_linter_finds_an_error(templates: Mapping[str, Template], tmp_path: Path) -> None:
+def test_what_is_wrong_would_be_found(templates: Mapping[str, Template], tmp_path: Path) -> None:
     """A URL with an unknown invoke mode proves that the linter runs."""
     broken = tmp_path / "Broken.json"
     broken.write_text(templates["New"].text.replace('"RESPONSE_STREAM"', '"STREAM"'))

@@ -87,7 +87,7 @@ def _is_written(metric: Metric, written: frozenset[tuple[str, frozenset[str]]]) 
 
 
 @pytest.mark.parametrize(("variant", "namespace"), [("New", "coachstream"), ("Imported", "coach/prod")])
-def test_every_monitored_metric_is_written(
+def test_all_that_is_watched_is_written(
     template_of: TemplateOf,
     written: frozenset[tuple[str, frozenset[str]]],
     variant: str,
@@ -111,7 +111,7 @@ def test_every_monitored_metric_is_written(
             assert values["service"] in functions
 
 
-def test_every_written_metric_is_on_the_dashboard(
+def test_all_that_is_written_is_shown(
     template_of: TemplateOf, written: frozenset[tuple[str, frozenset[str]]]
 ) -> None:
     """Errors, which have a dimension per code, are shown by their total."""

@@ -101,7 +101,7 @@ class TestRequest:
         sent: Any = stream_request(long_prompt(1, "Begin"), options)
         assert [message["role"] for message in sent["messages"]] == ["user"]
 
-    def test_roles_alternate_even_after_a_message_of_the_model(self) -> None:
+    def test_roles_alternate_even_behind_a_message_of_the_models(self) -> None:
         """The domain builds no such prompt."""
         sent: Any = stream_request(long_prompt(2, "Begin"), options_with())
         assert [message["role"] for message in sent["messages"]] == ["user", "assistant"]

@@ -15,7 +15,7 @@ from support.places import ROOT
 DEFAULT = "us.anthropic.claude-sonnet-4-6"
 
 
-def test_the_default_model_can_be_called() -> None:
+def test_the_default_model_is_one_that_can_be_called() -> None:
     """It has a row and no end of life; it starts replies over and accepts a temperature."""
     assert MODEL_ID.default == DEFAULT
     family = family_of(DEFAULT)

@@ -195,7 +195,7 @@ async def test_the_fallback_is_asked_at_once_and_the_log_says_why(
 
 
 @ANY_REFUSAL
-async def test_without_a_fallback_the_turn_fails_with_its_own_code(
+async def test_without_a_fallback_the_turn_fails_with_a_code_of_its_own(
     bedrock: BedrockServer,
     client: Client,
     elsewhere: Client,  # noqa: ARG001 (warms up)

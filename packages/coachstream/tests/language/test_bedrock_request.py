@@ -65,7 +65,7 @@ def test_the_request_of_a_first_message() -> None:
     }
 
 
-def test_the_chosen_options_are_sent() -> None:
+def test_what_is_chosen_is_sent() -> None:
     """Model, temperature and length; no temperature for a model that accepts none."""
     sent = request(prompt(), model_id="amazon.nova-pro-v1:0", temperature=None, max_tokens=100)
     assert sent["modelId"] == "amazon.nova-pro-v1:0"

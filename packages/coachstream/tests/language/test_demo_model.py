@@ -99,7 +99,7 @@ async def test_the_reply_uses_the_contents_of_the_prompt() -> None:
     assert len(answer.split("\n\n")) >= 5
 
 
-async def test_the_reply_says_that_a_demo_model_wrote_it() -> None:
+async def test_the_answer_says_that_a_demo_model_wrote_it() -> None:
     """Every reply says so once, in every voice."""
     for question in ("hi", "thanks", "I slept badly.", "What should I do tomorrow?"):
         for personality in ("loud and funny", "direct, strict and technical", ""):
@@ -122,7 +122,7 @@ async def test_a_lift_that_was_not_clean_is_not_made_heavier() -> None:
     assert "Stay at 70 kg until all sets are clean." in answer
 
 
-async def test_the_same_prompt_gives_the_same_reply() -> None:
+async def test_the_same_prompt_gives_the_same_answer() -> None:
     """A different question gives a different reply."""
     assert await answer_to(prompt()) == await answer_to(prompt())
     assert await answer_to(prompt("Again?")) != await answer_to(prompt())
@@ -241,7 +241,7 @@ async def pauses_of(delay_s: float) -> list[float]:
     return pauses.seconds
 
 
-async def test_the_pace_is_that_of_a_real_model() -> None:
+async def test_the_pace_is_a_real_models() -> None:
     """The first delta takes 0.4 s; the others average the delay and deviate by at most half of it."""
     first, *others = await pauses_of(0.03)
     assert first == pytest.approx(0.4)

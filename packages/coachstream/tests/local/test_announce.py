@@ -34,7 +34,7 @@ READY = ServeReady(
 )
 
 
-def test_json_output_is_one_object_per_line() -> None:
+def test_a_program_reads_one_json_object_a_line() -> None:
     """The first line has everything a program needs; the last one reports the end."""
     out = io.StringIO()
     announcer = JsonAnnouncer(out)

@@ -82,7 +82,7 @@ def test_a_turn_runs_through_the_real_parts(server: Serving) -> None:
     assert listed["conversations"][0]["metadata"]["totalMessages"] == 2
 
 
-def test_a_conversation_created_with_a_message_has_its_reply(server: Serving) -> None:
+def test_a_conversation_is_born_with_its_first_message_answered(server: Serving) -> None:
     """`initialMessage` through the whole service."""
     ready = server.ready
     created = httpx.post(
@@ -416,7 +416,7 @@ def _first_lines(arguments: list[str], *, until: str) -> str:
     return shown
 
 
-def test_stdout_carries_json_only_and_its_last_line_reports_the_end(tmp_path: Path) -> None:
+def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path) -> None:
     """A program follows the server's lifecycle line by line; the log is on stderr."""
     with serving(tmp_path / "data", *FAST, "--in-process") as server:
         assert server.process.stdout is not None

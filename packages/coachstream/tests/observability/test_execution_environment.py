@@ -92,7 +92,7 @@ async def test_the_first_bytes_do_not_wait_for_the_log_formatter(lines: list[str
     assert [turn["cold_start"] for turn in turns] == [True, False]
 
 
-async def test_a_preinitialized_process_is_not_a_cold_start(lines: list[str]) -> None:
+async def test_a_process_that_was_started_ahead_is_not_cold(lines: list[str]) -> None:
     """With provisioned concurrency, no request waited for it."""
     await run("turn", {}, AWS_LAMBDA_INITIALIZATION_TYPE="provisioned-concurrency")
     [turn] = [document for line in lines if "cold_start" in (document := json.loads(line))]

@@ -63,7 +63,7 @@ def test_concurrent_builds_are_identical_and_independent(lambda_package: Path) -
     assert set(lambda_package.parent.iterdir()) == {lambda_package, lambda_package.with_name("task")}
 
 
-def test_the_package_for_lambda_is_small_and_reports_its_size_by_component(tmp_path: Path) -> None:
+def test_the_package_for_lambda_is_small_and_tells_its_size_by_component(tmp_path: Path) -> None:
     """It uses wheels for the deployed runtime and CPU, whatever machine builds it."""
     output = tmp_path / "lambda.zip"
     said = run_package("--output", "lambda.zip", cwd=tmp_path, umask=0o077)
@@ -94,7 +94,7 @@ def test_only_what_runs_on_lambda_is_in_it(lambda_package: Path) -> None:
     assert "botocore/cacert.pem" in names
 
 
-def test_a_package_names_its_target(lambda_package: Path) -> None:
+def test_a_package_says_what_it_is_for(lambda_package: Path) -> None:
     """This prevents its deployment to another runtime or CPU."""
     with zipfile.ZipFile(lambda_package) as archive:
         target = json.loads(archive.read("coachstream-package.json"))

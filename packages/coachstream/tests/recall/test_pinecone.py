@@ -102,7 +102,7 @@ async def test_the_filter_is_a_part_of_the_query(server: PineconeServer, recall:
     assert "filter" not in searches[METHODOLOGY]["query"]
 
 
-async def test_requests_carry_the_version_and_the_key_in_its_header_only(
+async def test_the_version_the_key_and_nothing_secret_else_is_sent(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:
     """These are the headers that the API requires; the key appears nowhere else."""
@@ -509,7 +509,7 @@ async def test_a_key_that_pinecone_refuses_is_read_again(
     server.refused.clear()
 
 
-async def test_an_unreadable_or_malformed_key_fails_the_search(options: PineconeOptions) -> None:
+async def test_a_key_that_cannot_be_read_or_is_none_fails_the_search(options: PineconeOptions) -> None:
     """The error has the reason, but never what was read."""
 
     async def fail(*, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)

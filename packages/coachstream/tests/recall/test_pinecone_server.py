@@ -33,7 +33,7 @@ async def http(strict: PineconeServer) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_valid_requests_are_accepted(strict: PineconeServer, http: httpx.AsyncClient) -> None:
+async def test_what_is_right_is_answered(strict: PineconeServer, http: httpx.AsyncClient) -> None:
     """Requests and responses have the documented shapes."""
     ndjson = {"content-type": "application/x-ndjson"}
     lines = b'{"_id": "a", "text": "squat", "n": 1}\n{"_id": "b", "text": "row", "tags": ["t"]}\n'
@@ -67,7 +67,7 @@ async def test_valid_requests_are_accepted(strict: PineconeServer, http: httpx.A
     ],
     ids=str,
 )
-async def test_an_invalid_search_is_refused(
+async def test_another_search_is_refused(
     strict: PineconeServer, http: httpx.AsyncClient, body: object
 ) -> None:
     """Above all a filter outside the query: that is how the existing system lost its own."""
@@ -91,7 +91,7 @@ async def test_an_invalid_search_is_refused(
     ],
     ids=lambda record: str(record)[:50],
 )
-async def test_an_invalid_record_is_refused(
+async def test_another_record_is_refused(
     strict: PineconeServer, http: httpx.AsyncClient, record: JsonObject
 ) -> None:
     """Above all one with nulls."""
@@ -113,7 +113,7 @@ async def test_an_invalid_record_is_refused(
         ("/query", {}, 404),
     ],
 )
-async def test_an_invalid_request_is_refused(
+async def test_another_request_is_refused(
     strict: PineconeServer, http: httpx.AsyncClient, path: str, changes: dict[str, str], status: int
 ) -> None:
     """A wrong key, version, content type or path."""

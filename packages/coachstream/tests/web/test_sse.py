@@ -78,7 +78,7 @@ def test_the_reader_follows_the_standard(stream: bytes, events: list[str]) -> No
     assert all(way == events for way in fed_three_ways(stream))
 
 
-def test_the_reader_keeps_the_last_event_id_for_resuming() -> None:
+def test_the_reader_knows_the_id_that_it_would_resume_after() -> None:
     """By the HTML standard, an id takes effect at the end of its block, with or without data."""
     reader = SseReader()
     seen = []

@@ -145,7 +145,7 @@ def test_what_was_unanswered_when_a_reply_was_withheld_is_not_shown() -> None:
     assert shown(history) == [("user", "Hi"), ("assistant", "Hello!"), ("user", "And today?")]
 
 
-def test_withholding_a_retried_question_does_not_hide_answered_ones() -> None:
+def test_a_question_that_was_withheld_at_a_later_attempt_takes_no_answered_one_along() -> None:
     """The withheld reply is stored after messages that were answered in between."""
     history = [
         *(said(Role.USER, "Bad"), said(Role.USER, "Hi"), said(Role.ASSISTANT, "Hello!")),

@@ -201,7 +201,7 @@ async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
 # Resume
 
 
-async def test_a_reader_that_reconnects_at_any_point_gets_exactly_the_rest() -> None:
+async def test_whoever_comes_again_anywhere_gets_exactly_the_rest() -> None:
     """After every committed point of a finished run, the rest follows; after the last, nothing is left."""
     text = "".join(f"wörd{number} 💪 " for number in range(60))
     stage = stage_with(Continuing(text), segment_bytes=64)

@@ -191,7 +191,7 @@ def test_what_cannot_be_called_from_here_is_refused(decide: Decide) -> None:
         assert [outcome is not None for outcome in decide(cases)] == [is_accepted] * len(services)
 
 
-def test_the_same_statements_are_allowed(decide: Decide) -> None:
+def test_the_same_is_allowed(decide: Decide) -> None:
     """Tables and functions in every form of name; a fallback equal to the model counts once."""
     from aws_cdk import App, Environment, Stack
 

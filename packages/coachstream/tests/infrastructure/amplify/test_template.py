@@ -93,7 +93,7 @@ def test_it_is_what_the_python_construct_makes(amplify: Made, construct: Made, p
 
 
 @in_every_app
-def test_the_function_has_the_settings_of_the_python_construct(
+def test_the_function_is_set_as_the_python_construct_sets_it(
     amplify: Made, construct: Made, app: str
 ) -> None:
     """Variables have the same values, and unset ones have their defaults."""
@@ -110,7 +110,7 @@ def _settings(environment: dict[str, str]) -> Settings:
 
 
 @pytest.mark.parametrize("app", ["usual"])
-def test_the_comparison_covers_every_resource(amplify: Made) -> None:
+def test_the_comparison_sees_all_there_is(amplify: Made) -> None:
     """A streaming URL without authorization, two public permissions, and no other statement."""
     assert set(amplify) == set(PARTS)
     assert (amplify["url"]["InvokeMode"], amplify["url"]["AuthType"]) == ("RESPONSE_STREAM", "NONE")
