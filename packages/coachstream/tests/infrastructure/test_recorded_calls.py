@@ -326,7 +326,7 @@ async def test_a_function_is_allowed_what_it_asks_for_and_nothing_else(
     statements = template.statements(construct)
     assert refused(function.calls, statements) == []
     assert idle(function.calls, statements) == []
-    # The drive has exercised every operation in the code.
+    # The scenario has exercised every operation in the code.
     assert function.operations == operations_of_the_store()
 
 

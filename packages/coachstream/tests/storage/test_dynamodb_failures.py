@@ -387,7 +387,7 @@ async def test_unprocessed_items_of_a_batch_are_sent_again() -> None:
         answer(b"{}"),  # no unfinished run
         answer(b"{}"),  # no run can start from now on
         empty,  # no claims
-        empty,  # no answers
+        empty,  # no reply index
         found,
         empty,  # no logs
         answer(json.dumps(unprocessed).encode()),
