@@ -376,10 +376,7 @@ LIFECYCLES: dict[str, tuple[dict[str, Any], Verdict, str, str]] = {
 async def test_bedrock_is_asked_how_long_a_model_can_be_called(
     environment: dict[str, str], control: BedrockControl, monkeypatch: pytest.MonkeyPatch, lifecycle: str
 ) -> None:
-    """Months before its end of life there is a warning, which fails no check.
-
-    The profile leads to the model.
-    """
+    """Months before its end there is a warning, which fails no check; the profile leads to the model."""
     details, verdict, message, remedy = LIFECYCLES[lifecycle]
     control.add("maker.model-of-next-year-v1:0", details)
     with aws_endpoint(status=400, code="ValidationException") as endpoint:

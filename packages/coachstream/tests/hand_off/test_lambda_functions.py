@@ -75,10 +75,7 @@ async def client(api: LambdaApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 async def test_a_workout_is_invoked_with_the_existing_payload(
     api: LambdaApi, client: AwsClient[LambdaClient]
 ) -> None:
-    """The invocation is asynchronous.
-
-    It has all the coach's attributes, and the time in JavaScript's format.
-    """
+    """It is asynchronous, with all the coach's attributes and the time in JavaScript's format."""
     await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
     assert api.invocations == [
         (

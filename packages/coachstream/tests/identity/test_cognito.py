@@ -133,10 +133,7 @@ async def test_a_key_that_the_pool_does_not_have_is_refused(pool: UserPool, veri
 
 
 async def test_a_rotated_key_is_fetched(keys_at: KeyServer) -> None:
-    """With one more request, at least ten seconds after the last.
-
-    Moto never rotates, so the keys are ours.
-    """
+    """By one request, at least 10 s after the last. Moto never rotates keys, so these are ours."""
     now = 1000.0
     pool = SigningPool()
     keys_at.answers = [document(pool.jwks())]

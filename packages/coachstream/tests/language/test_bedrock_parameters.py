@@ -120,10 +120,7 @@ async def test_a_refusal_that_quotes_the_user_is_not_remembered(
 async def test_a_refused_partial_reply_fails_and_is_never_sent_again(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """The turn must reset the text that the reader has seen.
-
-    The model then reports that it cannot continue.
-    """
+    """The turn must reset the shown text; the model then reports that it cannot continue."""
     bedrock.judge = lambda received: (
         Refusal(400, "ValidationException", NO_PREFILL)
         if received.body["messages"][-1]["role"] == "assistant"

@@ -288,10 +288,7 @@ def test_another_server_is_recognised_as_such() -> None:
 
 
 def test_a_reply_cannot_steer_the_terminal(service: ScriptedService, client: CoachClient) -> None:
-    """Escape sequences, carriage returns and direction overrides are neutralized, however split.
-
-    Emoji stay.
-    """
+    """Escape sequences, carriage returns and direction overrides are removed, however split; emoji stay."""
     hostile = "a\x1b]0;title\x07b\x9bc\r\n1\u202e2\r:eyes: \U0001f3cb\ufe0f\u200d\u2640\ufe0f"
     offsets = (utf16_length(hostile[:at]) for at in range(len(hostile)))
     chunks = (

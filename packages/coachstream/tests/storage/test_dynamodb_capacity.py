@@ -1,7 +1,4 @@
-"""The capacity a run consumes is known and does not depend on the conversation's length.
-
-Queries follow every page.
-"""
+"""A run's known capacity use does not depend on the conversation's length; queries follow every page."""
 
 from __future__ import annotations
 

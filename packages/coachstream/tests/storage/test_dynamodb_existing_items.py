@@ -88,10 +88,7 @@ class TestReading:
     async def test_embedded_messages_are_read_to_the_letter_and_in_their_order(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """Content that looks like a date stays text.
-
-        Two messages of one millisecond keep their order in the list.
-        """
+        """Content like a date stays text; two messages of one millisecond keep the list's order."""
         assert shared.name
         messages = await dynamodb_store.load_messages(KEY)
         assert [(m.id, m.content) for m in messages] == [
@@ -359,10 +356,7 @@ class TestWriting:
         assert [date for date in dates if not A_DATE.fullmatch(str(date[1]))] == []
 
     async def test_internal_items_are_in_no_index(self, shared: Table, store: DynamoDbStore) -> None:
-        """Claims, reply index items and logs have no entity type, so no index holds them, and they expire.
-
-        One item stays.
-        """
+        """Claims, reply index items and logs have no entity type and expire; only one item stays."""
         await a_run(store)
         ours = [item for item in await shared.items() if "entityType" not in item]
         assert [(item["sk"].split("#")[0], item.get("ttl")) for item in ours] == [

@@ -77,10 +77,7 @@ def test_what_is_not_known_is_null_or_left_out() -> None:
 
 @given(MEMORIES)
 def test_a_memory_is_read_as_it_was_written(memory: Memory) -> None:
-    """The round trip also holds through JSON. Only surrounding whitespace would be lost.
-
-    These texts have none.
-    """
+    """Also through JSON. Only surrounding whitespace, which these texts do not have, would be lost."""
     attributes = memory_attributes("user-1", memory)
     assert parse_memory(attributes) == memory
     assert parse_memory(msgspec.json.decode(msgspec.json.encode(attributes))) == memory

@@ -431,10 +431,7 @@ async def test_files_and_folders_are_private_to_their_owner_under_any_umask(
 async def test_files_that_are_open_to_others_are_closed_to_them(
     seeded: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Earlier versions created such files. Works while another process uses the database.
-
-    The folder stays unchanged.
-    """
+    """Earlier versions created such files. It works while the database is in use; the folder stays."""
     path.parent.chmod(0o755)
     for file in files_in(path.parent):
         file.chmod(0o644)

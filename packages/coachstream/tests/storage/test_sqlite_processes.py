@@ -131,10 +131,7 @@ async def test_what_was_committed_survives_a_kill(path: Path, store: SqliteStore
 
 
 async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path, store: SqliteStore) -> None:
-    """Its log has everything that was reported as written.
-
-    Another process ends the run, and the message is answered.
-    """
+    """Its log has all that was reported as written; another process ends the run and a retry succeeds."""
     await seed(store)
     async with worker_process(path) as worker:
         told = [await worker.tell(f"talk {KEY.conversation_id}")]

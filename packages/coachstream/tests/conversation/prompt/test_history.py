@@ -104,10 +104,7 @@ def test_the_same_words_said_before_stay() -> None:
 
 
 def test_unanswered_messages_become_one_and_the_new_message_stands_alone() -> None:
-    """Neighbours of one role are merged in order.
-
-    The new message stays separate so that a content filter judges it alone.
-    """
+    """Earlier messages of one role are merged; the new one stays apart, so that a filter judges it alone."""
     history = [said(Role.USER, "Hi"), said(Role.USER, "Hello?")]
     assert shown(history) == [("user", "Hi\n\nHello?"), ("user", "And today?")]
 

@@ -1,7 +1,4 @@
-"""Observers judge leases by their own monotonic clock.
-
-A wrong or adjusted wall clock never kills a healthy run.
-"""
+"""Observers judge leases by their own monotonic clock, so a wrong wall clock never kills a healthy run."""
 
 from __future__ import annotations
 
@@ -175,10 +172,7 @@ class Ahead(FixedDate):
 
 @asynccontextmanager
 async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
-    """A run whose model is silent until the event is set, while its holder renews the lease.
-
-    Yields the run's id.
-    """
+    """A run whose model is silent until the event while its holder renews the lease; yields its id."""
     silent = asyncio.Event()
     stage = Stage(ScriptedModel("So far", silent, *ScriptedModel().script))
     stage.settings = msgspec.structs.replace(stage.settings, runs=QUICK)

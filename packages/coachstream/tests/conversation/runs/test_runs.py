@@ -315,10 +315,7 @@ async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> N
 
 
 async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_over() -> None:
-    """The message waits for the lease to expire.
-
-    The partial reply is then in the conversation and the prompt.
-    """
+    """It waits for the lease to expire; the conversation and the prompt then have the partial reply."""
     stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
     events = await stage.run(streamed(stage, "And now?"))
@@ -355,10 +352,7 @@ async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refuse
 
 
 async def test_the_same_message_after_a_crash_is_answered_again() -> None:
-    """It joins the dead run until the lease expires.
-
-    Then the shown text is reset and the partial reply replaced.
-    """
+    """It joins the run until the lease expires; then the text is reset and the partial reply replaced."""
     stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
     events = await stage.run(streamed(stage))
