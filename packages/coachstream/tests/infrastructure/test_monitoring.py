@@ -114,7 +114,7 @@ def test_all_that_is_watched_is_written(
 def test_all_that_is_written_is_shown(
     template_of: TemplateOf, written: frozenset[tuple[str, frozenset[str]]]
 ) -> None:
-    """Errors, which have a dimension per code, are shown by their total."""
+    """Metrics are compared by name, because errors also have a dimension per code."""
     shown = {metric.name for metric in _of_dashboard(template_of("New"))}
     assert {name for name, _ in written} <= shown
 

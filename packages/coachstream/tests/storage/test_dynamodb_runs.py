@@ -352,7 +352,7 @@ class TestDeleting:
     async def test_a_deleted_run_leaves_a_tombstone_where_its_holder_writes_next(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """It holds no text and lasts a day; the holder deletes what it wrote before it when it finds it."""
+        """It holds no text and lasts a day; entries written before it are deleted once it is found."""
         message = user_message(1)
         await begin(store, message)
         await store.append(KEY, RUN, said(1, "Secret"))

@@ -534,7 +534,7 @@ async def test_an_unfinished_run_keeps_its_log_and_blocks_until_it_is_ended(path
 async def test_a_begin_deletes_at_most_a_thousand_old_entries(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """The oldest entries are deleted first, so that cleaning up never delays a run."""
+    """Of very many old entries the oldest thousand go first, so that a run is not delayed."""
     outsider.executemany(
         "INSERT INTO log_entries (conversation, run_id, number, entry, written_at)"
         " VALUES (1, 'old', ?, ?, ?)",
