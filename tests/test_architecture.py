@@ -68,7 +68,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "coachstream.hand_off": ("coachstream.aws.credential_faults", "coachstream.conversation"),
     # Around them.
-    "coachstream.settings": ("coachstream.endpoint",),
+    "coachstream.settings": (
+        "coachstream.conversation.runs.settings",
+        "coachstream.conversation.turn.settings",
+        "coachstream.endpoint",
+    ),
     "coachstream.observability": (
         "coachstream.conversation",
         "coachstream.conversation.turn.report",
@@ -96,6 +100,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.conversation.turn",
         "coachstream.services",
+        "coachstream.settings.invocation",
     ),
     "coachstream.functions": (
         "coachstream.conversation",
@@ -144,6 +149,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.functions",
         "coachstream.identity",
+        "coachstream.settings.variables",
         "coachstream.web",
     ),
     "coachstream.check": (

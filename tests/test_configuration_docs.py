@@ -43,7 +43,7 @@ def test_every_variable_has_one_row_under_its_part() -> None:
     )
     for variable in (*VARIABLES, *READ_BY_OTHERS):
         assert document().count(f"\n| `{variable.name}` |") == 1
-        assert f"| `{variable.name}` |" in sections[variable.part.value]
+        assert f"| `{variable.name}` |" in sections[variable.scope.part.value]
 
 
 @pytest.mark.parametrize("environment", EXAMPLES.values(), ids=EXAMPLES)
