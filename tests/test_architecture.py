@@ -115,14 +115,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     # Deploying.
     "coachstream.infrastructure.target": ("coachstream.dated_facts",),
-    "coachstream.infrastructure.option_rules": ("coachstream.endpoint",),
-    "coachstream.infrastructure.options": (
-        "coachstream.infrastructure.option_rules",
-        "coachstream.settings",
-    ),
+    "coachstream.infrastructure.options": ("coachstream.endpoint", "coachstream.settings"),
     "coachstream.infrastructure.deploy_options": (
-        "coachstream.endpoint",
-        "coachstream.infrastructure.option_rules",
         "coachstream.infrastructure.options",
         "coachstream.settings",
     ),
@@ -133,7 +127,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.functions.send_coach_conversation_message.resource",
         "coachstream.functions.stream_coach_conversation.resource",
         "coachstream.infrastructure.deploy_options",
-        "coachstream.infrastructure.option_rules",
         "coachstream.infrastructure.options",
         "coachstream.infrastructure.target",
         "coachstream.settings",
@@ -221,8 +214,8 @@ BEFORE_RUN_TIME = (
 #: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
 WITHOUT_CDK = (
     "coachstream.infrastructure.deploy_options",
+    "coachstream.infrastructure.drop_in",
     "coachstream.infrastructure.inference_profiles",
-    "coachstream.infrastructure.option_rules",
     "coachstream.infrastructure.options",
     "coachstream.infrastructure.package_contents",
     "coachstream.infrastructure.prices",

@@ -71,7 +71,7 @@ class Matching(msgspec.Struct, frozen=True):
 
 
 class ListOf(msgspec.Struct, Generic[T], frozen=True):
-    """Comma-separated values of one kind."""
+    """Comma-separated values of one kind, each once."""
 
     of: Kind[T]
 
@@ -85,7 +85,7 @@ class ListOf(msgspec.Struct, Generic[T], frozen=True):
         parts = [part for each in text.split(",") if (part := each.strip())]
         if not parts:
             raise _wrong(self, text)
-        return tuple(map(self.of.parse, parts))
+        return tuple(dict.fromkeys(map(self.of.parse, parts)))
 
 
 class OneOf(msgspec.Struct, Generic[T], frozen=True):
@@ -247,6 +247,13 @@ def text_of(value: object) -> str:
             return value.arn
         case _:
             return str(value)
+
+
+def default_text(value: object) -> str | None:
+    """Return the text of a default for people to read; None if it is no value or none of several."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return None if value is None else text_of(value) or None
 
 
 def _wrong(kind: Kind[object], text: str) -> ValueError:

@@ -79,7 +79,7 @@ class Reader:
         """A struct whose fields are read from their variables, except those that are given."""
         read = {
             field: self.read(*variables)
-            for field, variables in _variables_of(of).items()
+            for field, variables in variables_of(of).items()
             if field not in more
             and any(variable.is_required or self.is_set(variable) for variable in variables)
         }
@@ -97,7 +97,7 @@ class Reader:
 def environment_of(struct: msgspec.Struct) -> dict[str, str]:
     """The variables of a struct and the structs within, by name; a field that is None is left out."""
     environment: dict[str, str] = {}
-    for field, variables in _variables_of(type(struct)).items():
+    for field, variables in variables_of(type(struct)).items():
         value = getattr(struct, field)
         if not variables:
             environment |= environment_of(value) if isinstance(value, msgspec.Struct) else {}
@@ -111,7 +111,8 @@ def environment_of(struct: msgspec.Struct) -> dict[str, str]:
     return environment
 
 
-def _variables_of(struct: type[msgspec.Struct]) -> dict[str, tuple[Variable[object], ...]]:
+def variables_of(struct: type[msgspec.Struct]) -> dict[str, tuple[Variable[object], ...]]:
+    """The variables of each field."""
     return {
         field: getattr(annotation, "__metadata__", ()) for field, annotation in struct.__annotations__.items()
     }

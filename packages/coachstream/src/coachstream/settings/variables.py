@@ -32,7 +32,7 @@ from coachstream.settings.kinds import (
     Text,
     Url,
     WholeNumber,
-    text_of,
+    default_text,
 )
 
 T_co = TypeVar("T_co", covariant=True)
@@ -100,10 +100,8 @@ class Variable(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
 
     @property
     def default_text(self) -> str | None:
-        """The default as a text, in its shortest form; None if there is none."""
-        if isinstance(self.default, float):
-            return f"{self.default:g}"
-        return None if self.default is None else text_of(self.default)
+        """The default as a text; None if there is none."""
+        return default_text(self.default)
 
 
 # AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
@@ -111,6 +109,7 @@ class Variable(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
 TABLE_NAME_OR_ARN = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]+"
 _MODEL = r"[A-Za-z0-9_.:/-]+"
 _MODEL_ID = Matching(_MODEL, "a model's id or ARN")
+GUARDRAIL_VERSION_KIND = Matching(r"DRAFT|[1-9][0-9]{0,7}", "a number or DRAFT")
 _FUNCTION = Matching(r"[A-Za-z0-9_.:$-]{1,170}", "a function's name or ARN")
 _REGION = Matching(r"[a-z0-9-]+", "a region")
 
@@ -182,11 +181,12 @@ MODEL = Variable(
     more=" (`demo` is not a language model, and labels its replies)",
     is_required=True,
 )
+MODEL_DELAY_KIND = Number(0, 60)
 MODEL_DELAY = Variable(
     _DEMO,
     "COACHSTREAM_MODEL_DELAY",
     "seconds between two chunks of the demo model's reply",
-    Number(0, 60),
+    MODEL_DELAY_KIND,
     0.03,
 )
 MODEL_ID = Variable(
@@ -241,8 +241,8 @@ MODEL_STALL = Variable(
 MODEL_CAN_CONTINUE = Variable(
     _BEDROCK,
     "COACHSTREAM_MODEL_CAN_CONTINUE",
-    "whether the model can continue a partial reply, `true` or `false`; by default decided by its id. A model "
-    "that cannot starts the reply again",
+    "whether the model can continue a partial reply, `true` or `false`; by default decided by its id. A "
+    "model that cannot starts the reply again",
     Boolean(),
     default=None,
     is_free=True,
@@ -272,7 +272,7 @@ GUARDRAIL_VERSION = Variable(
     _BEDROCK,
     "BEDROCK_GUARDRAIL_VERSION",
     "version of the guardrail: a number, or `DRAFT` (the default)",
-    Matching(r"DRAFT|[1-9][0-9]{0,7}", "a number or DRAFT"),
+    GUARDRAIL_VERSION_KIND,
     None,
 )
 
@@ -425,8 +425,8 @@ LEASE = Variable(
 REPLY_INVOCATIONS = Variable(
     _TURN,
     "COACHSTREAM_REPLY_INVOCATIONS",
-    "maximum invocations for one reply: each continues where the function's timeout ended the previous one. If "
-    "the last one does not finish the reply, the partial reply is kept and ends with `DEADLINE_EXCEEDED`",
+    "maximum invocations for one reply: each continues where the function's timeout ended the previous one. "
+    "If the last one does not finish the reply, the partial reply is kept and ends with `DEADLINE_EXCEEDED`",
     WholeNumber(1, 100),
     _TURNS.runs.epochs,
     is_free=True,
