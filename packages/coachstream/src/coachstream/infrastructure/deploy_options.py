@@ -23,6 +23,7 @@ from coachstream.infrastructure.options import (
 )
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, SettingsError, Store
 from coachstream.settings import variables as v
+from coachstream.settings.kinds import InvalidValue
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class DeployOptions:
         """The option's value, or its default.
 
         Raises:
-            ValueError: it is invalid, which `check` reports.
+            InvalidValue: it is invalid, which `check` reports.
         """
         text = self.text(option)
         return option.default if text is None else option.kind.parse(text)
@@ -95,7 +96,7 @@ class DeployOptions:
                 problems.append(f"{name} is empty; leave it out for its default")
             try:
                 self.value(option)
-            except ValueError as error:
+            except InvalidValue as error:
                 invalid.add(option.name)
                 if option.setting is None:
                     problems.append(f"{name} {error}")

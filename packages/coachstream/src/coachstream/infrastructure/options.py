@@ -21,6 +21,7 @@ from coachstream.settings.invocation import INVOCATION_TIMEOUT_S, LONGEST_INVOCA
 from coachstream.settings.kinds import (
     Boolean,
     Folder,
+    InvalidValue,
     Kind,
     ListOf,
     Matching,
@@ -65,7 +66,17 @@ class Origin(msgspec.Struct, frozen=True):
         try:
             return normalized_origin(text)
         except ValueError as error:
-            raise ValueError(f"cannot be used: {error}") from None
+            raise InvalidValue(f"cannot be used: {error}") from None
+
+
+class Origins(msgspec.Struct, frozen=True):
+    """Comma-separated origins."""
+
+    form: str = Origin().form
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """Return the origins, each once: differently written ones can be the same."""
+        return tuple(dict.fromkeys(ListOf(Origin()).parse(text)))
 
 
 class Option(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
@@ -122,9 +133,7 @@ STACK_NAME = Option(
 PACKAGE = Option(
     "package", "the zip file built by `coachstream package`", Folder(), Path("dist/coachstream.zip")
 )
-CORS_ORIGINS = Option(
-    "corsOrigins", "the allowed origins of pages, comma-separated; required", ListOf(Origin()), ()
-)
+CORS_ORIGINS = Option("corsOrigins", "the allowed origins of pages, comma-separated; required", Origins(), ())
 ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "allow `*` as an origin", Boolean(), default=False)
 TABLE_NAME = _setting(v.TABLE, "tableName", "existing table; by default a new one")
 USER_POOL_ID = _setting(

@@ -22,6 +22,10 @@ T_co = TypeVar("T_co", covariant=True)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
+class InvalidValue(ValueError):
+    """Raised for a text that is not of a kind; the message continues a sentence that begins with a name."""
+
+
 class Kind(Protocol[T_co]):
     """A kind of value; `form` describes its texts, with an article."""
 
@@ -33,7 +37,7 @@ class Kind(Protocol[T_co]):
         """Return the value of a text that is neither empty nor begins or ends with white space.
 
         Raises:
-            ValueError: the text is invalid; the message continues a sentence that begins with a name.
+            InvalidValue: the text is invalid.
         """
 
 
@@ -71,7 +75,7 @@ class Matching(msgspec.Struct, frozen=True):
 
 
 class ListOf(msgspec.Struct, Generic[T], frozen=True):
-    """Comma-separated values of one kind, each once."""
+    """Comma-separated values of one kind."""
 
     of: Kind[T]
 
@@ -85,7 +89,7 @@ class ListOf(msgspec.Struct, Generic[T], frozen=True):
         parts = [part for each in text.split(",") if (part := each.strip())]
         if not parts:
             raise _wrong(self, text)
-        return tuple(dict.fromkeys(map(self.of.parse, parts)))
+        return tuple(map(self.of.parse, parts))
 
 
 class OneOf(msgspec.Struct, Generic[T], frozen=True):
@@ -174,7 +178,7 @@ class Or(msgspec.Struct, Generic[T], frozen=True):
             return None
         try:
             return self.kind.parse(text)
-        except ValueError:
+        except InvalidValue:
             raise _wrong(self, text) from None
 
 
@@ -197,7 +201,7 @@ class Host(msgspec.Struct, frozen=True):
     def parse(self, text: str) -> str:
         """Return the text."""
         if _endpoint_path(text if "://" in text else f"https://{text}").strip("/"):
-            raise ValueError("cannot be used: it has a path after the host")
+            raise InvalidValue("cannot be used: it has a path after the host")
         return text
 
 
@@ -210,9 +214,9 @@ class Key(msgspec.Struct, frozen=True):
     def parse(self, text: str) -> Secret:
         """Return the secret."""
         if not re.fullmatch(r"[!-~]+", text):
-            raise ValueError("contains whitespace or characters that are invalid in a key")
+            raise InvalidValue("contains whitespace or characters that are invalid in a key")
         if len(text) < self.least_bytes:
-            raise ValueError(f"is shorter than {self.least_bytes} characters")
+            raise InvalidValue(f"is shorter than {self.least_bytes} characters")
         return Secret(text)
 
 
@@ -250,14 +254,14 @@ def text_of(value: object) -> str:
 
 
 def default_text(value: object) -> str | None:
-    """Return the text of a default for people to read; None if it is no value or none of several."""
+    """Return a default as people read it; None if there is none."""
     if isinstance(value, float):
         return f"{value:g}"
     return None if value is None else text_of(value) or None
 
 
-def _wrong(kind: Kind[object], text: str) -> ValueError:
-    return ValueError(f"must be {kind.form}, not {text!r}")
+def _wrong(kind: Kind[object], text: str) -> InvalidValue:
+    return InvalidValue(f"must be {kind.form}, not {text!r}")
 
 
 def _number(text: str) -> float:
@@ -273,4 +277,4 @@ def _endpoint_path(url: str) -> str:
     try:
         return checked_endpoint(url).path
     except ValueError as error:
-        raise ValueError(f"cannot be used: {error}") from error
+        raise InvalidValue(f"cannot be used: {error}") from error

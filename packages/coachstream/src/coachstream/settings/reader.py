@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from coachstream.settings.kinds import KeyArn, Or, text_of
+from coachstream.settings.kinds import InvalidValue, KeyArn, Or, text_of
 from coachstream.settings.names import probable_misspelling
 from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import Variable
@@ -59,7 +59,7 @@ class Reader:
             if text := self._text(each):
                 try:
                     return each.kind.parse(text)
-                except ValueError as error:
+                except InvalidValue as error:
                     self.problem(f"{each.name} {error}")
                     return each.default
         if variable.is_required:
