@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import msgspec
 import typer
@@ -26,14 +26,14 @@ def backend_choice(chosen: Mapping[str, object]) -> BackendChoice:
 
 
 def _parameters() -> Iterator[Parameter]:
+    types = get_type_hints(BackendChoice)
     for field, (variable, *_) in variables_of(BackendChoice).items():
-        kind = BackendChoice.__annotations__[field].__origin__
         option = typer.Option(
             f"--{field.replace('_', '-')}",
             metavar=None if variable in ON_THIS_MACHINE else field.rpartition("_")[2].upper(),
             help=_help(variable),
         )
-        annotation = Annotated[kind, option]  # type: ignore[valid-type]
+        annotation = Annotated[types[field], option]  # type: ignore[valid-type]
         yield Parameter(field, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -1,5 +1,7 @@
 """The options of `coachstream serve`, and what it does without them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated

@@ -1,8 +1,9 @@
 """The settings of each backend: its choice, with exactly the settings that the choice needs.
 
-Annotations name the variables that fill the fields (`reader`), which document them. They are evaluated when
-the module is imported: evaluating them later, from strings, would make every cold start slower.
+Annotations name the variables that fill the fields (`reader`), and that document them.
 """
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, ClassVar

@@ -1,20 +1,25 @@
 """Reads structs from environment variables, and writes them back.
 
-A field says which variables fill it: `lease_s: Annotated[float, LEASE]`. With several, the first that is set
-does.
+A field names the variables that fill it, as `lease_s: Annotated[float, v.LEASE]` (with several, the first
+that is set). Annotations stay strings, in which the names are looked up: to evaluate them would take longer
+than to read the settings, at every cold start.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
+from coachstream.settings import variables as v
 from coachstream.settings.kinds import InvalidValue, KeyArn, Or, text_of
 from coachstream.settings.names import probable_misspelling
 from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import Variable
+
+_NAME = re.compile(r"\bv\.([A-Z_]+)")
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -112,7 +117,8 @@ def environment_of(struct: msgspec.Struct) -> dict[str, str]:
 
 
 def variables_of(struct: type[msgspec.Struct]) -> dict[str, tuple[Variable[object], ...]]:
-    """The variables of each field."""
+    """The variables of each field; the struct's module imports `variables` as `v`."""
     return {
-        field: getattr(annotation, "__metadata__", ()) for field, annotation in struct.__annotations__.items()
+        field: tuple(getattr(v, name) for name in _NAME.findall(annotation))
+        for field, annotation in struct.__annotations__.items()
     }

@@ -1,5 +1,7 @@
 """`Settings`: the environment variables, validated and typed."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from pathlib import Path
