@@ -235,6 +235,12 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
+def test_what_an_undecided_part_would_need_is_not_asked_for() -> None:
+    """Only the decision is: a folder, say, may not be needed at all."""
+    told = [problem.split()[0] for problem in problems_of({})]
+    assert told == ["COACHSTREAM_STORE", "COACHSTREAM_MODEL", "COACHSTREAM_IDENTITY"]
+
+
 @pytest.mark.parametrize(
     ("variables", "table"),
     [

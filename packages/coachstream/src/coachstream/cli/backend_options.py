@@ -17,7 +17,7 @@ from coachstream.settings.variables import Variable
 
 def with_backend_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options; its `**chosen` receives them, for `backend_choice`."""
-    return with_parameters(command, first=_parameters())
+    return with_parameters(command, first=_PARAMETERS)
 
 
 def backend_choice(chosen: Mapping[str, object]) -> BackendChoice:
@@ -44,3 +44,6 @@ def _help(variable: Variable[object]) -> str:
     if variable.scope.of is None:
         return f"{meaning}; {variable.name} by default."
     return f"{meaning}, for --{variable.scope.part.value.lower()} {variable.scope.of}."
+
+
+_PARAMETERS = tuple(_parameters())

@@ -7,7 +7,6 @@ than to read the settings, at every cold start.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -18,8 +17,6 @@ from coachstream.settings.kinds import InvalidValue, KeyArn, Or, text_of
 from coachstream.settings.names import probable_misspelling
 from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import Variable
-
-_NAME = re.compile(r"\bv\.([A-Z_]+)")
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -119,6 +116,10 @@ def environment_of(struct: msgspec.Struct) -> dict[str, str]:
 def variables_of(struct: type[msgspec.Struct]) -> dict[str, tuple[Variable[object], ...]]:
     """The variables of each field; the struct's module imports `variables` as `v`."""
     return {
-        field: tuple(getattr(v, name) for name in _NAME.findall(annotation))
+        field: tuple(
+            getattr(v, part.removeprefix("v."))
+            for part in annotation.rstrip("]").split(", ")
+            if part.startswith("v.")
+        )
         for field, annotation in struct.__annotations__.items()
     }

@@ -128,15 +128,12 @@ class Settings(msgspec.Struct, frozen=True):
             SettingsError: lists every missing or invalid variable, and the valid values.
         """
         reader = Reader(environment)
-        is_dynamodb = reader.read(v.STORE) is Store.DYNAMODB
-        is_bedrock = reader.read(v.MODEL) is Model.BEDROCK
-        is_cognito = reader.read(v.IDENTITY) is IdentityProvider.COGNITO
-        # Invalid values are read as defaults; `check` raises before the settings are returned.
+        # Problems are read as defaults or as nothing; `check` raises before the settings are returned.
         settings = reader.struct(
             cls,
-            store=_dynamodb(reader) if is_dynamodb else reader.struct(SqliteStoreSettings),
-            model=_bedrock(reader) if is_bedrock else reader.struct(DemoModelSettings),
-            identity=reader.struct(CognitoSettings if is_cognito else LocalIssuerSettings),
+            store=_store(reader),
+            model=_model(reader),
+            identity=_identity(reader),
             recall=_recall(reader),
             hand_offs=reader.struct(HandOffs),
             logs=reader.struct(Logs),
@@ -180,8 +177,34 @@ def read_region(environment: Mapping[str, str]) -> str | None:
     return region
 
 
-def _dynamodb(reader: Reader) -> DynamoDbSettings:
-    return reader.struct(DynamoDbSettings, table=_table(reader))
+def _store(reader: Reader) -> StoreSettings:
+    match reader.read(v.STORE):
+        case Store.SQLITE:
+            return reader.struct(SqliteStoreSettings)
+        case Store.DYNAMODB:
+            return reader.struct(DynamoDbSettings, table=_table(reader))
+        case None:
+            return DynamoDbSettings("")
+
+
+def _model(reader: Reader) -> ModelSettings:
+    match reader.read(v.MODEL):
+        case Model.BEDROCK:
+            return _bedrock(reader)
+        case Model.DEMO:
+            return reader.struct(DemoModelSettings)
+        case None:
+            return DemoModelSettings()
+
+
+def _identity(reader: Reader) -> IdentitySettings:
+    match reader.read(v.IDENTITY):
+        case IdentityProvider.LOCAL:
+            return reader.struct(LocalIssuerSettings)
+        case IdentityProvider.COGNITO:
+            return reader.struct(CognitoSettings)
+        case None:
+            return CognitoSettings("", ())
 
 
 def _table(reader: Reader) -> str:
