@@ -167,9 +167,7 @@ KMS_KEY_ARNS = Option(
 MODEL_ID = _setting(v.MODEL_ID, "modelId", v.MODEL_ID.meaning)
 MODEL_REGION = _setting(v.MODEL_REGION, "modelRegion", "region of the model; by default the stack's region")
 FALLBACK_MODEL_ID = _setting(
-    v.FALLBACK_MODEL,
-    "fallbackModelId",
-    "model that continues when a reply fails; by default the same model",
+    v.FALLBACK_MODEL, "fallbackModelId", "model that continues when a reply fails; by default the same model"
 )
 FALLBACK_REGION = _setting(
     v.FALLBACK_REGION, "fallbackRegion", "region of the fallback model; by default the model's region"
@@ -206,9 +204,7 @@ RERANK_MODEL = _setting(
     without="pineconeIndexHost",
 )
 WORKOUT_FUNCTION = _setting(
-    v.WORKOUT_FUNCTION,
-    "workoutFunction",
-    "name or ARN of the function that builds workouts; none by default",
+    v.WORKOUT_FUNCTION, "workoutFunction", "name or ARN of the function that builds workouts; none by default"
 )
 SUMMARY_FUNCTION = _setting(
     v.SUMMARY_FUNCTION,
@@ -244,10 +240,7 @@ RESERVED_CONCURRENCY = Option(
 )
 SNAP_START = Option("snapStart", "start from snapshots, behind an alias", Boolean(), default=False)
 ALARMS = Option(
-    "alarms",
-    "alarms on errors, throttles, slow first chunks and interrupted turns",
-    Boolean(),
-    default=True,
+    "alarms", "alarms on errors, throttles, slow first chunks and interrupted turns", Boolean(), default=True
 )
 ALARM_TOPIC_ARN = Option("alarmTopicArn", "SNS topic to notify of alarms; none by default", TOPIC_ARN, None)
 DASHBOARD = Option("dashboard", "a dashboard of the functions' metrics", Boolean(), default=True)

@@ -124,12 +124,7 @@ _TURNS = TurnSettings()
 _STORE, _DYNAMODB = Scope(Part.STORE), Scope(Part.STORE, Store.DYNAMODB)
 
 STORE = Variable(
-    _STORE,
-    "COACHSTREAM_STORE",
-    "where conversations are stored",
-    OneOf(Store),
-    None,
-    is_required=True,
+    _STORE, "COACHSTREAM_STORE", "where conversations are stored", OneOf(Store), None, is_required=True
 )
 TABLE = Variable(
     _DYNAMODB,
@@ -334,11 +329,7 @@ RECALL = Variable(
     Scope(Part.RECALL), "COACHSTREAM_RECALL", "semantic search backend", OneOf(Recall), Recall.OFF
 )
 PINECONE_KEY = Variable(
-    _PINECONE,
-    "PINECONE_API_KEY",
-    "API key; without it recall is off, which is logged once",
-    Key(),
-    None,
+    _PINECONE, "PINECONE_API_KEY", "API key; without it recall is off, which is logged once", Key(), None
 )
 PINECONE_KEY_ARN = Variable(
     _PINECONE,
@@ -447,12 +438,7 @@ LOG_LEVEL = Variable(
     _LOGS, "COACHSTREAM_LOG_LEVEL", "minimum level of logged records", OneOf(LogLevel), LogLevel.INFO
 )
 LOG_FORMAT = Variable(
-    _LOGS,
-    "COACHSTREAM_LOG_FORMAT",
-    "format of log records",
-    OneOf(LogFormat),
-    LogFormat.JSON,
-    is_free=True,
+    _LOGS, "COACHSTREAM_LOG_FORMAT", "format of log records", OneOf(LogFormat), LogFormat.JSON, is_free=True
 )
 METRICS_NAMESPACE = Variable(
     _LOGS,
