@@ -191,6 +191,17 @@ def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_type
     assert not (laptop.folder / "dist").exists()
 
 
+def test_an_empty_value_is_refused_and_not_taken_for_the_default(laptop: Deployer) -> None:
+    """Such as that of a shell variable that is not set; an empty variable of ours is one that is not set."""
+    refused = laptop.deploy(
+        *("--plan", "--cors-origins", "https://app.example.com", "--metrics-namespace", ""),
+        PATH="/nonexistent",
+        COACHSTREAM_DEPLOY_TABLE_NAME="",
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == "--metrics-namespace is empty; leave it out for its default.\n"
+
+
 def test_a_package_that_is_not_there_is_said_with_the_other_mistakes(laptop: Deployer) -> None:
     """Before anything is built."""
     laptop.package.unlink()

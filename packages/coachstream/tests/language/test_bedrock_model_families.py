@@ -6,10 +6,10 @@ from datetime import date
 
 import pytest
 
-from coachstream.language.bedrock import BedrockOptions
 from coachstream.language.bedrock.model_families import MODELS, UNKNOWN, ModelFamily, family_of, name_of
 from coachstream.language.bedrock.refusals import Reason
 from coachstream.settings.variables import MODEL_ID
+from support.bedrock_server import options_with
 from support.places import ROOT
 
 DEFAULT = "us.anthropic.claude-sonnet-4-6"
@@ -72,7 +72,7 @@ def test_the_temperature_is_decided_by_the_model(
     model_id: str, temperature: float | None, end: date | None
 ) -> None:
     """One setting holds for a model and its fallback, and each takes it or not."""
-    options = BedrockOptions(model_id=model_id, temperature=0.7)
+    options = options_with(model_id, temperature=0.7)
     assert options.sent_temperature == temperature
     assert options.family.end_of_life == end
 
@@ -87,7 +87,7 @@ def test_the_temperature_is_decided_by_the_model(
 )
 def test_a_model_without_a_row_is_asked_for_nothing_that_a_model_may_refuse(model_id: str) -> None:
     """Also one whose name begins as that of another family does. Only the temperature is tried."""
-    options = BedrockOptions(model_id=model_id)
+    options = options_with(model_id)
     assert options.family is UNKNOWN
     assert (options.can_continue, options.cached_from_tokens, options.sent_temperature) == (False, None, 0.7)
 

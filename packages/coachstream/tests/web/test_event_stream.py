@@ -55,7 +55,7 @@ async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -
 async def test_a_reader_that_left_is_remembered_and_not_an_error() -> None:
     """What comes after a broken write goes nowhere, so that the turn can go on."""
     wire = Wire()
-    async with EventStream(wire) as events:
+    async with EventStream(wire, keep_alive_after_s=30) as events:
         await events.send(StartFrame())
         wire.is_cut = True
         await events.send(ChunkFrame("lost", 0))
