@@ -153,7 +153,7 @@ class _BufferedExchange:
 
     async def received(self) -> Received:
         await self.transport.closed.wait()
-        result = self.transport.as_proxy_response()
+        result = self.transport.as_proxy_response({})
         body, headers = result["body"], result["headers"]
         assert isinstance(body, str)
         assert isinstance(headers, dict)
