@@ -71,14 +71,9 @@ class RequestCycle:
 
         Raises:
             AsgiProtocolError: it returned before that, or broke the protocol.
-            Exception: whatever the app raises, except after a complete response: that is logged.
+            Exception: whatever the app raises. After a complete response that changes nothing for the client.
         """
-        try:
-            await app(scope, self._receive, self._send)
-        except Exception:
-            if self._state is not _State.COMPLETE:
-                raise
-            logger.exception("The app raised after its response was complete")
+        await app(scope, self._receive, self._send)
         if self._state is _State.REQUESTED:
             raise AsgiProtocolError("The app returned without a response")
         if self._state is _State.STARTED:
