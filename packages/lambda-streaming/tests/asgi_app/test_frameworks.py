@@ -210,5 +210,8 @@ def test_a_wsgi_app_streams_through_a_bridge(tmp_path: Path) -> None:
     """Flask behind a2wsgi."""
     with app_behind_a_function_url("flask_app", tmp_path) as emulator, client_of(emulator) as client:
         for _ in range(WARM_INVOCATIONS):
-            assert client.post("/echo?q=1&q=2", content="body").json() == {"query": ["1", "2"], "body": "body"}
+            assert client.post("/echo?q=1&q=2", content="body").json() == {
+                "query": ["1", "2"],
+                "body": "body",
+            }
             assert client.get("/lines").text == "0\n1\n2\n"

@@ -168,14 +168,20 @@ def http_request(scope: AsgiMessage) -> HttpRequest:
         raw_path=raw_path_of(quoted_path(scope["path"]) if raw_path is None else raw_path.decode("latin-1")),
         raw_query_string=scope["query_string"].decode("latin-1"),
         headers=tuple(
-            (name.decode("latin-1").lower(), value.decode(policy.HEADER_ENCODING))
-            for name, value in scope["headers"]
+            (name.decode("latin-1").lower(), _header_text(value)) for name, value in scope["headers"]
         ),
         scheme=scope.get("scheme", "http"),
         http_version=scope["http_version"],
         client_host=client[0] if client else "",
         server_port=server[1] if server else None,
     )
+
+
+def _header_text(value: bytes) -> str:
+    try:
+        return value.decode(policy.HEADER_ENCODING)
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:
