@@ -1,4 +1,4 @@
-"""A function whose module does things while it is imported: a signal handler, and a connection on a loop of its own."""
+"""A function whose module sets a signal handler and connects on a loop of its own while it is imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ signal.signal(signal.SIGTERM, _say_goodbye)
 
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
-_reader, _writer = _loop.run_until_complete(asyncio.open_connection("127.0.0.1", int(os.environ["DATABASE_PORT"])))
+_reader, _writer = _loop.run_until_complete(
+    asyncio.open_connection("127.0.0.1", int(os.environ["DATABASE_PORT"]))
+)
 
 
 @streamify_response

@@ -46,13 +46,17 @@ async def with_lifespan(event: Any, stream: ResponseStream, context: Any) -> Non
 
 @asynccontextmanager
 async def _failing() -> AsyncIterator[None]:
-    await asyncio.sleep(0)
-    raise LookupError("no database")
+    await _connect()
     yield
 
 
+async def _connect() -> None:
+    await asyncio.sleep(0)
+    raise LookupError("no database")
+
+
 @streamify_response(lifespan=_failing)
-async def fails_to_start(event: Any, context: Any) -> None:  # noqa: ANN401, ARG001
+async def fails_to_start(event: Any, context: Any) -> None:  # noqa: ANN401
     """Do nothing."""
 
 
@@ -106,11 +110,8 @@ async def fails_its_startup(
 ) -> None:
     """Be an ASGI app that cannot start."""
     await receive()
-    try:
-        raise LookupError(f"no database for {scope['type']}")
-    except LookupError:
-        await send({"type": "lifespan.startup.failed", "message": "see the exception"})
-        raise
+    await send({"type": "lifespan.startup.failed", "message": "see the exception"})
+    raise LookupError(f"no database for {scope['type']}")
 
 
 async def app(
@@ -122,7 +123,12 @@ async def app(
     if scope["type"] != "http":
         raise TypeError("no lifespan here")
     await receive()
-    headers = [(b"content-type", b"text/plain"), (b"link", b"</a>"), (b"link", b"</b>"), (b"content-length", b"1")]
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"link", b"</a>"),
+        (b"link", b"</b>"),
+        (b"content-length", b"1"),
+    ]
     headers += [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"x-latin", "ó".encode("latin-1"))]
     await send({"type": "http.response.start", "status": 201, "headers": headers})
     text = f"{scope['method']} {scope['root_path']} {scope['path']}"

@@ -14,14 +14,14 @@ from lambda_streaming import HttpResponseStream, ResponseMode, UnsupportedEvent,
 from lambda_streaming.event_sources import request_of
 from lambda_streaming.response_mode import VARIABLE, is_buffered
 
-URL_CONTEXT = {
+URL_CONTEXT: dict[str, Any] = {
     "apiId": "abc",
     "domainName": "abc.lambda-url.eu-west-1.on.aws",
     "domainPrefix": "abc",
     "http": {"method": "POST", "path": "/chat", "protocol": "HTTP/1.1", "sourceIp": "203.0.113.9"},
     "stage": "$default",
 }
-FUNCTION_URL = {
+FUNCTION_URL: dict[str, Any] = {
     "version": "2.0",
     "rawPath": "/ch%C3%A4t/a%2Fb",
     "rawQueryString": "tag=a&tag=b%2Fc&empty=",
@@ -44,7 +44,7 @@ HTTP_API = FUNCTION_URL | {
     "body": "text",
     "isBase64Encoded": False,
 }
-REST_API = {
+REST_API: dict[str, Any] = {
     "resource": "/{proxy+}",
     "path": "/chat/ä b",
     "httpMethod": "GET",
@@ -62,7 +62,7 @@ REST_API = {
     "body": None,
     "isBase64Encoded": False,
 }
-LOAD_BALANCER = {
+LOAD_BALANCER: dict[str, Any] = {
     "requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:..."}},
     "httpMethod": "GET",
     "path": "/chat",
@@ -81,7 +81,7 @@ LOAD_BALANCER_WITH_LISTS = LOAD_BALANCER | {
     "multiValueHeaders": {"host": ["lb.example"], "x-tag": ["one", "two"]},
     "multiValueQueryStringParameters": {"tag": ["a", "b%2Fc"]},
 }
-SERVICES = {
+SERVICES: dict[str, dict[str, Any]] = {
     "function url": FUNCTION_URL,
     "http api": HTTP_API,
     "rest api": REST_API,

@@ -101,7 +101,7 @@ def test_a_task_that_is_started_for_the_process_lives_on(api: ScriptedRuntimeApi
 
 
 def test_generators_that_an_invocation_began_are_closed_with_it(api: ScriptedRuntimeApi, log: Path) -> None:
-    """In its own context, before the next event is asked for, whether something still refers to them or not."""
+    """In its context, before the next event is asked for, whether something still refers to them or not."""
     with runtime(api, f"{FUNCTIONS}.abandons_generators", log) as process:
         for request in ("first", "second"):
             api.give(request_id=request)
@@ -139,7 +139,7 @@ def database() -> Iterator[int]:
 def test_what_a_module_opened_on_its_own_loop_works_and_its_sigterm_hook_runs(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """The loop is the one that invocations use; the hook runs without `AWS_EXECUTION_ENV`, as in a container image."""
+    """Invocations use that loop; the hook runs without `AWS_EXECUTION_ENV`, as in a container image."""
     with database() as port:
         environment = {"DATABASE_PORT": str(port)}
         with runtime(api, "support.import_time_functions.handler", log, environment=environment) as process:
@@ -153,11 +153,16 @@ def test_what_a_module_opened_on_its_own_loop_works_and_its_sigterm_hook_runs(
 
 
 def rest_event(**more: object) -> dict[str, Any]:
-    return {"httpMethod": "GET", "path": "/hi", "requestContext": {"path": "/prod/hi", "stage": "prod"}, **more}
+    return {
+        "httpMethod": "GET",
+        "path": "/hi",
+        "requestContext": {"path": "/prod/hi", "stage": "prod"},
+        **more,
+    }
 
 
 def test_an_asgi_app_responds_as_each_service_wants_it(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A REST API gets a stream, a load balancer a whole result; without a lifespan, and by its shape alone."""
+    """A REST API gets a stream, a load balancer a whole result. The app has no lifespan."""
     with runtime(api, f"{FUNCTIONS}.app", log) as process:
         api.give(rest_event())
         streamed = api.call().wait()

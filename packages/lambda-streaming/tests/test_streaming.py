@@ -309,7 +309,7 @@ def _wsgi_app(environ: object, start_response: object) -> list[bytes]:
         (1, "async def handler"),
         (_takes_one, "async def handler"),
         (_takes_too_much, "async def handler"),
-        (functools.partial(_stream_writer, 1, 2), "async def handler"),
+        (functools.partial(_stream_writer, 1, ResponseStream(Recorder())), "async def handler"),
         (_app, r"lambda_streaming\.from_asgi\(app\)"),
         (_wsgi_app, "a2wsgi"),
     ],

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from lambda_streaming.response_stream import (
@@ -154,13 +153,12 @@ async def _write_pieces(returned: object, stream: ResponseStream) -> bool:
     if not isinstance(returned, AsyncIterable):
         return False
     pieces = aiter(returned)
-    if hasattr(pieces, "aclose"):
-        async with aclosing(pieces):
-            async for piece in pieces:
-                await stream.write(piece)
-    else:
+    try:
         async for piece in pieces:
             await stream.write(piece)
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
     return True
 
 

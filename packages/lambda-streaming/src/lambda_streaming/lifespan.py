@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, TypeAlias
 
 from lambda_streaming.invocation_tasks import process_context
@@ -69,10 +69,15 @@ class Lifespan:
             self._entered = None
             raise
 
-    def make_available(self) -> None:
-        """Let `lifespan_state` return the state in the current context."""
-        if self._entered is not None:
-            _state.set(self._entered.result())
+    @contextmanager
+    def available(self) -> Iterator[None]:
+        """Let `lifespan_state` return the state inside the block; requires that `start` has returned."""
+        token = None if self._entered is None else _state.set(self._entered.result())
+        try:
+            yield
+        finally:
+            if token is not None:
+                _state.reset(token)
 
     async def stop(self) -> None:
         """Leave the context manager, within `MAX_SHUTDOWN_S`; a failure is logged."""

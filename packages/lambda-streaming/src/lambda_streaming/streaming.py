@@ -66,9 +66,14 @@ class Streaming(msgspec.Struct, frozen=True):
 
     async def respond(self, event: object, context: object, transport: ResponseTransport) -> None:
         """Run the handler on the running event loop, and end its response."""
-        if self.lifespan is not None:
-            await self.lifespan.start()
-            self.lifespan.make_available()
+        if self.lifespan is None:
+            await self._respond(event, context, transport)
+            return
+        await self.lifespan.start()
+        with self.lifespan.available():
+            await self._respond(event, context, transport)
+
+    async def _respond(self, event: object, context: object, transport: ResponseTransport) -> None:
         stream = ResponseStream(transport)
         await self.handler(event, stream, context)
         if stream.state is not StreamState.ENDED:
