@@ -278,5 +278,6 @@ def test_an_http_api_with_a_domain_of_its_own_is_recognised() -> None:
     context = URL_CONTEXT | {"domainName": "api.example", "domainPrefix": "api"}
     assert is_buffered(FUNCTION_URL | {"requestContext": context}, ResponseMode.AUTO)
     assert is_buffered(REST_API | {"version": "1.0"}, ResponseMode.AUTO)
+    event: object
     for event in ("text", {"Records": []}, {"requestContext": {}}):
         assert not is_buffered(event, ResponseMode.AUTO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from lambda_streaming.response_stream import (
@@ -160,13 +160,6 @@ async def _write_pieces(returned: object, stream: ResponseStream) -> bool:
         if isinstance(pieces, AsyncGenerator):
             await pieces.aclose()
     return True
-
-
-def is_iterable_of_pieces(returned: object) -> bool:
-    """Whether a synchronous result is to be written piece by piece."""
-    return isinstance(returned, Iterable) and not isinstance(
-        returned, str | bytes | bytearray | memoryview | Mapping | list | tuple
-    )
 
 
 async def send_returned(returned: object, stream: ResponseStream) -> None:

@@ -13,10 +13,9 @@ import contextvars
 import functools
 import logging
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from typing import Any, Final
 
-from lambda_streaming.handler_kinds import is_iterable_of_pieces
 from lambda_streaming.invocation_tasks import MAX_CLEAN_UP_S
 from lambda_streaming.response_stream import Data, ResponseBroken, ResponseStream, StreamState
 
@@ -120,16 +119,19 @@ async def run_in_thread(
 
 
 def _write_pieces(returned: object, stream: BlockingResponseStream) -> object:
-    if not is_iterable_of_pieces(returned):
+    """Write what an iterable yields; what is no iterable of pieces is returned."""
+    if not isinstance(returned, Iterable) or isinstance(returned, _WHOLE_RESULTS):
         return returned
     try:
-        for piece in returned:  # type: ignore[attr-defined]  # it is an iterable
+        for piece in returned:
             stream.write(piece)
     finally:
-        close = getattr(returned, "close", None)
-        if close is not None:
-            close()
+        if isinstance(returned, Generator):
+            returned.close()
     return None
+
+
+_WHOLE_RESULTS: Final = (str, bytes, bytearray, memoryview, Mapping, list, tuple)
 
 
 def _settle(

@@ -65,7 +65,11 @@ def test_a_fastapi_app_sees_the_request_as_it_was_sent(fastapi: Emulating) -> No
         response = client.post(
             "/echo/a%2Fb%20c?tag=1&tag=2&empty=",
             content="häßlich",
-            headers={"cookie": "x=1; sid=s1", "x-name": "Torrejón".encode(), "content-type": "text/plain"},
+            headers=[
+                (b"cookie", b"x=1; sid=s1"),
+                (b"x-name", "Torrejón".encode()),
+                (b"content-type", b"text/plain"),
+            ],
         )
     seen = response.json()
     assert seen.pop("request_id") == response.headers["x-amzn-requestid"]

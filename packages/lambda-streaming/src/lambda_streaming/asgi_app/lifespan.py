@@ -69,7 +69,7 @@ class AppLifespan:
 
     async def _start(self, running: asyncio.Future[None], conversation: _Conversation) -> bool:
         """Return whether the app supports lifespans."""
-        await asyncio.wait([running, conversation.started], return_when=asyncio.FIRST_COMPLETED)
+        await _first_of(running, conversation.started)
         if conversation.started.done():
             failure = conversation.started.result()
             if failure is None:
@@ -126,7 +126,7 @@ class _Conversation:
 
 async def _shut_down(running: asyncio.Future[None], conversation: _Conversation) -> None:
     conversation.stopping.set()
-    await asyncio.wait([running, conversation.ended], return_when=asyncio.FIRST_COMPLETED)
+    await _first_of(running, conversation.ended)
     failure = conversation.ended.result() if conversation.ended.done() else None
     if failure is not None or not conversation.ended.done():
         await asyncio.wait({running})
@@ -134,3 +134,7 @@ async def _shut_down(running: asyncio.Future[None], conversation: _Conversation)
             raise error
     if failure is not None:
         raise AppShutdownFailed(failure)
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
