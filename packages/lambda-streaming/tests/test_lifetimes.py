@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from support.patience import PATIENCE_S
+from support.places import LAMBDA_STREAMING
 from support.scripted_runtime_api import ScriptedRuntimeApi, runtime
 
+WRAPPER = LAMBDA_STREAMING / "src" / "lambda_streaming" / "exec-wrapper"
 FUNCTIONS = "support.lifetime_functions"
 
 
@@ -195,6 +198,18 @@ def test_an_asgi_app_responds_as_each_service_wants_it(api: ScriptedRuntimeApi, 
         assert refused.path.endswith("/error")
         assert json.loads(refused.body)["errorType"] == "UnsupportedEvent"
     assert "lifespan" not in process.log
+
+
+def test_the_exec_wrapper_serves_the_app_that_the_handler_setting_names(
+    api: ScriptedRuntimeApi, log: Path, tmp_path: Path
+) -> None:
+    """As a managed runtime starts it: `_HANDLER=main.app`, found in the task root."""
+    (tmp_path / "main.py").write_text("from support.lifetime_functions import app\n")
+    environment = {"LAMBDA_TASK_ROOT": str(tmp_path), "_HANDLER": "main.app"}
+    command = [str(WRAPPER), sys.executable, "/var/runtime/bootstrap.py"]
+    with runtime(api, "", log, command=command, environment=environment):
+        api.give(rest_event())
+        assert api.call().wait().body.endswith(b"GET /prod /prod/hi")
 
 
 def test_a_handler_that_no_event_can_be_given_to_is_an_init_error(api: ScriptedRuntimeApi, log: Path) -> None:
