@@ -212,7 +212,10 @@ def test_the_app_of_the_fastapi_tutorial_streams_what_the_page_shows(tmp_path: P
     _, _, function = started.partition(" -- ")
     asked = [line for line in commands if line.startswith("curl ")]
     *bodies, served, stopped = [block for _, block in blocks("text", page)]
-    with emulating(tmp_path, "--", *function.replace("python", sys.executable, 1).split()) as emulator:
+    patient = ("--init-timeout", str(PATIENCE_S), "--timeout", str(PATIENCE_S))
+    with emulating(
+        tmp_path, *patient, "--", *function.replace("python", sys.executable, 1).split()
+    ) as emulator:
         for command, body in zip(asked, bodies, strict=True):
             assert curled(emulator.url, command).text.strip() == body.strip()
         emulator.stop()

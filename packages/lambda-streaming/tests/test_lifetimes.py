@@ -214,10 +214,13 @@ def test_the_exec_wrapper_serves_the_app_that_the_handler_setting_names(
 
 def test_a_handler_that_no_event_can_be_given_to_is_an_init_error(api: ScriptedRuntimeApi, log: Path) -> None:
     """Not an error of each invocation."""
-    with runtime(api, f"{FUNCTIONS}.lifespan_state", log) as process:
-        api.wait_until_asked()  # a function is taken for a handler
     with runtime(api, f"{FUNCTIONS}.user", log) as process:
         call = api.call().wait()
         assert process.wait() == 1
     assert json.loads(call.body)["errorType"] == "Runtime.UnusableHandler"
     assert "is ContextVar, neither a function nor an ASGI app" in process.log
+    environment = {"LAMBDA_STREAMING_RESPONSE_MODE": "streamed"}
+    with runtime(api, f"{FUNCTIONS}.app", log, environment=environment) as process:
+        call = api.call().wait()
+        assert process.wait() == 1
+    assert "it is one of auto, stream, buffered" in json.loads(call.body)["errorMessage"]

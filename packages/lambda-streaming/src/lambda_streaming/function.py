@@ -26,6 +26,7 @@ from lambda_streaming.handler_kinds import (
     is_wsgi_app,
 )
 from lambda_streaming.lifespan import Lifespan
+from lambda_streaming.response_mode import configured_mode
 from lambda_streaming.streaming import LambdaHandler, streaming_of
 
 UNUSABLE: Final = "Runtime.UnusableHandler"
@@ -48,6 +49,7 @@ def run_function(handler: str, client: BaseLambdaRuntimeClient) -> None:
 
 def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
     """Return what the runtime calls; its lifespan is started now, or after a restore from a snapshot."""
+    configured_mode()  # a value that is not valid is an error of the start, not of each request
     handler = as_handler(find(name), name)
     streaming = streaming_of(handler)
     if streaming is not None and streaming.lifespan is not None:

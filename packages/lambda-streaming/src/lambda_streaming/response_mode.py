@@ -31,18 +31,27 @@ class ResponseMode(StrEnum):
     BUFFERED = "buffered"
 
 
+def configured_mode() -> ResponseMode:
+    """Return the mode of the environment variable, `AUTO` if it is not set.
+
+    Raises:
+        ValueError: it has another value than `ResponseMode`.
+    """
+    value = os.environ.get(VARIABLE) or ResponseMode.AUTO
+    try:
+        return ResponseMode(value)
+    except ValueError:
+        raise ValueError(f"{VARIABLE} is {value!r}; it is one of {', '.join(ResponseMode)}") from None
+
+
 def is_buffered(event: object, mode: ResponseMode) -> bool:
     """Whether to return the response to this event in one piece.
 
     Raises:
-        ValueError: the environment variable has another value than `ResponseMode`.
+        ValueError: the mode is `AUTO`, and the environment variable is not valid.
     """
-    if mode is ResponseMode.AUTO and (value := os.environ.get(VARIABLE)):
-        try:
-            mode = ResponseMode(value)
-        except ValueError:
-            allowed = ", ".join(ResponseMode)
-            raise ValueError(f"{VARIABLE} is {value!r}; it is one of {allowed}") from None
+    if mode is ResponseMode.AUTO:
+        mode = configured_mode()
     if mode is ResponseMode.AUTO:
         return isinstance(event, Mapping) and _cannot_stream(event)
     return mode is ResponseMode.BUFFERED

@@ -26,7 +26,9 @@ def app_behind_a_function_url(name: str, folder: Path) -> Iterator[Emulating]:
     """Serve `main.app`, with one environment."""
     shutil.copy(APPS / f"{name}.py", folder / "main.py")
     command = (sys.executable, "-m", "lambda_streaming", "main.app")
-    with emulating(folder, "--max-concurrency", "1", "--", *command) as emulator:
+    # A busy machine may take longer to import a framework than Lambda gives an INIT phase.
+    patient = ("--init-timeout", str(PATIENCE_S), "--timeout", str(PATIENCE_S))
+    with emulating(folder, "--max-concurrency", "1", *patient, "--", *command) as emulator:
         yield emulator
 
 
