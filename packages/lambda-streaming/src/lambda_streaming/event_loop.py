@@ -144,8 +144,7 @@ class _Invocation:
         self._task = asyncio.current_task()
         if self.terminated:
             raise asyncio.CancelledError
-        async with tasks.clean_up_afterwards():
-            return await work()
+        return await tasks.run(work)
 
     def terminate(self) -> None:
         """Cancel the invocation, once."""

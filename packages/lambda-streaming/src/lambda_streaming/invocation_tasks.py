@@ -15,10 +15,12 @@ import contextvars
 import logging
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final, TypeAlias, TypeVar
 
 logger = logging.getLogger("lambda_streaming")
+
+T = TypeVar("T")
 
 MAX_CLEAN_UP_S: Final = 1.0
 """How long leftover tasks may take to release their resources; the function is billed for it."""
@@ -66,15 +68,14 @@ class InvocationTasks:
         self._reported: set[str] = set()
         loop.set_task_factory(self._create)  # type: ignore[arg-type]  # its protocol differs between Pythons
 
-    @contextlib.asynccontextmanager
-    async def clean_up_afterwards(self) -> AsyncGenerator[None, None]:
-        """Mark the current task as an invocation, and close and cancel afterwards what it left behind."""
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the current task as an invocation, and afterwards close and cancel what it left behind."""
         _is_invocation.set(True)
-        generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        generators = _Generators()
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=_remembering(generators, hooks.firstiter))
+        generators.watch(hooks.firstiter)
         try:
-            yield
+            return await work()
         finally:
             try:
                 await self._clean_up(generators)
@@ -85,18 +86,20 @@ class InvocationTasks:
         """Cancel every task but the current one, those of the process included."""
         await _cancel(lambda: asyncio.all_tasks() - _current())
 
-    async def _clean_up(self, generators: weakref.WeakSet[AsyncGenerator[Any, Any]]) -> None:
+    async def _clean_up(self, generators: _Generators) -> None:
         await self._close(generators)
         if left := self._left():
             self._report(left)
             await _cancel(self._left)
             await self._close(generators)  # those that only a cancelled task held
 
-    async def _close(self, generators: weakref.WeakSet[AsyncGenerator[Any, Any]]) -> None:
+    async def _close(self, generators: _Generators) -> None:
         """Close unfinished generators, in at most `MAX_CLEAN_UP_S`, except those that a task is running."""
+        if not generators.were_begun:
+            return
         await asyncio.sleep(0)  # the loop itself closes, in a task, those that nothing refers to any more
         closing = {task for task in self._left() if _closes_generator(task)}
-        closing |= {asyncio.ensure_future(_aclose(each)) for each in generators if _is_suspended(each)}
+        closing |= {asyncio.ensure_future(_aclose(each)) for each in generators.suspended()}
         if not closing:
             return
         done, late = await asyncio.wait(closing, timeout=MAX_CLEAN_UP_S)
@@ -149,17 +152,32 @@ def _current() -> _Tasks:
     return set() if task is None else {task}
 
 
-def _remembering(
-    generators: weakref.WeakSet[AsyncGenerator[Any, Any]],
-    of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None,
-) -> Callable[[AsyncGenerator[Any, Any]], None]:
-    def begun(generator: AsyncGenerator[Any, Any]) -> None:
-        if _is_invocation.get():
-            generators.add(generator)
-        if of_loop is not None:
-            of_loop(generator)
+class _Generators:
+    """The asynchronous generators that one invocation begins.
 
-    return begun
+    Attributes:
+        were_begun: whether there has been any.
+    """
+
+    def __init__(self) -> None:
+        self.were_begun = False
+        self._alive: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+
+    def watch(self, of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None) -> None:
+        """Note each generator that is begun, in addition to the event loop."""
+
+        def begun(generator: AsyncGenerator[Any, Any]) -> None:
+            if _is_invocation.get():
+                self.were_begun = True
+                self._alive.add(generator)
+            if of_loop is not None:
+                of_loop(generator)
+
+        sys.set_asyncgen_hooks(firstiter=begun)
+
+    def suspended(self) -> list[AsyncGenerator[Any, Any]]:
+        """Return those that are not finished, and that no task is running."""
+        return [each for each in self._alive if _is_suspended(each)]
 
 
 async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:

@@ -56,7 +56,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         # Python runs signal handlers only where the main thread can be interrupted, which awslambdaric's
         # blocking call cannot. It polls in a thread only for some of the managed runtimes.
         super().__init__(address, True)
-        self.ThreadPoolExecutor = PollingThread
+        self.ThreadPoolExecutor = PollingThread()
         self._connection = RuntimeApiConnection(address)
         self._request: InvocationRequest | None = None
         self._response: RuntimeApiResponse | None = None
