@@ -113,13 +113,18 @@ def test_a_synchronous_endpoint_streams_too(fastapi: Emulating) -> None:
             assert client.get("/threaded").text == "0\n1\n2\n"
 
 
-def test_server_sent_events_of_sse_starlette_arrive_each_time(fastapi: Emulating) -> None:
-    """Its watchers do not meet a later invocation."""
+def test_server_sent_events_arrive_each_time(fastapi: Emulating) -> None:
+    """FastAPI's own, and those of sse-starlette, whose watchers do not meet a later invocation."""
     with client_of(fastapi) as client:
         for _ in range(WARM_INVOCATIONS):
             response = client.get("/events")
             assert response.headers["content-type"].startswith("text/event-stream")
             assert response.text.count("event: tick") == 3
+            response = client.get("/native-events")
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert response.text.split() == [
+                word for number in range(3) for word in ("data:", f'{{"number":{number}}}')
+            ]
     assert fastapi.log().count("tasks were still running") <= 1, "its watcher is named once"
 
 

@@ -12,7 +12,11 @@ import pytest
 from lambda_streaming import LifespanMode, asgi, from_asgi, invoke_streaming, streamify_response, to_asgi
 from lambda_streaming.asgi_app.protocol import AsgiProtocolError
 
-START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+START: dict[str, Any] = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"text/plain")],
+}
 LAST = {"type": "http.response.body", "body": b"last"}
 EVENT = {
     "version": "2.0",
@@ -191,6 +195,29 @@ async def test_a_broken_protocol_is_an_error_and_never_a_complete_response(
     with pytest.raises(AsgiProtocolError, match=reason):
         await invoke_streaming(from_asgi(app_of(endpoint)), EVENT, reader, None)
     assert "close" not in reader.sent
+
+
+def test_under_the_stock_runtime_a_response_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    """In the format of the event, with what is done after the response; a failure there is logged."""
+    done: list[str] = []
+
+    async def endpoint(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, ARG001
+        await send({**START, "headers": [*HEADERS, (b"set-cookie", b"a=1")]})
+        await send({"type": "http.response.body", "body": b"first ", "more_body": True})
+        await send(LAST)
+        done.append("background")
+        raise ValueError("boom in the background")
+
+    handler = from_asgi(app_of(endpoint), lifespan=LifespanMode.OFF)
+    assert handler({"httpMethod": "GET", "path": "/"}, None) == {
+        "statusCode": 200,
+        "headers": {"content-type": "text/plain"},
+        "multiValueHeaders": {"set-cookie": ["a=1"]},
+        "body": "first last",
+        "isBase64Encoded": False,
+    }
+    assert done == ["background"]
+    assert "boom in the background" in caplog.text
 
 
 # Lifespans.

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Cookie, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse as NativeEventSourceResponse
+from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
@@ -124,6 +126,19 @@ async def events() -> EventSourceResponse:
             yield {"event": "tick", "data": str(number)}
 
     return EventSourceResponse(body())
+
+
+class Tick(BaseModel):
+    """An event's data."""
+
+    number: int
+
+
+@app.get("/native-events", response_class=NativeEventSourceResponse)
+async def native_events() -> AsyncIterator[Tick]:
+    """Send Server-Sent Events as FastAPI itself does."""
+    for number in range(3):
+        yield Tick(number=number)
 
 
 @app.get("/background")
