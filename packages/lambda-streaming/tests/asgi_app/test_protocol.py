@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
-from lambda_streaming import LifespanMode, asgi, from_asgi, invoke_streaming, streamify_response, to_asgi
+from lambda_streaming import (
+    LifespanMode,
+    asgi,
+    from_asgi,
+    invoke_streaming,
+    lifespan_state,
+    streamify_response,
+    to_asgi,
+)
 from lambda_streaming.asgi_app.protocol import AsgiProtocolError
 
-START: dict[str, Any] = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"text/plain")],
-}
+HEADERS = [(b"content-type", b"text/plain")]
+START = {"type": "http.response.start", "status": 200, "headers": HEADERS}
 LAST = {"type": "http.response.body", "body": b"last"}
 EVENT = {
     "version": "2.0",
@@ -321,3 +328,47 @@ def test_the_old_name_works_and_says_which_one_to_use() -> None:
     handler = streamify_response(lambda event, context: None)  # noqa: ARG005
     with pytest.warns(DeprecationWarning, match=r"to_asgi\(handler\)"):
         assert asgi(handler) is not None
+
+
+async def test_a_server_runs_the_lifespan_of_a_handler() -> None:
+    """`to_asgi` starts it with the server and stops it with the server; a failure is a failed start-up."""
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[str]:
+        if log:
+            raise LookupError("no database")
+        log.append("started")
+        yield "pool"
+        log.append("stopped")
+
+    @streamify_response(lifespan=lifespan)
+    def handler(event: object, context: object) -> str:  # noqa: ARG001
+        return str(lifespan_state())
+
+    async def served_for(during: Callable[[], Awaitable[None]]) -> list[Any]:
+        received: asyncio.Queue[Any] = asyncio.Queue()
+        sent: asyncio.Queue[Any] = asyncio.Queue()
+        await received.put({"type": "lifespan.startup"})
+        serving = asyncio.ensure_future(app({"type": "lifespan"}, received.get, sent.put))
+        first = (await sent.get())["type"]
+        if first == "lifespan.startup.failed":
+            with pytest.raises(LookupError):
+                await serving
+            return [first]
+        await during()
+        await received.put({"type": "lifespan.shutdown"})
+        await serving
+        return [first, (await sent.get())["type"]]
+
+    async def asks() -> None:
+        assert log == ["started"]
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.get("/")).text == "pool"
+
+    app = to_asgi(handler)
+    assert await served_for(asks) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert log == ["started", "stopped"]
+    app = to_asgi(handler)
+    assert await served_for(asks) == ["lifespan.startup.failed"]
