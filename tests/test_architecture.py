@@ -16,7 +16,13 @@ assert not MODULES.pop("coachstream") - {"__future__.annotations"}
 
 #: What each room may import of the project, apart from itself (`support.architecture`).
 ROOMS: dict[str, tuple[str, ...]] = {
-    "lambda_streaming": ("lambda_streaming.function_url",),
+    "lambda_streaming": (
+        "lambda_streaming.asgi_app",
+        "lambda_streaming.event_sources",
+        "lambda_streaming.function_url",
+    ),
+    "lambda_streaming.asgi_app": ("lambda_streaming", "lambda_streaming.event_sources"),
+    "lambda_streaming.event_sources": (),
     "lambda_streaming.function_url": ("lambda_streaming",),
     "lambda_streaming.emulator": ("lambda_streaming.function_url",),
     # The domain: the vocabulary, and its three parts.
