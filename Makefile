@@ -106,6 +106,8 @@ docs-serve: docs-pages
 
 docs-pages: $(VENV)/docs.installed
 	@$(BIN)/python -m coachstream.settings.docs docs/reference/settings.md
+	@$(BIN)/python -m coachstream.infrastructure.drop_in \
+	  deploy/amplify/functions/stream-coach-conversation/settings.json
 	@$(BIN)/python -m coachstream.cli.docs docs/reference/cli.md
 	@$(BIN)/python -m coachstream.reference docs/reference
 

@@ -16,7 +16,13 @@ assert not MODULES.pop("coachstream") - {"__future__.annotations"}
 
 #: What each room may import of the project, apart from itself (`support.architecture`).
 ROOMS: dict[str, tuple[str, ...]] = {
-    "lambda_streaming": ("lambda_streaming.function_url",),
+    "lambda_streaming": (
+        "lambda_streaming.asgi_app",
+        "lambda_streaming.event_sources",
+        "lambda_streaming.function_url",
+    ),
+    "lambda_streaming.asgi_app": ("lambda_streaming", "lambda_streaming.event_sources"),
+    "lambda_streaming.event_sources": (),
     "lambda_streaming.function_url": ("lambda_streaming",),
     "lambda_streaming.emulator": ("lambda_streaming.function_url",),
     # The domain: the vocabulary, and its three parts.
@@ -69,7 +75,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "coachstream.hand_off": ("coachstream.aws.credential_faults", "coachstream.conversation"),
     # Around them.
-    "coachstream.settings": ("coachstream.endpoint",),
+    "coachstream.settings": (
+        "coachstream.conversation.runs.settings",
+        "coachstream.conversation.turn.settings",
+        "coachstream.endpoint",
+    ),
     "coachstream.observability": (
         "coachstream.conversation",
         "coachstream.conversation.turn.report",
@@ -97,6 +107,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.conversation.turn",
         "coachstream.services",
+        "coachstream.settings.invocation",
     ),
     "coachstream.functions": (
         "coachstream.conversation",
@@ -111,14 +122,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     # Deploying.
     "coachstream.infrastructure.target": ("coachstream.dated_facts",),
-    "coachstream.infrastructure.option_rules": ("coachstream.endpoint",),
-    "coachstream.infrastructure.options": (
-        "coachstream.infrastructure.option_rules",
-        "coachstream.settings",
-    ),
+    "coachstream.infrastructure.options": ("coachstream.endpoint", "coachstream.settings"),
     "coachstream.infrastructure.deploy_options": (
-        "coachstream.endpoint",
-        "coachstream.infrastructure.option_rules",
         "coachstream.infrastructure.options",
         "coachstream.settings",
     ),
@@ -126,7 +131,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation.errors",
         "coachstream.dated_facts",
         "coachstream.infrastructure.deploy_options",
-        "coachstream.infrastructure.option_rules",
+        "coachstream.infrastructure.options",
         "coachstream.infrastructure.target",
         "coachstream.settings",
         "coachstream.storage.dynamodb.table",
@@ -151,6 +156,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.functions",
         "coachstream.identity",
+        "coachstream.settings.variables",
         "coachstream.web",
     ),
     "coachstream.check": (
@@ -225,8 +231,8 @@ BEFORE_RUN_TIME = (
 WITHOUT_CDK = (
     "coachstream.deployment.toolkit",
     "coachstream.infrastructure.deploy_options",
+    "coachstream.infrastructure.drop_in",
     "coachstream.infrastructure.inference_profiles",
-    "coachstream.infrastructure.option_rules",
     "coachstream.infrastructure.options",
     "coachstream.infrastructure.package_contents",
     "coachstream.infrastructure.prices",

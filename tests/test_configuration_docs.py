@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from coachstream.infrastructure import drop_in
 from coachstream.settings import VARIABLES, Settings
 from coachstream.settings.docs import EXAMPLES, document
 from coachstream.settings.variables import READ_BY_OTHERS, Part
@@ -21,6 +22,12 @@ PAGE = ROOT / "docs" / "reference" / "settings.md"
 def test_the_page_is_what_the_settings_say() -> None:
     """`make docs` makes it anew."""
     assert PAGE.read_text() == document()
+
+
+def test_the_amplify_function_knows_what_the_settings_say() -> None:
+    """`make docs-pages` writes the file again."""
+    path = ROOT / "deploy" / "amplify" / "functions" / "stream-coach-conversation" / "settings.json"
+    assert path.read_text() == drop_in.document()
 
 
 def test_the_command_prints_the_page_or_writes_it(tmp_path: Path) -> None:
@@ -43,7 +50,7 @@ def test_every_variable_has_one_row_under_its_part() -> None:
     )
     for variable in (*VARIABLES, *READ_BY_OTHERS):
         assert document().count(f"\n| `{variable.name}` |") == 1
-        assert f"| `{variable.name}` |" in sections[variable.part.value]
+        assert f"| `{variable.name}` |" in sections[variable.scope.part.value]
 
 
 @pytest.mark.parametrize("environment", EXAMPLES.values(), ids=EXAMPLES)

@@ -55,6 +55,8 @@ from coachstream.observability.metrics import write_metrics
 from coachstream.storage.dynamodb.items import conversation_item, message_item
 from coachstream.storage.dynamodb.log_items import log_entry_item
 from coachstream.web.frames import Frame
+from support.emulating import emulating
+from support.patience import PATIENCE_S
 from support.places import ROOT
 
 DOCS = ROOT / "docs"
@@ -190,6 +192,35 @@ def test_the_functions_of_the_streaming_tutorial_stream(
         {"tick": number} for number in range(1, 6)
     ]
     assert hello.text == "Hello, streaming world!\n"
+
+
+def curled(url: str, command: str) -> httpx.Response:
+    """The response to a page's curl command, from another server."""
+    words = shlex.split(command)
+    method = words[words.index("-X") + 1] if "-X" in words else "GET"
+    path = next(word for word in words if word.startswith("http://")).partition("9000/")[2]
+    return httpx.request(method, url + path, timeout=PATIENCE_S)
+
+
+def test_the_app_of_the_fastapi_tutorial_streams_what_the_page_shows(tmp_path: Path) -> None:
+    """Started by the page's command, asked by its curl commands, and stopped: each output is on the page."""
+    page = "tutorials/streaming-fastapi.md"
+    ((_, code),) = blocks("python", page)
+    (tmp_path / "main.py").write_text(code)
+    commands = [line for _, block in blocks("sh", page) for line in block.splitlines()]
+    (started,) = [line for line in commands if "lambda_streaming.emulator" in line]
+    _, _, function = started.partition(" -- ")
+    asked = [line for line in commands if line.startswith("curl ")]
+    *bodies, served, stopped = [block for _, block in blocks("text", page)]
+    patient = ("--init-timeout", str(PATIENCE_S), "--timeout", str(PATIENCE_S))
+    with emulating(
+        tmp_path, *patient, "--", *function.replace("python", sys.executable, 1).split()
+    ) as emulator:
+        for command, body in zip(asked, bodies, strict=True):
+            assert curled(emulator.url, command).text.strip() == body.strip()
+        emulator.stop()
+        logged = [line for line in emulator.log().splitlines() if not re.search("REPORT|started as", line)]
+    assert logged[-3:] == [*served.splitlines(), *stopped.splitlines()]
 
 
 # Commands.

@@ -23,7 +23,7 @@ HARMLESS = {
     ("cli/package.py", "ValueError"): "of our own `cognito_endpoint`, about the pool's id",
     ("identity/cognito.py", "ValueError"): "of our own `checked_endpoint`, about a setting",
     ("deployment/app.py", "REFUSALS"): "of our own rules and of CDK, about options of a deployment",
-    ("infrastructure/option_rules.py", "ValueError"): "of our own `normalized_origin`, about an option",
+    ("infrastructure/options.py", "ValueError"): "of our own `normalized_origin`, about an option",
     (
         "local/backends.py",
         "BotoCoreError",
@@ -31,7 +31,7 @@ HARMLESS = {
     ("local/serve.py", "ValueError"): "of our own `normalized_origin`, about an option",
     ("recall/pinecone/options.py", "ValueError"): "of our own checks, about a setting; they hold no key",
     ("recall/sqlite.py", "OperationalError"): "compared, not shown",
-    ("settings/reader.py", "ValueError"): "of our own parsers, about a setting that is no secret",
+    ("settings/kinds.py", "ValueError"): "of our own `checked_endpoint`, about a setting that is no secret",
 }
 
 

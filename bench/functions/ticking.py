@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from lambda_streaming import HttpResponseStream, ResponseStream, asgi, streamify_response
+from lambda_streaming import HttpResponseStream, ResponseStream, streamify_response, to_asgi
 
 EVENTS = 200
 PAUSE_S = 0.05
@@ -18,4 +18,4 @@ async def handler(_event: object, response_stream: ResponseStream, _context: obj
         await asyncio.sleep(PAUSE_S)
 
 
-app = asgi(handler)
+app = to_asgi(handler)

@@ -16,7 +16,7 @@ import pytest
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.services import Services
 from coachstream.settings import Settings
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.aws_stack import KEY, AwsStack, aws_stack
 from support.faulty_proxy import Fault
 from support.http_server import serving
@@ -66,7 +66,7 @@ async def client(stack: AwsStack, request: pytest.FixtureRequest) -> AsyncIterat
     await asyncio.to_thread(services.load_all)
     handler = handler_for(lambda: services)
     async with (
-        serving(asgi(handler, timeout_s=TIMEOUT_S, drain_timeout_s=5)) as port,
+        serving(to_asgi(handler, timeout_s=TIMEOUT_S, drain_timeout_s=5)) as port,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/",
             headers={"authorization": f"Bearer {stack.token}"},

@@ -17,8 +17,8 @@ from coachstream.conversation.events import Completed, Event, Failed
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Conversation, Message, Role, StopReason
 from coachstream.conversation.run_log import Said
-from coachstream.conversation.turn.dependencies import TurnSettings
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.turn import resume_run, run_turn, run_watcher
 from coachstream.storage.sqlite import SqliteStore
 from support import dying_producer

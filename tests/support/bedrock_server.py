@@ -32,11 +32,14 @@ from urllib.parse import unquote
 
 import botocore
 import h11
+import msgspec
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.language.bedrock import BedrockOptions
+from coachstream.services import bedrock_options
+from coachstream.settings import BedrockSettings, Guardrail
 from support import event_stream
 from support.aws_session import SESSION
 from support.patience import PATIENCE_S
@@ -54,8 +57,11 @@ MODEL_ID = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 
 def options_with(model_id: str = MODEL_ID, **chosen: Any) -> BedrockOptions:  # noqa: ANN401 (any option)
-    """How a model is asked where the test is about something else."""
-    return BedrockOptions(model_id=model_id, **chosen)
+    """How a model is asked where nothing but this is set."""
+    default = bedrock_options(BedrockSettings(model_id))
+    if "guardrail_id" in chosen:
+        chosen = {"guardrail_version": Guardrail("any").version, **chosen}
+    return msgspec.structs.replace(default, **chosen)
 
 
 _OPERATIONS = {"converse": "Converse", "converse-stream": "ConverseStream"}

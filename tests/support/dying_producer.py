@@ -26,8 +26,9 @@ from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.turn import run_turn
 from coachstream.services import SystemClock
 from coachstream.storage.sqlite import SqliteStore

@@ -115,7 +115,7 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
             bedrock_control() as control,
             pinecone_server_process() as pinecone,
         ):
-            control.add((MODEL_ID.default or "").removeprefix("us."))
+            control.add(MODEL_ID.default.removeprefix("us."))
             environment = {
                 **WITHOUT_AWS,
                 **CREDENTIALS,

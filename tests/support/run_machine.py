@@ -40,8 +40,9 @@ from coachstream.conversation.ports import (
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
 from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.turn import (
     new_user_message,
     resume_run,

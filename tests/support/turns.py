@@ -29,10 +29,10 @@ from coachstream.conversation.ports import (
 )
 from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.run_log import LogEntry
-from coachstream.conversation.turn.context import ContextLimits
-from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.report import TurnReport
 from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 from coachstream.conversation.turn.turn import run_turn
 from support.doubles import RememberedConversations, ScriptedModel
 

@@ -40,7 +40,6 @@ from coachstream.settings import (
     SettingsError,
     SqliteRecallSettings,
 )
-from coachstream.settings.variables import MODEL_ID
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.sqlite import SqliteStore
 
@@ -214,8 +213,8 @@ def test_the_fallback_is_asked_as_the_model_is_but_continues_as_it_can() -> None
     elsewhere = msgspec.structs.replace(chosen, fallback=Fallback(region="us-east-1"))
     assert fallback_options(elsewhere) == bedrock_options(chosen)
     other = msgspec.structs.replace(chosen, fallback=Fallback("other-profile"))
-    assert fallback_options(other) == BedrockOptions(
-        model_id="other-profile", max_tokens=5, guardrail_id="g", continues=None
+    assert fallback_options(other) == msgspec.structs.replace(
+        bedrock_options(chosen), model_id="other-profile", continues=None
     )
 
 
@@ -294,18 +293,6 @@ async def test_keys_that_cannot_be_read_are_errors_of_the_domain(
             await services.tickets.verify("x", CONVERSATION, "run_1")
         with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
             await services.read_api_key(nothing)
-
-
-def test_the_defaults_are_the_adapters_own() -> None:
-    """An unset setting equals the adapter's own default."""
-    environment = {key: value for key, value in AT_AWS.items() if not key.startswith("BUILD_")}
-    settings = Settings.from_environment(environment)
-    assert isinstance(settings.model, BedrockSettings)
-    assert isinstance(settings.recall, PineconeSettings)
-    assert bedrock_options(settings.model) == BedrockOptions(model_id=MODEL_ID.default or "")
-    assert pinecone_options(settings.recall, unread) == PineconeOptions(
-        api_key="pcsk-open-sesame", index_host="index.example"
-    )
 
 
 async def unread(arn: str, *, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)

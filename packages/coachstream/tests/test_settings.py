@@ -95,8 +95,10 @@ def test_what_is_not_set_is_what_its_variable_says(environment: dict[str, str]) 
     """The table of variables and the structs agree on the defaults."""
     settings = Settings.from_environment(environment)
     for variable in VARIABLES:
-        if variable.default is not None:
-            assert Settings.from_environment({variable.name: variable.default, **environment}) == settings
+        if variable.default_text:
+            assert (
+                Settings.from_environment({variable.name: variable.default_text, **environment}) == settings
+            )
 
 
 def test_every_variable_is_read() -> None:
@@ -151,14 +153,19 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
         (EMBEDDED, "COACHSTREAM_MODEL_DELAY", "fast", "must be a number from 0 to 60, not 'fast'"),
         (EMBEDDED, "COACHSTREAM_MODEL_DELAY", "-1", "must be a number from 0 to 60, not '-1'"),
         (EMBEDDED, "COACHSTREAM_MODEL_DELAY", "nan", "must be a number from 0 to 60, not 'nan'"),
-        (EMBEDDED, "COACHSTREAM_HISTORY_BUDGET_CHARS", "1.5", "must be a whole number, not '1.5'"),
+        (
+            EMBEDDED,
+            "COACHSTREAM_HISTORY_BUDGET_CHARS",
+            "1.5",
+            "must be a whole number from 0 to 10000000, not '1.5'",
+        ),
         (EMBEDDED, "COACHSTREAM_KEEP_ALIVE_S", "0", "must be a number from 0.1 to 3600, not '0'"),
         (EMBEDDED, "COACHSTREAM_LOG_LEVEL", "loud", "must be debug, info, warning or error, not 'loud'"),
         (EMBEDDED, "AWS_REGION", "us west", "must be a region, not 'us west'"),
         (EMBEDDED, "BUILD_WORKOUT_FUNCTION_NAME", "a b", "must be a function's name or ARN, not 'a b'"),
         (AT_AWS, "DYNAMODB_TABLE_NAME", "a b", "must be a table's name or ARN, not 'a b'"),
         (AT_AWS, "MIRROR_MESSAGES", "perhaps", "must be true or false, not 'perhaps'"),
-        (AT_AWS, "COACHSTREAM_MODEL_MAX_TOKENS", "0", "must be a number from 1 to 1000000, not '0'"),
+        (AT_AWS, "COACHSTREAM_MODEL_MAX_TOKENS", "0", "must be a whole number from 1 to 1000000, not '0'"),
         (AT_AWS, "COACHSTREAM_MODEL_TEMPERATURE", "2", "must be a number from 0 to 1 or none, not '2'"),
         (AT_AWS, "BEDROCK_GUARDRAIL_VERSION", "1", "is set, but BEDROCK_GUARDRAIL_ID is not"),
         (AT_AWS, "USER_POOL_ID", "pool", "must be a user pool's id like us-west-2_aBcDeFgHi, not 'pool'"),
@@ -182,7 +189,7 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
         (AT_AWS, "COACHSTREAM_FALLBACK_REGION", "us west", "must be a region, not 'us west'"),
         (EMBEDDED, "COACHSTREAM_TURN_POLICY", "queue", "must be reject or interrupt, not 'queue'"),
         (EMBEDDED, "COACHSTREAM_LEASE_S", "1", "must be a number from 1.01 to 3600, not '1'"),
-        (EMBEDDED, "COACHSTREAM_REPLY_INVOCATIONS", "0", "must be a number from 1 to 100, not '0'"),
+        (EMBEDDED, "COACHSTREAM_REPLY_INVOCATIONS", "0", "must be a whole number from 1 to 100, not '0'"),
         (EMBEDDED, "COACHSTREAM_TICKET_KEY", "x" * 31, "is shorter than 32 characters"),
         (
             EMBEDDED,
@@ -226,6 +233,12 @@ def test_all_configuration_errors_are_reported_together() -> None:
         "DYNAMODB_TABLE_NAME",
         "USER_POOL_ID",
     ]
+
+
+def test_what_an_undecided_part_would_need_is_not_asked_for() -> None:
+    """Only the decision is: a folder, say, may not be needed at all."""
+    told = [problem.split()[0] for problem in problems_of({})]
+    assert told == ["COACHSTREAM_STORE", "COACHSTREAM_MODEL", "COACHSTREAM_IDENTITY"]
 
 
 @pytest.mark.parametrize(

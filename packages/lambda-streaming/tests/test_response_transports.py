@@ -106,7 +106,7 @@ class TestRuntimeApiResponse(StreamedResponseTransportContract):
 
 
 class _InProcessExchange:
-    """The transport of `lambda_streaming.asgi`, and the reader that feeds the HTTP response."""
+    """The transport of `lambda_streaming.to_asgi`, and the reader that feeds the HTTP response."""
 
     def __init__(self) -> None:
         request = InvocationRequest(payload=b"{}", request_id="r1", trace_id="Root=1-a")
@@ -153,7 +153,7 @@ class _BufferedExchange:
 
     async def received(self) -> Received:
         await self.transport.closed.wait()
-        result = self.transport.as_proxy_response()
+        result = self.transport.as_proxy_response({})
         body, headers = result["body"], result["headers"]
         assert isinstance(body, str)
         assert isinstance(headers, dict)

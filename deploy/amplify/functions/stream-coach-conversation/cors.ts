@@ -8,9 +8,11 @@
 import { Duration } from "aws-cdk-lib";
 import { type FunctionUrlCorsOptions, HttpMethod } from "aws-cdk-lib/aws-lambda";
 
+import settings from "./settings.json";
+
 const ANY_ORIGIN = "*";
 /** Lambda API reference, `Cors`. */
-const MAX_ORIGINS = 100;
+const MAX_ORIGINS = settings.maxOrigins;
 /** Lambda API reference, `Cors`. */
 const MAX_AGE_LIMIT_S = 86_400;
 

@@ -24,44 +24,41 @@ import {
   RuntimeFamily,
   Tracing,
 } from "aws-cdk-lib/aws-lambda";
-import { LogGroup, RetentionDays } from "aws-cdk-lib/aws-logs";
+import { LogGroup, type RetentionDays } from "aws-cdk-lib/aws-logs";
 import { Secret } from "aws-cdk-lib/aws-secretsmanager";
 import { Construct } from "constructs";
 
 import { corsOptions, type CorsProps } from "./cors.js";
 import { statementsOf } from "./permissions.js";
 import { environmentOf, type Identity, type ServiceProps } from "./service.js";
+import settings from "./settings.json";
 
 const NAME = "stream-coach-conversation";
 const HANDLER = "coachstream.functions.stream_coach_conversation.handler.handler";
 /** The newest managed Python runtime that Lambda lists as generally available; CDK may have no name for it yet. */
-const RUNTIME = new Runtime("python3.14", RuntimeFamily.PYTHON);
-/** Starts coachstream's runtime instead of the managed one, which cannot stream. */
-const EXEC_WRAPPER = "/var/task/lambda_streaming/exec-wrapper";
-/** The user pool's keys, at the root of a package with keys. */
-const PACKAGED_KEYS = "cognito-jwks.json";
+const RUNTIME = new Runtime(settings.runtime, RuntimeFamily.PYTHON);
 /** The application's id of a user, which determines the conversations that a token gives access to. */
 const USER_ID = "custom:user_id";
 const TICKET_KEY_CHARACTERS = 64;
 
-/** The configuration of the function. */
+/** The configuration of the function; `settings.json` has the defaults. */
 export interface FunctionOptions {
   /** The zip file built by `coachstream package`; by default `coachstream.zip` in this folder. */
   readonly packageZip?: string;
   /** Whether the package was built with `--jwks-of` this backend's user pool. With another pool's keys nothing starts. */
   readonly hasPackagedKeys?: boolean;
-  /** The memory, which also determines the CPU share: one vCPU at 1,769 MB; 2048 by default. */
+  /** The memory, which also determines the CPU share: one vCPU at 1,769 MB. */
   readonly memoryMb?: number;
-  /** The timeout of a turn from its message to the stored reply, 300 s by default; up to 900. */
+  /** The timeout of a turn from its message to the stored reply. */
   readonly timeoutS?: number;
   /**
    * Reserved concurrency: guaranteed, and also the maximum: further streams are refused with 429. By default the account's
    * unreserved concurrency is used.
    */
   readonly reservedConcurrency?: number;
-  /** The minimum level of logged records; `info` by default. */
+  /** The minimum level of logged records. */
   readonly logLevel?: "debug" | "info" | "warning" | "error";
-  /** The log retention; a month by default. */
+  /** The log retention. */
   readonly logRetention?: RetentionDays;
   /** Whether the log is kept when the stack is deleted; not by default, and never in a sandbox. */
   readonly keepLog?: boolean;
@@ -147,25 +144,26 @@ function refuseWritableUserId({ cfnResources }: Users): void {
 function streamingFunction(scope: Construct, options: FunctionOptions): Function {
   const within = new Construct(scope, "StreamCoachConversation");
   const logGroup = new LogGroup(within, "Log", {
-    retention: options.logRetention ?? RetentionDays.ONE_MONTH,
+    retention: options.logRetention ?? settings.logRetentionDays,
     removalPolicy: options.keepLog ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
   });
-  const { logLevel = "info" } = options;
+  const { logLevel = settings.logLevel } = options;
   return new Function(within, NAME, {
     description: "Streams a coach's reply as Server-Sent Events",
     code: Code.fromAsset(packageOf(options)),
     handler: HANDLER,
     runtime: RUNTIME,
     architecture: Architecture.ARM_64,
-    memorySize: options.memoryMb ?? 2048,
-    timeout: Duration.seconds(options.timeoutS ?? 300),
+    memorySize: options.memoryMb ?? settings.memoryMb,
+    timeout: Duration.seconds(options.timeoutS ?? settings.timeoutS),
     ...(options.reservedConcurrency === undefined
       ? {}
       : { reservedConcurrentExecutions: options.reservedConcurrency }),
     environment: {
-      AWS_LAMBDA_EXEC_WRAPPER: EXEC_WRAPPER,
+      // Starts coachstream's runtime instead of the managed one, which cannot stream.
+      AWS_LAMBDA_EXEC_WRAPPER: settings.execWrapper,
       COACHSTREAM_LOG_LEVEL: logLevel,
-      ...(options.hasPackagedKeys ? { COACHSTREAM_JWKS_FILE: PACKAGED_KEYS } : {}),
+      ...(options.hasPackagedKeys ? { COACHSTREAM_JWKS_FILE: settings.packagedKeys } : {}),
     },
     role: roleFor(within, logGroup),
     logGroup,

@@ -1,34 +1,21 @@
 /**
  * The configuration of the service, and the function's environment variables.
  *
- * docs/reference/settings.md of coachstream documents each variable. Options that are not set have the defaults of that page.
+ * docs/reference/settings.md of coachstream documents each variable. Options that are not set have the defaults of that page;
+ * those that this function must know are in `settings.json`, which is generated from the same declarations.
  */
 
 import { Token } from "aws-cdk-lib";
 
-/** Variables that can be set directly; the others have a field, are secret, or have no effect. */
-const FREE_VARIABLES = [
-  "COACHSTREAM_HISTORY_BUDGET_CHARS",
-  "COACHSTREAM_KEEP_ALIVE_S",
-  "COACHSTREAM_LEASE_S",
-  "COACHSTREAM_LOG_FORMAT",
-  "COACHSTREAM_MODEL_CAN_CONTINUE",
-  "COACHSTREAM_MODEL_MAX_TOKENS",
-  "COACHSTREAM_MODEL_PROMPT_CACHING",
-  "COACHSTREAM_MODEL_STALL_S",
-  "COACHSTREAM_MODEL_TEMPERATURE",
-  "COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
-  "COACHSTREAM_REPLY_INVOCATIONS",
-  "COACHSTREAM_STORE_TIMEOUT_S",
-  "COACHSTREAM_TURN_POLICY",
-] as const;
+import settings from "./settings.json";
 
-const DEFAULT_MODEL_ID = "us.anthropic.claude-sonnet-4-6";
+/** Variables that can be set directly; the others have a field, are secret, or have no effect. */
+type FreeVariable = keyof typeof settings.variables;
 
 // Without its last six characters, the policy would allow another secret, or none.
-const SECRET_ARN = /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/;
+const SECRET_ARN = new RegExp(`^${settings.secretArn}$`);
 // An alias can be pointed at another key, and policies cannot name aliases.
-const KEY_ARN = /^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key\/[A-Za-z0-9-]+$/;
+const KEY_ARN = new RegExp(`^${settings.keyArn}$`);
 
 /** The model that generates the replies. */
 export interface ModelProps {
@@ -81,9 +68,9 @@ export interface ServiceProps {
   readonly ticketKeySecretArn?: string;
   /** ARNs of the customer managed KMS keys that encrypt the table or a secret. */
   readonly kmsKeyArns?: readonly string[];
-  /** CloudWatch namespace of the metrics, `coachstream` by default, or `off`. */
+  /** CloudWatch namespace of the metrics, or `off`. */
   readonly metricsNamespace?: string;
-  readonly variables?: Partial<Readonly<Record<(typeof FREE_VARIABLES)[number], string>>>;
+  readonly variables?: Partial<Readonly<Record<FreeVariable, string>>>;
 }
 
 /** The user pool whose tokens are accepted, and the key of tickets; each may be a reference. */
@@ -95,7 +82,7 @@ export interface Identity {
 
 /** The model that is called, which has a default. */
 export function modelIdOf(service: ServiceProps): string {
-  return service.model?.id ?? DEFAULT_MODEL_ID;
+  return service.model?.id ?? settings.modelId;
 }
 
 /**
@@ -111,7 +98,7 @@ export function environmentOf(service: ServiceProps, identity: Identity): Record
     ...service.variables,
     COACHSTREAM_STORE: "dynamodb",
     DYNAMODB_TABLE_NAME: service.table,
-    MIRROR_MESSAGES: String(service.mirrorMessages ?? false),
+    MIRROR_MESSAGES: String(service.mirrorMessages ?? settings.mirrorMessages),
     COACHSTREAM_MODEL: "bedrock",
     COACHSTREAM_MODEL_ID: modelIdOf(service),
     COACHSTREAM_MODEL_REGION: model?.region,
@@ -141,9 +128,8 @@ function check(service: ServiceProps): void {
     refuseUnless(arn, SECRET_ARN, "the full ARN of a secret, as shown in the console");
   }
   for (const arn of service.kmsKeyArns ?? []) refuseUnless(arn, KEY_ARN, "the ARN of a KMS key");
-  const free: readonly string[] = FREE_VARIABLES;
   for (const name of Object.keys(service.variables ?? {})) {
-    if (!free.includes(name)) throw new Error(`${name} cannot be set here`);
+    if (!Object.hasOwn(settings.variables, name)) throw new Error(`${name} cannot be set here`);
   }
   const { guardrail, fallback, region } = service.model ?? {};
   if (guardrail !== undefined && fallback?.region !== undefined && fallback.region !== region) {

@@ -38,6 +38,7 @@ from coachstream.settings import (
     SqliteStoreSettings,
     unknown_variables,
 )
+from coachstream.settings.invocation import LONGEST_INVOCATION_S
 from coachstream.settings.variables import JWKS_FILE
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
         TokenVerifier,
         WorkoutBuilder,
     )
-    from coachstream.conversation.turn.dependencies import TurnSettings
+    from coachstream.conversation.turn.settings import TurnSettings
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
     from coachstream.language.bedrock import BedrockOptions, RefusedParameters
@@ -87,9 +88,6 @@ class Closeable(Protocol):
     async def aclose(self) -> None:
         """Close it."""
 
-
-_LONGEST_INVOCATION_S = 900.0
-"""Lambda's own limit, and so the longest silence of a model that a client can wait for."""
 
 _MODEL_CONNECTIONS = 1000
 """The maximum number of concurrent replies in one process, each on its own connection."""
@@ -332,7 +330,8 @@ class Services:
         return self.aws.bedrock_runtime(
             Connection(
                 region=region or self.settings.region,
-                read_timeout_s=_LONGEST_INVOCATION_S,
+                # The longest silence of a model that a client can wait for.
+                read_timeout_s=LONGEST_INVOCATION_S,
                 connections=_MODEL_CONNECTIONS,
             )
         )
@@ -400,16 +399,15 @@ class Services:
     @cached_property
     def turn_settings(self) -> TurnSettings:
         """The settings of turns."""
-        from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
-        from coachstream.conversation.turn.context import ContextLimits
-        from coachstream.conversation.turn.dependencies import TurnSettings
+        from coachstream.conversation.runs.settings import RunSettings
+        from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 
         settings = self.settings
         return TurnSettings(
             history_budget_chars=settings.history_budget_chars,
             limits=ContextLimits(optional_budget_s=settings.optional_context_budget_s),
             runs=RunSettings(
-                policy=TurnPolicy(settings.turn_policy.value),
+                policy=settings.turn_policy,
                 lease_s=settings.lease_s,
                 epochs=settings.reply_invocations,
             ),
@@ -468,7 +466,7 @@ def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
         guardrail_id=None if guardrail is None else guardrail.id,
-        guardrail_version="DRAFT" if guardrail is None else guardrail.version,
+        guardrail_version="" if guardrail is None else guardrail.version,
         prompt_caching=settings.prompt_caching,
         continues=settings.can_continue,
         stall_s=settings.stall_s,

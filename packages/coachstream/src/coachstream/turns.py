@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coachstream.services import STORE_ATTEMPTS, Services
+from coachstream.settings.invocation import INVOCATION_TIMEOUT_S
 
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from coachstream.conversation.turn.dependencies import TakeReport, TurnDependencies
     from coachstream.conversation.turn.reader_queue import TurnReader
     from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
-
-LONGEST_TURN_S = 300.0
-"""The timeout of the existing functions."""
 
 
 class Turns:
@@ -28,7 +26,9 @@ class Turns:
 
     def deadline(self, of_invocation: float | None) -> float:
         """When a turn must be over, on the monotonic clock; an invocation without a deadline gets one."""
-        return self._services.clock.monotonic() + LONGEST_TURN_S if of_invocation is None else of_invocation
+        if of_invocation is None:
+            return self._services.clock.monotonic() + INVOCATION_TIMEOUT_S
+        return of_invocation
 
     def start(self, request: TurnRequest, *, report: TakeReport | None = None) -> TurnReader:
         """Create a turn that begins with the reader's `async with` and runs to its end."""

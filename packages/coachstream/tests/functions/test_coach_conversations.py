@@ -16,7 +16,7 @@ from coachstream.conversation.model import Message, Role
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.services import Services
 from coachstream.web.status import HTTP_STATUS
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
 
@@ -37,7 +37,7 @@ class StoppedClock:
 async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
     services.clock = StoppedClock()
     async with (
-        serving(asgi(handler_for(lambda: services), drain_timeout_s=5)) as port,
+        serving(to_asgi(handler_for(lambda: services), drain_timeout_s=5)) as port,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/", headers={"authorization": "Bearer sam"}, trust_env=False
         ) as client,

@@ -20,7 +20,7 @@ from coachstream.conversation.runs.settings import RunSettings
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.services import Services
 from coachstream.web.run_requests import cursor_of
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from lambda_streaming.function_url.event import FunctionUrlEvent
 from support.doubles import ScriptedModel
 from support.event_source import Reading
@@ -40,7 +40,7 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
     """The stream function over HTTP, committing at once and polling quickly."""
     quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
     services.turn_settings = msgspec.structs.replace(services.turn_settings, runs=quick)
-    app = asgi(handler_for(lambda: services), timeout_s=60, drain_timeout_s=5)
+    app = to_asgi(handler_for(lambda: services), timeout_s=60, drain_timeout_s=5)
     async with (
         serving(app) as port,
         httpx.AsyncClient(

@@ -27,7 +27,7 @@ from coachstream.local.session import Session
 from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.web.sse import SseReader
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.patience import PATIENCE_S
 from support.uvicorn_server import served
@@ -74,9 +74,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     services.verifier = local_verifier(folder)
     app = LocalApp(
         page=Response(status_code=404),
-        stream=asgi(stream_coach_conversation.handler_for(lambda: services)),
-        send_message=asgi(send_coach_conversation_message.handler_for(lambda: services)),
-        conversations=asgi(coach_conversations.handler_for(lambda: services)),
+        stream=to_asgi(stream_coach_conversation.handler_for(lambda: services)),
+        send_message=to_asgi(send_coach_conversation_message.handler_for(lambda: services)),
+        conversations=to_asgi(coach_conversations.handler_for(lambda: services)),
         open_session=_no_session,
         may_sign_in=None,
     )

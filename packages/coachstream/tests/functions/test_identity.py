@@ -21,7 +21,7 @@ from coachstream.functions.coach_conversations import handler as coach_conversat
 from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
 from coachstream.identity.local_issuer import LocalIssuer, local_verifier
 from coachstream.services import Services
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
 
@@ -91,8 +91,8 @@ async def clients(
     services: Services, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
     services.verifier = local_verifier(_folder(tmp_path_factory))
-    stream = asgi(stream_coach_conversation.handler_for(lambda: services))
-    conversations = asgi(coach_conversations.handler_for(lambda: services))
+    stream = to_asgi(stream_coach_conversation.handler_for(lambda: services))
+    conversations = to_asgi(coach_conversations.handler_for(lambda: services))
     async with (
         serving(stream) as stream_port,
         serving(conversations) as conversations_port,

@@ -23,7 +23,7 @@ from coachstream.identity.ticket_keys import fixed_key
 from coachstream.identity.tickets import Tickets
 from coachstream.services import Services
 from coachstream.storage.sqlite import SqliteStore
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.event_source import Reading
 from support.http_server import serving
@@ -47,7 +47,7 @@ def services(services: Services) -> Services:
 
 @asynccontextmanager
 async def client_of(services: Services) -> AsyncIterator[httpx.AsyncClient]:
-    app = asgi(handler_for(lambda: services), timeout_s=60, drain_timeout_s=5)
+    app = to_asgi(handler_for(lambda: services), timeout_s=60, drain_timeout_s=5)
     async with (
         serving(app) as port,
         httpx.AsyncClient(

@@ -15,7 +15,7 @@ from coachstream.functions.send_coach_conversation_message.handler import handle
 from coachstream.functions.stream_coach_conversation.handler import handler_for as stream_handler_for
 from coachstream.services import Services
 from coachstream.web.status import HTTP_STATUS
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
 from support.patience import PATIENCE_S
@@ -29,7 +29,7 @@ BODY = {"userResponse": "How was my week?", "messageTimestamp": "2026-03-01T12:0
 async def http(services: Services, conversation: ConversationKey) -> AsyncIterator[httpx.AsyncClient]:
     assert conversation.conversation_id == "conv1"
     async with (
-        serving(asgi(handler_for(lambda: services), drain_timeout_s=5)) as port,
+        serving(to_asgi(handler_for(lambda: services), drain_timeout_s=5)) as port,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/", headers={"authorization": "Bearer sam"}, trust_env=False
         ) as client,
@@ -40,7 +40,7 @@ async def http(services: Services, conversation: ConversationKey) -> AsyncIterat
 @pytest.fixture
 async def stream(services: Services) -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        serving(asgi(stream_handler_for(lambda: services), drain_timeout_s=5)) as port,
+        serving(to_asgi(stream_handler_for(lambda: services), drain_timeout_s=5)) as port,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/", headers={"authorization": "Bearer sam"}, trust_env=False
         ) as client,

@@ -30,7 +30,7 @@ from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.web.sse import SseReader
 from coachstream.web.status import HTTP_STATUS
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
 from support.patience import PATIENCE_S
@@ -41,7 +41,7 @@ MESSAGE = {"userResponse": "How was my week?"}
 
 @asynccontextmanager
 async def client_of(services: Services, *, timeout_s: float = 60) -> AsyncIterator[httpx.AsyncClient]:
-    app = asgi(handler_for(lambda: services), timeout_s=timeout_s, drain_timeout_s=5)
+    app = to_asgi(handler_for(lambda: services), timeout_s=timeout_s, drain_timeout_s=5)
     async with (
         serving(app) as port,
         httpx.AsyncClient(
@@ -409,7 +409,7 @@ async def test_a_store_that_fails_is_a_sentence_and_no_stack_trace(
 
 async def test_wrong_settings_are_refused_and_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """The client learns nothing about the deployment; the operator finds every error in the log."""
-    app = asgi(handler_for(lambda: Services(Settings.from_environment({}))), drain_timeout_s=5)
+    app = to_asgi(handler_for(lambda: Services(Settings.from_environment({}))), drain_timeout_s=5)
     async with serving(app) as port, httpx.AsyncClient(trust_env=False) as client:
         response = await client.post(f"http://127.0.0.1:{port}/{PATH}")
     assert (response.status_code, the_error(response)["code"]) == (500, "PROCESSING_ERROR")

@@ -14,7 +14,6 @@ import pytest
 
 from coachstream.infrastructure import options as o
 from coachstream.infrastructure.deploy_options import DeployOptions
-from coachstream.infrastructure.option_rules import OneOf
 from support.templates import QUIET, Template
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -34,7 +33,7 @@ HERE = {"CDK_DEFAULT_ACCOUNT": "123456789012", "CDK_DEFAULT_REGION": "us-west-2"
 PAGES = {o.CORS_ORIGINS.variable: "https://a.example.com"}
 
 #: Every option with a value other than its default, and a text that the template must then contain.
-OTHER: dict[o.Option, tuple[str, str]] = {
+OTHER: dict[o.Option[object], tuple[str, str]] = {
     o.CORS_ORIGINS: ("https://one.example.com, https://two.example.com", "https://two.example.com"),
     o.ALLOW_ANY_ORIGIN: ("true", ""),
     o.TABLE_NAME: ("Other-Table", '"DYNAMODB_TABLE_NAME": "Other-Table"'),
@@ -132,6 +131,19 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "a secret without an index": ({"pineconeSecretArn": PINECONE_SECRET}, "pineconeIndexHost"),
     "a ranking without an index": ({"rerankModel": "pinecone-rerank-v0"}, "pineconeIndexHost"),
     "no stack's name": ({"stackName": "1 stack"}, "stackName"),
+    "an empty namespace": (
+        {"metricsNamespace": ""},
+        "metricsNamespace is empty; leave it out for its default",
+    ),
+    "an empty table": ({"tableName": " "}, "tableName is empty; leave it out for its default"),
+    "a topic without alarms": (
+        {"alarmTopicArn": TOPIC, "alarms": "false"},
+        "alarmTopicArn has no effect without alarms",
+    ),
+    "a topic without metrics": (
+        {"alarmTopicArn": TOPIC, "metricsNamespace": "off"},
+        "alarmTopicArn has no effect without alarms, and with metricsNamespace off",
+    ),
 }
 
 
@@ -243,6 +255,15 @@ def test_what_would_not_work_is_refused(package: Path, what: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_without_metrics_the_stack_has_no_alarms_and_no_dashboard(tmp_path: Path, package: Path) -> None:
+    """The functions write no metrics, so there is nothing to watch."""
+    context = {"corsOrigins": "https://app.example.com", "metricsNamespace": "Off"}
+    define({"package": str(package), **context}, tmp_path)
+    template = written(tmp_path)
+    assert '"COACHSTREAM_METRICS_NAMESPACE": "off"' in template
+    assert "AWS::CloudWatch" not in template
+
+
 def test_an_unknown_variable_is_refused() -> None:
     """Otherwise a misspelt option would be missing from the deployment."""
     with pytest.raises(o.OptionsError, match="there is no option COACHSTREAM_DEPLOY_TABEL_NAME"):
@@ -284,16 +305,14 @@ def test_origins_are_normalized_and_deduplicated() -> None:
     written = "https://App.example.com/, https://app.example.com:443,http://localhost:5173/"
     options = DeployOptions({}, {o.CORS_ORIGINS.variable: written})
     options.check()
-    assert options.origins(o.CORS_ORIGINS) == ("https://app.example.com", "http://localhost:5173")
+    assert options.value(o.CORS_ORIGINS) == ("https://app.example.com", "http://localhost:5173")
 
 
 def test_logs_are_kept_for_the_days_that_cdk_knows() -> None:
     """The option is checked without CDK, which has an enum member for each value."""
     from coachstream.deployment.app import RETENTION
 
-    rule = o.LOG_RETENTION_DAYS.rule
-    assert isinstance(rule, OneOf)
-    assert [int(text) for text in rule.texts] == list(RETENTION)
+    assert list(o.RETENTION_DAYS.choices) == list(RETENTION)
 
 
 def test_names_and_variables_are_all_different() -> None:

@@ -191,6 +191,17 @@ def test_wrong_options_are_reported_by_their_typed_names_before_cdk_is_loaded(la
     assert not (laptop.folder / "dist").exists()
 
 
+def test_an_empty_option_is_refused_instead_of_replaced_by_its_default(laptop: Deployer) -> None:
+    """It usually comes from an unset shell variable. An empty environment variable counts as unset."""
+    refused = laptop.deploy(
+        *("--plan", "--cors-origins", "https://app.example.com", "--metrics-namespace", ""),
+        PATH="/nonexistent",
+        COACHSTREAM_DEPLOY_TABLE_NAME="",
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == "--metrics-namespace is empty; leave it out for its default.\n"
+
+
 def test_a_missing_package_is_reported_before_anything_is_built(laptop: Deployer) -> None:
     """The error says how to build one."""
     laptop.package.unlink()

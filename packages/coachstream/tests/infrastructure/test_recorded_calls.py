@@ -27,7 +27,7 @@ from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.storage.dynamodb import table_client
 from contracts.conversation_store import conversation
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.aws_calls import AwsCall, calls_of
 from support.aws_stack import KEY, AwsStack, aws_stack
 from support.bedrock_server import Refusal, Reply, StreamException, Until, opening, reply, text
@@ -151,7 +151,7 @@ async def deployed(
         module: Any = import_module(f"coachstream.functions.{FUNCTIONS[construct]}.handler")
         handler = module.handler_for(lambda: services)
         port = await exits.enter_async_context(
-            serving(asgi(handler, timeout_s=PATIENCE_S, drain_timeout_s=5))
+            serving(to_asgi(handler, timeout_s=PATIENCE_S, drain_timeout_s=5))
         )
         http = await exits.enter_async_context(
             httpx.AsyncClient(

@@ -6,10 +6,10 @@ from datetime import date
 
 import pytest
 
-from coachstream.language.bedrock import BedrockOptions
 from coachstream.language.bedrock.model_families import MODELS, UNKNOWN, ModelFamily, family_of, name_of
 from coachstream.language.bedrock.refusals import Reason
 from coachstream.settings.variables import MODEL_ID
+from support.bedrock_server import options_with
 from support.places import ROOT
 
 DEFAULT = "us.anthropic.claude-sonnet-4-6"
@@ -24,7 +24,7 @@ def test_the_default_model_is_one_that_can_be_called() -> None:
 
 
 def test_the_default_model_is_written_once() -> None:
-    """It is in the table of variables; the Amplify drop-in, which cannot be generated, repeats it."""
+    """It is in the table of variables, from which the Amplify drop-in's settings are generated."""
     folders = (
         ("packages/lambda-streaming/src", "*.py"),
         ("packages/coachstream/src", "*.py"),
@@ -35,7 +35,7 @@ def test_the_default_model_is_written_once() -> None:
     )
     files = [path for folder, pattern in folders for path in (ROOT / folder).glob(f"**/{pattern}")]
     named = {path.name for path in files if f'"{DEFAULT}"' in path.read_text()}
-    assert named == {"variables.py", "service.ts"}
+    assert named == {"variables.py"}
 
 
 @pytest.mark.parametrize("family", MODELS, ids=lambda family: family.name)
@@ -72,7 +72,7 @@ def test_the_temperature_is_decided_by_the_model(
     model_id: str, temperature: float | None, end: date | None
 ) -> None:
     """One setting serves a model and its fallback; each sends it only if it accepts one."""
-    options = BedrockOptions(model_id=model_id, temperature=0.7)
+    options = options_with(model_id, temperature=0.7)
     assert options.sent_temperature == temperature
     assert options.family.end_of_life == end
 
@@ -87,7 +87,7 @@ def test_the_temperature_is_decided_by_the_model(
 )
 def test_a_model_without_a_row_uses_no_optional_feature_but_the_temperature(model_id: str) -> None:
     """This includes models whose name starts like that of another family."""
-    options = BedrockOptions(model_id=model_id)
+    options = options_with(model_id)
     assert options.family is UNKNOWN
     assert (options.can_continue, options.cached_from_tokens, options.sent_temperature) == (False, None, 0.7)
 

@@ -10,7 +10,7 @@ import pytest
 
 from coachstream.conversation.errors import ModelRejected
 from coachstream.conversation.prompt.prompt import Section, SectionName
-from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RefusedParameters
+from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RefusedParameters
 from contracts.chat_model import PROMPT, events_of, text_of
 from support.bedrock_server import (
     MODEL_ID,
@@ -64,7 +64,7 @@ async def test_a_new_model_that_takes_no_temperature_is_asked_once_more_without_
 ) -> None:
     """The reader does not notice; the next reply takes a single request."""
     bedrock.judge = refusing_temperature
-    model = model_type(client, BedrockOptions(model_id=NEW))
+    model = model_type(client, options_with(NEW))
     assert text_of(await events_of(model)) == "Squat."
     assert temperatures(bedrock) == [0.7, None]
     assert text_of(await events_of(model)) == "Squat."
@@ -77,17 +77,17 @@ async def test_a_refused_parameter_is_left_out_by_every_client_of_the_model(
     """The stream and the whole reply share the record; other models are unaffected."""
     bedrock.judge = refusing_temperature
     refused = RefusedParameters()
-    await events_of(BedrockModel(client, BedrockOptions(model_id=NEW), refused=refused))
-    await events_of(BedrockWholeReply(client, BedrockOptions(model_id=NEW), refused=refused))
+    await events_of(BedrockModel(client, options_with(NEW), refused=refused))
+    await events_of(BedrockWholeReply(client, options_with(NEW), refused=refused))
     assert temperatures(bedrock) == [0.7, None, None]
-    await events_of(BedrockModel(client, BedrockOptions(model_id=MODEL_ID), refused=refused))
+    await events_of(BedrockModel(client, options_with(MODEL_ID), refused=refused))
     assert temperatures(bedrock)[3:] == [0.7, None]
 
 
 async def test_turns_at_the_same_time_each_get_their_reply(bedrock: BedrockServer, client: Client) -> None:
     """Each is rejected at most once, whatever the others learn at the same time."""
     bedrock.judge = refusing_temperature
-    model = BedrockModel(client, BedrockOptions(model_id=NEW))
+    model = BedrockModel(client, options_with(NEW))
     replies = await asyncio.gather(*(events_of(model) for _ in range(8)))
     assert {text_of(events) for events in replies} == {"Squat."}
     assert temperatures(bedrock).count(None) == 8
@@ -98,7 +98,7 @@ async def test_a_model_that_is_known_to_take_no_temperature_never_gets_one(
 ) -> None:
     """Its row says so; no request is rejected first."""
     bedrock.judge = refusing_temperature
-    await events_of(BedrockModel(client, BedrockOptions(model_id="us.anthropic.claude-opus-4-8")))
+    await events_of(BedrockModel(client, options_with("us.anthropic.claude-opus-4-8")))
     assert temperatures(bedrock) == [None]
 
 

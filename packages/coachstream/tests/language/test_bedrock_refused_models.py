@@ -13,7 +13,7 @@ import pytest
 from coachstream.conversation.errors import ErrorCode, ModelNotUsable
 from coachstream.conversation.events import Chunk, Completed, Event, Failed
 from coachstream.conversation.turn.turn import run_turn
-from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply, RetryPolicy
+from coachstream.language.bedrock import BedrockModel, BedrockWholeReply, RetryPolicy
 from coachstream.language.bedrock.model import UNUSABLE_FOR_S
 from coachstream.language.bedrock.refusals import Reason
 from contracts.chat_model import PROMPT, events_of
@@ -24,6 +24,7 @@ from support.bedrock_server import (
     Received,
     Refusal,
     bedrock_client,
+    options_with,
     reply,
     warm_up,
 )
@@ -151,7 +152,7 @@ def asked(bedrock: BedrockServer) -> list[str]:
 
 
 def model_of(client: Client, model_id: str, clock: Clock | None = None) -> BedrockModel:
-    return BedrockModel(client, BedrockOptions(model_id=model_id, retry=QUICK), monotonic=clock or Clock())
+    return BedrockModel(client, options_with(model_id, retry=QUICK), monotonic=clock or Clock())
 
 
 async def turn(
@@ -327,7 +328,7 @@ async def test_a_users_words_make_no_model_unusable(
 ) -> None:
     """A refusal that quotes the user is about the request, whatever the quote says."""
     bedrock.judge = lambda _: Refusal(400, "ValidationException", f"Malformed input: “{ENDED}” “{SECRET}”")
-    model = model_type(client, BedrockOptions(model_id=PRIMARY, retry=QUICK))
+    model = model_type(client, options_with(PRIMARY, retry=QUICK))
     with pytest.raises(Exception, match="ValidationException") as caught:
         await events_of(model, PROMPT)
     assert not isinstance(caught.value, ModelNotUsable)

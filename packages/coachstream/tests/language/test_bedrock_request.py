@@ -201,7 +201,7 @@ ANY_PROMPT = st.builds(
     messages=st.lists(st.builds(PromptMessage, st.sampled_from(Role), ANY_TEXT), max_size=40).map(tuple),
 )
 ANY_OPTIONS = st.builds(
-    BedrockOptions,
+    options_with,
     model_id=st.sampled_from([MODEL_ID, "amazon.nova-lite-v1:0", "us.meta.llama3-3-70b-instruct-v1:0"]),
     guardrail_id=st.sampled_from([None, "abc123"]),
     prompt_caching=st.booleans(),

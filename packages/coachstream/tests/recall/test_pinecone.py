@@ -426,7 +426,7 @@ print([name for name in late if name != "sniffio"])  # optional, looked for at e
 )
 def test_options_that_cannot_work_are_refused_at_once(changes: dict[str, Any], complaint: str) -> None:
     """The error does not contain the key."""
-    good: dict[str, Any] = {"api_key": "secret", "index_host": "index-1.svc.pinecone.io"}
+    good: dict[str, Any] = {"api_key": "secret", "index_host": "index-1.svc.pinecone.io", "timeout_s": 1}
     with pytest.raises(ValueError, match=complaint) as refused:
         PineconeOptions(**(good | changes))
     assert "secret" not in str(refused.value)
@@ -434,7 +434,7 @@ def test_options_that_cannot_work_are_refused_at_once(changes: dict[str, Any], c
 
 def test_the_key_is_never_shown() -> None:
     """Neither by `repr` nor by rich."""
-    options = PineconeOptions(api_key="pcsk-1", index_host="index-1.svc.pinecone.io")
+    options = PineconeOptions(api_key="pcsk-1", index_host="index-1.svc.pinecone.io", timeout_s=1)
     assert repr(options).startswith("PineconeOptions(api_key='***', index_host='index-1.svc.pinecone.io', ")
     assert "pcsk" not in f"{options} {options!r} {list(options.__rich_repr__())}"
     assert "pcsk" not in repr(PineconeRecall(options))

@@ -18,9 +18,9 @@ from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.runs.watcher import RunWatcher
-from coachstream.conversation.turn.context import ContextLimits
-from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
+from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 from coachstream.conversation.turn.turn import run_turn
 from coachstream.language.demo import DemoModel
 from coachstream.services import SystemClock

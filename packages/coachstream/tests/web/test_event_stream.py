@@ -55,7 +55,7 @@ async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -
 async def test_a_broken_connection_is_recorded_and_not_an_error() -> None:
     """Frames after a broken write are dropped, so that the turn can continue."""
     wire = Wire()
-    async with EventStream(wire) as events:
+    async with EventStream(wire, keep_alive_after_s=30) as events:
         await events.send(StartFrame())
         wire.is_cut = True
         await events.send(ChunkFrame("lost", 0))

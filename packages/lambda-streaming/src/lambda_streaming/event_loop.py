@@ -1,30 +1,33 @@
 """The one event loop of a process that handles invocations one after the other.
 
-It is created at the first invocation, hence after a SnapStart restore and after a fork, and kept, so that
-clients with open connections survive from one invocation to the next. Nothing else survives: each invocation
-has a copy of its caller's context variables, and tasks that it leaves running are cancelled.
+It is created for the first invocation, or for a lifespan in the INIT phase, hence after a fork, and kept, so
+that clients with open connections survive from one invocation to the next. Each invocation has a copy of its
+caller's context variables; what it leaves running is cancelled (`invocation_tasks`).
 
-SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state, and
-then ends the process. Between invocations, or where the signal has another handler, nothing changes.
+SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state,
+leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. Where the signal
+has another handler, nothing changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import signal
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from lambda_streaming.invocation_tasks import InvocationTasks
+from lambda_streaming.lifespan import Lifespan
 
 logger = logging.getLogger("lambda_streaming")
 
 T = TypeVar("T")
-
-MAX_CLEAN_UP_S: Final = 1.0
-"""How long leftover tasks may take to release their resources; the function is billed for it."""
 
 
 class HandlerCancelled(RuntimeError):
@@ -42,27 +45,138 @@ class InvocationLoop:
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
+        self._tasks: InvocationTasks | None = None
+        self._lifespans: list[Lifespan] = []
+        self._invocation: _Invocation | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run asynchronous work to completion, and leave no task running into a later invocation.
+        """Run an invocation to completion, and leave none of its tasks running into a later one.
 
         Raises:
-            RuntimeError: called on a running event loop; use `lambda_streaming.asgi` there.
+            RuntimeError: called on a running event loop; use `lambda_streaming.to_asgi` there.
             HandlerCancelled: the work was cancelled from inside.
             KeyboardInterrupt: SIGINT arrived, and the work was cancelled.
         """
         if _is_running():
             raise RuntimeError(
                 "A streaming handler was called on a running event loop. Serve it there with "
-                "lambda_streaming.asgi(handler), or await lambda_streaming.invoke_streaming(...)."
+                "lambda_streaming.to_asgi(handler), or await lambda_streaming.invoke_streaming(...)."
             )
-        if self._runner is None:
-            self._runner = asyncio.Runner()
+        runner, tasks = self._opened()
+        self._invocation = invocation = _Invocation(runner.get_loop())
+        replaced = self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
         try:
             # Without this argument, the runner would share one context between all invocations.
-            return self._runner.run(_leaving_no_task(work), context=contextvars.copy_context())
+            return runner.run(invocation.run(work, tasks), context=contextvars.copy_context())
         except asyncio.CancelledError as error:
             raise HandlerCancelled from error
+        finally:
+            self._invocation = None
+            if invocation.terminated:
+                self._terminate()
+            if replaced:
+                self._on_sigterm_instead_of(self._on_sigterm, signal.SIG_DFL)
+
+    def start(self, lifespan: Lifespan) -> None:
+        """Enter a lifespan before the first invocation, and leave it when the process ends.
+
+        Raises:
+            Exception: whatever the lifespan raises.
+        """
+        runner, _ = self._opened()
+        runner.run(lifespan.start(), context=contextvars.copy_context())
+        self._lifespans.append(lifespan)
+        self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
+
+    def close(self) -> None:
+        """Leave the lifespans, and cancel the tasks of the process; called when the process ends."""
+        lifespans, self._lifespans = self._lifespans, []
+        if self._runner is None or self._tasks is None or not lifespans or _is_running():
+            return
+        self._runner.run(_shut_down(lifespans, self._tasks), context=contextvars.copy_context())
+
+    def _opened(self) -> tuple[asyncio.Runner, InvocationTasks]:
+        if self._runner is None or self._tasks is None:
+            self._runner = _runner()
+            self._tasks = InvocationTasks(self._runner.get_loop())
+        return self._runner, self._tasks
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
+        if self._invocation is None:
+            self._terminate()
+        else:
+            self._invocation.terminate()
+
+    def _terminate(self) -> None:
+        # A second signal must not cut the shutdown short; Lambda sends SIGKILL if it takes too long.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            self.close()
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+
+    @staticmethod
+    def _on_sigterm_instead_of(present: Any, handler: Any) -> bool:  # noqa: ANN401 (`signal`'s types)
+        """Replace the present handler; another one, such as the function's own, is left alone."""
+        is_replaced = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) == present
+        )
+        if is_replaced:
+            signal.signal(signal.SIGTERM, handler)
+        return is_replaced
+
+
+invocation_loop: Final = InvocationLoop()
+"""The process's loop."""
+
+
+class _Invocation:
+    """One invocation's task, and whether SIGTERM has arrived for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self.terminated = False
+
+    async def run(self, work: Callable[[], Awaitable[T]], tasks: InvocationTasks) -> T:
+        self._task = asyncio.current_task()
+        if self.terminated:
+            raise asyncio.CancelledError
+        return await tasks.run(work)
+
+    def terminate(self) -> None:
+        """Cancel the invocation, once."""
+        if self.terminated:
+            return
+        self.terminated = True
+        if self._task is not None:
+            # Thread-safe, so that it also wakes a loop that waits for I/O.
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+
+async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks) -> None:
+    for lifespan in reversed(lifespans):
+        await lifespan.stop()
+    await tasks.cancel_all()
+
+
+def _runner() -> asyncio.Runner:
+    # A pool that was opened on a loop of the module's own while it was imported works only on that loop.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # raised where there is no such loop
+            loop = asyncio.get_event_loop()
+    except (RuntimeError, DeprecationWarning):
+        return asyncio.Runner()
+    return (
+        asyncio.Runner() if loop.is_closed() else asyncio.Runner(loop_factory=functools.partial(_same, loop))
+    )
+
+
+def _same(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    return loop
 
 
 def _is_running() -> bool:
@@ -71,77 +185,3 @@ def _is_running() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-async def _leaving_no_task(work: Callable[[], Awaitable[T]]) -> T:
-    before = asyncio.all_tasks()
-    termination = _Termination()
-    try:
-        return await work()
-    finally:
-        termination.carry_out()
-        if left := asyncio.all_tasks() - before:
-            logger.warning(
-                "The handler returned while %d of its tasks were still running; they are cancelled, because "
-                "Lambda freezes a function between invocations: %s",
-                len(left),
-                _names(left),
-            )
-            await _cancel_all_but(before)
-
-
-class _Termination:
-    """Handles SIGTERM during an invocation: cancels its task, and terminates the process afterwards."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._arrived = False
-        self._is_watched = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        )
-        if self._is_watched:
-            signal.signal(signal.SIGTERM, self._on_signal)
-
-    def carry_out(self) -> None:
-        """Terminate the process if the signal arrived; otherwise restore the default action."""
-        # The invocation may have installed a signal handler of its own meanwhile.
-        if self._is_watched and signal.getsignal(signal.SIGTERM) == self._on_signal:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            if self._arrived:
-                signal.raise_signal(signal.SIGTERM)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
-        if not self._arrived and self._task is not None:
-            self._arrived = True
-            # Thread-safe, so that it also wakes a loop that waits for I/O.
-            self._loop.call_soon_threadsafe(self._task.cancel)
-
-
-async def _cancel_all_but(kept: set[asyncio.Task[object]]) -> None:
-    """Cancel tasks, and those that they start meanwhile; wait at most `MAX_CLEAN_UP_S`."""
-    until = asyncio.get_running_loop().time() + MAX_CLEAN_UP_S
-    cancelled: set[asyncio.Task[object]] = set()
-    while left := asyncio.all_tasks() - kept:
-        for task in left - cancelled:
-            task.cancel()
-        cancelled |= left
-        remaining_s = until - asyncio.get_running_loop().time()
-        if remaining_s <= 0:
-            logger.error(
-                "%d tasks ignore their cancellation; they will continue to run during a later invocation: %s",
-                len(left),
-                _names(left),
-            )
-            return
-        await asyncio.wait(left, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _names(tasks: set[asyncio.Task[object]]) -> str:
-    return ", ".join(sorted(_name(task) for task in tasks))
-
-
-def _name(task: asyncio.Task[object]) -> str:
-    work = task.get_coro()
-    return getattr(work, "__qualname__", None) or task.get_name()

@@ -5,9 +5,9 @@ Imported only there: an ordinary cold start should not pay for the modules that 
 
 from __future__ import annotations
 
-from awslambdaric import bootstrap
 from awslambdaric.lambda_multi_concurrent_utils import MultiConcurrentRunner
 
+from lambda_streaming.function import run_function
 from lambda_streaming.runtime_client import StreamingMultiConcurrentRuntimeClient
 
 
@@ -15,8 +15,8 @@ class StreamingMultiConcurrentRunner(MultiConcurrentRunner):  # type: ignore[mis
     """awslambdaric's runner, whose workers can stream."""
 
     @classmethod
-    def run_single(cls, handler: str, api_addr: str, use_thread: bool, socket_path: str) -> None:
+    def run_single(cls, handler: str, api_addr: str, use_thread: bool, socket_path: str) -> None:  # noqa: ARG003 (awslambdaric's)
         """Run one worker until Lambda ends it."""
         if socket_path:
             cls._redirect_output(socket_path)
-        bootstrap.run(handler, StreamingMultiConcurrentRuntimeClient(api_addr, use_thread))
+        run_function(handler, StreamingMultiConcurrentRuntimeClient(api_addr))

@@ -8,7 +8,7 @@ streaming".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -24,13 +24,18 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, sectio
 _STATUSES = range(200, 600)  # final ones: a Function URL responds with 502 to the others
 
 
+PRELUDE_KEYS: Final = ("statusCode", "headers", "multiValueHeaders", "cookies")
+
+
 class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Status, headers and cookies of an HTTP response.
 
     Attributes:
         status_code: 200 to 599.
-        headers: one value per name; Function URLs do not support headers with several values.
-        cookies: complete `Set-Cookie` values.
+        headers: one value per name.
+        multi_value_headers: several values per name. API Gateway sends one line for each; a Function URL,
+            which has no such lines, sends them joined with commas.
+        cookies: complete `Set-Cookie` values; those among the headers are moved here, as Lambda requires.
 
     Raises:
         ValueError: a value that no HTTP response can have.
@@ -38,17 +43,43 @@ class ResponseMetadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 
     status_code: int = 200
     headers: dict[str, str] = {}
+    multi_value_headers: dict[str, list[str]] = {}
     cookies: list[str] = []
 
     def __post_init__(self) -> None:
         if self.status_code not in _STATUSES:
             raise ValueError(f"statusCode must be from 200 to 599, not {self.status_code}")
         for name, value in self.headers.items():
-            if not _HEADER_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not a header name")
-            _check_value(f"the header {name}", value)
+            _check_header(name, value)
+        for name, values in self.multi_value_headers.items():
+            for value in values:
+                _check_header(name, value)
         for cookie in self.cookies:
             _check_value("a cookie", cookie)
+
+    def as_prelude(self) -> dict[str, object]:
+        """Return the JSON object that Function URLs and API Gateway both read correctly."""
+        headers, several, cookies = dict(self.headers), dict(self.multi_value_headers), list(self.cookies)
+        cookies += [headers.pop(name) for name in list(headers) if name.lower() == SET_COOKIE]
+        for name in [name for name in several if name.lower() == SET_COOKIE]:
+            cookies += several.pop(name)
+        # API Gateway prefers the list where a name has both.
+        listed = {name.lower() for name, values in several.items() if values}
+        headers = {name: value for name, value in headers.items() if name.lower() not in listed}
+        headers |= {name: ", ".join(values) for name, values in several.items() if values}
+        prelude: dict[str, object] = {"statusCode": self.status_code, "headers": headers}
+        if several := {name: values for name, values in several.items() if len(values) > 1}:
+            prelude["multiValueHeaders"] = several
+        return prelude | {"cookies": cookies}
+
+
+SET_COOKIE: Final = "set-cookie"
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    _check_value(f"the header {name}", value)
 
 
 def _check_value(what: str, value: str) -> None:
@@ -62,28 +93,90 @@ def encode_prelude(metadata: ResponseMetadata | Mapping[str, object]) -> bytes:
     JSON escapes NUL, so the delimiter cannot occur earlier.
 
     Args:
-        metadata: a mapping has the keys `statusCode`, `headers` and `cookies`, all optional.
+        metadata: a mapping has the keys `statusCode`, `headers`, `multiValueHeaders` and `cookies`, all
+            optional, with the values that AWS and Node take: see `response_metadata`.
 
     Raises:
         ValueError: a value or key is invalid, or the prelude exceeds `MAX_PRELUDE_BYTES`.
     """
     if not isinstance(metadata, ResponseMetadata):
-        metadata = _from_mapping(metadata)
-    prelude = msgspec.json.encode(metadata)
+        metadata = response_metadata(metadata)
+    prelude = msgspec.json.encode(metadata.as_prelude())
     if len(prelude) > MAX_PRELUDE_BYTES:
         raise ValueError(f"status, headers and cookies take {len(prelude)} bytes of {MAX_PRELUDE_BYTES}")
     return prelude + DELIMITER
 
 
-def _from_mapping(metadata: Mapping[str, object]) -> ResponseMetadata:
-    unknown = sorted(set(metadata) - {"statusCode", "headers", "cookies"})
+def response_metadata(metadata: Mapping[str, object]) -> ResponseMetadata:
+    """Read metadata as AWS and Node take it.
+
+    A status may be text, a header's value a number, a boolean or a list; a value that is None is left out.
+
+    Raises:
+        ValueError: a value or key is invalid; the message names the header.
+    """
+    unknown = sorted(set(metadata) - set(PRELUDE_KEYS))
     if unknown:
-        raise ValueError(f"a prelude has statusCode, headers and cookies only, not {', '.join(unknown)}")
-    present = {key: value for key, value in metadata.items() if value is not None}
-    try:
-        return msgspec.convert(present, ResponseMetadata)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"a prelude has {', '.join(PRELUDE_KEYS)} only, not {', '.join(unknown)}")
+    headers: dict[str, str] = {}
+    several: dict[str, list[str]] = {}
+    for name, value in _entries(metadata, "headers"):
+        if isinstance(value, list | tuple):
+            several[name] = [_as_text(name, each) for each in value if each is not None]
+        else:
+            headers[name] = _as_text(name, value)
+    for name, value in _entries(metadata, "multiValueHeaders"):
+        if not isinstance(value, list | tuple):
+            raise ValueError(  # noqa: TRY004 (one kind of error, whatever is wrong with the metadata)
+                f"the header {name} in multiValueHeaders is {type(value).__name__}, not a list"
+            )
+        several[name] = [_as_text(name, each) for each in value if each is not None]
+    cookies = metadata.get("cookies") or []
+    if not isinstance(cookies, list | tuple) or not all(isinstance(cookie, str) for cookie in cookies):
+        raise ValueError("cookies is not a list of texts, one a Set-Cookie header")
+    return ResponseMetadata(
+        status_code=_as_status(metadata.get("statusCode")),
+        headers=headers,
+        multi_value_headers=several,
+        cookies=list(cookies),
+    )
+
+
+def _entries(metadata: Mapping[str, object], key: str) -> Iterator[tuple[str, object]]:
+    entries = metadata.get(key)
+    if entries is None:
+        return
+    if not isinstance(entries, Mapping):
+        raise ValueError(f"{key} is {type(entries).__name__}, not an object")  # noqa: TRY004
+    for name, value in entries.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r} is not a header name")  # noqa: TRY004
+        if value is not None:
+            yield name, value
+
+
+def _as_text(name: str, value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case int() | float():
+            return str(value)
+    raise ValueError(f"the value of the header {name} is {type(value).__name__}, not text")
+
+
+def _as_status(value: object) -> int:
+    match value:
+        case None:
+            return 200
+        case int() if not isinstance(value, bool):
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case str() if value.isascii() and value.isdecimal():
+            return int(value)
+    raise ValueError(f"statusCode is {value!r}, not a number")
 
 
 class PreludeParser:

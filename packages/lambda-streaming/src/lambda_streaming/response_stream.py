@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 from lambda_streaming.prelude import PRELUDE_CONTENT_TYPE, ResponseMetadata, encode_prelude
 
@@ -138,6 +138,11 @@ class ResponseStream:
         """The response's content type."""
         return self._content_type
 
+    @property
+    def has_metadata(self) -> bool:
+        """Whether `HttpResponseStream` has given it status, headers and cookies."""
+        return self._prelude is not None
+
     def set_content_type(self, content_type: str) -> None:
         """Set a content type other than `application/octet-stream`.
 
@@ -212,11 +217,18 @@ class ResponseStream:
         self._prelude = prelude
 
 
+class _WithPrelude(Protocol):
+    def _set_prelude(self, prelude: bytes) -> None: ...
+
+
+_Stream = TypeVar("_Stream", bound=_WithPrelude)
+
+
 class HttpResponseStream:
     """Gives a response an HTTP status, headers and cookies."""
 
     @staticmethod
-    def from_(stream: ResponseStream, metadata: ResponseMetadata | Mapping[str, object]) -> ResponseStream:
+    def from_(stream: _Stream, metadata: ResponseMetadata | Mapping[str, object]) -> _Stream:
         """Set the prelude of a response and return the same stream.
 
         It is sent with the first write or the end, whichever comes first: unlike on Node, a response
@@ -224,7 +236,9 @@ class HttpResponseStream:
 
         Args:
             stream: the handler's response stream, before its first write.
-            metadata: `{"statusCode": int, "headers": {str: str}, "cookies": [str]}`, each optional.
+            metadata: `{"statusCode": int, "headers": {str: str}, "multiValueHeaders": {str: [str]},
+                "cookies": [str]}`, each optional; numbers may be text and the other way round, and values
+                that are None are left out.
 
         Raises:
             ResponseAlreadyStarted: the response has begun.

@@ -1,16 +1,18 @@
 """The Lambda runtime: awslambdaric with response streaming.
 
 `awslambdaric.bootstrap.run` does the work, as on the managed runtime: imports, the invocation loop, logging
-frames, error reports, SnapStart. Only its client of the Runtime API is ours (`runtime_client`).
+frames, error reports, SnapStart. Its client of the Runtime API is ours (`runtime_client`), and so is what it
+calls as the handler (`function`): an ASGI app is one, too.
 """
 
 from __future__ import annotations
 
 import sys
 
-from awslambdaric import bootstrap, lambda_runtime_client
+from awslambdaric import lambda_runtime_client
 from awslambdaric.lambda_config import LambdaConfigProvider
 
+from lambda_streaming.function import run_function
 from lambda_streaming.runtime_client import StreamingRuntimeClient
 
 
@@ -43,7 +45,7 @@ def _run(config: LambdaConfigProvider) -> None:
             int(config.max_concurrency),
         )
     else:
-        bootstrap.run(config.handler, StreamingRuntimeClient(config.api_address, config.use_thread_polling))
+        run_function(config.handler, StreamingRuntimeClient(config.api_address))
 
 
 def main() -> None:
@@ -68,7 +70,8 @@ usage: python -m lambda_streaming HANDLER
 
 Runs a Lambda function whose handlers may stream their responses.
 
-HANDLER is package.module.function, as in the function's configuration. Where the program runs:
+HANDLER is package.module.function, as in the function's configuration, or package.module.app for an ASGI app
+(FastAPI, Starlette, Django, ...). Where the program runs:
   container image   ENTRYPOINT ["python", "-m", "lambda_streaming"]   CMD ["app.handler"]
   managed runtime   AWS_LAMBDA_EXEC_WRAPPER=/var/task/lambda_streaming/exec-wrapper
   localhost         python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler"""

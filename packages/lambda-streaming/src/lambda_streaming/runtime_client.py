@@ -22,7 +22,8 @@ from awslambdaric.lambda_runtime_client import (
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
 from lambda_streaming.error_trailers import FunctionError
-from lambda_streaming.event_loop import HandlerCancelled, InvocationLoop
+from lambda_streaming.event_loop import HandlerCancelled, invocation_loop
+from lambda_streaming.polling_thread import PollingThread
 from lambda_streaming.response_stream import Invocation, ResponseBroken
 from lambda_streaming.runtime_api_connection import RuntimeApiConnection
 from lambda_streaming.runtime_api_response import RuntimeApiResponse
@@ -51,9 +52,11 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
 
     marshaller = _StreamingMarshaller()
 
-    def __init__(self, address: str, use_thread_for_polling_next: bool = False) -> None:
-        super().__init__(address, use_thread_for_polling_next)
-        self._loop = InvocationLoop()
+    def __init__(self, address: str) -> None:
+        # Python runs signal handlers only where the main thread can be interrupted, which awslambdaric's
+        # blocking call cannot. It polls in a thread only for some of the managed runtimes.
+        super().__init__(address, True)
+        self.ThreadPoolExecutor = PollingThread()
         self._connection = RuntimeApiConnection(address)
         self._request: InvocationRequest | None = None
         self._response: RuntimeApiResponse | None = None
@@ -93,7 +96,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
             request.invocation_id,
             lambda_runtime_client._user_agent(),  # noqa: SLF001 (so that all calls have the same)
         )
-        self._loop.run(functools.partial(_stream, invocation, self._response, request.invoke_id))
+        invocation_loop.run(functools.partial(_stream, invocation, self._response, request.invoke_id))
         return STREAMED
 
 

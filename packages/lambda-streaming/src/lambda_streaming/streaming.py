@@ -1,28 +1,22 @@
 """Streaming handlers: the decorator, and how a decorated handler runs.
 
 A decorated handler is an ordinary `handler(event, context)`. A runtime that can stream installs a driver,
-which the handler uses when it is called; without a driver it returns a buffered response
-(`buffered_response`).
+which the handler uses when it is called; without a driver, and for events of services that cannot stream
+(`response_mode`), it returns a buffered response (`buffered_response`).
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Any, Protocol, TypeAlias, cast
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, overload
 
-from lambda_streaming.response_stream import (
-    Data,
-    Invocation,
-    ResponseStream,
-    ResponseTransport,
-    StreamState,
-)
+import msgspec
 
-logger = logging.getLogger("lambda_streaming")
+from lambda_streaming.handler_kinds import StreamHandler, as_stream_handler
+from lambda_streaming.lifespan import Lifespan, LifespanFactory
+from lambda_streaming.response_mode import ResponseMode, is_buffered
+from lambda_streaming.response_stream import Invocation, ResponseStream, ResponseTransport, StreamState
 
 
 class LambdaContext(Protocol):
@@ -40,12 +34,6 @@ class LambdaContext(Protocol):
         """Return the milliseconds until the invocation times out."""
         ...
 
-
-StreamHandler: TypeAlias = Callable[[Any, ResponseStream, Any], Awaitable[object]]
-"""`async def handler(event, response_stream, context)`."""
-
-ChunkHandler: TypeAlias = Callable[[Any, Any], AsyncIterator[Data]]
-"""`async def handler(event, context)` that yields the response."""
 
 LambdaHandler: TypeAlias = Callable[[Any, Any], object]
 """A handler as Python runtimes call it: `handler(event, context)`."""
@@ -65,39 +53,107 @@ def install_driver(driver: Driver | None) -> None:
     _driver = driver
 
 
-def streamify_response(handler: StreamHandler | ChunkHandler) -> LambdaHandler:
+class Streaming(msgspec.Struct, frozen=True):
+    """What makes a decorated handler stream.
+
+    Attributes:
+        handler: writes the response.
+        lifespan: the resources that it needs, if any.
+    """
+
+    handler: StreamHandler
+    lifespan: Lifespan | None = None
+
+    async def respond(self, event: object, context: object, transport: ResponseTransport) -> None:
+        """Run the handler on the running event loop, and end its response."""
+        if self.lifespan is None:
+            await self._respond(event, context, transport)
+            return
+        await self.lifespan.start()
+        with self.lifespan.available():
+            await self._respond(event, context, transport)
+
+    async def _respond(self, event: object, context: object, transport: ResponseTransport) -> None:
+        stream = ResponseStream(transport)
+        await self.handler(event, stream, context)
+        if stream.state is not StreamState.ENDED:
+            await stream.end()
+
+
+@overload
+def streamify_response(
+    handler: Callable[..., object],
+    *,
+    lifespan: LifespanFactory | None = None,
+    response_mode: ResponseMode = ...,
+) -> LambdaHandler: ...
+
+
+@overload
+def streamify_response(
+    handler: None = None, *, lifespan: LifespanFactory | None = None, response_mode: ResponseMode = ...
+) -> Callable[[Callable[..., object]], LambdaHandler]: ...
+
+
+def streamify_response(
+    handler: Callable[..., object] | None = None,
+    *,
+    lifespan: LifespanFactory | None = None,
+    response_mode: ResponseMode = ResponseMode.AUTO,
+) -> LambdaHandler | Callable[[Callable[..., object]], LambdaHandler]:
     """Make a handler stream its response.
 
-    Use it on `async def handler(event, response_stream, context)`, which writes the response, or on an async
-    generator `async def handler(event, context)`, which yields it. The first kind's return value is ignored,
-    and its response is ended automatically.
+    A handler takes `(event, response_stream, context)` and writes the response, or `(event, context)`. Both
+    may be functions, methods or other callables, synchronous or asynchronous, and generators that yield the
+    response's pieces. What a handler returns before it has written anything is its response: a proxy result
+    (a mapping with `statusCode`), an iterable of pieces, text or bytes, or a value to send as JSON.
+    Synchronous handlers run in a thread; a write or a `yield` there waits until Lambda can take more, too.
 
     The result is an ordinary `handler(event, context)` for Lambda. Under `lambda_streaming`'s runtime it
     streams; under the stock runtime it returns the whole response. Tracing decorators may wrap it.
 
-    Raises:
-        TypeError: the handler is of neither kind.
-    """
-    stream_handler = _as_stream_handler(handler)
+    Args:
+        handler: the handler; omit it to pass options, as in `@streamify_response(lifespan=...)`.
+        lifespan: makes an asynchronous context manager, entered once in the INIT phase and left when the
+            process ends; `lifespan_state()` returns what it yields.
+        response_mode: whether to stream.
 
-    @functools.wraps(handler)
-    def entry_point(event: object, context: object) -> object:
-        invocation = functools.partial(_respond, stream_handler, event, context)
-        if _driver is not None:
+    Raises:
+        TypeError: the handler takes other arguments, or is an ASGI app: use `from_asgi` for that.
+    """
+    if handler is None:
+        return functools.partial(streamify_response, lifespan=lifespan, response_mode=response_mode)
+    streaming = Streaming(as_stream_handler(handler), None if lifespan is None else Lifespan(lifespan))
+    return entry_point(streaming, handler, response_mode)
+
+
+def entry_point(streaming: Streaming, named_after: object, response_mode: ResponseMode) -> LambdaHandler:
+    """Return what a runtime calls, with the name and the documentation of the object that it stands for."""
+
+    @functools.wraps(named_after)  # type: ignore[arg-type]  # takes what it finds on any object
+    def handler(event: object, context: object) -> object:
+        invocation = functools.partial(streaming.respond, event, context)
+        if _driver is not None and not is_buffered(event, response_mode):
             return _driver(invocation)
         from lambda_streaming.buffered_response import run_buffered
 
-        return run_buffered(invocation)
+        return run_buffered(invocation, event, could_stream=_driver is not None)
 
     # Points to a function with other parameters: code that inspects the entry point must not follow it.
-    del entry_point.__wrapped__
-    setattr(entry_point, _MARKER, stream_handler)
-    return entry_point
+    del handler.__wrapped__
+    setattr(handler, _MARKER, streaming)
+    return handler
+
+
+def streaming_of(handler: object) -> Streaming | None:
+    """Return what makes a handler stream, or None for any other object."""
+    found = getattr(handler, _MARKER, None)
+    return found if isinstance(found, Streaming) else None
 
 
 def is_streaming(handler: Callable[..., object]) -> bool:
     """Whether the handler is decorated with `streamify_response`, even if it has been wrapped since."""
-    return hasattr(handler, _MARKER)
+    return streaming_of(handler) is not None
 
 
 async def invoke_streaming(
@@ -109,49 +165,7 @@ async def invoke_streaming(
         TypeError: the handler is not decorated.
         Exception: any exception of the handler; the response is then not ended.
     """
-    stream_handler: StreamHandler | None = getattr(handler, _MARKER, None)
-    if stream_handler is None:
+    streaming = streaming_of(handler)
+    if streaming is None:
         raise TypeError(f"{handler!r} does not stream: decorate it with @streamify_response.")
-    await _respond(stream_handler, event, context, transport)
-
-
-async def _respond(
-    handler: StreamHandler, event: object, context: object, transport: ResponseTransport
-) -> None:
-    stream = ResponseStream(transport)
-    returned = await handler(event, stream, context)
-    if returned is not None:
-        logger.warning(
-            "The handler returned a %s, which is ignored: streaming handlers write their response.",
-            type(returned).__name__,
-        )
-    if stream.state is not StreamState.ENDED:
-        await stream.end()
-
-
-def _as_stream_handler(handler: StreamHandler | ChunkHandler) -> StreamHandler:
-    if inspect.isasyncgenfunction(handler) and _takes(handler, 2):
-        chunks_of = cast("Callable[[Any, Any], AsyncGenerator[Data, None]]", handler)
-
-        @functools.wraps(handler)
-        async def write_chunks(event: object, stream: ResponseStream, context: object) -> None:
-            async with aclosing(chunks_of(event, context)) as chunks:
-                async for chunk in chunks:
-                    await stream.write(chunk)
-
-        return write_chunks
-    if inspect.iscoroutinefunction(handler) and _takes(handler, 3):
-        return cast("StreamHandler", handler)
-    raise TypeError(
-        f"@streamify_response cannot stream {handler!r}. Write it as 'async def handler(event, "
-        "response_stream, context)', or as an async generator 'async def handler(event, context)' that "
-        "yields the response."
-    )
-
-
-def _takes(handler: Callable[..., object], arguments: int) -> bool:
-    try:
-        inspect.signature(handler).bind(*[None] * arguments)
-    except TypeError:
-        return False
-    return True
+    await streaming.respond(event, context, transport)

@@ -28,7 +28,7 @@ from lambda_streaming.function_url import (
     ResponseBrokenOff,
     ResponseLimits,
     Throttled,
-    asgi,
+    to_asgi,
 )
 from support.http_server import connected, exchange, serving
 from support.patience import PATIENCE_S
@@ -101,7 +101,7 @@ async def test_chunks_leave_as_they_come() -> None:
             await reader.readline()
             writer.close()
 
-    async with gate() as gate_, serving(asgi(handler)) as port, connected(port) as client:
+    async with gate() as gate_, serving(to_asgi(handler)) as port, connected(port) as client:
         await client.send(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % gate_.port)
         head = await client.read_until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -125,7 +125,7 @@ async def test_a_prelude_becomes_the_head() -> None:
         )
         await stream.write("payload\0")
 
-    async with serving(asgi(function(answer))) as port, httpx.AsyncClient() as client:
+    async with serving(to_asgi(function(answer))) as port, httpx.AsyncClient() as client:
         response = await client.get(f"http://127.0.0.1:{port}/")
         assert (response.status_code, response.content) == (201, b"payload\0")
         assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
@@ -174,7 +174,7 @@ async def test_a_prelude_alone_is_a_whole_response() -> None:
         HttpResponseStream.from_(stream, {"statusCode": 302, "headers": {"location": "/there"}})
         await stream.end()
 
-    async with serving(asgi(function(answer))) as port, connected(port) as client:
+    async with serving(to_asgi(function(answer))) as port, connected(port) as client:
         for _ in range(2):
             await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             head = await client.read_until(b"\r\n\r\n")
@@ -276,7 +276,7 @@ async def test_a_failure_after_the_first_byte_breaks_the_response_off(
         await stream.write("partial")
         raise ValueError("secret")
 
-    async with serving(asgi(function(answer))) as port:
+    async with serving(to_asgi(function(answer))) as port:
         status, _, body = split(await exchange(port, GET.replace(b"Connection: close\r\n", b"")))
         assert (status, body) == (b"HTTP/1.1 200 OK", b"7\r\npartial\r\n")
         async with httpx.AsyncClient() as client:
@@ -293,7 +293,7 @@ async def test_an_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
     async def answer(_stream: ResponseStream) -> None:
         raise ValueError("secret")
 
-    async with serving(asgi(function(answer))) as port:
+    async with serving(to_asgi(function(answer))) as port:
         _, headers, _ = split(await exchange(port, GET))
     failures = [r for r in caplog.records if r.exc_info]
     assert [r.getMessage() for r in failures] == [f"{headers['x-amzn-requestid']} ValueError: secret"]
@@ -316,7 +316,7 @@ async def test_a_timeout_before_the_first_byte_is_a_502_and_after_it_a_break(
             await response_stream.write("too late")
             raise
 
-    async with serving(asgi(handler, timeout_s=0.2)) as port:
+    async with serving(to_asgi(handler, timeout_s=0.2)) as port:
         before = split(await exchange(port, GET.replace(b" / ", b" /before ")))
         after = split(await exchange(port, GET.replace(b" / ", b" /after ")))
     assert (before[0], before[2]) == (b"HTTP/1.1 502 Bad Gateway", b"Internal Server Error")
@@ -468,13 +468,13 @@ def returns_response(_event: object, _context: object) -> dict[str, Any]:
 
 async def test_a_plain_handler_is_interpreted_on_a_buffered_url_only() -> None:
     """BUFFERED reads the proxy response (case 23); RESPONSE_STREAM sends its literal JSON (case 24)."""
-    buffered = asgi(returns_response, invoke_mode=InvokeMode.BUFFERED)
+    buffered = to_asgi(returns_response, invoke_mode=InvokeMode.BUFFERED)
     async with serving(buffered) as port, httpx.AsyncClient() as client:
         response = await client.get(f"http://127.0.0.1:{port}/")
         assert (response.status_code, response.text, response.headers["x-a"]) == (418, "tea", "b")
         assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
         assert response.headers["content-length"] == "3"
-    async with serving(asgi(returns_response)) as port, httpx.AsyncClient() as client:
+    async with serving(to_asgi(returns_response)) as port, httpx.AsyncClient() as client:
         response = await client.get(f"http://127.0.0.1:{port}/")
         assert response.status_code == 200
         assert response.json() == returns_response(None, None)
@@ -488,7 +488,7 @@ async def test_a_streaming_handler_works_on_a_buffered_url() -> None:
         await stream.write("one")
         await stream.write("two")
 
-    app = asgi(function(answer), invoke_mode=InvokeMode.BUFFERED)
+    app = to_asgi(function(answer), invoke_mode=InvokeMode.BUFFERED)
     async with serving(app) as port, httpx.AsyncClient() as client:
         response = await client.get(f"http://127.0.0.1:{port}/")
         assert (response.status_code, response.content) == (201, b"onetwo")
@@ -540,7 +540,7 @@ async def test_an_async_generator_streams_through_a_wrapper() -> None:
     def traced(event: object, context: object) -> object:
         return handler(event, context)
 
-    async with serving(asgi(traced)) as port, httpx.AsyncClient() as client:
+    async with serving(to_asgi(traced)) as port, httpx.AsyncClient() as client:
         response = await client.get(f"http://127.0.0.1:{port}/path")
         assert response.content == b"/path!"
 
@@ -552,7 +552,7 @@ async def test_an_asynchronous_handler_without_the_decorator_is_refused_at_once(
         """Never called."""
 
     with pytest.raises(TypeError, match="streamify_response"):
-        asgi(handler)
+        to_asgi(handler)
 
 
 def test_reading_events_imports_nothing_else() -> None:

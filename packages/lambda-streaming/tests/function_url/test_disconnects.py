@@ -15,7 +15,7 @@ import pytest
 
 from contracts.invoker import gate
 from lambda_streaming import ResponseStream, streamify_response
-from lambda_streaming.function_url import FunctionUrlApp, InvocationRequest, InvocationResponse, asgi
+from lambda_streaming.function_url import FunctionUrlApp, InvocationRequest, InvocationResponse, to_asgi
 from support.http_server import connected, exchange, serving
 from support.patience import PATIENCE_S
 
@@ -49,7 +49,7 @@ def writer_of(recorded: Recorded, chunks: int, chunk: bytes) -> Any:  # noqa: AN
 async def test_a_client_that_leaves_does_not_stop_the_handler() -> None:
     """It writes all it has to nobody and reaches its end (case 22)."""
     recorded = Recorded()
-    async with serving(asgi(writer_of(recorded, 1000, b"x" * 10_000))) as port:
+    async with serving(to_asgi(writer_of(recorded, 1000, b"x" * 10_000))) as port:
         async with connected(port) as client:
             await client.send(GET)
             await client.read_until(b"x" * 10_000)
@@ -75,7 +75,7 @@ async def test_a_client_that_leaves_before_the_first_byte_does_not_stop_the_hand
         await response_stream.write("nobody reads this")
         finished.set()
 
-    async with gate() as gate_, serving(asgi(handler)) as port:
+    async with gate() as gate_, serving(to_asgi(handler)) as port:
         async with connected(port) as client:
             await client.send(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % gate_.port)
             await asyncio.wait_for(gate_.someone_waits(), PATIENCE_S)
@@ -95,7 +95,7 @@ async def test_a_client_that_leaves_during_its_request_invokes_nothing() -> None
         invoked.append(event)
         await response_stream.end()
 
-    async with serving(asgi(handler)) as port:
+    async with serving(to_asgi(handler)) as port:
         async with connected(port) as client:
             await client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
         await exchange(port, b"GET /last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -108,7 +108,7 @@ async def test_a_slow_client_slows_the_writer_down() -> None:
     total = 64 * 1024 * 1024
     chunk = b"x" * (256 * 1024)
     async with (
-        serving(asgi(writer_of(recorded, total // len(chunk), chunk))) as port,
+        serving(to_asgi(writer_of(recorded, total // len(chunk), chunk))) as port,
         connected(port) as client,
     ):
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
@@ -154,7 +154,7 @@ async def test_a_stopping_server_waits_for_handlers_without_a_client(
     logger = logging.getLogger("lambda_streaming.function_url")
     logger.addHandler(handler)
     try:
-        async with serving(asgi(writer_of(recorded, 3, b"x"))) as port, connected(port) as client:
+        async with serving(to_asgi(writer_of(recorded, 3, b"x"))) as port, connected(port) as client:
             await client.send(GET)
             await client.read_until(b"x\r\n")
             client.abort()
@@ -227,7 +227,7 @@ async def test_a_stopping_server_gives_up_on_handlers_that_are_late(caplog: pyte
             cancelled.set()
             raise
 
-    async with serving(asgi(handler, drain_timeout_s=0.05)) as port, connected(port) as client:
+    async with serving(to_asgi(handler, drain_timeout_s=0.05)) as port, connected(port) as client:
         await client.send(GET)
         await client.read_until(b"x\r\n")
         client.abort()
@@ -245,7 +245,7 @@ async def test_work_after_the_response_is_waited_for() -> None:
         await go_on.wait()
         finished.set()
 
-    async with serving(asgi(handler)) as port:
+    async with serving(to_asgi(handler)) as port:
         async with httpx.AsyncClient() as client:
             response = await client.get(f"http://127.0.0.1:{port}/")
         assert response.content == b"done"
@@ -257,7 +257,7 @@ async def test_work_after_the_response_is_waited_for() -> None:
 async def test_a_cancelled_connection_does_not_stop_the_handler() -> None:
     """A server, or a middleware, that cancels the app cancels no invocation."""
     recorded = Recorded()
-    app = asgi(writer_of(recorded, 3, b"x"))
+    app = to_asgi(writer_of(recorded, 3, b"x"))
     scope = {
         "type": "http",
         "method": "GET",
@@ -307,7 +307,7 @@ async def test_five_hundred_streams_at_once_in_one_process() -> None:
     async def one(port: int, number: int) -> bytes:
         return await exchange(port, b"GET /%d HTTP/1.0\r\n\r\n" % number)
 
-    async with serving(asgi(handler), backlog=streams) as port:
+    async with serving(to_asgi(handler), backlog=streams) as port:
         responses = await asyncio.gather(*(one(port, number) for number in range(streams)))
     for number, response in enumerate(responses):
         expected = " ".join([f"/{number}"] * 6) + " unset"
@@ -323,7 +323,7 @@ async def test_plain_handlers_run_at_the_same_time() -> None:
         assert context.get_remaining_time_in_millis() > 0
         return f"{event['rawPath']} {context.aws_request_id == event['requestContext']['requestId']}"
 
-    async with serving(asgi(handler)) as port, httpx.AsyncClient() as client:
+    async with serving(to_asgi(handler)) as port, httpx.AsyncClient() as client:
         responses = await asyncio.gather(*(client.get(f"http://127.0.0.1:{port}/{n}") for n in "ab"))
     assert sorted(json.loads(response.content) for response in responses) == ["/a True", "/b True"]
 
@@ -338,6 +338,6 @@ async def test_a_websocket_is_refused() -> None:
     async def send(message: Any) -> None:  # noqa: ANN401 (an ASGI message)
         sent.append(message)
 
-    app: FunctionUrlApp = asgi(lambda event, context: None)  # noqa: ARG005 (the shape of a handler)
+    app: FunctionUrlApp = to_asgi(lambda event, context: None)  # noqa: ARG005 (the shape of a handler)
     await app({"type": "websocket"}, receive, send)
     assert sent == [{"type": "websocket.close"}]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_streaming import ResponseStream, streamify_response
-from lambda_streaming.function_url import CorsConfiguration, FunctionUrlEvent, asgi
+from lambda_streaming.function_url import CorsConfiguration, FunctionUrlEvent, to_asgi
 from support.http_server import connected, serving
 
 EXAMPLES = 300
@@ -83,7 +83,7 @@ class Wire:
     def __init__(self) -> None:
         cors = CorsConfiguration(allow_origins=("*",), allow_credentials=True)
         self._runner = asyncio.Runner()
-        self._serving = serving(asgi(reads_everything, cors=cors, timeout_s=5))
+        self._serving = serving(to_asgi(reads_everything, cors=cors, timeout_s=5))
         self.port = self._runner.run(self._serving.__aenter__())
 
     def exchange(self, request: bytes) -> bytes:

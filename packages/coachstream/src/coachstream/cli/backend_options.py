@@ -1,35 +1,49 @@
-"""The options that select the backends, shared by several commands."""
+"""The options that select the backends, shared by several commands and derived from `BackendChoice`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping
+from inspect import Parameter
+from typing import Annotated, get_type_hints
 
+import msgspec
 import typer
 
-from coachstream.settings import IdentityProvider, Model, Recall, Store
+from coachstream.cli.derived_options import with_parameters
+from coachstream.local.options import ON_THIS_MACHINE, BackendChoice
+from coachstream.settings.reader import variables_of
+from coachstream.settings.variables import Variable
 
-StoreOption = Annotated[
-    Store | None, typer.Option("--store", help="Where conversations are stored; sqlite by default.")
-]
-TableOption = Annotated[str | None, typer.Option("--table", metavar="T", help="Table for --store dynamodb.")]
-ModelOption = Annotated[
-    Model | None, typer.Option("--model", help="Model that generates the replies; demo by default.")
-]
-ModelIdOption = Annotated[
-    str | None, typer.Option("--model-id", metavar="ID", help="Model id for --model bedrock.")
-]
-RecallOption = Annotated[
-    Recall | None, typer.Option("--recall", help="Semantic search backend; sqlite by default.")
-]
-IdentityOption = Annotated[
-    IdentityProvider | None,
-    typer.Option("--identity", help="Issuer of the accepted tokens; local by default."),
-]
-RegionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--region",
-        metavar="REGION",
-        help="AWS region; by default AWS_REGION, or the region in the shared configuration.",
-    ),
-]
+
+def with_backend_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options; its `**chosen` receives them, for `backend_choice`."""
+    return with_parameters(command, first=_PARAMETERS)
+
+
+def backend_choice(chosen: Mapping[str, object]) -> BackendChoice:
+    """The choice that the options make."""
+    return msgspec.convert(chosen, BackendChoice)
+
+
+def _parameters() -> Iterator[Parameter]:
+    types = get_type_hints(BackendChoice)
+    for field, (variable, *_) in variables_of(BackendChoice).items():
+        option = typer.Option(
+            f"--{field.replace('_', '-')}",
+            metavar=None if variable in ON_THIS_MACHINE else field.rpartition("_")[2].upper(),
+            help=_help(variable),
+        )
+        annotation = Annotated[types[field], option]  # type: ignore[valid-type]
+        yield Parameter(field, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(variable: Variable[object]) -> str:
+    meaning = f"{variable.meaning[0].upper()}{variable.meaning[1:]}"
+    if variable in ON_THIS_MACHINE:
+        return f"{meaning}; {ON_THIS_MACHINE[variable]} by default."
+    if variable.scope.of is None:
+        return f"{meaning}; {variable.name} by default."
+    return f"{meaning}, for --{variable.scope.part.value.lower()} {variable.scope.of}."
+
+
+_PARAMETERS = tuple(_parameters())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables, start_command
+from coachstream.cli.shared import DataFolder, fail, refuse_unknown_variables, start_command
+from coachstream.local.options import DEFAULT_DATA
 from coachstream.settings.variables import ID_TOKEN
 
 if TYPE_CHECKING:

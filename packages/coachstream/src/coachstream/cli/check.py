@@ -7,27 +7,14 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.backend_options import (
-    IdentityOption,
-    ModelIdOption,
-    ModelOption,
-    RecallOption,
-    RegionOption,
-    StoreOption,
-    TableOption,
-)
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail
+from coachstream.cli.backend_options import backend_choice, with_backend_options
+from coachstream.cli.shared import DataFolder, fail
+from coachstream.local.options import DEFAULT_DATA
 
 
+@with_backend_options
 def check(
     *,
-    store: StoreOption = None,
-    table: TableOption = None,
-    model: ModelOption = None,
-    model_id: ModelIdOption = None,
-    recall: RecallOption = None,
-    identity: IdentityOption = None,
-    region: RegionOption = None,
     data: DataFolder = DEFAULT_DATA,
     offline: Annotated[
         bool,
@@ -44,6 +31,7 @@ def check(
         ),
     ] = 10.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    **chosen: object,
 ) -> None:
     """Report the configuration, where each backend would connect, and whether it can.
 
@@ -59,15 +47,7 @@ def check(
     from coachstream.local.backends import environment_of
     from coachstream.local.options import BackendChoice, CannotServe
 
-    choice = BackendChoice(
-        store=store,
-        table=table,
-        model=model,
-        model_id=model_id,
-        recall=recall,
-        identity=identity,
-        region=region,
-    )
+    choice = backend_choice(chosen)
     environment: Mapping[str, str] = os.environ
     if choice != BackendChoice():
         try:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from coachstream.cli.derived_options import with_parameters
 from coachstream.cli.shared import fail, refuse_unknown_variables
 from coachstream.infrastructure import options as o
 
@@ -20,21 +21,16 @@ _ASSEMBLY = Path("dist") / "cdk.out"
 _OUTPUTS = Path("dist") / "outputs.json"
 
 
-def _parameter_name(option: o.Option) -> str:
+def _parameter_name(option: o.Option[object]) -> str:
     return option.flag.removeprefix("--").replace("-", "_")
 
 
 def _with_options_of_the_stack(command: Callable[..., None]) -> Callable[..., None]:
     """Add every option of `infrastructure.options` to a command."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    parameters = [each for each in own if each.kind is not each.VAR_KEYWORD]
-    parameters += [_parameter(option) for option in o.OPTIONS]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
-    return command
+    return with_parameters(command, last=map(_parameter, o.OPTIONS))
 
 
-def _parameter(option: o.Option) -> inspect.Parameter:
+def _parameter(option: o.Option[object]) -> inspect.Parameter:
     variable = option.variable.removeprefix(o.PREFIX)
     name = option.flag
     kind: type[str | bool] = str
@@ -52,10 +48,10 @@ def _parameter(option: o.Option) -> inspect.Parameter:
     )
 
 
-def _default_shown(option: o.Option) -> str | bool:
+def _default_shown(option: o.Option[object]) -> str | bool:
     if option.is_switch:
-        return "on" if option.default == "true" else "off"
-    return option.default or False
+        return "on" if option.default else "off"
+    return option.default_text or False
 
 
 @_with_options_of_the_stack
@@ -105,7 +101,7 @@ def deploy(
         from coachstream.cli.package import make
 
         # Packaged keys save each cold start a request. A pool that the stack creates has none yet.
-        make(Path(o.PACKAGE.default or ""), jwks_of=environment.get(o.USER_POOL_ID.variable) or None)
+        make(o.PACKAGE.default, jwks_of=environment.get(o.USER_POOL_ID.variable) or None)
     try:
         if plan:
             _plan(environment)
@@ -120,13 +116,13 @@ def _check_options(given: Mapping[str, str | bool | None], environment: Mapping[
     """Report all errors in the options together, each under the option or variable that was given."""
     from coachstream.infrastructure.deploy_options import DeployOptions
 
-    def name_of(option: o.Option) -> str:
+    def name_of(option: o.Option[object]) -> str:
         is_a_variable = given[_parameter_name(option)] is None and option.variable in environment
         return option.variable if is_a_variable else option.flag
 
     problems = []
     try:
-        DeployOptions({}, environment, name_of=name_of).check()
+        DeployOptions(_given_by_name(given), environment, name_of=name_of).check()
     except o.OptionsError as error:
         problems += str(error).splitlines()
     package = environment.get(o.PACKAGE.variable)
@@ -134,6 +130,11 @@ def _check_options(given: Mapping[str, str | bool | None], environment: Mapping[
         problems.append(f"{name_of(o.PACKAGE)}: {package} does not exist; `coachstream package` builds one")
     if problems:
         fail("\n".join(f"{problem}." for problem in problems))
+
+
+def _given_by_name(given: Mapping[str, str | bool | None]) -> dict[str, str | bool]:
+    values = {option.name: given[_parameter_name(option)] for option in o.OPTIONS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _warn_about_models(environment: Mapping[str, str], *, is_online: bool) -> None:
@@ -207,7 +208,7 @@ def _deploy(environment: dict[str, str], *, asks: bool) -> None:
         str(_OUTPUTS),
         output=_ASSEMBLY,
     )
-    stack = environment.get(o.STACK_NAME.variable) or o.STACK_NAME.default or ""
+    stack = environment.get(o.STACK_NAME.variable) or o.STACK_NAME.default
     outputs: dict[str, str] = json.loads(_OUTPUTS.read_bytes()).get(stack, {})
     for name in sorted(outputs):
         if name.endswith("FunctionUrl"):

@@ -13,13 +13,13 @@ import msgspec
 from coachstream.aws.clients import AwsSession
 from coachstream.check.model_lifecycle import Standing, known_standing, standing_of, today
 from coachstream.infrastructure import options as o
-from coachstream.settings.variables import MODEL_ID
+from coachstream.infrastructure.deploy_options import DeployOptions
 
 
 class DeployedModel(msgspec.Struct, frozen=True):
     """A model of the deployment, the option that names it, and its lifecycle status."""
 
-    option: o.Option
+    option: o.Option[object]
     model_id: str
     standing: Standing
 
@@ -41,16 +41,15 @@ async def deployed_models(environment: Mapping[str, str], *, is_online: bool) ->
     return found
 
 
-def _called(environment: Mapping[str, str]) -> list[tuple[o.Option, str, str | None]]:
+def _called(environment: Mapping[str, str]) -> list[tuple[o.Option[object], str, str | None]]:
     """The option, id and region of each model."""
-    configured = {option: environment.get(option.variable) or None for option in o.OPTIONS}
+    given = DeployOptions({}, environment)
     region = (
-        configured[o.MODEL_REGION] or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        given.value(o.MODEL_REGION) or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     )
-    model_id = configured[o.MODEL_ID] or MODEL_ID.default or ""
-    called = [(o.MODEL_ID, model_id, region)]
-    if configured[o.FALLBACK_MODEL_ID] or configured[o.FALLBACK_REGION]:
-        option = o.FALLBACK_MODEL_ID if configured[o.FALLBACK_MODEL_ID] else o.MODEL_ID
-        other = configured[o.FALLBACK_MODEL_ID] or model_id
-        called.append((option, other, configured[o.FALLBACK_REGION] or region))
+    called: list[tuple[o.Option[object], str, str | None]] = [(o.MODEL_ID, given.value(o.MODEL_ID), region)]
+    fallback, elsewhere = given.value(o.FALLBACK_MODEL_ID), given.value(o.FALLBACK_REGION)
+    if fallback or elsewhere:
+        option = o.FALLBACK_MODEL_ID if fallback else o.MODEL_ID
+        called.append((option, fallback or given.value(o.MODEL_ID), elsewhere or region))
     return called

@@ -6,28 +6,16 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.backend_options import (
-    IdentityOption,
-    ModelIdOption,
-    ModelOption,
-    RecallOption,
-    RegionOption,
-    StoreOption,
-    TableOption,
-)
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables
-from coachstream.settings.variables import MODEL_DELAY
+from coachstream.cli.backend_options import backend_choice, with_backend_options
+from coachstream.cli.shared import DataFolder, fail, refuse_unknown_variables
+from coachstream.local.options import DEFAULT_DATA
+from coachstream.settings.invocation import INVOCATION_TIMEOUT_S, LONGEST_INVOCATION_S
+from coachstream.settings.variables import MODEL_DELAY, MODEL_DELAY_KIND
 
 
+@with_backend_options
 def serve(
     *,
-    store: StoreOption = None,
-    table: TableOption = None,
-    model: ModelOption = None,
-    model_id: ModelIdOption = None,
-    recall: RecallOption = None,
-    identity: IdentityOption = None,
-    region: RegionOption = None,
     user_id: Annotated[
         str | None,
         typer.Option(metavar="ID", help="User to sign in on the page; the demo user by default."),
@@ -60,12 +48,12 @@ def serve(
         float,
         typer.Option(
             metavar="SECONDS",
-            min=0,
-            max=60,
+            min=MODEL_DELAY_KIND.least,
+            max=MODEL_DELAY_KIND.most,
             envvar=MODEL_DELAY.name,
             help="Pause between two chunks of the demo model's reply.",
         ),
-    ] = 0.03,
+    ] = MODEL_DELAY.default,
     max_concurrency: Annotated[
         int,
         typer.Option(
@@ -74,8 +62,10 @@ def serve(
     ] = 32,
     timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=1, max=900, help="Invocation timeout, as on Lambda."),
-    ] = 300.0,
+        typer.Option(
+            metavar="SECONDS", min=1, max=LONGEST_INVOCATION_S, help="Invocation timeout, as on Lambda."
+        ),
+    ] = float(INVOCATION_TIMEOUT_S),
     warm: Annotated[
         int,
         typer.Option(
@@ -101,6 +91,7 @@ def serve(
         typer.Option("--freeze/--no-freeze", help="Freeze environments between invocations, as Lambda does."),
     ] = True,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the chat page in a browser.")] = False,
+    **chosen: object,
 ) -> None:
     """Chat with a coach on localhost: the page, the functions, and demo data in --data.
 
@@ -108,21 +99,13 @@ def serve(
     override variables, which override defaults. coachstream check reports whether each can be reached.
     """
     refuse_unknown_variables()
-    from coachstream.local.options import BackendChoice, CannotServe, ServeOptions
+    from coachstream.local.options import CannotServe, ServeOptions
     from coachstream.local.serve import run
 
     try:
         run(
             ServeOptions(
-                backends=BackendChoice(
-                    store=store,
-                    table=table,
-                    model=model,
-                    model_id=model_id,
-                    recall=recall,
-                    identity=identity,
-                    region=region,
-                ),
+                backends=backend_choice(chosen),
                 user_id=user_id,
                 demo_data=demo_data,
                 host=host,

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from coachstream.local.options import DEFAULT_DATA
 from coachstream.settings import unknown_variables
 from coachstream.settings.variables import DATA_DIR
 
@@ -22,8 +23,6 @@ DataFolder = Annotated[
         file_okay=False,
     ),
 ]
-# Duplicates local.announce's default, because printing a help text must not import that module.
-DEFAULT_DATA = Path(".coachstream")
 
 
 def refuse_unknown_variables() -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from coachstream.cli.shared import DEFAULT_DATA, DataFolder, fail, refuse_unknown_variables, start_command
+from coachstream.cli.shared import DataFolder, fail, refuse_unknown_variables, start_command
+from coachstream.local.options import DEFAULT_DATA
 
 
 def token(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 from aws_cdk import App, Environment
@@ -22,13 +21,12 @@ from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.deploy_options import DeployOptions
 from coachstream.infrastructure.function import FunctionOptions
 from coachstream.infrastructure.package_contents import check_target, packaged_keys
-from coachstream.infrastructure.service import DEFAULT_MODEL_ID, PineconeIndex, Service
+from coachstream.infrastructure.service import PineconeIndex, Service
 from coachstream.settings import (
     BedrockSettings,
     Fallback,
     Guardrail,
     HandOffs,
-    LogLevel,
     Logs,
     SettingsError,
 )
@@ -61,39 +59,39 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
     """
     given = DeployOptions(app.node.get_all_context(), environment)
     given.check()
-    package = Path(given.text(o.PACKAGE) or "")
+    package = given.value(o.PACKAGE)
     if not package.exists():
         raise o.OptionsError(f"there is no package at {package}; `coachstream package` builds one")
     check_target(package)
     options = FunctionOptions(
         code=lambda_.Code.from_asset(str(package)),
-        memory_mb=_number(given, o.MEMORY_MB),
-        timeout_s=_number(given, o.TIMEOUT_S),
-        log_retention=RETENTION[_number(given, o.LOG_RETENTION_DAYS)],
-        keep_log=given.boolean(o.KEEP_LOGS),
-        snap_start=given.boolean(o.SNAP_START),
+        memory_mb=given.value(o.MEMORY_MB),
+        timeout_s=given.value(o.TIMEOUT_S),
+        log_retention=RETENTION[given.value(o.LOG_RETENTION_DAYS)],
+        keep_log=given.value(o.KEEP_LOGS),
+        snap_start=given.value(o.SNAP_START),
     )
     return CoachStreamStack(
         app,
-        given.text(o.STACK_NAME) or "",
+        given.value(o.STACK_NAME),
         options=options,
         stream_options=msgspec.structs.replace(
             options,
-            reserved_concurrency=given.whole_number(o.RESERVED_CONCURRENCY),
+            reserved_concurrency=given.value(o.RESERVED_CONCURRENCY),
         ),
-        cors=Cors(origins=given.origins(o.CORS_ORIGINS), allow_any_origin=given.boolean(o.ALLOW_ANY_ORIGIN)),
+        cors=Cors(origins=given.value(o.CORS_ORIGINS), allow_any_origin=given.value(o.ALLOW_ANY_ORIGIN)),
         service=_service(given),
         existing=Existing(
-            table_name=given.text(o.TABLE_NAME),
-            user_pool_id=given.text(o.USER_POOL_ID),
-            client_ids=given.texts(o.CLIENT_IDS),
-            packaged_keys=packaged_keys(package, given.text(o.USER_POOL_ID)),
-            pinecone_secret_arn=given.text(o.PINECONE_SECRET_ARN),
-            ticket_key_secret_arn=given.text(o.TICKET_KEY_SECRET_ARN),
-            kms_key_arns=given.texts(o.KMS_KEY_ARNS),
+            table_name=given.value(o.TABLE_NAME),
+            user_pool_id=given.value(o.USER_POOL_ID),
+            client_ids=given.value(o.CLIENT_IDS),
+            packaged_keys=packaged_keys(package, given.value(o.USER_POOL_ID)),
+            pinecone_secret_arn=given.value(o.PINECONE_SECRET_ARN),
+            ticket_key_secret_arn=given.value(o.TICKET_KEY_SECRET_ARN),
+            kms_key_arns=given.value(o.KMS_KEY_ARNS),
         ),
         alarms=_alarms(given),
-        dashboard=given.boolean(o.DASHBOARD),
+        dashboard=given.value(o.DASHBOARD),
         env=Environment(
             account=environment.get("CDK_DEFAULT_ACCOUNT"), region=environment.get("CDK_DEFAULT_REGION")
         ),
@@ -101,39 +99,26 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
 
 
 def _service(given: DeployOptions) -> Service:
-    guardrail, host = given.text(o.GUARDRAIL_ID), given.text(o.PINECONE_INDEX_HOST)
-    fallback = given.text(o.FALLBACK_MODEL_ID), given.text(o.FALLBACK_REGION)
+    guardrail, host = given.value(o.GUARDRAIL_ID), given.value(o.PINECONE_INDEX_HOST)
+    fallback = given.value(o.FALLBACK_MODEL_ID), given.value(o.FALLBACK_REGION)
     return Service(
         model=BedrockSettings(
-            given.text(o.MODEL_ID) or DEFAULT_MODEL_ID,
-            region=given.text(o.MODEL_REGION),
-            guardrail=None
-            if guardrail is None
-            else Guardrail(guardrail, given.text(o.GUARDRAIL_VERSION) or ""),
+            given.value(o.MODEL_ID),
+            region=given.value(o.MODEL_REGION),
+            guardrail=None if guardrail is None else Guardrail(guardrail, given.value(o.GUARDRAIL_VERSION)),
             fallback=Fallback(*fallback) if any(fallback) else None,
         ),
-        foundation_models=given.texts(o.FOUNDATION_MODELS),
-        guardrail_profiles=given.texts(o.GUARDRAIL_PROFILES),
-        recall=None if host is None else PineconeIndex(host=host, rerank_model=given.text(o.RERANK_MODEL)),
-        hand_offs=HandOffs(
-            workout_function=given.text(o.WORKOUT_FUNCTION), summary_function=given.text(o.SUMMARY_FUNCTION)
-        ),
-        mirror_messages=given.boolean(o.MIRROR_MESSAGES),
-        logs=Logs(
-            level=LogLevel(given.text(o.LOG_LEVEL) or ""), metrics_namespace=given.text(o.METRICS_NAMESPACE)
-        ),
+        foundation_models=given.value(o.FOUNDATION_MODELS),
+        guardrail_profiles=given.value(o.GUARDRAIL_PROFILES),
+        recall=None if host is None else PineconeIndex(host=host, rerank_model=given.value(o.RERANK_MODEL)),
+        hand_offs=HandOffs(given.value(o.WORKOUT_FUNCTION), given.value(o.SUMMARY_FUNCTION)),
+        mirror_messages=given.value(o.MIRROR_MESSAGES),
+        logs=Logs(level=given.value(o.LOG_LEVEL), metrics_namespace=given.value(o.METRICS_NAMESPACE)),
     )
 
 
 def _alarms(given: DeployOptions) -> AlarmOptions | None:
-    return AlarmOptions(topic_arn=given.text(o.ALARM_TOPIC_ARN)) if given.boolean(o.ALARMS) else None
-
-
-def _number(given: DeployOptions, option: o.Option) -> int:
-    """Return the number of an option that has a default."""
-    number = given.whole_number(option)
-    assert number is not None  # noqa: S101 (narrows the type)
-    return number
+    return AlarmOptions(topic_arn=given.value(o.ALARM_TOPIC_ARN)) if given.value(o.ALARMS) else None
 
 
 def main() -> None:

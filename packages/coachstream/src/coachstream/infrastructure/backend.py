@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from aws_cdk import Token
 
-from coachstream.infrastructure.option_rules import KEY_ARN, SECRET_ARN
+from coachstream.infrastructure.options import KEY_ARN, SECRET_ARN
+from coachstream.settings.kinds import Matching
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +40,12 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
         """Reject values that would otherwise fail at run time."""
         if not self.client_ids:
             raise ValueError("name at least one app client of the user pool")
-        for arn in (self.pinecone_key_arn, self.ticket_key_arn):
-            if arn is not None and not Token.is_unresolved(arn) and SECRET_ARN.problem_of(arn):
-                raise ValueError(f"{arn!r} is not the full ARN of a secret, as shown in the console")
-        for arn in self.kms_key_arns:
-            if not Token.is_unresolved(arn) and KEY_ARN.problem_of(arn):
-                # An alias can be pointed at another key, and policies cannot name aliases.
-                raise ValueError(f"{arn!r} is not the ARN of a KMS key")
+        _check(SECRET_ARN, self.pinecone_key_arn, self.ticket_key_arn)
+        # An alias can be pointed at another key, and policies cannot name aliases.
+        _check(KEY_ARN, *self.kms_key_arns)
+
+
+def _check(kind: Matching, *arns: str | None) -> None:
+    for arn in arns:
+        if arn is not None and not Token.is_unresolved(arn) and not re.fullmatch(kind.pattern, arn):
+            raise ValueError(f"{arn!r} is not {kind.form}")

@@ -14,7 +14,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
 
 from coachstream.infrastructure.deploy_options import MAX_ORIGINS
-from coachstream.infrastructure.option_rules import ANY_ORIGIN
+from coachstream.infrastructure.options import ANY_ORIGIN
 from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
 
 MAX_AGE_LIMIT_S = 86_400

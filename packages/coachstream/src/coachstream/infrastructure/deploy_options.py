@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
-from coachstream.endpoint import normalized_origin
-from coachstream.infrastructure.option_rules import ANY_ORIGIN
 from coachstream.infrastructure.options import (
+    ALARM_TOPIC_ARN,
+    ALARMS,
     ALLOW_ANY_ORIGIN,
+    ANY_ORIGIN,
     CORS_ORIGINS,
     FALLBACK_REGION,
     GUARDRAIL_ID,
-    GUARDRAIL_VERSION,
+    METRICS_NAMESPACE,
     OPTIONS,
     PINECONE_INDEX_HOST,
     PREFIX,
@@ -21,11 +23,12 @@ from coachstream.infrastructure.options import (
 )
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, SettingsError, Store
 from coachstream.settings import variables as v
+from coachstream.settings.kinds import InvalidValue
+
+T = TypeVar("T")
 
 MAX_ORIGINS = 100
 """Lambda API reference, `Cors`."""
-
-_TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 _OURS_LOOK_LIKE = re.compile(r"[a-z]+([A-Z][A-Za-z]*)*")
 """The names in CDK's own context contain dashes, colons and slashes."""
@@ -39,7 +42,7 @@ class DeployOptions:
         context: Mapping[str, object],
         environment: Mapping[str, str],
         *,
-        name_of: Callable[[Option], str] = lambda option: option.name,
+        name_of: Callable[[Option[object]], str] = lambda option: option.name,
     ) -> None:
         """Read options from CDK's context and the environment.
 
@@ -62,32 +65,21 @@ class DeployOptions:
         if problems:
             raise OptionsError("\n".join(problems))
 
-    def text(self, option: Option) -> str | None:
-        """The option's text; an empty one counts as unset."""
-        value = self._context.get(option.name)
-        if value is None:
-            value = self._environment.get(option.variable)
-        return str(value).strip() or option.default if value is not None else option.default
+    def text(self, option: Option[object]) -> str | None:
+        """The option's text; None if it is unset or blank."""
+        value = self._context.get(option.name, self._environment.get(option.variable, ""))
+        # `cdk.json` may have a list.
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        return text.strip() or None
 
-    def texts(self, option: Option) -> tuple[str, ...]:
-        """The option's comma-separated texts; `cdk.json` may have a list instead."""
-        value = self._context.get(option.name)
-        parts = value if isinstance(value, list) else (self.text(option) or "").split(",")
-        return tuple(text for part in parts if (text := str(part).strip()))
+    def value(self, option: Option[T]) -> T:
+        """The option's value, or its default.
 
-    def origins(self, option: Option) -> tuple[str, ...]:
-        """The option's origins, normalized and without duplicates."""
-        texts = self.texts(option)
-        return tuple(dict.fromkeys(each if each == ANY_ORIGIN else normalized_origin(each) for each in texts))
-
-    def whole_number(self, option: Option) -> int | None:
-        """The option's number."""
+        Raises:
+            InvalidValue: it is invalid, which `check` reports.
+        """
         text = self.text(option)
-        return None if text is None else int(text)
-
-    def boolean(self, option: Option) -> bool:
-        """Whether the option is true."""
-        return (self.text(option) or "false").lower() in _TRUE
+        return option.default if text is None else option.kind.parse(text)
 
     def _unknown_names(self) -> list[str]:
         names = {option.name for option in OPTIONS}
@@ -97,33 +89,41 @@ class DeployOptions:
         return [f"there is no option {name}" for name in sorted(unknown)]
 
     def _problems(self) -> list[str]:
-        problems = []
+        problems, invalid = [], set()
         for option in OPTIONS:
-            name, texts = (
-                self._name_of(option),
-                self.texts(option) if option.is_list else (self.text(option),),
-            )
-            if option.is_switch and (self.text(option) or "").lower() not in _TRUE | _FALSE:
-                problems.append(f"{name} must be true or false, not {self.text(option)!r}")
-            if option.rule is not None:
-                found = (option.rule.problem_of(text) for text in texts if text is not None)
-                problems += [f"{name} {problem}" for problem in found if problem is not None]
-            if option.without is not None and self.text(option) not in {None, option.default}:
+            name, text = self._name_of(option), self.text(option)
+            if text is None and option.name in self._context and option.name != CORS_ORIGINS.name:
+                problems.append(f"{name} is empty; leave it out for its default")
+            try:
+                self.value(option)
+            except InvalidValue as error:
+                invalid.add(option.name)
+                if option.setting is None:
+                    problems.append(f"{name} {error}")
+            if option.without is not None and text not in {None, option.default_text}:
                 needed = next(each for each in OPTIONS if each.name == option.without)
                 if self.text(needed) is None:
                     problems.append(f"{name} has no effect without {self._name_of(needed)}")
-        of_origins = self._problem_of_origins()
-        return problems if of_origins is None else [*problems, of_origins]
+        if invalid.isdisjoint({CORS_ORIGINS.name, ALLOW_ANY_ORIGIN.name}):
+            problems += self._problems_of_origins()
+        if ALARMS.name not in invalid:
+            problems += self._problems_of_alarms()
+        return problems
 
-    def _problem_of_origins(self) -> str | None:
-        name, origins = self._name_of(CORS_ORIGINS), self.texts(CORS_ORIGINS)
+    def _problems_of_origins(self) -> Iterator[str]:
+        name, origins = self._name_of(CORS_ORIGINS), self.value(CORS_ORIGINS)
         if not 0 < len(origins) <= MAX_ORIGINS:
             pages = f"the allowed origins, 1 to {MAX_ORIGINS}"
-            return f"{name} must name {pages}, such as https://app.example.com"
-        if ANY_ORIGIN in origins and not self.boolean(ALLOW_ANY_ORIGIN):
+            yield f"{name} must name {pages}, such as https://app.example.com"
+        elif ANY_ORIGIN in origins and not self.value(ALLOW_ANY_ORIGIN):
             allow = self._name_of(ALLOW_ANY_ORIGIN)
-            return f"{name} has *, which allows every page; name origins, or set {allow}"
-        return None
+            yield f"{name} has *, which allows every page; name origins, or set {allow}"
+
+    def _problems_of_alarms(self) -> Iterator[str]:
+        has_alarms = self.value(ALARMS) and self.value(METRICS_NAMESPACE) is not None
+        if self.text(ALARM_TOPIC_ARN) is not None and not has_alarms:
+            of_metrics = f"{self._name_of(ALARMS)}, and with {self._name_of(METRICS_NAMESPACE)} off"
+            yield f"{self._name_of(ALARM_TOPIC_ARN)} has no effect without {of_metrics}"
 
     def _problems_of_service(self) -> list[str]:
         """The settings with which the functions would not start, by the options' names."""
@@ -145,7 +145,7 @@ class DeployOptions:
             variable, text = option.setting, self.text(option)
             if variable is not None and text is not None:
                 names[variable.name] = self._name_of(option)
-                if not (option is GUARDRAIL_VERSION and self.text(GUARDRAIL_ID) is None):
+                if not (option.setting is v.GUARDRAIL_VERSION and self.text(GUARDRAIL_ID) is None):
                     environment[variable.name] = text
         try:
             Settings.from_environment(environment)

@@ -13,6 +13,7 @@ from constructs import Construct
 
 from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.cors import Cors
+from coachstream.infrastructure.options import MEMORY_MB, TIMEOUT_S
 from coachstream.infrastructure.permissions import Needs, statements
 from coachstream.infrastructure.service import Service
 from coachstream.infrastructure.target import ARCHITECTURE, EXEC_WRAPPER, PYTHON
@@ -30,7 +31,7 @@ class FunctionOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         code: the package; its handlers are under `coachstream.functions`.
         memory_mb: the memory, which also determines the CPU share; one vCPU at 1,769 MB.
-        timeout_s: for a turn from its message to the stored reply; up to 900.
+        timeout_s: for a turn from its message to the stored reply.
         log_retention: how long its log is kept.
         keep_log: whether the log is kept when the stack is deleted.
         reserved_concurrency: guaranteed concurrency, and also the maximum: further streams are refused with
@@ -39,8 +40,8 @@ class FunctionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     code: lambda_.Code
-    memory_mb: int = 2048
-    timeout_s: int = 300
+    memory_mb: int = MEMORY_MB.default
+    timeout_s: int = TIMEOUT_S.default
     log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
     keep_log: bool = False
     reserved_concurrency: int | None = None

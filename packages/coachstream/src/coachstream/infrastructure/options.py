@@ -2,52 +2,100 @@
 
 The variables' names are derived from the context's: `tableName` is COACHSTREAM_DEPLOY_TABLE_NAME. The context
 overrides the environment. An unknown name is an error, so that a misspelled option is never ignored.
+
+Each option is declared once. One that sets a variable of the functions has that variable's kind and default.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
-from coachstream.infrastructure.option_rules import (
-    KEY_ARN,
-    SECRET_ARN,
-    TOPIC_ARN,
-    OneOf,
-    Origin,
-    Rule,
-    WholeNumber,
-)
-from coachstream.infrastructure.option_rules import STACK_NAME as STACK_NAME_RULE
+from coachstream.endpoint import normalized_origin
+from coachstream.settings import Guardrail
 from coachstream.settings import variables as v
+from coachstream.settings.invocation import INVOCATION_TIMEOUT_S, LONGEST_INVOCATION_S
+from coachstream.settings.kinds import (
+    Boolean,
+    Folder,
+    InvalidValue,
+    Kind,
+    ListOf,
+    Matching,
+    OneOf,
+    Text,
+    WholeNumber,
+    default_text,
+)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 PREFIX = "COACHSTREAM_DEPLOY_"
+
+ANY_ORIGIN = "*"
+
+# Secrets Manager, KMS, SNS and CloudFormation API references. Without the last six characters of a secret's
+# ARN, a policy would allow another secret, or none.
+SECRET_ARN = Matching(
+    r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}",
+    "the full ARN of a secret, as shown in the console",
+)
+KEY_ARN = Matching(
+    r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", "the ARN of a KMS key (not of an alias)"
+)
+TOPIC_ARN = Matching(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]{1,256}", "the ARN of an SNS topic")
 
 
 class OptionsError(ValueError):
     """Raised for invalid options; the message has the valid values."""
 
 
-class Option(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True):
+    """The origin of a page, or `*`."""
+
+    form: str = "an origin, such as https://app.example.com"
+
+    def parse(self, text: str) -> str:
+        """Return the origin as a browser sends it."""
+        if text == ANY_ORIGIN:
+            return text
+        try:
+            return normalized_origin(text)
+        except ValueError as error:
+            raise InvalidValue(f"cannot be used: {error}") from None
+
+
+class Origins(msgspec.Struct, frozen=True):
+    """Comma-separated origins."""
+
+    form: str = Origin().form
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """Return the origins, each once: differently written ones can be the same."""
+        return tuple(dict.fromkeys(ListOf(Origin()).parse(text)))
+
+
+class Option(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
     """One option of a deployment.
 
     Attributes:
         name: its name in CDK's context.
         meaning: its description, a phrase without a full stop.
+        kind: its type and bounds.
         default: the value if it is not set; None if there is none.
-        rule: validates its text, or each of its texts; None if the service's settings validate it.
-        setting: the functions' variable that it sets, if any, whose rules apply.
-        is_list: whether it is a comma-separated list.
+        setting: the functions' variable that it sets, if any; the service's settings then validate it.
         without: the option without which it has no effect.
     """
 
     name: str
     meaning: str
-    default: str | None = None
-    rule: Rule | None = None
-    setting: v.Variable | None = None
-    is_list: bool = False
+    kind: Kind[T_co]
+    default: T_co
+    setting: v.Variable[object] | None = None
     without: str | None = None
 
     @property
@@ -63,182 +111,141 @@ class Option(msgspec.Struct, frozen=True):
     @property
     def is_switch(self) -> bool:
         """Whether it is on or off."""
-        return self.default in {"true", "false"}
+        return isinstance(self.kind, Boolean)
+
+    @property
+    def default_text(self) -> str | None:
+        """The default as a text; None if there is none."""
+        return default_text(self.default)
 
 
-_RETENTION_DAYS = ("1", "3", "5", "7", "14", "30", "60", "90", "180", "365", "731", "3653")
+def _setting(variable: v.Variable[T], name: str, meaning: str, *, without: str | None = None) -> Option[T]:
+    """An option that sets a variable of the functions."""
+    return Option(name, meaning, variable.kind, variable.default, variable, without)
+
 
 STACK_NAME = Option(
     "stackName",
     "the stack's name",
+    Matching(r"[A-Za-z][A-Za-z0-9-]{0,127}", "a letter, then letters, digits and dashes"),
     "CoachStream",
-    rule=STACK_NAME_RULE,
 )
-PACKAGE = Option("package", "the zip file built by `coachstream package`", "dist/coachstream.zip")
-CORS_ORIGINS = Option(
-    "corsOrigins",
-    "the allowed origins of pages, comma-separated; required",
-    rule=Origin(),
-    is_list=True,
+PACKAGE = Option(
+    "package", "the zip file built by `coachstream package`", Folder(), Path("dist/coachstream.zip")
 )
-ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "allow `*` as an origin", "false")
-TABLE_NAME = Option("tableName", "existing table; by default a new one", setting=v.TABLE)
-USER_POOL_ID = Option(
+CORS_ORIGINS = Option("corsOrigins", "the allowed origins of pages, comma-separated; required", Origins(), ())
+ALLOW_ANY_ORIGIN = Option("allowAnyOrigin", "allow `*` as an origin", Boolean(), default=False)
+TABLE_NAME = _setting(v.TABLE, "tableName", "existing table; by default a new one")
+USER_POOL_ID = _setting(
+    v.USER_POOL,
     "userPoolId",
     "existing user pool, with `clientIds`; by default a new one",
-    setting=v.USER_POOL,
     without="clientIds",
 )
-CLIENT_IDS = Option(
+CLIENT_IDS = _setting(
+    v.APP_CLIENTS,
     "clientIds",
     "app clients of the existing user pool whose ID tokens are accepted, comma-separated",
-    setting=v.APP_CLIENTS,
     without="userPoolId",
 )
 PINECONE_SECRET_ARN = Option(
     "pineconeSecretArn",
     "secret with Pinecone's API key; by default a new one, if there is an index",
-    rule=SECRET_ARN,
+    SECRET_ARN,
+    None,
     without="pineconeIndexHost",
 )
 TICKET_KEY_SECRET_ARN = Option(
-    "ticketKeySecretArn", "secret with the key of tickets; by default a new one", rule=SECRET_ARN
+    "ticketKeySecretArn", "secret with the key of tickets; by default a new one", SECRET_ARN, None
 )
 KMS_KEY_ARNS = Option(
     "kmsKeyArns",
     "customer managed keys that encrypt the existing table and secrets, comma-separated; none by default",
-    rule=KEY_ARN,
-    is_list=True,
+    ListOf(KEY_ARN),
+    (),
 )
-MODEL_ID = Option(
-    "modelId",
-    "id or ARN of a model or of an inference profile; by default the service's default",
-    setting=v.MODEL_ID,
+MODEL_ID = _setting(v.MODEL_ID, "modelId", v.MODEL_ID.meaning)
+MODEL_REGION = _setting(v.MODEL_REGION, "modelRegion", "region of the model; by default the stack's region")
+FALLBACK_MODEL_ID = _setting(
+    v.FALLBACK_MODEL, "fallbackModelId", "model that continues when a reply fails; by default the same model"
 )
-MODEL_REGION = Option(
-    "modelRegion", "region of the model; by default the stack's region", setting=v.MODEL_REGION
-)
-FALLBACK_MODEL_ID = Option(
-    "fallbackModelId",
-    "model that continues when a reply fails; by default the same model",
-    setting=v.FALLBACK_MODEL,
-)
-FALLBACK_REGION = Option(
-    "fallbackRegion",
-    "region of the fallback model; by default the model's region",
-    setting=v.FALLBACK_REGION,
+FALLBACK_REGION = _setting(
+    v.FALLBACK_REGION, "fallbackRegion", "region of the fallback model; by default the model's region"
 )
 FOUNDATION_MODELS = Option(
     "foundationModels",
     "ARNs of the models behind an inference profile whose id does not reveal its models, comma-separated",
-    is_list=True,
+    ListOf(Text()),
+    (),
 )
-GUARDRAIL_ID = Option(
-    "guardrailId",
-    "id or ARN of the guardrail that checks the newest message and the reply; none by default",
-    setting=v.GUARDRAIL_ID,
-)
+GUARDRAIL_ID = _setting(v.GUARDRAIL_ID, "guardrailId", v.GUARDRAIL_ID.meaning)
 GUARDRAIL_VERSION = Option(
     "guardrailVersion",
     "version of the guardrail: a number, or `DRAFT`",
-    "DRAFT",
-    setting=v.GUARDRAIL_VERSION,
+    v.GUARDRAIL_VERSION_KIND,
+    Guardrail("any").version,
+    v.GUARDRAIL_VERSION,
     without="guardrailId",
 )
 GUARDRAIL_PROFILES = Option(
     "guardrailProfiles",
     "ARNs of the guardrail's cross-region profile in all of its regions, comma-separated; none by default",
-    is_list=True,
+    ListOf(Text()),
+    (),
     without="guardrailId",
 )
-PINECONE_INDEX_HOST = Option(
-    "pineconeIndexHost",
-    "index for semantic search; off without one",
-    setting=v.PINECONE_HOST,
+PINECONE_INDEX_HOST = _setting(
+    v.PINECONE_HOST, "pineconeIndexHost", "index for semantic search; off without one"
 )
-RERANK_MODEL = Option(
+RERANK_MODEL = _setting(
+    v.RERANK_MODEL,
     "rerankModel",
     "Pinecone's model that reranks the results; none by default",
-    setting=v.RERANK_MODEL,
     without="pineconeIndexHost",
 )
-WORKOUT_FUNCTION = Option(
-    "workoutFunction",
-    "name or ARN of the function that builds workouts; none by default",
-    setting=v.WORKOUT_FUNCTION,
+WORKOUT_FUNCTION = _setting(
+    v.WORKOUT_FUNCTION, "workoutFunction", "name or ARN of the function that builds workouts; none by default"
 )
-SUMMARY_FUNCTION = Option(
+SUMMARY_FUNCTION = _setting(
+    v.SUMMARY_FUNCTION,
     "summaryFunction",
     "name or ARN of the function that summarizes conversations; none by default",
-    setting=v.SUMMARY_FUNCTION,
 )
-MIRROR_MESSAGES = Option(
-    "mirrorMessages", "turns also appear in the list that the existing functions read", "false"
+MIRROR_MESSAGES = _setting(
+    v.MIRROR, "mirrorMessages", "turns also appear in the list that the existing functions read"
 )
-MEMORY_MB = Option("memoryMb", "memory of each function in MB", "2048", rule=WholeNumber(128, 10_240))
-TIMEOUT_S = Option("timeoutS", "invocation timeout in seconds, up to 900", "300", rule=WholeNumber(10, 900))
-LOG_LEVEL = Option("logLevel", "minimum level of logged records", "info", setting=v.LOG_LEVEL)
+MEMORY_MB = Option("memoryMb", "memory of each function in MB", WholeNumber(128, 10_240), 2048)
+TIMEOUT_S = Option(
+    "timeoutS",
+    f"invocation timeout in seconds, up to {LONGEST_INVOCATION_S}",
+    WholeNumber(10, LONGEST_INVOCATION_S),
+    INVOCATION_TIMEOUT_S,
+)
+LOG_LEVEL = _setting(v.LOG_LEVEL, "logLevel", v.LOG_LEVEL.meaning)
+RETENTION_DAYS = OneOf((1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 3653))
 LOG_RETENTION_DAYS = Option(
-    "logRetentionDays",
-    "log retention in days, one of CloudWatch's choices",
-    "30",
-    rule=OneOf(_RETENTION_DAYS),
+    "logRetentionDays", "log retention in days, one of CloudWatch's choices", RETENTION_DAYS, 30
 )
-KEEP_LOGS = Option("keepLogs", "keep the logs when the stack is deleted", "false")
-METRICS_NAMESPACE = Option(
+KEEP_LOGS = Option("keepLogs", "keep the logs when the stack is deleted", Boolean(), default=False)
+METRICS_NAMESPACE = _setting(
+    v.METRICS_NAMESPACE,
     "metricsNamespace",
-    "CloudWatch namespace of the metrics",
-    "coachstream",
-    setting=v.METRICS_NAMESPACE,
+    "CloudWatch namespace of the metrics; `off` for no metrics, no alarms and no dashboard",
 )
 RESERVED_CONCURRENCY = Option(
     "reservedConcurrency",
     "reserved concurrency of the stream function: guaranteed, and also the maximum; none by default",
-    rule=WholeNumber(0, 1_000_000),
+    WholeNumber(0, 1_000_000),
+    None,
 )
-SNAP_START = Option("snapStart", "start from snapshots, behind an alias", "false")
-ALARMS = Option("alarms", "alarms on errors, throttles, slow first chunks and interrupted turns", "true")
-ALARM_TOPIC_ARN = Option(
-    "alarmTopicArn",
-    "SNS topic to notify of alarms; none by default",
-    rule=TOPIC_ARN,
+SNAP_START = Option("snapStart", "start from snapshots, behind an alias", Boolean(), default=False)
+ALARMS = Option(
+    "alarms", "alarms on errors, throttles, slow first chunks and interrupted turns", Boolean(), default=True
 )
-DASHBOARD = Option("dashboard", "a dashboard of the functions' metrics", "true")
+ALARM_TOPIC_ARN = Option("alarmTopicArn", "SNS topic to notify of alarms; none by default", TOPIC_ARN, None)
+DASHBOARD = Option("dashboard", "a dashboard of the functions' metrics", Boolean(), default=True)
 
-OPTIONS = (
-    STACK_NAME,
-    PACKAGE,
-    CORS_ORIGINS,
-    ALLOW_ANY_ORIGIN,
-    TABLE_NAME,
-    USER_POOL_ID,
-    CLIENT_IDS,
-    PINECONE_SECRET_ARN,
-    TICKET_KEY_SECRET_ARN,
-    KMS_KEY_ARNS,
-    MODEL_ID,
-    MODEL_REGION,
-    FALLBACK_MODEL_ID,
-    FALLBACK_REGION,
-    FOUNDATION_MODELS,
-    GUARDRAIL_ID,
-    GUARDRAIL_VERSION,
-    GUARDRAIL_PROFILES,
-    PINECONE_INDEX_HOST,
-    RERANK_MODEL,
-    WORKOUT_FUNCTION,
-    SUMMARY_FUNCTION,
-    MIRROR_MESSAGES,
-    MEMORY_MB,
-    TIMEOUT_S,
-    LOG_LEVEL,
-    LOG_RETENTION_DAYS,
-    KEEP_LOGS,
-    METRICS_NAMESPACE,
-    RESERVED_CONCURRENCY,
-    SNAP_START,
-    ALARMS,
-    ALARM_TOPIC_ARN,
-    DASHBOARD,
+OPTIONS: tuple[Option[object], ...] = tuple(
+    each for each in list(globals().values()) if isinstance(each, Option)
 )
 """All options, in the order of decisions."""

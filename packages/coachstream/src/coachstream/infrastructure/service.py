@@ -23,8 +23,6 @@ from coachstream.settings import (
 )
 from coachstream.settings import variables as v
 
-DEFAULT_MODEL_ID = v.MODEL_ID.default or ""
-
 _SAMPLE_SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:sample-a1B2c3"
 _SAMPLES = {
     v.TABLE.name: "a-table",
@@ -37,44 +35,9 @@ _SAMPLES = {
 }
 """Stand in for references, whose values are known only on deployment."""
 
-_SET_BY_STACK = {
-    variable.name
-    for variable in (
-        v.STORE,
-        v.TABLE,
-        v.BASE_TABLE,
-        v.BRANCH,
-        v.MIRROR,
-        v.MODEL,
-        v.MODEL_ID,
-        v.MODEL_REGION,
-        v.FALLBACK_MODEL,
-        v.FALLBACK_REGION,
-        v.GUARDRAIL_ID,
-        v.GUARDRAIL_VERSION,
-        v.IDENTITY,
-        v.USER_POOL,
-        v.APP_CLIENTS,
-        v.JWKS_FILE,
-        v.TICKET_KEY_ARN,
-        v.RECALL,
-        v.PINECONE_KEY_ARN,
-        v.PINECONE_HOST,
-        v.WORKOUT_FUNCTION,
-        v.SUMMARY_FUNCTION,
-        v.LOG_LEVEL,
-        v.METRICS_NAMESPACE,
-        v.DATA_DIR,
-    )
-}
-"""Variables that have a field, because policies, alarms and log groups depend on them as well."""
-
-_SETTABLE = {
-    variable.name
-    for variable in VARIABLES
-    if not variable.is_secret and variable.part is not v.Part.AWS and variable.name not in _SET_BY_STACK
-}
-"""Variables that can be set directly."""
+_FREE = {variable.name for variable in VARIABLES if variable.is_free}
+"""Variables that can be set directly. The others have a field, because policies, alarms and log groups depend
+on them as well; or they are secret, or have no effect."""
 
 
 class PineconeIndex(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +45,7 @@ class PineconeIndex(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     rerank_model: str | None = None
-    timeout_s: float = float(v.RECALL_TIMEOUT.default or 0)
+    timeout_s: float = v.RECALL_TIMEOUT.default
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,19 +68,19 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         ValueError: a variable is unknown, is a secret, or has a field here.
     """
 
-    model: BedrockSettings = BedrockSettings(DEFAULT_MODEL_ID)
+    model: BedrockSettings = BedrockSettings()
     foundation_models: tuple[str, ...] = ()
     guardrail_profiles: tuple[str, ...] = ()
     recall: PineconeIndex | None = None
     hand_offs: HandOffs = HandOffs()
-    mirror_messages: bool = False
+    mirror_messages: bool = v.MIRROR.default
     logs: Logs = Logs()
     variables: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         """Reject variables that would be ignored, or would be readable in plain text."""
         for name in self.variables:
-            if name not in _SETTABLE:
+            if name not in _FREE:
                 raise ValueError(f"{name} cannot be set here")
 
     def environment(self, backend: Backend, *, region: str, with_tickets: bool) -> dict[str, str]:

@@ -12,11 +12,9 @@ from typing import Protocol, TextIO
 
 import msgspec
 
+from coachstream.local.options import DEFAULT_DATA
 from coachstream.local.session import Session
 from coachstream.settings import IdentityProvider, Model, Recall, Settings, Store
-
-DEFAULT_DATA = Path(".coachstream")
-"""The data folder of `coachstream serve`, in which `coachstream chat` looks for a server."""
 
 
 class Parts(msgspec.Struct, frozen=True):

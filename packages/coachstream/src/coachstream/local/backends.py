@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from coachstream.extras import missing_packages
-from coachstream.local.options import BackendChoice, CannotServe, ServeOptions
-from coachstream.settings import IdentityProvider, LogFormat, Model, Recall, Settings, SettingsError, Store
+from coachstream.local.options import ON_THIS_MACHINE, BackendChoice, CannotServe, ServeOptions
+from coachstream.settings import Model, Settings, SettingsError, Store
 from coachstream.settings import variables as v
+from coachstream.settings.reader import environment_of as variables_in
 
 
 def environment_of(
@@ -21,30 +22,11 @@ def environment_of(
     Raises:
         CannotServe: an option belongs to a backend that is not selected.
     """
-    on_this_machine: dict[v.Variable, str] = {
-        v.STORE: Store.SQLITE,
-        v.MODEL: Model.DEMO,
-        v.IDENTITY: IdentityProvider.LOCAL,
-        v.RECALL: Recall.SQLITE,
-        v.LOG_FORMAT: LogFormat.TEXT,
-        v.METRICS_NAMESPACE: "off",
-        # Short, because all processes share one clock, and a killed process should not delay its user.
-        v.LEASE: "5",
-    }
-    chosen: dict[v.Variable, str | None] = {
-        v.DATA_DIR: str(data_dir.absolute()),
-        v.STORE: choice.store,
-        v.TABLE: choice.table,
-        v.MODEL: choice.model,
-        v.MODEL_ID: choice.model_id,
-        v.RECALL: choice.recall,
-        v.IDENTITY: choice.identity,
-        v.REGION: choice.region,
-    }
     merged = {
-        **{variable.name: value for variable, value in on_this_machine.items()},
+        **{variable.name: value for variable, value in ON_THIS_MACHINE.items()},
         **{name: value for name, value in environment.items() if value.strip()},
-        **{variable.name: value for variable, value in chosen.items() if value is not None},
+        v.DATA_DIR.name: str(data_dir.absolute()),
+        **variables_in(choice),
     }
     if choice.table is not None and merged[v.STORE.name].lower() != Store.DYNAMODB:
         raise CannotServe("--table is for --store dynamodb.")

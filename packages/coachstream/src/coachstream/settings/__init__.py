@@ -5,15 +5,8 @@ that a forgotten variable never selects the demo model, the local issuer or a th
 that is not selected needs no settings. All configuration errors are reported together.
 """
 
-from coachstream.settings.choices import (
-    IdentityProvider,
-    LogFormat,
-    LogLevel,
-    Model,
-    Recall,
-    Store,
-    TurnPolicy,
-)
+from coachstream.conversation.runs.settings import TurnPolicy
+from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 from coachstream.settings.names import unknown_variables
 from coachstream.settings.parts import (
     BedrockSettings,

@@ -34,13 +34,6 @@ class Recall(StrEnum):
     OFF = "off"
 
 
-class TurnPolicy(StrEnum):
-    """What happens to a message while a reply in the same conversation is being written."""
-
-    REJECT = "reject"
-    INTERRUPT = "interrupt"
-
-
 class LogLevel(StrEnum):
     """The minimum level of logged records."""
 

@@ -84,7 +84,7 @@ def document() -> str:
     """Return the whole page."""
     sections = [_HEAD, _examples()]
     for part in Part:
-        variables = [variable for variable in (*VARIABLES, *READ_BY_OTHERS) if variable.part is part]
+        variables = [variable for variable in (*VARIABLES, *READ_BY_OTHERS) if variable.scope.part is part]
         sections.append(f"## {part.value}\n\n{_table(variables)}")
     return "\n".join(sections)
 
@@ -97,25 +97,27 @@ def _examples() -> str:
     return "## Examples\n\n" + "\n".join(blocks)
 
 
-def _table(variables: Iterable[Variable]) -> str:
+def _table(variables: Iterable[Variable[object]]) -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     rows += [f"| `{each.name}` | {_default(each)} | {_meaning(each)} |" for each in variables]
     return "\n".join(rows) + "\n"
 
 
-def _default(variable: Variable) -> str:
+def _default(variable: Variable[object]) -> str:
     if variable.is_required:
-        return "**required**" if variable.of is None else f"**required** with `{variable.of}`"
-    return "" if variable.default is None else f"`{variable.default}`"
+        of = variable.scope.of
+        return "**required**" if of is None else f"**required** with `{of}`"
+    return f"`{variable.default_text}`" if variable.default_text else ""
 
 
-def _meaning(variable: Variable) -> str:
+def _meaning(variable: Variable[object]) -> str:
+    of = variable.scope.of
     notes = [
-        f"with `{variable.of}` only" if variable.of is not None and not variable.is_required else "",
+        f"with `{of}` only" if of is not None and not variable.is_required else "",
         "**secret**" if variable.is_secret else "",
         f"read by {variable.reader}" if variable.reader is not None else "",
     ]
-    return "; ".join([variable.meaning, *filter(None, notes)])
+    return "; ".join([variable.description, *filter(None, notes)])
 
 
 def main() -> None:

@@ -1,17 +1,18 @@
-"""The settings of each backend: its choice, with exactly the settings that the choice needs."""
+"""The settings of each backend: its choice, with exactly the settings that the choice needs.
+
+Annotations name the variables that fill the fields (`reader`), and that document them.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
+from coachstream.settings import variables as v
 from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
 from coachstream.settings.secret import Secret, SecretArn
-from coachstream.settings.variables import STORE_TIMEOUT
-
-DEFAULT_STORE_TIMEOUT_S = float(STORE_TIMEOUT.default or 0)
 
 
 class SqliteStoreSettings(msgspec.Struct, frozen=True):
@@ -19,7 +20,7 @@ class SqliteStoreSettings(msgspec.Struct, frozen=True):
 
     kind: ClassVar = Store.SQLITE
 
-    data_dir: Path
+    data_dir: Annotated[Path, v.DATA_DIR]
 
     @property
     def path(self) -> Path:
@@ -28,19 +29,13 @@ class SqliteStoreSettings(msgspec.Struct, frozen=True):
 
 
 class DynamoDbSettings(msgspec.Struct, frozen=True):
-    """Conversations in the existing system's table.
-
-    Attributes:
-        table: its name or ARN.
-        mirror_messages: whether turns also appear in the list that the existing functions read.
-        timeout_s: for one attempt of a request.
-    """
+    """Conversations in the existing system's table."""
 
     kind: ClassVar = Store.DYNAMODB
 
-    table: str
-    mirror_messages: bool = False
-    timeout_s: float = DEFAULT_STORE_TIMEOUT_S
+    table: Annotated[str, v.TABLE]
+    mirror_messages: Annotated[bool, v.MIRROR] = v.MIRROR.default
+    timeout_s: Annotated[float, v.STORE_TIMEOUT] = v.STORE_TIMEOUT.default
 
 
 class DemoModelSettings(msgspec.Struct, frozen=True):
@@ -48,14 +43,14 @@ class DemoModelSettings(msgspec.Struct, frozen=True):
 
     kind: ClassVar = Model.DEMO
 
-    delay_s: float = 0.03
+    delay_s: Annotated[float, v.MODEL_DELAY] = v.MODEL_DELAY.default
 
 
 class Guardrail(msgspec.Struct, frozen=True):
     """A guardrail that checks a model's replies: its id or ARN, and its version, a number or DRAFT."""
 
-    id: str
-    version: str = "DRAFT"
+    id: Annotated[str, v.GUARDRAIL_ID]
+    version: Annotated[str, v.GUARDRAIL_VERSION] = "DRAFT"
 
 
 class Fallback(msgspec.Struct, frozen=True):
@@ -65,8 +60,8 @@ class Fallback(msgspec.Struct, frozen=True):
         ValueError: both are None, so it would be the main model.
     """
 
-    model_id: str | None = None
-    region: str | None = None
+    model_id: Annotated[str | None, v.FALLBACK_MODEL] = None
+    region: Annotated[str | None, v.FALLBACK_REGION] = None
 
     def __post_init__(self) -> None:
         """Reject a fallback to the main model."""
@@ -75,23 +70,18 @@ class Fallback(msgspec.Struct, frozen=True):
 
 
 class BedrockSettings(msgspec.Struct, frozen=True):
-    """A model on Bedrock; `variables` documents each field. Without a region, the general one is used.
-
-    Attributes:
-        can_continue: None uses the built-in knowledge about the model.
-        fallback: None calls the same model once more.
-    """
+    """A model on Bedrock. Without a region, the general one is used; without a fallback, the model again."""
 
     kind: ClassVar = Model.BEDROCK
 
-    model_id: str
-    temperature: float | None = 0.7
-    max_tokens: int = 8192
-    region: str | None = None
+    model_id: Annotated[str, v.MODEL_ID] = v.MODEL_ID.default
+    temperature: Annotated[float | None, v.MODEL_TEMPERATURE] = v.MODEL_TEMPERATURE.default
+    max_tokens: Annotated[int, v.MODEL_MAX_TOKENS] = v.MODEL_MAX_TOKENS.default
+    region: Annotated[str | None, v.MODEL_REGION] = None
     guardrail: Guardrail | None = None
-    prompt_caching: bool = True
-    stall_s: float = 30.0
-    can_continue: bool | None = None
+    prompt_caching: Annotated[bool, v.MODEL_PROMPT_CACHING] = v.MODEL_PROMPT_CACHING.default
+    stall_s: Annotated[float, v.MODEL_STALL] = v.MODEL_STALL.default
+    can_continue: Annotated[bool | None, v.MODEL_CAN_CONTINUE] = None
     fallback: Fallback | None = None
 
 
@@ -100,25 +90,18 @@ class LocalIssuerSettings(msgspec.Struct, frozen=True):
 
     kind: ClassVar = IdentityProvider.LOCAL
 
-    data_dir: Path
+    data_dir: Annotated[Path, v.DATA_DIR]
 
 
 class CognitoSettings(msgspec.Struct, frozen=True):
-    """ID tokens of a user pool, issued to any of the app clients.
-
-    Attributes:
-        user_pool_id: `us-west-2_aBcDeFgHi`.
-        client_ids: at least one.
-        endpoint_url: the endpoint to fetch the keys from instead of Cognito's own.
-        jwks_file: a file with the pool's keys at build time.
-    """
+    """ID tokens of a user pool, issued to any of the app clients, of which there is at least one."""
 
     kind: ClassVar = IdentityProvider.COGNITO
 
-    user_pool_id: str
-    client_ids: tuple[str, ...]
-    endpoint_url: str | None = None
-    jwks_file: Path | None = None
+    user_pool_id: Annotated[str, v.USER_POOL]
+    client_ids: Annotated[tuple[str, ...], v.APP_CLIENTS]
+    endpoint_url: Annotated[str | None, v.COGNITO_ENDPOINT, v.ENDPOINT] = None
+    jwks_file: Annotated[Path | None, v.JWKS_FILE] = None
 
     @property
     def region(self) -> str:
@@ -131,7 +114,7 @@ class SqliteRecallSettings(msgspec.Struct, frozen=True):
 
     kind: ClassVar = Recall.SQLITE
 
-    data_dir: Path
+    data_dir: Annotated[Path, v.DATA_DIR]
 
     @property
     def path(self) -> Path:
@@ -140,14 +123,14 @@ class SqliteRecallSettings(msgspec.Struct, frozen=True):
 
 
 class PineconeSettings(msgspec.Struct, frozen=True):
-    """Semantic search in a Pinecone index; `timeout_s` is for a search with all its calls."""
+    """Semantic search in a Pinecone index."""
 
     kind: ClassVar = Recall.PINECONE
 
-    api_key: Secret | SecretArn
-    index_host: str
-    rerank_model: str | None = None
-    timeout_s: float = 1.2
+    api_key: Annotated[Secret | SecretArn, v.PINECONE_KEY, v.PINECONE_KEY_ARN]
+    index_host: Annotated[str, v.PINECONE_HOST]
+    rerank_model: Annotated[str | None, v.RERANK_MODEL] = None
+    timeout_s: Annotated[float, v.RECALL_TIMEOUT] = v.RECALL_TIMEOUT.default
 
 
 class RecallOff(msgspec.Struct, frozen=True):
@@ -167,16 +150,16 @@ class LocalTicketKey(msgspec.Struct, frozen=True):
 class HandOffs(msgspec.Struct, frozen=True):
     """Names or ARNs of the functions that process a turn further; None where nothing is handed off."""
 
-    workout_function: str | None = None
-    summary_function: str | None = None
+    workout_function: Annotated[str | None, v.WORKOUT_FUNCTION] = None
+    summary_function: Annotated[str | None, v.SUMMARY_FUNCTION] = None
 
 
 class Logs(msgspec.Struct, frozen=True):
     """Logs and metrics; `metrics_namespace` is None if metrics are off."""
 
-    level: LogLevel = LogLevel.INFO
-    format: LogFormat = LogFormat.JSON
-    metrics_namespace: str | None = "coachstream"
+    level: Annotated[LogLevel, v.LOG_LEVEL] = v.LOG_LEVEL.default
+    format: Annotated[LogFormat, v.LOG_FORMAT] = v.LOG_FORMAT.default
+    metrics_namespace: Annotated[str | None, v.METRICS_NAMESPACE] = v.METRICS_NAMESPACE.default
 
 
 StoreSettings = SqliteStoreSettings | DynamoDbSettings

@@ -1,21 +1,25 @@
-"""Reads variables, and collects their errors."""
+"""Reads structs from environment variables, and writes them back.
+
+A field names the variables that fill it, as `lease_s: Annotated[float, v.LEASE]` (with several, the first
+that is set). Annotations stay strings, in which the names are looked up: to evaluate them would take longer
+than to read the settings, at every cold start.
+"""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TypeVar
 
+import msgspec
+
+from coachstream.settings import variables as v
+from coachstream.settings.kinds import InvalidValue, KeyArn, Or, text_of
 from coachstream.settings.names import probable_misspelling
 from coachstream.settings.secret import Secret, SecretArn
 from coachstream.settings.variables import Variable
 
-# Secrets Manager API reference, "GetSecretValue": `SecretId`; a name may hold /_+=.@- (`CreateSecret`).
-_SECRET_ARN = r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}"
-
-_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class SettingsError(Exception):
@@ -30,136 +34,92 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
-
-
 class Reader:
-    """Reads variables; an invalid one is recorded as a problem and read as a harmless value."""
+    """Reads variables. A problem is recorded, and its variable reads as the default until `check` raises."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Read from `environment`, in which unset and blank are the same."""
-        self.problems: list[str] = []
         self._environment = environment
+        self._problems: dict[str, None] = {}
 
     def check(self) -> None:
         """Raise `SettingsError` if there are problems."""
-        if self.problems:
-            raise SettingsError(tuple(self.problems))
-
-    def text(self, variable: Variable) -> str:
-        """The value; a missing required one is a problem and reads as an empty string."""
-        value = self.optional(variable)
-        if value is None and variable.is_required:
-            meant = probable_misspelling(variable.name, self._environment)
-            hint = "" if meant is None else f"; {meant} is set, which may be a misspelling"
-            self.problem(f"{variable.name} is not set ({_plain(variable.meaning)}){hint}")
-        return value or ""
-
-    def optional(self, variable: Variable) -> str | None:
-        """The value, the default, or None."""
-        return self._environment.get(variable.name, "").strip() or variable.default
-
-    def matching(self, variable: Variable, pattern: str, right: str) -> str | None:
-        """A value that matches a pattern, which `right` describes; None if it is missing."""
-        value = self.text(variable)
-        if value and not re.fullmatch(pattern, value):
-            self.wrong(variable, right, value)
-        return value or None
-
-    def url(self, variable: Variable) -> str | None:
-        """An https URL, or an http one of this machine; None if it is missing."""
-        value = self.text(variable)
-        if value:
-            self._endpoint_path(variable, value)
-        return value or None
-
-    def host(self, variable: Variable) -> str:
-        """A host, to be called over https; or a URL like those of `url`, without a path."""
-        value = self.text(variable)
-        if value and self._endpoint_path(variable, value if "://" in value else f"https://{value}").strip(
-            "/"
-        ):
-            self.problem(f"{variable.name} cannot be used: it has a path after the host")
-        return value
-
-    def secret(self, variable: Variable) -> Secret | None:
-        """A key without whitespace; None if it is missing."""
-        value = self.optional(variable)
-        if value is not None and not re.fullmatch(r"[!-~]+", value):
-            self.problem(f"{variable.name} contains whitespace or characters that are invalid in a key")
-        return None if value is None else Secret(value)
-
-    def secret_or_arn(
-        self, variable: Variable, arn: Variable, *, least_bytes: int = 1
-    ) -> Secret | SecretArn | None:
-        """A key, or its ARN in Secrets Manager; None if both are missing."""
-        key = self.secret(variable)
-        kept = self.matching(arn, _SECRET_ARN, "the ARN of a secret")
-        if key is not None and kept is not None:
-            self.problem(f"{variable.name} and {arn.name} are both set; set only one of them")
-        if key is not None and len(key.reveal().encode()) < least_bytes:
-            self.problem(f"{variable.name} is shorter than {least_bytes} characters")
-        return key if kept is None else SecretArn(kept)
-
-    def choice(self, variable: Variable, choices: type[_Choice]) -> _Choice | None:
-        """One of the choices, case-insensitive; None if it is invalid or missing."""
-        text = self.text(variable).lower()
-        for choice in choices:
-            if text == choice:
-                return choice
-        if text:
-            *most, last = choices
-            self.wrong(variable, f"{', '.join(most)} or {last}", text)
-        return None
-
-    def boolean(self, variable: Variable) -> bool:
-        """True or false."""
-        text = self.text(variable).lower()
-        if text not in _BOOLEANS:
-            self.wrong(variable, "true or false", text)
-        return _BOOLEANS.get(text, False)
-
-    def optional_boolean(self, variable: Variable) -> bool | None:
-        """True or false; None if it is missing."""
-        return None if self.optional(variable) is None else self.boolean(variable)
-
-    def number(self, variable: Variable, *, least: float, most: float, otherwise: str | None = None) -> float:
-        """A number from `least` to `most`; `otherwise` is a word that the caller also accepts."""
-        text = self.text(variable)
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not least <= number <= most:
-            right = f"a number from {least:.9g} to {most:.9g}"
-            self.wrong(variable, right if otherwise is None else f"{right} or {otherwise}", text)
-            return least
-        return number
-
-    def whole_number(self, variable: Variable, *, least: int, most: int) -> int:
-        """A whole number from `least` to `most`."""
-        number = self.number(variable, least=least, most=most)
-        if number != int(number):
-            self.wrong(variable, "a whole number", f"{number:g}")
-        return int(number)
-
-    def wrong(self, variable: Variable, right: str, value: str) -> None:
-        """Record an invalid value; `right` describes valid ones."""
-        self.problem(f"{variable.name} must be {right}, not {value!r}")
+        if self._problems:
+            raise SettingsError(tuple(self._problems))
 
     def problem(self, sentence: str) -> None:
-        """Record any other problem."""
-        self.problems.append(sentence)
+        """Record a problem, once."""
+        self._problems[sentence] = None
 
-    def _endpoint_path(self, variable: Variable, url: str) -> str:
-        from coachstream.endpoint import checked_endpoint
+    def is_set(self, variable: Variable[object]) -> bool:
+        """Whether there is a value, valid or not."""
+        return bool(self._text(variable))
 
-        try:
-            return checked_endpoint(url).path
-        except ValueError as error:
-            self.problem(f"{variable.name} cannot be used: {error}")
-        return ""
+    def read(self, variable: Variable[T], *others: Variable[T]) -> T:
+        """The value of the first variable that is set, or else the default."""
+        for each in (variable, *others):
+            if text := self._text(each):
+                try:
+                    return each.kind.parse(text)
+                except InvalidValue as error:
+                    self.problem(f"{each.name} {error}")
+                    return each.default
+        if variable.is_required:
+            self._missing(variable)
+        return variable.default
+
+    def key(
+        self, variable: Variable[Secret | None], arn: Variable[SecretArn | None]
+    ) -> Secret | SecretArn | None:
+        """A key, or its ARN in Secrets Manager; None if both are missing."""
+        if self.is_set(variable) and self.is_set(arn):
+            self.problem(f"{variable.name} and {arn.name} are both set; set only one of them")
+        kept = self.read(arn)
+        return self.read(variable) if kept is None else kept
+
+    def struct(self, of: type[S], **more: object) -> S:
+        """A struct whose fields are read from their variables, except those that are given."""
+        read = {
+            field: self.read(*variables)
+            for field, variables in variables_of(of).items()
+            if field not in more
+            and any(variable.is_required or self.is_set(variable) for variable in variables)
+        }
+        return of(**read, **more)
+
+    def _text(self, variable: Variable[object]) -> str:
+        return self._environment.get(variable.name, "").strip()
+
+    def _missing(self, variable: Variable[object]) -> None:
+        meant = probable_misspelling(variable.name, self._environment)
+        hint = "" if meant is None else f"; {meant} is set, which may be a misspelling"
+        self.problem(f"{variable.name} is not set ({variable.description.replace('`', '')}){hint}")
 
 
-def _plain(meaning: str) -> str:
-    return meaning.replace("`", "")
+def environment_of(struct: msgspec.Struct) -> dict[str, str]:
+    """The variables of a struct and the structs within, by name; a field that is None is left out."""
+    environment: dict[str, str] = {}
+    for field, variables in variables_of(type(struct)).items():
+        value = getattr(struct, field)
+        if not variables:
+            environment |= environment_of(value) if isinstance(value, msgspec.Struct) else {}
+        elif value is None:
+            if isinstance(kind := variables[0].kind, Or):
+                environment[variables[0].name] = kind.word
+        else:
+            is_arn = isinstance(value, SecretArn)
+            variable = next(each for each in variables if isinstance(each.kind, KeyArn) is is_arn)
+            environment[variable.name] = text_of(value)
+    return environment
+
+
+def variables_of(struct: type[msgspec.Struct]) -> dict[str, tuple[Variable[object], ...]]:
+    """The variables of each field; the struct's module imports `variables` as `v`."""
+    return {
+        field: tuple(
+            getattr(v, part.removeprefix("v."))
+            for part in annotation.rstrip("]").split(", ")
+            if part.startswith("v.")
+        )
+        for field, annotation in struct.__annotations__.items()
+    }

@@ -5,22 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.settings import variables as v
-from coachstream.settings.choices import (
-    IdentityProvider,
-    LogFormat,
-    LogLevel,
-    Model,
-    Recall,
-    Store,
-    TurnPolicy,
-)
+from coachstream.settings.choices import IdentityProvider, Model, Recall, Store
 from coachstream.settings.parts import (
-    DEFAULT_STORE_TIMEOUT_S,
     BedrockSettings,
     CognitoSettings,
     DemoModelSettings,
@@ -41,37 +33,16 @@ from coachstream.settings.parts import (
     StoreSettings,
     TicketKeySettings,
 )
-from coachstream.settings.reader import Reader
+from coachstream.settings.reader import Reader, environment_of
 from coachstream.settings.secret import Secret, SecretArn
-
-# AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
-# CreateUserPoolClient, `ClientId`; Converse, `modelId` and `guardrailIdentifier`, both of which may be ARNs.
-_TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]+"
-_FUNCTION = r"[A-Za-z0-9_.:$-]{1,170}"
-_USER_POOL = r"[a-z]{2}(-[a-z]+)+-\d{1,2}_[0-9A-Za-z]{1,46}"
-_CLIENT = r"[A-Za-z0-9_+]{1,128}"
-_MODEL = r"[A-Za-z0-9_.:/-]+"
-_VERSION = r"DRAFT|[1-9][0-9]{0,7}"
-_REGION = r"[a-z0-9-]+"
-
-_NO_METRICS = "off"
-
-_TICKET_KEY_BYTES = 32
-"""RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
-
-_SHORTEST_LEASE_S = 1.01
-"""A lease holder writes a heartbeat every 0.8 s; a shorter lease could expire between two of them."""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The settings of one process; `variables` documents each of them.
+    """The settings of one process; the annotations of the fields name the variables that document them.
 
     Attributes:
         region: of all AWS services without a region of their own; None for the SDK's default.
         own_ticket_key: the configured key for tickets; see `ticket_key`.
-        turn_policy: what happens to a message that arrives while a reply is being written.
-        lease_s: the lease duration of a run, in seconds.
-        reply_invocations: how many invocations may write one reply, one after another.
 
     Raises:
         ValueError: two backends have different folders, which no environment can configure.
@@ -83,14 +54,14 @@ class Settings(msgspec.Struct, frozen=True):
     recall: RecallSettings = RecallOff()
     hand_offs: HandOffs = HandOffs()
     logs: Logs = Logs()
-    region: str | None = None
-    history_budget_chars: int = 60_000
-    optional_context_budget_s: float = 1.5
-    keep_alive_s: float = 15.0
-    own_ticket_key: Secret | SecretArn | None = None
-    turn_policy: TurnPolicy = TurnPolicy.REJECT
-    lease_s: float = 15.0
-    reply_invocations: int = 5
+    region: Annotated[str | None, v.REGION, v.DEFAULT_REGION] = None
+    history_budget_chars: Annotated[int, v.HISTORY_BUDGET] = v.HISTORY_BUDGET.default
+    optional_context_budget_s: Annotated[float, v.OPTIONAL_CONTEXT_BUDGET] = v.OPTIONAL_CONTEXT_BUDGET.default
+    keep_alive_s: Annotated[float, v.KEEP_ALIVE] = v.KEEP_ALIVE.default
+    own_ticket_key: Annotated[Secret | SecretArn | None, v.TICKET_KEY, v.TICKET_KEY_ARN] = None
+    turn_policy: Annotated[TurnPolicy, v.TURN_POLICY] = v.TURN_POLICY.default
+    lease_s: Annotated[float, v.LEASE] = v.LEASE.default
+    reply_invocations: Annotated[int, v.REPLY_INVOCATIONS] = v.REPLY_INVOCATIONS.default
 
     def __post_init__(self) -> None:
         """Reject contradictory settings."""
@@ -157,35 +128,16 @@ class Settings(msgspec.Struct, frozen=True):
             SettingsError: lists every missing or invalid variable, and the valid values.
         """
         reader = Reader(environment)
-        store = reader.choice(v.STORE, Store)
-        model = reader.choice(v.MODEL, Model)
-        identity = reader.choice(v.IDENTITY, IdentityProvider)
-        recall = reader.choice(v.RECALL, Recall)
-        is_kept = {store, identity, recall} & {Store.SQLITE, IdentityProvider.LOCAL, Recall.SQLITE}
-        data_dir = Path(reader.text(v.DATA_DIR)) if is_kept else Path()
-        # Invalid values are read as harmless ones; `check` raises before the settings are returned.
-        settings = cls(
-            store=_dynamodb(reader) if store is Store.DYNAMODB else SqliteStoreSettings(data_dir),
-            model=_bedrock(reader) if model is Model.BEDROCK else _demo(reader),
-            identity=(
-                _cognito(reader) if identity is IdentityProvider.COGNITO else LocalIssuerSettings(data_dir)
-            ),
-            recall=_recall(reader, recall, data_dir),
-            hand_offs=HandOffs(
-                workout_function=reader.matching(v.WORKOUT_FUNCTION, _FUNCTION, "a function's name or ARN"),
-                summary_function=reader.matching(v.SUMMARY_FUNCTION, _FUNCTION, "a function's name or ARN"),
-            ),
-            logs=_logs(reader),
-            region=_region(reader),
-            history_budget_chars=reader.whole_number(v.HISTORY_BUDGET, least=0, most=10_000_000),
-            optional_context_budget_s=reader.number(v.OPTIONAL_CONTEXT_BUDGET, least=0, most=60),
-            keep_alive_s=reader.number(v.KEEP_ALIVE, least=0.1, most=3600),
-            own_ticket_key=reader.secret_or_arn(
-                v.TICKET_KEY, v.TICKET_KEY_ARN, least_bytes=_TICKET_KEY_BYTES
-            ),
-            turn_policy=reader.choice(v.TURN_POLICY, TurnPolicy) or TurnPolicy.REJECT,
-            lease_s=reader.number(v.LEASE, least=_SHORTEST_LEASE_S, most=3600),
-            reply_invocations=reader.whole_number(v.REPLY_INVOCATIONS, least=1, most=100),
+        # Problems are read as defaults or as nothing; `check` raises before the settings are returned.
+        settings = reader.struct(
+            cls,
+            store=_store(reader),
+            model=_model(reader),
+            identity=_identity(reader),
+            recall=_recall(reader),
+            hand_offs=reader.struct(HandOffs),
+            logs=reader.struct(Logs),
+            own_ticket_key=reader.key(v.TICKET_KEY, v.TICKET_KEY_ARN),
         )
         reader.check()
         return settings
@@ -195,50 +147,18 @@ class Settings(msgspec.Struct, frozen=True):
 
         They include keys in plain text.
         """
-        variables: dict[v.Variable, object] = {
-            v.STORE: self.store.kind,
-            v.MODEL: self.model.kind,
-            v.IDENTITY: self.identity.kind,
-            v.RECALL: self.recall.kind,
-            v.DATA_DIR: self.data_dir,
-            v.REGION: self.region,
-            v.WORKOUT_FUNCTION: self.hand_offs.workout_function,
-            v.SUMMARY_FUNCTION: self.hand_offs.summary_function,
-            v.LOG_LEVEL: self.logs.level,
-            v.LOG_FORMAT: self.logs.format,
-            v.METRICS_NAMESPACE: self.logs.metrics_namespace or _NO_METRICS,
-            v.HISTORY_BUDGET: self.history_budget_chars,
-            v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
-            v.KEEP_ALIVE: self.keep_alive_s,
-            v.TURN_POLICY: self.turn_policy,
-            v.LEASE: self.lease_s,
-            v.REPLY_INVOCATIONS: self.reply_invocations,
-            **_key_variables(self.own_ticket_key, v.TICKET_KEY, v.TICKET_KEY_ARN),
+        is_key_missing = isinstance(self.recall, RecallOff) and self.recall.is_key_missing
+        environment = {
+            v.STORE.name: str(self.store.kind),
+            v.MODEL.name: str(self.model.kind),
+            v.IDENTITY.name: str(self.identity.kind),
+            v.RECALL.name: str(Recall.PINECONE if is_key_missing else self.recall.kind),
+            **environment_of(self),
         }
-        if isinstance(self.store, DynamoDbSettings):
-            variables[v.TABLE] = self.store.table
-            variables[v.MIRROR] = self.store.mirror_messages
-            if self.store.timeout_s != DEFAULT_STORE_TIMEOUT_S:
-                variables[v.STORE_TIMEOUT] = self.store.timeout_s
-        match self.model:
-            case DemoModelSettings():
-                variables[v.MODEL_DELAY] = self.model.delay_s
-            case BedrockSettings():
-                variables |= _bedrock_variables(self.model)
-        if isinstance(self.identity, CognitoSettings):
-            variables[v.USER_POOL] = self.identity.user_pool_id
-            variables[v.APP_CLIENTS] = ",".join(self.identity.client_ids)
-            variables[v.COGNITO_ENDPOINT] = self.identity.endpoint_url
-            variables[v.JWKS_FILE] = self.identity.jwks_file
-        match self.recall:
-            case PineconeSettings():
-                variables |= _key_variables(self.recall.api_key, v.PINECONE_KEY, v.PINECONE_KEY_ARN)
-                variables[v.PINECONE_HOST] = self.recall.index_host
-                variables[v.RERANK_MODEL] = self.recall.rerank_model
-                variables[v.RECALL_TIMEOUT] = self.recall.timeout_s
-            case RecallOff(is_key_missing=True):
-                variables[v.RECALL] = Recall.PINECONE
-        return {variable.name: _written(value) for variable, value in variables.items() if value is not None}
+        if isinstance(self.store, DynamoDbSettings) and self.store.timeout_s == v.STORE_TIMEOUT.default:
+            # The variable is newer than most deployments, which it would change.
+            del environment[v.STORE_TIMEOUT.name]
+        return environment
 
 
 def read_table(environment: Mapping[str, str]) -> str:
@@ -252,166 +172,89 @@ def read_table(environment: Mapping[str, str]) -> str:
 def read_region(environment: Mapping[str, str]) -> str | None:
     """The region in the environment. Raises `SettingsError`."""
     reader = Reader(environment)
-    region = _region(reader)
+    region = reader.read(v.REGION, v.DEFAULT_REGION)
     reader.check()
     return region
 
 
-def _region(reader: Reader) -> str | None:
-    return reader.matching(v.REGION, _REGION, "a region") or reader.matching(
-        v.DEFAULT_REGION, _REGION, "a region"
-    )
+def _store(reader: Reader) -> StoreSettings:
+    match reader.read(v.STORE):
+        case Store.SQLITE:
+            return reader.struct(SqliteStoreSettings)
+        case Store.DYNAMODB:
+            return reader.struct(DynamoDbSettings, table=_table(reader))
+        case None:
+            return DynamoDbSettings("")
 
 
-def _dynamodb(reader: Reader) -> DynamoDbSettings:
-    return DynamoDbSettings(
-        table=_table(reader),
-        mirror_messages=reader.boolean(v.MIRROR),
-        timeout_s=reader.number(v.STORE_TIMEOUT, least=0.1, most=60),
-    )
+def _model(reader: Reader) -> ModelSettings:
+    match reader.read(v.MODEL):
+        case Model.BEDROCK:
+            return _bedrock(reader)
+        case Model.DEMO:
+            return reader.struct(DemoModelSettings)
+        case None:
+            return DemoModelSettings()
+
+
+def _identity(reader: Reader) -> IdentitySettings:
+    match reader.read(v.IDENTITY):
+        case IdentityProvider.LOCAL:
+            return reader.struct(LocalIssuerSettings)
+        case IdentityProvider.COGNITO:
+            return reader.struct(CognitoSettings)
+        case None:
+            return CognitoSettings("", ())
 
 
 def _table(reader: Reader) -> str:
     """The table's name by the existing system's rules."""
-    base = reader.matching(v.BASE_TABLE, _TABLE, "a table's name")
-    if reader.optional(v.TABLE) or base is None:
-        return reader.matching(v.TABLE, _TABLE, "a table's name or ARN") or ""
-    branch = reader.optional(v.BRANCH)
+    base = reader.read(v.BASE_TABLE)
+    if reader.is_set(v.TABLE) or not reader.is_set(v.BASE_TABLE):
+        return reader.read(v.TABLE) or ""
+    branch = reader.read(v.BRANCH)
     if branch is None:
         # Without it, this would be the table of the main branch: production.
         reader.problem(f"{v.BRANCH.name} is not set; {v.BASE_TABLE.name} needs it, or set {v.TABLE.name}")
-    table = base if branch in {None, "main"} else f"{base}-{branch}"
-    if not re.fullmatch(_TABLE, table):
+    table = (base or "") if branch in {None, "main"} else f"{base}-{branch}"
+    if base is not None and not re.fullmatch(v.TABLE_NAME_OR_ARN, table):
         reader.problem(f"{v.BASE_TABLE.name} and {v.BRANCH.name} make {table!r}, which is not a table name")
     return table
 
 
-def _demo(reader: Reader) -> DemoModelSettings:
-    return DemoModelSettings(delay_s=reader.number(v.MODEL_DELAY, least=0, most=60))
-
-
 def _bedrock(reader: Reader) -> BedrockSettings:
-    settings = BedrockSettings(
-        model_id=reader.matching(v.MODEL_ID, _MODEL, "a model's id or ARN") or "",
-        temperature=_temperature(reader),
-        max_tokens=reader.whole_number(v.MODEL_MAX_TOKENS, least=1, most=1_000_000),
-        region=reader.matching(v.MODEL_REGION, _REGION, "a region"),
-        guardrail=_guardrail(reader),
-        prompt_caching=reader.boolean(v.MODEL_PROMPT_CACHING),
-        stall_s=reader.number(v.MODEL_STALL, least=1, most=300),
-        can_continue=reader.optional_boolean(v.MODEL_CAN_CONTINUE),
-        fallback=_fallback(reader),
-    )
-    elsewhere = None if settings.fallback is None else settings.fallback.region
-    here = settings.region or reader.optional(v.REGION) or reader.optional(v.DEFAULT_REGION)
-    if settings.guardrail is not None and elsewhere not in {None, here}:
+    guardrail = _guardrail(reader)
+    model_id, elsewhere = reader.read(v.FALLBACK_MODEL), reader.read(v.FALLBACK_REGION)
+    here = reader.read(v.MODEL_REGION, v.REGION, v.DEFAULT_REGION)
+    if guardrail is not None and elsewhere not in {None, here}:
         # The guardrail would not check the fallback's replies.
         reader.problem(
             f"{v.FALLBACK_REGION.name} cannot be another region if {v.GUARDRAIL_ID.name} is set: a "
             "guardrail exists in its own region only"
         )
-    return settings
-
-
-def _fallback(reader: Reader) -> Fallback | None:
-    model_id = reader.matching(v.FALLBACK_MODEL, _MODEL, "a model's id or ARN")
-    region = reader.matching(v.FALLBACK_REGION, _REGION, "a region")
-    return None if model_id is None and region is None else Fallback(model_id, region)
-
-
-def _temperature(reader: Reader) -> float | None:
-    if reader.text(v.MODEL_TEMPERATURE).lower() == "none":
-        return None
-    return reader.number(v.MODEL_TEMPERATURE, least=0, most=1, otherwise="none")
+    fallback = None if model_id is None and elsewhere is None else Fallback(model_id, elsewhere)
+    return reader.struct(BedrockSettings, guardrail=guardrail, fallback=fallback)
 
 
 def _guardrail(reader: Reader) -> Guardrail | None:
-    guardrail = reader.matching(v.GUARDRAIL_ID, _MODEL, "a guardrail's id or ARN")
-    version = reader.matching(v.GUARDRAIL_VERSION, _VERSION, "a number or DRAFT")
-    if guardrail is not None:
-        return Guardrail(guardrail) if version is None else Guardrail(guardrail, version)
-    if version is not None:
+    if reader.is_set(v.GUARDRAIL_ID):
+        return reader.struct(Guardrail)
+    if reader.read(v.GUARDRAIL_VERSION) is not None:
         # The configuration suggests that replies are checked, but they would not be.
         reader.problem(f"{v.GUARDRAIL_VERSION.name} is set, but {v.GUARDRAIL_ID.name} is not")
     return None
 
 
-def _bedrock_variables(model: BedrockSettings) -> dict[v.Variable, object]:
-    return {
-        v.MODEL_ID: model.model_id,
-        v.MODEL_TEMPERATURE: "none" if model.temperature is None else model.temperature,
-        v.MODEL_MAX_TOKENS: model.max_tokens,
-        v.MODEL_REGION: model.region,
-        v.GUARDRAIL_ID: None if model.guardrail is None else model.guardrail.id,
-        v.GUARDRAIL_VERSION: None if model.guardrail is None else model.guardrail.version,
-        v.MODEL_PROMPT_CACHING: model.prompt_caching,
-        v.MODEL_STALL: model.stall_s,
-        v.MODEL_CAN_CONTINUE: model.can_continue,
-        v.FALLBACK_MODEL: None if model.fallback is None else model.fallback.model_id,
-        v.FALLBACK_REGION: None if model.fallback is None else model.fallback.region,
-    }
-
-
-def _cognito(reader: Reader) -> CognitoSettings:
-    clients = reader.text(v.APP_CLIENTS)
-    client_ids = tuple(client.strip() for client in clients.split(",") if client.strip())
-    if clients and not (client_ids and all(re.fullmatch(_CLIENT, client) for client in client_ids)):
-        reader.wrong(v.APP_CLIENTS, "comma-separated app client ids", clients)
-    return CognitoSettings(
-        user_pool_id=reader.matching(v.USER_POOL, _USER_POOL, "a user pool's id like us-west-2_aBcDeFgHi")
-        or "",
-        client_ids=client_ids,
-        endpoint_url=reader.url(v.COGNITO_ENDPOINT) or reader.url(v.ENDPOINT),
-        jwks_file=None if (jwks_file := reader.optional(v.JWKS_FILE)) is None else Path(jwks_file),
-    )
-
-
-def _recall(reader: Reader, recall: Recall | None, data_dir: Path) -> RecallSettings:
-    match recall:
+def _recall(reader: Reader) -> RecallSettings:
+    match reader.read(v.RECALL):
         case Recall.SQLITE:
-            return SqliteRecallSettings(data_dir)
+            return reader.struct(SqliteRecallSettings)
         case Recall.PINECONE:
-            key = reader.secret_or_arn(v.PINECONE_KEY, v.PINECONE_KEY_ARN)
-            return RecallOff(is_key_missing=True) if key is None else _pinecone(reader, key)
-        case _:
+            key = reader.key(v.PINECONE_KEY, v.PINECONE_KEY_ARN)
+            return (
+                RecallOff(is_key_missing=True)
+                if key is None
+                else reader.struct(PineconeSettings, api_key=key)
+            )
+        case Recall.OFF:
             return RecallOff()
-
-
-def _pinecone(reader: Reader, api_key: Secret | SecretArn) -> PineconeSettings:
-    return PineconeSettings(
-        api_key=api_key,
-        index_host=reader.host(v.PINECONE_HOST),
-        rerank_model=reader.matching(v.RERANK_MODEL, _MODEL, "a model's name"),
-        timeout_s=reader.number(v.RECALL_TIMEOUT, least=0.1, most=60),
-    )
-
-
-def _logs(reader: Reader) -> Logs:
-    namespace = reader.text(v.METRICS_NAMESPACE)
-    return Logs(
-        level=reader.choice(v.LOG_LEVEL, LogLevel) or LogLevel.INFO,
-        format=reader.choice(v.LOG_FORMAT, LogFormat) or LogFormat.JSON,
-        metrics_namespace=None if namespace.lower() == _NO_METRICS else namespace,
-    )
-
-
-def _key_variables(
-    key: Secret | SecretArn | None, value: v.Variable, arn: v.Variable
-) -> dict[v.Variable, object]:
-    match key:
-        case Secret():
-            return {value: key.reveal()}
-        case SecretArn():
-            return {arn: key.arn}
-        case None:
-            return {}
-
-
-def _written(value: object) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return repr(value)
-        case _:
-            return str(value)

@@ -1,24 +1,41 @@
-"""The environment variables: name, default, meaning. `docs/reference/settings.md` is generated from them.
+"""The environment variables, each declared once: name, meaning, type and bounds, default.
+
+Everything else derives from them: how they are read and written (`reader`), the stack's environment, the
+options of the commands, the Amplify function's `settings.json` and `docs/reference/settings.md`. `parts` and
+`settings` say which fields they fill. A default that the domain itself has is taken from there.
 
 Variables that the existing system also has keep its names; all others begin with COACHSTREAM_.
 """
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import Enum
+from typing import Generic, TypeVar
 
 import msgspec
 
-from coachstream.settings.choices import (
-    Choice,
-    IdentityProvider,
-    LogFormat,
-    LogLevel,
-    Model,
-    Recall,
-    Store,
-    TurnPolicy,
+from coachstream.conversation.runs.settings import TurnPolicy
+from coachstream.conversation.turn.settings import TurnSettings
+from coachstream.settings.choices import Choice, IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.kinds import (
+    Boolean,
+    Folder,
+    Host,
+    Key,
+    KeyArn,
+    Kind,
+    ListOf,
+    Matching,
+    Number,
+    OneOf,
+    Or,
+    Text,
+    Url,
+    WholeNumber,
+    default_text,
 )
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Part(Enum):
@@ -35,450 +52,469 @@ class Part(Enum):
     AWS = "AWS"
 
 
-class Variable(msgspec.Struct, frozen=True, kw_only=True):
+class Scope(msgspec.Struct, frozen=True):
+    """Where variables apply: their section, and the choice that they belong to; None if they always apply."""
+
+    part: Part
+    of: Choice | None = None
+
+
+class Variable(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
     """One environment variable; unset and empty are the same.
 
     Attributes:
+        scope: where it applies.
         name: its name.
-        part: its section.
-        meaning: its description, a phrase without a full stop.
+        meaning: what it is, in a phrase without a full stop.
+        kind: its type and bounds.
         default: the value if it is not set; None if there is none.
-        of: the choice to which it applies; None if it always applies.
+        more: what the description says after the meaning, with its punctuation.
         is_required: whether nothing starts without it (if it applies).
-        is_secret: whether its value must not be shown.
+        is_free: whether a deployment may set it as it likes, because no resource or policy depends on it.
         reader: the program that reads it, if not coachstream.
     """
 
+    scope: Scope
     name: str
-    part: Part
     meaning: str
-    default: str | None = None
-    of: Choice | None = None
+    kind: Kind[T_co]
+    default: T_co
+    more: str = ""
     is_required: bool = False
-    is_secret: bool = False
+    is_free: bool = False
     reader: str | None = None
 
+    @property
+    def description(self) -> str:
+        """The meaning, the choices and what else there is to say, without a full stop."""
+        choices = ""
+        if isinstance(self.kind, OneOf):
+            *most, last = (f"`{choice}`" for choice in self.kind.choices)
+            choices = f": {', '.join(most)} or {last}"
+        return f"{self.meaning}{choices}{self.more}"
 
-def _one_of(choices: type[StrEnum]) -> str:
-    *most, last = (f"`{choice}`" for choice in choices)
-    return f"{', '.join(most)} or {last}"
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value must not be shown."""
+        return isinstance(self.kind, Key)
 
+    @property
+    def default_text(self) -> str | None:
+        """The default as a text; None if there is none."""
+        return default_text(self.default)
+
+
+# AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
+# CreateUserPoolClient, `ClientId`; Converse, `modelId` and `guardrailIdentifier`, both of which may be ARNs.
+TABLE_NAME_OR_ARN = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]+"
+_MODEL = r"[A-Za-z0-9_.:/-]+"
+_MODEL_ID = Matching(_MODEL, "a model's id or ARN")
+GUARDRAIL_VERSION_KIND = Matching(r"DRAFT|[1-9][0-9]{0,7}", "a number or DRAFT")
+_FUNCTION = Matching(r"[A-Za-z0-9_.:$-]{1,170}", "a function's name or ARN")
+_REGION = Matching(r"[a-z0-9-]+", "a region")
+
+_SHORTEST_LEASE_S = 1.01
+"""A lease holder writes a heartbeat every 0.8 s; a shorter lease could expire between two of them."""
+
+_TICKET_KEY_BYTES = 32
+"""RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
+
+_TURNS = TurnSettings()
+
+_STORE, _DYNAMODB = Scope(Part.STORE), Scope(Part.STORE, Store.DYNAMODB)
 
 STORE = Variable(
-    name="COACHSTREAM_STORE",
-    part=Part.STORE,
-    meaning=f"where conversations are stored: {_one_of(Store)}",
-    is_required=True,
+    _STORE, "COACHSTREAM_STORE", "where conversations are stored", OneOf(Store), None, is_required=True
 )
 TABLE = Variable(
-    name="DYNAMODB_TABLE_NAME",
-    part=Part.STORE,
-    meaning="name or ARN of the table; or set `DYNAMODB_BASE_TABLE_NAME` and `BRANCH_NAME`",
-    of=Store.DYNAMODB,
+    _DYNAMODB,
+    "DYNAMODB_TABLE_NAME",
+    "name or ARN of the table",
+    Matching(TABLE_NAME_OR_ARN, "a table's name or ARN"),
+    None,
+    more="; or set `DYNAMODB_BASE_TABLE_NAME` and `BRANCH_NAME`",
     is_required=True,
 )
 BASE_TABLE = Variable(
-    name="DYNAMODB_BASE_TABLE_NAME",
-    part=Part.STORE,
-    meaning="the table's name without the branch, if `DYNAMODB_TABLE_NAME` is not set",
-    of=Store.DYNAMODB,
+    _DYNAMODB,
+    "DYNAMODB_BASE_TABLE_NAME",
+    "the table's name without the branch, if `DYNAMODB_TABLE_NAME` is not set",
+    Matching(TABLE_NAME_OR_ARN, "a table's name"),
+    None,
 )
 BRANCH = Variable(
-    name="BRANCH_NAME",
-    part=Part.STORE,
-    meaning="the branch to append to `DYNAMODB_BASE_TABLE_NAME` after a `-`; `main` appends nothing",
-    of=Store.DYNAMODB,
+    _DYNAMODB,
+    "BRANCH_NAME",
+    "the branch to append to `DYNAMODB_BASE_TABLE_NAME` after a `-`; `main` appends nothing",
+    Text(),
+    None,
 )
 MIRROR = Variable(
-    name="MIRROR_MESSAGES",
-    part=Part.STORE,
-    meaning="`true`: turns also appear in the list of messages that the existing functions read",
-    default="false",
-    of=Store.DYNAMODB,
+    _DYNAMODB,
+    "MIRROR_MESSAGES",
+    "`true`: turns also appear in the list of messages that the existing functions read",
+    Boolean(),
+    default=False,
+)
+STORE_TIMEOUT = Variable(
+    _DYNAMODB,
+    "COACHSTREAM_STORE_TIMEOUT_S",
+    "timeout in seconds for one attempt of a request to DynamoDB; there are up to three",
+    Number(0.1, 60),
+    5.0,
+    is_free=True,
 )
 
-STORE_TIMEOUT = Variable(
-    name="COACHSTREAM_STORE_TIMEOUT_S",
-    part=Part.STORE,
-    meaning="timeout in seconds for one attempt of a request to DynamoDB; there are up to three",
-    default="5",
-    of=Store.DYNAMODB,
-)
+_DEMO, _BEDROCK = Scope(Part.MODEL, Model.DEMO), Scope(Part.MODEL, Model.BEDROCK)
 
 MODEL = Variable(
-    name="COACHSTREAM_MODEL",
-    part=Part.MODEL,
-    meaning=f"what generates the replies: {_one_of(Model)} (`demo` is not a language model, and labels its "
-    "replies)",
+    Scope(Part.MODEL),
+    "COACHSTREAM_MODEL",
+    "what generates the replies",
+    OneOf(Model),
+    None,
+    more=" (`demo` is not a language model, and labels its replies)",
     is_required=True,
 )
+MODEL_DELAY_KIND = Number(0, 60)
 MODEL_DELAY = Variable(
-    name="COACHSTREAM_MODEL_DELAY",
-    part=Part.MODEL,
-    meaning="seconds between two chunks of the demo model's reply",
-    default="0.03",
-    of=Model.DEMO,
+    _DEMO,
+    "COACHSTREAM_MODEL_DELAY",
+    "seconds between two chunks of the demo model's reply",
+    MODEL_DELAY_KIND,
+    0.03,
 )
 MODEL_ID = Variable(
-    name="COACHSTREAM_MODEL_ID",
-    part=Part.MODEL,
-    meaning="id or ARN of a model or of an inference profile",
-    default="us.anthropic.claude-sonnet-4-6",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_ID",
+    "id or ARN of a model or of an inference profile",
+    _MODEL_ID,
+    "us.anthropic.claude-sonnet-4-6",
 )
 MODEL_REGION = Variable(
-    name="COACHSTREAM_MODEL_REGION",
-    part=Part.MODEL,
-    meaning="region in which the model is called; `AWS_REGION` by default",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_REGION",
+    "region in which the model is called; `AWS_REGION` by default",
+    _REGION,
+    None,
 )
 MODEL_TEMPERATURE = Variable(
-    name="COACHSTREAM_MODEL_TEMPERATURE",
-    part=Part.MODEL,
-    meaning="from 0 to 1, or `none`; omitted for models that do not accept it",
-    default="0.7",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_TEMPERATURE",
+    "from 0 to 1, or `none`; omitted for models that do not accept it",
+    Or(Number(0, 1), "none"),
+    0.7,
+    is_free=True,
 )
+# 8192 (some 6000 words) is the maximum of Claude 3.5 Haiku; newer models allow more, and the existing system
+# requests 32768. But Bedrock deducts the limit from the quota when a request begins (user guide, "How tokens
+# are counted"), so that one far above any reply only causes throttling.
 MODEL_MAX_TOKENS = Variable(
-    name="COACHSTREAM_MODEL_MAX_TOKENS",
-    part=Part.MODEL,
-    meaning="maximum tokens of a reply; Bedrock deducts them from the quota while it generates",
-    default="8192",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_MAX_TOKENS",
+    "maximum tokens of a reply; Bedrock deducts them from the quota while it generates",
+    WholeNumber(1, 1_000_000),
+    8192,
+    is_free=True,
 )
 MODEL_PROMPT_CACHING = Variable(
-    name="COACHSTREAM_MODEL_PROMPT_CACHING",
-    part=Part.MODEL,
-    meaning="`true`: the constant part of a prompt is cached, if the model supports it",
-    default="true",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_PROMPT_CACHING",
+    "`true`: the constant part of a prompt is cached, if the model supports it",
+    Boolean(),
+    default=True,
+    is_free=True,
 )
 MODEL_STALL = Variable(
-    name="COACHSTREAM_MODEL_STALL_S",
-    part=Part.MODEL,
-    meaning="seconds without data after which a model's stream is abandoned",
-    default="30",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_STALL_S",
+    "seconds without data after which a model's stream is abandoned",
+    Number(1, 300),
+    30.0,
+    is_free=True,
 )
 MODEL_CAN_CONTINUE = Variable(
-    name="COACHSTREAM_MODEL_CAN_CONTINUE",
-    part=Part.MODEL,
-    meaning="whether the model can continue a partial reply, `true` or `false`; by default decided by its "
-    "id. A model that cannot starts the reply again",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_MODEL_CAN_CONTINUE",
+    "whether the model can continue a partial reply, `true` or `false`; by default decided by its id. A "
+    "model that cannot starts the reply again",
+    Boolean(),
+    default=None,
+    is_free=True,
 )
 FALLBACK_MODEL = Variable(
-    name="COACHSTREAM_FALLBACK_MODEL_ID",
-    part=Part.MODEL,
-    meaning="id or ARN of the model to call when a reply fails; by default the same model, once more",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_FALLBACK_MODEL_ID",
+    "id or ARN of the model to call when a reply fails; by default the same model, once more",
+    _MODEL_ID,
+    None,
 )
 FALLBACK_REGION = Variable(
-    name="COACHSTREAM_FALLBACK_REGION",
-    part=Part.MODEL,
-    meaning="region of the model to call when a reply fails; by default the same",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "COACHSTREAM_FALLBACK_REGION",
+    "region of the model to call when a reply fails; by default the same",
+    _REGION,
+    None,
 )
 GUARDRAIL_ID = Variable(
-    name="BEDROCK_GUARDRAIL_ID",
-    part=Part.MODEL,
-    meaning="id or ARN of the guardrail that checks the newest message and the reply; none by default",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "BEDROCK_GUARDRAIL_ID",
+    "id or ARN of the guardrail that checks the newest message and the reply; none by default",
+    Matching(_MODEL, "a guardrail's id or ARN"),
+    None,
 )
 GUARDRAIL_VERSION = Variable(
-    name="BEDROCK_GUARDRAIL_VERSION",
-    part=Part.MODEL,
-    meaning="version of the guardrail: a number, or `DRAFT` (the default)",
-    of=Model.BEDROCK,
+    _BEDROCK,
+    "BEDROCK_GUARDRAIL_VERSION",
+    "version of the guardrail: a number, or `DRAFT` (the default)",
+    GUARDRAIL_VERSION_KIND,
+    None,
 )
 
+_IDENTITY = Scope(Part.IDENTITY)
+_COGNITO = Scope(Part.IDENTITY, IdentityProvider.COGNITO)
+
 IDENTITY = Variable(
-    name="COACHSTREAM_IDENTITY",
-    part=Part.IDENTITY,
-    meaning=f"issuer of the accepted tokens: {_one_of(IdentityProvider)} (`local` is for `coachstream "
-    "serve`)",
+    _IDENTITY,
+    "COACHSTREAM_IDENTITY",
+    "issuer of the accepted tokens",
+    OneOf(IdentityProvider),
+    None,
+    more=" (`local` is for `coachstream serve`)",
     is_required=True,
 )
 USER_POOL = Variable(
-    name="USER_POOL_ID",
-    part=Part.IDENTITY,
-    meaning="id of the user pool, such as `us-west-2_aBcDeFgHi`, which includes its region",
-    of=IdentityProvider.COGNITO,
+    _COGNITO,
+    "USER_POOL_ID",
+    "id of the user pool, such as `us-west-2_aBcDeFgHi`, which includes its region",
+    Matching(r"[a-z]{2}(-[a-z]+)+-\d{1,2}_[0-9A-Za-z]{1,46}", "a user pool's id like us-west-2_aBcDeFgHi"),
+    None,
     is_required=True,
 )
 APP_CLIENTS = Variable(
-    name="APP_CLIENT_ID",
-    part=Part.IDENTITY,
-    meaning="app client whose ID tokens are accepted; several are comma-separated",
-    of=IdentityProvider.COGNITO,
+    _COGNITO,
+    "APP_CLIENT_ID",
+    "app client whose ID tokens are accepted; several are comma-separated",
+    ListOf(Matching(r"[A-Za-z0-9_+]{1,128}", "comma-separated app client ids")),
+    (),
     is_required=True,
 )
 JWKS_FILE = Variable(
-    name="COACHSTREAM_JWKS_FILE",
-    part=Part.IDENTITY,
-    meaning="file with the pool's keys, which `coachstream package --jwks-of` adds to the package: a cold "
-    "start then sends `start` without fetching them first. A file of another pool is refused",
-    of=IdentityProvider.COGNITO,
+    _COGNITO,
+    "COACHSTREAM_JWKS_FILE",
+    "file with the pool's keys, which `coachstream package --jwks-of` adds to the package: a cold start then "
+    "sends `start` without fetching them first. A file of another pool is refused",
+    Folder(),
+    None,
 )
 TICKET_KEY = Variable(
-    name="COACHSTREAM_TICKET_KEY",
-    part=Part.IDENTITY,
-    meaning="key of the tickets in the URLs that `EventSource` opens, at least 32 characters; `local` "
-    "generates one. Without a key there are no tickets",
-    is_secret=True,
+    _IDENTITY,
+    "COACHSTREAM_TICKET_KEY",
+    "key of the tickets in the URLs that `EventSource` opens, at least 32 characters; `local` generates one. "
+    "Without a key there are no tickets",
+    Key(_TICKET_KEY_BYTES),
+    None,
 )
 TICKET_KEY_ARN = Variable(
-    name="COACHSTREAM_TICKET_KEY_SECRET_ARN",
-    part=Part.IDENTITY,
-    meaning="alternatively, ARN of the secret in AWS Secrets Manager whose whole string is this key",
+    _IDENTITY,
+    "COACHSTREAM_TICKET_KEY_SECRET_ARN",
+    "alternatively, ARN of the secret in AWS Secrets Manager whose whole string is this key",
+    KeyArn(),
+    None,
 )
 
+_PINECONE = Scope(Part.RECALL, Recall.PINECONE)
+
 RECALL = Variable(
-    name="COACHSTREAM_RECALL",
-    part=Part.RECALL,
-    meaning=f"semantic search backend: {_one_of(Recall)}",
-    default="off",
+    Scope(Part.RECALL), "COACHSTREAM_RECALL", "semantic search backend", OneOf(Recall), Recall.OFF
 )
 PINECONE_KEY = Variable(
-    name="PINECONE_API_KEY",
-    part=Part.RECALL,
-    meaning="API key; without it recall is off, which is logged once",
-    of=Recall.PINECONE,
-    is_secret=True,
+    _PINECONE, "PINECONE_API_KEY", "API key; without it recall is off, which is logged once", Key(), None
 )
 PINECONE_KEY_ARN = Variable(
-    name="PINECONE_API_KEY_SECRET_ARN",
-    part=Part.RECALL,
-    meaning="alternatively, ARN of the secret in AWS Secrets Manager whose whole string is the API key",
-    of=Recall.PINECONE,
+    _PINECONE,
+    "PINECONE_API_KEY_SECRET_ARN",
+    "alternatively, ARN of the secret in AWS Secrets Manager whose whole string is the API key",
+    KeyArn(),
+    None,
 )
 PINECONE_HOST = Variable(
-    name="PINECONE_INDEX_HOST",
-    part=Part.RECALL,
-    meaning="host of the index, as shown in Pinecone's console",
-    of=Recall.PINECONE,
+    _PINECONE,
+    "PINECONE_INDEX_HOST",
+    "host of the index, as shown in Pinecone's console",
+    Host(),
+    None,
     is_required=True,
 )
 RERANK_MODEL = Variable(
-    name="COACHSTREAM_RECALL_RERANK_MODEL",
-    part=Part.RECALL,
-    meaning="model that reranks the results, such as `pinecone-rerank-v0`; none by default",
-    of=Recall.PINECONE,
+    _PINECONE,
+    "COACHSTREAM_RECALL_RERANK_MODEL",
+    "model that reranks the results, such as `pinecone-rerank-v0`; none by default",
+    Matching(_MODEL, "a model's name"),
+    None,
 )
 RECALL_TIMEOUT = Variable(
-    name="COACHSTREAM_RECALL_TIMEOUT_S",
-    part=Part.RECALL,
-    meaning="timeout in seconds for a search in Pinecone with all its calls",
-    default="1.2",
-    of=Recall.PINECONE,
+    _PINECONE,
+    "COACHSTREAM_RECALL_TIMEOUT_S",
+    "timeout in seconds for a search in Pinecone with all its calls",
+    Number(0.1, 60),
+    1.2,
 )
+
+_HAND_OFFS = Scope(Part.HAND_OFFS)
 
 WORKOUT_FUNCTION = Variable(
-    name="BUILD_WORKOUT_FUNCTION_NAME",
-    part=Part.HAND_OFFS,
-    meaning="name or ARN of the function that builds workouts; if unset, they are not handed off",
+    _HAND_OFFS,
+    "BUILD_WORKOUT_FUNCTION_NAME",
+    "name or ARN of the function that builds workouts; if unset, they are not handed off",
+    _FUNCTION,
+    None,
 )
 SUMMARY_FUNCTION = Variable(
-    name="BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
-    part=Part.HAND_OFFS,
-    meaning="name or ARN of the function that summarizes conversations; if unset, they are not handed off",
+    _HAND_OFFS,
+    "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
+    "name or ARN of the function that summarizes conversations; if unset, they are not handed off",
+    _FUNCTION,
+    None,
 )
+
+_TURN = Scope(Part.TURN)
 
 HISTORY_BUDGET = Variable(
-    name="COACHSTREAM_HISTORY_BUDGET_CHARS",
-    part=Part.TURN,
-    meaning="maximum characters of earlier messages in a prompt",
-    default="60000",
+    _TURN,
+    "COACHSTREAM_HISTORY_BUDGET_CHARS",
+    "maximum characters of earlier messages in a prompt",
+    WholeNumber(0, 10_000_000),
+    _TURNS.history_budget_chars,
+    is_free=True,
 )
 OPTIONAL_CONTEXT_BUDGET = Variable(
-    name="COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
-    part=Part.TURN,
-    meaning="seconds to wait for optional context before the prompt is built without it",
-    default="1.5",
+    _TURN,
+    "COACHSTREAM_OPTIONAL_CONTEXT_BUDGET_S",
+    "seconds to wait for optional context before the prompt is built without it",
+    Number(0, 60),
+    _TURNS.limits.optional_budget_s,
+    is_free=True,
 )
 TURN_POLICY = Variable(
-    name="COACHSTREAM_TURN_POLICY",
-    part=Part.TURN,
-    meaning=f"what happens to a message that arrives during a reply: {_one_of(TurnPolicy)}. `reject` refuses "
-    "it; `interrupt` stops the reply, keeps its text and replies to the new message",
-    default="reject",
+    _TURN,
+    "COACHSTREAM_TURN_POLICY",
+    "what happens to a message that arrives during a reply",
+    OneOf(TurnPolicy),
+    _TURNS.runs.policy,
+    more=". `reject` refuses it; `interrupt` stops the reply, keeps its text and replies to the new message",
+    is_free=True,
 )
 LEASE = Variable(
-    name="COACHSTREAM_LEASE_S",
-    part=Part.TURN,
-    meaning="lease duration in seconds, more than 1: without a heartbeat for that long, a reply counts as "
-    "failed",
-    default="15",
+    _TURN,
+    "COACHSTREAM_LEASE_S",
+    "lease duration in seconds, more than 1: without a heartbeat for that long, a reply counts as failed",
+    Number(_SHORTEST_LEASE_S, 3600),
+    _TURNS.runs.lease_s,
+    is_free=True,
 )
 REPLY_INVOCATIONS = Variable(
-    name="COACHSTREAM_REPLY_INVOCATIONS",
-    part=Part.TURN,
-    meaning="maximum invocations for one reply: each continues where the function's timeout ended the "
-    "previous one. If the last one does not finish the reply, the partial reply is kept and ends with "
-    "`DEADLINE_EXCEEDED`",
-    default="5",
+    _TURN,
+    "COACHSTREAM_REPLY_INVOCATIONS",
+    "maximum invocations for one reply: each continues where the function's timeout ended the previous one. "
+    "If the last one does not finish the reply, the partial reply is kept and ends with `DEADLINE_EXCEEDED`",
+    WholeNumber(1, 100),
+    _TURNS.runs.epochs,
+    is_free=True,
 )
+# The HTML standard (section 9.2.7) recommends a comment every 15 seconds or so.
 KEEP_ALIVE = Variable(
-    name="COACHSTREAM_KEEP_ALIVE_S",
-    part=Part.TURN,
-    meaning="seconds of silence before a stream sends a keep-alive comment",
-    default="15",
+    _TURN,
+    "COACHSTREAM_KEEP_ALIVE_S",
+    "seconds of silence before a stream sends a keep-alive comment",
+    Number(0.1, 3600),
+    15.0,
+    is_free=True,
 )
 
+_LOGS = Scope(Part.LOGS)
+
 LOG_LEVEL = Variable(
-    name="COACHSTREAM_LOG_LEVEL",
-    part=Part.LOGS,
-    meaning=f"minimum level of logged records: {_one_of(LogLevel)}",
-    default="info",
+    _LOGS, "COACHSTREAM_LOG_LEVEL", "minimum level of logged records", OneOf(LogLevel), LogLevel.INFO
 )
 LOG_FORMAT = Variable(
-    name="COACHSTREAM_LOG_FORMAT",
-    part=Part.LOGS,
-    meaning=f"format of log records: {_one_of(LogFormat)}",
-    default="json",
+    _LOGS, "COACHSTREAM_LOG_FORMAT", "format of log records", OneOf(LogFormat), LogFormat.JSON, is_free=True
 )
 METRICS_NAMESPACE = Variable(
-    name="COACHSTREAM_METRICS_NAMESPACE",
-    part=Part.LOGS,
-    meaning="CloudWatch namespace of the metrics, or `off`",
-    default="coachstream",
+    _LOGS,
+    "COACHSTREAM_METRICS_NAMESPACE",
+    "CloudWatch namespace of the metrics, or `off`",
+    Or(Text(), "off"),
+    "coachstream",
 )
 
 DATA_DIR = Variable(
-    name="COACHSTREAM_DATA_DIR",
-    part=Part.DATA,
-    meaning="folder for the data of `sqlite` and `local`; required if one of them is selected",
+    Scope(Part.DATA),
+    "COACHSTREAM_DATA_DIR",
+    "folder for the data of `sqlite` and `local`; required if one of them is selected",
+    Folder(),
+    None,
     is_required=True,
 )
 
+_AWS = Scope(Part.AWS)
+
 REGION = Variable(
-    name="AWS_REGION",
-    part=Part.AWS,
-    meaning="region of the table, the model and the functions; by default `AWS_DEFAULT_REGION`, or the "
-    "region in the shared configuration",
+    _AWS,
+    "AWS_REGION",
+    "region of the table, the model and the functions",
+    _REGION,
+    None,
+    more="; by default `AWS_DEFAULT_REGION`, or the region in the shared configuration",
 )
-DEFAULT_REGION = Variable(
-    name="AWS_DEFAULT_REGION", part=Part.AWS, meaning="the region, if `AWS_REGION` is not set"
+DEFAULT_REGION = Variable(_AWS, "AWS_DEFAULT_REGION", "the region, if `AWS_REGION` is not set", _REGION, None)
+ENDPOINT = Variable(
+    _AWS, "AWS_ENDPOINT_URL", "endpoint of all AWS services without one of their own", Url(), None
 )
 COGNITO_ENDPOINT = Variable(
-    name="AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
-    part=Part.AWS,
-    meaning="endpoint for the user pool's keys, instead of Cognito's own",
-    of=IdentityProvider.COGNITO,
-)
-ENDPOINT = Variable(
-    name="AWS_ENDPOINT_URL",
-    part=Part.AWS,
-    meaning="endpoint of all AWS services without one of their own",
+    Scope(Part.AWS, IdentityProvider.COGNITO),
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
+    "endpoint for the user pool's keys, instead of Cognito's own",
+    Url(),
+    None,
 )
 
-_SDK = "the AWS SDK"
+VARIABLES: tuple[Variable[object], ...] = tuple(
+    each for each in list(globals().values()) if isinstance(each, Variable)
+)
+"""The variables that coachstream itself reads: all above."""
 
 ID_TOKEN = Variable(
-    name="COACHSTREAM_ID_TOKEN",
-    part=Part.IDENTITY,
-    meaning="ID token of the user pool, for a server with `--identity cognito`",
-    of=IdentityProvider.COGNITO,
-    is_secret=True,
+    _COGNITO,
+    "COACHSTREAM_ID_TOKEN",
+    "ID token of the user pool, for a server with `--identity cognito`",
+    Key(),
+    None,
     reader="`coachstream chat`",
 )
 
-READ_BY_OTHERS = (
+
+def _of_sdk(name: str, meaning: str, *, is_secret: bool = False) -> Variable[object]:
+    return Variable(_AWS, name, meaning, Key() if is_secret else Text(), None, reader="the AWS SDK")
+
+
+READ_BY_OTHERS: tuple[Variable[object], ...] = (
     ID_TOKEN,
     Variable(
-        name="PINECONE_CONTROLLER_HOST",
-        part=Part.RECALL,
-        meaning="endpoint of the reranking model, instead of Pinecone's own",
-        of=Recall.PINECONE,
+        _PINECONE,
+        "PINECONE_CONTROLLER_HOST",
+        "endpoint of the reranking model, instead of Pinecone's own",
+        Host(),
+        None,
         reader="Pinecone's SDK",
     ),
-    Variable(
-        name="AWS_ENDPOINT_URL_DYNAMODB",
-        part=Part.AWS,
-        meaning="endpoint of DynamoDB, such as DynamoDB Local's",
-        reader=_SDK,
-    ),
-    Variable(
-        name="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
-        part=Part.AWS,
-        meaning="endpoint of Bedrock's models",
-        reader=_SDK,
-    ),
-    Variable(
-        name="AWS_ENDPOINT_URL_LAMBDA",
-        part=Part.AWS,
-        meaning="endpoint of Lambda, for hand-offs",
-        reader=_SDK,
-    ),
-    Variable(
-        name="AWS_ENDPOINT_URL_SECRETS_MANAGER",
-        part=Part.AWS,
-        meaning="endpoint of Secrets Manager",
-        reader=_SDK,
-    ),
-    Variable(
-        name="AWS_PROFILE",
-        part=Part.AWS,
-        meaning="profile of the shared configuration (`~/.aws`) with credentials and region",
-        reader=_SDK,
-    ),
-    Variable(
-        name="AWS_ACCESS_KEY_ID",
-        part=Part.AWS,
-        meaning="credentials, if no profile or role provides them",
-        reader=_SDK,
-    ),
-    Variable(name="AWS_SECRET_ACCESS_KEY", part=Part.AWS, meaning="likewise", reader=_SDK, is_secret=True),
-    Variable(name="AWS_SESSION_TOKEN", part=Part.AWS, meaning="likewise", reader=_SDK, is_secret=True),
+    _of_sdk("AWS_ENDPOINT_URL_DYNAMODB", "endpoint of DynamoDB, such as DynamoDB Local's"),
+    _of_sdk("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "endpoint of Bedrock's models"),
+    _of_sdk("AWS_ENDPOINT_URL_LAMBDA", "endpoint of Lambda, for hand-offs"),
+    _of_sdk("AWS_ENDPOINT_URL_SECRETS_MANAGER", "endpoint of Secrets Manager"),
+    _of_sdk("AWS_PROFILE", "profile of the shared configuration (`~/.aws`) with credentials and region"),
+    _of_sdk("AWS_ACCESS_KEY_ID", "credentials, if no profile or role provides them"),
+    _of_sdk("AWS_SECRET_ACCESS_KEY", "likewise", is_secret=True),
+    _of_sdk("AWS_SESSION_TOKEN", "likewise", is_secret=True),
 )
-
-VARIABLES = (
-    STORE,
-    TABLE,
-    BASE_TABLE,
-    BRANCH,
-    MIRROR,
-    STORE_TIMEOUT,
-    MODEL,
-    MODEL_DELAY,
-    MODEL_ID,
-    MODEL_REGION,
-    MODEL_TEMPERATURE,
-    MODEL_MAX_TOKENS,
-    MODEL_PROMPT_CACHING,
-    MODEL_STALL,
-    MODEL_CAN_CONTINUE,
-    FALLBACK_MODEL,
-    FALLBACK_REGION,
-    GUARDRAIL_ID,
-    GUARDRAIL_VERSION,
-    IDENTITY,
-    USER_POOL,
-    APP_CLIENTS,
-    JWKS_FILE,
-    TICKET_KEY,
-    TICKET_KEY_ARN,
-    RECALL,
-    PINECONE_KEY,
-    PINECONE_KEY_ARN,
-    PINECONE_HOST,
-    RERANK_MODEL,
-    RECALL_TIMEOUT,
-    WORKOUT_FUNCTION,
-    SUMMARY_FUNCTION,
-    HISTORY_BUDGET,
-    OPTIONAL_CONTEXT_BUDGET,
-    TURN_POLICY,
-    LEASE,
-    REPLY_INVOCATIONS,
-    KEEP_ALIVE,
-    LOG_LEVEL,
-    LOG_FORMAT,
-    METRICS_NAMESPACE,
-    DATA_DIR,
-    REGION,
-    DEFAULT_REGION,
-    ENDPOINT,
-    COGNITO_ENDPOINT,
-)
-"""The variables that coachstream itself reads."""
+"""Variables that other programs read, for the documentation and the search for misspelled names."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from coachstream.web.frames import Frame
-from coachstream.web.sse import KEEP_ALIVE, KEEP_ALIVE_AFTER_S, encode_frame
+from coachstream.web.sse import KEEP_ALIVE, encode_frame
 from lambda_streaming.response_stream import ResponseBroken
 
 
@@ -25,7 +25,7 @@ class EventStream:
     are discarded, and the turn behind the stream runs to its end.
     """
 
-    def __init__(self, response: ByteWriter, *, keep_alive_after_s: float = KEEP_ALIVE_AFTER_S) -> None:
+    def __init__(self, response: ByteWriter, *, keep_alive_after_s: float) -> None:
         self.is_broken_off = False
         self._response = response
         self._keep_alive_after_s = keep_alive_after_s

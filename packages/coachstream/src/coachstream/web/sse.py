@@ -33,9 +33,6 @@ RESPONSE_HEADERS = {
 KEEP_ALIVE = b": keep-alive\n"
 """A comment: SSE readers skip it, and proxies see traffic. No blank line follows it."""
 
-KEEP_ALIVE_AFTER_S = 15.0
-"""How long a stream may be idle; the HTML standard recommends a comment every 15 seconds or so."""
-
 RETRY_MS = 1000
 """How long an `EventSource` waits before it reconnects."""
 

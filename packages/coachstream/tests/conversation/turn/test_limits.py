@@ -14,8 +14,7 @@ from coachstream.conversation.model import ConversationKey, Message, Role, StopR
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt, SectionName
 from coachstream.conversation.run_log import LogEntry
-from coachstream.conversation.turn.context import ContextLimits
-from coachstream.conversation.turn.dependencies import TurnSettings
+from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 from coachstream.conversation.turn.turn import run_turn
 from support.doubles import ScriptedModel
 from support.turn_events import events_of

@@ -29,7 +29,7 @@ from coachstream.identity.ticket_keys import fixed_key
 from coachstream.identity.tickets import Tickets
 from coachstream.services import Services
 from coachstream.storage.sqlite import SqliteStore
-from lambda_streaming import asgi
+from lambda_streaming import to_asgi
 from support.chat_page import CHROMIUM, WAIT_MS, chromium
 from support.cutting_proxy import CuttingProxy, Passed, cutting_proxy
 from support.doubles import RememberedConversations, ScriptedModel
@@ -107,7 +107,7 @@ async def stage_of(services: Services, model: ScriptedModel, tmp_path: Path) -> 
                 await asyncio.sleep(0.01)
             gate.set()
 
-    app = asgi(handler_for(lambda: services), timeout_s=PATIENCE_S, drain_timeout_s=5)
+    app = to_asgi(handler_for(lambda: services), timeout_s=PATIENCE_S, drain_timeout_s=5)
     files = {"/client/modules/": MODULES / "node_modules", "/client/page/": HERE / "page"}
     async with serving(app) as port, cutting_proxy(port, files) as proxy:
         opening = asyncio.create_task(open_gates())

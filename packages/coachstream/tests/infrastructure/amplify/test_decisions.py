@@ -147,8 +147,7 @@ def test_the_same_variables_can_be_set(decide: Decide) -> None:
         name for name, outcome in zip(names, decide(cases)[: len(names)], strict=True) if outcome is not None
     }
     ours = {name for name in names if _or_none(lambda name=name: Service(variables={name: "1"}))}  # type: ignore[misc]
-    fields = {variables.RERANK_MODEL.name, variables.RECALL_TIMEOUT.name}
-    assert theirs == ours - fields - {variables.MODEL_DELAY.name}
+    assert theirs == ours
     assert decide(cases)[len(names) :] == [None, None]
 
 

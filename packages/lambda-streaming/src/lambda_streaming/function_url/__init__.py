@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         NotAFunctionUrlEvent,
     )
     from lambda_streaming.function_url.exchange import InvokeMode
-    from lambda_streaming.function_url.in_process import InProcessInvoker, asgi
+    from lambda_streaming.function_url.in_process import InProcessInvoker, asgi, to_asgi
     from lambda_streaming.function_url.invoker import (
         FunctionFailed,
         InvocationEnding,
@@ -56,6 +56,7 @@ _MODULES = {
     "ResponseLimits": "limits",
     "Throttled": "invoker",
     "asgi": "in_process",
+    "to_asgi": "in_process",
 }
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "ResponseLimits",
     "Throttled",
     "asgi",
+    "to_asgi",
 ]
 
 

@@ -50,6 +50,7 @@ class FunctionUrlApp:
         limits: for responses; by default Lambda's maximum size, without a bandwidth limit.
         url_id: the URL's id, `apiId` in events.
         drain_timeout_s: how long shutdown waits for running invocations to drain.
+        on_start: awaited when a server starts the app, for example to start what the function needs.
         on_close: awaited last when the app closes, for example to close an invoker that it owns.
     """
 
@@ -62,6 +63,7 @@ class FunctionUrlApp:
         limits: ResponseLimits | None = None,
         url_id: str = "local",
         drain_timeout_s: float = 30.0,
+        on_start: Callable[[], Awaitable[None]] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._exchange = HttpExchange(
@@ -72,6 +74,7 @@ class FunctionUrlApp:
         self._cors = cors
         self._url_id = url_id
         self._drain_timeout_s = drain_timeout_s
+        self._on_start = on_start
         self._on_close = on_close
         self._running: set[asyncio.Task[None]] = set()
 
@@ -105,6 +108,12 @@ class FunctionUrlApp:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                try:
+                    if self._on_start is not None:
+                        await self._on_start()
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    raise
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.aclose()
@@ -159,14 +168,20 @@ def http_request(scope: AsgiMessage) -> HttpRequest:
         raw_path=raw_path_of(quoted_path(scope["path"]) if raw_path is None else raw_path.decode("latin-1")),
         raw_query_string=scope["query_string"].decode("latin-1"),
         headers=tuple(
-            (name.decode("latin-1").lower(), value.decode(policy.HEADER_ENCODING))
-            for name, value in scope["headers"]
+            (name.decode("latin-1").lower(), _header_text(value)) for name, value in scope["headers"]
         ),
         scheme=scope.get("scheme", "http"),
         http_version=scope["http_version"],
         client_host=client[0] if client else "",
         server_port=server[1] if server else None,
     )
+
+
+def _header_text(value: bytes) -> str:
+    try:
+        return value.decode(policy.HEADER_ENCODING)
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:

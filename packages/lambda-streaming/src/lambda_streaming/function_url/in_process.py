@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import logging
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,8 @@ from lambda_streaming.function_url.invoker import (
     Throttled,
 )
 from lambda_streaming.function_url.limits import ResponseLimits
-from lambda_streaming.streaming import LambdaHandler, invoke_streaming, is_streaming
+from lambda_streaming.handler_kinds import is_asgi_app, is_asynchronous
+from lambda_streaming.streaming import LambdaHandler, invoke_streaming, streaming_of
 
 logger = logging.getLogger("lambda_streaming.function_url")
 
@@ -94,10 +96,12 @@ class InProcessInvoker:
         timeout_s: float = MAX_TIMEOUT_S,
         function_name: str | None = None,
     ) -> None:
-        self._streaming = is_streaming(handler)
-        if not self._streaming and (
-            inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
-        ):
+        self._streaming = streaming_of(handler)
+        if self._streaming is None and is_asgi_app(handler):
+            raise TypeError(
+                f"{handler!r} is an ASGI app already; from_asgi(app) makes a Lambda handler of it"
+            )
+        if self._streaming is None and is_asynchronous(handler):
             raise TypeError(f"{handler!r} is asynchronous: decorate it with @streamify_response")
         self._handler = handler
         self._timeout_s = timeout_s
@@ -106,11 +110,20 @@ class InProcessInvoker:
         self._running: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
+    async def start(self) -> None:
+        """Start the handler's lifespan, if it has one; otherwise the first invocation does.
+
+        Raises:
+            Exception: whatever the lifespan raises.
+        """
+        if self._streaming is not None and self._streaming.lifespan is not None:
+            await self._streaming.lifespan.start()
+
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Run the handler in a task of its own; see `Invoker.invoke`."""
         if self._is_closing:
             raise Throttled
-        run = self._run_streaming if self._streaming else self._run_plain
+        run = self._run_plain if self._streaming is None else self._run_streaming
         invocation = _HandlerRun(request, self._function_name, self._timeout_s)
         # A task has its own copy of the context, so context variables do not leak into other invocations.
         task = asyncio.create_task(invocation.run(run))
@@ -137,6 +150,8 @@ class InProcessInvoker:
             self._threads.shutdown(wait=False, cancel_futures=True)
         if left := await _wait_for(late, cleanup_s):
             logger.error("%d handlers have not ended %g s after their cancellation", len(left), cleanup_s)
+        if self._streaming is not None and self._streaming.lifespan is not None:
+            await self._streaming.lifespan.stop()
 
     async def _run_streaming(self, invocation: _HandlerRun) -> None:
         event = msgspec.json.decode(invocation.request.payload)
@@ -217,7 +232,7 @@ async def _wait_for(tasks: Collection[asyncio.Task[None]], timeout_s: float) -> 
     return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else set()
 
 
-def asgi(
+def to_asgi(
     handler: LambdaHandler,
     *,
     cors: CorsConfiguration | None = None,
@@ -228,6 +243,8 @@ def asgi(
     drain_timeout_s: float = 30.0,
 ) -> FunctionUrlApp:
     """Return an ASGI app that serves a handler in process as a Function URL does: `uvicorn module:app`.
+
+    The opposite, an ASGI app as a Lambda handler, is `from_asgi(app)`.
 
     Args:
         handler: decorated with `streamify_response`, or plain.
@@ -241,7 +258,7 @@ def asgi(
             `CLEANUP_S` to end.
 
     Raises:
-        TypeError: the handler is a coroutine function without the decorator.
+        TypeError: the handler is a coroutine function without the decorator, or an ASGI app.
     """
     invoker = InProcessInvoker(handler, timeout_s=timeout_s, function_name=function_name)
     return FunctionUrlApp(
@@ -250,5 +267,21 @@ def asgi(
         invoke_mode=invoke_mode,
         limits=limits,
         drain_timeout_s=drain_timeout_s,
+        on_start=invoker.start,
         on_close=lambda: invoker.aclose(drain_timeout_s),
     )
+
+
+def asgi(handler: LambdaHandler, **options: Any) -> FunctionUrlApp:  # noqa: ANN401 (those of `to_asgi`)
+    """Return `to_asgi(handler, ...)`.
+
+    Deprecated: the name does not say which way it goes. `to_asgi(handler)` makes an ASGI app of a Lambda
+    handler, and `from_asgi(app)` a Lambda handler of an ASGI app.
+    """
+    warnings.warn(
+        "lambda_streaming.asgi(handler) is now called to_asgi(handler); from_asgi(app) is the opposite. The "
+        "old name will be removed in 1.0.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return to_asgi(handler, **options)

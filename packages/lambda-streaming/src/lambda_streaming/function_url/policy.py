@@ -28,8 +28,9 @@ HEADERS_NOT_DELIVERED: Final = frozenset(
     }
 )
 
-HEADER_ENCODING: Final = "latin-1"
-"""The encoding of request headers: every byte maps to a character, so nothing is lost."""
+HEADER_ENCODING: Final = "utf-8"
+"""The encoding of header values, in both directions, as reports show the service to have it. A request's
+value that is not UTF-8 is read as Latin-1, so that nothing is lost."""
 
 # Valid percent escapes are kept in `rawPath`; `+` in a query value becomes a space in
 # `queryStringParameters`; invalid UTF-8 such as `%FF` becomes U+FFFD there, and is verbatim in

@@ -95,15 +95,8 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def raw_headers(lines: Sequence[HeaderLine]) -> list[RawHeaderLine]:
-    """Return header lines in ASGI's format: bytes, in Latin-1 if possible and otherwise UTF-8."""
-    return [(name.encode("ascii"), _encoded(value)) for name, value in lines]
-
-
-def _encoded(value: str) -> bytes:
-    try:
-        return value.encode("latin-1")
-    except UnicodeEncodeError:
-        return value.encode(errors="replace")
+    """Return header lines in ASGI's format: bytes."""
+    return [(name.encode("ascii"), value.encode(policy.HEADER_ENCODING, "replace")) for name, value in lines]
 
 
 def _status(value: float | str | None) -> int:

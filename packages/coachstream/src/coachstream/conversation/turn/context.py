@@ -13,29 +13,11 @@ from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.model import ConversationKey, Match, Memory, Message, Workout
 from coachstream.conversation.ports import ContextStore, SemanticMemory
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.turn.settings import ContextLimits
 
 logger = logging.getLogger("coachstream.turn")
 
 T = TypeVar("T")
-
-
-class ContextLimits(msgspec.Struct, frozen=True):
-    """Limits on what is loaded.
-
-    Attributes:
-        messages: the newest messages of the conversation, within the prompt's history budget.
-        memories: the things the user asked the coach to remember.
-        workouts: the most recently completed workouts.
-        matches: results of the semantic search.
-        optional_budget_s: seconds after which memories, workouts and matches that have not arrived are left
-            out.
-    """
-
-    messages: int = 200
-    memories: int = 10
-    workouts: int = 14
-    matches: int = 6
-    optional_budget_s: float = 1.5
 
 
 class Context(msgspec.Struct, frozen=True):

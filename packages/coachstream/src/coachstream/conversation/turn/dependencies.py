@@ -1,4 +1,4 @@
-"""The dependencies of a turn: the ports, as one value, and the settings."""
+"""The dependencies of a turn: the ports, as one value."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from coachstream.conversation.ports import (
     SummaryBuilder,
     WorkoutBuilder,
 )
-from coachstream.conversation.runs.settings import RunSettings
-from coachstream.conversation.turn.context import ContextLimits
 from coachstream.conversation.turn.report import TurnReport
 
 TakeReport = Callable[[TurnReport], None]
@@ -54,22 +52,3 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
     summary_builder: SummaryBuilder | None = None
     report: TakeReport = ignore_report
     random_below: RandomBelow = secrets.randbelow
-
-
-class TurnSettings(msgspec.Struct, frozen=True):
-    """The settings of turns. Durations are in seconds.
-
-    Attributes:
-        history_budget_chars: the maximum number of characters of history in the prompt.
-        save_reserve_s: time reserved for saving: the model is stopped this long before the deadline. Also the
-            upper limit of any save.
-        follow_ups_within_s: how long the end of a turn waits for its follow-ups.
-        limits: limits on what is loaded for the prompt.
-        runs: the settings of runs.
-    """
-
-    history_budget_chars: int = 60_000
-    save_reserve_s: float = 3.0
-    follow_ups_within_s: float = 2.0
-    limits: ContextLimits = ContextLimits()
-    runs: RunSettings = RunSettings()

@@ -45,9 +45,10 @@ from coachstream.conversation.runs.closer import completed
 from coachstream.conversation.runs.writer import RunLost, RunWriter
 from coachstream.conversation.turn.context import Context, ContextLoad
 from coachstream.conversation.turn.deadline import TurnDeadline, WorkInterrupted, run_shielded
-from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.draft import Draft
 from coachstream.conversation.turn.report import TurnMeasurements
+from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.side_effects import SideEffects
 from coachstream.conversation.turn.speech import Speech
 

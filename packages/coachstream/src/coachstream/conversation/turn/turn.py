@@ -60,10 +60,11 @@ from coachstream.conversation.runs.watcher import HasLeft, RunWatcher, never_lea
 from coachstream.conversation.runs.writer import RunLost
 from coachstream.conversation.turn.context import ContextLoad
 from coachstream.conversation.turn.deadline import TurnDeadline, run_shielded
-from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
+from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.reply import Reply
 from coachstream.conversation.turn.report import TurnMeasurements
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.conversation.turn.settings import TurnSettings
 
 logger = logging.getLogger("coachstream.turn")
 

@@ -14,12 +14,9 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         model_id: the id of a model or an inference profile, or its ARN.
         temperature: from 0 to 1, for models that accept one; `None` uses the model's default.
-        max_tokens: the length limit of a reply. 8192 (some 6000 words) is the maximum of Claude 3.5 Haiku;
-            newer models allow more, and the existing system requests 32768. But Bedrock deducts `max_tokens`
-            from the quota when a request begins (user guide, "How tokens are counted"), so that a limit far
-            above any reply only causes throttling.
+        max_tokens: the length limit of a reply.
         guardrail_id: id or ARN of a guardrail; it checks a stream while it is being sent (mode `async`).
-        guardrail_version: a number, or DRAFT.
+        guardrail_version: a number, or DRAFT; not used without a guardrail.
         prompt_caching: whether the constant prefix of the prompt is cached, if the model supports it.
         continues: whether the model can continue a partial reply; `None` uses the family's value.
         stall_s: the longest silence before and between two events of a stream.
@@ -27,13 +24,13 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model_id: str
-    temperature: float | None = 0.7
-    max_tokens: int = 8192
+    temperature: float | None
+    max_tokens: int
+    prompt_caching: bool
+    stall_s: float
     guardrail_id: str | None = None
-    guardrail_version: str = "DRAFT"
-    prompt_caching: bool = True
+    guardrail_version: str = ""
     continues: bool | None = None
-    stall_s: float = 30.0
     retry: RetryPolicy = RetryPolicy()
 
     @property

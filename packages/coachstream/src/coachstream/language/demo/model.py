@@ -56,7 +56,7 @@ class DemoModel:
     def __init__(
         self,
         *,
-        delay_s: float = 0.03,
+        delay_s: float,
         fault: Fault | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

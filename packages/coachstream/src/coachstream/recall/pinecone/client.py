@@ -7,6 +7,7 @@ running streams. The SDK itself would create one context per host on the event l
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING
 
 from coachstream.recall.pinecone.options import PineconeOptions
@@ -79,7 +80,9 @@ def import_sdk() -> None:
 
     _ = (pinecone.AsyncIndex, pinecone.AsyncPinecone, pinecone.RetryConfig)
     _ = (httpx.AsyncHTTPTransport, anyio.connect_tcp, anyio.create_memory_object_stream)
-    anyio.run(anyio.sleep, 0)
+    # In an empty context: a thread has a copy of its caller's, in which anyio finds the caller's event loop
+    # if sniffio is installed, and refuses to start one.
+    contextvars.Context().run(anyio.run, anyio.sleep, 0)
 
 
 def _load(options: PineconeOptions, api_key: str) -> AsyncPinecone:

@@ -46,7 +46,7 @@ class PineconeOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     api_key: str | ReadApiKey
     index_host: str
-    timeout_s: float = 1.2
+    timeout_s: float
     rerank_model: str | None = None
     rerank_candidates: int = 30
     api_host: str | None = None

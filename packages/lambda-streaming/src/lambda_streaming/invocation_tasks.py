@@ -1,0 +1,258 @@
+"""What an invocation leaves behind, and what belongs to the process.
+
+The rule: **a task belongs to the invocation in whose context it was created.** Tasks created elsewhere belong
+to the process: by a lifespan, by a task of the process, or inside `process_long()`. They live on from one
+invocation to the next. Tasks of the invocation that still run when it returns are cancelled, because Lambda
+freezes a function between invocations and they would resume in the middle of a later one. Likewise,
+asynchronous generators that the invocation began and did not finish are closed.
+
+The tasks of an ASGI app are not cancelled: under other servers they live on, and the app may have started
+them in a task group of its lifespan, which a cancellation would end. The invocation waits for them for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import sys
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from enum import Enum, auto
+from typing import Any, Final, TypeAlias, TypeVar
+
+logger = logging.getLogger("lambda_streaming")
+
+T = TypeVar("T")
+
+MAX_CLEAN_UP_S: Final = 1.0
+"""How long leftover tasks may take to release their resources; the function is billed for it."""
+
+MAX_LEFTOVER_S: Final = 1.0
+"""How long an invocation waits for the tasks that an app has left; the function is billed for it."""
+
+
+class _Owner(Enum):
+    PROCESS = auto()
+    INVOCATION = auto()
+
+
+_TasksOfApp: TypeAlias = "weakref.WeakSet[asyncio.Task[Any]]"
+
+_owner: contextvars.ContextVar[_Owner | _TasksOfApp] = contextvars.ContextVar(
+    "_owner", default=_Owner.PROCESS
+)
+
+_Tasks: TypeAlias = set["asyncio.Task[Any]"]
+
+
+@contextlib.contextmanager
+def process_long() -> Iterator[None]:
+    """Let the tasks that are started inside the block live as long as the process.
+
+    For a client that starts its background tasks when it is first used, which is during an invocation:
+
+        with process_long():
+            await client.connect()
+
+    A lifespan needs no such block: its tasks belong to the process.
+    """
+    token = _owner.set(_Owner.PROCESS)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def tasks_of_app() -> AsyncIterator[None]:
+    """Let the tasks that are started inside the block finish, or live as long as the process.
+
+    Those that run for longer than `MAX_LEFTOVER_S` after the block freeze with the environment, and resume in
+    the next invocation.
+    """
+    started: _TasksOfApp = weakref.WeakSet()
+    token = _owner.set(started)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+    if left := {task for task in started if not task.done()}:
+        _, running = await asyncio.wait(left, timeout=MAX_LEFTOVER_S)
+        if running:
+            logger.info("The app's tasks freeze until the next invocation: %s", _names(running))
+
+
+def process_context() -> contextvars.Context:
+    """Return a copy of the current context whose tasks belong to the process."""
+    context = contextvars.copy_context()
+    context.run(_owner.set, _Owner.PROCESS)
+    return context
+
+
+class InvocationTasks:
+    """Tells the tasks of the process from those of invocations, on one event loop.
+
+    Args:
+        loop: the event loop, not running yet; its tasks so far belong to the process.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._of_process: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet(asyncio.all_tasks(loop))
+        self._make_task = loop.get_task_factory() or _make_task
+        self._reported: set[str] = set()
+        loop.set_task_factory(self._create)  # type: ignore[arg-type]  # its protocol differs between Pythons
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the current task as an invocation, and afterwards close and cancel what it left behind."""
+        _owner.set(_Owner.INVOCATION)
+        generators = _Generators()
+        hooks = sys.get_asyncgen_hooks()
+        generators.watch(hooks.firstiter)
+        try:
+            return await work()
+        finally:
+            try:
+                await self._clean_up(generators)
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+
+    async def cancel_all(self) -> None:
+        """Cancel every task but the current one, those of the process included."""
+        await _cancel(lambda: asyncio.all_tasks() - _current())
+
+    async def _clean_up(self, generators: _Generators) -> None:
+        await self._close(generators)
+        if left := self._left():
+            self._report(left)
+            await _cancel(self._left)
+            await self._close(generators)  # those that only a cancelled task held
+
+    async def _close(self, generators: _Generators) -> None:
+        """Close unfinished generators, in at most `MAX_CLEAN_UP_S`, except those that a task is running."""
+        if not generators.were_begun:
+            return
+        await asyncio.sleep(0)  # the loop itself closes, in a task, those that nothing refers to any more
+        closing = {task for task in self._left() if _closes_generator(task)}
+        closing |= {asyncio.ensure_future(_aclose(each)) for each in generators.suspended()}
+        if not closing:
+            return
+        done, late = await asyncio.wait(closing, timeout=MAX_CLEAN_UP_S)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("An asynchronous generator failed when it was closed", exc_info=error)
+        if late:
+            logger.error("%d asynchronous generators take too long to close", len(late))
+
+    def _left(self) -> _Tasks:
+        # A task that is not known belongs to the invocation: another task factory may have replaced ours.
+        return {task for task in asyncio.all_tasks() if task not in self._of_process} - _current()
+
+    def _report(self, left: _Tasks) -> None:
+        names = _names(left)
+        # Some libraries start a watcher at each request; naming it once is enough.
+        level = logging.DEBUG if names in self._reported else logging.WARNING
+        self._reported.add(names)
+        logger.log(
+            level,
+            "The handler returned while %d of its tasks were still running; they are cancelled, because "
+            "Lambda freezes a function between invocations. Await them, or start those that should live as "
+            "long as the process in the lifespan or inside lambda_streaming.process_long(): %s",
+            len(left),
+            names,
+        )
+
+    def _create(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, Any],
+        **options: Any,  # noqa: ANN401
+    ) -> asyncio.Future[Any]:
+        task = self._make_task(loop, work, **options)
+        owner = _owner.get()
+        if owner is not _Owner.INVOCATION and isinstance(task, asyncio.Task):
+            self._of_process.add(task)
+            if isinstance(owner, weakref.WeakSet):
+                owner.add(task)
+        return task
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop,
+    work: Coroutine[Any, Any, Any],
+    **options: Any,  # noqa: ANN401
+) -> asyncio.Task[Any]:
+    return asyncio.Task(work, loop=loop, **options)
+
+
+def _current() -> _Tasks:
+    task = asyncio.current_task()
+    return set() if task is None else {task}
+
+
+class _Generators:
+    """The asynchronous generators that one invocation begins.
+
+    Attributes:
+        were_begun: whether there has been any.
+    """
+
+    def __init__(self) -> None:
+        self.were_begun = False
+        self._alive: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+
+    def watch(self, of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None) -> None:
+        """Note each generator that is begun, in addition to the event loop."""
+
+        def begun(generator: AsyncGenerator[Any, Any]) -> None:
+            if _owner.get() is not _Owner.PROCESS:
+                self.were_begun = True
+                self._alive.add(generator)
+            if of_loop is not None:
+                of_loop(generator)
+
+        sys.set_asyncgen_hooks(firstiter=begun)
+
+    def suspended(self) -> list[AsyncGenerator[Any, Any]]:
+        """Return those that are not finished, and that no task is running."""
+        return [each for each in self._alive if _is_suspended(each)]
+
+
+async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.aclose()
+
+
+def _closes_generator(task: asyncio.Task[Any]) -> bool:
+    return type(task.get_coro()).__name__ == "async_generator_athrow"
+
+
+def _is_suspended(generator: AsyncGenerator[Any, Any]) -> bool:
+    return getattr(generator, "ag_frame", None) is not None and not getattr(generator, "ag_running", True)
+
+
+async def _cancel(left_of: Callable[[], _Tasks]) -> None:
+    """Cancel tasks, and those that they start meanwhile; wait at most `MAX_CLEAN_UP_S`."""
+    until = asyncio.get_running_loop().time() + MAX_CLEAN_UP_S
+    cancelled: _Tasks = set()
+    while left := left_of():
+        for task in left - cancelled:
+            task.cancel()
+        cancelled |= left
+        remaining_s = until - asyncio.get_running_loop().time()
+        if remaining_s <= 0:
+            logger.error(
+                "%d tasks ignore their cancellation; they will continue to run during a later invocation: %s",
+                len(left),
+                _names(left),
+            )
+            return
+        await asyncio.wait(left, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _names(tasks: _Tasks) -> str:
+    return ", ".join(sorted(_name(task) for task in tasks))
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    return getattr(task.get_coro(), "__qualname__", None) or task.get_name()

@@ -1,0 +1,69 @@
+"""Waits for the next invocation in a thread, so that the main thread can run signal handlers meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, Final, Self
+
+_LONGEST_WAIT_S: Final = 0.1
+"""A signal that arrives just before the main thread waits does not wake it. Lambda gives SIGTERM 300 ms;
+while a function is frozen, waking up costs nothing."""
+
+
+class _Invocation(Future[Any]):
+    """A result that the main thread waits for with its eyes open for signals."""
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 (as its base class)
+        """Return the result; without a timeout, signal handlers run within `_LONGEST_WAIT_S`."""
+        while timeout is None:
+            try:
+                return super().result(_LONGEST_WAIT_S)
+            except TimeoutError:
+                if self.done():
+                    break  # the call's own error
+        return super().result(timeout)
+
+
+class PollingThread:
+    """Stands in for the `ThreadPoolExecutor` that awslambdaric makes for each call.
+
+    Its thread is kept, and it is a daemon: the interpreter waits for a pool's threads when it exits, so a
+    signal handler that exits while the runtime is idle would never end the process.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, max_workers: int) -> Self:  # noqa: ARG002 (awslambdaric's)
+        """Return itself, where awslambdaric makes a pool."""
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Do nothing: whoever needs the result waits for it."""
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Start the call. The thread is started with the first one, hence after a fork and a restore."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="next invocation", daemon=True)
+            self._thread.start()
+        future = _Invocation()
+        self._calls.put((work, future))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            work, future = self._calls.get()
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            del future  # or the last event would be kept until the next one
