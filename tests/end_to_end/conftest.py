@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.aws_stack import AwsStack, aws_stack
+from support.patience import PATIENT
 
 
 @pytest.fixture
@@ -18,9 +19,6 @@ async def services(
 ) -> AsyncIterator[AwsStack]:
     """DynamoDB, Bedrock, Cognito and Pinecone on this machine; what is started inherits where they are."""
     async with aws_stack(dynamodb_local_url, moto_url) as running:
-        for name, value in running.environment.items():
+        for name, value in {**running.environment, **PATIENT}.items():
             monkeypatch.setenv(name, value)
-        # Imports and first requests share a machine with many other tests.
-        monkeypatch.setenv("COACHSTREAM_RECALL_TIMEOUT_S", "10")
-        monkeypatch.setenv("COACHSTREAM_MODEL_STALL_S", "20")
         yield running

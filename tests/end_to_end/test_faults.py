@@ -158,14 +158,18 @@ async def test_a_store_that_fails_at_the_end_is_told_and_has_the_message(
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
+    ("client", "fault", "code"),
     [
-        (Fault.REFUSED, "MODEL_UNAVAILABLE"),
-        (Fault.SLOW, "MODEL_UNAVAILABLE"),
-        (Fault.ERROR, "MODEL_UNAVAILABLE"),
-        (Fault.THROTTLED, "MODEL_THROTTLED"),
-        (Fault.GARBAGE, "MODEL_STREAM_BROKEN"),
+        pytest.param(settings, fault, code, id=f"{fault}-{code}")
+        for settings, fault, code in (
+            ({}, Fault.REFUSED, "MODEL_UNAVAILABLE"),
+            ({"COACHSTREAM_MODEL_STALL_S": "1"}, Fault.SLOW, "MODEL_UNAVAILABLE"),
+            ({}, Fault.ERROR, "MODEL_UNAVAILABLE"),
+            ({}, Fault.THROTTLED, "MODEL_THROTTLED"),
+            ({}, Fault.GARBAGE, "MODEL_STREAM_BROKEN"),
+        )
     ],
+    indirect=["client"],
 )
 async def test_a_model_that_fails_is_named_and_the_message_is_safe(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault, code: str

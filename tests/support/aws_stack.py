@@ -20,6 +20,7 @@ from support.cognito import REGION, UserPool
 from support.dynamodb import Table, a_table
 from support.faulty_proxy import AWS_THROTTLED, HTTP_THROTTLED, FaultyProxy, proxied
 from support.http_server import serving
+from support.patience import PATIENT
 from support.pinecone_server import API_KEY, PineconeServer, pinecone_server
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
@@ -77,7 +78,7 @@ class AwsStack:
             "COACHSTREAM_STORE": "dynamodb",
             "DYNAMODB_TABLE_NAME": self.table.name,
             "COACHSTREAM_MODEL": "bedrock",
-            "COACHSTREAM_MODEL_STALL_S": "1",
+            "COACHSTREAM_MODEL_STALL_S": PATIENT["COACHSTREAM_MODEL_STALL_S"],
             "COACHSTREAM_IDENTITY": "cognito",
             "USER_POOL_ID": self.pool.id,
             "APP_CLIENT_ID": self.pool.client_id,
