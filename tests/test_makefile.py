@@ -98,7 +98,7 @@ def _peer(folder: Path, name: str, body: str) -> str:
 
 @pytest.mark.parametrize("jobs", ["1", "3"])
 def test_a_peer_that_cannot_be_fetched_does_not_block_the_others(tmp_path: Path, jobs: str) -> None:
-    """Missing tools are reported first; the other peers are fetched; summary and exit status show failures."""
+    """Missing tools are reported first, other peers are fetched, summary and exit status show failures."""
     fetched = tmp_path / "fetched"
     folders = [
         _peer(tmp_path, "lacking", 'require "The one" sh no-such-tool'),
