@@ -32,7 +32,7 @@ def test_the_command_prints_the_page_or_writes_it(tmp_path: Path) -> None:
     assert (tmp_path / "page.md").read_text() == document()
 
 
-def test_every_variable_has_one_row_in_its_section() -> None:
+def test_every_variable_has_one_row_under_its_part() -> None:
     """No variable is missing or listed twice."""
     sections = dict(
         zip(

@@ -40,7 +40,7 @@ def quota(name: str) -> float:
     return QUOTAS[name].value
 
 
-def test_each_cost_row_has_the_price_from_the_table() -> None:
+def test_each_row_of_the_costs_has_the_price_of_the_table() -> None:
     """The name of the model's version does not matter."""
     rows = re.findall(r"^\| ([^|]+?) \|[^|]+\| \$([\d.]+) per (\S+) \|", COST, re.MULTILINE)
     priced = {re.sub(r"(Claude Sonnet) [\d.]+", r"\1", name): (dollars, per) for name, dollars, per in rows}
@@ -57,7 +57,7 @@ def test_each_cost_row_has_the_price_from_the_table() -> None:
         ("API Gateway, REST requests", "${} per million requests"),
     ],
 )
-def test_prices_in_running_text_match_the_table(name: str, phrase: str) -> None:
+def test_prices_in_running_text_are_those_of_the_table(name: str, phrase: str) -> None:
     """They match to the cent."""
     assert phrase.format(PRICES[name].dollars) in COST + CUSTOM_DOMAIN
 
@@ -83,7 +83,7 @@ def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
         ("how long a preflight is remembered", url_cors.MAX_AGE_LIMIT_S),
     ],
 )
-def test_a_limit_in_the_code_matches_the_table(name: str, used: float) -> None:
+def test_a_limit_in_the_code_is_the_one_of_the_table(name: str, used: float) -> None:
     """These are the service limits that the code enforces itself."""
     assert used == quota(name)
 
@@ -118,7 +118,7 @@ def test_a_mirrored_conversation_stays_below_the_largest_item() -> None:
         ("| environment variables | {:g} KB together |", ["environment variables of a function"]),
     ],
 )
-def test_a_limit_on_the_page_matches_the_table(phrase: str, names: list[str]) -> None:
+def test_a_limit_on_the_page_is_the_one_of_the_table(phrase: str, names: list[str]) -> None:
     """The page states it in these words."""
     assert phrase.format(*map(quota, names)) in LIMITS
 
@@ -141,7 +141,7 @@ def test_the_readme_has_the_limits_of_the_table() -> None:
     assert said.format(*map(quota, names)) in (ROOT / "README.md").read_text()
 
 
-def test_the_versions_on_the_page_match_those_in_use() -> None:
+def test_the_versions_on_the_page_are_those_that_are_used() -> None:
     """The page names the Node.js for a deployment and the Python of the functions."""
     assert f"Node.js {NODE_SUPPORTED} or newer" in FIRST_DEPLOYMENT
     assert f"Python {PYTHON} on Graviton" in FIRST_DEPLOYMENT

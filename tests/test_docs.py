@@ -254,7 +254,7 @@ def called(words: list[str]) -> tuple[str, list[str]] | None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
-def test_every_command_on_a_page_exists_with_its_options(page: str) -> None:
+def test_every_command_on_a_page_exists_with_the_options_that_are_used(page: str) -> None:
     """This covers `make` and its targets, `coachstream` and its commands, and the emulator."""
     for words in printed_commands(page):
         if (call := called(words)) is None:
@@ -301,7 +301,7 @@ def json_with(sk: str) -> object:
     return found
 
 
-def test_the_items_on_the_page_match_the_stored_items() -> None:
+def test_the_items_that_are_shown_are_those_that_are_stored() -> None:
     """Every attribute is as the store writes it."""
     key = ConversationKey("sam-1", "coach_main", "conv_1795811100000_k3j9x0q2a")
     replied_at, began_at = moment_of(1795811209871), moment_of(1795811100000)

@@ -44,7 +44,7 @@ def test_the_oldest_allowed_release_is_the_one_that_is_tested(library: str, olde
     assert re.fullmatch(rf"{re.escape(oldest)}(\.0)*", pinned[1])
 
 
-def test_the_oldest_python_still_gets_security_fixes() -> None:
+def test_the_oldest_python_is_one_that_gets_security_fixes() -> None:
     """The table has its end of life."""
     wanted = {project["requires-python"] for project in PROJECTS.values()}
     assert wanted == {f">={OLDEST_PYTHON.release}"}

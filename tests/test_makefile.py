@@ -123,7 +123,7 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_without_a_recent_python_the_first_call_says_which_is_needed(bare: Path) -> None:
+def test_without_a_python_that_is_new_enough_the_first_call_says_which_is_needed(bare: Path) -> None:
     """This includes a Python without venv or ensurepip, such as Debian's."""
     programs = bare / "programs"
     programs.mkdir()
@@ -137,7 +137,7 @@ def test_without_a_recent_python_the_first_call_says_which_is_needed(bare: Path)
     assert not (bare / ".venv").exists()
 
 
-def test_without_a_network_the_first_call_says_what_failed(bare: Path) -> None:
+def test_without_a_network_the_first_call_says_what_could_not_be_done(bare: Path) -> None:
     """The next call tries again."""
     for _ in range(2):
         refused = run("make", "-C", str(bare), "serve", PIP_NO_INDEX="1", PIP_CACHE_DIR=str(bare / "cache"))
@@ -232,7 +232,7 @@ def test_an_installation_without_a_terminal_is_one_line(index: str, environment:
     assert is_installed(environment)
 
 
-def test_a_file_with_another_hash_is_not_installed(index: str, environment: Path) -> None:
+def test_a_file_that_is_not_the_pinned_one_is_not_installed(index: str, environment: Path) -> None:
     """This holds for every index; the message gives the reason and says where to look."""
     command, variables = installing(environment, index)
     Path(command[-1]).write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")

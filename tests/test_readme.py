@@ -24,7 +24,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_the_readmes_function_streams_with_the_readmes_command(tmp_path: Path) -> None:
+def test_the_function_in_the_readme_streams_by_the_command_in_the_readme(tmp_path: Path) -> None:
     """The example is saved as app.py and started as shown, but on a free port."""
     (example,) = _blocks("python")
     (tmp_path / "app.py").write_text(example)

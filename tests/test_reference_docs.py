@@ -31,7 +31,7 @@ DOCUMENTS = documents()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_file_matches_the_code(name: str) -> None:
+def test_the_file_is_what_the_code_says(name: str) -> None:
     """`make docs` regenerates it."""
     assert (FOLDER / name).read_text() == DOCUMENTS[name]
 

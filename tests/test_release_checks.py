@@ -55,7 +55,7 @@ def having(archive: Archive, path: str, content: bytes) -> Archive:
 
 
 @pytest.mark.parametrize("name", PYTHON_PACKAGES)
-def test_the_built_packages_have_no_problems(dist: Path, name: str) -> None:
+def test_what_is_built_has_no_problem(dist: Path, name: str) -> None:
     """The checks pass on this checkout."""
     folder = ROOT / "packages" / name
     built = wheel_of(dist, name)
@@ -92,7 +92,7 @@ def test_a_link_or_old_copy_of_the_client_is_reported(dist: Path) -> None:
     assert any("as a link" in problem for problem in check_sdist(linked, folder))
 
 
-def test_a_file_that_must_not_be_published_is_reported(dist: Path) -> None:
+def test_a_file_that_is_not_published_is_reported(dist: Path) -> None:
     """Files next to the sources in a checkout must not be published."""
     built = having(wheel_of(dist, "lambda-streaming"), "lambda_streaming/.env", b"SECRET=1")
     assert any(

@@ -75,7 +75,7 @@ async def test_everything_can_be_done_with_the_keyboard_alone(tab: Tab, server: 
     await tab.page.wait_for_selector(".welcome")
 
 
-async def test_a_message_that_is_too_long_is_flagged_before_it_is_sent(tab: Tab, server: Serving) -> None:
+async def test_a_message_that_is_too_long_says_so_before_it_is_sent(tab: Tab, server: Serving) -> None:
     """The limit counts code points, as the server does; a message of exactly that length can be sent."""
     await tab.open(server.ready.coach_id)
     await tab.message_box.fill("\N{RUNNER}" * 32_000)

@@ -17,7 +17,7 @@ AT_END = """() => {
 }"""
 
 
-async def test_the_reply_to_a_typed_message_grows_word_by_word(browser: Browser, server: Serving) -> None:
+async def test_a_typed_message_makes_a_bubble_grow_word_by_word(browser: Browser, server: Serving) -> None:
     """The reply is visible at many lengths, only ever grows, and ends as the stored text."""
     conversation = create_conversation(server.ready)
     async with new_tab(browser, server.ready.url, motion=True) as tab:
@@ -60,7 +60,7 @@ async def test_a_reload_shows_the_saved_conversation(tab: Tab, server: Serving) 
     assert await tab.texts() == ["Remember what I ask now", reply]
 
 
-async def test_the_first_message_creates_and_names_the_conversation(tab: Tab, server: Serving) -> None:
+async def test_the_first_message_makes_the_conversation_and_names_it(tab: Tab, server: Serving) -> None:
     """A suggestion starts a conversation whose title in the list is its first message."""
     await tab.open(server.ready.coach_id)
     suggestion = tab.page.locator(".suggestion").first
@@ -72,7 +72,7 @@ async def test_the_first_message_creates_and_names_the_conversation(tab: Tab, se
     assert await tab.page.locator("#title").inner_text() == text
 
 
-async def test_leaving_a_conversation_mid_reply_mixes_nothing_up(tab: Tab, server: Serving) -> None:
+async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(tab: Tab, server: Serving) -> None:
     """The reply arrives in its own conversation; the other one keeps its draft and accepts messages."""
     coach = server.ready.coach_id
     first, second = create_conversation(server.ready), create_conversation(server.ready)

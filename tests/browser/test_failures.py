@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 INTERRUPTED = "The answer was interrupted. Please try again."
 
 
-async def test_a_worker_killed_mid_reply_shows_a_sentence_and_a_retry_that_works(
+async def test_a_worker_killed_in_mid_reply_shows_a_sentence_and_a_retry_that_works(
     tab: Tab, server: Serving
 ) -> None:
     """Committed text stays visible; a retry yields the whole reply, and nothing is stored twice."""
@@ -58,7 +58,7 @@ async def test_an_error_of_the_service_is_shown_with_its_own_message(tab: Tab, s
     assert (await tab.texts())[0] == "Is anybody there?"
 
 
-async def test_a_link_to_a_deleted_conversation_shows_an_error(tab: Tab, server: Serving) -> None:
+async def test_a_link_to_a_conversation_that_is_gone_says_so(tab: Tab, server: Serving) -> None:
     """An old address leads to an explanation, not to an empty page."""
     await tab.open(server.ready.coach_id, "conv_long_gone")
     assert await tab.problem() == "This conversation does not exist any more."
@@ -96,7 +96,7 @@ async def test_a_message_that_cannot_be_sent_can_be_held_back(tab: Tab, server: 
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_stream_without_a_terminal_event_is_not_complete(tab: Tab, server: Serving) -> None:
+async def test_a_stream_without_a_terminal_event_is_not_taken_for_a_reply(tab: Tab, server: Serving) -> None:
     """A proxy that ends the response cleanly but too early is detected, and the message is sent again."""
     cuts: list[str] = []
 

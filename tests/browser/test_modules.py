@@ -80,7 +80,7 @@ async def _feed(tab: Tab, reads: list[bytes]) -> tuple[list[list[str]], str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_stream_parses_the_same_however_it_is_split(opened: Tab, case: Case) -> None:
+async def test_a_stream_means_the_same_however_it_is_cut(opened: Tab, case: Case) -> None:
     """The stream is fed whole, byte by byte, and with the beginning of another event after it."""
     assert await _feed(opened, [case.sent]) == (case.events, case.last_id)
     assert await _feed(opened, [bytes([byte]) for byte in case.sent]) == (case.events, case.last_id)
@@ -104,7 +104,7 @@ async def test_any_text_arrives_unchanged_through_any_cuts(
     assert await _feed(opened, reads) == ([[text, ""] for text in texts], "")
 
 
-async def test_an_event_past_the_size_limit_is_refused(opened: Tab) -> None:
+async def test_an_event_that_never_ends_is_refused(opened: Tab) -> None:
     """An event that never ends must not fill the page's memory."""
     error = await opened.evaluate(
         """async () => {
@@ -134,7 +134,9 @@ async def test_an_event_past_the_size_limit_is_refused(opened: Tab) -> None:
         ("<b>x</b> &amp; [a](javascript:b)", "<p>&lt;b&gt;x&lt;/b&gt; &amp;amp; [a](javascript:b)</p>"),
     ],
 )
-async def test_text_renders_the_same_at_once_and_letter_by_letter(opened: Tab, text: str, html: str) -> None:
+async def test_text_becomes_the_same_nodes_at_once_and_letter_by_letter(
+    opened: Tab, text: str, html: str
+) -> None:
     """Paragraphs, lists, headings and emphasis are rendered; everything else stays plain text."""
     assert await opened.evaluate(RENDER, text) == [f"<div>{html}</div>"] * 2
 
@@ -144,7 +146,7 @@ MARKDOWN = st.text(st.sampled_from("**  ab-#1.\n\r\u2028<"), max_size=40)
 
 @settings(max_examples=60)
 @given(text=MARKDOWN)
-async def test_any_text_renders_the_same_at_once_and_letter_by_letter(opened: Tab, text: str) -> None:
+async def test_any_text_becomes_the_same_nodes_at_once_and_letter_by_letter(opened: Tab, text: str) -> None:
     """Only the last block of a growing text is parsed again, and this must not change the result."""
     grown, whole = await opened.evaluate(RENDER, text)
     assert grown == whole
@@ -170,7 +172,7 @@ RENDER_TWO = """async ([first, second]) => {
         ("One", "One", "<p>One</p>"),
     ],
 )
-async def test_a_text_that_is_not_an_extension_is_rendered_afresh(
+async def test_a_text_that_does_not_grow_is_shown_as_it_is(
     opened: Tab, first: str, second: str, html: str
 ) -> None:
     """It may be shorter than, different from or equal to the text before."""

@@ -93,7 +93,7 @@ async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, ser
     assert other.problems == []
 
 
-async def test_the_send_button_stops_the_reply_while_it_is_streaming(tab: Tab, server: Serving) -> None:
+async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, server: Serving) -> None:
     """It is the same button in the same place; the next message is answered as usual."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
@@ -136,7 +136,7 @@ async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, serve
         tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_native_event_source_reads_every_word_once_and_then_stops(
+async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
     browser: Browser, server: Serving
 ) -> None:
     """After a cut mid-reply the browser reconnects at its position; after the end it does not reconnect."""

@@ -44,7 +44,7 @@ def server(silent: Silent) -> Serving:
 
 
 @pytest.mark.parametrize("reader", ["reloaded", "second tab"])
-async def test_stop_works_before_the_first_word_in_a_page_that_joined_later(
+async def test_stop_works_before_the_first_word_in_a_page_that_came_later(
     tab: Tab, silent: Silent, reader: str
 ) -> None:
     """It knows the run as well as the page that sent the message; the model call ends at once."""
@@ -75,7 +75,7 @@ SHOWS = """(text) =>
   document.querySelector(".message-assistant .message-text")?.textContent.trimEnd() === text.trimEnd()"""
 
 
-async def test_a_reply_keeps_growing_after_a_reload(tab: Tab, silent: Silent) -> None:
+async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, silent: Silent) -> None:
     """The earlier text is shown before the model sends more; the rest arrives word by word."""
     words = [f"word{number} " for number in range(20)]
     speaking = silent.model.reply_in_steps(*words)

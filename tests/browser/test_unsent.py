@@ -54,7 +54,7 @@ async def test_an_undelivered_message_is_in_the_box_when_the_page_reopens(tab: T
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_delivered_message_does_not_return_to_the_box(tab: Tab, server: Serving) -> None:
+async def test_a_message_that_has_arrived_does_not_come_back(tab: Tab, server: Serving) -> None:
     """This holds during and after its reply, and for the first message of a conversation."""
     await tab.open(server.ready.coach_id)
     await tab.write("The first one of all")

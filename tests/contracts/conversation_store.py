@@ -87,7 +87,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert [c.key.conversation_id for c in listed] == ["conv-3", "conv-1", "conv-2"]
         assert list(await store.list_conversations("user-3", KEY.coach_id)) == []
 
-    async def test_an_update_changes_only_the_given_fields(self, store: SeedableStore) -> None:
+    async def test_a_change_changes_only_what_is_given(self, store: SeedableStore) -> None:
         """This holds for title, tags and activity, separately and together."""
         renamed = await store.change_conversation(KEY, ConversationChange(title="Deadlifts"))
         tagged = await store.change_conversation(KEY, ConversationChange(tags=("back", "ü")))
@@ -99,7 +99,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert (untagged.tags, untagged.is_active) == ((), True)
         assert await store.get_conversation(KEY) == untagged
 
-    async def test_an_update_during_a_run_loses_nothing(self, store: SeedableStore) -> None:
+    async def test_a_change_in_the_middle_of_a_run_loses_nothing(self, store: SeedableStore) -> None:
         """The run keeps the new title, and the rename keeps the messages: neither update may be lost."""
         said = user_message(1)
         reply = reply_to(said, 2)

@@ -156,7 +156,7 @@ class GuardedTurnContract(StoreContract):
             yield Talk(store, bedrock, client)
 
     @BOTH_WAYS
-    async def test_a_blocked_word_of_a_failed_turn_blocks_no_later_message(
+    async def test_a_blocked_word_whose_own_turn_failed_blocks_no_later_message(
         self, talk: Talk, model_type: ModelType
     ) -> None:
         """The word is in the history, but the guardrail judges only the newest message."""
@@ -185,7 +185,7 @@ class GuardedTurnContract(StoreContract):
 
     @BOTH_WAYS
     @pytest.mark.parametrize("sentence", [BLOCKED_INPUT, ""], ids=["with a sentence", "without a word"])
-    async def test_a_blocked_message_is_in_no_later_prompt(
+    async def test_a_message_that_was_blocked_enters_no_prompt_again(
         self, talk: Talk, model_type: ModelType, sentence: str
     ) -> None:
         """Neither is its reply; the conversation continues as if neither had been written."""
@@ -329,7 +329,7 @@ class GuardedTurnContract(StoreContract):
         await talk.fails("And then?", ErrorCode.MODEL_REJECTED)
 
     @BOTH_WAYS
-    async def test_a_reply_that_is_too_long_for_the_store_blocks_no_message(
+    async def test_a_reply_that_is_longer_than_a_store_can_hold_blocks_no_message(
         self, talk: Talk, model_type: ModelType
     ) -> None:
         """It is cut off as at the model's own limit, and stored; otherwise its run could never end."""

@@ -105,7 +105,7 @@ class InvokerContract:
                 "request_id": request.request_id,
             }
 
-    async def test_a_chunk_arrives_before_the_function_continues(self, invoker_of: InvokerFactory) -> None:
+    async def test_a_chunk_arrives_before_the_function_goes_on(self, invoker_of: InvokerFactory) -> None:
         """The first bytes arrive while the function is waiting for the test."""
         async with invoker_of("gated", PATIENCE_S) as invoker, gate() as gate_:
             response = await invoker.invoke(invocation(gate=gate_.port))
@@ -201,7 +201,7 @@ class InvokerContract:
                 await invoker.invoke(invocation())
             assert failed.value.error_type == "KeyError"
 
-    async def test_a_result_that_is_not_json_is_a_failure(self, invoker_of: InvokerFactory) -> None:
+    async def test_a_result_that_is_no_json_is_a_failure(self, invoker_of: InvokerFactory) -> None:
         """With the type that the stock runtime reports."""
         async with invoker_of("plain_unserialisable", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:

@@ -40,7 +40,7 @@ class MemoryStoreContract(StoreContract):
         assert len(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == 1
         assert list(await store.load_memories(KEY.user_id, "coach-2", limit=5)) == []
 
-    async def test_saving_a_memory_again_keeps_its_use_count(self, store: SeedableStore) -> None:
+    async def test_saving_a_memory_again_keeps_what_was_counted(self, store: SeedableStore) -> None:
         """A retry changes the content and nothing else."""
         await store.save_memory(KEY.user_id, _memory("m-1"))
         await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
@@ -74,7 +74,7 @@ class MemoryStoreContract(StoreContract):
         [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert loaded.usage_count == 20
 
-    async def test_counting_does_not_restore_a_deleted_memory(self, store: SeedableStore) -> None:
+    async def test_a_memory_that_is_gone_is_not_brought_back_by_counting(self, store: SeedableStore) -> None:
         """Another user's memory is not touched either, and an empty list does nothing."""
         await store.put_memory("user-2", "m-1", memory("m-1"))
         await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
@@ -136,7 +136,7 @@ class MemoryStoreContract(StoreContract):
         assert {each.id: each.content for each in loaded} == {name: f"Memory {name}" for name in names}
         assert {each.id for each in loaded if each.usage_count == 1} == set(used) & set(names)
 
-    async def test_saving_and_counting_a_memory_at_once_loses_nothing(self, store: SeedableStore) -> None:
+    async def test_saving_a_memory_while_it_is_counted_loses_nothing(self, store: SeedableStore) -> None:
         """The new content and every use are stored, in one memory: neither update may be lost."""
         await store.save_memory(KEY.user_id, _memory("m-1"))
         again = _memory("m-1", content="Other words")

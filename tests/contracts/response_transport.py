@@ -113,7 +113,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
             assert not response.complete
             assert b"piece" * pieces == response.body
 
-    async def test_a_sender_blocks_while_the_reader_does_not_read(self, exchange_of: ExchangeFactory) -> None:
+    async def test_a_sender_waits_for_a_reader_that_does_not_read(self, exchange_of: ExchangeFactory) -> None:
         """Backpressure bounds the buffered bytes, and all of them arrive in the end."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             sent, waiting = await _send_until_one_waits(exchange.transport)

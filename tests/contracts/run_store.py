@@ -103,7 +103,7 @@ class RunStoreContract(StoreContract):
 
     # Beginning
 
-    async def test_a_run_saves_both_messages_exactly(self, store: SeedableStore) -> None:
+    async def test_a_run_saves_both_messages_to_the_letter(self, store: SeedableStore) -> None:
         """Text, order, times and metadata are loaded as they were saved."""
         message = user_message(1, "Zwölf 💪🏽 \u0000 \r\n'; DROP TABLE messages; --", client_id="c-1")
         reply = reply_to(message, 2, "👩‍👩‍👧 é e\u0301\n\n  \t", stop=StopReason.MAX_TOKENS)
@@ -118,7 +118,7 @@ class RunStoreContract(StoreContract):
         await begin(store, user_message(1))
         assert [message.role for message in await store.load_messages(KEY)] == [Role.USER]
 
-    async def test_a_message_after_the_clock_was_set_back_is_stored_after_the_earlier_ones(
+    async def test_a_message_after_the_clock_was_set_back_is_stored_behind_the_earlier_ones(
         self, store: SeedableStore
     ) -> None:
         """Its id gets the next millisecond; its reply, whose id follows the run's start time, comes last."""
@@ -138,7 +138,7 @@ class RunStoreContract(StoreContract):
         again = await store.begin_run(KEY, user_message(6, client_id="c-2"), RUN, opened())
         assert again == AlreadyAnswered(renamed, reply)
 
-    async def test_a_message_of_the_same_millisecond_is_stored_after_the_earlier_one(
+    async def test_a_message_of_the_same_millisecond_is_stored_behind_the_earlier_one(
         self, store: SeedableStore
     ) -> None:
         """The random part of the id does not decide the order."""
@@ -310,7 +310,7 @@ class RunStoreContract(StoreContract):
         assert await store.unfinished_run(KEY) == runs[winner]
         assert [len(await store.read_log(KEY, run)) for run in runs] == [int(n == winner) for n in range(20)]
 
-    async def test_concurrent_different_requests_begin_one_run(self, store: SeedableStore) -> None:
+    async def test_of_many_different_requests_one_run_begins(self, store: SeedableStore) -> None:
         """One message is saved, and no call claims to have saved another."""
         runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
         results = await asyncio.gather(
@@ -351,7 +351,7 @@ class RunStoreContract(StoreContract):
         again = await store.begin_run(KEY, message, RUN, opened())
         assert again == AlreadyAnswered(message, stopped)
 
-    async def test_a_reply_replaces_an_interrupted_one(self, store: SeedableStore) -> None:
+    async def test_a_reply_takes_the_place_of_an_interrupted_one(self, store: SeedableStore) -> None:
         """A retry after an interruption gets a new reply, and only that reply remains."""
         message = user_message(1, client_id="c-1")
         partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
@@ -449,7 +449,7 @@ class RunStoreContract(StoreContract):
 
     @settings(max_examples=20)
     @given(entries=st.lists(ENTRIES, min_size=1, max_size=6).map(numbered))
-    async def test_entries_of_every_kind_are_read_back_unchanged(
+    async def test_entries_of_every_kind_come_back_as_they_were(
         self, store: SeedableStore, entries: list[LogEntry]
     ) -> None:
         """They may hold anything, and the log need not begin with an opening entry."""
@@ -489,7 +489,7 @@ class RunStoreContract(StoreContract):
         assert list(await store.read_log(KEY, unknown)) == []
         assert await store.read_last(KEY, unknown) is None
 
-    async def test_a_run_belongs_to_one_conversation(self, store: SeedableStore) -> None:
+    async def test_a_run_is_of_one_conversation(self, store: SeedableStore) -> None:
         """Another user, coach or conversation does not have the run, whether it exists or not."""
         await begin(store, user_message(1, "Yes"))
         for is_created in (False, True):
@@ -505,7 +505,7 @@ class RunStoreContract(StoreContract):
 
     # The end
 
-    async def test_finishing_a_run_frees_the_conversation(self, store: SeedableStore) -> None:
+    async def test_a_finished_run_frees_the_conversation(self, store: SeedableStore) -> None:
         """Entry, reply and count are stored atomically, and no run is left unfinished."""
         message = user_message(1)
         reply = reply_to(message, 2)
@@ -570,7 +570,7 @@ class RunStoreContract(StoreContract):
         assert (await store.get_conversation(KEY)).total_messages == 3
         assert await store.read_last(KEY, RUN) == end
 
-    async def test_an_end_without_a_reply_can_be_retried(self, store: SeedableStore) -> None:
+    async def test_an_end_without_a_reply_can_be_repeated(self, store: SeedableStore) -> None:
         """A retry does not disturb the next run."""
         await begin(store, user_message(1))
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
@@ -649,7 +649,7 @@ class RunStoreContract(StoreContract):
         busy = await store.begin_run(KEY, user_message(2), NEXT_RUN, opened())
         assert busy == ConversationBusy(RUN, None)
 
-    async def test_a_run_whose_log_has_expired_can_be_ended(self, store: SeedableStore) -> None:
+    async def test_a_run_whose_log_is_gone_can_be_ended(self, store: SeedableStore) -> None:
         """Its end may have any free number."""
         await begin(store, user_message(1))
         assert await store.finish_run(KEY, RUN, ended(7), None) is None
@@ -711,7 +711,7 @@ class RunStoreContract(StoreContract):
 
     # Single messages
 
-    async def test_a_message_is_loaded_by_its_id(self, store: SeedableStore) -> None:
+    async def test_one_message_is_loaded_by_its_id(self, store: SeedableStore) -> None:
         """This holds for the user's and the coach's messages; no other id finds anything."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
@@ -746,7 +746,9 @@ class RunStoreContract(StoreContract):
         ["'Zwölf' \"%_\\ 💪🏽 e\u0301 \u0000 \r\n", "2026-03-01T10:00:00.000Z", "💪" * 32_000],
         ids=["any character", "like a date", "as long as can be"],
     )
-    async def test_a_recent_message_is_found_by_its_exact_text(self, store: SeedableStore, text: str) -> None:
+    async def test_a_recent_message_is_found_by_its_text_to_the_letter(
+        self, store: SeedableStore, text: str
+    ) -> None:
         """Similar text, a common prefix or a matching pattern does not count as the same text."""
         message = user_message(1, text)
         await begin(store, message)
@@ -762,13 +764,13 @@ class RunStoreContract(StoreContract):
         for other in alike - {text}:
             assert await store.find_recent_message(KEY, other, since=EPOCH) is None
 
-    async def test_a_coach_that_repeats_the_text_is_not_found(self, store: SeedableStore) -> None:
+    async def test_a_coach_that_repeats_the_words_is_not_found(self, store: SeedableStore) -> None:
         """Only messages of the user are searched."""
         message = user_message(1, "No")
         await store_reply(store, message, reply_to(message, 2, "Yes"))
         assert await store.find_recent_message(KEY, "Yes", since=EPOCH) is None
 
-    async def test_a_retried_message_is_not_changed(self, store: SeedableStore) -> None:
+    async def test_a_message_that_is_sent_again_stays_what_it_was(self, store: SeedableStore) -> None:
         """A non-streaming retry of a streamed message finds it and leaves it unchanged."""
         message = user_message(1, "Yes", client_id="c-1", streamed=True)
         await begin(store, message)

@@ -80,7 +80,7 @@ class SemanticMemoryContract:
         shared = {match.id for match in await memory.search("user-3", "squat knee", limit=10)}
         assert shared == {"squat"}
 
-    async def test_a_user_id_matches_only_its_user(self, memory_of: MemoryFactory) -> None:
+    async def test_a_user_id_names_only_its_user(self, memory_of: MemoryFactory) -> None:
         """User ids are never prefixes, patterns or namespaces."""
         memory = await memory_of([OWN, OTHERS])
         for user_id in ("user", "user-", "user-%", "*", "", "user_user-1", "USER-1", "methodology"):
@@ -95,7 +95,7 @@ class SemanticMemoryContract:
         found = {match.record_type for match in await memory.search(USER, "squat", limit=10)}
         assert found == set(types)
 
-    async def test_a_remembered_memory_is_not_a_search_result(self, memory_of: MemoryFactory) -> None:
+    async def test_a_remembered_memory_takes_no_place_in_a_search(self, memory_of: MemoryFactory) -> None:
         """Even a perfect match or a memory saved twice is left out: the prompt gets memories another way."""
         memory = await memory_of([SQUAT, OWN])
         for number in range(4):
@@ -104,7 +104,7 @@ class SemanticMemoryContract:
         found = await memory.search(USER, "squat knee", limit=2)
         assert {match.id for match in found} == {"squat", "own"}
 
-    async def test_a_remembered_memory_belongs_to_its_owner(self, memory_of: MemoryFactory) -> None:
+    async def test_a_remembered_memory_is_its_owners(self, memory_of: MemoryFactory) -> None:
         """It does not replace another user's record with the same id."""
         memory = await memory_of([SQUAT, OWN, OTHERS])
         for record_id in (SQUAT.id, OTHERS.id):
@@ -124,7 +124,7 @@ class SemanticMemoryContract:
             )
         assert [match.id for match in await memory.search(USER, "squat", limit=5)] == ["squat"]
 
-    async def test_the_limit_is_respected(self, memory_of: MemoryFactory) -> None:
+    async def test_the_limit_is_kept(self, memory_of: MemoryFactory) -> None:
         """The best matches are returned, whichever namespace they are from."""
         records = [StoredRecord(f"r{n}", f"squat number {n}") for n in range(10)]
         memory = await memory_of([*records, OWN])

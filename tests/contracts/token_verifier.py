@@ -112,7 +112,7 @@ class TokenVerifierContract:
     def verifier(self, pool: UserPool, verifier_of: Callable[[UserPool], TokenVerifier]) -> TokenVerifier:
         return verifier_of(pool)
 
-    async def test_a_valid_token_yields_an_identity(self, pool: UserPool, verifier: TokenVerifier) -> None:
+    async def test_a_good_token_is_an_identity(self, pool: UserPool, verifier: TokenVerifier) -> None:
         """The identity has the application's user id and the pool's subject, on every call."""
         for _ in range(3):
             assert await verifier.verify(pool.token()) == Identity(user_id="user-1", subject="0e3f-subject")

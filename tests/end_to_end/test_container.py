@@ -17,7 +17,7 @@ from support.places import ROOT
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
 
 
-def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
     """There is not even an informational finding."""
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if hadolint is None:

@@ -102,7 +102,7 @@ def test_the_readmes_commands_in_order_lead_through_the_first_hour(project: Path
     assert (project / ".coachstream").is_dir()
 
 
-def test_the_startup_log_contains_nothing_like_an_error(project: Path) -> None:
+def test_the_log_of_a_start_holds_nothing_that_looks_like_an_error(project: Path) -> None:
     """Up to the address, no line is a warning, a refusal or an invocation."""
     with Terminal(project) as terminal:
         terminal.type('make serve ARGS="--port 0"')

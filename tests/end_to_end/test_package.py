@@ -51,7 +51,7 @@ async def test_the_package_sends_a_buffered_reply(
     assert answer.json()["aiResponse"]["content"] != ""
 
 
-async def test_the_package_manages_conversations(
+async def test_the_package_keeps_conversations(
     services: AwsStack, lambda_package: Path, tmp_path: Path
 ) -> None:
     """The same zip creates, renames, lists and deletes conversations."""

@@ -113,7 +113,7 @@ def _text(events: list[Event]) -> str:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_receives_start_before_the_model_replies_and_each_word_before_the_next(steered: Steered) -> None:
+def test_curl_receives_start_before_the_model_speaks_and_each_word_before_the_next(steered: Steered) -> None:
     """`curl -N` shows the text so far while the model still holds back the rest."""
     ready = steered.server.ready
     words = ["It ", "was ", "a ", "good ", "week."]
@@ -147,7 +147,7 @@ def _load_what_a_turn_needs(steered: Steered, environments: int) -> None:
             pool.submit(_ask, ready, create_conversation(ready), "Warm up")
 
 
-def test_conversations_stream_concurrently_each_in_its_own_environment(steered: Steered) -> None:
+def test_conversations_stream_at_once_each_in_its_own_environment(steered: Steered) -> None:
     """All replies are streamed at the same time, each to its own conversation."""
     ready = steered.server.ready
     conversations = [create_conversation(ready) for _ in range(AT_ONCE)]

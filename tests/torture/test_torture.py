@@ -71,7 +71,7 @@ def test_every_kind_of_problem_is_counted(stored: list[dict[str, object]], probl
     assert "SQLite" in table([tally]).splitlines()[1]
 
 
-def test_a_gap_in_a_reply_is_detected() -> None:
+def test_a_gap_in_a_reply_is_noticed() -> None:
     """Chunks carry their offset; repeated text is shown once, missing text is an error."""
     shown = Shown()
     for event in ({"type": "start"}, {"type": "chunk", "content": "one two", "offset": 0}):

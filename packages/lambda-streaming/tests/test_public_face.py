@@ -22,7 +22,7 @@ HEAVY = (
 )
 
 
-def test_all_lists_every_public_name_and_no_other() -> None:
+def test_every_public_name_is_there_and_nothing_else_is() -> None:
     """`__all__` is the table of contents, in the formatter's order."""
     assert all(hasattr(lambda_streaming, name) for name in lambda_streaming.__all__)
     shown = {name for name in vars(lambda_streaming) if not name.startswith("_")}

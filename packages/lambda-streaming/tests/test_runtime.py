@@ -44,7 +44,7 @@ def test_a_streamed_response_is_one_chunked_post_with_declared_trailers(
     assert process.log == ""
 
 
-def test_bytes_are_passed_through_even_when_a_write_ends_inside_a_character(
+def test_bytes_are_passed_through_though_a_write_ends_inside_a_character(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
     """The runtime does not interpret bytes: one write is one chunk, and the text arrives whole."""
@@ -81,7 +81,7 @@ def test_a_tracing_decorator_does_not_stop_the_stream(api: ScriptedRuntimeApi, l
         process.wait_for_log("traced")
 
 
-def test_six_megabytes_arrive_unchanged(api: ScriptedRuntimeApi, log: Path) -> None:
+def test_six_megabytes_arrive_to_the_byte(api: ScriptedRuntimeApi, log: Path) -> None:
     """A large response is not altered."""
     with runtime(api, f"{FUNCTIONS}.megabytes", log):
         api.give({"count": 6})
@@ -89,7 +89,7 @@ def test_six_megabytes_arrive_unchanged(api: ScriptedRuntimeApi, log: Path) -> N
 
 
 @pytest.mark.parametrize("status", [400, 413])
-def test_an_early_refusal_fails_the_write_instead_of_hanging_it(
+def test_an_early_refusal_ends_the_write_instead_of_hanging_it(
     api: ScriptedRuntimeApi, log: Path, status: int
 ) -> None:
     """If Lambda responds early and stops reading, the write raises and the runtime stays alive."""
@@ -106,7 +106,7 @@ def test_an_early_refusal_fails_the_write_instead_of_hanging_it(
         assert process.process.poll() is None
 
 
-def test_a_lost_connection_fails_the_write(api: ScriptedRuntimeApi, log: Path) -> None:
+def test_a_lost_connection_is_an_error_of_the_write(api: ScriptedRuntimeApi, log: Path) -> None:
     """The handler gets an error because its response cannot arrive; the next invocation works."""
     with (
         socket.create_server(("127.0.0.1", 0)) as gate,
@@ -152,7 +152,7 @@ def test_a_response_that_is_refused_at_its_end_is_logged(api: ScriptedRuntimeApi
 
 
 @pytest.mark.parametrize("function", ["exits", "exits_in_a_task"])
-def test_a_handler_that_exits_truncates_the_response(
+def test_a_handler_that_exits_breaks_the_response_off(
     api: ScriptedRuntimeApi, log: Path, function: str
 ) -> None:
     """`sys.exit` ends the process, as under the stock runtime, and the response is visibly incomplete."""
@@ -207,7 +207,7 @@ def test_without_a_handler_or_an_address_the_program_says_what_it_needs(
         assert "usage: python -m lambda_streaming HANDLER" in process.log
 
 
-def test_a_shutdown_mid_response_truncates_it(api: ScriptedRuntimeApi, log: Path) -> None:
+def test_a_shutdown_in_the_middle_of_a_response_breaks_it_off(api: ScriptedRuntimeApi, log: Path) -> None:
     """SIGTERM cancels the handler and ends the process; the response is visibly incomplete."""
     with runtime(api, "support.isolation_functions.waits_for_ever", log) as process:
         api.give()

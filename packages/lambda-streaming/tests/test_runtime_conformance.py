@@ -39,7 +39,7 @@ def test_every_case_for_runtimes_has_a_test() -> None:
     assert {int(number) for number in re.findall(r"^test_conformance_(\d\d)_", names, re.MULTILINE)} == CASES
 
 
-def test_conformance_01_each_write_arrives_before_the_handler_continues(
+def test_conformance_01_each_write_arrives_before_the_handler_goes_on(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
     """Lambda has the piece while the handler still waits for something else."""
@@ -128,7 +128,7 @@ def test_conformance_10_an_error_before_the_first_byte_is_an_invocation_error(
     assert process.log.count("[ERROR] ValueError: too early") == 1
 
 
-def test_conformance_12_an_error_after_the_first_byte_is_sent_in_the_trailers(
+def test_conformance_12_an_error_after_the_first_byte_goes_out_in_the_trailers(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
     """The response ends with error trailers, the runtime stays alive, and the next invocation works."""
@@ -368,7 +368,7 @@ def test_conformance_32_layers_come_before_lambdas_built_in_packages(tmp_path: P
         assert (str(tmp_path / "from_a_layer") in path) == (expected == folders)
 
 
-def test_conformance_32_the_exec_wrapper_keeps_options_and_finds_modules_next_to_bootstrap(
+def test_conformance_32_the_exec_wrapper_keeps_options_and_finds_what_lies_beside_bootstrap(
     tmp_path: Path,
 ) -> None:
     """Another wrapper may have added options; older images have boto3 in the folder of bootstrap.py."""
@@ -394,7 +394,7 @@ def test_conformance_32_a_container_names_its_handler_on_the_command_line(tmp_pa
 
 
 @pytest.mark.parametrize("environment", ["", "AWS_Lambda_python3.13"], ids=["plain", "thread polling"])
-def test_conformance_33_results_and_errors_equal_those_of_the_stock_runtime(
+def test_conformance_33_results_and_errors_are_those_of_the_stock_runtime(
     tmp_path: Path, environment: str
 ) -> None:
     """Every byte of every call is compared, and so is the log."""
@@ -410,7 +410,7 @@ def test_conformance_33_results_and_errors_equal_those_of_the_stock_runtime(
 
 
 @pytest.mark.parametrize("handler", ["no_such_module.handler", "support.streaming_functions.nothing", "odd"])
-def test_conformance_33_init_errors_equal_those_of_the_stock_runtime(tmp_path: Path, handler: str) -> None:
+def test_conformance_33_init_errors_are_those_of_the_stock_runtime(tmp_path: Path, handler: str) -> None:
     """A handler that cannot be imported is reported with the same text."""
     ours, our_log = record(tmp_path / "ours", handler, [])
     stock, stock_log = record(tmp_path / "stock", handler, [], module="awslambdaric")

@@ -29,7 +29,7 @@ def test_a_handler_sees_what_its_own_wrapper_put_into_the_context(api: ScriptedR
             assert api.call().wait().body == f"wrapper of {name}".encode()
 
 
-def test_a_task_that_ignores_cancellation_does_not_hang_the_function(
+def test_work_that_ignores_its_cancellation_does_not_hang_the_function(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
     """The runtime waits briefly, names the task in the log, and polls for the next event."""
@@ -51,7 +51,9 @@ def test_tasks_started_during_cancellation_are_cancelled_too(api: ScriptedRuntim
         api.wait_until_asked()
 
 
-def test_an_interrupt_ends_the_process_and_truncates_the_response(api: ScriptedRuntimeApi, log: Path) -> None:
+def test_an_interrupt_ends_the_process_and_the_response_looks_broken(
+    api: ScriptedRuntimeApi, log: Path
+) -> None:
     """Ctrl-C during a response is not mistaken for the handler cancelling itself."""
     with runtime(api, f"{FUNCTIONS}.waits_for_ever", log) as process:
         api.give()

@@ -51,7 +51,7 @@ class Recorder:
 OPENED = ("open", "application/octet-stream")
 
 
-async def test_pieces_of_every_type_are_sent_as_bytes_in_order() -> None:
+async def test_pieces_of_every_kind_go_out_as_bytes_in_order() -> None:
     """Pieces may be bytes, bytearrays, memoryviews or text; nothing is sent for an empty piece."""
     transport = Recorder()
     stream = ResponseStream(transport)
@@ -61,7 +61,7 @@ async def test_pieces_of_every_type_are_sent_as_bytes_in_order() -> None:
     assert transport.calls == [OPENED, b"a", "ü".encode(), b"b", b"c", "close"]
 
 
-async def test_a_piece_of_another_type_is_refused_before_the_response_begins() -> None:
+async def test_a_piece_of_another_kind_is_refused_before_the_response_begins() -> None:
     """The message names the remedy."""
     transport = Recorder()
     stream = ResponseStream(transport)
@@ -95,7 +95,7 @@ async def test_the_head_cannot_change_after_the_first_write() -> None:
 
 
 @pytest.mark.parametrize("value", ["text/plain\r\nx: y", "täxt/plain", "a\0b"])
-async def test_a_content_type_that_is_not_a_valid_header_is_refused(value: str) -> None:
+async def test_a_content_type_that_is_no_header_is_refused(value: str) -> None:
     """This prevents header injection."""
     with pytest.raises(ValueError, match="cannot be the value of a header"):
         ResponseStream(Recorder()).set_content_type(value)
@@ -167,7 +167,7 @@ _VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)
     payload=st.binary(max_size=40) | st.just(b"\0" * 20),
     cuts=st.lists(st.integers(0, 400), max_size=6),
 )
-def test_a_prelude_is_parsed_however_it_is_split(
+def test_a_prelude_is_found_again_however_it_is_cut(
     status: int, headers: dict[str, str], cookies: list[str], payload: bytes, cuts: list[int]
 ) -> None:
     """The encoded metadata is decoded unchanged, and the payload keeps its NULs."""
@@ -181,7 +181,7 @@ def test_a_prelude_is_parsed_however_it_is_split(
     assert found == payload
 
 
-def test_a_prelude_is_parsed_byte_by_byte_and_at_once() -> None:
+def test_a_prelude_is_found_byte_by_byte_and_at_once() -> None:
     """The delimiter may be split anywhere."""
     wire = encode_prelude({}) + b"\0\0payload\0"
     parser = PreludeParser()
@@ -219,7 +219,7 @@ async def test_the_content_type_of_a_response_with_a_prelude_is_one_of_its_heade
     assert refused.value.error_type == "Runtime.InvalidStreamingOperation"
 
 
-async def test_a_payload_is_never_sent_without_its_prelude() -> None:
+async def test_a_payload_never_goes_out_without_its_prelude() -> None:
     """If the first write is cancelled while it waits, the response is marked as broken."""
     transport = Recorder()
     transport.has_room.clear()

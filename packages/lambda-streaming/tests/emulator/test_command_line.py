@@ -232,7 +232,7 @@ def test_a_buffered_url_interprets_the_result(tmp_path: Path) -> None:
     assert (response.status_code, response.text) == (418, "tea")
 
 
-def test_a_second_signal_ends_the_grace_period(tmp_path: Path) -> None:
+def test_a_second_signal_cuts_the_grace_short(tmp_path: Path) -> None:
     """The emulator exits at once, and still leaves no process behind."""
     with (
         emulating(tmp_path, "--grace", "600", *SCRIPTED) as emulator,
@@ -268,7 +268,7 @@ def test_a_worker_killed_mid_response_truncates_it_and_the_next_request_works(em
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
 )
-def test_a_signal_shuts_it_down_and_leaves_no_process(emulator: Emulating, number: signal.Signals) -> None:
+def test_a_signal_ends_it_well_and_leaves_no_process(emulator: Emulating, number: signal.Signals) -> None:
     """Environments that are frozen, have child processes or ignore SIGTERM are terminated too."""
     ask(emulator, ["ignore-terminate"], ["child"])
     wait_until(lambda: "REPORT" in emulator.log(), "the environment is idle")

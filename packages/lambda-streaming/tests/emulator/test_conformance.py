@@ -232,7 +232,7 @@ async def test_conformance_10_and_11_an_error_before_the_first_byte_is_a_502(
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-async def test_conformance_12_an_error_after_the_first_byte_truncates_the_response(
+async def test_conformance_12_an_error_after_the_first_byte_breaks_the_response_off(
     runtime: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The client keeps what was sent and sees that it is incomplete; the runtime stays alive."""
@@ -378,7 +378,7 @@ async def test_conformance_20_node_is_killed_at_the_timeout_when_its_handler_nev
     assert caplog.text.count("Task timed out after 1.00 seconds") == 1
 
 
-async def test_conformance_21_a_timeout_is_a_502_or_a_truncated_response(
+async def test_conformance_21_a_timeout_is_a_502_or_a_broken_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Before the first byte it is a 502, after it a truncated response; both are logged in Lambda's words."""
@@ -568,7 +568,7 @@ async def test_conformance_29_a_slow_reader_blocks_the_writer(runtime: str) -> N
     assert received == 64 * 1024 * 1024
 
 
-async def test_conformance_29_a_response_past_the_size_limit_is_truncated() -> None:
+async def test_conformance_29_one_byte_past_the_limit_breaks_the_response_off() -> None:
     """The default is the service's 200 MB; 2 MiB keep the test fast. The function still runs to its end."""
     assert ResponseLimits().max_bytes == 200 * 1024 * 1024
     limits = ResponseLimits(max_bytes=2 * 1024 * 1024)

@@ -99,7 +99,7 @@ def test_an_invalid_variable_on_the_command_line_is_refused(argument: str) -> No
         parse_variable(argument)
 
 
-def test_a_file_may_have_comments_empty_lines_and_windows_line_ends(tmp_path: Path) -> None:
+def test_a_file_has_comments_empty_lines_and_windows_line_ends(tmp_path: Path) -> None:
     """A byte order mark is skipped, and the last value of a repeated name wins."""
     file = tmp_path / "env"
     file.write_bytes(b"\xef\xbb\xbf# mine\r\n\r\nA=1\r\n  B=2\r\n#A=2\r\nA=3\r\n\r\n")

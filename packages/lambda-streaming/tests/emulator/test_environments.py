@@ -179,7 +179,7 @@ async def until_stopped(process: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_without_freezing_background_work_keeps_running() -> None:
+async def test_without_freezing_work_left_behind_goes_on() -> None:
     """`freeze=False` leaves idle environments running."""
     async with scripted(freeze=False) as pool:
         await answer(pool, ["write", "x"])
@@ -189,7 +189,7 @@ async def test_without_freezing_background_work_keeps_running() -> None:
 
 
 @pytest.mark.parametrize("first", [[], [["write", "partial"]]], ids=["before", "after"])
-async def test_a_timeout_kills_the_process_group_and_the_next_request_gets_a_fresh_environment(
+async def test_a_timeout_kills_the_whole_process_group_and_the_next_request_has_a_fresh_one(
     first: list[list[object]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Child processes die too, before and after the first byte; the log has Lambda's words, once."""
@@ -215,7 +215,7 @@ async def test_a_timeout_after_the_response_is_logged_and_kills(caplog: pytest.L
     assert caplog.text.count("Task timed out after 0.50 seconds") == 1
 
 
-async def test_a_process_killed_mid_response_truncates_it_and_is_replaced() -> None:
+async def test_a_process_killed_in_mid_response_breaks_it_off_and_is_replaced() -> None:
     """The bytes sent so far arrive; then the body raises, because it can never be complete."""
     async with scripted() as pool:
         response = await pool.invoke(steps(["write", "partial"], ["hang"]))
@@ -346,7 +346,7 @@ async def test_closing_leaves_no_process_behind() -> None:
         await gone(*processes, *frozen)
 
 
-async def test_two_pools_are_independent() -> None:
+async def test_two_pools_live_side_by_side() -> None:
     """Closing one does not affect the other."""
     async with scripted(function_name="left") as left:
         async with scripted(function_name="right") as right:
@@ -407,7 +407,7 @@ def test_invalid_settings_are_refused(options: dict[str, object]) -> None:
         scripted(**options)
 
 
-async def test_a_slow_reader_blocks_the_process_instead_of_filling_memory() -> None:
+async def test_a_slow_reader_stops_the_process_not_the_memory() -> None:
     """The runtime blocks in its write while the client does not read, and resumes when it does."""
     async with scripted(grace_s=0.0) as pool:
         response = await pool.invoke(steps(["write-until-stopped"]))

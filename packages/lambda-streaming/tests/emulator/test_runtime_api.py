@@ -97,7 +97,7 @@ def test_a_call_outside_the_state_table_is_refused(state: RuntimeState, call: Ca
     assert machine.state is state
 
 
-def test_a_lifecycle_with_two_invocations() -> None:
+def test_a_whole_life_with_two_invocations() -> None:
     """The states follow init, next, event, response, next, event, error, next."""
     machine = RuntimeStateMachine()
     machine.called(RuntimeCall(Call.NEXT))

@@ -190,7 +190,7 @@ async def test_an_idle_connection_before_the_first_byte_does_not_matter(
     assert await body_of(await response) == b"late"
 
 
-async def test_a_chunk_is_delivered_before_the_next_one_is_sent(
+async def test_a_chunk_is_handed_over_before_the_next_one_is_sent(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
     """Chunks are not buffered until more data arrives."""
@@ -206,7 +206,7 @@ async def test_a_chunk_is_delivered_before_the_next_one_is_sent(
     assert await body_of(response) == b""
 
 
-async def test_a_slow_reader_blocks_the_writer(environment: OneEnvironment, runtime: RawRuntime) -> None:
+async def test_a_slow_reader_stops_the_writer(environment: OneEnvironment, runtime: RawRuntime) -> None:
     """The runtime can send ahead only what the socket buffers hold; the emulator's memory does not grow."""
     request_id, pending = await invoked(environment, runtime)
     await runtime.begin_response(request_id)
@@ -268,7 +268,7 @@ async def test_an_x_ray_cause_of_nearly_a_mebibyte_is_read(
         await response
 
 
-async def test_error_trailers_after_the_first_byte_truncate_the_response(
+async def test_error_trailers_after_the_first_byte_break_the_response_off(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
     """The POST itself is still accepted."""
@@ -284,7 +284,7 @@ async def test_error_trailers_after_the_first_byte_truncate_the_response(
     assert broken.value.error_type == "T"
 
 
-async def test_undeclared_trailers_are_dropped_with_a_warning(
+async def test_undeclared_trailers_are_lost_with_a_warning(
     environment: OneEnvironment, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     """AWS's own emulator drops them too; ours logs a warning."""
@@ -313,7 +313,7 @@ async def test_expect_100_continue_is_answered(environment: OneEnvironment, runt
     assert await body_of(await response) == b"body"
 
 
-async def test_a_buffered_result_past_the_limit_is_refused() -> None:
+async def test_a_buffered_result_at_the_limit_is_accepted_and_one_past_it_is_not() -> None:
     """The limit is 6 MiB plus 100 bytes; past it the runtime receives a 413 and stays alive."""
     async with one_environment(buffered=True) as environment, raw_runtime(environment.api.address) as runtime:
         limit = 6 * 1024 * 1024 + 100

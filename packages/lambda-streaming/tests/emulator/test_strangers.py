@@ -92,7 +92,7 @@ async def test_idle_connections_of_strangers_are_closed_and_do_not_block_the_run
             await connection.read_to_end()
 
 
-async def test_a_descendant_in_its_own_session_is_served_while_its_parents_live() -> None:
+async def test_a_process_in_a_session_of_its_own_is_served_while_its_parents_live() -> None:
     """Shells, terminals and process runners put a runtime into another session or group."""
     command = ["sh", "-c", 'setsid "$@"; true', "sh", *SCRIPTED]
     async with ExecutionEnvironments(command, grace_s=1.0) as environments:

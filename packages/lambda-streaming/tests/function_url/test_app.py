@@ -89,7 +89,7 @@ def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name.startswith("uvicorn") and r.exc_info]
 
 
-async def test_chunks_are_sent_as_they_are_written() -> None:
+async def test_chunks_leave_as_they_come() -> None:
     """Each write is its own chunk on the wire before the handler continues (conformance case 1)."""
 
     @streamify_response
@@ -158,7 +158,7 @@ async def test_a_prelude_may_be_split_anywhere() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "text/plain; charset=utf-8"])
-async def test_without_a_prelude_the_content_type_is_that_of_the_post(content_type: str) -> None:
+async def test_without_a_prelude_the_content_type_is_the_posts(content_type: str) -> None:
     """The status is 200, the type the one the function set (case 4); prelude-like bytes are payload."""
     invoker = ScriptedInvoker(WIRE, content_type=content_type)
     async with serving(FunctionUrlApp(invoker)) as port, httpx.AsyncClient() as client:
@@ -267,7 +267,7 @@ async def test_a_failure_before_the_head_is_a_502(
     assert tracebacks(caplog) == []
 
 
-async def test_a_failure_after_the_first_byte_truncates_the_response(
+async def test_a_failure_after_the_first_byte_breaks_the_response_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The bytes sent so far arrive, the final chunk never does; the server logs no traceback (case 12)."""
@@ -352,7 +352,7 @@ async def test_the_host_of_another_url_is_refused() -> None:
     assert len(invoker.requests) == 2
 
 
-async def test_a_method_that_function_urls_do_not_support_is_refused() -> None:
+async def test_a_method_that_function_urls_do_not_have_is_refused() -> None:
     """The response is a 405, without an invocation."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker)) as port:
@@ -380,7 +380,7 @@ async def test_a_request_over_the_limit_is_a_413(framing: str) -> None:
     assert len(invoker.requests) == 1
 
 
-async def test_a_response_over_the_limit_is_truncated_and_drained() -> None:
+async def test_a_response_over_the_limit_breaks_off_and_is_read_to_its_end() -> None:
     """One byte past the limit the client gets a truncated response; the function does not notice."""
     at_limit = ScriptedInvoker(b"12345", b"67890", content_type="text/plain")
     over = ScriptedInvoker(b"12345", b"67890", b"1", b"rest", content_type="text/plain")
@@ -418,7 +418,7 @@ PREFLIGHT = {
 }
 
 
-async def test_the_url_handles_preflight_requests_itself() -> None:
+async def test_a_preflight_is_answered_by_the_url() -> None:
     """The response has the configured headers only, and nothing is invoked (case 27)."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker, cors=CORS)) as port, httpx.AsyncClient() as client:
@@ -498,7 +498,7 @@ async def test_a_streaming_handler_works_on_a_buffered_url() -> None:
 @pytest.mark.parametrize(
     "broken", [ResponseBrokenOff("E", "m"), b'{"statusCode":"x"}', bytes(6 * 1024 * 1024 + 1)]
 )
-async def test_a_failed_response_on_a_buffered_url_is_a_502(broken: bytes | Exception) -> None:
+async def test_a_broken_response_on_a_buffered_url_is_a_502(broken: bytes | Exception) -> None:
     """Nothing has been sent yet, so the status can still change."""
     invoker = ScriptedInvoker(broken, content_type="application/json")
     async with serving(FunctionUrlApp(invoker, invoke_mode=InvokeMode.BUFFERED)) as port:

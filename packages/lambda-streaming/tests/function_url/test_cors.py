@@ -90,7 +90,7 @@ def test_another_origin_gets_nothing_but_vary(origin: str | None) -> None:
     assert cors.headers_for(origin) == (("vary", "Origin"),)
 
 
-def test_any_origin_is_a_star_unless_credentials_are_allowed() -> None:
+def test_any_origin_is_a_star_unless_credentials_come_along() -> None:
     """Browsers refuse the star together with credentials."""
     assert CorsConfiguration(allow_origins=("*",)).headers_for(ORIGIN) == (
         ("access-control-allow-origin", "*"),

@@ -46,7 +46,7 @@ def writer_of(recorded: Recorded, chunks: int, chunk: bytes) -> Any:  # noqa: AN
     return handler
 
 
-async def test_a_client_that_disconnects_does_not_stop_the_handler() -> None:
+async def test_a_client_that_leaves_does_not_stop_the_handler() -> None:
     """The handler writes the rest into the void and runs to completion (case 22)."""
     recorded = Recorded()
     async with serving(asgi(writer_of(recorded, 1000, b"x" * 10_000))) as port:
@@ -59,7 +59,7 @@ async def test_a_client_that_disconnects_does_not_stop_the_handler() -> None:
             await recorded.finished.wait()
 
 
-async def test_a_client_that_disconnects_before_the_first_byte_does_not_stop_the_handler(
+async def test_a_client_that_leaves_before_the_first_byte_does_not_stop_the_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Once invoked, the handler runs to completion; the disconnect is not logged as an error."""
@@ -86,7 +86,7 @@ async def test_a_client_that_disconnects_before_the_first_byte_does_not_stop_the
     assert caplog.records == []
 
 
-async def test_a_client_that_disconnects_during_its_request_invokes_nothing() -> None:
+async def test_a_client_that_leaves_during_its_request_invokes_nothing() -> None:
     """A request with an incomplete body is not invoked."""
     invoked = []
 

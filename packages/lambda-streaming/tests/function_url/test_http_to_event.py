@@ -49,7 +49,7 @@ def event_of(
     return event
 
 
-def test_the_documented_request_becomes_the_documented_event() -> None:
+def test_the_worked_example_becomes_its_event() -> None:
     """The whole event is compared, key by key."""
     event = event_of(
         b'{"text":"hey"}',
@@ -183,7 +183,7 @@ def test_a_decoded_path_is_quoted_again() -> None:
     assert quoted_path("/a b/100%/é") == "/a%20b/100%25/%C3%A9"
 
 
-def test_the_callers_trace_id_is_kept() -> None:
+def test_a_trace_id_of_the_caller_is_kept() -> None:
     """A missing or malformed one is replaced by a new one."""
     assert (
         trace_id_of(

@@ -24,14 +24,14 @@ class Clock:
         return self.now
 
 
-def test_the_burst_is_not_throttled_but_the_rest_is() -> None:
+def test_the_burst_is_free_and_the_rest_is_not() -> None:
     """The first 6 MiB pass at once; the next MiB takes half a second."""
     bucket = TokenBucket(Bandwidth(), Clock())
     assert bucket.take(6 * MIB) == 0.0
     assert bucket.take(MIB) == pytest.approx(0.5)
 
 
-def test_a_pause_refills_the_burst_up_to_its_limit() -> None:
+def test_a_pause_refills_the_burst_and_never_more() -> None:
     """Even an hour of silence allows no more than 6 MiB at once."""
     clock = Clock()
     bucket = TokenBucket(Bandwidth(), clock)

@@ -103,7 +103,7 @@ def test_content_length_is_remapped_and_hop_by_hop_headers_are_dropped() -> None
         b'{"cookies":["a=1\\nset-cookie: b=2"]}',
     ],
 )
-def test_an_invalid_prelude_is_refused(prelude: bytes) -> None:
+def test_an_impossible_prelude_is_refused(prelude: bytes) -> None:
     """Nothing that a server could not send is accepted, and no header can inject another."""
     with pytest.raises(MalformedResponse):
         ResponseHead.from_prelude(prelude)
@@ -185,7 +185,7 @@ def test_a_buffered_result_is_interpreted(
     assert (head.status, sent, dict(head.headers)) == (status, body, headers)
 
 
-def test_a_result_that_is_not_json_is_passed_on() -> None:
+def test_a_result_that_is_no_json_is_passed_on() -> None:
     """The body is exactly what the runtime posted."""
     assert buffered.interpret(b"\x00\xff")[1] == b"\x00\xff"
 

@@ -81,7 +81,7 @@ def test_a_rest_event_with_single_values_only_is_read_too() -> None:
     ),
     headers=st.dictionaries(st.from_regex(r"x-[a-z]{1,8}", fullmatch=True), st.text("abc, ")),
 )
-def test_a_request_is_the_same_through_either_service(
+def test_a_request_is_the_same_by_either_way(
     query: list[tuple[str, list[str]]], headers: dict[str, str]
 ) -> None:
     """This holds for any query and any headers."""
