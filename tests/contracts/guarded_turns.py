@@ -188,7 +188,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_message_that_was_blocked_enters_no_prompt_again(
         self, talk: Talk, model_type: ModelType, sentence: str
     ) -> None:
-        """Neither is its reply; the conversation continues as if neither had been written."""
+        """Nor does its reply; the conversation continues as if neither had been written."""
         talk.model_type = model_type
         talk.guardrail.blocked_input = sentence
         await talk.completes("How was my week?")

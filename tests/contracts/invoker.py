@@ -195,14 +195,14 @@ class InvokerContract:
             assert msgspec.json.decode(await body_of(response)) == {"statusCode": 201, "body": "hey"}
 
     async def test_a_plain_functions_failure_is_raised_by_invoke(self, invoker_of: InvokerFactory) -> None:
-        """With the type that the stock runtime reports."""
+        """The error has the type that the stock runtime reports."""
         async with invoker_of("plain_fails", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())
             assert failed.value.error_type == "KeyError"
 
     async def test_a_result_that_is_no_json_is_a_failure(self, invoker_of: InvokerFactory) -> None:
-        """With the type that the stock runtime reports."""
+        """The error has the type that the stock runtime reports."""
         async with invoker_of("plain_unserialisable", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())

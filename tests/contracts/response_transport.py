@@ -25,7 +25,7 @@ from support.patience import PATIENCE_S
 
 PIECE_BYTES = 256 * 1024
 MAX_HELD_BYTES = 16 * 1024 * 1024
-"""More than any kernel's buffers and ours hold for a reader that does not read."""
+"""More than the kernel's buffers and ours can hold for a reader that does not read."""
 
 
 @dataclass(frozen=True)

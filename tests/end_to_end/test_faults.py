@@ -24,7 +24,7 @@ from support.patience import PATIENCE_S, PATIENT
 
 QUESTION = "How was my squat week?"
 TIMEOUT_S = 9.0
-"""Of an invocation; the turn keeps three seconds of it for saving."""
+"""The invocation timeout; the turn reserves three seconds of it for saving."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from support.serving import Ready, Serving, create_conversation, serving, stored
 TIMEOUT = httpx.Timeout(PATIENCE_S)
 LEASE_S = 15
 AT_ONCE = 8
-"""How many people talk at the same time, each in an execution environment of their own."""
+"""The number of concurrent users, each in a separate execution environment."""
 #: Slow enough for a test to act during a reply.
 PACE = ("--model-delay", "0.02")
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 
 MODEL_ID = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-"""A model that continues a partial reply, takes a temperature, and caches from 1,024 tokens on."""
+"""A model that continues a partial reply, accepts a temperature, and caches from 1,024 tokens on."""
 
 
 def options_with(model_id: str = MODEL_ID, **chosen: Any) -> BedrockOptions:  # noqa: ANN401 (any option)
@@ -65,7 +65,7 @@ _CACHED_FROM_TOKENS = 1024
 _CHARACTERS_A_TOKEN = 4
 
 _CONTINUES = re.compile(r"claude-(3-|(sonnet|opus|haiku)-4-(5|1|20))")
-"""Models that take a last message of their own, as the makers' pages say it."""
+"""Models that accept a final message from the assistant, according to their makers' documentation."""
 _READ_BYTES = 65_536
 
 

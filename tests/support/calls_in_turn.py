@@ -19,7 +19,7 @@ from support.patience import PATIENCE_S
 T = TypeVar("T")
 
 TICK_S = 1e-6
-"""The time that each iteration of the loop takes, so that very short timeouts expire."""
+"""The virtual duration of each loop iteration, so that very short timeouts expire."""
 
 
 class CallsInTurn:

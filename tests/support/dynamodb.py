@@ -263,7 +263,7 @@ async def a_kept_table(url: str, name: str) -> AsyncIterator[tuple[Table, bool]]
 
 
 _emptied: dict[str, list[str]] = {}
-"""Names of the tables that no test has at the moment, by server."""
+"""Names of the tables not in use by any test, by server."""
 
 
 @asynccontextmanager

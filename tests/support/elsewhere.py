@@ -38,7 +38,7 @@ WITHOUT_AWS: Mapping[str, str] = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""This process's environment, of which neither AWS nor Pinecone knows anything."""
+"""This process's environment without any AWS or Pinecone settings."""
 
 CREDENTIALS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": "test",

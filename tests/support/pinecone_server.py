@@ -46,7 +46,7 @@ _MAX_TOP_K = 10_000
 _MAX_RECORDS = 96
 _MAX_RECORD_BYTES = 40_960
 _MODELS = {"bge-reranker-v2-m3": 100, "pinecone-rerank-v0": 100}
-"""Models, and how many documents each takes."""
+"""Models, and the number of documents that each accepts."""
 
 _RERANK_SCALE = 0.02
 """Scores of rerankers are low (existing system, section 4.3, defect A)."""

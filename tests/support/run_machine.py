@@ -68,9 +68,9 @@ SETTINGS = TurnSettings(
 )
 WORDS = 8
 OFF_S = st.sampled_from([0.0, 0.0, 20.0, -20.0, 3_600.0, -3_600.0, 172_800.0, -172_800.0, 4e8])
-"""By how much the wall clock of a process is ahead of others."""
+"""How far the wall clock of a process is ahead of the others."""
 CALLS = st.sampled_from([1_000, 0, 1, 2, 3, 5, 8, 13])
-"""After how many calls of the store the next thing happens: a thousand are more than are made in a step."""
+"""The number of store calls until the next rule begins; no step makes as many as a thousand."""
 BEGAN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 

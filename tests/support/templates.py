@@ -15,7 +15,7 @@ REGION = "us-west-2"
 ACCOUNT = "123456789012"
 
 QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
-"""For an environment: CDK's kernel says nothing of this version of Node.js, which it still runs on."""
+"""Environment variables that silence CDK's warning about this version of Node.js, which still works."""
 
 _PSEUDO = {
     "AWS::Partition": "aws",

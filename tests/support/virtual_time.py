@@ -11,7 +11,7 @@ import selectors
 from collections.abc import Mapping
 
 TICK_S = 1e-6
-"""How far each look at the clock moves it, so that code which never waits still reaches its deadline."""
+"""How far each reading of the clock advances it, so that code that never waits still reaches its deadline."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):

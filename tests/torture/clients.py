@@ -19,7 +19,7 @@ from torture.model import name_of, question, reply_to
 from torture.tally import Tally
 
 GIVES_UP_AFTER_S = PATIENCE_S
-"""For one message, after the last fault."""
+"""How long a client retries one message after the last fault."""
 
 AGAIN_AFTER_S = 0.3
 

@@ -22,13 +22,13 @@ from torture.tally import Tally
 Inject = Callable[[], Awaitable[None]]
 
 MOST_CHUNKS_BETWEEN = 60
-"""As many as one reply has."""
+"""The number of chunks in one reply."""
 
 LONGEST_PAUSE_S = 20.0
-"""Between two faults, where there is no progress."""
+"""The longest pause between two faults if the clients make no progress."""
 
 LEASE_S = 2.0
-"""Of the runs: short, so that a stopped process loses its own again and again."""
+"""The lease duration of runs: short, so that stopped processes often lose their lease."""
 
 
 class Faults:

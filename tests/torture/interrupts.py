@@ -23,15 +23,15 @@ from torture.tally import Tally
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LATEST_S = 1.5
-"""After the message was sent; its reply takes longer."""
+"""The latest moment of an interrupt after the message was sent; its reply takes longer."""
 
 TWICE = 0.4
-"""The share of the interrupts that come twice."""
+"""The share of interrupts that are sent twice."""
 
 QUESTION = "How was my week?"
 PACE = ("--model-delay", "0.01")
 SETTLES_WITHIN_S = 120.0
-"""More than a lease: what a killed process has said is stored after that."""
+"""More than a lease duration: after that, the text of a killed process is stored."""
 
 
 @dataclass

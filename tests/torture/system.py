@@ -27,7 +27,7 @@ from torture.tally import Tally
 ENVIRONMENTS = 12
 
 _DEATHS = re.compile(r"signal: (?!killed)[\w ]+|Traceback|Fatal Python error")
-"""In the server's log: a process that died of something that was not sent to it."""
+"""Matches log lines about a process that died of anything but a signal sent by the campaign."""
 
 
 async def run_system(
@@ -102,7 +102,7 @@ NO_SERVICE = {
     "AWS_CONFIG_FILE": "/nonexistent",
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
 }
-"""Credentials that no service knows, and none of this machine's settings."""
+"""Credentials that no real service accepts, and none of this machine's settings."""
 
 _ENVIRONMENT = {
     **{
