@@ -1,4 +1,4 @@
-"""Everything at AWS and Pinecone that a turn talks to, on this machine, each behind a faulty proxy.
+"""Every AWS and Pinecone service that a turn uses, on this machine, each behind a faulty proxy.
 
 DynamoDB is DynamoDB Local, Cognito is moto's; Bedrock, Pinecone and Lambda are test servers that speak the
 real wire formats.
@@ -28,7 +28,7 @@ WORKOUT_FUNCTION = "build-workout"
 
 
 class Invocations:
-    """Lambda's API (API reference, "Invoke"), as far as asynchronous invocations go."""
+    """Lambda's Invoke API (API reference, "Invoke"), for asynchronous invocations only."""
 
     def __init__(self) -> None:
         self.payloads: list[tuple[str, dict[str, Any]]] = []
@@ -65,7 +65,7 @@ class AwsStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that configure the service for all of it."""
+        """The environment variables that point the service at this stack."""
         return {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
