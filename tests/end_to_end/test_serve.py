@@ -214,15 +214,21 @@ def _ask_when_free(ready: Ready, conversation_id: str, text: str) -> list[Event]
 
 
 def _kill_workers(server: Serving) -> None:
-    """Kill all execution environments, and wait until the server has reaped them."""
-    workers = [process for process in server.processes() if process != server.process.pid]
-    assert workers
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
+    """Kill all execution environments, and wait until the emulator, which reaps them, has noticed."""
+    environments = [
+        process for process in server.processes() if b"coachstream.functions" in _command(process)
+    ]
+    assert environments
+    for process in environments:
+        os.kill(process, signal.SIGKILL)
     gives_up_at = time.monotonic() + PATIENCE_S
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < gives_up_at, "a killed process was not reaped"
+    while any(Path(f"/proc/{process}").exists() for process in environments):
+        assert time.monotonic() < gives_up_at, "a killed process is not reaped"
         time.sleep(0.01)
+
+
+def _command(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("mode", ["environments", "in-process"])
