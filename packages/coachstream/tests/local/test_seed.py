@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import msgspec
@@ -80,6 +80,16 @@ async def test_a_first_start_seeds_coaches_and_their_data(
     recall = SqliteRecall(SqliteRecallSettings(folder).path)
     types = {match.record_type for match in await recall.search(USER_ID, "squat knee", limit=8)}
     assert types == {"methodology", "workout_summary"}
+
+
+@pytest.mark.parametrize("time_of_day", [time(0, 0, 1), time(12), time(23, 59, 59)], ids=str)
+async def test_the_last_workout_was_yesterday_at_any_time_of_the_day(folder: Path, time_of_day: time) -> None:
+    """The replies of the demo name its day."""
+    now = datetime.combine(NOW, time_of_day, tzinfo=UTC)
+    await prepared(folder, now=now)
+    async with stored(folder) as store:
+        newest, *_ = await store.load_recent_workouts(USER_ID, limit=1)
+    assert newest.completed_at.date() == now.date() - timedelta(days=1)
 
 
 async def test_a_second_start_changes_nothing(folder: Path) -> None:

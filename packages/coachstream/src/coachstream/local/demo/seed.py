@@ -127,7 +127,9 @@ async def _write(store: DemoStore, recall: SqliteRecall, user_id: str, now: date
         memory["metadata"]["createdAt"] = format_timestamp(created)
         await store.put_memory(user_id, memory["memoryId"], memory)
     for workout in workouts:
-        completed = format_timestamp(now - timedelta(days=workout.pop("daysAgo"), hours=2))
+        # In the morning, so that the day is the same however late it is now.
+        day = now - timedelta(days=workout.pop("daysAgo"))
+        completed = format_timestamp(day.replace(hour=6, minute=30, second=0, microsecond=0))
         workout["completedAt"] = workout["workoutData"]["date"] = completed
         await store.put_workout(user_id, workout["workoutId"], workout)
     await recall.add(*_records(user_id, passages, workouts))
