@@ -102,7 +102,7 @@ def prepare(interpreter: Interpreter, environments: Path) -> Path:
     install = [*uv, "pip", "install", "--quiet", "--python", str(python)]
     editable = [word for package in PACKAGES for word in ("--editable", str(package))]
     for command in (
-        [*uv, "venv", "--quiet", "--clear", "--python", str(interpreter.program), str(folder)],
+        [*uv, "venv", "--quiet", "--seed", "--clear", "--python", str(interpreter.program), str(folder)],
         [*install, "--require-hashes", "--requirement", str(LOCK)],
         [*install, "--no-deps", "--no-build-isolation", *editable],
     ):
