@@ -26,7 +26,6 @@ from support.patience import PATIENCE_S, PATIENT
 from support.serving import Ready, Serving, create_conversation, serving, stored_messages
 
 TIMEOUT = httpx.Timeout(PATIENCE_S)
-LEASE_S = 15
 AT_ONCE = 8
 """The number of concurrent users, each in a separate execution environment."""
 #: Slow enough for a test to act during a reply.

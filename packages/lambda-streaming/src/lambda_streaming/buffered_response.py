@@ -1,4 +1,4 @@
-"""The whole response of a streaming handler in one piece, for whoever cannot stream.
+"""A streaming handler's response in one piece, for callers that cannot stream.
 
 That is the stock runtime, for example when `AWS_LAMBDA_EXEC_WRAPPER` was forgotten, or the service behind the
 event: an HTTP API, a load balancer, or what `ResponseMode.BUFFERED` is set for.

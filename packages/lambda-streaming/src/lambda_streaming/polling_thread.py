@@ -46,7 +46,7 @@ class PollingThread:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Do nothing: whoever needs the result waits for it."""
+        """Do nothing: a caller that needs the result waits for it."""
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """Start the call. The thread is started with the first one, hence after a fork and a restore."""

@@ -231,7 +231,7 @@ def test_under_the_stock_runtime_a_response_is_whole(caplog: pytest.LogCaptureFi
 
 
 class App:
-    """An app that keeps to the lifespan protocol as it is told."""
+    """An app that sends the given message when its lifespan starts, or raises."""
 
     def __init__(self, reply: Any = None, *, error: Exception | None = None) -> None:  # noqa: ANN401
         self.reply = reply

@@ -55,7 +55,7 @@ app.add_middleware(Stamp)
 
 
 async def wait_at(port: int) -> None:
-    """Wait until the test lets go."""
+    """Wait until the test closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await reader.read()
     writer.close()
@@ -99,7 +99,7 @@ async def echo(
 
 @app.get("/lines")
 async def lines(port: int, opened: Annotated[str, Depends(session)]) -> StreamingResponse:
-    """Send one line, and another one when the test lets go."""
+    """Send one line, and another when the test closes the connection."""
 
     async def body() -> AsyncIterator[str]:
         yield f"first of {opened}\n"
@@ -146,7 +146,7 @@ async def native_events() -> AsyncIterator[Tick]:
 
 @app.get("/background")
 async def background(port: int, tasks: BackgroundTasks) -> dict[str, bool]:
-    """Respond, then go on until the test lets go."""
+    """Respond, then run until the test closes the connection."""
 
     async def go_on() -> None:
         await wait_at(port)
