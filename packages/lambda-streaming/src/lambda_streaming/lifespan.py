@@ -43,6 +43,9 @@ def lifespan_state() -> Any:  # noqa: ANN401 (whatever the lifespan yields)
         ) from None
 
 
+_running: set[asyncio.Task[None]] = set()
+
+
 class Lifespan:
     """One handler's lifespan: started once for each event loop, and stopped with it."""
 
@@ -63,6 +66,9 @@ class Lifespan:
         if self._entered is None or self._loop is not loop:
             self._loop, self._entered, self._stopping = loop, loop.create_future(), asyncio.Event()
             self._living = process_context().run(loop.create_task, self._live(self._entered, self._stopping))
+            # An event loop refers to its tasks weakly: a lifespan must not end because its handler is collected.
+            _running.add(self._living)
+            self._living.add_done_callback(_running.discard)
         try:
             await asyncio.shield(self._entered)
         except Exception:
