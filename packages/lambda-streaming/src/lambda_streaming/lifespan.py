@@ -66,7 +66,7 @@ class Lifespan:
         if self._entered is None or self._loop is not loop:
             self._loop, self._entered, self._stopping = loop, loop.create_future(), asyncio.Event()
             self._living = process_context().run(loop.create_task, self._live(self._entered, self._stopping))
-            # An event loop refers to its tasks weakly: a lifespan must not end because its handler is collected.
+            # An event loop refers to its tasks weakly: a lifespan must not end when its handler is collected.
             _running.add(self._living)
             self._living.add_done_callback(_running.discard)
         try:
