@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         ContextStore,
         ConversationStore,
         MemoryStore,
+        MessageAnalyser,
         RunStore,
         SemanticMemory,
         SummaryBuilder,
@@ -265,6 +266,17 @@ class Services:
         return RefusedParameters()
 
     @cached_property
+    def analyser(self) -> MessageAnalyser | None:
+        """Finds out what messages ask for besides a reply; None if that is switched off."""
+        match self.settings.model:
+            case BedrockSettings(analysis_model_id=str() as model_id):
+                from coachstream.language.bedrock.analysis import BedrockAnalyser
+
+                return BedrockAnalyser(self.bedrock_runtime, model_id)
+            case _:
+                return None
+
+    @cached_property
     def workout_builder(self) -> WorkoutBuilder | None:
         """Hands off workouts; None if no function is configured."""
         function = self.settings.hand_offs.workout_function
@@ -407,6 +419,7 @@ class Services:
         settings = self.settings
         return TurnSettings(
             history_budget_chars=settings.history_budget_chars,
+            contextual_events=settings.contextual_events,
             limits=ContextLimits(optional_budget_s=settings.optional_context_budget_s),
             runs=RunSettings(
                 policy=TurnPolicy(settings.turn_policy.value),
@@ -436,7 +449,7 @@ class Services:
             ImportError: a package is not installed.
         """
         self.load()
-        _ = self.tickets, self.workout_builder, self.summary_builder
+        _ = self.tickets, self.analyser, self.workout_builder, self.summary_builder
         if isinstance(self.settings.recall, PineconeSettings):
             from coachstream.recall.pinecone.client import import_sdk
 

@@ -20,6 +20,7 @@ from support.http_server import serving
 KEY = ConversationKey("sam", "mara", "conv_1")
 WORKOUT = WorkoutLog(
     key=KEY,
+    message_id="msg_1",
     text="5x5 squats",
     coach=parse_coach_config("mara", {"coach_name": "Mara", "odd": [1, None, {"x": 2.5}]}),
     command="log-workout",
@@ -85,6 +86,7 @@ async def test_a_workout_is_invoked_with_the_existing_payload(
                 "userId": "sam",
                 "coachId": "mara",
                 "conversationId": "conv_1",
+                "messageId": "msg_1",
                 "userMessage": "5x5 squats",
                 "coachConfig": {"coach_name": "Mara", "odd": [1, None, {"x": 2.5}]},
                 "isSlashCommand": True,

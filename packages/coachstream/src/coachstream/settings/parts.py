@@ -13,6 +13,22 @@ from coachstream.settings.variables import STORE_TIMEOUT
 
 DEFAULT_STORE_TIMEOUT_S = float(STORE_TIMEOUT.default or 0)
 
+ANALYSIS_MODEL = "amazon.nova-2-lite-v1:0"
+"""The default for the analysis of messages: a current inexpensive model that fills in a tool when told to.
+`language.bedrock.models` has its dated facts."""
+
+_PROFILES_OF_ANALYSIS_MODEL = ("us.", "eu.", "global.")
+"""The geographies of its inference profiles."""
+
+
+def default_analysis_model(model_id: str) -> str | None:
+    """The profile of `ANALYSIS_MODEL` in the geography of the model; None if there is none.
+
+    So messages are analysed where they are replied to.
+    """
+    geography = next((each for each in _PROFILES_OF_ANALYSIS_MODEL if model_id.startswith(each)), None)
+    return None if geography is None else f"{geography}{ANALYSIS_MODEL}"
+
 
 class SqliteStoreSettings(msgspec.Struct, frozen=True):
     """Conversations in a file in `data_dir`."""
@@ -80,6 +96,7 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     Attributes:
         can_continue: None uses the built-in knowledge about the model.
         fallback: None calls the same model once more.
+        analysis_model_id: None analyses no messages.
     """
 
     kind: ClassVar = Model.BEDROCK
@@ -93,6 +110,7 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     stall_s: float = 30.0
     can_continue: bool | None = None
     fallback: Fallback | None = None
+    analysis_model_id: str | None = None
 
 
 class LocalIssuerSettings(msgspec.Struct, frozen=True):

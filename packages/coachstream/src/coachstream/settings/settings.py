@@ -40,6 +40,7 @@ from coachstream.settings.parts import (
     SqliteStoreSettings,
     StoreSettings,
     TicketKeySettings,
+    default_analysis_model,
 )
 from coachstream.settings.reader import Reader
 from coachstream.settings.secret import Secret, SecretArn
@@ -54,7 +55,7 @@ _MODEL = r"[A-Za-z0-9_.:/-]+"
 _VERSION = r"DRAFT|[1-9][0-9]{0,7}"
 _REGION = r"[a-z0-9-]+"
 
-_NO_METRICS = "off"
+_OFF = "off"
 
 _TICKET_KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
@@ -91,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True):
     turn_policy: TurnPolicy = TurnPolicy.REJECT
     lease_s: float = 15.0
     reply_invocations: int = 5
+    contextual_events: bool = True
 
     def __post_init__(self) -> None:
         """Reject contradictory settings."""
@@ -186,6 +188,7 @@ class Settings(msgspec.Struct, frozen=True):
             turn_policy=reader.choice(v.TURN_POLICY, TurnPolicy) or TurnPolicy.REJECT,
             lease_s=reader.number(v.LEASE, least=_SHORTEST_LEASE_S, most=3600),
             reply_invocations=reader.whole_number(v.REPLY_INVOCATIONS, least=1, most=100),
+            contextual_events=reader.boolean(v.CONTEXTUAL_EVENTS),
         )
         reader.check()
         return settings
@@ -206,13 +209,14 @@ class Settings(msgspec.Struct, frozen=True):
             v.SUMMARY_FUNCTION: self.hand_offs.summary_function,
             v.LOG_LEVEL: self.logs.level,
             v.LOG_FORMAT: self.logs.format,
-            v.METRICS_NAMESPACE: self.logs.metrics_namespace or _NO_METRICS,
+            v.METRICS_NAMESPACE: self.logs.metrics_namespace or _OFF,
             v.HISTORY_BUDGET: self.history_budget_chars,
             v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
             v.KEEP_ALIVE: self.keep_alive_s,
             v.TURN_POLICY: self.turn_policy,
             v.LEASE: self.lease_s,
             v.REPLY_INVOCATIONS: self.reply_invocations,
+            v.CONTEXTUAL_EVENTS: self.contextual_events,
             **_key_variables(self.own_ticket_key, v.TICKET_KEY, v.TICKET_KEY_ARN),
         }
         if isinstance(self.store, DynamoDbSettings):
@@ -301,6 +305,7 @@ def _bedrock(reader: Reader) -> BedrockSettings:
         stall_s=reader.number(v.MODEL_STALL, least=1, most=300),
         can_continue=reader.optional_boolean(v.MODEL_CAN_CONTINUE),
         fallback=_fallback(reader),
+        analysis_model_id=_analysis_model(reader),
     )
     elsewhere = None if settings.fallback is None else settings.fallback.region
     here = settings.region or reader.optional(v.REGION) or reader.optional(v.DEFAULT_REGION)
@@ -311,6 +316,13 @@ def _bedrock(reader: Reader) -> BedrockSettings:
             "guardrail exists in its own region only"
         )
     return settings
+
+
+def _analysis_model(reader: Reader) -> str | None:
+    model_id = reader.matching(v.ANALYSIS_MODEL, _MODEL, "a model's id or ARN, or off")
+    if model_id is None:
+        return default_analysis_model(reader.text(v.MODEL_ID))
+    return None if model_id.lower() == _OFF else model_id
 
 
 def _fallback(reader: Reader) -> Fallback | None:
@@ -349,6 +361,7 @@ def _bedrock_variables(model: BedrockSettings) -> dict[v.Variable, object]:
         v.MODEL_CAN_CONTINUE: model.can_continue,
         v.FALLBACK_MODEL: None if model.fallback is None else model.fallback.model_id,
         v.FALLBACK_REGION: None if model.fallback is None else model.fallback.region,
+        v.ANALYSIS_MODEL: model.analysis_model_id or _OFF,
     }
 
 
@@ -391,7 +404,7 @@ def _logs(reader: Reader) -> Logs:
     return Logs(
         level=reader.choice(v.LOG_LEVEL, LogLevel) or LogLevel.INFO,
         format=reader.choice(v.LOG_FORMAT, LogFormat) or LogFormat.JSON,
-        metrics_namespace=None if namespace.lower() == _NO_METRICS else namespace,
+        metrics_namespace=None if namespace.lower() == _OFF else namespace,
     )
 
 

@@ -179,6 +179,14 @@ FALLBACK_REGION = Variable(
     meaning="region of the model to call when a reply fails; by default the same",
     of=Model.BEDROCK,
 )
+ANALYSIS_MODEL = Variable(
+    name="COACHSTREAM_ANALYSIS_MODEL_ID",
+    part=Part.MODEL,
+    meaning="id or ARN of the small model that finds workouts and requests to remember something in "
+    "messages; `off` leaves only the commands. It is called once a message, in the model's region. By default "
+    "Nova 2 Lite, if the model's id begins with `us.`, `eu.` or `global.`, else `off`",
+    of=Model.BEDROCK,
+)
 GUARDRAIL_ID = Variable(
     name="BEDROCK_GUARDRAIL_ID",
     part=Part.MODEL,
@@ -318,6 +326,13 @@ REPLY_INVOCATIONS = Variable(
     "`DEADLINE_EXCEEDED`",
     default="5",
 )
+CONTEXTUAL_EVENTS = Variable(
+    name="COACHSTREAM_CONTEXTUAL_EVENTS",
+    part=Part.TURN,
+    meaning="`true`: streams have `contextual` events, which say what was saved or handed off; without them, "
+    "the end of the reply says so of a memory",
+    default="true",
+)
 KEEP_ALIVE = Variable(
     name="COACHSTREAM_KEEP_ALIVE_S",
     part=Part.TURN,
@@ -450,6 +465,7 @@ VARIABLES = (
     MODEL_CAN_CONTINUE,
     FALLBACK_MODEL,
     FALLBACK_REGION,
+    ANALYSIS_MODEL,
     GUARDRAIL_ID,
     GUARDRAIL_VERSION,
     IDENTITY,
@@ -471,6 +487,7 @@ VARIABLES = (
     TURN_POLICY,
     LEASE,
     REPLY_INVOCATIONS,
+    CONTEXTUAL_EVENTS,
     KEEP_ALIVE,
     LOG_LEVEL,
     LOG_FORMAT,

@@ -14,6 +14,7 @@ from coachstream.conversation.ports import (
     ContextStore,
     ConversationStore,
     MemoryStore,
+    MessageAnalyser,
     RunStore,
     SemanticMemory,
     SummaryBuilder,
@@ -39,6 +40,7 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
         recall: None if there is no semantic search backend.
         workout_builder: None if workouts are not handed off.
         summary_builder: None if conversations are not summarized.
+        analyser: None if only commands have side effects.
         report: receives the report when the turn is over.
     """
 
@@ -52,6 +54,7 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
     fallback_model: ChatModel | None = None
     workout_builder: WorkoutBuilder | None = None
     summary_builder: SummaryBuilder | None = None
+    analyser: MessageAnalyser | None = None
     report: TakeReport = ignore_report
     random_below: RandomBelow = secrets.randbelow
 
@@ -64,6 +67,8 @@ class TurnSettings(msgspec.Struct, frozen=True):
         save_reserve_s: time reserved for saving: the model is stopped this long before the deadline. Also the
             upper limit of any save.
         follow_ups_within_s: how long the end of a turn waits for its follow-ups.
+        analysis_budget_s: how long after its beginning the end of a turn may wait for the message analysis.
+        contextual_events: whether a stream has `Contextual` events.
         limits: limits on what is loaded for the prompt.
         runs: the settings of runs.
     """
@@ -71,5 +76,7 @@ class TurnSettings(msgspec.Struct, frozen=True):
     history_budget_chars: int = 60_000
     save_reserve_s: float = 3.0
     follow_ups_within_s: float = 2.0
+    analysis_budget_s: float = 1.5
+    contextual_events: bool = True
     limits: ContextLimits = ContextLimits()
     runs: RunSettings = RunSettings()

@@ -15,7 +15,16 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from coachstream.conversation.errors import DeadlineExceeded, ProcessingError, describe_exception
-from coachstream.conversation.events import Completed, Event, Failed, LogPoint, Reconnect, Send, Started
+from coachstream.conversation.events import (
+    Completed,
+    Contextual,
+    Event,
+    Failed,
+    LogPoint,
+    Reconnect,
+    Send,
+    Started,
+)
 from coachstream.conversation.ports import Clock
 from coachstream.conversation.runs.watcher import HasLeft
 
@@ -142,7 +151,7 @@ class TurnReader:
 
     def _put(self, event: Event) -> None:
         if not self._has_left:
-            if not isinstance(event, Started):
+            if not isinstance(event, Started | Contextual):
                 self._point = event.point or self._point
             self._waiting.append(event)
             self._arrived.set()
