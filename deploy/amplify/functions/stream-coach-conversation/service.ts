@@ -8,6 +8,7 @@ import { Token } from "aws-cdk-lib";
 
 /** Variables that can be set directly; the others have a field, are secret, or have no effect. */
 const FREE_VARIABLES = [
+  "COACHSTREAM_CONTEXTUAL_EVENTS",
   "COACHSTREAM_HISTORY_BUDGET_CHARS",
   "COACHSTREAM_KEEP_ALIVE_S",
   "COACHSTREAM_LEASE_S",
@@ -24,6 +25,9 @@ const FREE_VARIABLES = [
 ] as const;
 
 const DEFAULT_MODEL_ID = "us.anthropic.claude-sonnet-4-6";
+const ANALYSIS_MODEL = "amazon.nova-2-lite-v1:0";
+/** The geographies of its inference profiles. */
+const PROFILES_OF_ANALYSIS_MODEL = ["us.", "eu.", "global."];
 
 // Without its last six characters, the policy would allow another secret, or none.
 const SECRET_ARN = /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$/;
@@ -38,6 +42,11 @@ export interface ModelProps {
   readonly region?: string;
   /** The model that continues when a reply fails; unset fields are the same as for the main model. */
   readonly fallback?: { readonly id?: string; readonly region?: string };
+  /**
+   * The small model that finds workouts and requests to remember something in messages, or `off`; by default Nova 2 Lite
+   * in the geography of the model, if it has a profile there.
+   */
+  readonly analysisId?: string;
   /**
    * ARNs of the foundation models behind the model and the fallback, if their ids do not reveal them: for an application
    * inference profile, or a profile with regions that `models.ts` does not know.
@@ -98,6 +107,14 @@ export function modelIdOf(service: ServiceProps): string {
   return service.model?.id ?? DEFAULT_MODEL_ID;
 }
 
+/** The model that analyses messages; undefined if none does. */
+export function analysisModelIdOf(service: ServiceProps): string | undefined {
+  const named = service.model?.analysisId;
+  if (named !== undefined) return named.toLowerCase() === "off" ? undefined : named;
+  const geography = PROFILES_OF_ANALYSIS_MODEL.find((each) => modelIdOf(service).startsWith(each));
+  return geography && geography + ANALYSIS_MODEL;
+}
+
 /**
  * The function's variables, except those of its runtime.
  *
@@ -117,6 +134,7 @@ export function environmentOf(service: ServiceProps, identity: Identity): Record
     COACHSTREAM_MODEL_REGION: model?.region,
     COACHSTREAM_FALLBACK_MODEL_ID: model?.fallback?.id,
     COACHSTREAM_FALLBACK_REGION: model?.fallback?.region,
+    COACHSTREAM_ANALYSIS_MODEL_ID: analysisModelIdOf(service) ?? "off",
     BEDROCK_GUARDRAIL_ID: model?.guardrail?.id,
     BEDROCK_GUARDRAIL_VERSION: model?.guardrail?.version,
     COACHSTREAM_IDENTITY: "cognito",

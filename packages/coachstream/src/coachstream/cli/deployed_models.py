@@ -13,6 +13,7 @@ import msgspec
 from coachstream.aws.clients import AwsSession
 from coachstream.check.model_lifecycle import Standing, known_standing, standing_of, today
 from coachstream.infrastructure import options as o
+from coachstream.settings import analysis_model
 from coachstream.settings.variables import MODEL_ID
 
 
@@ -25,7 +26,7 @@ class DeployedModel(msgspec.Struct, frozen=True):
 
 
 async def deployed_models(environment: Mapping[str, str], *, is_online: bool) -> list[DeployedModel]:
-    """Return the model and its fallback, if there is one.
+    """Return the model, and its fallback and the analysis model, if there are any.
 
     Args:
         environment: the deployment's environment, with its options and AWS's variables.
@@ -53,4 +54,7 @@ def _called(environment: Mapping[str, str]) -> list[tuple[o.Option, str, str | N
         option = o.FALLBACK_MODEL_ID if configured[o.FALLBACK_MODEL_ID] else o.MODEL_ID
         other = configured[o.FALLBACK_MODEL_ID] or model_id
         called.append((option, other, configured[o.FALLBACK_REGION] or region))
+    analysis = analysis_model(configured[o.ANALYSIS_MODEL_ID], model_id)
+    if analysis is not None:
+        called.append((o.ANALYSIS_MODEL_ID, analysis, region))
     return called

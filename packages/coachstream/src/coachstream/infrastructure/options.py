@@ -128,6 +128,12 @@ FALLBACK_REGION = Option(
     "region of the fallback model; by default the model's region",
     setting=v.FALLBACK_REGION,
 )
+ANALYSIS_MODEL_ID = Option(
+    "analysisModelId",
+    "small model that finds workouts and requests to remember something in messages, or `off`; by default "
+    "the service's default",
+    setting=v.ANALYSIS_MODEL,
+)
 FOUNDATION_MODELS = Option(
     "foundationModels",
     "ARNs of the models behind an inference profile whose id does not reveal its models, comma-separated",
@@ -220,6 +226,7 @@ OPTIONS = (
     MODEL_REGION,
     FALLBACK_MODEL_ID,
     FALLBACK_REGION,
+    ANALYSIS_MODEL_ID,
     FOUNDATION_MODELS,
     GUARDRAIL_ID,
     GUARDRAIL_VERSION,

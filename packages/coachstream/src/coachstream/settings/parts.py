@@ -13,6 +13,8 @@ from coachstream.settings.variables import STORE_TIMEOUT
 
 DEFAULT_STORE_TIMEOUT_S = float(STORE_TIMEOUT.default or 0)
 
+OFF = "off"
+
 ANALYSIS_MODEL = "amazon.nova-2-lite-v1:0"
 """The default for the analysis of messages: a current inexpensive model that fills in a tool when told to.
 `language.bedrock.models` has its dated facts."""
@@ -21,11 +23,14 @@ _PROFILES_OF_ANALYSIS_MODEL = ("us.", "eu.", "global.")
 """The geographies of its inference profiles."""
 
 
-def default_analysis_model(model_id: str) -> str | None:
-    """The profile of `ANALYSIS_MODEL` in the geography of the model; None if there is none.
+def analysis_model(named: str | None, model_id: str) -> str | None:
+    """The model that analyses messages: the named one; None for `off`.
 
-    So messages are analysed where they are replied to.
+    By default the profile of `ANALYSIS_MODEL` in the geography of the model, if there is one, so that
+    messages are analysed where they are replied to.
     """
+    if named is not None:
+        return None if named.lower() == OFF else named
     geography = next((each for each in _PROFILES_OF_ANALYSIS_MODEL if model_id.startswith(each)), None)
     return None if geography is None else f"{geography}{ANALYSIS_MODEL}"
 

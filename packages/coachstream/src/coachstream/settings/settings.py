@@ -33,6 +33,7 @@ from coachstream.settings.parts import (
     LocalTicketKey,
     Logs,
     ModelSettings,
+    OFF,
     PineconeSettings,
     RecallOff,
     RecallSettings,
@@ -40,7 +41,7 @@ from coachstream.settings.parts import (
     SqliteStoreSettings,
     StoreSettings,
     TicketKeySettings,
-    default_analysis_model,
+    analysis_model,
 )
 from coachstream.settings.reader import Reader
 from coachstream.settings.secret import Secret, SecretArn
@@ -55,7 +56,6 @@ _MODEL = r"[A-Za-z0-9_.:/-]+"
 _VERSION = r"DRAFT|[1-9][0-9]{0,7}"
 _REGION = r"[a-z0-9-]+"
 
-_OFF = "off"
 
 _TICKET_KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
@@ -209,7 +209,7 @@ class Settings(msgspec.Struct, frozen=True):
             v.SUMMARY_FUNCTION: self.hand_offs.summary_function,
             v.LOG_LEVEL: self.logs.level,
             v.LOG_FORMAT: self.logs.format,
-            v.METRICS_NAMESPACE: self.logs.metrics_namespace or _OFF,
+            v.METRICS_NAMESPACE: self.logs.metrics_namespace or OFF,
             v.HISTORY_BUDGET: self.history_budget_chars,
             v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
             v.KEEP_ALIVE: self.keep_alive_s,
@@ -319,10 +319,8 @@ def _bedrock(reader: Reader) -> BedrockSettings:
 
 
 def _analysis_model(reader: Reader) -> str | None:
-    model_id = reader.matching(v.ANALYSIS_MODEL, _MODEL, "a model's id or ARN, or off")
-    if model_id is None:
-        return default_analysis_model(reader.text(v.MODEL_ID))
-    return None if model_id.lower() == _OFF else model_id
+    named = reader.matching(v.ANALYSIS_MODEL, _MODEL, "a model's id or ARN, or off")
+    return analysis_model(named, reader.text(v.MODEL_ID))
 
 
 def _fallback(reader: Reader) -> Fallback | None:
@@ -361,7 +359,7 @@ def _bedrock_variables(model: BedrockSettings) -> dict[v.Variable, object]:
         v.MODEL_CAN_CONTINUE: model.can_continue,
         v.FALLBACK_MODEL: None if model.fallback is None else model.fallback.model_id,
         v.FALLBACK_REGION: None if model.fallback is None else model.fallback.region,
-        v.ANALYSIS_MODEL: model.analysis_model_id or _OFF,
+        v.ANALYSIS_MODEL: model.analysis_model_id or OFF,
     }
 
 
@@ -404,7 +402,7 @@ def _logs(reader: Reader) -> Logs:
     return Logs(
         level=reader.choice(v.LOG_LEVEL, LogLevel) or LogLevel.INFO,
         format=reader.choice(v.LOG_FORMAT, LogFormat) or LogFormat.JSON,
-        metrics_namespace=None if namespace.lower() == _OFF else namespace,
+        metrics_namespace=None if namespace.lower() == OFF else namespace,
     )
 
 

@@ -23,7 +23,7 @@ from coachstream.language.bedrock.errors import failure_of
 from coachstream.language.bedrock.models import family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_bedrock_runtime.type_defs import (
@@ -134,6 +134,27 @@ class _Verdict(msgspec.Struct, rename="camel"):
     language: str = ""
 
 
+class _ToolUse(msgspec.Struct):
+    name: str
+    input: object
+
+
+class _Block(msgspec.Struct, rename="camel"):
+    tool_use: _ToolUse | None = None
+
+
+class _Message(msgspec.Struct):
+    content: list[_Block] = []
+
+
+class _Output(msgspec.Struct):
+    message: _Message
+
+
+class _Response(msgspec.Struct):
+    output: _Output
+
+
 class BedrockAnalyser:
     """A `MessageAnalyser`.
 
@@ -189,20 +210,21 @@ def analysis_request(text: str, model_id: str) -> ConverseRequestTypeDef:
     return request
 
 
-def verdict_in(response: ConverseResponseTypeDef) -> MessageAnalysis:
+def verdict_in(response: ConverseResponseTypeDef | Mapping[str, Any]) -> MessageAnalysis:
     """The verdict in a response; what is odd in it is replaced by the default.
 
     Raises:
         ModelStreamBroken: there is none, or it lacks what it is for.
     """
-    for block in response["output"].get("message", {"content": []})["content"]:
-        if "toolUse" in block and block["toolUse"]["name"] == TOOL:
-            try:
-                return _analysis(msgspec.convert(block["toolUse"]["input"], _Verdict))
-            except msgspec.ValidationError:
-                # Its text may quote the user.
-                raise ModelStreamBroken("the verdict does not fit its schema") from None
-    raise ModelStreamBroken(f"the model gave no verdict ({response['stopReason']})")
+    try:
+        found = msgspec.convert(response, _Response)
+        for block in found.output.message.content:
+            if block.tool_use is not None and block.tool_use.name == TOOL:
+                return _analysis(msgspec.convert(block.tool_use.input, _Verdict))
+    except msgspec.ValidationError:
+        # Its text may quote the user.
+        raise ModelStreamBroken("the verdict does not fit its schema") from None
+    raise ModelStreamBroken("the model gave no verdict")
 
 
 def _analysis(verdict: _Verdict) -> MessageAnalysis:

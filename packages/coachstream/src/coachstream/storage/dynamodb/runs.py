@@ -172,9 +172,7 @@ class DynamoDbRuns:
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
         """Mark a stored message: one write (see `RunStore`)."""
-        change = Update(
-            message_key(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True}
-        )
+        change = Update(message_key(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True})
         with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
             await self._table.change(change)
 
