@@ -250,14 +250,20 @@ class BedrockServer:
             await self._has_request.wait_for(lambda: len(self.requests) > number)
         return self.requests[number]
 
+    async def analysis(self, number: int = 0) -> Received:
+        """The analysis of this number; waits for it."""
+        async with self._has_request:
+            await self._has_request.wait_for(lambda: len(self.analyses) > number)
+        return self.analyses[number]
+
     async def respond_to(self, received: Received) -> ModelResponse:
         """Record a request and return its response."""
-        if "toolConfig" in received.body:
-            self.analyses.append(received)
-            return refusal_of(received) or self.verdict
         async with self._has_request:
-            self.requests.append(received)
+            is_analysis = "toolConfig" in received.body
+            (self.analyses if is_analysis else self.requests).append(received)
             self._has_request.notify_all()
+        if is_analysis:
+            return refusal_of(received) or self.verdict
         if self.judge is not None:
             return self.judge(received)
         refusal = refusal_of(received)

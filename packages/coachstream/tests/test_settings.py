@@ -82,9 +82,7 @@ def test_everything_elsewhere_needs_no_folder() -> None:
     settings = Settings.from_environment(AT_AWS)
     assert settings == Settings(
         DynamoDbSettings("All-Items"),
-        BedrockSettings(
-            "us.anthropic.claude-sonnet-4-6", analysis_model_id="us.amazon.nova-2-lite-v1:0"
-        ),
+        BedrockSettings("us.anthropic.claude-sonnet-4-6", analysis_model_id="us.amazon.nova-2-lite-v1:0"),
         CognitoSettings("us-west-2_aBcDeFgHi", ("1h57kf5cpq17m0eml12EXAMPLE",)),
         PineconeSettings(KEY, "index-abc.svc.pinecone.io"),
     )

@@ -65,12 +65,15 @@ if TYPE_CHECKING:
         WorkoutBuilder,
     )
     from coachstream.conversation.turn.dependencies import TurnSettings
+    from coachstream.hand_off.training_log import WorkoutStore
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
     from coachstream.language.bedrock import BedrockOptions, RefusedParameters
     from coachstream.recall.pinecone import PineconeOptions
 
-    class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, Protocol):
+    class AnyStore(
+        RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, WorkoutStore, Protocol
+    ):
         """One store is all of them."""
 
 
@@ -273,13 +276,21 @@ class Services:
                 from coachstream.language.bedrock.analysis import BedrockAnalyser
 
                 return BedrockAnalyser(self.bedrock_runtime, model_id)
+            case DemoModelSettings():
+                from coachstream.language.demo.analysis import RuleAnalyser
+
+                return RuleAnalyser()
             case _:
                 return None
 
     @cached_property
     def workout_builder(self) -> WorkoutBuilder | None:
-        """Hands off workouts; None if no function is configured."""
+        """Hands off workouts; None if no function is configured. A store on this machine logs them itself."""
         function = self.settings.hand_offs.workout_function
+        if function is None and isinstance(self.settings.store, SqliteStoreSettings):
+            from coachstream.hand_off.training_log import TrainingLog
+
+            return TrainingLog(self.store)
         if function is None:
             return None
         from coachstream.hand_off.lambda_functions import LambdaWorkoutBuilder

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 MODEL_ID = f"us.{ANALYSIS_MODEL}"
 
+
 async def test_a_verdict_is_read_in_full(
     bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
 ) -> None:
@@ -132,10 +133,9 @@ async def test_an_analysis_that_is_cancelled_leaves_its_connection(
     bedrock.verdict = Reply([], before=[Silence()])
     analysing = asyncio.create_task(BedrockAnalyser(client, MODEL_ID).analyse("Hello"))
     async with asyncio.timeout(PATIENCE_S):
-        while not bedrock.analyses:
-            await asyncio.sleep(0.01)
+        received = await bedrock.analysis()
         analysing.cancel()
-        await bedrock.analyses[0].disconnected.wait()
+        await received.disconnected.wait()
 
 
 def test_a_message_cannot_close_its_tag() -> None:
@@ -157,7 +157,9 @@ def test_the_default_model_can_be_told_to_use_a_tool() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([*PLAIN_VERDICT, "memoryText", "memoryType", "memoryImportance", "memoryTags", "odd"]),
+        st.sampled_from(
+            [*PLAIN_VERDICT, "memoryText", "memoryType", "memoryImportance", "memoryTags", "odd"]
+        ),
         st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.lists(st.text()),
     )
 )

@@ -21,6 +21,7 @@ from coachstream.settings.choices import (
 )
 from coachstream.settings.parts import (
     DEFAULT_STORE_TIMEOUT_S,
+    OFF,
     BedrockSettings,
     CognitoSettings,
     DemoModelSettings,
@@ -33,7 +34,6 @@ from coachstream.settings.parts import (
     LocalTicketKey,
     Logs,
     ModelSettings,
-    OFF,
     PineconeSettings,
     RecallOff,
     RecallSettings,

@@ -183,8 +183,8 @@ ANALYSIS_MODEL = Variable(
     name="COACHSTREAM_ANALYSIS_MODEL_ID",
     part=Part.MODEL,
     meaning="id or ARN of the small model that finds workouts and requests to remember something in "
-    "messages; `off` leaves only the commands. It is called once a message, in the model's region. By default "
-    "Nova 2 Lite, if the model's id begins with `us.`, `eu.` or `global.`, else `off`",
+    "messages; `off` leaves only the commands. It is called once a message, in the model's region. By "
+    "default Nova 2 Lite, if the model's id begins with `us.`, `eu.` or `global.`, else `off`",
     of=Model.BEDROCK,
 )
 GUARDRAIL_ID = Variable(

@@ -18,7 +18,8 @@ from coachstream.conversation.turn.request import ResumeRequest
 from coachstream.conversation.turn.turn import resume_run, run_opener, run_turn, run_watcher
 from support.doubles import ScriptedModel
 from support.turn_events import events_of
-from support.turns import KEY, NOW, AnalyserDouble, RecallDouble, Recorded, Stage as TurnStage, a_match
+from support.turns import KEY, NOW, AnalyserDouble, RecallDouble, Recorded, a_match
+from support.turns import Stage as TurnStage
 
 WORKOUT = MessageAnalysis(workout_confidence=0.51)
 ALLERGY = MessageAnalysis(

@@ -21,9 +21,7 @@ NOT_SAVED = "\u274c Sorry, I could not save that. Please try again in a moment."
 
 
 def memory_id(user_id: str, message: Message) -> str:
-    """The id of the memory that a message requests: derived from the message's, so that a retry saves no
-    duplicate.
-    """
+    """The id of the memory that a message requests: the message's own, so that a retry saves no duplicate."""
     name = message.id.removeprefix("msg_").removesuffix(f"_{message.role.value}")
     return f"user_memory_{user_id}_{name}"
 

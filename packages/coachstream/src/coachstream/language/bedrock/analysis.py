@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 TOOL = "report_message"
 
 MOST_ANALYSED_CHARS = 6_000
-"""A longer message is analysed by its beginning: it costs the same small amount, and asks early what it asks."""
+"""A longer message is analysed by its beginning, which limits the cost."""
 
 MAX_TOKENS = 500
-"""Several times the longest verdict, but for a long quotation, which is then replaced by the whole message."""
+"""Several times a verdict without a long quotation; one that is cut off is no verdict."""
 
 _SYSTEM = """\
 You read one message that a user wrote to their fitness coach, in any language, and report what it asks of \
@@ -115,6 +115,14 @@ _SCHEMA: dict[str, Any] = {
     ],
 }
 
+_WITHOUT_BRACKETS = str.maketrans(
+    {
+        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+    }
+)
+_WITH_BRACKETS = {ord(changed): chr(original) for original, changed in _WITHOUT_BRACKETS.items()}
+
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _TAG = re.compile(r"[^\W_][\w-]{0,39}")
 
@@ -186,7 +194,7 @@ class BedrockAnalyser:
 def analysis_request(text: str, model_id: str) -> ConverseRequestTypeDef:
     """The request for the verdict on a message."""
     # Without the angle brackets that could close the tag.
-    message = encodable(text[:MOST_ANALYSED_CHARS]).replace("<", "‹").replace(">", "›")
+    message = encodable(text[:MOST_ANALYSED_CHARS]).translate(_WITHOUT_BRACKETS)
     request: ConverseRequestTypeDef = {
         "modelId": model_id,
         "system": [{"text": _SYSTEM}],
@@ -232,7 +240,7 @@ def _analysis(verdict: _Verdict) -> MessageAnalysis:
     return MessageAnalysis(
         workout_confidence=_confidence(verdict.workout_confidence) if verdict.is_workout_log else 0.0,
         memory_confidence=_confidence(verdict.memory_confidence) if verdict.is_memory_request else 0.0,
-        memory_text=verdict.memory_text.replace("‹", "<").replace("›", ">"),
+        memory_text=verdict.memory_text.translate(_WITH_BRACKETS),
         traits=_traits(verdict),
         is_complex=verdict.is_complex,
         needs_search=verdict.needs_search,

@@ -262,7 +262,8 @@ _NOVA = (
         provenance=_from(
             _CACHING,
             _NOVA_GUIDE,
-            "its profiles, and that it can be made to use a tool: github.com/spring-projects/spring-ai, issue 2752",
+            "its profiles, and that it can be made to use a tool: github.com/spring-projects/spring-ai, "
+            "issue 2752",
         ),
     ),
 )
