@@ -21,6 +21,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from coachstream.cli import main
+from coachstream.settings.parts import ANALYSIS_MODEL
 from coachstream.settings.variables import MODEL_ID
 from support.bedrock_control import bedrock_control
 from support.bedrock_server import bedrock_server_process
@@ -116,6 +117,7 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
             pinecone_server_process() as pinecone,
         ):
             control.add((MODEL_ID.default or "").removeprefix("us."))
+            control.add(ANALYSIS_MODEL)
             environment = {
                 **WITHOUT_AWS,
                 **CREDENTIALS,

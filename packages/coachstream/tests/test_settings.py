@@ -82,7 +82,7 @@ def test_everything_elsewhere_needs_no_folder() -> None:
     settings = Settings.from_environment(AT_AWS)
     assert settings == Settings(
         DynamoDbSettings("All-Items"),
-        BedrockSettings("us.anthropic.claude-sonnet-4-6", analysis_model_id="us.amazon.nova-2-lite-v1:0"),
+        BedrockSettings("us.anthropic.claude-sonnet-4-6"),
         CognitoSettings("us-west-2_aBcDeFgHi", ("1h57kf5cpq17m0eml12EXAMPLE",)),
         PineconeSettings(KEY, "index-abc.svc.pinecone.io"),
     )
@@ -540,5 +540,5 @@ def test_messages_are_analysed_where_they_are_replied_to(
     environment = {**AT_AWS, "COACHSTREAM_MODEL_ID": model_id, "COACHSTREAM_ANALYSIS_MODEL_ID": named}
     settings = Settings.from_environment(environment)
     assert isinstance(settings.model, BedrockSettings)
-    assert settings.model.analysis_model_id == expected
+    assert settings.model.analysis_model == expected
     assert Settings.from_environment(settings.to_environment()) == settings

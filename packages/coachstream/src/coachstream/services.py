@@ -272,7 +272,7 @@ class Services:
     def analyser(self) -> MessageAnalyser | None:
         """Finds out what messages ask for besides a reply; None if that is switched off."""
         match self.settings.model:
-            case BedrockSettings(analysis_model_id=str() as model_id):
+            case BedrockSettings(analysis_model=str() as model_id):
                 from coachstream.language.bedrock.analysis import BedrockAnalyser
 
                 return BedrockAnalyser(self.bedrock_runtime, model_id)

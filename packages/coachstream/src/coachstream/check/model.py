@@ -90,14 +90,14 @@ async def analysis_check(services: Services, *, call: bool) -> Check:
     from coachstream.language.bedrock import BedrockOptions
 
     model = services.settings.model
-    if not isinstance(model, BedrockSettings) or model.analysis_model_id is None:
+    if not isinstance(model, BedrockSettings) or model.analysis_model is None:
         return Check(
             part="analysis model",
             choice="off",
             facts={},
             off="Workouts and memories are found by command only.",
         )
-    options = BedrockOptions(model_id=model.analysis_model_id)
+    options = BedrockOptions(model_id=model.analysis_model)
     where = await aws_facts("bedrock-runtime", model.region or services.settings.region)
     return Check(
         part="analysis model",

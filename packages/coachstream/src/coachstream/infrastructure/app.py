@@ -31,7 +31,6 @@ from coachstream.settings import (
     LogLevel,
     Logs,
     SettingsError,
-    analysis_model,
 )
 
 RETENTION = {
@@ -104,16 +103,15 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
 def _service(given: DeployOptions) -> Service:
     guardrail, host = given.text(o.GUARDRAIL_ID), given.text(o.PINECONE_INDEX_HOST)
     fallback = given.text(o.FALLBACK_MODEL_ID), given.text(o.FALLBACK_REGION)
-    model_id = given.text(o.MODEL_ID) or DEFAULT_MODEL_ID
     return Service(
         model=BedrockSettings(
-            model_id,
+            given.text(o.MODEL_ID) or DEFAULT_MODEL_ID,
             region=given.text(o.MODEL_REGION),
             guardrail=None
             if guardrail is None
             else Guardrail(guardrail, given.text(o.GUARDRAIL_VERSION) or ""),
             fallback=Fallback(*fallback) if any(fallback) else None,
-            analysis_model_id=analysis_model(given.text(o.ANALYSIS_MODEL_ID), model_id),
+            analysis_model_id=given.text(o.ANALYSIS_MODEL_ID),
         ),
         foundation_models=given.texts(o.FOUNDATION_MODELS),
         guardrail_profiles=given.texts(o.GUARDRAIL_PROFILES),

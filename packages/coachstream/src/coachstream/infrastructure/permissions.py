@@ -102,8 +102,8 @@ def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStat
     if fallback is not None and not needs.whole_replies:
         calls.append((fallback.model_id or model.model_id, fallback.region or model.region))
     found = _calls(stack, service, "Models", action, calls)
-    if model.analysis_model_id is not None:
-        analysis = [(model.analysis_model_id, model.region)]
+    if model.analysis_model is not None:
+        analysis = [(model.analysis_model, model.region)]
         found += _calls(stack, service, "AnalysisModel", WHOLE_REPLY, analysis)
     return found
 

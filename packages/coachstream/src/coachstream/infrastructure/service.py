@@ -20,7 +20,6 @@ from coachstream.settings import (
     RecallOff,
     SecretArn,
     Settings,
-    analysis_model,
 )
 from coachstream.settings import variables as v
 
@@ -53,6 +52,7 @@ _SET_BY_STACK = {
         v.FALLBACK_REGION,
         v.GUARDRAIL_ID,
         v.GUARDRAIL_VERSION,
+        v.ANALYSIS_MODEL,
         v.IDENTITY,
         v.USER_POOL,
         v.APP_CLIENTS,
@@ -90,8 +90,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of the functions, without the resources that they use.
 
     Attributes:
-        model: the model that generates the replies, its fallback, and the model that analyses messages, which
-            is off in settings that do not name it. Without a region, the stack's is used.
+        model: the model that generates the replies, its fallback, and the model that analyses messages.
+            Without a region, the stack's is used.
         foundation_models: ARNs of the foundation models behind `model` and the fallback, if their ids do not
             reveal them: for an application inference profile, or a profile with unknown regions.
         guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, if it
@@ -107,9 +107,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         ValueError: a variable is unknown, is a secret, or has a field here.
     """
 
-    model: BedrockSettings = BedrockSettings(
-        DEFAULT_MODEL_ID, analysis_model_id=analysis_model(None, DEFAULT_MODEL_ID)
-    )
+    model: BedrockSettings = BedrockSettings(DEFAULT_MODEL_ID)
     foundation_models: tuple[str, ...] = ()
     guardrail_profiles: tuple[str, ...] = ()
     recall: PineconeIndex | None = None

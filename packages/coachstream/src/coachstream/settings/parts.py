@@ -101,7 +101,7 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     Attributes:
         can_continue: None uses the built-in knowledge about the model.
         fallback: None calls the same model once more.
-        analysis_model_id: None analyses no messages.
+        analysis_model_id: None uses the default, if there is one in the geography of the model; `off` none.
     """
 
     kind: ClassVar = Model.BEDROCK
@@ -116,6 +116,11 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     can_continue: bool | None = None
     fallback: Fallback | None = None
     analysis_model_id: str | None = None
+
+    @property
+    def analysis_model(self) -> str | None:
+        """The model that analyses messages; None if none does."""
+        return analysis_model(self.analysis_model_id, self.model_id)
 
 
 class LocalIssuerSettings(msgspec.Struct, frozen=True):

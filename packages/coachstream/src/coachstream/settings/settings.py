@@ -41,7 +41,6 @@ from coachstream.settings.parts import (
     SqliteStoreSettings,
     StoreSettings,
     TicketKeySettings,
-    analysis_model,
 )
 from coachstream.settings.reader import Reader
 from coachstream.settings.secret import Secret, SecretArn
@@ -305,7 +304,7 @@ def _bedrock(reader: Reader) -> BedrockSettings:
         stall_s=reader.number(v.MODEL_STALL, least=1, most=300),
         can_continue=reader.optional_boolean(v.MODEL_CAN_CONTINUE),
         fallback=_fallback(reader),
-        analysis_model_id=_analysis_model(reader),
+        analysis_model_id=reader.matching(v.ANALYSIS_MODEL, _MODEL, "a model's id or ARN, or off"),
     )
     elsewhere = None if settings.fallback is None else settings.fallback.region
     here = settings.region or reader.optional(v.REGION) or reader.optional(v.DEFAULT_REGION)
@@ -316,11 +315,6 @@ def _bedrock(reader: Reader) -> BedrockSettings:
             "guardrail exists in its own region only"
         )
     return settings
-
-
-def _analysis_model(reader: Reader) -> str | None:
-    named = reader.matching(v.ANALYSIS_MODEL, _MODEL, "a model's id or ARN, or off")
-    return analysis_model(named, reader.text(v.MODEL_ID))
 
 
 def _fallback(reader: Reader) -> Fallback | None:
@@ -359,7 +353,7 @@ def _bedrock_variables(model: BedrockSettings) -> dict[v.Variable, object]:
         v.MODEL_CAN_CONTINUE: model.can_continue,
         v.FALLBACK_MODEL: None if model.fallback is None else model.fallback.model_id,
         v.FALLBACK_REGION: None if model.fallback is None else model.fallback.region,
-        v.ANALYSIS_MODEL: model.analysis_model_id or OFF,
+        v.ANALYSIS_MODEL: model.analysis_model_id,
     }
 
 
