@@ -65,6 +65,7 @@ window.read = async ({ call, leaveAt, ...options }) => {
       if (event.type === "text") window.seen.push(`"${event.text}"`);
       if (event.type === "connection") window.seen.push(event.state);
       if (event.type === "run") window.seen.push("run");
+      if (event.type === "contextual") window.seen.push(`${event.stage}: ${event.content}`);
       if (event.type === "complete") window.seen.push(`complete "${event.text}"`);
       if (window.seen.at(-1) === leaveAt) break;
     }
@@ -145,6 +146,29 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         assert asked.body["userResponse"] == "How was my week?"
         assert asked.body["clientMessageId"] == "m1"
         assert asked.body["messageTimestamp"].endswith("Z")
+
+
+async def test_what_was_done_besides_the_reply_is_no_part_of_it(page: Page) -> None:
+    """It has no place in the text and moves no cursor; what has no sentence is skipped."""
+    whole = stream(
+        START,
+        event(0),
+        chunk("Well ", 0),
+        event(type="contextual", content="Saved", stage="memory_saved"),
+        event(type="contextual", stage="odd"),
+        chunk("done", 5),
+        complete("Well done"),
+    )
+    async with reading(page, whole) as reader:
+        seen = await reader.start()
+        assert seen[1:] == [
+            "run",
+            '"Well "',
+            "memory_saved: Saved",
+            '"Well done"',
+            'complete "Well done"',
+            "end",
+        ]
 
 
 async def test_a_message_is_named_where_its_writer_does_not(page: Page) -> None:

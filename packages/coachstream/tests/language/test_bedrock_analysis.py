@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,10 @@ from coachstream.conversation.errors import (
     ModelThrottled,
     ModelUnavailable,
 )
+from coachstream.conversation.events import Attached, Chunk, Completed, Started
 from coachstream.conversation.model import Importance
+from coachstream.conversation.turn.turn import run_turn
+from coachstream.language.bedrock import BedrockModel
 from coachstream.language.bedrock.analysis import (
     MOST_ANALYSED_CHARS,
     TOOL,
@@ -26,6 +31,7 @@ from coachstream.language.bedrock.analysis import (
     verdict_in,
 )
 from coachstream.language.bedrock.models import family_of
+from coachstream.services import SystemClock
 from coachstream.settings.parts import ANALYSIS_MODEL
 from support.bedrock_server import (
     PLAIN_VERDICT,
@@ -37,10 +43,13 @@ from support.bedrock_server import (
     Reply,
     Silence,
     closing,
+    options_with,
     reply,
     verdict,
 )
 from support.patience import PATIENCE_S
+from support.turn_events import all_events
+from support.turns import Stage
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -136,6 +145,41 @@ async def test_an_analysis_that_is_cancelled_leaves_its_connection(
         received = await bedrock.analysis()
         analysing.cancel()
         await received.disconnected.wait()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        verdict(),
+        Reply([], before=[Silence()]),
+        Refusal(429, "ThrottlingException"),
+        verdict(workoutConfidence="high"),
+        reply("It is a workout."),
+        None,
+    ],
+    ids=["in time", "slow", "throttled", "malformed", "wrong", "absent"],
+)
+async def test_a_turn_is_the_same_whatever_becomes_of_its_analysis(
+    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient], response: ModelResponse | None
+) -> None:
+    """Model and analysis on one client; the reply, its chunks and its end are those of a turn without it."""
+    stage = Stage()
+    stage.settings = msgspec.structs.replace(stage.settings, analysis_budget_s=0.2)
+    dependencies = msgspec.structs.replace(
+        stage.dependencies,
+        clock=SystemClock(),
+        model=BedrockModel(client, options_with()),
+        analyser=None if response is None else BedrockAnalyser(client, MODEL_ID),
+    )
+    if response is not None:
+        bedrock.verdict = response
+    request = msgspec.structs.replace(stage.request(streamed=True), deadline=time.monotonic() + PATIENCE_S)
+    events = await all_events(run_turn, request, dependencies, stage.settings)
+    said = "".join(event.content for event in events if isinstance(event, Chunk))
+    assert said.startswith("You said “How am I doing?”.")
+    assert {type(event) for event in events} == {Started, Attached, Chunk, Completed}
+    assert stage.stored() == [("user", "How am I doing?"), ("assistant", said)]
+    assert (len(bedrock.requests), len(bedrock.analyses)) == (1, 0 if response is None else 1)
 
 
 def test_a_message_cannot_close_its_tag() -> None:
