@@ -570,7 +570,7 @@ async def test_what_cannot_get_better_ends_at_once(page: Page, answer: ScriptedR
 async def test_events_of_the_future_and_chunks_of_the_past_are_read(page: Page) -> None:
     """An event type that is not known is skipped; a chunk without an offset is the next one."""
     script = stream(
-        START, event(type="contextual", content="?"), event(type="chunk", content="A"), complete("A", None)
+        START, event(type="tool", content="?"), event(type="chunk", content="A"), complete("A", None)
     )
     async with reading(page, script) as reader:
         assert await reader.start() == ["connected", '"A"', 'complete "A"', "end"]

@@ -134,7 +134,7 @@ export function environmentOf(service: ServiceProps, identity: Identity): Record
     COACHSTREAM_MODEL_REGION: model?.region,
     COACHSTREAM_FALLBACK_MODEL_ID: model?.fallback?.id,
     COACHSTREAM_FALLBACK_REGION: model?.fallback?.region,
-    COACHSTREAM_ANALYSIS_MODEL_ID: analysisModelIdOf(service) ?? "off",
+    COACHSTREAM_ANALYSIS_MODEL_ID: model?.analysisId,
     BEDROCK_GUARDRAIL_ID: model?.guardrail?.id,
     BEDROCK_GUARDRAIL_VERSION: model?.guardrail?.version,
     COACHSTREAM_IDENTITY: "cognito",

@@ -182,6 +182,20 @@ async def test_a_hand_off_that_fails_is_told_as_such() -> None:
     assert not stage.store.messages[KEY][0].metadata.is_handed_off
 
 
+async def test_a_hand_off_that_fails_is_told_at_the_end_where_there_are_no_such_events() -> None:
+    """One that works is not: the reply goes into the training."""
+    for failure, expected in (
+        (HandOffFailed("x"), "Hello, you!\n\nThe workout could not"),
+        (None, "Hello, you!"),
+    ):
+        stage = a_stage(WORKOUT)
+        assert stage.workouts is not None
+        stage.workouts.failure = failure
+        said = words_of(await stage.run(stage.request("I did 5x5")))
+        assert said.startswith(expected)
+        assert (said == expected) is (failure is None)
+
+
 async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
     """The user wants no more words; the training was done."""
     stage = a_stage(WORKOUT, ScriptedModel("Well", asyncio.Event()))

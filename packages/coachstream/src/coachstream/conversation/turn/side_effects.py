@@ -40,6 +40,7 @@ from coachstream.conversation.ports import (
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.history import PARAGRAPH
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.commands import CommandName, is_command, parse_command
@@ -97,7 +98,7 @@ class SideEffects:
         dependencies: the adapters.
         now: the turn's single clock value.
         tell: takes `Contextual` events for the reader; None if it gets none. Then the end of the reply says
-            what became of a memory.
+            what became of a memory, and that a workout could not be handed off.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class SideEffects:
         self._is_memory_saved = False
         self._has_traits = False
         self._is_stopped = False
-        self._untold = ""
+        self._untold: list[str] = []
         self._follow_ups = FollowUps()
 
     def begin(self, analysis: PendingAnalysis) -> None:
@@ -189,7 +190,7 @@ class SideEffects:
         if builder is not None and workout is not None:
             self._follow_ups.start("workout hand-off", self._hand_off(builder, workout))
         await self._follow_ups.wait(within_s=within_s)
-        return self._untold
+        return PARAGRAPH.join(self._untold)
 
     def stop(self) -> None:
         """Give up an analysis that has not arrived, and take up none any more."""
@@ -246,6 +247,10 @@ class SideEffects:
         return None if self._analysis is None else self._analysis.arrived
 
     @property
+    def _language(self) -> str:
+        return "" if self._verdict is None else self._verdict.language
+
+    @property
     def _is_memory_command(self) -> bool:
         return self._memory_command is not None
 
@@ -291,7 +296,7 @@ class SideEffects:
     async def _save(self, memory: Memory) -> None:
         self._is_memory_saved = await save(self._key.user_id, memory, self._dependencies.memories)
         if self._tell_reader is None:
-            self._untold = saved(memory.content) if self._is_memory_saved else NOT_SAVED
+            self._untold.append(saved(memory.content) if self._is_memory_saved else NOT_SAVED)
         stage = Stage.MEMORY_SAVED if self._is_memory_saved else Stage.MEMORY_NOT_SAVED
         await self._tell(stage, memory=memory.content)
 
@@ -312,6 +317,8 @@ class SideEffects:
         try:
             await builder.build(workout)
         except Exception:
+            if self._tell_reader is None:
+                self._untold.append(notice(Stage.WORKOUT_NOT_HANDED_OFF, self._language).content)
             await self._tell(Stage.WORKOUT_NOT_HANDED_OFF)
             raise
         try:
@@ -329,8 +336,7 @@ class SideEffects:
 
     async def _tell(self, stage: Stage, *, memory: str = "") -> None:
         if self._tell_reader is not None:
-            language = "" if self._verdict is None else self._verdict.language
-            await self._tell_reader(notice(stage, language, memory=memory))
+            await self._tell_reader(notice(stage, self._language, memory=memory))
 
 
 class FollowUps:
