@@ -73,6 +73,7 @@ class PendingAnalysis:
 
 
 async def _analyse(analyser: MessageAnalyser, text: str) -> MessageAnalysis | None:
+    await asyncio.sleep(0)  # the requests that the prompt waits for are built first
     try:
         return await analyser.analyse(text)
     except CoachStreamError as error:
