@@ -77,8 +77,8 @@ _MEMORY_UNDER_WAY = (
     "whether it has worked. Take the wish up in a sentence; do not confirm it."
 )
 _WORKOUT = (
-    "The user reports a workout. The application sends it to their training log after your reply, and tells "
-    "them itself whether it has worked. Respond to the training itself, as their coach."
+    "The user reports a workout. The application sends it to their training log after your reply, so do not "
+    "say that it is logged. Respond to the training itself, as their coach."
 )
 _NO_TRAINING_LOG = (
     "The user logs a workout by command. The application has no training log, so do not say that it is "
