@@ -65,6 +65,7 @@ window.read = async ({ call, leaveAt, ...options }) => {
       if (event.type === "text") window.seen.push(`"${event.text}"`);
       if (event.type === "connection") window.seen.push(event.state);
       if (event.type === "run") window.seen.push("run");
+      if (event.type === "contextual") window.seen.push(`${event.stage}: ${event.content}`);
       if (event.type === "complete") window.seen.push(`complete "${event.text}"`);
       if (window.seen.at(-1) === leaveAt) break;
     }
@@ -145,6 +146,29 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         assert asked.body["userResponse"] == "How was my week?"
         assert asked.body["clientMessageId"] == "m1"
         assert asked.body["messageTimestamp"].endswith("Z")
+
+
+async def test_what_was_done_besides_the_reply_is_no_part_of_it(page: Page) -> None:
+    """It has no place in the text and moves no cursor; what has no sentence is skipped."""
+    whole = stream(
+        START,
+        event(0),
+        chunk("Well ", 0),
+        event(type="contextual", content="Saved", stage="memory_saved"),
+        event(type="contextual", stage="odd"),
+        chunk("done", 5),
+        complete("Well done"),
+    )
+    async with reading(page, whole) as reader:
+        seen = await reader.start()
+        assert seen[1:] == [
+            "run",
+            '"Well "',
+            "memory_saved: Saved",
+            '"Well done"',
+            'complete "Well done"',
+            "end",
+        ]
 
 
 async def test_a_message_is_named_where_its_writer_does_not(page: Page) -> None:
@@ -546,7 +570,7 @@ async def test_what_cannot_get_better_ends_at_once(page: Page, answer: ScriptedR
 async def test_events_of_the_future_and_chunks_of_the_past_are_read(page: Page) -> None:
     """An event type that is not known is skipped; a chunk without an offset is the next one."""
     script = stream(
-        START, event(type="contextual", content="?"), event(type="chunk", content="A"), complete("A", None)
+        START, event(type="tool", content="?"), event(type="chunk", content="A"), complete("A", None)
     )
     async with reading(page, script) as reader:
         assert await reader.start() == ["connected", '"A"', 'complete "A"', "end"]

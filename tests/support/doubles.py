@@ -201,6 +201,17 @@ class RememberedConversations:
         self._begin()
         return next((message for message in self.messages.get(key, []) if message.id == message_id), None)
 
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        self._begin()
+        self.messages[key] = [
+            msgspec.structs.replace(
+                message, metadata=msgspec.structs.replace(message.metadata, is_handed_off=True)
+            )
+            if message.id == message_id
+            else message
+            for message in self.messages.get(key, [])
+        ]
+
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
@@ -219,6 +230,17 @@ class RememberedConversations:
         self._begin()
         stored = self._memories.get((user_id, memory.id), memory)
         self._memories[user_id, memory.id] = msgspec.structs.replace(stored, content=memory.content)
+
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        self._begin()
+        if (stored := self._memories.get((user_id, memory.id))) is not None:
+            self._memories[user_id, memory.id] = msgspec.structs.replace(
+                stored,
+                memory_type=memory.memory_type,
+                importance=memory.importance,
+                coach_id=memory.coach_id,
+                tags=memory.tags,
+            )
 
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
         self._begin()

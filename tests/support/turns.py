@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
+from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.events import Event
 from coachstream.conversation.model import (
     Conversation,
@@ -120,6 +121,14 @@ class TurnStoreDouble(RememberedConversations):
         work = super().save_memory
         await self._step("save_memory", lambda: work(user_id, memory))
 
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        work = super().change_memory_traits
+        await self._step("change_memory_traits", lambda: work(user_id, memory))
+
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        work = super().mark_handed_off
+        await self._step("mark_handed_off", lambda: work(key, message_id))
+
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
         work = super().delete_memory
         await self._step("delete_memory", lambda: work(user_id, memory_id))
@@ -179,6 +188,26 @@ class Recorded(Generic[T]):
         self.taken.append(hand_off)
 
 
+class AnalyserDouble:
+    """Gives one verdict on every message; waits or fails on demand."""
+
+    def __init__(self, verdict: MessageAnalysis | None = None) -> None:
+        self.verdict = verdict or MessageAnalysis()
+        self.delay_s = 0.0
+        self.gate: asyncio.Event | None = None
+        self.failure: Exception | None = None
+        self.texts: list[str] = []
+
+    async def analyse(self, text: str) -> MessageAnalysis:
+        self.texts.append(text)
+        await asyncio.sleep(self.delay_s)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.verdict
+
+
 def a_memory(content: str = "Trains at dawn") -> Memory:
     """A memory of medium importance."""
     return Memory("m", content, "preference", Importance.MEDIUM, NOW)
@@ -203,6 +232,7 @@ class Stage:
         self.recall = recall
         self.workouts: Recorded[WorkoutLog] | None = None
         self.summaries: Recorded[SummaryRequest] | None = None
+        self.analyser: AnalyserDouble | None = None
         self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
         self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
@@ -220,16 +250,22 @@ class Stage:
             clock=FixedDate(),
             workout_builder=self.workouts,
             summary_builder=self.summaries,
+            analyser=self.analyser,
             report=self.reports.append,
             random_below=self.random.randrange,
         )
 
     def request(
-        self, text: str = "How am I doing?", *, within_s: float = 30.0, client_message_id: str | None = None
+        self,
+        text: str = "How am I doing?",
+        *,
+        within_s: float = 30.0,
+        client_message_id: str | None = None,
+        streamed: bool = False,
     ) -> TurnRequest:
         """A message that must get its reply in time."""
         deadline = asyncio.get_running_loop().time() + within_s
-        return TurnRequest(KEY, text, deadline, client_message_id=client_message_id)
+        return TurnRequest(KEY, text, deadline, client_message_id=client_message_id, streamed=streamed)
 
     async def run(self, request: TurnRequest | None = None) -> list[Event]:
         """All events of a turn."""

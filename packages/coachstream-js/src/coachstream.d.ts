@@ -101,7 +101,7 @@ export interface Reply extends AsyncIterable<ReplyEvent> {
   stop(): Promise<"stopping" | "finished">;
 }
 
-export type ReplyEvent = RunEvent | TextEvent | ConnectionEvent | CompleteEvent;
+export type ReplyEvent = RunEvent | TextEvent | ContextualEvent | ConnectionEvent | CompleteEvent;
 
 /** The run is known: the reply can be stopped, and resumed from elsewhere. */
 export interface RunEvent {
@@ -114,6 +114,21 @@ export interface TextEvent {
   type: "text";
   /** All of it, so far. */
   text: string;
+}
+
+/**
+ * What the service has done besides the reply. It is ephemeral: no part of the text, not stored, and not sent again to
+ * a reader that reconnects.
+ */
+export interface ContextualEvent {
+  type: "contextual";
+  /** A sentence for the user. */
+  content: string;
+  /**
+   * `memory_saved`, `memory_not_saved`, `memory_withdrawn`, `workout_handed_off` or `workout_not_handed_off`; others may
+   * follow.
+   */
+  stage: string;
 }
 
 export type ConnectionEvent =

@@ -361,6 +361,11 @@ class Reply {
         this.#progress();
         if (event.offset < this.#text.length) yield this.#show(this.#text.slice(0, event.offset));
         return null;
+      case "contextual":
+        if (typeof event.content === "string") {
+          yield { type: "contextual", content: event.content, stage: String(event.stage ?? "") };
+        }
+        return null;
       case "reconnect":
         if (typeof event.after === "string" && event.after !== this.#lastEventId) yield* this.#reach(event.after);
         return "moved";

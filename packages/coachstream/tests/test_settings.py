@@ -533,3 +533,25 @@ def test_a_misspelled_name_of_the_existing_system_is_named_where_the_right_one_i
     (problem,) = refused.value.problems
     assert problem.startswith("USER_POOL_ID is not set (")
     assert problem.endswith("; USERPOOL_ID is set, which may be a misspelling")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "named", "expected"),
+    [
+        ("eu.anthropic.claude-sonnet-4-6", "", "eu.amazon.nova-2-lite-v1:0"),
+        ("global.anthropic.claude-sonnet-4-6", "", "global.amazon.nova-2-lite-v1:0"),
+        ("apac.anthropic.claude-sonnet-4-6", "", None),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "", None),
+        ("eu.anthropic.claude-sonnet-4-6", "Off", None),
+        ("apac.anthropic.claude-sonnet-4-6", "apac.amazon.nova-micro-v1:0", "apac.amazon.nova-micro-v1:0"),
+    ],
+)
+def test_messages_are_analysed_where_they_are_replied_to(
+    model_id: str, named: str, expected: str | None
+) -> None:
+    """Unless another model is named, or none."""
+    environment = {**AT_AWS, "COACHSTREAM_MODEL_ID": model_id, "COACHSTREAM_ANALYSIS_MODEL_ID": named}
+    settings = Settings.from_environment(environment)
+    assert isinstance(settings.model, BedrockSettings)
+    assert settings.model.analysis_model == expected
+    assert Settings.from_environment(settings.to_environment()) == settings

@@ -93,6 +93,33 @@ async def test_a_reply_streams_from_start_to_complete(
     assert complete["pineconeContext"] == {"used": False, "matches": 0, "contextLength": 0}
 
 
+async def test_what_was_done_besides_the_reply_is_in_events_without_an_id(
+    http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
+) -> None:
+    """They move no cursor, end before the last event, and are in no stored text."""
+    text = "I just did 5x5 squats at 100 kg. Please remember that I am allergic to peanuts."
+    response = await http.post(PATH, json={"userResponse": text})
+    contextual = [event for event in events_of(response.content) if event["type"] == "contextual"]
+    assert contextual == [
+        {
+            "type": "contextual",
+            "content": "Saved to memory: “I am allergic to peanuts”",
+            "stage": "memory_saved",
+        },
+        {
+            "type": "contextual",
+            "content": "Workout sent to your training log.",
+            "stage": "workout_handed_off",
+        },
+    ]
+    blocks = response.text.split("\n\n")
+    assert not [block for block in blocks if '"contextual"' in block and "id: " in block]
+    assert events_of(response.content)[-1]["type"] == "complete"
+    assert [message.content for message in store.messages[conversation]] == [text, "Hello, you!"]
+    [workout] = await store.load_recent_workouts("sam", limit=5)
+    assert workout.summary == text
+
+
 @pytest.mark.usefixtures("conversation")
 async def test_the_response_carries_the_headers_of_the_contract_and_no_cors(http: httpx.AsyncClient) -> None:
     """Proxies are told to keep their hands off; CORS is the Function URL's business."""

@@ -48,6 +48,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         reply_to: the id of the user message to which this message is the reply.
         streamed: whether the client requested the reply to a user message as a stream.
         run_id: the run that produced a reply.
+        is_handed_off: whether the workout that a user message reports was handed off.
     """
 
     model: str | None = None
@@ -56,6 +57,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
     reply_to: str | None = None
     streamed: bool = False
     run_id: str | None = None
+    is_handed_off: bool = False
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -142,6 +143,13 @@ class RunStore(Protocol):
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         """A message that a run saved; None if it does not exist."""
 
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        """Set `MessageMetadata.is_handed_off` of a stored message; a message that is gone stays gone.
+
+        Raises:
+            StorageUnavailable: the store failed; the message may be marked nevertheless.
+        """
+
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
@@ -177,6 +185,13 @@ class MemoryStore(Protocol):
 
     async def save_memory(self, user_id: str, memory: Memory) -> None:
         """Save a memory; saving it again under the same id changes nothing but its content.
+
+        Raises:
+            StorageUnavailable: the store failed.
+        """
+
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        """Change type, importance, tags and coach of a stored memory to the given one's; skip a deleted one.
 
         Raises:
             StorageUnavailable: the store failed.
@@ -283,19 +298,32 @@ class SemanticMemory(Protocol):
         """Index a memory for its owner; an existing one with the same id is replaced."""
 
 
+class MessageAnalyser(Protocol):
+    """Finds out what a message asks of the application besides a reply."""
+
+    async def analyse(self, text: str) -> MessageAnalysis:
+        """Analyse a message; the caller cancels it when it takes too long.
+
+        Raises:
+            ModelError: there is no verdict.
+        """
+
+
 class WorkoutLog(msgspec.Struct, frozen=True):
     """A workout that the user reported, to be extracted and stored by a separate function.
 
     Attributes:
+        message_id: the message that reports it: the idempotency key of the hand-off.
         text: what the user wrote, without the command.
-        command: the slash command, without the slash.
+        command: the slash command, without the slash; None if the user reported it in plain words.
         sent_at: when the user wrote it.
     """
 
     key: ConversationKey
+    message_id: str
     text: str
     coach: CoachConfig
-    command: str
+    command: str | None
     sent_at: datetime
 
 
@@ -310,6 +338,7 @@ class SummaryReason(StrEnum):
     """Why a conversation is summarized now; the values are those of the existing payload."""
 
     MESSAGE_COUNT = "message_count"
+    COMPLEXITY = "complexity"
 
 
 class SummaryRequest(msgspec.Struct, frozen=True):

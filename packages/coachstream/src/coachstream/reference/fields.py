@@ -71,6 +71,11 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "content": "The text; never cut inside a code point.",
         "offset": "Where it begins in the reply, in UTF-16 code units.",
     },
+    frames.ContextualFrame: {
+        "content": "A sentence for the user, in the language of the message where the service has it.",
+        "stage": "`memory_saved`, `memory_not_saved`, `memory_withdrawn`, `workout_handed_off` or "
+        "`workout_not_handed_off`; others may follow.",
+    },
     frames.ResetFrame: {"offset": "From where on the text no longer holds, in UTF-16 code units."},
     frames.ReconnectFrame: {"after": "The cursor to resume at: send it as `?after=` or `Last-Event-ID`."},
     frames.CompleteFrame: {

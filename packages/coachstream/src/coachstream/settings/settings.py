@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     turn_policy: Annotated[TurnPolicy, v.TURN_POLICY] = v.TURN_POLICY.default
     lease_s: Annotated[float, v.LEASE] = v.LEASE.default
     reply_invocations: Annotated[int, v.REPLY_INVOCATIONS] = v.REPLY_INVOCATIONS.default
+    contextual_events: Annotated[bool, v.CONTEXTUAL_EVENTS] = v.CONTEXTUAL_EVENTS.default
 
     def __post_init__(self) -> None:
         """Reject contradictory settings."""

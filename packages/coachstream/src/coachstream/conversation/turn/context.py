@@ -9,10 +9,12 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.model import ConversationKey, Match, Memory, Message, Workout
 from coachstream.conversation.ports import ContextStore, SemanticMemory
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.settings import ContextLimits
 
 logger = logging.getLogger("coachstream.turn")
@@ -32,7 +34,11 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class ContextLoad:
-    """A load in progress. Use as `async with`: leaving it cancels what has not finished."""
+    """A load in progress. Use as `async with`: leaving it cancels what has not finished.
+
+    Attributes:
+        analysis: runs next to the load. A search that it finds needless is not waited for.
+    """
 
     def __init__(
         self,
@@ -41,9 +47,11 @@ class ContextLoad:
         key: ConversationKey,
         text: str,
         limits: ContextLimits,
+        analysis: PendingAnalysis,
         *,
         history_budget_chars: int,
     ) -> None:
+        self.analysis = analysis
         self._limits = limits
         self._began = asyncio.get_running_loop().time()
         self._coach = asyncio.ensure_future(store.load_coach(key.user_id, key.coach_id))
@@ -57,6 +65,7 @@ class ContextLoad:
         self._matches = asyncio.ensure_future(
             _nothing() if recall is None else recall.search(key.user_id, text, limit=limits.matches)
         )
+        analysis.when_arrived(self._skip_needless_search)
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,7 +74,7 @@ class ContextLoad:
         tasks = (self._coach, self._history, self._memories, self._workouts, self._matches)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self.analysis.aclose(), return_exceptions=True)
 
     async def loaded(self) -> Context:
         """Wait for the required items, and for the optional ones until their budget is used up.
@@ -77,15 +86,22 @@ class ContextLoad:
         late_at = self._began + self._limits.optional_budget_s
         optional = {"memories": self._memories, "workouts": self._workouts, "semantic search": self._matches}
         await asyncio.wait(optional.values(), timeout=max(0.0, late_at - asyncio.get_running_loop().time()))
+        is_search_skipped = self._matches.cancelled()
+        if is_search_skipped:
+            del optional["semantic search"]
         left_out = tuple(name for name, task in optional.items() if not _is_there(name, task))
         return Context(
             coach,
             history,
             () if "memories" in left_out else self._memories.result(),
             () if "workouts" in left_out else self._workouts.result(),
-            () if "semantic search" in left_out else self._matches.result(),
+            () if is_search_skipped or "semantic search" in left_out else self._matches.result(),
             left_out,
         )
+
+    def _skip_needless_search(self, analysis: MessageAnalysis) -> None:
+        if not analysis.needs_search:
+            self._matches.cancel()
 
 
 def _is_there(name: str, task: asyncio.Future[T]) -> bool:

@@ -34,6 +34,8 @@ class TurnSettings(msgspec.Struct, frozen=True):
         save_reserve_s: time reserved for saving: the model is stopped this long before the deadline. Also the
             upper limit of any save.
         follow_ups_within_s: how long the end of a turn waits for its follow-ups.
+        analysis_budget_s: how long after its beginning the end of a turn may wait for the message analysis.
+        contextual_events: whether a stream has `Contextual` events.
         limits: limits on what is loaded for the prompt.
         runs: the settings of runs.
     """
@@ -41,5 +43,7 @@ class TurnSettings(msgspec.Struct, frozen=True):
     history_budget_chars: int = 60_000
     save_reserve_s: float = 3.0
     follow_ups_within_s: float = 2.0
+    analysis_budget_s: float = 1.5
+    contextual_events: bool = True
     limits: ContextLimits = ContextLimits()
     runs: RunSettings = RunSettings()

@@ -96,7 +96,9 @@ _VERSION_3 = (
     "CREATE INDEX log_entries_by_age ON log_entries (written_at)",
 )
 
-_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = ("ALTER TABLE messages ADD COLUMN is_handed_off INTEGER NOT NULL DEFAULT 0",)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """The statements that migrate each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
