@@ -119,13 +119,13 @@ def test_the_emulator_without_its_extra_is_one_sentence(bare: Path) -> None:
 def test_the_first_example_of_lambda_streamings_readme_runs_as_it_is_written(
     dist: Path, tmp_path: Path
 ) -> None:
-    """The function is saved as app.py and served by the command of the README, but on a free port."""
+    """The app is saved as main.py and served by the command of the README, but on a free port."""
     readme = LAMBDA_STREAMING / "README.md"
     lines = [line for block in blocks(readme, "") for line in block.splitlines()]
     installed = shlex.split(next(line for line in lines if "[emulator]" in line))
     assert installed[:2] == ["pip", "install"]
-    programs = install(tmp_path / "venv", dist, installed[2])
-    (tmp_path / "app.py").write_text(blocks(readme, "python")[0])
+    programs = install(tmp_path / "venv", dist, *installed[2:])
+    (tmp_path / "main.py").write_text(blocks(readme, "python")[0])
     command = shlex.split(
         next(line for line in lines if line.startswith("python -m lambda_streaming.emulator"))
     )

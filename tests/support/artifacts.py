@@ -40,10 +40,10 @@ def from_dist(dist: Path) -> list[str]:
     return ["--find-links", str(dist), "--constraints", str(ROOT / "requirements" / "run.lock")]
 
 
-def install(folder: Path, dist: Path, requirement: str) -> Path:
-    """Make a virtual environment, install a requirement into it, and return its folder of programs."""
+def install(folder: Path, dist: Path, *requirements: str) -> Path:
+    """Make a virtual environment, install requirements into it, and return its folder of programs."""
     _uv("venv", "--python", sys.executable, str(folder))
-    _uv("pip", "install", "--python", str(folder / "bin" / "python"), *from_dist(dist), requirement)
+    _uv("pip", "install", "--python", str(folder / "bin" / "python"), *from_dist(dist), *requirements)
     return folder / "bin"
 
 
