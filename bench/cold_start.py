@@ -1,17 +1,17 @@
-"""Cold start: from the start of a process to the first byte of its first response, and to `start`.
+"""Cold start: the time from a process's start to the first byte of its first response, and to `start`.
 
     .venv/bin/python bench/cold_start.py [--runs N] [--pool-ms MS]
 
-Each variant starts a new process per run, and the variants alternate, so that the machine's load affects all
+Each run of a variant starts a new process, and the variants alternate, so that the machine's load affects all
 of them equally. The emulator's Runtime API measures when the process has started (`init`: it asks for an
-event), when the first byte arrives (`byte`, of the prelude) and when `start` arrives (`start`); all in
+event), when the first byte of the prelude arrives (`byte`) and when `start` arrives (`start`); all in
 milliseconds from the start of the process, best and median. The user pool is a slow server on this machine.
 
     bare            the runtime and a function that only sends `start`: the cost of Python
     no keys         the stream function; the pool's keys are fetched before `start`
     packaged keys   the same with the keys in the package
     no byte code    the same, but the package (not Python's own library) has to be compiled
-    started ahead   packaged keys, and everything loaded before the event (SnapStart), from which is counted
+    started ahead   packaged keys, everything loaded before the event (SnapStart); measured from the event
     node            Node's official runtime client, the AWS SDK, `start`; after `make test-peers` only
 """
 
@@ -60,7 +60,7 @@ WITHIN_S = 30.0
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """A way to start; `is_ahead` if initialization happens before the request."""
+    """A way to start; `is_ahead` means that initialization happens before the request."""
 
     name: str
     command: Sequence[str]
@@ -70,7 +70,7 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Milliseconds from the process's beginning; of one that started ahead, the latter two from the event."""
+    """Milliseconds from the process's start; if it started ahead, the last two are from the event."""
 
     init: float
     byte: float
@@ -78,7 +78,7 @@ class Times(msgspec.Struct, frozen=True):
 
 
 class Pool:
-    """A user pool with one key, one user and a token of hers."""
+    """A user pool with one key, one user and a token for that user."""
 
     def __init__(self) -> None:
         key = generate_private_key(public_exponent=65537, key_size=2048)
@@ -96,7 +96,7 @@ class Pool:
 
     @asynccontextmanager
     async def serving(self, answers_in_s: float) -> AsyncIterator[str]:
-        """Publish the key set at the URL that is given."""
+        """Serve the key set and give its URL."""
 
         async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -110,7 +110,7 @@ class Pool:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def message(self) -> InvocationRequest:
-        """A message of the user's to her coach."""
+        """A message from the user to a coach."""
         request = HttpRequest(
             method="POST",
             raw_path="/users/user-1/coaches/coach-1/conversations/conv-1/stream",
@@ -222,7 +222,7 @@ async def _is_own(ends: Ends) -> bool:
 
 
 def _without_the_package(byte_code: Path) -> None:
-    """Leave the byte code of Python's own library, which is on Lambda already."""
+    """Delete the package's byte code, but keep that of Python's own library, which Lambda has."""
     library = byte_code / Path(sysconfig.get_path("stdlib")).relative_to("/")
     for compiled in byte_code.rglob("*.pyc"):
         if library not in compiled.parents or "site-packages" in compiled.parts:
@@ -230,7 +230,7 @@ def _without_the_package(byte_code: Path) -> None:
 
 
 async def main(runs: int, pool_s: float) -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     pool = Pool()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -267,6 +267,6 @@ if __name__ == "__main__":
         "--pool-ms", type=float, default=50, metavar="MS", help="the pool's response time (default: 50)"
     )
     arguments = parser.parse_args()
-    # Each process is killed in the middle of its response.
+    # Each process is killed during its response.
     logging.getLogger("lambda_streaming.emulator").setLevel(logging.CRITICAL)
     asyncio.run(main(arguments.runs, arguments.pool_ms / 1000))

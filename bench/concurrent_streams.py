@@ -1,9 +1,9 @@
-"""Many streams from one ASGI process: the added latency of an event, and the memory per stream.
+"""Many streams from one ASGI process: the added latency per event, and the memory per stream.
 
     .venv/bin/python bench/concurrent_streams.py [STREAMS]
 
 Each stream carries 20 stamped events a second for 10 seconds. Prints the latency from the handler's write to
-the client's read, and the growth of the server's resident memory for each stream. The budgets for 500 streams
+the client's read, and the growth of the server's resident memory per stream. The budgets for 500 streams
 are a p99 under 100 ms and under 100 KB.
 """
 
@@ -40,7 +40,7 @@ async def _read(port: int) -> list[float]:
 
 
 async def main(streams: int) -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "--port", "0", "--no-access-log", "ticking:app"),
         cwd=FUNCTIONS,

@@ -4,7 +4,7 @@
 
 Runs a bare interpreter, `import asyncio` and each handler in turn, so that the machine's load affects all of
 them equally, and prints the best and the median of each in milliseconds, and its best relative to that of
-`import asyncio`. The handlers get the environment that they have on Lambda.
+`import asyncio`. The handlers get the environment variables that they have on Lambda.
 
 Budget: the stream function's module within 150 ms on a 2-core machine.
 """
@@ -38,7 +38,7 @@ PROGRAMS = (
 
 
 def milliseconds(program: str) -> float:
-    """From the start of a process that runs the program to its end."""
+    """The run time of a process that runs the program, from start to exit."""
     began = time.perf_counter()
     environment = {"PATH": os.environ["PATH"], **ON_LAMBDA}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)  # noqa: S603 (our own programs)
@@ -46,7 +46,7 @@ def milliseconds(program: str) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,7 +5,7 @@
 A stand-in for the model writes a stamped line every 10 ms. It is read by a client of a streaming function
 under the emulator, and by a client of a process that only copies bytes, at the same time. Prints the medians
 of the time each line took and their ratio; the budget is a ratio of at most 2. The emulator, which Lambda
-does not have, is part of our time.
+does not have, is included in our time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def _model(events: int) -> AsyncIterator[int]:
 
 
 async def _times(port: int, request: bytes = b"") -> list[float]:
-    """How long each line took; around them are, or are not, the frames of HTTP."""
+    """How long each line took to arrive, with or without HTTP framing around it."""
     taken = []
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
@@ -72,7 +72,7 @@ async def _times(port: int, request: bytes = b"") -> list[float]:
 
 @asynccontextmanager
 async def _printing(*command: str) -> AsyncIterator[str]:
-    """A program, and the first line it prints."""
+    """Run a program and give the first line it prints."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=FUNCTIONS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
@@ -85,7 +85,7 @@ async def _printing(*command: str) -> AsyncIterator[str]:
 
 
 async def main(events: int) -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     function = (sys.executable, "-m", "lambda_streaming", "relay.handler")
     emulator = (sys.executable, "-m", "lambda_streaming.emulator", "--port", "0", "--json", "--", *function)
     async with (

@@ -1,4 +1,4 @@
-"""Warm start: from a request to the first event, compared with the official Node runtime client.
+"""Warm start: the time from a request to the first event, compared with the official Node runtime client.
 
     make test-peers
     .venv/bin/python bench/warm_start.py [REQUESTS]
@@ -50,7 +50,7 @@ async def _first_byte_s(environments: ExecutionEnvironments) -> float:
 
 
 async def main(requests: int) -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
     async with AsyncExitStack() as stack:
         pools = {

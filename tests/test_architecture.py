@@ -1,4 +1,4 @@
-"""The direction of the imports, which the design does not negotiate."""
+"""The direction of imports, a fixed rule of the design."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.places import SOURCES
 
 MODULES = {name: of for source in SOURCES for name, of in modules_in(source).items()}
 
-#: Holds a docstring alone, so that every other module of the package must be in a room.
+#: The package itself holds only a docstring, so every other module must be in a room.
 assert not MODULES.pop("coachstream") - {"__future__.annotations"}
 
 #: What each room may import of the project, apart from itself (`support.architecture`).
@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation.prompt",
         "coachstream.conversation.runs",
     ),
-    # What several adapters need.
+    # Shared by several adapters.
     "coachstream.aws": ("coachstream.aws.credential_faults", "coachstream.freshness"),
     "coachstream.aws.credential_faults": (),
     "coachstream.dated_facts": (),
@@ -47,7 +47,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.freshness": (),
     "coachstream.private_files": (),
     "coachstream.sqlite_file": ("coachstream.conversation.errors", "coachstream.private_files"),
-    # The adapters, which do not know one another.
+    # The adapters, which do not import one another.
     "coachstream.storage": (
         "coachstream.aws.credential_faults",
         "coachstream.conversation",
@@ -151,7 +151,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.settings",
     ),
     "coachstream.package": ("coachstream.infrastructure.target", "lambda_streaming"),
-    # On a person's machine.
+    # On a developer's machine.
     "coachstream.reference": (
         "coachstream.conversation",
         "coachstream.functions",
@@ -210,7 +210,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 
 
-#: Adapters of the same port, which never know one another.
+#: Adapters of the same port, which must not import one another.
 RIVALS = (
     ("coachstream.storage.sqlite", "coachstream.storage.dynamodb"),
     ("coachstream.language.demo", "coachstream.language.bedrock"),
@@ -219,7 +219,7 @@ RIVALS = (
 )
 
 
-#: What defines, packs and deploys the functions. It is on the machine of who deploys, and never on Lambda.
+#: Defines, packages and deploys the functions. It runs where you deploy from, never on Lambda.
 BEFORE_RUN_TIME = (
     "coachstream.deployment",
     "coachstream.infrastructure",
@@ -227,7 +227,7 @@ BEFORE_RUN_TIME = (
     *(room for room in ROOMS if room.endswith(".resource")),
 )
 
-#: What needs no CDK, nor what comes with it: for commands that run, or explain themselves, without.
+#: Modules that need neither the CDK nor its dependencies: commands run, and show their help, without it.
 WITHOUT_CDK = (
     "coachstream.deployment.toolkit",
     "coachstream.infrastructure.deploy_options",
@@ -240,12 +240,12 @@ WITHOUT_CDK = (
     "coachstream.infrastructure.target",
 )
 
-#: Those who may know it: the commands, and what looks after the facts that it is built on.
+#: The rooms that may import it: the commands, and the check of the facts it is based on.
 DEPLOYERS = ("coachstream.cli", "coachstream.check.facts")
 
 
 def test_imports_go_one_way() -> None:
-    """Every module has a room and imports what that may know; every permission is used; there is no cycle."""
+    """Every module has a room and imports only what it may; every permission is used; there are no cycles."""
     assert list(problems(MODULES, ROOMS)) == []
 
 
@@ -264,20 +264,20 @@ ROOMS_OF_APP = {"app.domain": (), "app.web": ("app.domain",)}
     ids=["no-room", "against-the-direction", "unused-permission", "cycle", "empty-room"],
 )
 def test_each_way_to_break_the_rules_is_found(modules: dict[str, list[str] | None], problem: str) -> None:
-    """In a tree that keeps them but for this."""
+    """Each case breaks one rule in an otherwise correct tree."""
     tree = {"app.domain": [], "app.web": ["app.domain.turn", "json"], **modules}
     found = list(problems({name: of for name, of in tree.items() if of is not None}, ROOMS_OF_APP))
     assert [each for each in found if each.startswith(problem)] != []
 
 
 def test_a_tree_that_keeps_the_rules_has_no_problem() -> None:
-    """The one that the tests before this one break."""
+    """This is the tree that the previous test breaks."""
     tree = {"app.domain": [], "app.web": ["app.domain.turn", "json"]}
     assert list(problems(tree, ROOMS_OF_APP)) == []
 
 
-def test_what_runs_on_lambda_does_not_know_how_it_gets_there() -> None:
-    """No constructs, no CDK and no packaging outside the rooms for them."""
+def test_code_that_runs_on_lambda_does_not_import_deployment_code() -> None:
+    """Constructs, CDK and packaging are imported only in their own rooms."""
     for module, imports in MODULES.items():
         if any(is_within(module, room) for room in (*BEFORE_RUN_TIME, *DEPLOYERS)):
             continue
@@ -287,8 +287,8 @@ def test_what_runs_on_lambda_does_not_know_how_it_gets_there() -> None:
 
 
 @pytest.mark.parametrize("module", WITHOUT_CDK)
-def test_what_says_that_it_needs_no_cdk_needs_none(module: str) -> None:
-    """Neither itself nor through a neighbour."""
+def test_modules_declared_free_of_the_cdk_do_not_import_it(module: str) -> None:
+    """They import it neither directly nor through a neighbouring module."""
     for name in MODULES[module]:
         assert name.split(".")[0] not in {"aws_cdk", "constructs", "jsii"}
         is_neighbour = any(
@@ -299,7 +299,7 @@ def test_what_says_that_it_needs_no_cdk_needs_none(module: str) -> None:
 
 @pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals[0].split(".")[1])
 def test_adapters_of_one_port_do_not_know_each_other(rivals: tuple[str, str]) -> None:
-    """What both need has a room of its own."""
+    """Code that both need has its own room."""
     for one, other in (rivals, rivals[::-1]):
         within = [module for module in MODULES if is_within(module, one)]
         assert within
@@ -313,7 +313,7 @@ _INPUT_AND_OUTPUT = ("asyncio.streams", "socket", "http", "sqlite3", "subprocess
 
 
 def test_the_domain_knows_only_the_standard_library_and_msgspec() -> None:
-    """No I/O library, no AWS, no HTTP in the domain."""
+    """The domain uses no I/O library, no AWS and no HTTP."""
     assert DOMAIN
     for module in DOMAIN:
         roots = {name.split(".")[0] for name in MODULES[module]}

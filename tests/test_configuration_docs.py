@@ -1,4 +1,4 @@
-"""docs/reference/settings.md says what the settings are."""
+"""docs/reference/settings.md matches the settings in the code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from support.places import ROOT
 PAGE = ROOT / "docs" / "reference" / "settings.md"
 
 
-def test_the_page_is_what_the_settings_say() -> None:
-    """`make docs` makes it anew."""
+def test_the_page_matches_the_settings() -> None:
+    """`make docs` regenerates it."""
     assert PAGE.read_text() == document()
 
 
@@ -31,7 +31,7 @@ def test_the_amplify_function_knows_what_the_settings_say() -> None:
 
 
 def test_the_command_prints_the_page_or_writes_it(tmp_path: Path) -> None:
-    """To standard output, or to the file that is named."""
+    """It writes to standard output or to the given file."""
     command = [sys.executable, "-m", "coachstream.settings.docs"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert printed.stdout == document()
@@ -40,7 +40,7 @@ def test_the_command_prints_the_page_or_writes_it(tmp_path: Path) -> None:
 
 
 def test_every_variable_has_one_row_under_its_part() -> None:
-    """Nothing is missing, nothing is told twice."""
+    """No variable is missing or listed twice."""
     sections = dict(
         zip(
             [part.value for part in Part],
@@ -55,7 +55,7 @@ def test_every_variable_has_one_row_under_its_part() -> None:
 
 @pytest.mark.parametrize("environment", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_examples_are_complete(environment: Mapping[str, str]) -> None:
-    """Each can be copied as it is, and names no variable that nobody reads."""
+    """Each can be copied as it is and contains no unused variable."""
     settings = Settings.from_environment(environment)
     assert environment.keys() <= {variable.name for variable in (*VARIABLES, *READ_BY_OTHERS)}
     chosen = (settings.store.kind, settings.model.kind, settings.identity.kind, settings.recall.kind)

@@ -1,4 +1,4 @@
-"""What code and pages say of other people's services is what the dated tables say."""
+"""What code and pages say about third-party services matches the dated tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def quota(name: str) -> float:
 
 
 def test_each_row_of_the_costs_has_the_price_of_the_table() -> None:
-    """Whatever the model's version is called."""
+    """The name of the model's version does not matter."""
     rows = re.findall(r"^\| ([^|]+?) \|[^|]+\| \$([\d.]+) per (\S+) \|", COST, re.MULTILINE)
     priced = {re.sub(r"(Claude Sonnet) [\d.]+", r"\1", name): (dollars, per) for name, dollars, per in rows}
     assert len(priced) >= 7
@@ -58,12 +58,12 @@ def test_each_row_of_the_costs_has_the_price_of_the_table() -> None:
     ],
 )
 def test_prices_in_running_text_are_those_of_the_table(name: str, phrase: str) -> None:
-    """To the cent."""
+    """They match to the cent."""
     assert phrase.format(PRICES[name].dollars) in COST + CUSTOM_DOMAIN
 
 
 def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
-    """The month of the oldest of them."""
+    """The page gives the month of the oldest price."""
     oldest = min(price.provenance.looked_up for price in PRICES.values())
     assert f"List prices of {REGION} in {oldest:%B %Y}" in COST
 
@@ -84,12 +84,12 @@ def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
     ],
 )
 def test_a_limit_in_the_code_is_the_one_of_the_table(name: str, used: float) -> None:
-    """Where the code enforces a service's limit itself."""
+    """These are the service limits that the code enforces itself."""
     assert used == quota(name)
 
 
 def test_a_mirrored_conversation_stays_below_the_largest_item() -> None:
-    """With room for what the existing functions write."""
+    """This leaves room for what the existing functions write."""
     assert quota("an item of DynamoDB") * 1024 > MOST_ITEM_BYTES
 
 
@@ -119,18 +119,18 @@ def test_a_mirrored_conversation_stays_below_the_largest_item() -> None:
     ],
 )
 def test_a_limit_on_the_page_is_the_one_of_the_table(phrase: str, names: list[str]) -> None:
-    """As a reader of the page finds it."""
+    """The page states it in these words."""
     assert phrase.format(*map(quota, names)) in LIMITS
 
 
-def test_the_timeouts_of_what_stands_in_front_are_those_of_the_table() -> None:
-    """CloudFront's response timeout and API Gateway's silence, where the guides name them."""
+def test_the_timeouts_of_services_in_front_match_the_table() -> None:
+    """These are CloudFront's response timeout and API Gateway's idle timeout, as the guides name them."""
     assert f"at least {quota('silence of an origin of CloudFront'):g} s" in CLOUDFRONT
     assert f"| silence | {quota('silence of a stream of API Gateway'):g} minutes;" in CUSTOM_DOMAIN
 
 
 def test_the_readme_has_the_limits_of_the_table() -> None:
-    """Of Lambda's responses, which the project does not change."""
+    """Lambda limits responses, and the project cannot change that."""
     said = "{:g} MB a response, {:g} MB/s after the first {:g} MB, {:g} minutes."
     names = (
         "a streamed response of Lambda",
@@ -142,26 +142,26 @@ def test_the_readme_has_the_limits_of_the_table() -> None:
 
 
 def test_the_versions_on_the_page_are_those_that_are_used() -> None:
-    """Of Node.js for a deployment, and of Python for the functions."""
+    """The page names the Node.js for a deployment and the Python of the functions."""
     assert f"Node.js {NODE_SUPPORTED} or newer" in FIRST_DEPLOYMENT
     assert f"Python {PYTHON} on Graviton" in FIRST_DEPLOYMENT
 
 
 def test_the_image_has_the_python_that_is_deployed() -> None:
-    """By default."""
+    """It is the default of the build argument."""
     dockerfile = (ROOT / "deploy" / "container" / "Dockerfile").read_text()
     assert f"ARG PYTHON={PYTHON}\n" in dockerfile
 
 
 def constant_of(name: str, source: str) -> object:
-    """A constant of a TypeScript file, whose literals are Python's but for a key without quotes."""
+    """A constant of a TypeScript file, read as a Python literal once its keys are quoted."""
     literal = re.search(rf"^const {name}\b[^=]*= (\{{.*?\}});$", source, re.MULTILINE | re.DOTALL)
     assert literal, name
     return ast.literal_eval(re.sub(r"(?<=[{{,\s])([a-z]+):", r'"\1":', literal[1]))
 
 
 def test_the_amplify_function_knows_the_same_regions() -> None:
-    """What cannot be derived is compared."""
+    """The list cannot be imported, so it is compared."""
     source = (AMPLIFY / "models.ts").read_text()
     regions = constant_of("REGIONS", source)
     assert regions == {geography: list(names) for geography, names in REGIONS.items()}

@@ -1,4 +1,4 @@
-"""What the pages about deploying name is there, and what they calculate adds up."""
+"""Everything the deployment pages name exists, and their sums are correct."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STACK = COACHSTREAM / "src" / "coachstream" / "deployment" / "stack.py"
 
 
 def commands() -> Iterator[str]:
-    """Every line of the shell blocks, continued lines as one."""
+    """Every line of the shell blocks, with continued lines joined."""
     for block in re.findall(r"^ *```sh\n(.*?)^ *```$", TEXT, re.MULTILINE | re.DOTALL):
         yield from filter(None, map(str.strip, re.sub(r"\\\n\s*", "", block).splitlines()))
 
@@ -70,7 +70,7 @@ def help_of(command: str) -> str:
 
 
 def test_every_option_and_variable_that_is_named_exists() -> None:
-    """In running text as well."""
+    """This includes names in running text."""
     options = set(re.findall(r"`(--[a-z-]+)[ `]", TEXT))
     known = " ".join(map(help_of, ("deploy", "package", "serve", "chat"))) + " --no-"
     assert {option for option in options if not re.search(rf"{option}\b", known)} == set()
@@ -79,7 +79,7 @@ def test_every_option_and_variable_that_is_named_exists() -> None:
 
 
 def test_every_output_that_is_read_is_written() -> None:
-    """By the names that the stack gives them."""
+    """The pages use the names that the stack defines."""
     read = set(re.findall(r"\.CoachStream\.(\w+)", TEXT)) | set(re.findall(r"`(\w+FunctionUrl)`", TEXT))
     assert len(read) >= 6
     stack = STACK.read_text()
@@ -91,7 +91,7 @@ def test_every_output_that_is_read_is_written() -> None:
 
 
 def test_the_costs_add_up() -> None:
-    """The rows are the sum, and the sum without the model is what is said to be ours."""
+    """The rows add up to the total, and without the model to the infrastructure cost that the page states."""
     rows = re.findall(r"^\| (.+?) \|.*\| \*?\*?\$([\d.]+)\*?\*? \|$", COST, re.MULTILINE)
     costs = {name: Decimal(cost) for name, cost in rows}
     together = costs.pop("**together**")
@@ -102,7 +102,7 @@ def test_the_costs_add_up() -> None:
 
 
 def test_each_cost_is_its_amount_times_its_price() -> None:
-    """As anybody can check with the price of another region."""
+    """A reader can recalculate it with the prices of another region."""
     price = {
         name: Decimal(number) for name, number in re.findall(r"\| ([^|]+?) \|[^|]+\| \$([\d.]+) per", COST)
     }
@@ -125,7 +125,7 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
 
 @pytest.mark.peer
 def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -> None:
-    """Word for word: the package is made, and what there would be is listed."""
+    """The printed command builds the package and lists what would be created."""
     if not (TOOLKIT / "cdk").exists():
         pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")
     (arguments, *_) = [arguments for arguments in of_our_commands("deploy") if "--plan" in arguments]

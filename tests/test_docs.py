@@ -1,9 +1,9 @@
-"""What the pages of the documentation print works, as far as that can be tried offline and cheaply.
+"""The examples in the documentation work, as far as that can be tested offline and cheaply.
 
-What cannot be run here, and what is done instead:
+What cannot be run here, and what is checked instead:
 
 - commands that need an AWS account or the network (`aws`, `npx`, `make deploy` without `--plan`, `pip`):
-  their blocks are parsed by a shell, and our own commands' options are looked up in the help;
+  their blocks are parsed by a shell, and the options of our own commands are looked up in the help;
 - commands that serve until they are stopped (`make serve`, the emulator, `uvicorn`): likewise;
   `tests/test_readme.py` and `tests/end_to_end` start them;
 - JavaScript that needs a page and a server: it is parsed. `tests/browser` runs the client;
@@ -61,7 +61,7 @@ from support.places import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-#: Whose commands are not ours to type: help texts, and tables of variables.
+#: Pages whose commands are not examples: help texts, and tables of variables.
 GENERATED = {"reference/cli.md", "reference/settings.md"}
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
@@ -83,7 +83,7 @@ def blocks(language: str, page: str | None = None) -> list[tuple[str, str]]:
 
 
 def by_page(found: list[tuple[str, str]]) -> list[object]:
-    """Parameters whose ids say where a block is."""
+    """Test parameters whose ids name the page of each block."""
     return [pytest.param(code, id=f"{page}-{number}") for number, (page, code) in enumerate(found)]
 
 
@@ -92,7 +92,7 @@ def by_page(found: list[tuple[str, str]]) -> list[object]:
 
 @cache
 def anchors(page: str) -> frozenset[str]:
-    """The ids that Python-Markdown gives headings, and those that mkdocstrings gives objects."""
+    """The ids that Python-Markdown gives to headings and mkdocstrings to objects."""
     prose = _FENCE.sub("", text_of(page))
     found = set(re.findall(r"^::: (\S+)$", prose, re.MULTILINE))
     for heading in re.findall(r"^#{1,6} +(.*?)\s*$", prose, re.MULTILINE):
@@ -112,7 +112,7 @@ def _numbered(slug: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_and_anchor_of_a_page_leads_somewhere(page: str) -> None:
-    """To a file in docs, and to a heading of it; links that leave docs would not work on the site."""
+    """It leads to a file in docs and a heading in it; links that leave docs would not work on the site."""
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", _FENCE.sub("", text_of(page))):
         path, _, anchor = link.partition("#")
         target = (DOCS / page).parent.joinpath(path).resolve() if path else DOCS / page
@@ -123,7 +123,7 @@ def test_every_link_and_anchor_of_a_page_leads_somewhere(page: str) -> None:
 
 
 def test_the_navigation_has_every_page_once() -> None:
-    """A page that is missing there fails the strict build; this says so without mkdocs."""
+    """A page missing there fails the strict build; this test finds it without mkdocs."""
     configuration = (ROOT / "mkdocs.yml").read_text()
     listed = re.findall(r"(?:: |- )(\S+\.md)$", configuration[configuration.index("\nnav:") :], re.MULTILINE)
     assert sorted(listed) == PAGES
@@ -134,19 +134,19 @@ def test_the_navigation_has_every_page_once() -> None:
 
 @pytest.mark.parametrize("code", by_page(blocks("python")))
 def test_every_python_block_compiles(code: str) -> None:
-    """As a module of its own."""
+    """Each block compiles as its own module."""
     compile(code, "a page", "exec")
 
 
 @pytest.mark.parametrize("code", by_page(blocks("json")))
 def test_every_json_block_parses(code: str) -> None:
-    """As JSON, without comments."""
+    """Each block is plain JSON, without comments."""
     json.loads(code)
 
 
 @pytest.mark.parametrize("code", by_page(blocks("js")))
 def test_every_javascript_block_parses(code: str, tmp_path: Path) -> None:
-    """As a module."""
+    """Each block parses as a module."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs Node.js")
@@ -158,7 +158,7 @@ def test_every_javascript_block_parses(code: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", by_page(blocks("sh")))
 def test_every_shell_block_parses(code: str) -> None:
-    """By `sh`, which does not run it."""
+    """`sh` parses it without running it."""
     checked = subprocess.run(["sh", "-n"], input=code, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
 
@@ -166,7 +166,7 @@ def test_every_shell_block_parses(code: str) -> None:
 def test_the_functions_of_the_streaming_tutorial_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is saved under its name on the page, and served by the page's own `serve.py`; but no one waits."""
+    """Each is saved under its name on the page and served by the page's own `serve.py`, without pauses."""
     page = "tutorials/streaming-function.md"
     names = re.findall(r"[Ss]ave this as `(\w+)\.py`", text_of(page))
     codes = [code.replace("asyncio.sleep(0.5)", "asyncio.sleep(0)") for _, code in blocks("python", page)]
@@ -230,12 +230,12 @@ TARGETS = {
     for line in re.findall(r"^([a-z][a-z -]*):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for target in line.split()
 }
-#: Targets that take options, and the command that gets them.
+#: Targets that take options, and the command they are passed to.
 WITH_OPTIONS = {"serve": "coachstream serve", "deploy": "coachstream deploy"}
 
 
 def printed_commands(page: str) -> Iterator[list[str]]:
-    """The words of every command on a page: in shell blocks, and in code within the text."""
+    """The words of every command on a page, in shell blocks and in inline code."""
     text = text_of(page)
     lines = [
         line
@@ -262,7 +262,7 @@ def help_of(command: str) -> str:
 
 
 def called(words: list[str]) -> tuple[str, list[str]] | None:
-    """The command that gets options, and these; None for a target that takes none."""
+    """The command that receives options, and those options; None for a target without any."""
     match words:
         case ["make", *targets_and_variables]:
             targets = [word for word in targets_and_variables if "=" not in word]
@@ -286,7 +286,7 @@ def called(words: list[str]) -> tuple[str, list[str]] | None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
 def test_every_command_on_a_page_exists_with_the_options_that_are_used(page: str) -> None:
-    """`make` and its targets, `coachstream` and its commands, the emulator."""
+    """This covers `make` and its targets, `coachstream` and its commands, and the emulator."""
     for words in printed_commands(page):
         if (call := called(words)) is None:
             continue
@@ -295,16 +295,16 @@ def test_every_command_on_a_page_exists_with_the_options_that_are_used(page: str
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_of(command)), f"{command} {option}"
 
 
-def test_the_page_of_commands_is_what_the_commands_say() -> None:
+def test_the_page_of_commands_matches_their_help() -> None:
     """`make docs` regenerates it."""
     assert text_of("reference/cli.md") == commands_page()
 
 
-# What reference pages list is all there is.
+# Reference pages are complete.
 
 
 def test_every_public_name_of_lambda_streaming_is_in_the_python_api() -> None:
-    """From `__all__`."""
+    """The names come from `__all__`."""
     page = text_of("reference/python-api.md")
     described = {
         name.rpartition(".")[2] for name in re.findall(r"^::: (lambda_streaming\.\S+)$", page, re.MULTILINE)
@@ -313,13 +313,13 @@ def test_every_public_name_of_lambda_streaming_is_in_the_python_api() -> None:
 
 
 def test_every_event_has_a_section() -> None:
-    """By its type on the wire."""
+    """The section has the event's type on the wire as its title."""
     tags = {frame.__struct_config__.tag for frame in get_args(Frame)}
     assert tags <= anchors("reference/events.md")
 
 
 def test_every_error_code_is_on_its_page() -> None:
-    """And the pages name no code that does not exist, in the page of errors at least."""
+    """The page of errors also names no code that does not exist."""
     assert all(f"`{code.value}`" in text_of("reference/errors.md") for code in ErrorCode)
 
 
@@ -333,7 +333,7 @@ def json_with(sk: str) -> object:
 
 
 def test_the_items_that_are_shown_are_those_that_are_stored() -> None:
-    """Attribute for attribute, as the store writes them."""
+    """Every attribute is as the store writes it."""
     key = ConversationKey("sam-1", "coach_main", "conv_1795811100000_k3j9x0q2a")
     replied_at, began_at = moment_of(1795811209871), moment_of(1795811100000)
     run = "run_1795811202222_b0jjrgon3"
@@ -361,7 +361,7 @@ def test_the_items_that_are_shown_are_those_that_are_stored() -> None:
 
 
 def test_every_kind_of_log_entry_is_described() -> None:
-    """By the name that the item has."""
+    """The page uses the name stored in the item."""
     page, explanation = text_of("reference/stored-items.md"), text_of("explanation/runs.md")
     for content in get_args(Content):
         assert f"`{content.__struct_config__.tag}`" in page
@@ -369,7 +369,7 @@ def test_every_kind_of_log_entry_is_described() -> None:
 
 
 def an_invocation() -> Invocation:
-    """One of which everything is known."""
+    """An invocation with every field set."""
     key = ConversationKey("user-1", "coach-1", "conv-1")
     invocation = Invocation(InvocationIds("request-1", "a-function", None), is_cold_start=True)
     invocation.key, invocation.cause, invocation.started_ms = key, "ValueError in a_place", 1
@@ -405,7 +405,7 @@ def an_invocation() -> Invocation:
 
 
 def test_every_field_of_the_log_line_is_described() -> None:
-    """Of an invocation of which everything is known."""
+    """The log line of an invocation with every field set is compared."""
     page = text_of("reference/metrics-and-logs.md")
     assert [name for name in fields_of(an_invocation(), 1) if f"`{name}`" not in page] == []
     for _, code in blocks("json", "reference/metrics-and-logs.md"):
@@ -413,7 +413,7 @@ def test_every_field_of_the_log_line_is_described() -> None:
 
 
 def test_every_metric_is_described(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its name in CloudWatch."""
+    """The page uses its name in CloudWatch."""
     write_metrics(an_invocation(), namespace="Test")
     lines = [msgspec.json.decode(line) for line in capsys.readouterr().out.splitlines()]
     names = {

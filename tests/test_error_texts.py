@@ -1,4 +1,4 @@
-"""Texts of exceptions that are not ours go nowhere: they may quote a message, a record or a token."""
+"""Texts of third-party exceptions are never shown: they may quote a message, a record or a token."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from support.places import COACHSTREAM, SOURCES
 SRC = COACHSTREAM / "src" / "coachstream"
 MODULES = sorted(SRC.rglob("*.py"))
 
-#: Functions that show what they are given. Others are looked at where they are defined.
+#: Functions that show their arguments. Others are checked where they are defined.
 SHOWING = {"str", "repr", "print", "format", "echo", "secho", "fail", "join"}
 
-#: Handlers that may show a foreign text, each with what makes it harmless.
+#: Handlers that may show a third-party text, each with the reason why it is harmless.
 HARMLESS = {
     ("cli/package.py", "ValueError"): "of our own `cognito_endpoint`, about the pool's id",
     ("identity/cognito.py", "ValueError"): "of our own `checked_endpoint`, about a setting",
@@ -36,7 +36,7 @@ HARMLESS = {
 
 
 def foreign_texts(path: Path, ours: frozenset[str]) -> Iterator[tuple[str, int]]:
-    """Type and line of each handler whose exception's own text is used."""
+    """The exception types and the line of each handler that uses the exception's own text."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ExceptHandler) or node.name is None:
             continue
@@ -59,7 +59,7 @@ def _kinds(node: ast.expr | None) -> Iterator[ast.Name | ast.Attribute]:
 
 
 def _uses_text(body: list[ast.stmt], name: str) -> bool:
-    """Whether the exception itself, not an attribute of it, is put into a text, a log or an error."""
+    """Whether the exception itself, not one of its attributes, goes into a text, a log or an error."""
 
     def is_it(node: ast.expr) -> bool:
         return isinstance(node, ast.Name) and node.id == name
@@ -81,7 +81,7 @@ def _uses_text(body: list[ast.stmt], name: str) -> bool:
 
 @cache
 def our_exceptions() -> frozenset[str]:
-    """Names of the exceptions that the project defines, whose texts it composes itself."""
+    """The names of the project's own exceptions, whose texts it composes itself."""
     defined = {
         node.name
         for source in SOURCES
@@ -93,8 +93,8 @@ def our_exceptions() -> frozenset[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SRC)))
-def test_no_text_of_a_foreign_exception_is_used(path: Path) -> None:
-    """What is said of it is its type, its code, or where it was raised."""
+def test_no_text_of_a_third_party_exception_is_used(path: Path) -> None:
+    """Only its type, its code or the place where it was raised may be shown."""
     module = str(path.relative_to(SRC))
     found = [
         f"{module}:{line}: {kinds}"
@@ -104,8 +104,8 @@ def test_no_text_of_a_foreign_exception_is_used(path: Path) -> None:
     assert not found
 
 
-def test_what_is_allowed_is_still_there() -> None:
-    """An exception to the rule that nothing needs is none."""
+def test_every_allowed_exception_to_the_rule_is_still_needed() -> None:
+    """An entry that no handler needs any more must be removed."""
     used = {
         (str(path.relative_to(SRC)), kinds)
         for path in MODULES

@@ -1,4 +1,4 @@
-"""The oldest versions that pyproject.toml allows are safe, and are those that are tested."""
+"""The oldest versions that pyproject.toml allows are safe and tested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TESTED_EXTRAS = ("emulator", "aws", "pinecone")
 
 
 def lower_bounds() -> dict[str, str]:
-    """Of each library that a pyproject.toml names, the oldest release that it allows."""
+    """The oldest allowed release of each library in a pyproject.toml."""
     named: list[str] = []
     for project in PROJECTS.values():
         named += (each for each in project["dependencies"] if not each.startswith(tuple(PROJECTS)))
@@ -31,8 +31,8 @@ def lower_bounds() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("library", SECURITY_FLOORS)
-def test_no_release_with_a_known_hole_is_allowed(library: str) -> None:
-    """The bound in pyproject.toml is the floor that the table gives reasons for."""
+def test_no_release_with_a_known_vulnerability_is_allowed(library: str) -> None:
+    """The bound in pyproject.toml equals the one that the table justifies."""
     assert lower_bounds()[library] == SECURITY_FLOORS[library].release
 
 
@@ -45,6 +45,6 @@ def test_the_oldest_allowed_release_is_the_one_that_is_tested(library: str, olde
 
 
 def test_the_oldest_python_is_one_that_gets_security_fixes() -> None:
-    """The table says until when."""
+    """The table has its end of life."""
     wanted = {project["requires-python"] for project in PROJECTS.values()}
     assert wanted == {f">={OLDEST_PYTHON.release}"}

@@ -1,4 +1,4 @@
-"""What a newcomer sees of `make`: which targets there are, what is going on, what a machine lacks."""
+"""What a newcomer sees of `make`: its targets, its progress, and what the machine lacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INSTALL = ROOT / "requirements" / "install.py"
 
 
 def peers() -> dict[Path, tuple[str, list[str]]]:
-    """The script of each peer, with its name and the tools that it requires."""
+    """The script of each peer, with the peer's name and the tools it requires."""
     makefile = (ROOT / "Makefile").read_text()
     folders = re.search(r"^PEERS := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
     assert folders is not None
@@ -51,8 +51,8 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_target_that_does_not_exist_is_answered_with_those_that_do() -> None:
-    """Exit status 2, and the list that `make help` prints."""
+def test_an_unknown_target_lists_the_existing_ones() -> None:
+    """The exit status is 2, and the list is the one that `make help` prints."""
     refused = run("make", "sevre")
     assert refused.returncode == 2
     assert "There is no target sevre." in refused.stderr
@@ -61,11 +61,13 @@ def test_a_target_that_does_not_exist_is_answered_with_those_that_do() -> None:
 
 
 @pytest.mark.parametrize("script", peers(), ids=lambda script: script.parent.name)
-def test_what_a_peer_lacks_is_one_sentence_before_anything_is_fetched(script: Path, tmp_path: Path) -> None:
-    """On a machine that has none of the tools and has not fetched the peer yet."""
+def test_missing_tools_of_a_peer_are_reported_before_anything_is_fetched(
+    script: Path, tmp_path: Path
+) -> None:
+    """The machine has none of the tools and has not fetched the peer yet; the report is one sentence."""
     for tool in ("dirname", "sh", "cksum"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
-    for tool in ("cmp", "cat"):  # by which a script finds out that the peer is there
+    for tool in ("cmp", "cat"):  # a script uses these to see whether the peer is installed
         (tmp_path / tool).symlink_to(shutil.which("false") or "false")
     checked = run("/bin/sh", str(script), "--check", PATH=str(tmp_path))
     what, tools = peers()[script]
@@ -75,7 +77,7 @@ def test_what_a_peer_lacks_is_one_sentence_before_anything_is_fetched(script: Pa
 
 
 def test_the_readme_says_what_each_peer_requires() -> None:
-    """A row for each, with every tool by its name or that of its package."""
+    """Each peer has a row with every tool, by its name or its package's."""
     readme = (ROOT / "README.md").read_text()
     packages = {"aclocal": "automake", "autoreconf": "autoconf", "libtoolize": "libtool", "java": "Java"}
     packages |= {"c++": "C++", "node": "Node", "npm": "Node", "cargo": "Rust", "mvn": "Maven", "go": "Go"}
@@ -95,8 +97,8 @@ def _peer(folder: Path, name: str, body: str) -> str:
 
 
 @pytest.mark.parametrize("jobs", ["1", "3"])
-def test_peers_that_cannot_be_had_do_not_keep_the_others_away(tmp_path: Path, jobs: str) -> None:
-    """All that is lacking is said first, the others are fetched, and the summary and the status tell."""
+def test_a_peer_that_cannot_be_fetched_does_not_block_the_others(tmp_path: Path, jobs: str) -> None:
+    """Missing tools are reported first, other peers are fetched, summary and exit status show failures."""
     fetched = tmp_path / "fetched"
     folders = [
         _peer(tmp_path, "lacking", 'require "The one" sh no-such-tool'),
@@ -115,14 +117,14 @@ def test_peers_that_cannot_be_had_do_not_keep_the_others_away(tmp_path: Path, jo
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A checkout, of which nothing is installed."""
+    """A checkout with nothing installed."""
     for name in ("Makefile", "pyproject.toml", "requirements", "packages"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
 def test_without_a_python_that_is_new_enough_the_first_call_says_which_is_needed(bare: Path) -> None:
-    """Also where there is one without venv or ensurepip, as Debian's is."""
+    """This includes a Python without venv or ensurepip, such as Debian's."""
     programs = bare / "programs"
     programs.mkdir()
     for tool in ("sh", "make"):
@@ -136,7 +138,7 @@ def test_without_a_python_that_is_new_enough_the_first_call_says_which_is_needed
 
 
 def test_without_a_network_the_first_call_says_what_could_not_be_done(bare: Path) -> None:
-    """And the next call tries again."""
+    """The next call tries again."""
     for _ in range(2):
         refused = run("make", "-C", str(bare), "serve", PIP_NO_INDEX="1", PIP_CACHE_DIR=str(bare / "cache"))
         assert refused.returncode == 2
@@ -178,7 +180,7 @@ def index(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """The Python of a virtual environment that has what installs, and can be installed into."""
+    """The Python of a virtual environment that has the installer and can be installed into."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (site / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
@@ -186,7 +188,7 @@ def environment(tmp_path: Path) -> Path:
 
 
 def installing(environment: Path, index: str) -> tuple[list[str], dict[str, str]]:
-    """The command, with an index that is configured for pip alone."""
+    """The command and its environment, with an index configured for pip only."""
     folder = environment.parents[2]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     variables = {**kept, "PIP_CONFIG_FILE": str(folder / "pip.conf"), "UV_CACHE_DIR": str(folder / "cache")}
@@ -201,8 +203,8 @@ def is_installed(environment: Path) -> bool:
     )
 
 
-def test_an_installation_shows_on_a_terminal_how_far_it_is(index: str, environment: Path) -> None:
-    """As uv shows it."""
+def test_an_installation_shows_its_progress_on_a_terminal(index: str, environment: Path) -> None:
+    """The progress is uv's own."""
     command, variables = installing(environment, index)
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, env=variables, stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -213,7 +215,7 @@ def test_an_installation_shows_on_a_terminal_how_far_it_is(index: str, environme
                 while piece := terminal.read(4096):
                     shown += piece
             except OSError:
-                pass  # how Linux says that the other end is closed
+                pass  # Linux signals in this way that the other end is closed
     assert process.returncode == 0, shown
     assert b"Installed 1 package" in re.sub(rb"\x1b\[[0-9;]*m", b"", shown)
     assert b"Installed tiny.lock in" in shown
@@ -221,7 +223,7 @@ def test_an_installation_shows_on_a_terminal_how_far_it_is(index: str, environme
 
 
 def test_an_installation_without_a_terminal_is_one_line(index: str, environment: Path) -> None:
-    """In a log, a line for each of sixty packages would be too much."""
+    """A line for each of sixty packages would clutter a log."""
     command, variables = installing(environment, index)
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -231,7 +233,7 @@ def test_an_installation_without_a_terminal_is_one_line(index: str, environment:
 
 
 def test_a_file_that_is_not_the_pinned_one_is_not_installed(index: str, environment: Path) -> None:
-    """Whatever index it comes from; the reason is there, and where to look."""
+    """This holds for every index; the message gives the reason and says where to look."""
     command, variables = installing(environment, index)
     Path(command[-1]).write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)

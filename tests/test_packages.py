@@ -1,4 +1,4 @@
-"""The packages as their users get them: what `make dist` builds, installed into fresh environments."""
+"""The packages as users get them: built by `make dist`, installed into fresh environments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NPM = shutil.which("npm")
 
 @pytest.fixture(scope="module")
 def bare(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with `lambda-streaming` alone."""
+    """The programs of an environment with only `lambda-streaming` installed."""
     return install(tmp_path_factory.mktemp("bare") / "venv", dist, "lambda-streaming")
 
 
@@ -45,7 +45,7 @@ def service(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(service: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """`coachstream serve` of that environment, on an empty folder."""
+    """`coachstream serve` from that environment, on an empty folder."""
     folder = tmp_path_factory.mktemp("served")
     with running(
         [str(service / "coachstream"), *SERVE, str(folder / "data")],
@@ -57,7 +57,7 @@ def served(service: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def elsewhere(programs: Path) -> dict[str, str]:
-    """An environment that knows those programs first, and none of this checkout's modules."""
+    """Environment variables with those programs first on the PATH and none of this checkout's modules."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return {**kept, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
@@ -92,7 +92,7 @@ def blocks(readme: Path, language: str) -> list[str]:
 
 
 def test_lambda_streaming_installs_three_dependencies_and_is_imported_without_the_extra(bare: Path) -> None:
-    """A function's package stays small."""
+    """This keeps a function's package small."""
     program = """
 import importlib.metadata, importlib.util, json, lambda_streaming
 wanted = [each for each in importlib.metadata.requires("lambda-streaming") if "extra ==" not in each]
@@ -107,8 +107,8 @@ print(json.dumps([wanted, extras, lambda_streaming.__file__]))
     assert Path(file).is_relative_to(bare.parent)
 
 
-def test_the_emulator_without_its_extra_is_one_sentence(bare: Path) -> None:
-    """It names the command that installs what is missing."""
+def test_the_emulator_without_its_extra_is_refused_in_one_sentence(bare: Path) -> None:
+    """The message names the command that installs the missing packages."""
     refused = run(bare, "python", "-m", "lambda_streaming.emulator", "--", "true")
     assert refused.returncode == 1
     assert refused.stdout == ""
@@ -119,7 +119,7 @@ def test_the_emulator_without_its_extra_is_one_sentence(bare: Path) -> None:
 def test_the_first_example_of_lambda_streamings_readme_runs_as_it_is_written(
     dist: Path, tmp_path: Path
 ) -> None:
-    """The app is saved as main.py and served by the command of the README, but on a free port."""
+    """The app is saved as main.py and served with the README's command, but on a free port."""
     readme = LAMBDA_STREAMING / "README.md"
     lines = [line for block in blocks(readme, "") for line in block.splitlines()]
     installed = shlex.split(next(line for line in lines if "[emulator]" in line))
@@ -148,13 +148,13 @@ def test_the_first_example_of_lambda_streamings_readme_runs_as_it_is_written(
 
 
 def test_coachstream_serves_a_chat_from_its_wheel(served: Serving) -> None:
-    """The page with the client's files is there, and a message is answered."""
+    """The page is served with the client's files, and a message gets a reply."""
     client = httpx.get(f"{served.ready.url}js/coachstream.js", timeout=PATIENCE_S)
     assert client.content == (CLIENT / "coachstream.js").read_bytes()
     assert '"type":"complete"' in say_hello(served)
 
 
-def test_a_model_without_its_extra_is_one_sentence(service: Path, tmp_path: Path) -> None:
+def test_a_model_without_its_extra_is_refused_in_one_sentence(service: Path, tmp_path: Path) -> None:
     """`coachstream serve --model bedrock` says what to install, and does not start."""
     refused = run(service, "coachstream", *SERVE, str(tmp_path / "data"), "--model", "bedrock")
     assert refused.returncode != 0
@@ -163,7 +163,7 @@ def test_a_model_without_its_extra_is_one_sentence(service: Path, tmp_path: Path
 
 
 def test_uvx_runs_coachstream_from_the_wheel_alone(dist: Path, tmp_path: Path) -> None:
-    """`uvx --from WHEEL coachstream serve`, without an environment that anyone made."""
+    """`uvx --from WHEEL coachstream serve` works without an existing environment."""
     command = [*UV, "tool", "run", "--isolated", *from_dist(dist), "--from", str(wheel(dist, "coachstream"))]
     with running(
         [*command, "coachstream", *SERVE, str(tmp_path / "data")], log=tmp_path / "serve.log", cwd=tmp_path
@@ -176,7 +176,7 @@ def test_uvx_runs_coachstream_from_the_wheel_alone(dist: Path, tmp_path: Path) -
 def test_the_npm_package_reads_a_reply_as_its_readme_does(
     dist: Path, served: Serving, tmp_path: Path
 ) -> None:
-    """Installed into an empty folder, it is imported by the README's line and streams from the server."""
+    """Installed into an empty folder, it is imported with the README's line and streams from the server."""
     assert NPM is not None
     assert NODE is not None
     (tarball,) = (dist / "npm").glob("*.tgz")
@@ -192,7 +192,7 @@ def test_the_npm_package_reads_a_reply_as_its_readme_does(
     (example,) = blocks(CLIENT.parent / "README.md", "js")
     ready = served.ready
     conversation = ready.stream(create_conversation(ready)).removesuffix("/stream")
-    # What the README takes for granted: an address, a signed-in user, a button and a bubble.
+    # What the README assumes: an address, a signed-in user, a button and a bubble.
     around = f"""
 const conversationUrl = {json.dumps(conversation)};
 const auth = {{ idToken: () => {json.dumps(ready.token)} }};

@@ -1,4 +1,4 @@
-"""The pages for contributors: what they name is there."""
+"""Everything that the pages for contributors name exists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
-    """Links within the repository; others are not followed."""
+    """Only links within the repository are followed."""
     for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
         target = page.parent / file if file else page
         assert target.exists(), file
@@ -29,7 +29,7 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_make_target_exists(page: Path) -> None:
-    """A command that is shown can be typed."""
+    """Every command shown can be run."""
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^\s*)make ([a-z-]+)", page.read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -56,7 +56,7 @@ def test_every_folder_and_file_of_the_tree_exists() -> None:
 
 
 def test_every_path_of_the_repository_that_is_named_in_code_exists() -> None:
-    """`tests/support/`, `settings/variables.py` and the like, from the root or from a package."""
+    """Paths such as `tests/support/` and `settings/variables.py` start at the root or in a package."""
     roots = [ROOT, LAMBDA_STREAMING / "src" / "lambda_streaming", COACHSTREAM / "src" / "coachstream"]
     ignored = {"dist", ".venv"}
     for page in PAGES:
@@ -66,7 +66,7 @@ def test_every_path_of_the_repository_that_is_named_in_code_exists() -> None:
 
 
 def test_the_release_page_names_the_tags_of_every_package() -> None:
-    """Each package has a tag of its own."""
+    """Each package has its own tag."""
     page = PAGES[2].read_text()
     for package in sorted((ROOT / "packages").iterdir()):
         assert f"`{package.name}-v" in page

@@ -13,7 +13,7 @@ from pythons import installed_interpreters, main, oldest_version, selection
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH; the folder of pyenv is empty."""
+    """A folder that is the only one on the PATH; pyenv's folder is empty."""
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -29,7 +29,7 @@ def add(
     level: str = "final",
     free_threaded: bool = False,
 ) -> Path:
-    """A program that describes itself as that Python."""
+    """Add a program that describes itself as that Python."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / f"python3.{version[1]}"
     said = json.dumps([version, implementation, "/nowhere", level, free_threaded])
@@ -41,7 +41,7 @@ def add(
 def test_the_newest_release_of_each_minor_version_is_found_on_the_path_and_below_pyenv(
     programs: Path, tmp_path: Path
 ) -> None:
-    """In the order of the versions, not of the names."""
+    """They are sorted by version, not by name."""
     add(programs, (3, 12, 1))
     newer = add(tmp_path / "pyenv" / "versions" / "3.12.9" / "bin", (3, 12, 9))
     older = add(programs, (3, 9, 2))
@@ -50,8 +50,8 @@ def test_the_newest_release_of_each_minor_version_is_found_on_the_path_and_below
     assert list(found) == ["3.9", "3.12"]
 
 
-def test_what_is_no_supported_python_is_passed_over(programs: Path) -> None:
-    """Too old, a candidate, free-threaded, of another implementation, a shim that fails, a script."""
+def test_unsupported_pythons_are_skipped(programs: Path) -> None:
+    """They are too old, a release candidate, free-threaded, not CPython, a failing shim or a plain script."""
     add(programs, (3, 10, 4))
     add(programs, (3, 15, 0), level="candidate")
     add(programs, (3, 14, 0), free_threaded=True)
@@ -63,10 +63,10 @@ def test_what_is_no_supported_python_is_passed_over(programs: Path) -> None:
     assert installed_interpreters(oldest_version()) == {}
 
 
-def test_a_version_that_is_not_installed_is_one_sentence(
+def test_a_version_that_is_not_installed_is_reported_in_one_sentence(
     programs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With those that are, and exit status 2."""
+    """The message lists the installed versions; the exit status is 2."""
     add(programs, (3, 12, 1))
     assert main(["--only", "3.12 3.13", "--", "-x"]) == 2
     assert capsys.readouterr().err == (
@@ -77,7 +77,7 @@ def test_a_version_that_is_not_installed_is_one_sentence(
 def test_without_another_python_there_is_nothing_to_do(
     programs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The one that `make test` uses is not run again."""
+    """The Python of `make test` is not run again."""
     add(programs, (sys.version_info[0], sys.version_info[1], sys.version_info[2]))
     assert main(["--only", "others"]) == 0
     assert capsys.readouterr().err == (
@@ -86,6 +86,6 @@ def test_without_another_python_there_is_nothing_to_do(
 
 
 def test_the_lambda_package_is_tested_on_the_newest_python_too() -> None:
-    """Other slow tests run on one Python."""
+    """Other slow tests run on one Python only."""
     chosen = {minor: selection(minor, own="3.11", newest="3.13") for minor in ("3.11", "3.12", "3.13")}
     assert chosen == {"3.11": [], "3.12": ["-m", "not peer"], "3.13": ["-m", "not peer or lambda_package"]}

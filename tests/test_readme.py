@@ -1,4 +1,4 @@
-"""What the README shows is run as it is shown."""
+"""The README's examples run as shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _blocks(language: str) -> list[str]:
 
 
 def test_the_function_in_the_readme_streams_by_the_command_in_the_readme(tmp_path: Path) -> None:
-    """The example is saved as app.py and started as it says, but on a free port."""
+    """The example is saved as app.py and started as shown, but on a free port."""
     (example,) = _blocks("python")
     (tmp_path / "app.py").write_text(example)
     shown = next(line for block in _blocks("") for line in block.splitlines() if "emulator --port" in line)
@@ -46,7 +46,7 @@ def test_the_function_in_the_readme_streams_by_the_command_in_the_readme(tmp_pat
 
 
 def test_every_make_target_in_the_readme_exists() -> None:
-    """A command that is shown can be typed."""
+    """Every command shown can be run."""
     makefile = (README.parent / "Makefile").read_text()
     shown = set(re.findall(r"\bmake ([a-z-]+)", README.read_text()))
     assert shown
@@ -54,13 +54,13 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
 
 def test_every_link_in_the_readme_leads_somewhere() -> None:
-    """Files that are linked to are there."""
+    """Linked files exist."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
     assert all((README.parent / link).exists() for link in links), links
 
 
 def test_every_option_in_the_readme_is_one_of_its_command() -> None:
-    """What is shown of `coachstream` and of `make serve` and `make deploy` can be typed."""
+    """The shown options of `coachstream`, `make serve` and `make deploy` exist."""
     readme = README.read_text()
     shown = re.findall(r"\.venv/bin/coachstream ([a-z]+(?: create)?)([^\n`#]*)", readme)
     shown += re.findall(r'make (serve|deploy) ARGS="([^"]*)"', readme)

@@ -1,4 +1,4 @@
-"""docs/reference is what the structs and tables of the code say."""
+"""docs/reference matches the structs and tables in the code."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ DOCUMENTS = documents()
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_file_is_what_the_code_says(name: str) -> None:
-    """`make docs` writes it again."""
+    """`make docs` regenerates it."""
     assert (FOLDER / name).read_text() == DOCUMENTS[name]
 
 
 def test_there_is_no_other_generated_file() -> None:
-    """One that is not generated any more would stay as it was."""
+    """A file that is no longer generated would become outdated."""
     generated = [
         path for path in FOLDER.iterdir() if "make docs" in path.read_text() or path.suffix == ".json"
     ]
@@ -45,14 +45,14 @@ def test_there_is_no_other_generated_file() -> None:
 
 
 def test_the_command_writes_every_file(tmp_path: Path) -> None:
-    """Into the folder that is named."""
+    """They are written into the given folder."""
     folder = tmp_path / "reference"
     subprocess.run([sys.executable, "-m", "coachstream.reference", str(folder)], check=True)
     assert {path.name: path.read_text() for path in folder.iterdir()} == DOCUMENTS
 
 
 def test_the_openapi_document_is_valid() -> None:
-    """By the schema of OpenAPI 3.1."""
+    """It is validated against the OpenAPI 3.1 schema."""
     validate(openapi_document())
 
 
@@ -71,7 +71,7 @@ def references(value: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("document", [openapi_document(), asyncapi_document()], ids=["openapi", "asyncapi"])
 def test_every_reference_leads_somewhere(document: dict[str, object]) -> None:
-    """And every schema is referred to."""
+    """Every schema is also referenced."""
     found = set(references(document))
     for reference in found:
         part: object = document
@@ -86,7 +86,7 @@ def test_every_reference_leads_somewhere(document: dict[str, object]) -> None:
 
 
 def test_every_operation_is_described_once() -> None:
-    """The methods that the functions take, no more and no fewer."""
+    """The document has exactly the methods that the functions accept."""
     described = [(each.resource, each.method) for each in OPERATIONS]
     served = {(resource, method) for resource, methods in METHODS.items() for method in methods}
     assert set(described) == served
@@ -94,7 +94,7 @@ def test_every_operation_is_described_once() -> None:
 
 
 def test_every_code_has_a_status_a_meaning_an_action_and_a_place() -> None:
-    """`METHOD_NOT_ALLOWED` comes with the methods that are no operation."""
+    """`METHOD_NOT_ALLOWED` belongs to methods that are no operation."""
     assert set(CLIENT_ACTIONS) == set(HTTP_STATUS) == set(ErrorCode)
     assert all(meaning_of(code).endswith(".") for code in ErrorCode)
     placed = EVENT_ERRORS.union(*(each.errors for each in OPERATIONS))
@@ -102,7 +102,7 @@ def test_every_code_has_a_status_a_meaning_an_action_and_a_place() -> None:
 
 
 def test_every_event_is_described_and_its_example_fits_its_schema() -> None:
-    """In the form in which the encoder writes it, and not when a field that is always there is missing."""
+    """The example is as the encoder writes it; an example without a required field does not fit."""
     assert set(EVENT_FACTS) == set(EVENTS)
     schemas = component_schemas()
     for event in EVENTS:
@@ -119,13 +119,13 @@ def test_every_event_is_described_and_its_example_fits_its_schema() -> None:
 
 
 def test_every_field_has_one_meaning() -> None:
-    """The table names the structs' fields, in their order, and no others."""
+    """The table lists exactly the structs' fields, in their order."""
     for struct, meanings in FIELDS.items():
         assert list(meanings) == [field.encode_name for field in msgspec.structs.fields(struct)]
 
 
 def test_every_link_leads_somewhere() -> None:
-    """Between the pages, and to the headings in them."""
+    """This covers links between pages and to their headings."""
     for name, page in DOCUMENTS.items():
         if not name.endswith(".md"):
             continue

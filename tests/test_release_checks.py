@@ -1,4 +1,4 @@
-"""What `make dist` finds wrong with artifacts: each problem is made, and reported in one sentence."""
+"""Each problem that `make dist` can find in artifacts is provoked, and is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_built_has_no_problem(dist: Path, name: str) -> None:
 
 
 def test_a_wheel_that_lacks_something_is_reported(dist: Path) -> None:
-    """The type marker, the licence, a file of the sources, and the permission to execute the wrapper."""
+    """This covers the type marker, the licence, a source file and the wrapper's executable bit."""
     built = wheel_of(dist, "lambda-streaming")
     licence = next(path for path in built.files if path.endswith("licenses/LICENSE"))
     wrapper = "lambda_streaming/exec-wrapper"
@@ -79,7 +79,7 @@ def test_a_wheel_that_lacks_something_is_reported(dist: Path) -> None:
 
 
 def test_a_link_or_old_copy_of_the_client_is_reported(dist: Path) -> None:
-    """In the checkout the client's files are links to the npm package."""
+    """In the checkout, the client's files are symbolic links to the npm package."""
     folder = ROOT / "packages" / "coachstream"
     built = wheel_of(dist, "coachstream")
     linked = replace(without(built, CLIENT), links=(CLIENT,))
@@ -93,7 +93,7 @@ def test_a_link_or_old_copy_of_the_client_is_reported(dist: Path) -> None:
 
 
 def test_a_file_that_is_not_published_is_reported(dist: Path) -> None:
-    """Whatever a checkout holds besides the sources stays there."""
+    """Files next to the sources in a checkout must not be published."""
     built = having(wheel_of(dist, "lambda-streaming"), "lambda_streaming/.env", b"SECRET=1")
     assert any(
         "lambda_streaming/.env, which is not in" in each for each in check_wheel(built, LAMBDA_STREAMING)
@@ -103,14 +103,14 @@ def test_a_file_that_is_not_published_is_reported(dist: Path) -> None:
 
 
 def test_a_source_distribution_that_builds_another_wheel_is_reported(dist: Path) -> None:
-    """Some installers never use the wheel."""
+    """Some installers build from source instead of using the wheel."""
     built = wheel_of(dist, "lambda-streaming")
     (problem,) = check_rebuilt(built, without(built, "lambda_streaming/exec-wrapper"))
     assert problem.endswith("differ in lambda_streaming/exec-wrapper.")
 
 
 def test_metadata_that_an_index_cannot_use_is_reported(dist: Path) -> None:
-    """Another version than that of pyproject.toml, and an address without https."""
+    """The version must be that of pyproject.toml, and every address must use https."""
     metadata = metadata_of(wheel_of(dist, "lambda-streaming"))
     metadata.replace_header("Version", "9.9")
     metadata["Project-URL"] = "Source, git@example.com:us/it.git"
@@ -121,14 +121,14 @@ def test_metadata_that_an_index_cannot_use_is_reported(dist: Path) -> None:
 
 @pytest.mark.parametrize("link", ["[a](docs/a.md)", "[a][1]\n\n[1]: ../b.md", '<img src="chat.png">'])
 def test_a_relative_link_in_a_readme_is_reported(link: str) -> None:
-    """The index shows the README without the files around it."""
+    """A package index shows the README without the files around it."""
     (problem,) = check_links("The README", f"Text.\n\n{link}\n")
     assert "is not absolute" in problem
     assert list(check_links("The README", "[a](https://example.com/a.md) [b](#b)")) == []
 
 
 def test_packages_of_different_minor_versions_are_reported() -> None:
-    """Also where coachstream requires another lambda-streaming than the one next to it."""
+    """So is a coachstream that requires another lambda-streaming than the one next to it."""
     assert list(check_versions(VERSIONS, REQUIRED)) == []
     assert list(check_versions({**VERSIONS, NPM_PACKAGE: "0.3.7"}, REQUIRED)) == []
     (minors,) = check_versions({**VERSIONS, NPM_PACKAGE: "0.4.0"}, REQUIRED)
@@ -142,7 +142,7 @@ def test_packages_of_different_minor_versions_are_reported() -> None:
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
 def test_an_npm_package_without_its_entry_point_is_reported(dist: Path) -> None:
-    """And one that publishes more than the client, its types and its papers."""
+    """So is one that publishes more than the client, its types and its documents."""
     folder = ROOT / "packages" / NPM_PACKAGE
     (path,) = (dist / "npm").glob("*.tgz")
     tarball = Archive.of_tarball(path)
@@ -159,7 +159,7 @@ def test_an_npm_package_without_its_entry_point_is_reported(dist: Path) -> None:
 
 
 def test_a_release_needs_a_dated_section_in_each_changelog() -> None:
-    """Before the release, entries gather under Unreleased."""
+    """Before the release, entries are collected under Unreleased."""
     unreleased = "# Changelog\n\n## Unreleased\n\n### Added\n\n- A thing.\n"
     dated = "# Changelog\n\n## Unreleased\n\n## 0.3.1 - 2027-01-31\n\n- A thing.\n"
     assert list(check_changelog("it", unreleased, "0.3.1", release=False)) == []
@@ -171,7 +171,7 @@ def test_a_release_needs_a_dated_section_in_each_changelog() -> None:
 
 
 def test_make_dist_prints_what_it_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Artifacts on standard output, exit status 0, and none of an earlier version left behind."""
+    """It lists the artifacts on standard output, exits with 0 and removes earlier versions."""
     old = tmp_path / "dist" / "coachstream-0.0.1.tar.gz"
     old.parent.mkdir()
     old.touch()

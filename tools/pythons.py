@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = (ROOT / "packages" / "lambda-streaming", ROOT / "packages" / "coachstream")
 LOCK = ROOT / "requirements" / "dev.lock"
-#: What pytest returns where every test was deselected.
+#: The exit status of pytest when every test was deselected.
 NO_TESTS = 5
 EXIT_NO_INTERPRETER = 2
 OTHERS = "others"
@@ -38,14 +38,14 @@ _DESCRIBE = (
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A CPython that starts."""
+    """A working CPython."""
 
     program: Path
     version: tuple[int, ...]
 
     @property
     def minor(self) -> str:
-        """Its minor version, as `3.12`."""
+        """Its minor version, for example `3.12`."""
         return ".".join(map(str, self.version[:2]))
 
 
@@ -73,7 +73,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _described(program: Path) -> Interpreter | None:
-    """The interpreter that the program starts; None if none, not CPython, not final or without a GIL."""
+    """The interpreter that the program starts; None unless it is a final release of CPython with a GIL."""
     try:
         done = subprocess.run(  # noqa: S603 (found on the PATH, to be run)
             [program, "-I", "-c", _DESCRIBE], capture_output=True, text=True, check=False, timeout=30
@@ -81,7 +81,7 @@ def _described(program: Path) -> Interpreter | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode:
-        return None  # a shim of pyenv for a version that is not chosen
+        return None  # a pyenv shim for a version that is not selected
     version, implementation, prefix, level, free_threaded = json.loads(done.stdout)
     if implementation != "cpython" or level != "final" or free_threaded:
         return None
@@ -90,7 +90,7 @@ def _described(program: Path) -> Interpreter | None:
 
 
 def prepare(interpreter: Interpreter, environments: Path) -> Path:
-    """Make its environment, unless it is there and up to date, and return the environment's Python."""
+    """Create its environment, unless it exists and is up to date, and return the environment's Python."""
     folder = environments / interpreter.minor
     python = folder / "bin" / "python"
     stamp = folder / "installed"
@@ -126,14 +126,14 @@ def oldest_version() -> tuple[int, ...]:
 
 
 def selection(minor: str, *, own: str, newest: str) -> list[str]:
-    """The arguments with which pytest chooses what to run on an interpreter."""
+    """The pytest arguments that select the tests to run on an interpreter."""
     if minor == own:
         return []
     return ["-m", "not peer or lambda_package" if minor == newest else "not peer"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Test on each interpreter; return 1 if the tests fail on one."""
+    """Run the tests on each interpreter; return 1 if they fail on any."""
     parser = argparse.ArgumentParser(prog="make test-pythons", description=__doc__)
     parser.add_argument("--only", default="", help="minor versions, separated by spaces, or: others")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")

@@ -1,4 +1,4 @@
-"""The server of `concurrent_streams.py`: each stream carries stamped events at an even pace."""
+"""The server of `concurrent_streams.py`: each stream carries timestamped events at an even pace."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ PAUSE_S = 0.05
 
 @streamify_response
 async def handler(_event: object, response_stream: ResponseStream, _context: object) -> None:
-    """Write events of about 100 bytes that say when they were written."""
+    """Write events of about 100 bytes that carry the time they were written."""
     http = HttpResponseStream.from_(response_stream, {"headers": {"content-type": "text/event-stream"}})
     for _ in range(EVENTS):
         await http.write(f'data: {{"type":"chunk","content":"{"x" * 50}","at":{time.monotonic():.6f}}}\n\n')

@@ -1,4 +1,4 @@
-"""A browser, for one module of tests at a time, and a running service: both real."""
+"""A real browser, shared by the tests of a module, and a real running service."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from support.serving import Serving, serving
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-#: Slow enough for a person to see the words come, and for a test to do something meanwhile.
+#: Slow enough that a test can act while the words are arriving.
 PACE = ("--model-delay", "0.03")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here that asks for a browser is marked as such."""
+    """Add the browser marker to every test in this folder that uses a browser."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
@@ -27,20 +27,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """A browser lives longer than one test, and so must its event loop."""
+    """The browser outlives a single test, so its event loop must as well."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """`coachstream serve`, for all modules: each test has a conversation of its own."""
+    """`coachstream serve`, shared by all modules; each test has its own conversation."""
     with serving(tmp_path_factory.mktemp("page") / "data", *PACE) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A Chromium."""
+    """A running Chromium."""
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("needs playwright")
     if CHROMIUM is None:
@@ -51,6 +51,6 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def tab(browser: Browser, server: Serving) -> AsyncIterator[Tab]:
-    """A tab on a desktop; not opened yet."""
+    """A desktop-sized tab that has not loaded a page yet."""
     async with new_tab(browser, server.ready.url) as opened:
         yield opened

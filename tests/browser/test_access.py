@@ -1,4 +1,4 @@
-"""For every hand and every eye: keyboard alone, a phone's width, light and dark, little motion."""
+"""Accessibility: keyboard-only use, phone widths, light and dark, reduced motion."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, textarea, inp
 
 
 async def test_everything_can_be_done_with_the_keyboard_alone(tab: Tab, server: Serving) -> None:
-    """Skip link, new line, send, the list, rename and delete: no pointer is ever needed."""
+    """Skip link, new line, send, the list, rename and delete all work without a pointer."""
     await tab.open(server.ready.coach_id)
     press = tab.page.keyboard.press
-    # The message box has the focus; the way out of the page's end leads to its beginning.
+    # The message box has the focus; tabbing past the end of the page leads to its beginning.
     for _ in range(4):
         await press("Tab")
         if await tab.evaluate("() => document.activeElement.id") == "skip-link":
@@ -76,7 +76,7 @@ async def test_everything_can_be_done_with_the_keyboard_alone(tab: Tab, server: 
 
 
 async def test_a_message_that_is_too_long_says_so_before_it_is_sent(tab: Tab, server: Serving) -> None:
-    """The limit counts code points, as the server does; at the limit it can be sent, past it not."""
+    """The limit counts code points, as the server does; a message of exactly that length can be sent."""
     await tab.open(server.ready.coach_id)
     await tab.message_box.fill("\N{RUNNER}" * 32_000)
     assert await tab.button("Send").is_enabled()
@@ -88,15 +88,15 @@ async def test_a_message_that_is_too_long_says_so_before_it_is_sent(tab: Tab, se
 
 
 async def test_escape_returns_the_focus_to_the_message_box(tab: Tab, server: Serving) -> None:
-    """From anywhere, one key leads back to writing."""
+    """Escape works from anywhere on the page."""
     await tab.open(server.ready.coach_id, create_conversation(server.ready))
     await tab.button("Dark colours").focus()
     await tab.page.keyboard.press("Escape")
     assert await tab.evaluate("() => document.activeElement.id") == "message"
 
 
-async def test_what_has_the_focus_shows_it(tab: Tab, server: Serving) -> None:
-    """Everything that the Tab key reaches has a visible ring."""
+async def test_the_focused_element_is_visibly_marked(tab: Tab, server: Serving) -> None:
+    """Every element that the Tab key reaches has a visible focus ring."""
     await tab.open(server.ready.coach_id)
     reached = set()
     for _ in range(14):
@@ -114,7 +114,7 @@ async def test_what_has_the_focus_shows_it(tab: Tab, server: Serving) -> None:
 
 @pytest.mark.parametrize("width", [360, 390, 820])
 async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, server: Serving, width: int) -> None:
-    """Not with a word that never ends, nor with the drawer open; and fingers find every target."""
+    """This holds for an endless word and the open drawer too; every touch target is large enough."""
     async with new_tab(browser, server.ready.url, size=(width, 780), touch=True) as tab:
         await tab.open(server.ready.coach_id)
         nowhere = {"page": 0, "thread": 0}
@@ -129,10 +129,10 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, server: 
         assert await tab.evaluate("() => window.innerWidth") == width
 
 
-async def test_the_drawer_of_a_phone_keeps_the_focus_and_gives_it_back(
+async def test_the_drawer_on_a_phone_traps_the_focus_and_returns_it(
     browser: Browser, server: Serving
 ) -> None:
-    """While the list is open nothing behind it can be reached; choosing or Escape closes it."""
+    """Nothing behind the open list can be focused; a selection or Escape closes it."""
     async with new_tab(browser, server.ready.url, size=(390, 844), touch=True, motion=True) as tab:
         await tab.open(server.ready.coach_id)
         assert await tab.evaluate("() => document.getElementById('sidebar').inert")
@@ -147,17 +147,17 @@ async def test_the_drawer_of_a_phone_keeps_the_focus_and_gives_it_back(
 
 
 async def test_the_message_box_stays_above_an_on_screen_keyboard(browser: Browser, server: Serving) -> None:
-    """When the keyboard takes half of the screen, the message box stands on top of it."""
+    """When the keyboard covers half of the screen, the message box sits directly above it."""
     async with new_tab(browser, server.ready.url, size=(390, 844), touch=True) as tab:
         await tab.open(server.ready.coach_id)
         await tab.page.set_viewport_size({"width": 390, "height": 440})
         await tab.until("() => document.getElementById('composer').getBoundingClientRect().bottom <= 440")
 
 
-async def test_dark_is_the_systems_choice_until_the_person_makes_one(
+async def test_the_colour_scheme_follows_the_system_until_the_user_chooses(
     browser: Browser, server: Serving
 ) -> None:
-    """The page follows the system; the toggle overrules it, and is remembered."""
+    """The toggle overrides the system setting, and the choice is remembered."""
     async with new_tab(browser, server.ready.url, colours="dark") as tab:
         await tab.open()
         dark = await tab.evaluate(BACKGROUND)
@@ -172,8 +172,8 @@ async def test_dark_is_the_systems_choice_until_the_person_makes_one(
         assert await tab.evaluate(BACKGROUND) == dark
 
 
-async def test_nothing_moves_for_those_who_want_little_motion(browser: Browser, server: Serving) -> None:
-    """No animation runs, not even the cursor's; for everybody else, some do."""
+async def test_reduced_motion_disables_every_animation(browser: Browser, server: Serving) -> None:
+    """Not even the cursor is animated; without the preference, animations run."""
     async with new_tab(browser, server.ready.url, motion=True) as tab:
         await tab.open(server.ready.coach_id)
         assert await tab.evaluate("() => document.getAnimations().length") > 0
@@ -186,7 +186,7 @@ async def test_nothing_moves_for_those_who_want_little_motion(browser: Browser, 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 async def test_all_text_has_enough_contrast(browser: Browser, server: Serving, colours: str) -> None:
-    """WCAG 2.2, 1.4.3: at least 4.5 to 1 between each text and what it stands on."""
+    """WCAG 2.2, 1.4.3 requires a ratio of at least 4.5 to 1 between text and background."""
     async with new_tab(browser, server.ready.url, colours="dark" if colours == "dark" else "light") as tab:
         await tab.open(server.ready.coach_id, server.ready.conversation_id)
         await tab.page.wait_for_selector(".message")
@@ -194,7 +194,7 @@ async def test_all_text_has_enough_contrast(browser: Browser, server: Serving, c
 
 
 async def test_a_screen_reader_hears_the_whole_reply_once(tab: Tab, server: Serving) -> None:
-    """It is told that the coach answers, then the reply as one; the growing bubble itself says nothing."""
+    """It announces that the coach is replying, then the complete reply, but not the growing bubble."""
     await tab.open(server.ready.coach_id, create_conversation(server.ready))
     await tab.evaluate(
         """() => {

@@ -1,4 +1,4 @@
-"""`coachstream.js` in a real Chromium against a real HTTP server that cuts connections where it hurts."""
+"""`coachstream.js` in a real Chromium, with a real HTTP server that cuts connections at critical points."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from support.scripted_stream import (
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-#: How long is watched for what must not happen: a browser's own `EventSource` would be back after a second.
+#: How long to watch for unwanted requests; a browser's own `EventSource` would reconnect after a second.
 WATCHED_MS = 3500
 
-#: Reads a reply to its end and tells all that was seen, each event in a word or two.
+#: Reads a reply to its end and returns everything it saw, each event in a word or two.
 HARNESS = """
 window.seen = [];
 window.tokens = [];
@@ -80,14 +80,14 @@ window.read = async ({ call, leaveAt, ...options }) => {
 
 
 class Reader:
-    """The module in an empty page."""
+    """The module, loaded in an empty page."""
 
     def __init__(self, page: Page, server: ScriptedStream) -> None:
         self.page = page
         self.server = server
 
     async def read(self, call: str, **options: object) -> list[str]:
-        """Read a reply to its end; everything that was seen."""
+        """Read a reply to its end and return everything that was seen."""
         seen: list[str] = await self.page.evaluate("(what) => window.read(what)", {"call": call, **options})
         return seen
 
@@ -100,7 +100,7 @@ class Reader:
         await self.page.wait_for_function("(what) => window.seen.includes(what)", arg=what)
 
     async def error(self) -> dict[str, Any]:
-        """What the reading ended with."""
+        """The error that ended the read."""
         fields: dict[str, Any] = await self.page.evaluate(
             """() => {
               const { name, code, message, retryable, status, runId, partialMessage } = window.error;
@@ -112,7 +112,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """One page for all: every server has an origin of its own, so that nothing stays from another test."""
+    """One page for all tests: every server has its own origin, so no state leaks between tests."""
     context = await browser.new_context()
     await context.add_init_script(HARNESS)
     page = await context.new_page()
@@ -125,16 +125,16 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 async def reading(
     page: Page, *script: ScriptedResponse | Callable[[Asked], ScriptedResponse]
 ) -> AsyncIterator[Reader]:
-    """The module, and a server with this script."""
+    """A reader with the module loaded, and a server that follows this script."""
     async with scripted(*script) as server:
         await page.goto(server.url)
         yield Reader(page, server)
         await page.unroute_all()
-        await page.goto("about:blank")  # whatever is still read or waited for ends here
+        await page.goto("about:blank")  # ends pending reads and waits
 
 
 async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
-    """One request, whose events tell the run, the growing text and the stored reply."""
+    """One request yields the run, the growing text and the stored reply."""
     whole = stream(START, event(0), chunk("Well ", 0), chunk("done", 5, 1), complete("Well done"))
     async with reading(page, whole) as reader:
         seen = await reader.start(clientMessageId="m1", conversationUrl="/conversation/")
@@ -148,8 +148,8 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         assert asked.body["messageTimestamp"].endswith("Z")
 
 
-async def test_what_was_done_besides_the_reply_is_no_part_of_it(page: Page) -> None:
-    """It has no place in the text and moves no cursor; what has no sentence is skipped."""
+async def test_a_contextual_event_is_not_part_of_the_reply(page: Page) -> None:
+    """It has no place in the text and moves no cursor; one without a sentence is skipped."""
     whole = stream(
         START,
         event(0),
@@ -171,8 +171,8 @@ async def test_what_was_done_besides_the_reply_is_no_part_of_it(page: Page) -> N
         ]
 
 
-async def test_a_message_is_named_where_its_writer_does_not(page: Page) -> None:
-    """Every message can be sent again, so every message has an id that the service takes."""
+async def test_a_message_gets_an_idempotency_key_if_the_caller_gives_none(page: Page) -> None:
+    """Every message may be retried, so every message needs a `clientMessageId` that the service accepts."""
     async with reading(page, stream(complete("A")), stream(complete("B"))) as reader:
         await reader.start()
         await reader.start()
@@ -182,8 +182,8 @@ async def test_a_message_is_named_where_its_writer_does_not(page: Page) -> None:
         assert one.isalnum()
 
 
-async def test_what_came_twice_is_shown_once(page: Page) -> None:
-    """The log is replayed from the last committed point; the overlap goes, be it a part or all of a chunk."""
+async def test_replayed_text_is_shown_once(page: Page) -> None:
+    """The log is replayed from the last committed point; overlap is dropped, in whole or partial chunks."""
     script = (
         stream(START, event(0), chunk("One ", 0), chunk("two ", 4, 1), chunk("thr", 8)),
         stream(
@@ -204,7 +204,7 @@ async def test_what_came_twice_is_shown_once(page: Page) -> None:
 
 
 async def test_offsets_count_as_javascript_does(page: Page) -> None:
-    """A character outside the basic plane is two units; none is lost or doubled at a cut."""
+    """A character outside the basic plane is two UTF-16 units; none is lost or doubled at a cut."""
     script = (
         stream(event(0), chunk("🏃🏃", 0, 1)),
         stream(chunk("🏃", 2), chunk("🏃!", 2), complete("🏃🏃!", 3)),
@@ -214,8 +214,8 @@ async def test_offsets_count_as_javascript_does(page: Page) -> None:
         assert [word for word in seen if word.startswith('"')] == ['"🏃🏃"', '"🏃🏃!"']
 
 
-async def test_a_reset_takes_back_what_follows_its_offset(page: Page) -> None:
-    """Text that does not hold disappears, and the new text takes its place."""
+async def test_a_reset_discards_the_text_after_its_offset(page: Page) -> None:
+    """Retracted text disappears, and the new text takes its place."""
     script = stream(
         event(0),
         chunk("Sure: do no", 0),
@@ -230,8 +230,8 @@ async def test_a_reset_takes_back_what_follows_its_offset(page: Page) -> None:
         assert texts == ['"Sure: do no"', '"Sure: "', '"Sure: run"', '""', '"Rest."']
 
 
-async def test_a_reconnect_event_is_obeyed_at_once(page: Page) -> None:
-    """The reader moves to the next connection without a pause, and without calling it a failure."""
+async def test_a_reconnect_event_is_followed_at_once(page: Page) -> None:
+    """The reader opens the next connection without a pause and does not count it as a failure."""
     script = (
         stream(event(0), chunk("One ", 0, 1), event(type="reconnect", after=f"{RUN}:2"), then=Then.HOLD),
         stream(START, chunk("two", 4, 3), complete("One two", 4)),
@@ -245,10 +245,10 @@ async def test_a_reconnect_event_is_obeyed_at_once(page: Page) -> None:
         assert second.at - first.at < 4
 
 
-async def test_being_sent_away_again_and_again_is_not_followed_without_a_pause(
+async def test_repeated_reconnect_events_are_followed_with_backoff(
     page: Page,
 ) -> None:
-    """A service that only ever says `reconnect` is asked less and less often, and given up."""
+    """A service that only ever sends `reconnect` is retried with backoff, then given up on."""
 
     def away(_: Asked) -> ScriptedResponse:
         return stream(START, event(type="reconnect", after=f"{RUN}:5"))
@@ -261,7 +261,7 @@ async def test_being_sent_away_again_and_again_is_not_followed_without_a_pause(
 
 
 async def test_204_ends_the_reading(page: Page) -> None:
-    """Nothing is written, or nothing is left: there is no event, no error and no second request."""
+    """No reply is being written, or nothing is left of it: there is no event, no error and no retry."""
     async with reading(page, NOTHING_LEFT, NOTHING_LEFT) as reader:
         assert await reader.read("join") == ["end"]
         assert await reader.read("resume", runId=RUN, after=f"{RUN}:9") == ["end", "end"]
@@ -269,7 +269,7 @@ async def test_204_ends_the_reading(page: Page) -> None:
 
 
 async def test_joining_follows_the_run_that_is_found(page: Page) -> None:
-    """The first request names no run; once the run is known, the reader stays with it."""
+    """The first request names no run; once the run is known, the reader keeps following it."""
     script = (
         stream(START, event(0), chunk("One ", 0, 1)),
         stream(START, chunk("two", 4, 2), complete("One two")),
@@ -280,15 +280,15 @@ async def test_joining_follows_the_run_that_is_found(page: Page) -> None:
         assert reader.server.summary() == ["GET", "GET /R after R:1"]
 
 
-async def test_resuming_goes_on_behind_the_text_that_is_there(page: Page) -> None:
-    """An app that kept the text and the place shows only what is new."""
+async def test_resuming_continues_after_the_text_already_received(page: Page) -> None:
+    """An app that kept the text and the position shows only new text."""
     async with reading(page, stream(START, chunk("One two", 0, 2), complete("One two"))) as reader:
         seen = await reader.read("resume", runId=RUN, after=f"{RUN}:1", text="One ")
         assert seen == ["connected", '"One two"', 'complete "One two"', "end"]
 
 
 async def test_text_that_is_missing_is_fetched_from_the_beginning(page: Page) -> None:
-    """Who kept the place but not the text gets all of it; a service that leaves a gap is not believed."""
+    """A reader with the position but not the text gets all of it; a gap in the stream is an error."""
     script = (
         stream(START, chunk("two", 4, 2), then=Then.HOLD),
         stream(START, chunk("One ", 0, 1), chunk("two", 4, 2), complete("One two")),
@@ -302,11 +302,11 @@ async def test_text_that_is_missing_is_fetched_from_the_beginning(page: Page) ->
 
 
 async def test_a_message_is_sent_again_until_its_run_is_known(page: Page) -> None:
-    """Before the service names the run nothing can be resumed; the same id makes both messages one."""
+    """Nothing can be resumed before the run is known; the idempotency key deduplicates the retries."""
     script = (
         ScriptedResponse(200, "text/event-stream", [], Then.CUT),
         stream(START, then=Then.CUT),
-        stream(START, event(0)[:-1]),  # a block that was cut off names nothing
+        stream(START, event(0)[:-1]),  # a truncated block does not count
         stream(START, event(0)),
         stream(START, chunk("Well", 0, 1), complete("Well")),
     )
@@ -318,7 +318,7 @@ async def test_a_message_is_sent_again_until_its_run_is_known(page: Page) -> Non
 
 
 async def test_another_run_begins_with_no_text(page: Page) -> None:
-    """A message that is sent again may get a new run: nothing of the old text stays."""
+    """A retried message may get a new run, so none of the old text may remain."""
     script = (
         stream(START, chunk("Old", 0)),
         stream(START, event(0, run="run_2"), chunk("New", 0, 1, run="run_2"), complete("New", run="run_2")),
@@ -329,7 +329,7 @@ async def test_another_run_begins_with_no_text(page: Page) -> None:
 
 
 async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: Page) -> None:
-    """Each pause is at most twice the one before, and at least half of what it may be."""
+    """The backoff doubles up to its limit, and jitter at most halves each pause."""
     script = (
         stream(event(0)),
         *[stream(START)] * 4,
@@ -344,8 +344,8 @@ async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: Page
             assert longest / 2 - 0.005 <= pause <= longest + 0.3, pauses
 
 
-async def test_the_reading_is_given_up_with_an_error_that_says_so(page: Page) -> None:
-    """A server that is gone for the set time is gone; what came until then is kept."""
+async def test_the_reader_gives_up_with_a_typed_error(page: Page) -> None:
+    """It gives up on a server that is unreachable for the configured time, and keeps the text so far."""
     async with reading(page, stream(event(0), chunk("One ", 0, 1))) as reader:
         task = asyncio.create_task(
             reader.start(reconnect={"giveUpAfterMs": 1000, "backoffMs": 300, "maxBackoffMs": 300})
@@ -359,8 +359,8 @@ async def test_the_reading_is_given_up_with_an_error_that_says_so(page: Page) ->
         assert await page.evaluate("() => window.reply.text") == "One "
 
 
-async def test_a_gateway_that_is_busy_is_asked_again(page: Page) -> None:
-    """What a proxy says in the function's place is a failed connection, with its status at the end."""
+async def test_a_gateway_error_is_retried(page: Page) -> None:
+    """A proxy's own response counts as a failed connection; the final error has its status."""
     bad_gateway = ScriptedResponse(502, "text/html", [b"<h1>Bad gateway</h1>"])
     async with reading(
         page, bad_gateway, document(429, Reason="Concurrency"), stream(complete("A"))
@@ -373,8 +373,8 @@ async def test_a_gateway_that_is_busy_is_asked_again(page: Page) -> None:
         assert (await reader.error())["status"] == 502
 
 
-async def test_silence_is_noticed_and_keep_alives_are_no_silence(page: Page) -> None:
-    """A connection that says nothing, not even a comment, is replaced; one that sends comments is kept."""
+async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(page: Page) -> None:
+    """A connection without even a comment is replaced; one that sends keep-alive comments is kept."""
     script = (
         stream(event(0), chunk("One ", 0, 1), *[KEEP_ALIVE] * 6, pause_s=0.4, then=Then.HOLD),
         stream(START, chunk("two", 4, 2), complete("One two")),
@@ -387,17 +387,17 @@ async def test_silence_is_noticed_and_keep_alives_are_no_silence(page: Page) -> 
         await reader.server.was_left()
 
 
-async def test_an_answer_that_never_begins_is_silence_too(page: Page) -> None:
-    """A server that accepts the request and says nothing is asked again."""
+async def test_a_response_that_never_begins_counts_as_silence(page: Page) -> None:
+    """A request to a server that accepts it but sends nothing is retried."""
     script = (stream(then=Then.HOLD), stream(complete("A")))
     async with reading(page, *script) as reader:
         assert (await reader.start(reconnect={"silenceMs": 500}))[-2:] == ['complete "A"', "end"]
 
 
-async def test_a_page_that_is_visible_again_replaces_a_silent_connection_only(
+async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(
     page: Page,
 ) -> None:
-    """Half the time of silence is enough when somebody looks; a connection that speaks is left alone."""
+    """Half the silence timeout is enough once the user looks; an active connection is left alone."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=Then.HOLD),
         stream(START, complete("One two")),
@@ -414,8 +414,8 @@ async def test_a_page_that_is_visible_again_replaces_a_silent_connection_only(
 
 
 @pytest.mark.parametrize("then", [Then.HOLD, Then.CUT], ids=["while it seems open", "in a pause"])
-async def test_a_network_that_comes_back_is_used_at_once(page: Page, then: Then) -> None:
-    """However long the pause had become; and the old connection is not trusted, whatever it seems to be."""
+async def test_the_reader_reconnects_as_soon_as_the_network_is_back(page: Page, then: Then) -> None:
+    """It cuts any backoff short, and never trusts the old connection, even if that still looks open."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=then),
         stream(START, chunk("two", 4, 2), complete("One two")),
@@ -430,7 +430,7 @@ async def test_a_network_that_comes_back_is_used_at_once(page: Page, then: Then)
 
 
 async def test_aborting_ends_the_reading_and_not_the_run(page: Page) -> None:
-    """The connection is closed, nothing is asked any more, and nobody is told to stop."""
+    """The connection is closed, there are no more requests, and the run is not stopped."""
     async with reading(page, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
         task = asyncio.create_task(reader.start())
         await reader.sees('"One "')
@@ -442,7 +442,7 @@ async def test_aborting_ends_the_reading_and_not_the_run(page: Page) -> None:
 
 
 async def test_aborting_ends_a_pause(page: Page) -> None:
-    """Somebody who leaves is not kept waiting for the next attempt."""
+    """The caller does not have to wait for the next attempt."""
     async with reading(page, stream(event(0), then=Then.CUT)) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 60_000, "maxBackoffMs": 60_000}))
         await reader.sees("reconnecting")
@@ -451,14 +451,14 @@ async def test_aborting_ends_a_pause(page: Page) -> None:
 
 
 async def test_leaving_the_loop_closes_the_connection(page: Page) -> None:
-    """`break` is enough."""
+    """A `break` is enough."""
     async with reading(page, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
         await reader.start(leaveAt='"One "')
         await reader.server.was_left()
 
 
 async def test_a_token_that_is_refused_is_replaced_once(page: Page) -> None:
-    """401 asks for a fresh token; a second 401 is what the service means."""
+    """A 401 causes one retry with a fresh token; a second 401 is final."""
     expired = document(401, type="error", code="TOKEN_EXPIRED", message="Too old.", retryable=False)
     async with reading(page, expired, stream(complete("A")), expired, expired) as reader:
         assert (await reader.start())[-2:] == ['complete "A"', "end"]
@@ -473,7 +473,7 @@ async def test_a_token_that_is_refused_is_replaced_once(page: Page) -> None:
 
 
 async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(page: Page) -> None:
-    """A service that has just woken up says so after `start`; a second refusal is the end."""
+    """After a cold start the service can reject the token only after `start`; a second refusal is final."""
     refused = stream(START, event(type="error", code="INVALID_TOKEN", message="No.", retryable=False))
     whole = stream(START, event(0), complete("Well"))
     async with reading(page, refused, whole) as reader:
@@ -486,8 +486,8 @@ async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(page: Page
         assert await reader.page.evaluate("() => window.tokens") == [False, True]
 
 
-async def test_an_error_of_the_run_is_its_end(page: Page) -> None:
-    """What stands in the log is what happened: it is thrown with all that the service said."""
+async def test_an_error_in_the_log_ends_the_run(page: Page) -> None:
+    """An error recorded in the log is final: it is thrown with every field that the service sent."""
     partial = {"id": "msg_2", "role": "assistant", "content": "One "}
     failure: dict[str, Any] = {
         "type": "error",
@@ -503,8 +503,8 @@ async def test_an_error_of_the_run_is_its_end(page: Page) -> None:
         assert len(reader.server.requests) == 1
 
 
-async def test_an_error_of_the_request_is_not_the_end_of_the_run(page: Page) -> None:
-    """A store that cannot be read for a moment is asked again, be the error a status or in the stream."""
+async def test_an_error_of_a_request_does_not_end_the_run(page: Page) -> None:
+    """A temporarily unreadable store is retried, whether the error is a status or an event in the stream."""
     failure: dict[str, Any] = {
         "type": "error",
         "code": "STORAGE_UNAVAILABLE",
@@ -522,8 +522,8 @@ async def test_an_error_of_the_request_is_not_the_end_of_the_run(page: Page) -> 
         assert (await reader.start())[-2:] == ['complete "One two"', "end"]
 
 
-async def test_a_message_that_is_refused_is_not_sent_again(page: Page) -> None:
-    """Whether to try again is for the person to say; a run that is in the way is named."""
+async def test_a_refused_message_is_not_retried(page: Page) -> None:
+    """The user decides whether to retry; the error names the run that blocks the message."""
     busy: dict[str, Any] = {
         "type": "error",
         "code": "TURN_IN_PROGRESS",
@@ -560,15 +560,15 @@ async def test_a_message_that_is_refused_is_not_sent_again(page: Page) -> None:
     ],
     ids=["a page", "no JSON", "no object", "no text", "a refusal of a proxy", "a refusal"],
 )
-async def test_what_cannot_get_better_ends_at_once(page: Page, answer: ScriptedResponse, seen: str) -> None:
-    """An answer that makes no sense, or a refusal for good, is not repeated."""
+async def test_a_permanent_error_is_not_retried(page: Page, answer: ScriptedResponse, seen: str) -> None:
+    """A malformed response or a permanent refusal ends the read at once."""
     async with reading(page, answer) as reader:
         assert (await reader.start())[-1] == seen
         assert len(reader.server.requests) == 1
 
 
-async def test_events_of_the_future_and_chunks_of_the_past_are_read(page: Page) -> None:
-    """An event type that is not known is skipped; a chunk without an offset is the next one."""
+async def test_unknown_events_and_chunks_without_an_offset_are_read(page: Page) -> None:
+    """An unknown event type is skipped; a chunk without an offset is appended."""
     script = stream(
         START, event(type="tool", content="?"), event(type="chunk", content="A"), complete("A", None)
     )
@@ -577,7 +577,7 @@ async def test_events_of_the_future_and_chunks_of_the_past_are_read(page: Page) 
 
 
 async def test_a_reply_is_stopped_by_its_run(page: Page) -> None:
-    """Stopping waits until the run is known, and the reading goes on to the end that the service gives."""
+    """Stopping waits until the run is known; the read continues until the service ends the stream."""
     script = (
         stream(START, event(0), chunk("One ", 0, 1), complete("One ", stopReason="stopped"), pause_s=0.3),
         document(202, runId=RUN, status="stopping"),
@@ -593,8 +593,8 @@ async def test_a_reply_is_stopped_by_its_run(page: Page) -> None:
         assert reader.server.requests[1].headers["authorization"].startswith("Bearer ")
 
 
-async def test_a_stop_that_fails_says_so(page: Page) -> None:
-    """Without an answer, without a right, or without a run there is an error of its own kind."""
+async def test_a_failed_stop_is_a_typed_error(page: Page) -> None:
+    """A lost response, a missing permission and a missing run each have their own error."""
     script = (
         document(403, code="USER_ID_MISMATCH", message="No.", retryable=False),
         ScriptedResponse(502, "text/html", [b""]),
@@ -612,8 +612,8 @@ async def test_a_stop_that_fails_says_so(page: Page) -> None:
         assert await reader.page.evaluate(stopped) == "CoachStreamError RUN_UNKNOWN"
 
 
-async def test_a_token_that_cannot_be_had_now_is_waited_for(page: Page) -> None:
-    """An error of the token's source ends the reading, unless it says that it may pass."""
+async def test_a_retryable_error_of_the_token_source_is_retried(page: Page) -> None:
+    """Any other error of the token source ends the read."""
     token = """(isRetryable) => async () => {
       const { start } = await import("/coachstream.js");
       let asked = 0;
@@ -636,7 +636,7 @@ async def test_a_token_that_cannot_be_had_now_is_waited_for(page: Page) -> None:
 
 
 async def test_the_browsers_own_event_source_reads_a_reply(page: Page) -> None:
-    """The message is sent for an address; the browser comes back after a cut, and not after the end."""
+    """The POST returns an address; the browser reconnects after a cut, but not after the end."""
     script = (
         OPENED,
         stream(b"retry: 100\n\n", START, event(0), chunk("One ", 0, 1), then=Then.CUT),
@@ -665,8 +665,8 @@ async def test_the_browsers_own_event_source_reads_a_reply(page: Page) -> None:
         assert len(reader.server.requests) == 3
 
 
-async def test_an_event_source_that_is_sent_away_goes_on_behind_its_place(page: Page) -> None:
-    """A `reconnect` event opens a new one, whose address says where it begins."""
+async def test_an_event_source_continues_at_its_position_after_a_reconnect_event(page: Page) -> None:
+    """A `reconnect` event opens a new `EventSource` whose address contains the position."""
     script = (
         OPENED,
         stream(event(0), chunk("One ", 0, 1), event(type="reconnect", after=f"{RUN}:2"), then=Then.HOLD),
@@ -678,8 +678,8 @@ async def test_an_event_source_that_is_sent_away_goes_on_behind_its_place(page: 
         assert reader.server.requests[2].query == {"ticket": "T", "after": f"{RUN}:2"}
 
 
-async def test_what_an_event_source_cannot_tell_is_fetched(page: Page) -> None:
-    """A ticket that has expired closes it for good without a word; the reader goes on with its token."""
+async def test_an_event_source_that_is_refused_falls_back_to_fetch(page: Page) -> None:
+    """An expired ticket closes the `EventSource` without any detail, so the reader goes on with its token."""
     expired = ScriptedResponse(
         401, "text/event-stream", [event(type="error", code="TICKET_EXPIRED", message="?")]
     )
@@ -697,7 +697,7 @@ async def test_what_an_event_source_cannot_tell_is_fetched(page: Page) -> None:
 
 
 async def test_an_event_source_whose_server_is_gone_is_given_up(page: Page) -> None:
-    """The browser would try for ever; the reader does not."""
+    """The browser would retry forever; the reader does not."""
     opened = stream(b"retry: 50\n\n", event(0), chunk("One ", 0, 1), then=Then.CUT)
     async with reading(page, OPENED, opened) as reader:
         task = asyncio.create_task(reader.start(transport="eventsource", reconnect={"giveUpAfterMs": 800}))
@@ -707,7 +707,7 @@ async def test_an_event_source_whose_server_is_gone_is_given_up(page: Page) -> N
 
 
 async def test_a_fetched_reply_asks_nothing_after_its_end(page: Page) -> None:
-    """Neither time, nor a page that is visible again, nor a network that is back begins anything."""
+    """Neither time, nor the page becoming visible, nor the network coming back causes a request."""
     async with reading(page, stream(complete("A"))) as reader:
         await reader.start()
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
@@ -716,7 +716,7 @@ async def test_a_fetched_reply_asks_nothing_after_its_end(page: Page) -> None:
         assert len(reader.server.requests) == 1
 
 
-#: A browser that reconnects by itself waits for three seconds, unless it is told otherwise.
+#: A browser waits three seconds before it reconnects, unless the server sets another delay.
 SOON = b"retry: 1\n\n"
 ALPHABET = st.text(st.sampled_from("ab é€🏃\n\r\u2028"), min_size=1, max_size=5)
 
@@ -730,11 +730,11 @@ ALPHABET = st.text(st.sampled_from("ab é€🏃\n\r\u2028"), min_size=1, max_si
 async def test_any_text_is_shown_once_through_any_cuts(
     page: Page, pieces: list[str], cuts: list[float], *, eventsource: bool
 ) -> None:
-    """Wherever connections are cut, the text only grows, and ends as what was written, to the letter."""
+    """Wherever connections are cut, the text only grows, and ends exactly as written."""
     whole = "".join(pieces)
 
     def log_after(asked: Asked) -> bytes:
-        """What is behind the reader's place, all of it committed."""
+        """The committed log after the reader's position."""
         place = asked.headers.get("last-event-id") or asked.query.get("after") or f"{RUN}:-1"
         known = int(place.rpartition(":")[2])
         sent, offset = [START], 0

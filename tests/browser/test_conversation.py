@@ -1,4 +1,4 @@
-"""Talking to a coach: what a person types, sees and finds again."""
+"""Talking to a coach: what the user types, sees and finds again later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT_END = """() => {
 
 
 async def test_a_typed_message_makes_a_bubble_grow_word_by_word(browser: Browser, server: Serving) -> None:
-    """The reply is seen at many lengths, only ever growing, and ends as what is stored."""
+    """The reply is visible at many lengths, only ever grows, and ends as the stored text."""
     conversation = create_conversation(server.ready)
     async with new_tab(browser, server.ready.url, motion=True) as tab:
         await tab.open(server.ready.coach_id, conversation)
@@ -39,7 +39,7 @@ async def test_a_typed_message_makes_a_bubble_grow_word_by_word(browser: Browser
 async def test_a_reply_shows_that_the_coach_is_thinking_and_then_how_long_it_took(
     tab: Tab, server: Serving
 ) -> None:
-    """There is a sign of life before the first word, a cursor while it grows, and its timings at the end."""
+    """An indicator appears before the first word, a cursor while the reply grows, and timings at the end."""
     await tab.open(server.ready.coach_id, create_conversation(server.ready))
     await tab.evaluate(RECORD_STATES)
     await tab.ask("What is next?")
@@ -63,7 +63,7 @@ async def test_what_was_done_besides_the_reply_is_shown_below_it(tab: Tab, serve
 
 
 async def test_a_reload_shows_the_saved_conversation(tab: Tab, server: Serving) -> None:
-    """What was said before is there again, in the same place and with the same address."""
+    """Earlier messages are shown again, in the same order and under the same address."""
     await tab.open(server.ready.coach_id)
     reply = await tab.ask("Remember what I ask now")
     address = tab.page.url
@@ -73,7 +73,7 @@ async def test_a_reload_shows_the_saved_conversation(tab: Tab, server: Serving) 
 
 
 async def test_the_first_message_makes_the_conversation_and_names_it(tab: Tab, server: Serving) -> None:
-    """A suggestion starts a conversation that stands in the list under what was said."""
+    """A suggestion starts a conversation whose title in the list is its first message."""
     await tab.open(server.ready.coach_id)
     suggestion = tab.page.locator(".suggestion").first
     text = await suggestion.inner_text()
@@ -85,7 +85,7 @@ async def test_the_first_message_makes_the_conversation_and_names_it(tab: Tab, s
 
 
 async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(tab: Tab, server: Serving) -> None:
-    """The reply arrives where it belongs; the other conversation keeps its draft and can be sent to."""
+    """The reply arrives in its own conversation; the other one keeps its draft and accepts messages."""
     coach = server.ready.coach_id
     first, second = create_conversation(server.ready), create_conversation(server.ready)
     await tab.open(coach, second)
@@ -109,7 +109,7 @@ async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(tab: Tab, se
 
 
 async def test_markup_in_a_message_is_shown_as_text(tab: Tab, server: Serving) -> None:
-    """Neither what a person writes, nor a title, nor what a coach repeats of it ever becomes HTML."""
+    """Neither a message, nor a title, nor a coach quoting a message ever becomes HTML."""
     attack = "<img src=x onerror='window.attacked=1'><script>window.attacked=1</script> **<b>bold</b>**"
     await tab.open(server.ready.coach_id)
     await tab.ask(attack)
@@ -121,7 +121,7 @@ async def test_markup_in_a_message_is_shown_as_text(tab: Tab, server: Serving) -
 
 
 async def test_two_tabs_can_talk_in_turn(tab: Tab, server: Serving) -> None:
-    """What one tab has been told is in the other, which goes on from there."""
+    """Messages sent in one tab are shown in the other, which can continue the conversation."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     other = Tab(await tab.page.context.new_page(), server.ready.url)
@@ -138,7 +138,7 @@ async def test_two_tabs_can_talk_in_turn(tab: Tab, server: Serving) -> None:
 async def test_reading_further_up_is_not_disturbed_by_a_growing_reply(
     browser: Browser, server: Serving
 ) -> None:
-    """Scrolling up stops the page from following the text; a button leads back to the end."""
+    """Scrolling up stops the page from following the text; a button scrolls back to the end."""
     async with new_tab(browser, server.ready.url, size=(900, 420), motion=True) as tab:
         await tab.open(server.ready.coach_id, create_conversation(server.ready))
         await tab.ask("A first question, to have something to scroll")
@@ -155,5 +155,5 @@ async def test_reading_further_up_is_not_disturbed_by_a_growing_reply(
 
 
 def _letters(text: str) -> str:
-    """A text without the marks and spaces that become paragraphs, lists and bold words."""
+    """The text without the markup and whitespace that become paragraphs, lists and bold text."""
     return "".join(character for character in text if character.isalpha())

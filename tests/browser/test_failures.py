@@ -1,4 +1,4 @@
-"""When something goes wrong: a sentence, and a way on that stores nothing twice."""
+"""Every failure shows a sentence and a remedy, and a retry stores nothing twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INTERRUPTED = "The answer was interrupted. Please try again."
 async def test_a_worker_killed_in_mid_reply_shows_a_sentence_and_a_retry_that_works(
     tab: Tab, server: Serving
 ) -> None:
-    """What was committed stays in view; trying again gives the whole reply, and nothing is stored twice."""
+    """Committed text stays visible; a retry yields the whole reply, and nothing is stored twice."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.write("Tell me everything")
@@ -47,8 +47,8 @@ async def test_a_worker_killed_in_mid_reply_shows_a_sentence_and_a_retry_that_wo
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_an_error_of_the_service_shows_its_own_sentence(tab: Tab, server: Serving) -> None:
-    """A conversation that was deleted elsewhere says so, and offers no retry that could not help."""
+async def test_an_error_of_the_service_is_shown_with_its_own_message(tab: Tab, server: Serving) -> None:
+    """A conversation that was deleted elsewhere is reported as such, without a pointless retry."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     _delete(server.ready, conversation)
@@ -59,14 +59,14 @@ async def test_an_error_of_the_service_shows_its_own_sentence(tab: Tab, server: 
 
 
 async def test_a_link_to_a_conversation_that_is_gone_says_so(tab: Tab, server: Serving) -> None:
-    """An old address leads to a sentence, not to an empty page."""
+    """An old address leads to an explanation, not to an empty page."""
     await tab.open(server.ready.coach_id, "conv_long_gone")
     assert await tab.problem() == "This conversation does not exist any more."
     tab.problems = forgive_failed_requests(tab.problems)
 
 
 async def test_without_a_network_a_message_waits_until_it_is_back(tab: Tab, server: Serving) -> None:
-    """A message that could not be sent is kept in view, and sent when there is a network again."""
+    """An unsent message stays visible and is sent as soon as the network is back."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.page.context.set_offline(True)
@@ -80,7 +80,7 @@ async def test_without_a_network_a_message_waits_until_it_is_back(tab: Tab, serv
 
 
 async def test_a_message_that_cannot_be_sent_can_be_held_back(tab: Tab, server: Serving) -> None:
-    """Stop ends the waiting for a network; the message stays in view, and can be sent later."""
+    """Stop ends the wait for the network; the message stays visible and can be sent later."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.page.context.set_offline(True)
@@ -97,7 +97,7 @@ async def test_a_message_that_cannot_be_sent_can_be_held_back(tab: Tab, server: 
 
 
 async def test_a_stream_without_a_terminal_event_is_not_taken_for_a_reply(tab: Tab, server: Serving) -> None:
-    """A proxy that ends the response cleanly in the middle is noticed, and the message sent again."""
+    """A proxy that ends the response cleanly but too early is detected, and the message is sent again."""
     cuts: list[str] = []
 
     async def cut_once(route: Route) -> None:
@@ -117,8 +117,8 @@ async def test_a_stream_without_a_terminal_event_is_not_taken_for_a_reply(tab: T
     assert len(stored_messages(server.ready, conversation)) == 2
 
 
-async def test_a_gateway_that_answers_itself_is_asked_again_for_a_minute(tab: Tab, server: Serving) -> None:
-    """Its page is not shown; then there is our sentence, with a retry."""
+async def test_a_gateway_error_is_retried_for_a_minute(tab: Tab, server: Serving) -> None:
+    """The gateway's page is not shown; after a minute our own message appears, with a retry."""
     asked = 0
 
     async def refuse(route: Route) -> None:
@@ -138,8 +138,8 @@ async def test_a_gateway_that_answers_itself_is_asked_again_for_a_minute(tab: Ta
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_an_expired_token_is_replaced_without_a_word(tab: Tab, server: Serving) -> None:
-    """The page signs in again and repeats the request; the person notices nothing."""
+async def test_an_expired_token_is_replaced_silently(tab: Tab, server: Serving) -> None:
+    """The page signs in again and repeats the request; the user notices nothing."""
     refused: list[str] = []
 
     async def expire_once(route: Route) -> None:

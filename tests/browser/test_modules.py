@@ -1,4 +1,4 @@
-"""Parts of the page, run in the browser that will run them: bytes to events, text to nodes."""
+"""Modules of the page, run in a real browser: bytes to events, text to nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RENDER = """async (text) => {
 
 
 class Case(NamedTuple):
-    """Bytes of a stream, every event that they hold (data, id), and the last id that they name."""
+    """The bytes of a stream, the events they contain (data, id), and the last event id."""
 
     name: str
     sent: bytes
@@ -67,7 +67,7 @@ CASES = (
 
 @pytest.fixture(scope="module")
 async def opened(browser: Browser, server: Serving) -> AsyncIterator[Tab]:
-    """One tab for all: modules keep nothing."""
+    """One tab for all tests, because the modules keep no state."""
     async with new_tab(browser, server.ready.url) as tab:
         await tab.open()
         yield tab
@@ -81,7 +81,7 @@ async def _feed(tab: Tab, reads: list[bytes]) -> tuple[list[list[str]], str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_a_stream_means_the_same_however_it_is_cut(opened: Tab, case: Case) -> None:
-    """Whole, byte by byte, and with the beginning of another event behind it."""
+    """The stream is fed whole, byte by byte, and with the beginning of another event after it."""
     assert await _feed(opened, [case.sent]) == (case.events, case.last_id)
     assert await _feed(opened, [bytes([byte]) for byte in case.sent]) == (case.events, case.last_id)
     if case.sent.endswith((b"\n\n", b"\r\r")):
@@ -97,7 +97,7 @@ async def test_a_stream_means_the_same_however_it_is_cut(opened: Tab, case: Case
 async def test_any_text_arrives_unchanged_through_any_cuts(
     opened: Tab, texts: list[str], line_end: str, cuts: list[int]
 ) -> None:
-    """Whatever is sent as data is received, to the letter and in order."""
+    """All data is received unchanged and in order."""
     sent = "".join(f"data: {text}{line_end}{line_end}" for text in texts).encode()
     edges = [0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]
     reads = [sent[start:end] for start, end in pairwise(edges)]
@@ -105,7 +105,7 @@ async def test_any_text_arrives_unchanged_through_any_cuts(
 
 
 async def test_an_event_that_never_ends_is_refused(opened: Tab) -> None:
-    """A stream cannot fill the page's memory."""
+    """An event that never ends must not fill the page's memory."""
     error = await opened.evaluate(
         """async () => {
           const { EventStreamDecoder } = await import("/js/coachstream.js");
@@ -137,7 +137,7 @@ async def test_an_event_that_never_ends_is_refused(opened: Tab) -> None:
 async def test_text_becomes_the_same_nodes_at_once_and_letter_by_letter(
     opened: Tab, text: str, html: str
 ) -> None:
-    """Paragraphs, lists, headings and emphasis; everything else stays what it is."""
+    """Paragraphs, lists, headings and emphasis are rendered; everything else stays plain text."""
     assert await opened.evaluate(RENDER, text) == [f"<div>{html}</div>"] * 2
 
 
@@ -147,7 +147,7 @@ MARKDOWN = st.text(st.sampled_from("**  ab-#1.\n\r\u2028<"), max_size=40)
 @settings(max_examples=60)
 @given(text=MARKDOWN)
 async def test_any_text_becomes_the_same_nodes_at_once_and_letter_by_letter(opened: Tab, text: str) -> None:
-    """Only the last block of a text that grows is read again, and nothing before it would have changed."""
+    """Only the last block of a growing text is parsed again, and this must not change the result."""
     grown, whole = await opened.evaluate(RENDER, text)
     assert grown == whole
 
@@ -175,7 +175,7 @@ RENDER_TWO = """async ([first, second]) => {
 async def test_a_text_that_does_not_grow_is_shown_as_it_is(
     opened: Tab, first: str, second: str, html: str
 ) -> None:
-    """Shorter, replaced, or the same again."""
+    """It may be shorter than, different from or equal to the text before."""
     assert await opened.evaluate(RENDER_TWO, [first, second]) == f"<div>{html}</div>"
 
 
@@ -201,7 +201,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
 async def test_no_line_of_a_model_freezes_the_page(opened: Tab, piece: str) -> None:
-    """64,000 characters take as long as four times 16,000 of what makes many nodes; it was minutes."""
+    """64,000 characters of hostile markup take about as long as harmless markup; once it took minutes."""
     a_unit = await opened.evaluate(MILLISECONDS, "**a** " * (16_000 // 6))
     line = (piece * 64_000)[:64_000]
     assert await opened.evaluate(MILLISECONDS, line) < 100 * max(a_unit, 1)
@@ -209,6 +209,6 @@ async def test_no_line_of_a_model_freezes_the_page(opened: Tab, piece: str) -> N
 
 @pytest.mark.parametrize("line", ["- {}x\u2028x", "# {}x\u2028x", "1. {}x\u2028x"])
 async def test_no_marker_with_blanks_freezes_the_page(opened: Tab, line: str) -> None:
-    """Not with a line separator behind it, at which an expression for the rest of a line gives up."""
+    """A line separator after the blanks must not make a regular expression backtrack either."""
     a_unit = await opened.evaluate(MILLISECONDS, "word " * (64_000 // 5))
     assert await opened.evaluate(MILLISECONDS, line.format(" " * 64_000)) < 100 * max(a_unit, 1)

@@ -1,4 +1,4 @@
-"""Replies that survive what happens to their readers: reloads, other tabs, stops, and broken networks."""
+"""Replies survive reloads, other tabs, stops and broken networks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from support.unsteady_network import unsteady_network
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-#: A browser's own `EventSource` is back after a second, unless it was told to stay away.
+#: A browser's own `EventSource` reconnects after a second, unless the server ended it with a 204.
 WATCHED_MS = 10_000
 
 IS_LONGER = (
     "(length) => document.querySelector('.message-assistant .message-text')?.textContent.length > length"
 )
 
-#: What any page can do without a module: send a message, and give the address to an `EventSource`.
+#: What any page can do without our module: send a message, and open an `EventSource` at the address.
 NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
   const session = await (await fetch("/local/session")).json();
   const { userId, coachId, token, streamUrl } = session;
@@ -53,7 +53,7 @@ NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
 
 
 async def test_two_tabs_show_the_same_growing_text(tab: Tab, server: Serving) -> None:
-    """The second one joins the run that the first one has started; the model is asked once."""
+    """The second tab joins the run that the first one started; the model is called once."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     other = Tab(await tab.page.context.new_page(), server.ready.url)
@@ -72,7 +72,7 @@ async def test_two_tabs_show_the_same_growing_text(tab: Tab, server: Serving) ->
 
 
 async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, server: Serving) -> None:
-    """Escape in one tab stops it in both; the text so far is the reply, marked, also after a reload."""
+    """Escape in one tab stops it in both; the text so far is kept, marked as stopped even after a reload."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     other = Tab(await tab.page.context.new_page(), server.ready.url)
@@ -94,7 +94,7 @@ async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, ser
 
 
 async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, server: Serving) -> None:
-    """The same button in the same place; what is written next is answered."""
+    """It is the same button in the same place; the next message is answered as usual."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.write("Another long story")
@@ -110,8 +110,8 @@ async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, serve
     ]
 
 
-async def test_a_network_that_breaks_and_comes_back_costs_no_word(browser: Browser, server: Serving) -> None:
-    """The page says that it reconnects, and then goes on where it was; nothing has to be pressed."""
+async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, server: Serving) -> None:
+    """The page shows that it is reconnecting and then resumes without any user action."""
     async with (
         unsteady_network(urlsplit(server.ready.url).port or 0) as network,
         new_tab(browser, network.url) as tab,
@@ -139,7 +139,7 @@ async def test_a_network_that_breaks_and_comes_back_costs_no_word(browser: Brows
 async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
     browser: Browser, server: Serving
 ) -> None:
-    """The network is cut in mid-reply; the browser is back with its place, and never after the end."""
+    """After a cut mid-reply the browser reconnects at its position; after the end it does not reconnect."""
     async with (
         unsteady_network(urlsplit(server.ready.url).port or 0) as network,
         new_tab(browser, network.url) as tab,
@@ -158,7 +158,7 @@ async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
         text, ending = await tab.evaluate("() => [window.text, window.ending]")
         assert ending["type"] == "complete"
         assert text == ending["aiMessage"]["content"] == reply["content"]
-        # One more request, which is told that nothing is left.
+        # One more request, which gets a 204.
         await tab.until("() => window.source.readyState === EventSource.CLOSED")
         asked = [passed for passed in network.passed if f"/stream/{run_id}" in passed.target]
         places = [int(passed.last_event_id.rpartition(":")[2]) for passed in asked if passed.last_event_id]
@@ -171,7 +171,7 @@ async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
 
 
 async def _is_shown_as_stored(tab: Tab, server: Serving, conversation: str) -> bool:
-    """Whether the only reply reads as the store has it, apart from what paragraphs and lists are made of."""
+    """Whether the only reply shown equals the stored one, apart from paragraph and list markup."""
     _, reply = stored_messages(server.ready, conversation)
     shown = await tab.evaluate("() => document.querySelector('.message-assistant .message-text').textContent")
     return _letters(shown) == _letters(reply["content"])

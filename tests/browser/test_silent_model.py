@@ -1,4 +1,4 @@
-"""The page while the model is silent: what a reader sees and can do who comes later than the first one."""
+"""The page while the model is silent: what a reader who joins later sees and can do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.serving import Serving, create_conversation, serving, stored_messag
 
 
 class Silent(msgspec.Struct, frozen=True):
-    """A server, and its model, which says a word when a test wants it."""
+    """A server and its model, which sends a word when the test releases it."""
 
     server: Serving
     model: SteeredBedrock
@@ -24,7 +24,7 @@ class Silent(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
-    """`coachstream serve` with a model that a test holds in its hand."""
+    """`coachstream serve` with a model controlled by the test."""
     with steered_bedrock() as model:
         environment = {
             **os.environ,
@@ -39,7 +39,7 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
 
 @pytest.fixture(scope="module")
 def server(silent: Silent) -> Serving:
-    """In the place of the one whose model speaks at once."""
+    """Replaces the shared server, whose model replies at once."""
     return silent.server
 
 
@@ -47,7 +47,7 @@ def server(silent: Silent) -> Serving:
 async def test_stop_works_before_the_first_word_in_a_page_that_came_later(
     tab: Tab, silent: Silent, reader: str
 ) -> None:
-    """It knows the run as the page does that sent the message; the model is left at once."""
+    """It knows the run as well as the page that sent the message; the model call ends at once."""
     silent.model.forget_requests()
     silent.model.reply_in_steps("never ", "said")
     ready = silent.server.ready
@@ -76,7 +76,7 @@ SHOWS = """(text) =>
 
 
 async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, silent: Silent) -> None:
-    """What had been said is there before the model says more, the rest comes word by word."""
+    """The earlier text is shown before the model sends more; the rest arrives word by word."""
     words = [f"word{number} " for number in range(20)]
     speaking = silent.model.reply_in_steps(*words)
     ready = silent.server.ready

@@ -1,4 +1,4 @@
-"""What the page's files must never hold. No browser is needed to see it."""
+"""What the page's files must never contain; checked without a browser."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ IMPORT = re.compile(r'^(?:import|\} from|import .* from) "(\.[^"]+)";$|from "(\.
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_no_script_turns_text_into_markup(path: Path) -> None:
-    """Text is never injected as HTML, because nothing that could is used."""
+    """No API that could inject text as HTML is used."""
     assert FORBIDDEN.findall(path.read_text()) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_nothing_is_asked_of_another_host(path: Path) -> None:
-    """No font, script, style or image comes from elsewhere."""
+def test_no_file_refers_to_another_host(path: Path) -> None:
+    """No font, script, style or image is loaded from another host."""
     assert set(ADDRESS.findall(path.read_text())) <= NAMES
 
 
@@ -42,8 +42,8 @@ def test_the_page_holds_no_inline_script_or_style() -> None:
     assert re.findall(r"\sstyle=|<style|\son\w+=|<script(?![^>]*\ssrc=)", html) == []
 
 
-def test_every_file_is_used_and_every_use_has_its_file() -> None:
-    """Scripts are reached from `main.js`, styles from the page; nothing is left over."""
+def test_every_file_is_used_and_every_reference_exists() -> None:
+    """Scripts are reachable from `main.js`, styles from the page; no file is unused."""
     html = (PAGE / "index.html").read_text()
     reached = {PAGE / "index.html"}
     waiting = [PAGE / name for name in re.findall(r'(?:src|href)="([^"#]+)"', html)]

@@ -1,4 +1,4 @@
-"""The page's modules, and the client module that others take from it, hold the types that they declare."""
+"""The page's modules and the published client module type-check against the types they declare."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COMPILER = CACHE / "typescript" / "node_modules" / "typescript" / "bin" / "tsc"
 OPTIONS = (
     *("--noEmit", "--strict", "--target", "es2024", "--module", "esnext", "--moduleResolution", "bundler"),
     *("--lib", "es2024,dom,dom.iterable,dom.asynciterable"),
-    # The compiler's own descriptions of the language and the browser are not what is checked here.
+    # The compiler's own declarations of the language and the browser are not under test.
     "--skipDefaultLibCheck",
 )
 
-#: As an application in TypeScript uses it.
+#: How a TypeScript application uses the module.
 APPLICATION = """
 import { join, resume, ServiceError, start, stop, type Reply } from "./coachstream.js";
 
@@ -59,7 +59,7 @@ MISTAKES = {
 
 
 def compiled(*files: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
-    """What the compiler says of some files."""
+    """The compiler's exit status and output for these files."""
     node = shutil.which("node")
     if node is None or not COMPILER.exists():
         pytest.skip("needs Node.js and TypeScript: tests/browser/typescript/install.sh")
@@ -73,8 +73,8 @@ def compiled(*files: Path, options: tuple[str, ...] = ()) -> tuple[int, str]:
     return run.returncode, run.stdout
 
 
-def test_the_page_s_scripts_hold_their_types() -> None:
-    """Those in their comments, and those that `coachstream.d.ts` promises to others."""
+def test_the_pages_scripts_type_check() -> None:
+    """This covers the types in their comments and those that `coachstream.d.ts` declares."""
     options = ("--allowJs", "--checkJs", "--allowImportingTsExtensions")
     scripts = (SCRIPTS / "main.js", SCRIPTS / "coachstream.js")
     assert compiled(*scripts, options=options) == (0, "")
@@ -82,9 +82,9 @@ def test_the_page_s_scripts_hold_their_types() -> None:
 
 @pytest.fixture(scope="module")
 def said_of_applications(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[str]]:
-    """What the compiler reports for each application, with the two files next to it and no other.
+    """What the compiler reports for each application, given only the two published files.
 
-    Each is a module, which shares nothing with the others, and most of a compilation is the browser's types.
+    All are compiled together, because most of the time is spent on the browser's types; each is a module.
     """
     folder = tmp_path_factory.mktemp("applications")
     for name in ("coachstream.js", "coachstream.d.ts"):
@@ -106,15 +106,15 @@ def said_of_applications(tmp_path_factory: pytest.TempPathFactory) -> Mapping[st
 def test_an_application_in_typescript_can_use_the_client_module(
     said_of_applications: Mapping[str, list[str]],
 ) -> None:
-    """With the two files next to its own, and no other."""
+    """It needs only the two published files next to its own."""
     assert said_of_applications["application"] == []
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_compiler_finds_mistakes_in_using_it(
+def test_the_compiler_rejects_wrong_use_of_the_client_module(
     said_of_applications: Mapping[str, list[str]], mistake: str
 ) -> None:
-    """So the types are not merely there."""
+    """The types must catch mistakes, not merely exist."""
     said = said_of_applications[mistake]
     assert said
     assert ".ts(1," in said[0]

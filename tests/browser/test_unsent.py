@@ -1,4 +1,4 @@
-"""A message that was sent stays within reach until the server has it."""
+"""A sent message stays recoverable until the server has stored it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WRITE_HALF_AN_EMOJI = r"""() => {
 
 
 async def refuse(route: Route) -> None:
-    """A refusal that no repetition helps against."""
+    """A refusal that no retry can fix."""
     body = 'data: {"type":"error","code":"INVALID_JSON","message":"Not like this.","retryable":false}\n\n'
     await route.fulfill(status=400, content_type="text/event-stream", body=body)
 
 
-async def test_a_message_that_is_refused_comes_back_into_the_box(tab: Tab, server: Serving) -> None:
-    """It can be changed and sent; a reload does not lose it."""
+async def test_a_refused_message_returns_to_the_message_box(tab: Tab, server: Serving) -> None:
+    """It can be edited and sent again, and survives a reload."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.page.route("**/stream", refuse)
@@ -40,10 +40,8 @@ async def test_a_message_that_is_refused_comes_back_into_the_box(tab: Tab, serve
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_message_that_never_arrived_is_in_the_box_when_the_page_comes_back(
-    tab: Tab, server: Serving
-) -> None:
-    """Written without a network, in a tab that was closed before there was one."""
+async def test_an_undelivered_message_is_in_the_box_when_the_page_reopens(tab: Tab, server: Serving) -> None:
+    """It was written offline, in a tab that was closed before the network was back."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.page.route("**/stream", lambda route: route.abort())
@@ -57,7 +55,7 @@ async def test_a_message_that_never_arrived_is_in_the_box_when_the_page_comes_ba
 
 
 async def test_a_message_that_has_arrived_does_not_come_back(tab: Tab, server: Serving) -> None:
-    """Neither while its reply is written nor afterwards, in a conversation that it has begun as well."""
+    """This holds during and after its reply, and for the first message of a conversation."""
     await tab.open(server.ready.coach_id)
     await tab.write("The first one of all")
     await tab.begins_to_stream()
@@ -69,7 +67,7 @@ async def test_a_message_that_has_arrived_does_not_come_back(tab: Tab, server: S
 
 
 async def test_half_an_emoji_is_sent_as_the_replacement_character(tab: Tab, server: Serving) -> None:
-    """Whatever cut it: the message arrives, is answered, and leaves the box."""
+    """However it was cut, the message arrives, is answered and leaves the box."""
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.evaluate(WRITE_HALF_AN_EMOJI)

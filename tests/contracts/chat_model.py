@@ -1,4 +1,4 @@
-"""What every `ChatModel` must do: `ChatModelContract` if it streams, `WholeReplyContract` if it does not.
+"""What every `ChatModel` must do: `ChatModelContract` for streaming models, `WholeReplyContract` for others.
 
 A subclass provides two fixtures:
 
@@ -8,7 +8,7 @@ A subclass provides two fixtures:
             "A model that replies."
         @pytest.fixture
         def broken_model(self) -> Callable[[int, ModelError | None], ChatModel]:
-            "A model whose stream breaks after so many deltas: with the error, or by ending without a stop."
+            "A model whose stream breaks after that many deltas: with the error, or by ending without a stop."
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class WholeReplyContract:
     """Rules for streamed and whole replies."""
 
     async def test_the_stop_comes_last_and_once(self, model: ChatModel) -> None:
-        """Text, then one `ModelStop`, and nothing after it."""
+        """A stream is text, then one `ModelStop`, and nothing after it."""
         *deltas, stop = await events_of(model)
         assert deltas
         assert all(isinstance(delta, TextDelta) for delta in deltas)
@@ -62,13 +62,13 @@ class WholeReplyContract:
         assert stop.usage.output_tokens > 0
 
     async def test_every_delta_is_valid_text(self, model: ChatModel) -> None:
-        """No delta is cut inside a code point."""
+        """No delta splits a code point."""
         for event in await events_of(model):
             if isinstance(event, TextDelta):
                 event.text.encode()
 
     async def test_the_model_has_a_name(self, model: ChatModel) -> None:
-        """It is stored with each reply, and is the same before and after."""
+        """The name is stored with each reply and does not change."""
         name = model.display_name
         await events_of(model)
         assert name
@@ -79,8 +79,8 @@ class WholeReplyContract:
         streams = await asyncio.gather(*(events_of(model) for _ in range(10)))
         assert all(isinstance(stream[-1], ModelStop) for stream in streams)
 
-    async def test_a_reply_goes_on_wherever_it_broke_off(self, model: ChatModel) -> None:
-        """The given beginning and the continuation are the whole reply, for any beginning."""
+    async def test_a_partial_reply_can_be_continued_at_any_point(self, model: ChatModel) -> None:
+        """The given beginning plus the continuation equals the whole reply, for every beginning."""
         assert model.can_continue
         whole = text_of(await events_of(model))
         assert len(whole) > 40
@@ -90,7 +90,7 @@ class WholeReplyContract:
             assert isinstance(stop, ModelStop)
 
     async def test_a_closed_stream_stops(self, model: ChatModel) -> None:
-        """Closing after the first delta ends the stream; no task keeps running."""
+        """Closing it after the first delta ends the stream and leaves no task running."""
         before = asyncio.all_tasks()
         stream = model.stream(PROMPT, deadline=asyncio.get_running_loop().time() + PATIENCE_S)
         assert isinstance(stream, AsyncGenerator)
@@ -107,7 +107,7 @@ class WholeReplyContract:
 
 
 class ChatModelContract(WholeReplyContract):
-    """Deltas, then the stop; or a visible interruption."""
+    """Rules for streaming: deltas, then the stop, or a visible interruption."""
 
     async def test_a_stream_is_deltas_and_then_the_stop(self, model: ChatModel) -> None:
         """Several pieces of text come before the last event."""
@@ -118,7 +118,7 @@ class ChatModelContract(WholeReplyContract):
     async def test_a_stream_may_break_off_with_an_error(
         self, broken_model: Callable[[int, ModelError | None], ChatModel], after: int
     ) -> None:
-        """The deltas until then arrive, and the typed error follows them."""
+        """The deltas received so far arrive, and the typed error follows them."""
         received = await _events_until_error(broken_model(after, ModelStreamBroken()))
         assert len(received) == after
         assert all(isinstance(event, TextDelta) for event in received)
@@ -126,7 +126,7 @@ class ChatModelContract(WholeReplyContract):
     async def test_a_stream_may_end_without_a_stop(
         self, broken_model: Callable[[int, ModelError | None], ChatModel]
     ) -> None:
-        """An end without `ModelStop` is passed on as it is, for the turn to judge."""
+        """An end without `ModelStop` is passed on unchanged; the turn decides what it means."""
         received = await events_of(broken_model(3, None))
         assert [type(event) for event in received] == [TextDelta] * 3
 

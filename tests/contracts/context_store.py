@@ -34,7 +34,7 @@ class ContextStoreContract(StoreContract):
             await store.load_coach(KEY.user_id, "coach-2")
 
     async def test_the_coaches_of_a_user_are_listed_by_their_ids(self, store: SeedableStore) -> None:
-        """All of the user's, and no one else's."""
+        """The list has all of the user's coaches and no other user's."""
         assert await store.list_coaches("user-without-coaches") == []
         await store.put_coach("user-with-coaches", "b-coach", {"coach_name": "Bo"})
         await store.put_coach("user-with-coaches", "a-coach", {"coach_name": "Al"})
@@ -42,7 +42,7 @@ class ContextStoreContract(StoreContract):
         assert [(coach.coach_id, coach.name) for coach in coaches] == [("a-coach", "Al"), ("b-coach", "Bo")]
 
     async def test_history_is_the_newest_messages_oldest_first(self, store: SeedableStore) -> None:
-        """A limit cuts off the old end."""
+        """The limit drops the oldest messages."""
         for number in range(0, 10, 2):
             said = user_message(number, f"question {number}")
             await store_reply(store, said, reply_to(said, number + 1))
@@ -56,7 +56,7 @@ class ContextStoreContract(StoreContract):
     async def test_history_reaches_back_at_least_as_far_as_its_budget(
         self, store: SeedableStore, budget: int
     ) -> None:
-        """What is loaded fills the budget, or is everything; it is the newest end without a gap."""
+        """The loaded messages fill the budget or are all there are, newest first without a gap."""
         for number in range(0, 6, 2):
             said = user_message(number, "1234")
             await store_reply(store, said, reply_to(said, number + 1, "123456"))
@@ -77,13 +77,13 @@ class ContextStoreContract(StoreContract):
         assert list(await store.load_history(KEY, limit=0, budget_chars=10)) == []
 
     async def test_an_unknown_conversation_has_no_history(self, store: SeedableStore) -> None:
-        """Nothing, and no error."""
+        """The history is empty, and there is no error."""
         unknown = ConversationKey(KEY.user_id, KEY.coach_id, "conv-9")
         assert list(await store.load_history(unknown, limit=10, budget_chars=AMPLE_CHARS)) == []
         assert list(await store.load_messages(unknown)) == []
 
     async def test_memories_are_ranked_by_importance_newness_and_use(self, store: SeedableStore) -> None:
-        """Importance decides; among equals the newer and the more used come first."""
+        """Importance decides; among equals, newer and more frequently used memories come first."""
         expected = ["high-used", "high-new", "high-old", "medium-new", "medium", "low-new-used"]
         stored = {
             "low-new-used": memory("low-new-used", importance="low", age_days=0, uses=500),
@@ -102,22 +102,22 @@ class ContextStoreContract(StoreContract):
         assert best[0].usage_count == 7
         assert best[0].tags == ("squat",)
 
-    async def test_nothing_is_loaded_where_nothing_is_wanted(self, store: SeedableStore) -> None:
-        """A limit of none is kept."""
+    async def test_a_limit_of_zero_loads_nothing(self, store: SeedableStore) -> None:
+        """Zero is a valid limit, not a missing one."""
         await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
         await store.put_workout(KEY.user_id, "w-1", workout("w-1", "2026-03-01T10:00:00.000Z"))
         assert list(await store.load_memories(KEY.user_id, KEY.coach_id, limit=0)) == []
         assert list(await store.load_recent_workouts(KEY.user_id, limit=0)) == []
 
     async def test_equal_memories_come_newest_first(self, store: SeedableStore) -> None:
-        """Beyond a month age scores nothing, but still decides between equals."""
+        """Beyond a month, age no longer affects the score but still breaks ties."""
         for memory_id, age in (("b", 60), ("a", 90), ("c", 40)):
             await store.put_memory(KEY.user_id, memory_id, memory(memory_id, age_days=age))
         ranked = await store.load_memories(KEY.user_id, KEY.coach_id, limit=10)
         assert [found.id for found in ranked] == ["c", "b", "a"]
 
     async def test_memories_are_the_users_and_of_this_coach_or_all(self, store: SeedableStore) -> None:
-        """Another coach's and another user's memories stay with them."""
+        """Memories of another coach or another user are never loaded."""
         await store.put_memory(KEY.user_id, "own", memory("own", coach_id=KEY.coach_id))
         await store.put_memory(KEY.user_id, "global", memory("global"))
         await store.put_memory(KEY.user_id, "other coach", memory("other coach", coach_id="coach-2"))
@@ -126,7 +126,7 @@ class ContextStoreContract(StoreContract):
         assert {m.id for m in found} == {"own", "global"}
 
     async def test_workouts_are_the_last_completed_whatever_their_ids(self, store: SeedableStore) -> None:
-        """The newest by completion come first; ids and the order of saving mean nothing."""
+        """The most recently completed come first; ids and the order of saving do not matter."""
         completed = {
             "a": "2026-03-01T10:00:00.000Z",
             "d": "2026-01-01T10:00:00.000Z",
@@ -142,7 +142,7 @@ class ContextStoreContract(StoreContract):
         assert found[0].summary == "Did a."
 
     async def test_seeding_again_replaces(self, store: SeedableStore) -> None:
-        """A record of the same id takes the place of the earlier one."""
+        """A record replaces an earlier one with the same id."""
         for uses in (1, 2):
             await store.put_memory(KEY.user_id, "m", memory("m", uses=uses))
             await store.put_workout(KEY.user_id, "w", workout("w", f"2026-01-0{uses}T00:00:00.000Z"))

@@ -53,10 +53,10 @@ __all__ = [
 
 
 class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemoryStoreContract):
-    """Conversations, and all ports together, because one store implements all of them."""
+    """Conversations, plus the contracts of all other ports, because one store implements them all."""
 
     async def test_a_new_conversation_is_as_it_was_created(self, store: SeedableStore) -> None:
-        """Every field comes back."""
+        """Every field is read back as it was saved."""
         assert await store.get_conversation(KEY) == conversation()
 
     async def test_a_conversation_needs_its_coach(self, store: SeedableStore) -> None:
@@ -75,7 +75,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert len(await store.load_messages(KEY)) == 1
 
     async def test_conversations_are_listed_the_latest_activity_first(self, store: SeedableStore) -> None:
-        """Only the user's conversations with this coach."""
+        """Only the user's own conversations with this coach are listed."""
         for name, age in (("conv-2", 5), ("conv-3", 0.1)):
             key = ConversationKey(KEY.user_id, KEY.coach_id, name)
             await store.create_conversation(conversation(key, age_days=age))
@@ -88,7 +88,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert list(await store.list_conversations("user-3", KEY.coach_id)) == []
 
     async def test_a_change_changes_only_what_is_given(self, store: SeedableStore) -> None:
-        """Title, tags and activity, one by one and together."""
+        """This holds for title, tags and activity, separately and together."""
         renamed = await store.change_conversation(KEY, ConversationChange(title="Deadlifts"))
         tagged = await store.change_conversation(KEY, ConversationChange(tags=("back", "ü")))
         closed = await store.change_conversation(KEY, ConversationChange(is_active=False))
@@ -100,7 +100,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert await store.get_conversation(KEY) == untagged
 
     async def test_a_change_in_the_middle_of_a_run_loses_nothing(self, store: SeedableStore) -> None:
-        """The run keeps the new title, the rename keeps the messages (a lost update, provoked)."""
+        """The run keeps the new title, and the rename keeps the messages: neither update may be lost."""
         said = user_message(1)
         reply = reply_to(said, 2)
         await begin(store, said)
@@ -113,7 +113,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert len(await store.load_messages(KEY)) == 2
 
     async def test_a_deleted_conversation_is_gone_with_its_messages(self, store: SeedableStore) -> None:
-        """Also when one of the same id is created later."""
+        """They stay deleted when a conversation with the same id is created later."""
         said = user_message(1, client_id="c-1")
         await store_reply(store, said, reply_to(said, 2))
         await store.delete_conversation(KEY)
@@ -125,7 +125,7 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         assert (await begin(store, user_message(3, client_id="c-1"))).is_first_attempt
 
     async def test_an_unknown_conversation_is_not_found(self, store: SeedableStore) -> None:
-        """Reading, changing and deleting say so; another user's is as unknown as one that never was."""
+        """Reading, updating and deleting raise; another user's conversation counts as missing too."""
         for unknown in (
             ConversationKey(KEY.user_id, KEY.coach_id, "conv-9"),
             ConversationKey("user-2", KEY.coach_id, KEY.conversation_id),

@@ -64,7 +64,7 @@ THROTTLED = Refusal(429, "ThrottlingException")
 
 
 class SystemClock:
-    """The time as it is."""
+    """The real time."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -88,26 +88,26 @@ class Talk:
         self._client = client
 
     async def say(self, text: str, *, client_message_id: str | None = None) -> list[Event]:
-        """All events of a message's turn."""
+        """Run a turn and return all its events."""
         parts = self._parts
         request = TurnRequest(KEY, text, time.monotonic() + 30, client_message_id=client_message_id)
         return [event async for event in events_of(run_turn, request, parts)]
 
     async def fails(self, text: str, code: ErrorCode, *, client_message_id: str | None = None) -> Failed:
-        """The failure of a turn that must fail with this code."""
+        """Run a turn that must fail with this code, and return the failure."""
         end = (await self.say(text, client_message_id=client_message_id))[-1]
         assert isinstance(end, Failed)
         assert end.code is code
         return end
 
     async def completes(self, text: str, *, client_message_id: str | None = None) -> Completed:
-        """The end of a turn that must be whole."""
+        """Run a turn that must complete, and return its last event."""
         end = (await self.say(text, client_message_id=client_message_id))[-1]
         assert isinstance(end, Completed)
         return end
 
     async def text_of_run(self, run_id: str) -> str:
-        """The text of a reader that has read a finished run from the beginning."""
+        """The text seen by a reader that reads a finished run from the beginning."""
         text = ""
         request = ResumeRequest(KEY, run_id, time.monotonic() + 30)
         watcher = run_watcher(request, self._parts)
@@ -142,7 +142,7 @@ class Talk:
 
     @property
     def last_prompt(self) -> str:
-        """The whole last request to the model."""
+        """The complete last request to the model."""
         return str(self.bedrock.requests[-1].body)
 
 
@@ -159,7 +159,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_blocked_word_whose_own_turn_failed_blocks_no_later_message(
         self, talk: Talk, model_type: ModelType
     ) -> None:
-        """The history carries it, but only the newest message is judged."""
+        """The word is in the history, but the guardrail judges only the newest message."""
         talk.model_type = model_type
         talk.bedrock.answers.extend([THROTTLED] * 4)
         await talk.fails("Is this forbidden?", ErrorCode.MODEL_THROTTLED)
@@ -167,10 +167,10 @@ class GuardedTurnContract(StoreContract):
             await talk.completes(text)
             assert talk.guardrail.judged[-1] == [text]
 
-    async def test_a_reply_that_another_model_goes_on_with_is_judged_by_the_newest_message_alone(
+    async def test_a_reply_continued_by_another_model_is_judged_by_the_newest_message_alone(
         self, talk: Talk
     ) -> None:
-        """With what was said of it, and also where the first model has said nothing."""
+        """This holds whether the first model produced part of the reply or nothing."""
         await begin(talk.store, user_message(1, "Is this forbidden?"))
         await talk.store.finish_run(KEY, RUN, ended(1), None)
         talk.options = CONTINUING
@@ -188,7 +188,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_message_that_was_blocked_enters_no_prompt_again(
         self, talk: Talk, model_type: ModelType, sentence: str
     ) -> None:
-        """Nor does its reply; the conversation continues as if it had not been written."""
+        """Nor does its reply; the conversation continues as if neither had been written."""
         talk.model_type = model_type
         talk.guardrail.blocked_input = sentence
         await talk.completes("How was my week?")
@@ -202,10 +202,10 @@ class GuardedTurnContract(StoreContract):
             assert "How was my week?" in talk.last_prompt
 
     @pytest.mark.parametrize("sentence", [BLOCKED_INPUT, ""], ids=["with a sentence", "without a word"])
-    async def test_a_blocked_message_that_is_sent_again_is_refused_without_asking_the_model(
+    async def test_a_retried_blocked_message_is_refused_without_calling_the_model(
         self, talk: Talk, sentence: str
     ) -> None:
-        """Sending it again gets the same error, however often."""
+        """Every retry gets the same error."""
         talk.guardrail.blocked_input = sentence
         first = await talk.fails("Is this forbidden?", ErrorCode.CONTENT_FILTERED, client_message_id="c-1")
         asked = len(talk.bedrock.requests)
@@ -216,8 +216,8 @@ class GuardedTurnContract(StoreContract):
             assert again.partial_reply == first.partial_reply
         assert len(talk.bedrock.requests) == asked
 
-    async def test_what_a_guardrail_cut_off_is_shown_as_such_and_enters_no_prompt(self, talk: Talk) -> None:
-        """The beginning of the reply had gone out before the rest was blocked."""
+    async def test_a_reply_cut_off_by_a_guardrail_is_marked_and_in_no_later_prompt(self, talk: Talk) -> None:
+        """The beginning of the reply was sent before the rest was blocked."""
         talk.bedrock.answers.append(reply("Well, ", "these are ", "forbidden ", "things."))
         events = await talk.say("Tell me more.")
         said = "".join(event.content for event in events if isinstance(event, Chunk))
@@ -231,8 +231,8 @@ class GuardedTurnContract(StoreContract):
         assert "Well" not in talk.last_prompt
         assert "Tell me more." not in talk.last_prompt
 
-    async def test_an_interrupted_reply_to_a_message_that_is_blocked_then_is_gone(self, talk: Talk) -> None:
-        """A retry that is blocked takes its place."""
+    async def test_a_blocked_retry_replaces_the_interrupted_reply(self, talk: Talk) -> None:
+        """The text of the interrupted reply must be in no later prompt."""
         message = user_message(1, "Is this forbidden?", client_id="c-1")
         await store_reply(
             talk.store, message, reply_to(message, 2, "Well, forb", stop=StopReason.INTERRUPTED)
@@ -242,7 +242,7 @@ class GuardedTurnContract(StoreContract):
         assert "forb" not in talk.last_prompt
 
     async def test_a_conversation_that_was_stuck_works_again(self, talk: Talk) -> None:
-        """One of before: nothing says that the first message was blocked, only its followers' replies do."""
+        """In old data only the replies to later messages show that the first message was blocked."""
         bad = user_message(1, "Is this forbidden?")
         await begin(talk.store, bad)
         await talk.store.finish_run(KEY, RUN, ended(1), None)
@@ -257,8 +257,8 @@ class GuardedTurnContract(StoreContract):
         for text in ("forbidden", BLOCKED_INPUT):
             assert text not in talk.last_prompt
 
-    async def test_a_conversation_that_was_stuck_without_a_word_works_again(self, talk: Talk) -> None:
-        """One of before whose blocked messages have no reply at all."""
+    async def test_a_conversation_that_was_stuck_without_replies_works_again(self, talk: Talk) -> None:
+        """In old data the blocked messages may have no reply at all."""
         for number, text in enumerate(("Is this forbidden?", "Innocent", "Hello?"), 1):
             run = f"{RUN[:-1]}{number}"
             await begin(talk.store, user_message(number, text), run)
@@ -268,7 +268,7 @@ class GuardedTurnContract(StoreContract):
 
     @pytest.mark.parametrize("fails_before", [False, True], ids=["at once", "after another failure"])
     async def test_a_memory_of_a_blocked_message_is_not_kept(self, talk: Talk, fails_before: bool) -> None:
-        """Its confirmation is taken back, and no later prompt has it."""
+        """Its confirmation is retracted, and no later prompt contains it."""
         text = "/save-memory I like forbidden things"
         if fails_before:
             talk.bedrock.answers.extend([THROTTLED] * 4)
@@ -289,7 +289,7 @@ class GuardedTurnContract(StoreContract):
         assert "forbidden" not in talk.last_prompt
 
     async def test_a_memory_of_a_message_that_is_not_blocked_is_kept(self, talk: Talk) -> None:
-        """And semantic search finds it once."""
+        """Semantic search finds it exactly once."""
         completed = await talk.completes("/save-memory I like burpees")
         assert completed.reply.content.startswith('\u2705 I will remember this: "I like burpees"')
         [memory] = await talk.store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
@@ -297,7 +297,7 @@ class GuardedTurnContract(StoreContract):
         assert [each.id for each in talk.recall.remembered] == [memory.id]
 
     async def test_a_workout_of_a_blocked_message_is_not_handed_off(self, talk: Talk) -> None:
-        """Its function would make a record of it, which is in later prompts."""
+        """The function would create a record of it, which would be in later prompts."""
         await talk.fails("/log-workout 5x5 forbidden squats", ErrorCode.CONTENT_FILTERED)
         assert talk.workouts.taken == []
         await talk.completes("/log-workout 5x5 squats")
@@ -307,7 +307,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_history_that_is_too_long_for_the_model_blocks_no_message(
         self, talk: Talk, model_type: ModelType
     ) -> None:
-        """It is asked again with less of it, rather than failing in every later turn."""
+        """The model is called again with less history, so that later turns do not fail too."""
         talk.model_type = model_type
         for number in (1, 3, 5):
             message = user_message(number, f"Question {number} " + "x" * 3_000)
@@ -319,7 +319,7 @@ class GuardedTurnContract(StoreContract):
         assert "How was my week?" in talk.last_prompt
 
     async def test_a_history_that_the_model_refuses_blocks_no_message(self, talk: Talk) -> None:
-        """Whatever it is that is refused: the new message alone gets its reply."""
+        """Whatever the model objects to, the new message alone gets a reply."""
         await talk.completes("How was my week?")
         refusal = Refusal(400, "ValidationException")
         talk.bedrock.answers.append(refusal)
@@ -332,7 +332,7 @@ class GuardedTurnContract(StoreContract):
     async def test_a_reply_that_is_longer_than_a_store_can_hold_blocks_no_message(
         self, talk: Talk, model_type: ModelType
     ) -> None:
-        """It is cut off, as at the model's own limit, and stored; else its run could never be ended."""
+        """It is cut off as at the model's own limit, and stored; otherwise its run could never end."""
         talk.model_type = model_type
         talk.bedrock.answers.append(reply(*["あ" * 1_000] * 140))
         completed = await talk.completes("Tell me everything.")

@@ -1,4 +1,4 @@
-"""What every `Invoker` must do: a suite that the in-process one and the emulator's environments both pass.
+"""What every `Invoker` must do: a suite for the in-process invoker and the emulator's environments.
 
 A subclass provides `invoker_of`, a fixture that gives a factory of invokers for a function of
 `support.functions`:
@@ -36,14 +36,14 @@ SHORT_S = 1.0
 
 
 class Gate:
-    """Where a gated function waits: a port on the loopback."""
+    """A loopback port at which a function waits until the test lets it continue."""
 
     def __init__(self) -> None:
         self.port = 0
         self._arrived: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
 
     async def open(self) -> None:
-        """Wait for a function to stand at the gate and let it pass."""
+        """Wait for a function to arrive at the gate and let it pass."""
         async with asyncio.timeout(PATIENCE_S):
             writer = await self._arrived.get()
         writer.write(b"go\n")
@@ -51,12 +51,12 @@ class Gate:
         writer.close()
 
     async def someone_waits(self) -> None:
-        """Wait for a function to stand at the gate and leave it there."""
+        """Wait for a function to arrive at the gate and keep it waiting."""
         writer = await self._arrived.get()
         await self._arrived.put(writer)
 
     async def arrive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a function's connection."""
+        """Accept a function's connection."""
         await reader.readline()
         await self._arrived.put(writer)
 
@@ -74,7 +74,7 @@ async def gate() -> AsyncIterator[Gate]:
 
 
 def invocation(**event: object) -> InvocationRequest:
-    """Return an invocation with that event."""
+    """Return an invocation with this event."""
     return InvocationRequest(
         payload=msgspec.json.encode(event),
         request_id=str(uuid.uuid4()),
@@ -90,12 +90,12 @@ async def body_of(response: InvocationResponse) -> bytes:
 
 
 class InvokerContract:
-    """The behaviour of an invoker, seen from the app in front of it."""
+    """The behaviour of an invoker as seen by the app in front of it."""
 
     async def test_the_event_reaches_the_function_and_its_bytes_come_back(
         self, invoker_of: InvokerFactory
     ) -> None:
-        """Event, request id and content type arrive as they are."""
+        """Event, request id and content type arrive unchanged."""
         async with invoker_of("echo", PATIENCE_S) as invoker:
             request = invocation(text="grüß", nested={"a": [1, None]})
             response = await invoker.invoke(request)
@@ -106,7 +106,7 @@ class InvokerContract:
             }
 
     async def test_a_chunk_arrives_before_the_function_goes_on(self, invoker_of: InvokerFactory) -> None:
-        """The first bytes are there while the function waits for the test."""
+        """The first bytes arrive while the function is waiting for the test."""
         async with invoker_of("gated", PATIENCE_S) as invoker, gate() as gate_:
             response = await invoker.invoke(invocation(gate=gate_.port))
             assert response.content_type == "application/octet-stream"
@@ -115,7 +115,7 @@ class InvokerContract:
             assert await body_of(response) == b"two"
 
     async def test_a_prelude_is_part_of_the_body(self, invoker_of: InvokerFactory) -> None:
-        """The invoker hands over raw bytes; it is the app that reads them."""
+        """The invoker passes raw bytes on; the app parses them."""
         async with invoker_of("with_prelude", PATIENCE_S) as invoker:
             response = await invoker.invoke(invocation())
             assert response.content_type == "application/vnd.awslambda.http-integration-response"
@@ -124,14 +124,14 @@ class InvokerContract:
             assert delimiter + payload == b"\0" * 24
 
     async def test_an_empty_response_is_a_response(self, invoker_of: InvokerFactory) -> None:
-        """It begins, and ends at once."""
+        """It begins and ends at once."""
         async with invoker_of("empty", PATIENCE_S) as invoker:
             assert await body_of(await invoker.invoke(invocation())) == b""
 
     async def test_a_failure_before_the_first_byte_is_raised_by_invoke(
         self, invoker_of: InvokerFactory
     ) -> None:
-        """With the type and the message that the function reported; the next invocation works."""
+        """The error has the reported type and message; the next invocation works."""
         async with invoker_of("fails_before", PATIENCE_S) as invoker:
             for _ in range(2):
                 with pytest.raises(FunctionFailed) as failed:
@@ -155,7 +155,7 @@ class InvokerContract:
     async def test_a_timeout_before_the_first_byte_is_raised_by_invoke(
         self, invoker_of: InvokerFactory, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """In Lambda's words, in the log too."""
+        """The error and the log have Lambda's wording."""
         async with invoker_of("hangs_before", SHORT_S) as invoker:
             with pytest.raises(InvocationTimedOut) as timed_out:
                 await invoker.invoke(invocation())
@@ -176,7 +176,7 @@ class InvokerContract:
         assert caplog.text.count("Task timed out after 1.00 seconds") == 1
 
     async def test_an_abandoned_response_does_not_stop_the_function(self, invoker_of: InvokerFactory) -> None:
-        """The function writes its whole response without a reader and ends; the next invocation works."""
+        """The function writes its whole response without a reader and finishes; the next invocation works."""
         async with invoker_of("large", PATIENCE_S) as invoker, gate() as gate_:
             response = await invoker.invoke(invocation(gate=gate_.port))
             await anext(response.body)
@@ -188,21 +188,21 @@ class InvokerContract:
             await opening
 
     async def test_a_plain_function_is_one_json_body(self, invoker_of: InvokerFactory) -> None:
-        """Its result as the stock runtime posts it."""
+        """The body is the result as the stock runtime posts it."""
         async with invoker_of("plain", PATIENCE_S) as invoker:
             response = await invoker.invoke(invocation(body="hey"))
             assert response.content_type == "application/json"
             assert msgspec.json.decode(await body_of(response)) == {"statusCode": 201, "body": "hey"}
 
     async def test_a_plain_functions_failure_is_raised_by_invoke(self, invoker_of: InvokerFactory) -> None:
-        """With the type that the stock runtime reports."""
+        """The error has the type that the stock runtime reports."""
         async with invoker_of("plain_fails", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())
             assert failed.value.error_type == "KeyError"
 
     async def test_a_result_that_is_no_json_is_a_failure(self, invoker_of: InvokerFactory) -> None:
-        """With the type that the stock runtime reports."""
+        """The error has the type that the stock runtime reports."""
         async with invoker_of("plain_unserialisable", PATIENCE_S) as invoker:
             with pytest.raises(FunctionFailed) as failed:
                 await invoker.invoke(invocation())

@@ -13,10 +13,10 @@ from contracts.store_records import KEY, NOW, SeedableStore, StoreContract, memo
 
 
 class MemoryStoreContract(StoreContract):
-    """Memories saved and counted."""
+    """Saving memories and counting their uses."""
 
     async def test_a_saved_memory_is_loaded_as_it_was_saved(self, store: SeedableStore) -> None:
-        """Every field of it; one that names no coach is for every coach."""
+        """Every field is kept; a memory without a coach is loaded for every coach."""
         saved = Memory(
             id="m-1",
             content='Hates "burpees" 💪\nand says so',
@@ -35,7 +35,7 @@ class MemoryStoreContract(StoreContract):
         assert list(await store.load_memories("user-2", KEY.coach_id, limit=5)) == []
 
     async def test_a_memory_of_one_coach_stays_with_that_coach(self, store: SeedableStore) -> None:
-        """Others do not know it."""
+        """Other coaches do not load it."""
         await store.save_memory(KEY.user_id, _memory("m-1", coach_id=KEY.coach_id))
         assert len(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == 1
         assert list(await store.load_memories(KEY.user_id, "coach-2", limit=5)) == []
@@ -75,7 +75,7 @@ class MemoryStoreContract(StoreContract):
             assert list(await store.load_memories(user_id, coach_id, limit=5)) == []
 
     async def test_a_deleted_memory_is_gone(self, store: SeedableStore) -> None:
-        """It alone, of this user alone; deleting it again, or one that never was, is no failure."""
+        """Only this memory of this user is deleted; deleting it again, or a missing one, is not an error."""
         for name in ("m-1", "m-2"):
             await store.save_memory(KEY.user_id, _memory(name))
         await store.save_memory("user-2", _memory("m-1"))
@@ -85,7 +85,7 @@ class MemoryStoreContract(StoreContract):
         assert [each.id for each in await store.load_memories("user-2", KEY.coach_id, limit=5)] == ["m-1"]
 
     async def test_uses_are_counted_and_dated(self, store: SeedableStore) -> None:
-        """Each named memory once, however often it is named; the others not at all."""
+        """Each listed memory is counted once, even if listed twice; others are not counted."""
         for name in ("m-1", "m-2", "m-3"):
             await store.put_memory(KEY.user_id, name, memory(name, uses=4))
         await store.note_memories_used(KEY.user_id, ["m-1", "m-2", "m-1"], at=NOW)
@@ -93,15 +93,15 @@ class MemoryStoreContract(StoreContract):
         counted = {each.id: (each.usage_count, each.last_used) for each in loaded}
         assert counted == {"m-1": (5, NOW), "m-2": (5, NOW), "m-3": (4, None)}
 
-    async def test_no_use_is_lost_when_many_count_at_once(self, store: SeedableStore) -> None:
-        """Twenty turns with the same memory are twenty uses."""
+    async def test_no_use_is_lost_under_contention(self, store: SeedableStore) -> None:
+        """Twenty concurrent turns with the same memory count twenty uses."""
         await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
         await asyncio.gather(*(store.note_memories_used(KEY.user_id, ["m-1"], at=NOW) for _ in range(20)))
         [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert loaded.usage_count == 20
 
     async def test_a_memory_that_is_gone_is_not_brought_back_by_counting(self, store: SeedableStore) -> None:
-        """Nor is another user's touched; an empty list is nothing to do."""
+        """Another user's memory is not touched either, and an empty list does nothing."""
         await store.put_memory("user-2", "m-1", memory("m-1"))
         await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
         await store.note_memories_used(KEY.user_id, [], at=NOW)
@@ -109,8 +109,8 @@ class MemoryStoreContract(StoreContract):
         [others] = await store.load_memories("user-2", KEY.coach_id, limit=5)
         assert others.usage_count == 0
 
-    async def test_an_odd_counter_is_counted_on_from_what_can_be_read(self, store: SeedableStore) -> None:
-        """Whatever an older function left there, the use counts, and nothing else changes."""
+    async def test_a_malformed_counter_is_coerced_and_counted(self, store: SeedableStore) -> None:
+        """Whatever value an older function stored, the use is counted and nothing else changes."""
         counts: list[object] = [None, "many", "7", 2.5, -3, True, [], {"n": 4}]
         for number, count in enumerate(counts):
             odd = dict(memory(f"m-{number}"))
@@ -129,7 +129,7 @@ class MemoryStoreContract(StoreContract):
     async def test_a_memory_without_usable_metadata_can_be_counted(
         self, store: SeedableStore, metadata: object
     ) -> None:
-        """Lenient to the last; its other attributes stay."""
+        """Missing or malformed metadata is tolerated; the other attributes are kept."""
         odd = dict(memory("m-1", coach_id=KEY.coach_id)) | {"metadata": metadata}
         if metadata is None:
             del odd["metadata"]
@@ -141,7 +141,7 @@ class MemoryStoreContract(StoreContract):
         assert (loaded.content, loaded.memory_type) == ("Remember m-1.", "goal")
 
     async def test_a_memory_has_the_id_that_it_is_stored_under(self, store: SeedableStore) -> None:
-        """So that what was loaded can be counted, whatever its attributes say of the id, or do not say."""
+        """A loaded memory can then be counted, whatever id its attributes contain, if any."""
         for name, changes in (("m-1", {"memoryId": "other"}), ("m-2", {}), ("m-3", {"memoryId": None})):
             attributes = {key: value for key, value in memory(name).items() if key != "memoryId"} | changes
             await store.put_memory(KEY.user_id, name, attributes)
@@ -152,7 +152,7 @@ class MemoryStoreContract(StoreContract):
         assert [each.usage_count for each in loaded] == [1, 1, 1]
 
     async def test_memories_with_similar_ids_are_kept_apart(self, store: SeedableStore) -> None:
-        """No id is a prefix, a pattern or a quotation; known ids are counted among unknown ones."""
+        """Ids are never prefixes, patterns or quoted text; unknown ids do not prevent counting known ones."""
         names = ["m", "m-1", "m-10", "M-1", "m_1", "%", "m-1' OR '1'='1", 'ü"💪\\', "m-1#2"]
         for name in names:
             await store.save_memory(KEY.user_id, _memory(name, content=f"Memory {name}"))
@@ -163,7 +163,7 @@ class MemoryStoreContract(StoreContract):
         assert {each.id for each in loaded if each.usage_count == 1} == set(used) & set(names)
 
     async def test_saving_a_memory_while_it_is_counted_loses_nothing(self, store: SeedableStore) -> None:
-        """The new content and every use are there, and it is one memory (a lost update, provoked)."""
+        """The new content and every use are stored, in one memory: neither update may be lost."""
         await store.save_memory(KEY.user_id, _memory("m-1"))
         again = _memory("m-1", content="Other words")
         await asyncio.gather(
@@ -173,8 +173,8 @@ class MemoryStoreContract(StoreContract):
         [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert (loaded.content, loaded.usage_count) == ("Other words", 5)
 
-    async def test_of_many_equal_saves_one_memory_is_made(self, store: SeedableStore) -> None:
-        """A retry that comes while the first attempt is under way makes no second one, and none fails."""
+    async def test_concurrent_equal_saves_create_one_memory(self, store: SeedableStore) -> None:
+        """A retry during the first attempt does not create a second memory, and no call fails."""
         await asyncio.gather(*(store.save_memory(KEY.user_id, _memory("m-1")) for _ in range(5)))
         assert list(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == [_memory("m-1")]
 

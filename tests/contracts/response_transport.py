@@ -1,7 +1,7 @@
-"""What every `ResponseTransport` must do: suites that the runtime's, the in-process one and the buffer pass.
+"""What every `ResponseTransport` must do: suites for the runtime's, the in-process one and the buffer.
 
-A subclass provides `exchange_of`, a fixture that gives a factory of exchanges, each a new transport and what
-stands at its other end:
+A subclass provides `exchange_of`, a fixture that gives a factory of exchanges, each a new transport and its
+A subclass provides `exchange_of`, a fixture that gives a factory of exchanges, each a new transport and its
 
     class TestMine(ResponseTransportContract):
         @pytest.fixture
@@ -25,15 +25,15 @@ from support.patience import PATIENCE_S
 
 PIECE_BYTES = 256 * 1024
 MAX_HELD_BYTES = 16 * 1024 * 1024
-"""More than any kernel's buffers and ours hold for a reader that does not read."""
+"""More than the kernel's buffers and ours can hold for a reader that does not read."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """A response as it arrived.
+    """A response as it was received.
 
     Attributes:
-        complete: whether it ended as a whole response does.
+        complete: whether it ended as a complete response does.
     """
 
     content_type: str
@@ -46,15 +46,15 @@ class TransportExchange(Protocol):
 
     @property
     def transport(self) -> ResponseTransport:
-        """Where the response goes in."""
+        """The transport that the response is written to."""
         ...
 
     async def break_off(self) -> None:
-        """What the transport's owner does with a response that failed."""
+        """End the response as the transport's owner does after a failure."""
         ...
 
     async def received(self) -> Received:
-        """Take everything, and return it when the response has ended in whatever way."""
+        """Read everything, and return it once the response has ended in any way."""
         ...
 
 
@@ -65,7 +65,7 @@ class ResponseTransportContract:
     """Holds for all transports."""
 
     async def test_pieces_arrive_whole_and_in_order(self, exchange_of: ExchangeFactory) -> None:
-        """Whatever bytes they hold, also such as mean something to HTTP."""
+        """They may hold any bytes, including those with a meaning in HTTP."""
         pieces = [b"one", b"\0" * 8, b"\r\n0\r\n\r\n", bytes(range(256)), "ü".encode()[:1], "ü".encode()[1:]]
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
@@ -76,7 +76,7 @@ class ResponseTransportContract:
             assert await received == Received("text/x-test; charset=utf-8", b"".join(pieces), complete=True)
 
     async def test_a_response_without_a_piece_is_complete(self, exchange_of: ExchangeFactory) -> None:
-        """It begins and ends; no reader waits for a first byte."""
+        """It begins and ends, and no reader waits for a first byte."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             await exchange.transport.open("text/plain")
@@ -84,7 +84,7 @@ class ResponseTransportContract:
             assert await received == Received("text/plain", b"", complete=True)
 
     async def test_a_response_with_a_prelude_begins_with_it(self, exchange_of: ExchangeFactory) -> None:
-        """The stream in front of the transport needs nothing else of it."""
+        """The stream needs nothing but this from its transport."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             stream = HttpResponseStream.from_(ResponseStream(exchange.transport), {"statusCode": 201})
@@ -95,13 +95,13 @@ class ResponseTransportContract:
 
 
 class StreamedResponseTransportContract(ResponseTransportContract):
-    """Holds for transports that are read while the handler still writes."""
+    """Holds for transports whose reader reads while the handler is still writing."""
 
     @pytest.mark.parametrize("pieces", [1, 3])
-    async def test_a_response_that_is_broken_off_does_not_look_complete(
+    async def test_a_truncated_response_is_visibly_incomplete(
         self, exchange_of: ExchangeFactory, pieces: int
     ) -> None:
-        """What has been sent arrives, and that it is not all can be seen."""
+        """The bytes sent so far arrive, and the reader can see that they are not all."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             received = asyncio.create_task(exchange.received())
             await exchange.transport.open("text/plain")
@@ -114,7 +114,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
             assert b"piece" * pieces == response.body
 
     async def test_a_sender_waits_for_a_reader_that_does_not_read(self, exchange_of: ExchangeFactory) -> None:
-        """Backpressure: no more than a bounded amount is held, and all of it arrives in the end."""
+        """Backpressure bounds the buffered bytes, and all of them arrive in the end."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             sent, waiting = await _send_until_one_waits(exchange.transport)
             received = asyncio.create_task(exchange.received())
@@ -125,7 +125,7 @@ class StreamedResponseTransportContract(ResponseTransportContract):
             assert response.body == b"".join(_piece(number) for number in range(sent + 1))
 
     async def test_a_send_that_is_cancelled_never_cuts_a_piece(self, exchange_of: ExchangeFactory) -> None:
-        """The whole piece arrives or none of it, and the response continues after it."""
+        """Either the whole piece arrives or none of it, and the response continues."""
         async with asyncio.timeout(PATIENCE_S), exchange_of() as exchange:
             sent, waiting = await _send_until_one_waits(exchange.transport)
             waiting.cancel()
@@ -144,7 +144,7 @@ def _piece(number: int) -> bytes:
 
 
 async def _send_until_one_waits(transport: ResponseTransport) -> tuple[int, asyncio.Task[None]]:
-    """Return how many pieces were sent, and the sending of the next one, which waits."""
+    """Return the number of pieces sent, and the task that is blocked sending the next one."""
     await transport.open("application/octet-stream")
     for sent in range(MAX_HELD_BYTES // PIECE_BYTES):
         sending = asyncio.create_task(transport.send(_piece(sent)))

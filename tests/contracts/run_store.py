@@ -99,12 +99,12 @@ def numbered(entries: Sequence[LogEntry]) -> list[LogEntry]:
 
 
 class RunStoreContract(StoreContract):
-    """Runs: each message once, one unfinished run in a conversation, and a log that nothing is lost from."""
+    """Runs: each message is stored once, a conversation has one unfinished run, and a log loses nothing."""
 
     # Beginning
 
     async def test_a_run_saves_both_messages_to_the_letter(self, store: SeedableStore) -> None:
-        """What is loaded is what was saved: text, order, times and metadata."""
+        """Text, order, times and metadata are loaded as they were saved."""
         message = user_message(1, "Zwölf 💪🏽 \u0000 \r\n'; DROP TABLE messages; --", client_id="c-1")
         reply = reply_to(message, 2, "👩‍👩‍👧 é e\u0301\n\n  \t", stop=StopReason.MAX_TOKENS)
         metadata = msgspec.structs.replace(reply.metadata, run_id=RUN)
@@ -114,14 +114,14 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == [message, reply]
 
     async def test_the_user_message_is_stored_before_the_reply(self, store: SeedableStore) -> None:
-        """A run that has only begun has saved its message."""
+        """A run saves the user's message when it begins."""
         await begin(store, user_message(1))
         assert [message.role for message in await store.load_messages(KEY)] == [Role.USER]
 
     async def test_a_message_after_the_clock_was_set_back_is_stored_behind_the_earlier_ones(
         self, store: SeedableStore
     ) -> None:
-        """Its id has the next millisecond; its reply, whose id the run's beginning is behind, comes last."""
+        """Its id gets the next millisecond; its reply, whose id follows the run's start time, comes last."""
         first, second = user_message(3_600_000, "first"), user_message(5, "second", client_id="c-2")
         await store_reply(store, first, reply_to(first, 3_600_001))
         begun = await begin(store, second, NEXT_RUN)
@@ -141,7 +141,7 @@ class RunStoreContract(StoreContract):
     async def test_a_message_of_the_same_millisecond_is_stored_behind_the_earlier_one(
         self, store: SeedableStore
     ) -> None:
-        """Whichever random characters it has."""
+        """The random part of the id does not decide the order."""
         first = user_message(7, "first")
         second = msgspec.structs.replace(first, id=first.id.replace("u" * 9, "0" * 9), content="second")
         await begin(store, first)
@@ -150,10 +150,10 @@ class RunStoreContract(StoreContract):
         assert begun.user_message.id == f"msg_0000000000008_{'0' * 9}_user"
         assert [message.content for message in await store.load_messages(KEY)] == ["first", "second"]
 
-    async def test_a_message_that_is_answered_again_gets_its_reply_behind_later_messages(
+    async def test_a_late_reply_to_an_earlier_message_is_stored_after_later_messages(
         self, store: SeedableStore
     ) -> None:
-        """The run begins behind all messages there are, not only behind its own."""
+        """The run's start time is later than all existing messages, not just its own."""
         first, second = user_message(1, client_id="c-1"), user_message(3)
         await begin(store, first)
         await store.finish_run(KEY, RUN, ended(1), None)
@@ -169,7 +169,7 @@ class RunStoreContract(StoreContract):
         assert stored == [first.id, second.id, reply_to(second, 50).id, reply.id, third.id]
 
     async def test_a_run_counts_its_messages_and_dates_the_conversation(self, store: SeedableStore) -> None:
-        """The number of messages and the last activity are those of the last message."""
+        """Message count and last activity are updated with each message."""
         message = user_message(1)
         await begin(store, message)
         begun = await store.get_conversation(KEY)
@@ -179,8 +179,8 @@ class RunStoreContract(StoreContract):
         assert (begun.total_messages, begun.last_activity) == (1, message.timestamp)
         assert (finished.total_messages, finished.last_activity) == (2, NOW + timedelta(seconds=9))
 
-    async def test_a_run_begins_with_what_the_store_knows_of_its_message(self, store: SeedableStore) -> None:
-        """The first entry names the stored message, and whether it is new; all else is as it was given."""
+    async def test_the_first_entry_of_a_run_names_the_stored_message(self, store: SeedableStore) -> None:
+        """It has the stored message and whether it is new; everything else is as given."""
         given_entry = opened(has_producer=False)
         await store.begin_run(KEY, user_message(1, client_id="c-1"), RUN, given_entry)
         await store.finish_run(KEY, RUN, ended(1), None)
@@ -192,7 +192,7 @@ class RunStoreContract(StoreContract):
             assert first == msgspec.structs.replace(given_entry, content=content)
 
     async def test_a_run_in_an_unknown_conversation_saves_nothing(self, store: SeedableStore) -> None:
-        """Each part of the key is needed to find a conversation."""
+        """Every part of the key must match."""
         for other in OTHER_KEYS:
             with pytest.raises(ConversationNotFound):
                 await store.begin_run(other, user_message(1), RUN, opened())
@@ -203,7 +203,7 @@ class RunStoreContract(StoreContract):
         assert await store.unfinished_run(KEY) is None
 
     async def test_another_message_finds_the_conversation_busy(self, store: SeedableStore) -> None:
-        """While a run is not finished, nothing of another message is saved; afterwards it begins."""
+        """During an unfinished run another message is not saved; afterwards its own run can begin."""
         message, another = user_message(1), user_message(2)
         await begin(store, message)
         busy = await store.begin_run(KEY, another, NEXT_RUN, opened(writer=ANOTHER_WRITER))
@@ -216,8 +216,8 @@ class RunStoreContract(StoreContract):
         assert (await begin(store, another, NEXT_RUN)).is_first_attempt
         assert await store.unfinished_run(KEY) == NEXT_RUN
 
-    async def test_a_message_that_is_being_answered_is_known_again(self, store: SeedableStore) -> None:
-        """Sending it once more returns the run and the stored message; nothing is written."""
+    async def test_a_retry_during_its_own_run_is_deduplicated(self, store: SeedableStore) -> None:
+        """A retry returns the run and the stored message, and writes nothing."""
         message = user_message(1, "first", client_id="c-1")
         await begin(store, message)
         for again in (user_message(2, "again", client_id="c-1"), message):
@@ -226,10 +226,10 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == [message]
         assert list(await store.read_log(KEY, NEXT_RUN)) == []
 
-    async def test_an_earlier_message_that_is_sent_again_meanwhile_is_known_again(
+    async def test_a_retry_of_an_earlier_message_during_another_run_is_deduplicated(
         self, store: SeedableStore
     ) -> None:
-        """It has no reply, and the run in its way is another message's."""
+        """The earlier message has no reply, and the unfinished run belongs to another message."""
         earlier = user_message(1, client_id="c-1")
         await begin(store, earlier)
         await store.finish_run(KEY, RUN, ended(1), None)
@@ -238,7 +238,7 @@ class RunStoreContract(StoreContract):
         assert busy == ConversationBusy(NEXT_RUN, earlier)
 
     async def test_runs_of_different_conversations_do_not_wait(self, store: SeedableStore) -> None:
-        """A run holds one conversation only."""
+        """A run blocks only its own conversation."""
         other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
         await store.create_conversation(conversation(other))
         await begin(store, user_message(1))
@@ -246,7 +246,7 @@ class RunStoreContract(StoreContract):
         assert (await store.unfinished_run(KEY), await store.unfinished_run(other)) == (RUN, NEXT_RUN)
 
     async def test_the_same_client_message_is_saved_once(self, store: SeedableStore) -> None:
-        """A retry continues with the stored message, under its first id."""
+        """A retry continues with the stored message under its original id."""
         first = user_message(1, "first", client_id="c-1")
         assert (await begin(store, first)).is_first_attempt
         await store.finish_run(KEY, RUN, ended(1), None)
@@ -256,7 +256,7 @@ class RunStoreContract(StoreContract):
         assert (await store.get_conversation(KEY)).total_messages == 1
 
     async def test_the_same_message_is_saved_once_without_a_client_id(self, store: SeedableStore) -> None:
-        """Its own id identifies it as well: begun again, and with a reply, it is still one message."""
+        """The message id deduplicates as well, both for a new run and for a message with a reply."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -266,7 +266,7 @@ class RunStoreContract(StoreContract):
         assert await store.begin_run(KEY, message, RUN, opened()) == AlreadyAnswered(message, reply)
         assert list(await store.load_messages(KEY)) == [message, reply]
 
-    async def test_client_message_ids_are_of_one_conversation(self, store: SeedableStore) -> None:
+    async def test_client_message_ids_are_scoped_to_a_conversation(self, store: SeedableStore) -> None:
         """The same id in another conversation is another message."""
         other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
         await store.create_conversation(conversation(other))
@@ -275,7 +275,7 @@ class RunStoreContract(StoreContract):
         assert begun.user_message.id == user_message(2).id
 
     async def test_conversations_with_similar_ids_are_kept_apart(self, store: SeedableStore) -> None:
-        """No id is a prefix, a pattern or a quotation; the same ids of messages and runs harm nothing."""
+        """Ids are never prefixes, patterns or quoted text; equal message and run ids do not conflict."""
         names = ["conv", "conv-10", "CONV-1", "conv-1 ", "conv_1", "conv-%", "conv-1' OR '1", 'ü"💪\\']
         keys = [ConversationKey(KEY.user_id, KEY.coach_id, name) for name in names]
         messages = [user_message(1, f"in {name}", client_id="c-1") for name in names]
@@ -291,8 +291,8 @@ class RunStoreContract(StoreContract):
         assert list(await store.read_log(KEY, RUN)) == []
         assert await store.load_message(KEY, messages[0].id) is None
 
-    async def test_of_many_equal_requests_one_run_begins(self, store: SeedableStore) -> None:
-        """Twenty concurrent sends of one message: one begins a run, and all others return that run."""
+    async def test_concurrent_equal_requests_begin_one_run(self, store: SeedableStore) -> None:
+        """Of twenty concurrent sends of one message, one begins a run and all others return that run."""
         runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
         results = await asyncio.gather(
             *(
@@ -311,7 +311,7 @@ class RunStoreContract(StoreContract):
         assert [len(await store.read_log(KEY, run)) for run in runs] == [int(n == winner) for n in range(20)]
 
     async def test_of_many_different_requests_one_run_begins(self, store: SeedableStore) -> None:
-        """One message is saved, and no call reports that another one was."""
+        """One message is saved, and no call claims to have saved another."""
         runs = [run_id(NOW + timedelta(seconds=n), secrets.randbelow) for n in range(20)]
         results = await asyncio.gather(
             *(store.begin_run(KEY, user_message(n), run, opened()) for n, run in enumerate(runs))
@@ -324,7 +324,7 @@ class RunStoreContract(StoreContract):
     # Messages with a reply
 
     async def test_a_retry_of_an_answered_message_gets_its_reply(self, store: SeedableStore) -> None:
-        """The stored reply comes back, no run is opened, and the next one need not wait."""
+        """The stored reply is returned, no run begins, and the next message need not wait."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
         await store_reply(store, message, reply)
@@ -335,7 +335,7 @@ class RunStoreContract(StoreContract):
         await begin(store, user_message(4))
 
     async def test_a_retry_of_an_answered_message_need_not_wait(self, store: SeedableStore) -> None:
-        """Its reply comes back even while another run is not finished."""
+        """Its reply is returned even during another run."""
         message = user_message(1, client_id="c-1")
         await store_reply(store, message, reply_to(message, 2))
         await begin(store, user_message(3))
@@ -344,7 +344,7 @@ class RunStoreContract(StoreContract):
         assert await store.unfinished_run(KEY) == RUN
 
     async def test_a_stopped_reply_is_a_reply(self, store: SeedableStore) -> None:
-        """Only an interrupted reply is written again."""
+        """Only an interrupted reply is regenerated."""
         message = user_message(1)
         stopped = reply_to(message, 2, "Well", stop=StopReason.STOPPED)
         await store_reply(store, message, stopped)
@@ -352,7 +352,7 @@ class RunStoreContract(StoreContract):
         assert again == AlreadyAnswered(message, stopped)
 
     async def test_a_reply_takes_the_place_of_an_interrupted_one(self, store: SeedableStore) -> None:
-        """A retry after an interruption gets a new reply, and one reply remains."""
+        """A retry after an interruption gets a new reply, and only that reply remains."""
         message = user_message(1, client_id="c-1")
         partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
         await store_reply(store, message, partial)
@@ -365,8 +365,8 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == [message, whole]
         assert (await store.get_conversation(KEY)).total_messages == 2
 
-    async def test_an_interrupted_reply_stays_where_there_is_no_other(self, store: SeedableStore) -> None:
-        """An attempt that says nothing takes nothing away."""
+    async def test_an_interrupted_reply_is_kept_if_the_retry_has_no_reply(self, store: SeedableStore) -> None:
+        """A retry that produces nothing must not delete the partial reply."""
         message = user_message(1)
         partial = reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED)
         await store_reply(store, message, partial)
@@ -378,7 +378,7 @@ class RunStoreContract(StoreContract):
     async def test_only_the_interrupted_reply_to_the_same_message_is_replaced(
         self, store: SeedableStore
     ) -> None:
-        """An interrupted reply to an earlier message stays."""
+        """An interrupted reply to an earlier message is kept."""
         first, second = user_message(1), user_message(3)
         partial = reply_to(first, 2, "Well", stop=StopReason.INTERRUPTED)
         await store_reply(store, first, partial)
@@ -388,7 +388,7 @@ class RunStoreContract(StoreContract):
     # The log
 
     async def test_entries_are_read_back_in_order(self, store: SeedableStore) -> None:
-        """All of them, those after a number, and the newest."""
+        """This covers all entries, the entries after a number, and the newest one."""
         await begin(store, user_message(1))
         entries = [said(number, f"{number} ") for number in range(1, 120)]
         for each in entries:
@@ -401,8 +401,8 @@ class RunStoreContract(StoreContract):
         assert list(await store.read_log(KEY, RUN, after=10_000_000_000)) == []
         assert await store.read_last(KEY, RUN) == entries[-1]
 
-    async def test_a_number_that_is_taken_is_not_given_again(self, store: SeedableStore) -> None:
-        """The second writer gets the existing entry, and the log is unchanged."""
+    async def test_a_number_in_use_is_not_overwritten(self, store: SeedableStore) -> None:
+        """The second writer gets the existing entry, and the log does not change."""
         await begin(store, user_message(1))
         mine = said(1, "mine")
         assert await store.append(KEY, RUN, mine) is None
@@ -414,8 +414,8 @@ class RunStoreContract(StoreContract):
         log = await store.read_log(KEY, RUN, after=0)
         assert list(log) == [mine, msgspec.structs.replace(stop, number=2)]
 
-    async def test_an_entry_whose_answer_was_lost_can_be_appended_again(self, store: SeedableStore) -> None:
-        """It is there once, also when the lease was renewed in between."""
+    async def test_an_append_whose_response_was_lost_can_be_retried(self, store: SeedableStore) -> None:
+        """The entry is stored once, even if the lease was renewed in the meantime."""
         await begin(store, user_message(1))
         mine = said(1)
         assert await store.append(KEY, RUN, mine) is None
@@ -426,18 +426,18 @@ class RunStoreContract(StoreContract):
         assert await store.append(KEY, RUN, mine) is None
         assert list(await store.read_log(KEY, RUN, after=0)) == [mine, said(2)]
 
-    async def test_a_writer_that_says_more_the_second_time_is_told_what_it_said(
+    async def test_a_retried_append_with_more_text_returns_the_stored_entry(
         self, store: SeedableStore
     ) -> None:
-        """Text that arrived since the response was lost does not count as stored."""
+        """Text added after the lost response does not count as stored."""
         await begin(store, user_message(1))
         assert await store.append(KEY, RUN, said(1, "Well")) is None
         assert await store.append(KEY, RUN, said(1, "Well done")) == said(1, "Well")
         same_words = said(1, "Well", writer=ANOTHER_WRITER)
         assert await store.append(KEY, RUN, same_words) == said(1, "Well")
 
-    async def test_of_many_writers_at_one_number_one_wins(self, store: SeedableStore) -> None:
-        """Twenty at once, five times: one entry is stored, and all other calls return it."""
+    async def test_one_of_many_writers_of_a_number_wins(self, store: SeedableStore) -> None:
+        """Of twenty concurrent writers one stores its entry; the others get that entry, five times over."""
         await begin(store, user_message(1))
         for number in range(1, 6):
             entries = [said(number, f"by {n}", writer=f"writer-{n}") for n in range(20)]
@@ -452,7 +452,7 @@ class RunStoreContract(StoreContract):
     async def test_entries_of_every_kind_come_back_as_they_were(
         self, store: SeedableStore, entries: list[LogEntry]
     ) -> None:
-        """Whatever they hold; a log that was never opened is a log as well."""
+        """They may hold anything, and the log need not begin with an opening entry."""
         run = run_id(NOW, secrets.randbelow)
         for each in entries:
             assert await store.append(KEY, run, each) is None
@@ -461,7 +461,7 @@ class RunStoreContract(StoreContract):
 
     @pytest.mark.parametrize("text", ["💪" * 16_000, "\u0000" * 16_000, '"\\' * 16_000])
     async def test_a_segment_may_be_long(self, store: SeedableStore, text: str) -> None:
-        """64 KB in UTF-8, and more than that as JSON."""
+        """A segment may have 64 KB in UTF-8, which is more as JSON."""
         await begin(store, user_message(1))
         assert await store.append(KEY, RUN, said(1, text)) is None
         assert list(await store.read_log(KEY, RUN, after=0)) == [said(1, text)]
@@ -484,13 +484,13 @@ class RunStoreContract(StoreContract):
         ],
     )
     async def test_an_unknown_run_has_no_log(self, store: SeedableStore, unknown: str) -> None:
-        """Run ids come from paths: they may be anything, and nothing but the id itself finds a run."""
+        """Run ids come from URL paths and may be any text; only an exact id finds a run."""
         await begin(store, user_message(1))
         assert list(await store.read_log(KEY, unknown)) == []
         assert await store.read_last(KEY, unknown) is None
 
     async def test_a_run_is_of_one_conversation(self, store: SeedableStore) -> None:
-        """Another user, another coach and another conversation have no such run, existing ones or not."""
+        """Another user, coach or conversation does not have the run, whether it exists or not."""
         await begin(store, user_message(1, "Yes"))
         for is_created in (False, True):
             for other in OTHER_KEYS:
@@ -506,7 +506,7 @@ class RunStoreContract(StoreContract):
     # The end
 
     async def test_a_finished_run_frees_the_conversation(self, store: SeedableStore) -> None:
-        """Entry, reply and count are there at once, and nothing is unfinished."""
+        """Entry, reply and count are stored atomically, and no run is left unfinished."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -519,7 +519,7 @@ class RunStoreContract(StoreContract):
         assert (await store.get_conversation(KEY)).total_messages == 2
 
     async def test_a_run_can_end_without_a_reply(self, store: SeedableStore) -> None:
-        """It only frees the conversation: nothing is counted or dated."""
+        """It only frees the conversation; count and last activity do not change."""
         await begin(store, user_message(1))
         before = await store.get_conversation(KEY)
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
@@ -527,8 +527,8 @@ class RunStoreContract(StoreContract):
         assert await store.get_conversation(KEY) == before
         assert await store.read_last(KEY, RUN) == ended(1)
 
-    async def test_a_run_does_not_end_at_a_number_that_is_taken(self, store: SeedableStore) -> None:
-        """Nothing is written, and what is there comes back; one number on, it ends."""
+    async def test_a_run_cannot_end_at_a_number_in_use(self, store: SeedableStore) -> None:
+        """Nothing is written and the existing entry is returned; the run can end at the next number."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -542,10 +542,10 @@ class RunStoreContract(StoreContract):
         assert await store.finish_run(KEY, RUN, ended(2, reply), reply) is None
         assert list(await store.load_messages(KEY)) == [message, reply]
 
-    async def test_a_run_does_not_end_in_place_of_what_its_own_writer_said(
+    async def test_a_run_cannot_end_at_the_number_of_its_writers_own_segment(
         self, store: SeedableStore
     ) -> None:
-        """A segment whose response was lost does not count as the end."""
+        """A stored segment whose response was lost does not count as the end."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -554,8 +554,8 @@ class RunStoreContract(StoreContract):
         assert await store.unfinished_run(KEY) == RUN
         assert list(await store.load_messages(KEY)) == [message]
 
-    async def test_an_end_whose_answer_was_lost_can_be_repeated(self, store: SeedableStore) -> None:
-        """The reply is saved and counted once, even if the lease has changed; the next run can begin."""
+    async def test_an_end_whose_response_was_lost_can_be_retried(self, store: SeedableStore) -> None:
+        """The reply is saved and counted once, even if the lease was renewed; the next run can begin."""
         message = user_message(1)
         reply = reply_to(message, 2)
         end = ended(1, reply)
@@ -571,7 +571,7 @@ class RunStoreContract(StoreContract):
         assert await store.read_last(KEY, RUN) == end
 
     async def test_an_end_without_a_reply_can_be_repeated(self, store: SeedableStore) -> None:
-        """The next run can begin."""
+        """A retry does not disturb the next run."""
         await begin(store, user_message(1))
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
@@ -579,8 +579,8 @@ class RunStoreContract(StoreContract):
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
         assert await store.unfinished_run(KEY) == NEXT_RUN
 
-    async def test_of_many_that_end_a_run_one_does(self, store: SeedableStore) -> None:
-        """Ten at once, each with a reply: one reply is saved, and all other calls return it."""
+    async def test_one_of_many_concurrent_ends_of_a_run_wins(self, store: SeedableStore) -> None:
+        """Of ten concurrent ends, each with a reply, one is saved and all other calls return it."""
         message = user_message(1)
         await begin(store, message)
         replies = [reply_to(message, 10 + n, f"by {n}") for n in range(10)]
@@ -595,8 +595,8 @@ class RunStoreContract(StoreContract):
         assert (await store.get_conversation(KEY)).total_messages == 2
         assert await store.unfinished_run(KEY) is None
 
-    async def test_an_end_and_a_stop_at_once_know_of_each_other(self, store: SeedableStore) -> None:
-        """Either the run has ended, or the stop is there and nothing was saved."""
+    async def test_a_concurrent_end_and_stop_exclude_each_other(self, store: SeedableStore) -> None:
+        """Either the run ends, or the stop request is stored and the reply is not."""
         message = user_message(1)
         for number in range(1, 21):
             run = run_id(NOW + timedelta(seconds=number), secrets.randbelow)
@@ -613,8 +613,8 @@ class RunStoreContract(StoreContract):
                 assert await store.finish_run(KEY, run, ended(2, reply), reply) is None
         assert (await store.get_conversation(KEY)).total_messages == 2
 
-    async def test_a_withheld_reply_answers_its_message_for_good(self, store: SeedableStore) -> None:
-        """Also without text, and in place of an interrupted one."""
+    async def test_a_withheld_reply_is_final(self, store: SeedableStore) -> None:
+        """This holds even for one without text or in place of an interrupted reply."""
         message = user_message(1, client_id="c-1")
         await store_reply(store, message, reply_to(message, 2, "Well", stop=StopReason.INTERRUPTED))
         withheld = reply_to(message, 3, "", stop=StopReason.CONTENT_FILTERED)
@@ -624,7 +624,7 @@ class RunStoreContract(StoreContract):
         assert again == AlreadyAnswered(message, withheld)
 
     async def test_a_finished_run_stays_readable(self, store: SeedableStore) -> None:
-        """Its readers still find the end, even during the next run."""
+        """Readers still find its end, even during the next run."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -637,7 +637,7 @@ class RunStoreContract(StoreContract):
         assert await store.read_last(KEY, NEXT_RUN) == said(1, "Next")
 
     async def test_only_the_conversations_own_run_can_be_finished(self, store: SeedableStore) -> None:
-        """Else who finds a log expired would store a second reply; nothing is written or freed."""
+        """Otherwise a process that finds an expired log would store a second reply; nothing changes."""
         message = user_message(1)
         await begin(store, message)
         for reply in (None, reply_to(message, 2)):
@@ -650,14 +650,14 @@ class RunStoreContract(StoreContract):
         assert busy == ConversationBusy(RUN, None)
 
     async def test_a_run_whose_log_is_gone_can_be_ended(self, store: SeedableStore) -> None:
-        """Its end may have any number that is free."""
+        """Its end may have any free number."""
         await begin(store, user_message(1))
         assert await store.finish_run(KEY, RUN, ended(7), None) is None
         assert await store.unfinished_run(KEY) is None
         assert await store.read_last(KEY, RUN) == ended(7)
 
     async def test_a_reply_to_a_deleted_conversation_is_refused(self, store: SeedableStore) -> None:
-        """A conversation that was deleted in the middle of a run does not come back, and blocks nothing."""
+        """A conversation deleted during a run is not restored and blocks nothing."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -669,10 +669,8 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == []
         await begin(store, user_message(3), NEXT_RUN)
 
-    async def test_a_producer_whose_conversation_was_deleted_learns_of_it_with_its_next_entry(
-        self, store: SeedableStore
-    ) -> None:
-        """However it writes on, nothing of it is stored, and its readers find an end or nothing."""
+    async def test_deleting_a_conversation_fences_the_lease_holder(self, store: SeedableStore) -> None:
+        """None of its later writes is stored, and readers find an end or nothing."""
         message = user_message(1)
         await begin(store, message)
         assert await store.append(KEY, RUN, said(1)) is None
@@ -693,7 +691,7 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == []
 
     async def test_a_conversation_is_deleted_with_its_runs(self, store: SeedableStore) -> None:
-        """The logs and what is unfinished are gone, also when one of the same id is created later."""
+        """Logs and unfinished runs stay deleted when a conversation with the same id is created later."""
         message = user_message(1)
         await begin(store, message)
         await store.append(KEY, RUN, said(1))
@@ -705,7 +703,7 @@ class RunStoreContract(StoreContract):
             assert await store.unfinished_run(KEY) is None
             assert list(await store.read_log(KEY, RUN)) == []
             assert await store.read_last(KEY, RUN) is None
-            # A tombstone may be left of the one that was not finished.
+            # The unfinished run may leave a tombstone.
             assert all(map(is_tombstone, await store.read_log(KEY, NEXT_RUN)))
             assert await store.load_message(KEY, message.id) is None
             await store.create_conversation(conversation())
@@ -714,7 +712,7 @@ class RunStoreContract(StoreContract):
     # Single messages
 
     async def test_one_message_is_loaded_by_its_id(self, store: SeedableStore) -> None:
-        """The user's and the coach's, and nothing under any other id."""
+        """This holds for the user's and the coach's messages; no other id finds anything."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
         await store_reply(store, message, reply)
@@ -753,7 +751,7 @@ class RunStoreContract(StoreContract):
             await store.get_conversation(KEY)
 
     async def test_a_recent_message_is_found_by_its_text(self, store: SeedableStore) -> None:
-        """The newest of several, however it was sent; only a user's."""
+        """The newest of several is found, however it was sent, and only a user's."""
         for number, text in enumerate(["Yes", "Yes", "No", "yes", "Yes "]):
             message = user_message(10 * number, text, streamed=number == 1)
             await store_reply(store, message, reply_to(message, 10 * number + 1))
@@ -763,7 +761,7 @@ class RunStoreContract(StoreContract):
             assert await store.find_recent_message(KEY, other, since=EPOCH) is None
 
     async def test_a_message_is_recent_by_the_time_in_its_id(self, store: SeedableStore) -> None:
-        """To the millisecond, whatever its timestamp says."""
+        """The time is exact to the millisecond; the message's timestamp does not matter."""
         message = user_message(5, "Yes")
         await begin(store, message)
         moment = EPOCH + timedelta(milliseconds=5)
@@ -780,7 +778,7 @@ class RunStoreContract(StoreContract):
     async def test_a_recent_message_is_found_by_its_text_to_the_letter(
         self, store: SeedableStore, text: str
     ) -> None:
-        """Whatever it holds; what looks alike, begins alike or would match as a pattern is not the same."""
+        """Similar text, a common prefix or a matching pattern does not count as the same text."""
         message = user_message(1, text)
         await begin(store, message)
         assert await store.find_recent_message(KEY, text, since=EPOCH) == message
@@ -796,13 +794,13 @@ class RunStoreContract(StoreContract):
             assert await store.find_recent_message(KEY, other, since=EPOCH) is None
 
     async def test_a_coach_that_repeats_the_words_is_not_found(self, store: SeedableStore) -> None:
-        """Only what the user said is a recent message."""
+        """Only messages of the user are searched."""
         message = user_message(1, "No")
         await store_reply(store, message, reply_to(message, 2, "Yes"))
         assert await store.find_recent_message(KEY, "Yes", since=EPOCH) is None
 
     async def test_a_message_that_is_sent_again_stays_what_it_was(self, store: SeedableStore) -> None:
-        """A retry without a stream of a message that was streamed finds it, and does not make it another."""
+        """A non-streaming retry of a streamed message finds it and leaves it unchanged."""
         message = user_message(1, "Yes", client_id="c-1", streamed=True)
         await begin(store, message)
         await store.finish_run(KEY, RUN, ended(1), None)

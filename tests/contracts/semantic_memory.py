@@ -24,7 +24,7 @@ USER = "user-1"
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
-    """A record as the contract describes it; `owner` is `None` for the shared methodology."""
+    """A stored record; `owner` is `None` for the shared methodology."""
 
     id: str
     text: str
@@ -34,7 +34,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
 
 def a_memory(memory_id: str, *, content: str, tags: tuple[str, ...] = ("helpful",)) -> Memory:
-    """A memory of the day."""
+    """A memory with today's date."""
     return Memory(memory_id, content, "preference", Importance.LOW, datetime.now(UTC), tags=tags)
 
 
@@ -59,7 +59,7 @@ class SemanticMemoryContract:
     """Search over the user's own and the shared records."""
 
     async def test_the_best_match_comes_first(self, memory_of: MemoryFactory) -> None:
-        """Matches are ordered by score, and carry what was stored."""
+        """Matches are ordered by score and contain what was stored."""
         memory = await memory_of([ROW, SLEEP, SQUAT])
         matches = await memory.search(USER, "My knee is irritated. Should I squat at all?", limit=5)
         assert matches[0].id == "squat"
@@ -73,7 +73,7 @@ class SemanticMemoryContract:
     async def test_only_the_users_own_and_the_shared_records_are_found(
         self, memory_of: MemoryFactory
     ) -> None:
-        """Another user's records are as if they were not there."""
+        """Another user's records are invisible."""
         memory = await memory_of([SQUAT, OWN, OTHERS])
         found = {match.id for match in await memory.search(USER, "squat knee", limit=10)}
         assert found == {"squat", "own"}
@@ -81,15 +81,13 @@ class SemanticMemoryContract:
         assert shared == {"squat"}
 
     async def test_a_user_id_names_only_its_user(self, memory_of: MemoryFactory) -> None:
-        """No id is a prefix, a pattern or a namespace."""
+        """User ids are never prefixes, patterns or namespaces."""
         memory = await memory_of([OWN, OTHERS])
         for user_id in ("user", "user-", "user-%", "*", "", "user_user-1", "USER-1", "methodology"):
             assert list(await memory.search(user_id, "squat knee", limit=10)) == []
 
-    async def test_of_a_users_records_only_those_that_make_context_are_found(
-        self, memory_of: MemoryFactory
-    ) -> None:
-        """Summaries are; memories and whatever else is stored there are not (a prompt has them otherwise)."""
+    async def test_only_a_users_context_records_are_found(self, memory_of: MemoryFactory) -> None:
+        """Summaries are found; memories and other records are not: the prompt gets those another way."""
         types = ["workout_summary", "coach_creator_summary", "conversation_summary"]
         others = ["user_memory", "program_summary", "unknown", ""]
         records = [StoredRecord(f"r-{kind}", "squat", USER, kind) for kind in (*types, *others)]
@@ -98,7 +96,7 @@ class SemanticMemoryContract:
         assert found == set(types)
 
     async def test_a_remembered_memory_takes_no_place_in_a_search(self, memory_of: MemoryFactory) -> None:
-        """However well it would match, and also when it is remembered twice: a prompt has it otherwise."""
+        """Even a perfect match or a memory saved twice is left out: the prompt gets memories another way."""
         memory = await memory_of([SQUAT, OWN])
         for number in range(4):
             await memory.remember(USER, a_memory(f"m-{number}", content="squat knee"))
@@ -107,7 +105,7 @@ class SemanticMemoryContract:
         assert {match.id for match in found} == {"squat", "own"}
 
     async def test_a_remembered_memory_is_its_owners(self, memory_of: MemoryFactory) -> None:
-        """It replaces no other record, even if another user has one with the same id."""
+        """It does not replace another user's record with the same id."""
         memory = await memory_of([SQUAT, OWN, OTHERS])
         for record_id in (SQUAT.id, OTHERS.id):
             await memory.remember(USER, a_memory(record_id, content="mine"))
@@ -116,7 +114,7 @@ class SemanticMemoryContract:
         assert {match.content for match in others} == {SQUAT.text, OTHERS.text}
 
     async def test_any_memory_can_be_remembered(self, memory_of: MemoryFactory) -> None:
-        """Its text is data, in the content, in the tags and in the id, and may be long."""
+        """Content, tags and id are treated as data and may be long."""
         memory = await memory_of([SQUAT])
         for number, text in enumerate(
             ("'; DROP TABLE records; --", 'NEAR("a"*)', "💪\u0000\n", "é " * 16_000)
@@ -127,13 +125,13 @@ class SemanticMemoryContract:
         assert [match.id for match in await memory.search(USER, "squat", limit=5)] == ["squat"]
 
     async def test_the_limit_is_kept(self, memory_of: MemoryFactory) -> None:
-        """The best so many, whichever namespace they are from."""
+        """The best matches are returned, whichever namespace they are from."""
         records = [StoredRecord(f"r{n}", f"squat number {n}") for n in range(10)]
         memory = await memory_of([*records, OWN])
         assert len(await memory.search(USER, "squat", limit=4)) == 4
 
     async def test_nothing_is_found_in_an_empty_memory(self, memory_of: MemoryFactory) -> None:
-        """A user without records and methodology gets no matches and no error."""
+        """Without records and methodology there are no matches and no error."""
         memory = await memory_of([])
         assert list(await memory.search(USER, "squat", limit=5)) == []
 
@@ -149,7 +147,7 @@ class SemanticMemoryContract:
     @example(text=" ".join(f"word{n}" for n in range(4000)), limit=3)
     @example(text="\ud800 squat", limit=3)
     async def test_any_text_can_be_searched(self, memory_of: MemoryFactory, text: str, limit: int) -> None:
-        """Users' text is plain words, never a query language, and finds no other user's records."""
+        """User text is plain text, never query syntax, and finds no other user's records."""
         memory = await memory_of([SQUAT, OWN, OTHERS])
         matches = await memory.search(USER, text, limit=limit)
         assert len(matches) <= limit

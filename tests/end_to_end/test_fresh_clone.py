@@ -1,4 +1,4 @@
-"""`make serve` where nobody has worked before."""
+"""`make serve` in a fresh clone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.patience import PATIENCE_S
 from support.places import ROOT
 from support.serving import create_conversation, running, stored_messages
 
-#: A virtual environment is made and every pinned dependency installed.
+#: Time to create a virtual environment and install every pinned dependency.
 
 pytestmark = [
     pytest.mark.peer,  # the Makefile chooses its own Python
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def _copy_tracked_files(target: Path) -> None:
-    """What a clone of the present state would hold."""
+    """Copy what a clone of the current state would contain."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -39,8 +39,8 @@ def _copy_tracked_files(target: Path) -> None:
             shutil.copy2(source, target / name)
 
 
-def test_make_serve_in_a_fresh_clone_answers_and_stops_without_a_trace(tmp_path: Path) -> None:
-    """From nothing but Python and make to a coach's answer; Ctrl-C exits with 0 and keeps the data."""
+def test_make_serve_in_a_fresh_clone_replies_and_stops_cleanly(tmp_path: Path) -> None:
+    """Python and make suffice to get a coach's reply; Ctrl-C exits with 0 and keeps the data."""
     clone = tmp_path / "clone"
     _copy_tracked_files(clone)
     command = ["make", "--no-print-directory", "serve", "ARGS=--json --port 0"]

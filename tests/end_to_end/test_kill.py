@@ -1,4 +1,4 @@
-"""The producer gets SIGKILL at every point of a run: nothing that was said is lost, nothing is blocked."""
+"""The lease holder gets SIGKILL at every point of a run: no committed text is lost, nothing is blocked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POINTS = range(1, 41)
 
 @pytest.fixture
 async def store(tmp_path: Path) -> SqliteStore:
-    """A conversation without a message."""
+    """A store with a conversation without messages."""
     store = SqliteStore(tmp_path / "data.db")
     now = datetime.now(UTC)
     await store.put_coach(KEY.user_id, KEY.coach_id, {"coach_name": "Mara"})
@@ -41,7 +41,7 @@ async def store(tmp_path: Path) -> SqliteStore:
 
 
 async def killed_at(point: int, database: Path) -> tuple[str, bool]:
-    """What the reader of a producer had seen when it was killed, and whether it was over first."""
+    """The text seen by its reader when the lease holder was killed, and whether the run ended before."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, dying_producer.__file__, str(database), str(point), str(LEASE_S)),
         stdout=asyncio.subprocess.PIPE,
@@ -66,7 +66,7 @@ async def ask(store: SqliteStore, text: str, client_message_id: str) -> list[Eve
 
 
 async def read_to_the_end(store: SqliteStore) -> None:
-    """Read the conversation's run along, if it has one: its reader closes it when the lease is over."""
+    """Follow the conversation's run, if it has one; the reader closes it when the lease expires."""
     run_id = await store.unfinished_run(KEY)
     if run_id is None:
         return
@@ -79,7 +79,7 @@ async def read_to_the_end(store: SqliteStore) -> None:
 
 
 async def lease_is_over(store: SqliteStore) -> None:
-    """Wait until the conversation's run, if it has one, is taken for dead."""
+    """Wait until the lease of the conversation's run, if it has one, has expired."""
     run_id = await store.unfinished_run(KEY)
     last = None if run_id is None else await store.read_last(KEY, run_id)
     if last is not None:
@@ -98,10 +98,10 @@ def replies(messages: list[Message]) -> list[tuple[str, StopReason | None]]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_producer_that_is_killed_loses_less_than_a_segment(
+async def test_a_killed_lease_holder_loses_less_than_a_segment(
     store: SqliteStore, tmp_path: Path, point: int
 ) -> None:
-    """Question stored once or never; what readers saw is kept but for the last, uncommitted words."""
+    """The question is stored once or not at all; only the last, uncommitted words may be lost."""
     seen, _ = await killed_at(point, tmp_path / "data.db")
     questions = [m for m in await store.load_messages(KEY) if m.role is Role.USER]
     committed = await said_in_log(store)
@@ -113,7 +113,7 @@ async def test_a_producer_that_is_killed_loses_less_than_a_segment(
     else:
         kept = "".join(text for text, _ in stored)
         assert kept.startswith(committed)
-        # What was not in the log yet is the segment that was being written, and what was said meanwhile.
+        # Not yet logged: the segment being written, and the words produced during that write.
         words = WORDS_DURING_A_WRITE + 1
         assert len(seen) - len(kept) <= run_settings(LEASE_S).segment_bytes + words * max(map(len, WORDS))
         assert seen.startswith(kept) or kept.startswith(seen)
@@ -126,10 +126,10 @@ async def test_a_producer_that_is_killed_loses_less_than_a_segment(
     await store.aclose()
 
 
-async def test_a_conversation_is_free_at_once_when_the_lease_is_over(
+async def test_a_conversation_is_free_as_soon_as_the_lease_expires(
     store: SqliteStore, tmp_path: Path
 ) -> None:
-    """Until then another message is refused; then it is answered, and the partial reply is there."""
+    """Until then another message is refused; afterwards it gets a reply, and the partial reply is kept."""
     seen, is_over = await killed_at(20, tmp_path / "data.db")
     assert seen
     assert not is_over

@@ -1,4 +1,4 @@
-"""The package, unzipped, and nothing else of the checkout, behind the emulator: all three functions."""
+"""All three functions behind the emulator, from the unzipped package and nothing else of the checkout."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["lambda_package"]
 
 @contextmanager
 def function(package: Path, folder: Path, name: str) -> Iterator[Emulating]:
-    """As Lambda starts it: by the package's exec-wrapper, in place of the stock bootstrap."""
+    """Start a function as Lambda does, with the package's exec-wrapper instead of the stock bootstrap."""
     task = package.parent / "task"
     with deployed(
         folder,
         f"LAMBDA_TASK_ROOT={task}",
         f"_HANDLER=coachstream.functions.{name}.handler.handler",
         str(task / "lambda_streaming" / "exec-wrapper"),
-        # Without `site`, the interpreter knows its standard library and nothing of any environment.
+        # Without `site`, the interpreter sees its standard library but no environment's packages.
         *(sys.executable, "-S", "/var/runtime/bootstrap.py"),
     ) as emulator:
         yield emulator
@@ -33,15 +33,15 @@ def function(package: Path, folder: Path, name: str) -> Iterator[Emulating]:
 async def test_the_package_streams_a_whole_turn(
     services: AwsStack, lambda_package: Path, tmp_path: Path
 ) -> None:
-    """With everything that a turn talks to."""
+    """The turn uses every service there is."""
     with function(lambda_package, tmp_path, "stream_coach_conversation") as emulator:
         await assert_streams_a_turn(emulator, services)
 
 
-async def test_the_package_answers_in_one_piece(
+async def test_the_package_sends_a_buffered_reply(
     services: AwsStack, lambda_package: Path, tmp_path: Path
 ) -> None:
-    """`send-message`, from the same zip."""
+    """The same zip contains `send-message`."""
     with function(lambda_package, tmp_path, "send_coach_conversation_message") as emulator:
         async with asking(emulator, services.token) as client:
             path = f"{CONVERSATIONS}/{KEY.conversation_id}/send-message"
@@ -54,7 +54,7 @@ async def test_the_package_answers_in_one_piece(
 async def test_the_package_keeps_conversations(
     services: AwsStack, lambda_package: Path, tmp_path: Path
 ) -> None:
-    """Create, rename, list, delete, from the same zip."""
+    """The same zip creates, renames, lists and deletes conversations."""
     with function(lambda_package, tmp_path, "coach_conversations") as emulator:
         async with asking(emulator, services.token) as client:
             created = await client.post(CONVERSATIONS, json={"title": "Legs"})

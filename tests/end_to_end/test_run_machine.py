@@ -1,4 +1,4 @@
-"""Runs in any order of events, on both stores (see `support.run_machine`)."""
+"""Runs under any order of events, on both stores (see `support.run_machine`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK = settings(
 
 
 class OnSqlite(RunMachine):
-    """A file for each example."""
+    """Each example has its own file."""
 
     async def open_store(self) -> SeedableStore:
         self.folder = Path(tempfile.mkdtemp())
@@ -46,16 +46,16 @@ class OnSqlite(RunMachine):
 
 
 def test_no_message_is_lost_or_doubled_whatever_happens_on_sqlite() -> None:
-    """Start, read, cut, resume, stop, kill and expire, in any order."""
+    """Start, read, cut, resume, stop, kill and expire happen in any order."""
     run_state_machine_as_test(OnSqlite, settings=QUICK)
 
 
 @pytest.mark.usefixtures("aws_credentials")
 def test_no_message_is_lost_or_doubled_whatever_happens_on_dynamodb(dynamodb_local_url: str) -> None:
-    """The same, where a write is a call over the network."""
+    """The same holds where every write is a call over the network."""
 
     class OnDynamoDb(RunMachine):
-        """A table for each example."""
+        """Each example has its own table."""
 
         async def open_store(self) -> SeedableStore:
             self.opened = AsyncExitStack()

@@ -1,4 +1,4 @@
-"""The whole service from outside: real processes, real HTTP, the README's own tools."""
+"""The whole service from the outside: real processes, real HTTP, the README's own tools."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from support.serving import Ready, Serving, create_conversation, serving, stored
 TIMEOUT = httpx.Timeout(PATIENCE_S)
 LEASE_S = 15
 AT_ONCE = 8
-"""How many people talk at the same time, each in an execution environment of their own."""
-#: Slow enough to do something in the middle of a reply.
+"""The number of concurrent users, each in a separate execution environment."""
+#: Slow enough for a test to act during a reply.
 PACE = ("--model-delay", "0.02")
 
 
@@ -40,9 +40,9 @@ Event = dict[str, Any]
 def _served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bedrock: str, *options: str
 ) -> Iterator[Serving]:
-    """All parts but the model embedded; or none: DynamoDB Local, moto's Cognito, a server like Pinecone's."""
+    """Everything but the model embedded, or nothing: DynamoDB Local, moto's Cognito, a Pinecone server."""
     data = tmp_path_factory.mktemp("serve") / "data"
-    # A model that a test holds back is not a model that has stalled.
+    # A model that the test holds back must not count as stalled.
     patient = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock, **PATIENT}
     if request.param == "on this machine":
         environment = {**os.environ, **CREDENTIALS, **patient}
@@ -65,7 +65,7 @@ PARTS = ["on this machine", "at AWS and Pinecone"]
 
 @pytest.fixture(scope="module", params=PARTS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """The model is a test server that nobody steers."""
+    """A server whose model is a test server with a fixed pace."""
     with (
         bedrock_server_process(delta_pause_s=0.2) as bedrock,
         _served(request, tmp_path_factory, bedrock) as running,
@@ -74,7 +74,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 class Steered(msgspec.Struct, frozen=True):
-    """A server, and its model."""
+    """A server and its model, which the test controls."""
 
     server: Serving
     model: SteeredBedrock
@@ -82,7 +82,7 @@ class Steered(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="module", params=PARTS)
 def steered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
-    """The model speaks when the test lets it, however long its environments take to start."""
+    """The model sends words when the test releases them, however long its environments take to start."""
     with (
         steered_bedrock() as model,
         _served(request, tmp_path_factory, model.url, "--warm", str(AT_ONCE), "--timeout", "600") as running,
@@ -114,7 +114,7 @@ def _text(events: list[Event]) -> str:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl_receives_start_before_the_model_speaks_and_each_word_before_the_next(steered: Steered) -> None:
-    """`curl -N` shows what there is so far while the model still holds back the rest."""
+    """`curl -N` shows the text so far while the model still holds back the rest."""
     ready = steered.server.ready
     words = ["It ", "was ", "a ", "good ", "week."]
     speaking = steered.model.reply_in_steps(*words)
@@ -139,7 +139,7 @@ def test_curl_receives_start_before_the_model_speaks_and_each_word_before_the_ne
 
 
 def _load_what_a_turn_needs(steered: Steered, environments: int) -> None:
-    """Have each environment import, connect and read keys; a first turn may fail of that under load."""
+    """Let each environment import, connect and fetch keys; under load this can make a first turn fail."""
     ready = steered.server.ready
     list(steered.model.reply_in_steps("Ready."))
     with ThreadPoolExecutor(environments) as pool:
@@ -148,7 +148,7 @@ def _load_what_a_turn_needs(steered: Steered, environments: int) -> None:
 
 
 def test_conversations_stream_at_once_each_in_its_own_environment(steered: Steered) -> None:
-    """Everyone is answered at the same time, each with their own reply, none after another."""
+    """All replies are streamed at the same time, each to its own conversation."""
     ready = steered.server.ready
     conversations = [create_conversation(ready) for _ in range(AT_ONCE)]
     _load_what_a_turn_needs(steered, len(conversations))
@@ -160,7 +160,7 @@ def test_conversations_stream_at_once_each_in_its_own_environment(steered: Steer
 
     with ThreadPoolExecutor(len(conversations)) as pool:
         everyone = [pool.submit(ask, number) for number in range(len(conversations))]
-        # None of them can end before the model is asked for all.
+        # None of them can end before the model has been called for all.
         steered.model.wait_for_requests(len(conversations))
         assert not any(asked.done() for asked in everyone)
         list(speaking)
@@ -175,8 +175,8 @@ def test_conversations_stream_at_once_each_in_its_own_environment(steered: Steer
         ]
 
 
-def test_a_worker_killed_in_mid_answer_ends_the_stream_and_loses_nothing(server: Serving) -> None:
-    """SIGKILL breaks the stream off visibly; the question is stored and the next request is answered."""
+def test_a_worker_killed_mid_reply_ends_the_stream_and_loses_nothing(server: Serving) -> None:
+    """SIGKILL visibly truncates the stream; the question is stored, and the next request gets a reply."""
     ready = server.ready
     conversation = create_conversation(ready)
     with httpx.stream(
@@ -187,7 +187,7 @@ def test_a_worker_killed_in_mid_answer_ends_the_stream_and_loses_nothing(server:
         timeout=TIMEOUT,
     ) as response:
         lines = response.iter_lines()
-        # With the third chunk something of the reply is stored.
+        # By the third chunk part of the reply is stored.
         for _ in range(3):
             next(line for line in lines if '"type":"chunk"' in line)
         _kill_workers(server)
@@ -204,7 +204,7 @@ def test_a_worker_killed_in_mid_answer_ends_the_stream_and_loses_nothing(server:
 
 
 def _ask_when_free(ready: Ready, conversation_id: str, text: str) -> list[Event]:
-    """Ask until the dead turn's lease has run out; a lock of this machine's is free at once."""
+    """Retry until the dead turn's lease has expired; a local lock is free at once."""
     gives_up_at = time.monotonic() + PATIENCE_S
     while True:
         events = _ask(ready, conversation_id, text)
@@ -214,15 +214,21 @@ def _ask_when_free(ready: Ready, conversation_id: str, text: str) -> list[Event]
 
 
 def _kill_workers(server: Serving) -> None:
-    """Kill all execution environments, and wait until the server has noticed: it reaps its children."""
-    workers = [process for process in server.processes() if process != server.process.pid]
-    assert workers
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
+    """Kill all execution environments, and wait until the emulator, which reaps them, has noticed."""
+    environments = [
+        process for process in server.processes() if b"coachstream.functions" in _command(process)
+    ]
+    assert environments
+    for process in environments:
+        os.kill(process, signal.SIGKILL)
     gives_up_at = time.monotonic() + PATIENCE_S
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+    while any(Path(f"/proc/{process}").exists() for process in environments):
         assert time.monotonic() < gives_up_at, "a killed process is not reaped"
         time.sleep(0.01)
+
+
+def _command(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("mode", ["environments", "in-process"])
@@ -230,7 +236,7 @@ def _kill_workers(server: Serving) -> None:
 def test_an_interrupt_leaves_no_process_and_keeps_the_data(
     tmp_path: Path, mode: str, sign: signal.Signals
 ) -> None:
-    """Stopped in mid-reply, it exits with 0 and leaves no child; what was said so far is stored."""
+    """Stopped mid-reply, it exits with 0 and leaves no child process; the text so far is stored."""
     options = (*PACE, "--in-process") if mode == "in-process" else PACE
     with serving(tmp_path / "data", *options) as first:
         conversation = create_conversation(first.ready)
@@ -258,10 +264,10 @@ def test_an_interrupt_leaves_no_process_and_keeps_the_data(
 
 @pytest.mark.parametrize("mode", ["environments", "in-process"])
 @pytest.mark.timeout(2 * PATIENCE_S)
-def test_an_interrupt_closes_no_connection_to_aws_that_a_turn_saves_with(
+def test_an_interrupt_keeps_aws_connections_open_until_turns_are_saved(
     tmp_path: Path, dynamodb_local_url: str, mode: str
 ) -> None:
-    """What was said so far is in DynamoDB, and the SDK's connections are closed after that."""
+    """The text so far is saved to DynamoDB before the SDK's connections are closed."""
     environment = {
         **WITHOUT_AWS,
         **CREDENTIALS,

@@ -1,4 +1,4 @@
-"""Amplify apps in a folder, and the synthesized templates of their backends."""
+"""Amplify apps in a folder, and the templates synthesized from their backends."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from support.templates import QUIET, Template
 
 @dataclass(frozen=True)
 class Apps:
-    """Apps, with the libraries that they need.
+    """Apps and the libraries they need.
 
     Attributes:
-        folder: where they are, by their names.
-        libraries: where those are installed.
+        folder: contains the apps, by name.
+        libraries: the folder where the libraries are installed.
     """
 
     folder: Path
@@ -37,10 +37,10 @@ class Apps:
         return self.node(self.folder / "synthesize.mjs", json.dumps(backends))
 
     def node(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run a program of the folder's, or of a library's; this machine's settings of AWS do not count."""
+        """Run a program of the folder or of a library, without this machine's AWS settings."""
         return subprocess.run(
             ["node", *arguments],
-            # CDK takes the folder with a lock file for the project, and bundles nothing from outside.
+            # CDK treats the folder with a lock file as the project, and bundles nothing from outside it.
             cwd=self.libraries,
             env=_environment(),
             capture_output=True,
@@ -51,7 +51,7 @@ class Apps:
 
     @contextmanager
     def started(self, log: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-        """Such a program, which ends with its standard input; what it complains of is in the log."""
+        """Start such a program; it ends when its standard input closes, and writes its errors to the log."""
         with (
             log.open("w") as complaints,
             subprocess.Popen(
@@ -74,11 +74,11 @@ def _environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Assembly:
-    """A synthesized backend: a stack, and others that are nested in it.
+    """A synthesized backend: a stack and its nested stacks.
 
     Attributes:
         root: the template of the stack itself.
-        nested: the others' templates, by the names that they have in it.
+        nested: the templates of the nested stacks, by their names in the stack.
     """
 
     root: dict[str, Any]
@@ -98,12 +98,12 @@ class Assembly:
         return cls(root, stacks)
 
     def name(self, group: str) -> str:
-        """The name of a group's stack, to which CDK appends eight characters."""
+        """The full name of a group's stack, to which CDK appends eight characters."""
         (name,) = [name for name in self.nested if name[:-8] == group]
         return name
 
     def template(self, group: str) -> Template:
-        """A nested stack's, with the values that the others' stacks give it."""
+        """The template of a nested stack, with the values it gets from the other stacks."""
         name = self.name(group)
         values = {parameter: self.resolve(given) for parameter, given in self.given(name).items()}
         return Template(_with(values, self.nested[name]))
@@ -114,7 +114,7 @@ class Assembly:
         return given
 
     def resolve(self, value: Any) -> Any:  # noqa: ANN401 (JSON has that many)
-        """A value of the root's, without references to the nested stacks."""
+        """A value of the root stack, with references to nested stacks resolved."""
         match value:
             case {"Fn::GetAtt": [str(name), str(output)]} if name in self.nested:
                 template = self.nested[name]
@@ -126,7 +126,7 @@ class Assembly:
 
 
 def _with(values: Mapping[str, Any], node: Any) -> Any:  # noqa: ANN401 (JSON has that many)
-    """A node in which parameters have values."""
+    """A node with its parameters replaced by values."""
     match node:
         case {"Ref": str(name)} if name in values:
             return values[name]

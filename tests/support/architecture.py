@@ -1,6 +1,6 @@
-"""The rules of the imports: which room may know which, and that nothing imports in a circle.
+"""The rules for imports: which room may import which, and that there are no cycles.
 
-A room is a package or a module with permissions of its own. A module belongs to the room with the longest
+A room is a package or a module with its own permissions. A module belongs to the room with the longest
 name that fits.
 """
 
@@ -39,12 +39,12 @@ def modules_in(folder: Path) -> dict[str, frozenset[str]]:
 
 
 def is_within(name: str, room: str) -> bool:
-    """Whether a module is a room's, or a name is a module's."""
+    """Whether a module belongs to a room, or a name to a module."""
     return name == room or name.startswith(f"{room}.")
 
 
 def problems(modules: Mapping[str, Collection[str]], rooms: Rooms) -> Iterator[str]:
-    """Everything that breaks the rules, a sentence each."""
+    """Every violation of the rules, one sentence each."""
     packages = {module.partition(".")[0] for module in modules}
     used: set[tuple[str, str]] = set()
     for module, imports in modules.items():
@@ -84,7 +84,7 @@ def _room(name: str, rooms: Rooms) -> str | None:
 
 
 def _cycles(modules: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """The first cycle, of whatever kind of import."""
+    """The first cycle, counting every kind of import."""
     graph = {
         module: {
             imported for name in imports if (imported := _module_of(name, modules)) not in {None, module}

@@ -36,7 +36,7 @@ def wheel(dist: Path, module: str) -> Path:
 
 
 def from_dist(dist: Path) -> list[str]:
-    """Options of uv: our packages from there, the others in the versions of the lock file."""
+    """The uv options that take our packages from `dist`, and all others in the versions of the lock file."""
     return ["--find-links", str(dist), "--constraints", str(ROOT / "requirements" / "run.lock")]
 
 

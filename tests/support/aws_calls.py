@@ -1,7 +1,7 @@
 """The permissions that a request to AWS needs, derived from the request itself, as AWS does.
 
-Service and region are those that the request is signed for; action and resource follow from it as the Service
-Authorization Reference says.
+Service and region are those that the request is signed for; action and resource follow from the Service
+Authorization Reference.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class AwsCall(msgspec.Struct, frozen=True, order=True):
 
 
 def calls_of(target: str, headers: Mapping[str, str], body: bytes) -> Iterator[AwsCall]:
-    """All that must be allowed for one request; nothing for one that is not signed.
+    """The actions that one request needs; none for an unsigned request.
 
     Args:
         target: path and query.

@@ -1,4 +1,4 @@
-"""One session of the SDK for all tests of a process, so that it reads the descriptions of services once."""
+"""One SDK session for all tests of a process, so that it loads the service descriptions once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything at AWS and Pinecone that a turn talks to, on this machine, each behind a faulty proxy.
+"""Every AWS and Pinecone service that a turn uses, on this machine, each behind a faulty proxy.
 
 DynamoDB is DynamoDB Local, Cognito is moto's; Bedrock, Pinecone and Lambda are test servers that speak the
 real wire formats.
@@ -20,6 +20,7 @@ from support.cognito import REGION, UserPool
 from support.dynamodb import Table, a_table
 from support.faulty_proxy import AWS_THROTTLED, HTTP_THROTTLED, FaultyProxy, proxied
 from support.http_server import serving
+from support.patience import PATIENT
 from support.pinecone_server import API_KEY, PineconeServer, pinecone_server
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
@@ -27,7 +28,7 @@ WORKOUT_FUNCTION = "build-workout"
 
 
 class Invocations:
-    """Lambda's API (API reference, "Invoke"), as far as asynchronous invocations go."""
+    """Lambda's Invoke API (API reference, "Invoke"), for asynchronous invocations only."""
 
     def __init__(self) -> None:
         self.payloads: list[tuple[str, dict[str, Any]]] = []
@@ -64,7 +65,7 @@ class AwsStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that configure the service for all of it."""
+        """The environment variables that point the service at this stack."""
         return {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -77,7 +78,7 @@ class AwsStack:
             "COACHSTREAM_STORE": "dynamodb",
             "DYNAMODB_TABLE_NAME": self.table.name,
             "COACHSTREAM_MODEL": "bedrock",
-            "COACHSTREAM_MODEL_STALL_S": "1",
+            "COACHSTREAM_MODEL_STALL_S": PATIENT["COACHSTREAM_MODEL_STALL_S"],
             "COACHSTREAM_IDENTITY": "cognito",
             "USER_POOL_ID": self.pool.id,
             "APP_CLIENT_ID": self.pool.client_id,

@@ -1,7 +1,7 @@
 """Bedrock's control plane on localhost: GetFoundationModel and GetInferenceProfile, over real HTTP.
 
 Its responses are validated against the service model, so that no test relies on a field that the service does
-not have. For AWS_ENDPOINT_URL_BEDROCK, in this process or another.
+not have. Set AWS_ENDPOINT_URL_BEDROCK to its URL, in this process or another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ US = ("us-east-1", "us-east-2", "us-west-2")
 
 
 def active(**lifecycle: str) -> dict[str, Any]:
-    """A model without an end, unless times are given: `endOfLifeTime="2027-01-08T00:00:00Z"`."""
+    """An active model without an end of life, unless given: `endOfLifeTime="2027-01-08T00:00:00Z"`."""
     return {
         "responseStreamingSupported": True,
         "inferenceTypesSupported": ["INFERENCE_PROFILE"],
@@ -33,7 +33,7 @@ def active(**lifecycle: str) -> dict[str, Any]:
 
 
 def legacy(**lifecycle: str) -> dict[str, Any]:
-    """A model whose end is announced."""
+    """A model whose end of life is announced."""
     return {**active(), "modelLifecycle": {"status": "LEGACY", **lifecycle}}
 
 
@@ -42,11 +42,11 @@ class BedrockControl:
     """The models and profiles, and the received requests.
 
     Attributes:
-        models: by their ids, their details in addition to id and ARN.
-        profiles: by their ids, the ARNs of the models that they lead to.
-        refusal: status and code of every response, instead.
-        may_answer: cleared while a test wants silence.
-        requests: the paths, in order.
+        models: the details of each model beyond id and ARN, by id.
+        profiles: the ARNs of the models of each inference profile, by the profile's id.
+        refusal: if set, the status and error code of every response.
+        may_answer: cleared while a test wants no responses.
+        requests: the requested paths, in order.
     """
 
     url: str = ""
@@ -57,7 +57,7 @@ class BedrockControl:
     requests: list[str] = field(default_factory=list)
 
     def add(self, name: str, details: Mapping[str, Any] | None = None) -> None:
-        """A model, and the profile of the US that leads to it."""
+        """Add a model, and the US inference profile for it."""
         self.models[name] = active() if details is None else details
         self.profiles[f"us.{name}"] = tuple(_arn(name, region) for region in US)
 
@@ -97,7 +97,7 @@ def _profile(name: str, arns: tuple[str, ...]) -> dict[str, Any]:
 
 @functools.cache
 def _description() -> ServiceModel:
-    """The service's own description, which is read once."""
+    """The service's own description, loaded once."""
     return botocore.session.get_session().get_service_model("bedrock")
 
 

@@ -20,10 +20,10 @@ BLOCKED_OUTPUT = "Sorry, I cannot say that."
 
 @dataclass
 class WordGuardrail:
-    """Blocks messages and replies that hold one of the words.
+    """Blocks messages and replies that contain one of the words.
 
     Attributes:
-        judged: the texts that were judged, one list a request.
+        judged: the judged texts, one list per request.
     """
 
     words: tuple[str, ...]

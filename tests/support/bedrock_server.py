@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 
 MODEL_ID = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-"""A model that continues a partial reply, takes a temperature, and caches from 1,024 tokens on."""
+"""A model that continues a partial reply, accepts a temperature, and caches from 1,024 tokens on."""
 
 
 def options_with(model_id: str = MODEL_ID, **chosen: Any) -> BedrockOptions:  # noqa: ANN401 (any option)
-    """How a model is asked where nothing but this is set."""
+    """Default model options for tests about something else."""
     default = bedrock_options(BedrockSettings(model_id))
     if "guardrail_id" in chosen:
         chosen = {"guardrail_version": Guardrail("any").version, **chosen}
@@ -71,7 +71,7 @@ _CACHED_FROM_TOKENS = 1024
 _CHARACTERS_A_TOKEN = 4
 
 _CONTINUES = re.compile(r"claude-(3-|(sonnet|opus|haiku)-4-(5|1|20))")
-"""Models that take a last message of their own, as the makers' pages say it."""
+"""Models that accept a final message from the assistant, according to their makers' documentation."""
 _READ_BYTES = 65_536
 
 
@@ -96,7 +96,7 @@ class StreamException:
 
 @dataclass(frozen=True)
 class Bytes:
-    """Whatever bytes, as the response's next."""
+    """Raw bytes, sent as the next part of the response."""
 
     data: bytes
 
@@ -110,12 +110,12 @@ class Until:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nothing more, until the client leaves."""
+    """Nothing more, until the client disconnects."""
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Silence, for so many seconds."""
+    """Silence for a number of seconds."""
 
     seconds: float
 
@@ -144,8 +144,8 @@ class Reply:
     """A response with status 200.
 
     Attributes:
-        steps: of the body. For Converse, the events become the one JSON object.
-        before: what happens before the headers are sent.
+        steps: the steps of the body. For Converse, the events become one JSON object.
+        before: the steps before the headers are sent.
     """
 
     steps: Sequence[Step]
@@ -173,7 +173,7 @@ PLAIN_VERDICT: Mapping[str, object] = {
 
 
 def text(*deltas: str, block: int = 0) -> list[Event]:
-    """One event a delta."""
+    """One event per delta."""
     return [
         Event("contentBlockDelta", {"contentBlockIndex": block, "delta": {"text": delta}}) for delta in deltas
     ]
@@ -201,7 +201,7 @@ def reply(*deltas: str, reason: str = "end_turn", usage: Mapping[str, int] | Non
 
 @dataclass
 class Received:
-    """A request as it came in.
+    """A request as it was received.
 
     Attributes:
         connection: the number of the connection that brought it, from 0.
@@ -222,17 +222,17 @@ class BedrockServer:
     """The received requests, and the scripted responses.
 
     Attributes:
-        url: of the endpoint, without a slash at the end.
-        requests: all since it was warmed up, in order, the refused ones too, but for analyses.
+        url: the endpoint's URL, without a trailing slash.
+        requests: all requests since the warm-up, in order, including refused ones, except for analyses.
         analyses: the requests that offer a tool: the analyses of messages.
-        verdict: the response to each of them.
-        answers: for the next requests; when there are none left, the response is composed from the prompt.
-        always: instead of what is composed.
-        longest_prompt_chars: more than so much text is refused, as by a model with a short context window.
+        verdict: the response to each analysis.
+        answers: responses to the next requests; when none is left, the response is composed from the prompt.
+        always: if set, the response in place of the composed one.
+        longest_prompt_chars: longer prompts are refused, as by a model with a short context window.
         guardrail: judges requests that name one, and their replies.
-        judge: instead of all of these, returns the response to each request.
-        connections: how many there have been.
-        delta_pause_s: before each composed delta.
+        judge: if set, returns the response to each request, in place of all of these.
+        connections: the number of connections so far.
+        delta_pause_s: the pause before each composed delta.
     """
 
     def __init__(self, *, delta_pause_s: float = 0) -> None:
@@ -251,7 +251,7 @@ class BedrockServer:
         self._has_request = asyncio.Condition()
 
     async def request(self, number: int = 0) -> Received:
-        """The request of this number; waits for it."""
+        """Wait for the request with this number and return it."""
         async with self._has_request:
             await self._has_request.wait_for(lambda: len(self.requests) > number)
         return self.requests[number]
@@ -288,7 +288,7 @@ class BedrockServer:
         return self.guardrail.applied_to(received.body, response)
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, request after request."""
+        """Serve one connection, request after request."""
         number = self.connections
         self.connections += 1
         try:
@@ -319,7 +319,7 @@ class _Connection:
         while (received := await self._next_request()) is not None:
             response = await self._server.respond_to(received)
             responding = asyncio.create_task(self._respond(received, response))
-            # A client that is heard before its response is complete has left.
+            # Any read that returns before the response is complete means that the client has disconnected.
             leaving = asyncio.create_task(self._reader.read(_READ_BYTES))
             try:
                 await asyncio.wait((responding, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -453,7 +453,7 @@ _STATUS_OF = {
 
 
 def refusal_of(received: Received) -> Refusal | None:
-    """Why Bedrock would not take the request."""
+    """The refusal with which Bedrock would reject the request, if any."""
     if received.operation not in _OPERATIONS.values():
         return Refusal(404, "UnknownOperationException")
     if not received.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
@@ -463,7 +463,7 @@ def refusal_of(received: Received) -> Refusal | None:
 
 
 def _problems(received: Received) -> Iterator[str]:
-    """By the service's description; then the rules of the user guide ("Using the Converse API")."""
+    """Violations of the service's description, then of the user guide's rules ("Using the Converse API")."""
     operation = _service().operation_model(received.operation)
     assert operation.input_shape is not None
     report = ParamValidator().validate({"modelId": received.model_id, **received.body}, operation.input_shape)
@@ -507,7 +507,7 @@ class PromptCache:
         self._known: set[str] = set()
 
     def use(self, received: Received) -> dict[str, int]:
-        """The input's part of `TokenUsage`; what is read before it is known is written."""
+        """The input fields of `TokenUsage`; a prefix not cached yet counts as a cache write."""
         prompt = f"{received.model_id}\n"
         checkpoints: list[str] = []
         for block in _blocks(received.body):
@@ -634,7 +634,7 @@ async def warm_up(server: BedrockServer, client: AwsClient[BedrockRuntimeClient]
 
 @contextmanager
 def bedrock_server_process(*, delta_pause_s: float = 0) -> Iterator[str]:
-    """A server in its own process, without a script; yields its URL."""
+    """Run a server in its own process, without a script; yields its URL."""
     command = [sys.executable, "-m", __name__, "--delta-pause", str(delta_pause_s)]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
@@ -649,10 +649,10 @@ def bedrock_server_process(*, delta_pause_s: float = 0) -> Iterator[str]:
 
 
 class SteeredBedrock:
-    """A server in a thread of this process, for tests that steer it while they wait for other processes.
+    """A server in a thread of this process, for tests that control it while they wait for other processes.
 
     Attributes:
-        url: of the endpoint.
+        url: the endpoint's URL.
     """
 
     def __init__(self, server: BedrockServer, loop: asyncio.AbstractEventLoop) -> None:
@@ -661,7 +661,7 @@ class SteeredBedrock:
         self._loop = loop
 
     def reply_in_steps(self, *deltas: str) -> Iterator[object]:
-        """Reply with these deltas from now on, the next one each time that the iterator is advanced."""
+        """Reply with these deltas from now on; each step of the iterator releases the next one."""
         gates = [asyncio.Event() for _ in deltas]
         spoken: list[Step] = []
         for gate, delta in zip(gates, text(*deltas), strict=True):
@@ -670,11 +670,11 @@ class SteeredBedrock:
         return map(self._loop.call_soon_threadsafe, (gate.set for gate in gates))
 
     def forget_requests(self) -> None:
-        """Count from 0 again."""
+        """Forget the requests so far, so that numbers start at 0 again."""
         self._loop.call_soon_threadsafe(self._server.requests.clear)
 
     def wait_for_requests(self, count: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait until this many requests have been received."""
         arrived = asyncio.run_coroutine_threadsafe(self._server.request(count - 1), self._loop)
         arrived.result(PATIENCE_S)
 

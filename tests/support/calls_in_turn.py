@@ -1,8 +1,8 @@
-"""An event loop on which calls to the outside are made one at a time, in an order that can be played again.
+"""An event loop on which external calls are made one at a time, in a reproducible order.
 
-Time passes only when everything waits for it: it stands still while a call is under way, however long the
-other side takes. A call begins when all tasks wait, and a seed decides which one it is, of those that are
-asked for. So nothing that happens on this loop depends on how fast a thread, a disk or a server is.
+Time advances only when every task waits for it: it stands still while a call is in progress, however long the
+other side takes. A call begins when all tasks wait, and a seed selects which of the requested calls it is. So
+nothing on this loop depends on the speed of a thread, a disk or a server.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from support.patience import PATIENCE_S
 T = TypeVar("T")
 
 TICK_S = 1e-6
-"""The time that each iteration of the loop takes, so that very short timeouts expire."""
+"""The virtual duration of each loop iteration, so that very short timeouts expire."""
 
 
 class CallsInTurn:
-    """The requested calls, of which at most one is under way.
+    """The requested calls, of which at most one is in progress.
 
     Attributes:
-        is_one_under_way: whether the other side works.
+        is_one_under_way: whether a call is in progress.
     """
 
     def __init__(self, order: Random) -> None:
@@ -38,17 +38,17 @@ class CallsInTurn:
         self._on_reached: Callable[[], None] | None = None
 
     async def make(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call when it is its turn."""
+        """Make a call when its turn comes."""
         async with self._turn(self._waiting, on_end=self._count):
             return await call()
 
     async def look(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call before all others; it is none of theirs, and does not count."""
+        """Make a call before all others, without counting it."""
         async with self._turn(self._urgent, on_end=lambda: None):
             return await call()
 
     async def made(self, number: int, then: Callable[[], None], *, within_s: float) -> None:
-        """Wait until so many more calls were made, or so much time has passed; then do something.
+        """Wait for this many more calls, or until the time is up; then do something.
 
         It is done before the task that made the last call gets its result.
         """
@@ -111,15 +111,15 @@ class _InTurn:
 
 
 def in_turn(target: T, calls: CallsInTurn) -> T:
-    """An object with coroutine methods, each of which is then a call that is made in turn."""
+    """Wrap an object so that each of its coroutine methods becomes a call made in turn."""
     return cast("T", _InTurn(target, calls))
 
 
 class CallsInTurnLoop(asyncio.SelectorEventLoop):
-    """Where a store is used through `CallsInTurn` alone.
+    """An event loop that makes external calls through `CallsInTurn` only.
 
     Attributes:
-        calls: all that are made on this loop.
+        calls: the calls made on this loop.
     """
 
     def __init__(self, order: Random) -> None:
@@ -133,7 +133,7 @@ class CallsInTurnLoop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for a call that is under way; else begins one, or moves the clock to the next timer."""
+    """Waits for the call in progress; otherwise begins one, or moves the clock to the next timer."""
 
     def __init__(self, calls: CallsInTurn) -> None:
         super().__init__()
@@ -145,12 +145,12 @@ class _Selector(selectors.DefaultSelector):
             if timeout is not None and timeout <= 0:
                 return super().select(0)
             ready = super().select(PATIENCE_S)
-            assert ready, "a call does not return"
+            assert ready, "a call did not return"
             return ready
         self.now_s += TICK_S
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0) or self._calls.begin_one():
             return ready
-        assert timeout is not None, "all wait for each other"
+        assert timeout is not None, "deadlock: all tasks wait for each other"
         self.now_s += timeout
         return ready

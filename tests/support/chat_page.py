@@ -1,4 +1,4 @@
-"""The chat page in a real Chromium, driven as a person drives it."""
+"""The chat page in a real Chromium, operated as a user operates it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.patience import PATIENCE_S
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
-#: The first that is installed. Debian's headless shell is the same browser without windows, at half the work.
+#: The first one installed. Debian's headless shell is the same browser without windows, at half the cost.
 CHROMIUM = next(
     filter(
         None,
@@ -31,7 +31,7 @@ ARGUMENTS = (
 )
 WAIT_MS = 1_000 * PATIENCE_S
 
-#: Notes every length that the text of the newest reply ever has.
+#: Records every length that the text of the newest reply ever has.
 RECORD_GROWTH = """() => {
   window.lengths = [];
   new MutationObserver(() => {
@@ -40,7 +40,7 @@ RECORD_GROWTH = """() => {
   }).observe(document.getElementById("thread"), { childList: true, subtree: true, characterData: true });
 }"""
 
-#: Notes every state that the newest reply is ever in: its phase and how many cursors it shows. A state may be
+#: Records every state of the newest reply: its phase and the number of cursors it shows. A state may be
 #: over before a browser under load responds to a query about it.
 RECORD_STATES = """() => {
   window.states = [];
@@ -76,7 +76,7 @@ class Tab:
             self.problems.append(message.text)
 
     async def open(self, coach_id: str | None = None, conversation_id: str | None = None) -> None:
-        """Open the page: a conversation, the beginning of one, or whatever it chooses itself."""
+        """Open the page with a conversation, a new one, or the one that the page selects itself."""
         parts = [part for part in (coach_id, conversation_id) if part is not None]
         await self.page.goto(self.url + ("#/c/" + "/".join(parts) if parts else ""))
         await self.page.wait_for_selector("html[data-ready]")
@@ -92,7 +92,7 @@ class Tab:
         await self.message_box.press("Enter")
 
     async def ask(self, text: str) -> str:
-        """Send a message, wait until its reply is complete, and give the reply's text."""
+        """Send a message, wait until its reply is complete, and return the reply's text."""
         replies = self.page.locator(".message-assistant[data-phase=stored]")
         before = await replies.count()
         await self.write(text)
@@ -100,7 +100,7 @@ class Tab:
         return await replies.nth(before).locator(".message-text").inner_text()
 
     async def begins_to_stream(self) -> None:
-        """Wait until the first words of a reply are there."""
+        """Wait until the first words of a reply are visible."""
         await self.page.wait_for_selector('[data-phase="streaming"] .message-text > *')
 
     async def texts(self) -> list[str]:
@@ -108,7 +108,7 @@ class Tab:
         return await self.page.locator(".message .message-text").all_inner_texts()
 
     async def problem(self) -> str:
-        """The error sentence, once there is one."""
+        """Wait for an error message and return it."""
         return await self.page.locator(".problem").last.inner_text()
 
     async def evaluate(self, script: str, argument: object = None) -> Any:  # noqa: ANN401
@@ -116,12 +116,12 @@ class Tab:
         return await self.page.evaluate(script, argument)
 
     async def until(self, condition: str, argument: object = None) -> None:
-        """Wait until a JavaScript function gives something true."""
+        """Wait until a JavaScript function returns a truthy value."""
         await self.page.wait_for_function(condition, arg=argument)
 
     @property
     def message_box(self) -> Locator:
-        """Where messages are written."""
+        """The message box."""
         return self.page.get_by_label("Message to your coach")
 
     def button(self, name: str) -> Locator:
@@ -135,7 +135,7 @@ class Tab:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser of its own."""
+    """Start a separate browser."""
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
@@ -158,8 +158,8 @@ async def new_tab(
 ) -> AsyncIterator[Tab]:
     """A tab of a new visitor. Leaving the block fails if the page had problems.
 
-    Without a graphics card, what moves for ever is painted for ever: a test that is not about motion does
-    without it.
+    Without a graphics card, endless animations cost constant repainting, so tests that are not about motion
+    turn them off.
     """
     context: BrowserContext = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},

@@ -1,8 +1,8 @@
-"""A user pool on moto's server, and users that sign in to it.
+"""A user pool on moto's server, and users who sign in to it.
 
 Moto's tokens differ from Cognito's in their headers and keys: `typ: JWT` is in the header, and every pool has
-the same single key with the id `dummy`, where Cognito has two keys of its own a pool. Issuer, audience, use,
-times and attributes are as Cognito's; a token is good for an hour whatever the client says.
+the same single key with the id `dummy`, while each Cognito pool has two keys. Issuer, audience, use, times
+and attributes are like Cognito's; a token is valid for an hour whatever the client is configured for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class UserPool:
     """A new pool with the attribute `custom:user_id`, and one app client."""
 
     def __init__(self, url: str, region: str = REGION) -> None:
-        """Create it at the server."""
+        """Create the pool on the server."""
         session: Any = botocore.session.Session()
         self._cognito = session.create_client(
             "cognito-idp",
@@ -43,7 +43,7 @@ class UserPool:
         self.client_id = self.add_client()
 
     def add_client(self) -> str:
-        """Create an app client and give its id."""
+        """Create an app client and return its id."""
         client = self._cognito.create_user_pool_client(
             UserPoolId=self.id,
             ClientName="web",
@@ -53,7 +53,7 @@ class UserPool:
         return client_id
 
     def add_user(self, name: str, user_id: str | None) -> None:
-        """Create a user who can sign in; `user_id` is the application's."""
+        """Create a user who can sign in; `user_id` is the application's user id."""
         attributes = [] if user_id is None else [{"Name": "custom:user_id", "Value": user_id}]
         self._cognito.admin_create_user(
             UserPoolId=self.id, Username=name, UserAttributes=attributes, MessageAction="SUPPRESS"

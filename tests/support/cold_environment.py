@@ -22,7 +22,7 @@ PATH = "/users/user-1/coaches/coach-1/conversations/conv-1/stream"
 
 
 def cognito_environment(folder: Path, pool_url: str) -> dict[str, str]:
-    """A store and a model on this machine, and a user pool whose keys are read at `pool_url`."""
+    """Variables for a local store and model, and a user pool whose keys are at `pool_url`."""
     return {
         "COACHSTREAM_STORE": "sqlite",
         "COACHSTREAM_MODEL": "demo",
@@ -38,7 +38,7 @@ def cognito_environment(folder: Path, pool_url: str) -> dict[str, str]:
 
 
 def package_keys(folder: Path, pool: UserPool, *, issuer: str = ISSUER) -> dict[str, str]:
-    """Write the pool's current keys as in a package; returns the variable with the file's path."""
+    """Write the pool's current keys as a package does; return the variable with the file's path."""
     path = folder / "packaged-jwks.json"
     path.write_bytes(key_set(issuer, pool.jwks()).to_bytes())
     return {"COACHSTREAM_JWKS_FILE": str(path)}
@@ -46,13 +46,13 @@ def package_keys(folder: Path, pool: UserPool, *, issuer: str = ISSUER) -> dict[
 
 @asynccontextmanager
 async def cold(environment: Mapping[str, str]) -> AsyncIterator[ExecutionEnvironments]:
-    """The function, of which no environment has started yet."""
+    """The function, before any of its environments has started."""
     async with ExecutionEnvironments(COMMAND, env=environment, timeout_s=30.0, grace_s=1.0) as environments:
         yield environments
 
 
 def message(token: str, *, path: str = PATH) -> InvocationRequest:
-    """A message to the coach, as a Function URL hands it over."""
+    """A message to the coach, as a Function URL delivers it."""
     request = HttpRequest(
         method="POST",
         raw_path=path,
@@ -76,7 +76,7 @@ class StreamedResponse:
     """A response while it is streamed.
 
     Attributes:
-        status: of HTTP; known with the first event.
+        status: the HTTP status, known once the first event has arrived.
     """
 
     def __init__(self, response: InvocationResponse) -> None:
@@ -85,7 +85,7 @@ class StreamedResponse:
         self._received = b""
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """The events of the stream, as they come; the prelude before them says the status."""
+        """The events of the stream as they arrive; the prelude before them sets the status."""
         async for piece in self._body:
             self._received += piece
             if not self.status:

@@ -1,4 +1,4 @@
-"""A proxy that cuts one event stream in the middle of a block, and then never again; it also serves files."""
+"""A proxy that cuts one event stream in the middle of a block, exactly once; it also serves files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-#: What a block holds when some of the text is behind a cursor, so that the next block is worth cutting.
+#: In a block that moves the cursor past some text, so that cutting the next block is a real test.
 _HAS_CURSOR = (b'"type":"chunk"', b"\nid: ")
-#: Inside the data of a block, far behind the beginning of its line.
+#: Inside the data of a block, well after the beginning of its line.
 _CUT_AT = b'"content":"'
 
 
@@ -36,13 +36,13 @@ class Passed:
 
 @dataclass
 class CuttingProxy:
-    """Passes requests on to a port of this machine.
+    """Forwards requests to a port of this machine.
 
     Attributes:
-        files: folders, by the beginning of the path under which what is in them is served.
-        passed: all requests that were not for files.
-        comments: how many comments the streams held.
-        has_cut: whether a stream was cut.
+        files: folders whose contents are served, by path prefix.
+        passed: all requests except those for files.
+        comments: the number of comments in the streams.
+        has_cut: whether a stream has been cut.
     """
 
     port: int
@@ -54,7 +54,7 @@ class CuttingProxy:
 
     @property
     def of_streams(self) -> list[Passed]:
-        """The requests for a stream; a browser asks for an icon as well."""
+        """The requests for a stream; browsers also request an icon."""
         return [passed for passed in self.passed if "/stream" in passed.path]
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,7 +77,7 @@ class CuttingProxy:
                 head = head.removesuffix(b"\r\n").replace(b"onnection: keep-alive", b"onnection: close")
                 await self._pass_on(head + b"X-Proxied: 1\r\n\r\n" + body, passed, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # one end has gone
+            pass  # one end has disconnected
         finally:
             writer.close()
 
@@ -85,7 +85,7 @@ class CuttingProxy:
         for beginning, folder in self.files.items():
             if path.startswith(beginning):
                 file = folder / path.removeprefix(beginning)
-                # Some packages leave the ending for a bundler to find.
+                # Some packages omit the extension and leave it to a bundler.
                 return file if file.suffix else file.with_name(file.name + ".js")
         return None
 

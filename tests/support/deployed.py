@@ -1,4 +1,4 @@
-"""Functions as they are deployed: started from their files alone, with AWS on this machine."""
+"""Functions as they are deployed: started from their packaged files only, with AWS on this machine."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ QUESTION = "How was my week?"
 
 @contextmanager
 def deployed(folder: Path, *command: str) -> Iterator[Emulating]:
-    """Behind the emulator: a command that knows nothing of this checkout's own Python path."""
+    """Run a command under the emulator, without this checkout on its Python path."""
     with emulating(folder, "--timeout", "60", "--", "env", "-u", "PYTHONPATH", *command) as emulator:
         yield emulator
 
 
 def asking(emulator: Emulating, token: str) -> httpx.AsyncClient:
-    """A client with a token."""
+    """An HTTP client that sends the token."""
     headers = {"authorization": f"Bearer {token}"}
     return httpx.AsyncClient(base_url=emulator.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
 
 async def assert_streams_a_turn(emulator: Emulating, stack: AwsStack) -> None:
-    """Token verified, context loaded, message stored, model relayed, reply stored, `complete`."""
+    """Check a whole turn: token verified, context loaded, message stored, model relayed, reply stored."""
     async with asking(emulator, stack.token) as client:
         path = f"{CONVERSATIONS}/{KEY.conversation_id}/stream"
         response = await client.post(path, json={"userResponse": QUESTION})

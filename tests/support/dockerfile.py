@@ -1,7 +1,7 @@
 """Executes a Dockerfile in a plain folder, with this machine's Python, to get the files of its image.
 
-Knows the instructions that ours uses; any other is an error. Every stage has a folder as its root, and all
-paths of `RUN` have to be relative, because the root is not changed.
+It supports the instructions that ours uses; any other is an error. Every stage has a folder as its root, and
+all paths in `RUN` must be relative, because there is no chroot.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 
 from support.patience import PATIENCE_S
 
-#: Of AWS's base images (Lambda developer guide, "Deploy Python Lambda functions with container images").
+#: Set by AWS's base images (Lambda developer guide, "Deploy Python Lambda functions with container images").
 BASE_IMAGE = {"LAMBDA_TASK_ROOT": "/var/task"}
 
 
 @dataclass
 class Stage:
-    """One stage, as far as it has come."""
+    """The current state of one stage."""
 
     root: Path
     folder: str = "/var/task"
@@ -33,12 +33,12 @@ class Stage:
     command: list[str] = field(default_factory=list)
 
     def place(self, path: str) -> Path:
-        """Where a path of the image is."""
+        """The place of an image path on this machine."""
         return self.root / os.path.normpath(os.path.join(self.folder, path)).lstrip("/")  # noqa: PTH118 (posix)
 
 
 def carry_out(dockerfile: Path, context: Path, folder: Path) -> Stage:
-    """Carry a Dockerfile out; its last stage."""
+    """Execute a Dockerfile and return its last stage."""
     ignored = Ignored(dockerfile.with_name(f"{dockerfile.name}.dockerignore"))
     stages: dict[str, Stage] = {}
     stage: Stage | None = None
@@ -70,7 +70,7 @@ def carry_out(dockerfile: Path, context: Path, folder: Path) -> Stage:
 
 
 class Ignored:
-    """A `.dockerignore`: the last pattern that fits a path or a folder above it decides."""
+    """A `.dockerignore`: the last pattern that matches a path or one of its parents decides."""
 
     def __init__(self, path: Path) -> None:
         lines = (line.strip() for line in path.read_text().splitlines())
@@ -89,7 +89,7 @@ class Ignored:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    """As in Docker's reference, ".dockerignore file": `**` stands for any number of folders."""
+    """Match as in Docker's reference, ".dockerignore file": `**` stands for any number of folders."""
     expression = re.escape(pattern).replace(r"\*\*/", "(.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return re.fullmatch(expression, path) is not None
 
@@ -136,5 +136,5 @@ def _copy(text: str, stage: Stage, stages: Mapping[str, Stage], context: Path, i
             below = "" if found.is_file() else path.relative_to(found).as_posix()
             place = stage.place(destination) / below
             place.parent.mkdir(parents=True, exist_ok=True)
-            # As Docker does, which copies a link as a link.
+            # Docker copies a link as a link, too.
             shutil.copy(path, place, follow_symlinks=False)

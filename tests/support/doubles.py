@@ -59,9 +59,9 @@ class KnownTokens:
 
 
 class RememberedConversations:
-    """A whole store in memory, which keeps the contract of stores; counts how often it was asked.
+    """A complete in-memory store that fulfils the store contract and counts its calls.
 
-    While `failure` is set, every operation raises it. `coaches` are under their user's and their own id.
+    While `failure` is set, every operation raises it. `coaches` are keyed by user id and coach id.
     """
 
     def __init__(self, *coaches: tuple[str, str]) -> None:
@@ -223,7 +223,7 @@ class RememberedConversations:
         return None
 
     def forget_logs(self) -> None:
-        """As if every run had ended long ago."""
+        """Delete all logs, as if every run had ended long ago."""
         self._logs.clear()
 
     async def save_memory(self, user_id: str, memory: Memory) -> None:
@@ -255,7 +255,7 @@ class RememberedConversations:
                 )
 
     async def saved_memories(self, user_id: str) -> list[Memory]:
-        """All memories of a user, in the order of their saving."""
+        """All memories of a user, in the order they were saved."""
         return [memory for (owner, _), memory in self._memories.items() if owner == user_id]
 
     async def load_coach(self, user_id: str, coach_id: str) -> CoachConfig:
@@ -319,7 +319,7 @@ class ScriptedModel:
 
     @property
     def calls(self) -> int:
-        """How often it was asked."""
+        """The number of calls."""
         return len(self.prompts)
 
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:

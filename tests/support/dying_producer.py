@@ -1,10 +1,10 @@
-"""A process that produces a run over SQLite and kills itself at a given point of it.
+"""A process that holds the lease of a run on SQLite and kills itself at a given point of it.
 
     python dying_producer.py DATABASE POINT LEASE_S
 
 Points are counted: one before and one after each call of the store, and one at each chunk. Each chunk is
-printed as a line of JSON before that, so that what a reader had seen is known. Ends with `done` if the turn
-was over first.
+printed as a line of JSON before its point, which shows what a reader had seen. The process prints `done` if
+the turn ends before the given point.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def run_settings(lease_s: float) -> RunSettings:
 
 
 class Points:
-    """Counts, and dies at one."""
+    """Counts points, and kills the process at a given one."""
 
     def __init__(self, deadly: int) -> None:
         self._deadly = deadly
         self._count = 0
 
     def pass_one(self) -> None:
-        """One more; the last one, perhaps."""
+        """Count one more point, and die if it is the given one."""
         self._count += 1
         if self._count == self._deadly:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DyingStore(SqliteStore):
-    """A store that may not survive its own calls.
+    """A store whose process may die before or after each call.
 
     Attributes:
         idle: set while nothing is being written.
@@ -95,9 +95,10 @@ class DyingStore(SqliteStore):
 
 
 class Talker:
-    """A model that says the words, one each few milliseconds.
+    """A model that sends the words, one every few milliseconds.
 
-    How much is said during one write would depend on the machine, so it says one word and then waits for it.
+    The number of words sent during a write would depend on the machine, so it sends one and waits for the
+    write.
     """
 
     display_name = "talker"
@@ -108,7 +109,7 @@ class Talker:
         self._idle = idle
 
     async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
-        """Say them."""
+        """Send the words."""
         assert deadline > 0
         said_meanwhile = 0
         for word in WORDS:
@@ -128,7 +129,7 @@ def _always() -> asyncio.Event:
 
 
 def parts_over(store: SqliteStore) -> TurnDependencies:
-    """Everything that a turn needs."""
+    """The dependencies of a turn on this store."""
     return TurnDependencies(
         runs=store,
         context=store,
@@ -141,7 +142,7 @@ def parts_over(store: SqliteStore) -> TurnDependencies:
 
 
 async def main(database: Path, deadly: int, lease_s: float) -> None:
-    """Produce, and perhaps die."""
+    """Write the reply, and perhaps die."""
     store = DyingStore(database)
     store.points = Points(deadly)
     parts = parts_over(store)

@@ -1,8 +1,7 @@
-"""DynamoDB on this machine, twice: moto's server and AWS's own DynamoDB Local; an empty table for each test.
+"""DynamoDB on this machine: moto's server and AWS's own DynamoDB Local, with an empty table for each test.
 
 Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process; the suite's
-conftest imports them. DynamoDB Local is AWS's own: it counts capacity and refuses what is invalid as the
-service does.
+conftest imports them. DynamoDB Local counts capacity and refuses invalid requests as the service does.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ STARTS = 3
 def moto_url() -> Iterator[str]:
     """Moto's server, in a thread of this process.
 
-    One request at a time: moto's transactions are a copy of the table that is put back, without a lock.
+    It serves one request at a time: moto's transactions restore a copy of the table, without a lock.
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -74,7 +73,7 @@ def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 
 def missing_for_dynamodb_local() -> str | None:
-    """The missing requirements of DynamoDB Local."""
+    """What DynamoDB Local still needs on this machine, or None."""
     if shutil.which("java") is None:
         return "needs java"
     return None if (INSTALLED / "installed.xml").exists() else f"needs DynamoDB Local: run {INSTALL}"
@@ -82,7 +81,7 @@ def missing_for_dynamodb_local() -> str | None:
 
 @contextmanager
 def dynamodb_local(log: Path) -> Iterator[str]:
-    """DynamoDB Local, in memory, in a Java process of its own; gives its address."""
+    """Run DynamoDB Local, in memory, in its own Java process; yields its address."""
     for _ in range(STARTS):
         url = f"http://127.0.0.1:{_free_port()}"
         process = _start_dynamodb_local(url.rpartition(":")[2], log)
@@ -98,7 +97,7 @@ def dynamodb_local(log: Path) -> Iterator[str]:
 
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials that no service knows, and none of this machine's settings."""
+    """Set credentials that no real service accepts, and clear this machine's AWS settings."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -110,14 +109,14 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Spent:
-    """Capacity units of the calls made while it was looked at, and how many there were of each.
+    """The capacity units of the metered calls, and the number of calls by operation.
 
     Attributes:
         reads: as the server counts them.
-        writes: as the server counts them, with their indexes. But transactions, of which DynamoDB Local
-            leaves items out, are counted here: two units for each begun KiB of each item (Developer Guide,
+        writes: as the server counts them, with their indexes. Transactions are counted here, because DynamoDB
+            Local omits some of their items: two units for each started KiB of each item (Developer Guide,
             "Amazon DynamoDB Transactions: How it works", capacity management), without indexes.
-        calls: by operation.
+        calls: the number of calls by operation.
     """
 
     reads: float = 0.0
@@ -127,10 +126,10 @@ class Spent:
 
 @dataclass
 class Table:
-    """An empty table of the store's definition, and a look at its items as the existing functions have it.
+    """An empty table with the store's schema, and access to its items as the existing functions see them.
 
     Attributes:
-        client: for stores.
+        client: the client to pass to stores.
         name: its name.
         url: its server's.
     """
@@ -144,11 +143,11 @@ class Table:
         return DynamoDbStore(self.client, self.name, **options)
 
     async def put(self, item: Mapping[str, object]) -> None:
-        """Write an item, past the store."""
+        """Write an item, bypassing the store."""
         await (await self.client()).put_item(TableName=self.name, Item=to_item(item))
 
     async def put_all(self, items: Iterable[Mapping[str, object]]) -> None:
-        """Write many items, past the store."""
+        """Write many items, bypassing the store."""
         client = await self.client()
         requests = ({"PutRequest": {"Item": to_item(item)}} for item in items)
         while batch := list(islice(requests, 25)):
@@ -176,7 +175,7 @@ class Table:
         return sorted(items, key=lambda item: (item["pk"], item["sk"]))
 
     async def was_emptied(self) -> bool:
-        """Delete every item, unless there are so many that a new table costs less."""
+        """Delete every item, unless there are so many that a new table is cheaper; return whether it did."""
         client = await self.client()
         found = await client.scan(
             TableName=self.name, ProjectionExpression="pk, sk", Limit=100, ConsistentRead=True
@@ -195,7 +194,7 @@ class Table:
 
     @asynccontextmanager
     async def metered(self) -> AsyncIterator[Spent]:
-        """Count the capacity that this table's client consumes in the block; complete at its end."""
+        """Count the capacity that this table's client consumes; complete once the block has ended."""
         client = await self.client()
         spent = Spent()
         in_transactions: list[dict[str, Any]] = []
@@ -225,14 +224,14 @@ class Table:
             client.meta.events.unregister("provide-client-params.dynamodb", ask)
             client.meta.events.unregister("after-call.dynamodb", note)
         for written in in_transactions:
-            # One that was deleted was small.
+            # Deleted items were small.
             item = await self.find(written["pk"], written["sk"]) or {}
             spent.writes += 2 * max(1, math.ceil(item_bytes(item) / KIB))
 
 
 @asynccontextmanager
 async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa: ANN401 (of `Connection`)
-    """Make a table on a server; it is gone afterwards."""
+    """Create a table on a server and delete it afterwards."""
     async with _client(url, **connection) as client:
         table = await _new_table(client, url)
         yield table
@@ -241,9 +240,9 @@ async def a_table(url: str, **connection: Any) -> AsyncIterator[Table]:  # noqa:
 
 @asynccontextmanager
 async def an_emptied_table(url: str) -> AsyncIterator[Table]:
-    """Give an empty table on a server, if possible one that an earlier test had: making one takes six calls.
+    """Give an empty table on a server, reused from an earlier test if possible: creating one takes six calls.
 
-    It is for tests that leave no call under way, which would write into the next test's table.
+    It is for tests that leave no call in progress; such a call would write into the next test's table.
     """
     free = _emptied.setdefault(url, [])
     async with _client(url) as client:
@@ -257,14 +256,14 @@ async def an_emptied_table(url: str) -> AsyncIterator[Table]:
 
 @asynccontextmanager
 async def a_kept_table(url: str, name: str) -> AsyncIterator[tuple[Table, bool]]:
-    """Give the table of this name, and whether it is new; it is there as long as the server."""
+    """Give the table of this name, and whether it is new; it exists as long as the server."""
     async with _client(url) as client:
         is_new = await create_table(client, name)
         yield Table(client, name, url), is_new
 
 
 _emptied: dict[str, list[str]] = {}
-"""Names of the tables that no test has at the moment, by server."""
+"""Names of the tables not in use by any test, by server."""
 
 
 @asynccontextmanager
@@ -308,14 +307,14 @@ def _start_dynamodb_local(port: str, log: Path) -> subprocess.Popen[bytes]:
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Whether the server is there before the process ends, which it does if the port is taken."""
+    """Whether the server responds before the process ends, as it does if the port is in use."""
     gives_up_at = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < gives_up_at:
         try:
             urllib.request.urlopen(url, timeout=1).close()  # noqa: S310
         except urllib.error.HTTPError as error:
             error.close()
-            return True  # it wants to be asked otherwise
+            return True  # an error response still means that it is up
         except OSError:
             time.sleep(0.05)
         else:

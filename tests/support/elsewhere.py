@@ -1,6 +1,6 @@
-"""Everything that is not on this machine, on this machine: moto, and test servers of Bedrock and Pinecone.
+"""Local stand-ins for all remote services: moto, and test servers for Bedrock and Pinecone.
 
-For commands in processes of their own: `Elsewhere.environment` names all of them.
+Commands in other processes use `Elsewhere.environment`, which has all the addresses.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WITHOUT_AWS: Mapping[str, str] = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""This process's environment, of which neither AWS nor Pinecone knows anything."""
+"""This process's environment without any AWS or Pinecone settings."""
 
 CREDENTIALS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -66,9 +66,9 @@ def coachstream(
 def coachstream_here(
     *arguments: str, environment: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same in this process, without the cost of a start, for tests that do not need a separate process.
+    """Run the command line in this process, without startup cost, for tests that need no separate process.
 
-    Not for a coroutine: a command may run an event loop.
+    Do not call it from a coroutine, because a command may run an event loop.
     """
     out, err, disabled = io.StringIO(), io.StringIO(), logging.root.manager.disable
     with (
@@ -84,7 +84,7 @@ def coachstream_here(
         except SystemExit as exit_:
             code = exit_.code
         finally:
-            logging.disable(disabled)  # `check` silences the log of its process
+            logging.disable(disabled)  # `check` disables logging for its process
     assert code is None or isinstance(code, int), f"exit status {code!r}"
     return subprocess.CompletedProcess(arguments, code or 0, out.getvalue(), err.getvalue())
 
@@ -94,9 +94,9 @@ class Elsewhere:
     """The servers.
 
     Attributes:
-        environment: what a deployment next to the existing backend sets; the table is not there yet.
-        pool: issues tokens.
-        table: its name.
+        environment: the variables of a deployment next to the existing backend; the table does not exist yet.
+        pool: the user pool that issues tokens.
+        table: the table's name.
     """
 
     environment: dict[str, str] = field(repr=False)
@@ -141,12 +141,12 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
 
 @dataclass
 class AwsEndpoint:
-    """Responds to every request alike, as an AWS service does: with an error code, or without one.
+    """Gives every request the same response, as an AWS service would: with or without an error code.
 
     Attributes:
-        silence: the event that a response waits for.
-        requests: the paths of what came.
-        words: the message of an error.
+        silence: the event that responses wait for.
+        requests: the paths of the requests.
+        words: the message of the error.
     """
 
     url: str = ""
@@ -159,7 +159,7 @@ class AwsEndpoint:
 
 @contextmanager
 def aws_endpoint(*, status: int = 200, code: str = "", silent: bool = False) -> Iterator[AwsEndpoint]:
-    """A server on a free port, in threads; `silent` sends no responses."""
+    """Run a server on a free port, in threads; with `silent` it sends no responses."""
     endpoint = AwsEndpoint(status=status, code=code)
     if not silent:
         endpoint.silence.set()

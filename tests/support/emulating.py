@@ -1,4 +1,4 @@
-"""The emulator's command line as a real process, whose descendants carry a mark in their environment."""
+"""The emulator's command line as a real process; its descendants are marked by an environment variable."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Emulating:
         self._log = log
 
     def log(self) -> str:
-        """Its standard error so far."""
+        """The emulator's standard error so far."""
         return self._log.read_text()
 
     def processes(self) -> list[int]:
-        """The living processes that it started, itself included (Linux)."""
+        """The live processes that it started, itself included (Linux)."""
         return marked_processes(self._mark)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
@@ -44,7 +44,7 @@ class Emulating:
 
 @contextlib.contextmanager
 def emulating(folder: Path, *arguments: str) -> Iterator[Emulating]:
-    """Run it with `--json --port 0` and the arguments during the block."""
+    """Run the emulator with `--json --port 0` and the arguments during the block."""
     value = uuid.uuid4().hex
     log = folder / "emulator.log"
     with log.open("w") as stderr:

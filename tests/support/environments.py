@@ -1,4 +1,4 @@
-"""Execution environments of the scripted runtime, and how tests look at their processes."""
+"""Execution environments with the scripted runtime, and ways to inspect their processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SCRIPTED = (sys.executable, "-ISE", str(Path(__file__).with_name("scripted_runti
 
 
 def scripted(*arguments: str, **options: Any) -> ExecutionEnvironments:  # noqa: ANN401
-    """Environments of the scripted runtime; the arguments are its first steps, the options the pool's."""
+    """Environments with the scripted runtime; the arguments are its first steps, the options the pool's."""
     return ExecutionEnvironments([*SCRIPTED, *arguments], **{"timeout_s": 30.0, "grace_s": 1.0, **options})
 
 
 def steps(*taken: list[object]) -> InvocationRequest:
-    """An invocation that takes those steps."""
+    """An invocation that performs these steps."""
     return InvocationRequest(
         payload=json.dumps(taken).encode(),
         request_id=str(uuid.uuid4()),
@@ -47,13 +47,13 @@ async def answer(environments: ExecutionEnvironments, *taken: list[object]) -> s
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds that nothing announces."""
+    """Poll until a condition holds that no event signals."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():  # noqa: ASYNC110 (nothing announces it)
                 await asyncio.sleep(0.005)
     except TimeoutError as error:
-        raise TimeoutError(f"in vain: {what}") from error
+        raise TimeoutError(f"timed out waiting: {what}") from error
 
 
 async def process_state(process: int) -> str:

@@ -1,4 +1,4 @@
-"""A reader of Server-Sent Events that remembers what an `EventSource` does: ids, and the text so far."""
+"""A reader of Server-Sent Events that keeps the state of an `EventSource`, and the text so far."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass
 class Reading:
-    """The part of a reply that was read, over any number of connections (HTML standard, section 9.2.6).
+    """The part of a reply read so far, over any number of connections (HTML standard, section 9.2.6).
 
     Attributes:
-        last_event_id: what would be sent as `Last-Event-ID`.
-        events: all that were dispatched.
-        ids: the id that was in force at each of them.
+        last_event_id: the value that would be sent as `Last-Event-ID`.
+        events: all dispatched events.
+        ids: the last event id at each of them.
         retry_ms: the server's `retry` value.
-        text: the reply so far: overlap dropped by offset, resets obeyed. A gap fails.
+        text: the reply so far, with overlap dropped by offset and resets applied. A gap fails.
     """
 
     last_event_id: str = ""
@@ -43,11 +43,11 @@ class Reading:
         return self.last_event_id.rpartition(":")[0]
 
     def connect(self) -> None:
-        """A new connection: an incomplete block of the previous one is discarded."""
+        """Begin a new connection, which discards an incomplete block of the previous one."""
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes, cut anywhere."""
+        """Feed bytes, split anywhere."""
         *blocks, self._rest = (self._rest + data).split(b"\n\n")
         for block in blocks:
             self._take(block)

@@ -47,7 +47,7 @@ def error(code: str, text: str) -> bytes:
 
 
 def corrupt(whole: bytes) -> bytes:
-    """The message with one bit of its payload turned, so that its checksum is wrong."""
+    """The message with one bit of its payload flipped, so that its checksum is wrong."""
     at = len(whole) - _CRC_BYTES - 1
     return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
 

@@ -1,7 +1,7 @@
 """Items as the existing functions write them, oddities included (existing system, sections 1.2 to 1.5).
 
-Invented content in the real shapes: camelCase here and snake_case there, numbers where texts are promised,
-attributes that no type knows, lists that are missing, a message that is a date.
+Invented content in the real shapes: camelCase mixed with snake_case, numbers in place of strings, undeclared
+attributes, missing lists, a message that is a date.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ MESSAGES: list[object] = [
         "timestamp": "2025-09-26T15:20:09.000Z",
         "metadata": {"model": "claude-sonnet-4", "processingTime": 8123, "tokens": 312},
     },
-    # A message that consists of a date is read as one, and written as this text again.
+    # A message that consists of a date is parsed as a date, and written back as this text.
     {
         "id": "msg_1758900060000_user",
         "role": "user",
         "content": "2025-10-01T06:00:00.000Z",
         "timestamp": "2025-09-26T15:21:00.000Z",
     },
-    # Both got their ids in the same millisecond; the list has the order.
+    # Both got their ids in the same millisecond; their order is that of the list.
     {
         "id": "msg_1758900070000_user",
         "role": "user",
@@ -141,7 +141,7 @@ MEMORY: Mapping[str, object] = {
 
 
 def dates_of(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Every value whose name says that it is a date, with that name."""
+    """Every value that is a date according to its name, with that name."""
     if isinstance(value, Mapping):
         for inner, entry in value.items():
             yield from dates_of(entry, inner)

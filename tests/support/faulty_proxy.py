@@ -14,11 +14,11 @@ import h11
 class Fault(StrEnum):
     """How a request fails."""
 
-    REFUSED = "refused"  # the connection is reset as soon as it has asked
+    REFUSED = "refused"  # the connection is reset as soon as the request has arrived
     SLOW = "slow"  # no response ever arrives
     ERROR = "error"  # HTTP 500
-    THROTTLED = "throttled"  # what the service says when it has had enough
-    GARBAGE = "garbage"  # 200, and bytes that mean nothing
+    THROTTLED = "throttled"  # the service's response to too many requests
+    GARBAGE = "garbage"  # 200, and meaningless bytes
 
 
 HttpResponse = tuple[int, Mapping[str, str], bytes]
@@ -32,12 +32,12 @@ HTTP_THROTTLED: HttpResponse = (429, {"content-type": "application/json"}, b'{"e
 
 
 class FaultyProxy:
-    """Passes requests on to `port`, unless `fault` is set and `applies_to` says that it is meant.
+    """Forwards requests to `port`, unless `fault` is set and `applies_to` selects the request.
 
     Attributes:
-        applies_to: looks at a request's target, headers (lower case) and body.
-        met: how many requests met the fault.
-        sees: looks at every request, as `applies_to` does.
+        applies_to: selects requests by target, headers (lower case) and body.
+        met: the number of requests that met the fault.
+        sees: called for every request, with the same arguments.
     """
 
     def __init__(self, port: int, *, throttled: HttpResponse) -> None:
@@ -50,7 +50,7 @@ class FaultyProxy:
         self._throttled = throttled
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection: one request, then it is closed."""
+        """Serve one connection: one request, then close it."""
         try:
             request, body = await _read_request(reader)
             headers = {name.decode().lower(): value.decode() for name, value in request.headers}
@@ -61,7 +61,7 @@ class FaultyProxy:
             else:
                 await self._pass_on(request, body, writer)
         except (OSError, h11.RemoteProtocolError, asyncio.IncompleteReadError):
-            pass  # the client has gone
+            pass  # the client has disconnected
         finally:
             writer.close()
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Lambda functions for tests: each runs in process and, as `support.functions.<name>`, in an environment.
+"""Lambda functions for tests: each runs in-process and, as `support.functions.<name>`, in an environment.
 
 Functions that wait connect to the `gate` port of their event and continue when a line arrives from there, so
 a test controls them across processes.
@@ -41,7 +41,7 @@ async def with_prelude(_event: Event, response_stream: ResponseStream, _context:
 
 @streamify_response
 async def gated(event: Event, response_stream: ResponseStream, _context: object) -> None:
-    """Write `one`, and `two` when the gate says so."""
+    """Write `one`, and `two` once the gate opens."""
     await response_stream.write("one")
     await _gate(event)
     await response_stream.write("two")
@@ -55,7 +55,7 @@ async def fails_before(_event: Event, _response_stream: ResponseStream, _context
 
 @streamify_response
 async def fails_after(event: Event, response_stream: ResponseStream, _context: object) -> None:
-    """Fail after the first bytes, when the gate says so."""
+    """Fail after the first bytes, once the gate opens."""
     await response_stream.write("partial")
     await _gate(event)
     raise ValueError("too late")
@@ -76,7 +76,7 @@ async def hangs_after(_event: Event, response_stream: ResponseStream, _context: 
 
 @streamify_response
 async def large(event: Event, response_stream: ResponseStream, _context: object) -> None:
-    """Write 4 MiB, then tell the gate."""
+    """Write 4 MiB, then notify the gate."""
     for _ in range(64):
         await response_stream.write(b"x" * 65_536)
     await _gate(event)

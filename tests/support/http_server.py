@@ -1,4 +1,4 @@
-"""An ASGI app behind a real uvicorn on a free port, in the test's own loop; and raw sockets to talk to it."""
+"""An ASGI app behind a real uvicorn on a free port, in the test's own loop, and raw sockets to reach it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: Any, **options: Any) -> AsyncIterator[int]:  # noqa: ANN401 (uvicorn's own types)
-    """Serve an app and give its port; shuts the server down in an orderly way, lifespan included."""
+    """Serve an app and give its port; shuts the server down gracefully, lifespan included."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", **options)
     server = _Server(config)
     task = asyncio.create_task(server.serve())
@@ -53,12 +53,12 @@ class RawClient:
         await self._writer.drain()
 
     async def read_until(self, mark: bytes) -> bytes:
-        """Return all up to and with the mark."""
+        """Return everything up to and including the mark."""
         async with asyncio.timeout(PATIENCE_S):
             return await self._reader.readuntil(mark)
 
     async def read_to_end(self) -> bytes:
-        """Return all up to the end of the connection, however it ends."""
+        """Return everything up to the end of the connection, however it ends."""
         received = bytearray()
         async with asyncio.timeout(PATIENCE_S):
             try:
@@ -90,7 +90,7 @@ async def connected(port: int) -> AsyncIterator[RawClient]:
 
 
 async def exchange(port: int, request: bytes) -> bytes:
-    """Send one request on a connection of its own that it closes, and return the response to the end."""
+    """Send one request on a new connection that it asks to close, and return the whole response."""
     async with connected(port) as client:
         await client.send(request)
         return await client.read_to_end()

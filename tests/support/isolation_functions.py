@@ -1,4 +1,4 @@
-"""Functions that try to reach beyond their invocation, run as `support.isolation_functions.<name>`."""
+"""Functions that try to affect later invocations, run as `support.isolation_functions.<name>`."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def waits_for_ever(event: Any, stream: ResponseStream, context: Any) -> No
 
 @streamify_response
 async def saves_when_cancelled(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write one word and wait; when cancelled, say so, take a while, and say that it is done."""
+    """Write one word and wait; when cancelled, report it, take a while, and report completion."""
     await stream.write("word")
     try:
         await asyncio.Event().wait()
@@ -125,7 +125,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 @streamify_response
 async def writes_to_an_earlier_response(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Begin a response, keep it, and fail; later, write to that one first."""
+    """Begin a response, keep it, and fail; later invocations first write to the kept one."""
     if not _streams:
         await stream.write("mine")
         _streams.append(stream)

@@ -1,4 +1,4 @@
-"""A web server of one document, byte by byte, that can misbehave in every way."""
+"""A web server for one document that can misbehave at any byte."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def document(body: bytes, *, status: str = "200 OK", headers: str = "") -> list[
 
 @dataclass
 class KeyServer:
-    """Responds to each connection's request with the next of `answers`; the last one is repeated.
+    """Responds to each connection's request with the next item of `answers`; the last one is repeated.
 
     Attributes:
-        url: without a slash at the end.
-        requests: the heads of what came, in order.
+        url: the base URL, without a trailing slash.
+        requests: the heads of the requests, in order.
     """
 
     url: str = ""
@@ -40,7 +40,7 @@ class KeyServer:
     requests: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
@@ -84,7 +84,7 @@ async def key_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyServ
 
 
 def certificate(folder: Path, key: RSAPrivateKey, *, address: str = "127.0.0.1") -> Path:
-    """Write a certificate for an address, signed by itself, with its key; gives the file."""
+    """Write a self-signed certificate for an address, with its key, and return the file."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "coachstream test")])
     now = datetime.now(UTC)
     signed = (
@@ -110,7 +110,7 @@ def certificate(folder: Path, key: RSAPrivateKey, *, address: str = "127.0.0.1")
 
 
 def tls_of(certificate_file: Path) -> ssl.SSLContext:
-    """A server's context for such a file."""
+    """A server's TLS context for such a file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate_file)
     return context

@@ -1,4 +1,4 @@
-"""A package for this machine, made once for all tests, whichever process they run in."""
+"""A package for this machine, built once for the tests of all processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.patience import PATIENCE_S
 def lambda_package(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The zip built by `coachstream package --here`; the folder `task` next to it is the zip, unzipped.
 
-    Two builds run at once, with different umasks and from different folders; `said_of` has their output.
+    Two builds run concurrently, with different umasks and from different folders; `said_of` has their output.
     """
     base = tmp_path_factory.getbasetemp()
     shared = (base if worker_id == "master" else base.parent) / "lambda-package"

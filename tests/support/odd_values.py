@@ -1,4 +1,4 @@
-"""Anything that a stored attribute could turn out to be."""
+"""Any value that a stored attribute might have."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ODD_VALUES: st.SearchStrategy[object] = st.recursive(
 
 
 def odd_records(shape: dict[str, tuple[str, ...]]) -> st.SearchStrategy[dict[str, object]]:
-    """Records with any of the fields and of the fields' own fields, each holding anything."""
+    """Records with any subset of the fields and their nested fields, each with any value."""
 
     def field(inner: tuple[str, ...]) -> st.SearchStrategy[object]:
         return st.one_of(ODD_VALUES, st.fixed_dictionaries({}, optional=dict.fromkeys(inner, ODD_VALUES)))

@@ -30,7 +30,7 @@ def node_command(client: str) -> list[str]:
 
 
 def web_adapter_command(port: int, python: str) -> list[str]:
-    """The Lambda Web Adapter in front of the little web app; skips the test if it is not installed."""
+    """The Lambda Web Adapter in front of the small web app; skips the test if it is not installed."""
     if not WEB_ADAPTER.exists():
         pytest.skip("needs packages/lambda-streaming/tests/emulator/web_adapter/install.sh to have been run")
     app = f"'{python}' -m uvicorn --log-level warning --no-server-header --port {port} sse_app:app"

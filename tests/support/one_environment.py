@@ -1,4 +1,4 @@
-"""A Runtime API behind an invoker, whose runtime is the test itself: its process group is the environment."""
+"""A Runtime API behind an invoker; the test plays the runtime, and its process group is the environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OneEnvironment:
         self._buffered = buffered
 
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
-        """Deliver the event as soon as the runtime asks for it."""
+        """Deliver the event as soon as the runtime polls for it."""
         await self.api.ready()
         invocation = RunningInvocation(request, environment="env", buffered=self._buffered)
         self.api.deliver(event_of(request), invocation)

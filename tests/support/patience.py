@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PATIENCE_S = 300.0
-"""Far more than anything here takes on the busiest machine: only a hang exhausts it.
+"""Far more than any test needs on the busiest machine: only a hang exhausts it.
 
 A test continues as soon as its condition holds, so the bound costs a passing suite nothing.
 """
@@ -14,4 +14,4 @@ PATIENT = {
     "COACHSTREAM_RECALL_TIMEOUT_S": "60",
     "COACHSTREAM_STORE_TIMEOUT_S": "60",
 }
-"""Settings with which a service waits as long for its dependencies, which share this machine with it."""
+"""Settings that make a service equally patient with its dependencies, which run on the same machine."""

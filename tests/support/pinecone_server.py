@@ -1,9 +1,9 @@
 """Pinecone's REST API on localhost: an index with integrated embedding, and the reranking models.
 
-It knows the operations that the project uses and refuses what Pinecone documents as refused: another key, no
-version, bodies that are not as described (`pinecone_api.shapes`), limits, nulls. What it refused it holds
-against the client (`PineconeServer.refused`). Texts are compared by their words. Tests use
-`pinecone_server()`; everything else runs
+It supports the operations that the project uses and refuses what Pinecone documents as refused: a wrong key,
+a missing version, undocumented bodies (`pinecone_api.shapes`), values past the limits, nulls. It records what
+it refused (`PineconeServer.refused`). Texts are compared by their words. Tests use `pinecone_server()`;
+everything else runs
 
     python -m support.pinecone_server --port 0 --api-key K
 
@@ -46,7 +46,7 @@ _MAX_TOP_K = 10_000
 _MAX_RECORDS = 96
 _MAX_RECORD_BYTES = 40_960
 _MODELS = {"bge-reranker-v2-m3": 100, "pinecone-rerank-v0": 100}
-"""Models, and how many documents each takes."""
+"""Models, and the number of documents that each accepts."""
 
 _RERANK_SCALE = 0.02
 """Scores of rerankers are low (existing system, section 4.3, defect A)."""
@@ -65,17 +65,17 @@ class Fault(StrEnum):
 
     BROKEN = "broken"  # the connection ends within the response
     SLOW = "slow"  # no response ever arrives
-    DRIP = "drip"  # a byte now and then, without end
+    DRIP = "drip"  # single bytes at intervals, without end
     ERROR = "error"
     THROTTLED = "throttled"
     GARBAGE = "garbage"  # 200, and no JSON
     OTHER_JSON = "other json"  # 200, and JSON of another shape
-    MISSING = "missing"  # there is no such namespace, or model
+    MISSING = "missing"  # the namespace or model does not exist
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came; `namespace` is empty for rerankings."""
+    """A request as received; `namespace` is empty for rerankings."""
 
     operation: Operation
     namespace: str
@@ -84,7 +84,7 @@ class Request:
 
     @property
     def json(self) -> Any:  # noqa: ANN401 (JSON)
-        """The body, or the first record of many."""
+        """The decoded body, or the first of several records."""
         return msgspec.json.decode(self.body.partition(b"\n")[0])
 
 
@@ -100,12 +100,12 @@ class PineconeServer:
     """An ASGI app.
 
     Attributes:
-        api_key: the only one that is let in.
-        url: without a slash at the end, once it is served.
-        records: by namespace and id; tests may put in what they like.
-        requests: that came, in order.
+        api_key: the only accepted key.
+        url: the base URL without a trailing slash, once the app is served.
+        records: by namespace and id; tests may add any record.
+        requests: the received requests, in order.
         refused: the reasons of refusals that no test requested.
-        faults: of an operation, or of a search in one namespace; for as long as they are in here.
+        faults: the current faults, by operation or by a search's namespace.
     """
 
     api_key: str = API_KEY
@@ -117,15 +117,15 @@ class PineconeServer:
     _came: asyncio.Condition = field(default_factory=asyncio.Condition, repr=False)
 
     def put(self, namespace: str, record_id: str, **fields: object) -> None:
-        """Store a record, past the API, such as the existing functions may have left."""
+        """Store a record directly, such as the existing functions may have left."""
         self.records.setdefault(namespace, {})[record_id] = {"text": "", **fields}
 
     def fail(self, fault: Fault, operation: Operation, namespace: str | None = None) -> None:
-        """From now on, let an operation fail; in one namespace, or wherever."""
+        """Let an operation fail from now on, in one namespace or in all."""
         self.faults[operation, namespace] = fault
 
     async def asked(self, times: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait until this many requests have been received."""
         async with self._came, asyncio.timeout(PATIENCE_S):
             await self._came.wait_for(lambda: len(self.requests) >= times)
 
@@ -242,7 +242,7 @@ def _checked_record(line: bytes) -> tuple[str, shapes.JsonObject]:
 
 
 def _is_metadata(value: object) -> bool:
-    """Strings, numbers, booleans, lists of strings; no nulls, no objects ("Metadata")."""
+    """Whether it is a string, number, boolean or list of strings, without nulls and objects ("Metadata")."""
     if isinstance(value, list):
         return all(isinstance(each, str) for each in value)
     return isinstance(value, str | int | float)
@@ -334,7 +334,7 @@ async def pinecone_server(api_key: str = API_KEY) -> AsyncIterator[PineconeServe
 
 @contextmanager
 def pinecone_server_process(api_key: str = API_KEY) -> Iterator[str]:
-    """A server in its own process, without a script; yields its URL."""
+    """Run a server in its own process; yields its URL."""
     command = [sys.executable, "-m", __name__, "--api-key", api_key]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
@@ -354,7 +354,7 @@ async def _main() -> None:
     parser.add_argument("--api-key", default=API_KEY, help="the only one that is let in")
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", options.port)) as listening:
-        # asyncio does so by itself only for sockets that name their protocol.
+        # asyncio sets it itself only for sockets with an explicit protocol.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)  # noqa: T201 (read by the parent process)
         config = uvicorn.Config(PineconeServer(options.api_key), log_level="error")

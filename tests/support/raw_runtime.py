@@ -1,4 +1,4 @@
-"""A Lambda runtime that a test plays by hand, byte by byte, against a Runtime API."""
+"""A Lambda runtime played by the test, byte by byte, against a Runtime API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RawRuntime:
 
     @classmethod
     async def connect(cls, address: str) -> Self:
-        """Connect, and send nothing."""
+        """Connect without sending anything."""
         host, _, port = address.partition(":")
         return cls(*await asyncio.open_connection(host, int(port)))
 
@@ -46,12 +46,12 @@ class RawRuntime:
         await self.writer.drain()
 
     async def ask_next(self) -> None:
-        """Ask for an event, as curl would."""
+        """Send a poll for the next event, as curl would."""
         head = f"GET {PREFIX}/invocation/next HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n"
         await self.send(head.encode())
 
     async def next(self) -> RawResponse:
-        """Ask for an event and wait for it."""
+        """Poll for the next event and wait for it."""
         await self.ask_next()
         return await self.response()
 
@@ -108,7 +108,7 @@ class RawRuntime:
         return b""
 
     def drop(self) -> None:
-        """Break the connection off at once."""
+        """Drop the connection at once."""
         self.writer.transport.abort()
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ EVENTS: list[dict[str, object]] = [
     {"raise": "日本 ü"},
 ]
 
-#: Stands in for awslambdaric's native extension where there is none, as on macOS.
+#: Stands in for awslambdaric's native extension where it does not exist, as on macOS.
 WITHOUT_EXTENSION = (
     "import sys; sys.modules['runtime_client'] = None;"
     "from lambda_streaming.runtime import run; run(['-', sys.argv[1]])"
@@ -35,7 +35,7 @@ def record(
     command: list[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[list[Call], str]:
-    """Return the calls, one for each event, and the log; without events the call of a failed init."""
+    """Return one call for each event, and the log; without events, return the call of a failed init."""
     with (
         scripted_runtime_api() as api,
         runtime(api, handler, log, module=module, command=command, environment=environment) as process,
@@ -53,7 +53,7 @@ def record(
 
 
 def comparable(text: str) -> str:
-    """Without ports, times and memory addresses, which differ from run to run."""
+    """Return the text without ports, times and memory addresses, which differ between runs."""
     text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     return re.sub(r"0x[0-9a-f]+", "POINTER", text)

@@ -1,14 +1,14 @@
-"""Users, readers, crashes, clocks and deletions in any order, against a simple model of what must hold.
+"""Users, readers, crashes, clock changes and deletions in any order, checked against simple invariants.
 
-The machine sends messages and sends them again, reads replies, leaves and comes again, stops runs, deletes
+The machine sends and retries messages, reads replies, disconnects and reconnects, stops runs, deletes
 conversations, kills lease holders and lets leases expire. A dead lease holder is one whose store no longer
 executes its calls.
 
-Each process has a wall clock of its own, which is wrong and jumps. The monotonic time passes only when no
-call of the store is under way or requested, so a live lease holder renews its lease in time, and a save takes
-no time, however busy this machine is. The calls of all processes are made one at a time, in an order that
-a seed decides, and the next rule begins after so many of them: in the middle of what the others do. So
-hypothesis can play an order of events again.
+Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
+of the store is in progress or requested, so a live lease holder renews its lease in time, and a save takes no
+time, however busy this machine is. The calls of all processes are made one at a time, in an order decided by
+a seed, and the next rule begins after a given number of them, while the others are still working. So
+hypothesis can reproduce an order of events.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ SETTINGS = TurnSettings(
 )
 WORDS = 8
 OFF_S = st.sampled_from([0.0, 0.0, 20.0, -20.0, 3_600.0, -3_600.0, 172_800.0, -172_800.0, 4e8])
-"""By how much the wall clock of a process is ahead of others."""
+"""How far the wall clock of a process is ahead of the others."""
 CALLS = st.sampled_from([1_000, 0, 1, 2, 3, 5, 8, 13])
-"""After how many calls of the store the next thing happens: a thousand are more than are made in a step."""
+"""The number of store calls until the next rule begins; no step makes as many as a thousand."""
 BEGAN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -85,7 +85,7 @@ def nothing() -> None:
 
 
 class WrongClock:
-    """The clocks of one process, on a loop whose time is the monotonic one of all."""
+    """The clocks of one process, on an event loop whose time is the monotonic time of all processes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, off_s: float) -> None:
         self._loop = loop
@@ -102,7 +102,7 @@ class WrongClock:
 
 
 class Talker:
-    """Says its reply word by word, each when it is allowed to."""
+    """A model that sends its reply word by word, each when it is released."""
 
     display_name = "talker"
     can_continue = False
@@ -129,9 +129,9 @@ class Acceptance:
     """Checks every call that the store accepts.
 
     Attributes:
-        newest: for each conversation the greatest id of a message that was accepted.
-        processes: all that ever were.
-        wrongs: what must not be.
+        newest: the greatest accepted message id of each conversation.
+        processes: all processes so far, dead ones included.
+        wrongs: the violations found.
     """
 
     def __init__(self) -> None:
@@ -140,13 +140,13 @@ class Acceptance:
         self.wrongs: list[str] = []
 
     def message(self, key: ConversationKey, name: str, *, behind: str) -> None:
-        """A message was stored; all up to `behind` had been stored before that was asked for."""
+        """Note that a message was stored; all up to `behind` had been stored before it was requested."""
         if name <= behind:
             self.wrongs.append(f"{name} was stored after {behind}")
         self.newest[key] = max(name, self.newest.get(key, ""))
 
     def producer_of(self, entries: Sequence[LogEntry]) -> Process | None:
-        """The process that produces a run, if it is alive."""
+        """The process that holds the lease of a run, if it is alive."""
         writers = [
             entry.writer
             for entry in entries
@@ -160,7 +160,7 @@ class Acceptance:
 
 
 class Process:
-    """One process: its clock, and a store in which nothing happens for it any more when it is dead."""
+    """One process: its clock, and a store that no longer executes its calls once it is dead."""
 
     def __init__(self, store: SeedableStore, clock: WrongClock, acceptance: Acceptance) -> None:
         self._store = store
@@ -223,7 +223,7 @@ class Process:
 
 @dataclass
 class Client:
-    """A client that sent a message, and reads."""
+    """A client that sent a message and reads the reply."""
 
     key: ConversationKey
     text: str
@@ -254,18 +254,18 @@ class Client:
 
 
 class RunMachine(RuleBasedStateMachine):
-    """Subclasses give the store."""
+    """The state machine; subclasses provide the store."""
 
     async def open_store(self) -> SeedableStore:
-        """An empty store."""
+        """Open an empty store."""
         raise NotImplementedError
 
     async def close_store(self) -> None:
-        """Close it."""
+        """Close the store."""
         raise NotImplementedError
 
     def store_in_turn(self) -> SeedableStore:
-        """The same store, whose calls are made in turn."""
+        """The same store, with its calls made in turn."""
         raise NotImplementedError
 
     @initialize(order=st.integers(0, 2**32 - 1))
@@ -288,15 +288,15 @@ class RunMachine(RuleBasedStateMachine):
         self.look(lambda: self.store.create_conversation(conversation))
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        """Do work while all others continue."""
+        """Run work while all other tasks continue."""
         return self.loop.run_until_complete(work)
 
     def look(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call the store while all others wait."""
+        """Call the store while all other tasks wait."""
         return self.run(self.calls.look(call))
 
     def settle(self, calls: int, then: Callable[[], None] = nothing) -> None:
-        """Let others run until they have made this many calls, or have nothing to do for a while."""
+        """Let the others run until they have made this many calls, or have been idle for a while."""
         self.run(self.calls.made(calls, then, within_s=STEP_S))
 
     def process(self, off_s: float) -> Process:
@@ -316,14 +316,14 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(text=st.integers(0, 5), off_s=OFF_S, calls=CALLS)
     def send(self, text: int, off_s: float, calls: int) -> None:
-        """A message, new or again; its client reads the reply."""
+        """Send a message, new or retried; its client reads the reply."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
         self._read(client, events_of(run_turn, self._request(client), self.parts(client.process), SETTINGS))
         self.settle(calls)
 
     @rule(text=st.integers(0, 5), off_s=OFF_S)
     def send_for_reader(self, text: int, off_s: float) -> None:
-        """A message whose first reader starts its reply, if there is one."""
+        """Send a message whose first reader, if any, starts its reply."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
         parts = self.parts(client.process)
         opening = run_opener(parts, SETTINGS).open_for_reader(
@@ -352,14 +352,14 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(words=st.integers(1, WORDS), calls=CALLS)
     def speak(self, words: int, calls: int) -> None:
-        """The model continues."""
+        """Let the model continue."""
         for _ in range(words):
             self.model.allowed.release()
         self.settle(calls)
 
     @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
     def come_again(self, which: int, off_s: float, calls: int) -> None:
-        """A reader whose connection was cut resumes where it was; the reply continues."""
+        """Let a reader whose connection was cut resume at its position; the reply continues."""
         waiting = [c for c in self.clients if c.point and not c.ending and c.key == self.key]
         if not waiting:
             return
@@ -380,7 +380,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99), calls=CALLS)
     def kill(self, which: int, calls: int) -> None:
-        """The process of a client's invocation dies, perhaps before it knows what became of a call."""
+        """Kill the process of a client's invocation, perhaps before it knows the result of a call."""
         living = [client for client in self.clients if client.process.is_alive]
         if living:
             self.settle(calls, then=partial(self._kill, living[which % len(living)]))
@@ -392,7 +392,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
     def stop(self, which: int, off_s: float, calls: int) -> None:
-        """A run is stopped from another process."""
+        """Stop a run from another process."""
         known = [client.point for client in self.clients if client.point and client.key == self.key]
         if not known:
             return
@@ -404,12 +404,12 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        """Time passes: a lease holder without a heartbeat loses its lease."""
+        """Let time pass: a lease holder without a heartbeat loses its lease."""
         self.run(asyncio.sleep(LEASE_S + STEP_S))
 
     @rule(which=st.integers(0, 99), seconds=OFF_S, calls=CALLS)
     def jump(self, which: int, seconds: float, calls: int) -> None:
-        """The wall clock of one process, perhaps a lease holder in the middle of its run, is set."""
+        """Set the wall clock of one process, perhaps that of a lease holder during its run."""
         living = [client.process for client in self.clients if client.process.is_alive]
         if living:
             living[which % len(living)].clock.jump(seconds)
@@ -417,22 +417,22 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(off_s=OFF_S)
     def load(self, off_s: float) -> None:
-        """The conversation is opened, which closes a run that died long ago."""
+        """Open the conversation, which closes a run that died long ago."""
         closer = run_closer(self.parts(self.process(off_s)), SETTINGS)
         self.run(closer.settle(self.key))
 
     @rule(off_s=OFF_S)
     def delete(self, off_s: float) -> None:
-        """The conversation is deleted, in the middle of whatever it is doing; there is another one then.
+        """Delete the conversation, whatever it is doing, and use another one from then on.
 
-        All that live on it end soon, and the model stops speaking.
+        All tasks that use it end soon, and the model stops.
         """
         self.run(self.process(off_s).delete_conversation(self.key))
         here = [client.process.task for client in self.clients if client.key == self.key]
         self.deleted.append(self.key)
         began_at = self.loop.time()
         self._wait_for(here)
-        assert self.loop.time() - began_at < 3, "a deletion reaches what lives too late"
+        assert self.loop.time() - began_at < 3, "a deletion ends live runs too late"
         assert self.model.speaking == 0
         self._create()
 
@@ -445,13 +445,13 @@ class RunMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_happened_that_must_not(self) -> None:
-        """Each message is stored behind all before it, and no observer closes a run that is alive."""
+        """Each message is stored after all earlier ones, and no observer closes a live run."""
         if hasattr(self, "acceptance"):
             assert self.acceptance.wrongs == []
 
     @invariant()
     def what_was_deleted_stays_deleted(self) -> None:
-        """Whatever was being written when it was."""
+        """This holds whatever was being written during the deletion."""
         for key in getattr(self, "deleted", []):
             assert list(self.look(partial(self.store.load_messages, key))) == []
             assert self.look(partial(self.store.unfinished_run, key)) is None
@@ -461,7 +461,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_message_is_stored_once_and_in_order(self) -> None:
-        """And has at most one reply, which is a prefix of the model's reply."""
+        """Each has at most one reply, which is a prefix of the model's reply."""
         messages = self._messages()
         users = [message for message in messages if message.role is Role.USER]
         names = [message.metadata.client_message_id for message in users]
@@ -483,7 +483,7 @@ class RunMachine(RuleBasedStateMachine):
     @invariant()
     def what_readers_saw_is_true(self) -> None:
         """A reader that got `complete` has the stored text; no reader has seen any text but the model's."""
-        # Captured before the store is read: more arrives meanwhile.
+        # Captured before the store is read, because more text arrives during the read.
         seen = [(client, client.shown, client.ending) for client in getattr(self, "clients", [])]
         replies = {m.id: m for m in self._messages() if m.role is Role.ASSISTANT}
         for client, shown, ending in seen:
@@ -509,7 +509,7 @@ class RunMachine(RuleBasedStateMachine):
         try:
             for client in self.clients:
                 self._kill(client)
-            # A write that was under way when its process died still arrives, and looks like a renewal.
+            # A write in progress when its process died is still executed, and looks like a renewal.
             self._wait_for([client.process.task for client in self.clients])
             self._send_once_more()
             assert self.look(partial(self.store.unfinished_run, self.key)) is None
@@ -524,7 +524,7 @@ class RunMachine(RuleBasedStateMachine):
             self.loop.close()
 
     def _send_once_more(self) -> None:
-        """The next message closes a dead run, whatever the clock of its process is, and gets a reply."""
+        """Send one more message, which closes a dead run, whatever its process's clock, and gets a reply."""
         client = Client(self.key, "last", "c-last", self.process(-7_200.0))
         for _ in range(WORDS):
             self.model.allowed.release()

@@ -1,7 +1,7 @@
 """A Lambda runtime that executes the steps in each event: `python scripted_runtime.py [STEP...]`.
 
 An event is a JSON list of steps, or a Function URL event whose body is one; the arguments are steps taken
-before the first event. Only the standard library's light parts: it starts in a few hundredths of a second.
+before the first event. It imports little of the standard library, so that it starts in tens of milliseconds.
 """
 
 import json
@@ -28,7 +28,7 @@ class Connection:
         self.file = self.socket.makefile("rb")
 
     def send(self, *lines: str, body: bytes = b"") -> None:
-        """Send lines of a head, and a body."""
+        """Send the lines of a head, then a body."""
         self.socket.sendall("\r\n".join((*lines, "", "")).encode() + body)
 
     def response(self) -> tuple[dict[str, str], bytes]:
@@ -53,7 +53,7 @@ class Response:
         self.responded = False
 
     def write(self, data: bytes) -> None:
-        """Write one chunk, after the head if need be."""
+        """Write one chunk, preceded by the head if it has not been sent."""
         if not self.begun:
             self.begun = True
             line = f"POST {self.path}response HTTP/1.1"
@@ -62,7 +62,7 @@ class Response:
             self.api.socket.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def end(self) -> None:
-        """End it and wait for the response."""
+        """End the response and wait for the API's response."""
         if not self.responded:
             self.responded = True
             self.write(b"")
@@ -70,7 +70,7 @@ class Response:
             self.api.response()
 
     def error(self, path: str, error_type: str, message: str) -> None:
-        """Report an error and wait for the response."""
+        """Report an error and wait for the API's response."""
         self.responded = True
         body = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
         self.api.send(f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", body=body)
@@ -121,7 +121,7 @@ def take(step: Sequence[Any], response: Response) -> None:  # noqa: C901, PLR091
 
 
 def tick(port: int) -> None:
-    """Send a dot now and then, forever."""
+    """Send dots at intervals, forever."""
     with socket.create_connection(("127.0.0.1", port)) as clock:
         while True:
             clock.sendall(b".")

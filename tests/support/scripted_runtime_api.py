@@ -1,6 +1,6 @@
-"""A Runtime API that a test plays by hand against a real runtime process, and that remembers every byte.
+"""A Runtime API played by the test against a real runtime process; it records every byte.
 
-Unlike the emulator it follows only HTTP's rules, so a test can respond early, late, wrongly or not at all.
+Unlike the emulator, it enforces only HTTP, so a test can respond early, late, wrongly or not at all.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Call:
     """One request of the runtime, as it arrives.
 
     Attributes:
-        raw: all its bytes so far, as they stood on the wire.
+        raw: all its bytes so far, as received on the wire.
         arrived: one entry for each piece of the body as it arrived, None at its end, however it ends.
-        complete: whether the request ended as HTTP wants it.
-        connection: which of the runtime's connections it came on, in the order in which they were made.
+        complete: whether the request ended as HTTP requires.
+        connection: the number of the runtime's connection it arrived on, in the order they were made.
     """
 
     method: str
@@ -117,15 +117,15 @@ class ScriptedRuntimeApi:
         return self._calls.get(timeout=PATIENCE_S)
 
     def no_call(self) -> bool:
-        """Whether the runtime has called nothing else so far."""
+        """Whether the runtime has made no other call so far."""
         return self._calls.empty()
 
     def break_connections(self) -> None:
-        """Close every connection but the oldest one, on which the runtime asks for events."""
+        """Close every connection except the oldest one, on which the runtime polls for events."""
         self._break(self._sockets[1:])
 
     def break_every_connection(self) -> None:
-        """Close the one on which the runtime asks for events as well."""
+        """Close every connection, including the one on which the runtime polls for events."""
         self._break(self._sockets)
 
     @staticmethod
@@ -136,11 +136,11 @@ class ScriptedRuntimeApi:
 
     @property
     def connections(self) -> int:
-        """How many connections were made so far."""
+        """The number of connections so far."""
         return len(self._sockets)
 
     def wait_until_asked(self) -> None:
-        """Wait for the runtime to ask for an event, after the last one that it was given."""
+        """Wait until the runtime polls for another event after the last one it was given."""
         assert self.asked.acquire(timeout=PATIENCE_S), "the runtime did not ask for an event"
 
     def close(self) -> None:
@@ -269,18 +269,18 @@ class Runtime:
 
     @property
     def log(self) -> str:
-        """Its output so far."""
+        """The process's output so far."""
         return self._log.read_text(errors="replace")
 
     def wait_for_log(self, text: str) -> None:
-        """Wait until it has printed a text."""
+        """Wait until the process has printed a text."""
         until = time.monotonic() + PATIENCE_S
         while text not in self.log:
             assert time.monotonic() < until, f"{text!r} is not in the log:\n{self.log}"
             os.sched_yield()
 
     def wait(self) -> int:
-        """Wait for its end and return the exit status."""
+        """Wait until the process ends and return its exit status."""
         return self.process.wait(PATIENCE_S)
 
 

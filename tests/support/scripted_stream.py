@@ -23,13 +23,13 @@ CUT_AFTER_S = 0.1
 class Then(Enum):
     """The end of a connection after everything has been sent."""
 
-    END = auto()  # the response ends as if it were whole
+    END = auto()  # the response ends as if it were complete
     CUT = auto()  # it breaks in the middle of the response
     HOLD = auto()  # it stays open until the client leaves
 
 
 class ScriptedResponse(NamedTuple):
-    """One response; `parts` are sent one by one, `pause_s` lies between them."""
+    """One response; `parts` are sent one by one, with `pause_s` between them."""
 
     status: int
     content_type: str
@@ -57,8 +57,8 @@ class ScriptedStream:
 
     Attributes:
         url: the address of an empty page that can import `/coachstream.js`.
-        requests: all that came.
-        left: how many connections the client left while they were held.
+        requests: all received requests.
+        left: the number of held connections that the client has closed.
     """
 
     def __init__(self, script: Script) -> None:
@@ -69,15 +69,15 @@ class ScriptedStream:
         self._news = asyncio.Condition()
 
     async def asked(self, times: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait until this many requests have been received."""
         await self._until(lambda: len(self.requests) >= times)
 
     async def was_left(self, times: int = 1) -> None:
-        """Wait until the client has left so many connections."""
+        """Wait until the client has closed this many held connections."""
         await self._until(lambda: self.left >= times)
 
     def summary(self) -> list[str]:
-        """Every request in a line: its method, what follows `stream`, and the place it asks from."""
+        """One line for each request: its method, the path after `stream`, and its cursor."""
         lines = []
         for asked in self.requests:
             rest = asked.path.removeprefix("/conversation/stream").replace(RUN, "R")
@@ -153,7 +153,7 @@ async def scripted(
 
 
 def event(number: int | None = None, *, run: str = RUN, **fields: object) -> bytes:
-    """An event as the service writes it: its place in the run's log, if it has one, and one line of JSON."""
+    """An event as the service writes it: one line of JSON, and its position in the run's log, if any."""
     place = "" if number is None else f"id: {run}:{number}\n"
     data = f"data: {json.dumps(fields, ensure_ascii=False)}\n" if fields else ""
     return f"{place}{data}\n".encode()
@@ -165,7 +165,7 @@ def chunk(text: str, offset: int, number: int | None = None, *, run: str = RUN) 
 
 
 def complete(text: str, number: int | None = 9, *, run: str = RUN, **more: object) -> bytes:
-    """The end of a reply that is whole."""
+    """The end of a complete reply."""
     ai_message = {"id": "msg_2", "role": "assistant", "content": text}
     user_message = {"id": "msg_1", "role": "user", "content": "?"}
     return event(number, run=run, type="complete", aiMessage=ai_message, userMessage=user_message, **more)

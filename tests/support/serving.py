@@ -1,4 +1,4 @@
-"""`coachstream serve` as a real process, for tests that look at it from outside."""
+"""`coachstream serve` as a real process, for black-box tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TAKE_TERMINAL = (
 
 
 class Ready(msgspec.Struct, frozen=True, rename="camel"):
-    """The first line that `coachstream serve --json` prints; without a user where a pool issues tokens."""
+    """The first line that `coachstream serve --json` prints; it has no user if a pool issues the tokens."""
 
     event: str
     url: str
@@ -65,23 +65,23 @@ class Serving:
         self._keyboard = keyboard
 
     def processes(self) -> list[int]:
-        """Ids of the living processes that this server started, itself included (Linux)."""
+        """Ids of the live processes that this server started, itself included (Linux)."""
         return marked_processes(self.mark)
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
-        """Send the signal and give the exit status."""
+        """Send the signal and return the exit status."""
         self.process.send_signal(sign)
         return self.process.wait(PATIENCE_S)
 
     def press_ctrl_c(self) -> int:
-        """Type Ctrl-C on the command's terminal and give the exit status."""
+        """Type Ctrl-C on the command's terminal and return the exit status."""
         assert self._keyboard is not None, "it runs without a terminal"
         os.write(self._keyboard, b"\x03")
         return self.process.wait(PATIENCE_S)
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Ids of all processes, zombies excepted, whose environment holds the mark."""
+    """Ids of all processes, except zombies, whose environment contains the mark."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -93,7 +93,7 @@ def marked_processes(mark: str) -> list[int]:
 
 
 def read_line(stream: IO[str], within_s: float) -> str:
-    """One line, or a `TimeoutError`."""
+    """Read one line, or raise `TimeoutError`."""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         if not selector.select(within_s):
@@ -114,11 +114,11 @@ def running(
 ) -> Iterator[Serving]:
     """Run a command that ends in `coachstream serve --json ...` during the block.
 
-    Its environment is this process's, unless another one is given. Where a pool issues the tokens, `token` is
-    one of them, and says who is served.
+    It inherits this process's environment unless another one is given. If a pool issues the tokens, `token`
+    is one of them and determines the user.
 
-    Its log goes to the file `log` and is shown when it does not become ready. With `terminal`, it gets a
-    terminal of its own, as a person's shell gives one, so that Ctrl-C can be typed.
+    Its log goes to the file `log` and is shown if it does not become ready. With `terminal`, it gets its own
+    terminal, as from a user's shell, so that Ctrl-C can be typed.
     """
     mark = f"COACHSTREAM_TEST_MARK={uuid.uuid4().hex}"
     name, value = mark.split("=")
@@ -184,7 +184,7 @@ def serving(
 
 
 def create_conversation(ready: Ready) -> str:
-    """Make a conversation of its own and give its id."""
+    """Create a new conversation and return its id."""
     response = httpx.post(
         ready.conversations(), headers=ready.headers, json={"title": "A test"}, timeout=PATIENCE_S
     )
@@ -193,7 +193,7 @@ def create_conversation(ready: Ready) -> str:
 
 
 def stored_messages(ready: Ready, conversation_id: str) -> list[dict[str, Any]]:
-    """The messages of a conversation as the API shows them."""
+    """The messages of a conversation as the API returns them."""
     response = httpx.get(
         f"{ready.conversations()}/{conversation_id}", headers=ready.headers, timeout=PATIENCE_S
     )

@@ -4,13 +4,13 @@ Each command prints one line when it is done; an error prints its code.
 
     seed                             a coach
     create CONVERSATION              a conversation
-    begin CONVERSATION N [ID]        a run: `begun RUN`, `busy RUN` for the one in its way, or `answered`
-    reply N                          the end, with a reply, of the run that was begun last
-    append CONVERSATION RUN N        N entries, each under the next number that is free
-    end CONVERSATION RUN NUMBER N    the end of any run, with reply N to message 1: `done` or `taken`
+    begin CONVERSATION N [ID]        a run: `begun RUN`, `busy RUN` naming the unfinished run, or `answered`
+    reply N                          ends the run that was begun last, with a reply
+    append CONVERSATION RUN N        N entries, each under the next free number
+    end CONVERSATION RUN NUMBER N    ends any run, with reply N to message 1: `done` or `taken`
     rename CONVERSATION TITLE
     use MEMORY N                     counts N uses of a memory
-    runs CONVERSATION                whole runs forever, a line `saved ID` after each
+    runs CONVERSATION                complete runs forever, a line `saved ID` after each
     talk CONVERSATION                a run that never ends, a line `said NUMBER` after each entry
 """
 

@@ -1,10 +1,10 @@
 """Asks a Runtime API for events and forges responses: `python stranger.py ADDRESS REQUEST_ID USER_ID TIMES`.
 
-Run it outside of the execution environment. It prints a JSON list of the responses, two a time: the status,
+Run it outside the execution environment. It prints a JSON list of the responses, two per attempt: the status,
 or null if the connection ended without one, and the body.
 """
 
-import encodings.idna  # noqa: F401 (of `socket`; another user may not be able to read the interpreter's files)
+import encodings.idna  # noqa: F401 (used by `socket`; another user may not be able to read the interpreter's files)
 import json
 import os
 import socket
@@ -14,7 +14,7 @@ PREFIX = "/2018-06-01/runtime/invocation"
 
 
 def ask(address: tuple[str, int], request: bytes) -> tuple[int | None, str]:
-    """Send one request on a connection of its own."""
+    """Send one request on a new connection."""
     received = b""
     try:
         with socket.create_connection(address, timeout=120) as connection:
@@ -28,7 +28,7 @@ def ask(address: tuple[str, int], request: bytes) -> tuple[int | None, str]:
 
 
 def main(runtime_api: str, request_id: str, user_id: str, times: str) -> None:
-    """Become another user, if that is asked, and try."""
+    """Switch to another user if requested, then make the attempts."""
     os.setuid(int(user_id))
     host, _, port = runtime_api.partition(":")
     line = f"Host: {runtime_api}\r\nConnection: close\r\n"

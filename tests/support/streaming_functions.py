@@ -25,7 +25,7 @@ logger.setLevel(logging.INFO)
 
 @streamify_response
 async def words(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write each word of the event as a piece of its own."""
+    """Write each word of the event as a separate piece."""
     for word in event["words"]:
         await stream.write(word)
 
@@ -92,14 +92,14 @@ def _descend_elsewhere(descend: Callable[[int], None], depth: int) -> None:
 
 @streamify_response
 async def exits(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write one word, then leave the process."""
+    """Write one word, then exit the process."""
     await stream.write("word")
     sys.exit(7)
 
 
 @streamify_response
 async def exits_in_a_task(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write one word, then leave the process from a task."""
+    """Write one word, then exit the process from a task."""
     await stream.write("word")
 
     async def leave() -> None:
@@ -111,7 +111,7 @@ async def exits_in_a_task(event: Any, stream: ResponseStream, context: Any) -> N
 
 @streamify_response
 async def cancels_itself(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Let a cancellation out."""
+    """Raise a cancellation."""
     raise asyncio.CancelledError
 
 
@@ -154,7 +154,7 @@ async def changes_its_head(event: Any, stream: ResponseStream, context: Any) -> 
 
 @streamify_response
 async def megabytes(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write megabytes, and tell the log of each."""
+    """Write megabytes, and log each."""
     for number in range(event["count"]):
         await stream.write(bytes([number]) * 1024 * 1024)
         logger.info("wrote megabyte %d", number)
@@ -162,13 +162,13 @@ async def megabytes(event: Any, stream: ResponseStream, context: Any) -> None:  
 
 @streamify_response
 async def counts_loops(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
-    """Write which loop and process it runs on."""
+    """Write the ids of its event loop and process."""
     await stream.write(f"{os.getpid()}:{id(asyncio.get_running_loop())}")
 
 
 @streamify_response
 async def meets_others(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
-    """Write the request's id, wait at the port of the event until the test lets all go, write it again."""
+    """Write the request's id, wait at the event's port until the test releases all, write it again."""
     await stream.write(context.aws_request_id)
     reader, writer = await asyncio.open_connection("127.0.0.1", event["gate"])
     await reader.read()
@@ -200,7 +200,7 @@ def plain(event: Any, context: Any) -> Any:  # noqa: ANN401, ARG001
 
 
 def plain_at_a_gate(event: Any, context: Any) -> str:  # noqa: ANN401, ARG001
-    """Wait at the port of the event until the test lets it pass."""
+    """Wait at the event's port until the test releases it."""
     with socket.create_connection(("127.0.0.1", event["gate"])) as gate:
         gate.recv(1)
     return "passed"

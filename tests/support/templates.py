@@ -1,6 +1,6 @@
-"""CloudFormation templates, read as CloudFormation reads them: references have values.
+"""CloudFormation templates, read as CloudFormation reads them, with references resolved.
 
-Values are invented, but look like the real ones: what the functions check of their settings holds for them.
+The values are invented, but look like real ones, so that they pass the functions' checks of their settings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REGION = "us-west-2"
 ACCOUNT = "123456789012"
 
 QUIET = {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20"}
-"""For an environment: CDK's kernel says nothing of this version of Node.js, which it still runs on."""
+"""Environment variables that silence CDK's warning about this version of Node.js, which still works."""
 
 _PSEUDO = {
     "AWS::Partition": "aws",
@@ -43,7 +43,7 @@ class Resource:
     """One resource; its properties have values in place of references.
 
     Attributes:
-        raw: as it stands in the template.
+        raw: the resource as written in the template.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Statement:
     conditions: Mapping[str, Mapping[str, str | list[str]]]
 
     def allows(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
-        """Whether it covers one action on one resource."""
+        """Whether it allows one action on one resource."""
         for operator, expected in self.conditions.items():
             assert operator == "StringEquals", operator
             if any(context.get(key) != value for key, value in expected.items()):
@@ -78,31 +78,31 @@ class Template:
 
     @property
     def text(self) -> str:
-        """As JSON."""
+        """The template as JSON."""
         return json.dumps(self.template)
 
     def resources(self, type_: str) -> list[Resource]:
-        """All of a type, in the order of the template."""
+        """All resources of a type, in the order of the template."""
         return [
             self._resource(name) for name, raw in self.template["Resources"].items() if raw["Type"] == type_
         ]
 
     def only(self, type_: str) -> Resource:
-        """The one of its type."""
+        """The only resource of its type."""
         (resource,) = self.resources(type_)
         return resource
 
     def within(self, construct: str, type_: str) -> Resource:
-        """The one of its type in a construct of the stack."""
+        """The only resource of its type in a construct of the stack."""
         (resource,) = [each for each in self.resources(type_) if each.name.startswith(construct)]
         return resource
 
     def all_within(self, construct: str, type_: str) -> list[Resource]:
-        """All of a type in a construct of the stack."""
+        """All resources of a type in a construct of the stack."""
         return [each for each in self.resources(type_) if each.name.startswith(construct)]
 
     def environment(self, construct: str) -> dict[str, str]:
-        """The variables of a construct's function."""
+        """The environment variables of a construct's function."""
         function = self.within(construct, "AWS::Lambda::Function")
         variables: dict[str, str] = function.properties["Environment"]["Variables"]
         return variables
@@ -117,7 +117,7 @@ class Template:
         return {name: self.resolve(output["Value"]) for name, output in self.template["Outputs"].items()}
 
     def resolve(self, value: Any) -> Any:  # noqa: ANN401, PLR0911 (JSON has that many)
-        """A value without references."""
+        """A value with its references resolved."""
         match value:
             case {"Ref": str(name)} if len(value) == 1:
                 return self._reference(name)

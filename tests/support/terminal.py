@@ -37,9 +37,9 @@ class Terminal:
     """An interactive `sh` in a folder; use it as a context manager.
 
     Args:
-        cwd: where it starts.
-        environment: variables next to those that every shell has.
-        columns: how wide it is.
+        cwd: the initial folder.
+        environment: variables in addition to those that every shell has.
+        columns: the width of the terminal.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Processes that still run in it get SIGHUP, as when a terminal is closed.
+        # Processes still running in it get SIGHUP, as when a terminal is closed.
         os.close(self._terminal)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._shell.pid, signal.SIGHUP)
@@ -78,14 +78,14 @@ class Terminal:
             self._shell.wait()
 
     def type(self, text: str) -> None:
-        """Type some lines, and Enter."""
+        """Type lines, followed by Enter."""
         self.press(text.replace("\n", "\r") + "\r")
 
     def press(self, keys: str) -> None:
         """Press keys."""
         pending = keys.encode()
         while pending:
-            # The output must be read meanwhile, or the other end stops accepting input.
+            # The output must be read at the same time, or the other end stops accepting input.
             _, writable, _ = select.select([], [self._terminal], [], 0.05)
             if writable:
                 pending = pending[os.write(self._terminal, pending[:256]) :]
@@ -115,7 +115,7 @@ class Terminal:
             return True
         try:
             piece = os.read(self._terminal, 65536)
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux signals in this way that the other end is closed
             return False
         self._shown += _STYLES.sub("", piece.decode("utf-8", "replace")).replace("\r\n", "\n")
         return bool(piece)

@@ -1,4 +1,4 @@
-"""The events of a turn, one by one, as a reader in no hurry takes them."""
+"""The events of a turn, one by one, as a slow reader receives them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def events_of(
 async def all_events(
     turn: Callable[..., Awaitable[None]], *arguments: object, **options: object
 ) -> list[Event]:
-    """All that `run_turn` or `resume_run` sends, to a reader that never makes it wait."""
+    """All events that `run_turn` or `resume_run` sends to a reader that never blocks it."""
     events: list[Event] = []
 
     async def send(event: Event) -> None:
@@ -39,7 +39,7 @@ async def all_events(
 
 
 async def followed(watcher: RunWatcher) -> tuple[list[Event], RunClaim | None]:
-    """All that a watcher has for its reader, with the ending; and the claim, if it came to that."""
+    """All events from a watcher, including the ending, and its claim of the run, if any."""
     events: list[Event] = []
 
     async def send(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What is reported of a turn."""
+"""The report of a turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from coachstream.conversation.turn.report import TurnReport
 
 
 def a_report(key: ConversationKey) -> TurnReport:
-    """Of a turn that went well."""
+    """The report of a successful turn."""
     return TurnReport(
         key=key,
         user_message_id="msg_1_user",

@@ -44,7 +44,7 @@ NOW = datetime(2026, 11, 23, 10, 0, 0, 123_000, tzinfo=UTC)
 
 
 class FixedDate:
-    """The date stands still, so that it can be expected; durations are the event loop's."""
+    """A clock whose date stands still, so that tests can expect it; durations are the event loop's."""
 
     def now(self) -> datetime:
         return NOW
@@ -54,7 +54,7 @@ class FixedDate:
 
 
 class Later(FixedDate):
-    """A clock that is so many seconds ahead, and more."""
+    """A clock that is a given number of seconds ahead."""
 
     def __init__(self, ahead_s: float) -> None:
         self.ahead_s = ahead_s
@@ -66,7 +66,7 @@ class Later(FixedDate):
 class TurnStoreDouble(RememberedConversations):
     """A store whose steps can be made to fail (`failures`) or to wait (`gates`) by their method's name.
 
-    `reached` is set while a step is under way.
+    `reached` is set while a step is in progress.
     """
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ def a_memory(content: str = "Trains at dawn") -> Memory:
 
 
 def a_workout(summary: str = "Five sets of squats") -> Workout:
-    """A workout of today."""
+    """A workout with today's date."""
     return Workout("w", NOW, summary)
 
 
@@ -224,7 +224,7 @@ def a_match(content: str = "Rest is training") -> Match:
 
 
 class Stage:
-    """Everything that a turn needs, with short budgets."""
+    """All dependencies of a turn, with short budgets."""
 
     def __init__(self, model: ScriptedModel | None = None, recall: RecallDouble | None = None) -> None:
         self.store = TurnStoreDouble()
@@ -239,7 +239,7 @@ class Stage:
 
     @property
     def dependencies(self) -> TurnDependencies:
-        """The adapters."""
+        """The turn's dependencies."""
         return TurnDependencies(
             runs=self.store,
             context=self.store,
@@ -263,12 +263,12 @@ class Stage:
         client_message_id: str | None = None,
         streamed: bool = False,
     ) -> TurnRequest:
-        """A message that must get its reply in time."""
+        """A request for a message, with a deadline."""
         deadline = asyncio.get_running_loop().time() + within_s
         return TurnRequest(KEY, text, deadline, client_message_id=client_message_id, streamed=streamed)
 
     async def run(self, request: TurnRequest | None = None) -> list[Event]:
-        """All events of a turn."""
+        """Run a turn and return all its events."""
         events: list[Event] = []
 
         async def send(event: Event) -> None:
@@ -278,7 +278,7 @@ class Stage:
         return events
 
     def stored(self) -> list[tuple[str, str]]:
-        """Role and text of every stored message; a partial one has a dash behind its role."""
+        """Role and text of every stored message; a partial one has a dash after its role."""
         partial = {StopReason.INTERRUPTED, StopReason.CONTENT_FILTERED}
         return [
             (f"{message.role.value}{'-' * (message.metadata.stop_reason in partial)}", message.content)

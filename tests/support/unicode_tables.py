@@ -1,7 +1,7 @@
 """Writes `conversation/unicode_properties.py` from the Unicode Character Database that `regex` ships.
 
-`make unicode` runs it; a test compares the file with what it would write, so that a new Unicode is noticed
-when the lock files are renewed.
+`make unicode` runs it; a test compares the file with what it would write, so that a new Unicode version is
+noticed when the lock files are updated.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ PROPERTIES = {
 
 
 def unicode_version() -> str:
-    """The version of the character database that `regex` says it supports."""
+    """The version of the character database that `regex` documents."""
     found = re.search(r"supports Unicode (\d+\.\d+\.\d+)", distribution("regex").read_text("METADATA") or "")
     assert found, "regex does not say which Unicode it supports"
     return found[1]
 
 
 def document() -> str:
-    """The module."""
+    """The source of the module."""
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
     lines = [
         '"""Properties of characters: each string holds the boundaries of its ranges.',
@@ -73,7 +73,7 @@ def document() -> str:
 
 
 def _assignment(name: str, escapes: list[str]) -> list[str]:
-    """As ruff formats it."""
+    """An assignment as ruff formats it."""
     string = "".join(escapes)
     if len(f'{name} = "{string}"') <= _LINE_CHARS:
         return [f'{name} = "{string}"']

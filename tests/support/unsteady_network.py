@@ -14,7 +14,7 @@ _LAST_EVENT_ID = re.compile(rb"^last-event-id: *(\S+)", re.IGNORECASE | re.MULTI
 
 
 class Passed(NamedTuple):
-    """A request that went through."""
+    """A request that was forwarded."""
 
     method: str
     target: str
@@ -22,11 +22,11 @@ class Passed(NamedTuple):
 
 
 class UnsteadyNetwork:
-    """Carries bytes between connections to itself and connections to a port of this machine.
+    """Forwards bytes between its own connections and a port of this machine.
 
     Attributes:
-        url: the server's address on this side of the network.
-        passed: all requests that went through, from the heads that were seen.
+        url: the server's address on the client's side of the network.
+        passed: all forwarded requests, parsed from their heads.
     """
 
     def __init__(self, port: int) -> None:
@@ -37,17 +37,17 @@ class UnsteadyNetwork:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
-        """Break every connection, and each new one."""
+        """Break every existing and every new connection."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
 
     def restore(self) -> None:
-        """Carry again."""
+        """Forward again."""
         self._is_cut = False
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection to its end."""
+        """Forward one connection until it ends."""
         if self._is_cut:
             writer.transport.abort()
             return

@@ -1,7 +1,7 @@
 """An event loop whose time passes only when everything waits, so that deadlines do not depend on the machine.
 
-For code that waits for its own tasks and timers alone. What waits for a thread, a process or a socket needs
-real time: here the clock would jump to the next timer while the other side still works.
+It is for code that waits only for its own tasks and timers. Code that waits for a thread, a process or a
+socket needs real time: here the clock would jump to the next timer while the other side is still working.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import selectors
 from collections.abc import Mapping
 
 TICK_S = 1e-6
-"""How far each look at the clock moves it, so that code which never waits still reaches its deadline."""
+"""How far each reading of the clock advances it, so that code that never waits still reaches its deadline."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting for the next timer, moves the clock there."""
+    """Moves the clock to the next timer instead of waiting for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Reads its time from a clock that jumps."""
+    """An event loop whose clock jumps."""
 
     def __init__(self) -> None:
         self._clock = _JumpingSelector()

@@ -2,7 +2,7 @@
 
 Clients talk to real servers while processes are killed and stopped, connections cut, stores throttled, locked
 and broken, and servers interrupted. Afterwards every message must be stored once, with one reply, and with
-the text that its reader saw. The seed decides which faults come and when, the machine what they meet.
+the text that its reader saw. The seed decides which faults come and when; the machine decides what they hit.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MESSAGES_A_CONVERSATION = 5
 def main() -> int:
     """Run the campaign, print its table, and return 1 if anything is wrong."""
     options = _options()
-    # A campaign that is stopped stops what it has started; and what it starts ignores none of these signals,
-    # as it would in the background or under `nohup`.
+    # A campaign that is stopped stops its child processes; and those must not inherit ignored signals,
+    # as they would in the background or under `nohup`.
     for number in SIGNALS:
         signal.signal(number, signal.default_int_handler)
     missing = None if options.without_dynamodb else missing_for_dynamodb_local()

@@ -1,4 +1,4 @@
-"""Clients that do not give up: each sends its messages one after another, and each until it has the reply."""
+"""Clients that do not give up: each sends its messages in turn, and retries each until it has the reply."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from torture.model import name_of, question, reply_to
 from torture.tally import Tally
 
 GIVES_UP_AFTER_S = PATIENCE_S
-"""For one message, after the last fault."""
+"""How long a client retries one message after the last fault."""
 
 AGAIN_AFTER_S = 0.3
 
 
 class Progress:
-    """How much clients have been told, so that faults meet traffic on a machine of any speed."""
+    """Counts the chunks that clients have received, so that faults hit live traffic at any machine speed."""
 
     def __init__(self) -> None:
         self._chunks = 0
         self._more = asyncio.Event()
 
     def note(self) -> None:
-        """One more chunk."""
+        """Count one more chunk."""
         self._chunks += 1
         self._more.set()
 
     async def wait_for(self, chunks: int, *, within_s: float) -> None:
-        """Wait for so many more, not longer than that."""
+        """Wait for this many more chunks, up to the time limit."""
         enough = self._chunks + chunks
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass
 class Shown:
-    """What a person sees of a reply."""
+    """The text of a reply as a user sees it."""
 
     units: bytes = b""
     complete: dict[str, Any] | None = None
@@ -59,7 +59,7 @@ class Shown:
         return self.units.decode("utf-16-le")
 
     def take(self, event: dict[str, Any]) -> None:
-        """Show what an event brings; a gap is an error."""
+        """Apply an event; a gap in the text is an error."""
         match event["type"]:
             case "start":
                 self.units = b""
@@ -80,8 +80,8 @@ class Client:
 
     Attributes:
         number: of the conversation.
-        network: the address of the server on the client's side of the network.
-        replies: what was shown of each finished reply, by the message's name.
+        network: the server's address as seen through the faulty network.
+        replies: the text shown of each finished reply, by the message's name.
     """
 
     number: int
@@ -93,7 +93,7 @@ class Client:
     replies: dict[str, str] = field(default_factory=dict)
 
     async def talk(self, http: httpx.AsyncClient, messages: int, faults: asyncio.Task[None]) -> None:
-        """Send messages, each until its reply is complete; there is no giving up while there are faults."""
+        """Send messages, each until its reply is complete; never give up while faults are injected."""
         for message in range(messages):
             name = name_of(self.number, message)
             self.tally.messages += 1
@@ -110,7 +110,7 @@ class Client:
                     await asyncio.sleep(AGAIN_AFTER_S)
 
     async def _ask(self, http: httpx.AsyncClient, name: str) -> str:
-        """Send a message and read its stream; how that ended."""
+        """Send a message, read its stream, and return how it ended."""
         shown, reader, ending = Shown(), SseReader(), "nothing"
         url = self.ready.stream(self.conversation).replace(self.ready.stream_url, self.network)
         body = {"userResponse": question(name), "clientMessageId": name}
@@ -124,7 +124,7 @@ class Client:
                         self.progress.note()
                         ending = event.get("code", event["type"])
         except httpx.HTTPError as error:
-            # The network was cut, or the server's process has died: the same message again.
+            # The network was cut or the server's process has died: retry the same message.
             ending = f"{ending}, {type(error).__name__}"
         except AssertionError as gap:
             self.tally.add("differs", f"{name}: {gap}")
@@ -135,7 +135,7 @@ class Client:
         return ending
 
     def compare(self, stored: list[dict[str, Any]]) -> None:
-        """Compare what is stored with what was sent and shown."""
+        """Compare the stored messages with what was sent and shown."""
         for name, shown in self.replies.items():
             asked = [m for m in stored if m["content"] == question(name)]
             if not asked:

@@ -1,4 +1,4 @@
-"""Faults at random moments, one after another, while clients talk to a running server."""
+"""Injects faults at random moments, one after another, while clients talk to a running server."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from torture.tally import Tally
 Inject = Callable[[], Awaitable[None]]
 
 MOST_CHUNKS_BETWEEN = 60
-"""As many as one reply has."""
+"""The number of chunks in one reply."""
 
 LONGEST_PAUSE_S = 20.0
-"""Between two faults, where there is no progress."""
+"""The longest pause between two faults if the clients make no progress."""
 
 LEASE_S = 2.0
-"""Of the runs: short, so that a stopped process loses its own again and again."""
+"""The lease duration of runs: short, so that stopped processes often lose their lease."""
 
 
 class Faults:
-    """Injects the faults that a campaign has.
+    """Injects a campaign's faults.
 
     Args:
-        seed: of what comes when.
-        server: whose execution environments are killed and stopped.
-        network: between the clients and the server.
-        progress: of the clients.
-        tally: where the faults are counted.
+        seed: decides which faults come and when.
+        server: the server whose execution environments are killed and stopped.
+        network: the network between the clients and the server.
+        progress: the progress of the clients.
+        tally: counts the faults.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Faults:
         }
 
     def on_dynamodb(self, proxy: FaultyProxy) -> None:
-        """Let a part of the store's requests fail, too, in each of the ways that a service has."""
+        """Also fail some of the store's requests, in every way that a service can fail."""
         for fault in Fault:
             self._kinds[f"store {fault}"] = partial(self._fail, proxy, fault)
 
     def on_sqlite(self, database: Path) -> None:
-        """Let another program hold the file's lock, too."""
+        """Also let another process hold the file's lock."""
         self._kinds["store locked"] = lambda: self._lock(database)
 
     async def inject(self, count: int) -> None:
-        """So many faults, each of a random kind, while the clients make progress."""
+        """Inject this many faults, each of a random kind, while the clients make progress."""
         for _ in range(count):
             chunks = self._chance.randint(1, MOST_CHUNKS_BETWEEN)
             await self._progress.wait_for(chunks, within_s=LONGEST_PAUSE_S)
@@ -80,7 +80,7 @@ class Faults:
                 os.kill(process, signal.SIGKILL)
 
     async def _stop(self) -> None:
-        """Long enough that another process takes its run over, or not."""
+        """Stop processes, sometimes long enough for another process to take over the run."""
         stopped = self._some_environments()
         _signal(stopped, signal.SIGSTOP)
         try:
@@ -115,13 +115,13 @@ class Faults:
             connection.execute("ROLLBACK")
 
     def _some_environments(self) -> list[int]:
-        """About half of them."""
+        """About half of the environments."""
         found = environments(self._server)
         return [process for process in found if self._chance.random() < 0.5] or found[:1]
 
 
 def environments(server: Serving) -> list[int]:
-    """The processes of the server that run functions."""
+    """The server's child processes that run functions."""
     return [process for process in server.processes() if b"lambda_streaming" in _command_of(process)]
 
 

@@ -1,4 +1,4 @@
-"""`coachstream serve`, interrupted at random moments: it ends well, and what was said is stored."""
+"""`coachstream serve`, interrupted at random moments: it shuts down cleanly and stores the text so far."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from torture.tally import Tally
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LATEST_S = 1.5
-"""After the message was sent; its reply takes longer."""
+"""The latest moment of an interrupt after the message was sent; its reply takes longer."""
 
 TWICE = 0.4
-"""The share of the interrupts that come twice."""
+"""The share of interrupts that are sent twice."""
 
 QUESTION = "How was my week?"
 PACE = ("--model-delay", "0.01")
 SETTLES_WITHIN_S = 120.0
-"""More than a lease: what a killed process has said is stored after that."""
+"""More than a lease duration: after that, the text of a killed process is stored."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Asked:
     shown: Shown = field(default_factory=Shown)
 
     async def read(self, ready: Ready) -> None:
-        """Until the end of the connection, however it ends."""
+        """Read to the end of the connection, however it ends."""
         reader = SseReader()
         with contextlib.suppress(httpx.HTTPError):
             async with (
@@ -60,11 +60,11 @@ class Asked:
 
 
 async def run_interrupts(*, seed: int, count: int, in_process: bool) -> Tally:
-    """Start the server `count` times on the same data, and interrupt it each time in the middle of a reply.
+    """Start the server `count` times on the same data, and interrupt it during a reply each time.
 
     Args:
-        seed: of the moments and the signals.
-        count: of the interrupts.
+        seed: decides the moments and the signals.
+        count: the number of interrupts.
         in_process: whether the functions run in the server's process.
     """
     tally = Tally(f"interrupts, {'in process' if in_process else 'environments'}")
@@ -115,7 +115,7 @@ async def _interrupt(
 
 
 async def _compare(server: Serving, asked: Asked | None, tally: Tally) -> None:
-    """Whether what an interrupted reply's reader saw is stored."""
+    """Check that the text seen by the reader of an interrupted reply is stored."""
     if asked is None or not asked.shown.text:
         return
     gives_up_at = time.monotonic() + SETTLES_WITHIN_S

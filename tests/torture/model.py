@@ -1,4 +1,4 @@
-"""A model whose every reply is known in advance, and which counts how often it is asked for each."""
+"""A model whose every reply is known in advance, and which counts the calls for each reply."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _NAME = re.compile(r"\bm-\d+-\d+\b")
 
 
 def name_of(conversation: int, message: int) -> str:
-    """The word by which the model knows a message."""
+    """The word by which the model recognizes a message."""
     return f"m-{conversation}-{message}"
 
 
 def question(name: str) -> str:
-    """The message of this name."""
+    """The text of the message with this name."""
     return f"What do you say to {name}?"
 
 
 def reply_to(name: str) -> str:
-    """The whole reply to the message of this name."""
+    """The whole reply to the message with this name."""
     return "".join(f"{name}:{number} " for number in range(WORDS)).rstrip()
 
 
 class KnownModel(BedrockServer):
-    """Bedrock, answering with `reply_to` the newest message.
+    """A Bedrock server that replies with `reply_to` the newest message.
 
     Attributes:
-        calls: of each message's reply.
+        calls: the number of calls for each message's reply.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class KnownModel(BedrockServer):
         self.calls: Counter[str] = Counter()
 
     async def respond_to(self, received: Received) -> ModelResponse:
-        """The whole reply, or what follows the beginning that is given."""
+        """The whole reply, or the continuation of the given beginning."""
         refusal = refusal_of(received)
         if refusal is not None:
             return refusal
@@ -76,7 +76,7 @@ def _words(message: dict[str, list[dict[str, str]]]) -> str:
 
 @asynccontextmanager
 async def known_model() -> AsyncIterator[KnownModel]:
-    """Serve in this loop until the block is left."""
+    """Serve in this event loop until the block is left."""
     model = KnownModel()
     connections: set[asyncio.Task[None]] = set()
 

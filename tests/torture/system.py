@@ -27,19 +27,19 @@ from torture.tally import Tally
 ENVIRONMENTS = 12
 
 _DEATHS = re.compile(r"signal: (?!killed)[\w ]+|Traceback|Fatal Python error")
-"""In the server's log: a process that died of something that was not sent to it."""
+"""Matches log lines about a process that died of anything but a signal sent by the campaign."""
 
 
 async def run_system(
     *, seed: int, conversations: int, messages: int, faults: int, dynamodb: str | None = None
 ) -> Tally:
-    """Let clients talk to `coachstream serve` while faults are injected, and count what is wrong afterwards.
+    """Let clients talk to `coachstream serve` while faults are injected, then count what went wrong.
 
     Args:
-        seed: of the faults.
-        conversations: at once.
-        messages: of each.
-        faults: at most; there are none once the clients have finished.
+        seed: decides the faults.
+        conversations: the number of concurrent conversations.
+        messages: the number of messages in each.
+        faults: the maximum; none is injected once the clients have finished.
         dynamodb: the address of DynamoDB Local, for which this process has credentials; SQLite by default.
     """
     tally = Tally("SQLite" if dynamodb is None else "DynamoDB Local")
@@ -102,7 +102,7 @@ NO_SERVICE = {
     "AWS_CONFIG_FILE": "/nonexistent",
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
 }
-"""Credentials that no service knows, and none of this machine's settings."""
+"""Credentials that no real service accepts, and none of this machine's settings."""
 
 _ENVIRONMENT = {
     **{
@@ -125,7 +125,7 @@ async def _faulty_table(url: str) -> AsyncIterator[tuple[str, FaultyProxy]]:
 
 @asynccontextmanager
 async def _served(data: Path, *options: str, environment: Mapping[str, str]) -> AsyncIterator[Serving]:
-    """A server, started and stopped off the loop, on which its model and its network are."""
+    """A server, started and stopped in a thread, because its model and network run on this event loop."""
     running = serving(
         data,
         *("--model", "bedrock", "--max-concurrency", str(ENVIRONMENTS), "--warm", "2", *options),

@@ -1,4 +1,4 @@
-"""What a campaign counts, and the table that shows it."""
+"""The counts of a campaign, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ class Tally:
     """Counts of one campaign.
 
     Attributes:
-        name: of the campaign.
-        messages: that clients sent, each until it had its reply.
-        faults: injected, by their kind.
-        problems: one sentence for each of what must not happen, by its kind: `lost`, `duplicated`, `differs`,
-            `abnormal`.
-        model_calls: of all runs; None where the model does not count them.
+        name: the name of the campaign.
+        messages: the messages sent, each retried until it had its reply.
+        faults: the injected faults, by kind.
+        problems: one sentence for each violation, by kind: `lost`, `duplicated`, `differs`, `abnormal`.
+        model_calls: the model calls of all runs; None where the model does not count them.
     """
 
     name: str
@@ -40,16 +39,16 @@ class Tally:
     model_calls: int | None = None
 
     def add(self, kind: str, problem: str) -> None:
-        """Note what must not happen."""
+        """Record a violation."""
         self.problems[kind].append(problem)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing of that happened."""
+        """Whether there was no violation."""
         return not any(self.problems.values())
 
     def row(self) -> tuple[str, ...]:
-        """Its line of the table."""
+        """The campaign's row in the table."""
         calls = "-" if self.model_calls is None else f"{self.model_calls / max(1, self.messages):.2f}"
         counted = (len(self.problems[kind]) for kind in ("lost", "duplicated", "differs"))
         return (

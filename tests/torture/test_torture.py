@@ -1,4 +1,4 @@
-"""A small campaign, so that the large one, which nobody runs every day, goes on working."""
+"""A small campaign, so that the large one, which is run rarely, keeps working."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torture.tally import Tally, table
 
 @pytest.mark.timeout(3 * PATIENCE_S)
 def test_a_small_campaign_loses_doubles_and_changes_nothing() -> None:
-    """All parts but DynamoDB's, with a few faults."""
+    """It runs every part but DynamoDB's, with a few faults."""
     small = ("--seed", "11", "--messages", "2", "--faults", "4", "--interrupts", "1", "--without-dynamodb")
     ended = subprocess.run(
         [sys.executable, "-m", "torture", *small],
@@ -61,8 +61,8 @@ ANSWERED = {
         ([{**ASKED, "id": "msg_9"}, {**ANSWERED, "metadata": {"replyTo": "msg_9"}}], "differs"),
     ],
 )
-def test_what_is_wrong_is_counted(stored: list[dict[str, object]], problem: str | None) -> None:
-    """A campaign that could not fail would say nothing."""
+def test_every_kind_of_problem_is_counted(stored: list[dict[str, object]], problem: str | None) -> None:
+    """A campaign that could not fail would prove nothing."""
     tally = Tally("SQLite", messages=1)
     client = Client(0, "conv-1", None, "", tally, Progress(), replies={NAME: reply_to(NAME)})  # type: ignore[arg-type] # no server is asked
     client.compare(stored)
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_counted(stored: list[dict[str, object]], problem: str 
 
 
 def test_a_gap_in_a_reply_is_noticed() -> None:
-    """Chunks carry where they belong; what came twice is shown once, what is missing is an error."""
+    """Chunks carry their offset; repeated text is shown once, missing text is an error."""
     shown = Shown()
     for event in ({"type": "start"}, {"type": "chunk", "content": "one two", "offset": 0}):
         shown.take(event)

@@ -17,12 +17,12 @@ NPM_PACKAGE = "coachstream-js"
 
 
 class BuildFailed(Exception):
-    """Raised when a build tool fails; the message names the package and holds the tool's output."""
+    """Raised when a build tool fails; the message names the package and contains the tool's output."""
 
 
 @dataclass(frozen=True)
 class PythonBuild:
-    """What was built of one package for PyPI.
+    """The build results of one package for PyPI.
 
     Attributes:
         rebuilt_wheel: the wheel that an installer builds from the source distribution.
@@ -35,11 +35,11 @@ class PythonBuild:
 
 @dataclass(frozen=True)
 class Build:
-    """Everything that was built.
+    """All build results.
 
     Attributes:
-        python: by the package's name.
-        npm_tarball: None where npm is not installed.
+        python: the results by package name.
+        npm_tarball: None if npm is not installed.
         npm_listing: the paths that `npm pack --dry-run` lists.
     """
 
@@ -58,8 +58,8 @@ def build(root: Path, output: Path) -> Build:
 
     Args:
         root: the checkout.
-        output: where the wheels and source distributions go, and the npm package in its folder `npm`, which
-            keeps it out of the sight of `twine upload` and `--find-links`. Earlier artifacts are removed.
+        output: receives the wheels and source distributions, and the npm package in its folder `npm`, which
+            hides it from `twine upload` and `--find-links`. Earlier artifacts are removed.
 
     Raises:
         BuildFailed: a build tool failed.

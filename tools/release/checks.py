@@ -1,4 +1,4 @@
-"""What must hold of an artifact before it is published. Every check yields one sentence for each problem."""
+"""Checks artifacts before they are published. Every check yields one sentence for each problem."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from packaging.version import Version
 
 from release.build import NPM_PACKAGE, PYTHON_PACKAGES, Build
 
-#: What a wheel holds that must be executable.
+#: The files in a wheel that must be executable.
 _EXECUTABLES = frozenset({"lambda_streaming/exec-wrapper"})
-#: What a source distribution and the npm package hold next to the sources.
+#: The files in a source distribution and the npm package next to the sources.
 _SDIST_FILES = frozenset({"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"})
 _NPM_FILES = frozenset({"CHANGELOG.md", "LICENSE", "README.md", "package.json"})
 #: Targets of Markdown and HTML links: `[text](target)`, `[label]: target`, `href="target"`, `src="target"`.
@@ -39,7 +39,7 @@ class Archive:
     """The contents of an artifact.
 
     Attributes:
-        files: contents by path, without the folder that a source distribution and an npm package begin with.
+        files: contents by path, without the top-level folder of a source distribution or npm package.
         executable: the paths that are executable.
         links: the paths that are links and have no contents of their own.
     """
@@ -116,7 +116,7 @@ def metadata_of(wheel: Archive) -> email.message.EmailMessage:
 
 
 def project_urls(built: Build) -> dict[str, list[str]]:
-    """The project URLs of each package on PyPI, as the wheel's metadata has them: `Label, URL`."""
+    """The project URLs of each package on PyPI, in the form of the wheel's metadata: `Label, URL`."""
     archives = {name: each.wheel for name, each in built.python.items()}
     return {
         name: metadata_of(Archive.of_wheel(path.name, path.read_bytes())).get_all("Project-URL", [])
@@ -125,7 +125,7 @@ def project_urls(built: Build) -> dict[str, list[str]]:
 
 
 def check_wheel(wheel: Archive, folder: Path) -> Iterator[str]:
-    """A wheel holds the sources, whole and with nothing else, the type marker and the licence."""
+    """A wheel contains all sources and nothing else, the type marker and the licence."""
     module = folder.name.replace("-", "_")
     if f"{module}/py.typed" not in wheel.files:
         yield f"{wheel.name} has no {module}/py.typed, so type checkers ignore its types."
@@ -141,7 +141,7 @@ def check_wheel(wheel: Archive, folder: Path) -> Iterator[str]:
 
 
 def check_metadata(metadata: email.message.EmailMessage, folder: Path) -> Iterator[str]:
-    """The metadata has what an index shows, and its links lead somewhere from there."""
+    """The metadata has what an index shows, with links that work there."""
     name = folder.name
     project: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     for header, expected in (
@@ -161,7 +161,7 @@ def check_metadata(metadata: email.message.EmailMessage, folder: Path) -> Iterat
 
 
 def check_links(where: str, markdown: str) -> Iterator[str]:
-    """An index shows a README far from its files, so only absolute links work there."""
+    """An index shows a README without its files, so only absolute links work there."""
     for groups in _LINKS.findall(markdown):
         target = "".join(groups)
         if not target.startswith(_ABSOLUTE):
@@ -169,7 +169,7 @@ def check_links(where: str, markdown: str) -> Iterator[str]:
 
 
 def check_sdist(sdist: Archive, folder: Path) -> Iterator[str]:
-    """A source distribution holds what the wheel is built from, as files."""
+    """A source distribution contains everything that the wheel is built from, as regular files."""
     for path in sdist.links:
         yield f"{sdist.name} holds {path} as a link, which leads nowhere once it is unpacked."
     for path in sorted(_SDIST_FILES - sdist.files.keys()):
@@ -193,7 +193,7 @@ def check_rebuilt(wheel: Archive, rebuilt: Archive) -> Iterator[str]:
 
 
 def check_npm(tarball: Archive, listing: frozenset[str], folder: Path) -> Iterator[str]:
-    """The npm package holds the client, its types and its papers, and every entry point is there."""
+    """The npm package contains the client, its types and its documents, and every entry point exists."""
     manifest = json.loads(tarball.files["package.json"])
     expected = _NPM_FILES | {f"src/{path}" for path in _sources(folder / "src")}
     for where, paths in (("the npm package", frozenset(tarball.files)), ("npm pack --dry-run", listing)):
@@ -213,7 +213,7 @@ def check_npm(tarball: Archive, listing: frozenset[str], folder: Path) -> Iterat
 
 
 def check_versions(versions: Mapping[str, str], requirement: Requirement) -> Iterator[str]:
-    """All packages are of one minor version, and coachstream requires lambda-streaming's of it."""
+    """All packages have the same minor version, and coachstream requires lambda-streaming of that version."""
     minors = {name: Version(version).release[:2] for name, version in versions.items()}
     if len(set(minors.values())) > 1:
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -228,7 +228,7 @@ def check_versions(versions: Mapping[str, str], requirement: Requirement) -> Ite
 
 
 def check_changelog(name: str, changelog: str, version: str, *, release: bool) -> Iterator[str]:
-    """The changelog has a place for the version: a dated section, or before the release the one on top."""
+    """The changelog has a dated section for the version, or before the release an unreleased one on top."""
     sections = re.findall(r"^## (.+)$", changelog, re.MULTILINE)
     if not sections:
         yield f"{name}'s CHANGELOG.md has no sections."
@@ -270,7 +270,7 @@ def _requirement(built: Build) -> Requirement:
 
 
 def _sources(folder: Path) -> dict[str, bytes]:
-    """What is in a source folder and not hidden, with links followed."""
+    """The files in a source folder that are not hidden, with links followed."""
     found = {}
     for path in folder.rglob("*"):
         inner = path.relative_to(folder)
@@ -289,7 +289,7 @@ def _check_sources(name: str, content: Mapping[str, bytes], sources: Mapping[str
 
 
 def _entry_points(exports: object) -> set[str]:
-    """Every path that the `exports` of a package.json name, under whatever conditions."""
+    """Every path named in the `exports` of a package.json, under any condition."""
     if isinstance(exports, str):
         return {exports}
     nested = exports.values() if isinstance(exports, dict) else ()

@@ -19,10 +19,10 @@ export interface ConversationOptions {
   conversationUrl: string | URL;
   /**
    * Returns the ID token; called before each request, and once more, with `fresh: true`, if the service rejects it.
-   * An error that it throws ends the reading, unless it has `retryable: true`.
+   * An error that it throws ends the read, unless it has `retryable: true`.
    */
   token: (need: { fresh: boolean }) => string | Promise<string>;
-  /** Ends the reading. It does not stop the reply: `stop` does. */
+  /** Ends the read. It does not stop the reply; use `stop` for that. */
   signal?: AbortSignal;
 }
 
@@ -38,7 +38,7 @@ export interface ReconnectOptions {
   backoffMs?: number;
   /** The longest delay; 10,000. */
   maxBackoffMs?: number;
-  /** The time without a connection after which the reading ends with `ConnectionLost`; 60,000. */
+  /** The time without a connection after which the read ends with `ConnectionLost`; 60,000. */
   giveUpAfterMs?: number;
 }
 
@@ -50,7 +50,7 @@ export interface StartOptions extends ReplyOptions {
    * sent again with the same key is stored once: it joins the run, gets the stored reply, or restarts a failed one.
    */
   clientMessageId?: string;
-  /** Now by default. */
+  /** The time of the message; now by default. */
   writtenAt?: Date;
   /** What reads the stream: `fetch` by default, or the browser's `EventSource`. */
   transport?: "fetch" | "eventsource";
@@ -112,7 +112,7 @@ export interface RunEvent {
 /** The text has changed. Usually it has grown; after a failure of the model it may start again. */
 export interface TextEvent {
   type: "text";
-  /** All of it, so far. */
+  /** The whole text so far. */
   text: string;
 }
 
@@ -138,7 +138,7 @@ export type ConnectionEvent =
       state: "reconnecting";
       /** The number of consecutive failures. */
       failures: number;
-      /** For a log. */
+      /** Meant for logs. */
       reason: Error;
     };
 
@@ -170,11 +170,11 @@ export interface StoredMessage {
   timestamp: string;
   metadata?: {
     model?: string;
-    /** Of a reply; also `stopped`, `interrupted` and `content_filtered`. */
+    /** Replies only; can also be `stopped`, `interrupted` or `content_filtered`. */
     stopReason?: string;
-    /** Of a user's message. */
+    /** Messages of the user only. */
     clientMessageId?: string;
-    /** Of a reply: the id of the message that it replies to. */
+    /** Replies only: the id of the message that it replies to. */
     replyTo?: string;
   };
 }

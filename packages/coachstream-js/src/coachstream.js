@@ -12,7 +12,7 @@
  * One file without dependencies, for browsers and workers; copy it. `coachstream.d.ts` documents every option and
  * event; the project's `docs/reference` describes the requests and events on the wire.
  *
- * How it works: a reply is read over one connection after the other. Each delivers Server-Sent Events; their ids are
+* How it works: a reply is read over a series of connections. Each delivers Server-Sent Events; their ids are
  * the cursor for the next connection, their offsets deduplicate the text. Anything that ends a connection but not the
  * reply is an `Interruption`; the next connection follows after a delay (exponential backoff).
  *
@@ -100,7 +100,7 @@ export class ServiceError extends CoachStreamError {
   }
 }
 
-/** There was no connection for so long that the reading ends. */
+/** There was no connection for `giveUpAfterMs`. */
 export class ConnectionLost extends CoachStreamError {
   /** @param {string} message @param {Interruption} cause */
   constructor(message, cause) {
@@ -240,7 +240,7 @@ class Reply {
         } else {
           const ending = yield* this.#take(item, after);
           if (ending === "over") return true;
-          // At once, but not in an endless loop.
+          // Reconnect at once, but not in an endless loop.
           if (ending === "moved" && this.#lastEventId !== after) return false;
         }
       }
@@ -499,7 +499,7 @@ class Connection {
   }
 
   /**
-   * Awaits the promise with the silence timeout, which runs only meanwhile: a slow reader is not a dead connection.
+   * Awaits the promise with the silence timeout, which runs only during the wait: a slow reader is no dead connection.
    *
    * @template T
    * @param {Promise<T>} promise

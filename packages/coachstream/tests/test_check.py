@@ -64,7 +64,7 @@ def servers(moto_url: str) -> Iterator[Elsewhere]:
 
 @pytest.fixture
 def control() -> Iterator[BedrockControl]:
-    """Bedrock's control plane, which knows the default model."""
+    """Bedrock's control plane, which lists the default model."""
     with bedrock_control() as control:
         control.add(DEFAULT)
         yield control
@@ -72,7 +72,7 @@ def control() -> Iterator[BedrockControl]:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, control: BedrockControl) -> dict[str, str]:
-    """Everything on this machine, with credentials; the SDK reads the process's own environment."""
+    """Every part local, with credentials set; the SDK reads the process's own environment."""
     for name in set(os.environ) - set(WITHOUT_AWS):
         monkeypatch.delenv(name)
     for name, value in {**WITHOUT_AWS, **CREDENTIALS, "AWS_ENDPOINT_URL_BEDROCK": control.url}.items():
@@ -97,7 +97,7 @@ def part(report: Report, name: str) -> Finding:
 
 
 def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
-    """Table, model, keys and index, each named with where it is; exit status 0, nothing secret."""
+    """Table, model, keys and index are named with their location; exit status 0, and nothing secret."""
     done = coachstream("check", "--call-model", environment=servers.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "store: ok (dynamodb)\n" in done.stdout
@@ -113,7 +113,7 @@ def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
 
 
 def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
-    """One object; the exit status says whether all is well."""
+    """One object; the exit status says whether all parts work."""
     without_table = {**servers.environment, "DYNAMODB_TABLE_NAME": "Other"}
     done = coachstream_here("check", "--json", environment=without_table)
     assert done.returncode == 1
@@ -138,7 +138,7 @@ def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
 
 
 def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
-    """Where everything would connect is told all the same."""
+    """The report still shows where each part would connect."""
     with aws_endpoint() as endpoint:
         nowhere = {
             **servers.environment,
@@ -152,8 +152,8 @@ def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
     assert f"  endpoint: {endpoint.url}\n" in done.stdout
 
 
-def test_wrong_settings_are_told_at_once_and_nothing_is_tried() -> None:
-    """Each with its variable; a program gets them as a list."""
+def test_wrong_settings_are_reported_together_and_nothing_is_tried() -> None:
+    """Each names its variable; JSON has them as a list."""
     environment = {**WITHOUT_AWS, "COACHSTREAM_MODEL": "bedrock", "COACHSTREAM_MODEL_MAX_TOKENS": "x"}
     done = coachstream_here("check", environment=environment)
     assert done.returncode == 1
@@ -164,7 +164,7 @@ def test_wrong_settings_are_told_at_once_and_nothing_is_tried() -> None:
 
 
 def test_a_misspelled_variable_is_among_the_problems(tmp_path: Path) -> None:
-    """Everything else is right, and `check` fails all the same."""
+    """`check` fails even if everything else is right."""
     environment = {
         **WITHOUT_AWS,
         **Settings.embedded(tmp_path).to_environment(),
@@ -178,7 +178,7 @@ def test_a_misspelled_variable_is_among_the_problems(tmp_path: Path) -> None:
 
 
 def test_the_parts_that_serve_would_run_are_checked_by_the_same_options(tmp_path: Path) -> None:
-    """What is not named is as `serve` has it; nothing of the environment is needed."""
+    """Options have the defaults of `serve`; the environment need not be set."""
     options = ("--model", "bedrock", "--region", "us-west-2", "--recall", "pinecone")
     arguments = ("check", "--offline", "--json", *options, "--data", str(tmp_path))
     as_json = json.loads(coachstream_here(*arguments, environment=WITHOUT_AWS).stdout)
@@ -216,11 +216,11 @@ def test_a_person_at_a_terminal_gets_a_table(tmp_path: Path) -> None:
     assert "┃" not in coachstream_here("check", environment=environment).stdout
 
 
-# One verdict at a time.
+# Single verdicts.
 
 
 async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment: dict[str, str]) -> None:
-    """Files are made when they are needed; a check makes none."""
+    """Files are created when they are needed; a check creates none."""
     report = await checked(environment)
     assert report.ok
     assert "created at the first use" in part(report, "store").message
@@ -232,7 +232,7 @@ async def test_on_this_machine_there_is_nothing_yet_and_that_is_fine(environment
 
 
 async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
-    """Databases that open, and a key that verifies."""
+    """The databases open, and the key verifies."""
     folder = Path(environment["COACHSTREAM_DATA_DIR"])
     await asyncio.to_thread(LocalIssuer(folder).ensure_keys)
     database = folder / "conversations.db"
@@ -243,7 +243,7 @@ async def test_what_serve_made_can_be_used(environment: dict[str, str]) -> None:
 
 
 async def test_a_file_that_is_no_database_is_named(environment: dict[str, str]) -> None:
-    """Nothing is deleted; the person decides."""
+    """Nothing is deleted; the user decides."""
     folder = Path(environment["COACHSTREAM_DATA_DIR"])
     folder.mkdir()  # noqa: ASYNC240
     (folder / "conversations.db").write_text("no database, " * 100)
@@ -255,7 +255,7 @@ async def test_a_file_that_is_no_database_is_named(environment: dict[str, str]) 
 
 
 async def test_a_folder_that_cannot_be_made_is_named(environment: dict[str, str]) -> None:
-    """Under a file there can be no folder."""
+    """A file cannot contain a folder."""
     report = await checked({**environment, "COACHSTREAM_DATA_DIR": "/proc/version/x"})
     assert "cannot be created" in part(report, "store").message
     assert "COACHSTREAM_DATA_DIR" in str(part(report, "store").remedy)
@@ -286,7 +286,7 @@ async def test_a_table_that_cannot_be_used_says_why(
     message: str,
     remedy: str,
 ) -> None:
-    """DynamoDB's answers, one by one."""
+    """Each of DynamoDB's error responses has its own message and remedy."""
     with aws_endpoint(status=status, code=code) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint.url)
         found = part(await checked({**environment, **IN_DYNAMODB}), "store")
@@ -314,7 +314,7 @@ async def test_a_model_that_cannot_be_called_says_why(
     message: str,
     remedy: str,
 ) -> None:
-    """Bedrock's answers, one by one."""
+    """Each of Bedrock's error responses has its own message and remedy."""
     with aws_endpoint(status=status, code=code) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **BY_BEDROCK}, call_model=True), "model")
@@ -377,7 +377,7 @@ LIFECYCLES: dict[str, tuple[dict[str, Any], Verdict, str, str]] = {
 async def test_bedrock_is_asked_how_long_a_model_can_be_called(
     environment: dict[str, str], control: BedrockControl, monkeypatch: pytest.MonkeyPatch, lifecycle: str
 ) -> None:
-    """Months before its end there is a warning, which fails no check; its profile leads to the model."""
+    """Months before its end there is a warning, which fails no check; the profile leads to the model."""
     details, verdict, message, remedy = LIFECYCLES[lifecycle]
     control.add("maker.model-of-next-year-v1:0", details)
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
@@ -410,7 +410,7 @@ async def test_a_model_that_bedrock_does_not_list_here_is_named(
     message: str,
     remedy: str,
 ) -> None:
-    """Of another region, without its profile, or ended: what has ended is not listed any more."""
+    """In another region, without its profile, or past its end of life, when it is no longer listed."""
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **chosen(model_id)}), "model")
@@ -435,7 +435,7 @@ async def test_without_the_permission_the_table_says_what_it_knows(
     verdict: Verdict,
     message: str,
 ) -> None:
-    """That Bedrock was not asked is told, and is no failure."""
+    """The report says that Bedrock could not be asked; this is no failure."""
     control.refusal = (403, "AccessDeniedException")
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
@@ -446,7 +446,7 @@ async def test_without_the_permission_the_table_says_what_it_knows(
 
 
 async def test_offline_a_model_that_has_ended_is_known_from_the_table(environment: dict[str, str]) -> None:
-    """It fails without a request; of another one it is told what the table says."""
+    """It fails without a request; other models show the table's information."""
     ended = chosen("us.anthropic.claude-sonnet-4-20250514-v1:0")
     found = part(await checked({**environment, **ended}, offline=True), "model")
     assert found.verdict is Verdict.FAILED
@@ -456,10 +456,10 @@ async def test_offline_a_model_that_has_ended_is_known_from_the_table(environmen
     assert "It is active, according to the table of 2026-11-27." in other.message
 
 
-async def test_a_model_that_answers_is_not_over_whatever_the_table_says(
+async def test_a_model_that_responds_is_usable_whatever_the_table_says(
     environment: dict[str, str], servers: Elsewhere, control: BedrockControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dates may differ between partitions; a reply is the better evidence, and the date is still told."""
+    """Dates may differ between partitions; a reply is better evidence, but the date is still shown."""
     control.refusal = (403, "AccessDeniedException")
     monkeypatch.setenv(
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", servers.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
@@ -474,7 +474,7 @@ async def test_a_model_that_answers_is_not_over_whatever_the_table_says(
 async def test_unless_it_is_asked_for_the_model_writes_nothing(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that Bedrock refuses shows that it is there; what it does not show is told."""
+    """A request that Bedrock rejects proves that it is reachable; the report says what remains unproven."""
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **BY_BEDROCK}), "model")
@@ -486,7 +486,7 @@ async def test_unless_it_is_asked_for_the_model_writes_nothing(
 async def test_a_fallback_is_tried_as_the_model_is(
     environment: dict[str, str], servers: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it is, whether it goes on with what broke off; off where the model itself is asked again."""
+    """Its region, and whether it continues partial replies; off if the model itself is retried."""
     monkeypatch.setenv(
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", servers.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
     )
@@ -536,7 +536,7 @@ async def test_the_analysis_model_is_tried_as_the_model_is(
 async def test_a_fallback_that_cannot_be_called_names_its_variable(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, fallback: dict[str, str], variable: str
 ) -> None:
-    """The one that says which model it is."""
+    """The remedy names the variable that selects the model."""
     with aws_endpoint(status=404, code="ResourceNotFoundException") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", endpoint.url)
         found = part(await checked({**environment, **BY_BEDROCK, **fallback}), "fallback model")
@@ -545,7 +545,7 @@ async def test_a_fallback_that_cannot_be_called_names_its_variable(
 
 
 async def test_tickets_are_issued_with_the_key_that_is_set(environment: dict[str, str]) -> None:
-    """And it is not shown; on this machine it is made by whoever needs it, not by a check."""
+    """The key is not shown; a local key is created on first use, not by a check."""
     key = "hunter2-open-sesame".ljust(32, "!")
     found = part(await checked({**environment, "COACHSTREAM_TICKET_KEY": key}), "tickets")
     assert (found.verdict, found.message) == (Verdict.OK, "Tickets are issued and verified.")
@@ -563,7 +563,7 @@ async def test_tickets_are_issued_with_the_key_that_is_set(environment: dict[str
 
 
 async def test_without_a_key_there_are_no_tickets(environment: dict[str, str]) -> None:
-    """That is a choice, and no failure."""
+    """This is a valid choice, not a failure."""
     cognito = {
         "COACHSTREAM_IDENTITY": "cognito",
         "USER_POOL_ID": "us-west-2_aBcDeFgHi",
@@ -575,7 +575,7 @@ async def test_without_a_key_there_are_no_tickets(environment: dict[str, str]) -
 
 
 def kept_secret(moto_url: str, value: str) -> str:
-    """The ARN of a new secret."""
+    """Create a secret and return its ARN."""
     client: Any = botocore.session.Session().create_client(
         "secretsmanager", region_name="us-west-2", endpoint_url=moto_url
     )
@@ -587,7 +587,7 @@ def kept_secret(moto_url: str, value: str) -> str:
 async def test_keys_in_secrets_manager_are_tried(
     environment: dict[str, str], servers: Elsewhere, monkeypatch: pytest.MonkeyPatch, moto_url: str
 ) -> None:
-    """Pinecone's is the one that it knows, the other one is long enough; the ARNs are shown, and no more."""
+    """Pinecone accepts its key, the other is long enough, and only the ARNs are shown."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
     tickets = await asyncio.to_thread(kept_secret, moto_url, "hunter2-open-sesame".ljust(32, "!"))
     pinecone = await asyncio.to_thread(kept_secret, moto_url, servers.environment["PINECONE_API_KEY"])
@@ -609,7 +609,7 @@ async def test_keys_in_secrets_manager_are_tried(
 async def test_a_key_in_secrets_manager_may_be_too_short(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, moto_url: str
 ) -> None:
-    """Whoever put it there learns it from the check."""
+    """The check reveals it to the person who stored it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
     arn = await asyncio.to_thread(kept_secret, moto_url, "sesame")
     found = part(await checked({**environment, "COACHSTREAM_TICKET_KEY_SECRET_ARN": arn}), "tickets")
@@ -634,7 +634,7 @@ async def test_a_key_in_secrets_manager_may_be_too_short(
 async def test_a_secret_that_cannot_be_read_says_why(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, code: str, message: str, remedy: str
 ) -> None:
-    """Secrets Manager's answers, one by one, for both keys."""
+    """Each of Secrets Manager's error responses, for both keys."""
     arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:coach-a1B2c3"
     kept = {
         "COACHSTREAM_TICKET_KEY_SECRET_ARN": arn,
@@ -675,7 +675,7 @@ async def test_a_function_is_tried_without_running_it(
     verdict: Verdict,
     words: str,
 ) -> None:
-    """Lambda's dry run."""
+    """This uses Lambda's dry run."""
     with aws_endpoint(status=status, code=code) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", endpoint.url)
         found = part(await checked({**environment, **HANDED_OFF}), "workouts")
@@ -684,10 +684,10 @@ async def test_a_function_is_tried_without_running_it(
     assert endpoint.requests[0].endswith("/functions/build-workout/invocations")
 
 
-async def test_who_does_not_answer_is_not_waited_for(
+async def test_a_silent_service_times_out(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All parts at once, each within its time."""
+    """All parts are checked concurrently, each with its own timeout."""
     with aws_endpoint(silent=True) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
         report = await checked({**environment, **IN_DYNAMODB, **BY_BEDROCK, **HANDED_OFF}, within_s=0.5)
@@ -696,10 +696,10 @@ async def test_who_does_not_answer_is_not_waited_for(
             assert "--timeout" in str(part(report, name).remedy)
 
 
-async def test_who_is_not_there_is_named_with_the_address(
+async def test_an_unreachable_service_is_named_with_its_url(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens on port 1."""
+    """No server listens on port 1."""
     nowhere = "http://127.0.0.1:1"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nowhere)
     everything = {
@@ -727,7 +727,7 @@ async def test_who_is_not_there_is_named_with_the_address(
 async def test_a_key_that_pinecone_does_not_know_is_the_keys_fault(
     environment: dict[str, str], servers: Elsewhere
 ) -> None:
-    """The remedy follows the status."""
+    """The remedy follows from the status."""
     index = {
         "COACHSTREAM_RECALL": "pinecone",
         "PINECONE_API_KEY": "open-sesame",
@@ -740,7 +740,7 @@ async def test_a_key_that_pinecone_does_not_know_is_the_keys_fault(
 
 
 async def test_recall_without_a_key_is_off(environment: dict[str, str]) -> None:
-    """No failure: the coach answers without it."""
+    """It is no failure: the coach replies without recall."""
     report = await checked({**environment, "COACHSTREAM_RECALL": "pinecone"})
     assert report.ok
     assert part(report, "recall").verdict is Verdict.OFF
@@ -748,7 +748,7 @@ async def test_recall_without_a_key_is_off(environment: dict[str, str]) -> None:
 
 
 def test_without_region_and_credentials_both_are_asked_for(tmp_path: Path) -> None:
-    """The first things that a new machine lacks."""
+    """A new machine lacks these first."""
     fresh = {**WITHOUT_AWS, **ON_THIS_MACHINE, **IN_DYNAMODB, "COACHSTREAM_DATA_DIR": str(tmp_path)}
     without_region = coachstream("check", environment=fresh).stdout
     assert "  region: not set\n" in without_region
@@ -773,7 +773,7 @@ async def test_a_profile_that_does_not_exist_is_named(
 
 
 async def test_packaged_keys_are_compared_with_the_pools(environment: dict[str, str], tmp_path: Path) -> None:
-    """The same, others since a rotation, or a file with which no function starts."""
+    """Equal, outdated by a rotation, or a file with which no function starts."""
     pool = SigningPool()
     async with key_server() as server:
         server.answers = [document(pool.jwks())]

@@ -31,13 +31,13 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The same in this process, for a test whose point is not the process."""
+    """Run the command in this process, for tests that do not need a separate one."""
     return coachstream_here(*arguments, environment=os.environ.copy(), cwd=cwd)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
-    """Whoever types the name alone learns how to go on."""
+    """A user who types only the program's name learns how to continue."""
     shown = run_here(*arguments, cwd=tmp_path).stdout
     assert all(command in shown for command in ("serve", "chat", "token", "check", "table"))
 
@@ -54,7 +54,7 @@ def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
     ],
 )
 def test_each_command_explains_itself(tmp_path: Path, words: str, option: str) -> None:
-    """Help needs no server and leaves nothing behind."""
+    """`--help` needs no server and leaves nothing behind."""
     helped = run_here(*words.split(), "--help", cwd=tmp_path)
     assert helped.returncode == 0
     assert option in helped.stdout
@@ -67,7 +67,7 @@ HELP = ("", "serve", "chat", "token", "check", "package", "deploy", "table", "ta
 @pytest.mark.parametrize("columns", ["40", "80"])
 @pytest.mark.parametrize("words", HELP)
 def test_no_word_of_a_help_text_is_cut_off(words: str, columns: str) -> None:
-    """It wraps, however narrow the terminal is: the words are those of a very wide one."""
+    """In a narrow terminal the text wraps and has the same words as in a very wide one."""
     narrow, wide = (
         CliRunner().invoke(app, [*words.split(), "--help"], env={"COLUMNS": width}).stdout
         for width in (columns, "200")
@@ -78,7 +78,7 @@ def test_no_word_of_a_help_text_is_cut_off(words: str, columns: str) -> None:
 
 
 def _words(text: str) -> str:
-    """The text without blanks: a long word may be broken, but not be cut off."""
+    """The text without whitespace: a long word may be wrapped, but not truncated."""
     return "".join(text.split())
 
 
@@ -99,7 +99,7 @@ def _words(text: str) -> str:
 def test_a_mistyped_command_line_is_one_sentence_about_what_was_typed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
-    """No word of the library that parsed it, no frame, exit status 2."""
+    """No message of the parsing library, no frame, and exit status 2."""
     monkeypatch.setattr(sys, "argv", ["coachstream", *arguments])
     with pytest.raises(SystemExit) as exit_:
         main()
@@ -124,14 +124,14 @@ def test_chat_without_a_server_says_how_to_start_one(tmp_path: Path) -> None:
 
 
 def test_chat_with_a_wrong_address_says_so(tmp_path: Path) -> None:
-    """Nobody listens on port 1."""
+    """No server listens on port 1."""
     refused = run_here("chat", "--url", "http://127.0.0.1:1/", "-m", "Hi", cwd=tmp_path)
     assert refused.returncode == 1
     assert "There is no server at http://127.0.0.1:1/" in refused.stderr
 
 
 def test_a_token_needs_no_running_server(tmp_path: Path) -> None:
-    """Once a server has made the issuer's key, tokens are signed with it."""
+    """Once a server has created the issuer's key, tokens are signed with it."""
     LocalIssuer(tmp_path / "data").ensure_keys()
     arguments = ("token", "--data", "data", "--hours", "1")
     first, second = run(*arguments, cwd=tmp_path), run_here(*arguments, cwd=tmp_path)
@@ -141,7 +141,7 @@ def test_a_token_needs_no_running_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["token", "chat"])
 def test_a_mistyped_data_folder_is_refused_and_not_made(tmp_path: Path, command: str) -> None:
-    """Exit status 1, the remedy, and nothing on the disk."""
+    """Exit status 1, the remedy, and nothing on disk."""
     refused = run_here(command, "--data", "coahcstream", cwd=tmp_path)
     assert refused.returncode == 1
     assert refused.stdout == ""
@@ -151,7 +151,7 @@ def test_a_mistyped_data_folder_is_refused_and_not_made(tmp_path: Path, command:
 
 
 def test_a_token_is_refused_in_a_folder_without_an_issuer(tmp_path: Path) -> None:
-    """A folder that is there, but another one, gets no key either."""
+    """An existing folder of another kind gets no key either."""
     refused = run_here("token", "--data", ".", cwd=tmp_path)
     assert refused.returncode == 1
     assert "There is no local issuer in" in refused.stderr
@@ -159,7 +159,7 @@ def test_a_token_is_refused_in_a_folder_without_an_issuer(tmp_path: Path) -> Non
 
 
 def test_a_table_is_created_once_where_the_endpoint_says(moto_url: str, tmp_path: Path) -> None:
-    """The second time it says that the table was there; the option beats the variable."""
+    """The second run reports that the table exists; the option overrides the variable."""
     environment = {
         **WITHOUT_AWS,
         **CREDENTIALS,
@@ -208,7 +208,7 @@ def test_a_table_that_cannot_be_created_is_a_sentence_with_a_remedy(
 
 
 def test_a_table_of_another_kind_is_left_alone(moto_url: str) -> None:
-    """It says which keys are needed."""
+    """The error names the required keys."""
     name = f"t-{uuid.uuid4().hex}"
     client: Any = botocore.session.Session().create_client(
         "dynamodb",
@@ -230,7 +230,7 @@ def test_a_table_of_another_kind_is_left_alone(moto_url: str) -> None:
     assert "pk and sk" in refused.stderr
 
 
-#: Makes packages look as if they were not installed, then becomes the command.
+#: Makes packages appear not installed, then runs the command.
 WITHOUT_PACKAGES = """\
 import importlib.util, sys
 missing, find_spec = sys.argv.pop(1).split(","), importlib.util.find_spec

@@ -1,4 +1,4 @@
-"""What a deployment says of its models, by Bedrock or else by the table; it stops nothing."""
+"""What a deployment reports about its models, from Bedrock or else the built-in table; it blocks nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_OREGON = {"AWS_REGION": "us-west-2", **NO_ANALYSIS}
 
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch, aws_credentials: None) -> Iterator[BedrockControl]:  # noqa: ARG001
-    """Bedrock's control plane, which knows the default model and a Legacy one."""
+    """Bedrock's control plane, which lists the default model and a Legacy one."""
     with bedrock_control() as control:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", control.url)
         control.add(DEFAULT.removeprefix("us."))
@@ -50,7 +50,7 @@ async def test_the_analysis_model_is_looked_at_as_the_model_is() -> None:
 
 @pytest.mark.usefixtures("control")
 async def test_a_fallback_is_looked_at_as_the_model_is() -> None:
-    """Each by the option that names it."""
+    """Each is reported under the option that names it."""
     options = {"COACHSTREAM_DEPLOY_FALLBACK_MODEL_ID": f"us.{NEW}", **IN_OREGON}
     model, fallback = await deployed_models(options, is_online=True)
     assert said([model, fallback]) == [
@@ -60,8 +60,8 @@ async def test_a_fallback_is_looked_at_as_the_model_is() -> None:
     assert "It is Legacy and ends on 2199-01-01, according to Bedrock" in fallback.standing.sentence
 
 
-async def test_offline_the_table_speaks_and_nothing_is_asked(control: BedrockControl) -> None:
-    """A plan without credentials says what it can."""
+async def test_offline_the_built_in_table_is_used_without_a_request(control: BedrockControl) -> None:
+    """A plan without credentials reports what it can."""
     options = {"COACHSTREAM_DEPLOY_MODEL_ID": ENDED, **IN_OREGON}
     [model] = await deployed_models(options, is_online=False)
     assert "end of life on 2026-10-14, according to the table" in model.standing.sentence
@@ -69,17 +69,17 @@ async def test_offline_the_table_speaks_and_nothing_is_asked(control: BedrockCon
 
 
 async def test_without_the_permission_the_table_speaks(control: BedrockControl) -> None:
-    """Missing permissions are no reason not to deploy."""
+    """Missing permissions must not prevent a deployment."""
     control.refusal = (403, "AccessDeniedException")
     [model] = await deployed_models(IN_OREGON, is_online=True)
     assert "bedrock:GetInferenceProfile is not allowed" in model.standing.sentence
     assert model.standing.remedy == ""
 
 
-async def test_a_control_plane_that_is_silent_or_gone_stops_nothing(
+async def test_a_silent_or_unreachable_control_plane_blocks_nothing(
     control: BedrockControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not waited for, and the table speaks."""
+    """The request times out, and the built-in table is used."""
     control.may_answer.clear()
     [model] = await deployed_models(IN_OREGON, is_online=True)
     assert "could not be asked" in model.standing.sentence

@@ -24,7 +24,7 @@ from coachstream.endpoint import normalized_origin
     ],
 )
 def test_an_origin_is_what_a_browser_would_send(written: str, sent: str) -> None:
-    """A slash at the end, capitals and a default port would never match."""
+    """A trailing slash, capitals or a default port would never match."""
     assert normalized_origin(written) == sent
 
 
@@ -51,8 +51,8 @@ def test_an_origin_is_what_a_browser_would_send(written: str, sent: str) -> None
         "https://[::x]",
     ],
 )
-def test_what_is_no_origin_is_refused_and_shown_one(written: str) -> None:
-    """With what was written, and how one looks."""
+def test_an_invalid_origin_is_refused_with_an_example(written: str) -> None:
+    """The error quotes the input and shows a valid origin."""
     with pytest.raises(ValueError, match="is not an origin: that is scheme, host and port") as refused:
         normalized_origin(written)
     assert repr(written) in str(refused.value)
@@ -61,7 +61,7 @@ def test_what_is_no_origin_is_refused_and_shown_one(written: str) -> None:
 
 @given(text=st.text(max_size=60) | st.from_regex(r"https?://[\w.:\[\]/-]{0,30}"))
 def test_a_normalized_origin_stays_as_it_is(text: str) -> None:
-    """Whatever is written: it is refused with a ValueError, or normalized once and for all."""
+    """Any text is either refused with a ValueError or normalized idempotently."""
     try:
         origin = normalized_origin(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The composition root: settings become adapters, each at its first use, and everything is closed."""
+"""The composition root: settings become adapters, each created on first use, and all are closed."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ AT_AWS = {
     "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "build-summary",
     "AWS_REGION": "us-west-2",
 }
-NOBODYS = ConversationKey("user-1", "coach-1", "conv-1")
+CONVERSATION = ConversationKey("user-1", "coach-1", "conv-1")
 OPENED_LAZILY = ("aiobotocore", "botocore", "pinecone", "sqlite3", "jwt", "cryptography", "httpx")
 
 
 async def test_everything_on_this_machine(tmp_path: Path) -> None:
-    """The demo model serves both functions; workouts are logged here, and nothing is handed off."""
+    """The demo model serves both functions; workouts are logged here, and there are no hand-offs."""
     settings = msgspec.structs.replace(Settings.embedded(tmp_path), recall=SqliteRecallSettings(tmp_path))
     async with aclosing(Services(settings)) as services:
         assert isinstance(services.store, SqliteStore)
@@ -78,7 +78,7 @@ async def test_everything_on_this_machine(tmp_path: Path) -> None:
 
 
 async def test_everything_elsewhere() -> None:
-    """Each part is the real one, the answer in one piece a model of its own; one session for all."""
+    """Each part is the real one, whole replies have their own model, and all share one session."""
     async with aclosing(Services(Settings.from_environment(AT_AWS))) as services:
         assert isinstance(services.store, DynamoDbStore)
         assert isinstance(services.model, BedrockModel)
@@ -108,7 +108,7 @@ def test_messages_are_analysed_by_a_model_unless_that_is_off() -> None:
 
 
 def test_making_the_services_imports_nothing_heavy() -> None:
-    """What a request does not need costs it nothing; what it needs is imported after its first byte."""
+    """Heavy modules are imported after the first byte, and only those that a request needs."""
     script = (
         "import sys\n"
         "from coachstream.services import Services\n"
@@ -122,10 +122,10 @@ def test_making_the_services_imports_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
-async def test_recall_that_is_off_for_want_of_a_key_is_said_once(
+async def test_recall_that_is_off_for_lack_of_a_key_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once a process; and nothing where nobody asked for recall."""
+    """Once per process, and not at all if recall was not requested."""
     caplog.set_level(logging.INFO)
     asked = msgspec.structs.replace(Settings.embedded(tmp_path), recall=RecallOff(is_key_missing=True))
     services = Services(asked)
@@ -135,7 +135,7 @@ async def test_recall_that_is_off_for_want_of_a_key_is_said_once(
 
 
 def test_a_misspelled_variable_is_one_warning_on_lambda_and_breaks_nothing(tmp_path: Path) -> None:
-    """The functions start and serve; the log names the variable that was probably meant, once."""
+    """The functions start and serve; one log line names the variable that was probably meant."""
     script = (
         "import asyncio\nfrom coachstream.services import services_of_this_process as services\n"
         "async def main(): services(); services(); print('serving')\nasyncio.run(main())"
@@ -159,7 +159,7 @@ def test_a_misspelled_variable_is_one_warning_on_lambda_and_breaks_nothing(tmp_p
 async def test_what_was_opened_is_closed_and_the_rest_is_not_opened_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also twice; a client that nobody called was never made."""
+    """Closing twice is harmless; a client that was never used is not created."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     services = Services(Settings.from_environment(AT_AWS))
@@ -177,7 +177,7 @@ async def test_what_was_opened_is_closed_and_the_rest_is_not_opened_for_it(
 async def test_the_model_has_a_region_of_its_own_or_that_of_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A model may be where the table is not."""
+    """The model may be in another region than the table."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     own = {**AT_AWS, "COACHSTREAM_MODEL_REGION": "eu-central-1"}
@@ -185,7 +185,7 @@ async def test_the_model_has_a_region_of_its_own_or_that_of_everything(
         async with aclosing(Services(Settings.from_environment(environment))) as services:
             assert (await services.bedrock_runtime()).meta.region_name == region
             assert (await services.dynamodb()).meta.region_name == "us-west-2"
-            # Nobody but the model's own attempts may try again, and nobody but its clock give up.
+            # Only the model's own attempts may retry, and only its own clock may time out.
             config: Any = (await services.bedrock_runtime()).meta.config
             assert config.retries["total_max_attempts"] == 1
             assert config.read_timeout >= 300
@@ -226,7 +226,7 @@ async def test_the_fallback_is_a_model_of_its_own(
 
 
 def test_the_fallback_is_asked_as_the_model_is_but_continues_as_it_can() -> None:
-    """What is set of one model's continuing does not hold for another one."""
+    """The setting whether a model continues partial replies does not apply to another model."""
     chosen = BedrockSettings("my-profile", max_tokens=5, guardrail=Guardrail("g"), can_continue=True)
     elsewhere = msgspec.structs.replace(chosen, fallback=Fallback(region="us-east-1"))
     assert fallback_options(elsewhere) == bedrock_options(chosen)
@@ -237,21 +237,21 @@ def test_the_fallback_is_asked_as_the_model_is_but_continues_as_it_can() -> None
 
 
 async def test_tickets_are_signed_with_the_key_that_is_set(tmp_path: Path) -> None:
-    """Everywhere alike; on this machine with one that is made; elsewhere not at all without one."""
+    """All instances share it; a local key is created, and elsewhere there are no tickets without one."""
     with_key = {"COACHSTREAM_TICKET_KEY": "open-sesame".ljust(32, "!")}
     one, other = (Services(Settings.from_environment({**AT_AWS, **with_key})) for _ in range(2))
-    await other.tickets.verify(await one.tickets.issue(NOBODYS, "run_1"), NOBODYS, "run_1")
+    await other.tickets.verify(await one.tickets.issue(CONVERSATION, "run_1"), CONVERSATION, "run_1")
     local = Services(Settings.embedded(tmp_path))
-    ticket = await local.tickets.issue(NOBODYS, "run_1")
-    await Services(Settings.embedded(tmp_path)).tickets.verify(ticket, NOBODYS, "run_1")
+    ticket = await local.tickets.issue(CONVERSATION, "run_1")
+    await Services(Settings.embedded(tmp_path)).tickets.verify(ticket, CONVERSATION, "run_1")
     with pytest.raises(InvalidTicket):
-        await one.tickets.verify(ticket, NOBODYS, "run_1")
+        await one.tickets.verify(ticket, CONVERSATION, "run_1")
     with pytest.raises(TicketsUnavailable):
         Services(Settings.from_environment(AT_AWS)).tickets.require_key()
 
 
 def kept_in(arn: str) -> Services:
-    """Services whose keys are both one secret."""
+    """Services whose two keys are both in one secret."""
     kept = {
         "COACHSTREAM_TICKET_KEY_SECRET_ARN": arn,
         "PINECONE_API_KEY": "",
@@ -264,7 +264,7 @@ def kept_in(arn: str) -> Services:
 async def test_keys_are_read_from_secrets_manager_when_they_are_needed(
     moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not before; and they are the keys."""
+    """They are not read earlier, and are the stored keys."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
     key = "open-sesame".ljust(32, "!")
     async with aclosing(AwsSession().secrets_manager(Connection(region="ap-south-1"))) as opening:
@@ -273,9 +273,9 @@ async def test_keys_are_read_from_secrets_manager_when_they_are_needed(
     async with aclosing(kept_in(arn)) as services:
         services.tickets.require_key()
         assert "secrets" not in vars(services)
-        ticket = await services.tickets.issue(NOBODYS, "run_1")
+        ticket = await services.tickets.issue(CONVERSATION, "run_1")
         itself = Services(Settings.from_environment({**AT_AWS, "COACHSTREAM_TICKET_KEY": key}))
-        await itself.tickets.verify(ticket, NOBODYS, "run_1")
+        await itself.tickets.verify(ticket, CONVERSATION, "run_1")
         assert isinstance(services.settings.recall, PineconeSettings)
         assert await pinecone_options(services.settings.recall, services.read_api_key).read_api_key() == key
 
@@ -284,7 +284,7 @@ async def test_keys_are_read_from_secrets_manager_when_they_are_needed(
 async def test_a_rotated_ticket_key_is_noticed_by_a_warm_environment(
     moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first ticket of an environment that has the new key makes the others read it, and sign with it."""
+    """The first ticket signed with the new key makes other environments read and use it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
     now = 1000.0
     async with aclosing(AwsSession().secrets_manager(Connection(region="ap-south-1"))) as opening:
@@ -292,34 +292,34 @@ async def test_a_rotated_ticket_key_is_noticed_by_a_warm_environment(
         arn = (await client.create_secret(Name=uuid.uuid4().hex, SecretString="a" * 32))["ARN"]
         async with aclosing(kept_in(arn)) as warm, aclosing(kept_in(arn)) as cold:
             warm.secrets = Secrets(warm.aws, clock=AgeClock(monotonic=lambda: now))
-            await warm.tickets.issue(NOBODYS, "run_1")
+            await warm.tickets.issue(CONVERSATION, "run_1")
             await client.put_secret_value(SecretId=arn, SecretString="b" * 32)
             now += REREAD_AT_MOST_EVERY_S
-            await warm.tickets.verify(await cold.tickets.issue(NOBODYS, "run_2"), NOBODYS, "run_2")
-            await cold.tickets.verify(await warm.tickets.issue(NOBODYS, "run_3"), NOBODYS, "run_3")
+            await warm.tickets.verify(await cold.tickets.issue(CONVERSATION, "run_2"), CONVERSATION, "run_2")
+            await cold.tickets.verify(await warm.tickets.issue(CONVERSATION, "run_3"), CONVERSATION, "run_3")
 
 
 @pytest.mark.usefixtures("aws_credentials")
 async def test_keys_that_cannot_be_read_are_errors_of_the_domain(
     moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is let in without the key for tickets; a search without its key is one that failed."""
+    """Without the ticket key, no ticket is accepted; without its own key, a search fails."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto_url)
     nothing = "arn:aws:secretsmanager:ap-south-1:123456789012:secret:nothing-a1B2c3"
     async with aclosing(kept_in(nothing)) as services:
         with pytest.raises(KeysUnavailable, match="ResourceNotFoundException"):
-            await services.tickets.verify("x", NOBODYS, "run_1")
+            await services.tickets.verify("x", CONVERSATION, "run_1")
         with pytest.raises(StorageUnavailable, match="ResourceNotFoundException"):
             await services.read_api_key(nothing)
 
 
 async def unread(arn: str, *, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)
-    """Where Pinecone's key is set, none is read."""
+    """Never called: Pinecone's key is set directly."""
     raise AssertionError(arn)
 
 
 def test_every_choice_reaches_its_adapter() -> None:
-    """No setting is read and then forgotten."""
+    """No setting is read and then dropped."""
     chosen = BedrockSettings(
         "m", None, 5, "eu-west-1", Guardrail("g", "3"), prompt_caching=False, stall_s=7.0, can_continue=True
     )
@@ -355,7 +355,7 @@ NAMES = st.text("abcABC019._-:/ _,", max_size=12)
     )
 )
 def test_settings_that_are_accepted_make_adapters(environment: dict[str, str]) -> None:
-    """What an adapter would refuse at the first request is refused before."""
+    """Values that an adapter would refuse at the first request are refused at start-up."""
     try:
         settings = Settings.from_environment({**AT_AWS, **environment})
     except SettingsError:
@@ -369,7 +369,7 @@ def test_settings_that_are_accepted_make_adapters(environment: dict[str, str]) -
 
 
 async def test_hand_offs_are_named_one_by_one(tmp_path: Path) -> None:
-    """A deployment may have the one function and not the other."""
+    """A deployment may have only one of the functions."""
     settings = Settings.from_environment(AT_AWS)
     services = Services(
         msgspec.structs.replace(settings, hand_offs=HandOffs(summary_function="build-summary"))
@@ -383,7 +383,7 @@ async def test_hand_offs_are_named_one_by_one(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_runs_reach_the_turns(tmp_path: Path) -> None:
-    """How long a writer is waited for, how many may follow each other, and what a second message does."""
+    """The lease duration, the number of invocations per reply, and the policy for a second message."""
     environment = {
         **Settings.embedded(tmp_path).to_environment(),
         "COACHSTREAM_LEASE_S": "7",

@@ -69,7 +69,7 @@ def problems_of(environment: dict[str, str]) -> tuple[str, ...]:
 
 
 def test_everything_on_this_machine_needs_a_folder_and_nothing_else() -> None:
-    """Unset and blank are the same."""
+    """Unset and blank variables are equivalent."""
     settings = Settings.embedded(Path("/data"))
     assert Settings.from_environment(EMBEDDED) == settings
     assert Settings.from_environment({**EMBEDDED, "COACHSTREAM_MODEL_DELAY": " "}) == settings
@@ -78,7 +78,7 @@ def test_everything_on_this_machine_needs_a_folder_and_nothing_else() -> None:
 
 
 def test_everything_elsewhere_needs_no_folder() -> None:
-    """The names are the existing system's where it has them."""
+    """Variables have the existing system's names where it has them."""
     settings = Settings.from_environment(AT_AWS)
     assert settings == Settings(
         DynamoDbSettings("All-Items"),
@@ -101,8 +101,8 @@ def test_what_is_not_set_is_what_its_variable_says(environment: dict[str, str]) 
             )
 
 
-def test_every_variable_is_read_by_somebody() -> None:
-    """What the documentation names has an effect, or is named as the SDK's."""
+def test_every_variable_is_read() -> None:
+    """Every documented variable has an effect, or is listed as the SDK's."""
     read: set[str] = set()
 
     class Watched(dict[str, str]):
@@ -118,8 +118,8 @@ def test_every_variable_is_read_by_somebody() -> None:
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_what_a_deployment_must_decide_fails_closed(name: str) -> None:
-    """Nothing of the demo is ever used because a variable was forgotten."""
+def test_a_missing_required_choice_fails_closed(name: str) -> None:
+    """A forgotten variable never selects a part of the demo."""
     [problem] = problems_of({key: value for key, value in EMBEDDED.items() if key != name})
     assert problem.startswith(f"{name} is not set (")
 
@@ -127,14 +127,14 @@ def test_what_a_deployment_must_decide_fails_closed(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["DYNAMODB_TABLE_NAME", "USER_POOL_ID", "APP_CLIENT_ID", "PINECONE_INDEX_HOST"]
 )
-def test_what_a_chosen_part_needs_fails_closed(name: str) -> None:
-    """No table, no pool, no client, no host: nothing starts."""
+def test_a_missing_setting_of_a_chosen_part_fails_closed(name: str) -> None:
+    """Without a table, pool, client or host, nothing starts."""
     [problem] = problems_of({key: value for key, value in AT_AWS.items() if key != name})
     assert problem.startswith(f"{name} is not set (")
 
 
 def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
-    """Neither what is missing nor what is wrong there matters."""
+    """Neither its missing nor its invalid variables matter."""
     wrong = {
         "USER_POOL_ID": "?",
         "COACHSTREAM_MODEL_MAX_TOKENS": "many",
@@ -214,12 +214,12 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
 def test_a_wrong_value_is_named_with_what_it_should_be(
     environment: dict[str, str], name: str, value: str, problem: str
 ) -> None:
-    """The message is all that the operator needs, and never a secret."""
+    """The message has all that the operator needs, and never a secret."""
     assert problems_of({**environment, name: value}) == (f"{name} {problem}",)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Nobody has to start six times to learn of six mistakes."""
+def test_all_configuration_errors_are_reported_together() -> None:
+    """An operator must not need six attempts to find six errors."""
     environment = {
         "COACHSTREAM_STORE": "dynamodb",
         "COACHSTREAM_IDENTITY": "cognito",
@@ -251,7 +251,7 @@ def test_what_an_undecided_part_would_need_is_not_asked_for() -> None:
     ],
 )
 def test_the_table_is_found_as_the_existing_functions_find_it(variables: dict[str, str], table: str) -> None:
-    """Facts, section 1.1: a whole name, or a base name and the branch."""
+    """Facts, section 1.1: a full name, or a base name and the branch."""
     assert read_table(variables) == table
     settings = Settings.from_environment({**AT_AWS, "DYNAMODB_TABLE_NAME": "", **variables})
     assert settings.store == DynamoDbSettings(table)
@@ -269,7 +269,7 @@ def test_the_table_is_found_as_the_existing_functions_find_it(variables: dict[st
     ],
 )
 def test_no_table_is_guessed(variables: dict[str, str], problem: str) -> None:
-    """Without its branch a base name would be production's table."""
+    """Without its branch, a base name would be production's table."""
     with pytest.raises(SettingsError) as refused:
         read_table(variables)
     [told] = refused.value.problems
@@ -277,7 +277,7 @@ def test_no_table_is_guessed(variables: dict[str, str], problem: str) -> None:
 
 
 def test_the_region_is_awss_own() -> None:
-    """AWS_REGION as on Lambda, else the SDK's AWS_DEFAULT_REGION; neither is nothing."""
+    """AWS_REGION as on Lambda, else the SDK's AWS_DEFAULT_REGION; without either there is none."""
     assert read_region({"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "eu-west-1"}) == "us-west-2"
     assert read_region({"AWS_DEFAULT_REGION": "eu-west-1"}) == "eu-west-1"
     assert read_region({}) is None
@@ -285,8 +285,8 @@ def test_the_region_is_awss_own() -> None:
         read_region({"AWS_REGION": "us west"})
 
 
-def test_several_clients_are_parted_by_commas_and_the_pool_says_its_region() -> None:
-    """The web client and the mobile client of one pool."""
+def test_clients_are_comma_separated_and_the_pool_id_contains_its_region() -> None:
+    """For example, the web client and the mobile client of one pool."""
     settings = Settings.from_environment(
         {**AT_AWS, "APP_CLIENT_ID": "web, mobile,", "AWS_REGION": "eu-west-1"}
     )
@@ -296,7 +296,7 @@ def test_several_clients_are_parted_by_commas_and_the_pool_says_its_region() -> 
 
 
 def test_cognitos_keys_are_read_where_the_sdks_variables_say() -> None:
-    """The service's own endpoint wins over that of all services."""
+    """The service's own endpoint overrides the general one."""
     everything = {**AT_AWS, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     settings = Settings.from_environment(everything)
     assert isinstance(settings.identity, CognitoSettings)
@@ -308,14 +308,14 @@ def test_cognitos_keys_are_read_where_the_sdks_variables_say() -> None:
 
 
 def test_recall_without_a_key_is_off_and_remembers_why() -> None:
-    """No error: the coach answers without it."""
+    """It is no error: the coach replies without recall."""
     environment = {**AT_AWS, "PINECONE_API_KEY": "", "PINECONE_INDEX_HOST": ""}
     assert Settings.from_environment(environment).recall == RecallOff(is_key_missing=True)
     assert Settings.from_environment({**AT_AWS, "COACHSTREAM_RECALL": "off"}).recall == RecallOff()
 
 
 def test_without_a_fallback_the_model_itself_is_asked_again() -> None:
-    """Either of the two is one, and so are both."""
+    """A model id, a region, or both define a fallback."""
 
     def fallback(**variables: str) -> Fallback | None:
         settings = Settings.from_environment({**AT_AWS, **variables})
@@ -335,8 +335,8 @@ def test_without_a_fallback_the_model_itself_is_asked_again() -> None:
     "here",
     [{"AWS_REGION": "us-west-2"}, {"AWS_REGION": "eu-west-1", "COACHSTREAM_MODEL_REGION": "us-west-2"}],
 )
-def test_nothing_is_said_where_the_guardrail_is_not(here: dict[str, str]) -> None:
-    """It belongs to a region: what a fallback in another one says would go unchecked."""
+def test_a_fallback_outside_the_guardrails_region_is_refused(here: dict[str, str]) -> None:
+    """The guardrail is regional: a fallback's reply in another region would go unchecked."""
     guarded = {**AT_AWS, **here, "BEDROCK_GUARDRAIL_ID": "abc123"}
     for elsewhere in ("us-east-1", "eu-west-1"):
         [problem] = problems_of({**guarded, "COACHSTREAM_FALLBACK_REGION": elsewhere})
@@ -345,8 +345,8 @@ def test_nothing_is_said_where_the_guardrail_is_not(here: dict[str, str]) -> Non
     Settings.from_environment({**guarded, "COACHSTREAM_FALLBACK_MODEL_ID": "m"})
 
 
-def test_the_key_for_tickets_is_set_or_kept_elsewhere_or_made_here() -> None:
-    """And where it is none of these, there are no tickets."""
+def test_the_ticket_key_is_set_in_a_secret_or_local() -> None:
+    """Without any of these, there are no tickets."""
 
     def key_of(environment: dict[str, str], **variables: str) -> object:
         return Settings.from_environment({**environment, **variables}).ticket_key
@@ -359,7 +359,7 @@ def test_the_key_for_tickets_is_set_or_kept_elsewhere_or_made_here() -> None:
 
 
 def test_pinecones_key_may_be_kept_elsewhere() -> None:
-    """Then recall is on without the key itself; a secret's ARN is no secret."""
+    """Recall is then on without the key itself; a secret's ARN is not secret."""
     kept = {"PINECONE_API_KEY": "", "PINECONE_API_KEY_SECRET_ARN": ARN}
     settings = Settings.from_environment({**AT_AWS, **kept})
     assert settings.recall == PineconeSettings(SecretArn(ARN), "index-abc.svc.pinecone.io")
@@ -376,13 +376,13 @@ def test_pinecones_key_may_be_kept_elsewhere() -> None:
     ],
 )
 def test_a_key_in_two_places_is_a_mistake(key: str, arn: str) -> None:
-    """Nobody would know which one counts; the key is not shown."""
+    """It would be unclear which one applies; the key is not shown."""
     [problem] = problems_of({**AT_AWS, key: TICKET_KEY, arn: ARN})
     assert problem == f"{key} and {arn} are both set; set only one of them"
 
 
 def test_names_are_read_in_any_case() -> None:
-    """`SQLite` is understood, and so is `True`."""
+    """`SQLite` and `True` are understood."""
     settings = Settings.from_environment({**EMBEDDED, "COACHSTREAM_RECALL": "SQLite"})
     assert settings.recall == SqliteRecallSettings(Path("/data"))
     settings = Settings.from_environment({**EMBEDDED, "COACHSTREAM_TURN_POLICY": "Interrupt"})
@@ -392,13 +392,13 @@ def test_names_are_read_in_any_case() -> None:
 
 
 def test_parts_in_two_folders_cannot_be() -> None:
-    """No environment says such a thing, so no settings do."""
+    """No environment can express this, so settings must not either."""
     with pytest.raises(ValueError, match="the same folder"):
         Settings(SqliteStoreSettings(Path("a")), DemoModelSettings(), LocalIssuerSettings(Path("b")))
 
 
 def test_a_secret_is_shown_nowhere() -> None:
-    """Neither alone nor in the settings, printed or written down; who must send it asks for it."""
+    """Neither by itself nor within the settings, printed or serialized; only `reveal` returns it."""
     settings = Settings.from_environment({**AT_AWS, "COACHSTREAM_TICKET_KEY": TICKET_KEY})
     for shown in (repr(KEY), str(KEY), f"{KEY}", f"{KEY!r}", repr(settings), str(settings)):
         assert "sesame" not in shown
@@ -418,7 +418,7 @@ URLS = st.sampled_from(["http://127.0.0.1:8000", "https://example.com/x", "http:
 
 
 def is_guarded_everywhere(model: BedrockSettings) -> bool:
-    """Whether a fallback is where the guardrail is, if there is one."""
+    """Whether a fallback is in the guardrail's region, if there is a guardrail."""
     is_elsewhere = model.fallback is not None and model.fallback.region not in {None, model.region}
     return model.guardrail is None or not is_elsewhere
 
@@ -477,7 +477,7 @@ def is_guarded_everywhere(model: BedrockSettings) -> bool:
     )
 )
 def test_settings_reach_a_child_process_unchanged(settings: Settings) -> None:
-    """What is written to the environment is read from it again, keys included."""
+    """Settings written to the environment are read back unchanged, keys included."""
     assert Settings.from_environment(settings.to_environment()) == settings
 
 
@@ -488,7 +488,7 @@ def test_settings_reach_a_child_process_unchanged(settings: Settings) -> None:
 def test_any_environment_gives_settings_or_the_typed_error(
     base: dict[str, str], environment: dict[str, str]
 ) -> None:
-    """No value makes the reader fail in another way."""
+    """No value makes the reader fail in any other way."""
     with contextlib.suppress(SettingsError):
         Settings.from_environment({**base, **environment})
 
@@ -508,12 +508,12 @@ def test_any_environment_gives_settings_or_the_typed_error(
     ],
 )
 def test_a_variable_that_no_one_reads_is_noticed(name: str, sentence: str) -> None:
-    """It would have no effect, and whoever set it believes that it has."""
+    """It would have no effect, although the operator expects one."""
     assert unknown_variables({**EMBEDDED, name: "x"}) == (sentence,)
 
 
-def test_variables_that_are_read_or_are_of_others_are_not_noticed() -> None:
-    """All of ours, those of a deployment and of a test suite, and whatever else a machine has."""
+def test_known_and_unrelated_variables_are_not_reported() -> None:
+    """All of ours, those of a deployment and of the test suite, and any others of the machine."""
     ours = {variable.name: "x" for variable in (*VARIABLES, *READ_BY_OTHERS)}
     others = {
         "COACHSTREAM_DEPLOY_PACKAGE": "x",
@@ -525,7 +525,7 @@ def test_variables_that_are_read_or_are_of_others_are_not_noticed() -> None:
 
 
 def test_a_misspelled_name_of_the_existing_system_is_named_where_the_right_one_is_missing() -> None:
-    """Its value is not."""
+    """Its value is not shown."""
     environment = {**AT_AWS, "USERPOOL_ID": "us-west-2_aBcDeFgHi"}
     del environment["USER_POOL_ID"]
     with pytest.raises(SettingsError) as refused:

@@ -1,4 +1,4 @@
-"""A Runtime API that the test plays, and where the runtime process writes its log."""
+"""A Runtime API scripted by the test, and the file that the runtime process logs to."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def api() -> Iterator[ScriptedRuntimeApi]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Where the runtime process prints."""
+    """The file that receives the runtime process's output."""
     return tmp_path / "runtime.log"

@@ -1,4 +1,4 @@
-"""What `import lambda_streaming` promises, and what it must not cost."""
+"""What `import lambda_streaming` exports, and what it must not import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import lambda_streaming
 
-#: Modules that a function which only streams must not pay for when it starts cold.
+#: Modules that a streaming-only function must not import on a cold start.
 HEAVY = (
     "h11",
     "uvicorn",
@@ -23,7 +23,7 @@ HEAVY = (
 
 
 def test_every_public_name_is_there_and_nothing_else_is() -> None:
-    """`__all__` is the table of contents, sorted as the formatter sorts."""
+    """`__all__` is the table of contents, in the formatter's order."""
     assert all(hasattr(lambda_streaming, name) for name in lambda_streaming.__all__)
     shown = {name for name in vars(lambda_streaming) if not name.startswith("_")}
     submodules = {name for name in shown if f"lambda_streaming.{name}" in sys.modules}
@@ -31,14 +31,14 @@ def test_every_public_name_is_there_and_nothing_else_is() -> None:
     assert all(getattr(lambda_streaming, name).__doc__ for name in lambda_streaming.__all__)
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    """Lazy names do not hide a typing mistake."""
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """Lazy imports must not hide a typo."""
     with pytest.raises(AttributeError, match="streamify"):
         _ = lambda_streaming.streamify
 
 
 @pytest.mark.parametrize("module", HEAVY)
 def test_importing_the_package_does_not_import(module: str) -> None:
-    """The cold path stays short."""
+    """This keeps cold starts fast."""
     program = f"import sys, lambda_streaming; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

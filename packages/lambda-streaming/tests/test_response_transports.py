@@ -1,4 +1,4 @@
-"""Each transport of responses against the one contract, with its real other end."""
+"""Runs the transport contract against each response transport and its real peer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lambda_streaming.runtime_api_response import RuntimeApiResponse
 
 
 class _RuntimeApiExchange:
-    """The runtime's transport, and a Runtime API on a real connection."""
+    """The runtime's transport, connected to a Runtime API over a real socket."""
 
     def __init__(self, transport: RuntimeApiResponse, posts: asyncio.Queue[_Post]) -> None:
         self.transport = transport
@@ -42,7 +42,7 @@ class _RuntimeApiExchange:
 
 
 class _Post:
-    """A connection that the runtime made, read only when it is told to."""
+    """A connection opened by the runtime, read only on demand."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -143,13 +143,13 @@ class TestInProcess(StreamedResponseTransportContract):
 
 
 class _BufferedExchange:
-    """The buffer, and what a proxy integration makes of its result."""
+    """The buffer, and how a proxy integration interprets its result."""
 
     def __init__(self) -> None:
         self.transport = _Closing()
 
     async def break_off(self) -> None:
-        raise NotImplementedError("a failed handler's buffer is thrown away: nobody sees it")
+        raise NotImplementedError("a failed handler's buffer is discarded and cannot be observed")
 
     async def received(self) -> Received:
         await self.transport.closed.wait()
@@ -165,7 +165,7 @@ class _BufferedExchange:
 
 
 class _Closing(BufferedResponse):
-    """The buffer, and a way to know when its handler is done."""
+    """A buffer that signals when its handler is done."""
 
     def __init__(self) -> None:
         super().__init__()

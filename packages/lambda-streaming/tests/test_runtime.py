@@ -1,4 +1,4 @@
-"""The runtime as Lambda sees it: a real process, its exact bytes, its endings."""
+"""The runtime as Lambda sees it: a real process, its exact bytes and the ways it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEGABYTE = 1024 * 1024
 def test_a_streamed_response_is_one_chunked_post_with_declared_trailers(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """Head, chunks and last chunk are exactly what the guide asks of a custom runtime."""
+    """Head, chunks and last chunk are exactly what the guide for custom runtimes requires."""
     with runtime(api, f"{FUNCTIONS}.words", log) as process:
         api.give({"words": ["one", "zwölf"]}, request_id="r/1", invocation_id="attempt-1")
         call = api.call().wait()
@@ -47,7 +47,7 @@ def test_a_streamed_response_is_one_chunked_post_with_declared_trailers(
 def test_bytes_are_passed_through_though_a_write_ends_inside_a_character(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """Bytes are the handler's business, one write one chunk; text arrives whole."""
+    """The runtime does not interpret bytes: one write is one chunk, and the text arrives whole."""
     with runtime(api, f"{FUNCTIONS}.cuts_a_character", log):
         api.give()
         body = body_on_the_wire(api.call().wait())
@@ -55,7 +55,7 @@ def test_bytes_are_passed_through_though_a_write_ends_inside_a_character(
 
 
 def test_an_error_after_the_end_does_not_touch_the_response(api: ScriptedRuntimeApi, log: Path) -> None:
-    """The response was complete; the error is for the log."""
+    """The response is complete, so the error is only logged."""
     with runtime(api, f"{FUNCTIONS}.fails", log) as process:
         api.give({"words": ["whole"], "end": True, "message": "after the end"})
         call = api.call().wait()
@@ -92,7 +92,7 @@ def test_six_megabytes_arrive_to_the_byte(api: ScriptedRuntimeApi, log: Path) ->
 def test_an_early_refusal_ends_the_write_instead_of_hanging_it(
     api: ScriptedRuntimeApi, log: Path, status: int
 ) -> None:
-    """Lambda answers in the middle and stops reading: the write raises, the runtime lives."""
+    """If Lambda responds early and stops reading, the write raises and the runtime stays alive."""
     api.answer_early = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     with runtime(api, f"{FUNCTIONS}.megabytes", log) as process:
         api.read_on.set()
@@ -107,7 +107,7 @@ def test_an_early_refusal_ends_the_write_instead_of_hanging_it(
 
 
 def test_a_lost_connection_is_an_error_of_the_write(api: ScriptedRuntimeApi, log: Path) -> None:
-    """The handler learns that its response cannot arrive; the next invocation works."""
+    """The handler gets an error because its response cannot arrive; the next invocation works."""
     with (
         socket.create_server(("127.0.0.1", 0)) as gate,
         runtime(api, f"{FUNCTIONS}.meets_others", log) as process,
@@ -125,7 +125,7 @@ def test_a_lost_connection_is_an_error_of_the_write(api: ScriptedRuntimeApi, log
 
 
 def test_responses_share_a_connection_until_it_is_closed(api: ScriptedRuntimeApi, log: Path) -> None:
-    """Kept alive from one invocation to the next; one that was closed in between is not used."""
+    """The connection is kept alive between invocations; one closed in the meantime is not reused."""
     with runtime(api, f"{FUNCTIONS}.words", log) as process:
         for number in range(3):
             api.give({"words": [f"{number}"]})
@@ -142,7 +142,7 @@ def test_responses_share_a_connection_until_it_is_closed(api: ScriptedRuntimeApi
 
 
 def test_a_response_that_is_refused_at_its_end_is_logged(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A late refusal has no other way out than the log; the runtime goes on."""
+    """A late refusal can only be logged; the runtime continues."""
     api.status = 403
     with runtime(api, f"{FUNCTIONS}.words", log) as process:
         api.give({"words": ["x"]})
@@ -155,7 +155,7 @@ def test_a_response_that_is_refused_at_its_end_is_logged(api: ScriptedRuntimeApi
 def test_a_handler_that_exits_breaks_the_response_off(
     api: ScriptedRuntimeApi, log: Path, function: str
 ) -> None:
-    """`sys.exit` ends the process as under the stock runtime, and the response does not look complete."""
+    """`sys.exit` ends the process, as under the stock runtime, and the response is visibly incomplete."""
     with runtime(api, f"{FUNCTIONS}.{function}", log) as process:
         api.give()
         call = api.call().wait()
@@ -165,7 +165,7 @@ def test_a_handler_that_exits_breaks_the_response_off(
 
 
 def test_a_cancellation_that_escapes_is_an_ordinary_error(api: ScriptedRuntimeApi, log: Path) -> None:
-    """`CancelledError` is no `Exception`, yet it does not end the process."""
+    """`CancelledError` is not an `Exception`, but it must not end the process."""
     with runtime(api, f"{FUNCTIONS}.cancels_itself", log):
         api.give()
         call = api.call().wait()
@@ -175,7 +175,7 @@ def test_a_cancellation_that_escapes_is_an_ordinary_error(api: ScriptedRuntimeAp
 
 
 def test_work_left_behind_is_cancelled_and_named_in_the_log(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A task that outlives its invocation would resume in the middle of a later one."""
+    """A task that outlived its invocation would resume during a later one."""
     with runtime(api, f"{FUNCTIONS}.leaves_work", log) as process:
         api.give()
         assert api.call().wait().body == b"done"
@@ -183,7 +183,7 @@ def test_work_left_behind_is_cancelled_and_named_in_the_log(api: ScriptedRuntime
 
 
 def test_one_event_loop_serves_all_invocations(api: ScriptedRuntimeApi, log: Path) -> None:
-    """Clients with open connections survive from one invocation to the next."""
+    """Clients keep their open connections between invocations."""
     with runtime(api, f"{FUNCTIONS}.counts_loops", log):
         api.give()
         first = api.call().wait().body
@@ -194,7 +194,7 @@ def test_one_event_loop_serves_all_invocations(api: ScriptedRuntimeApi, log: Pat
 def test_without_a_handler_or_an_address_the_program_says_what_it_needs(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """A person who starts it by hand is told how it is meant to be started."""
+    """Someone who starts it by hand sees how it is meant to be started."""
     with runtime(api, "", log, command=[sys.executable, "-m", "lambda_streaming"]) as process:
         assert process.wait() == 1
         assert "The handler is missing" in process.log
@@ -208,7 +208,7 @@ def test_without_a_handler_or_an_address_the_program_says_what_it_needs(
 
 
 def test_a_shutdown_in_the_middle_of_a_response_breaks_it_off(api: ScriptedRuntimeApi, log: Path) -> None:
-    """SIGTERM cancels the handler and ends the process, and nobody takes what was sent for all."""
+    """SIGTERM cancels the handler and ends the process; the response is visibly incomplete."""
     with runtime(api, "support.isolation_functions.waits_for_ever", log) as process:
         api.give()
         call = api.call()
@@ -221,7 +221,7 @@ def test_a_shutdown_in_the_middle_of_a_response_breaks_it_off(api: ScriptedRunti
 def test_a_handler_saves_what_it_has_when_its_process_is_shut_down(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """The process ends after the clean-up, by the same signal; a second one does not cut it short."""
+    """After cleanup the process dies of the same signal; a second signal does not cut the cleanup short."""
     with runtime(api, "support.isolation_functions.saves_when_cancelled", log) as process:
         api.give()
         call = api.call()
@@ -233,8 +233,8 @@ def test_a_handler_saves_what_it_has_when_its_process_is_shut_down(
         assert process.log.splitlines() == ["saved"]
 
 
-def test_a_handler_for_sigterm_of_the_users_own_is_left_alone(api: ScriptedRuntimeApi, log: Path) -> None:
-    """It runs in the middle of the invocation, which goes on."""
+def test_a_users_own_sigterm_handler_is_left_in_place(api: ScriptedRuntimeApi, log: Path) -> None:
+    """It runs during the invocation, which then continues."""
     with runtime(api, "support.isolation_functions.has_its_own_handler", log) as process:
         api.give()
         body = body_on_the_wire(api.call().wait())

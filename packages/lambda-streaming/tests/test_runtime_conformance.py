@@ -1,4 +1,4 @@
-"""The conformance list for runtimes: what Lambda, or a client behind it, sees of ours. Real processes.
+"""The conformance list for runtimes: what Lambda, or a client behind it, sees of ours, in real processes.
 
 The numbers are those of the list of cases that runtime and emulator are built to; the emulator's are in
 `emulator/test_conformance.py`.
@@ -34,7 +34,7 @@ CASES = {1, 2, 4, 5, 6, 7, 10, 12, 13, 18, 19, 20, 29, 30, 31, 32, 33, 34}
 
 
 def test_every_case_for_runtimes_has_a_test() -> None:
-    """Nobody removes one unseen."""
+    """No case can be removed unnoticed."""
     names = "\n".join(globals())
     assert {int(number) for number in re.findall(r"^test_conformance_(\d\d)_", names, re.MULTILINE)} == CASES
 
@@ -42,7 +42,7 @@ def test_every_case_for_runtimes_has_a_test() -> None:
 def test_conformance_01_each_write_arrives_before_the_handler_goes_on(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """A piece is with Lambda while the handler still waits for something else."""
+    """Lambda has the piece while the handler still waits for something else."""
     with (
         socket.create_server(("127.0.0.1", 0)) as gate,
         runtime(api, f"{FUNCTIONS}.meets_others", log),
@@ -59,7 +59,7 @@ def test_conformance_01_each_write_arrives_before_the_handler_goes_on(
 def test_conformance_02_a_prelude_goes_first_in_a_chunk_of_its_own(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """Status, headers and cookies, eight NULs, then the payload, under the content type for it."""
+    """The order is status, headers and cookies, eight NULs, payload; the content type announces a prelude."""
     metadata = {"statusCode": 201, "headers": {"x-a": "b\u00fc"}, "cookies": ["a=1", "b=2"]}
     with runtime(api, f"{FUNCTIONS}.http", log):
         api.give({"metadata": metadata, "words": ["one"]})
@@ -84,7 +84,7 @@ def test_conformance_04_the_content_type_is_the_handlers_or_octet_stream(
 
 
 def test_conformance_05_a_prelude_without_a_status_says_200(api: ScriptedRuntimeApi, log: Path) -> None:
-    """The status is always written out: not every reader of a prelude has the same default."""
+    """The status is always explicit, because readers of preludes have different defaults."""
     with runtime(api, f"{FUNCTIONS}.http", log):
         api.give({"metadata": {"headers": {"x": "y"}}, "words": ["one"]})
         body = api.call().wait().body
@@ -95,7 +95,7 @@ def test_conformance_05_a_prelude_without_a_status_says_200(api: ScriptedRuntime
 def test_conformance_06_a_response_without_a_body_keeps_its_status(
     api: ScriptedRuntimeApi, log: Path, last: str | None
 ) -> None:
-    """The prelude goes out with the end, if nothing was written before."""
+    """If nothing was written before, the prelude is sent at the end."""
     event: dict[str, object] = {"metadata": {"statusCode": 302, "headers": {"location": "/x"}}}
     with runtime(api, f"{FUNCTIONS}.http", log):
         api.give(event if last is None else event | {"last": last})
@@ -116,7 +116,7 @@ def test_conformance_07_end_with_data_sends_the_prelude_first(api: ScriptedRunti
 def test_conformance_10_an_error_before_the_first_byte_is_an_invocation_error(
     api: ScriptedRuntimeApi, log: Path, words: list[str] | None
 ) -> None:
-    """It is posted to `/error`, no response is, and it stands once in the log."""
+    """The error is posted to `/error`, no response is posted, and it is logged once."""
     with runtime(api, f"{FUNCTIONS}.fails", log) as process:
         api.give({"message": "too early"} if words is None else {"message": "too early", "words": words})
         call = api.call().wait()
@@ -131,7 +131,7 @@ def test_conformance_10_an_error_before_the_first_byte_is_an_invocation_error(
 def test_conformance_12_an_error_after_the_first_byte_goes_out_in_the_trailers(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """The response ends with error trailers, the runtime lives, and the next invocation works."""
+    """The response ends with error trailers, the runtime stays alive, and the next invocation works."""
     with runtime(api, f"{FUNCTIONS}.fails", log) as process:
         api.give({"words": ["partial"], "message": "zu spät"})
         call = api.call().wait()
@@ -163,7 +163,7 @@ def test_conformance_12_an_error_after_the_first_byte_goes_out_in_the_trailers(
 def test_conformance_13_error_trailers_stay_below_4000_bytes(
     api: ScriptedRuntimeApi, log: Path, function: str, event: dict[str, object]
 ) -> None:
-    """A traceback of 100 kB is cut; type and message, as far as it fits, are kept."""
+    """A 100 kB traceback is truncated; the type and as much of the message as fits are kept."""
     with runtime(api, f"{FUNCTIONS}.{function}", log):
         api.give(event)
         call = api.call().wait()
@@ -186,7 +186,7 @@ def test_conformance_13_error_trailers_stay_below_4000_bytes(
 def test_conformance_18_a_write_after_the_end_is_refused_and_harms_nothing(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """`WriteAfterEnd` is raised; what was sent stays whole."""
+    """`WriteAfterEnd` is raised; the response that was sent is unaffected."""
     with runtime(api, f"{FUNCTIONS}.writes_after_end", log) as process:
         api.give()
         call = api.call().wait()
@@ -198,7 +198,7 @@ def test_conformance_18_a_write_after_the_end_is_refused_and_harms_nothing(
 def test_conformance_19_the_head_cannot_change_after_the_first_write(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """Content type and prelude are refused as invalid, and the response goes on."""
+    """A new content type or prelude is refused as invalid, and the response continues."""
     with runtime(api, f"{FUNCTIONS}.changes_its_head", log) as process:
         api.give()
         call = api.call().wait()
@@ -211,7 +211,7 @@ def test_conformance_19_the_head_cannot_change_after_the_first_write(
 def test_conformance_20_a_handler_that_returns_without_an_end_is_ended(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """Unlike on Node, a forgotten `end` does not run into the timeout."""
+    """Unlike on Node, a missing `end` does not run into the timeout."""
     with runtime(api, f"{FUNCTIONS}.words", log):
         api.give({"words": []})
         call = api.call().wait()
@@ -224,7 +224,7 @@ def test_conformance_20_a_handler_that_returns_without_an_end_is_ended(
 def test_conformance_29_a_slow_reader_makes_the_writer_wait_and_costs_no_memory(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """64 MB are written only as they are read; the process holds but a few of them."""
+    """64 MB are written only as fast as they are read; the process holds only a few of them."""
     with runtime(api, f"{FUNCTIONS}.megabytes", log) as process:
         api.give({"count": 64})
         call = api.call()
@@ -239,7 +239,7 @@ def test_conformance_29_a_slow_reader_makes_the_writer_wait_and_costs_no_memory(
 
 
 def _settled(process: Runtime) -> int:
-    """How many megabytes are written when the writer's process sleeps at last."""
+    """The number of megabytes written once the writer's process blocks."""
     quiet = 0
     while quiet < 1000:
         written = process.log.count("wrote megabyte")
@@ -256,7 +256,7 @@ def _status(process: int) -> dict[str, str]:
 
 
 def test_conformance_30_snapstart_runs_its_hooks_in_order(api: ScriptedRuntimeApi, log: Path) -> None:
-    """Before-hooks in reverse, `restore/next` once, after-hooks in order, then invocations stream."""
+    """Before-hooks run in reverse, `restore/next` once, after-hooks in order; then invocations stream."""
     snap = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
     with runtime(api, "support.snapstart_functions.words", log, environment=snap) as process:
         restore = api.call().wait()
@@ -264,7 +264,7 @@ def test_conformance_30_snapstart_runs_its_hooks_in_order(api: ScriptedRuntimeAp
         assert restore.path == "/2018-06-01/runtime/restore/next"
         response = api.call().wait()
         assert response.body == b"x"
-        assert restore.connection == 0, "nothing was connected before the snapshot"
+        assert restore.connection == 0, "no connection may be opened before the snapshot"
         assert response.connection > restore.connection
         api.wait_until_asked()
         assert api.no_call()
@@ -276,7 +276,7 @@ def test_conformance_30_snapstart_runs_its_hooks_in_order(api: ScriptedRuntimeAp
 def test_conformance_30_a_failing_snapstart_hook_ends_the_process(
     api: ScriptedRuntimeApi, log: Path, failing: str, path: str, status: int
 ) -> None:
-    """The exit statuses are the stock runtime's."""
+    """The exit statuses equal those of the stock runtime."""
     environment = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "FAILING_HOOK": failing}
     with runtime(api, "support.snapstart_functions.words", log, environment=environment) as process:
         assert process.wait() == status
@@ -304,7 +304,7 @@ def test_conformance_31_four_workers_stream_at_the_same_time(api: ScriptedRuntim
 
 
 def test_conformance_31_a_failed_post_does_not_end_a_worker(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A worker of a Managed Instance logs it and asks for the next event."""
+    """The worker of a Managed Instance logs the failure and polls for the next event."""
     api.status = 410
     with runtime(api, f"{FUNCTIONS}.fails", log, environment={"AWS_LAMBDA_MAX_CONCURRENCY": "1"}) as process:
         for number in range(2):
@@ -314,7 +314,7 @@ def test_conformance_31_a_failed_post_does_not_end_a_worker(api: ScriptedRuntime
 
 
 def test_conformance_32_the_exec_wrapper_finds_what_the_stock_bootstrap_finds(tmp_path: Path) -> None:
-    """As a managed runtime starts it: task root first, its `.pth` files, the handler of `_HANDLER`."""
+    """As in a managed runtime, the task root and its `.pth` files come first, and `_HANDLER` is used."""
     task_root = tmp_path / "task"
     (task_root / "named_by_pth").mkdir(parents=True)
     (task_root / "extra.pth").write_text("named_by_pth\n")
@@ -340,8 +340,8 @@ def test_conformance_32_the_exec_wrapper_finds_what_the_stock_bootstrap_finds(tm
     assert calls[0].body.decode() == f"from the .pth folder|{task_root}|/rt"
 
 
-def test_conformance_32_layers_come_before_what_lambda_brings_along(tmp_path: Path) -> None:
-    """The function, its layers, the built-in packages, bootstrap.py's folder; `.pth` files of layers."""
+def test_conformance_32_layers_come_before_lambdas_built_in_packages(tmp_path: Path) -> None:
+    """The order is function, layers, built-in packages, bootstrap.py's folder; layers' `.pth` files count."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     layered = f"opt/lib/{version}/site-packages"
     built_in = f"lang/lib/{version}/site-packages"
@@ -371,7 +371,7 @@ def test_conformance_32_layers_come_before_what_lambda_brings_along(tmp_path: Pa
 def test_conformance_32_the_exec_wrapper_keeps_options_and_finds_what_lies_beside_bootstrap(
     tmp_path: Path,
 ) -> None:
-    """Another wrapper may have added options; in older images boto3 lies in the folder of bootstrap.py."""
+    """Another wrapper may have added options; older images have boto3 in the folder of bootstrap.py."""
     for folder in ("task", "runtime dir"):
         (tmp_path / folder).mkdir()
     bootstrap = tmp_path / "runtime dir" / "bootstrap.py"
@@ -388,7 +388,7 @@ def test_conformance_32_the_exec_wrapper_keeps_options_and_finds_what_lies_besid
 
 
 def test_conformance_32_a_container_names_its_handler_on_the_command_line(tmp_path: Path) -> None:
-    """`ENTRYPOINT ["python", "-m", "lambda_streaming"]`, `CMD ["app.handler"]`."""
+    """The image has `ENTRYPOINT ["python", "-m", "lambda_streaming"]` and `CMD ["app.handler"]`."""
     calls, _ = record(tmp_path / "log", "support.streaming_functions.words", [{"words": ["x"]}])
     assert calls[0].body == b"x"
 
@@ -397,7 +397,7 @@ def test_conformance_32_a_container_names_its_handler_on_the_command_line(tmp_pa
 def test_conformance_33_results_and_errors_are_those_of_the_stock_runtime(
     tmp_path: Path, environment: str
 ) -> None:
-    """Every byte of every call, and the log."""
+    """Every byte of every call is compared, and so is the log."""
     execution_env = {"AWS_EXECUTION_ENV": environment} if environment else {}
     ours, our_log = record(tmp_path / "ours", PLAIN, EVENTS, environment=execution_env)
     stock, stock_log = record(
@@ -411,7 +411,7 @@ def test_conformance_33_results_and_errors_are_those_of_the_stock_runtime(
 
 @pytest.mark.parametrize("handler", ["no_such_module.handler", "support.streaming_functions.nothing", "odd"])
 def test_conformance_33_init_errors_are_those_of_the_stock_runtime(tmp_path: Path, handler: str) -> None:
-    """A handler that cannot be imported is reported in the same words."""
+    """A handler that cannot be imported is reported with the same text."""
     ours, our_log = record(tmp_path / "ours", handler, [])
     stock, stock_log = record(tmp_path / "stock", handler, [], module="awslambdaric")
     assert comparable(ours[0].raw.decode()) == comparable(stock[0].raw.decode())
@@ -419,7 +419,7 @@ def test_conformance_33_init_errors_are_those_of_the_stock_runtime(tmp_path: Pat
 
 
 def test_conformance_34_sigterm_while_waiting_ends_the_process(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A runtime that waits for an event does not hold up a shutdown."""
+    """A runtime that waits for an event must not delay a shutdown."""
     with runtime(api, f"{FUNCTIONS}.words", log) as process:
         api.wait_until_asked()
         process.process.send_signal(signal.SIGTERM)

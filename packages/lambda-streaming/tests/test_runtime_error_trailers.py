@@ -1,4 +1,4 @@
-"""Error trailers: whatever the error is, they fit, and what they hold can be read."""
+"""Error trailers fit the size limit and can be decoded, whatever the error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANY_TEXT = st.text(max_size=200) | st.builds(str.__mul__, st.text(max_size=3), 
 def test_any_error_fits_and_can_be_read(
     message: str, error_type: str, request_id: str, frames: list[str]
 ) -> None:
-    """Below 4,000 bytes, one line each, valid base64 of valid JSON with the message or its beginning."""
+    """Each is one line below 4,000 bytes: base64 of valid JSON with the message or its beginning."""
     trailers = error_trailers(FunctionError(message, error_type, request_id, frames))
     block = "".join(f"{name}: {value}\r\n" for name, value in trailers) + "\r\n"
     assert len(block.encode("ascii")) < MAX_TRAILERS_BYTES
@@ -37,7 +37,7 @@ def test_any_error_fits_and_can_be_read(
 
 @pytest.mark.parametrize("frames", [0, 3000])
 def test_a_short_message_is_kept_whole_however_long_the_rest_is(frames: int) -> None:
-    """The stack trace goes first, its outermost frames before its inner ones."""
+    """The stack trace is cut before the message, its outermost frames first."""
     trace = [f"frame {number}\n" * 5 for number in range(frames)]
     (_, named), (_, body) = error_trailers(FunctionError("why " * 100, "T" * (5000 - frames), "r", trace))
     read = json.loads(base64.b64decode(body))

@@ -1,4 +1,4 @@
-"""What ends with an invocation: its context, its tasks, its response. Real processes, kept warm."""
+"""An invocation's context, tasks and response end with it, in real processes that are kept warm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_context_variable_does_not_carry_one_user_to_the_next(api: ScriptedRun
 
 
 def test_a_handler_sees_what_its_own_wrapper_put_into_the_context(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A tracing decorator's span is the handler's, at each invocation anew."""
+    """Each invocation sees the span that a tracing decorator opened for it."""
     with runtime(api, f"{FUNCTIONS}.named_by_a_wrapper", log):
         for name in ("alice", "bob"):
             api.give({"user": name})
@@ -32,7 +32,7 @@ def test_a_handler_sees_what_its_own_wrapper_put_into_the_context(api: ScriptedR
 def test_work_that_ignores_its_cancellation_does_not_hang_the_function(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """The runtime gives it a moment, names it in the log, and asks for the next event."""
+    """The runtime waits briefly, names the task in the log, and polls for the next event."""
     with runtime(api, f"{FUNCTIONS}.leaves_stubborn_work", log) as process:
         api.give()
         assert api.call().wait().body == b"done"
@@ -42,10 +42,8 @@ def test_work_that_ignores_its_cancellation_does_not_hang_the_function(
         assert process.log.count("leaves_stubborn_work.<locals>.stubborn_work") == 2
 
 
-def test_work_that_is_started_by_a_cancellation_is_cancelled_as_well(
-    api: ScriptedRuntimeApi, log: Path
-) -> None:
-    """Nothing that a handler began, at whatever remove, meets a later invocation."""
+def test_tasks_started_during_cancellation_are_cancelled_too(api: ScriptedRuntimeApi, log: Path) -> None:
+    """Nothing that a handler started, directly or indirectly, may run during a later invocation."""
     with runtime(api, f"{FUNCTIONS}.leaves_work_that_leaves_work", log) as process:
         api.give()
         assert api.call().wait().body == b"done"
@@ -56,7 +54,7 @@ def test_work_that_is_started_by_a_cancellation_is_cancelled_as_well(
 def test_an_interrupt_ends_the_process_and_the_response_looks_broken(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
-    """Ctrl-C in the middle of a response is not taken for the handler's own cancellation."""
+    """Ctrl-C during a response is not mistaken for the handler cancelling itself."""
     with runtime(api, f"{FUNCTIONS}.waits_for_ever", log) as process:
         api.give()
         call = api.call()
@@ -68,10 +66,10 @@ def test_an_interrupt_ends_the_process_and_the_response_looks_broken(
 
 
 @pytest.mark.parametrize("function", ["gives_up_its_first_write", "gives_up_its_end"])
-def test_a_response_that_is_cancelled_as_it_begins_is_an_invocation_error(
+def test_a_response_cancelled_at_its_start_is_an_invocation_error(
     api: ScriptedRuntimeApi, log: Path, function: str
 ) -> None:
-    """Never a payload without its prelude, and never an invocation that nobody answers."""
+    """A payload is never sent without its prelude, and no invocation is left without a result."""
     with runtime(api, f"{FUNCTIONS}.{function}", log):
         api.give()
         call = api.call().wait()
@@ -82,7 +80,7 @@ def test_a_response_that_is_cancelled_as_it_begins_is_an_invocation_error(
 
 
 def test_a_response_cannot_be_written_to_from_a_later_invocation(api: ScriptedRuntimeApi, log: Path) -> None:
-    """A stream that a handler kept is dead, also where it was never ended."""
+    """A stream that a handler keeps is closed, even if the handler never ended it."""
     with runtime(api, f"{FUNCTIONS}.writes_to_an_earlier_response", log):
         api.give(request_id="first")
         assert api.call().wait().trailers["lambda-runtime-function-error-type"] == "ValueError"

@@ -1,4 +1,4 @@
-"""Where there is no native extension, no streaming runtime, or only a wheel: what still has to hold."""
+"""What still holds without the native extension, under the stock runtime, and from a wheel alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WRAPPER = LAMBDA_STREAMING / "src" / "lambda_streaming" / "exec-wrapper"
 
 
 @pytest.mark.parametrize("environment", ["", "AWS_Lambda_python3.13"], ids=["plain", "thread polling"])
-def test_a_plain_handler_under_the_portable_client_says_the_same_as_under_the_native_one(
+def test_a_plain_handler_sends_the_same_under_the_portable_and_the_native_client(
     tmp_path: Path, environment: str
 ) -> None:
-    """Method, path, body and the headers that mean something are equal: one contract, two clients."""
+    """Method, path, body and significant headers are equal: one contract, two clients."""
     execution_env = {"AWS_EXECUTION_ENV": environment} if environment else {}
     command = [sys.executable, "-c", WITHOUT_EXTENSION, PLAIN]
     portable, _ = record(tmp_path / "portable", PLAIN, EVENTS, command=command, environment=execution_env)
@@ -36,8 +36,8 @@ def test_a_plain_handler_under_the_portable_client_says_the_same_as_under_the_na
 
 
 @pytest.mark.parametrize("portable", [False, True], ids=["native", "portable"])
-def test_a_connection_that_was_closed_while_idle_is_made_anew(tmp_path: Path, portable: bool) -> None:
-    """The Runtime API may close what a runtime keeps alive; no answer is lost for it."""
+def test_a_connection_closed_while_idle_is_reopened(tmp_path: Path, portable: bool) -> None:
+    """The Runtime API may close a keep-alive connection; no result may be lost."""
     handler = "support.streaming_functions.plain_at_a_gate"
     command = [sys.executable, "-c", WITHOUT_EXTENSION, handler] if portable else None
     with (
@@ -54,7 +54,7 @@ def test_a_connection_that_was_closed_while_idle_is_made_anew(tmp_path: Path, po
 
 
 def test_a_streaming_handler_streams_under_the_portable_client(tmp_path: Path) -> None:
-    """On macOS, where awslambdaric has no native extension, everything works as well."""
+    """On macOS awslambdaric has no native extension, and streaming must work there too."""
     handler = "support.streaming_functions.words"
     command = [sys.executable, "-c", WITHOUT_EXTENSION, handler]
     calls, _ = record(tmp_path / "log", handler, [{"words": ["a", "b"]}] * 3, command=command)
@@ -62,8 +62,8 @@ def test_a_streaming_handler_streams_under_the_portable_client(tmp_path: Path) -
     assert all(call.complete for call in calls)
 
 
-def test_a_streaming_handler_under_the_stock_runtime_answers_in_one_piece(tmp_path: Path) -> None:
-    """The result is what a proxy integration understands; one warning tells what to configure."""
+def test_a_streaming_handler_under_the_stock_runtime_is_buffered(tmp_path: Path) -> None:
+    """The result has the form that a proxy integration understands; one warning says what to configure."""
     metadata = {"statusCode": 201, "headers": {"Content-Type": "text/plain"}, "cookies": ["a=1"]}
     events: list[dict[str, object]] = [{"metadata": metadata, "words": ["grü", "n"]}] * 2
     calls, log = record(tmp_path / "log", "support.streaming_functions.http", events, module="awslambdaric")
@@ -80,7 +80,7 @@ def test_a_streaming_handler_under_the_stock_runtime_answers_in_one_piece(tmp_pa
 
 
 def test_bytes_under_the_stock_runtime_are_base64(tmp_path: Path) -> None:
-    """Without a prelude the response is 200 and of the announced type; one piece gives no warning."""
+    """Without a prelude the response is a 200 of the declared type; a single piece causes no warning."""
     calls, log = record(
         tmp_path / "log",
         "support.streaming_functions.words",
@@ -98,7 +98,7 @@ def test_bytes_under_the_stock_runtime_are_base64(tmp_path: Path) -> None:
 
 
 def test_an_error_under_the_stock_runtime_is_an_invocation_error(tmp_path: Path) -> None:
-    """Also after a write: nothing has left the process yet."""
+    """This holds even after a write, because nothing has left the process yet."""
     event: dict[str, object] = {"words": ["x"], "message": "no"}
     calls, _ = record(tmp_path / "log", "support.streaming_functions.fails", [event], module="awslambdaric")
     assert calls[0].path.endswith("/error")
@@ -106,14 +106,14 @@ def test_an_error_under_the_stock_runtime_is_an_invocation_error(tmp_path: Path)
 
 
 def test_the_exec_wrapper_started_by_hand_says_what_it_is_for() -> None:
-    """It exits as `sysexits.h` says for a wrong use."""
+    """It exits with the usage error of `sysexits.h`."""
     started = subprocess.run([WRAPPER], stderr=subprocess.PIPE, check=False)
     assert started.returncode == 64
     assert b"AWS_LAMBDA_EXEC_WRAPPER" in started.stderr
 
 
 def test_the_exec_wrapper_is_packaged_and_can_be_executed(tmp_path: Path) -> None:
-    """Installed from a wheel, it is beside the package, with its executable bit."""
+    """Installed from a wheel, it is in the package's folder, with its executable bit set."""
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
     subprocess.run(
         [sys.executable, "-c", build, str(tmp_path)],

@@ -1,4 +1,4 @@
-"""The stream that a handler writes to, without a network: states, prelude, decorator."""
+"""The stream that a handler writes to, tested without a network: states, prelude, decorator."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ from lambda_streaming.prelude import DELIMITER, MAX_PRELUDE_BYTES, PreludeParser
 
 
 class Recorder:
-    """A transport that keeps what it is told, and takes nothing while it is `full`."""
+    """A transport that records its calls and blocks while `has_room` is not set."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.calls: list[object] = []
         self.has_room = asyncio.Event()
         self.has_room.set()
 
     async def open(self, content_type: str) -> None:
-        self.told.append(("open", content_type))
+        self.calls.append(("open", content_type))
 
     async def send(self, data: bytes) -> None:
-        self.told.append(data)
+        self.calls.append(data)
         await self.has_room.wait()
 
     async def close(self) -> None:
-        self.told.append("close")
+        self.calls.append("close")
 
 
 OPENED = ("open", "application/octet-stream")
 
 
 async def test_pieces_of_every_kind_go_out_as_bytes_in_order() -> None:
-    """Bytes, bytearrays, memoryviews and text; nothing goes out for an empty piece."""
+    """Pieces may be bytes, bytearrays, memoryviews or text; nothing is sent for an empty piece."""
     transport = Recorder()
     stream = ResponseStream(transport)
     for piece in (b"a", "ü", b"", "", bytearray(b"b"), memoryview(b"c")):
         await stream.write(piece)
     await stream.end()
-    assert transport.told == [OPENED, b"a", "ü".encode(), b"b", b"c", "close"]
+    assert transport.calls == [OPENED, b"a", "ü".encode(), b"b", b"c", "close"]
 
 
 async def test_a_piece_of_another_kind_is_refused_before_the_response_begins() -> None:
@@ -67,12 +67,12 @@ async def test_a_piece_of_another_kind_is_refused_before_the_response_begins() -
     stream = ResponseStream(transport)
     with pytest.raises(TypeError, match="Encode it first"):
         await stream.write({"a": 1})  # type: ignore[arg-type]
-    assert transport.told == []
+    assert transport.calls == []
     assert stream.state is StreamState.OPEN
 
 
 async def test_nothing_can_be_written_after_the_end() -> None:
-    """Neither another piece nor another end."""
+    """Neither another piece nor another end is accepted."""
     transport = Recorder()
     stream = ResponseStream(transport)
     await stream.end("last")
@@ -80,7 +80,7 @@ async def test_nothing_can_be_written_after_the_end() -> None:
         await stream.write("more")
     with pytest.raises(WriteAfterEnd):
         await stream.end()
-    assert transport.told == [OPENED, b"last", "close"]
+    assert transport.calls == [OPENED, b"last", "close"]
 
 
 async def test_the_head_cannot_change_after_the_first_write() -> None:
@@ -96,13 +96,13 @@ async def test_the_head_cannot_change_after_the_first_write() -> None:
 
 @pytest.mark.parametrize("value", ["text/plain\r\nx: y", "täxt/plain", "a\0b"])
 async def test_a_content_type_that_is_no_header_is_refused(value: str) -> None:
-    """No header can be smuggled in."""
+    """This prevents header injection."""
     with pytest.raises(ValueError, match="cannot be the value of a header"):
         ResponseStream(Recorder()).set_content_type(value)
 
 
 async def test_a_writer_waits_until_the_transport_can_take_more() -> None:
-    """Backpressure reaches the handler, and pieces of two writers keep their order."""
+    """Backpressure reaches the handler, and pieces of concurrent writers keep their order."""
     transport = Recorder()
     stream = ResponseStream(transport)
     transport.has_room.clear()
@@ -111,18 +111,18 @@ async def test_a_writer_waits_until_the_transport_can_take_more() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert not first.done()
-    assert transport.told == [OPENED, b"first"]
+    assert transport.calls == [OPENED, b"first"]
     transport.has_room.set()
     await asyncio.gather(first, second)
-    assert transport.told == [OPENED, b"first", b"second"]
+    assert transport.calls == [OPENED, b"first", b"second"]
 
 
 async def test_an_empty_write_sends_the_prelude_alone() -> None:
-    """A handler can show status and headers before it has a body."""
+    """A handler can send status and headers before it has a body."""
     transport = Recorder()
     stream = HttpResponseStream.from_(ResponseStream(transport), ResponseMetadata(status_code=202))
     await stream.write("")
-    assert transport.told == [
+    assert transport.calls == [
         ("open", "application/vnd.awslambda.http-integration-response"),
         b'{"statusCode":202,"headers":{},"cookies":[]}' + DELIMITER,
     ]
@@ -155,13 +155,13 @@ async def test_an_empty_write_sends_the_prelude_alone() -> None:
 def test_metadata_that_no_response_can_have_is_refused_with_the_reason(
     metadata: dict[str, object], complaint: str
 ) -> None:
-    """The mistake shows where it is made, not at the client."""
+    """The error appears where the mistake was made, not at the client."""
     with pytest.raises(ValueError, match=complaint):
         encode_prelude(metadata)
 
 
 def test_a_tab_in_a_header_is_allowed() -> None:
-    """The only control character that HTTP has a place for."""
+    """The tab is the only control character that HTTP allows in a header value."""
     assert json.loads(encode_prelude({"headers": {"x": "a\tb"}})[:-8])["headers"] == {"x": "a\tb"}
 
 
@@ -178,7 +178,7 @@ _VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30)
 def test_a_prelude_is_found_again_however_it_is_cut(
     status: int, headers: dict[str, str], cookies: list[str], payload: bytes, cuts: list[int]
 ) -> None:
-    """What was encoded is decoded, and the payload keeps its NULs."""
+    """The encoded metadata is decoded unchanged, and the payload keeps its NULs."""
     metadata = {"statusCode": status, "headers": headers, "cookies": cookies}
     wire = encode_prelude(metadata) + payload
     parser = PreludeParser()
@@ -190,7 +190,7 @@ def test_a_prelude_is_found_again_however_it_is_cut(
 
 
 def test_a_prelude_is_found_byte_by_byte_and_at_once() -> None:
-    """The delimiter may be cut anywhere."""
+    """The delimiter may be split anywhere."""
     wire = encode_prelude({}) + b"\0\0payload\0"
     parser = PreludeParser()
     assert b"".join(parser.feed(bytes([byte])) for byte in wire) == b"\0\0payload\0"
@@ -198,8 +198,8 @@ def test_a_prelude_is_found_byte_by_byte_and_at_once() -> None:
 
 
 @pytest.mark.parametrize("beyond", [0, 1, 1000])
-def test_a_prelude_is_cut_off_at_the_limit_however_it_is_cut_into_chunks(beyond: int) -> None:
-    """At the limit it is whole; past it, whoever feeds at once and byte by byte gets the same."""
+def test_a_prelude_past_the_limit_is_cut_off_however_it_is_split(beyond: int) -> None:
+    """At the limit it is whole; past it, feeding it at once and byte by byte gives the same result."""
     wire = b"x" * (MAX_PRELUDE_BYTES + beyond) + DELIMITER + b"payload"
     at_once, by_byte = PreludeParser(), PreludeParser()
     payload = at_once.feed(wire)
@@ -210,8 +210,8 @@ def test_a_prelude_is_cut_off_at_the_limit_however_it_is_cut_into_chunks(beyond:
     assert (payload == b"payload") == (beyond == 0)
 
 
-def test_an_endless_prelude_costs_no_memory() -> None:
-    """It is taken to be over at the limit, and its reader will refuse it."""
+def test_an_endless_prelude_uses_bounded_memory() -> None:
+    """The parser ends the prelude at the limit, and its reader then refuses it."""
     parser = PreludeParser()
     for _ in range(1000):
         parser.feed(b"x" * 1000)
@@ -220,7 +220,7 @@ def test_an_endless_prelude_costs_no_memory() -> None:
 
 
 async def test_the_content_type_of_a_response_with_a_prelude_is_one_of_its_headers() -> None:
-    """Set beside them, it would show the prelude to the client; the refusal names the remedy."""
+    """Set separately, it would expose the prelude to the client; the error names the remedy."""
     stream = HttpResponseStream.from_(ResponseStream(Recorder()), {"statusCode": 200})
     with pytest.raises(ContentTypeInPrelude, match="content-type") as refused:
         stream.set_content_type("text/plain")
@@ -228,7 +228,7 @@ async def test_the_content_type_of_a_response_with_a_prelude_is_one_of_its_heade
 
 
 async def test_a_payload_never_goes_out_without_its_prelude() -> None:
-    """A first write that is cancelled while it waits leaves a response that says it is broken."""
+    """If the first write is cancelled while it waits, the response is marked as broken."""
     transport = Recorder()
     transport.has_room.clear()
     stream = HttpResponseStream.from_(ResponseStream(transport), {"statusCode": 201})
@@ -243,7 +243,7 @@ async def test_a_payload_never_goes_out_without_its_prelude() -> None:
             await attempt
     with pytest.raises(ResponseAlreadyStarted):
         stream.set_content_type("text/plain")
-    assert len(transport.told) == 2, "announced, and the prelude, of which nobody knows whether it left"
+    assert len(transport.calls) == 2, "only the open and the prelude, which may or may not have been sent"
 
 
 async def _stream_writer(event: Any, stream: ResponseStream, context: Any) -> str:  # noqa: ANN401, ARG001
@@ -254,15 +254,15 @@ async def _stream_writer(event: Any, stream: ResponseStream, context: Any) -> st
 async def test_what_a_streaming_handler_returns_is_ignored_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It writes; a result would have nowhere to go."""
+    """The handler writes its response, so a result has no destination."""
     transport = Recorder()
     await invoke_streaming(streamify_response(_stream_writer), "x", transport, None)
-    assert transport.told == [OPENED, b"x", "close"]
+    assert transport.calls == [OPENED, b"x", "close"]
     assert "returned a str" in caplog.text
 
 
 async def test_a_generator_is_closed_when_its_reader_breaks_off() -> None:
-    """What it holds open is released before the failure is reported."""
+    """The resources it holds are released before the failure is reported."""
     closed = asyncio.Event()
 
     @streamify_response
@@ -315,14 +315,17 @@ def _wsgi_app(environ: object, start_response: object) -> list[bytes]:
     ],
     ids=["1", "one argument", "four arguments", "too few left", "ASGI app", "WSGI app"],
 )
-def test_what_cannot_be_called_with_an_event_and_a_context_is_refused(handler: Any, remedy: str) -> None:  # noqa: ANN401
-    """When it is decorated, with the remedy."""
+def test_an_object_that_cannot_be_called_with_an_event_and_a_context_is_refused(
+    handler: Any,  # noqa: ANN401
+    remedy: str,
+) -> None:
+    """It is refused at decoration, and the error names the remedy."""
     with pytest.raises(TypeError, match=remedy):
         streamify_response(handler)
 
 
 def test_the_marker_survives_wrapping_and_plain_functions_have_none() -> None:
-    """Tracing decorators copy it with `functools.wraps`."""
+    """Tracing decorators copy the marker with `functools.wraps`."""
     handler = streamify_response(_stream_writer)
 
     @functools.wraps(handler)
@@ -335,13 +338,13 @@ def test_the_marker_survives_wrapping_and_plain_functions_have_none() -> None:
 
 
 async def test_a_plain_function_cannot_be_streamed_by_mistake() -> None:
-    """The refusal names the remedy."""
+    """The error names the remedy."""
     with pytest.raises(TypeError, match="@streamify_response"):
         await invoke_streaming(_plain, None, Recorder(), None)
 
 
-async def test_calling_a_handler_on_a_running_loop_tells_what_to_do_instead() -> None:
-    """It would block the loop that serves everybody."""
+async def test_calling_a_handler_on_a_running_loop_is_refused_with_the_remedy() -> None:
+    """The call would block the event loop and with it every other task."""
     with pytest.raises(RuntimeError, match=r"lambda_streaming\.to_asgi"):
         streamify_response(_stream_writer)("x", None)
 
@@ -359,8 +362,8 @@ class _Endpoint:
     [_Endpoint().handle, _Endpoint().default_context, functools.partial(_Endpoint.handle, _Endpoint())],
     ids=["method", "default", "partial"],
 )
-async def test_whatever_can_be_called_with_three_arguments_can_stream(handler: Any) -> None:  # noqa: ANN401
-    """A bound method, a parameter with a default, a partial function."""
+async def test_any_callable_of_three_arguments_can_stream(handler: Any) -> None:  # noqa: ANN401
+    """Bound methods, parameters with defaults and partial functions are accepted."""
     transport = Recorder()
     await invoke_streaming(streamify_response(handler), "x", transport, None)
-    assert transport.told == [OPENED, b"x", "close"]
+    assert transport.calls == [OPENED, b"x", "close"]

@@ -10,7 +10,7 @@ Condition = Callable[[Any, Any], bool]
 
 
 class InvalidFilter(ValueError):
-    """The filter is not one."""
+    """The filter is invalid."""
 
 
 def _any(value: object, allowed: list[object]) -> bool:
@@ -35,12 +35,12 @@ def matches(expression: object, fields: Fields) -> bool:
     """Whether a record's fields pass the filter.
 
     Raises:
-        InvalidFilter: it uses what the guide does not have.
+        InvalidFilter: it uses something that the guide does not document.
     """
     if not isinstance(expression, dict):
         raise InvalidFilter("a filter is an object")
     ends = [_matches(name, wanted, fields) for name, wanted in expression.items()]
-    return all(ends)  # all of it was looked at, so that a mistake shows whatever the record is
+    return all(ends)  # every part is evaluated, so that a mistake shows whatever the record is
 
 
 def _matches(name: str, wanted: object, fields: Fields) -> bool:

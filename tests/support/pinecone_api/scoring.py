@@ -1,4 +1,4 @@
-"""A stand-in for an embedding model: near is what has words in common. Like one, it scores everything."""
+"""A stand-in for an embedding model: texts with common words are close. It scores all texts, like a model."""
 
 from __future__ import annotations
 

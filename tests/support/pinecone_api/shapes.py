@@ -6,8 +6,8 @@ Hit, SearchUsage, UpsertRecord; `inference_2026-04.oas.yaml`, components RerankR
 RankedDocument, ErrorResponse. The SDK asks for the version 2026-07, which has no published description; the
 pages of its API reference ("Search with text", "Upsert text") show the same paths, headers and bodies.
 
-Stricter than those in one respect: a member that is not described is refused, for a server that ignores it
-(as it ignored a `filter` next to the `query`) hides an error.
+Stricter than those in one respect: an undocumented member is refused, because a server that ignores it (as it
+ignored a `filter` next to the `query`) hides an error.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Int32 = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A body, or a part of one."""
+    """A request body, or a part of one."""
 
 
 class EmbedInputs(_Request, frozen=True):
-    """What the index makes a vector of; the guide "Semantic search" has `text` alone."""
+    """The text that the index embeds; the guide "Semantic search" uses `text` only."""
 
     text: Annotated[str, Meta(min_length=1)]
 
@@ -73,7 +73,7 @@ class RerankRequest(_Request, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """One record that was found."""
+    """One matching record."""
 
     id: str = msgspec.field(name="_id")
     score: float = msgspec.field(name="_score")
@@ -87,7 +87,7 @@ class SearchResult(msgspec.Struct, frozen=True):
 
 
 class SearchUsage(msgspec.Struct, frozen=True):
-    """What a search cost."""
+    """The billed usage of a search."""
 
     read_units: int
     embed_total_tokens: int
@@ -101,7 +101,7 @@ class SearchRecordsResponse(msgspec.Struct, frozen=True):
 
 
 class RankedDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document's place in the request, and its score from 0 to 1."""
+    """A document's index in the request, and its score from 0 to 1."""
 
     index: int
     score: float
@@ -109,13 +109,13 @@ class RankedDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RerankUsage(msgspec.Struct, frozen=True):
-    """What a ranking cost."""
+    """The billed usage of a reranking."""
 
     rerank_units: int
 
 
 class RerankResult(msgspec.Struct, frozen=True):
-    """The response to a ranking, best first."""
+    """The response to a reranking, best first."""
 
     model: str
     data: list[RankedDocument]

@@ -1,4 +1,4 @@
-"""AWS clients: opened once, at their first use, and without holding the event loop up."""
+"""AWS clients: opened once, on first use, and without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from coachstream.aws.clients import AwsSession, Connection
 from support.faulty_proxy import Fault, proxied
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
-#: Where no other test makes a table.
+#: A region in which no other test creates a table.
 QUIET_REGION = "ap-south-1"
 
 
 async def test_a_client_is_opened_once_for_all_who_ask(moto_url: str) -> None:
-    """Ten at the same time get the same one."""
+    """Ten concurrent callers get the same client."""
     client = AwsSession().dynamodb(Connection(region=QUIET_REGION, endpoint_url=moto_url))
     opened = await asyncio.gather(*(client() for _ in range(10)))
     assert all(one is opened[0] for one in opened)
@@ -48,7 +48,7 @@ async def test_the_environment_names_the_endpoint(moto_url: str, monkeypatch: py
 
 
 async def test_what_a_client_loads_is_loaded_outside_of_the_loops_thread() -> None:
-    """A stream goes on while the SDK is imported and reads its descriptions of services."""
+    """Streams continue while the SDK is imported and reads its service models."""
     script = """
 import asyncio, sys, threading
 from coachstream.aws.clients import AwsSession, Connection
@@ -82,10 +82,10 @@ print(sorted(loaded))
     ("fault", "raised"),
     [(Fault.SLOW, ReadTimeoutError), (Fault.ERROR, ClientError), (Fault.THROTTLED, ClientError)],
 )
-async def test_a_call_is_tried_as_often_as_it_is_told_and_no_more(
+async def test_a_call_is_attempted_exactly_as_often_as_configured(
     moto_url: str, fault: Fault, raised: type[Exception]
 ) -> None:
-    """Nothing is retried out of sight of whoever keeps a deadline."""
+    """There are no hidden retries that a caller with a deadline cannot see."""
     async with proxied(int(moto_url.rpartition(":")[2])) as proxy:
         proxy.fault = fault
         for attempts in (1, 2):
@@ -99,8 +99,8 @@ async def test_a_call_is_tried_as_often_as_it_is_told_and_no_more(
             await client.aclose()
 
 
-async def test_a_service_that_nobody_serves_is_an_error_at_once() -> None:
-    """Within the connection's own time limit."""
+async def test_an_unreachable_service_is_an_error_at_once() -> None:
+    """Within the connection's own timeout."""
     client = AwsSession().functions(Connection(region="us-west-2", endpoint_url="http://127.0.0.1:1"))
     with pytest.raises((EndpointConnectionError, ConnectTimeoutError)):
         await (await client()).list_functions()
@@ -108,7 +108,7 @@ async def test_a_service_that_nobody_serves_is_an_error_at_once() -> None:
 
 
 def test_importing_the_clients_imports_no_sdk() -> None:
-    """Its 0.3 s are spent when the first client is opened."""
+    """Importing it takes 0.3 s, spent when the first client is opened."""
     check = (
         "import sys, coachstream.aws.clients; print('aiobotocore' in sys.modules, 'botocore' in sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Every way in which AWS or its SDK says that the credentials are to blame, and some other failures."""
+"""Every way in which AWS or its SDK reports faulty credentials, and some other failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coachstream.aws.credential_faults import CredentialFault, credential_fault
 
 
 def refused(code: str) -> exceptions.ClientError:
-    """What a service answers."""
+    """A service's error response."""
     return exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, "Converse")
 
 
@@ -39,13 +39,13 @@ def refused(code: str) -> exceptions.ClientError:
     ],
     ids=repr,
 )
-def test_a_fault_of_the_credentials_is_known(error: Exception, fault: CredentialFault | None) -> None:
-    """And nothing else is taken for one."""
+def test_a_credential_fault_is_recognised(error: Exception, fault: CredentialFault | None) -> None:
+    """No other failure is mistaken for one."""
     assert credential_fault(error) is fault
 
 
 def test_credentials_that_come_expired_are_known() -> None:
-    """The SDK raises a `RuntimeError` for them, without a type of its own."""
+    """The SDK raises a plain `RuntimeError` for them."""
     long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     stale = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": long_ago.isoformat()}
     credentials = botocore.credentials.RefreshableCredentials(
@@ -58,5 +58,5 @@ def test_credentials_that_come_expired_are_known() -> None:
 
 @pytest.mark.parametrize("fault", CredentialFault)
 def test_every_fault_has_a_remedy(fault: CredentialFault) -> None:
-    """A whole sentence for the log."""
+    """A complete sentence for the log."""
     assert fault.remedy.endswith(".")

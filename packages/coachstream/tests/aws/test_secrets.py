@@ -1,4 +1,4 @@
-"""Secrets in AWS Secrets Manager: read once a process, for all who ask, in the region of their ARN."""
+"""Secrets in AWS Secrets Manager: read once per process for all callers, in the region of their ARN."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Rotate = Callable[[str, str], None]
 
 @pytest.fixture
 def put(moto_url: str) -> Put:
-    """Puts a secret into moto, and gives its ARN."""
+    """Create a secret in moto and return its ARN."""
 
     def put(content: dict[str, object]) -> str:
         client: Any = botocore.session.Session().create_client(
@@ -47,14 +47,14 @@ def put(moto_url: str) -> Put:
 
 @pytest.fixture
 async def service(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyProxy]:
-    """The service, where the SDK's own variable says."""
+    """The service at the URL in the SDK's own variable."""
     async with proxied(int(moto_url.rpartition(":")[2]), throttled=AWS_THROTTLED) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", proxy.url)
         yield proxy
 
 
 class Watch:
-    """The clock by which secrets age."""
+    """The clock that ages secrets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -74,7 +74,7 @@ async def secrets(service: FaultyProxy, watch: Watch) -> AsyncIterator[Secrets]:
 
 @pytest.fixture
 def rotate(moto_url: str) -> Rotate:
-    """Gives a secret of moto another value."""
+    """Give a secret in moto another value."""
 
     def rotate(arn: str, value: str) -> None:
         client: Any = botocore.session.Session().create_client(
@@ -91,7 +91,7 @@ def rotate(moto_url: str) -> Rotate:
 
 
 class Requests:
-    """Counts what passes a proxy."""
+    """Counts the requests that pass through a proxy."""
 
     def __init__(self, proxy: FaultyProxy) -> None:
         self.regions: list[str] = []
@@ -106,7 +106,7 @@ class Requests:
 async def test_a_secret_is_read_once_for_all_who_ask(
     secrets: Secrets, service: FaultyProxy, put: Put
 ) -> None:
-    """Ten at the same time, and whoever comes later; in the region that the ARN names."""
+    """Ten concurrent callers and a later one share one read, in the region that the ARN names."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     requests = Requests(service)
     assert set(await asyncio.gather(*(secrets.read(arn) for _ in range(10)))) == {VALUE}
@@ -115,7 +115,7 @@ async def test_a_secret_is_read_once_for_all_who_ask(
 
 
 async def test_two_secrets_are_two(secrets: Secrets, put: Put) -> None:
-    """Each has its own value; a line break at the end, which editors add, is none of it."""
+    """Each has its own value; a trailing line break, which editors add, is stripped."""
     first = await asyncio.to_thread(put, {"SecretString": VALUE})
     second = await asyncio.to_thread(put, {"SecretString": "other\n"})
     assert await secrets.read(first) == VALUE
@@ -124,14 +124,14 @@ async def test_two_secrets_are_two(secrets: Secrets, put: Put) -> None:
 
 @pytest.mark.parametrize("content", [{"SecretBinary": b"\x00\x01"}, {"SecretString": " \n"}, {}])
 async def test_what_is_no_text_is_no_secret(secrets: Secrets, put: Put, content: dict[str, object]) -> None:
-    """Binary, blank, or without a value yet."""
+    """Binary, blank, or still without a value."""
     arn = await asyncio.to_thread(put, content)
     with pytest.raises(SecretUnavailable, match="the secret coach/"):
         await secrets.read(arn)
 
 
 async def test_a_secret_that_is_not_there_says_so(secrets: Secrets) -> None:
-    """By the service's name for it; the sentence of the service is not repeated."""
+    """The error has the service's error code, but not its message."""
     arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:nothing-a1B2c3"
     with pytest.raises(
         SecretUnavailable, match=r"nothing-a1B2c3 cannot be read \(ResourceNotFound"
@@ -141,7 +141,7 @@ async def test_a_secret_that_is_not_there_says_so(secrets: Secrets) -> None:
 
 
 async def test_a_failure_is_not_remembered(secrets: Secrets, service: FaultyProxy, put: Put) -> None:
-    """The service is tried a few times, and again for whoever asks next."""
+    """The service is called a few times, and again for the next caller."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     service.fault = Fault.ERROR
     ends = await asyncio.gather(*(secrets.read(arn) for _ in range(5)), return_exceptions=True)
@@ -154,7 +154,7 @@ async def test_a_failure_is_not_remembered(secrets: Secrets, service: FaultyProx
 async def test_a_rotated_secret_is_noticed_by_a_warm_environment(
     secrets: Secrets, put: Put, rotate: Rotate, watch: Watch
 ) -> None:
-    """Within the schedule, and no call waits: the known value serves until the new one is there."""
+    """Within the refresh interval, without blocking: the cached value is used until the new one arrives."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     assert await secrets.read(arn) == VALUE
     await asyncio.to_thread(rotate, arn, "rotated")
@@ -167,10 +167,10 @@ async def test_a_rotated_secret_is_noticed_by_a_warm_environment(
     assert await secrets.read(arn) == "rotated"
 
 
-async def test_a_value_that_did_not_work_is_read_again_at_once_though_seldom(
+async def test_a_rejected_value_is_read_again_at_once_but_rate_limited(
     secrets: Secrets, service: FaultyProxy, put: Put, rotate: Rotate, watch: Watch
 ) -> None:
-    """The first failure notices a rotation; a flood of forgeries costs one request in ten seconds."""
+    """The first failure detects a rotation; a flood of forgeries costs one request every ten seconds."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     requests = Requests(service)
     assert await secrets.read(arn) == VALUE
@@ -186,7 +186,7 @@ async def test_a_value_that_did_not_work_is_read_again_at_once_though_seldom(
 async def test_a_known_secret_is_not_used_for_ever_when_the_service_is_away(
     secrets: Secrets, service: FaultyProxy, put: Put, watch: Watch
 ) -> None:
-    """For a day; then it fails closed, until it can be read again."""
+    """It is used for a day; then reads fail closed until the service responds again."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     assert await secrets.read(arn) == VALUE
     service.fault = Fault.ERROR
@@ -199,10 +199,10 @@ async def test_a_known_secret_is_not_used_for_ever_when_the_service_is_away(
     assert await secrets.read(arn) == VALUE
 
 
-async def test_who_leaves_does_not_take_it_from_the_others(
+async def test_a_cancelled_caller_does_not_cancel_the_shared_read(
     secrets: Secrets, service: FaultyProxy, put: Put
 ) -> None:
-    """Nor from those who come later: the reading goes on."""
+    """Current and later callers still get the value."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     requests = Requests(service)
     leaving = asyncio.create_task(secrets.read(arn))
@@ -216,7 +216,7 @@ async def test_who_leaves_does_not_take_it_from_the_others(
 
 
 async def test_closing_leaves_nothing_running(service: FaultyProxy, put: Put) -> None:
-    """Also while the service is silent; what was read stays known."""
+    """Even while the service is silent; cached values stay available."""
     arn = await asyncio.to_thread(put, {"SecretString": VALUE})
     before = asyncio.all_tasks()
     secrets = Secrets(AwsSession())
@@ -241,7 +241,7 @@ async def test_closing_leaves_nothing_running(service: FaultyProxy, put: Put) ->
 
 
 def test_importing_secrets_imports_no_sdk() -> None:
-    """It is loaded when the first secret is read."""
+    """The SDK is loaded when the first secret is read."""
     check = (
         "import sys, coachstream.aws.secrets; print('aiobotocore' in sys.modules, 'botocore' in sys.modules)"
     )

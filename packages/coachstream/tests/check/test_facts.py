@@ -1,4 +1,4 @@
-"""Facts about other people's services are registered, and reported when they are due."""
+"""Facts about external services are registered, and reported when they need another look."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDS = date(2029, 6, 30)
 
 
 def reason_on(today: date, provenance: Provenance) -> Reason | None:
-    """Why a table of this one row is due on a day, if it is."""
+    """Why a table with this single row is due on a day, if it is."""
     report = facts_due(today, {"models": {"the default": provenance}})
     assert report.facts == 1
     return report.due[0].reason if report.due else None
@@ -36,7 +36,7 @@ def reason_on(today: date, provenance: Provenance) -> Reason | None:
     ],
 )
 def test_a_fact_that_was_not_looked_up_for_six_months_is_due(today: date, reason: Reason | None) -> None:
-    """Whether or not anybody announced that it ends."""
+    """Whether or not an end has been announced."""
     assert reason_on(today, Provenance(source="a page", looked_up=LOOKED_UP)) is reason
 
 
@@ -55,7 +55,7 @@ def test_a_fact_that_ends_is_due_before_it_does(today: date, reason: Reason | No
 
 
 def modules_with_dated_facts() -> list[str]:
-    """The modules that state where a fact comes from."""
+    """The modules that state a fact's source."""
     found = []
     for path in sorted(SRC.rglob("*.py")):
         calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
@@ -66,7 +66,7 @@ def modules_with_dated_facts() -> list[str]:
 
 @pytest.mark.parametrize("name", modules_with_dated_facts())
 def test_every_table_of_dated_facts_is_registered(name: str) -> None:
-    """A module with a `Provenance` has `DATED_FACTS`, which `TABLES` names, and none is left out of it."""
+    """A module with a `Provenance` has a complete `DATED_FACTS`, which `TABLES` includes."""
     module = importlib.import_module(name)
     assert any(module.DATED_FACTS is table for table in TABLES.values()), name
     constants = [value for value in vars(module).values() if isinstance(value, Provenance)]
@@ -74,12 +74,12 @@ def test_every_table_of_dated_facts_is_registered(name: str) -> None:
 
 
 def test_every_fact_has_a_source_that_can_be_found_again() -> None:
-    """And was looked up on a day that has come."""
+    """The day of the last look-up is not in the future."""
     for table, rows in TABLES.items():
         assert rows, table
         for fact, provenance in rows.items():
             assert len(provenance.source) > 10, fact
-            assert provenance.looked_up <= date.today(), fact  # noqa: DTZ011 (as whoever wrote it counts days)
+            assert provenance.looked_up <= date.today(), fact  # noqa: DTZ011 (in the author's time zone)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +89,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_lists_what_is_due_and_fails() -> None:
-    """Fifty years on everything is due, in words and as JSON."""
+    """After fifty years everything is due, as text and as JSON."""
     told = run("--today", "2076-01-01")
     assert told.returncode == 1
     assert "python3.14" in told.stdout
@@ -99,7 +99,7 @@ def test_the_command_lists_what_is_due_and_fails() -> None:
 
 
 def test_the_command_succeeds_when_nothing_is_due() -> None:
-    """On the day when each fact was last looked up, at the latest."""
+    """On the earliest day on which a fact was looked up."""
     first_look = min(row.looked_up for rows in TABLES.values() for row in rows.values())
     told = run("--today", first_look.isoformat())
     assert (told.returncode, told.stderr) == (0, "")
@@ -107,7 +107,7 @@ def test_the_command_succeeds_when_nothing_is_due() -> None:
 
 
 def test_a_day_that_is_none_is_refused() -> None:
-    """With the usage."""
+    """The error shows the usage."""
     told = run("--today", "tomorrow")
     assert told.returncode == 2
     assert "YYYY-MM-DD" in told.stderr

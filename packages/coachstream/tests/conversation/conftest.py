@@ -1,4 +1,4 @@
-"""The domain does no I/O, so its tests need no real time."""
+"""The domain does no I/O, so its tests run on virtual time."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from support.virtual_time import VIRTUAL_TIME
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, Mapping[str, object]]:
-    """Deadlines, leases and pauses pass without waiting."""
+    """Deadlines, leases and pauses elapse without real waiting."""
     return VIRTUAL_TIME

@@ -24,7 +24,7 @@ def test_ids_sort_by_time(earlier: datetime, apart: timedelta) -> None:
 
 @given(MOMENTS)
 def test_milliseconds_are_whole_and_cut(moment: datetime) -> None:
-    """No float is in between, so no millisecond is lost."""
+    """Fractions are truncated without floating point, so no millisecond is lost."""
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     assert (
         milliseconds_of(moment) == since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
@@ -32,7 +32,7 @@ def test_milliseconds_are_whole_and_cut(moment: datetime) -> None:
 
 
 def test_a_zone_does_not_change_the_moment() -> None:
-    """The same moment is the same number on every clock face."""
+    """The same instant has the same value in every time zone."""
     moment = datetime(2026, 3, 1, 10, tzinfo=UTC)
     assert milliseconds_of(moment) == 1772359200000
     assert milliseconds_of(moment.astimezone(timezone(timedelta(hours=9)))) == 1772359200000
@@ -40,7 +40,7 @@ def test_a_zone_does_not_change_the_moment() -> None:
 
 @pytest.mark.parametrize("role", list(Role))
 def test_a_message_id_tells_time_and_role(role: Role) -> None:
-    """`msg_<ms>_<9 base 36>_<role>`: what the readers of the existing ids look for."""
+    """`msg_<ms>_<9 base 36>_<role>`: the format that readers of existing ids expect."""
     made = message_id(datetime(2026, 3, 1, 10, tzinfo=UTC), role, secrets.randbelow)
     assert re.fullmatch(rf"msg_1772359200000_[0-9a-z]{{9}}_{role.value}", made)
 

@@ -1,4 +1,4 @@
-"""The store in memory, on which the turn is tested, keeps the contract of a store."""
+"""The in-memory store that the turn tests use meets the store contract."""
 
 from __future__ import annotations
 

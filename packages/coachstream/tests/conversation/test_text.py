@@ -11,14 +11,14 @@ ENCODABLE = st.text(st.characters(codec="utf-8"))
 
 
 def _as_utf_16_units(text: str) -> list[str]:
-    """The text as a service that counts in UTF-16 may cut it: one code unit a piece."""
+    """Split the text as a service that counts in UTF-16 may: one code unit a piece."""
     units = text.encode("utf-16-le", "surrogatepass")
     return [units[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(units), 2)]
 
 
 @given(st.lists(ENCODABLE, max_size=5))
 def test_whole_characters_pass_at_once_unaltered(pieces: list[str]) -> None:
-    """Nothing is held back and nothing is changed where no character was cut."""
+    """Text without split characters is neither delayed nor changed."""
     joiner = SurrogateJoiner()
     assert [joiner.feed(piece) for piece in pieces] == pieces
     assert joiner.flush() == ""
@@ -26,7 +26,7 @@ def test_whole_characters_pass_at_once_unaltered(pieces: list[str]) -> None:
 
 @given(ENCODABLE)
 def test_characters_cut_between_pieces_are_whole_again(text: str) -> None:
-    """Cut at every code unit, the text comes out as it went in, and each piece can be sent."""
+    """Cut at every code unit, the text is restored exactly, and each piece can be encoded."""
     joiner = SurrogateJoiner()
     sent = [joiner.feed(unit) for unit in _as_utf_16_units(text)] + [joiner.flush()]
     assert b"".join(piece.encode() for piece in sent) == text.encode()
@@ -34,7 +34,7 @@ def test_characters_cut_between_pieces_are_whole_again(text: str) -> None:
 
 @given(st.lists(ANYTHING, max_size=5))
 def test_the_pieces_say_what_the_whole_text_says(pieces: list[str]) -> None:
-    """Wherever it was cut, and whatever halves it holds, the text is the one of a single piece."""
+    """Wherever the text is cut and whatever surrogates it holds, the result is that of a single piece."""
     joiner = SurrogateJoiner()
     sent = "".join([*map(joiner.feed, pieces), joiner.flush()])
     assert sent == encodable("".join(pieces))

@@ -1,4 +1,4 @@
-"""What a person does not see is removed, and what joins what they see is kept."""
+"""Invisible characters are removed; characters that join visible ones are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JOINED = st.text(st.sampled_from("a1می\u0915\u094d\U0001f469\U0001f3fd\u2640\u
 
 
 def test_the_properties_are_those_of_the_character_database() -> None:
-    """`make unicode` writes them again when `regex` brings a newer one."""
+    """`make unicode` regenerates them when `regex` ships a newer database."""
     assert unicode_tables.PATH.read_text() == unicode_tables.document()
 
 
@@ -43,8 +43,8 @@ def test_the_properties_are_those_of_the_character_database() -> None:
         pytest.param("\x00\x07\x08\x1b\x7f\x9b", id="controls"),
     ],
 )
-def test_what_nobody_sees_is_removed(hidden: str) -> None:
-    """From within a word, at both ends, and from a text of nothing else, which is blank."""
+def test_invisible_characters_are_removed(hidden: str) -> None:
+    """They are removed inside a word and at both ends; a text of nothing else is blank."""
     spread = "".join(f"{each}a" for each in hidden)
     assert visible(spread) == "a" * len(hidden)
     assert visible(f"{hidden}Squat{hidden}") == "Squat"
@@ -70,7 +70,7 @@ def test_what_nobody_sees_is_removed(hidden: str) -> None:
     ],
 )
 def test_what_a_person_sees_stays_to_the_letter(text: str) -> None:
-    """Whole, and in pieces of one character."""
+    """Both whole and streamed one character at a time."""
     assert visible(text) == text
     assert in_pieces(text, 1) == text
     assert not is_blank(text)
@@ -92,7 +92,7 @@ def test_what_a_person_sees_stays_to_the_letter(text: str) -> None:
     ],
 )
 def test_joiners_and_blanks_in_the_wrong_place(text: str, seen: str) -> None:
-    """What joins nothing is removed, and what looks like a space is one."""
+    """A joiner that joins nothing is removed, and what looks like a space becomes one."""
     assert visible(text) == seen
 
 
@@ -100,12 +100,12 @@ def test_joiners_and_blanks_in_the_wrong_place(text: str, seen: str) -> None:
     "text", ["", " ", "\n\t", "\u2800", "\U0001d159", "\u3164 \U000e0041\n", "\u00a0\u3000"]
 )
 def test_a_text_in_which_there_is_nothing_to_see_is_blank(text: str) -> None:
-    """Of spaces, of blank glyphs, of what is hidden, or of all of them."""
+    """Spaces, blank glyphs, hidden characters, or any mix of them."""
     assert is_blank(text)
 
 
 def test_no_character_of_a_hidden_kind_is_seen() -> None:
-    """Every one of the general categories, not a sample; halves of surrogate pairs become a visible mark."""
+    """Covers every character of these general categories; lone surrogates become a visible replacement."""
     by_category: dict[str, list[str]] = {"Cc": [], "Co": [], "Cs": [], "Cf": []}
     for character in map(chr, range(sys.maxunicode + 1)):
         by_category.get(unicodedata.category(character), []).append(character)
@@ -116,7 +116,7 @@ def test_no_character_of_a_hidden_kind_is_seen() -> None:
 
 
 def in_pieces(text: str, size: int) -> str:
-    """What is shown of a text that comes in pieces."""
+    """The visible part of a text that arrives in pieces."""
     stream = VisibleStream()
     pieces = (text[at : at + size] for at in range(0, len(text), size))
     return "".join([*map(stream.feed, pieces), stream.flush()])
@@ -129,13 +129,13 @@ def in_pieces(text: str, size: int) -> str:
 @example("\U0001f468\u200d\u2764\ufe0f\u200d\U0001f48b", 1)
 @example("a\r\nb", 2)
 def test_a_text_in_pieces_is_seen_as_the_whole_is(text: str, size: int) -> None:
-    """Wherever it is cut."""
+    """The position of the cuts makes no difference."""
     assert in_pieces(text, size) == visible(text)
 
 
 @given(JOINED | ANY_TEXT)
-def test_seeing_twice_is_seeing_once(text: str) -> None:
-    """Nothing that was removed leaves behind what is to be removed, and UTF-8 can hold the rest."""
+def test_visible_is_idempotent(text: str) -> None:
+    """Removing characters never exposes more to remove, and the result can be encoded as UTF-8."""
     seen = visible(text)
     assert visible(seen) == seen
     assert is_blank(text) == (seen.strip() == "")

@@ -1,4 +1,4 @@
-"""Both functions behind real uvicorns, with doubles at the ports."""
+"""Both functions behind real uvicorn servers, with doubles at the ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coachstream.services import Services
 from coachstream.settings import Settings
 from support.doubles import KnownTokens, RememberedConversations, ScriptedModel
 
-# Or a test's first request would import it in a thread, while its second one waits on the loop for the same.
+# Else a first request would import it in a thread while a second one blocks the loop on the same import.
 load()
 
 SAMS_CONVERSATION = ConversationKey("sam", "mara", "conv1")
@@ -28,13 +28,13 @@ SAMS_CONVERSATION = ConversationKey("sam", "mara", "conv1")
 
 @pytest.fixture
 def store() -> RememberedConversations:
-    """Knows Sam's coach Mara."""
+    """A store that has Sam's coach Mara."""
     return RememberedConversations(("sam", "mara"))
 
 
 @pytest.fixture
 def conversation(store: RememberedConversations) -> ConversationKey:
-    """Sam's conversation with Mara, without a message yet."""
+    """Sam's conversation with Mara, still without messages."""
     began = datetime(2026, 3, 1, tzinfo=UTC)
     store.conversations[SAMS_CONVERSATION] = Conversation(SAMS_CONVERSATION, "Legs", began, began)
     store.messages[SAMS_CONVERSATION] = []
@@ -43,13 +43,13 @@ def conversation(store: RememberedConversations) -> ConversationKey:
 
 @pytest.fixture
 def model() -> ScriptedModel:
-    """Says `Hello, you!` unless a test writes another script."""
+    """Replies `Hello, you!` unless a test sets another script."""
     return ScriptedModel()
 
 
 @pytest.fixture
 def services(store: RememberedConversations, model: ScriptedModel) -> Services:
-    """The doubles in the places of the adapters."""
+    """Services with doubles in place of the adapters."""
     tokens: dict[str, Identity | CoachStreamError] = {
         "sam": Identity("sam", "sub-1"),
         "kim": Identity("kim", "sub-2"),

@@ -24,7 +24,7 @@ BASE = "users/sam/coaches/mara/conversations"
 
 
 class StoppedClock:
-    """Always the same moment."""
+    """A clock that always returns the same time."""
 
     def now(self) -> datetime:
         return datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
@@ -55,7 +55,7 @@ async def created(http: httpx.AsyncClient, **body: object) -> dict[str, object]:
 
 
 async def test_a_created_conversation_has_the_stored_shape(http: httpx.AsyncClient) -> None:
-    """201, the attributes as the existing functions store them, no message in it yet."""
+    """201, with the attributes that the existing functions store, and no messages yet."""
     conversation = await created(http)
     assert re.fullmatch(r"conv_1772366400123_[0-9a-z]{9}", str(conversation["conversationId"]))
     del conversation["conversationId"]
@@ -74,10 +74,10 @@ async def test_a_created_conversation_has_the_stored_shape(http: httpx.AsyncClie
     }
 
 
-async def test_a_first_message_is_answered_before_the_creation_is(
+async def test_the_creation_responds_after_the_reply_to_its_first_message(
     http: httpx.AsyncClient, store: RememberedConversations
 ) -> None:
-    """The turn has run to its end; the answer shows the conversation as it was created."""
+    """The turn runs to its end; the response shows the conversation as it was created."""
     assert (await created(http, initialMessage="Hi"))["messages"] == []
     [messages] = store.messages.values()
     assert [message.content for message in messages] == ["Hi", "Hello, you!"]
@@ -86,7 +86,7 @@ async def test_a_first_message_is_answered_before_the_creation_is(
 async def test_a_first_message_that_fails_does_not_fail_the_creation(
     http: httpx.AsyncClient, store: RememberedConversations, model: ScriptedModel
 ) -> None:
-    """The message is kept; the person can ask again."""
+    """The message is kept, so the user can send it again."""
     model.script = (ModelUnavailable(),)
     await created(http, initialMessage="Hi")
     [messages] = store.messages.values()
@@ -96,7 +96,7 @@ async def test_a_first_message_that_fails_does_not_fail_the_creation(
 async def test_list_and_count_speak_of_all_conversations_without_their_messages(
     http: httpx.AsyncClient,
 ) -> None:
-    """`count` is how many; messages stay where they are."""
+    """`count` is the number of conversations; messages are not included."""
     assert (await http.get(BASE)).json() == {"success": True, "conversations": [], "count": 0}
     conversation = await created(http, title="Legs")
     listed = (await http.get(BASE)).json()
@@ -109,7 +109,7 @@ async def test_list_and_count_speak_of_all_conversations_without_their_messages(
 async def test_get_gives_the_messages_oldest_first(
     http: httpx.AsyncClient, store: RememberedConversations
 ) -> None:
-    """A reload shows what was said."""
+    """A reload shows the whole conversation."""
     name = (await created(http))["conversationId"]
     [key] = store.conversations
     store.messages[key] = [Message("m1", Role.USER, "Hi", datetime(2026, 3, 1, tzinfo=UTC))]
@@ -121,7 +121,7 @@ async def test_get_gives_the_messages_oldest_first(
 
 
 async def test_rename_changes_what_it_names_and_nothing_else(http: httpx.AsyncClient) -> None:
-    """The answer is the conversation as it is now."""
+    """The response is the updated conversation."""
     path = f"{BASE}/{(await created(http, title='Legs'))['conversationId']}"
     changed = (await http.put(path, json={"tags": ["a"], "isActive": False})).json()["conversation"]
     assert (changed["title"], changed["metadata"]["tags"]) == ("Legs", ["a"])
@@ -129,7 +129,7 @@ async def test_rename_changes_what_it_names_and_nothing_else(http: httpx.AsyncCl
     assert (await http.put(path, json={"title": "Arms"})).json()["conversation"]["title"] == "Arms"
 
 
-async def test_delete_tells_what_is_gone(http: httpx.AsyncClient) -> None:
+async def test_delete_reports_what_was_deleted(http: httpx.AsyncClient) -> None:
     """A second delete finds nothing."""
     name = (await created(http))["conversationId"]
     assert (await http.delete(f"{BASE}/{name}")).json() == {
@@ -166,7 +166,7 @@ async def test_delete_tells_what_is_gone(http: httpx.AsyncClient) -> None:
 async def test_each_mistake_has_its_status_its_code_and_a_sentence(
     http: httpx.AsyncClient, method: str, path: str, body: str | None, code: ErrorCode
 ) -> None:
-    """`{"error", "code"}`, and `Allow` where the method is wrong."""
+    """The body is `{"error", "code"}`; a wrong method also gets `Allow`."""
     response = await http.request(method, path, content=body)
     assert response.status_code == HTTP_STATUS[code]
     assert response.json()["code"] == code
@@ -191,7 +191,7 @@ async def test_each_mistake_has_its_status_its_code_and_a_sentence(
     ("method", "path"),
     [("GET", BASE), ("POST", BASE), ("GET", f"{BASE}/count"), ("PUT", f"{BASE}/c"), ("DELETE", f"{BASE}/c")],
 )
-async def test_who_is_refused_reads_and_writes_nothing(
+async def test_a_refused_caller_reads_and_writes_nothing(
     http: httpx.AsyncClient,
     store: RememberedConversations,
     authorization: str | None,
@@ -199,7 +199,7 @@ async def test_who_is_refused_reads_and_writes_nothing(
     method: str,
     path: str,
 ) -> None:
-    """The store is not asked before the caller is known."""
+    """The store is not accessed before the caller is authenticated."""
     del http.headers["authorization"]
     headers = {} if authorization is None else {"Authorization": authorization}
     response = await http.request(method, path, headers=headers, content='{"title":"x"}')
@@ -221,7 +221,7 @@ async def test_a_store_that_fails_is_a_sentence_and_no_stack_trace(
     failure: Exception,
     code: ErrorCode,
 ) -> None:
-    """The client sees no exception's text; the log only that of a typed one, which is written for it."""
+    """The client never sees an exception's text; the log shows only that of typed errors."""
     store.failure = failure
     response = await http.get(BASE)
     assert (response.status_code, response.json()["code"]) == (HTTP_STATUS[code], code)

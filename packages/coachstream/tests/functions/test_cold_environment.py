@@ -1,4 +1,4 @@
-"""A cold environment's first answer: what it waits for, and what it must not wait for."""
+"""The first response of a cold execution environment: what it waits for, and what it must not wait for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.patience import PATIENCE_S
 
 START = {"type": "start", "status": "initialized"}
 NO_CONVERSATION = "CONVERSATION_NOT_FOUND"
-"""Said by the store, so whoever gets to hear it was let in."""
+"""This error comes from the store, so a caller that gets it was authorized."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def keys_at(pool: UserPool) -> AsyncIterator[KeyServer]:
 
 
 async def answer_to(environments: ExecutionEnvironments, token: str) -> tuple[int, list[dict[str, Any]]]:
-    """Status and events of a whole answer, whose environment is free for the next one."""
+    """Status and events of a complete response, once its environment is idle again."""
     async with asyncio.timeout(PATIENCE_S):
         answer = StreamedResponse(await environments.invoke(message(token)))
         events = [event async for event in answer.events()]
@@ -49,7 +49,7 @@ def codes_of(events: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_start_does_not_wait_for_the_pool(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
-    """The pool answers only when `start` has been read; then its keys let the user in."""
+    """The pool responds only after `start` was read; its keys then authorize the user."""
     has_started = asyncio.Event()
     keys_at.answers = [[has_started, *document(pool.jwks())]]
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
@@ -66,7 +66,7 @@ async def test_start_does_not_wait_for_the_pool(tmp_path: Path, pool: UserPool, 
 async def test_a_cold_environment_without_any_network_verifies_the_token(
     tmp_path: Path, pool: UserPool
 ) -> None:
-    """It greets who may talk, refuses who may not, and lets nobody in on a key that may be withdrawn."""
+    """A valid token gets `start` and others are refused, but a key that may be revoked grants no access."""
     environment = cognito_environment(tmp_path, "http://127.0.0.1:9") | package_keys(tmp_path, pool)
     async with cold(environment) as environments:
         status, [start, failed] = await answer_to(environments, pool.token())
@@ -77,10 +77,10 @@ async def test_a_cold_environment_without_any_network_verifies_the_token(
     assert not (tmp_path / "conversations.db").exists()
 
 
-async def test_who_is_refused_under_a_packaged_key_costs_the_pool_nothing(
+async def test_a_token_refused_by_a_packaged_key_needs_no_request_to_the_pool(
     tmp_path: Path, pool: UserPool, keys_at: KeyServer
 ) -> None:
-    """Forged and expired tokens are known for what they are without a request."""
+    """Forged and expired tokens are recognised without a request."""
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
     async with cold(environment) as environments:
         for token, code in (
@@ -93,7 +93,7 @@ async def test_who_is_refused_under_a_packaged_key_costs_the_pool_nothing(
 
 
 async def test_a_rotated_key_is_fetched_once(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
-    """`start` waits for the pool then, as it does without a package; the next one does not."""
+    """`start` then waits for the pool, as it does without packaged keys; the next request does not."""
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
     pool.key_numbers = [2]
     keys_at.answers = [document(pool.jwks())]
@@ -104,10 +104,10 @@ async def test_a_rotated_key_is_fetched_once(tmp_path: Path, pool: UserPool, key
     assert len(keys_at.requests) == 1
 
 
-async def test_a_withdrawn_key_is_greeted_and_gets_nothing(
+async def test_a_revoked_key_gets_start_and_nothing_else(
     tmp_path: Path, pool: UserPool, keys_at: KeyServer
 ) -> None:
-    """Not even the store is opened for it; once the pool's keys are known it is refused outright."""
+    """Not even the store is opened; once the pool's keys are known, the token is refused outright."""
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
     pool.key_numbers = [2]
     keys_at.answers = [document(pool.jwks())]
@@ -123,7 +123,7 @@ async def test_a_withdrawn_key_is_greeted_and_gets_nothing(
 async def test_without_a_package_the_pool_is_asked_first(
     tmp_path: Path, pool: UserPool, keys_at: KeyServer
 ) -> None:
-    """Once an environment; nothing is greeted on trust."""
+    """One request per environment; no token is accepted provisionally."""
     async with cold(cognito_environment(tmp_path, keys_at.url)) as environments:
         for _ in range(2):
             assert codes_of((await answer_to(environments, pool.token()))[1]) == [NO_CONVERSATION]
@@ -133,8 +133,10 @@ async def test_without_a_package_the_pool_is_asked_first(
         assert (status, codes_of(events)) == (500, ["PROCESSING_ERROR"])
 
 
-async def test_another_pools_keys_do_not_start(tmp_path: Path, pool: UserPool, keys_at: KeyServer) -> None:
-    """A package for one pool, deployed to another, fails as it starts, and says why."""
+async def test_a_function_with_another_pools_keys_does_not_start(
+    tmp_path: Path, pool: UserPool, keys_at: KeyServer
+) -> None:
+    """A package built for one pool and deployed to another fails at start-up, with the reason."""
     other = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_OtherPool"
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool, issuer=other)
     async with cold(environment) as environments:
@@ -144,10 +146,10 @@ async def test_another_pools_keys_do_not_start(tmp_path: Path, pool: UserPool, k
 
 
 @pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency"])
-async def test_an_environment_that_started_ahead_answers_like_any_other(
+async def test_a_preinitialized_environment_responds_like_any_other(
     tmp_path: Path, pool: UserPool, keys_at: KeyServer, kind: str
 ) -> None:
-    """After a restore as well; the pool's current keys are read when it is used, not before."""
+    """Also after a restore; the pool's current keys are fetched on use, not before."""
     environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
     environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = kind
     async with cold(environment) as environments:

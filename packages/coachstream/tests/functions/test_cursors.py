@@ -1,4 +1,4 @@
-"""Where a reader goes on: every way to say it, what is not understood, and the end of a finished run."""
+"""Where a reader resumes: every way to send a cursor, invalid cursors, and the end of a finished run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("conversation")
 
 @pytest.fixture
 async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
-    """The stream function over HTTP; it commits at once and polls quickly."""
+    """The stream function over HTTP, committing at once and polling quickly."""
     quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
     services.turn_settings = msgspec.structs.replace(services.turn_settings, runs=quick)
     app = to_asgi(handler_for(lambda: services), timeout_s=60, drain_timeout_s=5)
@@ -51,19 +51,19 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def reading_of(response: httpx.Response) -> Reading:
-    """What a whole stream said."""
+    """The contents of a complete stream."""
     reading = Reading()
     reading.feed(response.content)
     return reading
 
 
 async def finished_run(http: httpx.AsyncClient) -> Reading:
-    """A reply, read to its end."""
+    """A reply that was read to its end."""
     return reading_of(await http.post(STREAM, json=MESSAGE))
 
 
 async def first_events(response: httpx.Response, count: int) -> Reading:
-    """The first events of a stream that goes on."""
+    """The first events of a stream that is still running."""
     reading = Reading()
     async for data in response.aiter_bytes():
         reading.feed(data)
@@ -73,7 +73,7 @@ async def first_events(response: httpx.Response, count: int) -> Reading:
 
 
 def saying(dialect: str, cursor: str) -> tuple[dict[str, str], str]:
-    """Headers and query of a request that carries the cursor in one of the ways that clients have."""
+    """Headers and query of a request that sends the cursor in one of the clients' ways."""
     match dialect:
         case "header":
             return {"last-event-id": cursor}, ""
@@ -90,17 +90,17 @@ DIALECTS = ["header", "after", "lastEventId", "encoded", "last-event-id", "evs_l
 async def test_a_finished_run_is_not_replayed_to_a_reader_that_has_it(
     http: httpx.AsyncClient, dialect: str
 ) -> None:
-    """However the client says what it had last, the response is 204."""
+    """However the client sends its cursor, the response is 204."""
     reading = await finished_run(http)
     headers, query = saying(dialect, reading.last_event_id)
     assert (await http.get(f"{STREAM}/{reading.run_id}{query}", headers=headers)).status_code == 204
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_reader_goes_on_where_it_was_whatever_its_dialect(
+async def test_a_reader_resumes_at_its_cursor_however_it_sends_it(
     http: httpx.AsyncClient, model: ScriptedModel, dialect: str
 ) -> None:
-    """It gets what is behind its cursor, and nothing before."""
+    """It gets everything after its cursor, and nothing before."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
     with anyio.fail_after(PATIENCE_S):
@@ -119,7 +119,7 @@ async def test_a_reader_goes_on_where_it_was_whatever_its_dialect(
 
 
 async def test_nothing_to_read_has_no_content_and_no_content_type(http: httpx.AsyncClient) -> None:
-    """Whichever of the four requests finds nothing; `httpx-sse` raises on a type that is not its own."""
+    """This holds for all four requests; `httpx-sse` raises on an unexpected content type."""
     idle = await http.get(STREAM)
     whole = await finished_run(http)
     headers = {"last-event-id": whole.last_event_id}
@@ -151,10 +151,10 @@ UNKNOWN = [
 
 @pytest.mark.parametrize("dialect", ["header", "after", "lastEventId"])
 @pytest.mark.parametrize("cursor", UNKNOWN)
-async def test_a_cursor_that_means_nothing_does_not_replay_a_finished_run(
+async def test_an_unknown_cursor_does_not_replay_a_finished_run(
     http: httpx.AsyncClient, dialect: str, cursor: str
 ) -> None:
-    """A client that repeats it would be sent the whole reply for ever."""
+    """A client that keeps sending it would otherwise get the whole reply for ever."""
     reading = await finished_run(http)
     headers, query = saying(dialect, cursor.format(run=reading.run_id))
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -163,10 +163,10 @@ async def test_a_cursor_that_means_nothing_does_not_replay_a_finished_run(
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", f"{RUN}:3", "{run}:99"])
-async def test_a_cursor_that_means_nothing_reads_an_unfinished_run_from_its_beginning(
+async def test_an_unknown_cursor_reads_an_unfinished_run_from_its_beginning(
     http: httpx.AsyncClient, model: ScriptedModel, cursor: str
 ) -> None:
-    """A live reply is lost to no reader; offsets make what comes twice harmless."""
+    """No reader loses a live reply; offsets make repeated text harmless."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
     with anyio.fail_after(PATIENCE_S):
@@ -181,13 +181,13 @@ async def test_a_cursor_that_means_nothing_reads_an_unfinished_run_from_its_begi
 
 @pytest.mark.parametrize("empty", [{"headers": {"last-event-id": ""}}, {"params": {"after": ""}}])
 async def test_an_empty_cursor_is_none(http: httpx.AsyncClient, empty: dict[str, dict[str, str]]) -> None:
-    """As the HTML standard has it: the last event id is empty until there is one."""
+    """In the HTML standard the last event id is the empty string until there is one."""
     whole = await finished_run(http)
     again = reading_of(await http.get(f"{STREAM}/{whole.run_id}", **empty))  # type: ignore[arg-type] # one of two
     assert again.text == whole.text
 
 
-async def test_the_conversations_address_goes_on_with_the_run_of_the_cursor(
+async def test_the_conversations_stream_resumes_the_run_of_the_cursor(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
     """A client that reconnects to `…/stream` gets the rest of its reply, finished or not, then 204."""
@@ -210,10 +210,10 @@ async def test_the_conversations_address_goes_on_with_the_run_of_the_cursor(
     assert (await http.get(STREAM, headers={"last-event-id": "nonsense"})).status_code == 204
 
 
-async def test_a_message_sent_again_with_a_cursor_goes_on_behind_it(
+async def test_a_message_repeated_with_a_cursor_resumes_after_it(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """`fetch-event-source` repeats its POST with `Last-Event-ID`: no text comes twice, and the end is 204."""
+    """`fetch-event-source` repeats its POST with `Last-Event-ID`: no text is repeated, and the end is 204."""
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
     with anyio.fail_after(PATIENCE_S):
@@ -234,7 +234,7 @@ async def test_a_message_sent_again_with_a_cursor_goes_on_behind_it(
 
 
 async def test_another_message_is_answered_whatever_cursor_is_left_over(http: httpx.AsyncClient) -> None:
-    """A cursor of an earlier reply takes nothing away from the next one."""
+    """A cursor of an earlier reply must not skip any of the next one."""
     earlier = await finished_run(http)
     other = {"userResponse": "And next week?", "clientMessageId": "m-2"}
     reply = await http.post(STREAM, json=other, headers={"last-event-id": earlier.last_event_id})
@@ -244,7 +244,7 @@ async def test_another_message_is_answered_whatever_cursor_is_left_over(http: ht
 async def test_a_reader_that_joins_knows_the_run_before_there_is_a_word(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """After a reload, in a second tab, and for a message sent again: `stop` works at once."""
+    """After a reload, in a second tab, and for a repeated message, `stop` works at once."""
     gate = asyncio.Event()
     model.script = (gate, "One", DONE)
     with anyio.fail_after(PATIENCE_S):
@@ -268,7 +268,7 @@ async def test_a_reader_that_joins_knows_the_run_before_there_is_a_word(
 
 
 async def test_no_block_of_a_stream_is_without_data(http: httpx.AsyncClient, services: Services) -> None:
-    """`fetch-event-source`, `httpx-sse` and `r3labs/sse` would hand it on as a message with empty data."""
+    """`fetch-event-source`, `httpx-sse` and `r3labs/sse` would deliver it as a message with empty data."""
     services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.1)
     model = services.model
     assert isinstance(model, ScriptedModel)
@@ -289,21 +289,21 @@ async def test_no_block_of_a_stream_is_without_data(http: httpx.AsyncClient, ser
 
 
 def reading_of_bytes(stream: bytes) -> Reading:
-    """The same for bytes."""
+    """The contents of these bytes of a stream."""
     reading = Reading()
     reading.feed(stream)
     return reading
 
 
-async def test_the_id_of_a_block_comes_behind_its_data(http: httpx.AsyncClient) -> None:
-    """Some clients take an id as soon as its line is there; a block that is cut moves no cursor."""
+async def test_the_id_of_a_block_follows_its_data(http: httpx.AsyncClient) -> None:
+    """Some clients apply an id as soon as they read its line; a truncated block must not move the cursor."""
     for block in (await http.post(STREAM, json=MESSAGE)).text.removesuffix("\n\n").split("\n\n"):
         names = [line.partition(":")[0] for line in block.split("\n")]
         assert names in (["data"], ["data", "id"])
 
 
 def asked_with(headers: Mapping[str, str], query: str) -> FunctionUrlEvent:
-    """A request as the function sees it."""
+    """A request as the function receives it."""
     payload = {
         "version": "2.0",
         "rawPath": "/",
@@ -315,7 +315,7 @@ def asked_with(headers: Mapping[str, str], query: str) -> FunctionUrlEvent:
 
 
 def test_of_several_cursors_the_furthest_counts() -> None:
-    """An address keeps the cursor that it was made with; a reconnecting client adds what it has had since."""
+    """A URL keeps its original cursor; a reconnecting client adds what it has received since."""
     event = asked_with(
         {"last-event-id": f"{RUN}:7"}, f"after={RUN}:3&lastEventId={RUN}:5&lastEventId={RUN}:6"
     )
@@ -330,7 +330,7 @@ def test_of_several_cursors_the_furthest_counts() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_any_text_in_a_cursors_place_is_nothing_or_nowhere(header: str, value: str) -> None:
-    """No text breaks the function, and only a point of this very run is one."""
+def test_any_text_as_a_cursor_is_none_or_unknown(header: str, value: str) -> None:
+    """No text breaks the function, and only a point of this very run is a valid cursor."""
     after = cursor_of(asked_with({"last-event-id": header}, f"lastEventId={quote(value)}")).after(RUN)
     assert (after == -1) == (header == value == "")

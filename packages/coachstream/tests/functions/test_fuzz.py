@@ -1,4 +1,4 @@
-"""Whatever is sent: an answer, soon, that is no 5xx and no stack trace, and nothing stored for nobody."""
+"""Any request gets a prompt response without a 5xx or a stack trace; unauthorized ones store nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "
 
 
 class Target(msgspec.Struct):
-    """The service under fire."""
+    """The service under test."""
 
     port: int
     token: str
@@ -51,7 +51,7 @@ class Target(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """What came back until the connection closed."""
+    """Everything received until the connection closed."""
 
     status: int
     body: bytes
@@ -89,7 +89,7 @@ async def _no_session(_origin: str, _authorization: str | None) -> Session:
 
 
 def send(target: Target, method: str, path: bytes, headers: list[bytes], body: bytes = b"") -> Reply:
-    """One request, its bytes as they are, and all that comes back."""
+    """Send one request, byte for byte, and return everything received."""
     lines = [
         method.encode() + b" " + path + b" HTTP/1.1",
         b"Host: 127.0.0.1",
@@ -105,7 +105,7 @@ def send(target: Target, method: str, path: bytes, headers: list[bytes], body: b
 
 
 def check(reply: Reply) -> None:
-    """No 5xx, no trace of the inside."""
+    """No 5xx, and nothing that reveals internals."""
     assert 200 <= reply.status < 500, reply
     assert b"Traceback" not in reply.body
     assert b".py" not in reply.body
@@ -133,7 +133,7 @@ escaped_ids = st.lists(st.binary(min_size=1, max_size=6), min_size=3, max_size=3
 @example("POST", b"/users/%00/coaches/%FF/conversations/%2F%2e/stream")
 @example("POST", b"//users//%C0%AF//coaches/%ED%A0%80/conversations/%23/stream")
 def test_any_path(target: Target, method: str, path: bytes) -> None:
-    """Any bytes, escaped or not, are a route or none."""
+    """Any bytes, escaped or not, either match a route or do not."""
     check(send(target, method, path, authorized(target), b"{}"))
 
 
@@ -154,7 +154,7 @@ header_values = st.binary(max_size=60).map(
     ),
 )
 def test_any_headers(target: Target, method: str, path: str, headers: dict[bytes, bytes]) -> None:
-    """Nobody gets further than the door with a header that is no token."""
+    """No request passes authentication without a valid token."""
     before = target.store.operations
     lines = [name + b": " + value for name, value in headers.items()]
     reply = send(target, method, path.encode(), lines, b'{"userResponse":"Hi"}')
@@ -190,7 +190,7 @@ made_up_tokens = st.one_of(
 @settings(max_examples=200)
 @given(made_up_tokens, st.sampled_from(PATHS))
 def test_any_token(target: Target, token: str, path: str) -> None:
-    """What was not signed by the issuer is refused, and nothing is read or written."""
+    """A token that the issuer did not sign is refused, and nothing is read or written."""
     before = target.store.operations
     reply = send(target, "POST", path.encode(), [b"Authorization: Bearer " + token.encode()], b"{}")
     check(reply)
@@ -201,7 +201,7 @@ def test_any_token(target: Target, token: str, path: str) -> None:
 @settings(max_examples=150)
 @given(st.data())
 def test_a_real_token_with_one_character_changed(target: Target, data: st.DataObject) -> None:
-    """Not one character of a token may be changed."""
+    """Changing any single character of a token invalidates it."""
     at = data.draw(st.integers(0, len(target.token) - 2))  # the last one carries padding bits
     new = data.draw(st.sampled_from("abcdXYZ019-_.=").filter(lambda c: c != target.token[at]))
     changed = target.token[:at] + new + target.token[at + 1 :]
@@ -241,7 +241,7 @@ def test_any_body(target: Target, method: str, path: str, body: bytes) -> None:
 
 
 def _unchunked(body: bytes) -> bytes:
-    """RFC 9112, section 7.1, as far as a server of our own uses it."""
+    """RFC 9112, section 7.1, as far as our own server uses it."""
     content = b""
     while body:
         size, _, body = body.partition(b"\r\n")

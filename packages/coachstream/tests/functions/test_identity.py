@@ -1,4 +1,4 @@
-"""Forged and borrowed tokens on the wire, verified by the real code against a real key."""
+"""Forged and borrowed tokens over HTTP, verified by the real code with a real key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REQUESTS = [
 
 
 class Forge:
-    """Makes tokens from a valid one: other claims, other keys, other algorithms."""
+    """Derives tokens from a valid one: other claims, other keys, other algorithms."""
 
     def __init__(self, folder: Path) -> None:
         issuer = LocalIssuer(folder)
@@ -136,7 +136,7 @@ async def test_a_forged_or_borrowed_token_reads_and_writes_nothing(
     status: int,
     code: str,
 ) -> None:
-    """Refused with its code on every address, before store or model are asked."""
+    """Each is refused with its code at every path, before the store or the model is used."""
     headers = {"Authorization": f"Bearer {make(forge)}"}
     for function, method, path in REQUESTS:
         body = {"userResponse": "Hi", "initialMessage": "Hi"}
@@ -150,10 +150,10 @@ async def test_a_forged_or_borrowed_token_reads_and_writes_nothing(
     ("header", "scheme"),
     [("Authorization", "Bearer"), ("authorization", "bearer"), ("AUTHORIZATION", "BEARER")],
 )
-async def test_the_real_token_is_let_in(
+async def test_a_valid_token_is_accepted(
     clients: dict[str, httpx.AsyncClient], forge: Forge, header: str, scheme: str
 ) -> None:
-    """Header and scheme in any case, on both functions."""
+    """Header name and scheme are case-insensitive, on both functions."""
     headers = {header: f"{scheme} {forge.valid}"}
     assert (await clients["conversations"].get(BASE, headers=headers)).status_code == 200
     streamed = await clients["stream"].post(

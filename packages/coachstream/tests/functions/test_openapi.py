@@ -1,4 +1,4 @@
-"""What the served functions respond is what the OpenAPI document says, whatever is sent to them."""
+"""Whatever is sent to the served functions, their responses match the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class History(StrEnum):
 
 
 class Service(msgspec.Struct):
-    """What is served."""
+    """The service under test."""
 
     url: str
     token: str
@@ -81,7 +81,7 @@ class Service(msgspec.Struct):
     http: httpx.Client
 
     def restore(self) -> None:
-        """Sam's conversation without a message, whatever was done to it."""
+        """Reset the store to Sam's conversation without messages."""
         began = datetime(2026, 3, 1, tzinfo=UTC)
         self.store.conversations = {SAMS: Conversation(SAMS, "Legs", began, began)}
         self.store.messages = {SAMS: []}
@@ -89,7 +89,7 @@ class Service(msgspec.Struct):
         self.store._unfinished.clear()
 
     def ids(self, history: History) -> dict[str, str]:
-        """What the request names, after that has happened; nothing where it is to name what it likes."""
+        """The ids for the request after that history; none if the request is to use its own."""
         if history is History.ELSEWHERE:
             return {}
         return IDS if history is History.NOTHING else {**IDS, "runId": self._run(history)}
@@ -132,7 +132,7 @@ async def _no_session(_origin: str, _authorization: str | None) -> Session:
 
 
 def without_streams() -> dict[str, object]:
-    """The document without the schema of event streams: OpenAPI 3.1 has none for one event of a stream."""
+    """The document without the schema of event streams: OpenAPI 3.1 cannot describe one event of a stream."""
     document = openapi_document()
     for operations in document["paths"].values():  # type: ignore[attr-defined]
         for operation in operations.values():
@@ -142,7 +142,7 @@ def without_streams() -> dict[str, object]:
 
 
 def contract(*phases: str) -> schemathesis.BaseSchema:
-    """The document, and how requests are made of it."""
+    """The document, and the phases that generate requests from it."""
     schema = schemathesis.openapi.from_dict(without_streams())
     schema.config.phases.update(phases=list(phases))
     schema.config.checks.negative_data_rejection.expected_statuses += ["413"]
@@ -171,7 +171,7 @@ def test_requests_at_each_limit_get_documented_responses(case: Case[Any], servic
 def test_random_requests_get_documented_responses(
     case: Case[Any], service: Service, history: History, accept: str
 ) -> None:
-    """With ids of no one's, and in Sam's conversation with and without a run."""
+    """With unknown ids, and in Sam's conversation with and without a run."""
     service.restore()
     ids = service.ids(history)
     case.path_parameters = {name: ids.get(name, value) for name, value in case.path_parameters.items()}
@@ -185,7 +185,7 @@ def respond(
     accept: str = "*/*",
     checks: Sequence[CheckFunction] = RESPONSE_IS_DOCUMENTED,
 ) -> None:
-    """Send it, and compare the response with the document."""
+    """Send the request and check the response against the document."""
     headers = {"Authorization": f"Bearer {service.token}", "Accept": accept}
     response = case.call(base_url=service.url.rstrip("/"), headers=headers, timeout=PATIENCE_S)
     case.validate_response(response, checks=list(checks))

@@ -37,7 +37,7 @@ KEY_FOR_TICKETS = b"k" * 32
 
 @pytest.fixture
 def services(services: Services) -> Services:
-    """Commits at once, polls quickly."""
+    """Services that commit at once and poll quickly."""
     settings = services.turn_settings
     quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
     services.turn_settings = msgspec.structs.replace(settings, runs=quick)
@@ -67,7 +67,7 @@ pytestmark = pytest.mark.usefixtures("conversation")
 
 
 async def read(response: httpx.Response, reading: Reading, *, bytes_at_most: int | None = None) -> None:
-    """Read a stream to its end, or so many bytes of it."""
+    """Read a stream to its end, or at most this many bytes of it."""
     reading.connect()
     left = bytes_at_most
     async for data in response.aiter_bytes():
@@ -79,7 +79,7 @@ async def read(response: httpx.Response, reading: Reading, *, bytes_at_most: int
 
 
 async def asked(http: httpx.AsyncClient, *, bytes_at_most: int | None = None) -> Reading:
-    """Send the message, and read what comes."""
+    """Send the message and read the stream."""
     reading = Reading()
     async with http.stream("POST", STREAM, json=MESSAGE) as response:
         assert response.status_code == 200
@@ -88,7 +88,7 @@ async def asked(http: httpx.AsyncClient, *, bytes_at_most: int | None = None) ->
 
 
 async def go_on(http: httpx.AsyncClient, reading: Reading) -> int:
-    """Come again as an `EventSource` does; the status."""
+    """Reconnect as an `EventSource` does; return the status."""
     headers = {"last-event-id": reading.last_event_id}
     async with http.stream("GET", f"{STREAM}/{reading.run_id}", headers=headers) as response:
         if response.status_code == 200:
@@ -97,7 +97,7 @@ async def go_on(http: httpx.AsyncClient, reading: Reading) -> int:
 
 
 async def test_events_carry_ids_once_something_is_stored(http: httpx.AsyncClient) -> None:
-    """The first one tells the run; the last one ends an `EventSource`."""
+    """The first id identifies the run; the last one ends an `EventSource`."""
     reading = await asked(http)
     assert reading.ids[0] == ""
     assert all(of_event.startswith(f"{reading.run_id}:") for of_event in reading.ids[1:])
@@ -111,10 +111,10 @@ async def test_a_connection_cut_after_any_byte_loses_and_doubles_nothing(
     store: RememberedConversations,
     conversation: ConversationKey,
 ) -> None:
-    """Every byte position of a short run: the text is identical and the model was called once.
+    """At every byte position of a short run, the text is identical and the model is called once.
 
-    The server, which has sent all of it by then, learns of a cut by the id that the reader comes again with:
-    between two ids, the same connections are good for every cut.
+    The server has sent everything by then and sees a cut only as the id of the reconnecting reader, so one
+    pair of connections serves every cut between two ids.
     """
     model.script = ("Zwölf ", "💪", " done", DONE)
     whole = await asked(http)
@@ -144,7 +144,7 @@ async def _body_of(http: httpx.AsyncClient) -> bytes:
 
 
 async def _rest_of(http: httpx.AsyncClient, reading: Reading) -> bytes:
-    """What a reader is sent who comes again; without an id there is nothing to go on from."""
+    """What a reconnecting reader gets; without an id it starts from the beginning."""
     if not reading.last_event_id:
         return await _body_of(http)
     url = f"{STREAM}/{reading.run_id}"
@@ -156,7 +156,7 @@ async def _rest_of(http: httpx.AsyncClient, reading: Reading) -> bytes:
 async def test_a_live_run_of_two_hundred_chunks_survives_a_hundred_cuts(
     services: Services, model: ScriptedModel
 ) -> None:
-    """At random places, while it is written: whoever comes again has the same text in the end."""
+    """Cut at random places during the run, every reconnecting reader ends up with the same text."""
     words = [f"wörd{number} 🏋 " for number in range(200)]
     gates = [asyncio.Event() for _ in range(20)]
     script: list[str | asyncio.Event | ModelStop] = []
@@ -194,7 +194,7 @@ async def test_a_live_run_of_two_hundred_chunks_survives_a_hundred_cuts(
 async def test_the_conversations_live_run_can_be_joined_without_its_name(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """A page that was reloaded goes on; without a live run there is nothing to read."""
+    """A reloaded page continues to read; without a live run there is nothing to read."""
     assert (await http.get(STREAM)).status_code == 204
     gate = asyncio.Event()
     model.script = ("One ", gate, "two", DONE)
@@ -215,10 +215,10 @@ async def test_the_conversations_live_run_can_be_joined_without_its_name(
     assert (await http.get(STREAM)).status_code == 204
 
 
-async def test_an_event_source_gets_the_run_at_an_address_of_its_own(
+async def test_an_event_source_reads_the_run_at_its_own_url(
     http: httpx.AsyncClient, model: ScriptedModel, store: RememberedConversations
 ) -> None:
-    """The message is stored; the first who opens the address has the reply written, and others read along."""
+    """The message is stored; the first reader of the URL starts the reply, and others join it."""
     started = await http.post(STREAM, json=MESSAGE, headers={"accept": "application/json"})
     assert started.status_code == 202
     body = started.json()
@@ -249,10 +249,10 @@ async def test_an_event_source_gets_the_run_at_an_address_of_its_own(
     assert model.calls == 1
 
 
-async def test_a_refused_start_for_an_event_source_is_told_in_json(
+async def test_a_refused_start_for_an_event_source_is_reported_as_json(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """With the run that is in the way."""
+    """The error includes the id of the run in progress."""
     gate = asyncio.Event()
     model.script = ("One", gate, DONE)
     async with http.stream("POST", STREAM, json=MESSAGE) as first:
@@ -271,7 +271,7 @@ async def test_a_refused_start_for_an_event_source_is_told_in_json(
 async def test_without_a_key_there_are_no_tickets_and_nothing_is_stored(
     services: Services, store: RememberedConversations, conversation: ConversationKey
 ) -> None:
-    """Nobody could read the reply."""
+    """Without a ticket, no client could read the reply."""
     services.tickets = Tickets(None)
     async with client_of(services) as http:
         refused = await http.post(STREAM, json=MESSAGE, headers={"accept": "application/json"})
@@ -280,7 +280,7 @@ async def test_without_a_key_there_are_no_tickets_and_nothing_is_stored(
 
 
 async def test_a_ticket_is_good_for_reading_one_run_and_nothing_else(http: httpx.AsyncClient) -> None:
-    """Another run, another conversation, another method, another holder's altered one: refused."""
+    """Refused for another run, conversation or method, and if another user's, forged or altered."""
     reading = await asked(http)
     run_id, key = reading.run_id, ConversationKey("sam", "mara", "conv1")
     tickets = Tickets(fixed_key(KEY_FOR_TICKETS))
@@ -299,7 +299,7 @@ async def test_a_ticket_is_good_for_reading_one_run_and_nothing_else(http: httpx
 
 
 async def test_a_run_is_stopped_by_its_user_alone(http: httpx.AsyncClient, model: ScriptedModel) -> None:
-    """The stream ends with what was said, though the model is silent; a stranger's stop has no effect."""
+    """The stream ends with the text so far even if the model is silent; another user's stop has no effect."""
     model.script = ("So far", asyncio.Event(), DONE)
     reading = Reading()
     with anyio.fail_after(PATIENCE_S):
@@ -322,14 +322,14 @@ async def test_a_run_is_stopped_by_its_user_alone(http: httpx.AsyncClient, model
     assert (again.status_code, again.json()["status"]) == (200, "finished")
 
 
-async def test_a_run_that_nobody_knows_is_404(http: httpx.AsyncClient) -> None:
-    """Which ends an `EventSource`, too."""
+async def test_an_unknown_run_is_404(http: httpx.AsyncClient) -> None:
+    """A 404 also ends an `EventSource`."""
     response = await http.get(f"{STREAM}/run_unknown")
     assert response.status_code == 404
     assert "RUN_NOT_FOUND" in response.text
 
 
-async def test_all_of_it_holds_on_a_real_store(
+async def test_equal_messages_become_one_run_on_a_real_store(
     services: Services, tmp_path: Path, model: ScriptedModel
 ) -> None:
     """Fifty equal messages at once over SQLite: one run, one model call, fifty equal streams."""

@@ -1,4 +1,4 @@
-"""The function that answers with the whole reply, over HTTP: the existing system's contract."""
+"""The function that responds with the whole reply, over HTTP: the existing system's contract."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def stream(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 async def test_a_message_is_answered_with_both_messages_as_they_are_stored(
     http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
 ) -> None:
-    """200 and the existing body, to the letter."""
+    """200 and exactly the existing body."""
     answer = await http.post(PATH, json=BODY)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -98,7 +98,7 @@ async def test_a_refused_message_has_the_existing_error(
     error: str,
     code: str,
 ) -> None:
-    """`error` as clients know it, our code and a sentence for a person in `details`; nothing is touched."""
+    """`error` is what clients expect, `details` has our code and sentence, and nothing is stored."""
     if token is None:
         del http.headers["authorization"]
     else:
@@ -112,13 +112,13 @@ async def test_a_refused_message_has_the_existing_error(
 
 
 async def test_an_unknown_conversation_is_404(http: httpx.AsyncClient) -> None:
-    """In the words of the existing function."""
+    """The error text is that of the existing function."""
     answer = await http.post(PATH.replace("conv1", "conv2"), json=BODY)
     assert (answer.status_code, answer.json()["error"]) == (404, "Conversation not found")
 
 
 async def test_an_unknown_coach_is_404(http: httpx.AsyncClient, store: RememberedConversations) -> None:
-    """In the words of the existing function."""
+    """The error text is that of the existing function."""
     store.coaches.clear()
     answer = await http.post(PATH, json=BODY)
     assert (answer.status_code, answer.json()["error"]) == (404, "Coach configuration not found")
@@ -127,10 +127,10 @@ async def test_an_unknown_coach_is_404(http: httpx.AsyncClient, store: Remembere
 @pytest.mark.parametrize(
     "failure", [ModelThrottled("detail"), StorageUnavailable("detail"), ValueError("detail")]
 )
-async def test_a_turn_that_fails_is_an_honest_error(
+async def test_a_failed_turn_is_an_error_with_its_partial_reply(
     http: httpx.AsyncClient, model: ScriptedModel, failure: Exception
 ) -> None:
-    """The code's status, a sentence for a person, and what was saved of the reply; never a detail."""
+    """It has the code's status, a sentence for the user and the partial reply, but no internal detail."""
     model.script = ("Well, ", failure)
     answer = await http.post(PATH, json=BODY)
     code = failure.code if isinstance(failure, CoachStreamError) else ErrorCode.PROCESSING_ERROR
@@ -143,7 +143,7 @@ async def test_a_turn_that_fails_is_an_honest_error(
 
 
 async def test_other_methods_and_paths_are_refused(http: httpx.AsyncClient) -> None:
-    """405 with `Allow`; the stream's path is another function's."""
+    """405 with `Allow`; the stream's path belongs to another function."""
     answer = await http.get(PATH)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert (await http.post(f"{BASE}/stream", json=BODY)).status_code == 404
@@ -152,7 +152,7 @@ async def test_other_methods_and_paths_are_refused(http: httpx.AsyncClient) -> N
 async def test_a_client_that_falls_back_from_the_stream_gets_the_stored_reply(
     http: httpx.AsyncClient, stream: httpx.AsyncClient, model: ScriptedModel, store: RememberedConversations
 ) -> None:
-    """It reads one chunk, loses its patience, and sends the same text here while the turn is still live."""
+    """It reads one chunk, gives up, and sends the same text here while the turn is still live."""
     gate = asyncio.Event()
     model.script = ("Hello, ", gate, "you!", ModelStop(StopReason.END_TURN, Usage(5, 3)))
     async with stream.stream("POST", f"{BASE}/stream", json=BODY) as streaming:
@@ -162,7 +162,7 @@ async def test_a_client_that_falls_back_from_the_stream_gets_the_stored_reply(
     asking = asyncio.create_task(http.post(PATH, json=BODY))
     operations = store.operations
     async with asyncio.timeout(PATIENCE_S):
-        while store.operations == operations:  # noqa: ASYNC110 (until the second request is at the store)
+        while store.operations == operations:  # noqa: ASYNC110 (until the second request reaches the store)
             await asyncio.sleep(0.01)
     gate.set()
     answer = await asking
@@ -174,7 +174,7 @@ async def test_a_client_that_falls_back_from_the_stream_gets_the_stored_reply(
 async def test_the_same_client_message_is_answered_once_in_both_functions(
     http: httpx.AsyncClient, stream: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """Whichever is asked first: here this one, then the stream."""
+    """The order makes no difference; here this function comes first, then the stream."""
     body = {**BODY, "clientMessageId": "c-1"}
     first = await http.post(PATH, json=body)
     async with stream.stream("POST", f"{BASE}/stream", json=body) as streaming:

@@ -57,7 +57,7 @@ HEAVY = (
     "coachstream.recall",
     "coachstream.storage",
 )
-"""What `start` does not need, or, as PyJWT, not before there is a token."""
+"""Modules that `start` does not need, or, like PyJWT, only once there is a token."""
 
 
 def imported(function: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -73,15 +73,15 @@ def imported(function: str, environment: dict[str, str]) -> subprocess.Completed
 
 @pytest.mark.parametrize("function", HANDLERS)
 def test_on_lambda_a_function_does_not_start_with_settings_that_are_missing(function: str) -> None:
-    """Every mistake is named in what Lambda logs, so that one look mends them all."""
+    """Lambda's log names every configuration error at once."""
     refused = imported(function, ON_LAMBDA)
     assert refused.returncode != 0
     for name in ("COACHSTREAM_STORE", "COACHSTREAM_MODEL", "COACHSTREAM_IDENTITY"):
         assert f"{name} is not set" in refused.stderr
 
 
-def test_on_lambda_a_function_does_not_start_without_a_client_to_check_tokens_for() -> None:
-    """It would have to accept the tokens of any application of the pool, or none."""
+def test_on_lambda_a_function_does_not_start_without_an_app_client_id() -> None:
+    """It would have to accept the tokens of any application of the user pool, or none."""
     refused = imported("stream_coach_conversation", {**ON_LAMBDA, **HALF_OF_COGNITO})
     assert refused.returncode != 0
     assert "APP_CLIENT_ID" in refused.stderr
@@ -91,7 +91,7 @@ def test_on_lambda_a_function_does_not_start_without_a_client_to_check_tokens_fo
 
 @pytest.mark.parametrize("function", HANDLERS)
 def test_elsewhere_a_handler_can_be_imported_without_any_settings(function: str) -> None:
-    """A test or a tool looks at it, and nobody is served."""
+    """A test or a tool may inspect it; no request is served."""
     assert imported(function, {}).returncode == 0
 
 
@@ -109,8 +109,8 @@ def run(program: str, environment: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("function", HANDLERS)
-def test_a_functions_module_brings_nothing_that_can_wait(function: str) -> None:
-    """Heavy packages and the adapters are loaded when the first byte is on its way, or a token is there."""
+def test_a_functions_module_imports_nothing_that_can_be_deferred(function: str) -> None:
+    """Heavy packages and adapters are imported once the first byte is sent or a token must be verified."""
     program = (
         f"import sys, coachstream.functions.{function}.handler;"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
@@ -119,8 +119,8 @@ def test_a_functions_module_brings_nothing_that_can_wait(function: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency", "lambda-managed-instances"])
-def test_a_function_that_starts_ahead_loads_everything_and_opens_nothing(kind: str) -> None:
-    """What a turn needs is in the snapshot: modules and service models, no socket and no credentials."""
+def test_a_preinitialized_function_loads_everything_and_opens_nothing(kind: str) -> None:
+    """A snapshot holds the modules and service models for a turn, but no socket and no credentials."""
     program = (
         "import socket, sys\n"
         "def refuse(*_): raise AssertionError('a socket')\n"
@@ -137,7 +137,7 @@ def test_a_function_that_starts_ahead_loads_everything_and_opens_nothing(kind: s
 
 
 def test_after_a_restore_an_environment_has_random_numbers_of_its_own() -> None:
-    """Python's generator is part of a snapshot, so every environment of it would draw the same."""
+    """Python's generator is part of the snapshot, so all restored environments would draw the same."""
     snapshot = random.getstate()
     drawn = set()
     for _ in range(3):
@@ -148,7 +148,7 @@ def test_after_a_restore_an_environment_has_random_numbers_of_its_own() -> None:
 
 
 def test_a_snapshot_is_reseeded_by_the_runtimes_hook() -> None:
-    """The handler's module registers it with the package that awslambdaric takes its hooks from."""
+    """The handler's module registers it with the package whose hooks awslambdaric runs."""
     program = (
         "import snapshot_restore_py, coachstream.functions.stream_coach_conversation.handler;"
         "print([hook[0].__name__ for hook in snapshot_restore_py.get_after_restore()])"
@@ -161,7 +161,7 @@ def test_a_snapshot_is_reseeded_by_the_runtimes_hook() -> None:
 
 @pytest.mark.parametrize("function", HANDLERS)
 def test_on_lambda_a_function_does_not_start_with_another_pools_keys(function: str, tmp_path: Path) -> None:
-    """Or with a file that is none: the log names the variable and what is wrong."""
+    """Nor with an invalid file: the log names the variable and what is wrong."""
     other = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_OtherPool"
     environment = {**ON_LAMBDA, **cognito_environment(tmp_path, "http://127.0.0.1:9")}
     package = package_keys(tmp_path, UserPool(), issuer=other)

@@ -62,7 +62,7 @@ def events_of(body: bytes) -> list[dict[str, Any]]:
 
 
 def the_error(response: httpx.Response) -> dict[str, Any]:
-    """The body of a refusal: one frame, and in it the error."""
+    """The body of a refusal: a single frame with the error."""
     [event] = events_of(response.content)
     assert list(event) == ["type", "message", "code", "retryable"]
     assert event["type"] == "error"
@@ -73,7 +73,7 @@ def the_error(response: httpx.Response) -> dict[str, Any]:
 async def test_a_reply_streams_from_start_to_complete(
     http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
 ) -> None:
-    """What was streamed is what is saved, and `complete` tells both messages."""
+    """The streamed text is the saved text, and `complete` carries both messages."""
     response = await http.post(PATH, json={**MESSAGE, "messageTimestamp": "2026-03-01T12:00:00.000Z"})
     assert response.status_code == 200
     start, run, *chunks, complete = events_of(response.content)
@@ -122,7 +122,7 @@ async def test_what_was_done_besides_the_reply_is_in_events_without_an_id(
 
 @pytest.mark.usefixtures("conversation")
 async def test_the_response_carries_the_headers_of_the_contract_and_no_cors(http: httpx.AsyncClient) -> None:
-    """Proxies are told to keep their hands off; CORS is the Function URL's business."""
+    """Proxies must not buffer or transform the stream; CORS is left to the Function URL."""
     headers = (await http.post(PATH, json=MESSAGE)).headers
     assert headers["content-type"] == "text/event-stream; charset=utf-8"
     assert headers["cache-control"] == "no-cache, no-transform"
@@ -134,7 +134,7 @@ async def test_the_response_carries_the_headers_of_the_contract_and_no_cors(http
 async def test_start_and_chunks_arrive_while_the_model_still_thinks(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """Nothing is collected: each frame is there before the next one exists."""
+    """Nothing is buffered: each frame arrives before the next one exists."""
     gate = asyncio.Event()
     model.script = (gate, "One", gate, ModelStop(StopReason.END_TURN))
     with anyio.fail_after(PATIENCE_S):
@@ -149,7 +149,7 @@ async def test_start_and_chunks_arrive_while_the_model_still_thinks(
 
 @pytest.mark.usefixtures("conversation")
 async def test_a_quiet_stream_carries_comments(services: Services, model: ScriptedModel) -> None:
-    """A model that thinks for long does not look like a dead connection."""
+    """A model that is silent for long must not look like a dead connection."""
     gate = asyncio.Event()
     model.script = (gate, "One", ModelStop(StopReason.END_TURN))
     services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.1)
@@ -169,7 +169,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_turn(
     model: ScriptedModel,
     conversation: ConversationKey,
 ) -> None:
-    """The reply is saved although nobody heard it."""
+    """The reply is saved even if no client reads it."""
     gate = asyncio.Event()
     model.script = ("One, ", gate, "two", ModelStop(StopReason.END_TURN))
     with anyio.fail_after(PATIENCE_S):
@@ -184,7 +184,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_turn(
 async def test_a_message_that_ends_in_half_an_emoji_is_answered(
     http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
 ) -> None:
-    """What counts UTF-16 units cuts emoji in two; U+FFFD is stored in the place of the half."""
+    """A client that truncates by UTF-16 units can split an emoji; the lone half is stored as U+FFFD."""
     body = b'{"userResponse": "I ran 5 km today \\ud83d"}'
     response = await http.post(PATH, content=body, headers={"content-type": "application/json"})
     *_, complete = events_of(response.content)
@@ -198,7 +198,7 @@ async def test_the_same_message_sent_again_gets_the_same_reply(
     model: ScriptedModel,
     conversation: ConversationKey,
 ) -> None:
-    """`clientMessageId` makes retries safe: one message, one call of the model."""
+    """`clientMessageId`, the idempotency key, makes retries safe: one message, one model call."""
     body = {**MESSAGE, "clientMessageId": "try-1"}
     first = events_of((await http.post(PATH, json=body)).content)
     again = events_of((await http.post(PATH, json=body)).content)
@@ -221,14 +221,14 @@ async def test_the_same_message_sent_again_gets_the_same_reply(
         ("Bearer kim", ErrorCode.USER_ID_MISMATCH),
     ],
 )
-async def test_who_is_refused_reads_and_writes_nothing(
+async def test_a_refused_caller_reads_and_writes_nothing(
     http: httpx.AsyncClient,
     store: RememberedConversations,
     model: ScriptedModel,
     authorization: str | None,
     code: ErrorCode,
 ) -> None:
-    """The status and the one error event; store and model are not asked."""
+    """The response is the status and one error event; the store and the model are not used."""
     del http.headers["authorization"]
     headers = {} if authorization is None else {"AUTHORIZATION": authorization}
     response = await http.post(PATH, json=MESSAGE, headers=headers)
@@ -277,7 +277,7 @@ async def test_a_bad_body_is_refused_before_anything_is_stored(
 async def test_a_path_that_is_no_route_is_404_with_and_without_a_token(
     http: httpx.AsyncClient, path: str, token: str | None
 ) -> None:
-    """A route exists for everybody or for nobody, so nothing is revealed."""
+    """Whether a route exists does not depend on the caller, so nothing is revealed."""
     if token is None:
         del http.headers["authorization"]
     response = await http.post(path, json=MESSAGE)
@@ -288,10 +288,10 @@ async def test_a_path_that_is_no_route_is_404_with_and_without_a_token(
     ("path", "allow"), [(PATH, "GET, POST"), (f"{PATH}/run-1", "DELETE, GET")], ids=["stream", "run"]
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
-async def test_another_method_is_405_and_tells_the_right_ones(
+async def test_another_method_is_405_with_the_allowed_methods(
     http: httpx.AsyncClient, method: str, path: str, allow: str
 ) -> None:
-    """In `Allow`."""
+    """The `Allow` header lists them."""
     response = await http.request(method, path)
     assert (response.status_code, the_error(response)["code"]) == (405, "METHOD_NOT_ALLOWED")
     assert response.headers["allow"] == allow
@@ -299,13 +299,13 @@ async def test_another_method_is_405_and_tells_the_right_ones(
 
 @pytest.mark.usefixtures("conversation")
 async def test_a_doubled_slash_and_escapes_name_the_same_conversation(http: httpx.AsyncClient) -> None:
-    """The existing test script's addresses have both."""
+    """The URLs of the existing test script contain both."""
     url = f"http://127.0.0.1:{http.base_url.port}//users/s%61m//coaches/mara/conversations/conv1/stream/"
     assert events_of((await http.post(url, json=MESSAGE)).content)[-1]["type"] == "complete"
 
 
 async def failing_stream(http: httpx.AsyncClient, text: str = "How was my week?") -> dict[str, Any]:
-    """A stream that begins and ends with an error; gives the error."""
+    """A stream that starts and ends with an error; returns the error."""
     response = await http.post(PATH, json={"userResponse": text})
     assert response.status_code == 200
     start, *chunks, error = events_of(response.content)
@@ -342,7 +342,7 @@ async def test_a_model_that_fails_ends_the_stream_with_its_code(
     retryable: bool,
     said: tuple[str, ...],
 ) -> None:
-    """The message is stored, what was said is stored with it, and no text of an exception gets out."""
+    """The message and the text so far are stored, and no exception's text is exposed."""
     model.script = (*said, failure)
     error = await failing_stream(http)
     assert (error["code"], error["retryable"]) == (code, retryable)
@@ -357,18 +357,18 @@ async def test_a_model_that_fails_ends_the_stream_with_its_code(
 async def test_an_end_without_a_stop_is_a_broken_stream(
     http: httpx.AsyncClient, model: ScriptedModel
 ) -> None:
-    """A reply that only stops coming is not complete."""
+    """A reply that merely stops arriving is not complete."""
     model.script = ("Some words",)
     assert (await failing_stream(http))["code"] == "MODEL_STREAM_BROKEN"
 
 
-async def test_an_unknown_conversation_is_told_in_the_stream(http: httpx.AsyncClient) -> None:
-    """`start` is out before the store is asked."""
+async def test_an_unknown_conversation_is_reported_in_the_stream(http: httpx.AsyncClient) -> None:
+    """`start` is sent before the store is queried."""
     assert (await failing_stream(http))["code"] == "CONVERSATION_NOT_FOUND"
 
 
 @pytest.mark.usefixtures("conversation")
-async def test_a_coach_that_is_gone_is_told_in_the_stream(
+async def test_a_missing_coach_is_reported_in_the_stream(
     http: httpx.AsyncClient, store: RememberedConversations
 ) -> None:
     """The conversation outlived its coach."""
@@ -376,13 +376,13 @@ async def test_a_coach_that_is_gone_is_told_in_the_stream(
     assert (await failing_stream(http))["code"] == "COACH_CONFIG_NOT_FOUND"
 
 
-async def test_a_second_message_during_an_answer_is_refused(
+async def test_a_second_message_during_a_reply_is_refused(
     http: httpx.AsyncClient,
     model: ScriptedModel,
     store: RememberedConversations,
     conversation: ConversationKey,
 ) -> None:
-    """One answer at a time; the first one goes on undisturbed."""
+    """One reply at a time; the first continues undisturbed."""
     gate = asyncio.Event()
     model.script = ("One", gate, ModelStop(StopReason.END_TURN))
     with anyio.fail_after(PATIENCE_S):
@@ -405,7 +405,7 @@ async def test_a_second_message_during_an_answer_is_refused(
 async def test_a_deadline_ends_the_stream_in_time_to_save(
     services: Services, store: RememberedConversations, model: ScriptedModel, conversation: ConversationKey
 ) -> None:
-    """Three seconds before the function's timeout the model is stopped; what was said is kept."""
+    """The model is stopped three seconds before the function's timeout, and the text so far is kept."""
     model.script = ("Some words", asyncio.Event())
     with anyio.fail_after(PATIENCE_S):
         async with client_of(services, timeout_s=3.3) as http:
@@ -426,7 +426,7 @@ async def test_a_store_that_fails_is_a_sentence_and_no_stack_trace(
     failure: Exception,
     code: str,
 ) -> None:
-    """The model is not asked when the message could not be stored."""
+    """The model is not called if the message could not be stored."""
     store.failure = failure
     error = await failing_stream(http)
     assert (error["code"], model.calls) == (code, 0)
@@ -435,7 +435,7 @@ async def test_a_store_that_fails_is_a_sentence_and_no_stack_trace(
 
 
 async def test_wrong_settings_are_refused_and_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The client learns nothing of the deployment, the operator everything."""
+    """The client learns nothing about the deployment; the operator finds every error in the log."""
     app = to_asgi(handler_for(lambda: Services(Settings.from_environment({}))), drain_timeout_s=5)
     async with serving(app) as port, httpx.AsyncClient(trust_env=False) as client:
         response = await client.post(f"http://127.0.0.1:{port}/{PATH}")
@@ -445,7 +445,7 @@ async def test_wrong_settings_are_refused_and_named_in_the_log(caplog: pytest.Lo
 
 
 def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
-    """A new code needs a test here: the table of the design is the list."""
+    """A new code needs a test here; the design's table lists them all."""
     told_in_the_stream = {
         kind.code
         for kind in CoachStreamError.__subclasses__()

@@ -1,4 +1,4 @@
-"""Hand-offs over HTTP: the payloads of the existing system, as asynchronous invocations."""
+"""Hand-offs over HTTP: the existing system's payloads as asynchronous invocations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SUMMARY = SummaryRequest(KEY, SummaryReason.MESSAGE_COUNT, 12)
 
 
 class LambdaApi:
-    """Takes invocations as Lambda's API does (API reference, "Invoke"), and answers what it is told to."""
+    """Accepts invocations like Lambda's API (API reference, "Invoke"), and responds as a test sets it."""
 
     def __init__(self) -> None:
         self.invocations: list[tuple[str, str, object]] = []
@@ -77,7 +77,7 @@ async def client(api: LambdaApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 async def test_a_workout_is_invoked_with_the_existing_payload(
     api: LambdaApi, client: AwsClient[LambdaClient]
 ) -> None:
-    """Asynchronously; the coach's attributes whole, the moment as JavaScript writes it."""
+    """It is asynchronous, with all the coach's attributes and the time in JavaScript's format."""
     await LambdaWorkoutBuilder(client, "build-workout").build(WORKOUT)
     assert api.invocations == [
         (
@@ -100,7 +100,7 @@ async def test_a_workout_is_invoked_with_the_existing_payload(
 async def test_a_summary_is_invoked_with_the_existing_payload(
     api: LambdaApi, client: AwsClient[LambdaClient]
 ) -> None:
-    """Asynchronously, with the reason and the count."""
+    """The invocation is asynchronous, with the reason and the count."""
     await LambdaSummaryBuilder(client, "build-summary").build(SUMMARY)
     [(_, kind, payload)] = api.invocations
     assert kind == "Event"
@@ -120,7 +120,7 @@ async def test_a_summary_is_invoked_with_the_existing_payload(
 async def test_a_refused_invocation_is_a_typed_failure(
     api: LambdaApi, client: AwsClient[LambdaClient], status: int, code: str
 ) -> None:
-    """With the function's name and Lambda's code for the log; asked once, as the turn has no time to lose."""
+    """The log has the function's name and Lambda's code; there is no retry, as the turn has no time."""
     api.status = status
     api.headers = [(b"x-amzn-errortype", code.encode()), (b"content-type", b"application/json")]
     api.body = b'{"Message": "no"}'
@@ -133,7 +133,7 @@ async def test_a_refused_invocation_is_a_typed_failure(
 async def test_credentials_that_lambda_refuses_have_a_code_and_a_remedy(
     api: LambdaApi, client: AwsClient[LambdaClient], code: str
 ) -> None:
-    """The hand-off fails as any other; what its log line says helps the operator."""
+    """The hand-off fails like any other; its log line helps the operator."""
     api.status = 403
     api.headers = [(b"x-amzn-errortype", code.encode()), (b"content-type", b"application/json")]
     api.body = b'{"Message": "no"}'
@@ -143,17 +143,17 @@ async def test_credentials_that_lambda_refuses_have_a_code_and_a_remedy(
     assert "AWS_PROFILE" in caught.value.remedy or "aws sso login" in caught.value.remedy
 
 
-async def test_an_answer_that_is_not_accepted_is_a_typed_failure(
+async def test_a_status_other_than_202_is_a_typed_failure(
     api: LambdaApi, client: AwsClient[LambdaClient]
 ) -> None:
-    """Lambda accepts with 202 and nothing else."""
+    """Lambda accepts an asynchronous invocation with 202 only."""
     api.status = 200
     with pytest.raises(HandOffFailed, match="status 200"):
         await LambdaSummaryBuilder(client, "build-summary").build(SUMMARY)
 
 
 async def test_an_api_that_cannot_be_reached_is_a_typed_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens there."""
+    """No server listens on the port."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     client = AwsSession().functions(Connection(region="us-west-2", endpoint_url="http://127.0.0.1:1"))

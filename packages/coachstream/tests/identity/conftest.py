@@ -1,4 +1,4 @@
-"""A web server for key sets, for the tests of Cognito's adapter."""
+"""A web server for key sets, for the tests of the Cognito adapter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from support.key_server import KeyServer, key_server
 
 @pytest.fixture
 async def keys_at() -> AsyncIterator[KeyServer]:
-    """A web server that answers as the test scripts it."""
+    """A web server whose responses the test scripts."""
     async with key_server() as server:
         yield server

@@ -1,6 +1,6 @@
-"""Cognito's verifier: the contract, and tokens that moto's cognito-idp issued.
+"""The Cognito verifier: the contract, and tokens that moto's cognito-idp issued.
 
-`support.cognito` says in what moto's tokens differ from Cognito's.
+`support.cognito` describes how moto's tokens differ from Cognito's.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def verifier(pool: UserPool, moto_url: str) -> TokenVerifier:
 
 
 async def test_a_users_id_token_is_an_identity(pool: UserPool, verifier: TokenVerifier) -> None:
-    """The application's user id from the attribute, and the pool's own subject."""
+    """The user id comes from the custom attribute, the subject from the pool."""
     token = pool.sign_in("sam").id
     identity = await verifier.verify(token)
     assert identity.user_id == "user-1"
@@ -63,7 +63,7 @@ async def test_a_users_id_token_is_an_identity(pool: UserPool, verifier: TokenVe
 async def test_an_access_token_of_the_same_sign_in_is_refused(
     pool: UserPool, verifier: TokenVerifier
 ) -> None:
-    """It names the client in another claim, and is for other purposes."""
+    """It names the client in another claim and serves other purposes."""
     with pytest.raises(InvalidToken):
         await verifier.verify(pool.sign_in("sam").access)
 
@@ -71,7 +71,7 @@ async def test_an_access_token_of_the_same_sign_in_is_refused(
 async def test_a_token_of_another_pool_is_refused(
     moto_url: str, pool: UserPool, verifier: TokenVerifier
 ) -> None:
-    """Though, as it is with moto alone, it is signed with the same key."""
+    """Even if it is signed with the same key, which happens only with moto."""
     other = UserPool(moto_url)
     other.add_user("sam", "user-1")
     with pytest.raises(InvalidToken):
@@ -85,7 +85,7 @@ async def test_a_token_of_another_pool_is_refused(
 async def test_a_token_for_another_client_is_refused_until_the_client_is_named(
     moto_url: str, pool: UserPool, verifier: TokenVerifier
 ) -> None:
-    """Every app client whose users may call is configured."""
+    """Every app client whose users may call must be configured."""
     mobile = pool.add_client()
     token = pool.sign_in("sam", client_id=mobile).id
     with pytest.raises(InvalidToken):
@@ -95,8 +95,10 @@ async def test_a_token_for_another_client_is_refused_until_the_client_is_named(
     assert (await both.verify(pool.sign_in("sam").id)).user_id == "user-1"
 
 
-async def test_a_user_without_the_attribute_is_told_apart(pool: UserPool, verifier: TokenVerifier) -> None:
-    """The pool knows the person, the application does not yet."""
+async def test_a_user_without_the_attribute_has_its_own_error(
+    pool: UserPool, verifier: TokenVerifier
+) -> None:
+    """The user exists in the pool, but not yet in the application."""
     pool.add_user("new", None)
     with pytest.raises(MissingCustomUserId):
         await verifier.verify(pool.sign_in("new").id)
@@ -105,7 +107,7 @@ async def test_a_user_without_the_attribute_is_told_apart(pool: UserPool, verifi
 async def test_a_token_from_two_hours_ago_has_expired(
     pool: UserPool, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Moto's clock is put back; its tokens are good for an hour."""
+    """Moto's clock is set back; its tokens are valid for an hour."""
     clock = SimpleNamespace(time=lambda: time.time() - 7200)
     monkeypatch.setattr("moto.cognitoidp.models.time", clock)
     with pytest.raises(TokenExpired):
@@ -113,7 +115,7 @@ async def test_a_token_from_two_hours_ago_has_expired(
 
 
 async def test_a_changed_token_is_refused(pool: UserPool, verifier: TokenVerifier) -> None:
-    """With another user's id in it, or the head of another key."""
+    """With another user's id, or signed with another key."""
     token = pool.sign_in("sam").id
     header, _, signature = token.split(".")
     claims = jwt.decode(token, options={"verify_signature": False}) | {"custom:user_id": "user-2"}
@@ -124,14 +126,14 @@ async def test_a_changed_token_is_refused(pool: UserPool, verifier: TokenVerifie
 
 
 async def test_a_key_that_the_pool_does_not_have_is_refused(pool: UserPool, verifier: TokenVerifier) -> None:
-    """A good token under the name of another key."""
+    """A well-formed token that names an unknown key."""
     claims = jwt.decode(pool.sign_in("sam").id, options={"verify_signature": False})
     with pytest.raises(InvalidToken):
         await verifier.verify(jwt.encode(claims, rsa_key(9), algorithm="RS256", headers={"kid": "new"}))
 
 
-async def test_a_key_that_was_rotated_in_is_read(keys_at: KeyServer) -> None:
-    """By one more request, once the last one is ten seconds ago. Moto never rotates, so keys are ours."""
+async def test_a_rotated_key_is_fetched(keys_at: KeyServer) -> None:
+    """By one request, at least 10 s after the last. Moto never rotates keys, so these are ours."""
     now = 1000.0
     pool = SigningPool()
     keys_at.answers = [document(pool.jwks())]
@@ -158,8 +160,8 @@ async def test_a_key_that_was_rotated_in_is_read(keys_at: KeyServer) -> None:
     ],
     ids=["503", "garbage", "no keys", "huge", "redirect", "reset"],
 )
-async def test_without_the_pools_keys_nobody_is_let_in(keys_at: KeyServer, answer: list[Piece]) -> None:
-    """It is our failure and not the token's, and many who ask at once ask once."""
+async def test_without_the_pools_keys_every_token_is_refused(keys_at: KeyServer, answer: list[Piece]) -> None:
+    """It is a server error, not the token's fault; concurrent requests share one fetch (single flight)."""
     keys_at.answers = [answer]
     verifier = cognito_verifier(REGION, POOL_ID, [AUDIENCE], endpoint_url=keys_at.url)
     asked = [verifier.verify(SigningPool().token()) for _ in range(20)]
@@ -169,7 +171,7 @@ async def test_without_the_pools_keys_nobody_is_let_in(keys_at: KeyServer, answe
 
 
 async def test_many_first_tokens_cost_one_request(keys_at: KeyServer) -> None:
-    """The keys are read once, and kept."""
+    """The keys are fetched once and cached."""
     pool = SigningPool()
     keys_at.answers = [document(pool.jwks())]
     verifier = cognito_verifier(REGION, POOL_ID, [AUDIENCE], endpoint_url=keys_at.url + "/")
@@ -179,7 +181,7 @@ async def test_many_first_tokens_cost_one_request(keys_at: KeyServer) -> None:
 
 
 def test_the_issuer_is_the_pools() -> None:
-    """As in its tokens; China's regions have their own domain."""
+    """It equals the issuer in the pool's tokens; China's regions have their own domain."""
     assert pool_issuer(REGION, POOL_ID) == ISSUER
     assert pool_issuer("us-gov-west-1", "us-gov-west-1_a") == (
         "https://cognito-idp.us-gov-west-1.amazonaws.com/us-gov-west-1_a"
@@ -211,12 +213,12 @@ def test_the_issuer_is_the_pools() -> None:
 def test_what_is_missing_or_malformed_is_named_before_any_token_comes(
     region: str, pool_id: str, client_ids: list[str], complaint: str
 ) -> None:
-    """A mistake of the deployment is no wildcard."""
+    """A configuration error must never act as a wildcard."""
     with pytest.raises(ValueError, match=complaint):
         cognito_verifier(region, pool_id, client_ids)
 
 
 def test_another_endpoint_must_be_one_that_keys_can_come_from() -> None:
-    """Who can put keys in between can be anybody."""
+    """An attacker who can inject keys can impersonate any user."""
     with pytest.raises(ValueError, match=r"endpoint 'http://cognito\.example'.*https"):
         cognito_verifier(REGION, POOL_ID, [AUDIENCE], endpoint_url="http://cognito.example")

@@ -1,4 +1,4 @@
-"""Key sets over HTTPS: what is read, what is tried again, what is refused."""
+"""Key sets over HTTPS: what is read, what is retried, what is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = "/pool/.well-known/jwks.json"
 
 
 async def test_the_document_is_read_as_it_is(keys_at: KeyServer) -> None:
-    """One GET for the path, on a connection of its own."""
+    """A single GET for the path, on its own connection."""
     keys_at.answers = [document(b'{"keys": []}')]
     assert await HttpsKeys(keys_at.url + PATH).load() == b'{"keys": []}'
     [request] = keys_at.requests
@@ -29,7 +29,7 @@ async def test_the_document_is_read_as_it_is(keys_at: KeyServer) -> None:
 
 
 async def test_a_document_in_chunks_is_read_whole(keys_at: KeyServer) -> None:
-    """Length known or not, in however many pieces."""
+    """With or without a known length, in any number of pieces."""
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     keys_at.answers = [[chunked, b"3\r\nabc\r\n", b"4\r\ndefg\r\n", b"0\r\n\r\n"]]
     assert await HttpsKeys(keys_at.url + PATH).load() == b"abcdefg"
@@ -51,8 +51,10 @@ async def test_a_document_in_chunks_is_read_whole(keys_at: KeyServer) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_may_pass_is_tried_once_more(keys_at: KeyServer, answer: list[Piece], reason: str) -> None:
-    """A second attempt succeeds; two failures are told with the address and the reason."""
+async def test_a_transient_failure_is_retried_once(
+    keys_at: KeyServer, answer: list[Piece], reason: str
+) -> None:
+    """The retry may succeed; after two failures the error names the URL and the reason."""
     keys_at.answers = [answer, document(b"good")]
     assert await HttpsKeys(keys_at.url + PATH).load() == b"good"
     keys_at.answers, keys_at.requests = [answer], []
@@ -64,8 +66,8 @@ async def test_what_may_pass_is_tried_once_more(keys_at: KeyServer, answer: list
 @pytest.mark.parametrize(
     "status", ["301 Moved", "302 Found", "307 Temporary", "204 Nothing", "403 No", "404 No"]
 )
-async def test_another_answer_is_refused_at_once(keys_at: KeyServer, status: str) -> None:
-    """Nothing else is a key set, and a redirect is followed nowhere."""
+async def test_any_other_response_is_refused_at_once(keys_at: KeyServer, status: str) -> None:
+    """It is not a key set, and redirects are not followed."""
     async with key_server() as elsewhere:
         elsewhere.answers = [document(b'{"keys": []}')]
         keys_at.answers = [document(b"", status=status, headers=f"Location: {elsewhere.url}/\r\n")]
@@ -76,7 +78,7 @@ async def test_another_answer_is_refused_at_once(keys_at: KeyServer, status: str
 
 
 async def test_a_document_at_the_limit_is_read_and_one_past_it_is_not(keys_at: KeyServer) -> None:
-    """Nobody's memory is filled, whether the length was told or not."""
+    """A response must not exhaust memory, whether or not it declares its length."""
     keys_at.answers = [document(b"x" * MAX_BYTES)]
     assert len(await HttpsKeys(keys_at.url + PATH).load()) == MAX_BYTES
     too_long = b"x" * (MAX_BYTES + 1)
@@ -92,7 +94,7 @@ async def test_a_document_at_the_limit_is_read_and_one_past_it_is_not(keys_at: K
     "said", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"], ids=repr
 )
 async def test_silence_ends_within_the_time(keys_at: KeyServer, said: bytes) -> None:
-    """Before the first byte, within the head and within the body; one more attempt, then it is over."""
+    """Before the first byte, within the headers or within the body; there is one retry."""
     keys_at.answers = [[said, asyncio.Event()]]
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(KeysUnavailable, match=r"no response within 0\.2 s"):
@@ -101,7 +103,7 @@ async def test_silence_ends_within_the_time(keys_at: KeyServer, said: bytes) -> 
 
 
 async def test_a_byte_now_and_then_does_not_stretch_the_time() -> None:
-    """The time is for the whole answer; and the thread that reads it comes to its end, too."""
+    """The timeout covers the whole response, and the reading thread ends, too."""
     hung_up = asyncio.Event()
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,22 +126,22 @@ async def test_a_byte_now_and_then_does_not_stretch_the_time() -> None:
             await hung_up.wait()
 
 
-async def test_a_refused_connection_is_told() -> None:
-    """Nobody listens there."""
+async def test_a_refused_connection_is_reported() -> None:
+    """No server listens on the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(KeysUnavailable, match="Connection refused"):
         await HttpsKeys(f"http://127.0.0.1:{port}{PATH}").load()
 
 
-async def test_a_name_that_nobody_has_is_told() -> None:
+async def test_an_unknown_host_name_is_reported() -> None:
     """`.invalid` never resolves (RFC 2606)."""
     with pytest.raises(KeysUnavailable, match=r"https://nobody\.invalid/: \S"):
         await HttpsKeys("https://nobody.invalid/").load()
 
 
 async def test_the_certificate_must_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a known authority, and for the address that was asked; else nothing is even requested."""
+    """It must come from a known authority and match the host; otherwise no request is sent."""
     good, other = (certificate(tmp_path, rsa_key(1), address=each) for each in ("127.0.0.1", "127.0.0.2"))
     async with key_server(tls_of(good)) as server:
         server.answers = [document(b"keys")]
@@ -177,13 +179,13 @@ async def test_the_certificate_must_be_good(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_a_url_that_keys_cannot_come_from_is_refused(url: str) -> None:
-    """Only https, or http on this machine; nothing that ends up in a header or a log."""
+    """Only https, or http on this machine, and nothing that could leak into a header or a log."""
     with pytest.raises(ValueError, match=r"URL|https|[Pp]ort"):
         HttpsKeys(url)
 
 
 def test_importing_it_imports_no_http() -> None:
-    """A function's module loads without HTTP and TLS; they come with the first token."""
+    """A function's module loads without HTTP and TLS, which are imported with the first token."""
     program = (
         "import sys, coachstream.identity.cognito;"
         "print([name for name in ('http.client', 'httpx', 'aiohttp', 'jwt') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""The local issuer: its files, its tokens, and many processes that start it at once."""
+"""The local issuer: its files, its tokens, and concurrent start-up of many processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_its_tokens_pass_the_verification(folder: Path) -> None:
-    """A token of the local issuer is an identity with its user; the subject is the same every time."""
+    """A local token verifies as an identity with its user; the subject is stable."""
     issuer = LocalIssuer(folder)
     first = await asyncio.to_thread(issuer.issue, "demo user/ü")
     second = await asyncio.to_thread(issuer.issue, "demo user/ü")
@@ -43,7 +43,7 @@ async def test_its_tokens_pass_the_verification(folder: Path) -> None:
 
 
 def test_a_token_says_until_when_it_is_good(folder: Path) -> None:
-    """The lifetime counts from now, and the claims say the same as the answer."""
+    """The lifetime starts now, and the claims agree with the returned expiry."""
     before = datetime.now(UTC)
     issued = LocalIssuer(folder).issue("u", lifetime=timedelta(hours=2))
     claims = jwt.decode(issued.token, options={"verify_signature": False})
@@ -57,7 +57,7 @@ def test_a_token_says_until_when_it_is_good(folder: Path) -> None:
 
 
 async def test_an_expired_token_of_its_own_is_expired(folder: Path) -> None:
-    """No exception is made for the local issuer."""
+    """The local issuer gets no exception."""
     issued = await asyncio.to_thread(LocalIssuer(folder).issue, "u", lifetime=timedelta(minutes=-1))
     with pytest.raises(TokenExpired):
         await local_verifier(folder).verify(issued.token)
@@ -80,7 +80,7 @@ async def test_a_second_start_keeps_the_key(folder: Path) -> None:
 
 
 async def test_a_lost_key_set_is_written_again(folder: Path) -> None:
-    """Only the private key must be kept."""
+    """Only the private key must be preserved."""
     issued = await asyncio.to_thread(LocalIssuer(folder).issue, "u")
     _remove(folder / "jwks.json")
     await asyncio.to_thread(LocalIssuer(folder).ensure_keys)
@@ -88,7 +88,7 @@ async def test_a_lost_key_set_is_written_again(folder: Path) -> None:
 
 
 def test_the_private_key_is_the_owners_only(folder: Path) -> None:
-    """Nobody else may read the key or list the folder; the key set holds nothing private."""
+    """Other users can neither read the key nor list the folder; the key set holds nothing private."""
     LocalIssuer(folder).ensure_keys()
     assert stat.S_IMODE((folder / "issuer-key.pem").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -98,7 +98,7 @@ def test_the_private_key_is_the_owners_only(folder: Path) -> None:
 
 
 def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
-    """Six processes make the key at once: there is one key, and all know it."""
+    """Six processes create the key at once: there is one key, and all of them use it."""
     program = (
         "import sys, pathlib; from coachstream.identity.local_issuer import LocalIssuer;"
         "issuer = LocalIssuer(pathlib.Path(sys.argv[1])); import jwt; sys.stdin.readline();"
@@ -113,7 +113,7 @@ def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
         )
         for _ in range(6)
     ]
-    # A line to each, so that they begin together once they have imported everything.
+    # Send each a line, so that they start together once their imports are done.
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -128,7 +128,7 @@ def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
     "content", [b"", b"garbage", b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"]
 )
 def test_a_damaged_key_is_named_and_kept(folder: Path, content: bytes) -> None:
-    """The message says which file to delete; nothing is overwritten."""
+    """The error says which file to delete; nothing is overwritten."""
     folder.mkdir()
     (folder / "issuer-key.pem").write_bytes(content)
     with pytest.raises(IssuerKeyUnusable, match=r"issuer-key\.pem holds no private key\. Delete it"):
@@ -137,7 +137,7 @@ def test_a_damaged_key_is_named_and_kept(folder: Path, content: bytes) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
+    """A file exists at the folder's path."""
     (tmp_path / "data").write_text("")
     with pytest.raises(IssuerKeyUnusable, match="data"):
         LocalIssuer(tmp_path / "data").ensure_keys()

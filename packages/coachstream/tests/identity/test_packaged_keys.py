@@ -1,4 +1,4 @@
-"""Keys in the package: they greet, the pool's current ones let in."""
+"""Packaged keys authenticate provisionally; only the pool's current keys grant access."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from support.key_server import KeyServer, document
 REGION, POOL_ID = "eu-central-1", ISSUER.rpartition("/")[2]
 
 
-class Greeter:
-    """Verifies as a cold environment does for `start`."""
+class ProvisionalVerifier:
+    """Verifies provisionally, as a cold environment does before `start`."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
@@ -42,16 +42,16 @@ class Greeter:
     authenticate_provisionally = verify
 
 
-class TestGreetingWithPackagedKeys(TokenVerifierContract):
-    """What is no good token is no better under packaged keys."""
+class TestProvisionalAuthenticationWithPackagedKeys(TokenVerifierContract):
+    """A token that is not valid is no more valid under packaged keys."""
 
     @pytest.fixture
     def verifier_of(self, keys_at: KeyServer, tmp_path: Path) -> Callable[[UserPool], TokenVerifier]:
-        return lambda pool: Greeter(verifier_for(pool, keys_at, tmp_path))
+        return lambda pool: ProvisionalVerifier(verifier_for(pool, keys_at, tmp_path))
 
 
 def verifier_for(pool: UserPool, keys_at: KeyServer, folder: Path) -> TokenVerifier:
-    """One for a package with the pool's keys of now."""
+    """A verifier with the pool's current keys in its package."""
     path = folder / "jwks.json"
     path.write_bytes(key_set(ISSUER, pool.jwks()).to_bytes())
     keys_at.answers = [document(pool.jwks())]
@@ -68,18 +68,20 @@ def verifier(pool: UserPool, keys_at: KeyServer, tmp_path: Path) -> TokenVerifie
     return verifier_for(pool, keys_at, tmp_path)
 
 
-async def test_a_greeting_asks_nobody(pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier) -> None:
-    """Neither for a good token nor for one that is refused under a packaged key."""
+async def test_provisional_authentication_sends_no_request(
+    pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier
+) -> None:
+    """Neither for a valid token nor for one that a packaged key refuses."""
     assert (await verifier.authenticate_provisionally(pool.token())).user_id == "user-1"
     with pytest.raises(InvalidToken):
         await verifier.authenticate_provisionally(pool.token(key_number=2, kid="key-1"))
     assert keys_at.requests == []
 
 
-async def test_letting_in_asks_the_pool_once(
+async def test_verification_asks_the_pool_once(
     pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier
 ) -> None:
-    """Whatever is packaged, and for greetings and tokens that follow as well."""
+    """Whatever is packaged; later tokens, provisional ones included, need no further request."""
     for _ in range(3):
         await verifier.authenticate_provisionally(pool.token())
         await verifier.verify(pool.token())
@@ -89,7 +91,7 @@ async def test_letting_in_asks_the_pool_once(
 async def test_a_key_that_is_not_in_the_package_costs_one_request(
     pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier
 ) -> None:
-    """The pool has rotated its keys since; made-up ids that follow cost none."""
+    """The pool has rotated its keys since; made-up key ids that follow cost no request."""
     pool.key_numbers = [1, 2]
     keys_at.answers = [document(pool.jwks())]
     await verifier.authenticate_provisionally(pool.token(key_number=2))
@@ -100,10 +102,10 @@ async def test_a_key_that_is_not_in_the_package_costs_one_request(
     assert len(keys_at.requests) == 1
 
 
-async def test_a_withdrawn_key_greets_and_lets_nobody_in(
+async def test_a_revoked_key_authenticates_provisionally_at_most(
     pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier
 ) -> None:
-    """It does not even greet any more, once the pool has been asked."""
+    """Once the pool's keys are known, not even provisionally."""
     pool.key_numbers = [2]
     keys_at.answers = [document(pool.jwks())]
     await verifier.authenticate_provisionally(pool.token(key_number=1))
@@ -113,10 +115,10 @@ async def test_a_withdrawn_key_greets_and_lets_nobody_in(
         await verifier.authenticate_provisionally(pool.token(key_number=1))
 
 
-async def test_a_pool_that_cannot_be_asked_lets_nobody_in(
+async def test_without_the_pool_a_packaged_key_grants_no_access(
     pool: UserPool, keys_at: KeyServer, verifier: TokenVerifier
 ) -> None:
-    """A packaged key is never taken for a current one: it may be withdrawn, and nobody would know."""
+    """A packaged key is never taken for a current one: it may have been revoked."""
     keys_at.answers = [[None]]
     await verifier.authenticate_provisionally(pool.token())
     with pytest.raises(KeysUnavailable):
@@ -127,7 +129,7 @@ async def test_a_pool_that_cannot_be_asked_lets_nobody_in(
 async def test_a_file_that_has_become_unusable_only_costs_time(
     keys_at: KeyServer, tmp_path: Path, pool: UserPool, verifier: TokenVerifier, content: bytes | None
 ) -> None:
-    """It was good when the environment started; now the greeting waits for the pool."""
+    """It was valid when the environment started; authentication now waits for the pool."""
     path = tmp_path / "jwks.json"
     path.unlink() if content is None else path.write_bytes(content)
     await verifier.authenticate_provisionally(pool.token())
@@ -135,7 +137,7 @@ async def test_a_file_that_has_become_unusable_only_costs_time(
 
 
 async def test_what_is_fetched_can_be_packaged(pool: UserPool, keys_at: KeyServer, tmp_path: Path) -> None:
-    """It names the pool, and is the same bytes for the same keys in whatever order they come."""
+    """The file names the pool and has the same bytes for the same keys in any order."""
     pool.key_numbers = [2, 1]
     published = json.loads(pool.jwks())
     keys_at.answers = [document(pool.jwks())]
@@ -151,7 +153,7 @@ async def test_what_is_fetched_can_be_packaged(pool: UserPool, keys_at: KeyServe
 
 
 async def test_what_cannot_be_fetched_says_why(keys_at: KeyServer) -> None:
-    """Whoever builds a package sees the pool's answer, or that the id is none."""
+    """The person who builds a package sees the pool's response, or that the id is invalid."""
     keys_at.answers = [document(b"no such pool", status="404 Not Found")]
     with pytest.raises(KeysUnavailable, match="404"):
         await fetch_jwks(POOL_ID, endpoint_url=keys_at.url)
@@ -163,7 +165,7 @@ async def test_what_cannot_be_fetched_says_why(keys_at: KeyServer) -> None:
 
 
 def packaged(**changes: object) -> bytes:
-    """A file with one key, some members of which are others."""
+    """A file with one key, some of whose members are replaced."""
     [key] = json.loads(UserPool().jwks())["keys"]
     members = {name: value for name, value in {**key, **changes}.items() if value is not None}
     return json.dumps({"issuer": ISSUER, "keys": [members]}).encode()
@@ -205,7 +207,7 @@ SHORT = "A" + "_" * (LEAST_KEY_BITS // 8 * 4 // 3 - 3)
 def test_a_file_that_cannot_be_used_is_refused_with_the_reason(
     tmp_path: Path, content: bytes | None, complaint: str
 ) -> None:
-    """The message holds nothing of a key."""
+    """The error contains nothing of a key."""
     path = tmp_path / "jwks.json"
     if content is not None:
         path.write_bytes(content)
@@ -215,7 +217,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason(
 
 
 def test_two_keys_of_one_name_are_refused() -> None:
-    """Which one counts would be chance."""
+    """Which of them applies would be arbitrary."""
     [key] = json.loads(UserPool().jwks())["keys"]
     with pytest.raises(PackagedKeysUnusable, match="same id"):
         key_set(ISSUER, json.dumps({"keys": [key, key]}).encode())
@@ -235,7 +237,7 @@ def test_two_keys_of_one_name_are_refused() -> None:
 @example(content=b'{"keys":' * 5000)
 @example(content=UserPool().jwks())
 def test_any_document_is_packaged_or_refused(content: bytes) -> None:
-    """And what is packaged says the same when it is read again."""
+    """A packaged document is the same when it is read again."""
     try:
         keys = key_set(ISSUER, content)
     except PackagedKeysUnusable:

@@ -1,4 +1,4 @@
-"""The key for tickets on this machine: made once, its owner's only, and the same for all processes."""
+"""The local ticket key: created once, private to its owner, and shared by all processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_it_is_made_when_it_is_first_needed_and_kept(folder: Path) -> None:
-    """Looking at it makes nothing; a second start, and all who ask at once, get the same key."""
+    """Construction creates nothing; concurrent callers and a later start get the same key."""
     local = LocalKey(folder)
     assert local.path == folder / "ticket-key"
     assert not await asyncio.to_thread(folder.exists)
@@ -32,7 +32,7 @@ async def test_it_is_made_when_it_is_first_needed_and_kept(folder: Path) -> None
 
 
 async def test_a_replaced_key_is_read_when_the_old_one_is_in_doubt(folder: Path) -> None:
-    """Whoever asks in place of the remembered key gets the file's; all others what is remembered."""
+    """Only a caller that rejects the cached key gets the file's; all others get the cached key."""
     local = LocalKey(folder)
     old = await local()
     await asyncio.to_thread((folder / "ticket-key").write_bytes, b"n" * KEY_BYTES)
@@ -47,7 +47,7 @@ async def test_each_folder_has_its_own(folder: Path, tmp_path: Path) -> None:
 
 
 async def test_it_is_the_owners_only(folder: Path) -> None:
-    """As the issuer's is; nothing else is left in the folder."""
+    """Like the issuer's key; the folder contains nothing else."""
     await LocalKey(folder)()
 
     def look() -> tuple[int, int, list[str]]:
@@ -59,7 +59,7 @@ async def test_it_is_the_owners_only(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"short"])
 async def test_a_damaged_key_is_named_and_kept(folder: Path, content: bytes) -> None:
-    """The message says which file to delete; nothing is overwritten."""
+    """The error says which file to delete; nothing is overwritten."""
     await asyncio.to_thread(folder.mkdir)
     path = folder / "ticket-key"
     await asyncio.to_thread(path.write_bytes, content)
@@ -69,14 +69,14 @@ async def test_a_damaged_key_is_named_and_kept(folder: Path, content: bytes) -> 
 
 
 async def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
-    """A file stands where the folder should be."""
+    """A file exists at the folder's path."""
     await asyncio.to_thread(folder.write_text, "")
     with pytest.raises(KeysUnavailable, match="cannot be used"):
         await LocalKey(folder)()
 
 
 def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
-    """Six make it at once: there is one key, and all know it."""
+    """Six processes create it at once: there is one key, and all of them use it."""
     program = (
         "import asyncio, sys, pathlib; from coachstream.identity.ticket_keys import LocalKey;"
         "key = LocalKey(pathlib.Path(sys.argv[1])); sys.stdin.readline();"
@@ -91,7 +91,7 @@ def test_processes_that_start_together_agree_on_one_key(folder: Path) -> None:
         )
         for _ in range(6)
     ]
-    # A line to each, so that they begin together once they have imported everything.
+    # Send each a line, so that they start together once their imports are done.
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")

@@ -1,4 +1,4 @@
-"""Tickets: good for reading one run of one conversation, for a while, and for nothing else."""
+"""Tickets grant read access to one run of one conversation, for a limited time, and to nothing else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 
 
 class Watch:
-    """A clock that a test turns."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -62,7 +62,7 @@ def tickets(watch: Watch) -> Tickets:
 
 
 def claims(changes: Mapping[str, object] | None = None) -> dict[str, object]:
-    """Those of a good ticket; a change to `None` leaves the claim out."""
+    """The claims of a valid ticket; a change to `None` removes the claim."""
     good: dict[str, object] = {
         "sub": KEY.user_id,
         "coach": KEY.coach_id,
@@ -79,7 +79,7 @@ def signed(changes: Mapping[str, object] | None = None, *, secret: bytes = SECRE
 
 
 async def test_a_ticket_opens_its_run(tickets: Tickets) -> None:
-    """And needs no escaping in a URL; another office with the same key takes it, too."""
+    """It needs no escaping in a URL, and another instance with the same key accepts it."""
     ticket = await tickets.issue(KEY, RUN)
     await tickets.verify(ticket, KEY, RUN)
     await Tickets(fixed_key(SECRET), now=Watch()).verify(ticket, KEY, RUN)
@@ -100,7 +100,7 @@ async def test_a_ticket_opens_its_run(tickets: Tickets) -> None:
     ids=["run", "no run", "conversation", "coach", "user", "swapped"],
 )
 async def test_it_opens_nothing_else(tickets: Tickets, key: ConversationKey, run_id: str) -> None:
-    """Each of the four is bound."""
+    """It is bound to the user, the coach, the conversation and the run."""
     ticket = await tickets.issue(KEY, RUN)
     with pytest.raises(InvalidTicket):
         await tickets.verify(ticket, key, run_id)
@@ -113,7 +113,7 @@ ANY_ID = st.text(max_size=30)
 async def test_whatever_the_ids_are_it_opens_its_own_and_no_other(
     own: tuple[str, str, str, str], other: tuple[str, str, str, str]
 ) -> None:
-    """No id runs into the next one."""
+    """Adjacent ids cannot be confused by moving characters between them."""
     office = Tickets(fixed_key(SECRET), now=Watch())
     ticket = await office.issue(ConversationKey(*own[:3]), own[3])
     await office.verify(ticket, ConversationKey(*own[:3]), own[3])
@@ -123,7 +123,7 @@ async def test_whatever_the_ids_are_it_opens_its_own_and_no_other(
 
 
 async def test_it_is_good_for_as_long_as_a_run_can_last(tickets: Tickets, watch: Watch) -> None:
-    """To the second; the clock is the service's, not PyJWT's."""
+    """Exact to the second, by the service's clock rather than PyJWT's."""
     ticket = await tickets.issue(KEY, RUN)
     watch.now = NOW + TICKET_LIFETIME - timedelta(seconds=1)
     await tickets.verify(ticket, KEY, RUN)
@@ -133,7 +133,7 @@ async def test_it_is_good_for_as_long_as_a_run_can_last(tickets: Tickets, watch:
 
 
 async def test_another_lifetime_can_be_set(watch: Watch) -> None:
-    """A minute, for example."""
+    """For example, a minute."""
     office = Tickets(fixed_key(SECRET), now=watch, lifetime=timedelta(minutes=1))
     ticket = await office.issue(KEY, RUN)
     watch.now = NOW + timedelta(minutes=1)
@@ -142,7 +142,7 @@ async def test_another_lifetime_can_be_set(watch: Watch) -> None:
 
 
 async def test_an_expired_ticket_for_something_else_is_not_valid(tickets: Tickets, watch: Watch) -> None:
-    """Nobody learns that it was good for anything."""
+    """The error does not reveal that the ticket was ever valid."""
     ticket = await tickets.issue(KEY, RUN)
     watch.now = NOW + timedelta(days=1)
     with pytest.raises(InvalidTicket):
@@ -150,7 +150,7 @@ async def test_an_expired_ticket_for_something_else_is_not_valid(tickets: Ticket
 
 
 async def test_altered_at_any_character_it_is_refused(tickets: Tickets) -> None:
-    """Also in the last one, whose lowest bits no decoder looks at."""
+    """Including the last one, whose lowest bits decoders ignore."""
     ticket = await tickets.issue(KEY, RUN)
     for at, character in enumerate(ticket):
         for other in BASE64URL + ".=+/ \n\x00é":
@@ -161,7 +161,7 @@ async def test_altered_at_any_character_it_is_refused(tickets: Tickets) -> None:
 
 @given(data=st.data())
 async def test_altered_in_any_way_it_is_refused(tickets: Tickets, data: st.DataObject) -> None:
-    """A piece cut out, doubled or put in, and one bit of one byte turned."""
+    """Text removed, repeated or inserted, or one bit flipped."""
     ticket = await tickets.issue(KEY, RUN)
     here, there = sorted((data.draw(st.integers(0, len(ticket))), data.draw(st.integers(0, len(ticket)))))
     byte = data.draw(st.integers(0, len(ticket) - 1))
@@ -180,7 +180,7 @@ async def test_altered_in_any_way_it_is_refused(tickets: Tickets, data: st.DataO
 
 @given(text=st.text(max_size=200))
 async def test_any_other_text_is_refused(tickets: Tickets, text: str) -> None:
-    """With the one error that says nothing."""
+    """With the one error that reveals nothing."""
     with pytest.raises(InvalidTicket):
         await tickets.verify(text, KEY, RUN)
 
@@ -207,29 +207,29 @@ def encoded(part: object) -> str:
         signed({"nbf": time.time() + 10_000}),
         jwt.encode(claims({"padding": "x" * MAX_TICKET_CHARS}), SECRET, algorithm="HS256"),
     ],
-    # A ticket as a name would differ from process to process, by its time.
+    # With the ticket as its id, a test's name would differ between processes.
     ids=map(str, range(14)),
 )
 async def test_what_is_not_such_a_ticket_is_refused(tickets: Tickets, forged: str) -> None:
-    """No algorithm, another one, another key, another audience, claims that are missing or odd, too long."""
+    """No or another algorithm, another key or audience, missing or malformed claims, or too long."""
     with pytest.raises(InvalidTicket):
         await tickets.verify(forged, KEY, RUN)
 
 
 async def test_the_forgeries_differ_from_a_good_ticket_in_that_alone(tickets: Tickets) -> None:
-    """So that the tests above prove what they say."""
+    """This proves that the tests above fail for the intended reason."""
     await tickets.verify(signed(), KEY, RUN)
 
 
-async def test_a_token_of_an_audience_among_others_is_none_of_ours() -> None:
-    """`aud` may be a list; a ticket's names one."""
+async def test_a_token_for_several_audiences_is_no_ticket() -> None:
+    """`aud` may be a list; a ticket's is a single audience."""
     office = Tickets(fixed_key(SECRET), now=Watch())
     with pytest.raises(InvalidTicket):
         await office.verify(signed({"aud": [AUDIENCE, "everybody"]}), KEY, RUN)
 
 
 async def test_every_refusal_reads_the_same(tickets: Tickets, watch: Watch) -> None:
-    """Neither the sentence nor the log's detail quotes what the ticket says."""
+    """Neither the error sentence nor the logged detail quotes the ticket."""
     ticket = await tickets.issue(KEY, RUN)
     sentences = set()
     wrong = ((ticket, "run_2"), (ticket[:-3], RUN), ("", RUN), (signed({"aud": "secret-aud"}), RUN))
@@ -245,7 +245,7 @@ async def test_every_refusal_reads_the_same(tickets: Tickets, watch: Watch) -> N
 
 
 async def test_an_id_token_is_no_ticket(tmp_path: Path) -> None:
-    """Neither the local issuer's nor a pool's, not even one that claims everything a ticket does."""
+    """Neither the local issuer's nor a pool's, not even one with all the claims of a ticket."""
     issued = await asyncio.to_thread(LocalIssuer(tmp_path).issue, KEY.user_id)
     pool = UserPool()
     public = (await asyncio.to_thread((tmp_path / "jwks.json").read_bytes)).ljust(KEY_BYTES)
@@ -256,7 +256,7 @@ async def test_an_id_token_is_no_ticket(tmp_path: Path) -> None:
 
 
 async def test_a_ticket_is_no_id_token(tmp_path: Path) -> None:
-    """No verifier takes it, and none takes an HS256 token that claims everything an ID token does."""
+    """Verifiers refuse it, and also an HS256 token with all the claims of an ID token."""
     local = LocalIssuer(tmp_path)
     await asyncio.to_thread(local.ensure_keys)
     pool = UserPool()
@@ -264,17 +264,17 @@ async def test_a_ticket_is_no_id_token(tmp_path: Path) -> None:
     await asyncio.to_thread(path.write_bytes, pool.jwks())
     office = Tickets(fixed_key(SECRET))
     ticket = await office.issue(KEY, RUN)
-    dressed_up = jwt.encode(pool.claims(), SECRET, algorithm="HS256", headers={"kid": "key-1"})
+    imitation = jwt.encode(pool.claims(), SECRET, algorithm="HS256", headers={"kid": "key-1"})
     pools = JwtVerifier(FileKeys(path), issuer=ISSUER, audiences=(POOL_AUDIENCE, AUDIENCE))
     await pools.verify(pool.token())
     for verifier in (local_verifier(tmp_path), pools):
-        for token in (ticket, dressed_up):
+        for token in (ticket, imitation):
             with pytest.raises(InvalidToken):
                 await verifier.verify(token)
 
 
 async def test_without_a_key_there_are_no_tickets() -> None:
-    """Nothing is issued, and nothing is let in."""
+    """None is issued, and none is accepted."""
     office = Tickets(None)
     with pytest.raises(TicketsUnavailable):
         office.require_key()
@@ -284,8 +284,8 @@ async def test_without_a_key_there_are_no_tickets() -> None:
         await office.verify(signed(), KEY, RUN)
 
 
-async def test_with_a_key_one_is_not_asked_for_before_it_is_needed() -> None:
-    """That there is a key is known without reading it."""
+async def test_a_configured_key_is_not_read_before_it_is_needed() -> None:
+    """Whether there is a key is known without reading it."""
 
     async def unreadable(*, instead_of: bytes | None = None) -> bytes:  # noqa: ARG001 (the port's)
         raise KeysUnavailable("not now")
@@ -298,7 +298,7 @@ async def test_with_a_key_one_is_not_asked_for_before_it_is_needed() -> None:
 
 
 class RotatedKey:
-    """A key that is read where it is kept only when the remembered one is in doubt."""
+    """A cached key that is read again only when a caller rejects the cached value."""
 
     def __init__(self, kept: bytes) -> None:
         self.kept = self._remembered = kept
@@ -312,7 +312,7 @@ class RotatedKey:
 
 
 async def test_a_ticket_that_is_signed_with_the_rotated_key_opens_its_run(watch: Watch) -> None:
-    """A process that has not heard of the rotation reads the key again, and issues with it from then on."""
+    """A process unaware of the rotation reads the key again and issues tickets with it from then on."""
     key = RotatedKey(SECRET)
     office = Tickets(key, now=watch)
     before = await office.issue(KEY, RUN)
@@ -330,7 +330,7 @@ async def test_a_ticket_that_is_signed_with_the_rotated_key_opens_its_run(watch:
 async def test_the_key_is_not_read_again_for_a_ticket_that_no_key_would_save(
     ticket: str, watch: Watch
 ) -> None:
-    """Only a signature can be another key's."""
+    """Only a wrong signature can be due to another key."""
     key = RotatedKey(SECRET)
     with pytest.raises(InvalidTicket):
         await Tickets(key, now=watch).verify(ticket, KEY, RUN)
@@ -339,7 +339,7 @@ async def test_the_key_is_not_read_again_for_a_ticket_that_no_key_would_save(
 
 @pytest.mark.parametrize("secret", [b"", SECRET[: KEY_BYTES - 1]])
 async def test_a_key_that_is_too_short_signs_nothing(secret: bytes) -> None:
-    """Where it comes from does not matter."""
+    """Whatever the source of the key."""
     office = Tickets(fixed_key(secret))
     with pytest.raises(KeysUnavailable, match="shorter than 32 bytes") as refused:
         await office.issue(KEY, RUN)
@@ -347,7 +347,7 @@ async def test_a_key_that_is_too_short_signs_nothing(secret: bytes) -> None:
 
 
 def test_importing_the_module_does_not_import_the_cryptography() -> None:
-    """It is loaded in a thread, with the first ticket."""
+    """It is imported in a thread with the first ticket."""
     program = (
         "import sys, coachstream.identity.tickets; print(sorted({'jwt', 'cryptography'} & set(sys.modules)))"
     )

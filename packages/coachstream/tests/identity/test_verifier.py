@@ -1,4 +1,4 @@
-"""The verifier with keys from a file; how it reads, remembers and refreshes them."""
+"""The verifier with keys from a file: how it reads, caches and refreshes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TestVerifierWithKeysFromAFile(TokenVerifierContract):
 
 
 class PublishedKeys:
-    """A key source that counts its readings, and can fail or be held."""
+    """A key source that counts its reads, and can fail or be blocked."""
 
     def __init__(self, pool: UserPool) -> None:
         self.pool = pool
@@ -51,7 +51,7 @@ class PublishedKeys:
 
 
 class Stopwatch:
-    """Two clocks: `now` is the monotonic one, and `wall` the other."""
+    """Two clocks: `now` is the monotonic one, `wall` the wall clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -80,7 +80,7 @@ def verifier(keys: PublishedKeys, watch: Stopwatch) -> JwtVerifier:
 
 
 async def test_keys_are_read_once(pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier) -> None:
-    """Not before the first token, and not again for the next ones."""
+    """Not before the first token, and not again for later ones."""
     assert keys.readings == 0
     for _ in range(5):
         await verifier.verify(pool.token())
@@ -90,7 +90,7 @@ async def test_keys_are_read_once(pool: UserPool, keys: PublishedKeys, verifier:
 async def test_many_first_tokens_share_one_reading(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier
 ) -> None:
-    """Fifty tokens at a cold start wait for the same reading."""
+    """Fifty tokens at a cold start wait for the same read (single flight)."""
     keys.gate.clear()
     waiting = [asyncio.create_task(verifier.verify(pool.token())) for _ in range(50)]
     await keys.began.wait()
@@ -99,10 +99,10 @@ async def test_many_first_tokens_share_one_reading(
     assert keys.readings == 1
 
 
-async def test_a_reader_that_leaves_does_not_take_the_reading_along(
+async def test_a_cancelled_request_does_not_cancel_the_shared_read(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier
 ) -> None:
-    """The first request is cancelled; the second, waiting for the same keys, gets them."""
+    """The first request is cancelled; the second, waiting for the same keys, still gets them."""
     keys.gate.clear()
     first = asyncio.create_task(verifier.verify(pool.token()))
     second = asyncio.create_task(verifier.verify(pool.token()))
@@ -118,7 +118,7 @@ async def test_a_reader_that_leaves_does_not_take_the_reading_along(
 async def test_a_new_key_is_found_by_one_refresh(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """After a rotation the first tokens of the new key cause one reading together; old tokens stay good."""
+    """After a rotation the first tokens of the new key share one read; old tokens stay valid."""
     await verifier.verify(pool.token())
     pool.key_numbers = [1, 2]
     watch.now += REREAD_AT_MOST_EVERY_S
@@ -130,7 +130,7 @@ async def test_a_new_key_is_found_by_one_refresh(
 async def test_made_up_key_ids_do_not_flood_the_issuer(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """A hundred unknown keys cost one reading in each span of ten seconds."""
+    """A hundred unknown key ids cost one read every ten seconds."""
     for span in (1, 2, 3):
         for number in range(100):
             with pytest.raises(InvalidToken):
@@ -142,7 +142,7 @@ async def test_made_up_key_ids_do_not_flood_the_issuer(
 async def test_good_tokens_do_not_wait_for_a_forgers_refresh(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """While the keys are read again for an unknown id, a known key still verifies."""
+    """While the keys are refreshed for an unknown id, known keys still verify."""
     await verifier.verify(pool.token())
     watch.now += REREAD_AT_MOST_EVERY_S
     keys.gate.clear()
@@ -155,10 +155,10 @@ async def test_good_tokens_do_not_wait_for_a_forgers_refresh(
         await forged
 
 
-async def test_a_withdrawn_key_is_not_trusted_for_ever(
+async def test_a_revoked_key_is_not_trusted_for_ever(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """After an hour the key set is read again, and what is no longer in it verifies nothing."""
+    """The key set is refreshed after an hour, and removed keys no longer verify."""
     await verifier.verify(pool.token())
     pool.key_numbers = [2]
     watch.now += REFRESH_AFTER_S
@@ -167,10 +167,10 @@ async def test_a_withdrawn_key_is_not_trusted_for_ever(
     assert keys.readings == 2
 
 
-async def test_without_keys_nobody_is_let_in(
+async def test_without_keys_every_token_is_refused(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """An issuer that cannot be reached is our failure, tried again after a second, not the token's."""
+    """An unreachable issuer is a server error, retried after a second, not the token's fault."""
     keys.failure = KeysUnavailable("no route")
     for _ in range(3):
         with pytest.raises(ProcessingError):
@@ -184,7 +184,7 @@ async def test_without_keys_nobody_is_let_in(
 async def test_known_keys_outlive_an_issuer_that_is_away(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """When the hourly reading fails the old keys go on verifying."""
+    """If the hourly refresh fails, the cached keys continue to verify."""
     await verifier.verify(pool.token())
     keys.failure = KeysUnavailable("no route")
     watch.now += REFRESH_AFTER_S
@@ -195,7 +195,7 @@ async def test_known_keys_outlive_an_issuer_that_is_away(
 async def test_known_keys_do_not_outlive_a_day_without_the_issuer(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """A revoked key would be trusted for as long as an attacker keeps us from asking; it fails closed."""
+    """Otherwise an attacker who blocks the refresh could keep a revoked key trusted; it fails closed."""
     await verifier.verify(pool.token())
     keys.failure = KeysUnavailable("no route")
     watch.now += USABLE_FOR_S - 1
@@ -213,7 +213,7 @@ async def test_known_keys_do_not_outlive_a_day_without_the_issuer(
 async def test_an_environment_that_was_frozen_for_a_day_trusts_no_key_of_before(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch, stopped: str
 ) -> None:
-    """Whichever clock stood still, or was set back, the other one says how old the keys are."""
+    """If one clock stood still or was set back, the other one reveals the keys' age."""
     await verifier.verify(pool.token())
     keys.failure = KeysUnavailable("no route")
     watch.now += USABLE_FOR_S if stopped == "wall" else 0
@@ -225,7 +225,7 @@ async def test_an_environment_that_was_frozen_for_a_day_trusts_no_key_of_before(
 async def test_a_good_token_does_not_wait_while_the_issuer_is_away(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, watch: Stopwatch
 ) -> None:
-    """One token learns that the issuer is away; while it is tried again, the others are verified at once."""
+    """One token detects the outage; during later retries the others are verified at once."""
     await verifier.verify(pool.token())
     keys.failure = KeysUnavailable("no route")
     watch.now += REFRESH_AFTER_S
@@ -243,7 +243,7 @@ async def test_a_good_token_does_not_wait_while_the_issuer_is_away(
 
 
 async def until_refused(verifier: JwtVerifier, token: str) -> None:
-    """Wait for the reading under way to be done: what it brings refuses the token."""
+    """Wait for the refresh in progress: its keys refuse the token."""
     while True:
         try:
             await verifier.verify(token)
@@ -269,7 +269,7 @@ async def until_refused(verifier: JwtVerifier, token: str) -> None:
 async def test_what_is_no_key_set_is_refused(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier, document: bytes
 ) -> None:
-    """An error page, or a set without a usable key, lets nobody in."""
+    """An error page, or a set without a usable key, verifies no token."""
     keys.document = document
     with pytest.raises(KeysUnavailable):
         await verifier.verify(pool.token())
@@ -278,7 +278,7 @@ async def test_what_is_no_key_set_is_refused(
 async def test_keys_for_other_uses_are_left_out(
     pool: UserPool, keys: PublishedKeys, verifier: JwtVerifier
 ) -> None:
-    """An encryption key, an HMAC secret or an elliptic curve in the set verifies and harms nothing."""
+    """Encryption keys, HMAC secrets and elliptic curves in the set are ignored."""
     good = pool.jwks().decode()
     others = (
         '{"kty":"oct","kid":"key-2","k":"' + encode_part(b"secret") + '","alg":"HS256"},'
@@ -292,7 +292,7 @@ async def test_keys_for_other_uses_are_left_out(
 
 
 async def test_a_missing_key_file_says_what_makes_one(tmp_path: Path) -> None:
-    """The log names the file and the commands."""
+    """The error names the file and the commands that create it."""
     with pytest.raises(KeysUnavailable, match=r"jwks\.json.*coachstream serve"):
         await FileKeys(tmp_path / "jwks.json").load()
     with pytest.raises(KeysUnavailable, match="cannot be read"):
@@ -305,13 +305,13 @@ async def test_a_missing_key_file_says_what_makes_one(tmp_path: Path) -> None:
 def test_a_verifier_that_would_check_nothing_cannot_be_made(
     keys: PublishedKeys, issuer: str, audiences: tuple[str, ...]
 ) -> None:
-    """An empty issuer or audience is a mistake of the deployment, not a wildcard."""
+    """An empty issuer or audience is a configuration error, not a wildcard."""
     with pytest.raises(ValueError, match="issuer and at least one audience"):
         JwtVerifier(keys, issuer=issuer, audiences=audiences)
 
 
 def test_importing_the_verifier_does_not_import_the_cryptography() -> None:
-    """A function's module loads without PyJWT and cryptography; they come with the first token."""
+    """A function's module loads without PyJWT and cryptography, which are imported with the first token."""
     program = (
         "import sys, coachstream.identity.verifier, coachstream.identity.local_issuer;"
         "print([name for name in ('jwt', 'cryptography') if name in sys.modules])"

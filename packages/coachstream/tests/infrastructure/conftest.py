@@ -1,4 +1,4 @@
-"""The stack in all its variants, synthesized once for all tests, whichever process they run in."""
+"""The stack in all its variants, synthesized once for all test processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIANTS = Path(__file__).with_name("variants.py")
 
 @pytest.fixture(scope="session")
 def node() -> None:
-    """CDK's kernel runs on it."""
+    """Require Node.js, which CDK's kernel runs on."""
     if shutil.which("node") is None:
         pytest.skip("needs Node.js")
 
@@ -32,7 +32,7 @@ def templates(
     worker_id: str,
     node: None,  # noqa: ARG001 (must be there)
 ) -> Mapping[str, Template]:
-    """By the variants' names (`variants.py`)."""
+    """The templates by the variants' names (`variants.py`)."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     found = shared / "templates.json"
@@ -58,5 +58,5 @@ def _synthesized(folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def template_of(templates: Mapping[str, Template]) -> Callable[[str], Template]:
-    """A variant's template."""
+    """The template of a variant."""
     return templates.__getitem__

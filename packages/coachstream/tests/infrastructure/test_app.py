@@ -1,4 +1,4 @@
-"""What a deployment may be told, how it is understood, and how what is wrong is refused."""
+"""The options of a deployment: how they are read, and how invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HERE = {"CDK_DEFAULT_ACCOUNT": "123456789012", "CDK_DEFAULT_REGION": "us-west-2"
 
 PAGES = {o.CORS_ORIGINS.variable: "https://a.example.com"}
 
-#: Every option with a value that is not its default, and a text that is then in the template.
+#: Every option with a value other than its default, and a text that the template must then contain.
 OTHER: dict[o.Option[object], tuple[str, str]] = {
     o.CORS_ORIGINS: ("https://one.example.com, https://two.example.com", "https://two.example.com"),
     o.ALLOW_ANY_ORIGIN: ("true", ""),
@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stands in for the zip."""
+    """Stands in for the package's zip file."""
     folder = tmp_path_factory.mktemp("package")
     (folder / "handler.py").write_text("")
     return folder
@@ -179,7 +179,7 @@ def run(
 
 
 def define(context: Mapping[str, str], folder: Path) -> None:
-    """Do in this process, whose CDK has started already, what the app does."""
+    """Do what the app does, in this process, whose CDK kernel is already running."""
     from aws_cdk import App
 
     from coachstream.deployment.app import stack_of
@@ -196,12 +196,12 @@ def written(folder: Path, name: str = "CoachStream") -> str:
 
 
 def test_every_option_is_tried() -> None:
-    """Those that are not here are tried by the tests of the stack's name and of the package."""
+    """The tests of the stack's name and of the package cover the others."""
     assert set(o.OPTIONS) - set(OTHER) == {o.STACK_NAME, o.PACKAGE}
 
 
-def test_what_is_told_is_in_the_stack(tmp_path: Path, package: Path) -> None:
-    """All options at once, by the names of CDK's context."""
+def test_every_option_reaches_the_stack(tmp_path: Path, package: Path) -> None:
+    """All options at once, under their names in CDK's context."""
     told = {option.name: value for option, (value, _) in OTHER.items()}
     define({"package": str(package), "stackName": "Other", **told}, tmp_path)
     template = written(tmp_path, "Other")
@@ -209,8 +209,8 @@ def test_what_is_told_is_in_the_stack(tmp_path: Path, package: Path) -> None:
     assert not missing
 
 
-def test_the_environment_tells_the_same_and_the_context_wins(tmp_path: Path, package: Path) -> None:
-    """The names are made of the context's."""
+def test_the_environment_sets_the_same_options_and_the_context_wins(tmp_path: Path, package: Path) -> None:
+    """The variables' names are derived from the context's."""
     environment = {option.variable: value for option, (value, _) in OTHER.items()}
     environment |= {o.PACKAGE.variable: str(package), o.TABLE_NAME.variable: "Not-This-Table"}
     done = run({"tableName": "Other-Table"}, tmp_path, environment)
@@ -223,7 +223,7 @@ def test_the_environment_tells_the_same_and_the_context_wins(tmp_path: Path, pac
 def test_only_origins_and_a_package_must_be_told(
     tmp_path: Path, package: Path, templates: Mapping[str, Template]
 ) -> None:
-    """The rest is as the stack has it where nothing is said."""
+    """All other options have the stack's defaults."""
     define({"package": str(package), "corsOrigins": "https://app.example.com"}, tmp_path)
     template = Template(json.loads(written(tmp_path)))
     kinds = {each["Type"] for each in template.template["Resources"].values()}
@@ -244,7 +244,7 @@ def test_what_is_wrong_is_one_line_and_status_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_would_not_work_is_refused(package: Path, what: str) -> None:
-    """Before anything is deployed, with the name of what is wrong."""
+    """It is refused before anything is deployed, and the error names the option."""
     from aws_cdk import App
 
     from coachstream.deployment.app import REFUSALS, stack_of
@@ -256,8 +256,8 @@ def test_what_would_not_work_is_refused(package: Path, what: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_without_metrics_there_is_nothing_that_watches_them(tmp_path: Path, package: Path) -> None:
-    """The functions write none, and the stack has neither the alarms nor the dashboard."""
+def test_without_metrics_the_stack_has_no_alarms_and_no_dashboard(tmp_path: Path, package: Path) -> None:
+    """The functions write no metrics, so there is nothing to watch."""
     context = {"corsOrigins": "https://app.example.com", "metricsNamespace": "Off"}
     define({"package": str(package), **context}, tmp_path)
     template = written(tmp_path)
@@ -265,20 +265,20 @@ def test_without_metrics_there_is_nothing_that_watches_them(tmp_path: Path, pack
     assert "AWS::CloudWatch" not in template
 
 
-def test_a_variable_that_nobody_reads_is_refused() -> None:
-    """A deployment that lacks what was asked for would be worse."""
+def test_an_unknown_variable_is_refused() -> None:
+    """Otherwise a misspelt option would be missing from the deployment."""
     with pytest.raises(o.OptionsError, match="there is no option COACHSTREAM_DEPLOY_TABEL_NAME"):
         DeployOptions({}, {**PAGES, "COACHSTREAM_DEPLOY_TABEL_NAME": "t"}).check()
 
 
 def test_the_context_of_cdk_itself_is_left_alone() -> None:
-    """Its names have dashes, colons and slashes."""
+    """CDK's own names contain dashes, colons and slashes."""
     context = {"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "cli-telemetry": False}
     DeployOptions(context, PAGES).check()
 
 
-def test_all_that_is_wrong_is_said_together_by_the_name_that_was_typed() -> None:
-    """Nothing is left for a second attempt, and no one has to know what CDK calls an option."""
+def test_all_errors_are_reported_together_under_the_names_that_were_typed() -> None:
+    """One attempt reveals every error, and users need not know CDK's name of an option."""
     environment = {
         o.CORS_ORIGINS.variable: "https://a.example.com/coach",
         o.MEMORY_MB.variable: "2GB",
@@ -301,8 +301,8 @@ def test_all_that_is_wrong_is_said_together_by_the_name_that_was_typed() -> None
     assert len(said) == 5
 
 
-def test_origins_are_taken_as_browsers_send_them_and_once() -> None:
-    """A slash at the end, capitals and a default port would never match."""
+def test_origins_are_normalized_and_deduplicated() -> None:
+    """A trailing slash, capitals or a default port would never match."""
     written = "https://App.example.com/, https://app.example.com:443,http://localhost:5173/"
     options = DeployOptions({}, {o.CORS_ORIGINS.variable: written})
     options.check()
@@ -310,14 +310,14 @@ def test_origins_are_taken_as_browsers_send_them_and_once() -> None:
 
 
 def test_logs_are_kept_for_the_days_that_cdk_knows() -> None:
-    """The option is checked without CDK, and CDK has a name for each of them."""
+    """The option is checked without CDK, which has an enum member for each value."""
     from coachstream.deployment.app import RETENTION
 
     assert list(o.RETENTION_DAYS.choices) == list(RETENTION)
 
 
 def test_names_and_variables_are_all_different() -> None:
-    """And all of one form."""
+    """They are unique and follow one pattern."""
     assert (
         len({each.name for each in o.OPTIONS}) == len({each.variable for each in o.OPTIONS}) == len(o.OPTIONS)
     )

@@ -1,4 +1,4 @@
-"""What the stack makes where nothing is there yet, what it leaves alone, and what it tells."""
+"""What the stack creates if nothing exists yet, what it leaves alone, and its outputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_only_what_is_not_there_is_made(template_of: TemplateOf, variant: str, m
 
 
 def test_what_is_there_is_not_touched(template_of: TemplateOf) -> None:
-    """Next to an existing backend there is nothing but functions, and what watches them."""
+    """Next to an existing backend, the stack has only functions and their monitoring."""
     found = {resource["Type"] for resource in template_of("Imported").template["Resources"].values()}
     assert found == {
         "AWS::CloudWatch::Alarm",
@@ -52,8 +52,8 @@ def test_what_is_there_is_not_touched(template_of: TemplateOf) -> None:
     }
 
 
-def test_the_table_is_paid_by_request_and_can_be_brought_back(template_of: TemplateOf) -> None:
-    """Items expire; any second of the last weeks can be restored; nobody deletes it by mistake."""
+def test_the_table_is_billed_on_demand_and_can_be_restored(template_of: TemplateOf) -> None:
+    """Items expire, point-in-time recovery is on, and the table is protected from deletion."""
     table = template_of("New").only(TABLE)
     assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
     assert "ProvisionedThroughput" not in table.properties
@@ -69,7 +69,7 @@ async def test_the_table_is_the_one_that_the_store_makes(
     dynamodb_local_url: str,
     aws_credentials: None,  # noqa: ARG001 (of the client)
 ) -> None:
-    """Keys and indexes are those of `coachstream table create`, asked of a real DynamoDB."""
+    """Keys and indexes are those of `coachstream table create`, as reported by DynamoDB."""
     client = AwsSession().dynamodb(Connection(region="us-west-2", endpoint_url=dynamodb_local_url))
     try:
         await create_table(client, "as-the-store-makes-it")
@@ -93,7 +93,7 @@ def _indexes(table: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def test_users_have_an_id_of_the_application_that_they_cannot_change(template_of: TemplateOf) -> None:
-    """It is in their tokens; the client that a browser uses may read it, and write it never."""
+    """It is in their tokens; the browser's app client may read it but never write it."""
     template = template_of("New")
     (attribute,) = [each for each in template.only(POOL).properties["Schema"] if each["Name"] == "user_id"]
     assert attribute["AttributeDataType"] == "String"
@@ -104,7 +104,7 @@ def test_users_have_an_id_of_the_application_that_they_cannot_change(template_of
 
 
 def test_users_are_made_by_an_administrator_and_kept(template_of: TemplateOf) -> None:
-    """A user without an id of the application could do nothing, and only an administrator gives it."""
+    """A user without an application id can do nothing, and only an administrator can set it."""
     pool = template_of("New").only(POOL)
     assert pool.properties["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
     assert pool.properties["DeletionProtection"] == "ACTIVE"
@@ -114,7 +114,7 @@ def test_users_are_made_by_an_administrator_and_kept(template_of: TemplateOf) ->
 
 
 def test_the_client_is_one_for_browsers(template_of: TemplateOf) -> None:
-    """No secret, no password over the wire, nothing that tells who is a user."""
+    """No secret, no password sent, and no way to find out whether a user exists."""
     client = template_of("New").only(CLIENT).properties
     assert "GenerateSecret" not in client
     assert client["ExplicitAuthFlows"] == [
@@ -128,7 +128,7 @@ def test_the_client_is_one_for_browsers(template_of: TemplateOf) -> None:
 
 
 def test_secrets_are_made_without_a_value_in_the_template(template_of: TemplateOf) -> None:
-    """Random ones; Pinecone's is replaced by who deploys, and stays when the stack goes."""
+    """They are random; the operator replaces Pinecone's, which outlives the stack."""
     secrets = {each.name[:8]: each for each in template_of("New").resources(SECRET)}
     assert all("SecretString" not in secret.properties for secret in secrets.values())
     assert secrets["Pinecone"].raw["DeletionPolicy"] == "Retain"
@@ -140,7 +140,7 @@ def test_secrets_are_made_without_a_value_in_the_template(template_of: TemplateO
 
 @pytest.mark.parametrize("variant", ["New", "Imported", "SnapStart"])
 def test_outputs_have_the_names_that_front_ends_read(template_of: TemplateOf, variant: str) -> None:
-    """Existing system, section 9; `custom` is the same as the JSON that Amplify writes."""
+    """Existing system, section 9; `custom` equals the JSON that Amplify writes."""
     template = template_of(variant)
     outputs = template.outputs()
     urls = {

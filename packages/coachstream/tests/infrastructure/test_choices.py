@@ -1,4 +1,4 @@
-"""What a program that uses the constructs may say, and what they refuse before anything is deployed."""
+"""The options of the constructs, and which values they refuse before anything is deployed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_an_origin_is_what_a_browser_sends(origin: str) -> None:
     ],
 )
 def test_what_no_browser_sends_is_refused(origin: str) -> None:
-    """It would never match, and nobody would know why."""
+    """It would never match, for no apparent reason."""
     from coachstream.infrastructure.cors import Cors
 
     with pytest.raises(ValueError, match="is not an origin"):
@@ -48,7 +48,7 @@ def test_what_no_browser_sends_is_refused(origin: str) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 101])
-def test_origins_are_as_many_as_lambda_takes(number: int) -> None:
+def test_the_number_of_origins_is_limited_as_lambda_limits_it(number: int) -> None:
     """At least one, at most a hundred."""
     from coachstream.infrastructure.cors import Cors
     from coachstream.infrastructure.deploy_options import MAX_ORIGINS
@@ -62,7 +62,7 @@ def test_origins_are_as_many_as_lambda_takes(number: int) -> None:
 
 
 def test_any_origin_is_one_only_where_it_is_allowed() -> None:
-    """Never by accident."""
+    """`*` is never accepted by accident."""
     from coachstream.infrastructure.cors import Cors
 
     with pytest.raises(ValueError, match=r"the origin \* allows every page"):
@@ -72,7 +72,7 @@ def test_any_origin_is_one_only_where_it_is_allowed() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, 86_401])
 def test_a_preflight_is_remembered_for_a_day_at_most(seconds: int) -> None:
-    """Lambda's own limit."""
+    """This is Lambda's own limit."""
     from coachstream.infrastructure.cors import Cors
 
     with pytest.raises(ValueError, match="from 0 to 86400"):
@@ -96,8 +96,8 @@ def test_a_preflight_is_remembered_for_a_day_at_most(seconds: int) -> None:
         "COACHSTREAM_LEASE",
     ],
 )
-def test_a_variable_with_a_field_a_secret_or_a_stranger_is_refused(name: str) -> None:
-    """A policy would not fit, everybody could read it, or nobody would."""
+def test_a_variable_that_has_a_field_is_secret_or_is_unknown_is_refused(name: str) -> None:
+    """The policy would not match it, its value would be exposed, or no code would read it."""
     from coachstream.infrastructure.service import Service
 
     with pytest.raises(ValueError, match=f"{name} cannot be set here"):
@@ -105,7 +105,7 @@ def test_a_variable_with_a_field_a_secret_or_a_stranger_is_refused(name: str) ->
 
 
 def test_any_other_variable_is_handed_on() -> None:
-    """And checked as the functions will."""
+    """It is validated as the functions will validate it."""
     from coachstream.infrastructure.backend import Backend
     from coachstream.infrastructure.service import Service
     from coachstream.settings import SettingsError
@@ -122,7 +122,7 @@ def test_any_other_variable_is_handed_on() -> None:
 
 
 def test_recall_without_a_key_is_refused() -> None:
-    """It would be off, and nobody told."""
+    """It would be off without notice."""
     from coachstream.infrastructure.backend import Backend
     from coachstream.infrastructure.service import PineconeIndex, Service
 
@@ -133,7 +133,7 @@ def test_recall_without_a_key_is_refused() -> None:
 
 
 def test_a_fallback_in_the_stacks_own_region_may_have_the_guardrail() -> None:
-    """Elsewhere there is none; and the service's own region is the stack's, not any."""
+    """The guardrail exists in that region only; a service without a region runs in the stack's."""
     from coachstream.infrastructure.backend import Backend
     from coachstream.infrastructure.service import Service
     from coachstream.settings import BedrockSettings, Fallback, Guardrail, SettingsError
@@ -147,7 +147,7 @@ def test_a_fallback_in_the_stacks_own_region_may_have_the_guardrail() -> None:
 
 
 def test_a_pool_without_clients_is_refused() -> None:
-    """Nobody's tokens would be accepted."""
+    """No token would be accepted."""
     from coachstream.infrastructure.backend import Backend
 
     with pytest.raises(ValueError, match="name at least one app client"):
@@ -156,7 +156,7 @@ def test_a_pool_without_clients_is_refused() -> None:
 
 @given(st.from_regex(r"[A-Za-z0-9/_+=.@-]{1,40}", fullmatch=True), st.booleans())
 def test_a_secret_is_named_by_its_whole_arn(name: str, is_whole: bool) -> None:
-    """With the six characters at its end, which policies need; its name alone is not enough."""
+    """Policies need the six-character suffix, so the name alone is not enough."""
     from coachstream.infrastructure.backend import Backend
 
     arn = f"{SECRET}:{name}-Ab12Cd" if is_whole else name

@@ -1,4 +1,4 @@
-"""`coachstream deploy`, with the real CDK toolkit, against a stand-in for AWS."""
+"""`coachstream deploy` with the real CDK toolkit, against a stand-in for AWS."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from support.places import CACHE
 TOOLKIT = CACHE / "cdk" / "node_modules" / ".bin"
 REGION = "us-west-2"
 
-BESIDE = (
+EXISTING = (
     *("--cors-origins", "https://app.example.com", "--table-name", "Proto-AllItems"),
     *("--user-pool-id", f"{REGION}_Existing1", "--client-ids", "web1client"),
     *("--ticket-key-secret-arn", f"arn:aws:secretsmanager:{REGION}:123456789012:secret:tickets-d4E5f6"),
 )
-"""Next to an existing backend. (Moto's CloudFormation knows no user pools and no secrets.)"""
+"""Options for an existing backend. (Moto's CloudFormation supports neither user pools nor secrets.)"""
 
 
 class Deployer:
-    """Somebody in a folder of their own, with a package that is ready."""
+    """A user in their own folder, with a package ready."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Deployer:
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> Deployer:
-    """No account, no credentials, and nobody to ask for any."""
+    """A machine without an account or credentials, and without a way to get any."""
     inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
     environment = {
         **inherited,
@@ -73,7 +73,7 @@ def laptop(tmp_path: Path) -> Deployer:
 
 @pytest.fixture
 def account(laptop: Deployer) -> Iterator[Deployer]:
-    """Credentials, of an account that is prepared for CDK."""
+    """Credentials of an account that is bootstrapped for CDK."""
     if not (TOOLKIT / "cdk").exists():
         pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")
     with subprocess.Popen(
@@ -87,7 +87,7 @@ def account(laptop: Deployer) -> Iterator[Deployer]:
             port = next(
                 found[1] for line in server.stderr if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
             )
-            # Moto takes templates from addresses with this name only. What it writes must go somewhere.
+            # Moto accepts templates only from this host name. Its output is drained so that it never blocks.
             drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
             url = f"http://localhost:{port}"
             with_account = {
@@ -115,7 +115,7 @@ def account(laptop: Deployer) -> Iterator[Deployer]:
 
 
 def functions_of(account: Deployer) -> dict[str, Any]:
-    """What the account's Lambda has, by handler."""
+    """The functions in the account's Lambda, by handler."""
     import botocore.session
 
     client = botocore.session.Session().create_client(
@@ -133,13 +133,13 @@ def functions_of(account: Deployer) -> dict[str, Any]:
 
 
 def test_a_plan_makes_nothing_and_deploying_makes_the_functions(account: Deployer) -> None:
-    """What is planned is shown; what is deployed has the settings that were given."""
-    planned = account.deploy("--plan", *BESIDE)
+    """The plan is shown; the deployed functions have the given settings."""
+    planned = account.deploy("--plan", *EXISTING)
     assert planned.returncode == 0, planned.stderr
     assert "StreamCoachConversation/Function" in planned.stdout + planned.stderr
     assert functions_of(account) == {}
 
-    deployed = account.deploy("--yes", *BESIDE)
+    deployed = account.deploy("--yes", *EXISTING)
     assert deployed.returncode == 0, deployed.stderr
     made = functions_of(account)
     assert len(made) == 3
@@ -152,7 +152,7 @@ def test_a_plan_makes_nothing_and_deploying_makes_the_functions(account: Deploye
 
 
 def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -> None:
-    """And names the template that has all of it."""
+    """It lists the resources and names the template."""
     if not (TOOLKIT / "cdk").exists():
         pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")
     planned = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--stack-name", "Coach")
@@ -164,8 +164,8 @@ def test_without_credentials_a_plan_says_what_there_would_be(laptop: Deployer) -
     assert "AWS::DynamoDB::Table" in {each["Type"] for each in template["Resources"].values()}
 
 
-def test_a_model_that_has_ended_is_warned_of_and_stops_nothing(laptop: Deployer) -> None:
-    """By the option that names it, with what to do. The next thing that is missing is what stops it: Node."""
+def test_a_model_past_its_end_of_life_is_a_warning_only(laptop: Deployer) -> None:
+    """The warning names the option and the remedy; the command then fails only because Node.js is missing."""
     model_id = "us.anthropic.claude-sonnet-4-20250514-v1:0"
     origins = ("--cors-origins", "https://app.example.com")
     planned = laptop.deploy("--plan", *origins, "--model-id", model_id, PATH="/nonexistent")
@@ -175,8 +175,8 @@ def test_a_model_that_has_ended_is_warned_of_and_stops_nothing(laptop: Deployer)
     assert "Node.js" in "".join(others)
 
 
-def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_typed(laptop: Deployer) -> None:
-    """All of them; neither the toolkit nor the library that is slow to start is needed for that."""
+def test_wrong_options_are_reported_by_their_typed_names_before_cdk_is_loaded(laptop: Deployer) -> None:
+    """All of them, without the toolkit or the library that is slow to start."""
     refused = laptop.deploy(
         *("--plan", "--cors-origins", "*", "--memory-mb", "64"),
         PATH="/nonexistent",
@@ -191,8 +191,8 @@ def test_wrong_options_are_said_before_cdk_is_loaded_by_the_names_that_were_type
     assert not (laptop.folder / "dist").exists()
 
 
-def test_an_empty_value_is_refused_and_not_taken_for_the_default(laptop: Deployer) -> None:
-    """Such as that of a shell variable that is not set; an empty variable of ours is one that is not set."""
+def test_an_empty_option_is_refused_instead_of_replaced_by_its_default(laptop: Deployer) -> None:
+    """It usually comes from an unset shell variable. An empty environment variable counts as unset."""
     refused = laptop.deploy(
         *("--plan", "--cors-origins", "https://app.example.com", "--metrics-namespace", ""),
         PATH="/nonexistent",
@@ -202,8 +202,8 @@ def test_an_empty_value_is_refused_and_not_taken_for_the_default(laptop: Deploye
     assert refused.stderr == "--metrics-namespace is empty; leave it out for its default.\n"
 
 
-def test_a_package_that_is_not_there_is_said_with_the_other_mistakes(laptop: Deployer) -> None:
-    """Before anything is built."""
+def test_a_missing_package_is_reported_before_anything_is_built(laptop: Deployer) -> None:
+    """The error says how to build one."""
     laptop.package.unlink()
     refused = laptop.deploy("--plan", "--cors-origins", "https://app.example.com", "--snap-start")
     assert refused.stderr.startswith(
@@ -212,8 +212,8 @@ def test_a_package_that_is_not_there_is_said_with_the_other_mistakes(laptop: Dep
     assert refused.returncode == 1
 
 
-def test_who_may_call_has_to_be_said(laptop: Deployer) -> None:
-    """Before anything is built."""
+def test_the_allowed_origins_are_required(laptop: Deployer) -> None:
+    """Their absence is reported before anything is built."""
     refused = laptop.deploy()
     assert refused.returncode == 1
     assert "--cors-origins" in refused.stderr
@@ -221,7 +221,7 @@ def test_who_may_call_has_to_be_said(laptop: Deployer) -> None:
 
 
 def _path_with(folder: Path, programs: Mapping[str, str]) -> str:
-    """A PATH with these shell scripts and nothing else."""
+    """A PATH with only these shell scripts."""
     folder.mkdir()
     for name, script in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -241,25 +241,23 @@ def _path_with(folder: Path, programs: Mapping[str, str]) -> str:
         ({"node": "echo v22.1.0", "cdk": "echo 1.204.0"}, "Neither the CDK toolkit nor npx"),
     ],
 )
-def test_what_is_missing_on_the_machine_is_said(
-    laptop: Deployer, programs: Mapping[str, str], sentence: str
-) -> None:
-    """Node.js, a new enough one, and the toolkit of version 2 or what fetches it."""
+def test_a_missing_program_is_reported(laptop: Deployer, programs: Mapping[str, str], sentence: str) -> None:
+    """Node.js, a recent enough version of it, and the CDK 2 toolkit or npx."""
     path = _path_with(laptop.folder / "bin", programs)
     refused = laptop.deploy("--cors-origins", "https://app.example.com", PATH=path)
     assert refused.returncode == 1
     assert sentence in refused.stderr
 
 
-def test_a_node_that_cdk_no_longer_supports_is_warned_of_once(laptop: Deployer) -> None:
-    """It is tried all the same."""
+def test_an_unsupported_node_version_is_a_single_warning(laptop: Deployer) -> None:
+    """The deployment still proceeds."""
     path = _path_with(laptop.folder / "bin", {"node": "echo v20.1.0", "cdk": "echo 2.9.0"})
     tried = laptop.deploy("--cors-origins", "https://app.example.com", PATH=path)
     assert tried.stderr.count("AWS CDK no longer supports Node.js 20; update to 22.") == 1
 
 
 def test_every_option_of_the_stack_can_be_given(laptop: Deployer) -> None:
-    """Under its name, in the help as well."""
+    """Under its name, which `--help` lists as well."""
     help_text = laptop.deploy("--help").stdout
     for option in OPTIONS:
         name = option.variable.removeprefix("COACHSTREAM_DEPLOY_").lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""The three functions, in every variant of the stack."""
+"""The three functions in every variant of the stack."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ of_every_function = pytest.mark.parametrize("construct", FUNCTIONS)
 
 @in_every_variant
 def test_there_are_exactly_the_three_functions(template_of: TemplateOf, variant: str) -> None:
-    """No function of CDK's own (custom resources, log retention) slips in."""
+    """CDK adds no functions of its own, such as custom resources or log retention."""
     assert len(template_of(variant).resources("AWS::Lambda::Function")) == len(FUNCTIONS)
 
 
 @in_every_variant
 @of_every_function
-def test_a_function_runs_as_the_project_says(template_of: TemplateOf, variant: str, construct: str) -> None:
-    """On Graviton and the newest runtime, through the wrapper that streams, traced, with a log of its own."""
+def test_a_function_has_the_required_runtime_configuration(
+    template_of: TemplateOf, variant: str, construct: str
+) -> None:
+    """Graviton, the newest runtime, the streaming wrapper, tracing and its own log group."""
     template = template_of(variant)
     function = template.within(construct, "AWS::Lambda::Function").properties
     assert function["Runtime"] == f"python{PYTHON}" == "python3.14"
@@ -64,7 +66,7 @@ def test_a_function_runs_as_the_project_says(template_of: TemplateOf, variant: s
 
 @of_every_function
 def test_size_and_time_are_the_existing_system_s_unless_set(template_of: TemplateOf, construct: str) -> None:
-    """2048 MB and 300 s; a deployment may say otherwise."""
+    """2048 MB and 300 s, unless the deployment sets them."""
     usual = template_of("New").within(construct, "AWS::Lambda::Function").properties
     assert (usual["MemorySize"], usual["Timeout"]) == (2048, 300)
     other = template_of("Imported").within(construct, "AWS::Lambda::Function").properties
@@ -72,7 +74,7 @@ def test_size_and_time_are_the_existing_system_s_unless_set(template_of: Templat
 
 
 def test_concurrency_is_reserved_only_where_it_is_asked_for(template_of: TemplateOf) -> None:
-    """Here for streams, and for nothing else."""
+    """In these variants, only for streams."""
     reserved = {
         (variant, construct): function.get("ReservedConcurrentExecutions")
         for variant in VARIANTS
@@ -94,8 +96,8 @@ def test_logs_go_with_the_stack_unless_they_are_kept(template_of: TemplateOf) ->
     } == {"Retain"}
 
 
-def test_lambda_lets_the_lines_through_that_the_function_writes(template_of: TemplateOf) -> None:
-    """Lines without a level, which metrics are, count as INFO: never less than that."""
+def test_lambdas_log_level_passes_the_lines_of_the_function(template_of: TemplateOf) -> None:
+    """Lines without a level, such as metrics, count as INFO, so the level is never above INFO."""
     levels = {
         variant: {
             function.properties["LoggingConfig"]["ApplicationLogLevel"]
@@ -111,7 +113,7 @@ def test_lambda_lets_the_lines_through_that_the_function_writes(template_of: Tem
 def test_a_url_streams_and_leaves_identity_to_the_function(
     template_of: TemplateOf, variant: str, construct: str
 ) -> None:
-    """RESPONSE_STREAM, no authorization of Lambda's own, and the methods that the handler takes."""
+    """RESPONSE_STREAM, no authorization by Lambda, and the handler's methods."""
     url = template_of(variant).within(construct, "AWS::Lambda::Url").properties
     assert url["InvokeMode"] == "RESPONSE_STREAM"
     assert url["AuthType"] == "NONE"
@@ -129,7 +131,7 @@ def test_a_url_streams_and_leaves_identity_to_the_function(
 
 @of_every_function
 def test_origins_are_those_of_the_deployment(template_of: TemplateOf, construct: str) -> None:
-    """As given, with the time that a preflight is remembered."""
+    """As given, with the time that browsers may cache a preflight."""
     cors = {
         variant: template_of(variant).within(construct, "AWS::Lambda::Url").properties["Cors"]
         for variant in ("New", "Imported", "Unmeasured")
@@ -143,10 +145,8 @@ def test_origins_are_those_of_the_deployment(template_of: TemplateOf, construct:
 
 @in_every_variant
 @of_every_function
-def test_everybody_may_call_the_url_and_nothing_else(
-    template_of: TemplateOf, variant: str, construct: str
-) -> None:
-    """Both permissions that Function URLs need since October 2025, each for the URL alone."""
+def test_only_the_url_is_public(template_of: TemplateOf, variant: str, construct: str) -> None:
+    """Both permissions that Function URLs need since October 2025, each limited to the URL."""
     template = template_of(variant)
     called = (
         template.within(construct, "AWS::Lambda::Alias").name
@@ -174,7 +174,7 @@ def test_everybody_may_call_the_url_and_nothing_else(
 def test_snapshots_are_of_a_version_behind_an_alias_with_the_url(
     template_of: TemplateOf, construct: str
 ) -> None:
-    """The unpublished function has none, so its URL would start cold."""
+    """The unpublished function has no snapshot, so its URL would start cold."""
     template = template_of("SnapStart")
     function = template.within(construct, "AWS::Lambda::Function")
     assert function.properties["SnapStart"] == {"ApplyOn": "PublishedVersions"}
@@ -190,7 +190,7 @@ def test_snapshots_are_of_a_version_behind_an_alias_with_the_url(
 
 
 def test_without_snapshots_there_are_no_versions(template_of: TemplateOf) -> None:
-    """The URL is the function's own."""
+    """The URL belongs to the function itself."""
     template = template_of("New")
     assert template.resources("AWS::Lambda::Version") == template.resources("AWS::Lambda::Alias") == []
     assert all("Qualifier" not in url.properties for url in template.resources("AWS::Lambda::Url"))
@@ -201,7 +201,7 @@ def test_without_snapshots_there_are_no_versions(template_of: TemplateOf) -> Non
 def test_the_functions_start_with_their_environment(
     template_of: TemplateOf, variant: str, construct: str
 ) -> None:
-    """The settings module takes it, with nothing of what Lambda sets itself, and no secret's value."""
+    """The settings accept it; it sets no variable of Lambda's own and has no secret's value."""
     environment = template_of(variant).environment(construct)
     assert {name for name in environment if name.startswith("AWS_")} == {"AWS_LAMBDA_EXEC_WRAPPER"}
     assert not {"PINECONE_API_KEY", "COACHSTREAM_TICKET_KEY", "COACHSTREAM_DATA_DIR"} & set(environment)
@@ -213,7 +213,7 @@ def test_the_functions_start_with_their_environment(
 
 @of_every_function
 def test_what_a_deployment_says_reaches_the_functions(template_of: TemplateOf, construct: str) -> None:
-    """Every name and switch, under the variable that the settings read it from."""
+    """Every name and switch is in the variable that the settings read."""
     environment = template_of("Imported").environment(construct)
     settings = Settings.from_environment({**environment, "AWS_REGION": "us-west-2"})
     assert settings.store == DynamoDbSettings("Proto-AllItems-V2", mirror_messages=True)
@@ -243,7 +243,7 @@ def test_what_a_deployment_says_reaches_the_functions(template_of: TemplateOf, c
 
 @in_every_variant
 def test_only_the_function_with_tickets_knows_their_key(template_of: TemplateOf, variant: str) -> None:
-    """The others neither issue nor take any."""
+    """The others neither issue nor accept tickets."""
     template = template_of(variant)
     knowing = {
         construct
@@ -254,7 +254,7 @@ def test_only_the_function_with_tickets_knows_their_key(template_of: TemplateOf,
 
 
 def test_an_environment_that_would_not_start_is_refused() -> None:
-    """The settings' own message, before anything is deployed."""
+    """With the settings' own message, before anything is deployed."""
     from coachstream.infrastructure.backend import Backend
     from coachstream.infrastructure.service import Service
 

@@ -1,4 +1,4 @@
-"""The templates, as cfn-lint sees them: AWS's own schemas of every resource, and its rules."""
+"""The templates checked by cfn-lint, with AWS's resource schemas and its own rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LINTER = Path(sys.executable).with_name("cfn-lint")
 
 
 def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
-    """Run it; its own settings of this machine or folder do not count."""
+    """Run cfn-lint without the settings of this machine or folder."""
     folder = paths[0].parent
     return subprocess.run(
         [_LINTER, "--format", "parseable", "--regions", *REGIONS, "--template", *map(str, paths)],
@@ -28,7 +28,7 @@ def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_there_is_nothing_to_find_in_any_variant(templates: Mapping[str, Template], tmp_path: Path) -> None:
-    """No error and no warning, in two regions."""
+    """Checked for two regions."""
     for name, template in templates.items():
         (tmp_path / f"{name}.json").write_text(template.text)
     found = lint(*sorted(tmp_path.glob("*.json")))
@@ -36,7 +36,7 @@ def test_there_is_nothing_to_find_in_any_variant(templates: Mapping[str, Templat
 
 
 def test_what_is_wrong_would_be_found(templates: Mapping[str, Template], tmp_path: Path) -> None:
-    """The linter is at work: a URL that does not stream as Lambda knows it is an error."""
+    """A URL with an unknown invoke mode proves that the linter runs."""
     broken = tmp_path / "Broken.json"
     broken.write_text(templates["New"].text.replace('"RESPONSE_STREAM"', '"STREAM"'))
     found = lint(broken)

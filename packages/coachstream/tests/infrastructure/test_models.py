@@ -1,4 +1,4 @@
-"""Which models a policy names for what a deployment calls: models, and profiles that pass calls on."""
+"""Which models a policy allows: those that are called, and those behind inference profiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def access(
     region: str | None = None,
     foundation_models: tuple[str, ...] = (),
 ) -> tuple[str, tuple[str, ...]]:
-    """What is called, and what is behind it."""
+    """The invoked ARN, and the models behind it."""
     from aws_cdk import App, Environment, Stack
 
     from coachstream.infrastructure.models import model_access
@@ -37,18 +37,18 @@ def access(
 
 
 def models(name: str, *regions: str) -> tuple[str, ...]:
-    """Foundation models, which belong to no account."""
+    """ARNs of foundation models, which belong to no account."""
     return tuple(f"arn:aws:bedrock:{region}::foundation-model/{name}" for region in regions)
 
 
 def profile(name: str, region: str = "us-west-2") -> str:
-    """A profile, which belongs to the account that calls it."""
+    """The ARN of a profile, which belongs to the calling account."""
     return f"arn:aws:bedrock:{region}:{ACCOUNT}:inference-profile/{name}"
 
 
 @pytest.mark.parametrize("region", [None, "us-east-1"])
-def test_a_model_is_called_where_it_is_called(region: str | None) -> None:
-    """In the stack's region, or in the one that is named; nothing is behind it."""
+def test_a_model_is_allowed_in_the_region_of_the_call(region: str | None) -> None:
+    """In the stack's region or the one that is set; a plain model has no others behind it."""
     assert access(NOVA, region=region) == (models(NOVA, region or "us-west-2")[0], ())
 
 
@@ -69,14 +69,14 @@ def test_a_model_is_called_where_it_is_called(region: str | None) -> None:
 def test_a_profile_of_a_geography_goes_to_its_regions(
     geography: str, region: str, destinations: list[str]
 ) -> None:
-    """The profile where it is called; its model wherever the call may go, where it is called included."""
+    """The profile in the calling region, and its model in every destination, that region included."""
     invoked, behind = access(f"{geography}.{HAIKU}", stack_region=region)
     assert invoked == profile(f"{geography}.{HAIKU}", region)
     assert behind == models(HAIKU, *destinations)
 
 
 def test_a_global_profile_goes_to_a_model_that_is_in_no_region() -> None:
-    """And to the one in the region where it is called."""
+    """It also goes to the model in the calling region."""
     assert access(f"global.{HAIKU}", stack_region="eu-west-1") == (
         profile(f"global.{HAIKU}", "eu-west-1"),
         models(HAIKU, "eu-west-1", ""),
@@ -89,21 +89,21 @@ def test_a_profile_can_be_named_by_its_arn() -> None:
     assert access(arn) == (arn, models(HAIKU, "us-east-1", "us-east-2", "us-west-2"))
 
 
-def test_what_is_no_profile_needs_nothing_behind_it() -> None:
-    """Provisioned throughput, for one, is called by its ARN."""
+def test_other_arns_need_no_models_behind_them() -> None:
+    """Provisioned throughput, for example, is called by its ARN."""
     assert access(PROVISIONED) == (PROVISIONED, ())
 
 
-def test_an_opaque_profile_needs_to_be_told_what_is_behind_it() -> None:
-    """Its id says nothing; guessing would allow too much, or nothing."""
+def test_an_opaque_profile_needs_its_models_listed() -> None:
+    """Its id does not reveal them; a guess would allow too much or nothing."""
     behind = models(HAIKU, "us-west-2", "us-east-1")
     assert access(APPLICATION, foundation_models=behind) == (APPLICATION, behind)
     with pytest.raises(ValueError, match="does not reveal its models"):
         access(APPLICATION)
 
 
-def test_what_is_told_of_a_profile_counts_for_that_profile_alone() -> None:
-    """Of one list for a model and its fallback, each takes its own."""
+def test_listed_models_apply_only_to_their_own_profile() -> None:
+    """From one list, the model and its fallback each take their own."""
     told = (*models(HAIKU, "us-west-2", "us-west-1"), *models(NOVA, "us-east-1"))
     assert access(f"us.{HAIKU}", foundation_models=told)[1] == models(HAIKU, "us-west-2", "us-west-1")
     assert access(f"us.{NOVA}", foundation_models=told)[1] == models(NOVA, "us-east-1")
@@ -115,7 +115,7 @@ def test_what_is_told_of_a_profile_counts_for_that_profile_alone() -> None:
     [(f"us.{HAIKU}", "eu-central-1"), (f"eu.{HAIKU}", "us-east-1"), (f"apac.{HAIKU}", "eu-west-1")],
 )
 def test_a_profile_of_another_continent_is_refused(model_id: str, region: str) -> None:
-    """Every turn would fail; whoever deploys hears of it instead."""
+    """The error appears at deployment; otherwise every turn would fail."""
     with pytest.raises(ValueError, match=f"cannot be called in {region}"):
         access(model_id, stack_region=region)
     there = {"us": "us-west-2", "eu": "eu-west-1", "apac": "ap-south-1"}[model_id.partition(".")[0]]
@@ -128,7 +128,7 @@ def test_a_profile_of_another_continent_is_refused(model_id: str, region: str) -
     name=st.from_regex(r"[a-z]{2,9}\.[a-z0-9-]{1,20}-v[1-9](:[0-9])?", fullmatch=True),
 )
 def test_no_policy_has_a_wildcard(geography: str, name: str) -> None:
-    """Whatever model is called."""
+    """Whatever the model."""
     region = {"us": "us-west-2", "eu": "eu-west-1"}.get(geography, "ap-northeast-1")
     invoked, behind = access(f"{geography}.{name}", stack_region=region)
     assert behind

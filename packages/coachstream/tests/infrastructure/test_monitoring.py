@@ -1,4 +1,4 @@
-"""Alarms and the dashboard: over metrics that the functions really write."""
+"""Alarms and the dashboard, over metrics that the functions really write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OF_LAMBDA = {"Invocations", "Errors", "Throttles", "ConcurrentExecutions"}
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """One series of numbers in CloudWatch."""
+    """A metric in CloudWatch."""
 
     namespace: str
     name: str
@@ -36,7 +36,7 @@ class Metric(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="session")
 def written() -> frozenset[tuple[str, frozenset[str]]]:
-    """Names and dimensions of all that a function can write, read from what it prints."""
+    """Names and dimensions of every metric that a function can write, parsed from its output."""
     found = set()
     for code in ErrorCode:
         found |= set(_written_by(code))
@@ -93,7 +93,7 @@ def test_all_that_is_watched_is_written(
     variant: str,
     namespace: str,
 ) -> None:
-    """Names, dimensions and codes as in the functions' own lines, or Lambda's; of these functions alone."""
+    """Names, dimensions and codes are those of the functions' output, or Lambda's, for these functions."""
     template = template_of(variant)
     functions = {each.name for each in template.resources("AWS::Lambda::Function")}
     metrics = set(_of_dashboard(template))
@@ -114,14 +114,14 @@ def test_all_that_is_watched_is_written(
 def test_all_that_is_written_is_shown(
     template_of: TemplateOf, written: frozenset[tuple[str, frozenset[str]]]
 ) -> None:
-    """Whatever a function measures is on the dashboard; errors, which have a code each, where they count."""
+    """Metrics are compared by name, because errors also have a dimension per code."""
     shown = {metric.name for metric in _of_dashboard(template_of("New"))}
     assert {name for name, _ in written} <= shown
 
 
 @pytest.mark.parametrize("variant", ["New", "Imported", "Mixed", "SnapStart"])
 def test_each_function_has_the_alarms_that_can_ring_for_it(template_of: TemplateOf, variant: str) -> None:
-    """Errors and throttles for all, broken turns where there are turns, first words where they stream."""
+    """Errors and throttles for all, interrupted turns with turns, first chunks with streams."""
     template = template_of(variant)
     kinds = {
         construct: {
@@ -138,7 +138,7 @@ def test_each_function_has_the_alarms_that_can_ring_for_it(template_of: Template
 
 
 def test_alarms_ring_at_their_thresholds(template_of: TemplateOf) -> None:
-    """One error, one throttled request, three broken replies, or p95 of 5 s for a quarter of an hour."""
+    """One error, one throttled request, three interrupted replies, or a p95 of 5 s over 15 minutes."""
     template = template_of("New")
     alarms = {
         alarm.name.removeprefix("StreamCoachConversationAlarms")[:-8]: alarm.properties
@@ -158,8 +158,8 @@ def test_alarms_ring_at_their_thresholds(template_of: TemplateOf) -> None:
     assert (first_chunk["Metric"]["MetricName"], first_chunk["Stat"]) == ("TimeToFirstChunk", "p95")
 
 
-def test_alarms_tell_the_topic_that_is_named_and_nobody_else(template_of: TemplateOf) -> None:
-    """Of their beginning and of their end."""
+def test_alarms_notify_only_the_configured_topic(template_of: TemplateOf) -> None:
+    """Both when they start and when they end."""
     told = {
         variant: {
             tuple(alarm.properties.get(when, ()))
@@ -173,12 +173,12 @@ def test_alarms_tell_the_topic_that_is_named_and_nobody_else(template_of: Templa
 
 @pytest.mark.parametrize("variant", ["Quiet", "Unmeasured"])
 def test_what_is_switched_off_is_not_there(template_of: TemplateOf, variant: str) -> None:
-    """Neither alarms nor a dashboard; also where there are no metrics to watch."""
+    """Neither alarms nor a dashboard, also if there are no metrics to watch."""
     template = template_of(variant)
     assert template.resources(ALARM) == template.resources(DASHBOARD) == []
 
 
 def test_without_metrics_the_functions_write_none(template_of: TemplateOf) -> None:
-    """The variable says so."""
+    """The variable turns them off."""
     for construct in FUNCTIONS:
         assert template_of("Unmeasured").environment(construct)["COACHSTREAM_METRICS_NAMESPACE"] == "off"

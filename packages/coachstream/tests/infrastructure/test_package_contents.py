@@ -1,4 +1,4 @@
-"""What a deployment sees in its package: the user pool's keys, and what it is for."""
+"""What a deployment reads from its package: the user pool's keys and the target platform."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def package_with(folder: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def with_keys(tmp_path: Path) -> Path:
-    """A package with the keys of a pool."""
+    """A package with the keys of a user pool."""
     keys = {"issuer": f"https://cognito-idp.us-west-2.amazonaws.com/{POOL}", "keys": []}
     return package_with(tmp_path, {"handler.py": "", "cognito-jwks.json": json.dumps(keys)})
 
 
 def test_a_package_without_keys_has_none(tmp_path: Path) -> None:
-    """With any pool."""
+    """Whatever the pool."""
     package = package_with(tmp_path, {"handler.py": ""})
     assert packaged_keys(package, POOL) is None
     assert packaged_keys(package, None) is None
 
 
 def test_keys_of_the_pool_are_found_zipped_and_unzipped(with_keys: Path, tmp_path: Path) -> None:
-    """The name of their file reaches the functions."""
+    """The functions get the name of the file."""
     assert packaged_keys(with_keys, POOL) == "cognito-jwks.json"
     with zipfile.ZipFile(with_keys) as archive:
         archive.extractall(tmp_path / "unzipped")
@@ -58,7 +58,7 @@ def test_keys_of_another_pool_are_refused_before_they_are_deployed(with_keys: Pa
 
 
 def test_a_package_for_what_is_deployed_is_taken(tmp_path: Path) -> None:
-    """And one that does not say what it is for."""
+    """A package that does not name its target is accepted as well."""
     check_target(package_with(tmp_path, {"coachstream-package.json": '{"python":"3.14","cpu":"arm64"}'}))
     check_target(package_with(tmp_path, {"handler.py": ""}))
 
@@ -74,7 +74,7 @@ def test_a_package_for_something_else_is_refused_before_it_is_deployed(
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
-    """With its name."""
+    """The error names the file."""
     path = tmp_path / "notes.txt"
     path.write_text("not a zip")
     with pytest.raises(ValueError, match=r"notes\.txt is not a zip file"):

@@ -1,4 +1,4 @@
-"""What each function may do, to the last statement, in every variant of the stack."""
+"""What each function may do, statement by statement, in every variant of the stack."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FUNCTION = "arn:aws:lambda:us-west-2:123456789012:function"
 
 
 def expected(template: Template, variant: str, construct: str) -> Allowed:
-    """Actions and resources by the statements' ids."""
+    """Actions and resources, by statement id."""
     log = template.within(construct, "AWS::Logs::LogGroup").name
     table = TABLES.get(variant) or template.only("AWS::DynamoDB::Table").name
     models = MODEL_ACTIONS[construct]
@@ -77,7 +77,7 @@ def expected(template: Template, variant: str, construct: str) -> Allowed:
     if variant != "Mixed":  # whose model has no geography
         statements["AnalysisModel"] = ({"bedrock:InvokeModel"}, {ANALYSIS_PROFILE})
         statements["AnalysisModelBehindProfile1"] = ({"bedrock:InvokeModel"}, BEHIND_ANALYSIS)
-    if construct != SEND:  # which has no fallback: a reply in one piece does not break off
+    if construct != SEND:  # which has no fallback: a whole reply cannot break off
         fallback = {"Imported": {HAIKU}, "Mixed": {NOVA["us-east-1"]}}.get(variant, set())
         statements["Models"] = (models, statements["Models"][1] | fallback)
     secrets = expected_secrets(template, variant, construct)
@@ -96,7 +96,7 @@ def expected(template: Template, variant: str, construct: str) -> Allowed:
 
 
 def expected_secrets(template: Template, variant: str, construct: str) -> set[str]:
-    """Pinecone's key where there is an index, and that of tickets for the one function that has them."""
+    """Pinecone's key if there is an index, and the ticket key for the one function that uses it."""
     made = {
         each.name.startswith("PineconeKey"): f"{SECRET}:{each.name}-a1B2c3"
         for each in template.resources("AWS::SecretsManager::Secret")
@@ -112,7 +112,7 @@ def expected_secrets(template: Template, variant: str, construct: str) -> set[st
 def test_a_function_may_do_exactly_what_it_does(
     template_of: TemplateOf, variant: str, construct: str
 ) -> None:
-    """Statement by statement: its own log, its table, its model, its secrets, its hand-offs, traces."""
+    """Statement by statement: its own log, table, model, secrets, hand-offs and traces."""
     template = template_of(variant)
     found = template.statements(construct)
     assert {each.sid or "": (set(each.actions), set(each.resources)) for each in found} == expected(
@@ -126,7 +126,7 @@ def test_a_function_may_do_exactly_what_it_does(
 def test_models_behind_a_profile_are_called_through_it_alone(
     template_of: TemplateOf, variant: str, construct: str
 ) -> None:
-    """Each through its own."""
+    """Each through its own profile; these are the only conditions in the policies."""
     conditions = {
         each.sid: each.conditions for each in template_of(variant).statements(construct) if each.conditions
     }
@@ -138,10 +138,8 @@ def test_models_behind_a_profile_are_called_through_it_alone(
 
 
 @pytest.mark.parametrize("construct", FUNCTIONS)
-def test_keys_of_the_backends_own_are_used_for_its_data_alone(
-    template_of: TemplateOf, construct: str
-) -> None:
-    """In the name of the function, by DynamoDB and Secrets Manager; only where they are named."""
+def test_the_backends_kms_keys_are_used_only_for_its_data(template_of: TemplateOf, construct: str) -> None:
+    """Through DynamoDB and Secrets Manager on the function's behalf, and only if configured."""
     (keys,) = [each for each in template_of("Encrypted").statements(construct) if each.sid == "Keys"]
     assert keys.actions == {
         "kms:Decrypt",
@@ -178,7 +176,7 @@ def test_a_guardrail_may_be_applied_wherever_its_profile_goes(
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("construct", FUNCTIONS)
 def test_a_role_is_lambdas_and_has_one_policy(template_of: TemplateOf, variant: str, construct: str) -> None:
-    """No managed policy, which would say more; nobody else assumes it."""
+    """There is no managed policy, which would allow more, and only Lambda can assume the role."""
     template = template_of(variant)
     role = template.within(construct, "AWS::IAM::Role")
     assert "ManagedPolicyArns" not in role.properties
@@ -199,7 +197,7 @@ def test_a_role_is_lambdas_and_has_one_policy(template_of: TemplateOf, variant: 
 def test_nothing_has_a_wildcard_but_traces_and_the_streams_of_a_log(
     template_of: TemplateOf, variant: str
 ) -> None:
-    """X-Ray knows no resources; a log group's ARN ends in `:*` for its streams."""
+    """X-Ray has no resource-level permissions; a log group's ARN ends in `:*` for its streams."""
     template = template_of(variant)
 
     def wide(statement: Statement) -> bool:

@@ -1,8 +1,8 @@
-"""What the functions really ask of AWS, against what their policies allow: nothing missing, nothing idle.
+"""The functions' real AWS calls, compared with their policies: no permission is missing or unused.
 
-Each function runs with the environment that its template gives it, in front of real HTTP: DynamoDB Local, and
-servers with the wire formats of Bedrock, Lambda, Secrets Manager and Pinecone. Between them, every request is
-read as AWS would read it.
+Each function runs with its template's environment and makes real HTTP calls to DynamoDB Local and to servers
+with the wire formats of Bedrock, Lambda, Secrets Manager and Pinecone. Proxies in between read every request
+as AWS would.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ NEVER_CALLED = {
     "xray:PutTraceSegments": "Lambda's own agent does it, with the function's role",
     "xray:PutTelemetryRecords": "Lambda's own agent does it, with the function's role",
 }
-"""What no request of the function is seen to need, and why it is allowed all the same."""
+"""Permissions that no request of a function uses, and why they are granted."""
 
 
 class SecretsManager:
     """GetSecretValue (API reference) for any ARN: Pinecone's key, or one for tickets."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
-        """Answer one call."""
+        """Respond to one call."""
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": f"{message['type']}.complete"})
@@ -80,11 +80,11 @@ class SecretsManager:
 
 
 class Deployed:
-    """A function as a template has it, and what it has asked of AWS.
+    """A function as its template defines it, and its calls to AWS.
 
     Attributes:
-        calls: what had to be allowed.
-        operations: of the table's service, by their names in its API.
+        calls: the calls that policies must allow.
+        operations: the DynamoDB operations, by their API names.
     """
 
     def __init__(self, stack: AwsStack, http: httpx.AsyncClient) -> None:
@@ -94,7 +94,7 @@ class Deployed:
         self.operations: set[str] = set()
 
     def see(self, target: str, headers: Mapping[str, str], body: bytes, *, table: str) -> None:
-        """Take note of a request; the table is the one that is named so in the template."""
+        """Record a request; `table` is the table's name in the template."""
         service, _, operation = headers.get("x-amz-target", "").partition(".")
         if service.startswith("DynamoDB"):
             self.operations.add(operation)
@@ -103,13 +103,13 @@ class Deployed:
             self.calls.add(AwsCall(call.action, resource, call.context))
 
     async def a_conversation(self, name: str) -> str:
-        """Make one, past the function, and give its path."""
+        """Create a conversation, bypassing the function, and return its path."""
         key = ConversationKey(KEY.user_id, KEY.coach_id, name)
         await self.stack.table.store().create_conversation(conversation(key))
         return f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations/{name}"
 
     async def delete(self, name: str) -> None:
-        """Delete one, past the function, while a segment of its run is still on the way."""
+        """Delete a conversation, bypassing the function, while a segment of its run is still in flight."""
         key = ConversationKey(KEY.user_id, KEY.coach_id, name)
         store = self.stack.table.store()
         run_id = await store.unfinished_run(key)
@@ -127,7 +127,7 @@ async def deployed(
     moto_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Deployed]:
-    """Serve a function with its template's environment; but addresses and user pool are this machine's."""
+    """Serve a function with its template's environment, but with local endpoints and user pool."""
     async with AsyncExitStack() as exits:
         stack = await exits.enter_async_context(aws_stack(dynamodb_local_url, moto_url))
         secrets = await exits.enter_async_context(
@@ -171,7 +171,7 @@ BLOCKED = reply("I cannot say that.", reason="guardrail_intervened")
 
 
 async def stream_everything(function: Deployed) -> None:
-    """Start, break off, fail, lose the conversation; open for a reader, read, stop."""
+    """Start, break off, fail, lose the conversation; open for a reader, read and stop."""
     bedrock = function.stack.bedrock
     path = f"{await function.a_conversation('streamed')}/stream"
 
@@ -204,7 +204,7 @@ async def stream_everything(function: Deployed) -> None:
 
 
 async def send_everything(function: Deployed) -> None:
-    """Answered, not answered, and answered when there is no conversation any more."""
+    """Get a reply, get none, and lose the conversation during a reply."""
     path = f"{await function.a_conversation('sent')}/send-message"
 
     async def say(words: str, *, at: str = path) -> httpx.Response:
@@ -244,7 +244,7 @@ async def keep_everything(function: Deployed) -> None:
 
 
 async def _lose_the_conversation(function: Deployed, say: Callable[[str], Any]) -> None:
-    """A conversation that is deleted while its reply is written leaves nothing behind."""
+    """Delete a conversation while its reply is being written; nothing of it must be left."""
     gate = asyncio.Event()
     bedrock = function.stack.bedrock
     bedrock.answers.append(Reply([opening(), Until(gate), *reply("Too late.").steps[1:]]))
@@ -266,7 +266,7 @@ DRIVES = {
 
 
 def operations_of_the_store() -> set[str]:
-    """All that the store's code can ask DynamoDB for, by the names of the API."""
+    """Every operation that the store's code can request from DynamoDB, by API name."""
     tree = ast.parse(Path(table_client.__file__).read_text())
     names = {
         node.args[0].value
@@ -280,7 +280,7 @@ def operations_of_the_store() -> set[str]:
 
 
 def refused(made: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[AwsCall]:
-    """Calls that no statement allows."""
+    """The calls that no statement allows."""
     statements = list(allowed)
     return sorted(
         call
@@ -290,7 +290,7 @@ def refused(made: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[AwsCa
 
 
 def idle(made: Iterable[AwsCall], allowed: Iterable[Statement]) -> list[tuple[str, str]]:
-    """Actions on resources that are allowed, and that no call needs."""
+    """The allowed actions on resources that no call uses."""
     calls_made = list(made)
     return sorted(
         (action, resource)
@@ -319,19 +319,19 @@ async def test_a_function_is_allowed_what_it_asks_for_and_nothing_else(
     variant: str,
     construct: str,
 ) -> None:
-    """All that it does, done: each request is allowed, and each permission is used."""
+    """Exercising all its features, each request is allowed, and each permission is used."""
     template = templates[variant]
     async with deployed(template, construct, dynamodb_local_url, moto_url, monkeypatch) as function:
         await DRIVES[construct](function)
     statements = template.statements(construct)
     assert refused(function.calls, statements) == []
     assert idle(function.calls, statements) == []
-    # And there is nothing in the code that was not seen.
+    # The scenario has exercised every operation in the code.
     assert function.operations == operations_of_the_store()
 
 
-def test_what_is_not_allowed_or_not_used_would_be_seen(templates: Mapping[str, Template]) -> None:
-    """An index, another table, a scan, a model without its profile; and a whole policy without a call."""
+def test_a_missing_or_unused_permission_would_be_detected(templates: Mapping[str, Template]) -> None:
+    """An index, another table, a scan, a model without its profile, and a policy without any call."""
     statements = templates["Imported"].statements("StreamCoachConversation")
     table = "arn:aws:dynamodb:us-west-2:123456789012:table/Proto-AllItems-V2"
     model = "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-4-6"

@@ -1,6 +1,6 @@
 """Prints the templates of all variants of the stack, as one JSON object.
 
-A program of its own, so that one process starts CDK's kernel (Node.js), for all processes that test.
+A separate program, so that a single process starts CDK's kernel (Node.js) for all test processes.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def define(app: App, package: Path) -> None:
     """Define every variant as a stack."""
 
     def options(**more: Any) -> FunctionOptions:  # noqa: ANN401 (of `FunctionOptions`)
-        # Each stack has assets of its own.
+        # Each stack has its own assets.
         return FunctionOptions(code=lambda_.Code.from_asset(str(package)), **more)
 
     cors = Cors(origins=("https://app.example.com", "http://localhost:5173"))
     index = PineconeIndex(host="coach-abc123.svc.pinecone.io")
-    # Everything new, and nothing optional but recall; account and region are not known.
+    # Everything new, with recall as the only option; account and region are unknown.
     CoachStreamStack(app, "New", options=options(), cors=cors, service=Service(recall=index))
     # Next to the existing backend, with everything that can be set.
     usual = options(memory_mb=3008, timeout_s=900, keep_log=True)
@@ -76,7 +76,7 @@ def define(app: App, package: Path) -> None:
         alarms=AlarmOptions(topic_arn="arn:aws:sns:us-west-2:123456789012:night-watch"),
         env=HERE,
     )
-    # Its table, our users, its Pinecone key, our ticket key; the same model in another region as fallback.
+    # Existing table and Pinecone key, new users and ticket key; the same model elsewhere as fallback.
     CoachStreamStack(
         app,
         "Mixed",
@@ -91,7 +91,7 @@ def define(app: App, package: Path) -> None:
     )
     CoachStreamStack(app, "SnapStart", options=options(snap_start=True), cors=cors, env=HERE)
     CoachStreamStack(app, "Quiet", options=options(), cors=cors, alarms=None, dashboard=False, env=HERE)
-    # An existing backend with keys of its own, and a guardrail that is applied across regions.
+    # An existing backend with its own KMS keys, and a guardrail that is applied across regions.
     CoachStreamStack(
         app,
         "Encrypted",
@@ -109,7 +109,7 @@ def define(app: App, package: Path) -> None:
         ),
         env=HERE,
     )
-    # Without metrics there is nothing of ours to watch.
+    # Without metrics of our own, there is nothing to monitor.
     CoachStreamStack(
         app,
         "Unmeasured",
@@ -122,7 +122,7 @@ def define(app: App, package: Path) -> None:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as outdir, TemporaryDirectory() as package:
-        # What is in the package makes no difference to a template.
+        # A template does not depend on the package's contents.
         Path(package, "handler.py").write_text("")
         app = App(outdir=outdir)
         define(app, Path(package))

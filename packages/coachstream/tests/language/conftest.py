@@ -1,4 +1,4 @@
-"""Bedrock on localhost, and a client of it."""
+"""A Bedrock server on localhost, and a client for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def bedrock() -> AsyncIterator[BedrockServer]:
-    """The server."""
+    """The local Bedrock server."""
     async with bedrock_server() as server:
         yield server
 
@@ -27,6 +27,6 @@ async def client(
     bedrock: BedrockServer,
     aws_credentials: None,  # noqa: ARG001
 ) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
-    """A client of it."""
+    """A client for the local server."""
     async with bedrock_client(bedrock.url) as client:
         yield client

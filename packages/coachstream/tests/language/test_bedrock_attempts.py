@@ -1,4 +1,4 @@
-"""The budget of attempts: pauses, and never one that there is no time for."""
+"""The retry budget: pauses, and no attempt that there is no time for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coachstream.language.bedrock.attempts import Attempts, RetryPolicy
 
 
 class Clock:
-    """Time that passes only while somebody sleeps, or works."""
+    """A clock that advances only while a task sleeps or works."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -30,7 +30,7 @@ class Clock:
 async def fail_until_given_up(
     policy: RetryPolicy, clock: Clock, *, time_s: float, chance: float = 0, attempt_s: float = 0
 ) -> int:
-    """Let each attempt fail; how many there were."""
+    """Let every attempt fail; return how many there were."""
     attempts = Attempts(
         policy,
         deadline=clock.now + time_s,
@@ -49,7 +49,7 @@ async def fail_until_given_up(
 
 
 async def test_pauses_double_up_to_a_limit() -> None:
-    """As long as there is time."""
+    """Exponential backoff, as long as there is time."""
     clock = Clock()
     policy = RetryPolicy(attempts=7, first_pause_s=0.5, longest_pause_s=8)
     assert await fail_until_given_up(policy, clock, time_s=600) == 7
@@ -57,7 +57,7 @@ async def test_pauses_double_up_to_a_limit() -> None:
 
 
 async def test_a_pause_is_shortened_by_chance_by_up_to_half() -> None:
-    """Callers that failed together come back apart."""
+    """Jitter spreads out callers that failed together."""
     clock = Clock()
     await fail_until_given_up(RetryPolicy(attempts=3), clock, time_s=600, chance=1)
     assert clock.pauses == [0.25, 0.5]
@@ -65,15 +65,15 @@ async def test_a_pause_is_shortened_by_chance_by_up_to_half() -> None:
 
 @pytest.mark.parametrize(("time_s", "attempts"), [(3.49, 1), (3.5, 2), (4.49, 2), (4.5, 3)])
 async def test_no_pause_begins_that_leaves_too_little_time(time_s: float, attempts: int) -> None:
-    """At the limit there is one more attempt, just before it none."""
+    """At the limit there is one more attempt; just before it there is none."""
     policy = RetryPolicy(attempts=3, first_pause_s=0.5, least_s=3)
     clock = Clock()
     assert await fail_until_given_up(policy, clock, time_s=time_s) == attempts
     assert len(clock.pauses) == attempts - 1
 
 
-async def test_what_cannot_get_better_is_not_waited_for() -> None:
-    """A rejected request is rejected again."""
+async def test_a_permanent_failure_is_not_retried() -> None:
+    """A rejected request would be rejected again."""
     clock = Clock()
     attempts = Attempts(
         RetryPolicy(), deadline=2_000, monotonic=clock.monotonic, sleep=clock.sleep, chance=lambda: 0
@@ -100,7 +100,7 @@ async def test_what_cannot_get_better_is_not_waited_for() -> None:
 async def test_every_attempt_but_the_first_has_the_time_it_needs(
     policy: RetryPolicy, time_s: float, chance: float, attempt_s: float
 ) -> None:
-    """Whatever the attempts take: none begins in the last seconds, and none is one too many."""
+    """However long the attempts take, no retry starts too late or exceeds the limit."""
     clock = Clock()
     began = clock.now
     attempts = await fail_until_given_up(policy, clock, time_s=time_s, chance=chance, attempt_s=attempt_s)

@@ -1,4 +1,4 @@
-"""Going on with a reply that broke off: what is asked, and how what comes is joined to what was said."""
+"""Continuing a reply that broke off: the request, and how the rest is joined to the earlier text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ON_THE_WAY = msgspec.structs.replace(PROMPT, said="Begin slowly. ")
 
 
 def long_prompt(messages: int, said: str) -> Prompt:
-    """A prompt of a conversation that has come to its nth message, whose reply broke off."""
+    """The prompt for the nth message of a conversation, with a reply that broke off."""
     return Prompt(
         coach_name="Mara",
         sections=(
@@ -67,10 +67,10 @@ def joined(said: str, *pieces: str) -> str:
 class TestRequest:
     @pytest.mark.parametrize("messages", [1, 11, 13, 33])
     @pytest.mark.parametrize("guardrail_id", [None, "abc123"])
-    def test_what_was_said_is_a_last_message_of_the_models(
+    def test_the_partial_reply_is_sent_as_the_last_message_of_the_model(
         self, messages: int, guardrail_id: str | None
     ) -> None:
-        """Without blanks at its end; all before it is as if nothing had been said, checkpoints included."""
+        """Its trailing whitespace is stripped; all before it, checkpoints included, is unchanged."""
         options = options_with(guardrail_id=guardrail_id)
         for build, operation in ((stream_request, "ConverseStream"), (whole_request, "Converse")):
             anew: Any = build(long_prompt(messages, ""), options)
@@ -81,8 +81,8 @@ class TestRequest:
             assert refusal_of(received(operation, sent)) is None
 
     @pytest.mark.parametrize("said", ["", " ", "\n\n\t", "\u00a0\u2003"])
-    def test_nothing_but_blanks_is_as_good_as_nothing(self, said: str) -> None:
-        """Bedrock takes no blank text."""
+    def test_a_blank_partial_reply_is_not_sent(self, said: str) -> None:
+        """Bedrock rejects blank text."""
         assert stream_request(long_prompt(1, said), options_with()) == stream_request(
             long_prompt(1, ""), options_with()
         )
@@ -94,8 +94,10 @@ class TestRequest:
             options_with(continues=False),
         ],
     )
-    def test_a_model_that_begins_anew_is_not_told_what_was_said(self, options: BedrockOptions) -> None:
-        """It would refuse the request."""
+    def test_a_model_that_cannot_continue_is_not_sent_the_partial_reply(
+        self, options: BedrockOptions
+    ) -> None:
+        """It would reject the request."""
         sent: Any = stream_request(long_prompt(1, "Begin"), options)
         assert [message["role"] for message in sent["messages"]] == ["user"]
 
@@ -109,7 +111,7 @@ class TestRequest:
     @example("Half of a pair \ud83d")
     @example("\x1c\x85")
     def test_any_beginning_is_taken(self, said: str) -> None:
-        """No text is blank, none ends with blanks, and all can be encoded."""
+        """No text is blank or ends in whitespace, and every text can be encoded."""
         sent: Any = stream_request(long_prompt(1, said), options_with())
         assert refusal_of(received("ConverseStream", sent)) is None
         assert all(block["text"].encode() for message in sent["messages"] for block in message["content"])
@@ -140,16 +142,16 @@ class TestWhoContinues:
         ],
     )
     def test_it_is_known_from_the_models_id(self, model_id: str, can_continue: bool) -> None:
-        """A model that nobody knows begins anew: that is right for every model."""
+        """An unknown model starts over, which is correct for every model."""
         assert options_with(model_id=model_id).can_continue is can_continue
 
-    def test_a_deployment_may_know_better(self) -> None:
-        """In both directions."""
+    def test_a_deployment_can_override_it(self) -> None:
+        """A setting overrides the table in both directions."""
         assert options_with(model_id="my-profile", continues=True).can_continue
         assert not options_with(continues=False).can_continue
 
     async def test_the_models_say_so(self, client: Client) -> None:
-        """Both kinds, by their options."""
+        """Both model classes report it from their options."""
         for kind in (BedrockModel, BedrockWholeReply):
             assert kind(client, options_with()).can_continue
             assert not kind(client, options_with("us.anthropic.claude-opus-4-6-v1")).can_continue
@@ -178,8 +180,10 @@ class TestJoining:
             ("", ["\n", "Begin"], "\nBegin"),
         ],
     )
-    def test_blanks_that_were_said_are_not_said_again(self, said: str, pieces: list[str], whole: str) -> None:
-        """And a break of a line or a paragraph that is still missing is not lost."""
+    def test_whitespace_is_not_repeated_where_a_continuation_begins(
+        self, said: str, pieces: list[str], whole: str
+    ) -> None:
+        """A line or paragraph break that is still missing is kept."""
         assert joined(said, *pieces) == whole
 
     @given(
@@ -187,10 +191,8 @@ class TestJoining:
         at=st.integers(0, 40),
         cuts=st.lists(st.integers(0, 40)),
     )
-    def test_a_model_that_goes_on_exactly_makes_the_reply_whole(
-        self, whole: str, at: int, cuts: list[int]
-    ) -> None:
-        """Wherever it broke off, and in whatever pieces the rest comes."""
+    def test_an_exact_continuation_completes_the_reply(self, whole: str, at: int, cuts: list[int]) -> None:
+        """Wherever it broke off, and however the rest is split."""
         said = whole[:at]
         begun = beginning_of_reply(said)
         rest = whole[len(begun) :]
@@ -202,12 +204,12 @@ class TestJoining:
         if rest.strip():
             assert joined(said, *pieces) == whole
         else:
-            # Nothing but blanks is left of the reply, and some of them were said.
+            # Only whitespace is left of the reply, and some of it was already sent.
             assert joined(said, *pieces).rstrip() == whole.rstrip()
 
     @given(st.text("ab \n"), st.lists(st.text("ab \n")))
     def test_words_are_neither_lost_nor_doubled_nor_held(self, said: str, pieces: list[str]) -> None:
-        """Whatever blanks are dropped; and a piece with a word in it goes out at once."""
+        """Only whitespace may be dropped, and a piece that contains a word is passed on at once."""
         joiner = ContinuationJoiner(said)
         for piece in pieces:
             passed = joiner.feed(piece)
@@ -219,7 +221,7 @@ class TestModels:
     async def test_an_attempt_that_failed_leaves_no_trace_in_the_next(
         self, bedrock: BedrockServer, client: Client, kind: type[BedrockModel | BedrockWholeReply]
     ) -> None:
-        """Blanks that were held are dropped with the attempt that brought them."""
+        """Whitespace held back from a failed attempt is discarded."""
         bedrock.answers.append(
             Reply([opening(), *text(" ", "\n"), StreamException("modelStreamErrorException")])
         )
@@ -236,16 +238,16 @@ class TestModels:
     async def test_a_reply_that_was_whole_already_ends_without_a_word(
         self, bedrock: BedrockServer, client: Client, kind: type[BedrockModel | BedrockWholeReply]
     ) -> None:
-        """The stop is all that comes."""
+        """Only the stop event is sent."""
         bedrock.always = reply("\n")
         [stop] = await events_of(kind(client, options_with()), ON_THE_WAY)
         assert isinstance(stop, ModelStop)
         assert stop.reason is StopReason.END_TURN
 
-    async def test_a_model_that_begins_anew_is_passed_on_as_it_is(
+    async def test_a_reply_that_starts_over_is_passed_on_unchanged(
         self, bedrock: BedrockServer, client: Client
     ) -> None:
-        """Its blanks follow nothing."""
+        """There is no earlier text to join its whitespace to."""
         bedrock.always = reply(" Begin", " anew")
         events = await events_of(BedrockModel(client, options_with(continues=False)), ON_THE_WAY)
         assert events[:2] == [TextDelta(" Begin"), TextDelta(" anew")]

@@ -1,4 +1,4 @@
-"""What becomes of each failure between a turn and its model on Bedrock: kind, number of tries, and detail."""
+"""The outcome of every failure between a turn and Bedrock: error type, number of attempts, and detail."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 ATTEMPTS = 3
 RETRY = RetryPolicy(attempts=ATTEMPTS, first_pause_s=0.001, least_s=0.1)
 QUICK = options_with(stall_s=PATIENCE_S, retry=RETRY)
-"""Tries again at once; nothing that this machine does is a stall."""
+"""Retries at once; even a slow machine causes no stall."""
 STALLS_SOON = options_with(stall_s=0.3, retry=RETRY)
-"""For a service that says nothing at all."""
+"""For a service that never responds."""
 STALLS = options_with(stall_s=2.0, retry=RETRY)
-"""For a service that says something within a stall, on a busy machine too."""
+"""For a service that responds within a stall, even on a busy machine."""
 
 
 @asynccontextmanager
 async def opened(url: str, **connection: float) -> AsyncIterator[Client]:
-    """A client of something else that has loaded the SDK already."""
+    """A client for another server, with the SDK already loaded."""
     async with bedrock_client(url, SESSION, **connection) as client:
         await client()
         yield client
@@ -85,7 +85,7 @@ async def opened(url: str, **connection: float) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def client(bedrock: BedrockServer, aws_credentials: None) -> AsyncIterator[Client]:  # noqa: ARG001
-    """Warmed up, in place of the one that has loaded nothing yet."""
+    """A warmed-up client, in place of the one that has loaded nothing yet."""
     async with bedrock_client(bedrock.url) as client:
         await warm_up(bedrock, client)
         yield client
@@ -94,7 +94,7 @@ async def client(bedrock: BedrockServer, aws_credentials: None) -> AsyncIterator
 async def outcome(
     model: BedrockModel | BedrockWholeReply, prompt: Prompt = PROMPT, *, within_s: float = PATIENCE_S
 ) -> tuple[list[ModelEvent], CoachStreamError]:
-    """What came, and what it ended with."""
+    """The received events, and the error that ended them."""
     received: list[ModelEvent] = []
     with pytest.raises(CoachStreamError) as caught:
         await _receive(model, prompt, received, time.monotonic() + within_s)
@@ -153,7 +153,7 @@ async def test_a_refusal_is_named_and_tried_again_if_that_can_help(
 async def test_a_gateways_page_of_html_is_an_unavailable_service(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """An error without a code, and without JSON, is judged by its status."""
+    """An error without a code and without JSON is judged by its status."""
     bedrock.always = Refusal(502, "", body=b"<html><body>Bad Gateway</body></html>")
     _, error = await outcome(model_type(client, QUICK))
     assert type(error) is ModelUnavailable
@@ -174,7 +174,7 @@ IN_STREAM = [
 async def test_an_exception_in_the_stream_before_any_text_is_named(
     bedrock: BedrockServer, client: Client, name: str, expected: type[ModelError]
 ) -> None:
-    """It is like one that comes instead of a stream, and is tried again in the same way."""
+    """It is treated and retried like an exception in place of a stream."""
     bedrock.always = Reply([opening(), StreamException(name)])
     received, error = await outcome(BedrockModel(client, QUICK))
     assert received == []
@@ -186,7 +186,7 @@ async def test_an_exception_in_the_stream_before_any_text_is_named(
 async def test_after_the_first_text_every_exception_breaks_the_stream(
     bedrock: BedrockServer, client: Client, name: str
 ) -> None:
-    """What was said stays said; nothing is asked twice."""
+    """The text so far stands; there is no retry."""
     bedrock.always = Reply([opening(), *text("Squat "), StreamException(name)])
     received, error = await outcome(BedrockModel(client, QUICK))
     assert received == [TextDelta("Squat ")]
@@ -222,7 +222,7 @@ DEFECTS: dict[str, tuple[list[Step], type[ModelError]]] = {
 async def test_a_defective_stream_is_asked_for_again_before_any_text(
     bedrock: BedrockServer, client: Client, defect: str
 ) -> None:
-    """Whatever is wrong with it, it ends in a typed error when the attempts are used up."""
+    """Whatever the defect, a typed error is raised once the attempts are used up."""
     steps, expected = DEFECTS[defect]
     bedrock.always = Reply([opening(), *steps])
     options = STALLS_SOON if defect == "silence" else QUICK
@@ -236,7 +236,7 @@ async def test_a_defective_stream_is_asked_for_again_before_any_text(
 async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
     bedrock: BedrockServer, client: Client, defect: str
 ) -> None:
-    """An honest end: the error, or for an end without a stop just the end."""
+    """It ends with the error, or, if it ends without a stop event, just ends."""
     steps, _ = DEFECTS[defect]
     bedrock.always = Reply([opening(), *text("Squat "), *steps])
     model = BedrockModel(client, STALLS if defect == "silence" else QUICK)
@@ -251,7 +251,7 @@ async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
 
 
 async def test_a_second_attempt_may_succeed(bedrock: BedrockServer, client: Client) -> None:
-    """The reader sees nothing of the first ones."""
+    """The reader sees nothing of the failed attempts."""
     bedrock.answers.extend(
         [Refusal(429, "ThrottlingException"), Reply([opening(), StreamException("internalServerException")])]
     )
@@ -262,10 +262,10 @@ async def test_a_second_attempt_may_succeed(bedrock: BedrockServer, client: Clie
     assert len(bedrock.requests) == 3
 
 
-async def test_reasoning_is_no_text_so_a_stream_may_fail_after_it_and_be_asked_for_again(
+async def test_a_stream_that_fails_after_reasoning_only_is_retried(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """Nothing of it has gone out."""
+    """Reasoning is not text, so nothing has been sent to the reader."""
     thought = Event(
         "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm."}}}
     )
@@ -277,7 +277,7 @@ async def test_reasoning_is_no_text_so_a_stream_may_fail_after_it_and_be_asked_f
 
 
 async def test_a_stall_drops_the_connection(bedrock: BedrockServer, client: Client) -> None:
-    """The service sees that nobody waits any more."""
+    """The service can see that the client has left."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
     _, error = await outcome(BedrockModel(client, STALLS))
     assert "no event for 2 s" in str(error)
@@ -286,7 +286,7 @@ async def test_a_stall_drops_the_connection(bedrock: BedrockServer, client: Clie
 
 
 async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, client: Client) -> None:
-    """A model that thinks for longer than a stall is not stalled as long as it says so."""
+    """A model that thinks for longer than a stall is not stalled as long as it sends events."""
     gates = [asyncio.Event() for _ in range(3)]
     thought = Event(
         "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Hm."}}}
@@ -297,7 +297,7 @@ async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, cli
     async def open_gates() -> None:
         await bedrock.request()
         for gate in gates:
-            # Together longer than a stall; this is what the test is about.
+            # Together longer than a stall, which is what this test checks.
             await asyncio.sleep(STALLS.stall_s / 2)
             gate.set()
 
@@ -309,7 +309,7 @@ async def test_events_without_text_are_signs_of_life(bedrock: BedrockServer, cli
 
 
 async def test_slow_headers_are_a_stall(bedrock: BedrockServer, client: Client) -> None:
-    """A service that takes the request and says nothing is asked again, then given up."""
+    """A service that accepts the request but does not respond is retried, then given up."""
     bedrock.always = Reply([], before=[Silence()])
     _, error = await outcome(BedrockModel(client, STALLS_SOON))
     assert type(error) is ModelUnavailable
@@ -317,13 +317,13 @@ async def test_slow_headers_are_a_stall(bedrock: BedrockServer, client: Client) 
 
 
 async def test_a_whole_reply_may_take_longer_than_a_stall(bedrock: BedrockServer, client: Client) -> None:
-    """It is written before its headers come; only the deadline bounds it."""
+    """The reply is generated before its headers are sent; only the deadline limits it."""
     gate = asyncio.Event()
     bedrock.always = Reply([*text("Squat."), *closing()], before=[Until(gate)])
 
     async def open_gate() -> None:
         await bedrock.request()
-        await asyncio.sleep(STALLS_SOON.stall_s * 1.5)  # this is what the test is about
+        await asyncio.sleep(STALLS_SOON.stall_s * 1.5)  # longer than a stall, which is what this test checks
         gate.set()
 
     opening_gate = asyncio.create_task(open_gate())
@@ -339,7 +339,7 @@ async def test_a_whole_reply_may_take_longer_than_a_stall(bedrock: BedrockServer
 async def test_a_connection_that_fails_before_the_headers_is_tried_again(
     bedrock: BedrockServer, model_type: ModelType, before: Disconnect | Silence
 ) -> None:
-    """Broken off, or silent for longer than the SDK bears."""
+    """Disconnected, or silent for longer than the SDK's read timeout."""
     bedrock.always = Reply([], before=[before])
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
@@ -350,7 +350,7 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 
 @pytest.mark.usefixtures("aws_credentials")
 async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockServer) -> None:
-    """Where it is set shorter than a stall, it is not an unknown failure."""
+    """A read timeout shorter than a stall must not surface as an unknown failure."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
     async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
         await warm_up(bedrock, client)
@@ -367,7 +367,7 @@ async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockS
 async def test_a_service_that_cannot_be_reached_is_unavailable(
     bedrock: BedrockServer, model_type: ModelType, url: str, unused_port: int
 ) -> None:
-    """Refused, a name that does not exist, something else than TLS."""
+    """Connection refused, unknown host name, or a port without TLS."""
     port = bedrock.url.rpartition(":")[2]
     async with opened(url.format(free=unused_port, http=port)) as client:
         received, error = await outcome(model_type(client, QUICK))
@@ -377,7 +377,7 @@ async def test_a_service_that_cannot_be_reached_is_unavailable(
 
 @pytest.fixture
 async def unused_port() -> int:
-    """A port where nobody listens any more."""
+    """A port on which no server listens."""
     listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port: int = listening.sockets[0].getsockname()[1]
     listening.close()
@@ -387,8 +387,8 @@ async def unused_port() -> int:
 
 @BOTH
 @pytest.mark.usefixtures("aws_credentials")
-async def test_an_answer_that_is_no_http_is_an_unavailable_service(model_type: ModelType) -> None:
-    """Something else listens on the port."""
+async def test_a_response_that_is_not_http_is_an_unavailable_service(model_type: ModelType) -> None:
+    """Another kind of server listens on the port."""
 
     def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example.org ESMTP\r\n\r\n")
@@ -407,7 +407,7 @@ async def test_an_answer_that_is_no_http_is_an_unavailable_service(model_type: M
 async def test_a_whole_reply_that_cannot_be_read_is_an_unavailable_service(
     bedrock: BedrockServer, client: Client, body: bytes
 ) -> None:
-    """Status 200, and yet no reply in it."""
+    """The status is 200, but the body holds no reply."""
     bedrock.always = Reply([Bytes(body)])
     received, error = await outcome(BedrockWholeReply(client, QUICK))
     assert received == []
@@ -422,8 +422,8 @@ async def test_without_credentials_nothing_is_sent(
     no_blocking_calls: BlockBuster,
     model_type: ModelType,
 ) -> None:
-    """A matter of configuration with a code of its own and a remedy; trying again does not help."""
-    # The SDK looks for files where the environment has no credentials, which it has on Lambda.
+    """A configuration error with its own code and remedy; a retry would not help."""
+    # Without credentials in the environment, which Lambda provides, the SDK looks for files.
     no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -440,20 +440,20 @@ async def test_without_credentials_nothing_is_sent(
 
 
 @BOTH
-async def test_without_a_region_the_settings_are_to_blame(
+async def test_a_missing_region_is_a_configuration_error(
     bedrock: BedrockServer,
     monkeypatch: pytest.MonkeyPatch,
     no_blocking_calls: BlockBuster,
     aws_credentials: None,  # noqa: ARG001
     model_type: ModelType,
 ) -> None:
-    """Not the user's request; a fallback that has a region can still be asked."""
-    # As above: with a region in the environment, the SDK looks for no file.
+    """The request is not at fault; a fallback model that has a region can still be called."""
+    # As above: with a region in the environment, the SDK would look for no file.
     no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     client = AwsSession().bedrock_runtime(Connection(endpoint_url=bedrock.url))
-    # Nothing is warmed up: the SDK is loaded by the call itself.
+    # Not warmed up: the call itself loads the SDK.
     _, error = await outcome(model_type(client, options_with(stall_s=PATIENCE_S)))
     assert type(error) is ModelNotUsable
     assert "no region is set (NoRegionError)" in str(error)
@@ -465,7 +465,7 @@ async def test_without_a_region_the_settings_are_to_blame(
 async def test_a_prompt_without_a_message_is_not_sent(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """Bedrock would refuse it."""
+    """Bedrock would reject it."""
     prompt = Prompt(coach_name="Mara", sections=(), messages=(PromptMessage(Role.USER, " \n"),))
     _, error = await outcome(model_type(client, QUICK), prompt)
     assert type(error) is ModelRejected
@@ -476,7 +476,7 @@ async def test_a_prompt_without_a_message_is_not_sent(
 async def test_the_deadline_ends_an_attempt(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """It comes before the stall, and is named as what it is."""
+    """It passes before a stall is detected and is reported as a deadline."""
     bedrock.always = Reply([opening()], before=[Silence()])
     _, error = await outcome(model_type(client, options_with()), within_s=0.3)
     assert type(error) is DeadlineExceeded
@@ -485,17 +485,17 @@ async def test_the_deadline_ends_an_attempt(
 
 
 async def test_the_deadline_ends_a_stream_that_has_begun(bedrock: BedrockServer, client: Client) -> None:
-    """What was said has gone out."""
+    """The text so far has already been sent."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
     received, error = await outcome(BedrockModel(client, options_with()), within_s=0.3)
     assert received == [TextDelta("Squat ")]
     assert type(error) is DeadlineExceeded
 
 
-async def test_the_deadline_ends_a_stream_that_never_has_to_be_waited_for(
+async def test_the_deadline_ends_a_stream_whose_events_are_already_buffered(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """Events that are there already do not carry it on."""
+    """Buffered events must not extend it."""
     frames = [
         event_stream.event(event.name, event.content) for event in (opening(), *text(*"Squat"), *closing())
     ]
@@ -509,10 +509,10 @@ async def test_the_deadline_ends_a_stream_that_never_has_to_be_waited_for(
 
 
 @BOTH
-async def test_after_the_deadline_nothing_is_asked(
+async def test_after_the_deadline_no_request_is_sent(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """No request is made for a reply that nobody can wait for."""
+    """No client could wait for the reply."""
     _, error = await outcome(model_type(client, options_with()), within_s=0)
     assert type(error) is DeadlineExceeded
     assert bedrock.requests == []
@@ -521,7 +521,7 @@ async def test_after_the_deadline_nothing_is_asked(
 async def test_a_throttled_service_is_not_waited_for_beyond_the_deadline(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """When there is no time for another attempt, the failure is told at once, under its own name."""
+    """If there is no time for another attempt, the original failure is raised at once."""
     bedrock.always = Refusal(429, "ThrottlingException")
     slept: list[float] = []
 
@@ -535,7 +535,7 @@ async def test_a_throttled_service_is_not_waited_for_beyond_the_deadline(
 
 
 async def detail_of(model: BedrockModel | BedrockWholeReply, prompt: Prompt) -> str:
-    """What a turn logs of a failure; empty where there is none."""
+    """The detail that a turn logs for a failure, or empty text if there was none."""
     try:
         await _receive(model, prompt, [], time.monotonic() + PATIENCE_S)
     except CoachStreamError as error:
@@ -547,7 +547,7 @@ async def detail_of(model: BedrockModel | BedrockWholeReply, prompt: Prompt) -> 
 async def test_no_error_and_no_log_quotes_the_prompt(
     bedrock: BedrockServer, client: Client, caplog: pytest.LogCaptureFixture, model_type: ModelType
 ) -> None:
-    """The service's own sentences stay out, for they may quote what they complain of."""
+    """The service's own messages are left out because they may quote the input."""
     secret = "my knee is secret"
     prompt = Prompt(coach_name="Mara", sections=(), messages=(PromptMessage(Role.USER, secret),))
     caplog.set_level(logging.INFO)
@@ -569,7 +569,7 @@ async def test_no_error_and_no_log_quotes_the_prompt(
     assert secret not in caplog.text
 
 
-async def test_the_server_tells_a_client_that_left_from_one_that_waits(bedrock: BedrockServer) -> None:
+async def test_the_test_server_distinguishes_a_disconnected_client(bedrock: BedrockServer) -> None:
     """The tests above rely on it."""
     bedrock.always = Reply([], before=[Silence()])
     async with connected(int(bedrock.url.rpartition(":")[2])) as raw:

@@ -1,6 +1,6 @@
-"""The test server's streams, read by the AWS SDK for JavaScript: a decoder that shares no line with Python's.
+"""The test server's streams, read by the AWS SDK for JavaScript, a decoder independent of Python's.
 
-What both read alike is what Bedrock would have to send; and a frame that both refuse is one to refuse.
+A stream that both read alike is one that Bedrock could send; a frame that both reject must be rejected.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def read_by_javascript(url: str) -> list[dict[str, Any]]:
 
 
 async def read_by_python(client: AwsClient[BedrockRuntimeClient]) -> list[Any]:
-    """The events, as botocore decodes them."""
+    """The events as botocore decodes them."""
     response = await (await client()).converse_stream(**stream_request(PROMPT, options_with()))
     return [event async for event in response["stream"]]
 
@@ -83,7 +83,7 @@ async def read_by_python(client: AwsClient[BedrockRuntimeClient]) -> list[Any]:
 async def test_both_decode_the_same_events(
     bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
 ) -> None:
-    """Every event with all it holds, and the checksums are right."""
+    """Every event is decoded completely, and the checksums are correct."""
     bedrock.always = Reply(HEALTHY)
     *events, end = await read_by_javascript(bedrock.url)
     assert end == {"end": "done"}
@@ -94,7 +94,7 @@ async def test_both_decode_the_same_events(
 async def test_both_send_the_same_request(
     bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
 ) -> None:
-    """The body, and the model in the path; the server refuses neither."""
+    """Same body and same model in the path; the server accepts both."""
     bedrock.always = Reply(HEALTHY)
     await read_by_javascript(bedrock.url)
     await read_by_python(client)
@@ -114,7 +114,7 @@ async def test_both_send_the_same_request(
     ],
 )
 async def test_javascript_knows_the_exceptions_in_a_stream_by_name(bedrock: BedrockServer, name: str) -> None:
-    """As its own types: the frames are those of modelled exceptions."""
+    """It maps them to its own types, so the frames are those of modelled exceptions."""
     bedrock.always = Reply([opening(), *text("Squat "), StreamException(name, "no more")])
     *events, end = await read_by_javascript(bedrock.url)
     assert len(events) == 2
@@ -132,7 +132,7 @@ FRAME = event_stream.event("messageStop", {"stopReason": "end_turn"})
     ],
 )
 async def test_javascript_refuses_a_corrupt_frame(bedrock: BedrockServer, step: Step, message: str) -> None:
-    """By the checksum that is wrong."""
+    """The error names the wrong checksum."""
     bedrock.always = Reply([opening(), step])
     *events, end = await read_by_javascript(bedrock.url)
     assert events == [{"messageStart": {"role": "assistant"}}]
@@ -140,6 +140,6 @@ async def test_javascript_refuses_a_corrupt_frame(bedrock: BedrockServer, step: 
 
 
 async def test_javascript_knows_a_refusal_by_name(bedrock: BedrockServer) -> None:
-    """As Bedrock sends it: status, `x-amzn-errortype` and a message."""
+    """The refusal has Bedrock's form: status, `x-amzn-errortype` and a message."""
     bedrock.always = Refusal(429, "ThrottlingException", "slow down")
     assert await read_by_javascript(bedrock.url) == [{"end": "ThrottlingException", "message": "slow down"}]

@@ -1,4 +1,4 @@
-"""The models on Bedrock, over HTTP: what a healthy service sends, and how a stream is left."""
+"""The Bedrock models over HTTP: what a healthy service sends, and how a stream is closed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ONCE = options_with(retry=RetryPolicy(attempts=1))
 
 
 def broken_reply(after: int, error: ModelError | None) -> Reply:
-    """So many deltas; then the exception that leads to the error, or the end of the response."""
+    """This many deltas, then the exception that leads to the error, or the end of the response."""
     name = "throttlingException" if isinstance(error, ModelThrottled) else "modelStreamErrorException"
     deltas = text(*(f"delta {number} " for number in range(after)))
     return Reply([opening(), *deltas, *([StreamException(name)] if error else [])])
@@ -60,7 +60,7 @@ def broken_reply(after: int, error: ModelError | None) -> Reply:
 
 @pytest.fixture(scope="module")
 def url_of_another_process() -> Iterator[str]:
-    """Where the server's tasks are none of this loop's."""
+    """The server in another process, so that its tasks are not in this event loop."""
     with bedrock_server_process() as url:
         yield url
 
@@ -103,7 +103,7 @@ class TestBedrockWholeReply(WholeReplyContract):
         return build
 
     async def test_the_reply_is_one_delta(self, model: ChatModel) -> None:
-        """All of the text, then the stop."""
+        """The whole text, then the stop event."""
         delta, _ = await events_of(model)
         assert isinstance(delta, TextDelta)
         assert "How should I warm up?" in delta.text
@@ -140,7 +140,7 @@ async def test_usage_and_latency_come_with_the_stop(bedrock: BedrockServer, clie
 async def test_the_reason_of_the_stop_is_translated(
     bedrock: BedrockServer, client: Client, reason: str, expected: StopReason
 ) -> None:
-    """In a stream and in one piece alike."""
+    """The mapping is the same for streams and whole replies."""
     bedrock.always = reply("Hi", reason=reason)
     for model in (BedrockModel(client, options_with()), BedrockWholeReply(client, options_with())):
         stop = (await events_of(model))[-1]
@@ -149,7 +149,7 @@ async def test_the_reason_of_the_stop_is_translated(
 
 
 async def test_only_text_is_passed_on(bedrock: BedrockServer, client: Client) -> None:
-    """Reasoning, tools, images and events that nobody knows yet are dropped."""
+    """Reasoning, tool use, images and unknown events are dropped."""
 
     def delta(index: int, content: object) -> Event:
         return Event("contentBlockDelta", {"contentBlockIndex": index, "delta": content})
@@ -179,8 +179,8 @@ async def test_only_text_is_passed_on(bedrock: BedrockServer, client: Client) ->
     assert said(events) == "Squat deep."
 
 
-async def test_an_empty_answer_is_a_stop_without_text(bedrock: BedrockServer, client: Client) -> None:
-    """The turn judges it; it is not asked for again."""
+async def test_an_empty_reply_is_a_stop_without_text(bedrock: BedrockServer, client: Client) -> None:
+    """The turn decides what to do with it; the model does not retry."""
     bedrock.always = reply()
     for model in (BedrockModel(client, options_with()), BedrockWholeReply(client, options_with())):
         assert [type(event) for event in await events_of(model)] == [ModelStop]
@@ -201,7 +201,7 @@ async def test_an_empty_answer_is_a_stop_without_text(bedrock: BedrockServer, cl
 async def test_a_stopped_reply_is_complete_without_its_usage(
     bedrock: BedrockServer, client: Client, rest: list[Event | Bytes | Disconnect | StreamException]
 ) -> None:
-    """Whatever becomes of the connection after `messageStop`."""
+    """The state of the connection after `messageStop` makes no difference."""
     stop = Event("messageStop", {"stopReason": "end_turn"})
     bedrock.always = Reply([opening(), *text("Hi"), stop, *rest])
     events = await events_of(BedrockModel(client, options_with()))
@@ -212,7 +212,7 @@ async def test_a_stopped_reply_is_complete_without_its_usage(
 async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """The stop is given while there is still time to save the reply."""
+    """The stop event is passed on while there is still time to save the reply."""
     await warm_up(bedrock, client)
     stop = Event("messageStop", {"stopReason": "end_turn"})
     bedrock.always = Reply([opening(), *text("Hi"), stop, Silence()])
@@ -230,7 +230,7 @@ async def test_usage_that_does_not_come_is_not_waited_for_until_the_deadline(
 async def test_text_arrives_as_it_was_sent_however_it_is_cut(
     bedrock: BedrockServer, client: Client, pieces: list[str]
 ) -> None:
-    """Delta by delta; halves of a surrogate pair too, for the turn joins them."""
+    """Each delta arrives unchanged, even half a surrogate pair, because the turn joins them."""
     bedrock.always = reply(*pieces)
     events = await events_of(BedrockModel(client, options_with()))
     assert [event.text for event in events if isinstance(event, TextDelta)] == [p for p in pieces if p]
@@ -246,7 +246,7 @@ async def test_text_arrives_as_it_was_sent_however_it_is_cut(
 async def test_frames_may_be_cut_anywhere_on_the_wire(
     bedrock: BedrockServer, client: Client, cuts: list[int]
 ) -> None:
-    """A chunk of the response is no frame; prelude, headers and characters come in pieces."""
+    """Response chunks are not frames: prelude, headers and characters may be split."""
     from support import event_stream
 
     steps = [opening(), *text("Grüße, ", "日本 ", "💪🏽"), *closing()]
@@ -262,7 +262,7 @@ async def test_frames_may_be_cut_anywhere_on_the_wire(
 
 
 async def test_deltas_are_given_as_they_come(bedrock: BedrockServer, client: Client) -> None:
-    """The first is there while the service still thinks about the second."""
+    """The first delta arrives while the service still generates the second."""
     gate = asyncio.Event()
     bedrock.always = Reply([opening(), *text("first"), Until(gate), *text("second"), *closing()])
     async with asyncio.timeout(PATIENCE_S):
@@ -276,7 +276,7 @@ async def test_deltas_are_given_as_they_come(bedrock: BedrockServer, client: Cli
 async def test_a_stream_that_was_read_leaves_its_connection_to_the_next(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """No new TLS handshake before each reply."""
+    """There is no new TLS handshake before each reply."""
     for model in (
         BedrockModel(client, options_with()),
         BedrockModel(client, options_with()),
@@ -287,7 +287,7 @@ async def test_a_stream_that_was_read_leaves_its_connection_to_the_next(
 
 
 async def test_closing_the_stream_stops_the_model(bedrock: BedrockServer, client: Client) -> None:
-    """The service sees the client leave; nothing is left running, and the client can be used again."""
+    """The service sees the disconnect, no task is left running, and the client can be reused."""
     bedrock.answers.append(Reply([opening(), *text("first"), Silence()]))
     model = BedrockModel(client, options_with())
     stream = model.stream(PROMPT, deadline=time.monotonic() + PATIENCE_S)
@@ -302,7 +302,7 @@ async def test_closing_the_stream_stops_the_model(bedrock: BedrockServer, client
 async def test_cancelling_the_reader_stops_the_model(
     bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
 ) -> None:
-    """Also while it waits for the next event, or for the headers."""
+    """Even while it waits for the next event or for the headers."""
     bedrock.always = Reply([], before=[Silence()])
     reading = asyncio.create_task(events_of(model_type(client, options_with())))
     async with asyncio.timeout(PATIENCE_S):
@@ -314,14 +314,14 @@ async def test_cancelling_the_reader_stops_the_model(
 
 
 async def test_nothing_is_opened_before_the_first_stream(client: Client) -> None:
-    """Building a model, and a stream that is not read, cost nothing."""
+    """Creating a model, or a stream that is never read, opens nothing."""
     stream = BedrockModel(client, options_with()).stream(PROMPT, deadline=0)
     await stream.aclose()
     assert client._client is None
 
 
 def test_importing_the_adapter_does_not_load_the_sdk() -> None:
-    """Its 0.3 s are spent in a thread at the first call."""
+    """Loading it takes 0.3 s, in a thread, at the first call."""
     program = (
         "import json, sys, coachstream.language.bedrock;"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
@@ -333,7 +333,7 @@ def test_importing_the_adapter_does_not_load_the_sdk() -> None:
 
 
 def conversation(messages: int) -> Prompt:
-    """A prompt of a conversation that has come to its nth message; the time changes with each."""
+    """The prompt for the nth message of a conversation; the time differs in each."""
     return Prompt(
         coach_name="Mara",
         sections=(
@@ -348,7 +348,7 @@ def conversation(messages: int) -> Prompt:
 
 
 async def test_a_long_conversation_is_read_from_the_cache(client: Client) -> None:
-    """Turn after turn at least the static part; from the 13th message on most of the history, too."""
+    """Every turn reads at least the static part; from the 13th message on, most of the history as well."""
     model = BedrockModel(client, options_with())
     read_share: dict[int, float] = {}
     written = 0
@@ -363,5 +363,5 @@ async def test_a_long_conversation_is_read_from_the_cache(client: Client) -> Non
     assert read_share[11] < 0.65
     assert all(share > 0.6 for messages, share in read_share.items() if messages > 13)
     assert read_share[41] > 0.75
-    # Nothing is written twice: all that was ever written is about the longest prompt that was cached.
+    # Nothing is written twice: the total written is about the size of the longest cached prompt.
     assert written < len(str(conversation(59))) / 4

@@ -1,4 +1,4 @@
-"""The table of models: found by their ids, complete, and with a source for each row."""
+"""The table of models: rows are found by model id, complete, and have a source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT = "us.anthropic.claude-sonnet-4-6"
 
 
 def test_the_default_model_is_one_that_can_be_called() -> None:
-    """It has a row and no end of life; it begins a reply again and takes a temperature."""
+    """It has a row and no end of life; it starts replies over and accepts a temperature."""
     assert MODEL_ID.default == DEFAULT
     family = family_of(DEFAULT)
     assert family.end_of_life is None
@@ -25,7 +25,7 @@ def test_the_default_model_is_one_that_can_be_called() -> None:
 
 @pytest.mark.parametrize("model", [DEFAULT, DEFAULT_ANALYSIS_MODEL])
 def test_a_default_model_is_written_once(model: str) -> None:
-    """In the table of variables, from which the Amplify drop-in's settings are generated."""
+    """It is in the table of variables, from which the Amplify drop-in's settings are generated."""
     folders = (
         ("packages/lambda-streaming/src", "*.py"),
         ("packages/coachstream/src", "*.py"),
@@ -41,7 +41,7 @@ def test_a_default_model_is_written_once(model: str) -> None:
 
 @pytest.mark.parametrize("family", MODELS, ids=lambda family: family.name)
 def test_every_row_can_be_found_and_says_where_it_comes_from(family: ModelFamily) -> None:
-    """A name with a region or a date in it would never be found; Legacy comes before the end."""
+    """A name with a region or a date would never match; the Legacy date precedes the end of life."""
     assert family_of(f"us.maker.{family.name}-20260101-v1:0") is family
     assert name_of(family.name) == family.name
     assert family.provenance.source
@@ -51,7 +51,7 @@ def test_every_row_can_be_found_and_says_where_it_comes_from(family: ModelFamily
 
 
 def test_no_two_rows_are_about_one_model() -> None:
-    """The second one would never be found."""
+    """The second one would never match."""
     assert len({family.name for family in MODELS}) == len(MODELS)
 
 
@@ -72,7 +72,7 @@ def test_no_two_rows_are_about_one_model() -> None:
 def test_the_temperature_is_decided_by_the_model(
     model_id: str, temperature: float | None, end: date | None
 ) -> None:
-    """One setting holds for a model and its fallback, and each takes it or not."""
+    """One setting serves a model and its fallback; each sends it only if it accepts one."""
     options = options_with(model_id, temperature=0.7)
     assert options.sent_temperature == temperature
     assert options.family.end_of_life == end
@@ -86,8 +86,8 @@ def test_the_temperature_is_decided_by_the_model(
         "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc",
     ],
 )
-def test_a_model_without_a_row_is_asked_for_nothing_that_a_model_may_refuse(model_id: str) -> None:
-    """Also one whose name begins as that of another family does. Only the temperature is tried."""
+def test_a_model_without_a_row_uses_no_optional_feature_but_the_temperature(model_id: str) -> None:
+    """This includes models whose name starts like that of another family."""
     options = options_with(model_id)
     assert options.family is UNKNOWN
     assert (options.can_continue, options.cached_from_tokens, options.sent_temperature) == (False, None, 0.7)
@@ -95,5 +95,5 @@ def test_a_model_without_a_row_is_asked_for_nothing_that_a_model_may_refuse(mode
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_remedy(reason: Reason) -> None:
-    """Whole sentences, for the log."""
+    """Remedies are complete sentences for the log."""
     assert reason.remedy.endswith(".")

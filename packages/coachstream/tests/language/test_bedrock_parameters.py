@@ -1,4 +1,4 @@
-"""Parameters that a model refuses: it is asked once more without them, and never again with them."""
+"""Parameters that a model rejects: the request is retried once without them, and they are not sent again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LONG = msgspec.structs.replace(
 
 
 def refusing_temperature(received: Received) -> ModelResponse:
-    """As Claude does from Opus 4.7 on."""
+    """Rejects a temperature, as Claude does from Opus 4.7 on."""
     if "temperature" in received.body["inferenceConfig"]:
         return Refusal(400, "ValidationException", NO_TEMPERATURE)
     return reply("Squat.")
@@ -62,7 +62,7 @@ def temperatures(bedrock: BedrockServer) -> list[float | None]:
 async def test_a_new_model_that_takes_no_temperature_is_asked_once_more_without_it(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """The reader sees nothing of it; the next reply costs one request."""
+    """The reader does not notice; the next reply takes a single request."""
     bedrock.judge = refusing_temperature
     model = model_type(client, options_with(NEW))
     assert text_of(await events_of(model)) == "Squat."
@@ -71,10 +71,10 @@ async def test_a_new_model_that_takes_no_temperature_is_asked_once_more_without_
     assert temperatures(bedrock) == [0.7, None, None]
 
 
-async def test_what_one_model_has_refused_all_that_ask_it_leave_out(
+async def test_a_refused_parameter_is_left_out_by_every_client_of_the_model(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """The stream and the whole reply share it; another model is asked as ever."""
+    """The stream and the whole reply share the record; other models are unaffected."""
     bedrock.judge = refusing_temperature
     refused = RefusedParameters()
     await events_of(BedrockModel(client, options_with(NEW), refused=refused))
@@ -85,7 +85,7 @@ async def test_what_one_model_has_refused_all_that_ask_it_leave_out(
 
 
 async def test_turns_at_the_same_time_each_get_their_reply(bedrock: BedrockServer, client: Client) -> None:
-    """Each is refused once at most, whatever the others learn meanwhile."""
+    """Each is rejected at most once, whatever the others learn at the same time."""
     bedrock.judge = refusing_temperature
     model = BedrockModel(client, options_with(NEW))
     replies = await asyncio.gather(*(events_of(model) for _ in range(8)))
@@ -96,17 +96,17 @@ async def test_turns_at_the_same_time_each_get_their_reply(bedrock: BedrockServe
 async def test_a_model_that_is_known_to_take_no_temperature_never_gets_one(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """Its row says so; nothing is refused first."""
+    """Its row says so; no request is rejected first."""
     bedrock.judge = refusing_temperature
     await events_of(BedrockModel(client, options_with("us.anthropic.claude-opus-4-8")))
     assert temperatures(bedrock) == [None]
 
 
 @BOTH
-async def test_a_word_of_the_users_in_a_refusal_changes_nothing_for_later(
+async def test_a_refusal_that_quotes_the_user_is_not_remembered(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """A sentence may quote a message about a temperature: only a reply without one shows what to blame."""
+    """An error may quote a message about a temperature; only a successful retry proves the cause."""
     bedrock.judge = lambda _: Refusal(400, "ValidationException", "cannot read: my temperature is 39")
     model = model_type(client, options_with())
     with pytest.raises(ModelRejected):
@@ -117,10 +117,10 @@ async def test_a_word_of_the_users_in_a_refusal_changes_nothing_for_later(
     assert temperatures(bedrock)[2:] == [0.7]
 
 
-async def test_a_beginning_that_is_refused_is_given_back_and_never_sent_again(
+async def test_a_refused_partial_reply_fails_and_is_never_sent_again(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """The reader has it on the screen, so the turn has to take it back; the model says so from now on."""
+    """The turn must reset the shown text; the model then reports that it cannot continue."""
     bedrock.judge = lambda received: (
         Refusal(400, "ValidationException", NO_PREFILL)
         if received.body["messages"][-1]["role"] == "assistant"
@@ -139,7 +139,7 @@ async def test_a_beginning_that_is_refused_is_given_back_and_never_sent_again(
 async def test_cache_points_that_are_refused_are_left_out(
     bedrock: BedrockServer, client: Client, model_type: ModelType
 ) -> None:
-    """The service says so by a code that else means that the model is not accessible."""
+    """The service uses a code that otherwise means that the model is not accessible."""
     bedrock.judge = lambda received: (
         Refusal(403, "AccessDeniedException", NO_CACHE)
         if "cachePoint" in str(received.body)
@@ -154,7 +154,7 @@ async def test_cache_points_that_are_refused_are_left_out(
 async def test_all_that_a_new_model_refuses_is_left_out_one_by_one(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """Two refusals, then a reply, and from then on no refusal."""
+    """Two refusals, then a reply, and no further refusals."""
 
     def judge(received: Received) -> ModelResponse:
         if "cachePoint" in str(received.body):
@@ -171,7 +171,7 @@ async def test_all_that_a_new_model_refuses_is_left_out_one_by_one(
 async def test_a_refusal_without_the_parameter_in_the_request_is_no_reason_to_ask_again(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """Else it would be asked for ever."""
+    """Otherwise it would be retried for ever."""
     bedrock.judge = lambda _: Refusal(400, "ValidationException", NO_TEMPERATURE)
     model = BedrockModel(client, options_with(temperature=None))
     with pytest.raises(ModelRejected):

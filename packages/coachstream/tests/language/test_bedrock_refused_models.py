@@ -1,4 +1,4 @@
-"""A model that Bedrock refuses as such: the fallback is asked at once, and an operator reads why, once."""
+"""If Bedrock refuses a model itself, the fallback is called at once and the reason is logged once."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ ANY_REFUSAL = pytest.mark.parametrize(("refusal", "reason"), REFUSALS.values(), 
 
 
 class Clock:
-    """A monotonic clock that a test sets forward."""
+    """A monotonic clock that a test can move forward."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
@@ -129,7 +129,7 @@ class Clock:
 
 @pytest.fixture
 async def elsewhere(bedrock: BedrockServer, client: Client) -> AsyncIterator[Client]:
-    """A client of its own, as for a fallback in another region; both have loaded the SDK."""
+    """A separate client, as for a fallback in another region; both have loaded the SDK."""
     await warm_up(bedrock, client)
     async with bedrock_client(bedrock.url) as other:
         await warm_up(bedrock, other)
@@ -204,7 +204,7 @@ async def test_without_a_fallback_the_turn_fails_with_a_code_of_its_own(
     refusal: Refusal,
     reason: Reason,
 ) -> None:
-    """It is asked once; the user reads that the operators have to act, and is not told to try again."""
+    """The model is called once; the user learns that operators must act, and is not asked to retry."""
     by_model(bedrock, {PRIMARY: quoting(refusal)})
     *_, end = await turn(Stage(), model_of(client, PRIMARY), None)
     assert isinstance(end, Failed)
@@ -218,14 +218,14 @@ async def test_without_a_fallback_the_turn_fails_with_a_code_of_its_own(
 
 
 def quoting(refusal: Refusal) -> Refusal:
-    """As the service writes it, with something behind it that must not get into a log."""
+    """The service's refusal, followed by text that must not reach a log."""
     return Refusal(refusal.status, refusal.code, f"{refusal.text} {SECRET}")
 
 
 async def test_a_refusal_is_remembered_for_a_while(
     bedrock: BedrockServer, client: Client, elsewhere: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Turns go straight to the fallback, and nothing more is logged; then the model is asked again."""
+    """Turns go straight to the fallback without further logging; then the model is tried again."""
     refusal, _ = REFUSALS["end of life"]
     by_model(bedrock, refusing_the_first(refusal))
     clock = Clock()
@@ -243,10 +243,10 @@ async def test_a_refusal_is_remembered_for_a_while(
     assert asked(bedrock)[4:] == [PRIMARY]
 
 
-async def test_where_both_are_refused_both_are_asked_again(
+async def test_if_both_models_are_refused_both_are_tried_again(
     bedrock: BedrockServer, client: Client, elsewhere: Client
 ) -> None:
-    """A memory of refusals never stands in the way of a model that has become usable."""
+    """A remembered refusal never blocks a model that has become usable."""
     refusal, _ = REFUSALS["no access"]
     by_model(bedrock, {PRIMARY: refusal, OTHER: refusal})
     model, fallback = model_of(client, PRIMARY), model_of(elsewhere, OTHER)
@@ -262,7 +262,7 @@ async def test_where_both_are_refused_both_are_asked_again(
 async def test_without_a_fallback_a_model_that_becomes_usable_is_used_at_once(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """There is nobody else to ask meanwhile."""
+    """There is no other model to call in the meantime."""
     refusal, _ = REFUSALS["no access"]
     by_model(bedrock, {PRIMARY: refusal})
     model = model_of(client, PRIMARY)
@@ -275,7 +275,7 @@ async def test_without_a_fallback_a_model_that_becomes_usable_is_used_at_once(
 async def test_the_same_model_in_another_region_is_another_one(
     bedrock: BedrockServer, client: Client, elsewhere: Client
 ) -> None:
-    """What a region refuses is not refused everywhere."""
+    """A refusal in one region says nothing about the others."""
     refusal, _ = REFUSALS["another region's"]
     bedrock.answers.append(refusal)
     bedrock.always = reply("Squat.")
@@ -295,10 +295,10 @@ async def test_the_same_model_in_another_region_is_another_one(
         (429, "ModelNotReadyException"),
     ],
 )
-async def test_whatever_else_a_model_fails_with_the_fallback_is_asked(
+async def test_any_other_failure_of_the_model_calls_the_fallback(
     bedrock: BedrockServer, client: Client, elsewhere: Client, status: int, code: str
 ) -> None:
-    """A refusal in words that are not known may be one of the model; nothing is remembered of it."""
+    """An unknown refusal may be about the model, so the fallback is tried; nothing is remembered."""
     by_model(bedrock, refusing_the_first(Refusal(status, code, "in other words")))
     model = model_of(client, PRIMARY)
     *_, end = await turn(Stage(), model, model_of(elsewhere, OTHER))
@@ -310,7 +310,7 @@ async def test_whatever_else_a_model_fails_with_the_fallback_is_asked(
 async def test_without_credentials_no_other_model_is_asked(
     bedrock: BedrockServer, client: Client, elsewhere: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has the same ones. The user is not to blame, and the log has the remedy once."""
+    """It has the same credentials. The user is not at fault, and the log has the remedy once."""
     by_model(bedrock, refusing_the_first(Refusal(403, "ExpiredTokenException", SECRET)))
     *_, end = await turn(Stage(), model_of(client, PRIMARY), model_of(elsewhere, OTHER))
     assert isinstance(end, Failed)
@@ -326,7 +326,7 @@ async def test_without_credentials_no_other_model_is_asked(
 async def test_a_users_words_make_no_model_unusable(
     bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
 ) -> None:
-    """A sentence that quotes them is about the request, whatever they say."""
+    """A refusal that quotes the user is about the request, whatever the quote says."""
     bedrock.judge = lambda _: Refusal(400, "ValidationException", f"Malformed input: “{ENDED}” “{SECRET}”")
     model = model_type(client, options_with(PRIMARY, retry=QUICK))
     with pytest.raises(Exception, match="ValidationException") as caught:

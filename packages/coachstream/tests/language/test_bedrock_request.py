@@ -1,4 +1,4 @@
-"""A prompt as a request to Converse: what Bedrock takes, and where the cache's checkpoints stand."""
+"""A prompt as a Converse request: what Bedrock accepts, and where the cache checkpoints are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DYNAMIC = "It is Monday."
 
 
 def prompt(messages: int = 1, *, static: str = STATIC, dynamic: str = DYNAMIC) -> Prompt:
-    """A prompt of a conversation that has come to its nth message."""
+    """The prompt for the nth message of a conversation."""
     return Prompt(
         coach_name="Mara",
         sections=(
@@ -45,18 +45,18 @@ def request(asked: Prompt, **options: Any) -> Any:  # noqa: ANN401 (typed dictio
 
 
 def checkpoints(messages: Any) -> list[int]:  # noqa: ANN401
-    """The messages behind which a checkpoint stands."""
+    """The indexes of the messages that end with a checkpoint."""
     return [index for index, message in enumerate(messages) if CHECKPOINT in message["content"]]
 
 
 def received(operation: str, sent: Any) -> Received:  # noqa: ANN401
-    """The request as the test server sees it."""
+    """The request as the test server receives it."""
     body = {name: value for name, value in sent.items() if name != "modelId"}
     return Received(operation, sent["modelId"], {"authorization": "AWS4-HMAC-SHA256 x"}, body, 0)
 
 
 def test_the_request_of_a_first_message() -> None:
-    """All that is sent by default."""
+    """Everything that is sent by default."""
     assert request(prompt()) == {
         "modelId": MODEL_ID,
         "system": [{"text": STATIC}, CHECKPOINT, {"text": DYNAMIC}],
@@ -66,14 +66,14 @@ def test_the_request_of_a_first_message() -> None:
 
 
 def test_what_is_chosen_is_sent() -> None:
-    """Model, temperature and length; no temperature for a model that takes none."""
+    """Model, temperature and length; no temperature for a model that accepts none."""
     sent = request(prompt(), model_id="amazon.nova-pro-v1:0", temperature=None, max_tokens=100)
     assert sent["modelId"] == "amazon.nova-pro-v1:0"
     assert sent["inferenceConfig"] == {"maxTokens": 100}
 
 
 def test_sections_keep_their_order() -> None:
-    """Static ones first, each apart from the next."""
+    """Static sections come first, with a separator between sections."""
     sections = (
         Section(SectionName.IDENTITY, "A", is_static=True),
         Section(SectionName.MEMORIES, "C", is_static=False),
@@ -86,7 +86,7 @@ def test_sections_keep_their_order() -> None:
 
 
 def test_a_guardrail_checks_a_stream_while_it_goes_out() -> None:
-    """Asynchronously; a reply in one piece has no such mode."""
+    """It runs asynchronously; a whole reply has no such mode."""
     options = options_with(guardrail_id="abc123", guardrail_version="7")
     guardrail = {"guardrailIdentifier": "abc123", "guardrailVersion": "7"}
     assert stream_request(prompt(), options)["guardrailConfig"] == {
@@ -103,7 +103,7 @@ def test_a_guardrail_checks_a_stream_while_it_goes_out() -> None:
 def test_a_guardrail_judges_the_newest_words_of_the_user_alone(
     build: Callable[[Prompt, BedrockOptions], Any], messages: int, said: str
 ) -> None:
-    """Not the history, an unanswered message included, nor the records, nor what was said of the reply."""
+    """Neither the history, nor unanswered messages, nor records, nor the partial reply are judged."""
     asked = prompt(messages)
     unanswered = PromptMessage(Role.USER, "Hello?")
     asked = msgspec.structs.replace(
@@ -119,7 +119,7 @@ def test_a_guardrail_judges_the_newest_words_of_the_user_alone(
 @pytest.mark.parametrize("messages", [1, 3, 11, 13, 33, 199])
 @pytest.mark.parametrize("guardrail_id", [None, "abc123"])
 def test_bedrock_takes_the_request(operation: str, messages: int, guardrail_id: str | None) -> None:
-    """By the service's own description, and the rules for messages."""
+    """Checked against the service's own model and its rules for messages."""
     build = stream_request if operation == "ConverseStream" else whole_request
     sent = build(prompt(messages), options_with(guardrail_id=guardrail_id))
     assert refusal_of(received(operation, sent)) is None
@@ -131,13 +131,13 @@ class TestCheckpoints:
         [(1, []), (11, []), (13, [10]), (21, [10]), (23, [10, 20]), (31, [10, 20]), (33, [20, 30])],
     )
     def test_in_the_history_they_move_in_steps(self, messages: int, expected: list[int]) -> None:
-        """Behind the user's messages, from the 13th message on; the one before stays for a step."""
+        """After user messages, from the 13th message on; the previous checkpoint stays for one step."""
         sent = request(prompt(messages))["messages"]
         assert checkpoints(sent) == expected
         assert all(sent[index]["role"] == "user" for index in expected)
 
     def test_what_comes_before_one_stays_the_same(self) -> None:
-        """To the letter, in each turn until it moves: what changes goes into the last message."""
+        """The cached prefix is constant until the checkpoint moves; changing text is in the last message."""
 
         def before_checkpoint(messages: int) -> Any:  # noqa: ANN401
             sent = request(prompt(messages, dynamic=f"It is {messages} o'clock."))
@@ -148,7 +148,7 @@ class TestCheckpoints:
         )
 
     def test_the_last_message_then_holds_what_changes(self) -> None:
-        """Ahead of the user's words, and said to be the application's."""
+        """It precedes the user's words and is labelled as the application's."""
         sent = request(prompt(13))
         assert sent["system"] == [{"text": STATIC}, CHECKPOINT]
         context, words = sent["messages"][-1]["content"]
@@ -166,13 +166,13 @@ class TestCheckpoints:
         ],
     )
     def test_there_are_none_where_they_are_switched_off_or_refused(self, options: dict[str, Any]) -> None:
-        """Then the whole system prompt stays where it is."""
+        """The whole system prompt then stays in place."""
         sent = request(prompt(33), **options)
         assert "cachePoint" not in str(sent)
         assert sent["system"] == [{"text": STATIC}, {"text": DYNAMIC}]
 
     def test_a_guardrail_changes_nothing_of_them(self) -> None:
-        """It judges the newest words, which no cache holds, and not the records next to them."""
+        """It judges only the newest words, which are never cached, and not the records next to them."""
         sent, guarded = request(prompt(33)), request(prompt(33), guardrail_id="abc123")
         assert guarded["system"] == sent["system"]
         assert guarded["messages"][:-1] == sent["messages"][:-1]
@@ -181,12 +181,12 @@ class TestCheckpoints:
 
     @pytest.mark.parametrize(("length", "is_cached"), [(1023, False), (1024, True)])
     def test_there_is_none_behind_less_than_a_cache_takes(self, length: int, is_cached: bool) -> None:
-        """A token has at least one byte."""
+        """A token has at least one byte, so short texts cannot reach the minimum."""
         system = request(prompt(static="x" * length))["system"]
         assert (CHECKPOINT in system) is is_cached
 
     def test_without_static_sections_there_is_none_in_the_system_prompt(self) -> None:
-        """A system prompt that is empty is not sent at all."""
+        """An empty system prompt is not sent at all."""
         assert request(prompt(static=" "))["system"] == [{"text": DYNAMIC}]
         assert "system" not in request(prompt(static="", dynamic=""))
 
@@ -210,9 +210,9 @@ ANY_OPTIONS = st.builds(
 
 @given(asked=ANY_PROMPT, options=ANY_OPTIONS)
 def test_bedrock_takes_the_request_of_any_prompt(asked: Prompt, options: BedrockOptions) -> None:
-    """Roles alternate and begin with the user's, no text is blank, at most four checkpoints; no word is lost.
+    """Roles alternate from the user's on, no text is blank or lost, and there are at most four checkpoints.
 
-    Messages of prompts that the domain would not build end with the model's: those are the one exception.
+    The one exception: prompts that end with the model's message, which the domain would not build.
     """
     spoken = [message for message in asked.messages if message.text.strip()]
     if Role.USER not in {message.role for message in spoken}:
@@ -260,16 +260,16 @@ def test_bedrock_takes_the_request_of_any_prompt(asked: Prompt, options: Bedrock
 def test_a_models_name_and_cache_are_known_from_its_id(
     model_id: str, name: str, cached_from: int | None
 ) -> None:
-    """Whatever region, maker, date and version stand around it."""
+    """Region, maker, date and version in the id make no difference."""
     options = options_with(model_id=model_id)
     assert options.display_name == name
     assert options.cached_from_tokens == cached_from
 
 
 def test_every_stop_reason_of_the_service_is_known() -> None:
-    """The list is kept by hand; the service's description says when it falls behind."""
+    """The list is maintained by hand; the service's model shows when it is outdated."""
     service = botocore.session.get_session().get_service_model("bedrock-runtime")
     shape: Any = service.shape_for("StopReason")
     assert set(shape.enum) == set(STOP_REASONS)
-    # `stopped` is of the domain: the model did not end, it was ended.
+    # `stopped` belongs to the domain: the model did not stop by itself.
     assert set(STOP_REASONS.values()) == set(StopReason) - {StopReason.STOPPED}

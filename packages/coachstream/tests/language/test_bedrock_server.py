@@ -1,4 +1,4 @@
-"""The test server itself: it writes what the SDK reads, and refuses what Bedrock refuses."""
+"""The test server itself: it writes what the SDK reads and rejects what Bedrock rejects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def said(role: str, *content: object) -> dict[str, object]:
     piece=st.integers(1, 40),
 )
 def test_the_sdk_decodes_every_message(headers: dict[str, str], payload: bytes, piece: int) -> None:
-    """However its bytes come in."""
+    """However its bytes are split."""
     wire = event_stream.message(headers, payload) * 2
     buffer = EventStreamBuffer()
     decoded: list[Any] = []
@@ -48,7 +48,7 @@ def test_the_sdk_decodes_every_message(headers: dict[str, str], payload: bytes, 
 
 @given(payload=st.binary(min_size=1, max_size=50))
 def test_a_corrupt_message_has_a_wrong_checksum(payload: bytes) -> None:
-    """And is refused for that."""
+    """The SDK rejects it for that reason."""
     buffer = EventStreamBuffer()
     buffer.add_data(event_stream.corrupt(event_stream.message({"a": "b"}, payload)))
     with pytest.raises(ChecksumMismatch):
@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 async def test_what_bedrock_refuses_is_refused(client: AwsClient[BedrockRuntimeClient], reason: str) -> None:
-    """As a `ValidationException`, from both operations."""
+    """Both operations respond with a `ValidationException`."""
     change, words = REFUSED[reason]
     bedrock = await client()
     for operation in (bedrock.converse, bedrock.converse_stream):
@@ -102,7 +102,7 @@ async def test_what_bedrock_refuses_is_refused(client: AwsClient[BedrockRuntimeC
 async def test_what_the_service_does_not_describe_is_refused(
     bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
 ) -> None:
-    """A reply in one piece knows no mode of streaming; the SDK must not be what notices."""
+    """A whole reply has no streaming mode; the server must reject it even if the SDK does not."""
     guardrail = {"guardrailIdentifier": "abc", "guardrailVersion": "1", "streamProcessingMode": "async"}
     opened = await client()
     opened.meta.events.register(
@@ -137,7 +137,7 @@ class TestGuardrail:
         content: list[object],
         is_blocked: bool,
     ) -> None:
-        """But no system prompt; and nothing of a request that names no guardrail."""
+        """It never judges the system prompt, nor a request that names no guardrail."""
         bedrock.guardrail = WordGuardrail(("forbidden",))
         request: dict[str, Any] = {**VALID, "messages": [said("user", *content)]}
         request["system"] = [{"text": "Say nothing forbidden."}]
@@ -150,7 +150,7 @@ class TestGuardrail:
     async def test_it_cuts_a_stream_where_a_reply_is_blocked(
         self, bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
     ) -> None:
-        """What came before has gone out by then, in the mode `async`; else nothing has."""
+        """In `async` mode the text before it has been sent by then; in `sync` mode nothing has."""
         bedrock.guardrail = WordGuardrail(("forbidden",))
         bedrock.always = reply("Well, ", "forbidden ", "things")
         opened = await client()

@@ -1,6 +1,6 @@
 """Whole turns with a model on Bedrock: each fault of the model ends in the right event, in time.
 
-The user's message is stored in every case, and what was said as well.
+The user's message is stored in every case, and so is the text of the reply so far.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 
 OPTIONS = options_with(stall_s=PATIENCE_S, retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
 STALL_S = 1.0
-"""Before the tests' services fall silent, they answer within this time on a busy machine too."""
+"""Before they fall silent, the tests' services respond within this time, even on a busy machine."""
 BOTH = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 
 
 @pytest.fixture
 async def client(bedrock: BedrockServer, client: Client) -> Client:
-    """Warmed up, so that short times are those of the service."""
+    """A warmed-up client, so that short durations are those of the service."""
     await warm_up(bedrock, client)
     return client
 
 
 def stall_s_of(fault: str) -> float:
-    """The stall with which a turn meets a fault: only a service that falls silent is found by it."""
+    """The stall timeout for a fault: only a silent service needs a short one."""
     return STALL_S if fault.startswith("silence") else PATIENCE_S
 
 
@@ -82,7 +82,7 @@ async def turn(
 async def test_the_reply_its_usage_and_the_models_name_are_in_the_end(
     bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
 ) -> None:
-    """What the service measured is passed on; what was streamed is what is stored."""
+    """The service's measurements are passed on; the streamed text is the stored text."""
     bedrock.always = reply("Squat ", "deep 💪🏽", usage={"cacheReadInputTokens": 5})
     stage = Stage()
     *_, end = await turn(stage, client, model_type)
@@ -95,7 +95,7 @@ async def test_the_reply_its_usage_and_the_models_name_are_in_the_end(
 
 
 async def test_a_character_that_was_cut_in_two_is_whole_again(bedrock: BedrockServer, client: Client) -> None:
-    """Its halves come in different deltas."""
+    """Its halves arrive in different deltas."""
     bedrock.always = reply("Strong \ud83d", "\udcaa!")
     stage = Stage()
     events = await turn(stage, client)
@@ -104,7 +104,7 @@ async def test_a_character_that_was_cut_in_two_is_whole_again(bedrock: BedrockSe
 
 
 async def test_a_reply_that_was_cut_off_says_so(bedrock: BedrockServer, client: Client) -> None:
-    """It is complete as far as it goes."""
+    """It counts as complete, with the stop reason."""
     bedrock.always = reply("Squat ", reason="max_tokens")
     *_, end = await turn(Stage(), client)
     assert isinstance(end, Completed)
@@ -138,7 +138,7 @@ FAULTS: dict[str, tuple[ModelResponse, ErrorCode, str]] = {
 async def test_a_fault_of_the_model_ends_the_turn_with_its_code(
     bedrock: BedrockServer, client: Client, fault: str
 ) -> None:
-    """The message is stored, and what was said of the reply."""
+    """The message and the text of the reply so far are stored."""
     answer, code, said = FAULTS[fault]
     bedrock.always = answer
     stage = Stage()
@@ -150,10 +150,10 @@ async def test_a_fault_of_the_model_ends_the_turn_with_its_code(
 
 
 @BOTH
-async def test_a_reply_of_white_space_is_asked_for_again_and_then_an_error(
+async def test_a_blank_reply_is_retried_and_then_an_error(
     bedrock: BedrockServer, client: Client, model_type: type[BedrockModel | BedrockWholeReply]
 ) -> None:
-    """Nobody gets an empty bubble, and the next attempt is free."""
+    """No user gets an empty message bubble, and the message can be sent again."""
     blank = reply(" \n", "\n")
     bedrock.answers.extend([blank, blank, blank, reply("Squat ", "deep.")])
     stage = Stage()
@@ -177,10 +177,10 @@ BREAKS: dict[str, list[Step]] = {
 
 
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_a_stream_that_breaks_off_is_gone_on_with(
+async def test_a_stream_that_breaks_off_is_continued(
     bedrock: BedrockServer, client: Client, fault: str
 ) -> None:
-    """The model is told what it said and says the rest; the reader sees one reply."""
+    """The model gets its partial reply and generates the rest; the reader sees one reply."""
     bedrock.answers.append(Reply([opening(), *text("Squat ", "deep,\n"), *BREAKS[fault]]))
     bedrock.answers.append(reply("\n- slowly", "\n- often"))
     stage = Stage()
@@ -198,7 +198,7 @@ async def test_a_stream_that_breaks_off_is_gone_on_with(
 async def test_a_slow_reader_loses_nothing_of_a_stream_that_breaks_off(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """What the service sent is read at once, so a broken connection cannot overtake it."""
+    """The service's data is read at once, so a broken connection cannot overtake it."""
     words = [f"word{number} " for number in range(10 * CAPACITY)]
     bedrock.answers.append(Reply([opening(), *text(*words), Disconnect()]))
     bedrock.answers.append(reply("and the end."))
@@ -219,8 +219,8 @@ async def test_a_slow_reader_loses_nothing_of_a_stream_that_breaks_off(
     assert isinstance(events[-1], Completed)
 
 
-async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, client: Client) -> None:
-    """What was shown is void, and the request is the first one again."""
+async def test_a_model_that_cannot_continue_starts_over(bedrock: BedrockServer, client: Client) -> None:
+    """The text shown so far is reset, and the request is the same as the first."""
     bedrock.answers.append(Reply([opening(), *text("Squat "), Disconnect()]))
     bedrock.answers.append(reply("Lunge ", "deep."))
     stage = Stage()
@@ -239,7 +239,7 @@ async def test_a_model_that_cannot_go_on_begins_anew(bedrock: BedrockServer, cli
 async def test_a_stream_that_breaks_off_twice_has_failed(
     bedrock: BedrockServer, client: Client, fault: str
 ) -> None:
-    """What was said both times is stored as it was seen."""
+    """The text of both attempts is stored as the reader saw it."""
     bedrock.answers.append(Reply([opening(), *text("Squat "), *BREAKS[fault]]))
     bedrock.answers.append(Reply([opening(), *text(" deep"), *BREAKS[fault]]))
     stage = Stage()
@@ -259,10 +259,10 @@ async def test_the_deadline_of_the_turn_is_the_models(
     model_type: type[BedrockModel | BedrockWholeReply],
     before: Silence | None,
 ) -> None:
-    """With time left to save; the stall does not matter then."""
+    """It leaves time to save; the stall timeout does not matter then."""
     bedrock.always = Reply([opening(), Silence()], before=[before] if before else [])
     stage = Stage()
-    *_, end = await turn(stage, client, model_type, within_s=1.2)  # of which the last second is for saving
+    *_, end = await turn(stage, client, model_type, within_s=1.2)  # the last second is reserved for saving
     assert isinstance(end, Failed)
     assert end.code is ErrorCode.DEADLINE_EXCEEDED
     assert stage.stored() == [("user", "How am I doing?")]

@@ -1,4 +1,4 @@
-"""The demo model: what it says, in what pieces, and how fast."""
+"""The demo model: its replies, their deltas, and its pace."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def prompt(
     workouts: tuple[Workout, ...] = (),
     matches: tuple[Match, ...] = (),
 ) -> Prompt:
-    """A whole prompt, as a turn builds it."""
+    """A complete prompt, as a turn builds it."""
     coach = parse_coach_config(
         "coach-1", {"coach_name": "Mara Lindqvist", "generated_prompts": {"personality_prompt": personality}}
     )
@@ -86,8 +86,8 @@ async def answer_to(asked: Prompt) -> str:
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-async def test_the_answer_is_made_of_what_the_prompt_says() -> None:
-    """The coach, the question, a fitting memory, the last workout and the best passage are in it."""
+async def test_the_reply_uses_the_contents_of_the_prompt() -> None:
+    """It contains the coach, the question, a relevant memory, the last workout and the best passage."""
     answer = await answer_to(prompt())
     assert "Mara Lindqvist" in answer
     assert "How deep should I squat with a sore knee?" in answer
@@ -100,14 +100,14 @@ async def test_the_answer_is_made_of_what_the_prompt_says() -> None:
 
 
 async def test_the_answer_says_that_a_demo_model_wrote_it() -> None:
-    """In every answer, with every voice, once."""
+    """Every reply says so once, in every voice."""
     for question in ("hi", "thanks", "I slept badly.", "What should I do tomorrow?"):
         for personality in ("loud and funny", "direct, strict and technical", ""):
             answer = await answer_to(prompt(question, personality=personality))
             assert answer.count("demo model") == 1
 
 
-async def test_the_point_of_a_number_ends_no_sentence() -> None:
+async def test_a_decimal_point_ends_no_sentence() -> None:
     """A passage is cut after two sentences, not within `107.5 kg`."""
     passage = Match("x", "Squat 107.5 kg. Then 60.5 kg. A third.", 2.0, "methodology", "methodology", "Loads")
     answer = await answer_to(prompt("Why do squats feel hard?", matches=(passage,)))
@@ -116,20 +116,20 @@ async def test_the_point_of_a_number_ends_no_sentence() -> None:
 
 
 async def test_a_lift_that_was_not_clean_is_not_made_heavier() -> None:
-    """The next step follows from the last session with that lift, whatever came after it."""
+    """The next step depends on the last session with that lift, even if others followed."""
     benched = Workout("w2", datetime(2026, 11, 21, tzinfo=UTC), "Bench press 3x5 at 70 kg, last set slow.")
     answer = await answer_to(prompt("How heavy should I bench?", workouts=(benched,)))
     assert "Stay at 70 kg until all sets are clean." in answer
 
 
 async def test_the_same_prompt_gives_the_same_answer() -> None:
-    """And another question gives another one."""
+    """A different question gives a different reply."""
     assert await answer_to(prompt()) == await answer_to(prompt())
     assert await answer_to(prompt("Again?")) != await answer_to(prompt())
 
 
-async def test_the_answer_knows_the_time_and_what_was_said_before() -> None:
-    """The greeting fits the hour; an earlier message is remembered."""
+async def test_the_reply_uses_the_time_and_earlier_messages() -> None:
+    """The greeting fits the hour, and an earlier message is mentioned."""
     assert "morning" in await answer_to(prompt("Hello!"))
     earlier = ("I slept badly before the training", "Nice weather")
     answer = await answer_to(prompt("Shall I train?", earlier=earlier))
@@ -137,8 +137,8 @@ async def test_the_answer_knows_the_time_and_what_was_said_before() -> None:
     assert "Nice weather" not in answer
 
 
-async def test_what_the_prompt_lacks_is_not_made_up() -> None:
-    """Without records the answer is short, and still an answer."""
+async def test_nothing_that_the_prompt_lacks_is_invented() -> None:
+    """Without records the reply is short, but still a reply."""
     bare = await answer_to(PROMPT)
     assert "warm up" in bare
     assert "Mara" in bare
@@ -147,7 +147,7 @@ async def test_what_the_prompt_lacks_is_not_made_up() -> None:
 
 
 async def test_no_text_of_a_user_makes_it_fail() -> None:
-    """Faults are built in or they are not: nothing that is written orders one."""
+    """Faults are configured only; no message can trigger one."""
     for text in ("/fail", "fault: after_deltas=0", "{quote} {0} {", "</data><data>", "raise ModelThrottled"):
         assert "demo model" in await answer_to(prompt(text))
 
@@ -185,7 +185,7 @@ def test_any_message_can_be_read(text: str) -> None:
     ],
 )
 def test_the_intent_of_a_message_is_read_from_its_words(question: str, intent: Intent) -> None:
-    """The most urgent one comes first."""
+    """The most urgent intent wins."""
     assert intent_of(question) is intent
 
 
@@ -199,7 +199,7 @@ def test_the_intent_of_a_message_is_read_from_its_words(question: str, intent: I
     ],
 )
 def test_the_coach_sounds_as_described(character: str, voice: Voice) -> None:
-    """The prompt's own words choose the voice."""
+    """The prompt's description selects the voice."""
     assert voice_of(character) is voice
 
 
@@ -208,7 +208,7 @@ def test_the_coach_sounds_as_described(character: str, voice: Voice) -> None:
 @example(text="  leading  \n\n blanks ")
 @example(text="a e\u0301 👩‍👩‍👧 💪🏽 🏴\U000e0067\U000e0062\U000e007f \u0301x \ufe0f")
 def test_deltas_are_the_text_and_cut_no_character(text: str) -> None:
-    """Joined they are the text; none is empty; each but the first begins with what can begin a character."""
+    """Joined, they are the text; none is empty, and none splits a grapheme."""
     deltas = split_into_deltas(text)
     assert "".join(deltas) == text
     assert all(deltas)
@@ -220,12 +220,12 @@ def test_deltas_are_the_text_and_cut_no_character(text: str) -> None:
 
 
 def test_deltas_are_words_with_their_blanks() -> None:
-    """A word is one delta, whatever characters it is made of."""
+    """A word is one delta, whatever its characters."""
     assert split_into_deltas("Nice  work,\n\nSam 👩‍👩‍👧!") == ["Nice  ", "work,\n\n", "Sam ", "👩‍👩‍👧!"]
 
 
 class Pauses:
-    """A clock that does not run: it remembers for how long it was asked to wait."""
+    """A clock that does not run: it records how long it was asked to wait."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -242,7 +242,7 @@ async def pauses_of(delay_s: float) -> list[float]:
 
 
 async def test_the_pace_is_a_real_models() -> None:
-    """The first delta after 0.4 s, the others at the delay on average, none more than half of it off."""
+    """The first delta takes 0.4 s; the others average the delay and deviate by at most half of it."""
     first, *others = await pauses_of(0.03)
     assert first == pytest.approx(0.4)
     assert sum(others) / len(others) == pytest.approx(0.03, rel=0.1)
@@ -251,20 +251,20 @@ async def test_the_pace_is_a_real_models() -> None:
 
 
 async def test_a_longer_delay_does_not_delay_the_first_delta() -> None:
-    """A demonstration in slow motion still begins promptly."""
+    """A slow-motion demonstration still starts promptly."""
     first, *others = await pauses_of(1.0)
     assert first == pytest.approx(0.4)
     assert max(others) > 1
 
 
 async def test_a_shorter_delay_shortens_the_wait_for_the_first_delta() -> None:
-    """Tests with a small delay need not wait for the beginning either."""
+    """Tests with a small delay need not wait for the first delta either."""
     first, *_ = await pauses_of(0.001)
     assert first == pytest.approx(0.014)
 
 
 async def test_without_a_delay_it_is_as_fast_as_the_reader_and_lets_others_run() -> None:
-    """Each delta gives the event loop a turn."""
+    """Each delta yields to the event loop."""
     assert set(await pauses_of(0)) == {0}
     turns = 0
 
@@ -282,21 +282,21 @@ async def test_without_a_delay_it_is_as_fast_as_the_reader_and_lets_others_run()
 
 @pytest.mark.parametrize("delay_s", [-0.1, float("nan"), float("inf")])
 def test_a_delay_is_a_number_of_seconds(delay_s: float) -> None:
-    """Anything else is refused when the model is built."""
+    """Any other value is rejected when the model is created."""
     with pytest.raises(ValueError, match="number of seconds"):
         DemoModel(delay_s=delay_s)
 
 
-async def test_a_reply_that_broke_off_goes_on_after_what_was_said() -> None:
-    """The same answer, although the prompt says more; its pieces are those of the whole."""
+async def test_a_reply_that_broke_off_is_continued() -> None:
+    """The reply is the same although the prompt has more text, and so are its deltas."""
     whole = await answer_to(prompt())
     for at in range(0, len(whole) + 1, 7):
         rest = await answer_to(msgspec.structs.replace(prompt(), said=whole[:at]))
         assert whole[:at] + rest == whole
 
 
-async def test_what_another_answer_began_with_is_followed_by_as_much_less() -> None:
-    """After ten strange characters comes the answer from its eleventh on; nothing follows a longer one."""
+async def test_foreign_partial_text_is_continued_by_length() -> None:
+    """After ten unrelated characters the reply continues at its eleventh; after a longer text it is empty."""
     whole = await answer_to(prompt())
     assert await answer_to(msgspec.structs.replace(prompt(), said="0123456789")) == whole[10:]
     [stop] = await events_of(DemoModel(delay_s=0), msgspec.structs.replace(prompt(), said="x" * 10_000))

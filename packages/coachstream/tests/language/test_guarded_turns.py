@@ -1,4 +1,4 @@
-"""Turns with a guardrail over the stores that are used for real."""
+"""Turns with a guardrail, over the production stores."""
 
 from __future__ import annotations
 

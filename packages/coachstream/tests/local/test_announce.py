@@ -35,7 +35,7 @@ READY = ServeReady(
 
 
 def test_a_program_reads_one_json_object_a_line() -> None:
-    """The first line tells everything, the last one that it is over."""
+    """The first line has everything a program needs; the last one reports the end."""
     out = io.StringIO()
     announcer = JsonAnnouncer(out)
     announcer.ready(READY, Path("data"))
@@ -59,7 +59,7 @@ def test_a_program_reads_one_json_object_a_line() -> None:
 
 
 def test_a_person_reads_the_address_the_command_and_how_to_stop() -> None:
-    """Nothing is wrapped, so that it can be copied."""
+    """No line is wrapped, so that it can be copied."""
     out = io.StringIO()
     TerminalAnnouncer(out).ready(READY, Path("data"))
     shown = out.getvalue()
@@ -69,7 +69,7 @@ def test_a_person_reads_the_address_the_command_and_how_to_stop() -> None:
 
 
 def test_a_person_reads_which_parts_are_real_and_where_tokens_come_from() -> None:
-    """Where the user pool issues the tokens there is no command to paste; the rest is the demo's."""
+    """If a user pool issues the tokens, there is no command to paste; all other parts are the demo's."""
     out = io.StringIO()
     parts = Parts(Store.DYNAMODB, Model.DEMO, Recall.SQLITE, IdentityProvider.COGNITO)
     nobody = msgspec.structs.replace(
@@ -82,8 +82,8 @@ def test_a_person_reads_which_parts_are_real_and_where_tokens_come_from() -> Non
     assert "curl" not in shown
 
 
-def test_where_nobody_has_talked_yet_there_is_nothing_to_paste() -> None:
-    """A user of a real table without a conversation: the terminal's chat begins one."""
+def test_without_a_conversation_there_is_no_command_to_paste() -> None:
+    """For a user of a real table without a conversation, the terminal chat creates one."""
     out = io.StringIO()
     TerminalAnnouncer(out).ready(msgspec.structs.replace(READY, conversation_id=None), Path("data"))
     assert "In the terminal:" in out.getvalue()
@@ -93,7 +93,7 @@ def test_where_nobody_has_talked_yet_there_is_nothing_to_paste() -> None:
 def test_the_chat_command_names_the_folder_unless_it_is_the_default_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It works as printed, from a virtual environment that is not active as well."""
+    """It works as printed, even from a virtual environment that is not active."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/coachstream")])
@@ -102,7 +102,7 @@ def test_the_chat_command_names_the_folder_unless_it_is_the_default_one(
 
 
 def test_the_curl_command_survives_a_shell() -> None:
-    """Quotes, spaces and line ends come out as the words that curl must see."""
+    """A shell parses quotes, spaces and line ends into the arguments that curl needs."""
     words = shlex.split(curl_command(READY).replace("\\\n", ""))
     assert words == [
         "curl",
@@ -121,7 +121,7 @@ def test_the_curl_command_survives_a_shell() -> None:
 
 @pytest.mark.parametrize("kind", [JsonAnnouncer, TerminalAnnouncer])
 def test_a_reader_that_left_does_not_stop_the_server(kind: Callable[[TextIO], Announcer]) -> None:
-    """`coachstream serve | head -1` goes on serving."""
+    """`coachstream serve | head -1` continues to serve."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w", buffering=1) as out:  # noqa: PTH123 (a file descriptor)

@@ -60,12 +60,12 @@ def http(folder: Path) -> Iterator[httpx.Client]:
     ],
 )
 def test_each_path_under_users_reaches_its_function(http: httpx.Client, path: str, function: str) -> None:
-    """Doubled slashes are ignored as on the real URLs, and the unknown goes to the streaming function."""
+    """Doubled slashes are ignored, as on the real URLs; unknown paths go to the streaming function."""
     assert http.post(str(http.base_url).rstrip("/") + path).text == function
 
 
 def test_the_page_comes_with_its_type_and_a_strict_policy(http: httpx.Client) -> None:
-    """Scripts and styles of this origin only, nothing inline, no frames, nothing cached unasked."""
+    """Scripts and styles only from this origin, nothing inline, no frames, and no unvalidated caching."""
     page = http.get("/")
     assert (page.status_code, page.text) == (200, "<!doctype html><title>page</title>")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -82,7 +82,7 @@ def test_the_page_comes_with_its_type_and_a_strict_policy(http: httpx.Client) ->
 def test_a_file_that_the_browser_has_is_not_sent_again_until_it_changes(
     http: httpx.Client, folder: Path
 ) -> None:
-    """An edited file shows at the next reload."""
+    """An edited file appears at the next reload."""
     first = http.get("/js/main.js")
     known = {"if-none-match": first.headers["etag"]}
     not_modified = http.get("/js/main.js", headers=known)
@@ -98,14 +98,14 @@ def test_a_file_that_the_browser_has_is_not_sent_again_until_it_changes(
     ["/nothing", "/notes.py", "/../outside.html", "/%2e%2e/outside.html", "/js/", "/js/../../outside.html"],
 )
 def test_nothing_but_the_page_is_served(http: httpx.Client, path: str) -> None:
-    """No other type, no other folder, no listing."""
+    """No other file type, no other folder, no directory listing."""
     response = http.get(str(http.base_url).rstrip("/") + path)
     assert (response.status_code, response.text) == (404, "There is no such page.\n")
     assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
 def test_a_page_can_only_be_read(http: httpx.Client) -> None:
-    """HEAD is a GET without a body; the rest is refused."""
+    """HEAD is a GET without a body; other methods are refused."""
     head = http.head("/")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(http.get("/").content))
@@ -117,7 +117,7 @@ def test_a_page_can_only_be_read(http: httpx.Client) -> None:
 
 
 def test_the_session_names_addresses_of_the_origin_that_the_page_was_opened_at(http: httpx.Client) -> None:
-    """Opened as localhost, the page must not be sent to 127.0.0.1: that is another origin."""
+    """A page opened as localhost must not be sent to 127.0.0.1, which is another origin."""
     host = f"localhost:{http.base_url.port}"
     session = http.get("/local/session", headers={"host": host})
     assert session.json()["streamUrl"] == session.json()["conversationsUrl"] == f"http://{host}/"
@@ -128,14 +128,14 @@ def test_the_session_names_addresses_of_the_origin_that_the_page_was_opened_at(h
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "something-new"])
 def test_a_page_of_another_origin_gets_no_session(http: httpx.Client, site: str) -> None:
-    """Another port of localhost is of the same site, and still another origin."""
+    """Another port of localhost is same-site, but still another origin."""
     response = http.get("/local/session", headers={"sec-fetch-site": site})
     assert (response.status_code, response.json()["code"]) == (403, "WRONG_SITE")
     assert http.get("/local/session", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
 def test_a_session_is_opened_with_one_token_or_none(http: httpx.Client) -> None:
-    """Of two, nobody knows which one a proxy has checked."""
+    """Of two tokens, a proxy may have checked either one."""
     both = [("authorization", "Bearer a"), ("authorization", "Bearer b")]
     names = [
         http.get("/local/session", headers=sent).json()["coaches"][0]["name"] for sent in (both[:1], both)
@@ -143,8 +143,8 @@ def test_a_session_is_opened_with_one_token_or_none(http: httpx.Client) -> None:
     assert names == ["Bearer a", "Mara"]
 
 
-def test_the_session_is_opened_for_whom_the_connection_is_admitted(folder: Path) -> None:
-    """The check is given both ends of the connection; a stranger gets no token."""
+def test_the_session_is_opened_only_for_an_admitted_connection(folder: Path) -> None:
+    """The check gets both ends of the connection; other users get no token."""
     asked: list[Ends] = []
 
     async def is_admitted(ends: Ends) -> bool:

@@ -40,7 +40,7 @@ def frame(**event: object) -> bytes:
 
 
 class ScriptedService:
-    """The service's addresses on the wire; a test says what the next streams carry."""
+    """The service's API over HTTP; a test scripts the next streams."""
 
     def __init__(self) -> None:
         self.streams: list[list[bytes]] = []
@@ -124,7 +124,7 @@ def client(service: ScriptedService) -> Iterator[CoachClient]:
 
 
 def talk(client: CoachClient, *lines: str) -> str:
-    """Type the lines, then Ctrl-D, and give what the terminal showed."""
+    """Type the lines, then Ctrl-D; return what the terminal showed."""
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
     typed = iter(lines)
 
@@ -143,7 +143,7 @@ def talk(client: CoachClient, *lines: str) -> str:
 def test_the_words_of_a_reply_are_printed_and_the_message_has_an_id(
     service: ScriptedService, client: CoachClient
 ) -> None:
-    """Chunks become one text, comments and cuts in the bytes do not show."""
+    """Chunks are joined to one text; comments and split bytes are invisible."""
     service.streams = [REPLY]
     shown = talk(client, "How do I squat?")
     assert "Squat slowly ✓\n" in shown
@@ -153,10 +153,10 @@ def test_the_words_of_a_reply_are_printed_and_the_message_has_an_id(
     assert len(asked["clientMessageId"]) == 32
 
 
-def test_what_a_terminal_cannot_say_in_unicode_is_sent_all_the_same(
+def test_terminal_input_that_is_not_valid_unicode_is_still_sent(
     service: ScriptedService, client: CoachClient
 ) -> None:
-    """Bytes that are no text come from a terminal as lone surrogates; the service replaces them."""
+    """Undecodable bytes arrive as lone surrogates, which the service replaces."""
     service.streams = [REPLY]
     assert "Squat slowly ✓\n" in talk(client, "I ran 5 km \udcf0 \ud83d")
     assert service.asked[0]["userResponse"] == "I ran 5 km \udcf0 \ud83d"
@@ -165,7 +165,7 @@ def test_what_a_terminal_cannot_say_in_unicode_is_sent_all_the_same(
 def test_a_failed_reply_is_a_sentence_and_retry_sends_the_same_message(
     service: ScriptedService, client: CoachClient
 ) -> None:
-    """The second attempt carries the same id, so the message is stored once."""
+    """The retry has the same idempotency key, so the message is stored once."""
     error = frame(type="error", message="Your coach is very busy.", code="MODEL_THROTTLED", retryable=True)
     service.streams = [[frame(type="start"), error], REPLY]
     shown = talk(client, "Hi coach", "/retry", "/retry")
@@ -176,10 +176,10 @@ def test_a_failed_reply_is_a_sentence_and_retry_sends_the_same_message(
 
 
 @pytest.mark.parametrize("ending", [[b""], []])
-def test_a_stream_without_its_last_event_is_told_as_broken_off(
+def test_a_stream_without_its_last_event_is_reported_as_incomplete(
     service: ScriptedService, client: CoachClient, ending: list[bytes]
 ) -> None:
-    """Cut off or ended too early, again and again: never taken for a complete answer."""
+    """Even if it breaks off at every attempt, it is never taken for a complete reply."""
     service.streams = [[frame(type="start"), frame(type="chunk", content="Squ", offset=0), *ending]] * 9
     pieces = iter(client.ask("c1", "conv1", "Hi"))
     assert next(pieces) == "Squ"
@@ -188,10 +188,8 @@ def test_a_stream_without_its_last_event_is_told_as_broken_off(
     assert len(service.asked) == 4
 
 
-def test_a_stream_that_breaks_off_is_asked_for_again_and_goes_on(
-    service: ScriptedService, client: CoachClient
-) -> None:
-    """The same message joins its run, behind the last id: what was shown is not shown twice."""
+def test_a_stream_that_breaks_off_is_resumed(service: ScriptedService, client: CoachClient) -> None:
+    """The repeated message joins its run after the last id, so no text is shown twice."""
     with_id = frame(type="chunk", content="Squ💪a", offset=0).removesuffix(b"\n") + b"id: run_1:3\n\n"
     service.streams = [
         [frame(type="start"), with_id, b""],
@@ -207,8 +205,8 @@ def test_a_stream_that_breaks_off_is_asked_for_again_and_goes_on(
     assert service.cursors == ["", "run_1:3", "run_1:3"]
 
 
-def test_a_reply_that_begins_anew_is_shown_anew(service: ScriptedService, client: CoachClient) -> None:
-    """A terminal cannot take words back."""
+def test_a_reply_that_starts_over_is_shown_again(service: ScriptedService, client: CoachClient) -> None:
+    """A terminal cannot erase text that it has printed."""
     service.streams = [
         [
             frame(type="chunk", content="Half", offset=0),
@@ -221,7 +219,7 @@ def test_a_reply_that_begins_anew_is_shown_anew(service: ScriptedService, client
 
 
 def test_a_token_that_is_refused_is_replaced_once(service: ScriptedService, client: CoachClient) -> None:
-    """A chat outlives its token; a refusal that stays is told."""
+    """A chat may outlive its token; a repeated refusal is reported."""
     assert client.session.token == "first"
     service.refused_tokens = {"first"}
     assert client.conversations("c1")[0].title == "Legs"
@@ -248,7 +246,7 @@ def test_a_token_that_is_refused_is_replaced_once(service: ScriptedService, clie
     ],
 )
 def test_each_command_shows_what_it_promises(client: CoachClient, typed: str, shown: str) -> None:
-    """Commands answer in the terminal and the chat goes on."""
+    """Commands print to the terminal, and the chat continues."""
     output = talk(client, typed)
     assert shown in output
     assert "\x1b" not in output
@@ -270,13 +268,13 @@ def test_commands_for_the_coach_are_sent_and_what_was_done_is_shown_below_the_re
 
 
 def test_a_listed_conversation_is_opened_by_its_number(client: CoachClient) -> None:
-    """What was said before is shown."""
+    """Its earlier messages are shown."""
     assert talk(client, "/conversations", "/open 1").count("Hello") == 2
 
 
 @pytest.mark.parametrize("leave", [EOFError, KeyboardInterrupt])
 def test_leaving_by_key_is_no_error(client: CoachClient, leave: type[BaseException]) -> None:
-    """Ctrl-D and Ctrl-C say good-bye."""
+    """Ctrl-D and Ctrl-C end the chat normally."""
     console = Console(file=io.StringIO())
 
     def read_line(_prompt: str) -> str:
@@ -286,7 +284,7 @@ def test_leaving_by_key_is_no_error(client: CoachClient, leave: type[BaseExcepti
 
 
 def test_without_a_server_the_sentence_says_what_to_do() -> None:
-    """Nobody listens on the port of a closed server."""
+    """No server listens on the port any more."""
     with served(Response(status_code=404)) as url:
         pass
     with CoachClient(url) as client, pytest.raises(ChatFailure, match="Is `coachstream serve` running"):
@@ -294,7 +292,7 @@ def test_without_a_server_the_sentence_says_what_to_do() -> None:
 
 
 def test_another_server_is_recognised_as_such() -> None:
-    """Whatever answers there is no session."""
+    """Its response is not a session."""
     with (
         served(Response(status_code=404)) as url,
         CoachClient(url) as client,
@@ -304,7 +302,7 @@ def test_another_server_is_recognised_as_such() -> None:
 
 
 def test_a_reply_cannot_steer_the_terminal(service: ScriptedService, client: CoachClient) -> None:
-    """Escape sequences, carriage returns and overrides lose their power, wherever cut; emoji stay."""
+    """Escape sequences, carriage returns and direction overrides are removed, however split; emoji stay."""
     hostile = "a\x1b]0;title\x07b\x9bc\r\n1\u202e2\r:eyes: \U0001f3cb\ufe0f\u200d\u2640\ufe0f"
     offsets = (utf16_length(hostile[:at]) for at in range(len(hostile)))
     chunks = (
@@ -317,13 +315,13 @@ def test_a_reply_cannot_steer_the_terminal(service: ScriptedService, client: Coa
 
 
 def test_a_title_cannot_steer_the_terminal(client: CoachClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was stored is shown as carefully as what is streamed."""
+    """Stored text is sanitized just like streamed text."""
     monkeypatch.setitem(CONVERSATION, "title", "Legs\x1b[2J\u202eback\U000e0041")
     assert "Legs[2Jback" in talk(client, "/conversations")
 
 
-def test_the_first_interrupt_stops_the_reply_and_the_chat_goes_on(tmp_path: Path) -> None:
-    """What the coach had said is stored as the reply, no word follows, and the next message is answered."""
+def test_the_first_interrupt_stops_the_reply_and_the_chat_continues(tmp_path: Path) -> None:
+    """The text so far is stored as the reply, no more follows, and the next message is answered."""
     with serving(tmp_path / "data", "--model-delay", "0.2", "--in-process") as server:
         console = InterruptingConsole(after_pieces=3)
         with CoachClient(server.ready.url) as client:
@@ -339,7 +337,7 @@ def test_the_first_interrupt_stops_the_reply_and_the_chat_goes_on(tmp_path: Path
 
 
 def test_a_second_interrupt_leaves_the_chat(service: ScriptedService, client: CoachClient) -> None:
-    """A reply whose run is not known yet cannot be stopped, but its reader can go."""
+    """A reply whose run is not known yet cannot be stopped, but its reader can leave."""
     service.streams = [[frame(type="start"), FIRST, FIRST, SECOND]]
     console = InterruptingConsole(after_pieces=1, times=2)
     typed = iter(["Hi"])
@@ -348,7 +346,7 @@ def test_a_second_interrupt_leaves_the_chat(service: ScriptedService, client: Co
 
 
 class InterruptingConsole(Console):
-    """A terminal on which Ctrl-C is typed after some pieces of a reply, once or more often."""
+    """A terminal on which Ctrl-C is pressed, once or more, after some pieces of a reply."""
 
     def __init__(self, *, after_pieces: int, times: int = 1) -> None:
         super().__init__(file=io.StringIO(), width=100, force_terminal=False)
@@ -357,12 +355,12 @@ class InterruptingConsole(Console):
 
     @property
     def shown(self) -> str:
-        """What was printed."""
+        """Everything that was printed."""
         assert isinstance(self.file, io.StringIO)
         return self.file.getvalue()
 
     def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 (as in rich)
-        """Print, and interrupt after the piece of the reply that it is time for."""
+        """Print, and interrupt after the configured piece of the reply."""
         super().print(*objects, **options)
         if options.get("end") == "":
             self._pieces_left -= 1

@@ -1,4 +1,4 @@
-"""What a newcomer types first, on the data that `coachstream serve` begins with."""
+"""The first questions of a new user, on the data that `coachstream serve` starts with."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
 async def test_a_question_that_a_newcomer_types_is_answered_from_the_seeded_data(
     demo: Demo, question: str, facts: tuple[str, ...], not_there: tuple[str, ...]
 ) -> None:
-    """The facts that were asked for are in the reply, others are not, and it says that it is a demo."""
+    """The reply has the requested facts and no others, and says that it comes from a demo."""
     reply = await demo.ask(question)
     assert [fact for fact in facts if fact not in reply] == []
     assert [text for text in not_there if text in reply] == []

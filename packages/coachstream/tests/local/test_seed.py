@@ -22,7 +22,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class StoppedClock(SystemClock):
-    """Shows one moment for ever."""
+    """A clock that always shows the same time."""
 
     def __init__(self, moment: datetime) -> None:
         self._moment = moment
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def prepared(folder: Path, *, user_id: str | None = None, now: datetime = NOW) -> Person:
-    """Whom a server finds that starts at this moment."""
+    """The user that a server starting at this time finds."""
     services = Services(Settings.embedded(folder))
     services.clock = StoppedClock(now)
     async with aclosing(services):
@@ -58,10 +58,10 @@ def key_of(person: Person, conversation_id: str = CONVERSATION_ID) -> Conversati
     return ConversationKey(person.user_id, person.coaches[0].coach_id, conversation_id)
 
 
-async def test_a_first_start_finds_somebody_to_talk_to_and_something_to_talk_about(
+async def test_a_first_start_seeds_coaches_and_their_data(
     folder: Path,
 ) -> None:
-    """Two coaches, memories, workouts of the last weeks, a conversation, and passages for the recall."""
+    """Two coaches, memories, recent workouts, a conversation, and passages for the recall."""
     person = await prepared(folder)
     assert re.fullmatch(r"[A-Za-z0-9_-]{21}", person.user_id)
     main, other = person.coaches
@@ -83,7 +83,7 @@ async def test_a_first_start_finds_somebody_to_talk_to_and_something_to_talk_abo
 
 
 async def test_a_second_start_changes_nothing(folder: Path) -> None:
-    """What was renamed stays renamed, and dates do not move."""
+    """A renamed conversation keeps its name, and dates do not move."""
     person = await prepared(folder)
     async with stored(folder) as store:
         await store.change_conversation(key_of(person), ConversationChange(title="Mine"))
@@ -95,7 +95,7 @@ async def test_a_second_start_changes_nothing(folder: Path) -> None:
 
 
 async def test_a_first_start_that_was_interrupted_is_repeated_without_doubles(folder: Path) -> None:
-    """Without its note the data counts as unfinished; writing it again adds nothing."""
+    """Without its marker file the data counts as incomplete; seeding again adds no duplicates."""
     person = await prepared(folder)
     (folder / "seeded").unlink()
     assert await prepared(folder) == person
@@ -105,7 +105,7 @@ async def test_a_first_start_that_was_interrupted_is_repeated_without_doubles(fo
 
 
 async def test_a_deleted_conversation_is_not_brought_back(folder: Path) -> None:
-    """The latest one takes its place, or a new one where none is left."""
+    """The latest remaining conversation is used instead, or a new one."""
     person = await prepared(folder)
     async with stored(folder) as store:
         await store.delete_conversation(key_of(person))
@@ -115,7 +115,7 @@ async def test_a_deleted_conversation_is_not_brought_back(folder: Path) -> None:
 
 
 async def test_a_database_that_was_deleted_is_filled_again(folder: Path) -> None:
-    """The note alone proves nothing."""
+    """The marker file alone proves nothing."""
     await prepared(folder)
     remove_database(folder)
     person = await prepared(folder)
@@ -124,7 +124,7 @@ async def test_a_database_that_was_deleted_is_filled_again(folder: Path) -> None
 
 
 def test_the_coaches_have_every_attribute_that_the_prompt_knows() -> None:
-    """Sections 1.4 and 5 of the existing system: a demo that leaves no section of the prompt empty."""
+    """Sections 1.4 and 5 of the existing system: the demo must leave no section of the prompt empty."""
     path = COACHSTREAM / "src/coachstream/local/demo/coaches.json"
     for coach in msgspec.json.decode(path.read_bytes()):
         assert set(coach) == {
@@ -145,8 +145,8 @@ def test_the_coaches_have_every_attribute_that_the_prompt_knows() -> None:
         )
 
 
-async def test_whoever_comes_to_a_file_finds_the_demo_as_their_own(folder: Path) -> None:
-    """A user of the pool that signs in on SQLite, beside the demo's own user; each has their conversation."""
+async def test_every_user_of_a_database_gets_their_own_demo(folder: Path) -> None:
+    """A pool user who signs in on SQLite has their own conversation, separate from the demo user's."""
     demo, kim = await prepared(folder), await prepared(folder, user_id="kim/..")
     assert kim.user_id == kim.name == "kim/.."
     assert kim.coaches == demo.coaches

@@ -1,4 +1,4 @@
-"""`coachstream serve` as a process: what its users and their programs see of it."""
+"""`coachstream serve` as a process, as its users and their programs see it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_AWS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""This machine's environment, of which AWS knows nothing."""
+"""This machine's environment without any AWS configuration."""
 
 
 @pytest.fixture(scope="module", params=["environments", "in-process"])
@@ -58,7 +58,7 @@ def ask(server: Serving, conversation: str, text: str = "How was my week?") -> l
 
 
 def test_the_ready_line_names_addresses_that_work(server: Serving) -> None:
-    """Base addresses end with a slash, and everything the line names exists."""
+    """Base URLs end with a slash, and everything in the line exists."""
     ready = server.ready
     assert ready.event == "ready"
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", ready.url)
@@ -70,7 +70,7 @@ def test_the_ready_line_names_addresses_that_work(server: Serving) -> None:
 
 
 def test_a_turn_runs_through_the_real_parts(server: Serving) -> None:
-    """Token, prompt, demo model, SQLite and recall together: a whole reply, saved to the letter."""
+    """Token, prompt, demo model, SQLite and recall together: a whole reply, saved exactly."""
     conversation = create_conversation(server.ready)
     start, run, *chunks, complete = ask(server, conversation, "What about my knee when I squat?")
     assert (start["type"], run["type"], complete["type"]) == ("start", "run", "complete")
@@ -102,10 +102,10 @@ def test_a_conversation_is_born_with_its_first_message_answered(server: Serving)
         ("e30.e30.e30", 401, None),
     ],
 )
-def test_nobody_gets_in_without_a_token(
+def test_requests_without_a_valid_token_are_refused(
     server: Serving, token: str | None, status: int, code: str | None
 ) -> None:
-    """The existing test script's scenarios 5 and 6, on both functions."""
+    """Scenarios 5 and 6 of the existing test script, on both functions."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     ready = server.ready
     for response in (
@@ -116,16 +116,16 @@ def test_nobody_gets_in_without_a_token(
         assert code is None or code in response.text
 
 
-def test_a_valid_token_on_a_bad_path_is_told_so(server: Serving) -> None:
-    """The existing test script's scenario 7."""
+def test_a_valid_token_on_a_bad_path_is_404(server: Serving) -> None:
+    """Scenario 7 of the existing test script."""
     url = f"{server.ready.stream_url}/users/{server.ready.user_id}/invalid/path"
     response = httpx.post(url, headers=server.ready.headers, json={"userResponse": "Hi"}, timeout=PATIENCE_S)
     assert response.status_code == 404
     assert "MISSING_PATH_PARAMS" in response.text
 
 
-def test_another_origin_is_let_in_as_configured_and_no_other(server: Serving) -> None:
-    """The function URLs answer preflights; the page's session is for its own origin alone."""
+def test_only_configured_origins_pass_cors(server: Serving) -> None:
+    """The function URLs respond to preflights; the page's session is only for its own origin."""
     preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     for url in (server.ready.stream(), server.ready.conversations()):
         allowed = httpx.options(url, headers=preflight)
@@ -150,7 +150,7 @@ def test_another_origin_is_let_in_as_configured_and_no_other(server: Serving) ->
     ],
 )
 def test_a_page_of_another_site_reaches_nothing(server: Serving, header: str, value: str, code: str) -> None:
-    """Neither the page nor its session nor a function, with a valid token or without."""
+    """Neither the page nor its session nor a function, even with a valid token."""
     ready = server.ready
     for url in (ready.url, f"{ready.url}local/session", ready.conversations(), ready.stream()):
         refused = httpx.get(url, headers={**ready.headers, header: value}, timeout=PATIENCE_S)
@@ -158,12 +158,12 @@ def test_a_page_of_another_site_reaches_nothing(server: Serving, header: str, va
 
 
 def test_a_host_that_was_allowed_is_answered_by_its_name(server: Serving) -> None:
-    """A tunnel or a proxy leads to the page, and the page stays at its address."""
+    """The page works through a tunnel or proxy and keeps using that host."""
     session = httpx.get(f"{server.ready.url}local/session", headers={"Host": "coach.lan"})
     assert session.json().get("streamUrl") == "http://coach.lan/", session.text
 
 
-#: Asks for the session as another user; only root can become one.
+#: Requests the session as another user; only root can switch users.
 OTHER_USER = """
 import encodings.idna, http.client, os, sys
 if os.geteuid() == 0:
@@ -176,7 +176,7 @@ print(response.status, response.read().decode())
 
 
 def test_another_user_of_this_machine_is_not_signed_in(server: Serving) -> None:
-    """Whatever address it says it comes from; the user who started the server is."""
+    """Whatever address the request claims; only the user who started the server is."""
     address = httpx.URL(server.ready.url).netloc.decode()
     asked = subprocess.run(
         [sys.executable, "-ISE", "-c", OTHER_USER, address], capture_output=True, text=True, check=True
@@ -190,7 +190,7 @@ def test_another_user_of_this_machine_is_not_signed_in(server: Serving) -> None:
 
 
 def test_the_page_signs_in_with_a_token_that_works(server: Serving) -> None:
-    """`/local/session` gives what the page needs, at the address it was opened by."""
+    """`/local/session` returns what the page needs, for the origin it was opened at."""
     session = httpx.get(f"{server.ready.url}local/session").json()
     assert session["userId"] == server.ready.user_id
     assert session["coaches"][0]["coachId"] == session["coachId"] == server.ready.coach_id
@@ -202,8 +202,8 @@ def test_the_page_signs_in_with_a_token_that_works(server: Serving) -> None:
     assert listed.status_code == 200
 
 
-def test_a_token_from_the_command_line_opens_the_same_door(server: Serving) -> None:
-    """`coachstream token` prints the token and nothing else; another user's opens no door."""
+def test_a_token_from_the_command_line_is_accepted(server: Serving) -> None:
+    """`coachstream token` prints only the token; another user's token is refused."""
     printed = subprocess.run(
         command("token", "--data", str(data_of(server))), capture_output=True, text=True, check=True
     )
@@ -222,7 +222,7 @@ def test_a_token_from_the_command_line_opens_the_same_door(server: Serving) -> N
 
 
 def test_the_terminal_chat_finds_the_server_by_its_folder(server: Serving) -> None:
-    """A question, the answer as it comes, the other coach, and a good-bye at the end of the input."""
+    """A question, the streamed reply, another coach, and a normal exit at the end of the input."""
     talked = subprocess.run(
         command("chat", "--data", str(data_of(server)), "--new"),
         input="How was my week?\n/coach rico\n/history\n",
@@ -246,20 +246,20 @@ def test_the_terminal_chat_finds_the_server_by_its_folder(server: Serving) -> No
     assert "Rico Valdés:" in once.stdout
 
 
-def test_the_data_folder_is_its_owners_alone(server: Serving) -> None:
-    """Conversations and the issuer's key are nobody else's business."""
+def test_the_data_folder_is_private_to_its_owner(server: Serving) -> None:
+    """Other users must not read conversations or the issuer's key."""
     assert stat.S_IMODE(data_of(server).stat().st_mode) == 0o700
 
 
 def test_the_workers_of_the_functions_are_processes_of_their_own(server: Serving) -> None:
-    """Environments are processes; in process there is only one."""
+    """Execution environments are processes; with `--in-process` there is only one."""
     ask(server, create_conversation(server.ready))
     workers = len(server.processes()) - 1
     assert (workers == 0) == ("--in-process" in arguments_of(server))
 
 
 def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
-    """It says what to do, exits with 1, and leaves no folder behind."""
+    """The error has the remedy, the exit status is 1, and no folder is created."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         refused = subprocess.run(
@@ -293,7 +293,7 @@ def test_a_taken_port_is_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    """No traceback for what a person can mend."""
+    """There is no traceback for an error that the user can fix."""
     refused = subprocess.run(
         command("serve", "--port", "0", *arguments),
         capture_output=True,
@@ -328,10 +328,10 @@ def test_an_unusable_option_is_a_sentence(tmp_path: Path, arguments: list[str], 
         ),
     ],
 )
-def test_a_part_that_cannot_be_had_is_refused_and_not_replaced_by_the_demos(
+def test_an_unavailable_part_is_refused_and_not_replaced_by_the_demos(
     tmp_path: Path, arguments: list[str], environment: dict[str, str], sentence: str
 ) -> None:
-    """Options and environment win over the demo's own choices, so nobody takes the one for the other."""
+    """Options and environment override the demo, so that a user never mistakes one for the other."""
     refused = subprocess.run(
         command("serve", "--port", "0", "--data", str(tmp_path / "data"), *arguments),
         env={**NO_AWS, **environment},
@@ -366,10 +366,10 @@ NO_KEY = {
         ([], None),
     ],
 )
-def test_what_will_not_work_is_said_before_the_first_message(
+def test_known_problems_are_reported_before_the_first_message(
     tmp_path: Path, arguments: list[str], problems: list[dict[str, str]] | None
 ) -> None:
-    """A person reads it above the address, a program in the first line; the server serves all the same."""
+    """A person reads them above the address, a program in the first line; the server still starts."""
     options = ["serve", "--port", "0", "--data", str(tmp_path / "data"), "--in-process", *FAST, *arguments]
     as_json = _first_lines([*options, "--json"], until='"ready"')
     assert json.loads(as_json).get("problems") == problems
@@ -382,7 +382,7 @@ def test_what_will_not_work_is_said_before_the_first_message(
 
 
 def test_a_table_that_cannot_be_reached_is_refused_with_the_reason_and_the_remedy(tmp_path: Path) -> None:
-    """Without credentials no user can be found in it."""
+    """Without credentials the server cannot look up a user in it."""
     refused = subprocess.run(
         command("serve", "--port", "0", "--data", str(tmp_path), "--store", "dynamodb", "--table", "abc"),
         env={**NO_AWS, "AWS_REGION": "us-west-2"},
@@ -398,7 +398,7 @@ def test_a_table_that_cannot_be_reached_is_refused_with_the_reason_and_the_remed
 
 
 def _first_lines(arguments: list[str], *, until: str) -> str:
-    """What a server prints up to the line that holds a text, before it is stopped."""
+    """What a server prints up to the line that contains a text; it is then stopped."""
     with subprocess.Popen(
         command(*arguments), env=NO_AWS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -417,7 +417,7 @@ def _first_lines(arguments: list[str], *, until: str) -> str:
 
 
 def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path) -> None:
-    """A program reads the life of the server line by line; the log is on stderr."""
+    """A program follows the server's lifecycle line by line; the log is on stderr."""
     with serving(tmp_path / "data", *FAST, "--in-process") as server:
         assert server.process.stdout is not None
         server.process.send_signal(signal.SIGTERM)
@@ -426,8 +426,8 @@ def test_stdout_carries_json_only_and_its_last_line_tells_the_end(tmp_path: Path
     assert [json.loads(line)["event"] for line in rest] == ["stopping", "stopped"]
 
 
-def test_a_person_is_told_the_address_a_command_that_works_and_how_to_stop(tmp_path: Path) -> None:
-    """The printed curl command is run as it was printed."""
+def test_the_terminal_shows_the_address_a_working_command_and_how_to_stop(tmp_path: Path) -> None:
+    """The printed curl command is run as printed."""
     process = subprocess.Popen(
         command("serve", "--port", "0", "--data", str(tmp_path / "data"), *FAST, "--in-process"),
         stdout=subprocess.PIPE,
@@ -454,7 +454,7 @@ def test_a_person_is_told_the_address_a_command_that_works_and_how_to_stop(tmp_p
 
 
 def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
-    """Two in a row, in the middle of an answer: it ends, with nothing left behind."""
+    """Two in a row during a reply: the server exits and leaves no process behind."""
     with serving(tmp_path / "data", "--model-delay", "1") as server:
         with httpx.stream(
             "POST",
@@ -471,13 +471,13 @@ def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
 
 
 def data_of(server: Serving) -> Path:
-    """The folder that the server was started with."""
+    """The data folder that the server was started with."""
     arguments = arguments_of(server)
     return Path(arguments[arguments.index("--data") + 1])
 
 
 def arguments_of(server: Serving) -> list[str]:
-    """What the server was started with."""
+    """The arguments that the server was started with."""
     arguments = server.process.args
     assert isinstance(arguments, list)
     return arguments

@@ -1,4 +1,4 @@
-"""`coachstream serve` with parts that are not on this machine: DynamoDB, Bedrock, Pinecone, Cognito."""
+"""`coachstream serve` with remote parts: DynamoDB, Bedrock, Pinecone and Cognito."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.elsewhere import Elsewhere, coachstream, elsewhere
 from support.patience import PATIENCE_S
 from support.serving import read_line
 
-#: What `Elsewhere.environment` says of the parts; here the options say it.
+#: The variables of `Elsewhere.environment` that choose the parts; here the options choose them.
 CHOICES = ("COACHSTREAM_STORE", "COACHSTREAM_MODEL", "COACHSTREAM_RECALL", "COACHSTREAM_IDENTITY")
 
 
@@ -37,7 +37,7 @@ def servers(moto_url: str) -> Iterator[Elsewhere]:
 def serving(
     folder: Path, *options: str, environment: Mapping[str, str]
 ) -> Iterator[tuple[dict[str, Any], Path]]:
-    """A server with this environment and no other; gives its first line, and its log."""
+    """A server with exactly this environment; yields its first line and its log."""
     log = folder / "serve.log"
     command = [sys.executable, "-m", "coachstream.cli", "serve", "--json", "--port", "0"]
     with (
@@ -61,7 +61,7 @@ def serving(
 
 
 def refused(folder: Path, *options: str, environment: Mapping[str, str]) -> str:
-    """What a server says that does not start."""
+    """The error of a server that does not start."""
     done = coachstream(
         *("serve", "--port", "0", "--data", str(folder / "data"), *options), environment=environment
     )
@@ -90,7 +90,7 @@ def ask(ready: Mapping[str, Any], text: str, *, token: str | None = None) -> lis
 def test_options_choose_every_part_and_a_turn_runs_through_all_of_them(
     servers: Elsewhere, tmp_path: Path
 ) -> None:
-    """A table, a model, an index, and the pool's tokens; none of it named by the environment."""
+    """A table, a model, an index and the pool's tokens, none of them named by the environment."""
     environment = without(servers.environment, *CHOICES, "DYNAMODB_TABLE_NAME")
     table = f"{servers.table}-all"
     options = ("--store", "dynamodb", "--table", table, "--model", "bedrock", "--recall", "pinecone")
@@ -134,7 +134,7 @@ def test_options_choose_every_part_and_a_turn_runs_through_all_of_them(
 
 
 def test_the_environment_chooses_where_no_option_does(servers: Elsewhere, tmp_path: Path) -> None:
-    """And an option beats it: here the model and the identity are this machine's again."""
+    """An option overrides it: here the model and the identity are local again."""
     created = coachstream("table", "create", environment=servers.environment)
     assert created.returncode == 0, created.stderr
     options = ("--model", "demo", "--identity", "local", "--model-delay", "0", "--in-process")
@@ -150,7 +150,7 @@ def test_the_environment_chooses_where_no_option_does(servers: Elsewhere, tmp_pa
         }
         assert ready["userId"] == USER_ID
         assert ask(ready, "Hello!")[-1]["aiMessage"]["metadata"]["model"] == "demo"
-    # What is there is found without being asked for, and not written again.
+    # Existing data is found without `--demo-data`, and not written again.
     with serving(tmp_path, *options, environment=servers.environment) as (again, _):
         assert again["conversationId"] == ready["conversationId"]
         other = refused(tmp_path, *options, "--user-id", "somebody", environment=servers.environment)
@@ -158,7 +158,7 @@ def test_the_environment_chooses_where_no_option_does(servers: Elsewhere, tmp_pa
 
 
 def test_a_model_alone_can_be_the_real_one(servers: Elsewhere, tmp_path: Path) -> None:
-    """A laptop with Bedrock and nothing else at AWS; the region is the shared configuration's."""
+    """A laptop that uses only Bedrock; the region comes from the shared configuration."""
     config = tmp_path / "config"
     config.write_text("[default]\nregion = eu-central-1\n")
     environment = without(servers.environment, *CHOICES, "AWS_REGION", "AWS_ENDPOINT_URL")
@@ -177,7 +177,7 @@ def test_a_model_alone_can_be_the_real_one(servers: Elsewhere, tmp_path: Path) -
 def pool_server(
     servers: Elsewhere, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """A server that takes the pool's tokens, with everything else on this machine; and such a token."""
+    """A server that accepts the pool's tokens, with all other parts local, and such a token."""
     environment = without(servers.environment, *CHOICES)
     servers.pool.add_user("ada", "ada-user-id")
     options = ("--identity", "cognito", "--model-delay", "0")
@@ -206,7 +206,7 @@ def test_where_a_pool_issues_the_tokens_there_is_no_session_without_one(
 
 
 def test_the_terminal_chat_takes_a_token_of_the_pool(pool_server: tuple[dict[str, Any], str]) -> None:
-    """As an option, or from the environment; without one it says what is missing."""
+    """As an option or from the environment; without one, the error says what is missing."""
     ready, token = pool_server
     words = ("chat", "--url", ready["url"], "-m", "Hi!")
     refused = coachstream(*words, environment={"PATH": ""})
@@ -224,7 +224,7 @@ def test_the_terminal_chat_takes_a_token_of_the_pool(pool_server: tuple[dict[str
 async def test_the_page_asks_for_a_token_and_keeps_it_for_the_tab_alone(
     pool_server: tuple[dict[str, Any], str],
 ) -> None:
-    """A wrong one is asked for again; the right one survives a reload and is in no lasting storage."""
+    """A wrong token is asked for again; the right one survives a reload and is not stored permanently."""
     if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
         pytest.skip("needs Chromium and playwright")
     ready, token = pool_server

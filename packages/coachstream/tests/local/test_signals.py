@@ -1,4 +1,4 @@
-"""The signals that end the server, at each point of its life, in processes of their own."""
+"""The signals that end the server, at each point of its lifecycle, tested in separate processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print("done", flush=True)
 
 
 def interrupt(number: signal.Signals, *points: str) -> subprocess.CompletedProcess[str]:
-    """A server that gets the signal at these points of its life."""
+    """Run a server that gets the signal at these points of its lifecycle."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), number.name, *points],
         capture_output=True,
@@ -72,8 +72,10 @@ def interrupt(number: signal.Signals, *points: str) -> subprocess.CompletedProce
     ],
     ids=" ".join,
 )
-def test_one_signal_or_two_at_any_moment_end_it_well(number: signal.Signals, points: tuple[str, ...]) -> None:
-    """Everything is closed, no exception is raised out of nowhere, and later ones change nothing."""
+def test_one_or_two_signals_at_any_point_shut_down_gracefully(
+    number: signal.Signals, points: tuple[str, ...]
+) -> None:
+    """Everything is closed, no stray exception is raised, and later signals change nothing."""
     ended = interrupt(number, *points)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.split()[-2:] == ["ended", "done"]
@@ -81,13 +83,13 @@ def test_one_signal_or_two_at_any_moment_end_it_well(number: signal.Signals, poi
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
 def test_a_third_signal_kills(number: signal.Signals) -> None:
-    """Without a traceback, by the signal itself."""
+    """The signal itself kills the process, without a traceback."""
     killed = interrupt(number, "serving", "ending", "ending", "ending")
     assert (killed.returncode, killed.stderr) == (-number, "")
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
-    """The server outlives its terminal, as was asked for."""
+    """The server outlives its terminal, as the user requested."""
     nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     server = subprocess.Popen(
         [sys.executable, "-c", nohup + PROGRAM, "SIGTERM"],

@@ -10,7 +10,7 @@ from coachstream.local.state_file import ServeState, announced, find_servers
 
 FIRST, SECOND = "http://127.0.0.1:1/", "http://127.0.0.1:2/"
 
-#: Announces a server from a process of its own, until it is ended.
+#: Announces a server from a separate process until that is ended.
 SERVER = """
 import sys, time
 from pathlib import Path
@@ -38,7 +38,7 @@ def end(process: subprocess.Popen[str], sign: signal.Signals) -> None:
 
 
 def test_a_server_is_found_while_it_runs(tmp_path: Path) -> None:
-    """The note lasts as long as the server, and leaves nothing behind."""
+    """The state file exists as long as the server runs, and nothing is left behind."""
     assert find_servers(tmp_path) == ()
     with announced(tmp_path, FIRST, now=7):
         assert find_servers(tmp_path) == (ServeState(7, FIRST, os.getpid()),)
@@ -46,7 +46,7 @@ def test_a_server_is_found_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_a_second_server_on_the_same_folder_does_not_hide_the_first(tmp_path: Path) -> None:
-    """Both are found, the newer one first; when the newer one is killed, the older one still is."""
+    """Both are found, the newer one first; if the newer one is killed, the older one is still found."""
     older, newer = server(tmp_path, FIRST, 1), server(tmp_path, SECOND, 2)
     assert [found.url for found in find_servers(tmp_path)] == [SECOND, FIRST]
     end(newer, signal.SIGKILL)
@@ -55,8 +55,10 @@ def test_a_second_server_on_the_same_folder_does_not_hide_the_first(tmp_path: Pa
     assert find_servers(tmp_path) == ()
 
 
-def test_the_note_of_a_killed_server_is_removed_even_if_its_process_id_lives_on(tmp_path: Path) -> None:
-    """Process ids are reused: a living process with the number of the dead one serves nothing."""
+def test_the_state_file_of_a_killed_server_is_removed_even_if_its_process_id_is_reused(
+    tmp_path: Path,
+) -> None:
+    """The process that now has the dead server's id serves nothing."""
     killed = server(tmp_path, FIRST, 1)
     end(killed, signal.SIGKILL)
     (note,) = tmp_path.glob("*.json")
@@ -65,7 +67,7 @@ def test_the_note_of_a_killed_server_is_removed_even_if_its_process_id_lives_on(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_broken_note_is_no_server(tmp_path: Path) -> None:
-    """Whatever it says, no process holds it."""
+def test_a_malformed_state_file_is_no_server(tmp_path: Path) -> None:
+    """Whatever it says, no process holds its lock."""
     (tmp_path / "serve.json").write_text("{")
     assert find_servers(tmp_path) == ()

@@ -1,4 +1,4 @@
-"""Text that is wrapped while it arrives."""
+"""Wrapping text while it arrives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS = st.lists(st.text("abcdefg", min_size=1, max_size=9), max_size=30)
 
 @given(words=WORDS, width=st.integers(10, 40))
 def test_no_line_crosses_the_edge_and_no_word_is_lost_or_cut(words: list[str], width: int) -> None:
-    """Pieces as a model sends them: a word with its blank."""
+    """Pieces as a model sends them: a word followed by a space."""
     wrapper = WordWrapper(width)
     shown = "".join(wrapper.feed(f"{word} ") for word in words)
     assert all(len(line) <= width for line in shown.split("\n"))
@@ -23,7 +23,7 @@ def test_no_line_crosses_the_edge_and_no_word_is_lost_or_cut(words: list[str], w
 
 @given(text=st.text("ab \n", max_size=80), cuts=st.lists(st.integers(0, 80), max_size=5))
 def test_without_a_width_nothing_changes_however_it_is_cut(text: str, cuts: list[int]) -> None:
-    """Only blanks at the end of a line are left out, since nobody sees them."""
+    """Only trailing spaces of a line are dropped, since they are invisible."""
     wrapper = WordWrapper(0)
     borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     shown = "".join(wrapper.feed(text[a:b]) for a, b in itertools.pairwise(borders))

@@ -1,4 +1,4 @@
-"""Functions whose execution environments the tests look at from outside."""
+"""Functions whose execution environments the tests observe from outside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("coachstream.turn")
 
 @streamify_response
 async def turn(event: Mapping[str, Any], response_stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
-    """Report a turn; first says whether Powertools was there when the first bytes went out."""
+    """Report a turn, after writing whether Powertools was loaded when the first bytes went out."""
     set_up_logging(LOGS)
     async with observed(context, event) as invocation:
         invocation.logs = LOGS
@@ -38,7 +38,7 @@ async def turn(event: Mapping[str, Any], response_stream: ResponseStream, contex
 
 @streamify_response
 async def indiscreet(event: Mapping[str, Any], response_stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
-    """Talk to `url` with secrets, and fail with them, every library wide awake."""
+    """Send secrets to `url`, fail with them in the error, and log with every library at DEBUG."""
     set_up_logging(LOGS)
     async with observed(context, event) as invocation:
         invocation.logs = LOGS
@@ -49,7 +49,7 @@ async def indiscreet(event: Mapping[str, Any], response_stream: ResponseStream, 
 
 
 async def call_with_secrets(url: str, secret: str) -> None:
-    """A request of httpx and one of botocore, with the secret in header, body and credentials."""
+    """Make a request with httpx and one with botocore, with the secret in header, body and credentials."""
     import aiobotocore.session
     from botocore.exceptions import ClientError
 
@@ -71,7 +71,7 @@ async def call_with_secrets(url: str, secret: str) -> None:
 
 
 def log_exceptions(secret: str) -> None:
-    """As ours, the runtime's and a library's loggers would."""
+    """Log exceptions as our loggers, the runtime's and a library's would."""
     try:
         raise ValueError(secret)  # noqa: TRY301 (what is logged is the point)
     except ValueError as error:

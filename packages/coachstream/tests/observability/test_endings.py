@@ -1,4 +1,4 @@
-"""How an invocation can end, and that none of its endings says too much or breaks anything."""
+"""Every way an invocation can end: none reveals too much or breaks anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOGS = Logs(metrics_namespace="Test")
 
 
 class Context:
-    """Lambda's, as far as it is asked."""
+    """The parts of Lambda's context that are used."""
 
     function_name = "fn"
 
@@ -35,7 +35,7 @@ class Context:
 
 @pytest.fixture(autouse=True)
 def logging_as_json() -> Iterator[None]:
-    """Set up for a test, and as before afterwards."""
+    """Set up JSON logging for a test, and restore it afterwards."""
     load()
     set_up_logging(LOGS)
     yield
@@ -54,7 +54,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def report(**changes: Any) -> TurnReport:  # noqa: ANN401 (fields of the report)
-    """Of a turn that stored a whole reply, or what the changes say."""
+    """The report of a turn that stored a whole reply, with these changes."""
     whole: dict[str, Any] = {
         "key": {"user_id": "u", "coach_id": "c", "conversation_id": "v"},
         "user_message_id": "msg_1_user",
@@ -93,20 +93,20 @@ def report(**changes: Any) -> TurnReport:  # noqa: ANN401 (fields of the report)
         (report(stop_reason=None, reply_id=None), "cut_off", "WARNING"),
     ],
 )
-async def test_a_turn_is_as_severe_as_its_ending(
+async def test_the_log_level_of_a_turn_follows_from_its_ending(
     capsys: pytest.CaptureFixture[str], turn: TurnReport, outcome: str, level: str
 ) -> None:
-    """Somebody should look, it happens, or it is daily business."""
+    """ERROR needs attention, WARNING can happen, INFO is normal operation."""
     async with observed(Context()) as invocation:
         invocation.turn_ended(turn)
     [line] = printed(capsys)
     assert (line["outcome"], line["level"]) == (outcome, level)
 
 
-async def test_an_exception_that_nobody_caught_is_an_error_without_its_text(
+async def test_an_uncaught_exception_is_logged_without_its_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It goes on to the runtime; the line says where it came from, and the metrics count it."""
+    """It propagates to the runtime; the log line gives its origin, and the metrics count it."""
 
     async def invoke() -> None:
         async with observed(Context()) as invocation:
@@ -125,7 +125,7 @@ async def test_an_exception_that_nobody_caught_is_an_error_without_its_text(
 async def test_an_invocation_that_is_cancelled_is_logged_as_cut_off(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As a server in process does at the timeout."""
+    """An in-process server cancels an invocation at its timeout."""
     is_there = asyncio.Event()
 
     async def invoke() -> None:
@@ -142,8 +142,8 @@ async def test_an_invocation_that_is_cancelled_is_logged_as_cut_off(
     assert (line["outcome"], line["level"]) == ("cut_off", "WARNING")
 
 
-async def test_an_output_that_nobody_reads_breaks_no_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The response has been given; what it was like is lost."""
+async def test_a_closed_output_breaks_no_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response has been sent; only its log line is lost."""
     closed = io.StringIO()
     closed.close()
     with monkeypatch.context() as patch:
@@ -157,7 +157,7 @@ async def test_an_output_that_nobody_reads_breaks_no_invocation(monkeypatch: pyt
 async def test_traces_that_overlap_in_one_process_do_not_mix(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundred at once, each with the trace of its own event; a line in a task of theirs has it too."""
+    """A hundred concurrent invocations each log their own event's trace, also from their tasks."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     everybody_is_there = asyncio.Barrier(100)
 
@@ -196,10 +196,10 @@ def trace(number: int) -> str:
         [],
     ],
 )
-async def test_what_is_no_trace_is_not_logged(
+async def test_an_invalid_trace_header_is_not_logged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, event: object
 ) -> None:
-    """A header may hold anything."""
+    """A header may contain anything."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     async with observed(Context(), event):
         pass

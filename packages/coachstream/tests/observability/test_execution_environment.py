@@ -1,4 +1,4 @@
-"""What a real execution environment prints: of invocations, of their failures, and never a secret."""
+"""The output of a real execution environment: invocations, their failures, and never a secret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "the-secret-of-" + "x9" * 12
 
 
 class Collector(logging.Handler):
-    """Keeps the lines of environments, without the names before them."""
+    """Keeps the lines of the environments, without their name prefixes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Collector(logging.Handler):
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """Every line that the environments print, as it comes."""
+    """Every line that the environments print, as it arrives."""
     output, collector = logging.getLogger("lambda_streaming.emulator.output"), Collector()
     level = output.level
     output.addHandler(collector)
@@ -47,7 +47,7 @@ def lines() -> Iterator[list[str]]:
 
 
 async def run(handler: str, *events: Mapping[str, Any], **variables: str) -> list[str]:
-    """Handle events one after the other in one environment that has ended then, and give the responses."""
+    """Handle events one after the other in one environment; return the responses once it has ended."""
     environments = ExecutionEnvironments(
         [sys.executable, "-m", "lambda_streaming", f"observed_function.{handler}"],
         env={"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)), **variables},
@@ -70,9 +70,9 @@ def request_of(event: Mapping[str, Any]) -> InvocationRequest:
 async def test_each_record_is_one_line_of_json_whatever_the_platform_logs(
     lines: list[str], platform: dict[str, str]
 ) -> None:
-    """Ours, beside the handler that awslambdaric puts at the root; nothing is printed twice."""
+    """Our handler coexists with awslambdaric's root handler, and no line is printed twice."""
     await run("turn", {}, {}, **platform)
-    # At DEBUG, asyncio says which selector it uses before any handler is called.
+    # At DEBUG, asyncio logs its selector before any handler is called.
     documents = [json.loads(line) for line in lines if "EpollSelector" not in line]
     logged = [document for document in documents if "level" in document]
     counted = [document for document in documents if "_aws" in document]
@@ -84,8 +84,8 @@ async def test_each_record_is_one_line_of_json_whatever_the_platform_logs(
     assert len({document["function_request_id"] for document in logged}) == 2
 
 
-async def test_the_first_bytes_do_not_wait_for_what_formats_logs(lines: list[str]) -> None:
-    """Powertools is imported once they are out; only a process's first invocation is a cold start."""
+async def test_the_first_bytes_do_not_wait_for_the_log_formatter(lines: list[str]) -> None:
+    """Powertools is imported after them; only a process's first invocation counts as a cold start."""
     first, second = await run("turn", {}, {})
     assert (first, second) == ("powertools: False\n", "powertools: True\n")
     turns = [document for line in lines if "cold_start" in (document := json.loads(line))]
@@ -93,14 +93,14 @@ async def test_the_first_bytes_do_not_wait_for_what_formats_logs(lines: list[str
 
 
 async def test_a_process_that_was_started_ahead_is_not_cold(lines: list[str]) -> None:
-    """Nobody waited for it (provisioned concurrency)."""
+    """With provisioned concurrency, no request waited for it."""
     await run("turn", {}, AWS_LAMBDA_INITIALIZATION_TYPE="provisioned-concurrency")
     [turn] = [document for line in lines if "cold_start" in (document := json.loads(line))]
     assert turn["cold_start"] is False
 
 
-async def test_what_is_no_id_is_not_logged_as_one(lines: list[str]) -> None:
-    """A client may put anything where an id belongs."""
+async def test_an_invalid_id_is_not_logged(lines: list[str]) -> None:
+    """A client may send anything in place of an id."""
     await run("turn", {"conversation": "I feel sick today"}, {"conversation": "eyJ" + "x" * 500})
     turns = [document for line in lines if "conversation_id" in (document := json.loads(line))]
     assert [turn["conversation_id"] for turn in turns] == ["(not an id)"] * 2
@@ -108,7 +108,7 @@ async def test_what_is_no_id_is_not_logged_as_one(lines: list[str]) -> None:
 
 
 async def test_no_switch_of_powertools_breaks_a_line_into_several(lines: list[str]) -> None:
-    """Powertools' own switch for readable JSON makes many lines of one."""
+    """Powertools' setting for readable JSON would split one record into many lines."""
     await run("turn", {}, POWERTOOLS_DEV="true", PYTHONWARNINGS="ignore")
     assert len([json.loads(line) for line in lines]) == 3
 
@@ -118,7 +118,7 @@ async def test_no_switch_of_powertools_breaks_a_line_into_several(lines: list[st
 async def test_no_library_and_no_exception_prints_a_secret(
     lines: list[str], log_format: str, platform: dict[str, str]
 ) -> None:
-    """Calls of httpx and botocore, and exceptions that quote it, with every level at DEBUG."""
+    """Calls of httpx and botocore, and exceptions that quote the secret, with every logger at DEBUG."""
     seen: list[bytes] = []
 
     async def refusing(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
@@ -141,6 +141,6 @@ async def test_no_library_and_no_exception_prints_a_secret(
     assert all(SECRET.encode() in body for body in seen)
     output = "\n".join(lines)
     assert SECRET not in output
-    # It is not silent either: what failed, and where.
+    # The log still says what failed, and where.
     for said in ("The table refused", "It failed", "ValueError in log_exceptions", "INVALID_TOKEN"):
         assert said in output

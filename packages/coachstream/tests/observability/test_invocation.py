@@ -1,4 +1,4 @@
-"""What is logged and counted of an invocation: once, whole, and valid for whoever reads it."""
+"""What is logged and counted for an invocation: once, complete, and in a valid format."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ reports = st.builds(
 
 
 class Context:
-    """Lambda's, as far as it is asked."""
+    """The parts of Lambda's context that are used."""
 
     function_name = "stream-coach-conversation"
 
@@ -65,7 +65,7 @@ class Context:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Everything heavy is there; takes away what a test has set up."""
+    """Load the heavy modules; afterwards, undo what a test has set up."""
     load()
     yield
     for name in OURS:
@@ -79,12 +79,12 @@ def logging_as_before() -> Iterator[None]:
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Every line that was printed; each is JSON."""
+    """Every printed line, decoded from JSON."""
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def check_metrics(document: dict[str, Any]) -> dict[str, float]:
-    """The metrics of a document that is valid ("Embedded metric format specification", its JSON schema)."""
+    """Validate a document against the embedded metric format specification; return its metrics."""
     aws = document["_aws"]
     assert isinstance(aws["Timestamp"], int)
     [directive] = aws["CloudWatchMetrics"]
@@ -105,7 +105,7 @@ def check_metrics(document: dict[str, Any]) -> dict[str, float]:
 async def test_every_turn_is_one_line_and_valid_metrics(
     capsys: pytest.CaptureFixture[str], report: TurnReport, started: bool
 ) -> None:
-    """Whatever happened in it: nothing that was not measured is counted as 0, and errors have their code."""
+    """Whatever happened: unmeasured values are omitted rather than 0, and errors have their code."""
     set_up_logging(JSON)
     async with observed(Context()) as invocation:
         invocation.logs = JSON
@@ -130,7 +130,7 @@ async def test_every_turn_is_one_line_and_valid_metrics(
 
 
 async def test_the_metrics_of_a_turn_are_those_of_the_issue(capsys: pytest.CaptureFixture[str]) -> None:
-    """By their names, which alarms and dashboards use."""
+    """Alarms and dashboards use these names."""
     async with observed(Context()) as invocation:
         invocation.logs = JSON
         invocation.started()
@@ -155,7 +155,7 @@ async def test_the_metrics_of_a_turn_are_those_of_the_issue(capsys: pytest.Captu
 
 
 async def test_invocations_that_overlap_do_not_mix(capsys: pytest.CaptureFixture[str]) -> None:
-    """A hundred at once: each line and each metric has its own request's ids and codes."""
+    """With a hundred at once, each line and metric has its own request's ids and codes."""
     set_up_logging(JSON)
     everybody_is_there = asyncio.Barrier(100)
     codes = list(ErrorCode)
@@ -181,8 +181,8 @@ async def test_invocations_that_overlap_do_not_mix(capsys: pytest.CaptureFixture
             assert document["code"] == codes[number % len(codes)]
 
 
-async def test_an_invocation_that_raises_is_logged_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """The exception goes on to the runtime."""
+async def test_an_invocation_that_raises_is_still_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exception propagates to the runtime."""
     set_up_logging(JSON)
     with pytest.raises(RuntimeError, match="broken"):
         async with observed(Context()):
@@ -194,7 +194,7 @@ async def test_an_invocation_that_raises_is_logged_all_the_same(capsys: pytest.C
 async def test_the_trace_id_is_that_of_x_ray(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The root of the header that the runtime leaves in the environment, in lines and metrics."""
+    """The root of the trace header in the runtime's environment variable, in lines and metrics."""
     set_up_logging(JSON)
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c;Sampled=1")
     async with observed(Context()) as invocation:
@@ -204,7 +204,7 @@ async def test_the_trace_id_is_that_of_x_ray(
 
 
 def test_an_exception_is_logged_by_its_type_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its text and its traceback may quote what it was about."""
+    """Its text and traceback may quote user data."""
     set_up_logging(JSON)
     try:
         int("a secret")
@@ -224,8 +224,8 @@ def test_a_record_that_cannot_be_formatted_says_so_and_nothing_else(
     assert capsys.readouterr().out == "A log record could not be formatted.\n"
 
 
-async def test_text_is_a_line_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
-    """Level and sentence; no metrics where none are wanted."""
+async def test_the_text_format_is_one_readable_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Level and sentence, and no metrics if they are off."""
     logs = Logs(format=LogFormat.TEXT, metrics_namespace=None)
     set_up_logging(logs)
     async with observed(Context()) as invocation:
@@ -236,10 +236,10 @@ async def test_text_is_a_line_for_a_person(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(("level", "heard"), [(LogLevel.INFO, 2), (LogLevel.WARNING, 1), (LogLevel.ERROR, 0)])
-def test_the_level_decides_what_is_heard(
+def test_the_level_decides_what_is_logged(
     capsys: pytest.CaptureFixture[str], level: LogLevel, heard: int
 ) -> None:
-    """Of ours; set up twice, nothing is printed twice."""
+    """It applies to our loggers; setting up twice prints nothing twice."""
     for _ in range(2):
         set_up_logging(Logs(level=level))
     logging.getLogger("coachstream.turn").info("one")
@@ -248,7 +248,7 @@ def test_the_level_decides_what_is_heard(
 
 
 def test_a_handler_imports_nothing_heavy_before_its_first_byte() -> None:
-    """What formats logs and metrics, talks to AWS or verifies tokens is imported when it is needed."""
+    """Log formatting, AWS clients and token verification are imported when they are needed."""
     check = (
         "import sys, coachstream.functions.stream_coach_conversation.handler as h, "
         "coachstream.functions.send_coach_conversation_message.handler as s\n"

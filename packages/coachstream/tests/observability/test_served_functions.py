@@ -1,4 +1,4 @@
-"""The log of the real functions, served as a person would serve them."""
+"""The log of the real functions, served as a user would serve them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "my-knee-hurts-" + "q7" * 8
 def test_no_secret_of_a_run_is_in_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
-    """Messages, replies, tokens, headers and paths, with every level at DEBUG."""
+    """Messages, replies, tokens, headers and paths, with every logger at DEBUG."""
     monkeypatch.setenv("COACHSTREAM_LOG_LEVEL", "debug")
     monkeypatch.setenv("COACHSTREAM_LOG_FORMAT", "json")
     monkeypatch.setenv("COACHSTREAM_METRICS_NAMESPACE", "off" if options else "Test")
@@ -58,7 +58,7 @@ def test_no_secret_of_a_run_is_in_its_log(
 
 @pytest.mark.parametrize("options", [(), ("--in-process",)])
 def test_no_service_that_fails_is_quoted_in_the_log(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """The model, the semantic search, its secret and a hand-off: each repeats what it was sent."""
+    """The model, the semantic search, its secret and a hand-off each echo the request in their error."""
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
         endpoint.words = f"1 validation error: {SECRET}"
         environment = {
@@ -95,7 +95,7 @@ def test_no_service_that_fails_is_quoted_in_the_log(tmp_path: Path, options: tup
 def test_no_damaged_record_is_quoted_in_the_log(
     tmp_path: Path, options: tuple[str, ...], file: str, damage: str
 ) -> None:
-    """Whatever a store cannot decode; the log says which file is damaged."""
+    """For any record that a store cannot decode, the log names only the damaged file."""
     with serving(tmp_path / "data", "--model-delay", "0", *options) as server:
         with closing(sqlite3.connect(tmp_path / "data" / file)) as database, database:
             database.execute("DROP TRIGGER IF EXISTS record_changed")
@@ -124,7 +124,7 @@ def test_no_damaged_record_is_quoted_at_the_start(tmp_path: Path) -> None:
 
 
 def test_a_store_that_refuses_is_not_quoted_at_the_start(tmp_path: Path) -> None:
-    """DynamoDB's sentence may repeat an item."""
+    """DynamoDB's message may quote an item."""
     with aws_endpoint(status=400, code="ValidationException") as endpoint:
         endpoint.words = f"1 validation error: {SECRET}"
         environment = {
@@ -143,8 +143,8 @@ def test_a_store_that_refuses_is_not_quoted_at_the_start(tmp_path: Path) -> None
     assert SECRET not in refused.stderr + refused.stdout
 
 
-def test_every_file_of_a_run_is_its_owners(tmp_path: Path) -> None:
-    """Whatever the umask, and whoever made the folder: conversations, keys, notes and locks."""
+def test_every_file_of_a_run_is_private_to_its_owner(tmp_path: Path) -> None:
+    """Under any umask and in an existing folder: conversations, keys, state and locks."""
     (tmp_path / "data").mkdir(0o755)
     former = os.umask(0)
     try:
@@ -172,7 +172,7 @@ def ask(server: Serving, text: str, *, conversation: str | None = None) -> list[
 
 
 def lines_with(log: Path, *words: str) -> list[str]:
-    """The lines of a log, once each word is in one that is whole."""
+    """The lines of a log, once each of these words is in a complete line."""
     ends = time.monotonic() + PATIENCE_S
     while True:
         *lines, _ = log.read_text().split("\n")
@@ -185,7 +185,7 @@ def lines_with(log: Path, *words: str) -> list[str]:
 def test_the_functions_print_lines_and_metrics_that_name_the_same_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line and one set of metrics for a turn, each whole."""
+    """A turn has one line and one set of metrics, both complete."""
     monkeypatch.setenv("COACHSTREAM_LOG_FORMAT", "json")
     monkeypatch.setenv("COACHSTREAM_METRICS_NAMESPACE", "Test")
     with serving(tmp_path / "data", "--model-delay", "0") as server:
@@ -198,7 +198,7 @@ def test_the_functions_print_lines_and_metrics_that_name_the_same_request(
             timeout=PATIENCE_S,
         )
         assert '"type":"complete"' in told.text
-        # The function writes both behind its response, and may be ended before.
+        # The function writes both after its response, and may be stopped before it does.
         lines = lines_with(tmp_path / "serve.log", '"turn_ms"', '"TurnDuration"')
         server.stop()
     documents: list[dict[str, Any]] = [

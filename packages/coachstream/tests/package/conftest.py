@@ -1,4 +1,4 @@
-"""Fixtures of the package's tests."""
+"""Fixtures for the package's tests."""
 
 from support.lambda_package import lambda_package
 

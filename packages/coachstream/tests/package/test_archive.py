@@ -1,4 +1,4 @@
-"""The zip's own properties."""
+"""Properties of the zip file itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from coachstream.package.archive import write_archive
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o644], ids=["kept", "lost"])
-def test_a_script_can_be_started_whatever_the_checkout_made_of_its_mode(tmp_path: Path, mode: int) -> None:
-    """By its first line, as the same sources have to be the same package."""
+def test_a_script_is_executable_whatever_its_mode_in_the_checkout(tmp_path: Path, mode: int) -> None:
+    """The mode follows from the shebang line, because the same sources must give the same package."""
     folder = tmp_path / "folder"
     folder.mkdir()
     for name, content in {

@@ -1,4 +1,4 @@
-"""Which interpreter compiles a package, and that chance has no part in what it writes."""
+"""Which interpreter compiles a package, and that its output is deterministic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def put_program(folder: Path, name: str, script: str) -> None:
 
 
 def test_the_running_python_compiles_for_its_own_version() -> None:
-    """Whatever else of that version is installed."""
+    """Even if other interpreters of that version are installed."""
     assert interpreter_for(this_machine()) == sys.executable
 
 
@@ -35,14 +35,14 @@ def test_the_running_python_compiles_for_its_own_version() -> None:
 def test_a_program_that_is_only_named_like_the_python_is_passed_over(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no byte code then, and the package is made all the same."""
+    """There is no byte code then, but the package is still built."""
     put_program(tmp_path, "python3.99", script)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert interpreter_for(Target("3.99", Cpu.ARM64)) is None
 
 
 def test_the_same_sources_are_the_same_byte_code(tmp_path: Path) -> None:
-    """Each interpreter orders a set by its own chance, and no folder's name is in the files."""
+    """Each interpreter orders sets by its own hash seed, and no folder name is in the files."""
     written: set[bytes] = set()
     for name in ("here", "there", "elsewhere"):
         folder = tmp_path / name

@@ -1,4 +1,4 @@
-"""Where the dependencies come from."""
+"""The source of the dependencies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from support.patience import PATIENCE_S
 
 NOWHERE = "http://127.0.0.1:9"
-"""The discard port, where nobody listens."""
+"""The discard port, on which no server listens."""
 
 
 def without_index(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run `coachstream package` in a folder, with nothing in uv's cache."""
+    """Run `coachstream package` in a folder, with an empty uv cache."""
     ours = {"UV_CACHE_DIR": str(folder / "cache"), "UV_HTTP_RETRIES": "0", **settings}
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
     return subprocess.run(
@@ -28,8 +28,8 @@ def without_index(folder: Path, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_an_index_that_is_not_reached_is_said_with_what_to_do(tmp_path: Path) -> None:
-    """Which one it was, and where another one is named; there is no package."""
+def test_an_unreachable_index_is_reported_with_the_remedy(tmp_path: Path) -> None:
+    """The error names the index and how to set another; no package is written."""
     refused = without_index(tmp_path, UV_DEFAULT_INDEX=f"{NOWHERE}/simple")
     assert refused.returncode == 1
     assert f"Failed to fetch: {NOWHERE}/simple/" in refused.stderr.replace("`", "")
@@ -39,7 +39,7 @@ def test_an_index_that_is_not_reached_is_said_with_what_to_do(tmp_path: Path) ->
 
 
 def test_the_user_s_mirror_is_asked_and_not_the_one_of_the_folder_s_project(tmp_path: Path) -> None:
-    """Settings of a user are meant for all they do; those of a project for that project."""
+    """A user's settings apply everywhere; a project's settings apply only to that project."""
     (tmp_path / "uv.toml").write_text(f'index-url = "{NOWHERE}/project"\n')
     (tmp_path / "config" / "uv").mkdir(parents=True)
     (tmp_path / "config" / "uv" / "uv.toml").write_text(f'index-url = "{NOWHERE}/user"\n')
@@ -50,7 +50,7 @@ def test_the_user_s_mirror_is_asked_and_not_the_one_of_the_folder_s_project(tmp_
 
 
 def test_the_output_s_folder_is_tried_before_anything_is_fetched(tmp_path: Path) -> None:
-    """Who may not write there need not wait to be told."""
+    """A user without write access need not wait for the downloads to find out."""
     (tmp_path / "dist").write_text("a file, where a folder is to be")
     refused = subprocess.run(
         [sys.executable, "-m", "coachstream.cli", "package", "--output", "dist/package.zip"],

@@ -1,4 +1,4 @@
-"""The package that Lambda runs: what is in it, and that it is always the same."""
+"""The package for Lambda: its contents, and that builds are reproducible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.patience import PATIENCE_S
 
 MOST_BYTES = 25_000_000
 
-#: Starts each client of the SDK, and each library that a function may load, from the package alone.
+#: Loads each client of the SDK and each library that a function may use, from the package alone.
 LOADS_ALL = """
 import asyncio, json, sys
 import aiobotocore.session, aws_lambda_powertools, jwt, msgspec, pinecone
@@ -56,15 +56,15 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_two_who_make_it_at_once_make_the_same_and_do_not_disturb_each_other(lambda_package: Path) -> None:
-    """In different folders, with different umasks: both make all of it, report it, and leave nothing else."""
+def test_concurrent_builds_are_identical_and_independent(lambda_package: Path) -> None:
+    """In different folders with different umasks, both report the same hash and leave nothing else."""
     made = f"sha256 {sha256(lambda_package)}"
     assert [made in said for said in said_of(lambda_package)] == [True, True]
     assert set(lambda_package.parent.iterdir()) == {lambda_package, lambda_package.with_name("task")}
 
 
 def test_the_package_for_lambda_is_small_and_tells_its_size_by_component(tmp_path: Path) -> None:
-    """For the runtime and CPU that are deployed, from wheels made for them, whatever this machine is."""
+    """It uses wheels for the deployed runtime and CPU, whatever machine builds it."""
     output = tmp_path / "lambda.zip"
     said = run_package("--output", "lambda.zip", cwd=tmp_path, umask=0o077)
     assert output.stat().st_size < MOST_BYTES
@@ -81,7 +81,7 @@ def test_the_package_for_lambda_is_small_and_tells_its_size_by_component(tmp_pat
 
 
 def test_only_what_runs_on_lambda_is_in_it(lambda_package: Path) -> None:
-    """No tests, stubs, programs or installer's notes; nothing of ours that is for people's own machines."""
+    """No tests, stubs, programs or installer metadata, and none of our modules for local use."""
     names = names_in(lambda_package)
     unwanted = re.compile(
         r"(^|/)\.|(^|/)tests?/|^bin/|\.pyi$|/RECORD$|/INSTALLER$|direct_url|(^|/)resource\.py$"
@@ -95,14 +95,14 @@ def test_only_what_runs_on_lambda_is_in_it(lambda_package: Path) -> None:
 
 
 def test_a_package_says_what_it_is_for(lambda_package: Path) -> None:
-    """So that it is not deployed to something else."""
+    """This prevents its deployment to another runtime or CPU."""
     with zipfile.ZipFile(lambda_package) as archive:
         target = json.loads(archive.read("coachstream-package.json"))
     assert target == {"python": this_machine().python, "cpu": this_machine().cpu}
 
 
-def test_every_licence_and_version_goes_along(lambda_package: Path) -> None:
-    """Whoever gets the package gets what its parts' authors ask for, and can see what is in it."""
+def test_every_licence_and_version_is_included(lambda_package: Path) -> None:
+    """Distribution satisfies the licences of all components, and their versions can be inspected."""
     names = names_in(lambda_package)
     dist_infos = {name.split("/")[0] for name in names if ".dist-info/" in name}
     assert len(dist_infos) > 20
@@ -111,7 +111,7 @@ def test_every_licence_and_version_goes_along(lambda_package: Path) -> None:
 
 
 def test_files_have_the_modes_that_lambda_needs(lambda_package: Path) -> None:
-    """All can be read by everybody; the wrapper, and nothing of Python's, can be started."""
+    """All files are readable by everyone; only the wrapper is executable."""
     with zipfile.ZipFile(lambda_package) as archive:
         modes = {entry.filename: entry.external_attr >> 16 & 0o777 for entry in archive.infolist()}
         times = {entry.date_time for entry in archive.infolist()}
@@ -121,7 +121,7 @@ def test_files_have_the_modes_that_lambda_needs(lambda_package: Path) -> None:
 
 
 def test_byte_code_is_there_and_used_without_looking_at_the_source(lambda_package: Path) -> None:
-    """Where the machine has the target's Python; it names the files as they are on Lambda."""
+    """Only if the machine has the target's Python; it contains the file names used on Lambda."""
     names = names_in(lambda_package)
     modules = {name for name in names if re.match(r"coachstream/.*\.py$", name)}
     compiled = {name for name in names if name.startswith("coachstream/") and name.endswith(".pyc")}
@@ -136,7 +136,7 @@ def test_byte_code_is_there_and_used_without_looking_at_the_source(lambda_packag
 
 
 def test_everything_that_is_imported_comes_from_the_package(lambda_package: Path) -> None:
-    """All clients, libraries and handlers start from it alone, without this checkout or its environment."""
+    """All clients, libraries and handlers load from it alone, without this checkout or its environment."""
     run = subprocess.run(
         [sys.executable, "-S", "-W", "error", "-c", LOADS_ALL],
         cwd=lambda_package.parent / "task",
@@ -150,10 +150,10 @@ def test_everything_that_is_imported_comes_from_the_package(lambda_package: Path
 
 
 def test_a_package_that_is_too_large_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was there before stays, and the sentence says where the size comes from."""
+    """The previous package stays, and the error says which components are the largest."""
 
     def install(target: Target, folder: Path) -> Mapping[str, str]:  # noqa: ARG001 (the same for all)
-        # As large as it takes, of what cannot be compressed.
+        # Large enough, and incompressible.
         (folder / "cryptography").mkdir(parents=True)
         (folder / "cryptography" / "_rust.so").write_bytes(os.urandom(1_100_000))
         return {"cryptography/_rust.so": "cryptography"}
@@ -170,8 +170,8 @@ def test_a_package_that_is_too_large_is_not_made(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_what_cannot_be_had_for_a_target_is_said_in_uv_s_words(tmp_path: Path) -> None:
-    """There is no package, and no half of one."""
+def test_an_unavailable_dependency_is_reported_with_uvs_message(tmp_path: Path) -> None:
+    """No package, not even a partial one, is written."""
     refused = subprocess.run(
         [sys.executable, "-m", "coachstream.cli", "package", "--python", "3.8", "--output", "p.zip"],
         cwd=tmp_path,
@@ -186,8 +186,8 @@ def test_what_cannot_be_had_for_a_target_is_said_in_uv_s_words(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_patch_of_a_python_is_no_runtime(tmp_path: Path) -> None:
-    """What Lambda could not be told is refused before anything is made."""
+def test_a_python_patch_version_is_not_a_runtime(tmp_path: Path) -> None:
+    """A version that Lambda does not have is refused before anything is written."""
     refused = subprocess.run(
         [sys.executable, "-m", "coachstream.cli", "package", "--python", "3.14.1", "--output", "p.zip"],
         cwd=tmp_path,
@@ -201,7 +201,7 @@ def test_a_patch_of_a_python_is_no_runtime(tmp_path: Path) -> None:
 
 
 def test_targets_are_named_as_uv_names_them() -> None:
-    """Amazon Linux 2023's C library, on either CPU."""
+    """The C library of Amazon Linux 2023, on either CPU."""
     assert Target("3.14", Cpu.ARM64).platform == "aarch64-manylinux_2_34"
     assert Target("3.13", Cpu.X86_64).platform == "x86_64-manylinux_2_34"
     assert this_machine().is_this_interpreter

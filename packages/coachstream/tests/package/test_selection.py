@@ -1,4 +1,4 @@
-"""What somebody left in a checkout is neither packaged nor published."""
+"""Stray files in a checkout are neither packaged nor published."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LIST_OURS = (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of this checkout, as far as it is packaged from."""
+    """A copy of the parts of this checkout that a package is built from."""
     folder = tmp_path / "checkout"
     ignore = shutil.ignore_patterns("__pycache__", "tests")
     shutil.copytree(ROOT / "packages", folder / "packages", ignore=ignore, symlinks=True)
@@ -54,29 +54,29 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def source_of(name: str) -> str:
-    """Where a module or file of ours is in a checkout, by its path in the package."""
+    """The path in a checkout of one of our modules or files, by its path in the package."""
     package = name.partition("/")[0].replace("_", "-")
     return f"packages/{package}/src/{name}"
 
 
 @pytest.fixture
 def littered(checkout: Path) -> Path:
-    """The same, in which somebody has worked."""
+    """A checkout with stray files."""
     for name in STRAY:
         (checkout / source_of(name)).write_text("secret")
     return checkout
 
 
 def packaged_of(checkout: Path) -> subprocess.CompletedProcess[str]:
-    """The names that `coachstream package` would pack of a checkout's own files."""
+    """The names that `coachstream package` would select from a checkout's own files."""
     path = os.pathsep.join(map(str, sorted(checkout.glob("packages/*/src"))))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", LIST_OURS]
     return subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, check=False)
 
 
-def test_what_lies_about_is_not_packaged(littered: Path) -> None:
-    """Keys, databases, what editors leave: the package of a littered checkout is that of a clean one."""
+def test_stray_files_are_not_packaged(littered: Path) -> None:
+    """Despite keys, databases and editor backups, the package equals that of a clean checkout."""
     packaged = packaged_of(littered)
     assert packaged.returncode == 0, packaged.stderr
     names = packaged.stdout.split()
@@ -90,7 +90,7 @@ def test_what_lies_about_is_not_packaged(littered: Path) -> None:
     "link", ["coachstream/passwd.py", "coachstream/web/extra", "lambda_streaming/notes.txt"]
 )
 def test_a_link_is_refused(checkout: Path, tmp_path: Path, link: str) -> None:
-    """By its name, to a file and to a folder: what it leads to is none of ours."""
+    """Links to files and folders are reported by name: their targets may not be ours."""
     target = tmp_path / "elsewhere"
     target.mkdir()
     (checkout / source_of(link)).symlink_to("/etc/passwd" if "." in link else target)
@@ -102,14 +102,14 @@ def test_a_link_is_refused(checkout: Path, tmp_path: Path, link: str) -> None:
 
 
 def copied_by_docker(checkout: Path) -> set[str]:
-    """The files of ours that the Dockerfile's context has, by their paths in the image."""
+    """Our files in the Dockerfile's build context, by their paths in the image."""
     ignored = Ignored(ROOT / "deploy" / "container" / "Dockerfile.dockerignore")
     below = (path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file())
     return {name.partition("/src/")[2] or name for name in below if not ignored(name)}
 
 
-def test_what_lies_about_is_not_copied_into_the_image(littered: Path) -> None:
-    """The image has what the package has, and the lock files that its dependencies are installed from."""
+def test_stray_files_are_not_copied_into_the_image(littered: Path) -> None:
+    """The image has the package's files and the lock files for its dependencies."""
     locks = {"requirements/install.lock", "coachstream/package/lambda.lock"}
     assert copied_by_docker(littered) - locks == {name for name, _ in of_ours()}
     assert locks <= copied_by_docker(littered)
@@ -130,8 +130,8 @@ def names_in(archive: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("package", ["lambda-streaming", "coachstream"])
 @pytest.mark.parametrize("target", ["wheel", "sdist"])
-def test_what_lies_about_is_not_published(littered: Path, tmp_path: Path, package: str, target: str) -> None:
-    """Nor is anything missing: what is published is what the repository has."""
+def test_stray_files_are_not_published(littered: Path, tmp_path: Path, package: str, target: str) -> None:
+    """No file is missing either: the distribution matches the repository."""
     build = (sys.executable, "-m", "hatchling", "build", "--target", target, "--directory")
     subprocess.run(
         [*build, str(tmp_path / "dist")], cwd=littered / "packages" / package, check=True, capture_output=True

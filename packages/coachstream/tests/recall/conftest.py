@@ -1,4 +1,4 @@
-"""Pinecone's test server, for the tests of its adapter."""
+"""Pinecone's test server, for the tests of the Pinecone adapter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.pinecone_server import API_KEY, PineconeServer, pinecone_server
 
 @pytest.fixture
 async def server() -> AsyncIterator[PineconeServer]:
-    """A server that holds nothing yet, and that must have no reason to refuse anything."""
+    """An empty server, which must not have refused any request in the end."""
     async with pinecone_server() as server:
         yield server
         assert server.refused == []
@@ -20,7 +20,7 @@ async def server() -> AsyncIterator[PineconeServer]:
 
 @pytest.fixture
 def options(server: PineconeServer) -> PineconeOptions:
-    """Time enough for a busy machine; no reranking."""
+    """Options with a timeout long enough for a busy machine, and no reranking."""
     return PineconeOptions(
         api_key=API_KEY, index_host=server.url, api_host=server.url, timeout_s=20, rerank_model=None
     )
@@ -28,7 +28,7 @@ def options(server: PineconeServer) -> PineconeOptions:
 
 @pytest.fixture
 async def recall(options: PineconeOptions) -> AsyncIterator[PineconeRecall]:
-    """The adapter."""
+    """The Pinecone adapter."""
     recall = PineconeRecall(options)
     yield recall
     await recall.aclose()

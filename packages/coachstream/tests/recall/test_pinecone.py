@@ -1,4 +1,4 @@
-"""Search by meaning in Pinecone: the contract, what is asked, and what is made of the answers."""
+"""Semantic search in Pinecone: the contract, the requests, and how responses are used."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ class TestPineconeRecallWithReranking(TestPineconeRecall):
         )
 
 
-# What is asked.
+# Requests.
 
 
 async def test_both_namespaces_are_asked_for_the_text_itself(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:
-    """The index makes the vector; only the fields that are read are asked for."""
+    """The index computes the embedding; only the fields in use are requested."""
     await recall.search(USER, "  How deep should I squat?\n", limit=6)
     searches = server.searches()
     assert searches.keys() == {OWN, METHODOLOGY}
@@ -88,7 +88,7 @@ async def test_both_namespaces_are_asked_for_the_text_itself(
 
 
 async def test_the_filter_is_a_part_of_the_query(server: PineconeServer, recall: PineconeRecall) -> None:
-    """Both spellings, and the field of old summaries; beside the query it would be ignored."""
+    """It covers both spellings and the field of old summaries; outside the query it would be ignored."""
     await recall.search(USER, "squat", limit=6)
     searches = server.searches()
     assert searches[OWN].keys() == {"query", "fields"}
@@ -105,7 +105,7 @@ async def test_the_filter_is_a_part_of_the_query(server: PineconeServer, recall:
 async def test_the_version_the_key_and_nothing_secret_else_is_sent(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:
-    """The headers that the API requires; the key is nowhere but in its own."""
+    """These are the headers that the API requires; the key appears nowhere else."""
     await recall.search(USER, "squat", limit=6)
     await recall.remember(USER, MEMORY)
     for request in server.requests:
@@ -118,13 +118,13 @@ async def test_the_version_the_key_and_nothing_secret_else_is_sent(
 async def test_a_long_message_is_searched_by_its_beginning(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:
-    """More than that no embedding model reads."""
+    """No embedding model reads more than that."""
     await recall.search(USER, "x" * (MAX_QUERY_CHARS + 1), limit=6)
     assert {len(body["query"]["inputs"]["text"]) for body in server.searches().values()} == {MAX_QUERY_CHARS}
 
 
 @pytest.mark.parametrize(("text", "limit"), [("", 6), (" \n\t", 6), ("squat", 0), ("squat", -1)])
-async def test_nothing_is_asked_for_nothing(
+async def test_an_empty_search_sends_no_request(
     server: PineconeServer, recall: PineconeRecall, text: str, limit: int
 ) -> None:
     """An empty text cannot be embedded."""
@@ -132,7 +132,7 @@ async def test_nothing_is_asked_for_nothing(
     assert server.requests == []
 
 
-# Whose records.
+# Namespaces.
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_nothing_is_asked_for_nothing(
 async def test_an_id_that_cannot_safely_name_a_namespace_has_no_records(
     server: PineconeServer, recall: PineconeRecall, user_id: str
 ) -> None:
-    """Nothing on the way can take it for another user's; the methodology is searched all the same."""
+    """No proxy can mistake it for another user's; the methodology is still searched."""
     server.put(OWN, "own", text="squat", record_type="workout_summary")
     server.put(METHODOLOGY, "shared", text="squat")
     assert [match.id for match in await recall.search(user_id, "squat", limit=6)] == ["shared"]
@@ -173,18 +173,18 @@ async def test_an_id_that_cannot_safely_name_a_namespace_has_no_records(
 async def test_whatever_the_id_only_its_own_namespace_is_asked(
     server: PineconeServer, recall: PineconeRecall, user_id: str
 ) -> None:
-    """The server sees, after decoding the path, this user's namespace or none."""
+    """After decoding the path, the server sees this user's namespace or none."""
     server.requests.clear()
     await recall.search(user_id, "squat", limit=1)
     assert {request.namespace for request in server.requests} <= {METHODOLOGY, f"user_{user_id}"}
     assert own_namespace(user_id) in {None, f"user_{user_id}"}
 
 
-# What is made of the answers.
+# Results.
 
 
 async def test_records_of_every_generation_are_found(server: PineconeServer, recall: PineconeRecall) -> None:
-    """Fields in snake_case and in camelCase, types in three places; other types are not."""
+    """Fields in snake_case and camelCase, and types in three fields; other types are excluded."""
     server.put(OWN, "old", text="squat one", record_type="workout_summary")
     server.put(OWN, "new", text="squat two", recordType="coach_creator_summary")
     server.put(OWN, "summary", text="squat three", type="conversation_summary", conversationId="c")
@@ -206,7 +206,7 @@ async def test_records_of_every_generation_are_found(server: PineconeServer, rec
 
 
 async def test_content_stands_in_for_a_missing_text(server: PineconeServer, recall: PineconeRecall) -> None:
-    """The first that is not empty; what has neither is nothing for a prompt."""
+    """The first non-empty field is used; a record with neither is left out."""
     server.put(METHODOLOGY, "both", text=" \n", content="from content")
     server.put(METHODOLOGY, "neither", title="only a title")
     server.put(METHODOLOGY, "odd", content=["a", "list"], title=7, record_type="guide")
@@ -218,7 +218,7 @@ async def test_content_stands_in_for_a_missing_text(server: PineconeServer, reca
 
 
 async def test_the_best_of_both_namespaces_come_first(server: PineconeServer, recall: PineconeRecall) -> None:
-    """Merged by score, whichever namespace they are from."""
+    """Results are merged by score across namespaces."""
     server.put(METHODOLOGY, "2nd", text="squat deep now")
     server.put(OWN, "1st", text="squat deep", record_type="workout_summary")
     server.put(METHODOLOGY, "4th", text="squat once and never more again")
@@ -232,7 +232,7 @@ async def test_the_best_of_both_namespaces_come_first(server: PineconeServer, re
 
 
 async def test_the_same_text_is_given_once(server: PineconeServer, recall: PineconeRecall) -> None:
-    """The existing functions stored some records again and again; they take nobody's place."""
+    """The existing functions stored some records repeatedly; duplicates must not crowd out others."""
     for number in range(5):
         server.put(OWN, f"again{number}", text="squat deep", record_type="conversation_summary")
     server.put(OWN, "other", text="squat shallow", record_type="workout_summary")
@@ -260,7 +260,7 @@ def fill(server: PineconeServer) -> None:
 async def test_the_thirty_best_of_both_namespaces_are_ranked_in_one_call(
     server: PineconeServer, reranking: PineconeRecall
 ) -> None:
-    """Passages go as plain texts, and do not come back; no score is too low."""
+    """Passages are sent as plain text and are not returned; no score is too low."""
     fill(server)
     found = await reranking.search(USER, "squat deep", limit=6)
     [request] = [request for request in server.requests if request.operation is Operation.RERANK]
@@ -277,7 +277,7 @@ async def test_the_thirty_best_of_both_namespaces_are_ranked_in_one_call(
 
 
 async def test_a_single_match_needs_no_ranking(server: PineconeServer, reranking: PineconeRecall) -> None:
-    """Nor does none."""
+    """Neither does an empty result."""
     assert list(await reranking.search(USER, "squat", limit=6)) == []
     server.put(METHODOLOGY, "m", text="squat")
     assert len(await reranking.search(USER, "squat", limit=6)) == 1
@@ -287,7 +287,7 @@ async def test_a_single_match_needs_no_ranking(server: PineconeServer, reranking
 async def test_long_texts_are_ranked_by_their_beginnings(
     server: PineconeServer, reranking: PineconeRecall
 ) -> None:
-    """More than that no model reads; what is found is whole."""
+    """No model reads more than that; the results keep their full text."""
     server.put(METHODOLOGY, "a", text="squat " * 5000)
     server.put(METHODOLOGY, "b", text="row " * 5000)
     found = await reranking.search(USER, "squat " * 1000, limit=6)
@@ -303,7 +303,7 @@ async def test_long_texts_are_ranked_by_their_beginnings(
 async def test_a_memory_is_stored_for_readers_of_both_generations(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:
-    """Under its own id, each field in both spellings, tags in the text, and no nulls."""
+    """Stored under its own id, with each field in both spellings, tags in the text, and no nulls."""
     await recall.remember(USER, MEMORY)
     assert server.records == {
         OWN: {
@@ -336,7 +336,7 @@ async def test_a_memory_is_stored_for_readers_of_both_generations(
 async def test_the_same_memory_again_takes_the_place_of_the_first(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:
-    """Storing is idempotent; a coach's memory names the coach."""
+    """Storing is idempotent; a memory for one coach names the coach."""
     await recall.remember(USER, MEMORY)
     await recall.remember(USER, msgspec.structs.replace(MEMORY, content="I rest.", tags=(), coach_id="c"))
     [record] = server.records[OWN].values()
@@ -354,7 +354,7 @@ async def test_the_same_memory_again_takes_the_place_of_the_first(
 async def test_any_memory_can_be_stored(
     server: PineconeServer, recall: PineconeRecall, content: str, tags: list[str]
 ) -> None:
-    """Whatever is in it, and however long; the server refuses records of more than 40 KB."""
+    """Whatever its content and length; the server rejects records of more than 40 KB."""
     await recall.remember(USER, msgspec.structs.replace(MEMORY, content=content, tags=tuple(tags)))
     assert len(server.records[OWN][MEMORY.id]["text"].encode()) <= MAX_TEXT_BYTES
     assert server.refused == []
@@ -364,7 +364,7 @@ async def test_any_memory_can_be_stored(
 
 
 async def test_it_can_be_closed_and_used_again(server: PineconeServer, recall: PineconeRecall) -> None:
-    """Closing what is not open harms nothing."""
+    """Closing a client that is not open does no harm."""
     await recall.aclose()
     for _ in range(2):
         await recall.search(USER, "squat", limit=1)
@@ -374,7 +374,7 @@ async def test_it_can_be_closed_and_used_again(server: PineconeServer, recall: P
 
 
 def test_importing_it_does_not_import_the_sdk() -> None:
-    """It comes with the first search, in a thread."""
+    """The SDK is imported in a thread with the first search."""
     program = (
         "import sys, coachstream.recall.pinecone;"
         "print([name for name in ('pinecone', 'httpx', 'anyio', 'orjson') if name in sys.modules])"
@@ -384,7 +384,7 @@ def test_importing_it_does_not_import_the_sdk() -> None:
 
 
 def test_the_first_search_imports_nothing_on_the_event_loop() -> None:
-    """Also none of what the SDK and its libraries import late."""
+    """Not even what the SDK and its libraries import lazily."""
     program = """
 import asyncio, sys, threading
 from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
@@ -425,7 +425,7 @@ print([name for name in late if name != "sniffio"])  # optional, looked for at e
     ids=str,
 )
 def test_options_that_cannot_work_are_refused_at_once(changes: dict[str, Any], complaint: str) -> None:
-    """And the refusal does not hold the key."""
+    """The error does not contain the key."""
     good: dict[str, Any] = {"api_key": "secret", "index_host": "index-1.svc.pinecone.io", "timeout_s": 1}
     with pytest.raises(ValueError, match=complaint) as refused:
         PineconeOptions(**(good | changes))
@@ -441,7 +441,7 @@ def test_the_key_is_never_shown() -> None:
 
 
 class KeptKey:
-    """A key that is kept elsewhere, and read there again only when the remembered one is in doubt."""
+    """A key stored elsewhere, which is read again only when a caller rejects the cached value."""
 
     def __init__(self, kept: str) -> None:
         self.kept = self._remembered = kept
@@ -454,7 +454,7 @@ class KeptKey:
         return self._remembered
 
     def refresh(self) -> None:
-        """What the schedule does in a warm environment."""
+        """Do what the schedule does in a warm environment."""
         self._remembered = self.kept
 
 
@@ -465,7 +465,7 @@ def key() -> KeptKey:
 
 @pytest.fixture
 async def keyed(options: PineconeOptions, key: KeptKey) -> AsyncIterator[PineconeRecall]:
-    """The adapter, with a key that is kept elsewhere."""
+    """The adapter, with a key that is stored elsewhere."""
     recall = PineconeRecall(msgspec.structs.replace(options, api_key=key))
     yield recall
     await recall.aclose()
@@ -474,7 +474,7 @@ async def keyed(options: PineconeOptions, key: KeptKey) -> AsyncIterator[Pinecon
 async def test_a_key_that_is_kept_elsewhere_is_read_at_the_first_use(
     server: PineconeServer, key: KeptKey, keyed: PineconeRecall
 ) -> None:
-    """Building the adapter reads nothing; the client is kept for as long as the key."""
+    """Creating the adapter reads nothing; the client is kept as long as the key."""
     assert key.calls == 0
     server.put(METHODOLOGY, "m", text="Squat deep.", title="Squats")
     [found] = await keyed.search(USER, "squat", limit=1)
@@ -487,7 +487,7 @@ async def test_a_key_that_is_kept_elsewhere_is_read_at_the_first_use(
 async def test_a_rotated_key_is_searched_with_from_then_on(
     server: PineconeServer, key: KeptKey, keyed: PineconeRecall
 ) -> None:
-    """In an environment that has searched with the other one."""
+    """Even in an environment that has searched with the old key."""
     await keyed.search(USER, "squat", limit=1)
     server.api_key = key.kept = "pcsk-rotated"
     key.refresh()
@@ -498,7 +498,7 @@ async def test_a_rotated_key_is_searched_with_from_then_on(
 async def test_a_key_that_pinecone_refuses_is_read_again(
     server: PineconeServer, key: KeptKey, keyed: PineconeRecall
 ) -> None:
-    """One search fails; the next one has the key that was rotated in."""
+    """One search fails; the next one uses the new key."""
     await keyed.search(USER, "squat", limit=1)
     server.api_key = key.kept = "pcsk-rotated"
     with pytest.raises(StorageUnavailable, match="401"):
@@ -510,7 +510,7 @@ async def test_a_key_that_pinecone_refuses_is_read_again(
 
 
 async def test_a_key_that_cannot_be_read_or_is_none_fails_the_search(options: PineconeOptions) -> None:
-    """With the reason, and never with what was read."""
+    """The error has the reason, but never what was read."""
 
     async def fail(*, instead_of: str | None = None) -> str:  # noqa: ARG001 (the port's)
         raise StorageUnavailable("the secret k cannot be read")

@@ -1,4 +1,4 @@
-"""What becomes of searching and remembering when Pinecone fails: each part, each way."""
+"""Searching and remembering when Pinecone fails: every operation with every fault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRET_QUERY = "squat in secret"
 MEMORY = Memory("m-1", SECRET_QUERY, "preference", Importance.LOW, datetime.now(UTC))
 
 IN_TIME_S = 0.8
-"""For what must not be waited for; a loaded machine may take ten times as long for the rest."""
+"""For operations that must time out; a loaded machine may take ten times as long for the others."""
 
 KINDS = {
     Fault.BROKEN: r"no connection \(RemoteProtocolError\)",
@@ -53,7 +53,7 @@ each_fault = pytest.mark.parametrize("fault", list(Fault))
 async def impatient(
     options: PineconeOptions, fault: Fault, rerank_model: str | None = None
 ) -> AsyncIterator[PineconeRecall]:
-    """A recall that waits for silence no longer than it must, and has loaded the SDK."""
+    """A recall with a short timeout for silent faults, and with the SDK loaded."""
     timeout_s = IN_TIME_S if fault in ENDLESS else options.timeout_s
     recall = PineconeRecall(msgspec.structs.replace(options, timeout_s=timeout_s, rerank_model=rerank_model))
     try:
@@ -64,13 +64,13 @@ async def impatient(
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    """The same for remembering."""
+    """The same timeout for remembering."""
     within_s = IN_TIME_S if fault in ENDLESS else 20
     monkeypatch.setattr("coachstream.recall.pinecone.recall.REMEMBER_WITHIN_S", within_s)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the recall itself says."""
+    """The messages that the recall itself logs."""
     return [record.getMessage() for record in caplog.records if record.name == "coachstream.recall"]
 
 
@@ -82,7 +82,7 @@ def fill(server: PineconeServer) -> None:
 
 @each_fault
 @pytest.mark.parametrize(("failing", "left"), [(OWN, ["shared", "far"]), (METHODOLOGY, ["own"])])
-async def test_a_namespace_that_fails_does_not_take_the_other_along(
+async def test_a_failing_namespace_does_not_affect_the_other(
     server: PineconeServer,
     options: PineconeOptions,
     caplog: pytest.LogCaptureFixture,
@@ -90,7 +90,7 @@ async def test_a_namespace_that_fails_does_not_take_the_other_along(
     failing: str,
     left: list[str],
 ) -> None:
-    """What the other one has is found; one line in the log says that and why, and quotes nobody."""
+    """The other's records are found; one log line gives the reason and quotes no user text."""
     fill(server)
     server.fail(fault, Operation.SEARCH, failing)
     with caplog.at_level(logging.WARNING, "coachstream"):
@@ -107,7 +107,7 @@ async def test_a_namespace_that_fails_does_not_take_the_other_along(
 async def test_where_nothing_can_be_searched_the_search_fails(
     server: PineconeServer, options: PineconeOptions, fault: Fault
 ) -> None:
-    """The error names the cause once, and holds neither the question nor the service's own words."""
+    """The error names the cause once, without the question or the service's message."""
     server.fail(fault, Operation.SEARCH)
     async with impatient(options, fault) as recall:
         with pytest.raises(StorageUnavailable, match=f"^Pinecone: {KINDS[fault]}$") as failed:
@@ -119,7 +119,7 @@ async def test_where_nothing_can_be_searched_the_search_fails(
 async def test_a_call_that_fails_is_not_tried_again(
     server: PineconeServer, options: PineconeOptions, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Neither a search, nor a ranking, nor a write: the SDK's own retries are off."""
+    """Neither searches, rankings nor writes: the SDK's own retries are off."""
     fill(server)
     be_impatient(monkeypatch, fault)
     for operation in Operation:
@@ -139,7 +139,7 @@ async def test_a_call_that_fails_is_not_tried_again(
 async def test_a_ranking_that_fails_leaves_the_order_of_the_search(
     server: PineconeServer, options: PineconeOptions, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
-    """Nothing that was found is lost, and the log says so."""
+    """No result is lost, and the failure is logged."""
     fill(server)
     server.fail(fault, Operation.RERANK)
     async with impatient(options, fault, rerank_model="bge-reranker-v2-m3") as recall:
@@ -150,8 +150,8 @@ async def test_a_ranking_that_fails_leaves_the_order_of_the_search(
     assert "secret" not in caplog.text
 
 
-async def test_a_model_that_nobody_has_leaves_the_order_of_the_search(options: PineconeOptions) -> None:
-    """A misspelled setting is a line in the log at each search."""
+async def test_an_unknown_rerank_model_leaves_the_order_of_the_search(options: PineconeOptions) -> None:
+    """A misspelt setting causes a log line at each search."""
     async with pinecone_server() as server:
         fill(server)
         there = msgspec.structs.replace(options, index_host=server.url, api_host=server.url)
@@ -161,10 +161,10 @@ async def test_a_model_that_nobody_has_leaves_the_order_of_the_search(options: P
 
 
 @each_fault
-async def test_a_memory_that_cannot_be_stored_is_told(
+async def test_a_memory_that_cannot_be_stored_is_an_error(
     server: PineconeServer, options: PineconeOptions, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Except that Pinecone's answer to a write is empty, so that garbage in its place says nothing."""
+    """Pinecone's response to a write is empty, so garbage in its place is not an error."""
     server.fail(fault, Operation.UPSERT)
     be_impatient(monkeypatch, fault)
     async with impatient(options, fault) as recall:
@@ -176,8 +176,8 @@ async def test_a_memory_that_cannot_be_stored_is_told(
     assert "secret" not in str(failed.value)
 
 
-async def test_a_wrong_key_is_told_and_never_shown(options: PineconeOptions) -> None:
-    """The log can tell it from an outage."""
+async def test_a_wrong_key_is_reported_and_never_shown(options: PineconeOptions) -> None:
+    """The log can distinguish it from an outage."""
     wrong = "pcsk-wrong-and-secret"
     async with pinecone_server() as server:
         recall = PineconeRecall(msgspec.structs.replace(options, index_host=server.url, api_key=wrong))
@@ -188,8 +188,8 @@ async def test_a_wrong_key_is_told_and_never_shown(options: PineconeOptions) -> 
     assert wrong not in repr(recall)
 
 
-async def test_an_index_that_is_not_there_is_told() -> None:
-    """Nobody listens; or nobody has the name."""
+async def test_an_unreachable_index_is_reported() -> None:
+    """No server listens, or the host name does not exist."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     for host in (f"http://127.0.0.1:{port}", "nobody.invalid"):
@@ -200,7 +200,7 @@ async def test_an_index_that_is_not_there_is_told() -> None:
 
 
 async def test_the_certificate_must_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key goes to nobody else; and verifying is prepared in a thread, once for all hosts."""
+    """No other server gets the key; the TLS context is created in a thread, once for all hosts."""
     threads: list[threading.Thread] = []
     create = ssl.create_default_context
 
@@ -229,7 +229,7 @@ async def test_the_certificate_must_be_good(tmp_path: Path, monkeypatch: pytest.
 async def test_the_time_is_for_all_that_a_search_does(
     server: PineconeServer, options: PineconeOptions
 ) -> None:
-    """A namespace and then the ranking are silent: the search ends in time with what it has."""
+    """A namespace and then the ranking are silent: the search ends in time with what it has found."""
     fill(server)
     server.fail(Fault.SLOW, Operation.RERANK)
     server.fail(Fault.SLOW, Operation.SEARCH, OWN)
@@ -239,10 +239,8 @@ async def test_the_time_is_for_all_that_a_search_does(
     assert [match.id for match in found] == ["shared", "far"]
 
 
-async def test_a_search_that_nobody_waits_for_is_given_up(
-    server: PineconeServer, options: PineconeOptions
-) -> None:
-    """Cancelling it cancels both calls; the next search works."""
+async def test_a_cancelled_search_cancels_its_calls(server: PineconeServer, options: PineconeOptions) -> None:
+    """The next search works."""
     fill(server)
     server.fail(Fault.SLOW, Operation.SEARCH)
     recall = PineconeRecall(options)

@@ -1,4 +1,4 @@
-"""The test server itself: what it must refuse, so that passing it means something."""
+"""The test server itself: it must reject what Pinecone rejects, or passing it would mean nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RANKING: JsonObject = {"model": "bge-reranker-v2-m3", "query": "squat", "documen
 
 @pytest.fixture
 async def strict() -> AsyncIterator[PineconeServer]:
-    """A server that may refuse."""
+    """A server that may reject requests."""
     async with pinecone_server() as server:
         yield server
 
@@ -34,7 +34,7 @@ async def http(strict: PineconeServer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_what_is_right_is_answered(strict: PineconeServer, http: httpx.AsyncClient) -> None:
-    """The documented shapes, there and back."""
+    """Requests and responses have the documented shapes."""
     ndjson = {"content-type": "application/x-ndjson"}
     lines = b'{"_id": "a", "text": "squat", "n": 1}\n{"_id": "b", "text": "row", "tags": ["t"]}\n'
     upserted = await http.post(UPSERT, content=lines, headers=ndjson)
@@ -70,7 +70,7 @@ async def test_what_is_right_is_answered(strict: PineconeServer, http: httpx.Asy
 async def test_another_search_is_refused(
     strict: PineconeServer, http: httpx.AsyncClient, body: object
 ) -> None:
-    """A filter beside the query above all: that is how the existing system lost its own."""
+    """Above all a filter outside the query: that is how the existing system lost its own."""
     refused = await http.post(SEARCH, json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "INVALID_ARGUMENT")
     assert len(strict.refused) == 1
@@ -94,7 +94,7 @@ async def test_another_search_is_refused(
 async def test_another_record_is_refused(
     strict: PineconeServer, http: httpx.AsyncClient, record: JsonObject
 ) -> None:
-    """Nulls above all."""
+    """Above all one with nulls."""
     sent = await http.post(
         UPSERT, content=json.dumps(record), headers={"content-type": "application/x-ndjson"}
     )
@@ -116,14 +116,14 @@ async def test_another_record_is_refused(
 async def test_another_request_is_refused(
     strict: PineconeServer, http: httpx.AsyncClient, path: str, changes: dict[str, str], status: int
 ) -> None:
-    """Key, version, type, path."""
+    """A wrong key, version, content type or path."""
     refused = await http.post(path, json={"query": QUERY}, headers=changes)
     assert refused.status_code == status
     assert len(strict.refused) == 1
 
 
 def test_filters_mean_what_the_guide_says() -> None:
-    """Each operator, on fields that are there, lists, or not there."""
+    """Each operator, on present fields, lists and missing fields."""
     fields = {"type": "a", "tags": ["x", "y"], "n": 3}
     yes = [
         {},
@@ -149,7 +149,7 @@ def url() -> Iterator[str]:
 
 
 async def test_it_runs_as_a_command(url: str) -> None:
-    """For whatever runs in other processes; it prints where it is."""
+    """For tests in other processes; it prints its URL."""
     recall = PineconeRecall(PineconeOptions(api_key="k", index_host=url, timeout_s=20))
     assert list(await recall.search("user-1", "squat", limit=6)) == []
     await recall.aclose()

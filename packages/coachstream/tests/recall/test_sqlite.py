@@ -1,4 +1,4 @@
-"""Search by words with SQLite's FTS5."""
+"""Full-text search with SQLite's FTS5."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mode_of(path: Path) -> int:
 
 
 def records_in(path: Path) -> list[tuple[str, str, str, str]]:
-    """Id, namespace, type and text of every record, in the order of their saving."""
+    """Id, namespace, type and text of every record, in the order of insertion."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(
             "SELECT id, namespace, record_type, text FROM records ORDER BY number"
@@ -66,7 +66,7 @@ class TestSqliteRecall(SemanticMemoryContract):
 
 
 async def test_nothing_is_created_before_the_first_use(path: Path) -> None:
-    """Making a memory touches no file; a search for stop words needs none."""
+    """Creating the recall touches no file, and neither does a search for stop words alone."""
     recall = SqliteRecall(path)
     assert await recall.search(USER, "What should I do?", limit=3) == ()
     assert await recall.search(USER, "squat", limit=0) == ()
@@ -89,7 +89,7 @@ async def test_words_are_found_in_other_forms_and_titles(path: Path) -> None:
 
 
 async def test_adding_again_replaces(path: Path) -> None:
-    """A record of the same id and namespace takes the earlier one's place, in the index as well."""
+    """A record with the same id and namespace replaces the earlier one, in the index as well."""
     recall = SqliteRecall(path)
     for text in ("old words about kettlebells", "new words about barbells"):
         await recall.add(RecallRecord("r", METHODOLOGY, text, "methodology"))
@@ -99,7 +99,7 @@ async def test_adding_again_replaces(path: Path) -> None:
 
 
 async def test_a_memory_is_remembered_with_its_tags(path: Path) -> None:
-    """In its owner's namespace, under its own id, where a search for memories would find it."""
+    """It is stored in its owner's namespace under its own id, where a search for memories finds it."""
     recall = SqliteRecall(path)
     await recall.remember(USER, a_memory("m-1", content="I train on Mondays.", tags=("schedule", "ü")))
     await recall.remember("user-2", a_memory("m-1", content="Never on Mondays.", tags=()))
@@ -110,7 +110,7 @@ async def test_a_memory_is_remembered_with_its_tags(path: Path) -> None:
 
 
 async def test_remembering_again_replaces(path: Path) -> None:
-    """One record with the last text, in the index as well."""
+    """One record with the latest text is left, in the index as well."""
     recall = SqliteRecall(path)
     for content in ("old words about kettlebells", "new words about barbells"):
         await recall.remember(USER, a_memory("m-1", content=content, tags=()))
@@ -122,7 +122,7 @@ async def test_remembering_again_replaces(path: Path) -> None:
 
 
 async def test_half_a_character_cannot_be_remembered(path: Path) -> None:
-    """It has no UTF-8; the error does not hold the memory."""
+    """A lone surrogate cannot be encoded as UTF-8; the error does not contain the memory."""
     recall = SqliteRecall(path)
     with pytest.raises(StorageUnavailable) as refused:
         await recall.remember(USER, a_memory("m-1", content="secret \ud83d"))
@@ -132,7 +132,7 @@ async def test_half_a_character_cannot_be_remembered(path: Path) -> None:
 
 
 async def test_ids_are_of_one_namespace(path: Path) -> None:
-    """The same id in two namespaces names two records."""
+    """The same id in two namespaces identifies two records."""
     recall = SqliteRecall(path)
     for namespace in (METHODOLOGY, user_namespace(USER), user_namespace("user-2")):
         await recall.add(RecallRecord("same", namespace, f"squat of {namespace}", "workout_summary"))
@@ -141,7 +141,7 @@ async def test_ids_are_of_one_namespace(path: Path) -> None:
 
 
 def test_processes_that_start_together_share_one_file(path: Path) -> None:
-    """Six processes create the file at once and add the same and their own records; all are there once."""
+    """Six processes create the file at once and add shared and own records; each is stored once."""
     program = (
         "import asyncio, pathlib, sys; from coachstream.recall.sqlite import *\n"
         "sys.stdin.readline()\n"
@@ -161,7 +161,7 @@ def test_processes_that_start_together_share_one_file(path: Path) -> None:
 
 
 async def test_a_file_that_is_no_database_is_a_storage_error(path: Path) -> None:
-    """It is told as such, and left as it is."""
+    """The error says so, and the file stays unchanged."""
     await asyncio.to_thread(path.parent.mkdir)
     await asyncio.to_thread(path.write_text, "no database " * 100)
     with pytest.raises(UnusableDatabase, match="not a database"):
@@ -176,7 +176,7 @@ async def test_a_file_that_is_no_database_is_a_storage_error(path: Path) -> None
     ],
 )
 async def test_a_damaged_record_makes_the_file_unusable_and_is_not_quoted(path: Path, damage: str) -> None:
-    """Its text is whatever a user once said."""
+    """Its text may be a user's."""
     recall = SqliteRecall(path)
     await recall.add(record_of(SQUAT))
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -187,8 +187,8 @@ async def test_a_damaged_record_makes_the_file_unusable_and_is_not_quoted(path: 
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
-async def test_the_file_is_its_owners_whatever_the_umask(path: Path) -> None:
-    """New, and when it was open to others before."""
+async def test_the_file_is_private_to_its_owner_under_any_umask(path: Path) -> None:
+    """Both a new file and one that was accessible to others before."""
     former = os.umask(0)
     try:
         await SqliteRecall(path).add(record_of(SQUAT))
@@ -201,14 +201,14 @@ async def test_the_file_is_its_owners_whatever_the_umask(path: Path) -> None:
 
 
 async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
+    """A file exists at the folder's path."""
     await asyncio.to_thread((tmp_path / "data").write_text, "")
     with pytest.raises(StorageUnavailable, match="cannot be created"):
         await SqliteRecall(tmp_path / "data" / "recall.db").search(USER, "squat", limit=3)
 
 
 async def test_the_index_agrees_with_the_records(path: Path) -> None:
-    """SQLite's own check of the index finds nothing, also after replacements."""
+    """SQLite's integrity check of the index passes, also after replacements."""
     recall = SqliteRecall(path)
     for _ in range(3):
         await recall.add(*map(record_of, [SQUAT, OWN, OTHERS]))
@@ -229,7 +229,7 @@ def test_terms_are_the_words_worth_a_search() -> None:
 
 
 def test_a_long_text_is_searched_by_its_longest_words() -> None:
-    """So many terms and no more, in the order of the text."""
+    """At most this many terms, in the order of the text."""
     words = [f"{'w' * (n % 50 + 2)}{n}" for n in range(200)]
     terms = search_terms(" ".join(words))
     assert len(terms) == MAX_TERMS

@@ -1,4 +1,4 @@
-"""DynamoDB Local, for the tests of its adapter."""
+"""DynamoDB Local for the tests of the DynamoDB adapter."""
 
 from __future__ import annotations
 

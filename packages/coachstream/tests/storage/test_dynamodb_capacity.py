@@ -1,4 +1,4 @@
-"""A run costs the same in a long conversation as in a short one, and how much; queries follow every page."""
+"""A run's known capacity use does not depend on the conversation's length; queries follow every page."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class KeptConversation:
 
 @pytest.fixture(scope="module")
 def kept() -> KeptConversation:
-    """The long conversation, which takes longer to write than all that is done with it."""
+    """The long conversation, shared because writing it takes longer than all tests that use it."""
     return KeptConversation(f"coachstream-{uuid.uuid4().hex}")
 
 
@@ -106,19 +106,19 @@ async def long(
     aws_credentials: None,  # noqa: ARG001
     kept: KeptConversation,
 ) -> AsyncIterator[Table]:
-    """The table with the long conversation, without what other tests said in it."""
+    """The table with the long conversation, reset to its state before other tests."""
     async with a_kept_table(dynamodb_local_url, kept.table_name) as (table, is_new):
         if is_new:
             await seed(table, 1, LONG)
             await prepared(table.store())
-            kept.others = await items_besides_seeded(table)
+            kept.others = await items_except_seeded(table)
         else:
             await restore(table, kept.others)
         yield table
 
 
-async def items_besides_seeded(table: Table) -> list[Mapping[str, Any]]:
-    """All items that are not one of the seeded messages: those before them and those behind them."""
+async def items_except_seeded(table: Table) -> list[Mapping[str, Any]]:
+    """All items except the seeded messages."""
     prefix = f"coachMessage#{KEY.conversation_id}#"
     first, last = (message.id for message in (*earlier_messages(1, 1), *earlier_messages(LONG, LONG)))
     found: list[Mapping[str, Any]] = []
@@ -139,8 +139,8 @@ async def items_besides_seeded(table: Table) -> list[Mapping[str, Any]]:
 
 
 async def restore(table: Table, others: Sequence[Mapping[str, Any]]) -> None:
-    """Put back what was there, and delete what was not."""
-    for item in await items_besides_seeded(table):
+    """Restore the initial items and delete the others."""
+    for item in await items_except_seeded(table):
         await table.raw("delete_item", Key=to_item({"pk": item["pk"], "sk": item["sk"]}))
     await table.put_all(others)
 
@@ -161,8 +161,8 @@ async def a_turn(store: DynamoDbStore, text: str, settings: TurnSettings) -> Non
     assert isinstance(events[-1], Completed)
 
 
-def besides_segments(spent: Spent) -> tuple[float, float, dict[str, int]]:
-    """Reads, writes and calls without the segments, whose number is a matter of time."""
+def without_segments(spent: Spent) -> tuple[float, float, dict[str, int]]:
+    """Reads, writes and calls without the segments, whose number depends on timing."""
     segments = spent.calls.get("PutItem", 0)
     calls = {name: count for name, count in spent.calls.items() if name != "PutItem"}
     return spent.reads, spent.writes - segments, calls
@@ -182,17 +182,17 @@ async def spent_by_a_turn(table: Table, store: DynamoDbStore, text: str, setting
 async def test_a_turn_consumes_the_same_at_message_10_and_at_message_5000(
     table: Table, store: DynamoDbStore, long: Table, limits: ContextLimits, budget_chars: int
 ) -> None:
-    """Reads and writes of a whole turn, as DynamoDB counts them, once the prompt's window is full."""
+    """The metered reads and writes of a whole turn are equal once the prompt's window is full."""
     settings = TurnSettings(history_budget_chars=budget_chars, limits=limits)
     await seed(table, 1, 10)
     early = await spent_by_a_second_turn(table, store, settings)
     late = await spent_by_a_second_turn(long, long.store(), settings)
     assert early.writes > 0
-    assert besides_segments(late) == besides_segments(early)
+    assert without_segments(late) == without_segments(early)
 
 
 async def spent_by_a_second_turn(table: Table, store: DynamoDbStore, settings: TurnSettings) -> Spent:
-    """What a turn consumes when the first one has opened what is opened once."""
+    """What a turn consumes after a first turn has done the one-time work."""
     await a_turn(store, "warm", settings)
     return await spent_by_a_turn(table, store, "Hi", settings)
 
@@ -200,7 +200,7 @@ async def spent_by_a_second_turn(table: Table, store: DynamoDbStore, settings: T
 async def test_until_the_window_is_full_a_turn_reads_what_it_shows_and_writes_the_same(
     table: Table, store: DynamoDbStore, long: Table
 ) -> None:
-    """With the default window reading grows for 200 messages or 60,000 characters, and no further."""
+    """With the default window, reads grow up to 200 messages or 60,000 characters, and no further."""
     settings = TurnSettings()
     await seed(table, 1, 10)
     ten = await spent_by_a_second_turn(table, store, settings)
@@ -209,7 +209,7 @@ async def test_until_the_window_is_full_a_turn_reads_what_it_shows_and_writes_th
     await spent_by_a_second_turn(long, long.store(), settings)
     thousands = await spent_by_a_turn(long, long.store(), "Hi 2", settings)
     spent = (ten, hundreds, thousands)
-    assert len({besides_segments(each)[1] for each in spent}) == 1
+    assert len({without_segments(each)[1] for each in spent}) == 1
     assert ten.reads < hundreds.reads == thousands.reads
 
 
@@ -218,7 +218,7 @@ SEGMENT = "x" * 59 + " "
 
 
 async def a_run_with_its_log(table: Table, store: DynamoDbStore, number: int) -> dict[str, Spent]:
-    """A message, a reply in 25 segments of 60 characters, and its end; what each step consumes."""
+    """A message, a reply in 25 segments of 60 characters, and the end; returns what each step consumes."""
     message = user_message(number, "How was it?", client_id=f"c-{number}")
     reply = reply_to(message, number + 1, SEGMENT * SEGMENTS)
     run = f"run_{number:013d}_aaaaaaaaa"
@@ -235,7 +235,7 @@ async def a_run_with_its_log(table: Table, store: DynamoDbStore, number: int) ->
 async def test_a_run_with_its_log_writes_47_units_and_reads_none(
     table: Table, store: DynamoDbStore, long: Table
 ) -> None:
-    """Two transactions of five items, at two units for each KB, and one unit for each segment."""
+    """Two transactions of five items at two units per KB, and one unit per segment."""
     await seed(table, 1, 10)
     early = await a_run_with_its_log(table, store, 100)
     late = await a_run_with_its_log(long, long.store(), 110)
@@ -243,12 +243,12 @@ async def test_a_run_with_its_log_writes_47_units_and_reads_none(
         print(f"{step}: {spent.writes} WCU, {spent.reads} RCU, {spent.calls}")  # noqa: T201 (what a run costs)
     assert late == early
     assert sum(spent.reads for spent in early.values()) == 0
-    # The reply has 1,500 characters, and so two KB as an item.
+    # The reply has 1,500 characters, so its item takes two KB.
     assert [spent.writes for spent in early.values()] == [10, SEGMENTS, 12]
 
 
-class CountsPolls(DynamoDbStore):
-    """Counts how often a log is read."""
+class PollCountingStore(DynamoDbStore):
+    """A store that counts the reads of a log."""
 
     polls = 0
 
@@ -258,13 +258,13 @@ class CountsPolls(DynamoDbStore):
 
 
 async def test_a_reader_asks_once_a_poll(long: Table) -> None:
-    """One consistent query, at one unit at most while there are less than 4 KB of news, and nothing else."""
+    """A poll is one consistent query, which costs at most one unit below 4 KB of new entries."""
     store = long.store()
     await store_reply(store, user_message(1), reply_to(user_message(1), 2))
     message = user_message(3)
     reply = reply_to(message, 4, "Well done.")
     await begin(store, message, NEXT_RUN)
-    clock, reading = SystemClock(), CountsPolls(long.client, long.name)
+    clock, reading = SystemClock(), PollCountingStore(long.client, long.name)
     watcher = RunWatcher(
         KEY,
         NEXT_RUN,
@@ -285,9 +285,9 @@ async def test_a_reader_asks_once_a_poll(long: Table) -> None:
         polls, queries, reads = reading.polls, dict(spent.calls), spent.reads
     print(f"{polls} polls: {reads} RCU, {queries}")  # noqa: T201 (what reading along costs)
     assert queries.keys() == {"Query"}
-    # The last one may be under way.
+    # The last one may still be in flight.
     assert polls - 1 <= queries["Query"] <= polls
-    # DynamoDB Local takes nothing for finding nothing; the service has a least price.
+    # DynamoDB Local meters nothing for an empty result; the service has a minimum charge.
     assert reads <= queries["Query"]
     await store.append(KEY, NEXT_RUN, said(1, "Well"))
     await store.finish_run(KEY, NEXT_RUN, ended(2, reply), reply)
@@ -297,7 +297,7 @@ async def test_a_reader_asks_once_a_poll(long: Table) -> None:
 
 
 async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(long: Table) -> None:
-    """Everything is there and in order, the next turn is taken, and deleting leaves nothing."""
+    """Every message is there in order, the next turn succeeds, and deleting leaves nothing."""
     store = long.store()
     await a_turn(store, "Still there?", TurnSettings())
     messages = await store.load_messages(KEY)
@@ -314,7 +314,7 @@ async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(lo
 
 
 async def test_the_newest_workouts_are_the_newest_of_all_pages(table: Table, store: DynamoDbStore) -> None:
-    """Three megabytes of workouts, whose ids have nothing to do with their dates."""
+    """Three megabytes of workouts whose ids are unrelated to their dates."""
     ballast = "x" * 30_000
     for number in range(100):
         moment = BEGAN + timedelta(days=number * 37 % 100)
@@ -329,7 +329,7 @@ async def test_the_newest_workouts_are_the_newest_of_all_pages(table: Table, sto
 
 
 async def test_every_memory_is_ranked_also_those_on_later_pages(table: Table, store: DynamoDbStore) -> None:
-    """The most important one may be the last that is read."""
+    """The most important memory may be the last one read."""
     for number in range(50):
         attributes = {**memory(f"m{number:02d}", importance="low"), "notes": "x" * 30_000}
         await store.put_memory(KEY.user_id, f"m{number:02d}", attributes)
@@ -341,7 +341,7 @@ async def test_every_memory_is_ranked_also_those_on_later_pages(table: Table, st
 
 
 async def test_conversations_are_listed_from_all_pages(table: Table, store: DynamoDbStore) -> None:
-    """Large ones, written by the existing functions, fill several pages."""
+    """Large conversations written by the existing functions fill several pages."""
     for number in range(8):
         key = ConversationKey(KEY.user_id, KEY.coach_id, f"conv-{number + 2}")
         await store.create_conversation(conversation(key, age_days=number + 2))

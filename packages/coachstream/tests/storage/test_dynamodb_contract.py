@@ -1,4 +1,4 @@
-"""DynamoDB keeps the contract of a store: moto's, and AWS's own that runs on a laptop."""
+"""The DynamoDB store meets the store contract, both on moto and on DynamoDB Local."""
 
 from __future__ import annotations
 

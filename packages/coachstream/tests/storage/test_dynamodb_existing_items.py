@@ -1,4 +1,4 @@
-"""The existing functions and this store share a table: each reads what the other wrote."""
+"""The existing functions and this store share a table: each can read what the other wrote."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ REPLY = Message(
 
 @pytest.fixture
 async def shared(table: Table) -> Table:
-    """A table that the existing functions have written to."""
+    """A table with items that the existing functions wrote."""
     for item in (COACH, CONVERSATION, MEMORY):
         await table.put(item)
     return table
 
 
 def changed(item: Mapping[str, Any], **attributes: object) -> dict[str, object]:
-    """The item with other attributes; `...` takes one away."""
+    """The item with these attributes replaced; `...` removes one."""
     merged = {**item["attributes"], **attributes}
     return {**item, "attributes": {name: value for name, value in merged.items() if value is not ...}}
 
@@ -75,7 +75,7 @@ class TestReading:
     async def test_a_coach_comes_with_everything_that_is_stored(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """Decimals, sets and nulls become what JSON can carry on; unknown attributes are there."""
+        """Decimals, sets and nulls become JSON values; unknown attributes are kept."""
         coach = await dynamodb_store.load_coach(KEY.user_id, KEY.coach_id)
         assert coach.name == "Mara"
         assert coach.personality.primary_weight == 0.7
@@ -88,7 +88,7 @@ class TestReading:
     async def test_embedded_messages_are_read_to_the_letter_and_in_their_order(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """A content that is a date stays that text; two messages of one millisecond keep the list's order."""
+        """Content like a date stays text; two messages of one millisecond keep the list's order."""
         assert shared.name
         messages = await dynamodb_store.load_messages(KEY)
         assert [(m.id, m.content) for m in messages] == [
@@ -101,7 +101,7 @@ class TestReading:
     async def test_a_reply_that_a_guardrail_warned_of_counts_as_withheld(
         self, table: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """The later existing functions keep its text and mark it so."""
+        """Later versions of the existing functions keep the text and set this mark."""
         warned = {"id": "msg_1759000009000_assistant", "role": "assistant", "content": "Well, ..."}
         metadata = {"metadata": {"model": "claude-sonnet-4", "guardrailWarning": True}}
         await table.put(changed(CONVERSATION, messages=[MESSAGES[0], {**warned, **metadata}]))
@@ -111,7 +111,7 @@ class TestReading:
     async def test_a_conversation_is_read_whatever_strays_in_it(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """Title, tags and activity come from their places, not from where an old defect left others."""
+        """Title, tags and activity are read from their own attributes, not from an old defect's copies."""
         assert shared.name
         [listed] = await dynamodb_store.list_conversations(KEY.user_id, KEY.coach_id)
         assert listed == await dynamodb_store.get_conversation(KEY)
@@ -139,7 +139,7 @@ class TestReading:
         title: str,
         total: int,
     ) -> None:
-        """The conversation can be read, answered in, changed and deleted."""
+        """The conversation can be read, continued, changed and deleted."""
         await table.put(COACH)
         await table.put(changed(CONVERSATION, **attributes))
         found = await dynamodb_store.get_conversation(KEY)
@@ -153,7 +153,7 @@ class TestReading:
     async def test_messages_without_id_or_time_have_a_place(
         self, table: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """They stay where they stand in the list, and none is lost."""
+        """They keep their position in the list, and none is lost."""
         odd: list[object] = [
             {"role": "user", "content": "one", "timestamp": "2025-09-26T15:00:00.000Z"},
             {"role": "assistant", "content": "two"},
@@ -166,7 +166,7 @@ class TestReading:
         assert len({m.id for m in messages}) == 4
 
     async def test_a_memory_is_found_and_counted(self, shared: Table, dynamodb_store: DynamoDbStore) -> None:
-        """The counter goes up by one, the date is set, everything else stays."""
+        """The counter is incremented, the date is set, and everything else stays."""
         [memory] = await dynamodb_store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert (memory.usage_count, memory.coach_id) == (4, None)
         await dynamodb_store.note_memories_used(KEY.user_id, [memory.id], at=NOW)
@@ -178,7 +178,7 @@ class TestReading:
     async def test_uses_at_the_same_time_are_all_counted(
         self, shared: Table, dynamodb_store: DynamoDbStore
     ) -> None:
-        """Twenty turns at once count twenty."""
+        """Twenty concurrent turns add twenty."""
         memory_id = str(MEMORY["sk"]).removeprefix("userMemory#")
         await asyncio.gather(
             *(dynamodb_store.note_memories_used(KEY.user_id, [memory_id], at=NOW) for _ in range(20))
@@ -190,10 +190,10 @@ class TestReading:
         ("metadata", "count"),
         [({"usageCount": "7"}, 8), ({}, 1), ({"usageCount": None}, 1), ("none", 1), (None, 1), (..., 1)],
     )
-    async def test_an_odd_counter_counts_on_from_what_it_says(
+    async def test_a_malformed_counter_is_repaired_and_incremented(
         self, table: Table, dynamodb_store: DynamoDbStore, metadata: object, count: int
     ) -> None:
-        """A text, a null, nothing, or no object around it."""
+        """The counter may be text, null or missing, or have no object around it."""
         await table.put(changed(MEMORY, metadata=metadata))
         memory_id = str(MEMORY["sk"]).removeprefix("userMemory#")
         await dynamodb_store.note_memories_used(KEY.user_id, [memory_id, "gone", memory_id], at=NOW)
@@ -204,10 +204,10 @@ class TestReading:
     @pytest.mark.parametrize(
         ("metadata", "count"), [({"total_conversations": "7"}, 8), ({"version": "1"}, 1), (..., 1)]
     )
-    async def test_an_odd_count_of_conversations_is_no_obstacle(
+    async def test_a_malformed_conversation_counter_is_repaired_and_incremented(
         self, table: Table, dynamodb_store: DynamoDbStore, metadata: object, count: int
     ) -> None:
-        """The coach counts on, and keeps what else it has."""
+        """The coach keeps all its other attributes."""
         await table.put(changed(COACH, metadata=metadata))
         await dynamodb_store.create_conversation(Conversation(KEY, "A talk", NOW, NOW))
         coach = await table.get(PK, str(COACH["sk"]))
@@ -255,7 +255,7 @@ class TestWriting:
     async def test_a_run_touches_nothing_of_the_conversation_but_its_count_and_dates(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
-        """Messages, strays and unknown attributes are as they were."""
+        """Messages, stray and unknown attributes stay unchanged."""
         await a_run(store)
         stored = await shared.get(PK, CONVERSATION_SK)
         metadata = {**CONVERSATION["attributes"]["metadata"], "totalMessages": 7}  # type: ignore[index]
@@ -266,7 +266,7 @@ class TestWriting:
     async def test_a_rename_touches_nothing_but_what_it_renames(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
-        """Also a title and tags that look like dates stay texts."""
+        """Titles and tags that look like dates stay text."""
         change = ConversationChange(
             title="2026-01-01T00:00:00.000Z", tags=("a", "2026-01-01"), is_active=False
         )
@@ -279,7 +279,7 @@ class TestWriting:
         assert (result.title, result.tags, result.is_active) == (change.title, change.tags, False)
 
     async def test_a_new_conversation_has_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
-        """With an empty list of messages, which the existing functions expect to be there."""
+        """It has an empty list of messages, which the existing functions require."""
         key = ConversationKey(KEY.user_id, KEY.coach_id, "conv_2_b")
         await store.create_conversation(Conversation(key, "A talk", NOW, NOW + timedelta(seconds=1)))
         assert await shared.get(PK, f"coachConversation#{KEY.coach_id}#conv_2_b") == {
@@ -305,7 +305,7 @@ class TestWriting:
         }
 
     async def test_a_new_memory_has_the_known_shape(self, shared: Table, store: DynamoDbStore) -> None:
-        """A memory for every coach has a `coachId` that is null, as the existing functions filter for."""
+        """A memory for every coach has a null `coachId`, which the existing functions filter on."""
         memory = Memory(
             "m-1", "Sleeps late", "preference", Importance.MEDIUM, NOW, source=MemorySource.EXPLICIT_REQUEST
         )
@@ -330,7 +330,7 @@ class TestWriting:
     async def test_saving_a_memory_again_changes_its_content_alone(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
-        """Counters, tags and what nobody knows stay."""
+        """Counters, tags and unknown attributes stay."""
         memory_id = str(MEMORY["sk"]).removeprefix("userMemory#")
         again = Memory(memory_id, "Trains after breakfast", "goal", Importance.LOW, NOW)
         await store.save_memory(KEY.user_id, again)
@@ -341,7 +341,7 @@ class TestWriting:
     async def test_every_date_that_is_written_is_one_that_typescript_reads(
         self, shared: Table, store: DynamoDbStore
     ) -> None:
-        """Three digits of a second and Z, in every item, of a clock that has six."""
+        """Every item has millisecond precision and `Z`, although the clock has microseconds."""
         for sk in (COACH["sk"], CONVERSATION_SK, MEMORY["sk"]):
             await shared.raw("delete_item", Key={"pk": {"S": PK}, "sk": {"S": sk}})
         await store.put_coach(KEY.user_id, KEY.coach_id, {"coach_name": "Mara", "share": 0.7})
@@ -355,10 +355,8 @@ class TestWriting:
         assert len(dates) == 16
         assert [date for date in dates if not A_DATE.fullmatch(str(date[1]))] == []
 
-    async def test_what_only_the_store_needs_is_in_no_index(
-        self, shared: Table, store: DynamoDbStore
-    ) -> None:
-        """Claims, answers and logs have no entity type, cost no index, and expire; one item stays."""
+    async def test_internal_items_are_in_no_index(self, shared: Table, store: DynamoDbStore) -> None:
+        """Claims, reply index items and logs have no entity type and expire; only one item stays."""
         await a_run(store)
         ours = [item for item in await shared.items() if "entityType" not in item]
         assert [(item["sk"].split("#")[0], item.get("ttl")) for item in ours] == [

@@ -1,4 +1,4 @@
-"""Whatever DynamoDB, the network or the settings do, the domain hears of it in its own words."""
+"""Faults of DynamoDB, the network or the configuration reach the domain as its own typed errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def error_answer(code: str, *, status: int = 400, **more: object) -> bytes:
-    """What DynamoDB says when it refuses; its sentence quotes what it was given."""
+    """A DynamoDB error response; its message quotes the request."""
     body = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"Refused: {SECRET}", **more}
     return answer(json.dumps(body).encode(), status=status)
 
@@ -66,9 +66,9 @@ def answer(body: bytes, *, status: int = 200, length: int | None = None, is_dyna
 async def answering(
     *answers: bytes | None, sock: socket.socket | None = None
 ) -> AsyncIterator[tuple[str, list[str]]]:
-    """A server that gives its answers in turn, the last one again and again; `None` never comes.
+    """A server that plays these responses in turn and repeats the last; `None` never responds.
 
-    Gives its URL and the operations that it was asked for.
+    Yields its URL and the operations that were requested.
     """
     left = list(answers)
     asked: list[str] = []
@@ -183,13 +183,13 @@ FAULTS: dict[str, bytes | None] = {
 
 
 def told(error: BaseException) -> str:
-    """All that a log could show of an exception, its causes included."""
+    """Everything that a log could show of an exception, including its causes."""
     return "".join(traceback.format_exception(error))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_every_fault_is_a_failure_of_the_storage_in_every_operation(fault: str) -> None:
-    """Never a wrong answer, never another exception, never a word of what was to be stored."""
+    """There is never a wrong result, another exception, or a word of the data in the error."""
     async with answering(FAULTS[fault]) as (url, asked), a_store(url, read_timeout_s=0.2) as store:
         for name, operation in OPERATIONS.items():
             with pytest.raises(StorageUnavailable) as caught:
@@ -201,9 +201,9 @@ async def test_every_fault_is_a_failure_of_the_storage_in_every_operation(fault:
 
 
 async def test_a_refused_connection_is_a_failure_of_the_storage() -> None:
-    """Nobody listens there."""
+    """No server listens on the port."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can listen either
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so no other process can listen on it
         async with a_store(f"http://127.0.0.1:{taken.getsockname()[1]}") as store:
             outcomes = await asyncio.gather(
                 *(operation(store) for operation in OPERATIONS.values()), return_exceptions=True
@@ -212,10 +212,10 @@ async def test_a_refused_connection_is_a_failure_of_the_storage() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_a_call_that_finds_no_connection_is_made_when_there_is_one(operation: str) -> None:
-    """Nothing was sent, so trying again is safe, whatever it is: a burst of turns does not fail."""
+async def test_a_refused_call_is_retried_until_it_can_connect(operation: str) -> None:
+    """Nothing was sent, so a retry is safe for every operation: a burst of turns does not fail."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        listener.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with a_client(url) as client, AsyncExitStack() as serving:
             attempts = 0
@@ -238,10 +238,10 @@ async def test_a_call_that_finds_no_connection_is_made_when_there_is_one(operati
 @pytest.mark.parametrize(
     ("operation", "expected"), [("begin a run", 3), ("append", 3), ("get", 3), ("count memories", 1)]
 )
-async def test_a_call_whose_answer_is_lost_is_repeated_where_that_is_safe(
+async def test_a_call_whose_response_is_lost_is_retried_if_it_is_idempotent(
     operation: str, expected: int
 ) -> None:
-    """A transaction with its token; not a count, which would be counted twice."""
+    """A transaction has a request token; a counter update has none and would be counted twice."""
     async with (
         answering(error_answer("InternalServerError", status=500)) as (url, asked),
         a_store(url) as store,
@@ -251,8 +251,8 @@ async def test_a_call_whose_answer_is_lost_is_repeated_where_that_is_safe(
     assert len(asked) == expected
 
 
-def test_only_a_connection_that_did_not_come_about_counts_as_nothing_sent() -> None:
-    """The SDK has one exception for a connection that was refused and for one that was reset."""
+def test_only_a_failed_connect_counts_as_nothing_sent() -> None:
+    """The SDK raises one exception type for both refused and reset connections."""
     connector = ClientConnectorError(ConnectionKey("h", 1, False, True, None, None, None), OSError("refused"))
     for error, kind in (
         (ConnectTimeoutError(endpoint_url="u"), NotSent),
@@ -267,7 +267,7 @@ def test_only_a_connection_that_did_not_come_about_counts_as_nothing_sent() -> N
 
 
 async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's own complaints about its settings are no surprise to the domain."""
+    """The SDK's configuration errors are mapped to domain errors."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     client = AwsSession().dynamodb(Connection())
@@ -292,10 +292,10 @@ async def test_a_missing_region_is_a_failure_of_the_storage(monkeypatch: pytest.
         ("InvalidSignatureException", "credentials are not valid", "AWS_PROFILE", "NO_CREDENTIALS"),
     ],
 )
-async def test_what_waiting_does_not_help_says_what_does(
+async def test_a_permanent_failure_names_its_remedy(
     code: str, problem: str, remedy: str, public: str
 ) -> None:
-    """An operator reads the remedy in the log, and a client does not try again."""
+    """The operator reads the remedy in the log, and the client does not retry."""
     async with answering(error_answer(code)) as (url, _), a_store(url) as store:
         with pytest.raises(UnusableTable, match=problem) as caught:
             await store.load_coach(KEY.user_id, KEY.coach_id)
@@ -307,7 +307,7 @@ async def test_what_waiting_does_not_help_says_what_does(
 async def test_without_credentials_the_table_is_not_asked(
     monkeypatch: pytest.MonkeyPatch, no_blocking_calls: BlockBuster
 ) -> None:
-    """Every operation fails with a code of its own, once and for a reason that the log can tell."""
+    """Every operation fails at once with its own code and a reason for the log."""
     no_blocking_calls.functions["os.stat"].can_block_in("botocore/configloader.py", "raw_config_parse")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -324,13 +324,13 @@ async def test_without_credentials_the_table_is_not_asked(
 
 
 def cancelled(*codes: str) -> bytes:
-    """A transaction that was cancelled, with a reason for each write."""
+    """A cancelled transaction, with a reason for each write."""
     reasons = [{"Code": code, "Message": SECRET} if code != "None" else {"Code": code} for code in codes]
     return error_answer("TransactionCanceledException", CancellationReasons=reasons)
 
 
 async def test_a_transaction_that_meets_another_is_tried_again() -> None:
-    """A conflict is over in a moment; then the reason is the true one."""
+    """A conflict lasts a moment; the retry then reports the real reason."""
     conflict = cancelled("TransactionConflict", "None")
     async with (
         answering(conflict, conflict, cancelled("ConditionalCheckFailed", "None")) as (url, asked),
@@ -342,7 +342,7 @@ async def test_a_transaction_that_meets_another_is_tried_again() -> None:
 
 
 async def test_a_conflict_without_end_is_given_up() -> None:
-    """After three seconds or less, as a failure that may be repeated."""
+    """It fails within three seconds and is retryable."""
     async with answering(cancelled("TransactionConflict", "None")) as (url, _), a_store(url) as store:
         with pytest.raises(Contended) as caught:
             await store.create_conversation(conversation())
@@ -351,7 +351,7 @@ async def test_a_conflict_without_end_is_given_up() -> None:
 
 
 async def test_a_write_that_meets_a_transaction_is_tried_again() -> None:
-    """A rename in the moment of a run's end is no error."""
+    """A rename at the moment a run ends must not fail."""
     conflict = error_answer("TransactionConflictException")
     renamed = answer(b'{"Attributes": {"pk": {"S": "p"}, "sk": {"S": "s"}}}')
     async with answering(conflict, conflict, renamed) as (url, asked), a_store(url) as store:
@@ -361,21 +361,21 @@ async def test_a_write_that_meets_a_transaction_is_tried_again() -> None:
 
 @pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded", "SomethingNew"])
 async def test_a_transaction_that_is_throttled_is_a_failure_of_the_storage(code: str) -> None:
-    """Not a conversation that does not exist, and not one that is busy."""
+    """It must not be reported as a missing or busy conversation."""
     async with answering(cancelled(code, "None", "None")) as (url, _), a_store(url) as store:
         with pytest.raises(StorageUnavailable, match=code):
             await store.begin_run(KEY, ASKED, RUN, opened())
 
 
-async def test_a_reply_that_cannot_be_stored_is_told_once() -> None:
-    """An item that is too large is not too large for want of trying."""
+async def test_a_rejected_reply_is_not_retried() -> None:
+    """A retry does not make an oversized item smaller."""
     async with answering(error_answer("ValidationException")) as (url, _), a_store(url) as store:
         with pytest.raises(RequestRefused):
             await store.finish_run(KEY, RUN, ended(1, REPLY), REPLY)
 
 
-async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
-    """What DynamoDB did not get to is sent again."""
+async def test_unprocessed_items_of_a_batch_are_sent_again() -> None:
+    """DynamoDB may process only a part of a batch."""
     unprocessed = {
         "UnprocessedItems": {
             "the-table": [{"DeleteRequest": {"Key": {"pk": {"S": "p"}, "sk": {"S": "coachMessage#c#1"}}}}]
@@ -384,10 +384,10 @@ async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
     empty = answer(b'{"Items": [], "Count": 0}')
     found = answer(b'{"Items": [{"sk": {"S": "coachMessage#c#1"}}, {"sk": {"S": "coachMessage#c#2"}}]}')
     script = (
-        answer(b"{}"),  # it has no unfinished run
-        answer(b"{}"),  # and gets none from now on
+        answer(b"{}"),  # no unfinished run
+        answer(b"{}"),  # no run can start from now on
         empty,  # no claims
-        empty,  # no answers
+        empty,  # no reply index
         found,
         empty,  # no logs
         answer(json.dumps(unprocessed).encode()),
@@ -410,8 +410,8 @@ async def test_batches_that_are_done_in_part_are_done_to_the_end() -> None:
 THERE = to_item(log_entry_item(KEY, RUN, said(1), ttl=0))
 
 
-async def test_an_entry_whose_answer_was_lost_is_known_again_by_the_next_attempt() -> None:
-    """The first attempt was done, and only then broke: the entry that is in the way is this one."""
+async def test_a_retried_append_recognises_its_own_entry() -> None:
+    """The first attempt succeeded but its response was lost, so the conflicting entry is the caller's own."""
     lost = error_answer("InternalServerError", status=500)
     refused = error_answer("ConditionalCheckFailedException", Item=THERE)
     async with answering(lost, refused) as (url, asked), a_store(url) as store:
@@ -419,8 +419,8 @@ async def test_an_entry_whose_answer_was_lost_is_known_again_by_the_next_attempt
     assert asked == ["PutItem"] * 2
 
 
-async def test_where_dynamodb_does_not_say_what_is_there_it_is_read() -> None:
-    """Not every server that speaks its protocol returns the item with the refusal."""
+async def test_a_refusal_without_the_existing_item_is_followed_by_a_read() -> None:
+    """Not every compatible server returns the item with the refusal."""
     refused = error_answer("ConditionalCheckFailedException")
     found = answer(json.dumps({"Item": THERE}).encode())
     async with answering(refused, found) as (url, asked), a_store(url) as store:
@@ -428,16 +428,16 @@ async def test_where_dynamodb_does_not_say_what_is_there_it_is_read() -> None:
     assert asked == ["PutItem", "GetItem"]
 
 
-async def test_an_entry_that_has_gone_before_it_could_be_read_is_appended() -> None:
-    """A log that was deleted in that moment is no reason to fail."""
+async def test_an_append_is_retried_if_the_conflicting_entry_is_gone() -> None:
+    """The log may be deleted between the refusal and the read."""
     refused = error_answer("ConditionalCheckFailedException")
     async with answering(refused, answer(b"{}")) as (url, asked), a_store(url) as store:
         assert await store.append(KEY, RUN, said(1)) is None
     assert asked == ["PutItem", "GetItem", "PutItem"]
 
 
-async def test_a_cancelled_end_that_does_not_say_by_what_is_looked_up() -> None:
-    """The entry, and the earlier answer, are read where they do not come with the refusal."""
+async def test_a_cancelled_end_without_items_is_followed_by_reads() -> None:
+    """The entry and the earlier reply index item are read if the refusal does not include them."""
     refused = "ConditionalCheckFailed"
     by_answer = cancelled("None", "None", "None", refused, "None")
     by_entry = cancelled(refused, *["None"] * 5)
@@ -449,7 +449,7 @@ async def test_a_cancelled_end_that_does_not_say_by_what_is_looked_up() -> None:
 
 
 async def test_an_entry_that_meets_a_transaction_is_tried_again() -> None:
-    """A stop in the moment of a run's end is no error."""
+    """A stop at the moment a run ends must not fail."""
     conflict = error_answer("TransactionConflictException")
     async with answering(conflict, answer(b"{}")) as (url, asked), a_store(url) as store:
         assert await store.append(KEY, RUN, said(1)) is None

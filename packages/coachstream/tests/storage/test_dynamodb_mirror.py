@@ -1,4 +1,4 @@
-"""The mirror: the existing functions find a run's messages in the conversation's own list."""
+"""The mirror copies a run's messages into the conversation's list, where existing functions read them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def mirrored(table: Table) -> list[dict[str, Any]]:
 
 
 async def append_as_the_existing_functions_might(table: Table, message_id: str) -> None:
-    """One atomic append by somebody else."""
+    """One atomic append by another writer."""
     await table.raw(
         "update_item",
         Key={"pk": {"S": PK}, "sk": {"S": SK}},
@@ -62,7 +62,7 @@ async def append_as_the_existing_functions_might(table: Table, message_id: str) 
 
 
 async def test_a_run_appears_in_the_list_as_it_is_stored(table: Table, store: DynamoDbStore) -> None:
-    """Both messages, in the shape that the existing functions know, and read back once."""
+    """Both messages have the shape that the existing functions expect, and are read back only once."""
     said, reply = await a_run(store, 1)
     assert await mirrored(table) == [message_attributes(said), message_attributes(reply)]
     assert list(await store.load_messages(KEY)) == [said, reply]
@@ -70,7 +70,7 @@ async def test_a_run_appears_in_the_list_as_it_is_stored(table: Table, store: Dy
 
 
 async def test_a_list_that_is_missing_is_made(table: Table, store: DynamoDbStore) -> None:
-    """Some conversations have none."""
+    """Some conversations have no list."""
     await table.raw(
         "update_item", Key={"pk": {"S": PK}, "sk": {"S": SK}}, UpdateExpression="REMOVE attributes.messages"
     )
@@ -79,7 +79,7 @@ async def test_a_list_that_is_missing_is_made(table: Table, store: DynamoDbStore
 
 
 async def test_a_list_that_is_something_else_is_left_alone(table: Table, store: DynamoDbStore) -> None:
-    """The reply is saved all the same."""
+    """The reply is still saved."""
     await table.raw(
         "update_item",
         Key={"pk": {"S": PK}, "sk": {"S": SK}},
@@ -92,7 +92,7 @@ async def test_a_list_that_is_something_else_is_left_alone(table: Table, store: 
 
 
 async def test_a_retry_is_mirrored_once(table: Table, store: DynamoDbStore) -> None:
-    """A whole reply takes the place of the interrupted one; saving again appends nothing."""
+    """A complete reply replaces the interrupted one; saving it again appends nothing."""
     said = user_message(1, client_id="c-1")
     partial = reply_to(said, 2, "Well", stop=StopReason.INTERRUPTED)
     await store_reply(store, said, partial)
@@ -105,7 +105,7 @@ async def test_a_retry_is_mirrored_once(table: Table, store: DynamoDbStore) -> N
 
 
 async def test_a_blocked_message_is_not_mirrored(table: Table, store: DynamoDbStore) -> None:
-    """The existing functions would put it into their prompts; reading here finds it all the same."""
+    """The existing functions would put it into their prompts; this store still reads it."""
     said, reply = await a_run(store, 1)
     blocked = user_message(3, "Something forbidden")
     withheld = reply_to(blocked, 4, "", stop=StopReason.CONTENT_FILTERED)
@@ -117,7 +117,7 @@ async def test_a_blocked_message_is_not_mirrored(table: Table, store: DynamoDbSt
 async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
     table: Table, store: DynamoDbStore
 ) -> None:
-    """With its interrupted reply, and nothing else."""
+    """Only the message and its interrupted reply are removed."""
     before, _ = await a_run(store, 1)
     blocked = user_message(3, "Something forbidden", client_id="c-1")
     await store_reply(store, blocked, reply_to(blocked, 4, "Well", stop=StopReason.INTERRUPTED))
@@ -134,7 +134,7 @@ async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
 
 
 async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: DynamoDbStore) -> None:
-    """Theirs is there whenever it came; ours too, unless they never stopped writing."""
+    """Every append of another writer survives; the mirror's own may be skipped under constant contention."""
     theirs = [f"msg_{number}_user" for number in range(10)]
 
     async def others() -> None:
@@ -155,7 +155,7 @@ async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: Dyn
 async def test_the_mirror_stops_before_the_item_is_full_and_nothing_is_lost(
     table: Table, store: DynamoDbStore
 ) -> None:
-    """Text of 1.2 MB in a conversation whose item stays below 350 KiB; the runs go on."""
+    """With 1.2 MB of text the item stays below 350 KiB, and runs continue to work."""
     said: list[Message] = []
     for number in range(0, 24, 2):
         said += await a_run(store, number, "ü" * 50_000)
@@ -167,7 +167,7 @@ async def test_the_mirror_stops_before_the_item_is_full_and_nothing_is_lost(
 
 
 async def test_an_end_that_is_repeated_is_mirrored_if_it_was_not(table: Table, store: DynamoDbStore) -> None:
-    """The process that saved the reply may have died before it could show it."""
+    """The process that saved the reply may have died before it could mirror it."""
     said = user_message(1)
     reply = reply_to(said, 2)
     without_mirror = table.store()
@@ -179,7 +179,7 @@ async def test_an_end_that_is_repeated_is_mirrored_if_it_was_not(table: Table, s
 
 
 async def test_a_reply_whose_message_has_gone_is_mirrored_alone(table: Table, store: DynamoDbStore) -> None:
-    """Somebody has deleted the message's item meanwhile."""
+    """Another writer has deleted the message's item."""
     said = user_message(1)
     reply = reply_to(said, 2)
     await begin(store, said)

@@ -1,4 +1,4 @@
-"""Runs in DynamoDB: what their items hold, what their steps ask for, and that deleting leaves nothing."""
+"""Runs in DynamoDB: what their items hold, which calls each step makes, and that deleting leaves nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OTHER_COACH = ConversationKey(KEY.user_id, "coach-2", KEY.conversation_id)
 
 @pytest.fixture
 async def store(table: Table) -> DynamoDbStore:
-    """There is a coach with one conversation."""
+    """A store that has a coach with one conversation."""
     store = table.store(now=lambda: NOW)
     await store.put_coach(KEY.user_id, KEY.coach_id, COACH)
     await store.create_conversation(conversation())
@@ -59,12 +59,12 @@ async def store(table: Table) -> DynamoDbStore:
 
 
 async def names(table: Table) -> list[str]:
-    """The kinds of the stored items, by their sort keys."""
+    """The kinds of the stored items, from their sort keys."""
     return [item["sk"].partition("#")[0] for item in await table.items()]
 
 
 async def the_tombstone_alone(table: Table) -> list[dict[str, Any]]:
-    """What is left behind the coach: at most one entry of a log, which says that there is nothing."""
+    """What is left besides the coach: at most one log entry, a tombstone."""
     coach, *left = await table.items()
     assert coach["sk"] == f"coach#{KEY.coach_id}"
     assert [item["content"]["code"] for item in left] in ([], ["CONVERSATION_NOT_FOUND"])
@@ -73,7 +73,7 @@ async def the_tombstone_alone(table: Table) -> list[dict[str, Any]]:
 
 class TestItems:
     async def test_an_entry_is_a_plain_map_that_expires(self, table: Table, store: DynamoDbStore) -> None:
-        """Readable in the console, in no index, and gone a day later."""
+        """It is readable in the console, in no index, and expires after a day."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -102,7 +102,7 @@ class TestItems:
     async def test_the_item_of_the_unfinished_run_keeps_the_newest_message(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """It names the run as long as it lasts; then only the greatest id is left in it."""
+        """It names the run while the run lasts; afterwards it keeps only the greatest message id."""
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
@@ -111,10 +111,10 @@ class TestItems:
         await store.finish_run(KEY, RUN, ended(1, reply), reply)
         assert await table.get(PK, RUN_SK) == {**item, "newestId": reply.id}
 
-    async def test_a_conversation_that_keeps_no_newest_message_is_looked_through_once(
+    async def test_a_missing_newest_message_id_is_computed_once(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """A former version freed it, or other functions made it: their messages count as well."""
+        """A former version or the existing functions may have left none; their messages count as well."""
         for number, expected in ((1, 302), (2, 1002)):
             sk = f"coachConversation#{KEY.coach_id}#{KEY.conversation_id}"
             of_conversation = await table.get(PK, sk)
@@ -134,7 +134,7 @@ class TestItems:
     async def test_a_run_that_a_former_version_began_is_finished(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """Its item says nothing of the newest message, and goes with it, as that version has it."""
+        """Its item has no newest message id and is deleted with the run, as in that version."""
         message = user_message(1)
         await begin(store, message)
         await table.put({"pk": PK, "sk": RUN_SK, "coachId": KEY.coach_id, "runId": RUN})
@@ -146,7 +146,7 @@ class TestItems:
         assert next_message.id > reply.id
 
     async def test_the_lease_of_a_former_version_is_no_run(self, table: Table, store: DynamoDbStore) -> None:
-        """Whether it was given up or not."""
+        """This holds for both released and held leases."""
         former: dict[str, object] = {"pk": PK, "sk": RUN_SK, "epoch": 7}
         for item in (former, {**former, "token": "t", "expiresAt": 4_000_000_000_000}):
             await table.put(item)
@@ -162,7 +162,7 @@ class TestItems:
     async def test_an_entry_that_cannot_be_read_fails_the_reading(
         self, table: Table, store: DynamoDbStore, odd: dict[str, object]
     ) -> None:
-        """A log with a gap would be another text."""
+        """Skipping the entry would change the text."""
         await begin(store, user_message(1))
         await store.append(KEY, RUN, said(1))
         await table.put({**await table.get(PK, f"{LOG}00000001"), **odd})
@@ -173,7 +173,7 @@ class TestItems:
     async def test_a_log_of_more_than_a_megabyte_is_read_to_its_end(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """Page after page."""
+        """The query follows every page."""
         await begin(store, user_message(1))
         entries = [said(number, "ü" * 32_000) for number in range(1, 40)]
         for each in entries:
@@ -185,7 +185,7 @@ class TestItems:
 
 class TestSteps:
     async def test_a_usual_run_takes_one_call_a_step(self, table: Table, store: DynamoDbStore) -> None:
-        """Nothing is read to write."""
+        """No write needs a read first."""
         message = user_message(1, client_id="c-1")
         reply = reply_to(message, 2)
         async with table.metered() as beginning:
@@ -197,10 +197,10 @@ class TestSteps:
         assert beginning.calls == finishing.calls == {"TransactWriteItems": 1}
         assert appending.calls == {"PutItem": 1}
 
-    async def test_who_finds_a_number_taken_learns_by_what_in_the_same_call(
+    async def test_a_refused_write_returns_the_existing_entry_in_the_same_call(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """A producer needs no read to learn of a stop, nor at its end."""
+        """A lease holder needs no read to learn of a stop, not even when it ends the run."""
         message = user_message(1)
         reply = reply_to(message, 2)
         stop = entry(1, StopAsked(), writer=ANOTHER_WRITER)
@@ -213,20 +213,20 @@ class TestSteps:
         assert appending.calls == {"PutItem": 1}
         assert finishing.calls == {"TransactWriteItems": 1}
 
-    async def test_another_message_learns_of_the_run_in_the_same_call(
+    async def test_a_refused_begin_returns_the_current_run_in_the_same_call(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """The busy conversation says whose it is."""
+        """The refusal for a busy conversation includes the id of its run."""
         await begin(store, user_message(1))
         async with table.metered() as spent:
             busy = await store.begin_run(KEY, user_message(2), NEXT_RUN, opened())
         assert busy == ConversationBusy(RUN, None)
         assert spent.calls == {"TransactWriteItems": 1}
 
-    async def test_an_answer_anew_takes_one_call_more_and_no_read(
+    async def test_replacing_an_interrupted_reply_takes_one_more_call_and_no_read(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """The first one tells which interrupted reply is in its place."""
+        """The refusal of the first call identifies the interrupted reply."""
         message = user_message(1)
         await store_reply(store, message, reply_to(message, 2, stop=StopReason.INTERRUPTED))
         await begin(store, message)
@@ -237,7 +237,7 @@ class TestSteps:
         assert list(await store.load_messages(KEY)) == [message, whole]
 
     async def test_many_interruptions_leave_one_reply(self, store: DynamoDbStore) -> None:
-        """Each attempt's text takes the place of the one before, and the count stays."""
+        """Each attempt's text replaces the one before, and the message count stays."""
         message = user_message(1, client_id="c-1")
         for number in range(2, 6):
             partial = reply_to(message, number, f"attempt {number}", stop=StopReason.INTERRUPTED)
@@ -248,7 +248,7 @@ class TestSteps:
     async def test_an_interrupted_reply_does_not_take_the_place_of_a_whole_one(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """Who closes a run whose log has expired, and which had ended, stores nothing."""
+        """Closing a finished run whose log has expired stores nothing."""
         message = user_message(1)
         whole, partial = reply_to(message, 2), reply_to(message, 3, "We", stop=StopReason.INTERRUPTED)
         await begin(store, message)
@@ -262,7 +262,7 @@ class TestSteps:
         assert (await store.get_conversation(KEY)).total_messages == 2
 
     async def test_the_id_of_a_run_that_has_a_log_is_not_taken_again(self, store: DynamoDbStore) -> None:
-        """Nothing is written; such ids are not made, so this is no outcome of its own."""
+        """Nothing is written. Ids do not collide in practice, so a generic storage error suffices."""
         await begin(store, user_message(1))
         await store.finish_run(KEY, RUN, ended(1), None)
         for message in (user_message(1), user_message(2)):
@@ -274,7 +274,7 @@ class TestSteps:
     async def test_a_beginning_that_is_cancelled_leaves_all_of_it_or_nothing(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """Whenever that is: the message, the run and its first entry are there together."""
+        """Whenever it is cancelled, the message, the run and its first entry are written together."""
         for number in range(12):
             run = f"run_{number:013d}_aaaaaaaaa"
             message = user_message(number)
@@ -282,7 +282,7 @@ class TestSteps:
             await asyncio.sleep(number * 0.001)
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)
-            # What DynamoDB was asked to do may still be under way; a transaction behind it sees it done.
+            # DynamoDB may still be executing the request; a later transaction sees its result.
             await store.begin_run(KEY, message, f"run_{number:013d}_bbbbbbbbb", opened())
             current = await store.unfinished_run(KEY)
             assert current is not None
@@ -293,8 +293,8 @@ class TestSteps:
             await store.finish_run(KEY, current, ended(1), None)
         assert (await names(table)).count("coachRun") == 24
 
-    async def test_a_rename_at_every_moment_of_a_run_costs_neither(self, store: DynamoDbStore) -> None:
-        """Transactions that meet other writers try again; no message and no title is lost."""
+    async def test_concurrent_renames_and_runs_lose_nothing(self, store: DynamoDbStore) -> None:
+        """Transactions that conflict with other writers are retried; no message and no title is lost."""
 
         async def rename(number: int) -> None:
             await store.change_conversation(KEY, ConversationChange(title=f"Title {number}"))
@@ -312,7 +312,7 @@ class TestSteps:
     async def test_fifty_senders_of_one_message_from_many_processes_have_one_run(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """None of them fails for want of patience."""
+        """None of them fails because it ran out of retries."""
         stores = [table.store() for _ in range(5)]
         results = await asyncio.gather(
             *(
@@ -330,7 +330,7 @@ class TestDeleting:
     async def test_nothing_is_left_when_a_run_ends_at_the_same_time(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """Whichever is first."""
+        """The order of the two makes no difference."""
         for number in range(10):
             message = user_message(number, client_id=f"c-{number}")
             reply = reply_to(message, 100 + number)
@@ -341,7 +341,7 @@ class TestDeleting:
                 return_exceptions=True,
             )
             assert deleting is None
-            # The end of a run that was deleted finds the tombstone, or the conversation gone.
+            # Ending a deleted run finds the tombstone, or no conversation.
             if ending is not None and not isinstance(ending, ConversationNotFound):
                 assert not isinstance(ending, BaseException)
                 assert is_tombstone(ending)
@@ -349,10 +349,10 @@ class TestDeleting:
                 await table.raw("delete_item", Key=to_item({"pk": PK, "sk": item["sk"]}))
             await store.create_conversation(conversation())
 
-    async def test_a_deleted_run_leaves_a_tombstone_where_its_producer_writes_next(
+    async def test_a_deleted_run_leaves_a_tombstone_where_its_holder_writes_next(
         self, table: Table, store: DynamoDbStore
     ) -> None:
-        """Without a word of the conversation, for a day; what is written before it goes when it is found."""
+        """It holds no text and lasts a day; entries written before it are deleted once it is found."""
         message = user_message(1)
         await begin(store, message)
         await store.append(KEY, RUN, said(1, "Secret"))
@@ -362,7 +362,7 @@ class TestDeleting:
         content = {"code": "CONVERSATION_NOT_FOUND", "retryable": False, "partialReplyId": None}
         assert item["content"] == content
         assert item["ttl"] == A_DAY_LATER
-        # An entry whose answer was lost is written again.
+        # The holder repeats an entry whose response was lost.
         assert await store.append(KEY, RUN, said(1, "Secret")) is None
         there = await store.append(KEY, RUN, said(2, "Secret"))
         assert there is not None
@@ -374,10 +374,10 @@ class TestDeleting:
         assert await the_tombstone_alone(table) == [item]
 
     @pytest.mark.parametrize("step", range(1, 12))
-    async def test_a_deletion_that_is_cut_off_anywhere_can_be_repeated(
+    async def test_an_interrupted_deletion_can_be_repeated(
         self, table: Table, store: DynamoDbStore, step: int
     ) -> None:
-        """In between nothing begins or finishes; in the end nothing is left, and no producer writes on."""
+        """In between no run begins or finishes; in the end nothing is left, and no holder can write."""
         message = user_message(1, client_id="c-1")
         await store_reply(store, message, reply_to(message, 2))
         running = user_message(3)
@@ -408,8 +408,8 @@ class TestDeleting:
         with pytest.raises(ConversationNotFound):
             await store.delete_conversation(KEY)
 
-    async def test_a_wrong_path_to_a_run_deletes_nothing_of_it(self, store: DynamoDbStore) -> None:
-        """Another coach has no such conversation, which is no reason to forget this one's."""
+    async def test_a_run_under_the_wrong_coach_deletes_nothing(self, store: DynamoDbStore) -> None:
+        """The other coach has no such conversation; this coach's stays intact."""
         await begin(store, user_message(1))
         with pytest.raises(ConversationNotFound):
             await store.finish_run(OTHER_COACH, RUN, ended(1), None)
@@ -421,7 +421,7 @@ class TestDeleting:
     async def test_conversations_of_two_coaches_with_one_id_do_not_block_each_other(
         self, store: DynamoDbStore
     ) -> None:
-        """Such ids are not made; if they come, both conversations go on."""
+        """Generated ids do not collide; if they did, both conversations would work."""
         await store.put_coach(KEY.user_id, OTHER_COACH.coach_id, COACH)
         await store.create_conversation(conversation(OTHER_COACH))
         message, others = user_message(1), user_message(2)
@@ -437,10 +437,10 @@ class TestDeleting:
 class TestNames:
     @pytest.mark.parametrize("part", ["", "a#b", "x" * 300, "\ud800", "ü" * 200])
     @pytest.mark.parametrize("which", ["user_id", "coach_id", "conversation_id"])
-    async def test_an_id_that_cannot_be_stored_names_nothing(
+    async def test_an_id_that_cannot_be_stored_is_an_unknown_id(
         self, store: DynamoDbStore, which: str, part: str
     ) -> None:
-        """It is answered like any unknown id, and never reaches another conversation's items."""
+        """It gets the response for any unknown id and never reaches another conversation's items."""
         parts = {"user_id": KEY.user_id, "coach_id": KEY.coach_id, "conversation_id": KEY.conversation_id}
         key = ConversationKey(**{**parts, which: part})
         calls: list[Callable[[], Awaitable[object]]] = [
@@ -467,7 +467,7 @@ class TestNames:
     async def test_an_id_that_no_run_and_no_message_can_have_finds_none(
         self, store: DynamoDbStore, unknown: str
     ) -> None:
-        """Neither DynamoDB nor the SDK is asked to make sense of it."""
+        """It is never sent to DynamoDB or the SDK."""
         assert list(await store.read_log(KEY, unknown)) == []
         assert await store.read_last(KEY, unknown) is None
         assert await store.load_message(KEY, unknown) is None
@@ -476,8 +476,8 @@ class TestNames:
                 await write
             assert not caught.value.retryable
 
-    async def test_a_message_of_another_kind_than_asked_for_is_not_found(self, store: DynamoDbStore) -> None:
-        """Newest first, and only of this coach's conversation."""
+    async def test_the_newest_matching_message_of_this_coach_is_found(self, store: DynamoDbStore) -> None:
+        """The search is newest first, and only in this coach's conversation."""
         asked: list[Message] = [user_message(10 * number, "Hi") for number in range(1, 4)]
         for message in asked:
             await store_reply(store, message, reply_to(message, int(message.id[4:17]) + 1))

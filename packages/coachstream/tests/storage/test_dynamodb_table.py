@@ -1,4 +1,4 @@
-"""The table: made once, as the existing system has it, and never touched if it is somebody's already."""
+"""The table is created once, with the existing system's layout, and an existing table is never changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.dynamodb import REGION
 
 @pytest.fixture(params=["moto_url", "dynamodb_local_url"])
 async def client(request: pytest.FixtureRequest, aws_credentials: None) -> AsyncIterator[AwsClient[Any]]:  # noqa: ARG001
-    """A client of each of the two servers."""
+    """A client for each of the two servers."""
     url = request.getfixturevalue(request.param)
     client = AwsSession().dynamodb(Connection(region=REGION, endpoint_url=url))
     yield client
@@ -31,7 +31,7 @@ def name() -> str:
 async def test_a_new_table_has_the_keys_indexes_and_expiry_of_the_existing_one(
     client: AwsClient[Any], name: str
 ) -> None:
-    """Facts of the existing system, section 1.1; paid by request."""
+    """See section 1.1 of the facts about the existing system; billing is on demand."""
     assert await create_table(client, name)
     dynamodb = await client()
     table = (await dynamodb.describe_table(TableName=name))["Table"]
@@ -52,7 +52,7 @@ async def test_a_new_table_has_the_keys_indexes_and_expiry_of_the_existing_one(
 async def test_making_it_again_and_at_the_same_time_changes_nothing(
     client: AwsClient[Any], name: str
 ) -> None:
-    """One of many makes it, the others wait until it is there; what is in it stays."""
+    """One caller creates the table, the others wait until it exists; its contents stay."""
     made = await asyncio.gather(*(create_table(client, name) for _ in range(3)))
     assert sorted(made) == [False, False, True]
     store = DynamoDbStore(client, name)
@@ -64,7 +64,7 @@ async def test_making_it_again_and_at_the_same_time_changes_nothing(
 async def test_a_table_of_the_team_without_our_indexes_is_accepted_as_it_is(
     client: AwsClient[Any], name: str
 ) -> None:
-    """Only the keys must fit; capacity and indexes are theirs."""
+    """Only the keys must match; capacity and indexes are the team's choice."""
     await _make(client, name, "pk", "sk", "S")
     assert not await create_table(client, name)
     table = (await (await client()).describe_table(TableName=name))["Table"]
@@ -78,7 +78,7 @@ async def test_a_table_of_the_team_without_our_indexes_is_accepted_as_it_is(
 async def test_a_table_with_other_keys_is_refused(
     client: AwsClient[Any], name: str, hash_key: str, range_key: str | None, kind: str
 ) -> None:
-    """It is somebody else's; its name is in the message, and it stays as it is."""
+    """It belongs to another application; the error names it, and it stays unchanged."""
     await _make(client, name, hash_key, range_key, kind)
     with pytest.raises(UnusableTable, match=name) as caught:
         await create_table(client, name)

@@ -1,4 +1,4 @@
-"""Attribute values and item sizes, held against boto3's own conversion and DynamoDB's own scales."""
+"""Attribute values and item sizes, checked against boto3's conversion and DynamoDB's own size limit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ STORABLE = st.recursive(
 
 @given(STORABLE)
 def test_boto3_reads_what_we_write(value: object) -> None:
-    """Its reader and ours agree on every value, numbers compared as numbers."""
+    """Its deserializer and ours agree on every value; numbers are compared by value."""
     attribute = to_attribute(value)
     assert _plain(TypeDeserializer().deserialize(attribute)) == _plain(from_attribute(attribute))
     assert _plain(from_attribute(attribute)) == _plain(value)
@@ -60,13 +60,13 @@ def test_boto3_reads_what_we_write(value: object) -> None:
 
 @given(STORABLE)
 def test_we_read_what_boto3_writes(value: object) -> None:
-    """The same the other way round."""
+    """The same in the other direction."""
     assert _plain(from_attribute(TypeSerializer().serialize(value))) == _plain(value)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_fraction_survives_to_the_last_bit(value: float) -> None:
-    """Numbers are written as the shortest text that is this number."""
+    """Floats are written as their shortest exact representation."""
     stored = from_attribute(to_attribute(value))
     assert isinstance(stored, int | float)
     assert float(stored) == value
@@ -76,25 +76,25 @@ def test_a_fraction_survives_to_the_last_bit(value: float) -> None:
     "value", [math.nan, math.inf, Decimal("NaN"), Decimal("sNaN"), Decimal("-Infinity"), 10**MAX_DIGITS + 1]
 )
 def test_a_number_that_cannot_be_stored_is_refused(value: float | Decimal) -> None:
-    """DynamoDB has no such numbers, and would refuse or round them."""
+    """DynamoDB has no such numbers and would reject or round them."""
     with pytest.raises(ValueError, match="cannot be stored"):
         to_attribute(value)
 
 
 @pytest.mark.parametrize("value", [object(), frozenset(), frozenset(["a", 1]), 1j])
 def test_a_value_without_a_stored_form_is_refused(value: object) -> None:
-    """An empty or a mixed set, and what is no data at all."""
+    """Empty and mixed sets, and types that are not data."""
     with pytest.raises(TypeError):
         to_attribute(value)
 
 
 def test_a_type_that_is_not_known_reads_as_nothing() -> None:
-    """A later DynamoDB may have more types."""
+    """A later DynamoDB may add types."""
     assert from_item({"a": {"NEW": [1]}, "b": {"S": "x"}}) == {"a": None, "b": "x"}
 
 
-async def test_our_scales_are_dynamodbs(table: Table) -> None:
-    """An item that we weigh at 400 KiB is accepted, one byte more is refused."""
+async def test_our_item_size_is_that_of_dynamodb(table: Table) -> None:
+    """An item that we measure at 400 KiB is accepted; one byte more is rejected."""
     item: dict[str, Any] = {
         "pk": "p",
         "sk": "ü",
@@ -113,8 +113,8 @@ async def test_our_scales_are_dynamodbs(table: Table) -> None:
 
 
 @given(STORABLE)
-def test_anything_that_can_be_stored_has_a_weight(value: object) -> None:
-    """Also what the mirror finds in a conversation that it did not write."""
+def test_every_storable_value_has_a_size(value: object) -> None:
+    """The mirror also measures items that it did not write."""
     stored = from_item(to_item({"v": value}))
     assert item_bytes(stored) >= 1
 
@@ -127,7 +127,7 @@ def test_anything_that_can_be_stored_has_a_weight(value: object) -> None:
     )
 )
 def test_embedded_messages_of_any_shape_are_read(entries: list[dict[str, object]]) -> None:
-    """Whatever a list holds, nothing raises, and what comes out is a message."""
+    """Whatever the list holds, nothing raises, and every result is a message."""
     found = embedded_messages({"attributes": {"messages": entries}})
     assert len(found) <= len(entries)
     assert all(message.role in set(Role) for message in found)
@@ -140,7 +140,7 @@ def _message(number: int, *, is_ours: bool) -> Message:
     at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
     milliseconds = int(at.timestamp() * 1000)
     name = f"msg_{milliseconds:013d}_aaaaaaaaa_user" if is_ours else f"msg_{milliseconds}_user"
-    # A client's clock may say anything.
+    # A client's clock may be arbitrarily wrong.
     return Message(name, Role.USER, "x", at - timedelta(days=number % 3))
 
 
@@ -148,7 +148,7 @@ def _message(number: int, *, is_ours: bool) -> Message:
 def test_merged_messages_are_each_there_once_and_in_order(
     theirs: list[int], ours: list[int], mirrored: list[int]
 ) -> None:
-    """Whatever is in the list, in items, or in both."""
+    """A message may be in the list, in an item, or in both."""
     embedded = [_message(n, is_ours=False) for n in theirs] + [_message(n, is_ours=True) for n in mirrored]
     items = [_message(n, is_ours=True) for n in {*ours, *mirrored}]
     result = merged(embedded, items)
@@ -158,7 +158,7 @@ def test_merged_messages_are_each_there_once_and_in_order(
 
 
 def _plain(value: object) -> object:  # noqa: PLR0911 (one for each type)
-    """The value with numbers, lists and bytes of one type each."""
+    """The value with numbers, lists and binary values normalized to one type each."""
     match value:
         case bool() | None | str():
             return value

@@ -1,4 +1,4 @@
-"""A lock that is only ever one's, whoever removes its file in between."""
+"""The lock is mutually exclusive, even if its file is removed in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coachstream.storage.sqlite.file_lock import hold_file_lock
 
 
 def is_free(descriptor: int) -> bool:
-    """Whether a lock on this open file could be taken; it is given up again."""
+    """Whether a lock on this open file could be taken; releases it again."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -26,7 +26,7 @@ def is_free(descriptor: int) -> bool:
 
 
 def test_a_held_lock_cannot_be_taken(tmp_path: Path) -> None:
-    """Not by this process either; afterwards it can, and no file is left."""
+    """Not even by the same process; after release it can be taken, and no file is left."""
     path = tmp_path / "lock"
     with hold_file_lock(path):
         descriptor = os.open(path, os.O_RDWR)
@@ -37,7 +37,7 @@ def test_a_held_lock_cannot_be_taken(tmp_path: Path) -> None:
 
 
 def test_a_block_that_fails_gives_the_lock_up(tmp_path: Path) -> None:
-    """The next one takes it."""
+    """The next caller can take it."""
     path = tmp_path / "lock"
     with pytest.raises(RuntimeError), hold_file_lock(path):
         raise RuntimeError
@@ -46,7 +46,7 @@ def test_a_block_that_fails_gives_the_lock_up(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
-    """It inherits the open file; who waits for the lock gets it all the same, while the child lives."""
+    """The child inherits the open file, but a waiter still gets the lock while the child lives."""
     path = tmp_path / "lock"
     end, may_end = os.pipe()
     with hold_file_lock(path):
@@ -66,9 +66,9 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 
 def test_a_lock_whose_file_was_removed_is_not_taken_for_the_lock(tmp_path: Path) -> None:
-    """Who waited on the removed file does not believe to hold what somebody else holds by now.
+    """A waiter that locked the removed file must not believe that it holds the current lock.
 
-    Eight threads take and give up one lock 2,000 times; never do two of them hold it.
+    Eight threads take and release one lock 2,000 times; no two ever hold it at once.
     """
     path = tmp_path / "lock"
     holders = 0
@@ -82,7 +82,7 @@ def test_a_lock_whose_file_was_removed_is_not_taken_for_the_lock(tmp_path: Path)
             with hold_file_lock(path):
                 holders += 1
                 most = max(most, holders)
-                # Lets the others run into the held lock.
+                # Let the others contend for the held lock.
                 time.sleep(0)
                 holders -= 1
 
@@ -94,7 +94,7 @@ def test_a_lock_whose_file_was_removed_is_not_taken_for_the_lock(tmp_path: Path)
 
 
 def test_a_file_left_behind_by_a_dead_process_is_no_lock(tmp_path: Path) -> None:
-    """Only the operating system's lock counts, not the file."""
+    """Only the operating system's lock counts, not the existence of the file."""
     path = tmp_path / "lock"
     path.touch()
     with hold_file_lock(path):

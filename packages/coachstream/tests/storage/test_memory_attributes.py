@@ -1,4 +1,4 @@
-"""A memory in the shape in which every store keeps it."""
+"""The stored shape of a memory, which all stores share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEMORIES = st.builds(
 
 
 def test_attributes_are_those_of_the_existing_system() -> None:
-    """All of them, in its names and values; times in the one form that it reads."""
+    """All attributes have its names and values, and times its one format."""
     memory = Memory(
         id="m-1",
         content="Hates burpees",
@@ -61,7 +61,7 @@ def test_attributes_are_those_of_the_existing_system() -> None:
 
 
 def test_what_is_not_known_is_null_or_left_out() -> None:
-    """No coach is null, which means any coach; a memory that was never used has no date of it."""
+    """A null coach means any coach; a memory that was never used has no `lastUsed`."""
     attributes = memory_attributes(
         "user-1", Memory("m-1", "x", "goal", Importance.LOW, datetime(2026, 3, 1, tzinfo=UTC))
     )
@@ -77,7 +77,7 @@ def test_what_is_not_known_is_null_or_left_out() -> None:
 
 @given(MEMORIES)
 def test_a_memory_is_read_as_it_was_written(memory: Memory) -> None:
-    """Also through JSON; only blanks around texts, of which there are none here, would be lost."""
+    """Also through JSON. Only surrounding whitespace, which these texts do not have, would be lost."""
     attributes = memory_attributes("user-1", memory)
     assert parse_memory(attributes) == memory
     assert parse_memory(msgspec.json.decode(msgspec.json.encode(attributes))) == memory

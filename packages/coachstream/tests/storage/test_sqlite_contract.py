@@ -1,4 +1,4 @@
-"""SQLite keeps the contract of a store."""
+"""The SQLite store meets the store contract."""
 
 from __future__ import annotations
 

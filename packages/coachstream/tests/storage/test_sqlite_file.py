@@ -1,4 +1,4 @@
-"""One process and its file: first use, closing, waiting, cancelling, and files that are not ours."""
+"""One process and its database file: first use, closing, waiting, cancellation, and foreign files."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def modes_in(folder: Path) -> dict[str, int]:
 
 
 def stored_memory(outsider: sqlite3.Connection) -> dict[str, object]:
-    """The document of the only memory."""
+    """The stored document of the only memory."""
     [(document,)] = outsider.execute("SELECT attributes FROM memories").fetchall()
     return msgspec.json.decode(document, type=dict[str, object])
 
 
 async def test_nothing_is_created_before_the_first_use(path: Path) -> None:
-    """A store that is made and closed leaves no trace."""
+    """A store that is created and closed leaves no trace."""
     store = SqliteStore(path)
     assert files_in(path.parent) == []
     await store.aclose()
@@ -104,7 +104,7 @@ async def test_nothing_is_created_before_the_first_use(path: Path) -> None:
 
 
 async def test_closing_leaves_the_database_and_nothing_else(seeded: SqliteStore, path: Path) -> None:
-    """No journal, no lock; closing twice is as good as once, and a later use opens the file again."""
+    """No journal and no lock remain; closing twice is harmless, and a later use opens the file again."""
     await begin(seeded, user_message(1))
     await seeded.aclose()
     await seeded.aclose()
@@ -113,7 +113,7 @@ async def test_closing_leaves_the_database_and_nothing_else(seeded: SqliteStore,
 
 
 async def test_a_run_outlives_the_store_that_began_it(seeded: SqliteStore, path: Path) -> None:
-    """Another store knows of it, reads it and ends it; the first one is told so."""
+    """Another store finds it, reads it and ends it; the first store then gets the entry that ended it."""
     message = user_message(1)
     await begin(seeded, message)
     await seeded.append(KEY, RUN, said(1))
@@ -132,7 +132,7 @@ async def test_a_run_outlives_the_store_that_began_it(seeded: SqliteStore, path:
 async def test_reads_go_on_while_another_program_writes(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """A write waits for the other's, a read does not, and the event loop runs."""
+    """A write waits for the other program's, a read does not, and the event loop keeps running."""
     outsider.execute("BEGIN IMMEDIATE")
     writing = asyncio.create_task(seeded.change_conversation(KEY, ConversationChange(title="New")))
     assert (await seeded.get_conversation(KEY)).title == "Squats"
@@ -141,13 +141,11 @@ async def test_reads_go_on_while_another_program_writes(
     assert (await writing).title == "New"
 
 
-async def test_a_beginning_that_is_cancelled_is_whole_or_nothing(
-    seeded: SqliteStore, outsider: sqlite3.Connection
-) -> None:
-    """Who is cancelled while the message is being saved has a run with its message and its log, or none."""
+async def test_a_cancelled_begin_is_all_or_nothing(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
+    """A call cancelled during the save leaves either a run with its message and log, or nothing."""
     outsider.execute("BEGIN IMMEDIATE")
     beginning = asyncio.create_task(begin(seeded, user_message(1)))
-    # The read passes through the loop only after the beginning has gone to its thread.
+    # The read returns only after the begin was submitted to its thread.
     await seeded.get_conversation(KEY)
     beginning.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -160,8 +158,8 @@ async def test_a_beginning_that_is_cancelled_is_whole_or_nothing(
     assert (await seeded.get_conversation(KEY)).total_messages == int(has_begun)
 
 
-async def test_a_failed_end_is_none(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
-    """A reply that could not be stored can be stored again; until then nothing of the end is there."""
+async def test_a_failed_end_leaves_nothing_behind(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
+    """No part of the failed end is stored, and the reply can be stored by a retry."""
     message = user_message(1)
     reply = reply_to(message, 2)
     await begin(seeded, message)
@@ -183,10 +181,10 @@ async def test_a_failed_end_is_none(seeded: SqliteStore, outsider: sqlite3.Conne
     "refused",
     ["INSERT ON log_entries", "INSERT ON messages", "UPDATE OF unfinished_run ON conversations"],
 )
-async def test_a_failed_beginning_is_none(
+async def test_a_failed_begin_leaves_nothing_behind(
     seeded: SqliteStore, outsider: sqlite3.Connection, refused: str
 ) -> None:
-    """Wherever it fails the conversation stays free, and nothing is half written."""
+    """Whichever statement fails, the conversation stays free and nothing is half written."""
     outsider.execute(f"CREATE TRIGGER refuse BEFORE {refused} BEGIN SELECT raise(ABORT, 'no'); END")
     with pytest.raises(StorageUnavailable):
         await begin(seeded, user_message(1))
@@ -198,7 +196,7 @@ async def test_a_failed_beginning_is_none(
 
 
 async def test_text_that_is_no_unicode_is_refused_without_quoting_it(seeded: SqliteStore) -> None:
-    """Half a surrogate pair has no UTF-8; the error does not hold the message."""
+    """A lone surrogate cannot be encoded as UTF-8; the error must not contain the message."""
     with pytest.raises(StorageUnavailable) as refused:
         await begin(seeded, user_message(1, "secret \ud83d"))
     assert "secret" not in str(refused.value)
@@ -213,7 +211,7 @@ async def test_text_that_is_no_unicode_is_refused_without_quoting_it(seeded: Sql
 
 
 async def test_ids_may_be_anything(store: SqliteStore) -> None:
-    """Ids come from paths: slashes, dots, quotes, control characters and great length harm nothing."""
+    """Ids come from URL paths: slashes, dots, quotes, control characters and length must do no harm."""
     for name in ("../../etc/passwd", "a/b", "", "\0", "'; --", "ü" * 5000, "con\n"):
         key = ConversationKey(name, name, name)
         await store.put_coach(name, name, COACH)
@@ -229,7 +227,7 @@ async def test_ids_may_be_anything(store: SqliteStore) -> None:
 async def test_history_reads_no_message_that_it_does_not_need(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """What lies behind the budget is not looked at: a message there that nobody can read does no harm."""
+    """Messages beyond the budget are not read, so an unreadable one there does no harm."""
     message = user_message(1, "12345")
     await store_reply(seeded, message, reply_to(message, 2, "12345"))
     outsider.execute(
@@ -245,7 +243,7 @@ async def test_history_reads_no_message_that_it_does_not_need(
 async def test_a_memory_is_kept_in_the_existing_systems_shape(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """A saved one has all its attributes; one that names no coach says so."""
+    """A saved memory has all its attributes, and a null coach if it names none."""
     saved = Memory("m", "Hates burpees", "preference", Importance.LOW, NOW, tags=("a",))
     await seeded.save_memory(KEY.user_id, saved)
     assert stored_memory(outsider) == {
@@ -267,7 +265,7 @@ async def test_a_memory_is_kept_in_the_existing_systems_shape(
 async def test_unknown_attributes_of_a_memory_are_kept(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """Counting changes the counter and the date, saving again the content, and both nothing else."""
+    """Counting changes only the counter and the date, saving again only the content."""
     stored = dict(memory("m")) | {"new_field": [1, {"a": None}], "coachId": 7}
     metadata = {"usageCount": 4, "importance": "?", "lifecycle": {"state": "é"}, "tags": "a, b"}
     await seeded.put_memory(KEY.user_id, "m", stored | {"metadata": metadata})
@@ -281,7 +279,7 @@ async def test_unknown_attributes_of_a_memory_are_kept(
 
 
 async def test_a_deleted_memory_stays_gone(seeded: SqliteStore, outsider: sqlite3.Connection) -> None:
-    """Counting it does nothing, and the others of the same call are counted."""
+    """Counting it does nothing; the other memories of the same call are counted."""
     for name in ("gone", "m"):
         await seeded.put_memory(KEY.user_id, name, memory(name))
     outsider.execute("DELETE FROM memories WHERE memory_id = 'gone'")
@@ -293,7 +291,7 @@ async def test_a_deleted_memory_stays_gone(seeded: SqliteStore, outsider: sqlite
 async def test_uses_are_counted_together_or_not_at_all(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """Where one of them cannot be counted the call fails, and none is."""
+    """If one memory cannot be counted, the call fails and none is."""
     for name in ("a", "b"):
         await seeded.put_memory(KEY.user_id, name, memory(name))
     outsider.execute(
@@ -310,7 +308,7 @@ async def test_uses_are_counted_together_or_not_at_all(
 async def test_a_coachs_counter_goes_on_in_whatever_form_it_was_stored(
     seeded: SqliteStore, path: Path, total: object
 ) -> None:
-    """Numbers that came from DynamoDB are decimals, which JSON holds as text."""
+    """Numbers from DynamoDB are decimals, which JSON stores as text."""
     await seeded.put_coach(KEY.user_id, "odd", {"metadata": {"total_conversations": total}})
     await seeded.create_conversation(conversation(ConversationKey(KEY.user_id, "odd", "c")))
     await seeded.aclose()
@@ -320,7 +318,7 @@ async def test_a_coachs_counter_goes_on_in_whatever_form_it_was_stored(
 
 
 async def test_unknown_attributes_of_a_coach_are_kept(seeded: SqliteStore, path: Path) -> None:
-    """Counting a conversation changes the counter and nothing else, also where there was none."""
+    """Counting a conversation changes only the counter, even if there was none."""
     await seeded.put_coach(KEY.user_id, "odd", {"coach_name": "Odd", "new_field": [1, {"a": None}]})
     await seeded.create_conversation(conversation(ConversationKey(KEY.user_id, "odd", "c")))
     await seeded.aclose()
@@ -332,7 +330,7 @@ async def test_unknown_attributes_of_a_coach_are_kept(seeded: SqliteStore, path:
 
 
 async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    """The error names the file and what to do; the file is as it was."""
+    """The error names the file and the remedy; the file stays unchanged."""
     list_path = tmp_path / "coachstream.db"
     list_path.write_text(SHOPPING_LIST)
     store = SqliteStore(list_path)
@@ -364,7 +362,7 @@ async def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
 async def test_damaged_values_make_the_file_unusable_and_are_not_quoted(
     seeded: SqliteStore, outsider: sqlite3.Connection, path: Path, damage: str
 ) -> None:
-    """Whichever column it is in: an error that is not retryable, with the file's name and nothing of it."""
+    """Whichever column is damaged, the error is not retryable, names the file and quotes nothing from it."""
     message = user_message(1)
     await begin(seeded, message)
     await seeded.append(KEY, RUN, said(1))
@@ -390,7 +388,7 @@ async def test_damaged_values_make_the_file_unusable_and_are_not_quoted(
 async def test_a_failure_of_sqlite_is_named_and_not_quoted(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """The name of its code says what is wrong; its sentence may hold anything."""
+    """The error code says what is wrong; SQLite's message may contain user text."""
     outsider.execute(
         "CREATE TRIGGER refuse BEFORE UPDATE ON conversations BEGIN SELECT raise(ABORT, 'hunter2'); END"
     )
@@ -400,8 +398,8 @@ async def test_a_failure_of_sqlite_is_named_and_not_quoted(
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
-async def test_a_page_of_the_file_that_is_overwritten_is_damage(seeded: SqliteStore, path: Path) -> None:
-    """SQLite finds it; it is not worth another try."""
+async def test_an_overwritten_page_makes_the_file_unusable(seeded: SqliteStore, path: Path) -> None:
+    """SQLite detects the damage; a retry would not help."""
     await seeded.aclose()
     with path.open("r+b") as file:
         file.seek(100)
@@ -412,8 +410,10 @@ async def test_a_page_of_the_file_that_is_overwritten_is_damage(seeded: SqliteSt
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
-async def test_every_file_and_folder_is_its_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
-    """The database, what SQLite writes next to it, and the folders that were missing."""
+async def test_files_and_folders_are_private_to_their_owner_under_any_umask(
+    tmp_path: Path, umask: int
+) -> None:
+    """This covers the database, the files that SQLite writes next to it, and the folders it creates."""
     path = tmp_path / "made" / "for" / "coachstream.db"
     store = SqliteStore(path)
     former = os.umask(umask)
@@ -431,7 +431,7 @@ async def test_every_file_and_folder_is_its_owners_whatever_the_umask(tmp_path: 
 async def test_files_that_are_open_to_others_are_closed_to_them(
     seeded: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As earlier versions made them; also while another process uses the database. The folder stays."""
+    """Earlier versions created such files. It works while the database is in use; the folder stays."""
     path.parent.chmod(0o755)
     for file in files_in(path.parent):
         file.chmod(0o644)
@@ -444,8 +444,8 @@ async def test_files_that_are_open_to_others_are_closed_to_them(
     await other.aclose()
 
 
-async def test_a_database_behind_a_link_is_its_owners_too(tmp_path: Path) -> None:
-    """SQLite follows the link, and writes next to its target."""
+async def test_a_database_behind_a_symlink_is_private_too(tmp_path: Path) -> None:
+    """SQLite follows the link and writes next to its target."""
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "coachstream.db"
     link.symlink_to(tmp_path / "elsewhere" / "real.db")
@@ -467,7 +467,7 @@ async def test_a_file_of_a_newer_version_is_left_alone(seeded: SqliteStore, path
 
 
 async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
-    """Tables that are not ours mean that the file is not ours."""
+    """Unknown tables mean that the file belongs to another program."""
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE bookmarks (address)")
@@ -480,7 +480,7 @@ async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
 
 
 async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
+    """A file exists at the folder's path."""
     (tmp_path / "data").write_text("")
     store = SqliteStore(tmp_path / "data" / "coachstream.db")
     with pytest.raises(StorageUnavailable, match="cannot be created"):
@@ -489,7 +489,7 @@ async def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -
 
 
 async def test_old_logs_are_deleted_when_a_run_begins(seeded: SqliteStore, path: Path) -> None:
-    """What was written more than a day ago goes, of whichever conversation; messages stay."""
+    """Entries older than a day are deleted in every conversation; messages stay."""
     clock = SteeredClock()
     store = SqliteStore(path, now=clock)
     other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
@@ -510,8 +510,8 @@ async def test_old_logs_are_deleted_when_a_run_begins(seeded: SqliteStore, path:
     await store.aclose()
 
 
-async def test_a_run_that_nobody_ended_keeps_its_log_and_blocks_until_it_is_ended(path: Path) -> None:
-    """However old it is, it can be read and ended behind its last entry; then its log is deleted, too."""
+async def test_an_unfinished_run_keeps_its_log_and_blocks_until_it_is_ended(path: Path) -> None:
+    """However old it is, it can be read and ended after its last entry; only then is its log deleted."""
     clock = SteeredClock()
     store = SqliteStore(path, now=clock)
     other = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
@@ -531,10 +531,10 @@ async def test_a_run_that_nobody_ended_keeps_its_log_and_blocks_until_it_is_ende
     await store.aclose()
 
 
-async def test_a_begin_deletes_no_more_than_it_has_time_for(
+async def test_a_begin_deletes_at_most_a_thousand_old_entries(
     seeded: SqliteStore, outsider: sqlite3.Connection
 ) -> None:
-    """Of very many old entries the oldest go first, a thousand at a time."""
+    """Of very many old entries the oldest thousand go first, so that a run is not delayed."""
     outsider.executemany(
         "INSERT INTO log_entries (conversation, run_id, number, entry, written_at)"
         " VALUES (1, 'old', ?, ?, ?)",
@@ -555,7 +555,7 @@ async def test_a_begin_deletes_no_more_than_it_has_time_for(
 async def test_a_run_costs_the_same_in_a_long_conversation(
     seeded: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 20,000 messages and log entries SQLite takes about the steps that it takes with 200."""
+    """With 20,000 messages and log entries, SQLite executes about as many steps as with 200."""
     steps = _count_steps(monkeypatch)
     await seeded.aclose()
     short = await _steps_of_runs(seeded, 100, steps)
@@ -583,7 +583,7 @@ async def test_a_run_costs_the_same_in_a_long_conversation(
 
 
 class SteeredClock:
-    """Tells the time that it was set to."""
+    """Returns the time it was set to."""
 
     def __init__(self) -> None:
         self._now = NOW
@@ -604,7 +604,7 @@ async def answer_slowly(store: SqliteStore, message: Message, run: str) -> None:
 
 
 def _count_steps(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count, in tens, the steps of SQLite's virtual machine in connections that are opened from now on."""
+    """Count, in tens, the virtual machine steps of SQLite connections opened from now on."""
     steps: Counter[str] = Counter()
     connect = sqlite3.connect
 
@@ -618,7 +618,7 @@ def _count_steps(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 async def _steps_of_runs(store: SqliteStore, first: int, steps: Counter[str]) -> int:
-    """The steps of many runs; the first one, which opens the file, does not count."""
+    """The steps of many runs, except the first, which opens the file."""
     before = 0
     for number in range(first, first + 100, 2):
         run = f"run_{number}_{first}"

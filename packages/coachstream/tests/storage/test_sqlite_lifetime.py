@@ -1,4 +1,4 @@
-"""Who may use a connection, and when it is closed: threads, closes, the interpreter's end, forks."""
+"""Which thread may use a connection and when it is closed: threads, closing, interpreter exit, forks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.patience import PATIENCE_S
 
 
 class Uses:
-    """Notes which thread used which connection."""
+    """Records which thread used which connection."""
 
     def __init__(self) -> None:
         self.threads: defaultdict[sqlite3.Connection, set[int]] = defaultdict(set)
@@ -32,7 +32,7 @@ class Uses:
 
 
 class SlowQuery:
-    """Holds the thread that runs it until it is released."""
+    """Blocks the thread that runs it until it is released."""
 
     def __init__(self, uses: Uses) -> None:
         self.begun = threading.Event()
@@ -53,7 +53,7 @@ def database(tmp_path: Path) -> Database:
 
 
 async def test_a_query_that_comes_during_the_close_gets_a_connection_of_its_own(database: Database) -> None:
-    """The old connection is closed when its own thread is through with it, not under the hands of another."""
+    """The old connection is closed only after its own thread has finished with it."""
     uses = Uses()
     early, late = SlowQuery(uses), SlowQuery(uses)
     first = asyncio.create_task(database.read(early))
@@ -73,7 +73,7 @@ async def test_a_query_that_comes_during_the_close_gets_a_connection_of_its_own(
 
 
 async def test_a_close_waits_for_the_query_that_runs_and_for_those_that_wait(database: Database) -> None:
-    """What was asked before the close is done before it returns."""
+    """Everything submitted before the close completes before it returns."""
     uses = Uses()
     running = SlowQuery(uses)
     first = asyncio.create_task(database.read(running))
@@ -89,7 +89,7 @@ async def test_a_close_waits_for_the_query_that_runs_and_for_those_that_wait(dat
 
 
 async def test_a_connection_is_closed_in_its_own_thread(database: Database) -> None:
-    """Also when nobody closes the database, but it is forgotten."""
+    """This also holds if the database is garbage-collected without being closed."""
     closed_in: list[int] = []
 
     class Connection(sqlite3.Connection):
@@ -120,7 +120,7 @@ async def test_a_connection_is_closed_in_its_own_thread(database: Database) -> N
 
 
 def run_program(program: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in an interpreter of its own that reports a crash."""
+    """Run a program in its own interpreter, with crash reports enabled."""
     return subprocess.run(
         [
             sys.executable,
@@ -140,7 +140,7 @@ def run_program(program: str, *arguments: Path) -> subprocess.CompletedProcess[s
 
 
 def test_the_interpreter_ends_well_without_a_close(tmp_path: Path) -> None:
-    """The file is left without a write-ahead log, what was being written is whole, nothing is reported."""
+    """No write-ahead log is left, a write in progress is complete or absent, and nothing is printed."""
     path = tmp_path / "coachstream.db"
     ended = run_program(
         """
@@ -170,7 +170,7 @@ def test_the_interpreter_ends_well_without_a_close(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_neither_uses_nor_closes_what_it_inherits(tmp_path: Path) -> None:
-    """It opens the file again; its parent's connections are as they were when it has ended, in any way."""
+    """It opens the file again; the parent's connections are unaffected when the child exits."""
     ended = run_program(
         """
         import asyncio, gc, os, sqlite3, sys, warnings
@@ -219,8 +219,8 @@ def test_a_forked_child_neither_uses_nor_closes_what_it_inherits(tmp_path: Path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_an_interrupt_while_turns_save_crashes_nothing(tmp_path: Path) -> None:
-    """Writers that go on while the store is closed again and again each get an answer."""
+def test_writes_survive_repeated_closes(tmp_path: Path) -> None:
+    """Every write succeeds while the database is closed again and again."""
     ended = run_program(
         """
         import asyncio, sys

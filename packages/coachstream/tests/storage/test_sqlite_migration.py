@@ -1,4 +1,4 @@
-"""A file of an older version becomes a current one, and nothing in it is lost."""
+"""A file of an older version is migrated without losing anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def version_of(path: Path) -> int:
 
 
 def definitions_in(path: Path) -> set[tuple[str, str, str]]:
-    """Kind, name and definition of everything, whatever the blanks; of tables, their columns."""
+    """Kind, name and definition of every object, ignoring whitespace; for tables, their columns."""
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
         columns = {
@@ -63,7 +63,7 @@ def older_path(request: pytest.FixtureRequest, path: Path) -> Path:
 
 
 async def test_a_file_of_the_first_version_becomes_a_current_one(path: Path) -> None:
-    """Everything is still there, and a retry still finds its reply."""
+    """All data is kept, and a retry still finds its reply."""
     write_version_1(path)
     store = SqliteStore(path)
     question, reply = await store.load_messages(KEY)
@@ -82,7 +82,7 @@ async def test_a_file_of_the_first_version_becomes_a_current_one(path: Path) -> 
 
 
 async def test_a_file_of_the_second_version_becomes_a_current_one(path: Path) -> None:
-    """Everything is still there, what was streamed is still known, and what was interrupted is answered."""
+    """All data is kept, streamed messages stay marked, and an interrupted message can be answered."""
     write_version_2(path)
     store = SqliteStore(path)
     question, reply, interrupted, partial = await store.load_messages(KEY)
@@ -102,8 +102,8 @@ async def test_a_file_of_the_second_version_becomes_a_current_one(path: Path) ->
     assert version_of(path) == SCHEMA_VERSION
 
 
-async def test_an_older_file_can_do_what_is_new(older_path: Path) -> None:
-    """Nothing is unfinished to begin with; runs have logs, messages are found, memories are counted on."""
+async def test_a_migrated_file_supports_the_new_features(older_path: Path) -> None:
+    """No run is unfinished at first; runs have logs, messages can be found, and memory counters continue."""
     store = SqliteStore(older_path)
     assert await store.unfinished_run(KEY) is None
     message = msgspec.structs.replace(user_message(1, "Yes"), id="msg_1800000000000_aaaaaaaaa_user")
@@ -120,7 +120,7 @@ async def test_an_older_file_can_do_what_is_new(older_path: Path) -> None:
 
 
 async def test_an_older_file_ends_up_like_a_new_one(older_path: Path) -> None:
-    """The same tables, columns and indexes: no published step was changed afterwards."""
+    """Tables, columns and indexes are equal, so no published migration was changed afterwards."""
     new_path = older_path.with_name("new.db")
     for each in (older_path, new_path):
         store = SqliteStore(each)
@@ -130,7 +130,7 @@ async def test_an_older_file_ends_up_like_a_new_one(older_path: Path) -> None:
 
 
 async def test_stores_that_open_an_older_file_at_once_change_it_once(older_path: Path) -> None:
-    """Each works, whoever comes first."""
+    """Every store works, whichever migrates the file."""
     stores = [SqliteStore(older_path) for _ in range(6)]
     loaded = await asyncio.gather(*(store.load_messages(KEY) for store in stores))
     assert [messages[1].content for messages in loaded] == ["So."] * 6
@@ -139,7 +139,7 @@ async def test_stores_that_open_an_older_file_at_once_change_it_once(older_path:
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(older_path: Path) -> None:
-    """Half a migration is none; the next attempt begins where this one did."""
+    """A migration is all or nothing; the next attempt starts from the same version."""
     version = version_of(older_path)
     before = definitions_in(older_path)
     with closing(sqlite3.connect(older_path, isolation_level=None)) as connection:

@@ -1,4 +1,4 @@
-"""Many processes use one file, and some of them are killed."""
+"""Many processes share one file, and some of them are killed."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ from support.sqlite_version_2 import write_version_2
 
 
 class WorkerProcess:
-    """A process of `support.store_worker`."""
+    """A process that runs `support.store_worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
     async def tell(self, command: str) -> str:
-        """Give a command and return the answer."""
+        """Send a command and return its response."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{command}\n".encode())
         await self.process.stdin.drain()
         return await self.line()
 
     async def line(self) -> str:
-        """The next line, waited for."""
+        """Wait for the next line."""
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
             line = await self.process.stdout.readline()
@@ -61,7 +61,7 @@ class WorkerProcess:
         return line.decode().strip()
 
     async def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone."""
+        """Send SIGKILL and wait until the process is gone."""
         self.process.kill()
         await self.process.wait()
 
@@ -115,7 +115,7 @@ async def ids_in(store: SqliteStore) -> list[str]:
 
 
 async def test_what_was_committed_survives_a_kill(path: Path, store: SqliteStore) -> None:
-    """A process killed in the middle of writing has lost nothing that it was told is saved."""
+    """A process killed while writing loses nothing that was reported as saved."""
     await seed(store)
     async with worker_process(path) as worker:
         saved = [await worker.tell(f"runs {KEY.conversation_id}")]
@@ -131,7 +131,7 @@ async def test_what_was_committed_survives_a_kill(path: Path, store: SqliteStore
 
 
 async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path, store: SqliteStore) -> None:
-    """Its log has all that it was told is there; whoever comes ends the run, and the message is answered."""
+    """Its log has all that was reported as written; another process ends the run and a retry succeeds."""
     await seed(store)
     async with worker_process(path) as worker:
         told = [await worker.tell(f"talk {KEY.conversation_id}")]
@@ -159,7 +159,7 @@ async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path,
 
 
 async def test_of_many_processes_that_end_a_killed_run_one_does(path: Path, store: SqliteStore) -> None:
-    """One reply is saved, whoever was first."""
+    """Exactly one reply is saved, whichever process wins."""
     await seed(store)
     async with worker_process(path) as worker:
         _, run = (await worker.tell(f"begin {KEY.conversation_id} 1")).split()
@@ -176,7 +176,7 @@ async def test_of_many_processes_that_end_a_killed_run_one_does(path: Path, stor
 
 
 async def test_a_run_of_another_process_must_be_waited_for(path: Path, store: SqliteStore) -> None:
-    """One unfinished run holds between processes both ways, and ends with the reply."""
+    """The limit of one unfinished run holds between processes in both directions, until the run ends."""
     await seed(store)
     await begin(store, user_message(1))
     async with worker_process(path) as worker:
@@ -193,7 +193,7 @@ async def test_a_run_of_another_process_must_be_waited_for(path: Path, store: Sq
 
 
 async def test_entries_that_many_processes_append_are_all_there_once(path: Path, store: SqliteStore) -> None:
-    """Six processes write one log at once: every entry has a number of its own, and none is left out."""
+    """Six processes write one log at once: every entry has its own number, and none is missing."""
     await seed(store)
     await begin(store, user_message(1))
     async with worker_processes(path, 6) as workers:
@@ -228,7 +228,7 @@ async def test_processes_that_start_together_agree_on_one_database(path: Path) -
 async def test_processes_that_open_an_older_file_together_change_it_once(
     path: Path, store: SqliteStore, write_older: Callable[[Path], None]
 ) -> None:
-    """Six processes find a file of an older version at once: all of them read, write and lose nothing."""
+    """Six processes find an older file at once: all of them can read and write, and lose nothing."""
     write_older(path)
     async with worker_processes(path, 6) as workers:
         answers = await asyncio.gather(
@@ -248,7 +248,7 @@ async def test_processes_that_open_an_older_file_together_change_it_once(
 async def test_of_requests_in_many_processes_one_run_begins(
     path: Path, store: SqliteStore, client_id: str
 ) -> None:
-    """Exactly one process answers, the others are told of its run, and one message is stored."""
+    """Exactly one process begins a run, the others get its id, and one message is stored."""
     await seed(store)
     async with worker_processes(path, 6) as workers:
         answers = await asyncio.gather(
@@ -267,7 +267,7 @@ async def test_of_requests_in_many_processes_one_run_begins(
 async def test_a_rename_in_one_process_and_a_run_in_another_lose_nothing(
     path: Path, store: SqliteStore
 ) -> None:
-    """Both change the same conversation, twenty times at once: every message and the last title are there."""
+    """Both change the same conversation twenty times at once: every message and the last title are stored."""
     await seed(store)
     async with worker_processes(path, 2) as (speaker, editor):
         for number in range(20):
@@ -286,7 +286,7 @@ async def test_a_rename_in_one_process_and_a_run_in_another_lose_nothing(
 
 
 async def test_uses_that_many_processes_count_are_all_counted(path: Path, store: SqliteStore) -> None:
-    """Six processes, fifty uses each."""
+    """Six processes count fifty uses each."""
     await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
     async with worker_processes(path, 6) as workers:
         assert await asyncio.gather(*(worker.tell("use m-1 50") for worker in workers)) == ["done"] * 6

@@ -12,7 +12,7 @@ from support.patience import PATIENCE_S
 
 
 class Wire:
-    """Remembers what was written, and lets a test wait for it or cut it."""
+    """Records what was written, and lets a test wait for writes or cut the connection."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -33,7 +33,7 @@ class Wire:
 
 
 async def test_a_quiet_stream_is_kept_alive_by_comments() -> None:
-    """Between frames a comment goes out whenever the time is over."""
+    """A comment is sent whenever the interval passes without a frame."""
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=0.01) as events:
         await events.send(StartFrame())
@@ -43,7 +43,7 @@ async def test_a_quiet_stream_is_kept_alive_by_comments() -> None:
 
 
 async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -> None:
-    """Comments fill silence only, and the end of the stream ends them."""
+    """Comments only fill silence, and stop with the stream."""
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=30) as events:
         for number in range(5):
@@ -52,8 +52,8 @@ async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -
     assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"keep-alive"})
 
 
-async def test_a_reader_that_left_is_remembered_and_not_an_error() -> None:
-    """What comes after a broken write goes nowhere, so that the turn can go on."""
+async def test_a_broken_connection_is_recorded_and_not_an_error() -> None:
+    """Frames after a broken write are dropped, so that the turn can continue."""
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=30) as events:
         await events.send(StartFrame())

@@ -39,7 +39,7 @@ def test_start_and_chunk_are_exactly_as_in_the_contract() -> None:
 
 
 def test_complete_is_one_line_in_the_shape_that_the_existing_clients_read() -> None:
-    """Every field in camelCase, dates in the one form that TypeScript readers revive."""
+    """Every field is in camelCase, and dates have the one format that the TypeScript clients parse."""
     completed = Completed(
         user_message=USER,
         reply=REPLY,
@@ -66,7 +66,7 @@ def test_complete_is_one_line_in_the_shape_that_the_existing_clients_read() -> N
 
 
 def test_error_has_three_fields_and_the_partial_reply_only_when_one_was_saved() -> None:
-    """A client that knows only the contract finds exactly the contract."""
+    """Clients that know only the contract find exactly the contract."""
     failed = Failed(ErrorCode.MODEL_THROTTLED, "Busy.", retryable=True)
     assert wire(failed) == (
         'data: {"type":"error","message":"Busy.","code":"MODEL_THROTTLED","retryable":true}\n\n'

@@ -47,7 +47,7 @@ def parse(**fields: object) -> NewMessage:
 
 
 def test_a_message_with_every_field_is_read() -> None:
-    """Text is kept to the letter, the time becomes UTC in whole milliseconds."""
+    """The text is kept unchanged; the time becomes UTC, truncated to milliseconds."""
     assert parse(
         userResponse="  Hi 🏋️\n",
         messageTimestamp="2026-03-01T13:00:00.1239+01:00",
@@ -57,15 +57,15 @@ def test_a_message_with_every_field_is_read() -> None:
 
 
 def test_without_a_time_the_message_was_sent_when_it_arrived() -> None:
-    """`messageTimestamp` and `clientMessageId` are optional, as absent and as null."""
+    """`messageTimestamp` and `clientMessageId` may be absent or null."""
     sent_at = NOW.replace(microsecond=123000)
     assert parse(userResponse="Hi") == NewMessage("Hi", sent_at)
     assert parse(userResponse="Hi", messageTimestamp=None, clientMessageId=None) == NewMessage("Hi", sent_at)
 
 
 @pytest.mark.parametrize("body", [None, b"", b" \r\n\t"])
-def test_no_body_is_told_apart_from_a_bad_one(body: bytes | None) -> None:
-    """A request without content gets an error of its own."""
+def test_a_missing_body_is_distinguished_from_an_invalid_one(body: bytes | None) -> None:
+    """A request without content has its own error."""
     with pytest.raises(MissingRequestBody):
         parse_new_message(body, received_at=NOW)
 
@@ -96,7 +96,7 @@ def test_a_body_that_is_no_json_object_is_invalid_json(body: bytes) -> None:
     [None, "", " \n\t\u3000", "\u3164\u2800\U000e0101", "\x1b\u200d", 7, True, ["Hi"], {"text": "Hi"}],
 )
 def test_a_message_without_words_is_refused(text: object) -> None:
-    """Missing, blank and wrongly typed text is the same mistake, and so is text that nobody can see."""
+    """Missing, blank, invisible and wrongly typed text are the same error."""
     with pytest.raises(InvalidUserResponse):
         parse(userResponse=text)
     with pytest.raises(InvalidUserResponse):
@@ -105,7 +105,7 @@ def test_a_message_without_words_is_refused(text: object) -> None:
 
 @pytest.mark.parametrize("character", ["a", "é", "🏋"])
 def test_the_length_limit_counts_code_points(character: str) -> None:
-    """At the limit a message passes, one character more is too long, however many bytes that is."""
+    """A message at the limit passes and one character more is refused, whatever the bytes."""
     assert len(parse(userResponse=character * MAX_MESSAGE_CHARS).text) == MAX_MESSAGE_CHARS
     with pytest.raises(MessageTooLong):
         parse(userResponse=character * (MAX_MESSAGE_CHARS + 1))
@@ -116,7 +116,7 @@ def test_the_length_limit_counts_code_points(character: str) -> None:
     ["2026-03-01T12:00:00Z", "2026-03-01T12:00:00.5+00:00", "20260301T120000Z", "2026-03-01T07:00-05:00"],
 )
 def test_iso_8601_times_with_a_zone_are_read(timestamp: str) -> None:
-    """Every common spelling of one moment."""
+    """Covers every common format of the same instant."""
     assert parse(userResponse="Hi", messageTimestamp=timestamp).sent_at.replace(microsecond=0) == datetime(
         2026, 3, 1, 12, tzinfo=UTC
     )
@@ -139,8 +139,8 @@ def test_iso_8601_times_with_a_zone_are_read(timestamp: str) -> None:
         ["2026-03-01T12:00:00Z"],
     ],
 )
-def test_what_names_no_moment_is_an_invalid_timestamp(timestamp: object) -> None:
-    """No zone, no time, no string, out of range: refused, not guessed."""
+def test_an_ambiguous_or_malformed_time_is_an_invalid_timestamp(timestamp: object) -> None:
+    """No time zone, no time, not a string, out of range: refused, never guessed."""
     with pytest.raises(InvalidTimestamp):
         parse(userResponse="Hi", messageTimestamp=timestamp)
 
@@ -153,8 +153,8 @@ def test_a_client_message_id_outside_its_alphabet_is_refused(name: object) -> No
     assert parse(userResponse="Hi", clientMessageId="a" * 64).client_message_id == "a" * 64
 
 
-def test_the_first_mistake_in_the_order_of_the_contract_is_told() -> None:
-    """A client that makes several mistakes learns of them one by one, always in the same order."""
+def test_the_first_error_in_the_order_of_the_contract_is_reported() -> None:
+    """A client with several errors learns of them one at a time, always in the same order."""
     with pytest.raises(InvalidUserResponse):
         parse(userResponse=" ", messageTimestamp="x", clientMessageId="?")
     with pytest.raises(InvalidTimestamp):
@@ -173,7 +173,7 @@ def test_the_first_mistake_in_the_order_of_the_contract_is_told() -> None:
     ).map(lambda fields: json.dumps(fields).encode())
 )
 def test_any_body_is_read_or_refused_with_a_typed_error(body: bytes) -> None:
-    """Nothing that can be sent makes the parser fail in another way, and what passes can be stored."""
+    """No body makes the parser fail in any other way, and every accepted message can be stored."""
     try:
         message = parse_new_message(body, received_at=NOW)
     except RequestError:
@@ -184,7 +184,7 @@ def test_any_body_is_read_or_refused_with_a_typed_error(body: bytes) -> None:
 
 
 def test_a_conversation_needs_no_body() -> None:
-    """Nothing, white space, an empty object, nulls and empty strings all mean the defaults."""
+    """No body, whitespace, an empty object, nulls and empty strings all mean the defaults."""
     plain = NewConversation(DEFAULT_TITLE, None)
     bodies = [
         None,
@@ -214,13 +214,13 @@ def test_a_conversation_needs_no_body() -> None:
 def test_a_creation_is_refused_field_by_field(
     fields: dict[str, object], error: type[CoachStreamError]
 ) -> None:
-    """The first message of a conversation obeys the rules of every message."""
+    """The first message of a conversation must meet the rules for every message."""
     with pytest.raises(error):
         parse_new_conversation(json.dumps(fields).encode())
 
 
 def test_a_change_leaves_what_it_does_not_name() -> None:
-    """Absent fields stay as they are; false and an empty list are changes."""
+    """Absent fields stay unchanged; false and an empty list are changes."""
     assert parse_conversation_change(b'{"title":"Legs"}') == ConversationChange(title="Legs")
     assert parse_conversation_change(b'{"tags":[],"isActive":false}') == ConversationChange(
         tags=(), is_active=False
@@ -247,13 +247,13 @@ def test_a_change_leaves_what_it_does_not_name() -> None:
     ],
 )
 def test_a_change_of_nothing_or_of_the_wrong_type_is_refused(fields: dict[str, object]) -> None:
-    """At least one field, each of its own type."""
+    """At least one field is required, and each must have its type."""
     with pytest.raises(InvalidRequest):
         parse_conversation_change(json.dumps(fields).encode())
 
 
 def test_a_change_needs_a_body() -> None:
-    """Nothing and no JSON are told apart, as for messages."""
+    """A missing body and invalid JSON are distinguished, as for messages."""
     with pytest.raises(MissingRequestBody):
         parse_conversation_change(None)
     with pytest.raises(InvalidJson):
@@ -281,7 +281,7 @@ def test_a_change_needs_a_body() -> None:
 def test_half_an_emoji_and_other_broken_unicode_in_a_text_becomes_the_replacement_character(
     written: bytes, text: str
 ) -> None:
-    """As `toWellFormed` and `TextDecoder` have it in JavaScript; in every free text."""
+    """As JavaScript's `toWellFormed` and `TextDecoder` do, in every free-text field."""
     body = b'{"userResponse": "%s", "other\\udc00": "\\ud800"}' % written
     assert parse_new_message(body, received_at=NOW).text == text
     created = parse_new_conversation(b'{"title": "%s", "initialMessage": "%s"}' % (written, written))
@@ -292,7 +292,7 @@ def test_half_an_emoji_and_other_broken_unicode_in_a_text_becomes_the_replacemen
 
 @pytest.mark.parametrize("broken", [b"\\ud83d", b"\xf0\x9f", b"\\u0000"])
 def test_broken_unicode_in_a_field_that_names_something_is_refused_as_that_field(broken: bytes) -> None:
-    """An id or a time is never changed on the way; the error tells which field it is."""
+    """Ids and times are never altered; the error names the field."""
     with pytest.raises(InvalidClientMessageId):
         parse_new_message(b'{"userResponse": "Hi", "clientMessageId": "m-1%s"}' % broken, received_at=NOW)
     with pytest.raises(InvalidTimestamp):
@@ -303,6 +303,6 @@ def test_broken_unicode_in_a_field_that_names_something_is_refused_as_that_field
 
 @given(st.text(st.characters(), max_size=40))
 def test_any_text_that_javascript_can_send_arrives_well_formed(text: str) -> None:
-    """Lone surrogates are replaced one by one, and nothing else is touched."""
+    """Lone surrogates are replaced one by one, and nothing else is changed."""
     well_formed = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert parse(userResponse=f"x{text}").text == f"x{well_formed}"

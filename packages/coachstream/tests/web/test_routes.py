@@ -24,7 +24,7 @@ CONVERSATIONS = ("users", "u1", "coaches", "c1", "conversations")
     ],
 )
 def test_each_route_is_found_with_its_ids(segments: tuple[str, ...], route: Route) -> None:
-    """The table of routes, read from the outside."""
+    """The route table, as seen by a client."""
     assert match_path(segments) == route
     assert route.key == ConversationKey(route.user_id, route.coach_id, route.conversation_id)
 
@@ -47,19 +47,19 @@ def test_each_route_is_found_with_its_ids(segments: tuple[str, ...], route: Rout
     ],
 )
 def test_what_is_not_in_the_table_is_no_route(segments: tuple[str, ...]) -> None:
-    """An unknown path, and an id that could reach another item's key, are refused alike."""
+    """Unknown paths and ids that could reach another item's key get the same error."""
     with pytest.raises(MissingPathParams):
         match_path(segments)
 
 
 def test_an_id_of_the_greatest_length_is_an_id() -> None:
-    """The limit itself is allowed."""
+    """An id exactly at the limit is allowed."""
     assert match_path((*CONVERSATIONS, "x" * MAX_ID_CHARS)).conversation_id == "x" * MAX_ID_CHARS
 
 
 @given(st.lists(st.text(max_size=20), max_size=9))
 def test_any_segments_give_a_route_or_the_one_error(segments: list[str]) -> None:
-    """No path makes the router fail in another way."""
+    """No path makes the router fail in any other way."""
     try:
         route = match_path(segments)
     except MissingPathParams:
@@ -68,7 +68,7 @@ def test_any_segments_give_a_route_or_the_one_error(segments: list[str]) -> None
 
 
 def test_the_refusal_of_a_method_names_the_allowed_ones() -> None:
-    """405 must say what is allowed."""
+    """A 405 must list the allowed methods."""
     require_method("GET", ("GET", "POST"))
     with pytest.raises(MethodNotAllowed) as refused:
         require_method("DELETE", ("GET", "POST"))

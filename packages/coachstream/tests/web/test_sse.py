@@ -19,7 +19,7 @@ def read(*chunks: bytes) -> list[str]:
 
 
 def fed_three_ways(stream: bytes) -> list[list[str]]:
-    """Whole, byte by byte, and cut in two at every place."""
+    """Feed the stream whole, byte by byte, and cut in two at every position."""
     ways = [read(stream), read(*(stream[i : i + 1] for i in range(len(stream))))]
     ways += [read(stream[:i], b"", stream[i:]) for i in range(len(stream))]
     return ways
@@ -27,7 +27,7 @@ def fed_three_ways(stream: bytes) -> list[list[str]]:
 
 @given(ANY_TEXT)
 def test_any_text_survives_the_wire(text: str) -> None:
-    """One line of valid UTF-8 whatever the text, and the same text at the other end."""
+    """Any text becomes one line of valid UTF-8 and is decoded to the same text."""
     data = encode_frame(ChunkFrame(text, 0))
     assert data.startswith(b'data: {"type":"chunk","content":')
     assert data.endswith(b"}\n\n")
@@ -39,7 +39,7 @@ def test_any_text_survives_the_wire(text: str) -> None:
 
 
 def test_a_surrogate_pair_in_two_chunks_is_whole_again_when_joined() -> None:
-    """JavaScript joins UTF-16 units, so the halves of an emoji need not come together."""
+    """JavaScript joins UTF-16 units, so the halves of an emoji may arrive in different chunks."""
     halves = [encode_frame(ChunkFrame(half, 0)) for half in ("\ud83c", "\udfcb")]
     assert halves[0] == b'data: {"type":"chunk","content":"\\ud83c","offset":0}\n\n'
     joined = "".join(json.loads(data)["content"] for data in read(*halves))
@@ -48,7 +48,7 @@ def test_a_surrogate_pair_in_two_chunks_is_whole_again_when_joined() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))), LINE_ENDS)
 def test_the_reader_does_not_care_where_the_bytes_are_cut(texts: list[str], end: str) -> None:
-    """Every event once and in order, with each kind of line end, cut anywhere."""
+    """Every event is read once and in order, with each kind of line end, wherever the bytes are cut."""
     stream = "".join(f"data: {text}{end}{end}" for text in texts).encode()
     assert all(way == texts for way in fed_three_ways(stream))
 
@@ -74,12 +74,12 @@ def test_the_reader_does_not_care_where_the_bytes_are_cut(texts: list[str], end:
     ],
 )
 def test_the_reader_follows_the_standard(stream: bytes, events: list[str]) -> None:
-    """HTML standard, section 9.2.6, fed whole, byte by byte and in two parts."""
+    """HTML standard, section 9.2.6; fed whole, byte by byte and in two parts."""
     assert all(way == events for way in fed_three_ways(stream))
 
 
 def test_the_reader_knows_the_id_that_it_would_resume_after() -> None:
-    """By the HTML standard: an id counts from the end of its block, with or without data."""
+    """By the HTML standard, an id takes effect at the end of its block, with or without data."""
     reader = SseReader()
     seen = []
     blocks = ("data: a\n\n", "id: r:0\n\n", "data: b\n\n", "id: r:1\ndata: c\n\n", "id: r:2\ndata: d")

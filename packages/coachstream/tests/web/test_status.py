@@ -18,19 +18,19 @@ def error_types(base: type[CoachStreamError] = CoachStreamError) -> Iterator[typ
 
 
 def test_every_code_has_a_status_of_its_class() -> None:
-    """The table is complete, and says of each code whose fault it is."""
+    """The table is complete and distinguishes client errors from server errors."""
     assert set(HTTP_STATUS) == set(ErrorCode)
     assert all(400 <= status <= 599 for status in HTTP_STATUS.values())
 
 
 def test_every_code_belongs_to_an_error_that_can_be_raised() -> None:
-    """No code is only written down."""
+    """No code exists only in the list."""
     assert {kind.code for kind in error_types()} == set(ErrorCode)
 
 
 @pytest.mark.parametrize("kind", list(error_types()), ids=lambda kind: kind.__name__)
 def test_what_the_client_reads_never_holds_the_detail(kind: type[CoachStreamError]) -> None:
-    """The detail of an error is for the log alone."""
+    """An error's detail is only for the log."""
     error = kind(("secret",)) if kind is MethodNotAllowed else kind("secret")
     frame = error_frame(error)
     assert (frame.message, frame.code) == (kind.sentence, kind.code.value)

@@ -5,6 +5,9 @@ to the process: by a lifespan, by a task of the process, or inside `process_long
 invocation to the next. Tasks of the invocation that still run when it returns are cancelled, because Lambda
 freezes a function between invocations and they would resume in the middle of a later one. Likewise,
 asynchronous generators that the invocation began and did not finish are closed.
+
+The tasks of an ASGI app are not cancelled: under other servers they live on, and the app may have started
+them in a task group of its lifespan, which a cancellation would end. The invocation waits a while for them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import contextvars
 import logging
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from enum import Enum, auto
 from typing import Any, Final, TypeAlias, TypeVar
 
 logger = logging.getLogger("lambda_streaming")
@@ -25,7 +29,20 @@ T = TypeVar("T")
 MAX_CLEAN_UP_S: Final = 1.0
 """How long leftover tasks may take to release their resources; the function is billed for it."""
 
-_is_invocation: contextvars.ContextVar[bool] = contextvars.ContextVar("_is_invocation", default=False)
+MAX_LEFTOVER_S: Final = 1.0
+"""How long an invocation waits for the tasks that an app has left; the function is billed for it."""
+
+
+class _Owner(Enum):
+    PROCESS = auto()
+    INVOCATION = auto()
+
+
+_TasksOfApp: TypeAlias = "weakref.WeakSet[asyncio.Task[Any]]"
+
+_owner: contextvars.ContextVar[_Owner | _TasksOfApp] = contextvars.ContextVar(
+    "_owner", default=_Owner.PROCESS
+)
 
 _Tasks: TypeAlias = set["asyncio.Task[Any]"]
 
@@ -41,17 +58,36 @@ def process_long() -> Iterator[None]:
 
     A lifespan needs no such block: its tasks belong to the process.
     """
-    token = _is_invocation.set(False)
+    token = _owner.set(_Owner.PROCESS)
     try:
         yield
     finally:
-        _is_invocation.reset(token)
+        _owner.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def tasks_of_app() -> AsyncIterator[None]:
+    """Let the tasks that are started inside the block finish, or live as long as the process.
+
+    Those that run for longer than `MAX_LEFTOVER_S` after the block freeze with the environment, and resume in
+    the next invocation.
+    """
+    started: _TasksOfApp = weakref.WeakSet()
+    token = _owner.set(started)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+    if left := {task for task in started if not task.done()}:
+        _, running = await asyncio.wait(left, timeout=MAX_LEFTOVER_S)
+        if running:
+            logger.info("The app's tasks freeze until the next invocation: %s", _names(running))
 
 
 def process_context() -> contextvars.Context:
     """Return a copy of the current context whose tasks belong to the process."""
     context = contextvars.copy_context()
-    context.run(_is_invocation.set, False)
+    context.run(_owner.set, _Owner.PROCESS)
     return context
 
 
@@ -70,7 +106,7 @@ class InvocationTasks:
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run the current task as an invocation, and afterwards close and cancel what it left behind."""
-        _is_invocation.set(True)
+        _owner.set(_Owner.INVOCATION)
         generators = _Generators()
         hooks = sys.get_asyncgen_hooks()
         generators.watch(hooks.firstiter)
@@ -134,8 +170,11 @@ class InvocationTasks:
         **options: Any,  # noqa: ANN401
     ) -> asyncio.Future[Any]:
         task = self._make_task(loop, work, **options)
-        if not _is_invocation.get() and isinstance(task, asyncio.Task):
+        owner = _owner.get()
+        if owner is not _Owner.INVOCATION and isinstance(task, asyncio.Task):
             self._of_process.add(task)
+            if isinstance(owner, weakref.WeakSet):
+                owner.add(task)
         return task
 
 
@@ -167,7 +206,7 @@ class _Generators:
         """Note each generator that is begun, in addition to the event loop."""
 
         def begun(generator: AsyncGenerator[Any, Any]) -> None:
-            if _is_invocation.get():
+            if _owner.get() is not _Owner.PROCESS:
                 self.were_begun = True
                 self._alive.add(generator)
             if of_loop is not None:

@@ -33,7 +33,7 @@ EVERYWHERE = AllowedHosts.of("::", ["laptop.lan"])
     ],
 )
 def test_names_that_no_stranger_controls_are_allowed(host: str) -> None:
-    """Loopback addresses, localhost and what is below it, and what the person named; on any port."""
+    """Loopback addresses, localhost and its subdomains, and explicitly allowed names match on any port."""
     assert LOOPBACK.allow(host)
 
 
@@ -100,19 +100,19 @@ def test_names_that_no_stranger_controls_are_allowed(host: str) -> None:
     ],
 )
 def test_every_other_host_is_refused(host: str) -> None:
-    """Names that somebody else may point to this machine, and what is no `host:port` at all."""
+    """Names that an attacker can point at this machine, and anything that is not `host:port`, are refused."""
     assert not LOOPBACK.allow(host)
 
 
 def test_a_server_that_is_open_to_the_network_is_addressed_by_any_address() -> None:
-    """An address cannot be rebound; names are allowed one by one all the same."""
+    """DNS rebinding does not apply to addresses; names still have to be allowed individually."""
     for host in ("192.168.1.5:8000", "[2001:db8::1]", "localhost:8000", "laptop.lan"):
         assert EVERYWHERE.allow(host)
     assert not EVERYWHERE.allow("evil.example")
 
 
 def test_an_address_may_be_allowed_like_a_name() -> None:
-    """For what forwards from another machine."""
+    """A proxy on another machine may forward requests under its own address."""
     assert AllowedHosts.of("::1", ["192.168.1.5"]).allow("192.168.1.5:80")
 
 
@@ -122,8 +122,8 @@ HOSTS = st.one_of(NAMES, st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map
 
 
 @given(host=HOSTS, port=PORTS)
-def test_what_was_put_together_is_taken_apart_again(host: str, port: int | None) -> None:
-    """Any host and port of RFC 3986 that a `Host` header may hold."""
+def test_a_formatted_authority_parses_back_to_its_host_and_port(host: str, port: int | None) -> None:
+    """The round trip holds for every RFC 3986 host and port that a `Host` header may contain."""
     parsed = parse_authority(host if port is None else f"{host}:{port}")
     assert parsed is not None
     assert parsed.port == port
@@ -135,8 +135,8 @@ def test_what_was_put_together_is_taken_apart_again(host: str, port: int | None)
     | st.text()
     | st.builds("{}{}{}".format, st.text(max_size=3), HOSTS, st.text(max_size=6))
 )
-def test_what_is_allowed_is_a_loopback_address_or_an_allowed_name_and_nothing_else(text: str) -> None:
-    """Whatever surrounds an allowed name makes it another one."""
+def test_only_loopback_addresses_and_allowed_names_are_allowed(text: str) -> None:
+    """Any text before or after an allowed name makes it a different name."""
     if not LOOPBACK.allow(text):
         return
     host, colon, port = text.rpartition(":")
@@ -167,5 +167,5 @@ def test_what_is_allowed_is_a_loopback_address_or_an_allowed_name_and_nothing_el
     ],
 )
 def test_an_origin_is_a_scheme_of_the_web_a_host_and_a_port(origin: str, authority: Authority | None) -> None:
-    """Anything else has no host, and equals none."""
+    """Anything else has no authority and matches no host."""
     assert parse_origin(origin) == authority

@@ -35,27 +35,27 @@ def emulator(tmp_path: Path) -> Iterator[Emulating]:
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+    """Run the emulator until it exits."""
     return subprocess.run(
         [*MODULE, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=cwd
     )
 
 
 def ask(emulator: Emulating, *steps: list[object]) -> httpx.Response:
-    """Let the scripted runtime take steps."""
+    """Send a request that makes the scripted runtime perform these steps."""
     return httpx.post(emulator.url, json=steps, timeout=PATIENCE_S)
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait, within bounds, for what no event tells."""
+    """Poll, with a deadline, for a condition that no event signals."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
+        assert time.monotonic() < deadline, f"timed out waiting: {what}"
         time.sleep(0.01)
 
 
 def test_help_names_every_option_and_the_exit_statuses() -> None:
-    """A person learns all from --help."""
+    """`--help` alone documents the whole command line."""
     shown = run("--help")
     assert shown.returncode == 0
     for option in OPTIONS:
@@ -66,8 +66,8 @@ def test_help_names_every_option_and_the_exit_statuses() -> None:
     assert "…" not in shown.stdout
 
 
-def test_a_mistyped_option_is_one_sentence_about_what_was_typed() -> None:
-    """No word of the library that parsed it, no frame, exit status 2."""
+def test_a_mistyped_option_is_reported_in_one_sentence() -> None:
+    """The message contains nothing from the parsing library, no usage frame; the exit status is 2."""
     refused = run("--port", "abc", "--", "x")
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
@@ -76,14 +76,14 @@ def test_a_mistyped_option_is_one_sentence_about_what_was_typed() -> None:
     ]
 
 
-def test_it_says_where_it_listens_and_answers_there(emulator: Emulating) -> None:
-    """On the loopback, on a free port."""
+def test_it_reports_the_address_it_serves_on(emulator: Emulating) -> None:
+    """By default the emulator listens on a free loopback port."""
     assert emulator.url.startswith("http://127.0.0.1:")
     assert ask(emulator, ["write", "hello"]).text == "hello"
 
 
-def test_a_person_is_told_the_url_in_a_sentence(tmp_path: Path) -> None:
-    """Without --json."""
+def test_without_json_the_url_is_printed_in_a_sentence(tmp_path: Path) -> None:
+    """The default output is for people; only `--json` prints a record."""
     process = subprocess.Popen(
         [*MODULE, "--port", "0", "--function-name", "fn", "--", *SCRIPTED],
         stdout=subprocess.PIPE,
@@ -101,8 +101,8 @@ def test_a_person_is_told_the_url_in_a_sentence(tmp_path: Path) -> None:
         process.stdout.close()
 
 
-def test_output_of_the_function_stands_in_the_log_with_its_name(emulator: Emulating) -> None:
-    """Line by line, beside what happened to its environments."""
+def test_the_functions_output_is_logged_under_its_name(emulator: Emulating) -> None:
+    """Each line is logged separately, among the events of the execution environments."""
     ask(emulator, ["print", "one\ntwo"], ["write", "x"])
     wait_until(lambda: "REPORT" in emulator.log(), "the report of the invocation")
     lines = emulator.log().splitlines()
@@ -111,7 +111,7 @@ def test_output_of_the_function_stands_in_the_log_with_its_name(emulator: Emulat
 
 
 def test_variables_come_from_files_and_options(tmp_path: Path) -> None:
-    """Options win over files, later files over earlier ones, all of them over what Lambda sets."""
+    """Options override files, later files override earlier ones, and both override Lambda's own variables."""
     (tmp_path / "one.env").write_text("# mine\nexport A='1 # not a comment'\nB=file # a comment\nC=one\n")
     (tmp_path / "two.env").write_text('C="two\\nlines"\nTZ=Europe/Zurich\n')
     files = ("--env-file", "one.env", "--env-file", "two.env")
@@ -148,10 +148,10 @@ def test_variables_come_from_files_and_options(tmp_path: Path) -> None:
     ],
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_done_is_said_with_an_exit_status(
+def test_a_startup_error_is_reported_with_an_exit_status(
     arguments: list[str], status: int, message: str, tmp_path: Path
 ) -> None:
-    """One sentence on standard error, no traceback."""
+    """The error is one sentence on standard error, without a traceback."""
     (tmp_path / "not-executable").write_text("")
     (tmp_path / "bad.env").write_text("A=1\nsecret value\n")
     refused = run("--port", "0", *arguments, cwd=tmp_path)
@@ -162,8 +162,8 @@ def test_what_cannot_be_done_is_said_with_an_exit_status(
     assert refused.stdout == ""
 
 
-def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
-    """Exit status 1, and --port 0."""
+def test_a_port_in_use_is_reported_with_the_remedy() -> None:
+    """The exit status is 1, and the message suggests `--port 0`."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = run("--port", str(taken.getsockname()[1]), "true")
     assert refused.returncode == 1
@@ -173,7 +173,7 @@ def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
 
 
 def test_only_requests_for_an_allowed_host_reach_the_function(tmp_path: Path) -> None:
-    """A name that a stranger may point to this machine is refused; origins are the function's business."""
+    """A name that an attacker can point at this machine is refused; the function itself checks origins."""
     with emulating(tmp_path, "--allow-host", ".tunnel.example", "--", *SCRIPTED) as emulator:
         for host, status in {
             "localhost:1": 200,
@@ -190,7 +190,7 @@ def test_only_requests_for_an_allowed_host_reach_the_function(tmp_path: Path) ->
 
 
 def test_listening_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
-    """And not before it is asked for."""
+    """There is no such warning while the emulator listens on loopback only."""
     with emulating(tmp_path, "--host", "0.0.0.0", *SCRIPTED) as emulator:  # noqa: S104 (what is tested)
         assert "it is not a loopback address" in emulator.log()
         assert emulator.url.startswith("http://localhost:")
@@ -199,7 +199,7 @@ def test_listening_beyond_loopback_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_cors_can_be_configured_in_full_or_in_short(tmp_path: Path) -> None:
-    """The shorthand allows all methods and headers; the options name them."""
+    """The shorthand allows all methods and headers; the individual options restrict them."""
     preflight = {"origin": "https://a.example", "access-control-request-method": "POST"}
     with emulating(tmp_path, "--cors", "*", *SCRIPTED) as emulator:
         headers = httpx.options(emulator.url, headers=preflight).headers
@@ -225,7 +225,7 @@ def test_cors_can_be_configured_in_full_or_in_short(tmp_path: Path) -> None:
 
 
 def test_a_buffered_url_interprets_the_result(tmp_path: Path) -> None:
-    """With --invoke-mode buffered."""
+    """`--invoke-mode buffered` turns a proxy result into an HTTP response."""
     with emulating(tmp_path, "--invoke-mode", "buffered", *SCRIPTED) as emulator:
         result = json.dumps({"statusCode": 418, "body": "tea"})
         response = ask(emulator, ["write", result])
@@ -233,7 +233,7 @@ def test_a_buffered_url_interprets_the_result(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_cuts_the_grace_short(tmp_path: Path) -> None:
-    """For somebody in a hurry; no process is left either."""
+    """The emulator exits at once, and still leaves no process behind."""
     with (
         emulating(tmp_path, "--grace", "600", *SCRIPTED) as emulator,
         httpx.stream("POST", emulator.url, json=[["write", "x"], ["hang"]], timeout=PATIENCE_S) as response,
@@ -246,7 +246,7 @@ def test_a_second_signal_cuts_the_grace_short(tmp_path: Path) -> None:
 
 
 def test_requests_past_the_maximum_get_429(tmp_path: Path) -> None:
-    """With --max-concurrency."""
+    """`--max-concurrency` limits the number of concurrent invocations."""
     with (
         emulating(tmp_path, "--max-concurrency", "1", "--grace", "0", *SCRIPTED) as emulator,
         httpx.stream("POST", emulator.url, json=[["write", "x"], ["hang"]], timeout=PATIENCE_S) as response,
@@ -255,8 +255,8 @@ def test_requests_past_the_maximum_get_429(tmp_path: Path) -> None:
         assert ask(emulator).status_code == 429
 
 
-def test_a_worker_killed_in_mid_answer_breaks_it_off_and_the_next_request_works(emulator: Emulating) -> None:
-    """The client cannot take the response for a complete one."""
+def test_a_worker_killed_mid_response_truncates_it_and_the_next_request_works(emulator: Emulating) -> None:
+    """The client can tell that the response is incomplete."""
     with httpx.stream("POST", emulator.url, json=[["write-pid"], ["hang"]], timeout=PATIENCE_S) as response:
         chunks = response.iter_raw()
         os.kill(int(next(chunks)), signal.SIGKILL)
@@ -269,7 +269,7 @@ def test_a_worker_killed_in_mid_answer_breaks_it_off_and_the_next_request_works(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
 )
 def test_a_signal_ends_it_well_and_leaves_no_process(emulator: Emulating, number: signal.Signals) -> None:
-    """With environments that are frozen, have children, and are deaf to SIGTERM."""
+    """Environments that are frozen, have child processes or ignore SIGTERM are terminated too."""
     ask(emulator, ["ignore-terminate"], ["child"])
     wait_until(lambda: "REPORT" in emulator.log(), "the environment is idle")
     assert len(emulator.processes()) >= 3
@@ -278,8 +278,8 @@ def test_a_signal_ends_it_well_and_leaves_no_process(emulator: Emulating, number
     assert "Traceback" not in emulator.log()
 
 
-def test_a_running_answer_is_completed_before_it_ends(tmp_path: Path) -> None:
-    """Within the grace, for a function that is quick enough."""
+def test_a_running_response_is_completed_before_shutdown(tmp_path: Path) -> None:
+    """Shutdown drains an invocation that finishes within the grace period."""
     with (
         emulating(tmp_path, "--grace", "10", *SCRIPTED) as emulator,
         socket.create_server(("127.0.0.1", 0)) as gate,
@@ -307,8 +307,8 @@ def _refuses(url: str) -> bool:
     return False
 
 
-def test_a_hanging_answer_is_cut_off_after_the_grace(tmp_path: Path) -> None:
-    """The client sees it break off; the exit status is still 0."""
+def test_a_hanging_response_is_cut_off_after_the_grace_period(tmp_path: Path) -> None:
+    """The client sees a truncated response; the exit status is still 0."""
     with emulating(tmp_path, "--grace", "0.2", *SCRIPTED) as emulator:
         steps = [["write", "one"], ["hang"]]
         with httpx.stream("POST", emulator.url, json=steps, timeout=PATIENCE_S) as response:
@@ -322,7 +322,7 @@ def test_a_hanging_answer_is_cut_off_after_the_grace(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 def test_nothing_is_left_even_when_the_emulator_itself_is_killed(emulator: Emulating) -> None:
-    """Frozen environments and their children, and busy ones that say nothing."""
+    """Frozen environments, their child processes and busy ones that produce no output all end."""
     ask(emulator, ["child"])
     wait_until(lambda: "REPORT" in emulator.log(), "the environment is idle")
     with (

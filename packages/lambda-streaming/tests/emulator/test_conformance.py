@@ -82,7 +82,7 @@ async def played(
     buffered: bool = False,
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[tuple[httpx.AsyncClient, RawRuntime, OneEnvironment]]:
-    """A Function URL whose runtime is the test."""
+    """A Function URL whose runtime is played by the test."""
     async with (
         one_environment(buffered=buffered) as environment,
         raw_runtime(environment.api.address) as runtime,
@@ -92,14 +92,14 @@ async def played(
 
 
 async def asked(client: httpx.AsyncClient, runtime: RawRuntime) -> tuple[str, asyncio.Task[httpx.Response]]:
-    """Send a request; returns its id, as the runtime was told, and what will be its response."""
+    """Send a request; return its request id as the runtime received it, and the pending response."""
     response = asyncio.create_task(client.get("/"))
     event = await runtime.next()
     return event.headers["Lambda-Runtime-Aws-Request-Id"], response
 
 
 async def steps(client: httpx.AsyncClient, *taken: list[object]) -> httpx.Response:
-    """Let the scripted runtime take steps."""
+    """Send a request that makes the scripted runtime perform these steps."""
     return await client.post("/", content=json.dumps(taken), headers={"content-type": "application/json"})
 
 
@@ -110,7 +110,7 @@ def process_of(pool: ExecutionEnvironments) -> int:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_01_chunks_arrive_one_by_one_before_the_handler_ends(runtime: str) -> None:
-    """Each write is at the client while the handler waits for the test."""
+    """The client has each chunk while the handler is still waiting for the test."""
     async with (
         emulated(runtime) as (client, _),
         gate() as gate_,
@@ -125,7 +125,7 @@ async def test_conformance_01_chunks_arrive_one_by_one_before_the_handler_ends(r
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_02_the_prelude_is_status_headers_and_cookies(runtime: str) -> None:
-    """No byte of it is in the body."""
+    """No byte of the prelude reaches the body."""
     async with emulated(runtime) as (client, _):
         response = await client.get("/prelude")
     assert (response.status_code, response.content, response.headers["x-one"]) == (201, b"body", "1")
@@ -133,7 +133,7 @@ async def test_conformance_02_the_prelude_is_status_headers_and_cookies(runtime:
 
 
 async def test_conformance_03_the_prelude_may_be_split_at_every_byte() -> None:
-    """Or come in one chunk; NULs of the payload stay."""
+    """It may also arrive in one chunk; NULs in the payload are preserved."""
     prelude = b'{"statusCode":202,"headers":{"x-one":"\xc3\xbc"}}' + b"\0" * 8
     whole = prelude + b"\0\0payload\0" + b"\0" * 9
     async with played() as (client, runtime, _):
@@ -150,7 +150,7 @@ async def test_conformance_03_the_prelude_may_be_split_at_every_byte() -> None:
 
 
 async def test_conformance_04_without_a_prelude_the_content_type_is_the_functions() -> None:
-    """By default octet-stream, and always 200."""
+    """The default is octet-stream, and the status is always 200."""
     async with emulated("python") as (client, _):
         bare, text = await client.get("/bare"), await client.get("/text")
     assert (bare.status_code, bare.headers["content-type"]) == (200, "application/octet-stream")
@@ -159,7 +159,7 @@ async def test_conformance_04_without_a_prelude_the_content_type_is_the_function
 
 
 async def test_conformance_05_a_prelude_without_status_is_200_and_header_values_may_be_arrays() -> None:
-    """As the Rust runtime writes several values."""
+    """The Rust runtime sends multi-value headers as arrays."""
     async with emulated("python") as (client, _):
         response = await client.get("/without-status")
         assert (response.status_code, response.headers["x-one"], response.text) == (200, "1", "body")
@@ -173,7 +173,7 @@ async def test_conformance_05_a_prelude_without_status_is_200_and_header_values_
 
 
 async def test_conformance_06_a_prelude_alone_is_a_whole_response() -> None:
-    """A redirect has no body, and ends at once."""
+    """A redirect has no body and ends immediately."""
     async with emulated("python") as (client, _):
         response = await client.get("/redirect")
     assert (response.status_code, response.headers["location"], response.content) == (302, "/there", b"")
@@ -181,7 +181,7 @@ async def test_conformance_06_a_prelude_alone_is_a_whole_response() -> None:
 
 @pytest.mark.parametrize("runtime", NODE)
 async def test_conformance_08_the_official_node_clients_run_unmodified(runtime: str) -> None:
-    """Three invocations of one process, over kept-alive connections; the ids agree."""
+    """One process serves three invocations over keep-alive connections, with matching request ids."""
     async with emulated(runtime) as (client, pool):
         answers = [(await client.get("/echo")).json() for _ in range(3)]
         assert {answer["pid"] for answer in answers} == {process_of(pool)}
@@ -192,7 +192,7 @@ async def test_conformance_08_the_official_node_clients_run_unmodified(runtime: 
 
 @pytest.mark.peer
 async def test_conformance_09_the_lambda_web_adapter_streams_server_sent_events() -> None:
-    """It registers as an extension and stays through several invocations, unmodified."""
+    """The unmodified adapter registers as an extension and survives several invocations."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     pool = ExecutionEnvironments(
@@ -220,7 +220,7 @@ async def test_conformance_09_the_lambda_web_adapter_streams_server_sent_events(
 async def test_conformance_10_and_11_an_error_before_the_first_byte_is_a_502(
     runtime: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Be it a POST to error or, as Node has it, an empty response with trailers; the log tells, once."""
+    """This holds for a POST to `/error` and for Node's empty response with trailers; it is logged once."""
     error_type = "LookupError" if runtime == "python" else "TypeError"
     async with emulated(runtime) as (client, pool):
         response = await client.get("/fails-before")
@@ -235,7 +235,7 @@ async def test_conformance_10_and_11_an_error_before_the_first_byte_is_a_502(
 async def test_conformance_12_an_error_after_the_first_byte_breaks_the_response_off(
     runtime: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client keeps what was sent, and sees that it is not all; the runtime lives on."""
+    """The client keeps what was sent and sees that it is incomplete; the runtime stays alive."""
     error_type = "LookupError" if runtime == "python" else "TypeError"
     async with emulated(runtime) as (client, pool), gate() as gate_:
         async with client.stream("GET", "/fails-after", params={"gate": gate_.port}) as response:
@@ -253,12 +253,12 @@ async def test_conformance_12_an_error_after_the_first_byte_breaks_the_response_
 async def test_conformance_14_a_connection_that_breaks_in_mid_chunk_is_a_truncated_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whether it can still be answered or not; nothing hangs, and the runtime may go on."""
+    """This holds whether or not the peer still reads; nothing hangs, and the runtime may continue."""
     async with played() as (client, runtime, environment):
         for answered in (True, False):
             request_id, pending = await asked(client, runtime)
             async with raw_runtime(environment.api.address) as second:
-                # Until it has been answered once, its process may not be known, and it counts for nothing.
+                # Until the first response, the peer's process may be unidentified and the connection ignored.
                 await second.send(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 await second.response()
                 await second.begin_response(request_id)
@@ -280,7 +280,7 @@ async def test_conformance_14_a_connection_that_breaks_in_mid_chunk_is_a_truncat
 
 @pytest.mark.parametrize("mode", ["Streaming", "foo"])
 async def test_conformance_15_a_wrong_response_mode_is_refused(mode: str) -> None:
-    """The invocation has failed, and the next one works."""
+    """That invocation fails, and the next one works."""
     async with played() as (client, runtime, _):
         request_id, pending = await asked(client, runtime)
         header = f"Lambda-Runtime-Function-Response-Mode: {mode}"
@@ -297,7 +297,7 @@ async def test_conformance_15_a_wrong_response_mode_is_refused(mode: str) -> Non
 
 
 async def test_conformance_15_without_a_response_mode_it_still_streams() -> None:
-    """Go's client never says so."""
+    """Go's client never sends the mode."""
     async with played() as (client, runtime, _):
         beginning = asyncio.create_task(_stream_without_mode(runtime))
         async with client.stream("GET", "/") as response:
@@ -318,8 +318,8 @@ async def _stream_without_mode(runtime: RawRuntime) -> None:
     await runtime.chunk(b"one")
 
 
-async def test_conformance_16_answers_to_other_invocations_are_refused() -> None:
-    """A wrong request id, a stale invocation id, a second result; no invocation id at all is right."""
+async def test_conformance_16_results_for_other_invocations_are_refused() -> None:
+    """Wrong request ids, stale invocation ids and second results are; the invocation id is optional."""
     async with played() as (client, runtime, _):
         request_id, pending = await asked(client, runtime)
         wrong = await runtime.post("invocation/0000/response", b"x")
@@ -339,8 +339,8 @@ async def test_conformance_16_answers_to_other_invocations_are_refused() -> None
             assert json.loads(second.body)["errorType"] == "InvalidStateTransition"
 
 
-async def test_conformance_17_every_answer_has_its_body_and_its_length() -> None:
-    """/next is exactly JSON without empty headers; an accepted POST is never without a body."""
+async def test_conformance_17_every_response_has_a_body_and_its_length() -> None:
+    """`/next` returns exactly the JSON event and no empty headers; an accepted POST always has a body."""
     async with played() as (client, runtime, _):
         for call in ("response", "error"):
             pending = asyncio.create_task(client.get("/"))
@@ -355,7 +355,7 @@ async def test_conformance_17_every_answer_has_its_body_and_its_length() -> None
 
 
 async def test_conformance_20_our_runtime_ends_a_response_that_its_handler_left_open() -> None:
-    """The handler has returned; nobody has to wait for the timeout."""
+    """Once the handler has returned, the client does not wait for the timeout."""
     async with emulated("python") as (client, _):
         response = await client.get("/never-ends")
     assert (response.status_code, response.content) == (200, b"unended")
@@ -365,7 +365,7 @@ async def test_conformance_20_our_runtime_ends_a_response_that_its_handler_left_
 async def test_conformance_20_node_is_killed_at_the_timeout_when_its_handler_never_ends_the_response(
     runtime: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client's response breaks off; the next request has a fresh environment."""
+    """The client's response is truncated; the next request gets a fresh environment."""
     async with emulated(runtime, timeout_s=1.0) as (client, pool):
         async with client.stream("GET", "/never-ends") as response:
             chunks = response.aiter_raw()
@@ -381,7 +381,7 @@ async def test_conformance_20_node_is_killed_at_the_timeout_when_its_handler_nev
 async def test_conformance_21_a_timeout_is_a_502_or_a_broken_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Before the first byte and after it; each is logged in Lambda's words."""
+    """Before the first byte it is a 502, after it a truncated response; both are logged in Lambda's words."""
     async with scripted(timeout_s=0.5) as pool, function_url(pool) as client:
         before = await steps(client, ["hang"])
         assert (before.status_code, before.content) == (502, b"Internal Server Error")
@@ -409,7 +409,7 @@ async def test_conformance_22_a_client_that_leaves_does_not_stop_the_invocation(
 
 
 async def test_conformance_22_the_post_of_an_abandoned_response_is_answered_202() -> None:
-    """As if somebody had taken it."""
+    """The runtime sees the same 202 as if a client had read the response."""
     async with played() as (client, runtime, _):
         streaming = asyncio.create_task(_first_chunk_and_leave(client))
         event = await runtime.next()
@@ -453,7 +453,7 @@ async def test_conformance_23_a_buffered_handler_on_a_buffered_url(
 
 
 async def test_conformance_23_a_result_past_the_buffered_limit_is_a_502() -> None:
-    """The runtime is told 413."""
+    """The runtime receives a 413."""
     async with played(buffered=True, invoke_mode=InvokeMode.BUFFERED) as (client, runtime, _):
         request_id, pending = await asked(client, runtime)
         size = 6 * 1024 * 1024 + 101
@@ -462,7 +462,7 @@ async def test_conformance_23_a_result_past_the_buffered_limit_is_a_502() -> Non
 
 
 async def test_conformance_24_a_buffered_handler_on_a_streaming_url_is_literal_json() -> None:
-    """Nobody interprets it."""
+    """A streaming URL passes the result through uninterpreted."""
     async with emulated("python", function="buffered") as (client, _):
         response = await client.get("/status")
     assert response.status_code == 200
@@ -470,7 +470,7 @@ async def test_conformance_24_a_buffered_handler_on_a_streaming_url_is_literal_j
 
 
 async def test_conformance_25_the_event_of_a_request() -> None:
-    """Headers, cookies and bodies, as text or base64; what is not there is absent."""
+    """Headers, cookies and bodies arrive as text or base64; keys without a value are absent."""
     async with emulated("python") as (client, _):
         bare = (await client.get("/")).json()
         assert not {"cookies", "queryStringParameters", "body"} & bare.keys()
@@ -498,7 +498,7 @@ async def test_conformance_25_the_event_of_a_request() -> None:
 
 
 async def test_conformance_26_query_and_path_of_a_request() -> None:
-    """Duplicates are joined and decoded; raw is raw."""
+    """Duplicate parameters are joined and decoded; raw fields stay exactly as sent."""
     async with emulated("python") as (client, _):
         event = (await client.get(httpx.URL("/chat/a%2Fb/%C3%BC/?tag=a&tag=b%2Fc&empty="))).json()
     assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/chat/a%2Fb/%C3%BC/"
@@ -507,7 +507,7 @@ async def test_conformance_26_query_and_path_of_a_request() -> None:
 
 
 async def test_conformance_27_cors_is_answered_by_the_url() -> None:
-    """A preflight invokes nothing; other responses have the URL's headers and the function's own."""
+    """A preflight invokes nothing; other responses carry the URL's headers and the function's own."""
     cors = CorsConfiguration(allow_origins=("https://a.example",), allow_methods=("POST",), max_age=60)
     async with environments_of("python") as pool, function_url(pool, cors=cors) as client:
         origin = {"origin": "https://a.example"}
@@ -524,7 +524,7 @@ async def test_conformance_27_cors_is_answered_by_the_url() -> None:
 
 
 async def test_conformance_28_an_unknown_url_and_a_busy_function_are_refused() -> None:
-    """403 in the service's words, and 429 past the maximum."""
+    """An unknown URL is a 403 in the service's words; a request past the maximum is a 429."""
     async with scripted(max_concurrency=1) as pool, function_url(pool) as client, gate() as gate_:
         unknown = await client.get("/", headers={"host": "other.lambda-url.eu-west-1.on.aws"})
         assert (unknown.status_code, unknown.json()) == (403, {"Message": None})
@@ -541,7 +541,7 @@ def _at(gate_: Gate) -> int:
 
 
 async def test_conformance_29_bandwidth_is_limited_after_the_burst() -> None:
-    """7 MiB with the throttle on take half a second, for the last of them."""
+    """With the throttle on, 7 MiB take half a second, because only the first 6 are free."""
     limits = ResponseLimits(bandwidth=Bandwidth())
     async with environments_of("python") as pool, function_url(pool, limits=limits) as client:
         await client.get("/bare")
@@ -554,7 +554,7 @@ async def test_conformance_29_bandwidth_is_limited_after_the_burst() -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_29_a_slow_reader_blocks_the_writer(runtime: str) -> None:
-    """While the client reads nothing, the function does not get rid of its megabytes."""
+    """Backpressure reaches the function: while the client reads nothing, its writes block."""
     async with (
         emulated(runtime) as (client, pool),
         client.stream("GET", "/megabytes", params={"megabytes": "64"}) as response,
@@ -562,14 +562,14 @@ async def test_conformance_29_a_slow_reader_blocks_the_writer(runtime: str) -> N
         chunks = response.aiter_raw()
         received = len(await anext(chunks))
         ended, _ = await asyncio.wait(pool._running, timeout=0.5)
-        assert not ended, "64 MB went somewhere, though nobody read them"
+        assert not ended, "the function wrote 64 MB although the client read nothing"
         async for chunk in chunks:
             received += len(chunk)
     assert received == 64 * 1024 * 1024
 
 
 async def test_conformance_29_one_byte_past_the_limit_breaks_the_response_off() -> None:
-    """The default is the service's 200 MB; here it is 2 MiB, to be quick. The function runs on."""
+    """The default is the service's 200 MB; 2 MiB keep the test fast. The function still runs to its end."""
     assert ResponseLimits().max_bytes == 200 * 1024 * 1024
     limits = ResponseLimits(max_bytes=2 * 1024 * 1024)
     async with environments_of("python") as pool, function_url(pool, limits=limits) as client:

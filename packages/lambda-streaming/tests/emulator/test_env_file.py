@@ -13,7 +13,7 @@ from lambda_streaming.emulator.env_file import InvalidVariable, parse_variable, 
 
 
 def variables_of(content: str) -> dict[str, str]:
-    """What a file of this text holds."""
+    """The variables in a file with this content."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content.encode())
         return read_env_file(Path(file.name))
@@ -41,7 +41,7 @@ def variables_of(content: str) -> dict[str, str]:
     ],
 )
 def test_an_assignment_is_a_name_and_a_value(line: str, name: str, value: str) -> None:
-    """Quotes and comments as python-dotenv reads them; nothing is expanded."""
+    """Quotes and comments follow python-dotenv; nothing is expanded."""
     assert variables_of(line) == {name: value}
 
 
@@ -58,15 +58,15 @@ def test_an_assignment_is_a_name_and_a_value(line: str, name: str, value: str) -
         ("A=\0", "the value of A holds a NUL character"),
     ],
 )
-def test_what_is_no_assignment_is_refused(line: str, reason: str) -> None:
-    """Rather than guessed, or skipped."""
+def test_a_line_that_is_not_an_assignment_is_refused(line: str, reason: str) -> None:
+    """An invalid line is neither guessed at nor skipped."""
     with pytest.raises(InvalidVariable, match=rf"line 3: {reason}"):
         variables_of(f"B=1\n\n{line}\nC=1\n")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")))
 def test_any_line_is_an_assignment_or_refused_without_showing_its_value(line: str) -> None:
-    """A secret in a broken line does not get into a log."""
+    """A secret in a malformed line must not reach a log."""
     refused: InvalidVariable | None = None
     try:
         variables = variables_of(line)
@@ -80,27 +80,27 @@ def test_any_line_is_an_assignment_or_refused_without_showing_its_value(line: st
 
 
 @given(st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"])))
-def test_what_is_quoted_comes_back(value: str) -> None:
-    """Single quotes keep everything; in them, a backslash escapes themselves and itself."""
+def test_a_quoted_value_is_read_back_unchanged(value: str) -> None:
+    """Single quotes preserve everything; within them a backslash escapes only a quote and itself."""
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     assert variables_of(f"A='{quoted}'") == {"A": value}
 
 
 @given(st.text(alphabet=st.characters(blacklist_characters="\0", blacklist_categories=["Cs"])))
 def test_a_variable_of_the_command_line_is_verbatim(value: str) -> None:
-    """The shell has had its turn."""
+    """The shell has already processed quotes and escapes."""
     assert parse_variable(f"A={value}") == ("A", value)
 
 
 @pytest.mark.parametrize("argument", ["A", "=1", "1A=1", "A-B=1", "A=\0"])
-def test_what_is_no_variable_on_the_command_line_is_refused(argument: str) -> None:
-    """As in a file."""
+def test_an_invalid_variable_on_the_command_line_is_refused(argument: str) -> None:
+    """The same rules apply as in a file."""
     with pytest.raises(InvalidVariable):
         parse_variable(argument)
 
 
 def test_a_file_has_comments_empty_lines_and_windows_line_ends(tmp_path: Path) -> None:
-    """And a byte order mark; of a name that is there twice, the last value counts."""
+    """A byte order mark is skipped, and the last value of a repeated name wins."""
     file = tmp_path / "env"
     file.write_bytes(b"\xef\xbb\xbf# mine\r\n\r\nA=1\r\n  B=2\r\n#A=2\r\nA=3\r\n\r\n")
     assert read_env_file(file) == {"A": "3", "B": "2"}
@@ -115,7 +115,7 @@ def test_a_file_has_comments_empty_lines_and_windows_line_ends(tmp_path: Path) -
     ],
 )
 def test_a_broken_file_says_where(tmp_path: Path, content: bytes, message: str) -> None:
-    """With its name and the line."""
+    """The error names the variable, where there is one, and the line."""
     file = tmp_path / "env"
     file.write_bytes(content)
     with pytest.raises(InvalidVariable, match=message):

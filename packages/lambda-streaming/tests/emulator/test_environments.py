@@ -63,7 +63,7 @@ async def test_nothing_is_started_before_the_first_request() -> None:
 async def test_environments_started_ahead_wait_for_the_first_requests_without_an_invocation(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Two processes are there, no invocation was reported, and a request uses one of them."""
+    """Two idle processes exist before any invocation, and the first request uses one of them."""
     caplog.set_level("INFO", "lambda_streaming.emulator")
     async with scripted() as pool:
         await pool.start_ahead(2)
@@ -75,30 +75,30 @@ async def test_environments_started_ahead_wait_for_the_first_requests_without_an
         assert {environment.process.id for environment in pool.environments} == ahead
 
 
-async def test_no_more_environments_are_started_ahead_than_there_may_be() -> None:
-    """The maximum holds for them as well."""
+async def test_environments_started_ahead_are_limited_by_the_maximum_concurrency() -> None:
+    """The maximum concurrency limits environments that are started ahead as well."""
     async with scripted(max_concurrency=1) as pool:
         await pool.start_ahead(3)
         assert len(pool.environments) == 1
 
 
-async def test_a_start_ahead_that_fails_says_so_and_leaves_nothing_behind() -> None:
-    """The reason is the one that a request would be given."""
+async def test_a_failed_start_ahead_is_reported_and_leaves_nothing_behind() -> None:
+    """The error is the one that a request would get."""
     async with ExecutionEnvironments(["/no/such/program"]) as pool:
         with pytest.raises(FunctionFailed, match="InvalidEntrypoint"):
             await pool.start_ahead(2)
         assert pool.environments == ()
 
 
-async def test_one_request_after_the_other_is_answered_by_the_same_environment() -> None:
-    """Even when the next request comes before the runtime has asked for it."""
+async def test_sequential_requests_are_served_by_the_same_environment() -> None:
+    """This holds even when a request arrives before the runtime has polled for its next event."""
     async with scripted() as pool:
         processes = {await answer(pool, ["write-pid"]) for _ in range(20)}
     assert len(processes) == 1
 
 
 async def test_twenty_requests_at_once_run_in_twenty_environments() -> None:
-    """Each has one to itself; all stand at the gate at the same time."""
+    """Each invocation has an environment to itself; all of them wait at the gate at the same time."""
     async with scripted(max_concurrency=20) as pool, gate() as gate_:
         answers = [asyncio.create_task(answer(pool, ["gate", gate_.port], ["write-pid"])) for _ in range(20)]
         await _all_arrived(gate_, 20)
@@ -112,7 +112,7 @@ async def _all_arrived(gate_: Gate, number: int) -> None:
 
 
 async def test_a_request_past_the_maximum_is_throttled_and_starts_nothing() -> None:
-    """The running one is not disturbed, and its place is free afterwards."""
+    """The running invocation is not disturbed, and its slot is free again afterwards."""
     async with scripted(max_concurrency=1) as pool, gate() as gate_:
         first = asyncio.create_task(answer(pool, ["gate", gate_.port], ["write", "first"]))
         await _all_arrived(gate_, 1)
@@ -125,7 +125,7 @@ async def test_a_request_past_the_maximum_is_throttled_and_starts_nothing() -> N
 
 
 async def test_the_most_recently_used_environment_is_reused_first() -> None:
-    """So that the others may be ended when they are not needed."""
+    """The others can then reach their idle timeout."""
     async with scripted() as pool, gate() as one, gate() as two:
         first = asyncio.create_task(answer(pool, ["gate", one.port], ["write-pid"]))
         await _all_arrived(one, 1)
@@ -140,8 +140,8 @@ async def test_the_most_recently_used_environment_is_reused_first() -> None:
         assert await answer(pool, ["write-pid"]) == recent
 
 
-async def test_an_idle_environment_is_really_frozen_and_goes_on_with_the_next_event() -> None:
-    """A thread that the function left behind ticks during invocations only; so do other processes of it."""
+async def test_an_idle_environment_is_frozen_until_the_next_event() -> None:
+    """Threads and child processes that the function left behind run during invocations only."""
     ticks = asyncio.Queue[bytes]()
 
     async def clock(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -180,7 +180,7 @@ async def until_stopped(process: int) -> None:
 
 
 async def test_without_freezing_work_left_behind_goes_on() -> None:
-    """For those who do not want to know."""
+    """`freeze=False` leaves idle environments running."""
     async with scripted(freeze=False) as pool:
         await answer(pool, ["write", "x"])
         await until(lambda: idle(pool), "idle")
@@ -192,7 +192,7 @@ async def test_without_freezing_work_left_behind_goes_on() -> None:
 async def test_a_timeout_kills_the_whole_process_group_and_the_next_request_has_a_fresh_one(
     first: list[list[object]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Before the first byte and after it, children included; the log has Lambda's words, once."""
+    """Child processes die too, before and after the first byte; the log has Lambda's words, once."""
     async with scripted(timeout_s=0.5) as pool:
         child = int(await answer(pool, ["child"]))
         process = only(pool)
@@ -206,7 +206,7 @@ async def test_a_timeout_kills_the_whole_process_group_and_the_next_request_has_
 
 
 async def test_a_timeout_after_the_response_is_logged_and_kills(caplog: pytest.LogCaptureFixture) -> None:
-    """The client has its complete response; what hangs on afterwards is ended."""
+    """The client has its complete response; a handler that hangs afterwards is killed."""
     async with scripted(timeout_s=0.5) as pool:
         assert await answer(pool, ["write", "done"], ["end"], ["hang"]) == "done"
         process = only(pool)
@@ -216,7 +216,7 @@ async def test_a_timeout_after_the_response_is_logged_and_kills(caplog: pytest.L
 
 
 async def test_a_process_killed_in_mid_response_breaks_it_off_and_is_replaced() -> None:
-    """What came before arrives; then the body says that it will never be complete."""
+    """The bytes sent so far arrive; then the body raises, because it can never be complete."""
     async with scripted() as pool:
         response = await pool.invoke(steps(["write", "partial"], ["hang"]))
         assert await anext(response.body) == b"partial"
@@ -226,8 +226,8 @@ async def test_a_process_killed_in_mid_response_breaks_it_off_and_is_replaced() 
         assert await answer(pool, ["write", "next"]) == "next"
 
 
-async def test_a_crash_before_the_first_byte_is_reported_with_its_last_words() -> None:
-    """The exit status and the last line of output tell what happened."""
+async def test_a_crash_before_the_first_byte_is_reported_with_the_last_line_of_output() -> None:
+    """The error holds the exit status and the last line of output."""
     async with scripted() as pool:
         with pytest.raises(FunctionFailed) as failed:
             await answer(pool, ["print", "out of cheese"], ["exit", 3])
@@ -239,7 +239,7 @@ async def test_a_crash_before_the_first_byte_is_reported_with_its_last_words() -
 async def test_a_response_that_was_complete_before_the_crash_is_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing of it is lost, and the log tells of the crash."""
+    """No byte of the response is lost, and the crash is logged."""
     async with scripted() as pool:
         assert await answer(pool, ["write", "all of it"], ["end"], ["exit", 1]) == "all of it"
         await until(lambda: not pool.environments, "the environment is removed")
@@ -247,7 +247,7 @@ async def test_a_response_that_was_complete_before_the_crash_is_delivered(
 
 
 async def test_a_process_that_ends_while_idle_is_replaced() -> None:
-    """The next request does not meet it."""
+    """The next request gets a new environment instead of the dead one."""
     async with scripted(max_concurrency=1) as pool:
         await answer(pool, ["write", "x"])
         await until(lambda: idle(pool), "idle")
@@ -267,10 +267,10 @@ async def test_a_process_that_ends_while_idle_is_replaced() -> None:
     ],
     ids=["reported", "exit", "hang", "killed"],
 )
-async def test_a_start_that_fails_fails_the_request_and_is_not_tried_again_by_itself(
+async def test_a_failed_start_fails_the_request_and_is_not_retried(
     arguments: list[str], error_type: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The reason is in the log; the next request is the next try."""
+    """The reason is logged; only the next request starts another environment."""
     async with scripted(*arguments, init_timeout_s=0.5) as pool:
         for attempt in (1, 2):
             with pytest.raises(FunctionFailed) as failed:
@@ -281,8 +281,8 @@ async def test_a_start_that_fails_fails_the_request_and_is_not_tried_again_by_it
     assert caplog.text.count(f"{error_type}: {message}") == 2
 
 
-async def test_a_command_that_is_not_there_fails_the_request() -> None:
-    """With the name of it."""
+async def test_a_missing_command_fails_the_request() -> None:
+    """The error names the command."""
     async with ExecutionEnvironments(["/nowhere/at-all"]) as pool:
         with pytest.raises(FunctionFailed) as failed:
             await pool.invoke(steps())
@@ -291,7 +291,7 @@ async def test_a_command_that_is_not_there_fails_the_request() -> None:
 
 
 async def test_a_cancelled_request_does_not_stop_the_invocation() -> None:
-    """The environment finishes it and is reused."""
+    """The environment finishes the invocation and is reused."""
     async with scripted() as pool, gate() as gate_:
         request = asyncio.create_task(pool.invoke(steps(["gate", gate_.port], ["write", "to nobody"])))
         await _all_arrived(gate_, 1)
@@ -302,8 +302,8 @@ async def test_a_cancelled_request_does_not_stop_the_invocation() -> None:
         assert await answer(pool, ["write-pid"]) == f"{process}\n"
 
 
-async def test_an_environment_that_is_idle_for_long_is_ended() -> None:
-    """When such a limit is set."""
+async def test_an_environment_that_reaches_the_idle_timeout_is_shut_down() -> None:
+    """The next request starts a new one."""
     async with scripted(idle_timeout_s=0.1) as pool:
         process = int(await answer(pool, ["write-pid"]))
         await gone(process)
@@ -311,8 +311,8 @@ async def test_an_environment_that_is_idle_for_long_is_ended() -> None:
         assert await answer(pool, ["write", "again"]) == "again"
 
 
-async def test_closing_lets_a_running_invocation_end() -> None:
-    """Within the grace; a new one is not taken any more."""
+async def test_closing_drains_a_running_invocation() -> None:
+    """It may finish within the grace period, while new invocations are refused."""
     async with scripted(grace_s=10.0) as pool, gate() as gate_:
         running = asyncio.create_task(answer(pool, ["gate", gate_.port], ["write", "to the end"]))
         await _all_arrived(gate_, 1)
@@ -326,8 +326,8 @@ async def test_closing_lets_a_running_invocation_end() -> None:
             await closing
 
 
-async def test_closing_leaves_no_process_whatever_it_does() -> None:
-    """Frozen, busy, deaf to SIGTERM, with children: all are gone, and who waits learns it."""
+async def test_closing_leaves_no_process_behind() -> None:
+    """Frozen, busy and SIGTERM-ignoring processes and their children end; pending callers get an error."""
     async with scripted(grace_s=0.0) as pool, gate() as gate_:
         answering = asyncio.create_task(answer(pool, ["child"], ["write-pid"], ["gate", gate_.port]))
         await _all_arrived(gate_, 1)
@@ -347,7 +347,7 @@ async def test_closing_leaves_no_process_whatever_it_does() -> None:
 
 
 async def test_two_pools_live_side_by_side() -> None:
-    """Closing one leaves the other alone."""
+    """Closing one does not affect the other."""
     async with scripted(function_name="left") as left:
         async with scripted(function_name="right") as right:
             assert await answer(right, ["write-variable", "AWS_LAMBDA_FUNCTION_NAME"]) == "right"
@@ -358,7 +358,7 @@ async def test_two_pools_live_side_by_side() -> None:
 async def test_output_is_logged_line_by_line_with_the_environments_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What is not UTF-8 or not ended by a newline is shown, too."""
+    """Output that is not UTF-8 or lacks a final newline is logged too."""
     caplog.set_level("INFO", "lambda_streaming.emulator")
     async with scripted(function_name="fn") as pool:
         await answer(pool, ["print", "one\ntwo grüß"])
@@ -383,7 +383,7 @@ async def test_output_is_logged_line_by_line_with_the_environments_name(
 async def test_the_environment_has_lambdas_variables(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Besides those that are inherited and those that were given."""
+    """Inherited and configured variables are set as well."""
     monkeypatch.setenv("INHERITED", "as well")
     monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "4")
     async with scripted(env={"MINE": "yes"}, memory_size_mb=512) as pool:
@@ -401,14 +401,14 @@ async def test_the_environment_has_lambdas_variables(
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_settings_that_cannot_be_are_refused(options: dict[str, object]) -> None:
-    """Before anything is started."""
+def test_invalid_settings_are_refused(options: dict[str, object]) -> None:
+    """They are refused before any process starts."""
     with pytest.raises(InvalidFunction):
         scripted(**options)
 
 
 async def test_a_slow_reader_stops_the_process_not_the_memory() -> None:
-    """The runtime blocks in its write while nobody reads, and goes on when somebody does."""
+    """The runtime blocks in its write while the client does not read, and resumes when it does."""
     async with scripted(grace_s=0.0) as pool:
         response = await pool.invoke(steps(["write-until-stopped"]))
         received = 0

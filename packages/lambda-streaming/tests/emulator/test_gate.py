@@ -1,4 +1,4 @@
-"""What the local servers refuse before their application sees it, byte by byte over a real uvicorn."""
+"""What the local servers refuse before the application sees it, tested as raw bytes over a real uvicorn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OK = b"HTTP/1.1 200 OK"
 
 
 class SlowResponse:
-    """Steers the response to `/slow`."""
+    """Controls when the response to `/slow` is sent."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -33,7 +33,7 @@ class SlowResponse:
 
 
 async def echo_path(scope: AsgiMessage, receive: Receive, send: Send) -> None:
-    """Answer with the path and the address that the client seems to have, when the body is complete."""
+    """Once the body is complete, respond with the path and the client's apparent address."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -53,7 +53,7 @@ def slow() -> SlowResponse:
 
 @pytest.fixture
 async def port(slow: SlowResponse) -> AsyncIterator[int]:
-    """A server that takes pages of its own origin and of https://a.example."""
+    """A server that accepts requests from pages of its own origin and of https://a.example."""
     gate = Gate(slow, hosts=AllowedHosts.of("127.0.0.1"), origins=frozenset({"https://a.example"}))
     accepting = asyncio.Event()
     server = EmbeddedServer(server_config(gate, has_lifespan=False, grace_s=1), accepting.set)
@@ -67,7 +67,7 @@ async def port(slow: SlowResponse) -> AsyncIterator[int]:
 
 
 def request(*lines: str, method: str = "GET", target: str = "/x", body: bytes = b"") -> bytes:
-    """A request with a right host unless the lines begin with another."""
+    """A request with a valid `Host` header, unless the lines begin with another one."""
     if not any(line.lower().startswith("host:") for line in lines):
         lines = ("Host: localhost", *lines)
     return "\r\n".join((f"{method} {target} HTTP/1.1", *lines, "", "")).encode() + body
@@ -102,7 +102,7 @@ def request(*lines: str, method: str = "GET", target: str = "/x", body: bytes = 
 async def test_a_request_for_another_host_or_from_another_origin_is_refused(
     port: int, sent: bytes, status: int, code: bytes
 ) -> None:
-    """The application does not see it, and the connection ends."""
+    """The request does not reach the application, and the connection is closed."""
     response = await exchange(port, sent)
     assert response.startswith(b"HTTP/1.1 %d " % status)
     assert code in response
@@ -120,7 +120,7 @@ async def test_a_request_for_another_host_or_from_another_origin_is_refused(
     ],
 )
 async def test_a_request_for_this_machine_passes(port: int, sent: bytes) -> None:
-    """On any port, for ports are forwarded; from the page's own origin, or one that was named."""
+    """Any port passes, because ports are forwarded, and so do the page's own origin and allowed ones."""
     async with connected(port) as client:
         await client.send(sent)
         assert (await client.read_until(b">")).startswith(OK)
@@ -158,8 +158,8 @@ CHUNKED = "Transfer-Encoding: chunked"
     ],
     ids=lambda sent: repr(sent[:60]),
 )
-async def test_a_request_with_an_ambiguous_end_ends_the_connection(port: int, sent: bytes) -> None:
-    """What follows it is not read as another request, whoever sees it end where."""
+async def test_a_request_with_ambiguous_framing_closes_the_connection(port: int, sent: bytes) -> None:
+    """The bytes that follow are never parsed as another request, which would allow request smuggling."""
     response = await exchange(port, sent)
     assert response.startswith(b"HTTP/1.1 400 ")
     assert response.count(b"HTTP/1.1 ") == 1
@@ -175,10 +175,10 @@ async def test_a_request_with_an_ambiguous_end_ends_the_connection(port: int, se
     ],
     ids=["chunk extension", "folded header", "forwarded"],
 )
-async def test_what_is_unusual_and_unambiguous_is_read_as_it_is_meant(
+async def test_an_unusual_but_unambiguous_request_is_accepted(
     port: int, sent: bytes, expected: bytes
 ) -> None:
-    """Two requests on one connection have their own responses; no header changes a client's address."""
+    """Each request on a connection gets its own response; no header changes the client's address."""
     async with connected(port) as client:
         for following in (sent, request(target="/next")):
             await client.send(following)
@@ -202,7 +202,7 @@ async def test_what_is_unusual_and_unambiguous_is_read_as_it_is_meant(
 async def test_a_half_open_connection_is_closed(
     port: int, part: str, sent: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The part of a request that is due has its time, and bytes that drip in do not prolong it."""
+    """Each part of a request has a deadline, and bytes that trickle in do not extend it."""
     monkeypatch.setitem(http_protocol._TIMEOUT_S, http_protocol._Part[part], 0.3)
     async with connected(port) as client:
         for data in sent[:-1]:
@@ -215,7 +215,7 @@ async def test_a_half_open_connection_is_closed(
 
 
 async def drip(client: RawClient) -> None:
-    """Send another byte now and then, until that fails."""
+    """Keep sending single bytes until the connection fails."""
     with contextlib.suppress(ConnectionError):
         while True:
             await client.send(b"x")
@@ -225,7 +225,7 @@ async def drip(client: RawClient) -> None:
 async def test_a_slow_response_is_no_half_open_connection(
     port: int, monkeypatch: pytest.MonkeyPatch, slow: SlowResponse
 ) -> None:
-    """The limits are for requests: one that is complete may be answered for as long as it takes."""
+    """The timeouts apply to requests; the response to a complete request may take any time."""
     for part in http_protocol._Part:
         monkeypatch.setitem(http_protocol._TIMEOUT_S, part, 0.3)
     async with connected(port) as client:
@@ -238,7 +238,7 @@ async def test_a_slow_response_is_no_half_open_connection(
 
 
 async def test_the_number_of_connections_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One too many is closed at once; when another one ends, there is room again."""
+    """A connection past the limit is closed at once; when another one closes, there is room again."""
     monkeypatch.setattr(http_protocol, "MAX_CONNECTIONS", 2)
     async with connected(port) as first, connected(port) as second:
         for client in (first, second):

@@ -1,4 +1,4 @@
-"""The Runtime API as data: calls, the table of states, answers, error reports."""
+"""The Runtime API as data: calls, the state table, responses and error reports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EVENT = Event(payload=b"{}", request_id="r1", invocation_id="i1", deadline_ms=1,
     ],
 )
 def test_a_request_line_names_a_call(method: str, target: str, call: RuntimeCall) -> None:
-    """Every path of the API is one call; ids in it are percent-decoded."""
+    """Every path of the API maps to one call; ids in the path are percent-decoded."""
     assert parse_call(method, target) == call
 
 
@@ -62,8 +62,8 @@ def test_a_request_line_names_a_call(method: str, target: str, call: RuntimeCall
         ("GET", "/"),
     ],
 )
-def test_what_the_api_does_not_have_is_unknown(method: str, target: str) -> None:
-    """A wrong method, version or path is answered 404 with the JSON of every error."""
+def test_an_unknown_method_version_or_path_is_a_404(method: str, target: str) -> None:
+    """The 404 has the same JSON body as every other error of the API."""
     with pytest.raises(UnknownCall) as unknown:
         parse_call(method, target)
     answer = unknown.value.response()
@@ -72,7 +72,7 @@ def test_what_the_api_does_not_have_is_unknown(method: str, target: str) -> None
 
 @given(st.text(), st.text())
 def test_any_request_line_is_a_call_or_a_typed_error(method: str, target: str) -> None:
-    """Nothing that a client may send makes the parser fail in another way."""
+    """No client input makes the parser fail in any other way."""
     refused: RuntimeApiError | None = None
     try:
         parse_call(method, target)
@@ -83,8 +83,8 @@ def test_any_request_line_is_a_call_or_a_typed_error(method: str, target: str) -
 
 
 @pytest.mark.parametrize(("state", "call"), list(product(RuntimeState, Call)), ids=lambda value: value.name)
-def test_what_is_not_in_the_table_is_refused_and_changes_nothing(state: RuntimeState, call: Call) -> None:
-    """A call moves the runtime where the table says, or is answered 403 and moves it nowhere."""
+def test_a_call_outside_the_state_table_is_refused(state: RuntimeState, call: Call) -> None:
+    """A call makes the transition in the table, or gets a 403 and leaves the state as it was."""
     machine = RuntimeStateMachine()
     machine.state, machine.event = state, EVENT
     to = TRANSITIONS.get((state, call))
@@ -98,7 +98,7 @@ def test_what_is_not_in_the_table_is_refused_and_changes_nothing(state: RuntimeS
 
 
 def test_a_whole_life_with_two_invocations() -> None:
-    """init, next, event, response, next, event, error, next."""
+    """The states follow init, next, event, response, next, event, error, next."""
     machine = RuntimeStateMachine()
     machine.called(RuntimeCall(Call.NEXT))
     for call in (Call.RESPONSE, Call.ERROR):
@@ -111,8 +111,8 @@ def test_a_whole_life_with_two_invocations() -> None:
 
 
 @pytest.mark.parametrize(("request_id", "invocation_id"), [("other", None), ("r1", "stale"), ("other", "i1")])
-def test_an_answer_to_another_invocation_is_refused(request_id: str, invocation_id: str | None) -> None:
-    """Neither another request id nor an invocation id of an earlier attempt is taken."""
+def test_a_result_for_another_invocation_is_refused(request_id: str, invocation_id: str | None) -> None:
+    """Another request id, or the invocation id of an earlier attempt, is not accepted."""
     machine = RuntimeStateMachine()
     machine.called(RuntimeCall(Call.NEXT))
     machine.delivered(EVENT)
@@ -121,8 +121,8 @@ def test_an_answer_to_another_invocation_is_refused(request_id: str, invocation_
     assert machine.state is RuntimeState.INVOKED
 
 
-def test_an_answer_while_nothing_runs_is_refused() -> None:
-    """A runtime that waits has no request id that would be right."""
+def test_a_result_while_no_invocation_runs_is_refused() -> None:
+    """While the runtime waits for an event, no request id is valid."""
     machine = RuntimeStateMachine()
     machine.called(RuntimeCall(Call.NEXT))
     with pytest.raises(InvalidRequestId):
@@ -130,20 +130,20 @@ def test_an_answer_while_nothing_runs_is_refused() -> None:
 
 
 def test_an_event_is_delivered_only_to_a_runtime_that_waits() -> None:
-    """Anything else is a mistake of ours."""
+    """Delivering it at any other time is a bug in the emulator."""
     with pytest.raises(RuntimeError, match="INITIALIZING"):
         RuntimeStateMachine().delivered(EVENT)
 
 
 @pytest.mark.parametrize("mode", ["Streaming", "foo", "", "streaming, streaming"])
 def test_a_wrong_response_mode_is_refused(mode: str) -> None:
-    """Only `streaming` itself will do."""
+    """Only the exact value `streaming` is accepted."""
     with pytest.raises(InvalidResponseMode):
         check_response_mode(Headers([(b"lambda-runtime-function-response-mode", mode.encode())]))
 
 
-def test_no_response_mode_is_a_right_one() -> None:
-    """Go's client streams without saying so."""
+def test_the_response_mode_may_be_absent() -> None:
+    """Go's client streams without sending the header."""
     check_response_mode(Headers([]))
 
 
@@ -162,13 +162,13 @@ def test_no_response_mode_is_a_right_one() -> None:
 def test_an_error_report_is_read_from_body_and_header(
     body: bytes, header: str | None, expected: tuple[str, str]
 ) -> None:
-    """Whatever a runtime reports has a type and a message."""
+    """Every report yields a type and a message, whatever the runtime sent."""
     report = ErrorReport.from_body(body, header)
     assert (report.error_type, report.error_message) == expected
 
 
 def test_an_error_in_trailers_is_base64_json() -> None:
-    """As the Node runtime sends it."""
+    """This is the encoding of the Node runtime."""
     body = base64.b64encode('{"errorType":"TypeError","errorMessage":"grüß","trace":[]}'.encode()).decode()
     report = ErrorReport.from_trailers(
         {"lambda-runtime-function-error-type": "TypeError", "lambda-runtime-function-error-body": body}
@@ -177,7 +177,7 @@ def test_an_error_in_trailers_is_base64_json() -> None:
 
 
 def test_an_error_body_that_is_not_base64_loses_its_details_only() -> None:
-    """The type alone makes it an error."""
+    """The error type alone is enough to report the error."""
     report = ErrorReport.from_trailers(
         {"lambda-runtime-function-error-type": "T", "lambda-runtime-function-error-body": "%%%"}
     )
@@ -185,13 +185,13 @@ def test_an_error_body_that_is_not_base64_loses_its_details_only() -> None:
 
 
 def test_no_trailers_are_no_error() -> None:
-    """An ordinary end has none."""
+    """A response that ends normally has no trailers."""
     assert ErrorReport.from_trailers({}) is None
 
 
 @given(st.binary(max_size=200), st.none() | st.text(max_size=20))
 def test_any_bytes_make_an_error_report(body: bytes, header: str | None) -> None:
-    """A report can always be logged: it has a type."""
+    """Any report can be logged, because it always has a type."""
     assert ErrorReport.from_body(body, header).error_type
 
 
@@ -204,6 +204,6 @@ def test_any_bytes_make_an_error_report(body: bytes, header: str | None) -> None
     ids=["two lines", "one list"],
 )
 def test_declared_trailers_may_stand_on_one_line_or_on_two(lines: list[bytes]) -> None:
-    """Node sends two lines, .NET a list."""
+    """Node sends two `Trailer` lines, .NET one list."""
     declared = Headers([(b"Trailer", line) for line in lines]).items_of_list("trailer")
     assert declared == {"lambda-runtime-function-error-type", "lambda-runtime-function-error-body"}

@@ -1,4 +1,4 @@
-"""What the Runtime API refuses of the environment's own processes: a function may run a browser."""
+"""Requests the Runtime API refuses even from its own environment, because a function may run a browser."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def runtime(environment: OneEnvironment) -> AsyncIterator[RawRuntime]:
 async def test_a_request_that_no_runtime_sends_gets_no_event_and_ends_the_connection(
     environment: OneEnvironment, runtime: RawRuntime, lines: tuple[str, ...], error_type: str
 ) -> None:
-    """Nor is what follows it read as another request, and the runtime still receives the event."""
+    """The bytes after it are not parsed as another request, and the runtime can still poll for its event."""
     async with raw_runtime(environment.api.address) as foreign:
         await foreign.send("\r\n".join((*lines, "", "")).encode() + PING)
         refused = await foreign.response()
@@ -73,7 +73,7 @@ async def test_a_request_that_no_runtime_sends_gets_no_event_and_ends_the_connec
 async def test_a_client_that_addresses_the_port_is_served(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """All clients derive the header from AWS_LAMBDA_RUNTIME_API; the port may be missing."""
+    """All clients derive `Host` from AWS_LAMBDA_RUNTIME_API; the port may be missing."""
     for host in (environment.api.address, "127.0.0.1"):
         await runtime.send(f"GET /ping HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert (await runtime.response()).body == b"pong"
@@ -88,10 +88,10 @@ async def test_a_client_that_addresses_the_port_is_served(
         b"POST /unknown HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
-async def test_a_request_that_is_never_finished_is_given_up(
+async def test_an_unfinished_request_times_out(
     environment: OneEnvironment, runtime: RawRuntime, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a new connection and on one that has been used; one that is only idle may stay."""
+    """This holds for new and for reused connections; a connection that is merely idle stays open."""
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
     monkeypatch.setattr(connection, "BODY_TIMEOUT_S", 0.2)
     async with raw_runtime(environment.api.address) as new:
@@ -100,15 +100,15 @@ async def test_a_request_that_is_never_finished_is_given_up(
         await runtime.response()
         await new.ended()
     await runtime.send(PING)
-    assert (await runtime.response()).body == b"pong", "it was idle"
+    assert (await runtime.response()).body == b"pong", "an idle connection must stay open"
     await runtime.send(begun)
     await runtime.ended()
 
 
-async def test_what_is_sent_ahead_while_waiting_for_an_event_is_bounded(
+async def test_bytes_sent_while_waiting_for_an_event_are_bounded(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """A client that waits for an event and writes without end is not kept in memory."""
+    """A client that waits for an event and keeps writing must not fill the emulator's memory."""
     await runtime.ask_next()
     await environment.api.ready()
     sending = asyncio.create_task(runtime.send(b"x" * 64 * 1024 * 1024))

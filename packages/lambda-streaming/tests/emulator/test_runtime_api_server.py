@@ -1,4 +1,4 @@
-"""The Runtime API over real sockets, with a runtime that the test plays byte by byte."""
+"""The Runtime API over real sockets; the test plays the runtime byte by byte."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def body_of(response: InvocationResponse) -> bytes:
 async def invoked(
     environment: OneEnvironment, runtime: RawRuntime, payload: bytes = b"{}"
 ) -> tuple[str, asyncio.Task[InvocationResponse]]:
-    """Start an invocation and fetch its event; returns its request id and what will be its response."""
+    """Start an invocation and fetch its event; return its request id and the pending response."""
     request = request_of(payload)
     response = asyncio.create_task(environment.invoke(request))
     event = await runtime.next()
@@ -53,7 +53,7 @@ async def invoked(
 async def test_next_waits_for_an_event_and_carries_it_exactly(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """Every header that some runtime cannot live without is there, and none that would be empty."""
+    """Every header that any runtime depends on is present, and no header is empty."""
     await runtime.ask_next()
     await environment.api.ready()
     request = request_of(b'{"x":1}')
@@ -77,7 +77,7 @@ async def test_next_waits_for_an_event_and_carries_it_exactly(
 async def test_one_connection_serves_many_invocations(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """It is kept alive from call to call."""
+    """The connection is kept alive from call to call."""
     for number in range(3):
         request_id, response = await invoked(environment, runtime)
         await runtime.begin_response(request_id)
@@ -86,10 +86,8 @@ async def test_one_connection_serves_many_invocations(
         assert await body_of(await response) == b"%d" % number
 
 
-async def test_a_runtime_that_wants_to_close_is_let_go(
-    environment: OneEnvironment, runtime: RawRuntime
-) -> None:
-    """`Connection: close` is answered, and then the connection ends."""
+async def test_connection_close_is_honoured(environment: OneEnvironment, runtime: RawRuntime) -> None:
+    """The call gets its response, then the server closes the connection."""
     request_id, response = await invoked(environment, runtime)
     answer = await runtime.post(f"invocation/{request_id}/response", b"x", "Connection: close")
     assert answer.status == 202
@@ -97,10 +95,10 @@ async def test_a_runtime_that_wants_to_close_is_let_go(
     assert await body_of(await response) == b"x"
 
 
-async def test_asking_again_without_an_answer_gives_the_same_event(
+async def test_polling_again_before_a_result_returns_the_same_event(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """A runtime that lost the answer to `next` loses no event."""
+    """A runtime that lost the response to `next` does not lose the event."""
     request_id, response = await invoked(environment, runtime, b"[1]")
     again = await runtime.next()
     assert (again.headers["Lambda-Runtime-Aws-Request-Id"], again.body) == (request_id, b"[1]")
@@ -109,7 +107,7 @@ async def test_asking_again_without_an_answer_gives_the_same_event(
 
 
 async def test_a_second_next_does_not_displace_the_first(environment: OneEnvironment) -> None:
-    """While one connection waits for the event, another one's question is an error."""
+    """While one connection polls for the event, a poll on another connection is an error."""
     async with raw_runtime(environment.api.address) as first, raw_runtime(environment.api.address) as second:
         await first.ask_next()
         await environment.api.ready()
@@ -118,17 +116,17 @@ async def test_a_second_next_does_not_displace_the_first(environment: OneEnviron
         response = asyncio.create_task(environment.invoke(request))
         event = await first.response()
         assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
-        assert await second.next() == ALREADY_RECEIVING, "it is the first one's event"
+        assert await second.next() == ALREADY_RECEIVING, "the event belongs to the first connection"
         await second.post(f"invocation/{request.request_id}/response", b"ok")
         assert await body_of(await response) == b"ok"
-        # Runtimes with a pool of connections take any of them.
+        # Runtimes with a connection pool may use any connection of it.
         assert (await invoked(environment, second))[0]
 
 
 async def test_a_next_that_overtakes_a_report_on_another_connection_waits_for_it(
     environment: OneEnvironment,
 ) -> None:
-    """As Node's client sends them: the report of an error, and at once the next question."""
+    """Node's client posts an error report and polls for the next event at the same time."""
     async with raw_runtime(environment.api.address) as first, raw_runtime(environment.api.address) as second:
         await first.ask_next()
         await environment.api.ready()
@@ -148,7 +146,7 @@ async def test_a_next_that_overtakes_a_report_on_another_connection_waits_for_it
 
 
 async def test_a_connection_lost_while_waiting_is_replaced(environment: OneEnvironment) -> None:
-    """A runtime that connects again receives the event there, as soon as the loss is noticed."""
+    """A runtime that reconnects receives the event on the new connection once the loss is detected."""
     async with raw_runtime(environment.api.address) as lost, raw_runtime(environment.api.address) as kept:
         await lost.ask_next()
         await environment.api.ready()
@@ -165,7 +163,7 @@ async def test_a_connection_lost_while_waiting_is_replaced(environment: OneEnvir
 async def test_an_event_for_a_runtime_that_lost_its_connection_waits_for_it(
     environment: OneEnvironment,
 ) -> None:
-    """It is delivered when the runtime asks again."""
+    """The event is delivered at the next poll."""
     async with raw_runtime(environment.api.address) as gone:
         await gone.ask_next()
         await environment.api.ready()
@@ -181,7 +179,7 @@ async def test_an_event_for_a_runtime_that_lost_its_connection_waits_for_it(
 async def test_an_idle_connection_before_the_first_byte_does_not_matter(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """Node connects for the response before its handler runs."""
+    """Node opens the connection for the response before its handler runs."""
     request_id, response = await invoked(environment, runtime)
     async with raw_runtime(environment.api.address) as idle:
         await runtime.send(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -195,7 +193,7 @@ async def test_an_idle_connection_before_the_first_byte_does_not_matter(
 async def test_a_chunk_is_handed_over_before_the_next_one_is_sent(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """Nothing waits for more."""
+    """Chunks are not buffered until more data arrives."""
     request_id, pending = await invoked(environment, runtime)
     await runtime.begin_response(request_id, "Content-Type: text/plain")
     await runtime.chunk(b"one")
@@ -209,14 +207,14 @@ async def test_a_chunk_is_handed_over_before_the_next_one_is_sent(
 
 
 async def test_a_slow_reader_stops_the_writer(environment: OneEnvironment, runtime: RawRuntime) -> None:
-    """What the runtime can send ahead is what sockets hold; the memory for it does not grow."""
+    """The runtime can send ahead only what the socket buffers hold; the emulator's memory does not grow."""
     request_id, pending = await invoked(environment, runtime)
     await runtime.begin_response(request_id)
     sending = asyncio.create_task(runtime.chunk(b"x" * 64 * 1024 * 1024))
     response = await pending
     assert await anext(response.body)
     done, _ = await asyncio.wait((sending,), timeout=0.3)
-    assert not done, "64 MiB were taken from the runtime though nobody read them"
+    assert not done, "64 MiB were accepted from the runtime although nothing was read"
     received = 0
     finishing = asyncio.create_task(_finish(runtime, sending))
     async for chunk in response.body:
@@ -234,7 +232,7 @@ async def _finish(runtime: RawRuntime, sending: asyncio.Task[None]) -> RawRespon
 async def test_an_abandoned_response_is_read_to_its_end_and_accepted(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """The runtime does not learn that its client has gone."""
+    """The runtime does not see that the client has disconnected."""
     request_id, pending = await invoked(environment, runtime)
     await runtime.begin_response(request_id)
     await runtime.chunk(b"one")
@@ -247,7 +245,7 @@ async def test_an_abandoned_response_is_read_to_its_end_and_accepted(
 async def test_an_error_before_a_response_fails_the_invocation(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """The runtime stays alive and may ask for the next event."""
+    """The runtime stays alive and can poll for the next event."""
     request_id, response = await invoked(environment, runtime)
     report = b'{"errorType":"ValueError","errorMessage":"no","requestId":"x","stackTrace":[]}'
     assert await runtime.post(f"invocation/{request_id}/error", report) == OK
@@ -262,7 +260,7 @@ async def test_an_error_before_a_response_fails_the_invocation(
 async def test_an_x_ray_cause_of_nearly_a_mebibyte_is_read(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """The Python runtime sends it in one header."""
+    """The Python runtime sends the cause in one header."""
     request_id, response = await invoked(environment, runtime)
     cause = "Lambda-Runtime-Function-XRay-Error-Cause: " + "x" * 1_000_000
     assert await runtime.post(f"invocation/{request_id}/error", b"{}", cause) == OK
@@ -273,7 +271,7 @@ async def test_an_x_ray_cause_of_nearly_a_mebibyte_is_read(
 async def test_error_trailers_after_the_first_byte_break_the_response_off(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """The POST is accepted all the same."""
+    """The POST itself is still accepted."""
     request_id, pending = await invoked(environment, runtime)
     await runtime.begin_response(request_id)
     await runtime.chunk(b"partial")
@@ -289,7 +287,7 @@ async def test_error_trailers_after_the_first_byte_break_the_response_off(
 async def test_undeclared_trailers_are_lost_with_a_warning(
     environment: OneEnvironment, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As in the platform's own emulator, and the log says so."""
+    """AWS's own emulator drops them too; ours logs a warning."""
     request_id, response = await invoked(environment, runtime)
     head = (
         f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -302,7 +300,7 @@ async def test_undeclared_trailers_are_lost_with_a_warning(
 
 
 async def test_expect_100_continue_is_answered(environment: OneEnvironment, runtime: RawRuntime) -> None:
-    """libcurl, in the native clients, waits for it before a large body."""
+    """libcurl, which the native clients use, waits for the 100 before it sends a large body."""
     request_id, response = await invoked(environment, runtime)
     head = (
         f"POST {PREFIX}/invocation/{request_id}/response HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -316,7 +314,7 @@ async def test_expect_100_continue_is_answered(environment: OneEnvironment, runt
 
 
 async def test_a_buffered_result_at_the_limit_is_accepted_and_one_past_it_is_not() -> None:
-    """6 MiB and 100 bytes; the runtime learns it by 413 and lives on."""
+    """The limit is 6 MiB plus 100 bytes; past it the runtime receives a 413 and stays alive."""
     async with one_environment(buffered=True) as environment, raw_runtime(environment.api.address) as runtime:
         limit = 6 * 1024 * 1024 + 100
         for size, status in ((limit, 202), (limit + 1, 413)):
@@ -341,7 +339,7 @@ async def test_a_buffered_result_at_the_limit_is_accepted_and_one_past_it_is_not
 async def test_an_init_error_is_accepted_and_reported(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """Without a content type, as awslambdaric sends it."""
+    """The report has no content type, as awslambdaric sends it."""
     assert (
         await runtime.post(
             "init/error",
@@ -355,10 +353,8 @@ async def test_an_init_error_is_accepted_and_reported(
     assert environment.api.state is RuntimeState.FAILED
 
 
-async def test_a_restored_runtime_asks_once_and_goes_on(
-    environment: OneEnvironment, runtime: RawRuntime
-) -> None:
-    """SnapStart's restore/next is answered at once and empty."""
+async def test_restore_next_returns_at_once(environment: OneEnvironment, runtime: RawRuntime) -> None:
+    """SnapStart's `restore/next` returns an empty 200 immediately, and invocations follow."""
     await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     restored = await runtime.response()
     assert (restored.status, restored.body) == (200, b"")
@@ -368,7 +364,7 @@ async def test_a_restored_runtime_asks_once_and_goes_on(
 async def test_a_restore_error_counts_as_an_init_error(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """It is accepted only while restoring."""
+    """It is accepted only during a restore."""
     await runtime.send(f"GET {PREFIX}/restore/next HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     await runtime.response()
     body = b'{"errorType":"Runtime.AfterRestoreError","errorMessage":"hook"}'
@@ -379,7 +375,7 @@ async def test_a_restore_error_counts_as_an_init_error(
 async def test_an_extension_registers_and_its_next_stays_open(
     environment: OneEnvironment, runtime: RawRuntime
 ) -> None:
-    """It hears nothing until the environment ends."""
+    """The poll stays open until the environment shuts down."""
     register = (
         "POST /2020-01-01/extension/register HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         'Lambda-Extension-Name: lambda-adapter\r\nContent-Length: 15\r\n\r\n{ "events":[] }'
@@ -411,10 +407,10 @@ async def test_an_extension_registers_and_its_next_stays_open(
         ("Lambda-Extension-Identifier: made-up\r\n", "Extension.UnknownExtensionIdentifier"),
     ],
 )
-async def test_an_extension_nobody_registered_is_refused(
+async def test_an_unregistered_extension_is_refused(
     runtime: RawRuntime, identifier: str, error_type: str
 ) -> None:
-    """Its identifier has to be one that was given out."""
+    """The identifier must be one that registration issued."""
     await runtime.send(
         f"GET /2020-01-01/extension/event/next HTTP/1.1\r\nHost: 127.0.0.1\r\n{identifier}\r\n".encode()
     )
@@ -426,10 +422,10 @@ async def test_an_extension_nobody_registered_is_refused(
 @pytest.mark.parametrize(
     "garbage", [b"\x16\x03\x01 tls?\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n"]
 )
-async def test_what_is_not_http_is_refused_and_harms_nobody(
+async def test_bytes_that_are_not_http_are_refused_and_affect_no_other_connection(
     environment: OneEnvironment, runtime: RawRuntime, garbage: bytes
 ) -> None:
-    """The connection ends; others go on."""
+    """Only the offending connection is closed."""
     async with raw_runtime(environment.api.address) as stranger:
         await stranger.send(garbage)
         assert (await stranger.ended()).startswith(b"HTTP/1.1 400 ")

@@ -8,7 +8,7 @@ from lambda_streaming.emulator.serving import listen
 
 
 def test_connections_send_what_they_have_at_once() -> None:
-    """No small piece waits for the acknowledgement of the one before it (Nagle's algorithm is off)."""
+    """No small write waits for the acknowledgement of the previous one (Nagle's algorithm is off)."""
     with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
         accepted, _ = listening.accept()
         with accepted:

@@ -1,4 +1,4 @@
-"""Processes outside of an execution environment, which find its Runtime API port on the loopback."""
+"""Processes outside an execution environment that find its Runtime API port on the loopback interface."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from support.places import TESTS
 
 STRANGER = (sys.executable, "-ISE", str(TESTS / "support" / "stranger.py"))
 TIMES = 10
-NOBODY = 65_534
+NOBODY_UID = 65_534
 
-#: Only root can become somebody else; for others the second case is the first one again.
-USERS = {"the-same-user": os.geteuid(), "another-user": NOBODY if os.geteuid() == 0 else os.geteuid()}
+#: Only root can switch to another user; for everyone else the second case repeats the first.
+USERS = {"the-same-user": os.geteuid(), "another-user": NOBODY_UID if os.geteuid() == 0 else os.geteuid()}
 REASON = "This port serves the processes of one execution environment only: this process is not one of them"
 REFUSED = [403, f'{{"errorMessage":"{REASON}","errorType":"ForeignRequest"}}\n']
 
@@ -42,8 +42,8 @@ async def pool() -> AsyncIterator[ExecutionEnvironments]:
         yield environments
 
 
-async def strange(address: str, user_id: int, request_id: str = "none") -> list[object]:
-    """What a process with a group and a session of its own is answered."""
+async def answers_to_stranger(address: str, user_id: int, request_id: str = "none") -> list[object]:
+    """The responses that a process in its own group and session receives."""
     process = await asyncio.create_subprocess_exec(
         *STRANGER,
         address,
@@ -59,7 +59,7 @@ async def strange(address: str, user_id: int, request_id: str = "none") -> list[
 
 
 async def address_of(pool: ExecutionEnvironments) -> str:
-    """Start an environment and ask it where its Runtime API is."""
+    """Start an environment and ask it for the address of its Runtime API."""
     return await answer(pool, ["write-variable", "AWS_LAMBDA_RUNTIME_API"])
 
 
@@ -67,23 +67,23 @@ async def address_of(pool: ExecutionEnvironments) -> str:
 async def test_a_stranger_steals_no_event_and_forges_no_response(
     pool: ExecutionEnvironments, user_id: int
 ) -> None:
-    """Neither before the event is delivered nor while its invocation runs, and the real response arrives."""
+    """It can do neither while the environment is idle nor during an invocation; the real response arrives."""
     address = await address_of(pool)
-    assert await strange(address, user_id) == [REFUSED] * 2 * TIMES, "while the environment is idle"
+    assert await answers_to_stranger(address, user_id) == [REFUSED] * 2 * TIMES, "before any invocation"
     async with gate() as gate_:
         request = steps(["gate", gate_.port], ["write", "real"])
         response = asyncio.create_task(pool.invoke(request))
         await gate_.someone_waits()
-        answers = await strange(address, user_id, request.request_id)
+        answers = await answers_to_stranger(address, user_id, request.request_id)
         assert answers == [REFUSED] * 2 * TIMES, "while the invocation runs"
         await gate_.open()
         assert await text_of(await response) == "real"
 
 
-async def test_strangers_that_send_nothing_are_closed_and_the_runtime_is_served_on(
+async def test_idle_connections_of_strangers_are_closed_and_do_not_block_the_runtime(
     pool: ExecutionEnvironments,
 ) -> None:
-    """Far more connections than an environment may have take nothing from it."""
+    """Even more connections than an environment may have do not exhaust it."""
     port = int((await address_of(pool)).rpartition(":")[2])
     async with contextlib.AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(connected(port)) for _ in range(MAX_CONNECTIONS + 10)]
@@ -100,7 +100,7 @@ async def test_a_process_in_a_session_of_its_own_is_served_while_its_parents_liv
 
 
 async def test_a_daemon_that_left_the_environment_is_a_stranger(tmp_path: Path) -> None:
-    """One that forked twice and made a session of its own would not be frozen or killed with it, either."""
+    """A process that forked twice into its own session would not be frozen or killed with the environment."""
     stolen = tmp_path / "stolen"
     stranger = f"{shlex.join(STRANGER)} $AWS_LAMBDA_RUNTIME_API none {os.geteuid()} {TIMES}"
     script = f"{stranger} > {stolen}.tmp; mv {stolen}.tmp {stolen}"
@@ -117,7 +117,7 @@ async def test_a_daemon_that_left_the_environment_is_a_stranger(tmp_path: Path) 
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
 )
 def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, host: str) -> None:
-    """However the client writes the address: Java connects to `::ffff:127.0.0.1`."""
+    """It is found however the client writes the address: Java connects to `::ffff:127.0.0.1`."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as client:
         client.connect((host, server.getsockname()[1]))
         accepted, peer = server.accept()
@@ -128,7 +128,7 @@ def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, 
             assert not is_held_by_group(ends, 1)
             assert not is_held_by_user(ends, os.geteuid() + 1)
             assert not is_held_by_group(Ends(ends.server, ends.client), 1)
-            # What macOS has: the sockets of one process at a time.
+            # macOS can only list the sockets of one process at a time.
             assert peers._has_connection(os.getpid(), ends)
             assert not peers._has_connection(os.getppid(), ends)
             if sys.platform == "linux":
@@ -136,12 +136,12 @@ def test_the_process_behind_a_connection_is_found(family: socket.AddressFamily, 
                 assert held == linux_sockets.find_in_tables(ends.client, ends.server)
                 assert held == linux_sockets.LinuxSocket(os.geteuid(), os.fstat(client.fileno()).st_ino)
             client.close()
-            assert not is_held_by_group(ends, os.getpgrp()), "nobody holds it any more"
+            assert not is_held_by_group(ends, os.getpgrp()), "the socket is closed"
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="asks Linux")
 def test_a_socket_that_listens_on_the_clients_port_is_not_the_client() -> None:
-    """When the connection has gone, the kernel would name it instead."""
+    """Once the connection is closed, the kernel would report the listening socket instead."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         client.bind(("127.0.0.1", 0))
@@ -156,6 +156,6 @@ def test_a_socket_that_listens_on_the_clients_port_is_not_the_client() -> None:
 
 @pytest.mark.parametrize("written", ["127.0.0.1", "::ffff:127.0.0.1", "::127.0.0.1"])
 def test_an_ipv4_address_is_recognized_however_the_system_writes_it(written: str) -> None:
-    """Sockets of IPv6 also carry IPv4, and libproc fills the rest with zeros."""
+    """IPv6 sockets also carry IPv4, and libproc pads the address with zeros."""
     assert peers._plain((written, 80)) == (ipaddress.IPv4Address("127.0.0.1"), 80)
     assert peers._plain(("::1", 80)) == (ipaddress.IPv6Address("::1"), 80)

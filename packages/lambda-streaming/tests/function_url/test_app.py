@@ -1,4 +1,4 @@
-"""The Function URL over real HTTP: responses, refusals, CORS, and how a response breaks off."""
+"""The Function URL over real HTTP: responses, refusals, CORS and truncated responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
 
 
 class ScriptedInvoker:
-    """An invoker at the edge: it plays chunks, or an ending, as a runtime would send them."""
+    """A scripted invoker that yields chunks and failures as a runtime would send them."""
 
     def __init__(
         self, *script: bytes | Exception, content_type: str = PRELUDE_TYPE, refusal: Exception | None = None
@@ -67,7 +67,7 @@ class ScriptedInvoker:
 def function(
     answer: Callable[[ResponseStream], Awaitable[None]],
 ) -> Any:  # noqa: ANN401 (what streamify_response returns)
-    """Return a streaming handler that answers every event alike."""
+    """Return a streaming handler that responds to every event in the same way."""
 
     @streamify_response
     async def handler(_event: object, response_stream: ResponseStream, _context: object) -> None:
@@ -90,7 +90,7 @@ def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_chunks_leave_as_they_come() -> None:
-    """Each write is a chunk of its own on the wire, before the handler goes on (conformance case 1)."""
+    """Each write is its own chunk on the wire before the handler continues (conformance case 1)."""
 
     @streamify_response
     async def handler(event: dict[str, Any], response_stream: ResponseStream, _context: object) -> None:
@@ -112,7 +112,7 @@ async def test_chunks_leave_as_they_come() -> None:
 
 
 async def test_a_prelude_becomes_the_head() -> None:
-    """Status, headers and two Set-Cookie lines; no byte of it is in the body (case 2)."""
+    """It sets the status, headers and two Set-Cookie lines; none of its bytes is in the body (case 2)."""
 
     async def answer(stream: ResponseStream) -> None:
         HttpResponseStream.from_(
@@ -140,7 +140,7 @@ WIRE = b'{"statusCode":202,"headers":{"x-a":"b"}}' + bytes(8) + b"pay\0\0\0\0\0\
 
 
 async def test_a_prelude_may_be_split_anywhere() -> None:
-    """At every byte position, byte by byte, and whole: the same response (case 3)."""
+    """Split at any position, fed byte by byte or whole, it gives the same response (case 3)."""
     scripts: list[tuple[bytes, ...]] = [(WIRE[:at], WIRE[at:]) for at in range(1, len(WIRE))]
     scripts += [(WIRE,), tuple(bytes((byte,)) for byte in WIRE)]
     current = iter(scripts)
@@ -159,7 +159,7 @@ async def test_a_prelude_may_be_split_anywhere() -> None:
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "text/plain; charset=utf-8"])
 async def test_without_a_prelude_the_content_type_is_the_posts(content_type: str) -> None:
-    """Status 200 and the type that the function set (case 4); what looks like a prelude is payload."""
+    """The status is 200, the type the one the function set (case 4); prelude-like bytes are payload."""
     invoker = ScriptedInvoker(WIRE, content_type=content_type)
     async with serving(FunctionUrlApp(invoker)) as port, httpx.AsyncClient() as client:
         response = await client.get(f"http://127.0.0.1:{port}/")
@@ -201,7 +201,7 @@ async def test_204_has_neither_content_type_nor_length_nor_body(mode: InvokeMode
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_a_status_without_body_ends_at_once(status: int) -> None:
-    """What the function writes all the same is read and thrown away."""
+    """Any body that the function still writes is read and discarded."""
     prelude = b'{"statusCode":%d}' % status + bytes(8)
     invoker = ScriptedInvoker(prelude, b"not allowed", b"at all")
     async with serving(FunctionUrlApp(invoker)) as port:
@@ -213,7 +213,7 @@ async def test_a_status_without_body_ends_at_once(status: int) -> None:
 
 
 async def test_head_gets_the_head_while_the_function_still_writes() -> None:
-    """The response to HEAD ends with its head; the function runs on to its end."""
+    """The response to HEAD ends with its headers; the function still runs to completion."""
 
     class Endless(ScriptedInvoker):
         async def invoke(self, request: InvocationRequest) -> InvocationResponse:
@@ -258,7 +258,7 @@ async def test_head_gets_the_head_while_the_function_still_writes() -> None:
 async def test_a_failure_before_the_head_is_a_502(
     invoker: ScriptedInvoker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client sees `Internal Server Error` and nothing of the reason (cases 10 and 11)."""
+    """The client sees `Internal Server Error` but not the reason (cases 10 and 11)."""
     async with serving(FunctionUrlApp(invoker)) as port:
         status, headers, body = split(await exchange(port, GET))
     assert (status, body) == (b"HTTP/1.1 502 Bad Gateway", b"Internal Server Error")
@@ -270,7 +270,7 @@ async def test_a_failure_before_the_head_is_a_502(
 async def test_a_failure_after_the_first_byte_breaks_the_response_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The bytes sent arrive, the last chunk never does; the server logs no traceback (case 12)."""
+    """The bytes sent so far arrive, the final chunk never does; the server logs no traceback (case 12)."""
 
     async def answer(stream: ResponseStream) -> None:
         await stream.write("partial")
@@ -288,7 +288,7 @@ async def test_a_failure_after_the_first_byte_breaks_the_response_off(
 
 
 async def test_an_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With its traceback and the request id, also when it comes before the first byte."""
+    """The entry has the traceback and the request id, even before the first byte."""
 
     async def answer(_stream: ResponseStream) -> None:
         raise ValueError("secret")
@@ -299,10 +299,10 @@ async def test_an_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
     assert [r.getMessage() for r in failures] == [f"{headers['x-amzn-requestid']} ValueError: secret"]
 
 
-async def test_a_timeout_before_the_first_byte_is_a_502_and_after_it_a_break(
+async def test_a_timeout_is_a_502_before_the_first_byte_and_a_truncated_response_after_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Lambda's words are in the log (case 21); the handler is cancelled."""
+    """The log has Lambda's wording (case 21), and the handler is cancelled."""
     cancelled: list[str] = []
 
     @streamify_response
@@ -327,7 +327,7 @@ async def test_a_timeout_before_the_first_byte_is_a_502_and_after_it_a_break(
 
 
 async def test_a_throttled_invocation_is_a_429() -> None:
-    """With the service's error type (case 28)."""
+    """It carries the service's error type (case 28)."""
     async with serving(FunctionUrlApp(ScriptedInvoker(refusal=Throttled()))) as port:
         status, headers, body = split(await exchange(port, GET))
     assert (status, body) == (b"HTTP/1.1 429 Too Many Requests", b'{"Message":"Rate Exceeded."}')
@@ -335,7 +335,7 @@ async def test_a_throttled_invocation_is_a_429() -> None:
 
 
 async def test_the_host_of_another_url_is_refused() -> None:
-    """Unknown URL ids are a 403 with a null message (case 28); other hosts are ours."""
+    """An unknown URL id is a 403 with a null message (case 28); any other host is served."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker, url_id="mine")) as port:
         for host, expected in (
@@ -353,7 +353,7 @@ async def test_the_host_of_another_url_is_refused() -> None:
 
 
 async def test_a_method_that_function_urls_do_not_have_is_refused() -> None:
-    """405, without an invocation."""
+    """The response is a 405, without an invocation."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker)) as port:
         status, _, _ = split(await exchange(port, GET.replace(b"GET", b"TRACE")))
@@ -363,7 +363,7 @@ async def test_a_method_that_function_urls_do_not_have_is_refused() -> None:
 
 @pytest.mark.parametrize("framing", ["declared", "chunked", "base64"])
 async def test_a_request_over_the_limit_is_a_413(framing: str) -> None:
-    """Whether its length is declared, only found out, or too large as base64; nothing is invoked."""
+    """This holds for declared, chunked and base64-inflated bodies; nothing is invoked."""
     invoker = ScriptedInvoker(WIRE)
     size = 6 * 1024 * 1024 + 1 if framing != "base64" else 5 * 1024 * 1024
 
@@ -381,7 +381,7 @@ async def test_a_request_over_the_limit_is_a_413(framing: str) -> None:
 
 
 async def test_a_response_over_the_limit_breaks_off_and_is_read_to_its_end() -> None:
-    """One byte more than the limit: the client sees a broken response, the function sees nothing."""
+    """One byte past the limit the client gets a truncated response; the function does not notice."""
     at_limit = ScriptedInvoker(b"12345", b"67890", content_type="text/plain")
     over = ScriptedInvoker(b"12345", b"67890", b"1", b"rest", content_type="text/plain")
     limits = ResponseLimits(max_bytes=10)
@@ -393,7 +393,7 @@ async def test_a_response_over_the_limit_breaks_off_and_is_read_to_its_end() -> 
             await over.reached_end.wait()
 
 
-async def test_a_limited_bandwidth_is_kept() -> None:
+async def test_the_bandwidth_limit_is_enforced() -> None:
     """After the burst, 1 MiB at 4 MiB/s takes a quarter of a second; every byte arrives (case 29)."""
     chunk = bytes(range(256)) * 1024
     invoker = ScriptedInvoker(*[chunk] * 5, content_type="text/plain")
@@ -419,7 +419,7 @@ PREFLIGHT = {
 
 
 async def test_a_preflight_is_answered_by_the_url() -> None:
-    """With the configured headers only, and without an invocation (case 27)."""
+    """The response has the configured headers only, and nothing is invoked (case 27)."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker, cors=CORS)) as port, httpx.AsyncClient() as client:
         response = await client.options(f"http://127.0.0.1:{port}/", headers=PREFLIGHT)
@@ -437,8 +437,8 @@ async def test_a_preflight_is_answered_by_the_url() -> None:
     assert invoker.requests == []
 
 
-async def test_options_reach_the_function_where_nothing_is_configured() -> None:
-    """And a plain OPTIONS request reaches it in any case."""
+async def test_options_requests_reach_the_function_without_cors_configuration() -> None:
+    """A plain OPTIONS request that is no preflight always reaches it."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker)) as port, httpx.AsyncClient() as client:
         assert (await client.options(f"http://127.0.0.1:{port}/", headers=PREFLIGHT)).status_code == 202
@@ -447,8 +447,8 @@ async def test_options_reach_the_function_where_nothing_is_configured() -> None:
     assert len(invoker.requests) == 2
 
 
-async def test_the_configured_headers_come_beside_the_functions_own() -> None:
-    """Duplicates and all, as on Lambda; refusals carry them too (case 27)."""
+async def test_the_configured_cors_headers_are_added_to_the_functions_own() -> None:
+    """Duplicates are kept, as on Lambda; refusals carry the configured headers too (case 27)."""
     prelude = b'{"headers":{"access-control-allow-origin":"*"}}' + bytes(8)
     invoker = ScriptedInvoker(prelude, b"x")
     async with serving(FunctionUrlApp(invoker, cors=CORS)) as port, httpx.AsyncClient() as client:
@@ -499,14 +499,14 @@ async def test_a_streaming_handler_works_on_a_buffered_url() -> None:
     "broken", [ResponseBrokenOff("E", "m"), b'{"statusCode":"x"}', bytes(6 * 1024 * 1024 + 1)]
 )
 async def test_a_broken_response_on_a_buffered_url_is_a_502(broken: bytes | Exception) -> None:
-    """Nothing of it was sent yet, so it can be."""
+    """Nothing has been sent yet, so the status can still change."""
     invoker = ScriptedInvoker(broken, content_type="application/json")
     async with serving(FunctionUrlApp(invoker, invoke_mode=InvokeMode.BUFFERED)) as port:
         assert split(await exchange(port, GET))[0].split()[1] == b"502"
 
 
 async def test_the_event_arrives_as_documented() -> None:
-    """Through real HTTP: path and query to the letter, headers, cookies, body (cases 25 and 26)."""
+    """Real HTTP requests yield the exact path and query, headers, cookies and body (cases 25 and 26)."""
     invoker = ScriptedInvoker(WIRE)
     async with serving(FunctionUrlApp(invoker)) as port:
         await exchange(
@@ -529,7 +529,7 @@ async def test_the_event_arrives_as_documented() -> None:
 
 
 async def test_an_async_generator_streams_through_a_wrapper() -> None:
-    """The other form of a streaming handler, behind a decorator as tracing libraries write them."""
+    """An async generator is the other form of streaming handler; tracing libraries wrap it like this."""
 
     @streamify_response
     async def handler(event: dict[str, Any], _context: object) -> AsyncGenerator[str, None]:
@@ -546,7 +546,7 @@ async def test_an_async_generator_streams_through_a_wrapper() -> None:
 
 
 async def test_an_asynchronous_handler_without_the_decorator_is_refused_at_once() -> None:
-    """No runtime would run it, and the message says what to do."""
+    """No runtime can run it, and the message names the remedy."""
 
     async def handler(_event: object, _context: object) -> None:
         """Never called."""
@@ -556,7 +556,7 @@ async def test_an_asynchronous_handler_without_the_decorator_is_refused_at_once(
 
 
 def test_reading_events_imports_nothing_else() -> None:
-    """A function that only wants the typed view does not pay for the app when it starts cold."""
+    """A function that only needs the typed event does not pay for the app on a cold start."""
     program = (
         "import sys; from lambda_streaming import FunctionUrlEvent; "
         "print([m for m in sys.modules if m.startswith('lambda_streaming.function_url')])"
@@ -565,8 +565,8 @@ def test_reading_events_imports_nothing_else() -> None:
     assert modules.stdout == "['lambda_streaming.function_url', 'lambda_streaming.function_url.event']\n"
 
 
-def test_the_public_names_are_all_there() -> None:
-    """`__all__` and the table of modules say the same, and every name can be imported."""
+def test_all_and_the_lazy_imports_agree() -> None:
+    """`__all__` and the table of modules list the same names, and every name can be imported."""
     import lambda_streaming.function_url as package
 
     assert set(package.__all__) == set(package._MODULES)

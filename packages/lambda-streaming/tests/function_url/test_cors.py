@@ -33,7 +33,7 @@ ORIGIN = "https://example.com"
     ],
 )
 def test_what_lambda_refuses_is_refused(configuration: dict[str, Any]) -> None:
-    """One past each limit, and `OPTIONS`, which is too long for a method there."""
+    """Values one past each limit are refused, as is `OPTIONS`, which is too long for a method there."""
     with pytest.raises(InvalidCorsConfiguration):
         CorsConfiguration(**configuration)
 
@@ -49,8 +49,8 @@ def test_the_limits_themselves_are_allowed() -> None:
     )
 
 
-def test_the_shape_of_aws_tools_is_read() -> None:
-    """AllowOrigins and its siblings are the names of the API; others are refused."""
+def test_the_configuration_is_read_with_the_names_of_the_aws_api() -> None:
+    """`AllowOrigins` and its siblings are accepted; unknown keys are refused."""
     text = b'{"AllowOrigins":["*"],"AllowMethods":["GET"],"MaxAge":5,"AllowCredentials":true}'
     assert msgspec.json.decode(text, type=CorsConfiguration) == CorsConfiguration(
         allow_origins=("*",), allow_methods=("GET",), max_age=5, allow_credentials=True
@@ -85,7 +85,7 @@ def test_all_that_is_configured_is_sent_to_a_matching_origin() -> None:
     "origin", [None, "https://evil.example", "null", ORIGIN + ".evil.example", ORIGIN + ":444"]
 )
 def test_another_origin_gets_nothing_but_vary(origin: str | None) -> None:
-    """A mismatch reveals no configuration."""
+    """A mismatch must not reveal the configuration."""
     cors = CorsConfiguration(allow_origins=(ORIGIN,), allow_credentials=True, max_age=1)
     assert cors.headers_for(origin) == (("vary", "Origin"),)
 

@@ -1,4 +1,4 @@
-"""Clients that leave, clients that are slow, and servers that stop."""
+"""Clients that disconnect, slow clients, and servers that shut down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Recorded:
-    """What a handler did, seen from the test."""
+    """Records what a handler did."""
 
     def __init__(self) -> None:
         self.written = 0
@@ -47,7 +47,7 @@ def writer_of(recorded: Recorded, chunks: int, chunk: bytes) -> Any:  # noqa: AN
 
 
 async def test_a_client_that_leaves_does_not_stop_the_handler() -> None:
-    """It writes all it has to nobody and reaches its end (case 22)."""
+    """The handler writes the rest into the void and runs to completion (case 22)."""
     recorded = Recorded()
     async with serving(to_asgi(writer_of(recorded, 1000, b"x" * 10_000))) as port:
         async with connected(port) as client:
@@ -62,7 +62,7 @@ async def test_a_client_that_leaves_does_not_stop_the_handler() -> None:
 async def test_a_client_that_leaves_before_the_first_byte_does_not_stop_the_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The handler was invoked, so it runs to its end; nothing of that is an error."""
+    """Once invoked, the handler runs to completion; the disconnect is not logged as an error."""
     caplog.set_level(logging.WARNING)
     finished = asyncio.Event()
 
@@ -87,7 +87,7 @@ async def test_a_client_that_leaves_before_the_first_byte_does_not_stop_the_hand
 
 
 async def test_a_client_that_leaves_during_its_request_invokes_nothing() -> None:
-    """Half a body is no request."""
+    """A request with an incomplete body is not invoked."""
     invoked = []
 
     @streamify_response
@@ -103,7 +103,7 @@ async def test_a_client_that_leaves_during_its_request_invokes_nothing() -> None
 
 
 async def test_a_slow_client_slows_the_writer_down() -> None:
-    """The writer stands still long before all is written, and goes on when the client reads (case 29)."""
+    """Backpressure blocks the writer early, and it resumes when the client reads (case 29)."""
     recorded = Recorded()
     total = 64 * 1024 * 1024
     chunk = b"x" * (256 * 1024)
@@ -122,7 +122,7 @@ async def test_a_slow_client_slows_the_writer_down() -> None:
 
 
 async def _stands_still(measure: Callable[[], int]) -> None:
-    """Wait until nothing can move any more: a thousand turns of the loop, and all of them idle."""
+    """Wait until the measure is stable for a thousand iterations of the event loop."""
     async with asyncio.timeout(PATIENCE_S):
         last, idle = -1, 0
         while idle < 1000:
@@ -132,7 +132,7 @@ async def _stands_still(measure: Callable[[], int]) -> None:
 
 
 class _OnMessage(logging.Handler):
-    """Sets an event when a message that begins so is logged."""
+    """Sets an event when a message with this beginning is logged."""
 
     def __init__(self, beginning: str, event: asyncio.Event) -> None:
         super().__init__()
@@ -144,10 +144,10 @@ class _OnMessage(logging.Handler):
             self._event.set()
 
 
-async def test_a_stopping_server_waits_for_handlers_without_a_client(
+async def test_shutdown_waits_for_handlers_without_a_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The lifespan's shutdown lets a drained invocation reach its end."""
+    """The lifespan shutdown drains invocations whose client has gone."""
     caplog.set_level(logging.INFO, "lambda_streaming")
     recorded = Recorded()
     handler = _OnMessage("Waiting for 1 running invocations", recorded.go_on)
@@ -164,7 +164,7 @@ async def test_a_stopping_server_waits_for_handlers_without_a_client(
 
 
 class HeldBody:
-    """A body of two chunks; the second comes when the test lets it, and how it was left is kept."""
+    """A body of two chunks, the second released by the test; it records how it was consumed."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
@@ -182,7 +182,7 @@ class HeldBody:
         chunk = next(self._chunks, None)
         if chunk == b"two":
             await self.go_on.wait()
-            for _ in range(50):  # some turns of the loop, so that whoever does not wait is found out
+            for _ in range(50):  # yield to the loop, so that code that does not wait is caught
                 await asyncio.sleep(0)
         if chunk is None:
             self.read_to_its_end = True
@@ -193,10 +193,10 @@ class HeldBody:
         self.closed = True
 
 
-async def test_a_response_without_a_client_is_read_to_its_end_and_closed_before_the_server_stops(
+async def test_shutdown_drains_and_closes_a_response_without_a_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever invoker is behind the app, its response is not left open."""
+    """The app closes the response itself, whichever invoker is behind it."""
     caplog.set_level(logging.INFO, "lambda_streaming")
     held = HeldBody()
     handler = _OnMessage("Waiting for 1 running invocations", held.go_on)
@@ -213,8 +213,8 @@ async def test_a_response_without_a_client_is_read_to_its_end_and_closed_before_
     assert held.closed
 
 
-async def test_a_stopping_server_gives_up_on_handlers_that_are_late(caplog: pytest.LogCaptureFixture) -> None:
-    """After the time limit they are cancelled, and the log says so."""
+async def test_shutdown_cancels_handlers_after_the_drain_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    """The cancellation is logged."""
     caplog.set_level(logging.WARNING, "lambda_streaming")
     cancelled = asyncio.Event()
 
@@ -235,8 +235,8 @@ async def test_a_stopping_server_gives_up_on_handlers_that_are_late(caplog: pyte
     assert "Cancelled 1 invocations that were still running" in caplog.text
 
 
-async def test_work_after_the_response_is_waited_for() -> None:
-    """A handler that goes on after `end` keeps its task, and the server waits for it when it stops."""
+async def test_shutdown_waits_for_work_after_the_response() -> None:
+    """A handler that continues after `end` keeps its task until it is done."""
     go_on, finished = asyncio.Event(), asyncio.Event()
 
     @streamify_response
@@ -255,7 +255,7 @@ async def test_work_after_the_response_is_waited_for() -> None:
 
 
 async def test_a_cancelled_connection_does_not_stop_the_handler() -> None:
-    """A server, or a middleware, that cancels the app cancels no invocation."""
+    """A server or middleware that cancels the app does not cancel the invocation."""
     recorded = Recorded()
     app = to_asgi(writer_of(recorded, 3, b"x"))
     scope = {
@@ -289,7 +289,7 @@ async def test_a_cancelled_connection_does_not_stop_the_handler() -> None:
 
 
 async def test_five_hundred_streams_at_once_in_one_process() -> None:
-    """All are open at the same time; each gets its own bytes and sees its own context only."""
+    """All are open at the same time; each receives its own bytes and sees only its own context."""
     streams = 500
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     all_here = asyncio.Barrier(streams)
@@ -315,7 +315,7 @@ async def test_five_hundred_streams_at_once_in_one_process() -> None:
 
 
 async def test_plain_handlers_run_at_the_same_time() -> None:
-    """Each has a thread; none blocks the loop."""
+    """Each runs in its own thread, so none blocks the event loop."""
     both_here = threading.Barrier(2)
 
     def handler(event: dict[str, Any], context: Any) -> str:  # noqa: ANN401 (a Lambda context)
@@ -329,7 +329,7 @@ async def test_plain_handlers_run_at_the_same_time() -> None:
 
 
 async def test_a_websocket_is_refused() -> None:
-    """Function URLs have none; the server closes the handshake."""
+    """Function URLs do not support WebSockets; the server refuses the handshake."""
     sent = []
 
     async def receive() -> Any:  # noqa: ANN401 (an ASGI message)

@@ -44,7 +44,7 @@ EVENT: dict[str, Any] = {
 
 
 class SecondsLeft:
-    """A context that knows only how much time is left."""
+    """A Lambda context that provides only the remaining time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -84,7 +84,7 @@ def test_every_part_of_an_event_is_read() -> None:
 
 
 def test_absent_keys_are_empty() -> None:
-    """Only the method is needed for a view of an event."""
+    """An event needs nothing but the method."""
     event = FunctionUrlEvent.from_payload({"requestContext": {"http": {"method": "GET"}}})
     assert event == FunctionUrlEvent(method="GET")
     assert (event.text(), event.body) == ("", None)
@@ -92,7 +92,7 @@ def test_absent_keys_are_empty() -> None:
 
 @pytest.mark.parametrize("absent", [*EVENT, *EVENT["requestContext"], "sourceIp", "userAgent", "path"])
 def test_any_one_key_may_be_absent_or_null(absent: str) -> None:
-    """An event without a key, or with null there, is read."""
+    """An event that lacks a key, or has null for it, is still read."""
     for replacement in ({}, {absent: None}):
         event = {k: v for k, v in EVENT.items() if k != absent}
         context = {k: v for k, v in EVENT["requestContext"].items() if k != absent}
@@ -125,13 +125,13 @@ def test_any_one_key_may_be_absent_or_null(absent: str) -> None:
     ],
 )
 def test_other_events_are_refused(event: object) -> None:
-    """What is no payload 2.0 event is refused with a type of its own."""
+    """Anything but a payload 2.0 event is refused with a dedicated error."""
     with pytest.raises(NotAFunctionUrlEvent):
         FunctionUrlEvent.from_payload(event)
 
 
 def test_a_base64_body_is_decoded() -> None:
-    """Any bytes come through base64."""
+    """Any bytes survive base64."""
     encoded = base64.b64encode(bytes(range(256))).decode()
     event = FunctionUrlEvent.from_payload(EVENT | {"body": encoded, "isBase64Encoded": True})
     assert event.body == bytes(range(256))
@@ -150,13 +150,13 @@ def test_a_body_that_is_not_base64_is_refused(body: str) -> None:
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"text":1}', "\x00"])
 def test_json_that_does_not_fit_is_refused(body: str) -> None:
-    """No JSON, and JSON of another type, are the same typed error."""
+    """Invalid JSON and JSON of another type raise the same typed error."""
     with pytest.raises(InvalidEventBody):
         FunctionUrlEvent.from_payload(EVENT | {"body": body}).json(Message)
 
 
 def test_the_deadline_is_on_the_monotonic_clock() -> None:
-    """The context's remaining time becomes a point of time."""
+    """The context's remaining time becomes a point in time."""
     before = time.monotonic()
     event = FunctionUrlEvent.from_payload(EVENT, SecondsLeft(12.5))
     assert event.deadline is not None
@@ -171,7 +171,7 @@ def test_header_names_that_differ_in_case_are_one_header() -> None:
 
 @given(st.lists(st.text(min_size=1)))
 def test_segments_survive_quoting(segments: list[str]) -> None:
-    """What was percent-encoded into a path comes out of it, slashes and all."""
+    """Segments that were percent-encoded into a path are read back unchanged, including slashes."""
     path = "/" + "//".join(quote(segment, safe="", errors="surrogatepass") for segment in segments)
     event = FunctionUrlEvent.from_payload({"rawPath": path, "requestContext": {"http": {"method": "GET"}}})
     if not any("\ud800" <= character <= "\udfff" for segment in segments for character in segment):
@@ -180,7 +180,7 @@ def test_segments_survive_quoting(segments: list[str]) -> None:
 
 @given(st.text(alphabet="%0123456789abcdefABCDEFé/zx", max_size=40))
 def test_decoding_never_loses_an_escape(text: str) -> None:
-    """Whatever is not decoded stays to the letter, so decoding what has no valid escape changes nothing."""
+    """Undecodable text is kept verbatim, so decoding text without a valid escape changes nothing."""
     decoded = percent_decoded(text)
     if "%" not in text:
         assert decoded == text
@@ -200,7 +200,7 @@ def test_decoding_never_loses_an_escape(text: str) -> None:
     ],
 )
 def test_invalid_escapes_stay_verbatim(text: str, decoded: str) -> None:
-    """An escape that is not UTF-8 stays as it was written; its neighbours are decoded."""
+    """An escape that is not UTF-8 is kept as written; its neighbours are decoded."""
     assert percent_decoded(text) == decoded
 
 
@@ -212,10 +212,10 @@ json_values = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys([*EVENT], json_values)), json_values, json_values)
-def test_odd_events_give_a_view_or_a_typed_error(
+def test_malformed_events_give_an_event_or_a_typed_error(
     event: dict[str, Any], context: dict[str, Any], http: object
 ) -> None:
-    """No JSON at all makes the view fail in any other way than with its own errors."""
+    """No JSON value makes parsing fail with anything but the module's own errors."""
     if isinstance(context, dict):
         event = event | {"requestContext": context | {"http": http}}
     for candidate in (event, event | {"requestContext": {"http": {"method": "GET"}}}):

@@ -1,4 +1,4 @@
-"""Any request at all gets an answer: never a 5xx, a hang or a traceback."""
+"""Any request at all gets a response, and never a 5xx, a hang or a traceback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ requests = st.tuples(
 
 @streamify_response
 async def reads_everything(event: dict[str, Any], response_stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
-    """Take the typed view of the event apart."""
+    """Read every part of the typed event."""
     view = FunctionUrlEvent.from_payload(event, context)
     await response_stream.write(repr((view.segments, view.query, view.cookies, view.headers)))
     await response_stream.write(view.body or b"")
@@ -87,7 +87,7 @@ class Wire:
         self.port = self._runner.run(self._serving.__aenter__())
 
     def exchange(self, request: bytes) -> bytes:
-        """Send a request and return all of the response."""
+        """Send a request and return the whole response."""
         return self._runner.run(self._exchange(request))
 
     async def _exchange(self, request: bytes) -> bytes:
@@ -103,7 +103,7 @@ class Wire:
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    """Serve for the time of one test."""
+    """Serve for the duration of one test."""
     opened = Wire()
     yield opened
     opened.close()
@@ -116,7 +116,7 @@ def test_no_request_is_answered_with_a_5xx_or_a_traceback(
     caplog: pytest.LogCaptureFixture,
     request: tuple[str, str, list[tuple[str, bytes]], bytes, bool],
 ) -> None:
-    """Whatever a client sends, the answer is complete and blames nobody but the client."""
+    """Whatever a client sends, the response is complete and is a success or a client error."""
     caplog.set_level(logging.INFO)
     method, target, headers, body, chunked = request
     response = wire.exchange(encoded(method, target, headers, body, chunked=chunked))

@@ -14,7 +14,7 @@ FAILURE = FunctionFailed("E", "m")
 
 
 async def test_a_writer_waits_for_its_reader() -> None:
-    """`put` returns when the chunk is taken, and not before."""
+    """`put` returns only when the reader has taken the chunk."""
     handover = Handover()
     writer = asyncio.create_task(handover.put(b"one"))
     await wait_all_tasks_blocked()
@@ -23,8 +23,8 @@ async def test_a_writer_waits_for_its_reader() -> None:
     await writer
 
 
-async def test_a_writer_that_finds_its_reader_waiting_goes_on_at_once() -> None:
-    """One chunk passes without a turn of the loop; the next one waits again."""
+async def test_a_writer_does_not_wait_when_the_reader_is_already_waiting() -> None:
+    """One chunk passes without yielding to the event loop; the next one waits again."""
     handover = Handover()
     reader = asyncio.create_task(anext(handover))
     await wait_all_tasks_blocked()
@@ -38,7 +38,7 @@ async def test_a_writer_that_finds_its_reader_waiting_goes_on_at_once() -> None:
 
 
 async def test_chunks_of_several_writers_arrive_whole_and_in_order() -> None:
-    """Writers queue up; none overwrites another's chunk."""
+    """Concurrent writers queue; none overwrites another's chunk."""
     handover = Handover()
     writers = [asyncio.create_task(handover.put(b"%d" % number)) for number in range(5)]
     assert [await anext(handover) for _ in writers] == [b"0", b"1", b"2", b"3", b"4"]
@@ -46,7 +46,7 @@ async def test_chunks_of_several_writers_arrive_whole_and_in_order() -> None:
 
 
 async def test_the_end_comes_after_the_last_chunk() -> None:
-    """A waiting reader is woken, and stays at the end; empty chunks are none."""
+    """A waiting reader wakes and stays at the end; empty chunks are not delivered."""
     handover = Handover()
     await handover.put(b"")
     reader = asyncio.create_task(anext(handover, None))
@@ -60,7 +60,7 @@ async def test_the_end_comes_after_the_last_chunk() -> None:
 
 @pytest.mark.parametrize("waiting", [True, False])
 async def test_a_failure_reaches_the_reader(*, waiting: bool) -> None:
-    """Whether it waits already or comes later; a chunk that was not taken is lost, its writer goes on."""
+    """This holds for waiting and for later readers; an undelivered chunk is lost, its writer released."""
     handover = Handover()
     if waiting:
         reader = asyncio.create_task(handover.response())
@@ -77,8 +77,8 @@ async def test_a_failure_reaches_the_reader(*, waiting: bool) -> None:
     await handover.put(b"nobody takes this")
 
 
-async def test_a_failure_after_the_first_chunk_breaks_the_body_off() -> None:
-    """The response has begun, so the body says that it will never be complete."""
+async def test_a_failure_after_the_first_chunk_is_raised_by_the_body() -> None:
+    """The response has begun, so the body raises to signal that it is incomplete."""
     handover = Handover()
     handover.content_type = "text/plain"
     writer = asyncio.create_task(handover.put(b"one"))
@@ -92,8 +92,8 @@ async def test_a_failure_after_the_first_chunk_breaks_the_body_off() -> None:
     assert (broken.value.error_type, broken.value.error_message) == ("E", "m")
 
 
-async def test_a_body_closed_before_it_was_read_lets_the_writer_go_on() -> None:
-    """All that still comes is thrown away."""
+async def test_closing_an_unread_body_releases_the_writer() -> None:
+    """Everything written afterwards is discarded."""
     handover = Handover()
     writer = asyncio.create_task(handover.put(b"one"))
     response = await handover.response()
@@ -102,8 +102,8 @@ async def test_a_body_closed_before_it_was_read_lets_the_writer_go_on() -> None:
     await handover.put(b"two")
 
 
-async def test_a_cancelled_reader_lets_the_writer_go_on() -> None:
-    """Nobody waits for the response any more."""
+async def test_cancelling_the_reader_releases_the_writer() -> None:
+    """No reader waits for the response any more, so writes are discarded."""
     handover = Handover()
     reader = asyncio.create_task(handover.response())
     await wait_all_tasks_blocked()
@@ -113,8 +113,8 @@ async def test_a_cancelled_reader_lets_the_writer_go_on() -> None:
     await handover.put(b"two")
 
 
-async def test_a_cancelled_writer_takes_its_chunk_back() -> None:
-    """What it was cancelled in does not arrive."""
+async def test_a_cancelled_write_is_not_delivered() -> None:
+    """A chunk whose `put` was cancelled before the reader took it does not arrive."""
     handover = Handover()
     writer = asyncio.create_task(handover.put(b"never"))
     await wait_all_tasks_blocked()

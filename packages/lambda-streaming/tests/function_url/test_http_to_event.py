@@ -34,7 +34,7 @@ def event_of(
     path: str = "/",
     query: str = "",
 ) -> dict[str, Any]:
-    """Return the event of a request, as the function would decode it."""
+    """Return a request's event as the function would decode it."""
     request = HttpRequest(
         method=method,
         raw_path=path,
@@ -50,7 +50,7 @@ def event_of(
 
 
 def test_the_worked_example_becomes_its_event() -> None:
-    """The whole event of the documented example, key by key."""
+    """The whole event is compared, key by key."""
     event = event_of(
         b'{"text":"hey"}',
         ("content-type", "application/json"),
@@ -127,7 +127,7 @@ def test_keys_without_a_value_are_absent() -> None:
     ],
 )
 def test_text_is_delivered_as_text(content_type: str) -> None:
-    """Text types are not base64."""
+    """Textual content types are not base64-encoded."""
     event = event_of("grüß".encode(), ("content-type", content_type))
     assert (event["body"], event["isBase64Encoded"]) == ("grüß", False)
 
@@ -144,19 +144,19 @@ def test_text_is_delivered_as_text(content_type: str) -> None:
     ],
 )
 def test_everything_else_is_base64(headers: tuple[tuple[str, str], ...]) -> None:
-    """Also a form post, and a body without a content type."""
+    """This includes form posts and bodies without a content type."""
     event = event_of(b"a=1", *headers)
     assert (event["body"], event["isBase64Encoded"]) == ("YT0x", True)
 
 
 def test_text_that_is_not_utf8_is_base64() -> None:
-    """A body is never damaged by being called text."""
+    """A wrong text content type must not corrupt the body."""
     event = event_of(b"\xff\xfe", ("content-type", "text/plain"))
     assert (base64.b64decode(event["body"]), event["isBase64Encoded"]) == (b"\xff\xfe", True)
 
 
 def test_the_path_is_kept_as_it_was_sent() -> None:
-    """A trailing slash, double slashes and escapes, valid or not, stay."""
+    """Trailing slashes, double slashes and escapes, valid or not, are preserved."""
     event = event_of(path="/a//b%2Fc/%Ft/")
     assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/a//b%2Fc/%Ft/"
 
@@ -174,17 +174,17 @@ def test_the_path_is_kept_as_it_was_sent() -> None:
     ],
 )
 def test_every_form_of_a_request_target_has_a_path(target: str, path: str) -> None:
-    """Absolute and asterisk form too."""
+    """This includes the absolute and asterisk forms."""
     assert raw_path_of(target) == path
 
 
 def test_a_decoded_path_is_quoted_again() -> None:
-    """For a server that does not hand over the raw path."""
+    """Some servers do not pass the raw path on."""
     assert quoted_path("/a b/100%/é") == "/a%20b/100%25/%C3%A9"
 
 
 def test_a_trace_id_of_the_caller_is_kept() -> None:
-    """And one is made where there is none, or an odd one."""
+    """A missing or malformed one is replaced by a new one."""
     assert (
         trace_id_of(
             HttpRequest(
@@ -200,8 +200,8 @@ def test_a_trace_id_of_the_caller_is_kept() -> None:
     assert len(made) == len(TRACE_ID)
 
 
-def test_the_callers_forwarded_for_goes_before_its_address() -> None:
-    """As proxies append themselves."""
+def test_the_clients_address_is_appended_to_x_forwarded_for() -> None:
+    """Every proxy appends the address of its peer."""
     assert (
         event_of(b"", ("x-forwarded-for", "198.51.100.1"))["headers"]["x-forwarded-for"]
         == "198.51.100.1, 203.0.113.9"
@@ -209,7 +209,7 @@ def test_the_callers_forwarded_for_goes_before_its_address() -> None:
 
 
 def test_an_event_at_the_limit_passes_and_one_byte_more_does_not() -> None:
-    """The limit is on the event as JSON."""
+    """The limit applies to the event as JSON."""
     overhead = len(invocation_of(b"a").payload) - 1
     at_limit = MAX_REQUEST_PAYLOAD_BYTES - overhead
     assert len(invocation_of(b"a" * at_limit).payload) == MAX_REQUEST_PAYLOAD_BYTES
@@ -238,10 +238,10 @@ header_names = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyz-"), min_size=
     st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=30),
     st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=30),
 )
-def test_any_request_comes_out_of_its_event_as_it_went_in(
+def test_any_request_round_trips_through_its_event(
     body: bytes, headers: list[tuple[str, str]], path: str, query: str
 ) -> None:
-    """Whatever is sent becomes JSON, and the typed view gives the bytes, path and query back."""
+    """Every request becomes JSON, and the typed event returns the same bytes, path and query."""
     event = FunctionUrlEvent.from_payload(event_of(body, *headers, path=f"/{path}", query=query))
     assert (event.body or b"") == body
     assert event.raw_path == f"/{path}"

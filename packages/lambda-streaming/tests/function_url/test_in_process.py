@@ -36,7 +36,7 @@ def request() -> InvocationRequest:
 
 
 class Saving:
-    """A handler that waits; when it is cancelled, it saves, which ends when it may."""
+    """A handler that waits and, when cancelled, saves; the test decides when the saving ends."""
 
     def __init__(self) -> None:
         self.has_begun, self.is_saving, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -57,14 +57,14 @@ class Saving:
         return handler
 
     async def invoked_by(self, invoker: InProcessInvoker) -> asyncio.Task[object]:
-        """An invocation that has begun."""
+        """Start an invocation and return it once the handler runs."""
         invocation: asyncio.Task[object] = asyncio.ensure_future(invoker.invoke(request()))
         await self.has_begun.wait()
         return invocation
 
 
-async def test_a_close_waits_for_what_a_cancelled_handler_saves() -> None:
-    """What the handler works with is closed after that, so nothing is taken from under its hands."""
+async def test_closing_waits_for_the_cleanup_of_a_cancelled_handler() -> None:
+    """The handler's resources are closed only after its cleanup."""
     saving = Saving()
     invoker = InProcessInvoker(saving.handler)
     invocation = await saving.invoked_by(invoker)
@@ -77,8 +77,8 @@ async def test_a_close_waits_for_what_a_cancelled_handler_saves() -> None:
     await asyncio.gather(invocation, return_exceptions=True)
 
 
-async def test_a_close_that_is_cancelled_has_cancelled_the_handlers() -> None:
-    """Who does not want to wait for the answers still has them saved."""
+async def test_a_cancelled_close_still_cancels_the_handlers() -> None:
+    """A caller that stops waiting still has the replies saved."""
     saving = Saving()
     invoker = InProcessInvoker(saving.handler)
     invocation = await saving.invoked_by(invoker)
@@ -92,7 +92,7 @@ async def test_a_close_that_is_cancelled_has_cancelled_the_handlers() -> None:
 
 
 async def test_a_close_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
-    """A handler that does not end is left behind, and the log says so."""
+    """The handler is left running, with a log message."""
     saving = Saving()
     invoker = InProcessInvoker(saving.handler)
     invocation = await saving.invoked_by(invoker)
@@ -103,7 +103,7 @@ async def test_a_close_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) 
 
 
 async def test_a_closed_invoker_starts_nothing() -> None:
-    """A request on a connection that is still open is refused."""
+    """A request may still arrive on an open connection."""
     invoker = InProcessInvoker(Saving().handler)
     await invoker.aclose()
     with pytest.raises(Throttled):

@@ -15,7 +15,7 @@ from lambda_streaming.function_url.limits import (
 
 
 class Clock:
-    """Seconds that pass only when somebody sleeps."""
+    """A clock that advances only when the code under test sleeps."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -25,14 +25,14 @@ class Clock:
 
 
 def test_the_burst_is_free_and_the_rest_is_not() -> None:
-    """Six MiB pass at once; the next MiB takes half a second."""
+    """The first 6 MiB pass at once; the next MiB takes half a second."""
     bucket = TokenBucket(Bandwidth(), Clock())
     assert bucket.take(6 * MIB) == 0.0
     assert bucket.take(MIB) == pytest.approx(0.5)
 
 
 def test_a_pause_refills_the_burst_and_never_more() -> None:
-    """An hour of silence earns six MiB."""
+    """Even an hour of silence allows no more than 6 MiB at once."""
     clock = Clock()
     bucket = TokenBucket(Bandwidth(), clock)
     bucket.take(6 * MIB)
@@ -43,7 +43,7 @@ def test_a_pause_refills_the_burst_and_never_more() -> None:
 
 @pytest.mark.parametrize("sizes", [[7 * MIB], [MIB] * 7, [MIB // 16] * 112])
 def test_seven_mib_take_half_a_second_in_any_chunks(sizes: list[int]) -> None:
-    """Every byte passes, in pieces that never hold more than an eighth of a second."""
+    """Every byte passes, in pieces of at most an eighth of a second each."""
     clock = Clock()
     meter = ResponseMeter(ResponseLimits(bandwidth=Bandwidth()), clock)
     passed = []
@@ -57,7 +57,7 @@ def test_seven_mib_take_half_a_second_in_any_chunks(sizes: list[int]) -> None:
 
 
 def test_a_response_at_the_limit_passes_and_one_byte_more_does_not() -> None:
-    """200 MB are allowed, and nothing of the chunk that goes beyond them is passed on."""
+    """200 MB are allowed, and no part of the chunk that exceeds them is passed on."""
     meter = ResponseMeter(ResponseLimits(), Clock())
     chunk = bytes(MIB)
     for _ in range(200):
@@ -66,7 +66,7 @@ def test_a_response_at_the_limit_passes_and_one_byte_more_does_not() -> None:
         list(meter.pieces(b"x"))
 
 
-def test_no_bandwidth_at_all_is_refused() -> None:
-    """It would wait for ever."""
+def test_a_bandwidth_of_zero_is_refused() -> None:
+    """A response would never complete."""
     with pytest.raises(ValueError, match="positive"):
         Bandwidth(bytes_per_s=0)

@@ -1,4 +1,4 @@
-"""The header rules, and the BUFFERED interpretation."""
+"""The header rules, and how BUFFERED results are interpreted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lambda_streaming.function_url.response import MalformedResponse, ResponseHe
 
 
 def head(prelude: dict[str, Any]) -> ResponseHead:
-    """Return the head that a prelude stands for."""
+    """Return the response head that a prelude describes."""
     return ResponseHead.from_prelude(msgspec.json.encode(prelude))
 
 
 def test_every_key_of_a_prelude_is_optional() -> None:
-    """The empty one is a 200 with the default type; an unknown key, `status`, changes nothing."""
+    """An empty prelude is a 200 with the default type; an unknown key, such as `status`, is ignored."""
     default = ResponseHead(status=200, headers=(("content-type", "application/octet-stream"),))
     assert head({}) == head({"status": 404}) == head({"statusCode": None, "headers": None}) == default
 
 
 def test_headers_and_cookies_become_lines() -> None:
-    """Names in lower case, a line for each cookie, lists joined, numbers and booleans as text."""
+    """Names become lower case, each cookie its own line, lists are joined, numbers and booleans are text."""
     assert head(
         {
             "statusCode": "201",
@@ -52,13 +52,13 @@ def test_headers_and_cookies_become_lines() -> None:
 
 
 def test_set_cookie_in_a_list_is_never_joined() -> None:
-    """A comma is part of a cookie's date."""
+    """The date in a cookie contains a comma."""
     lines = head({"headers": {"set-cookie": ["a=1", "b=2"], "content-type": "x/y"}}).headers
     assert lines == (("set-cookie", "a=1"), ("set-cookie", "b=2"), ("content-type", "x/y"))
 
 
 def test_content_length_is_remapped_and_hop_by_hop_headers_are_dropped() -> None:
-    """What frames the message is the server's."""
+    """Message framing is the server's job."""
     lines = head(
         {
             "headers": {
@@ -104,7 +104,7 @@ def test_content_length_is_remapped_and_hop_by_hop_headers_are_dropped() -> None
     ],
 )
 def test_an_impossible_prelude_is_refused(prelude: bytes) -> None:
-    """Nothing that no server could write gets through, and no header can smuggle another."""
+    """Nothing that a server could not send is accepted, and no header can inject another."""
     with pytest.raises(MalformedResponse):
         ResponseHead.from_prelude(prelude)
 
@@ -114,21 +114,21 @@ def test_an_impossible_prelude_is_refused(prelude: bytes) -> None:
     [("GET", 200, True), ("HEAD", 200, False), ("GET", 204, False), ("GET", 304, False), ("POST", 302, True)],
 )
 def test_some_responses_have_no_body(method: str, status: int, *, allowed: bool) -> None:
-    """HEAD, 204 and 304."""
+    """These are responses to HEAD, 204 and 304."""
     assert ResponseHead(status=status, headers=()).allows_body(method) is allowed
 
 
 @pytest.mark.parametrize("status", [204, 205, "204", 204.0])
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"x-a": "b"}])
 def test_a_response_without_content_has_no_content_type(status: object, headers: dict[str, str]) -> None:
-    """Neither the default one nor the function's: there is nothing that could have a type."""
+    """Neither the default type nor the function's is sent, because there is no content."""
     names = [name for name, _ in head({"statusCode": status, "headers": headers}).headers]
     assert "content-type" not in names
     assert ("x-a" in names) == ("x-a" in headers)
 
 
-def test_not_modified_has_the_content_type_that_the_function_names_and_no_other() -> None:
-    """A 304 may say what the kept response is."""
+def test_a_304_has_only_the_content_type_that_the_function_sets() -> None:
+    """A 304 may describe the cached response."""
     assert head({"statusCode": 304}).headers == ()
     named = head({"statusCode": 304, "headers": {"content-type": "text/css"}})
     assert named.headers == (("content-type", "text/css"),)
@@ -136,7 +136,7 @@ def test_not_modified_has_the_content_type_that_the_function_names_and_no_other(
 
 @given(st.dictionaries(st.from_regex(r"x-[a-z0-9]{1,8}", fullmatch=True), st.text(max_size=20), max_size=4))
 def test_any_header_text_is_written_or_refused(headers: dict[str, str]) -> None:
-    """Bytes of a header line never hold a line end."""
+    """A header line never contains a line break."""
     try:
         lines = raw_headers(head({"headers": headers}).headers)
     except MalformedResponse:
@@ -180,13 +180,13 @@ BUFFERED_CASES: list[tuple[object, int, bytes, dict[str, str]]] = [
 def test_a_buffered_result_is_interpreted(
     result: object, status: int, body: bytes, headers: dict[str, str]
 ) -> None:
-    """An object with a statusCode is a response, everything else a body."""
+    """An object with a statusCode is a response; everything else is a body."""
     head, sent = buffered.interpret(b" " + msgspec.json.encode(result) + b"\n")
     assert (head.status, sent, dict(head.headers)) == (status, body, headers)
 
 
 def test_a_result_that_is_no_json_is_passed_on() -> None:
-    """Whatever the runtime posted."""
+    """The body is exactly what the runtime posted."""
     assert buffered.interpret(b"\x00\xff")[1] == b"\x00\xff"
 
 
@@ -199,6 +199,6 @@ def test_a_result_that_is_no_json_is_passed_on() -> None:
     ],
 )
 def test_a_malformed_buffered_response_is_refused(result: bytes) -> None:
-    """An object with a statusCode is taken at its word."""
+    """An object with a statusCode must be a valid response."""
     with pytest.raises(MalformedResponse):
         buffered.interpret(result)

@@ -1,4 +1,4 @@
-"""Events of API Gateway's REST APIs are the same requests as those of Function URLs."""
+"""Events from API Gateway REST APIs are read like those of Function URLs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REST_EVENT: dict[str, Any] = {
 
 
 def test_every_part_of_a_rest_event_is_read() -> None:
-    """As the view of the same request through a Function URL has it."""
+    """The result equals that of the same request through a Function URL."""
     event = FunctionUrlEvent.from_payload(REST_EVENT)
     assert event == FunctionUrlEvent(
         method="POST",
@@ -56,7 +56,7 @@ def test_every_part_of_a_rest_event_is_read() -> None:
 
 
 def test_a_rest_event_with_single_values_only_is_read_too() -> None:
-    """As consoles' test events and other tools make them; what is null is empty."""
+    """Console test events and other tools produce such events; null fields are empty."""
     event = {
         "httpMethod": "GET",
         "path": "/",
@@ -84,7 +84,7 @@ def test_a_rest_event_with_single_values_only_is_read_too() -> None:
 def test_a_request_is_the_same_by_either_way(
     query: list[tuple[str, list[str]]], headers: dict[str, str]
 ) -> None:
-    """Whatever is in its query and its headers."""
+    """This holds for any query and any headers."""
     pairs = [(name, value) for name, values in query for value in values]
     by_url = FunctionUrlEvent.from_payload(
         {

@@ -56,7 +56,7 @@ WORKOUT = {
 
 @given(odd_records(COACH))
 def test_no_stored_coach_fails(attributes: dict[str, object]) -> None:
-    """Whatever is stored, there is a coach with a name, and all of it can be sent as UTF-8."""
+    """Whatever is stored, parsing yields a coach that has a name and can be encoded as UTF-8."""
     coach = parse_coach_config("coach", attributes)
     assert coach.name
     assert coach.stored is attributes
@@ -66,7 +66,7 @@ def test_no_stored_coach_fails(attributes: dict[str, object]) -> None:
 
 @given(odd_records(MEMORY))
 def test_no_stored_memory_fails(attributes: dict[str, object]) -> None:
-    """Whatever is stored, the memory can be ranked and sent as UTF-8."""
+    """Whatever is stored, the memory can be ranked and encoded as UTF-8."""
     memory = parse_memory(attributes)
     assert memory.created_at >= UNKNOWN_MOMENT
     assert memory.usage_count >= 0
@@ -75,7 +75,7 @@ def test_no_stored_memory_fails(attributes: dict[str, object]) -> None:
 
 @given(odd_records(WORKOUT))
 def test_no_stored_workout_fails(attributes: dict[str, object]) -> None:
-    """Whatever is stored, the workout has a date to sort by and can be sent as UTF-8."""
+    """Whatever is stored, the workout has a date to sort by and can be encoded as UTF-8."""
     workout = parse_workout(attributes)
     assert workout.completed_at >= UNKNOWN_MOMENT
     assert msgspec.json.decode(msgspec.json.encode(workout), type=Workout) == workout
@@ -94,7 +94,7 @@ def _leaves(value: object) -> list[str]:
     return [value] if isinstance(value, str) and value else []
 
 
-#: Stored text that no prompt needs: bookkeeping of the record, and what stands in other fields too.
+#: Stored text that no prompt needs: record metadata, and values that other fields repeat.
 UNUSED = {"version", "created_date", "coach_id", "experienceLevel", "timeConstraints"}
 
 
@@ -105,7 +105,7 @@ def _without_unused(value: object) -> object:
 
 
 def test_every_text_of_a_stored_coach_is_read() -> None:
-    """No field is lost through a misspelt name: each text of the demo's coaches arrives somewhere."""
+    """No field is lost to a misspelt name: every text of the demo's coaches reaches some field."""
     stored = json.loads((Path(coachstream.local.demo.__file__).parent / "coaches.json").read_text())
     for attributes in stored:
         coach = parse_coach_config(attributes["coach_id"], attributes)
@@ -117,7 +117,7 @@ def test_every_text_of_a_stored_coach_is_read() -> None:
 
 
 def test_numbers_and_flags_are_read_as_a_person_writes_them() -> None:
-    """The stored samples hold numbers where the types promise text, and keys that no type knows."""
+    """The stored samples hold numbers where the types promise text, and keys that no type declares."""
     coach = parse_coach_config(
         "c1",
         {
@@ -150,7 +150,7 @@ def test_numbers_and_flags_are_read_as_a_person_writes_them() -> None:
     ],
 )
 def test_an_exercise_to_avoid_is_never_lost(stored: object, read: tuple[str, ...]) -> None:
-    """In whatever form the list was stored, what it says is said."""
+    """Every stored form of the list keeps its contents."""
     constraints = {"contraindicated_exercises": stored}
     coach = parse_coach_config("c1", {"technical_config": {"safety_constraints": constraints}})
     assert coach.safety.contraindicated_exercises == read
@@ -171,7 +171,7 @@ def test_an_exercise_to_avoid_is_never_lost(stored: object, read: tuple[str, ...
     ],
 )
 def test_a_weight_is_a_share_or_a_percentage(stored: object, share: float | None) -> None:
-    """Both were stored; what is neither is unknown."""
+    """The stored data uses both forms; any other value is unknown."""
     personality = {"blending_weights": {"primary": stored}}
     assert parse_coach_config("c1", {"selected_personality": personality}).personality.primary_weight == share
 
@@ -204,7 +204,7 @@ def test_a_stored_memory_is_read() -> None:
 
 
 def test_a_stored_workout_is_read() -> None:
-    """The discipline and, if need be, date and name come from the extracted data."""
+    """The discipline comes from the extracted data, as do date and name if the record lacks them."""
     read = parse_workout(
         {
             "workoutId": "w1",

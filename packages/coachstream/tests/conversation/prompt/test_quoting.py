@@ -11,7 +11,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 @given(ANY_TEXT, st.integers(1, 50))
 def test_no_text_gets_out_of_its_tags(text: str, limit_chars: int) -> None:
-    """Between the tags there is one line of visible text, within the limit, that UTF-8 can hold."""
+    """The tags enclose one line of visible text that stays within the limit and can be encoded as UTF-8."""
     marked = quoted(text, limit_chars)
     inside = marked.removeprefix("<data>").removesuffix("</data>")
     assert marked == f"<data>{inside}</data>"
@@ -35,12 +35,12 @@ def test_no_text_gets_out_of_its_tags(text: str, limit_chars: int) -> None:
     ],
 )
 def test_text_that_poses_as_something_else_is_plain(written: str, marked: str) -> None:
-    """Headings lose their line, tags their brackets, and what cannot be seen is not there."""
+    """Headings lose their line, tags lose their brackets, and invisible characters are removed."""
     assert quoted(written, 100) == f"<data>{marked}</data>"
 
 
 def test_a_text_at_the_limit_is_whole() -> None:
-    """One character more, and the end gives way to an ellipsis."""
+    """One character more, and an ellipsis replaces the end."""
     assert shortened("12345", 5) == "12345"
     assert shortened("123456", 5) == "1234…"
     assert one_line("123 5 7", 5) == "123…"

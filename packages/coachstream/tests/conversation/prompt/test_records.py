@@ -22,7 +22,7 @@ from support.odd_values import ODD_VALUES
 
 @given(ODD_VALUES)
 def test_anything_can_be_read_as_anything(value: object) -> None:
-    """No value raises, and no text comes out that could not be sent or that has blanks around it."""
+    """No value raises; every text can be encoded as UTF-8 and has no surrounding whitespace."""
     for text in (as_text(value), *as_texts(value)):
         text.encode()
         assert text == text.strip()
@@ -51,7 +51,7 @@ def test_anything_can_be_read_as_anything(value: object) -> None:
     ],
 )
 def test_a_date_is_read_in_every_stored_form(stored: object, read: datetime | None) -> None:
-    """Text with or without a zone, seconds, milliseconds; anything else is no date."""
+    """Text with or without a time zone, seconds and milliseconds are read; anything else is not a date."""
     assert as_moment(stored) == read
 
 
@@ -60,12 +60,12 @@ def test_a_date_is_read_in_every_stored_form(stored: object, read: datetime | No
     [(Decimal("0.750"), "0.75"), (50.0, "50"), (3, "3"), (float("nan"), ""), (10**400, ""), (False, "no")],
 )
 def test_a_number_is_read_as_a_person_writes_it(stored: object, read: str) -> None:
-    """No trailing zeros, nothing for what is no finite number."""
+    """No trailing zeros; a number that is not finite yields empty text."""
     assert as_text(stored) == read
 
 
 def test_half_a_character_becomes_a_replacement() -> None:
-    """A lone surrogate has no UTF-8; a pair of them is the character that it stands for."""
+    """A lone surrogate cannot be encoded as UTF-8; a surrogate pair becomes the character it encodes."""
     assert as_text("a\ud83d b\ud83d\ude00") == "a\ufffd b\U0001f600"
 
 
@@ -76,7 +76,7 @@ def test_a_long_list_is_read_to_its_limit() -> None:
 
 
 def test_nesting_is_read_to_its_limit() -> None:
-    """A value that holds itself, or nests without end, ends."""
+    """Reading a deeply nested or self-referencing value terminates."""
     value: object = "deep"
     for _ in range(MAX_DEPTH):
         value = [value]
@@ -85,6 +85,6 @@ def test_nesting_is_read_to_its_limit() -> None:
 
 
 def test_a_set_is_read_in_the_same_order_every_time() -> None:
-    """What is cached by its text must have the same text in the next process."""
+    """A prompt cached by its text must have the same text in the next process."""
     letters = tuple("abcdefghijklmnop")
     assert as_texts({*letters, 10**5000}) == letters

@@ -1,4 +1,4 @@
-"""Leases are judged by the observer's monotonic clock; no wall clock, wrong or set, kills a healthy run."""
+"""Observers judge leases by their own monotonic clock, so a wrong wall clock never kills a healthy run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AHEAD_S = [20.0, 3600.0, 86_400.0 * 400, -20.0, -3600.0]
 
 
 class HandClock:
-    """Both times are set by hand."""
+    """A clock whose wall time and monotonic time the test sets."""
 
     def __init__(self) -> None:
         self.wall_s = 0.0
@@ -56,14 +56,14 @@ class HandClock:
 
 
 def renewal(number: int, *, at_s: float = 0.0, lease_s: float | None = 15.0) -> LogEntry:
-    """An entry of a producer whose wall clock says so many seconds."""
+    """A renewal by a lease holder whose wall clock reads `at_s` seconds after `NOW`."""
     until = milliseconds_of(NOW + timedelta(seconds=at_s + (lease_s or 15.0)))
     lease_ms = None if lease_s is None else round(1000 * lease_s)
     return LogEntry(number, 1, until, "w", Said("", 0), lease_ms)
 
 
 def looked(watch: LeaseWatch, clock: HandClock, *entries: LogEntry) -> bool:
-    """Whether the lease is over for who looks now and finds these entries."""
+    """Whether an observer that reads these entries now judges the lease expired."""
     watch.note(entries, asked_at=clock.monotonic())
     return watch.is_over
 
@@ -77,7 +77,7 @@ def looked(watch: LeaseWatch, clock: HandClock, *entries: LogEntry) -> bool:
     looks=st.lists(st.floats(0.01, 0.75), min_size=1, max_size=40),
 )
 def test_a_producer_that_renews_is_never_dead(skew_s: float, jump_s: float, looks: list[float]) -> None:
-    """However far the observer's wall clock is off or jumps, as long as each look finds a renewal."""
+    """Skew or jumps of the observer's wall clock do not matter as long as each read finds a renewal."""
     clock = HandClock()
     clock.wall_s = skew_s
     watch = LeaseWatch(clock, SETTINGS)
@@ -89,7 +89,7 @@ def test_a_producer_that_renews_is_never_dead(skew_s: float, jump_s: float, look
 
 @pytest.mark.parametrize("skew_s", [0.0, 20.0, -20.0, -3600.0, -1e8])
 def test_a_dead_run_is_dead_after_its_lease_whatever_the_wall_clock_says(skew_s: float) -> None:
-    """Not before 15 s of looking, and not after them: a clock that is behind keeps no run alive."""
+    """The run is dead after exactly 15 s of observation; a slow wall clock does not keep it alive."""
     clock = HandClock()
     clock.wall_s = skew_s
     watch = LeaseWatch(clock, SETTINGS)
@@ -101,8 +101,8 @@ def test_a_dead_run_is_dead_after_its_lease_whatever_the_wall_clock_says(skew_s:
     assert looked(watch, clock)
 
 
-def test_a_look_does_not_count_for_the_time_that_it_took() -> None:
-    """What the store did not have when it was asked may be there when it answers."""
+def test_the_duration_of_a_read_does_not_count_against_the_lease() -> None:
+    """A renewal written while the read was in flight may be missing from its result."""
     clock = HandClock()
     watch = LeaseWatch(clock, SETTINGS)
     assert not looked(watch, clock, renewal(0))
@@ -113,7 +113,7 @@ def test_a_look_does_not_count_for_the_time_that_it_took() -> None:
 
 
 def test_a_run_that_died_long_ago_is_dead_after_three_missed_renewals() -> None:
-    """Where the wall clock says so by more than clocks differ: the next day nobody waits 15 s."""
+    """If the lease expired by more than the maximum clock skew, an observer need not wait the full 15 s."""
     clock = HandClock()
     clock.wall_s = 15 + MAX_CLOCK_SKEW.total_seconds() + 1
     watch = LeaseWatch(clock, SETTINGS)
@@ -123,8 +123,8 @@ def test_a_run_that_died_long_ago_is_dead_after_three_missed_renewals() -> None:
     assert looked(watch, clock)
 
 
-def test_who_asks_for_a_stop_does_not_keep_a_dead_run_alive() -> None:
-    """Its entry copies the lease, and however many there are, they renew nothing."""
+def test_a_stop_request_does_not_keep_a_dead_run_alive() -> None:
+    """A stop request copies the lease into its entry, but no number of them renews it."""
     clock = HandClock()
     watch = LeaseWatch(clock, SETTINGS)
     looked(watch, clock, renewal(0))
@@ -137,7 +137,7 @@ def test_who_asks_for_a_stop_does_not_keep_a_dead_run_alive() -> None:
 
 
 def test_entries_of_a_former_version_have_the_lease_that_is_configured() -> None:
-    """15 s for a producer, 30 for a reader that is awaited."""
+    """15 s for a lease holder, 30 s while the run waits for a reader."""
     for content, lease_s in ((Said("x", 0), 15), (Released(), 30), (Opened("m", has_producer=False), 30)):
         clock = HandClock()
         watch = LeaseWatch(clock, SETTINGS)
@@ -147,7 +147,7 @@ def test_entries_of_a_former_version_have_the_lease_that_is_configured() -> None
 
 
 def test_the_lease_duration_is_an_addition_to_the_stored_entry() -> None:
-    """An entry without it reads as before, and one that has none is written as before."""
+    """Entries without a lease duration are read and written exactly as before."""
     former = (
         '{"number":1,"epoch":1,"leasedUntil":5,"writer":"w","content":{"type":"said","text":"x","offset":0}}'
     )
@@ -161,7 +161,7 @@ def test_the_lease_duration_is_an_addition_to_the_stored_entry() -> None:
 
 
 class Ahead(FixedDate):
-    """A wall clock that differs from all others."""
+    """A wall clock that is off by a fixed amount."""
 
     def __init__(self, ahead_s: float) -> None:
         self._ahead = timedelta(seconds=ahead_s)
@@ -172,7 +172,7 @@ class Ahead(FixedDate):
 
 @asynccontextmanager
 async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
-    """A run whose model is silent until the event, while its producer renews the lease; the run's id."""
+    """A run whose model is silent until the event while its holder renews the lease; yields its id."""
     silent = asyncio.Event()
     stage = Stage(ScriptedModel("So far", silent, *ScriptedModel().script))
     stage.settings = msgspec.structs.replace(stage.settings, runs=QUICK)
@@ -196,7 +196,7 @@ async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
 
 @pytest.mark.parametrize("ahead_s", AHEAD_S)
 async def test_opening_a_conversation_with_a_wrong_clock_leaves_its_healthy_run_alone(ahead_s: float) -> None:
-    """A GET closes only what it has seen to be dead."""
+    """A GET closes only a run that it has observed to be dead."""
     async with a_silent_run() as (stage, run_id, _):
         parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
         await run_closer(parts, stage.settings).settle(KEY)
@@ -204,7 +204,7 @@ async def test_opening_a_conversation_with_a_wrong_clock_leaves_its_healthy_run_
 
 
 @pytest.mark.parametrize("ahead_s", AHEAD_S)
-async def test_reading_along_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead_s: float) -> None:
+async def test_joining_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead_s: float) -> None:
     """The reader gets the whole reply."""
     async with a_silent_run() as (stage, run_id, silent):
         parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
@@ -219,7 +219,7 @@ async def test_reading_along_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead
 
 @pytest.mark.parametrize("ahead_s", AHEAD_S)
 async def test_another_message_with_a_wrong_clock_leaves_a_healthy_run_alone(ahead_s: float) -> None:
-    """It is refused as soon as a renewal is seen."""
+    """The message is refused as soon as it observes a renewal."""
     async with a_silent_run() as (stage, run_id, _):
         parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
         request = msgspec.structs.replace(stage.request("And now?"), streamed=True)
@@ -229,7 +229,7 @@ async def test_another_message_with_a_wrong_clock_leaves_a_healthy_run_alone(ahe
 
 
 async def test_a_stop_of_a_run_that_died_long_ago_closes_it() -> None:
-    """Nobody may come to read it."""
+    """A reader may never come to close it."""
     stage = Stage()
     stage.settings = msgspec.structs.replace(stage.settings, runs=QUICK)
     from coachstream.conversation.turn.turn import new_user_message

@@ -1,4 +1,4 @@
-"""Runs over ports that keep state: joined, resumed, stopped, taken over, closed and continued."""
+"""Runs over stateful ports: joined, resumed, stopped, taken over, closed and continued."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ QUICK = RunSettings(
 
 
 class Continuing(ScriptedModel):
-    """Goes on from what was said: says the rest of its text, a word at a time."""
+    """Continues a partial reply: yields the rest of its text, one word at a time."""
 
     can_continue = True
     is_usable = True
@@ -79,7 +79,7 @@ def streamed(stage: Stage, text: str = QUESTION[1], **more: object) -> TurnReque
 
 
 def shown(events: list[Event], before: str = "") -> str:
-    """What a reader has in the end: overlap dropped by offset, resets obeyed."""
+    """The text a reader ends up with: overlap is dropped by offset, resets are applied."""
     units = before.encode("utf-16-le")
     for event in events:
         match event:
@@ -98,7 +98,7 @@ def points(events: list[Event]) -> list[LogPoint]:
 
 
 async def resumed(stage: Stage, point: LogPoint, *, within_s: float = 30.0) -> list[Event]:
-    """Everything that a reader gets who comes again."""
+    """All events that a reconnecting reader gets."""
     parts = stage.dependencies
     request = ResumeRequest(KEY, point.run_id, parts.clock.monotonic() + within_s, after=point.number)
     watcher = run_watcher(request, parts, stage.settings)
@@ -109,7 +109,7 @@ async def resumed(stage: Stage, point: LogPoint, *, within_s: float = 30.0) -> l
 
 
 async def abandoned_run(stage: Stage, *said: str) -> str:
-    """A run whose producer died after so much was committed."""
+    """A run whose lease holder died after committing these texts."""
     from coachstream.conversation.turn.turn import new_user_message
 
     message = new_user_message(stage.request(), stage.dependencies)
@@ -134,7 +134,7 @@ def _lease_end() -> int:
 async def test_fifty_equal_messages_at_once_are_one_run_and_fifty_equal_streams(
     client_message_id: str | None,
 ) -> None:
-    """By the client's name for it or by its text: one question, one model call, one reply for all."""
+    """Deduplicated by idempotency key or by text: one question, one model call, one reply for all."""
     stage = stage_with(ScriptedModel(*[f"word{number} " for number in range(50)], DONE))
     request = streamed(stage, client_message_id=client_message_id)
     streams = await asyncio.gather(*(stage.run(request) for _ in range(50)))
@@ -147,7 +147,7 @@ async def test_fifty_equal_messages_at_once_are_one_run_and_fifty_equal_streams(
 
 
 async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
-    """The others are told which run is in the way."""
+    """The others fail with the id of the run in progress."""
     gate = asyncio.Event()
     stage = stage_with(ScriptedModel("One", gate, DONE))
     tasks = [asyncio.create_task(stage.run(streamed(stage, f"Message {n}"))) for n in range(50)]
@@ -163,8 +163,8 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
     assert len(stage.stored()) == 2
 
 
-async def test_text_of_another_run_is_taken_back_once_also_where_the_reader_continues_the_run() -> None:
-    """A reader of the run before sends the message of a released run, and continues that."""
+async def test_text_of_another_run_is_reset_once_even_if_the_reader_continues_the_run() -> None:
+    """A reader of an earlier run sends the message of a released run and becomes its lease holder."""
     stage = stage_with(Continuing("So far and so good", waits_at=2))
     request = msgspec.structs.replace(stage.request(within_s=1.2), streamed=True, client_message_id="c-1")
     assert isinstance((await stage.run(request))[-1], Reconnect)
@@ -176,9 +176,9 @@ async def test_text_of_another_run_is_taken_back_once_also_where_the_reader_cont
 
 
 async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
-    """Its partial text is kept as a stopped reply, and the new message is answered."""
+    """The partial text is kept as a stopped reply, and the new message is answered."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()), policy=TurnPolicy.INTERRUPT)
-    parts = stage.dependencies  # whose date stands still: the newer message is the newer one all the same
+    parts = stage.dependencies  # its clock stands still; the later message still counts as the newer
 
     async def run(parts: TurnDependencies, text: str) -> list[Event]:
         return [event async for event in events_of(run_turn, streamed(stage, text), parts, stage.settings)]
@@ -202,7 +202,7 @@ async def test_a_message_may_interrupt_the_one_before_by_policy() -> None:
 
 
 async def test_whoever_comes_again_anywhere_gets_exactly_the_rest() -> None:
-    """After every committed point, of a live and of a finished run; at the end there is nothing left."""
+    """After every committed point of a finished run, the rest follows; after the last, nothing is left."""
     text = "".join(f"wörd{number} 💪 " for number in range(60))
     stage = stage_with(Continuing(text), segment_bytes=64)
     events = await stage.run(streamed(stage))
@@ -222,7 +222,7 @@ async def test_whoever_comes_again_anywhere_gets_exactly_the_rest() -> None:
 
 
 async def test_a_chunk_carries_only_points_that_lie_before_its_end() -> None:
-    """Whoever comes again after a point gets no gap behind what they have."""
+    """A client that reconnects after a point finds no gap after the text it has."""
     text = "".join(f"word{number} " for number in range(80))
     stage = stage_with(Continuing(text), segment_bytes=32)
     events = await stage.run(streamed(stage))
@@ -237,8 +237,8 @@ async def test_a_chunk_carries_only_points_that_lie_before_its_end() -> None:
                 assert next_chunk.offset <= have
 
 
-async def test_a_point_that_an_unfinished_run_does_not_have_is_its_beginning() -> None:
-    """A client with a wrong memory loses nothing."""
+async def test_an_unknown_point_of_an_unfinished_run_resumes_from_the_beginning() -> None:
+    """A client with a wrong cursor loses nothing."""
     stage = stage_with(ScriptedModel("So far, ", "so good", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="So far, so good")
@@ -250,8 +250,8 @@ async def test_a_point_that_an_unfinished_run_does_not_have_is_its_beginning() -
         assert isinstance(events[-1], Completed)
 
 
-async def test_of_a_finished_run_nothing_is_left_behind_a_point_that_it_does_not_have() -> None:
-    """A client that comes again and again with a wrong memory is not sent the reply each time."""
+async def test_an_unknown_point_of_a_finished_run_is_its_end() -> None:
+    """A client that keeps reconnecting with a wrong cursor is not sent the reply each time."""
     stage = stage_with()
     completed = (await stage.run(streamed(stage)))[-1]
     assert isinstance(completed, Completed)
@@ -268,7 +268,7 @@ async def test_of_a_finished_run_nothing_is_left_behind_a_point_that_it_does_not
 
 
 async def test_a_stopped_run_ends_at_once_with_what_was_said() -> None:
-    """While the model is silent: the text so far is the reply, and everybody gets `complete`."""
+    """Even while the model is silent: the text so far is the reply, and every reader gets `complete`."""
     stage = stage_with(ScriptedModel("So far, ", "so good", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     joined = asyncio.create_task(stage.run(streamed(stage)))
@@ -287,7 +287,7 @@ async def test_a_stopped_run_ends_at_once_with_what_was_said() -> None:
 
 
 async def test_a_run_that_is_stopped_before_the_first_word_has_an_empty_reply() -> None:
-    """The message counts as answered: it is not asked again."""
+    """The message counts as answered; the model is not asked again."""
     stage = stage_with(ScriptedModel(asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1)
@@ -301,7 +301,7 @@ async def test_a_run_that_is_stopped_before_the_first_word_has_an_empty_reply() 
 
 
 async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> None:
-    """And the text is stored as an interrupted reply."""
+    """The text is also stored as an interrupted reply."""
     stage = stage_with(lease_s=SHORT_LEASE_S)
     run_id = await abandoned_run(stage, "So far, ", "so good")
     events = await resumed(stage, LogPoint(run_id, -1))
@@ -315,7 +315,7 @@ async def test_a_reader_of_a_dead_run_gets_its_text_and_a_retryable_error() -> N
 
 
 async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_over() -> None:
-    """It waits for that, and the partial reply is in the conversation and in the prompt."""
+    """It waits for the lease to expire; the conversation and the prompt then have the partial reply."""
     stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
     events = await stage.run(streamed(stage, "And now?"))
@@ -330,8 +330,8 @@ async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_ove
     ]
 
 
-async def test_a_message_that_was_just_renewed_elsewhere_is_in_progress_at_once() -> None:
-    """As far as the clocks agree, its producer is alive: another message need not wait to be told so."""
+async def test_a_run_that_was_just_renewed_refuses_another_message_at_once() -> None:
+    """Within the clock skew its lease holder is alive, so another message is refused without waiting."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
     failed = (await stage.run(streamed(stage, "And now?", deadline=stage.request(within_s=2).deadline)))[-1]
@@ -340,7 +340,7 @@ async def test_a_message_that_was_just_renewed_elsewhere_is_in_progress_at_once(
 
 
 async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refused() -> None:
-    """Within its deadline, and as one that may be sent again."""
+    """It is refused within its deadline, as retryable."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
     parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
@@ -351,8 +351,8 @@ async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refuse
     assert stage.stored() == [QUESTION]
 
 
-async def test_the_same_message_after_a_crash_is_answered_anew() -> None:
-    """It joins the dead run until that is known; what was shown is taken back, the partial reply replaced."""
+async def test_the_same_message_after_a_crash_is_answered_again() -> None:
+    """It joins the run until the lease expires; then the text is reset and the partial reply replaced."""
     stage = stage_with(lease_s=SHORT_LEASE_S)
     await abandoned_run(stage, "So far")
     events = await stage.run(streamed(stage))
@@ -363,8 +363,8 @@ async def test_the_same_message_after_a_crash_is_answered_anew() -> None:
     assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
 
 
-async def test_many_who_find_a_dead_run_close_it_once() -> None:
-    """One partial reply, whoever was first."""
+async def test_concurrent_closers_of_a_dead_run_close_it_once() -> None:
+    """Exactly one partial reply is stored, whichever closer wins."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
     closer = run_closer(msgspec.structs.replace(stage.dependencies, clock=Later(3600)), stage.settings)
@@ -372,8 +372,8 @@ async def test_many_who_find_a_dead_run_close_it_once() -> None:
     assert stage.stored() == [QUESTION, ("assistant-", "So far")]
 
 
-async def test_a_producer_that_was_taken_over_writes_no_more() -> None:
-    """Its reader reads on what the other one says; what was not committed is taken back."""
+async def test_a_fenced_lease_holder_writes_no_more() -> None:
+    """Its reader continues with the new holder's text; uncommitted text is reset."""
     stage = stage_with(ScriptedModel("Mine", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="Mine")
@@ -402,7 +402,7 @@ async def _all_of(events: AsyncGenerator[Event, None]) -> list[Event]:
 
 
 async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_every_stream() -> None:
-    """With the producer's next renewal; readers elsewhere as well. Nothing of it comes back."""
+    """The lease holder notices at its next renewal, as do other readers; nothing of the run is recreated."""
     stage = stage_with(ScriptedModel("So far", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     run_id = await _committed(stage, 1, text="So far")
@@ -422,7 +422,7 @@ async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_eve
 
 
 async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_at_once() -> None:
-    """It does not wait for the rest of the lease of a run that is gone."""
+    """The message does not wait out the lease of a deleted run."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
     parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
@@ -443,10 +443,10 @@ async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_
 @pytest.mark.parametrize(
     ("policy", "text"), [(TurnPolicy.REJECT, QUESTION[1]), (TurnPolicy.INTERRUPT, "And now?")]
 )
-async def test_deleting_a_conversation_whose_run_was_just_found_is_told_as_that(
+async def test_a_deletion_just_after_the_run_was_found_is_reported_as_not_found(
     monkeypatch: pytest.MonkeyPatch, policy: TurnPolicy, text: str
 ) -> None:
-    """To a sender who joins the run as to one who stops it: neither asked for a run by name."""
+    """The sender named no run, so what is missing is the conversation, for a join as for a stop."""
     stage = stage_with(policy=policy)
     await abandoned_run(stage, "So far")
     look = stage.store.read_log
@@ -466,8 +466,8 @@ async def test_deleting_a_conversation_whose_run_was_just_found_is_told_as_that(
 # Deadline and failover
 
 
-async def test_near_the_deadline_the_reader_comes_again_and_gets_the_same_text() -> None:
-    """The next invocation goes on from what was committed; the model is asked to continue, not to repeat."""
+async def test_a_reader_that_reconnects_near_the_deadline_gets_the_same_text() -> None:
+    """The next invocation continues the committed text; the model is asked to continue, not repeat."""
     text = "".join(f"word{number} " for number in range(40)) + "end"
     stage = stage_with(Continuing(text, waits_at=25))
     first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.3).deadline))
@@ -483,7 +483,7 @@ async def test_near_the_deadline_the_reader_comes_again_and_gets_the_same_text()
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
 async def test_a_reply_that_never_ends_is_written_by_as_many_invocations_as_are_allowed(limit: int) -> None:
-    """All but the last one send the reader on; the last one keeps what was said, and fails."""
+    """All but the last tell the reader to reconnect; the last stores the text so far and fails."""
 
     class Endless(ScriptedModel):
         can_continue = True
@@ -509,8 +509,8 @@ async def test_a_reply_that_never_ends_is_written_by_as_many_invocations_as_are_
     assert stage.stored() == [QUESTION, ("assistant-", said)]
 
 
-async def test_a_run_that_nobody_continues_is_closed_with_what_was_said() -> None:
-    """Who was sent away and does not come again loses nothing that was said."""
+async def test_a_run_that_no_reader_continues_is_closed_with_what_was_said() -> None:
+    """A reader that was told to reconnect and does not loses none of the committed text."""
     stage = stage_with(Continuing("One two three", waits_at=2))
     first = await stage.run(streamed(stage, deadline=stage.request(within_s=1.2).deadline))
     assert isinstance(first[-1], Reconnect)
@@ -522,7 +522,7 @@ async def test_a_run_that_nobody_continues_is_closed_with_what_was_said() -> Non
 
 @pytest.mark.parametrize("breaks_at", [1, 7])
 async def test_a_reply_that_breaks_off_is_continued(breaks_at: int) -> None:
-    """From what was said, without a word doubled or lost."""
+    """It continues from the text so far; no word is repeated or lost."""
     text = "".join(f"word{number} " for number in range(12)) + "end"
     stage = stage_with(Continuing(text, breaks_at=breaks_at))
     events = await stage.run(streamed(stage))
@@ -533,8 +533,8 @@ async def test_a_reply_that_breaks_off_is_continued(breaks_at: int) -> None:
     assert stage.stored() == [QUESTION, ("assistant", text)]
 
 
-async def test_a_model_that_cannot_continue_begins_anew() -> None:
-    """The reader is told to forget; nothing is doubled, in the stream, the log or the store."""
+async def test_a_model_that_cannot_continue_starts_over() -> None:
+    """The reader gets a reset; no text is duplicated in the stream, the log or the store."""
 
     class Fragile(ScriptedModel):
         async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
@@ -554,7 +554,7 @@ async def test_a_model_that_cannot_continue_begins_anew() -> None:
 
 
 async def test_a_reply_breaks_off_for_good_the_second_time() -> None:
-    """One retry, and what was said is kept."""
+    """There is one retry, and the text so far is kept."""
     stage = stage_with(ScriptedModel("Half", ModelStreamBroken()))
     failed = (await stage.run(streamed(stage)))[-1]
     assert isinstance(failed, Failed)
@@ -564,7 +564,7 @@ async def test_a_reply_breaks_off_for_good_the_second_time() -> None:
 
 
 async def test_another_model_answers_where_the_first_cannot_be_reached() -> None:
-    """Only if there is another one."""
+    """The fallback model takes over before any text was sent."""
     stage = stage_with(ScriptedModel(ModelUnavailable()))
     fallback = ScriptedModel()
     parts = msgspec.structs.replace(stage.dependencies, fallback_model=fallback)
@@ -574,7 +574,7 @@ async def test_another_model_answers_where_the_first_cannot_be_reached() -> None
 
 
 async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> None:
-    """The others read along; one model call."""
+    """The other readers follow the log; the model is called once."""
     from coachstream.conversation.turn.turn import new_user_message
 
     stage = stage_with()
@@ -592,8 +592,8 @@ async def test_a_run_for_a_reader_is_produced_by_the_first_who_reads_it() -> Non
     assert len({str(events[-1]) for events in streams}) == 1
 
 
-async def test_a_reader_that_leaves_a_run_of_others_is_not_served_on() -> None:
-    """It would cost a poll a second until the run's end."""
+async def test_a_joined_reader_that_leaves_stops_polling() -> None:
+    """Otherwise it would cost a poll a second until the run ends."""
     stage = stage_with(ScriptedModel("One", asyncio.Event()))
     running = asyncio.create_task(stage.run(streamed(stage)))
     await _committed(stage, 1)
@@ -609,7 +609,7 @@ async def test_a_reader_that_leaves_a_run_of_others_is_not_served_on() -> None:
 
 
 async def _committed(stage: Stage, number: int, *, text: str = "") -> str:
-    """Wait until the log has an entry of this number and this text, and return the run."""
+    """Wait until the log has an entry with at least this number, and this text; return the run's id."""
     while True:
         run_id = await stage.store.unfinished_run(KEY)
         state = None if run_id is None else RunState.of(await stage.store.read_log(KEY, run_id))

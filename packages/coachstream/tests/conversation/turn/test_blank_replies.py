@@ -1,4 +1,4 @@
-"""A reply of which a person sees nothing is none: the model is asked once more, and then it is an error."""
+"""A reply without visible text does not count: the model is asked once more, then the turn fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BLANK = pytest.mark.parametrize("deltas", BLANK_REPLIES.values(), ids=BLANK_REPL
 
 
 class ModelInTurns(ScriptedModel):
-    """Says one script after the other, the last one again and again."""
+    """Plays one script per call, and repeats the last one."""
 
     def __init__(self, *scripts: tuple[str | ModelEvent | Exception, ...]) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def text_of(events: list[Event]) -> str:
 
 @BLANK
 async def test_a_blank_reply_is_an_error_that_can_be_retried(deltas: tuple[str, ...]) -> None:
-    """Nothing of it is sent or stored, and the next attempt at the message gets its reply."""
+    """Nothing of it is sent or stored, and a retry of the message gets its reply."""
     stage = Stage(ScriptedModel(*deltas, DONE))
     request = stage.request(client_message_id="c-1")
     events = await stage.run(request)
@@ -71,7 +71,7 @@ async def test_a_blank_reply_is_an_error_that_can_be_retried(deltas: tuple[str, 
 
 @BLANK
 async def test_a_model_that_said_nothing_is_asked_once_more(deltas: tuple[str, ...]) -> None:
-    """Within the turn; the reader sees one clean reply."""
+    """The retry happens within the turn; the reader sees one clean reply."""
     stage = Stage(ModelInTurns((*deltas, DONE), ("Well ", "done.", DONE)))
     events = await stage.run()
     assert isinstance(events[-1], Completed)
@@ -83,7 +83,7 @@ async def test_a_model_that_said_nothing_is_asked_once_more(deltas: tuple[str, .
 
 @BLANK
 async def test_another_model_is_asked_where_there_is_one(deltas: tuple[str, ...]) -> None:
-    """It starts from the same prompt."""
+    """The fallback model starts from the same prompt."""
     stage = Stage(ScriptedModel(*deltas, DONE))
     fallback = ScriptedModel("Well done.", DONE)
     parts = msgspec.structs.replace(stage.dependencies, fallback_model=fallback)
@@ -95,7 +95,7 @@ async def test_another_model_is_asked_where_there_is_one(deltas: tuple[str, ...]
 
 
 async def test_a_model_that_breaks_off_in_blanks_is_asked_once_more() -> None:
-    """As one that breaks off in words."""
+    """A model that breaks off after visible text is retried the same way."""
     stage = Stage(ModelInTurns(("\n", ModelStreamBroken("x")), ("Well done.", DONE)))
     events = await stage.run()
     assert text_of(events) == "Well done."
@@ -104,7 +104,7 @@ async def test_a_model_that_breaks_off_in_blanks_is_asked_once_more() -> None:
 
 @BLANK
 async def test_a_confirmation_alone_is_no_reply(deltas: tuple[str, ...]) -> None:
-    """It is kept, as what was said of a reply that broke off."""
+    """The confirmation is kept as an interrupted reply."""
     stage = Stage(ScriptedModel(*deltas, DONE))
     events = await stage.run(stage.request("/save-memory I hate burpees"))
     assert isinstance(events[-1], Failed)
@@ -113,14 +113,14 @@ async def test_a_confirmation_alone_is_no_reply(deltas: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize("reason", [StopReason.MAX_TOKENS, StopReason.STOP_SEQUENCE])
-async def test_a_reply_of_blanks_to_its_longest_is_none(reason: StopReason) -> None:
-    """Whatever the model's reason to stop."""
+async def test_a_blank_reply_up_to_the_length_limit_is_no_reply(reason: StopReason) -> None:
+    """The model's stop reason makes no difference."""
     stage = Stage(ScriptedModel("\n" * 1000, ModelStop(reason)))
     assert isinstance((await stage.run())[-1], Failed)
 
 
 async def test_blanks_before_the_first_word_wait_for_it() -> None:
-    """And no word waits for anything: what was streamed is what the model said."""
+    """Nothing else is held back, and the stream is exactly the model's text."""
     stage = Stage(ScriptedModel("\n", " ", "Well", "\n", " ", "done", " ", DONE))
     events = await stage.run()
     assert [event.content for event in events if isinstance(event, Chunk)] == [
@@ -130,7 +130,7 @@ async def test_blanks_before_the_first_word_wait_for_it() -> None:
 
 
 async def left_in_mid_reply(stage: Stage, text: str, said: str) -> ResumeRequest:
-    """A run that its first producer left at the deadline, having said so much."""
+    """A run that its first lease holder released at the deadline with this text committed."""
     message = new_user_message(stage.request(text), stage.dependencies)
     run = run_id(NOW, stage.random.randrange)
     at = milliseconds_of(NOW)
@@ -156,7 +156,7 @@ class Continuing(ModelInTurns):
 
 @BLANK
 async def test_a_model_that_adds_nothing_to_words_has_finished_them(deltas: tuple[str, ...]) -> None:
-    """The reply has a first part that a person sees."""
+    """The earlier part of the reply is visible, so the whole is not blank."""
     stage = Stage(Continuing((*deltas, DONE)))
     events = await resumed(stage, await left_in_mid_reply(stage, "How am I doing?", "Well done."))
     assert isinstance(events[-1], Completed)
@@ -166,7 +166,7 @@ async def test_a_model_that_adds_nothing_to_words_has_finished_them(deltas: tupl
 
 @BLANK
 async def test_a_run_that_was_left_with_its_confirmation_alone_has_no_reply(deltas: tuple[str, ...]) -> None:
-    """Its next producer knows what the model has said and what the application has."""
+    """The next lease holder distinguishes the model's text from the application's confirmation."""
     stage = Stage(Continuing((*deltas, DONE)))
     left = await left_in_mid_reply(stage, "/save-memory I hate burpees", SAVED)
     events = await resumed(stage, left)
@@ -176,7 +176,7 @@ async def test_a_run_that_was_left_with_its_confirmation_alone_has_no_reply(delt
 
 
 async def test_a_reply_that_begins_again_on_a_resumed_run_keeps_its_confirmation() -> None:
-    """What the application said holds whatever becomes of the model's words."""
+    """The application's confirmation stands whatever happens to the model's text."""
     stage = Stage(Continuing(("and", ModelStreamBroken("x"))))
     left = await left_in_mid_reply(stage, "/save-memory I hate burpees", f"{SAVED}Good ")
     parts = msgspec.structs.replace(stage.dependencies, fallback_model=ScriptedModel("Well done.", DONE))
@@ -189,7 +189,7 @@ async def test_a_reply_that_begins_again_on_a_resumed_run_keeps_its_confirmation
 
 @given(deltas=st.lists(st.text("\n \u200b\u3164ab💪", max_size=3), max_size=8))
 async def test_a_turn_completes_if_and_only_if_something_is_seen(deltas: list[str]) -> None:
-    """And then its chunks are what the model said, to the letter."""
+    """If it completes, its chunks are exactly the model's text."""
     said = "".join(deltas)
     stage = Stage(ScriptedModel(*deltas, DONE))
     events = await stage.run()

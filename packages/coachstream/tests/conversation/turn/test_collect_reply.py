@@ -1,4 +1,4 @@
-"""A turn in one piece: collected, and never answered twice when a stream came before it."""
+"""A turn collected into one response; after a stream of the same message, the reply is not produced twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.turns import KEY, FixedDate, Stage
 
 
 async def whole(stage: Stage, request: TurnRequest) -> Completed | Failed:
-    """The turn in one piece."""
+    """Run the turn and collect its reply."""
     turn = TurnReader(
         partial(run_turn, request, stage.dependencies, stage.settings),
         clock=FixedDate(),
@@ -31,12 +31,12 @@ async def whole(stage: Stage, request: TurnRequest) -> Completed | Failed:
 
 
 def streamed(request: TurnRequest) -> TurnRequest:
-    """The same, for a stream."""
+    """The same request as a stream."""
     return msgspec.structs.replace(request, streamed=True)
 
 
-async def test_the_reply_comes_in_one_piece() -> None:
-    """Both messages, as they are stored."""
+async def test_the_collected_turn_returns_both_messages() -> None:
+    """The result holds both messages exactly as they are stored."""
     stage = Stage()
     completed = await whole(stage, stage.request())
     assert isinstance(completed, Completed)
@@ -44,8 +44,8 @@ async def test_the_reply_comes_in_one_piece() -> None:
     assert completed.reply.content == "Hello, you!"
 
 
-async def test_a_failed_turn_is_told_as_it_is() -> None:
-    """With what was stored of the reply."""
+async def test_a_failed_turn_returns_its_failure() -> None:
+    """The failure includes the partial reply that was stored."""
     stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
     failed = await whole(stage, stage.request())
     assert isinstance(failed, Failed)
@@ -54,7 +54,7 @@ async def test_a_failed_turn_is_told_as_it_is() -> None:
 
 
 async def test_a_reply_that_was_streamed_is_given_and_not_written_again() -> None:
-    """The client's stream failed on the way; its turn did not."""
+    """The client lost its stream, but the turn completed."""
     stage = Stage()
     [*_, streamed_ending] = await stage.run(streamed(stage.request()))
     completed = await whole(stage, stage.request())
@@ -76,14 +76,14 @@ async def test_a_streamed_turn_that_broke_off_is_done_again_for_the_same_message
 
 @pytest.mark.parametrize("client_message_id", [None, "c-1"])
 async def test_a_streamed_turn_that_is_live_is_waited_for(client_message_id: str | None) -> None:
-    """By its text or by the client's name for it: one model call, one reply."""
+    """Matched by idempotency key or by text: one model call, one reply."""
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", gate, "you!", ModelStop(StopReason.END_TURN)))
     request = stage.request(client_message_id=client_message_id)
     streaming = asyncio.create_task(stage.run(streamed(request)))
     await stage.store.reached["begin_run"].wait()
     waiting = asyncio.create_task(whole(stage, request))
-    for _ in range(2):  # it looks, and looks again
+    for _ in range(2):  # it polls twice
         stage.store.reached["read_log"].clear()
         await stage.store.reached["read_log"].wait()
     gate.set()
@@ -95,7 +95,7 @@ async def test_a_streamed_turn_that_is_live_is_waited_for(client_message_id: str
 
 
 async def test_another_message_is_not_waited_for() -> None:
-    """While a different turn is live the client is told so at once."""
+    """The client learns at once that a different turn is in progress."""
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", gate, ModelStop(StopReason.END_TURN)))
     streaming = asyncio.create_task(stage.run(streamed(stage.request("Something else"))))
@@ -107,8 +107,8 @@ async def test_another_message_is_not_waited_for() -> None:
     await streaming
 
 
-async def test_waiting_ends_before_the_time_does() -> None:
-    """A live run that never ends is told as such while there is time to tell."""
+async def test_waiting_for_a_live_turn_ends_before_the_deadline() -> None:
+    """A run that never ends is reported while there is still time to respond."""
     stage = Stage(ScriptedModel("Hello, ", asyncio.Event()))
     streaming = asyncio.create_task(stage.run(streamed(stage.request())))
     await stage.store.reached["begin_run"].wait()
@@ -122,7 +122,7 @@ async def test_waiting_ends_before_the_time_does() -> None:
 
 
 async def test_the_same_words_are_another_message_when_none_was_streamed() -> None:
-    """Who says yes twice is answered twice."""
+    """A user who says yes twice gets two replies."""
     stage = Stage()
     for _ in range(2):
         assert isinstance(await whole(stage, stage.request("Yes")), Completed)
@@ -131,7 +131,7 @@ async def test_the_same_words_are_another_message_when_none_was_streamed() -> No
 
 
 async def test_the_same_words_are_another_message_after_a_minute() -> None:
-    """A fallback comes soon or not at all."""
+    """A client falls back from a stream soon or not at all."""
     stage = Stage()
     await stage.run(streamed(stage.request()))
     [question, reply] = stage.store.messages[KEY]
@@ -148,7 +148,7 @@ async def test_the_same_words_are_another_message_after_a_minute() -> None:
 
 
 async def test_a_store_that_fails_while_looking_is_a_typed_failure() -> None:
-    """Nothing is raised at the function."""
+    """No exception reaches the function."""
     stage = Stage()
     stage.store.failure = StorageUnavailable()
     failed = await whole(stage, stage.request())

@@ -1,4 +1,4 @@
-"""Slash commands: read from the first word of a message, and from nothing else."""
+"""A slash command is read only from the first word of a message."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from coachstream.conversation.visible_text import is_blank
     ],
 )
 def test_a_command_is_the_first_word_behind_a_slash(text: str, command: Command | None) -> None:
-    """In any case; what follows is its content, without the blanks around it."""
+    """The match is case-insensitive; the rest, stripped, is the command's content."""
     assert parse_command(text) == command
 
 
 @given(name=st.sampled_from(CommandName), blank=st.sampled_from([" ", "\n", "\t "]), content=st.text())
 def test_any_content_arrives_as_it_was_written(name: CommandName, blank: str, content: str) -> None:
-    """Only the blanks around it are taken off, and all of it where there is nothing to see."""
+    """Only surrounding whitespace is stripped; content without visible characters becomes empty."""
     said = "" if is_blank(content) else content.strip()
     assert parse_command(f"/{name}{blank}{content}") == Command(name, said)
 
 
 @given(st.text())
 def test_any_text_is_a_command_or_is_none(text: str) -> None:
-    """Nothing is raised, and no text without a slash is a command."""
+    """Parsing never raises, and text without a leading slash is no command."""
     command = parse_command(text)
     assert command is None or text.startswith("/")

@@ -1,4 +1,4 @@
-"""Follow-ups: side by side, over when the turn is, and harmless when they fail."""
+"""Follow-ups run concurrently, end with the turn, and cannot fail it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_follow_ups_run_side_by_side_and_are_waited_for() -> None:
 
 
 async def test_failures_are_named_and_logged_without_their_text(caplog: pytest.LogCaptureFixture) -> None:
-    """Typed ones by their code, others by where they came from; later finishes still name them."""
+    """Typed errors are logged by code, others by origin; later calls of `finish` still name them."""
     follow_ups = FollowUps()
 
     async def typed() -> None:
@@ -57,5 +57,5 @@ async def test_one_that_takes_too_long_is_cancelled_and_named() -> None:
 
 
 async def test_without_follow_ups_nothing_is_waited_for() -> None:
-    """Also with no time left."""
+    """Even if no time is left."""
     assert await FollowUps().finish(within_s=-1) == ()

@@ -1,4 +1,4 @@
-"""What the last seconds of a turn are spent on: nothing that hangs may cost the reply or the ending."""
+"""The last seconds of a turn: an operation that hangs must cost neither the reply nor the terminal event."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _ending(events: list[Event]) -> Failed:
 
 @pytest.mark.parametrize("step", ["begin_run", "load_coach", "load_history", "append", "finish_run"])
 async def test_a_store_that_hangs_costs_no_ending(step: str) -> None:
-    """Whatever step hangs, the last event goes out before the deadline, when the process may be stopped."""
+    """Whichever step hangs, the terminal event goes out before the deadline, when the process may die."""
     stage = Stage(ScriptedModel("Some ", "words", asyncio.Event()))
     stage.store.gates[step] = asyncio.Event()
     request = stage.request(within_s=1.3)
@@ -42,7 +42,7 @@ async def test_a_store_that_hangs_costs_no_ending(step: str) -> None:
 
 
 async def test_a_save_that_hangs_ends_long_before_a_far_deadline() -> None:
-    """Saving has a time of its own: nobody looks at a finished answer for minutes without its ending."""
+    """Saving has its own timeout: a user must not wait minutes for the end of a complete reply."""
     stage = Stage()
     stage.store.gates["finish_run"] = asyncio.Event()
     began = asyncio.get_running_loop().time()
@@ -52,7 +52,7 @@ async def test_a_save_that_hangs_ends_long_before_a_far_deadline() -> None:
 
 
 async def test_closing_a_turn_whose_store_hangs_ends() -> None:
-    """A server that stops is not held up for the rest of a long deadline."""
+    """A server that shuts down does not wait out a long deadline."""
     stage = Stage(ScriptedModel("Some words", asyncio.Event()))
     stage.store.gates["finish_run"] = asyncio.Event()
     began = asyncio.get_running_loop().time()
@@ -90,7 +90,7 @@ class _BadAtEnding:
 async def test_a_model_that_cannot_be_closed_costs_neither_text_nor_the_code(
     raises: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was said is saved, and the failure is the turn's own, not that of the clean-up."""
+    """The text so far is saved, and the error code is the turn's, not the clean-up's."""
     stage = Stage()
     stage.model = _BadAtEnding(raises=raises)  # type: ignore[assignment]
     events = await stage.run()
@@ -100,7 +100,7 @@ async def test_a_model_that_cannot_be_closed_costs_neither_text_nor_the_code(
 
 
 async def test_a_reply_is_never_saved_under_two_ids() -> None:
-    """A save whose answer was lost may have been done: every further try is the same message."""
+    """A save whose response was lost may have succeeded, so every retry saves the same message."""
     stage = Stage()
     tried: list[Message] = []
     finish = stage.store.finish_run
@@ -128,7 +128,7 @@ def _unavailable() -> Exception:
 
 @pytest.mark.parametrize("said", [[], ["Some words"]], ids=["nothing said", "partial lost"])
 async def test_a_failure_does_not_claim_that_text_was_saved(said: list[str]) -> None:
-    """Without a saved partial reply no sentence speaks of one."""
+    """The error sentence mentions a saved partial reply only if there is one."""
     stage = Stage(ScriptedModel(*said))
     stage.store.failures["finish_run"] = [_unavailable() for _ in range(9)]
     if not said:
@@ -139,7 +139,7 @@ async def test_a_failure_does_not_claim_that_text_was_saved(said: list[str]) -> 
 
 
 async def test_the_number_of_the_exchange_is_not_guessed() -> None:
-    """Where the history is cut at its limit, nobody knows how many exchanges there were."""
+    """A history cut at its limit does not show how many exchanges there were."""
     prompts: list[Prompt] = []
 
     class Reading(ScriptedModel):

@@ -1,4 +1,4 @@
-"""A turn apart from its reader: one that is slow, one that leaves, one that is cancelled."""
+"""A turn runs independently of its reader, which may be slow, leave or be cancelled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DONE = ModelStop(StopReason.END_TURN)
 
 
 class Jumping(FixedDate):
-    """Its monotonic clock can be put ahead."""
+    """A clock whose monotonic time can jump ahead."""
 
     ahead_s = 0.0
 
@@ -67,7 +67,7 @@ async def test_a_reader_gets_every_event_in_order() -> None:
 
 
 async def test_a_slow_reader_does_not_slow_the_turn_down() -> None:
-    """The reply is complete and stored before the reader has read it; its text comes in few chunks then."""
+    """The reply is stored before the reader has read it; the backlog is merged into few chunks."""
     said = [f"{number} 💪" for number in range(10 * CAPACITY)]
     stage = Stage(ScriptedModel(*said, DONE))
     async with _reader(stage) as events:
@@ -84,7 +84,7 @@ async def test_a_slow_reader_does_not_slow_the_turn_down() -> None:
 
 @given(st.lists(st.sampled_from(["read", "a", "é", "💪", "reset"]), max_size=4 * CAPACITY))
 async def test_however_a_reader_lags_it_ends_with_the_text_that_was_sent(steps: list[str]) -> None:
-    """Text that joins other text keeps its place and its order, also before and after a reset."""
+    """Merged text keeps its offset and order, also before and after a reset."""
     said: list[str] = []
     text = b""
 
@@ -144,8 +144,8 @@ async def test_a_contextual_event_keeps_its_place_in_the_text_and_moves_no_posit
     assert texts[place:] == ["y"]
 
 
-async def test_a_reader_that_takes_nothing_holds_nobody_up_and_is_told_to_come_again() -> None:
-    """The whole reply is stored; what waits for the reader ends with the place to go on from."""
+async def test_a_stalled_reader_does_not_block_the_turn_and_is_sent_a_reconnect() -> None:
+    """The whole reply is stored; the reader's queue ends with the point to resume from."""
     goes_on = asyncio.Event()
     stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, goes_on, "y", "z", DONE))
     clock = Jumping()
@@ -165,7 +165,7 @@ async def test_a_reader_that_takes_nothing_holds_nobody_up_and_is_told_to_come_a
 
 
 async def test_a_reader_may_wait_with_a_timeout_and_loses_nothing() -> None:
-    """Between two events it can do something else, a keep-alive for one, as often as it likes."""
+    """Between two events it can do other work, such as sending a keep-alive, as often as it likes."""
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("One ", gate, "two", DONE))
     read: list[Event] = []
@@ -185,7 +185,7 @@ async def test_a_reader_may_wait_with_a_timeout_and_loses_nothing() -> None:
 
 
 async def test_a_turn_leaves_no_task_behind() -> None:
-    """When the reader has left the turn, nothing of it runs any more."""
+    """Once the reader has left the turn, no task of it is running."""
     before = asyncio.all_tasks()
     for leaves_early in (False, True):
         async with _reader(Stage()) as events:
@@ -196,7 +196,7 @@ async def test_a_turn_leaves_no_task_behind() -> None:
 
 
 async def test_a_reader_that_leaves_does_not_stop_the_turn() -> None:
-    """Leaving waits for the end, and the whole reply is stored."""
+    """Leaving the context waits for the turn to end, and the whole reply is stored."""
     stage = Stage(ScriptedModel(*["x"] * 10 * CAPACITY, DONE))
     async with _reader(stage) as events:
         assert await anext(events) == Started()
@@ -205,7 +205,7 @@ async def test_a_reader_that_leaves_does_not_stop_the_turn() -> None:
 
 
 async def test_a_reader_that_fails_does_not_stop_the_turn() -> None:
-    """Its failure is its own; the reply is stored."""
+    """Only the reader fails; the reply is stored."""
     stage = Stage()
     with pytest.raises(ConnectionResetError):
         async with _reader(stage):
@@ -214,7 +214,7 @@ async def test_a_reader_that_fails_does_not_stop_the_turn() -> None:
 
 
 async def test_a_cancelled_reader_ends_the_turn_with_what_was_said() -> None:
-    """Whoever cancels it, a server that stops, does not wait for the model."""
+    """Cancellation, for example at server shutdown, does not wait for the model."""
     stage = Stage(ScriptedModel("So far", asyncio.Event()))
     reading = asyncio.Event()
 
@@ -236,7 +236,7 @@ async def test_a_cancelled_reader_ends_the_turn_with_what_was_said() -> None:
 
 
 async def test_events_that_cannot_be_closed_still_end_in_a_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """A clean-up that fails is logged; the reader gets its terminal event all the same."""
+    """A failed clean-up is logged, and the reader still gets its terminal event."""
 
     async def broken(*, send: Send, has_left: HasLeft) -> None:  # noqa: ARG001 (the turn's signature)
         try:

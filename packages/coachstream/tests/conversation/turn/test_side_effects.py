@@ -1,4 +1,4 @@
-"""What a turn does beside answering: memories, hand-offs, counters, summaries, and its report."""
+"""Side effects of a turn: memories, hand-offs, counters, summaries and the report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _chunks(events: list[object]) -> list[str]:
 
 
 async def test_a_memory_is_saved_and_then_confirmed_in_the_first_words() -> None:
-    """What is streamed is what is stored; the search knows the memory once the reply is stored."""
+    """The streamed text is the stored text; the memory is indexed for search once the reply is stored."""
     recall = RecallDouble()
     stage = Stage(recall=recall)
     seen: list[int] = []
@@ -67,7 +67,7 @@ async def test_a_memory_is_saved_and_then_confirmed_in_the_first_words() -> None
 
 
 async def test_a_memory_that_cannot_be_saved_is_not_confirmed() -> None:
-    """The user is told, and gets an answer all the same."""
+    """The user learns of the failure and still gets a reply."""
     stage = Stage()
     stage.store.failures["save_memory"] = [StorageUnavailable()]
     events = await stage.run(stage.request("/save-memory I hate burpees"))
@@ -87,7 +87,7 @@ async def test_a_memory_that_cannot_be_found_by_meaning_is_still_saved() -> None
 
 
 async def test_a_memory_that_was_not_saved_cannot_be_found_by_meaning_either() -> None:
-    """Nor one without words, nor one whose turn has failed."""
+    """Neither is an empty memory, nor that of a failed turn."""
     for text, failures, model in [
         ("/save-memory I hate burpees", [StorageUnavailable()], ScriptedModel()),
         ("/save-memory", [], ScriptedModel()),
@@ -109,7 +109,7 @@ async def test_an_empty_memory_is_answered_with_the_usage() -> None:
 
 
 async def test_a_second_attempt_at_a_message_saves_no_second_memory() -> None:
-    """The memory's id follows from the message's."""
+    """The memory's id is derived from the message's id."""
     stage = Stage(ScriptedModel(ModelStop(StopReason.INTERRUPTED)))
     request = stage.request("/save-memory I hate burpees", client_message_id="c-1")
     assert isinstance((await stage.run(request))[-1], Failed)
@@ -119,8 +119,8 @@ async def test_a_second_attempt_at_a_message_saves_no_second_memory() -> None:
     assert stage.stored()[-1] == ("assistant", f"{SAVED}Hello, you!")
 
 
-async def test_the_model_is_told_that_the_application_has_dealt_with_the_command() -> None:
-    """So that it does not confirm it again; other messages say nothing of it."""
+async def test_the_prompt_says_that_the_application_has_handled_the_command() -> None:
+    """So that the model does not confirm it again; prompts for other messages do not mention it."""
     for text, expected in [("/save-memory x", True), ("/log-workout x", True), ("/else x", False)]:
         stage = Stage()
         await stage.run(stage.request(text))
@@ -131,7 +131,7 @@ async def test_the_model_is_told_that_the_application_has_dealt_with_the_command
 
 
 async def test_memories_are_counted_only_once_the_first_text_is_out() -> None:
-    """A store that takes long to count delays no chunk."""
+    """A slow counter update delays no chunk."""
     stage = Stage()
     stage.store.memories = [a_memory()]
     gate = stage.store.gates["note_memories_used"] = asyncio.Event()
@@ -152,7 +152,7 @@ async def test_memories_are_counted_only_once_the_first_text_is_out() -> None:
 
 
 async def test_a_workout_is_handed_off_with_all_that_its_function_wants() -> None:
-    """The words behind the command, the coach as it is stored, when it was said."""
+    """The text after the command, the coach as stored, and the time it was sent."""
     stage = Stage()
     stage.workouts = Recorded()
     await stage.run(stage.request("/log-workout 5x5 squats"))
@@ -163,7 +163,7 @@ async def test_a_workout_is_handed_off_with_all_that_its_function_wants() -> Non
 
 
 async def test_a_workout_command_without_words_hands_off_the_whole_message() -> None:
-    """As the existing system does."""
+    """The existing system does the same."""
     stage = Stage()
     stage.workouts = Recorded()
     await stage.run(stage.request("/log-workout "))
@@ -171,7 +171,7 @@ async def test_a_workout_command_without_words_hands_off_the_whole_message() -> 
 
 
 async def test_a_workout_is_handed_off_once_however_often_its_message_is_tried() -> None:
-    """A client that repeats itself does not train twice."""
+    """A client's retry does not log a second workout."""
     stage = Stage(ScriptedModel(ModelStop(StopReason.INTERRUPTED)))
     stage.workouts = Recorded()
     request = stage.request("/log-workout 5x5", client_message_id="c-1")
@@ -184,7 +184,7 @@ async def test_a_workout_is_handed_off_once_however_often_its_message_is_tried()
 
 
 async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
-    """The user wants no more words; the training was done."""
+    """Stopping the reply does not undo the workout."""
     stage = Stage(ScriptedModel("Well", asyncio.Event()))
     stage.workouts = Recorded()
     async for event in events_of(
@@ -198,7 +198,7 @@ async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
 
 
 async def test_other_messages_are_not_handed_off() -> None:
-    """Only the command is."""
+    """Only the command hands a workout off."""
     stage = Stage()
     stage.workouts = Recorded()
     await stage.run(stage.request("I did 5x5 squats"))
@@ -206,7 +206,7 @@ async def test_other_messages_are_not_handed_off() -> None:
 
 
 async def test_a_hand_off_that_hangs_delays_no_chunk_and_fails_no_turn() -> None:
-    """It is given up when the turn is over; the report names it."""
+    """It is cancelled when the turn's time for follow-ups is up; the report names it."""
     stage = Stage()
     stage.workouts = Recorded()
     stage.workouts.gate = asyncio.Event()
@@ -219,7 +219,7 @@ async def test_a_hand_off_that_hangs_delays_no_chunk_and_fails_no_turn() -> None
 
 @pytest.mark.parametrize("failure", [HandOffFailed("x"), ValueError("x")])
 async def test_a_hand_off_that_fails_fails_no_turn(failure: Exception) -> None:
-    """Whatever it raises."""
+    """The type of the exception makes no difference."""
     stage = Stage()
     stage.workouts = Recorded()
     stage.workouts.failure = failure
@@ -228,7 +228,7 @@ async def test_a_hand_off_that_fails_fails_no_turn(failure: Exception) -> None:
 
 
 async def test_a_summary_is_asked_for_after_every_sixth_message() -> None:
-    """Counts at exactly 6 and 12, after the reply is stored."""
+    """A summary is requested at exactly 6 and 12 messages, after the reply is stored."""
     stage = Stage()
     stage.summaries = Recorded()
     counts = []
@@ -240,7 +240,7 @@ async def test_a_summary_is_asked_for_after_every_sixth_message() -> None:
 
 
 async def test_an_odd_count_does_not_skip_a_summary() -> None:
-    """A message whose turn failed leaves an odd number behind; passing six counts like hitting it."""
+    """A failed turn leaves an odd message count; crossing a multiple of six counts like reaching it."""
     stage = Stage(ScriptedModel(ModelStop(StopReason.INTERRUPTED)))
     stage.summaries = Recorded()
     await stage.run(stage.request("It fails"))
@@ -263,7 +263,7 @@ async def test_a_turn_that_fails_asks_for_no_summary() -> None:
 
 
 async def test_a_completed_turn_reports_ids_counts_and_durations() -> None:
-    """Exactly once, when everything is over."""
+    """The report is made exactly once, at the end of the turn."""
     usage = Usage(100, 20, 80, 0, 900)
     stage = Stage(
         ScriptedModel("Hello, ", "you!", ModelStop(StopReason.END_TURN, usage)), RecallDouble(a_match())
@@ -289,7 +289,7 @@ async def test_a_completed_turn_reports_ids_counts_and_durations() -> None:
 
 
 async def test_a_failed_turn_reports_its_error_and_what_it_stored() -> None:
-    """And nothing that never happened."""
+    """The report omits what never happened."""
     stage = Stage(ScriptedModel("Well", ModelStop(StopReason.INTERRUPTED)))
     await stage.run()
     stage.store.failures["begin_run"] = [StorageUnavailable()]
@@ -305,7 +305,7 @@ async def test_a_failed_turn_reports_its_error_and_what_it_stored() -> None:
     assert (unbegun.context_ms, unbegun.first_chunk_ms, unbegun.is_first_attempt) == (None, None, None)
 
 
-async def test_a_turn_whose_reply_was_there_reports_that() -> None:
+async def test_a_turn_whose_reply_was_already_stored_reports_that() -> None:
     """It cost no model call."""
     stage = Stage()
     request = stage.request(client_message_id="c-1")
@@ -316,7 +316,7 @@ async def test_a_turn_whose_reply_was_there_reports_that() -> None:
 
 
 async def test_a_turn_that_is_closed_still_reports() -> None:
-    """Whoever stops reading does not make it disappear."""
+    """A reader that stops reading does not suppress the report."""
     stage = Stage()
     events = events_of(run_turn, stage.request(), stage.dependencies, stage.settings)
     async for event in events:
@@ -329,8 +329,8 @@ async def test_a_turn_that_is_closed_still_reports() -> None:
 # What a content filter withheld
 
 
-async def test_what_was_withheld_is_stored_as_such_and_not_shown_to_the_model_again() -> None:
-    """Or it would be withheld in every later turn, too."""
+async def test_a_withheld_reply_is_marked_and_not_shown_to_the_model_again() -> None:
+    """Otherwise the filter would block every later turn, too."""
     stage = Stage(ScriptedModel("Never", ModelStop(StopReason.CONTENT_FILTERED)))
     await stage.run(stage.request("A bad question"))
     assert stage.store.messages[KEY][-1].metadata.stop_reason is StopReason.CONTENT_FILTERED
@@ -341,8 +341,8 @@ async def test_what_was_withheld_is_stored_as_such_and_not_shown_to_the_model_ag
 
 
 @pytest.mark.parametrize("said", ["Never", ""])
-async def test_a_withheld_reply_is_told_as_such_when_its_log_is_gone(said: str) -> None:
-    """A retry then gets what the first attempt got, as a stream and through a ticket."""
+async def test_a_withheld_reply_is_reported_as_such_when_its_log_is_gone(said: str) -> None:
+    """A retry gets the same ending as the first attempt, as a stream and through a ticket."""
     stage = Stage(ScriptedModel(said, ModelStop(StopReason.CONTENT_FILTERED)))
     request = stage.request("A bad question", client_message_id="c-1")
     first = (await stage.run(request))[-1]
@@ -365,7 +365,7 @@ async def test_a_withheld_reply_is_told_as_such_when_its_log_is_gone(said: str) 
 
 
 async def test_the_memory_of_a_blocked_message_is_deleted_at_the_second_try() -> None:
-    """And where that fails too, the message is marked as blocked all the same."""
+    """If the second attempt fails too, the message is still marked as blocked."""
     for failures, left in ((1, 0), (2, 1)):
         stage = Stage(ScriptedModel("No.", ModelStop(StopReason.CONTENT_FILTERED)))
         stage.store.failures["delete_memory"] = [StorageUnavailable() for _ in range(failures)]
@@ -375,7 +375,7 @@ async def test_the_memory_of_a_blocked_message_is_deleted_at_the_second_try() ->
 
 
 async def test_a_blocked_message_stays_blocked_when_its_reader_leaves() -> None:
-    """While it is told that the confirmation does not hold."""
+    """Even if the reader leaves at the reset that revokes the confirmation."""
     stage = Stage(ScriptedModel("No.", ModelStop(StopReason.CONTENT_FILTERED)))
     async with aclosing(
         events_of(run_turn, stage.request("/save-memory A bad thing"), stage.dependencies, stage.settings)

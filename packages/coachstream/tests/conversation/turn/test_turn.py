@@ -1,4 +1,4 @@
-"""One turn over ports that keep state: the order of its steps, and every way in which it can end."""
+"""One turn over stateful ports: the order of its steps, and every way it can end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DONE = ModelStop(StopReason.END_TURN)
 
 
 def _kinds(events: list[Event]) -> list[object]:
-    """Events in short: chunks by their text, failures by their code."""
+    """Events in brief: chunks by their text, failures by their code."""
     short: list[object] = []
     for event in events:
         match event:
@@ -65,7 +65,7 @@ async def test_a_turn_starts_streams_saves_and_completes() -> None:
 
 
 async def test_a_message_is_dated_by_its_sender_and_sorted_by_us() -> None:
-    """A wrong clock at the user's end shows in the message, and does not change the conversation's order."""
+    """A wrong client clock shows in the timestamp but does not change the order of the conversation."""
     stage = Stage()
     sent_at = NOW - timedelta(days=400)
     completed = (await stage.run(msgspec.structs.replace(stage.request(), sent_at=sent_at)))[-1]
@@ -75,7 +75,7 @@ async def test_a_message_is_dated_by_its_sender_and_sorted_by_us() -> None:
 
 
 async def test_start_comes_before_anything_is_read_or_written() -> None:
-    """The person sees at once that they were heard."""
+    """The user sees at once that the message has arrived."""
     stage = Stage()
     async with aclosing(events_of(run_turn, stage.request(), stage.dependencies, stage.settings)) as events:
         assert await anext(events) == Started()
@@ -83,7 +83,7 @@ async def test_start_comes_before_anything_is_read_or_written() -> None:
 
 
 async def test_the_message_is_stored_before_the_model_is_called() -> None:
-    """A model that answers at once finds the question in the store."""
+    """Even a model that replies at once finds the question in the store."""
     stage = Stage()
     seen: list[tuple[str, str]] = []
 
@@ -98,7 +98,7 @@ async def test_the_message_is_stored_before_the_model_is_called() -> None:
 
 
 async def test_everything_is_loaded_at_the_same_time() -> None:
-    """No read waits for another one, nor for the write."""
+    """No read waits for another read or for the write."""
     stage = Stage()
     gate = asyncio.Event()
     names = ["begin_run", "load_coach", "load_history", "load_memories", "load_recent_workouts"]
@@ -126,7 +126,7 @@ async def test_everything_is_loaded_at_the_same_time() -> None:
 async def test_a_model_that_breaks_off_leaves_an_interrupted_reply(
     said: int, failure: Exception | ModelStop, code: ErrorCode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After any number of chunks: what was said is stored, the failure is named, nothing is claimed."""
+    """After any number of chunks, the text is stored, the failure has its code, and no claim is left."""
     words = [f"word{number} " for number in range(said)]
     stage = Stage(ScriptedModel(*words, failure, ""))
     events = await stage.run()
@@ -142,7 +142,7 @@ async def test_a_model_that_breaks_off_leaves_an_interrupted_reply(
 
 
 async def test_a_reply_cut_by_the_token_limit_is_complete_and_says_so() -> None:
-    """The reader is told why it ends, and can go on."""
+    """The event carries the stop reason, so the user can ask for more."""
     stage = Stage(ScriptedModel("As I said", ModelStop(StopReason.MAX_TOKENS)))
     completed = (await stage.run())[-1]
     assert isinstance(completed, Completed)
@@ -151,7 +151,7 @@ async def test_a_reply_cut_by_the_token_limit_is_complete_and_says_so() -> None:
 
 
 async def test_a_model_that_says_nothing_is_a_failure_without_a_reply() -> None:
-    """An empty bubble helps nobody."""
+    """An empty message bubble is of no use to a user."""
     stage = Stage(ScriptedModel("", DONE))
     assert _kinds(await stage.run()) == [Started, ErrorCode.MODEL_STREAM_BROKEN]
     assert stage.stored() == [QUESTION]
@@ -174,7 +174,7 @@ async def test_a_model_that_says_nothing_is_a_failure_without_a_reply() -> None:
 async def test_a_store_that_fails_before_the_model_ends_the_turn(
     step: str, failure: Exception, code: ErrorCode
 ) -> None:
-    """The model is not called, nothing stays claimed, and a stored question stays stored."""
+    """The model is not called, no claim is left, and a stored question stays stored."""
     stage = Stage()
     stage.store.failures[step] = [failure]
     assert _kinds(await stage.run()) == [Started, code]
@@ -183,15 +183,15 @@ async def test_a_store_that_fails_before_the_model_ends_the_turn(
     assert stage.store.claims == set()
 
 
-async def test_a_missing_conversation_is_told_before_a_missing_coach() -> None:
-    """The order of the existing system's checks."""
+async def test_a_missing_conversation_is_reported_before_a_missing_coach() -> None:
+    """The existing system checks in this order."""
     stage = Stage()
     stage.store.failures = {"begin_run": [ConversationNotFound()], "load_coach": [CoachConfigNotFound()]}
     assert _kinds(await stage.run()) == [Started, ErrorCode.CONVERSATION_NOT_FOUND]
 
 
 async def test_a_reply_that_cannot_be_saved_is_tried_once_more() -> None:
-    """A short hiccup of the store costs a moment, not the reply."""
+    """A transient failure of the store costs a moment, not the reply."""
     stage = Stage()
     stage.store.failures["finish_run"] = [StorageUnavailable()]
     assert _kinds(await stage.run()) == [Started, "Hello, ", "you!", Completed]
@@ -207,7 +207,7 @@ async def test_a_reply_that_cannot_be_saved_at_all_is_an_error_and_not_a_complet
 
 
 async def test_a_reply_that_could_not_be_saved_is_not_lost() -> None:
-    """The log has what was committed; who comes when the lease is over finds it stored."""
+    """The log keeps the committed text; it is stored when the run is closed after its lease expires."""
     said = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", said, "you!", DONE))
     stage.store.failures["finish_run"] = [StorageUnavailable() for _ in range(2)]
@@ -227,7 +227,7 @@ async def test_a_reply_that_could_not_be_saved_is_not_lost() -> None:
 async def test_an_optional_part_that_fails_or_is_slow_is_left_out(
     part: str, failure: Exception | None
 ) -> None:
-    """The turn goes on without it; the others are in the prompt."""
+    """The turn continues without it; the other parts are in the prompt."""
     recall = RecallDouble(a_match())
     stage = Stage(recall=recall)
     stage.store.memories, stage.store.workouts = [a_memory()], [a_workout()]
@@ -260,7 +260,7 @@ async def test_an_optional_part_that_fails_or_is_slow_is_left_out(
 
 
 async def test_near_the_deadline_the_model_is_stopped_and_its_words_are_saved() -> None:
-    """The reserve is kept for saving: the partial reply is stored before the error goes out."""
+    """The reserve is kept for saving: the partial reply is stored before the error is sent."""
     stage = Stage(ScriptedModel("So far", asyncio.Event()))
     events = await stage.run(stage.request(within_s=1.1))
     assert _kinds(events) == [Started, "So far", ErrorCode.DEADLINE_EXCEEDED]
@@ -269,7 +269,7 @@ async def test_near_the_deadline_the_model_is_stopped_and_its_words_are_saved() 
 
 
 async def test_a_store_that_hangs_ends_at_the_deadline() -> None:
-    """No step can hold a turn for ever; a claim that comes late is given up."""
+    """No step can block a turn for ever; a claim that completes late is released."""
     stage = Stage()
     gate = stage.store.gates["begin_run"] = asyncio.Event()
     asyncio.get_running_loop().call_later(0.3, gate.set)
@@ -290,7 +290,7 @@ async def test_a_retry_of_an_answered_message_gets_the_stored_reply() -> None:
 
 
 async def test_a_retry_of_an_interrupted_message_replaces_the_partial_reply() -> None:
-    """The question stands once, and the model does not see its own broken answer to it."""
+    """The question is stored once, and the model does not see its own partial reply to it."""
     stage = Stage(ScriptedModel("Half of", ModelThrottled()))
     earlier = [Message("msg_0", Role.USER, "Hi", NOW), Message("msg_1", Role.ASSISTANT, "Hello", NOW)]
     stage.store.messages[KEY] = list(earlier)
@@ -309,7 +309,7 @@ async def test_a_retry_of_an_interrupted_message_replaces_the_partial_reply() ->
 
 
 async def test_the_history_is_shown_as_alternating_messages() -> None:
-    """The new message comes last and once, also when the history already holds it."""
+    """The new message comes last and only once, even if the history already holds it."""
     stage = Stage()
     earlier = Message("msg_1", Role.ASSISTANT, "Welcome", NOW)
     stage.store.messages[KEY] = [Message("msg_0", Role.USER, "Hi", NOW), earlier]
@@ -326,7 +326,7 @@ async def test_the_history_is_shown_as_alternating_messages() -> None:
 
 
 async def test_a_character_cut_in_two_arrives_whole() -> None:
-    """Surrogate halves of different deltas are joined; a lone one becomes U+FFFD."""
+    """Surrogate halves in different deltas are joined; a lone one becomes U+FFFD."""
     stage = Stage(ScriptedModel("Go \ud83d", "\ude00!", "\ud83d", DONE))
     events = await stage.run()
     assert _kinds(events) == [Started, "Go ", "\U0001f600!", "\ufffd", Completed]
@@ -334,7 +334,7 @@ async def test_a_character_cut_in_two_arrives_whole() -> None:
 
 
 async def test_closing_a_turn_in_the_middle_saves_what_was_said() -> None:
-    """A reader that closes the generator ends the turn as an interruption."""
+    """A reader that closes the generator interrupts the turn."""
     stage = Stage(ScriptedModel("One ", "two ", asyncio.Event()))
     async with aclosing(events_of(run_turn, stage.request(), stage.dependencies, stage.settings)) as events:
         async for event in events:
@@ -346,7 +346,7 @@ async def test_closing_a_turn_in_the_middle_saves_what_was_said() -> None:
 
 @pytest.mark.parametrize("steps", range(45))
 async def test_a_cancelled_turn_leaves_no_claim_wherever_it_is_cancelled(steps: int) -> None:
-    """At every point: the claim is given up, and what was said is stored in full or as interrupted."""
+    """At every point, the claim is released, and the text so far is stored in full or as interrupted."""
     stage = Stage(ScriptedModel("One ", "two", DONE))
     said: list[str] = []
 
@@ -370,7 +370,7 @@ async def test_a_cancelled_turn_leaves_no_claim_wherever_it_is_cancelled(steps: 
 
 
 async def _cancel_at(stage: Stage, *steps: str) -> None:
-    """Cancel a turn while each of these steps of its store is under way; then let them end."""
+    """Cancel a turn while each of these store operations is in progress; then let them finish."""
     gate = asyncio.Event()
     stage.store.gates = dict.fromkeys(steps, gate)
     task = asyncio.create_task(stage.run())
@@ -383,7 +383,7 @@ async def _cancel_at(stage: Stage, *steps: str) -> None:
 
 
 async def test_a_reply_that_is_being_saved_when_the_turn_is_cancelled_is_saved() -> None:
-    """The model has said everything: whoever leaves now does not cost the reply."""
+    """The model has finished, so a cancellation at this point must not cost the reply."""
     stage = Stage()
     await _cancel_at(stage, "finish_run")
     assert stage.stored() == [QUESTION, ("assistant", "Hello, you!")]
@@ -391,15 +391,15 @@ async def test_a_reply_that_is_being_saved_when_the_turn_is_cancelled_is_saved()
 
 
 async def test_words_that_are_being_saved_when_the_turn_is_cancelled_again_are_saved() -> None:
-    """Impatience does not cost what was said."""
+    """A second cancellation does not cost the text so far."""
     stage = Stage(ScriptedModel("One ", "two", ModelThrottled()))
     await _cancel_at(stage, "finish_run")
     assert stage.stored() == [QUESTION, ("assistant-", "One two")]
     assert stage.store.claims == set()
 
 
-async def test_a_claim_that_is_being_made_when_the_turn_is_cancelled_is_given_up() -> None:
-    """The store may have claimed already and only its answer be on the way."""
+async def test_a_claim_in_progress_when_the_turn_is_cancelled_is_released() -> None:
+    """The store may already have made the claim, with its response still in flight."""
     stage = Stage()
     await _cancel_at(stage, "begin_run")
     assert stage.stored() == [QUESTION]
@@ -408,7 +408,7 @@ async def test_a_claim_that_is_being_made_when_the_turn_is_cancelled_is_given_up
 
 
 async def test_two_turns_of_one_conversation_do_not_run_at_once() -> None:
-    """The second one is told that the coach is still answering."""
+    """The second turn fails because a reply is in progress."""
     called = asyncio.Event()
 
     class Announcing(ScriptedModel):
@@ -426,7 +426,7 @@ async def test_two_turns_of_one_conversation_do_not_run_at_once() -> None:
 
 
 def test_every_error_has_a_code_and_a_sentence_of_its_own() -> None:
-    """The vocabulary is complete: one type for each code, and no two say the same."""
+    """The vocabulary is complete: one type per code, and no two share a sentence."""
 
     def leaves(kind: type[CoachStreamError]) -> list[type[CoachStreamError]]:
         below = [child for child in kind.__subclasses__() if child.__module__ == CoachStreamError.__module__]

@@ -1,4 +1,4 @@
-"""Whatever a model says and however it ends, the promises of a turn hold."""
+"""Whatever a model sends and however it ends, the guarantees of a turn hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENDINGS: st.SearchStrategy[ModelEvent | Exception | None] = st.one_of(
 async def test_what_was_streamed_is_what_is_stored(
     deltas: list[str], ending: ModelEvent | Exception | None
 ) -> None:
-    """One start, one ending, no empty chunk, UTF-8 only; the stored reply is the chunks, to the letter."""
+    """One start, one ending, no empty chunk, only valid UTF-8; the stored reply is exactly the chunks."""
     stage = Stage(ScriptedModel(*deltas, *([] if ending is None else [ending]), ""))
     start, attached, *said, last = await stage.run()
     assert start == Started()

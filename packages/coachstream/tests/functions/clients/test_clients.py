@@ -1,7 +1,7 @@
-"""Clients of event streams that people use: each reads a run, is cut off, resumes, and stays quiet after it.
+"""Popular event stream clients: each reads a run, is cut off, resumes, and then stays quiet.
 
-`docs/how-to/use-eventsource.md` says what each of them asks of its user; the programs next to this file do
-just that.
+`docs/how-to/use-eventsource.md` says what each client requires of its user; the programs next to this file do
+exactly that.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ MESSAGE = {"userResponse": "How was my week?", "clientMessageId": "m-1"}
 WORDS = ("Zwölf Wiederholungen, ", "stark 💪🏽! ", "Und morgen \u2028 ", "„Pause“.\n")
 REPLY = "".join(WORDS)
 
-#: In Chromium, longer than any of them waits before it reconnects: twice what the stream says.
+#: In Chromium: twice the stream's `retry`, which is longer than any client waits before it reconnects.
 QUIET_MS = 2_000
 
 Messages = list[str]
 
 
 class Stage(msgspec.Struct):
-    """A run that is about to be read through a proxy that cuts it once."""
+    """A run to be read through a proxy that cuts the connection once."""
 
     proxy: CuttingProxy
     events_url: str
@@ -66,13 +66,13 @@ class Stage(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """A browser lives longer than one test, and so must its event loop."""
+    """The browser outlives a single test, and so must its event loop."""
     return "asyncio"
 
 
 @asynccontextmanager
 async def stage_of(services: Services, model: ScriptedModel, tmp_path: Path) -> AsyncIterator[Stage]:
-    """The stream function on a real store, with a model that goes on when its words are committed."""
+    """The stream function on a real store, with a model that continues once its text is committed."""
     remembered = services.store
     assert isinstance(remembered, RememberedConversations)
     store = SqliteStore(tmp_path / "data.db")
@@ -97,13 +97,13 @@ async def stage_of(services: Services, model: ScriptedModel, tmp_path: Path) -> 
         return "" if state is None else state.text
 
     async def may_go_on(number: int) -> bool:
-        # A comment comes before the second word, and the cut before the last one: the resumed stream ends it.
+        # A comment precedes the second word, and the cut the last one, which only the resumed stream carries.
         has_been_read = proxy.has_cut if number == len(WORDS) else proxy.comments > 0
         return has_been_read and await committed() == "".join(WORDS[:number])
 
     async def open_gates() -> None:
         for number, gate in enumerate(gates, 1):
-            while not await may_go_on(number):  # noqa: ASYNC110 (the store does not tell)
+            while not await may_go_on(number):  # noqa: ASYNC110 (the store has no event)
                 await asyncio.sleep(0.01)
             gate.set()
 
@@ -133,7 +133,7 @@ async def stage(
 
 
 def text_of(messages: Messages) -> str:
-    """What a reader shows that does as the contract says: overlap dropped by offset."""
+    """The text shown by a reader that follows the contract: overlap is dropped by offset."""
     units = b""
     for event in map(json.loads, messages):
         if event["type"] == "chunk":
@@ -143,7 +143,7 @@ def text_of(messages: Messages) -> str:
 
 
 async def check(stage: Stage, messages: Messages, cursor_of: Callable[[Passed], str | None]) -> None:
-    """The text is the stored one, no message was empty, and the reader has resumed with its cursor."""
+    """The text equals the stored reply, no message was empty, and the reader resumed with its cursor."""
     assert "" not in messages
     assert text_of(messages) == await stage.stored() == REPLY
     last = json.loads(messages[-1])
@@ -153,14 +153,14 @@ async def check(stage: Stage, messages: Messages, cursor_of: Callable[[Passed], 
     assert (first.status, resumed.status) == (200, 200)
     assert cursor_of(first) is None
     run_id = json.loads(messages[0]).get("runId") or json.loads(messages[1])["runId"]
-    # How far it had read is not asked: some throw away what has arrived when a connection breaks.
+    # The position does not matter: some clients discard buffered data when a connection breaks.
     assert (cursor_of(resumed) or "").rpartition(":")[0] == run_id
-    # The end was read; who asks again is told so, once.
+    # After the end, a reconnecting client gets one 204.
     assert [passed.status for passed in more] in ([], [204])
 
 
 async def run(*command: str | Path) -> Messages:
-    """Run a reader until it ends by itself, when it will not reconnect; the data of each message."""
+    """Run a reader until it exits without reconnecting; return the data of each message."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -176,7 +176,7 @@ async def run(*command: str | Path) -> Messages:
 
 
 def header(passed: Passed) -> str | None:
-    """The cursor where the standard has it."""
+    """The cursor from the standard header."""
     return passed.headers.get("last-event-id")
 
 
@@ -194,7 +194,7 @@ def node() -> str:
 async def test_a_client_for_node_reads_a_run_that_is_cut_and_ends_by_itself(
     stage: Stage, client: str
 ) -> None:
-    """It needs nothing but the address; at the 204 it closes, and Node has nothing left to do."""
+    """It needs only the URL; it closes at the 204, after which Node exits."""
     messages = await run(node(), HERE / "node" / f"{client}.mjs", MODULES, stage.events_url)
     await check(stage, messages, header)
     assert stage.proxy.of_streams[-1].status == 204
@@ -202,7 +202,7 @@ async def test_a_client_for_node_reads_a_run_that_is_cut_and_ends_by_itself(
 
 @pytest.mark.parametrize("client", ["httpx_sse", "sseclient"])
 async def test_a_reader_for_python_reads_a_run_that_is_cut_and_ends_at_204(stage: Stage, client: str) -> None:
-    """Both read one response; the loop around it, the cursor and the 204 are the user's."""
+    """Both read a single response; the loop around it, the cursor and the 204 are up to the user."""
     pytest.importorskip(client)
     messages = await run(sys.executable, HERE / "python" / f"{client}_reader.py", stage.events_url)
     await check(stage, messages, header)
@@ -211,7 +211,7 @@ async def test_a_reader_for_python_reads_a_run_that_is_cut_and_ends_at_204(stage
 
 @pytest.mark.parametrize("client", ["r3labs", "tmaxmax"])
 async def test_a_client_for_go_reads_a_run_that_is_cut_and_returns(stage: Stage, client: str) -> None:
-    """The one is ended at `complete`, the other ends by itself at the 204."""
+    """One is closed at `complete`; the other ends by itself at the 204."""
     if not (PROGRAMS / "made-of").exists():
         pytest.skip(f"needs {HERE.name}/go/install.sh to have been run")
     messages = await run(PROGRAMS / client, stage.events_url)
@@ -234,7 +234,7 @@ READ = """async ({ client, request }) => {
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """A Chromium for all clients; each has a context of its own in it."""
+    """One Chromium for all clients; each gets its own context."""
     node()
     pytest.importorskip("playwright")
     if CHROMIUM is None:
@@ -248,7 +248,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def test_a_client_for_browsers_reads_a_run_that_is_cut_and_stays_quiet(
     browser: Browser, stage: Stage, client: str
 ) -> None:
-    """In a real Chromium; once it is closed it asks for nothing, also when its time to reconnect is over."""
+    """In a real Chromium, a closed client sends no request, even after its reconnection time."""
     request: dict[str, Any] = {"url": stage.events_url}
     if client == "fetch-event-source":
         headers = {"Authorization": "Bearer sam", "Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""Sample apps with the drop-in in them, made and synthesized once, whichever process tests them."""
+"""Sample apps that use the drop-in, created and synthesized once for all test processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DROP_IN = ROOT / "deploy" / "amplify"
 LIBRARIES = CACHE / "amplify"
 FUNCTION = Path("functions", "stream-coach-conversation")
 APPS = ("usual", "imported", "encrypted", "careless", "unpackaged")
-"""By their names. The last is the one before it, whose package nobody has made."""
+"""The apps by name. The last is a copy of the one before it, without a package."""
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder of all processes of this run."""
+    """A folder that all processes of this run share."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "amplify"
     folder.mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def apps(shared: Path) -> Apps:
-    """With the drop-in copied into each, as a user would, and a package."""
+    """The apps, each with a copy of the drop-in, as a user would install it, and a package."""
     if shutil.which("node") is None or not (LIBRARIES / "installed.json").exists():
         pytest.skip(f"needs Node.js and Amplify's libraries: {HERE.relative_to(ROOT)}/install.sh")
     folder = shared / "apps"
@@ -45,7 +45,7 @@ def apps(shared: Path) -> Apps:
                 function = folder / app / "amplify" / FUNCTION
                 shutil.copytree(DROP_IN / FUNCTION, function)
                 if app != "unpackaged":
-                    # What is in the package makes no difference to a template.
+                    # A template does not depend on the package's contents.
                     (function / "coachstream.zip").write_bytes(b"a package")
             (folder / "node_modules").symlink_to(LIBRARIES / "node_modules")
             (folder / "package.json").write_text(json.dumps({"type": "module"}))
@@ -65,11 +65,11 @@ def apps(shared: Path) -> Apps:
 
 @pytest.fixture(scope="session")
 def assemblies(apps: Apps, shared: Path) -> Path:
-    """A folder for each app, with its assembly, or with what it is refused with."""
+    """A folder for each app, with its assembly or its refusal."""
     folder = shared / "assemblies"
     with _once(folder) as is_first:
         if is_first:
-            # One process for all: Amplify's libraries take longer to load than a backend to synthesize.
+            # One process for all: loading Amplify's libraries takes longer than synthesizing a backend.
             run = apps.synthesize({app: folder / app for app in APPS})
             assert run.returncode == 0, run.stderr
     return folder
@@ -77,7 +77,7 @@ def assemblies(apps: Apps, shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def assembly_of(assemblies: Path) -> Callable[[str], Assembly]:
-    """An app's assembly, by its name."""
+    """An app's assembly, by the app's name."""
 
     def assembly_of(app: str) -> Assembly:
         refused = assemblies / app / "refused.txt"
@@ -89,13 +89,13 @@ def assembly_of(assemblies: Path) -> Callable[[str], Assembly]:
 
 @pytest.fixture(scope="session")
 def refusal_of(assemblies: Path) -> Callable[[str], str]:
-    """What an app is refused with, by its name."""
+    """The error that refuses an app, by the app's name."""
     return lambda app: (assemblies / app / "refused.txt").read_text()
 
 
 @contextmanager
 def _once(made: Path) -> Iterator[bool]:
-    """One process after the other; whether this is the first, which is to make the folder."""
+    """Serialize processes; yield whether this is the first one, which must create the folder."""
     done = made.with_suffix(".done")
     with FileLock(made.with_suffix(".lock")):
         yield not done.exists()

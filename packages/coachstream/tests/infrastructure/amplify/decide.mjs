@@ -1,6 +1,6 @@
 /**
- * What the drop-in decides of each case: it reads lines of cases as JSON, `[{"kind": …, …}, …]`, and answers each line with the
- * outcomes in their order, which are values without references, or `{"refused": "why"}`.
+ * Prints the drop-in's decisions: reads lines of cases as JSON, `[{"kind": …, …}, …]`, and prints a line with their outcomes in
+ * the same order. An outcome is a value without references, or `{"refused": "why"}`.
  *
  *     node decide.mjs FOLDER-OF-THE-DROP-IN
  */

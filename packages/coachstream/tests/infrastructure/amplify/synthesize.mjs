@@ -1,6 +1,6 @@
 /**
- * Synthesizes backends as `ampx` does: it imports each as TypeScript, and then tells it to write its assembly. What one is
- * refused with is in `refused.txt` of its folder.
+ * Synthesizes backends as `ampx` does: imports each as TypeScript, then sends it the message to write its assembly. If a backend
+ * is refused, the error is in `refused.txt` in its folder.
  *
  *     node synthesize.mjs '{"APP/amplify/backend.ts": "FOLDER FOR ITS ASSEMBLY", …}'
  */
@@ -17,7 +17,7 @@ process.env.CDK_CONTEXT_JSON = JSON.stringify({
   "amplify-backend-namespace": "app",
   "amplify-backend-name": "main",
   "amplify-backend-type": "branch",
-  // As CDK's toolkit has it: the template then says in which files the nested ones are.
+  // As CDK's toolkit sets it: the template then names the files of the nested ones.
   "aws:cdk:enable-asset-metadata": true,
 });
 
@@ -30,6 +30,6 @@ for (const [backend, folder] of Object.entries(JSON.parse(process.argv[2]))) {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "refused.txt"), inspect(error));
   }
-  // The next message is for the next one alone.
+  // The next message is only for the next backend.
   process.removeAllListeners("message");
 }

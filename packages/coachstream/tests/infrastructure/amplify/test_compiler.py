@@ -1,4 +1,4 @@
-"""The drop-in and the backends that use it, as the real compiler sees them."""
+"""The drop-in and the backends that use it, checked by the real compiler."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from support.amplify import Apps
 
 
 def test_the_compiler_finds_nothing_but_the_mistakes(apps: Apps) -> None:
-    """Stricter than Amplify asks for; `mistakes.ts` says in each line what must be found there."""
+    """Stricter than Amplify's settings; each line of `mistakes.ts` states the error expected there."""
     run = apps.node(apps.libraries / "node_modules/typescript/bin/tsc", "--project", apps.folder)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

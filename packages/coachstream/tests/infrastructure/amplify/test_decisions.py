@@ -1,4 +1,4 @@
-"""What the drop-in decides is what the Python constructs decide, case by case, refusals included."""
+"""The drop-in makes the same decisions as the Python constructs, case by case, refusals included."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Decide = Callable[[list[Case]], list[Any]]
 
 @pytest.fixture(scope="session")
 def decide(apps: Apps, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decide]:
-    """Asks the drop-in; what it refuses is None."""
+    """Ask the drop-in; a refusal is None."""
     folder = apps.backend("usual").parent / "functions" / "stream-coach-conversation"
     log = tmp_path_factory.mktemp("decide") / "log"
-    # One process for all questions: it takes longer to load CDK than to answer.
+    # One process for all cases: loading CDK takes longer than deciding.
     with apps.started(log, apps.folder / "decide.mjs", folder) as process:
         stdin, stdout = process.stdin, process.stdout
         assert stdin is not None
@@ -63,7 +63,7 @@ def _or_none(ask: Callable[[], Any]) -> Any:  # noqa: ANN401 (JSON has that many
 
 
 def test_the_same_models_are_behind_a_name(decide: Decide) -> None:
-    """Wherever it is called, and whatever else is told of it."""
+    """In every region, and with or without listed foundation models."""
     from aws_cdk import App, Environment, Stack
 
     from coachstream.infrastructure.models import model_access
@@ -108,7 +108,7 @@ def test_the_same_models_are_behind_a_name(decide: Decide) -> None:
 
 
 def test_the_same_origins_may_call(decide: Decide) -> None:
-    """What browsers send, and at most a hundred; any origin only where that is meant."""
+    """Origins as browsers send them, at most a hundred; any origin only if explicitly allowed."""
     from coachstream.infrastructure.cors import Cors
 
     origins = ["https://app.example.com", "http://localhost:5173", "http://[::1]:8080", "", "app.example.com"]
@@ -134,8 +134,8 @@ def test_the_same_origins_may_call(decide: Decide) -> None:
     assert different == []
 
 
-def test_the_same_variables_are_free(decide: Decide) -> None:
-    """Of all that there are; none that has a field in the drop-in, is secret, or is the demo's."""
+def test_the_same_variables_can_be_set(decide: Decide) -> None:
+    """All variables except those that have a field, are secret, or belong to the demo."""
     from coachstream.infrastructure.service import Service
 
     names = [variable.name for variable in variables.VARIABLES]
@@ -152,7 +152,7 @@ def test_the_same_variables_are_free(decide: Decide) -> None:
 
 
 def test_what_would_fail_at_run_time_is_refused(decide: Decide) -> None:
-    """Secrets and keys by their whole ARNs; a guardrail in one region only."""
+    """Secrets and keys need their full ARNs; a guardrail works in one region only."""
     guarded = {"region": "us-east-1", "guardrail": {"id": "g"}}
     right: list[Case] = [
         {"ticketKeySecretArn": f"{SECRET}:tickets-d4E5f6"},
@@ -176,7 +176,7 @@ def test_what_would_fail_at_run_time_is_refused(decide: Decide) -> None:
 
 
 def test_what_cannot_be_called_from_here_is_refused(decide: Decide) -> None:
-    """The same is accepted in a backend of that region."""
+    """A backend in the resource's own region accepts it."""
     there = f"us-east-1:{ACCOUNT}"
     services: list[Case] = [
         {"table": f"arn:aws:dynamodb:{there}:table/Elsewhere"},
@@ -191,7 +191,7 @@ def test_what_cannot_be_called_from_here_is_refused(decide: Decide) -> None:
 
 
 def test_the_same_is_allowed(decide: Decide) -> None:
-    """Tables and functions by every kind of name; a fallback that is the model itself only once."""
+    """Tables and functions in every form of name; a fallback equal to the model counts once."""
     from aws_cdk import App, Environment, Stack
 
     from coachstream.infrastructure.backend import Backend

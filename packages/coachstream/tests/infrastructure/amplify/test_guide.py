@@ -1,4 +1,4 @@
-"""The page of instructions shows what is compiled and synthesized here, and names what is there."""
+"""The instructions show code that is compiled and synthesized here, and name existing files and options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPTION = re.compile(r"`((?:[a-z]+\.)?[a-z]+(?:[A-Z][a-z]+)+)(?::[^`]*)?`")
 
 
 def blocks(language: str) -> list[str]:
-    """The page's code in one language, as it would be copied."""
+    """The page's code blocks in one language, as a reader would copy them."""
     return [
         dedent(code).strip("\n")
         for code in re.findall(rf"^ *```{language}\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_its_typescript_is_the_sample_app_s() -> None:
-    """Line by line, and in this order; which is compiled, and compared with the Python construct."""
+    """Line by line and in order; the sample app is compiled and compared with the Python construct."""
     app = HERE / "apps" / "usual"
     files = (app / "amplify" / "backend.ts", app / "amplify" / "backend.ts", app / "src" / "coach.ts")
     for block, file in zip(blocks("ts"), files, strict=True):
@@ -36,7 +36,7 @@ def test_its_typescript_is_the_sample_app_s() -> None:
 
 
 def test_its_commands_put_the_function_into_an_app(tmp_path: Path) -> None:
-    """With the package beside it, where it is looked for."""
+    """The package is copied to where the function looks for it."""
     checkout, app = tmp_path / "checkout", tmp_path / "app"
     (checkout / "dist").mkdir(parents=True)
     (checkout / "dist" / "coachstream.zip").write_bytes(b"a package")
@@ -50,7 +50,7 @@ def test_its_commands_put_the_function_into_an_app(tmp_path: Path) -> None:
 
 
 def test_it_names_files_and_options_that_are_there() -> None:
-    """Folders and files of this checkout, and options that the drop-in declares."""
+    """Files and folders of this checkout, and options that the drop-in declares."""
     for path in re.findall(r"`((?:src|deploy)/[\w./-]+)`", PAGE):
         assert (ROOT / path).exists(), path
     for link in re.findall(r"\]\(([\w./-]+)", PAGE):

@@ -1,4 +1,4 @@
-"""What the drop-in makes in an Amplify backend is what the Python construct makes."""
+"""The drop-in creates the same resources in an Amplify backend as the Python construct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coachstream.settings.variables import JWKS_FILE
 from support.amplify import Assembly
 from support.templates import REGION, Template
 
-# The first to come synthesizes for all; the others wait for it.
+# The first process synthesizes for all; the others wait for it.
 
 CONSTRUCT = "StreamCoachConversation"
 TWINS = {"usual": "Quiet", "imported": "Imported", "encrypted": "Encrypted"}
@@ -34,18 +34,18 @@ in_every_app = pytest.mark.parametrize("app", TWINS)
 
 @pytest.fixture
 def amplify(assembly_of: AssemblyOf, app: str) -> Made:
-    """What a backend of Amplify's has of the function."""
+    """The function's resources in an Amplify backend."""
     return made(assembly_of(app).template(GROUPS[app]))
 
 
 @pytest.fixture
 def construct(template_of: TemplateOf, app: str) -> Made:
-    """What the stack with the same choices has of it."""
+    """The function's resources in the stack with the same choices."""
     return made(template_of(TWINS[app]))
 
 
 def made(template: Template) -> Made:
-    """All of the function in a template; what only the template names has the same names in every one."""
+    """All resources of the function in a template; generated names are replaced by fixed ones."""
     function = template.within(CONSTRUCT, "AWS::Lambda::Function")
     function.properties.pop("Code")  # an asset's
     environment = function.properties.pop("Environment")["Variables"]
@@ -80,14 +80,14 @@ def made(template: Template) -> Made:
 
 
 def _untagged(properties: dict[str, Any]) -> dict[str, Any]:
-    """Amplify tags whatever can be tagged."""
+    """Properties without tags, which Amplify adds to every resource."""
     return {name: value for name, value in properties.items() if name != "Tags"}
 
 
 @in_every_app
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "environment"])
 def test_it_is_what_the_python_construct_makes(amplify: Made, construct: Made, part: str) -> None:
-    """Runtime, size, log, tracing; mode, authorization and CORS of the URL; permissions; every statement."""
+    """Runtime, size, log, tracing; the URL's mode, authorization and CORS; permissions and statements."""
     assert amplify[part]
     assert amplify[part] == construct[part]
 
@@ -96,10 +96,10 @@ def test_it_is_what_the_python_construct_makes(amplify: Made, construct: Made, p
 def test_the_function_is_set_as_the_python_construct_sets_it(
     amplify: Made, construct: Made, app: str
 ) -> None:
-    """The same settings, of variables with the same values; those that are not set have their defaults."""
+    """Variables have the same values, and unset ones have their defaults."""
     ours, theirs = construct["environment"], amplify["environment"]
     more = {name: theirs.pop(name) for name in set(theirs) - set(ours)}
-    # Amplify's own, for secrets of its own; and a package's keys, which the stack's packages do not have.
+    # Amplify's variable for its own secrets, and packaged keys, which the stack's packages do not have.
     assert more == {"AMPLIFY_SSM_ENV_CONFIG": "{}", **KEYS.get(app, {})}
     assert _settings(theirs) == _settings(ours)
     assert theirs["AWS_LAMBDA_EXEC_WRAPPER"] == ours["AWS_LAMBDA_EXEC_WRAPPER"]
@@ -111,7 +111,7 @@ def _settings(environment: dict[str, str]) -> Settings:
 
 @pytest.mark.parametrize("app", ["usual"])
 def test_the_comparison_sees_all_there_is(amplify: Made) -> None:
-    """A URL that streams without authorization, two permissions for everybody, and no other statement."""
+    """A streaming URL without authorization, two public permissions, and no other statement."""
     assert set(amplify) == set(PARTS)
     assert (amplify["url"]["InvokeMode"], amplify["url"]["AuthType"]) == ("RESPONSE_STREAM", "NONE")
     assert {permission["Action"] for permission in amplify["permissions"]} == {
@@ -135,8 +135,8 @@ def test_the_comparison_sees_all_there_is(amplify: Made) -> None:
     ("app", "output"),
     [("usual", "coachConversationStreamingApi"), ("imported", "coachConversationPythonApi")],
 )
-def test_the_outputs_tell_the_url(assembly_of: AssemblyOf, app: str, output: str) -> None:
-    """Under the name that front ends of the existing system read, or another; with a slash at its end."""
+def test_the_outputs_contain_the_url(assembly_of: AssemblyOf, app: str, output: str) -> None:
+    """Under the name that front ends of the existing system read, or another; with a trailing slash."""
     assembly = assembly_of(app)
     group = GROUPS[app]
     (url,) = assembly.template(group).resources("AWS::Lambda::Url")
@@ -150,8 +150,8 @@ def test_the_outputs_tell_the_url(assembly_of: AssemblyOf, app: str, output: str
 
 
 @in_every_app
-def test_no_other_stack_waits_for_the_function_s(assembly_of: AssemblyOf, app: str) -> None:
-    """So there is no circle, whatever the function refers to."""
+def test_no_other_stack_depends_on_the_functions(assembly_of: AssemblyOf, app: str) -> None:
+    """This rules out circular dependencies, whatever the function refers to."""
     assembly = assembly_of(app)
     name = assembly.name(GROUPS[app])
     others = {other: assembly.given(other) for other in assembly.nested if other != name}
@@ -161,7 +161,7 @@ def test_no_other_stack_waits_for_the_function_s(assembly_of: AssemblyOf, app: s
 
 @in_every_app
 def test_the_linter_finds_nothing_of_ours(assembly_of: AssemblyOf, app: str, tmp_path: Path) -> None:
-    """W3005 apart: CDK names the role beside its policy, which is once too often and harmless."""
+    """Except W3005: CDK declares a dependency twice, which is redundant and harmless."""
     assembly = assembly_of(app)
     path = tmp_path / "template.json"
     path.write_text(json.dumps(assembly.nested[assembly.name(GROUPS[app])]))

@@ -12,6 +12,7 @@ from lambda_streaming.asgi_app.protocol import AsgiApp
 from lambda_streaming.asgi_app.scope import http_scope
 from lambda_streaming.event_sources import request_of
 from lambda_streaming.handler_kinds import WSGI_REMEDY, is_wsgi_app, parameters
+from lambda_streaming.invocation_tasks import tasks_of_app
 from lambda_streaming.lifespan import Lifespan, lifespan_state
 from lambda_streaming.response_mode import ResponseMode
 from lambda_streaming.response_stream import ResponseStream
@@ -35,8 +36,9 @@ def from_asgi(
     opposite is `to_asgi(handler)`.
 
     The scope has `aws.event` and `aws.context`, and `state` if the app has a lifespan. A response's
-    background tasks run after the client has its last byte and before the invocation ends. Lambda does not
-    report a client that disconnects, so `http.disconnect` comes only after the response.
+    background tasks run after the client has its last byte and before the invocation ends. Other tasks that
+    the app has left get a second to finish; then they freeze with the environment. Lambda does not report a
+    client that disconnects, so `http.disconnect` comes only after the response.
 
     Args:
         app: takes `(scope, receive, send)`. A WSGI app needs a bridge:
@@ -57,7 +59,8 @@ def from_asgi(
         request = request_of(event)
         state = None if life is None else lifespan_state()
         scope = http_scope(request, root_path=prefix, state=state, event=event, context=context)
-        await RequestCycle(request, stream).run(app, scope)
+        async with tasks_of_app():
+            await RequestCycle(request, stream).run(app, scope)
 
     return entry_point(Streaming(serve, life), app, response_mode)
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import anyio
 from fastapi import BackgroundTasks, Cookie, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse as NativeEventSourceResponse
@@ -30,7 +31,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG0
     """Start what lives as long as the process."""
     print("started up", flush=True)  # noqa: T201
     heart = asyncio.create_task(_beat())
-    yield {"pool": f"pool of {os.getpid()}", "heart": heart}
+    async with anyio.create_task_group() as sessions:
+        yield {"pool": f"pool of {os.getpid()}", "heart": heart, "sessions": sessions}
+        sessions.cancel_scope.cancel()
     heart.cancel()
     print("shut down", flush=True)  # noqa: T201
 
@@ -168,3 +171,34 @@ async def disconnected(request: Request) -> bool:
 async def boom() -> JSONResponse:
     """Fail before the response."""
     raise ValueError("boom in the endpoint")
+
+
+class Sessions:
+    """One that begins in a request and ends in a later one."""
+
+    ended = asyncio.Event()
+    count = 0
+
+    async def run(self) -> None:
+        """Last until the end is requested."""
+        await self.ended.wait()
+        self.count += 1
+
+
+_sessions = Sessions()
+
+
+@app.get("/sessions/begin")
+async def begin_session(request: Request) -> int:
+    """Start a session in the task group of the lifespan."""
+    request.state.sessions.start_soon(_sessions.run)
+    return _sessions.count
+
+
+@app.get("/sessions/end")
+async def end_sessions() -> int:
+    """End all of them, and return how many there were so far."""
+    _sessions.ended.set()
+    await asyncio.sleep(0)
+    _sessions.ended.clear()
+    return _sessions.count

@@ -1,4 +1,4 @@
-"""A little web app that knows nothing of Lambda: server-sent events, one for each time its gate is opened."""
+"""A small web app unaware of Lambda; it sends one server-sent event each time its gate is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Message = MutableMapping[str, Any]
 async def app(
     scope: Message, _receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer one request."""
+    """Handle one request."""
     headers = [
         (b"content-type", b"text/event-stream"),
         (b"x-several", b"1"),

@@ -1,4 +1,4 @@
-/** `event-source-polyfill`, which has to be closed: a 204 ends it only where the browser gives that a body. */
+/** `event-source-polyfill`, which must be closed: a 204 ends it only if the browser gives the response a body. */
 import "/client/modules/event-source-polyfill/src/eventsource.js";
 
 export function read({ url }, onMessage) {

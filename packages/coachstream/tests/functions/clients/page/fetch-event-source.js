@@ -1,4 +1,4 @@
-/** `@microsoft/fetch-event-source`, which sends the message itself, and again when the connection is lost. */
+/** `@microsoft/fetch-event-source`, which sends the message itself and repeats it if the connection is lost. */
 import { fetchEventSource } from "/client/modules/@microsoft/fetch-event-source/lib/esm/index.js";
 
 class NothingLeft extends Error {}

@@ -1,4 +1,4 @@
-/** `sse.js`, which has to be closed: it reconnects whatever the response was. */
+/** `sse.js`, which must be closed: it reconnects after any response. */
 import { SSE } from "/client/modules/sse.js/lib/sse.js";
 
 export function read({ url }, onMessage) {

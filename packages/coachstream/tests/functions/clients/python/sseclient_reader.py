@@ -1,4 +1,4 @@
-"""`python sseclient_reader.py URL`: writes the data of every message, a line each."""
+"""`python sseclient_reader.py URL`: writes the data of every message, one per line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sseclient import SSEClient
 
 
 def read(url: str) -> None:
-    """Read to the end, over as many connections as it takes."""
+    """Read to the end of the run, reconnecting as often as needed."""
     cursor, retry_s = "", 1.0
     with httpx.Client(timeout=120, trust_env=False) as client:
         while True:

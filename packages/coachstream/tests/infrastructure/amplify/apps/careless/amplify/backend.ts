@@ -1,4 +1,4 @@
-/** A client of `defineAuth` as it is: whoever signs up says which user they are. */
+/** The default client of `defineAuth`: users can choose their own user id when they sign up. */
 
 import { defineBackend } from "@aws-amplify/backend";
 

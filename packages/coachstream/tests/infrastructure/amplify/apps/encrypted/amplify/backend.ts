@@ -1,4 +1,4 @@
-/** Keys and a guardrail's profile across regions. The Python constructs' variant of the same name is its twin. */
+/** KMS keys and a cross-region guardrail profile. The Python constructs' variant of the same name is equivalent. */
 
 import { defineBackend } from "@aws-amplify/backend";
 

@@ -1,4 +1,4 @@
-/** Everything that can be set, next to what is there by name. The Python constructs' variant of the same name is its twin. */
+/** Every option, with existing resources by name. The Python constructs' variant of the same name is equivalent. */
 
 import { defineBackend } from "@aws-amplify/backend";
 

@@ -1,4 +1,4 @@
-/** What the compiler must refuse; without the error that it expects in a line, it reports that line. */
+/** Errors that the compiler must find; it reports a line on which the expected error is missing. */
 
 import { type BackendBase, defineBackend } from "@aws-amplify/backend";
 
@@ -14,7 +14,7 @@ export function mistakes(base: BackendBase): void {
   addStreamCoachConversation(backend, { table: "t" });
   // @ts-expect-error: a table is required
   addStreamCoachConversation(backend, { cors });
-  // @ts-expect-error: a secret is no variable
+  // @ts-expect-error: a secret is not a variable
   addStreamCoachConversation(backend, { table: "t", cors, variables: { PINECONE_API_KEY: "k" } });
   // @ts-expect-error: recall needs its key
   addStreamCoachConversation(backend, { table: "t", cors, recall: { indexHost: "h" } });

@@ -1,4 +1,4 @@
-/** As much of Amplify's front-end library as the app uses; it is not installed here. */
+/** The parts of Amplify's front-end library that the app uses; the library is not installed here. */
 declare module "aws-amplify/auth" {
   export function fetchAuthSession(options?: {
     forceRefresh?: boolean;
