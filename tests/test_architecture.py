@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.conversation": (
         "coachstream.conversation.prompt.coach",
         "coachstream.conversation.prompt.prompt",
+        "coachstream.conversation.prompt.user",
         "coachstream.dated_facts",
     ),
     "coachstream.conversation.prompt": ("coachstream.conversation",),
@@ -31,6 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.conversation.prompt",
         "coachstream.conversation.runs",
+        "coachstream.time_zone",
     ),
     # What several adapters need.
     "coachstream.aws": ("coachstream.aws.credential_faults", "coachstream.freshness"),
@@ -41,6 +43,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.freshness": (),
     "coachstream.private_files": (),
     "coachstream.sqlite_file": ("coachstream.conversation.errors", "coachstream.private_files"),
+    "coachstream.time_zone": (),
     # The adapters, which do not know one another.
     "coachstream.storage": (
         "coachstream.aws.credential_faults",
@@ -68,7 +71,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "coachstream.hand_off": ("coachstream.aws.credential_faults", "coachstream.conversation"),
     # Around them.
-    "coachstream.settings": ("coachstream.endpoint",),
+    "coachstream.settings": ("coachstream.endpoint", "coachstream.time_zone"),
     "coachstream.observability": (
         "coachstream.conversation",
         "coachstream.conversation.turn.report",
@@ -76,6 +79,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "coachstream.web": (
         "coachstream.conversation",
+        "coachstream.time_zone",
         "lambda_streaming.function_url.event",
         "lambda_streaming.response_stream",
     ),
@@ -144,6 +148,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.functions",
         "coachstream.identity",
+        "coachstream.time_zone",
         "coachstream.web",
     ),
     "coachstream.check": (

@@ -28,6 +28,7 @@ from coachstream.conversation.ports import (
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.context import ContextLimits
 from coachstream.conversation.turn.dependencies import TurnDependencies, TurnSettings
@@ -140,6 +141,14 @@ class TurnStoreDouble(RememberedConversations):
 
         return await self._step("load_recent_workouts", work)
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        work = super().load_profile
+        return await self._step("load_profile", lambda: work(user_id))
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        work = super().load_summary
+        return await self._step("load_summary", lambda: work(key))
+
 
 class RecallDouble:
     """Finds the given records; waits or fails on demand."""
@@ -205,7 +214,9 @@ class Stage:
         self.summaries: Recorded[SummaryRequest] | None = None
         self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
-        self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
+        self.settings = TurnSettings(
+            save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05, profile_budget_s=0.05)
+        )
 
     @property
     def dependencies(self) -> TurnDependencies:

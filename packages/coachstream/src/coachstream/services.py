@@ -407,7 +407,11 @@ class Services:
         settings = self.settings
         return TurnSettings(
             history_budget_chars=settings.history_budget_chars,
-            limits=ContextLimits(optional_budget_s=settings.optional_context_budget_s),
+            time_zone=settings.time_zone,
+            limits=ContextLimits(
+                optional_budget_s=settings.optional_context_budget_s,
+                profile_budget_s=max(ContextLimits().profile_budget_s, settings.optional_context_budget_s),
+            ),
             runs=RunSettings(
                 policy=TurnPolicy(settings.turn_policy.value),
                 lease_s=settings.lease_s,

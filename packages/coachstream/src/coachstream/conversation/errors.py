@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     INVALID_USER_RESPONSE = "INVALID_USER_RESPONSE"
     INVALID_TIMESTAMP = "INVALID_TIMESTAMP"
     INVALID_CLIENT_MESSAGE_ID = "INVALID_CLIENT_MESSAGE_ID"
+    INVALID_TIME_ZONE = "INVALID_TIME_ZONE"
     INVALID_REQUEST = "INVALID_REQUEST"
     MESSAGE_TOO_LONG = "MESSAGE_TOO_LONG"
     INVALID_TICKET = "INVALID_TICKET"
@@ -196,6 +197,13 @@ class InvalidClientMessageId(RequestError):
 
     code = ErrorCode.INVALID_CLIENT_MESSAGE_ID
     sentence = "The message's own id is not valid."
+
+
+class InvalidTimeZone(RequestError):
+    """`userTimezone` does not have the form of a name in the IANA time zone database."""
+
+    code = ErrorCode.INVALID_TIME_ZONE
+    sentence = "Your time zone could not be read."
 
 
 class InvalidRequest(RequestError):

@@ -79,6 +79,7 @@ def _message(accepted: Accepted, services: Services) -> TurnRequest:
         client_message_id=message.client_message_id,
         streamed=route.resource is Resource.STREAM,
         after=cursor_of(event).newest,
+        time_zone=message.time_zone,
     )
 
 

@@ -22,6 +22,11 @@ _SEMANTIC = "How much of the semantic search reached the prompt."
 _SENTENCE = "A sentence for the user."
 _CODE = "What went wrong; see [errors](errors.md)."
 _RETRYABLE = "Whether the same request may succeed later without a change."
+_TIME_ZONE = (
+    "The user's time zone, in which the coach reckons dates: the name that "
+    "`Intl.DateTimeFormat().resolvedOptions().timeZone` gives. A name that the service's database does not "
+    "have, `null`, an empty string or absent: the zone in the user's profile, else `COACHSTREAM_TIME_ZONE`."
+)
 _MESSAGE = f"What the user wrote: a string of at most {MAX_MESSAGE_CHARS:,} {_CHARS} {_VISIBLE}."
 _TITLE = f"A string of at most {MAX_TITLE_CHARS} {_CHARS} {_VISIBLE}."
 
@@ -158,6 +163,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "Idempotency key: send the same one when you send the message again. 1 to 64 characters of "
             "`A-Za-z0-9_-`. `null` counts as absent."
         ),
+        "userTimezone": _TIME_ZONE,
     },
     request.CreateBody: {
         "title": f"{_TITLE} `null`, an empty string or absent: `{DEFAULT_TITLE}`.",
@@ -165,6 +171,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             f"{_MESSAGE} The coach answers it before the response is sent. `null`, `false`, `0`, an empty "
             "string, array or object, or absent: no message."
         ),
+        "userTimezone": _TIME_ZONE,
     },
     request.ChangeBody: {
         "title": _TITLE,

@@ -151,6 +151,7 @@ _MESSAGE = frozenset(
         ErrorCode.MESSAGE_TOO_LONG,
         ErrorCode.INVALID_TIMESTAMP,
         ErrorCode.INVALID_CLIENT_MESSAGE_ID,
+        ErrorCode.INVALID_TIME_ZONE,
     }
 )
 _OPENING = frozenset({ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.TURN_IN_PROGRESS})
@@ -280,6 +281,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ErrorCode.INVALID_REQUEST,
             ErrorCode.INVALID_USER_RESPONSE,
             ErrorCode.MESSAGE_TOO_LONG,
+            ErrorCode.INVALID_TIME_ZONE,
             ErrorCode.COACH_CONFIG_NOT_FOUND,
         },
     ),

@@ -18,6 +18,7 @@ import msgspec
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Role, StopReason
 from coachstream.reference.fields import FIELDS
+from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames
 from coachstream.web.conversations import ConversationMetadataBody, ErrorBody
 from coachstream.web.request import (
@@ -123,11 +124,18 @@ _REQUEST_NOTES: Mapping[type[msgspec.Struct], str] = {
 }
 _MESSAGE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_MESSAGE_CHARS}
 _TITLE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TITLE_CHARS}
+_TIME_ZONE: Schema = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^{ZONE_NAME.pattern}$", "maxLength": MAX_NAME_CHARS},
+        {"enum": ["", None]},
+    ]
+}
 _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
     MessageBody: {
         "userResponse": _MESSAGE,
         "messageTimestamp": {"type": ["string", "null"], "format": "date-time", "pattern": "[Tt]"},
         "clientMessageId": {"type": ["string", "null"], "pattern": f"^{CLIENT_MESSAGE_ID.pattern}$"},
+        "userTimezone": _TIME_ZONE,
     },
     CreateBody: {
         "title": {
@@ -137,6 +145,7 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
         "initialMessage": {
             "anyOf": [_MESSAGE, {"enum": ["", None, False, 0]}, {"enum": [[], {}]}],
         },
+        "userTimezone": _TIME_ZONE,
     },
     ChangeBody: {
         "title": _TITLE,

@@ -43,6 +43,7 @@ from coachstream.settings.parts import (
 )
 from coachstream.settings.reader import Reader
 from coachstream.settings.secret import Secret, SecretArn
+from coachstream.time_zone import DEFAULT_TIME_ZONE, zone_named
 
 # AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
 # CreateUserPoolClient, `ClientId`; Converse, `modelId` and `guardrailIdentifier`, both of which may be ARNs.
@@ -69,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
     Attributes:
         region: of all AWS services without a region of their own; None for the SDK's default.
         own_ticket_key: the configured key for tickets; see `ticket_key`.
+        time_zone: the zone of users whose client and profile do not tell theirs, by its IANA name.
         turn_policy: what happens to a message that arrives while a reply is being written.
         lease_s: the lease duration of a run, in seconds.
         reply_invocations: how many invocations may write one reply, one after another.
@@ -86,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True):
     region: str | None = None
     history_budget_chars: int = 60_000
     optional_context_budget_s: float = 1.5
+    time_zone: str = DEFAULT_TIME_ZONE
     keep_alive_s: float = 15.0
     own_ticket_key: Secret | SecretArn | None = None
     turn_policy: TurnPolicy = TurnPolicy.REJECT
@@ -179,6 +182,7 @@ class Settings(msgspec.Struct, frozen=True):
             region=_region(reader),
             history_budget_chars=reader.whole_number(v.HISTORY_BUDGET, least=0, most=10_000_000),
             optional_context_budget_s=reader.number(v.OPTIONAL_CONTEXT_BUDGET, least=0, most=60),
+            time_zone=_time_zone(reader),
             keep_alive_s=reader.number(v.KEEP_ALIVE, least=0.1, most=3600),
             own_ticket_key=reader.secret_or_arn(
                 v.TICKET_KEY, v.TICKET_KEY_ARN, least_bytes=_TICKET_KEY_BYTES
@@ -209,6 +213,7 @@ class Settings(msgspec.Struct, frozen=True):
             v.METRICS_NAMESPACE: self.logs.metrics_namespace or _NO_METRICS,
             v.HISTORY_BUDGET: self.history_budget_chars,
             v.OPTIONAL_CONTEXT_BUDGET: self.optional_context_budget_s,
+            v.TIME_ZONE: self.time_zone,
             v.KEEP_ALIVE: self.keep_alive_s,
             v.TURN_POLICY: self.turn_policy,
             v.LEASE: self.lease_s,
@@ -384,6 +389,13 @@ def _pinecone(reader: Reader, api_key: Secret | SecretArn) -> PineconeSettings:
         rerank_model=reader.matching(v.RERANK_MODEL, _MODEL, "a model's name"),
         timeout_s=reader.number(v.RECALL_TIMEOUT, least=0.1, most=60),
     )
+
+
+def _time_zone(reader: Reader) -> str:
+    name = reader.text(v.TIME_ZONE)
+    if name != DEFAULT_TIME_ZONE and zone_named(name) is None:
+        reader.wrong(v.TIME_ZONE, "a name in the IANA time zone database, such as Europe/Berlin", name)
+    return name
 
 
 def _logs(reader: Reader) -> Logs:

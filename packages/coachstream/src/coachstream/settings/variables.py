@@ -19,6 +19,7 @@ from coachstream.settings.choices import (
     Store,
     TurnPolicy,
 )
+from coachstream.time_zone import DEFAULT_TIME_ZONE
 
 
 class Part(Enum):
@@ -296,6 +297,12 @@ OPTIONAL_CONTEXT_BUDGET = Variable(
     meaning="seconds to wait for optional context before the prompt is built without it",
     default="1.5",
 )
+TIME_ZONE = Variable(
+    name="COACHSTREAM_TIME_ZONE",
+    part=Part.TURN,
+    meaning="IANA name of the time zone of users whose client and profile do not tell theirs",
+    default=DEFAULT_TIME_ZONE,
+)
 TURN_POLICY = Variable(
     name="COACHSTREAM_TURN_POLICY",
     part=Part.TURN,
@@ -468,6 +475,7 @@ VARIABLES = (
     SUMMARY_FUNCTION,
     HISTORY_BUDGET,
     OPTIONAL_CONTEXT_BUDGET,
+    TIME_ZONE,
     TURN_POLICY,
     LEASE,
     REPLY_INVOCATIONS,

@@ -20,6 +20,7 @@ from coachstream.conversation.errors import (
     InvalidJson,
     InvalidRequest,
     InvalidTimestamp,
+    InvalidTimeZone,
     InvalidUserResponse,
     MessageTooLong,
     MissingPathParams,
@@ -27,6 +28,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
 from coachstream.conversation.visible_text import is_blank
+from coachstream.time_zone import is_zone_name
 from lambda_streaming.function_url.event import (
     FunctionUrlEvent,
     InvalidEvent,
@@ -56,11 +58,12 @@ CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A checked message: `sent_at` is in UTC and whole milliseconds."""
+    """A checked message: `sent_at` is in UTC and whole milliseconds; `time_zone` may be unknown here."""
 
     text: str
     sent_at: datetime
     client_message_id: str | None = None
+    time_zone: str | None = None
 
 
 class NewConversation(msgspec.Struct, frozen=True):
@@ -68,6 +71,7 @@ class NewConversation(msgspec.Struct, frozen=True):
 
     title: str
     initial_message: str | None
+    time_zone: str | None = None
 
 
 class MessageBody(msgspec.Struct, rename="camel"):
@@ -76,6 +80,7 @@ class MessageBody(msgspec.Struct, rename="camel"):
     user_response: object = None
     message_timestamp: object = None
     client_message_id: object = None
+    user_timezone: object = None
 
 
 class CreateBody(msgspec.Struct, rename="camel"):
@@ -83,6 +88,7 @@ class CreateBody(msgspec.Struct, rename="camel"):
 
     title: object = None
     initial_message: object = None
+    user_timezone: object = None
 
 
 class ChangeBody(msgspec.Struct, rename="camel"):
@@ -116,13 +122,14 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
 
     Raises:
         MissingRequestBody, InvalidJson, InvalidUserResponse, MessageTooLong, InvalidTimestamp,
-        InvalidClientMessageId: the first of these that applies, in this order.
+        InvalidClientMessageId, InvalidTimeZone: the first of these that applies, in this order.
     """
     fields = _decode(body, MessageBody)
     return NewMessage(
         text=_message_text(fields.user_response),
         sent_at=_timestamp(fields.message_timestamp, received_at),
         client_message_id=_client_message_id(fields.client_message_id),
+        time_zone=_time_zone(fields.user_timezone),
     )
 
 
@@ -130,13 +137,15 @@ def parse_new_conversation(body: bytes | None) -> NewConversation:
     """Read the body of a creation; every field is optional, and so is the body.
 
     Raises:
-        InvalidJson, InvalidRequest (title), InvalidUserResponse, MessageTooLong (initialMessage).
+        InvalidJson, InvalidRequest (title), InvalidUserResponse, MessageTooLong (initialMessage),
+        InvalidTimeZone.
     """
     fields = _decode(body, CreateBody) if body and body.strip() else CreateBody()
     return NewConversation(
         title=DEFAULT_TITLE if fields.title is None or fields.title == "" else _title(fields.title),
         # The existing function runs no turn for a falsy message.
         initial_message=_message_text(fields.initial_message) if fields.initial_message else None,
+        time_zone=_time_zone(fields.user_timezone),
     )
 
 
@@ -206,6 +215,14 @@ def _client_message_id(value: object) -> str | None:
         return None
     if not isinstance(value, str) or not CLIENT_MESSAGE_ID.fullmatch(value):
         raise InvalidClientMessageId
+    return value
+
+
+def _time_zone(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not is_zone_name(value):
+        raise InvalidTimeZone
     return value
 
 

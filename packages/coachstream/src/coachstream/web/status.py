@@ -24,6 +24,7 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_USER_RESPONSE: 400,
     ErrorCode.INVALID_TIMESTAMP: 400,
     ErrorCode.INVALID_CLIENT_MESSAGE_ID: 400,
+    ErrorCode.INVALID_TIME_ZONE: 400,
     ErrorCode.INVALID_REQUEST: 400,
     ErrorCode.MESSAGE_TOO_LONG: 413,
     ErrorCode.INVALID_TICKET: 401,

@@ -22,6 +22,7 @@ from coachstream.conversation.ports import (
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.turn.context import ContextLimits
 from coachstream.conversation.turn.report import TurnReport
+from coachstream.time_zone import DEFAULT_TIME_ZONE
 
 TakeReport = Callable[[TurnReport], None]
 """Receives the report of a finished turn; called once."""
@@ -64,6 +65,7 @@ class TurnSettings(msgspec.Struct, frozen=True):
         save_reserve_s: time reserved for saving: the model is stopped this long before the deadline. Also the
             upper limit of any save.
         follow_ups_within_s: how long the end of a turn waits for its follow-ups.
+        time_zone: the name of the zone of users whose client and profile do not tell theirs.
         limits: limits on what is loaded for the prompt.
         runs: the settings of runs.
     """
@@ -71,5 +73,6 @@ class TurnSettings(msgspec.Struct, frozen=True):
     history_budget_chars: int = 60_000
     save_reserve_s: float = 3.0
     follow_ups_within_s: float = 2.0
+    time_zone: str = DEFAULT_TIME_ZONE
     limits: ContextLimits = ContextLimits()
     runs: RunSettings = RunSettings()

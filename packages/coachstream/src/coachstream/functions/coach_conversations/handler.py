@@ -106,7 +106,8 @@ async def _create(
     conversation = Conversation(key, request.title, started_at=now, last_activity=now)
     await services.store.create_conversation(conversation)
     if request.initial_message is not None:
-        first_turn = TurnRequest(key, request.initial_message, Turns(services).deadline(event.deadline))
+        deadline = Turns(services).deadline(event.deadline)
+        first_turn = TurnRequest(key, request.initial_message, deadline, time_zone=request.time_zone)
         await _run(first_turn, services, invocation)
     # Like the existing function's response: the conversation as it was created, without messages.
     return JsonResponse(HTTPStatus.CREATED, one_conversation(conversation, messages=()))

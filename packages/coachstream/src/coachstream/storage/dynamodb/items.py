@@ -26,6 +26,8 @@ CONVERSATION = "coachConversation"
 MESSAGE = "coachMessage"
 MEMORY = "userMemory"
 WORKOUT = "workout"
+PROFILE = "user"
+SUMMARY = "conversationSummary"
 
 UNTITLED = "New Conversation"
 """The existing system's title for a conversation without one."""
