@@ -219,6 +219,9 @@ async def test_who_is_refused_reads_and_writes_nothing(
         (b'{"messageTimestamp": "2026-03-01T12:00:00.000Z"}', ErrorCode.INVALID_USER_RESPONSE),
         (b'{"userResponse": "Hi", "messageTimestamp": "soon"}', ErrorCode.INVALID_TIMESTAMP),
         (b'{"userResponse": "Hi", "clientMessageId": "a b"}', ErrorCode.INVALID_CLIENT_MESSAGE_ID),
+        (b'{"userResponse": "Hi", "userTimezone": "../UTC"}', ErrorCode.INVALID_TIME_ZONE),
+        (b'{"userResponse": "Hi", "imageS3Keys": ["a.png"]}', ErrorCode.ATTACHMENT_REJECTED),
+        (b'{"userResponse": "", "imageS3Keys": ["a.png"]}', ErrorCode.ATTACHMENT_REJECTED),
         (b'{"userResponse": "' + b"x" * 32_001 + b'"}', ErrorCode.MESSAGE_TOO_LONG),
     ],
 )

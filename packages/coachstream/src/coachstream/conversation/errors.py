@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     MISSING_REQUEST_BODY = "MISSING_REQUEST_BODY"
     INVALID_JSON = "INVALID_JSON"
     INVALID_USER_RESPONSE = "INVALID_USER_RESPONSE"
+    ATTACHMENT_REJECTED = "ATTACHMENT_REJECTED"
     INVALID_TIMESTAMP = "INVALID_TIMESTAMP"
     INVALID_CLIENT_MESSAGE_ID = "INVALID_CLIENT_MESSAGE_ID"
     INVALID_TIME_ZONE = "INVALID_TIME_ZONE"
@@ -183,6 +184,16 @@ class InvalidUserResponse(RequestError):
 
     code = ErrorCode.INVALID_USER_RESPONSE
     sentence = "Please write a message first."
+
+
+class AttachmentRejected(RequestError):
+    """The message has a picture, a document, a recording or other content besides its text."""
+
+    code = ErrorCode.ATTACHMENT_REJECTED
+    sentence = (
+        "Your coach can read text only. Please say in words what is in the attachment, and send the message "
+        "without it."
+    )
 
 
 class InvalidTimestamp(RequestError):

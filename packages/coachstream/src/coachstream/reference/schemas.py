@@ -117,9 +117,14 @@ def request_schemas() -> dict[str, Schema]:
 
 
 _LENIENT = "Fields of other names are ignored."
+_TEXT_ONLY = (
+    "A field that would carry other content than text (its name has a word such as `attachments`, `images`, "
+    "`documents`, `files`, `audio` or `content`, or it is a `messageType` other than `text`) is refused with "
+    "`ATTACHMENT_REJECTED`, unless it is empty. Fields of other names are ignored."
+)
 _REQUEST_NOTES: Mapping[type[msgspec.Struct], str] = {
-    MessageBody: f"A message to the coach. {_LENIENT}",
-    CreateBody: f"A new conversation; every field is optional, and so is the body. {_LENIENT}",
+    MessageBody: f"A message to the coach. {_TEXT_ONLY}",
+    CreateBody: f"A new conversation; every field is optional, and so is the body. {_TEXT_ONLY}",
     ChangeBody: f"What to change; a field that is absent stays as it is, and `null` is refused. {_LENIENT}",
 }
 _MESSAGE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_MESSAGE_CHARS}
