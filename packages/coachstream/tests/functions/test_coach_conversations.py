@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import httpx
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import (
@@ -12,7 +13,7 @@ from coachstream.conversation.errors import (
     ModelUnavailable,
     StorageUnavailable,
 )
-from coachstream.conversation.model import Message, Role
+from coachstream.conversation.model import ConversationKey, Message, Role
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.services import Services
 from coachstream.web.status import HTTP_STATUS
@@ -72,6 +73,24 @@ async def test_a_created_conversation_has_the_stored_shape(http: httpx.AsyncClie
             "tags": [],
         },
     }
+
+
+async def test_stored_fields_that_only_the_front_end_knows_reach_it(
+    http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
+) -> None:
+    """In the list and alone; what we know ourselves is never replaced by them."""
+    found = store.conversations[conversation]
+    store.conversations[conversation] = msgspec.structs.replace(
+        found,
+        more={"mode": "workout_log", "title": "stray"},
+        more_metadata={"editContext": {"workoutId": "ws_1"}, "isActive": "stray"},
+    )
+    [listed] = (await http.get(BASE)).json()["conversations"]
+    alone = (await http.get(f"{BASE}/conv1")).json()["conversation"]
+    for shown in (listed, alone):
+        assert (shown["mode"], shown["title"]) == ("workout_log", "Legs")
+        assert shown["metadata"]["editContext"] == {"workoutId": "ws_1"}
+        assert shown["metadata"]["isActive"] is True
 
 
 async def test_a_first_message_is_answered_before_the_creation_is(

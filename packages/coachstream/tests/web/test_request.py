@@ -86,6 +86,8 @@ ATTACHMENTS: list[tuple[str, object]] = [
     ("hasImages", True),
 ]
 
+EMPTY: tuple[object, ...] = (None, "", [], {}, False)
+
 
 @pytest.mark.parametrize(("name", "value"), ATTACHMENTS)
 @pytest.mark.parametrize("text", ["What do you think?", "", None])
@@ -102,7 +104,7 @@ def test_content_besides_the_text_is_refused_and_never_ignored(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, empty) for name, _ in ATTACHMENTS[:-3] for empty in (None, "", [], {}, False)),
+        *((name, empty) for name, _ in ATTACHMENTS[:-3] for empty in EMPTY),
         ("messageType", "text"),
         ("messageType", None),
         ("editContext", {"workoutId": "ws_1"}),

@@ -20,7 +20,13 @@ from coachstream.conversation.model import Role, StopReason
 from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames
-from coachstream.web.conversations import ConversationMetadataBody, ErrorBody
+from coachstream.web.conversations import (
+    ConversationBody,
+    ConversationListBody,
+    ConversationMetadataBody,
+    ErrorBody,
+    OneConversationBody,
+)
 from coachstream.web.request import (
     CLIENT_MESSAGE_ID,
     DEFAULT_TITLE,
@@ -59,13 +65,21 @@ _VALUES: Mapping[tuple[type[msgspec.Struct], str], type[StrEnum]] = {
 }
 """Fields that are texts in the structs and take their values from an enum of the domain."""
 
-_TIMESTAMPS = {
-    (frames.MessageFrame, "timestamp"),
-    (ConversationMetadataBody, "startedAt"),
-    (ConversationMetadataBody, "lastActivity"),
-}
-
 _REFERENCE = "#/components/schemas/"
+
+_ANYTHING: Schema = {"description": "Any JSON value."}
+
+_CONVERSATION: Schema = {"$ref": f"{_REFERENCE}{ConversationBody.__name__}"}
+"""By the struct's own name, as in what msgspec writes; `_renamed` makes it public."""
+
+_FIXED: Mapping[tuple[type[msgspec.Struct], str], Schema] = {
+    (frames.MessageFrame, "timestamp"): TIMESTAMP,
+    (ConversationMetadataBody, "startedAt"): TIMESTAMP,
+    (ConversationMetadataBody, "lastActivity"): TIMESTAMP,
+    (OneConversationBody, "conversation"): _CONVERSATION,
+    (ConversationListBody, "conversations"): {"type": "array", "items": _CONVERSATION},
+}
+"""Fields whose types in the structs are wider than what they hold."""
 
 
 def name_of(struct: type[msgspec.Struct]) -> str:
@@ -90,7 +104,9 @@ def response_schemas(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schem
     """The components for structs that are encoded, and for those in their fields."""
     found = _structs_in(structs)
     names = {struct.__name__: name_of(struct) for struct in found}
-    _, components = msgspec.json.schema_components(tuple(found), ref_template=f"{_REFERENCE}{{name}}")
+    _, components = msgspec.json.schema_components(
+        tuple(found), ref_template=f"{_REFERENCE}{{name}}", schema_hook=lambda _: _ANYTHING
+    )
     return {
         name_of(struct): _renamed(_as_encoded(struct, components[struct.__name__]), names) for struct in found
     }
@@ -180,6 +196,8 @@ def _structs_in(structs: Iterable[type[msgspec.Struct]]) -> list[type[msgspec.St
             found.append(struct)
             for hint in get_type_hints(struct).values():
                 waiting += _structs_of(hint)
+            if struct in {OneConversationBody, ConversationListBody}:
+                waiting.append(ConversationBody)
     return found
 
 
@@ -220,8 +238,8 @@ def _field_schema(
 ) -> Schema:
     if (struct, name) in _VALUES:
         return {"type": "string", "enum": [value.value for value in _VALUES[struct, name]]}
-    if (struct, name) in _TIMESTAMPS:
-        return TIMESTAMP
+    if (struct, name) in _FIXED:
+        return _FIXED[struct, name]
     schema = {key: value for key, value in decoded.items() if key != "default"}
     choices = schema.get("anyOf")
     if without_null and isinstance(choices, list):

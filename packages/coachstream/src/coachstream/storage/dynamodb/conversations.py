@@ -18,7 +18,7 @@ from coachstream.conversation.run_log import tombstone
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import all_messages
-from coachstream.storage.dynamodb.items import conversation_item, parse_conversation
+from coachstream.storage.dynamodb.items import LATER_ATTRIBUTES, conversation_item, parse_conversation
 from coachstream.storage.dynamodb.keys import (
     ItemKey,
     coach_key,
@@ -47,7 +47,12 @@ from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_mes
 MOST_ATTEMPTS = 10
 """The maximum number of attempts to end a run that keeps writing, about twice a second."""
 
-_WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
+_WITHOUT_MESSAGES = ", ".join(
+    (
+        *("#sk", "#createdAt", "#attributes.#title", "#attributes.#metadata"),
+        *(f"#attributes.#{name}" for name in LATER_ATTRIBUTES),
+    )
+)
 """A projection does not reduce read capacity, but it does reduce transfer and decoding."""
 
 
