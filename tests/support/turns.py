@@ -158,6 +158,7 @@ class RecallDouble:
         self.gate: asyncio.Event | None = None
         self.failure: Exception | None = None
         self.remembered: list[Memory] = []
+        self.forgotten: list[tuple[str, str]] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
         if self.gate is not None:
@@ -170,6 +171,11 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         self.remembered.append(memory)
+
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.forgotten.append((user_id, conversation_id))
 
 
 class Recorded(Generic[T]):

@@ -20,6 +20,7 @@ from coachstream.web.status import HTTP_STATUS
 from lambda_streaming import asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
+from support.turns import RecallDouble
 
 BASE = "users/sam/coaches/mara/conversations"
 
@@ -91,6 +92,19 @@ async def test_stored_fields_that_only_the_front_end_knows_reach_it(
         assert (shown["mode"], shown["title"]) == ("workout_log", "Legs")
         assert shown["metadata"]["editContext"] == {"workoutId": "ws_1"}
         assert shown["metadata"]["isActive"] is True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_deleted_conversation_is_removed_from_the_search_index(
+    http: httpx.AsyncClient, services: Services, conversation: ConversationKey, fails: bool
+) -> None:
+    """The response says whether it was; a failure leaves it deleted."""
+    recall = services.recall = RecallDouble()
+    recall.failure = StorageUnavailable() if fails else None
+    response = await http.delete(f"{BASE}/conv1")
+    assert (response.status_code, response.json()["pineconeCleanup"]) == (200, not fails)
+    assert recall.forgotten == ([] if fails else [(conversation.user_id, "conv1")])
+    assert (await http.get(f"{BASE}/conv1")).status_code == 404
 
 
 async def test_a_first_message_is_answered_before_the_creation_is(

@@ -169,8 +169,8 @@ async def test_nothing_over_http_is_taken_for_an_internal_invocation(
     assert (store.operations, model.calls) == (0, 0)
 
 
-CONTEXTS: st.SearchStrategy[object] = (
-    st.none() | st.just({}) | st.dictionaries(st.text(), st.text()) | st.text()
+CONTEXTS: st.SearchStrategy[object] = st.one_of(
+    st.none(), st.just({}), st.dictionaries(st.text(), st.text()), st.text()
 )
 
 

@@ -227,7 +227,7 @@ class ConversationStore(Protocol):
         """Delete the conversation with its messages and runs, and end its unfinished run.
 
         The lease holder finds out with its next write, readers with their next read, and nothing more is
-        stored. A deletion that was interrupted can be repeated.
+        stored. Its summary is deleted as well. A deletion that was interrupted can be repeated.
 
         Raises:
             ConversationNotFound: there is no such conversation.
@@ -288,6 +288,9 @@ class SemanticMemory(Protocol):
 
     async def remember(self, user_id: str, memory: Memory) -> None:
         """Index a memory for its owner; an existing one with the same id is replaced."""
+
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        """Remove the summaries of a conversation; its workouts and memories outlive it."""
 
 
 class WorkoutLog(msgspec.Struct, frozen=True):

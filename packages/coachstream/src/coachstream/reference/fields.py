@@ -122,7 +122,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "conversationId": _CONVERSATION_ID,
         "coachId": _COACH_ID,
         "userId": _USER_ID,
-        "pineconeCleanup": "Whether records were removed from the semantic memory; `false` in this version.",
+        "pineconeCleanup": "Whether the conversation's summaries were removed from the semantic memory.",
     },
     conversations.ErrorBody: {"error": _SENTENCE, "code": _CODE},
     send_message.SentBody: {

@@ -327,7 +327,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.CONVERSATION,
         method="DELETE",
         summary="Delete a conversation with its messages and runs",
-        description="Ends its unfinished run first. A deletion that broke off can be repeated.",
+        description=(
+            "Ends its unfinished run first, and deletes its summary, also in the semantic memory. A deletion "
+            "that broke off can be repeated."
+        ),
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The conversation is deleted.", DeletedBody),),
         errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},

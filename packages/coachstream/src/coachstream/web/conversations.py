@@ -99,14 +99,14 @@ def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
     )
 
 
-def conversation_deleted(key: ConversationKey) -> DeletedBody:
-    """What was deleted. This service puts no conversations into the search index, so it removes none."""
+def conversation_deleted(key: ConversationKey, *, is_forgotten: bool) -> DeletedBody:
+    """What was deleted; `is_forgotten` is whether the search index has no summary of it any more."""
     return DeletedBody(
         message="Conversation deleted successfully",
         conversation_id=key.conversation_id,
         coach_id=key.coach_id,
         user_id=key.user_id,
-        pinecone_cleanup=False,
+        pinecone_cleanup=is_forgotten,
     )
 
 

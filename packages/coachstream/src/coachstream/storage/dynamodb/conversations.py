@@ -29,6 +29,7 @@ from coachstream.storage.dynamodb.keys import (
     messages_prefix,
     partition,
     reply_index_prefix,
+    summary_key,
     unfinished_run_key,
 )
 from coachstream.storage.dynamodb.requests import (
@@ -154,7 +155,7 @@ class DynamoDbConversations:
         return parse_conversation(key, item)
 
     async def delete_conversation(self, key: ConversationKey) -> None:
-        """Delete the conversation with its messages and runs. Raises `ConversationNotFound`.
+        """Delete the conversation with its messages, runs and summary. Raises `ConversationNotFound`.
 
         First, a tombstone ends the unfinished run, and no run can begin or finish any more. The
         conversation's own item is deleted last, so that an interrupted deletion can be repeated. Only the
@@ -213,6 +214,7 @@ class DynamoDbConversations:
 
         Claims come before messages: a claim whose message is gone would mislead a retry.
         """
+        yield summary_key(key)
         pk = partition(key.user_id)
         prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, logs_prefix)
         for prefix in prefixes:
