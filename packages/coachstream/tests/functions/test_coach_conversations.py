@@ -14,6 +14,7 @@ from coachstream.conversation.errors import (
     StorageUnavailable,
 )
 from coachstream.conversation.model import ConversationKey, Message, Role
+from coachstream.conversation.prompt.prompt import SectionName
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.services import Services
 from coachstream.web.status import HTTP_STATUS
@@ -114,6 +115,15 @@ async def test_a_first_message_is_answered_before_the_creation_is(
     assert (await created(http, initialMessage="Hi"))["messages"] == []
     [messages] = store.messages.values()
     assert [message.content for message in messages] == ["Hi", "Hello, you!"]
+
+
+async def test_a_first_message_is_answered_in_its_sender_s_time_zone(
+    http: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """Noon in London is evening in Tokyo."""
+    await created(http, initialMessage="Hi", userTimezone="Asia/Tokyo")
+    [now] = [each.text for each in model.prompts[0].sections if each.name is SectionName.CURRENT_TIME]
+    assert now.endswith("It is Sunday, 2026-03-01, 21:00 (Asia/Tokyo, UTC+09:00).")
 
 
 async def test_a_first_message_that_fails_does_not_fail_the_creation(
