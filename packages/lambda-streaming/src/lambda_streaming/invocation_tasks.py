@@ -7,7 +7,8 @@ freezes a function between invocations and they would resume in the middle of a 
 asynchronous generators that the invocation began and did not finish are closed.
 
 The tasks of an ASGI app are not cancelled: under other servers they live on, and the app may have started
-them in a task group of its lifespan, which a cancellation would end. The invocation waits for them for a while.
+them in a task group of its lifespan, which a cancellation would end. The invocation waits for them for a
+while.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class _WorkoutPayload(msgspec.Struct, frozen=True, rename="camel"):
     is_slash_command: bool
     slash_command: str
     message_timestamp: str
+    user_timezone: str
 
 
 class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel"):
@@ -59,6 +60,7 @@ class LambdaWorkoutBuilder:
             is_slash_command=True,
             slash_command=workout.command,
             message_timestamp=format_timestamp(workout.sent_at),
+            user_timezone=workout.time_zone,
         )
         await _invoke(self._client, self._function, payload)
 

@@ -31,6 +31,7 @@ from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.turn.commands import CommandName, parse_command
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.save_memory import confirmations, requested_memory, save_and_confirm, saved
+from coachstream.time_zone import DEFAULT_TIME_ZONE
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -49,7 +50,11 @@ _CONSTRAINTS = {
 
 
 class SideEffects:
-    """The side effects of one turn, all dated with its single clock value."""
+    """The side effects of one turn, all dated with its single clock value.
+
+    Attributes:
+        time_zone: the IANA name of the user's time zone, once it is known.
+    """
 
     def __init__(self, claim: RunClaim, dependencies: TurnDependencies, *, now: datetime) -> None:
         self._claim = claim
@@ -60,6 +65,7 @@ class SideEffects:
         self._memory = self._requested_memory()
         self._is_memory_saved = False
         self._follow_ups = FollowUps()
+        self.time_zone = DEFAULT_TIME_ZONE
 
     @property
     def constraints(self) -> tuple[str, ...]:
@@ -142,6 +148,7 @@ class SideEffects:
             coach=coach,
             command=command.name,
             sent_at=message.timestamp,
+            time_zone=self.time_zone,
         )
 
     async def _summarize(self, builder: SummaryBuilder, added: int) -> None:
