@@ -160,8 +160,8 @@ class DynamoDbConversations:
         First, a tombstone ends the unfinished run, and no run can begin or finish any more. The
         conversation's own item is deleted last, so that an interrupted deletion can be repeated. Only the
         tombstone, which has no content of the conversation, remains until it expires: a lease holder that
-        writes without reading finds it in place of its next entry. Entries it wrote concurrently are deleted
-        in a second pass.
+        writes without reading finds it in place of its next entry. Entries it wrote concurrently, and a
+        summary that arrived meanwhile, are deleted in a second pass.
         """
         item_key = conversation_key(key)
         tombstone_key = await self._end_run(key)
