@@ -146,6 +146,9 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         assert asked.body["userResponse"] == "How was my week?"
         assert asked.body["clientMessageId"] == "m1"
         assert asked.body["messageTimestamp"].endswith("Z")
+        zone = await page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+        assert zone
+        assert asked.body["userTimezone"] == zone
 
 
 async def test_a_contextual_event_is_not_part_of_the_reply(page: Page) -> None:

@@ -29,6 +29,7 @@ from coachstream.conversation.ports import (
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.report import TurnReport
@@ -149,6 +150,14 @@ class TurnStoreDouble(RememberedConversations):
 
         return await self._step("load_recent_workouts", work)
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        work = super().load_profile
+        return await self._step("load_profile", lambda: work(user_id))
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        work = super().load_summary
+        return await self._step("load_summary", lambda: work(key))
+
 
 class RecallDouble:
     """Finds the given records; waits or fails on demand."""
@@ -158,6 +167,7 @@ class RecallDouble:
         self.gate: asyncio.Event | None = None
         self.failure: Exception | None = None
         self.remembered: list[Memory] = []
+        self.forgotten: list[tuple[str, str]] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
         if self.gate is not None:
@@ -170,6 +180,11 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         self.remembered.append(memory)
+
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.forgotten.append((user_id, conversation_id))
 
 
 class Recorded(Generic[T]):
@@ -235,7 +250,9 @@ class Stage:
         self.analyser: AnalyserDouble | None = None
         self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
-        self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
+        self.settings = TurnSettings(
+            save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05, profile_budget_s=0.05)
+        )
 
     @property
     def dependencies(self) -> TurnDependencies:

@@ -52,6 +52,8 @@ export interface StartOptions extends ReplyOptions {
   clientMessageId?: string;
   /** The time of the message; now by default. */
   writtenAt?: Date;
+  /** The IANA name of the time zone in which the coach reckons dates; the browser's by default. */
+  timeZone?: string;
   /** What reads the stream: `fetch` by default, or the browser's `EventSource`. */
   transport?: "fetch" | "eventsource";
 }

@@ -30,8 +30,16 @@ const EVENT_STREAM = "text/event-stream";
 const JSON_TYPE = "application/json";
 
 /** Sends a message and reads the reply. @type {typeof api.start} */
-export function start({ message, clientMessageId = newClientMessageId(), writtenAt = new Date(), ...options }) {
-  const body = JSON.stringify({ userResponse: message, messageTimestamp: writtenAt.toISOString(), clientMessageId });
+export function start({
+  message,
+  clientMessageId = newClientMessageId(),
+  writtenAt = new Date(),
+  timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone,
+  ...options
+}) {
+  const messageTimestamp = writtenAt.toISOString();
+  // A browser that does not know its zone has none, and JSON then leaves it out.
+  const body = JSON.stringify({ userResponse: message, messageTimestamp, clientMessageId, userTimezone: timeZone });
   const wantsEventSource = options.transport === "eventsource" && "EventSource" in globalThis;
   return new Reply(options, { body, wantsEventSource });
 }

@@ -160,6 +160,12 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
             "must be a whole number from 0 to 10000000, not '1.5'",
         ),
         (EMBEDDED, "COACHSTREAM_KEEP_ALIVE_S", "0", "must be a number from 0.1 to 3600, not '0'"),
+        (
+            EMBEDDED,
+            "COACHSTREAM_TIME_ZONE",
+            "Mars/Olympus",
+            "must be a name in the IANA time zone database, such as Europe/Berlin, not 'Mars/Olympus'",
+        ),
         (EMBEDDED, "COACHSTREAM_LOG_LEVEL", "loud", "must be debug, info, warning or error, not 'loud'"),
         (EMBEDDED, "AWS_REGION", "us west", "must be a region, not 'us west'"),
         (EMBEDDED, "BUILD_WORKOUT_FUNCTION_NAME", "a b", "must be a function's name or ARN, not 'a b'"),
@@ -467,6 +473,7 @@ def is_guarded_everywhere(model: BedrockSettings) -> bool:
         region=st.none() | st.just("us-west-2"),
         history_budget_chars=st.integers(0, 10_000_000),
         optional_context_budget_s=st.floats(0, 60),
+        time_zone=st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Ushuaia"]),
         keep_alive_s=st.floats(0.1, 3600),
         own_ticket_key=st.none()
         | st.just(SecretArn(ARN))

@@ -192,7 +192,18 @@ class Services:
             case DynamoDbSettings() as table:
                 from coachstream.storage.dynamodb import DynamoDbStore
 
-                return DynamoDbStore(self.dynamodb, table.table, mirror_messages=table.mirror_messages)
+                return DynamoDbStore(
+                    self.dynamodb,
+                    table.table,
+                    mirror_messages=table.mirror_messages,
+                    on_mirror_stop=self._count_mirror_stop,
+                )
+
+    async def _count_mirror_stop(self) -> None:
+        namespace = self.settings.logs.metrics_namespace
+        if namespace is not None:
+            # In a thread, because it may be the first metric of the process, and import the library.
+            await asyncio.to_thread(_count_mirror_stop, namespace)
 
     @cached_property
     def recall(self) -> SemanticMemory | None:
@@ -429,7 +440,11 @@ class Services:
         return TurnSettings(
             history_budget_chars=settings.history_budget_chars,
             contextual_events=settings.contextual_events,
-            limits=ContextLimits(optional_budget_s=settings.optional_context_budget_s),
+            time_zone=settings.time_zone,
+            limits=ContextLimits(
+                optional_budget_s=settings.optional_context_budget_s,
+                profile_budget_s=max(ContextLimits().profile_budget_s, settings.optional_context_budget_s),
+            ),
             runs=RunSettings(
                 policy=settings.turn_policy,
                 lease_s=settings.lease_s,
@@ -503,6 +518,12 @@ def fallback_options(settings: BedrockSettings) -> BedrockOptions:
     if other is None:
         return bedrock_options(settings)
     return bedrock_options(msgspec.structs.replace(settings, model_id=other, can_continue=None))
+
+
+def _count_mirror_stop(namespace: str) -> None:
+    from coachstream.observability.metrics import count_mirror_stop
+
+    count_mirror_stop(namespace=namespace)
 
 
 def pinecone_options(settings: PineconeSettings, read_api_key: ReadApiKeyOf) -> PineconeOptions:

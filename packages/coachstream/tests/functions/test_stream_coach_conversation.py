@@ -25,6 +25,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationKey, Role, StopReason
 from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.prompt.prompt import SectionName
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.services import Services
 from coachstream.settings import Settings
@@ -238,6 +239,20 @@ async def test_a_refused_caller_reads_and_writes_nothing(
 
 @pytest.mark.usefixtures("conversation")
 @pytest.mark.parametrize(
+    ("zone", "told"), [("Asia/Tokyo", "(Asia/Tokyo, UTC+09:00)"), ("Mars/Olympus", "(UTC)"), (None, "(UTC)")]
+)
+async def test_the_coach_is_told_the_time_in_the_zone_of_the_request(
+    http: httpx.AsyncClient, model: ScriptedModel, zone: str | None, told: str
+) -> None:
+    """A zone that is not known here is no error: the browser's database may be newer."""
+    response = await http.post(PATH, json={**MESSAGE, "userTimezone": zone})
+    assert events_of(response.content)[-1]["type"] == "complete"
+    [now] = [each.text for each in model.prompts[0].sections if each.name is SectionName.CURRENT_TIME]
+    assert now.endswith(f"{told}.")
+
+
+@pytest.mark.usefixtures("conversation")
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         (b"", ErrorCode.MISSING_REQUEST_BODY),
@@ -246,6 +261,9 @@ async def test_a_refused_caller_reads_and_writes_nothing(
         (b'{"messageTimestamp": "2026-03-01T12:00:00.000Z"}', ErrorCode.INVALID_USER_RESPONSE),
         (b'{"userResponse": "Hi", "messageTimestamp": "soon"}', ErrorCode.INVALID_TIMESTAMP),
         (b'{"userResponse": "Hi", "clientMessageId": "a b"}', ErrorCode.INVALID_CLIENT_MESSAGE_ID),
+        (b'{"userResponse": "Hi", "userTimezone": "../UTC"}', ErrorCode.INVALID_TIME_ZONE),
+        (b'{"userResponse": "Hi", "imageS3Keys": ["a.png"]}', ErrorCode.ATTACHMENT_REJECTED),
+        (b'{"userResponse": "", "imageS3Keys": ["a.png"]}', ErrorCode.ATTACHMENT_REJECTED),
         (b'{"userResponse": "' + b"x" * 32_001 + b'"}', ErrorCode.MESSAGE_TOO_LONG),
     ],
 )

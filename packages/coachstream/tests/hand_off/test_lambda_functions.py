@@ -26,6 +26,7 @@ WORKOUT = WorkoutLog(
     coach=parse_coach_config("mara", {"coach_name": "Mara", "odd": [1, None, {"x": 2.5}]}),
     command="log-workout",
     sent_at=datetime(2026, 11, 23, 10, 0, 0, 7_000, tzinfo=UTC),
+    time_zone="America/Los_Angeles",
 )
 SUMMARY = SummaryRequest(KEY, SummaryReason.MESSAGE_COUNT, 12)
 
@@ -92,6 +93,7 @@ async def test_a_workout_is_invoked_with_the_existing_payload(
                 "isSlashCommand": True,
                 "slashCommand": "log-workout",
                 "messageTimestamp": "2026-11-23T10:00:00.007Z",
+                "userTimezone": "America/Los_Angeles",
             },
         )
     ]

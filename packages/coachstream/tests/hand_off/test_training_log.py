@@ -21,6 +21,7 @@ LOGGED = WorkoutLog(
     coach=parse_coach_config("mara", {"coach_name": "Mara"}),
     command=None,
     sent_at=datetime(2026, 11, 23, 10, 0, 0, 7_000, tzinfo=UTC),
+    time_zone="America/Los_Angeles",
 )
 
 

@@ -6,6 +6,7 @@ form (`YYYY-MM-DDTHH:MM:SS.mmmZ`) can hold. Text is never altered: what was stre
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -81,7 +82,12 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """A conversation without its messages."""
+    """A conversation without its messages.
+
+    Attributes:
+        more: other stored attributes, which clients receive as they are.
+        more_metadata: likewise, of its metadata.
+    """
 
     key: ConversationKey
     title: str
@@ -90,6 +96,8 @@ class Conversation(msgspec.Struct, frozen=True):
     total_messages: int = 0
     is_active: bool = True
     tags: tuple[str, ...] = ()
+    more: Mapping[str, object] = {}
+    more_metadata: Mapping[str, object] = {}
 
 
 class ConversationChange(msgspec.Struct, frozen=True):

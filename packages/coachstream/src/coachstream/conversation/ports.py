@@ -28,6 +28,7 @@ from coachstream.conversation.model import (
 )
 from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 
 
@@ -179,6 +180,12 @@ class ContextStore(Protocol):
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
         """The `limit` most recently completed workouts, newest first."""
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        """What is known about a user; an empty profile if nothing is."""
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        """The newest summary of a conversation; an empty one if there is none."""
+
 
 class MemoryStore(Protocol):
     """Writes a coach's memories of a user."""
@@ -235,7 +242,7 @@ class ConversationStore(Protocol):
         """Delete the conversation with its messages and runs, and end its unfinished run.
 
         The lease holder finds out with its next write, readers with their next read, and nothing more is
-        stored. A deletion that was interrupted can be repeated.
+        stored. Its summary is deleted as well. A deletion that was interrupted can be repeated.
 
         Raises:
             ConversationNotFound: there is no such conversation.
@@ -297,6 +304,9 @@ class SemanticMemory(Protocol):
     async def remember(self, user_id: str, memory: Memory) -> None:
         """Index a memory for its owner; an existing one with the same id is replaced."""
 
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        """Remove the summaries of a conversation; its workouts and memories outlive it."""
+
 
 class MessageAnalyser(Protocol):
     """Finds out what a message asks of the application besides a reply."""
@@ -317,6 +327,7 @@ class WorkoutLog(msgspec.Struct, frozen=True):
         text: what the user wrote, without the command.
         command: the slash command, without the slash; None if the user reported it in plain words.
         sent_at: when the user wrote it.
+        time_zone: the IANA name of the user's time zone.
     """
 
     key: ConversationKey
@@ -325,6 +336,7 @@ class WorkoutLog(msgspec.Struct, frozen=True):
     coach: CoachConfig
     command: str | None
     sent_at: datetime
+    time_zone: str
 
 
 class WorkoutBuilder(Protocol):

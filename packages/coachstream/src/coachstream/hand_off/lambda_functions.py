@@ -31,6 +31,7 @@ class _WorkoutPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     is_slash_command: bool
     slash_command: str | None = None
     message_timestamp: str
+    user_timezone: str
 
 
 class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -64,6 +65,7 @@ class LambdaWorkoutBuilder:
             is_slash_command=workout.command is not None,
             slash_command=workout.command,
             message_timestamp=format_timestamp(workout.sent_at),
+            user_timezone=workout.time_zone,
         )
         await _invoke(self._client, self._function, payload)
 

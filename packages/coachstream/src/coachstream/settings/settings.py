@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     region: Annotated[str | None, v.REGION, v.DEFAULT_REGION] = None
     history_budget_chars: Annotated[int, v.HISTORY_BUDGET] = v.HISTORY_BUDGET.default
     optional_context_budget_s: Annotated[float, v.OPTIONAL_CONTEXT_BUDGET] = v.OPTIONAL_CONTEXT_BUDGET.default
+    time_zone: Annotated[str, v.TIME_ZONE] = v.TIME_ZONE.default
     keep_alive_s: Annotated[float, v.KEEP_ALIVE] = v.KEEP_ALIVE.default
     own_ticket_key: Annotated[Secret | SecretArn | None, v.TICKET_KEY, v.TICKET_KEY_ARN] = None
     turn_policy: Annotated[TurnPolicy, v.TURN_POLICY] = v.TURN_POLICY.default

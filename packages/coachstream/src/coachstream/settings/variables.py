@@ -31,6 +31,7 @@ from coachstream.settings.kinds import (
     OneOf,
     Or,
     Text,
+    TimeZone,
     Url,
     WholeNumber,
     default_text,
@@ -417,6 +418,14 @@ OPTIONAL_CONTEXT_BUDGET = Variable(
     "seconds to wait for optional context before the prompt is built without it",
     Number(0, 60),
     _TURNS.limits.optional_budget_s,
+    is_free=True,
+)
+TIME_ZONE = Variable(
+    _TURN,
+    "COACHSTREAM_TIME_ZONE",
+    "IANA name of the time zone of users whose client and profile do not tell theirs",
+    TimeZone(),
+    _TURNS.time_zone,
     is_free=True,
 )
 TURN_POLICY = Variable(

@@ -14,6 +14,7 @@ from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.model import ConversationKey, Match, Memory, Message, Workout
 from coachstream.conversation.ports import ContextStore, SemanticMemory
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.settings import ContextLimits
 
@@ -30,6 +31,8 @@ class Context(msgspec.Struct, frozen=True):
     memories: Sequence[Memory]
     workouts: Sequence[Workout]
     matches: Sequence[Match]
+    profile: UserProfile = UserProfile()
+    summary: ConversationSummary = ConversationSummary()
     left_out: tuple[str, ...] = ()
 
 
@@ -65,13 +68,18 @@ class ContextLoad:
         self._matches = asyncio.ensure_future(
             _nothing() if recall is None else recall.search(key.user_id, text, limit=limits.matches)
         )
+        self._profile = asyncio.ensure_future(store.load_profile(key.user_id))
+        self._summary = asyncio.ensure_future(store.load_summary(key))
         analysis.when_arrived(self._skip_needless_search)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = (self._coach, self._history, self._memories, self._workouts, self._matches)
+        tasks = (
+            *(self._coach, self._history, self._memories, self._workouts, self._matches),
+            *(self._profile, self._summary),
+        )
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, self.analysis.aclose(), return_exceptions=True)
@@ -83,9 +91,15 @@ class ContextLoad:
             CoachStreamError: the coach or the history could not be loaded.
         """
         coach, history = await self._coach, await self._history
-        late_at = self._began + self._limits.optional_budget_s
-        optional = {"memories": self._memories, "workouts": self._workouts, "semantic search": self._matches}
-        await asyncio.wait(optional.values(), timeout=max(0.0, late_at - asyncio.get_running_loop().time()))
+        optional = {
+            "memories": self._memories,
+            "workouts": self._workouts,
+            "semantic search": self._matches,
+            "conversation summary": self._summary,
+        }
+        await self._wait_for(*optional.values(), within_s=self._limits.optional_budget_s)
+        await self._wait_for(self._profile, within_s=self._limits.profile_budget_s)
+        optional["user profile"] = self._profile
         is_search_skipped = self._matches.cancelled()
         if is_search_skipped:
             del optional["semantic search"]
@@ -96,12 +110,19 @@ class ContextLoad:
             () if "memories" in left_out else self._memories.result(),
             () if "workouts" in left_out else self._workouts.result(),
             () if is_search_skipped or "semantic search" in left_out else self._matches.result(),
+            UserProfile() if "user profile" in left_out else self._profile.result(),
+            ConversationSummary() if "conversation summary" in left_out else self._summary.result(),
             left_out,
         )
 
     def _skip_needless_search(self, analysis: MessageAnalysis) -> None:
         if not analysis.needs_search:
             self._matches.cancel()
+
+    async def _wait_for(self, *tasks: asyncio.Future[T], within_s: float) -> None:
+        """Wait for all tasks, but no longer than some seconds after the load began."""
+        late_at = self._began + within_s
+        await asyncio.wait(tasks, timeout=max(0.0, late_at - asyncio.get_running_loop().time()))
 
 
 def _is_there(name: str, task: asyncio.Future[T]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 import msgspec
 
@@ -51,6 +51,7 @@ from coachstream.conversation.turn.report import TurnMeasurements
 from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.side_effects import SideEffects
 from coachstream.conversation.turn.speech import Speech
+from coachstream.time_zone import load_zone
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -205,9 +206,13 @@ class Reply:
             confirmation = await self._deadline.bound(self._side_effects.confirm())
         context = await self._deadline.bound(load.loaded())
         self._measured.context = context
+        zone = await self._deadline.bound(
+            load_zone(self._claim.time_zone, context.profile.time_zone, self._settings.time_zone)
+        )
+        self._side_effects.time_zone = str(zone)
         self._measured.context_ms = self._deadline.elapsed_ms()
         await self._draft.begin(confirmation)
-        prompt = self._prompt(context)
+        prompt = self._prompt(context, zone)
         self._semantic_context = prompt.semantic_context
         self._measured.matches = prompt.semantic_context.matches
         self._measured.history_messages = len(prompt.messages)
@@ -325,7 +330,7 @@ class Reply:
             ),
         )
 
-    def _prompt(self, context: Context) -> Prompt:
+    def _prompt(self, context: Context, zone: tzinfo) -> Prompt:
         user_message = self._claim.user_message
         # An interrupted reply to the same message, from an earlier attempt, is about to be replaced.
         earlier = [
@@ -340,8 +345,11 @@ class Reply:
             memories=context.memories,
             workouts=context.workouts,
             matches=context.matches,
+            profile=context.profile,
+            summary=context.summary,
             additional_constraints=self._side_effects.constraints(),
             session_number=self._session_number(context.history, earlier),
+            timezone=zone,
         )
         return msgspec.structs.replace(prompt, said=self._claim.said) if self._claim.said else prompt
 

@@ -55,6 +55,7 @@ from coachstream.conversation.turn.save_memory import (
     save,
     saved,
 )
+from coachstream.time_zone import DEFAULT_TIME_ZONE
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -99,6 +100,9 @@ class SideEffects:
         now: the turn's single clock value.
         tell: takes `Contextual` events for the reader; None if it gets none. Then the end of the reply says
             what became of a memory, and that a workout could not be handed off.
+
+    Attributes:
+        time_zone: the IANA name of the user's time zone, once it is known.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class SideEffects:
         self._is_stopped = False
         self._untold: list[str] = []
         self._follow_ups = FollowUps()
+        self.time_zone = DEFAULT_TIME_ZONE
 
     def begin(self, analysis: PendingAnalysis) -> None:
         """Save the memory that the analysis finds, as soon as it arrives."""
@@ -311,6 +316,7 @@ class SideEffects:
             coach=coach,
             command=None if command is None else command.name.value,
             sent_at=message.timestamp,
+            time_zone=self.time_zone,
         )
 
     async def _hand_off(self, builder: WorkoutBuilder, workout: WorkoutLog) -> None:

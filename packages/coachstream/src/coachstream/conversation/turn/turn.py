@@ -317,6 +317,7 @@ class _MessageTurn(_Turn):
                 new_message,
                 new_run_id(self._now, self._dependencies.random_below),
                 deadline=self._deadline.save_at,
+                time_zone=self._request.time_zone,
             )
         )
         opened: RunClaim | LogPoint | AlreadyAnswered | None = None

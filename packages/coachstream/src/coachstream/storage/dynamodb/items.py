@@ -28,6 +28,8 @@ CONVERSATION = "coachConversation"
 MESSAGE = "coachMessage"
 MEMORY = "userMemory"
 WORKOUT = "workout"
+PROFILE = "user"
+SUMMARY = "conversationSummary"
 
 HANDED_OFF = "handedOff"
 """The mark of a message item whose workout was handed off; not one of the message's own attributes, which the
@@ -35,6 +37,11 @@ existing functions get to see."""
 
 UNTITLED = "New Conversation"
 """The existing system's title for a conversation without one."""
+
+LATER_ATTRIBUTES = ("mode", "workoutCreatorSession")
+"""Attributes of a conversation that the later existing system reads in lists."""
+
+_KNOWN_METADATA = frozenset({"startedAt", "lastActivity", "totalMessages", "isActive", "tags"})
 
 RETRIES_KNOWN_FOR = timedelta(days=30)
 """How long idempotency keys and reply index items are kept for retries."""
@@ -158,6 +165,8 @@ def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conv
         tags=tuple(tags)
         if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
         else as_texts(tags),
+        more={name: attributes[name] for name in LATER_ATTRIBUTES if name in attributes},
+        more_metadata={name: value for name, value in metadata.items() if name not in _KNOWN_METADATA},
     )
 
 
