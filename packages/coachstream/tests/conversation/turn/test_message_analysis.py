@@ -15,6 +15,7 @@ from coachstream.conversation.ports import ModelStop, SummaryReason, SummaryRequ
 from coachstream.conversation.prompt.prompt import SectionName
 from coachstream.conversation.turn.notices import SENTENCES, notice
 from coachstream.conversation.turn.request import ResumeRequest
+from coachstream.conversation.turn.settings import ContextLimits
 from coachstream.conversation.turn.turn import resume_run, run_opener, run_turn, run_watcher
 from support.doubles import ScriptedModel
 from support.turn_events import events_of
@@ -74,9 +75,11 @@ def slowly(seconds: float) -> AnalyserDouble:
 async def test_a_workout_in_plain_words_is_handed_off() -> None:
     """All of the message, as no command; the reader is told after it, and before the end."""
     stage = a_stage(WORKOUT)
-    events = await stage.run(stage.request("I just did 5x5 squats", streamed=True))
+    request = stage.request("I just did 5x5 squats", streamed=True)
+    events = await stage.run(msgspec.structs.replace(request, time_zone="Asia/Tokyo"))
     [workout] = taken(stage)
     message = stage.store.messages[KEY][0]
+    assert workout.time_zone == "Asia/Tokyo"
     assert (workout.text, workout.command, workout.message_id) == ("I just did 5x5 squats", None, message.id)
     assert isinstance(events[-1], Completed)
     assert events[-2] == notice(Stage.WORKOUT_HANDED_OFF, "en")
@@ -385,6 +388,28 @@ async def test_a_search_that_is_not_needed_is_not_waited_for(needs_search: bool)
             break
     waited_s = asyncio.get_running_loop().time() - began
     assert (waited_s >= stage.settings.limits.optional_budget_s) is needs_search
+
+
+async def test_a_search_that_turns_out_needless_while_the_profile_loads_is_not_missed() -> None:
+    """The profile has a longer budget than the search, so a verdict can still arrive between the two."""
+    recall = RecallDouble(a_match("Rest is training"))
+    recall.gate = asyncio.Event()
+    stage = a_stage(MessageAnalysis(needs_search=False))
+    stage.recall = recall
+    stage.settings = msgspec.structs.replace(
+        stage.settings, limits=ContextLimits(optional_budget_s=0, profile_budget_s=30)
+    )
+    assert stage.analyser is not None
+    stage.analyser.gate = asyncio.Event()
+    stage.store.gates["load_profile"] = profile = asyncio.Event()
+    turn = asyncio.create_task(stage.run())
+    await stage.store.reached["load_profile"].wait()
+    stage.analyser.gate.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    profile.set()
+    assert isinstance((await turn)[-1], Completed)
+    assert stage.reports[0].left_out == ()
 
 
 # The same turn, but for what is missing
