@@ -14,6 +14,7 @@
 #   make torture [ARGS="--seed 7"]    kill processes and cut connections while clients talk; takes minutes
 #   make dist [ARGS="--release"]      build what is published into dist/, and check it
 #   make test-pythons [ARGS="..."]    the suite on every installed Python from 3.11 on
+#   make evaluate [ARGS="--wrong"]    precision and recall of the analysis of messages: the rules, and any model
 #   make check-facts [ARGS="--json"]  list the facts about third-party services that are due for review
 
 SHELL := /bin/sh
@@ -30,7 +31,7 @@ COACHSTREAM := packages/coachstream
 PROJECTS := pyproject.toml $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml
 EDITABLE := --editable $(LAMBDA_STREAMING) --editable $(COACHSTREAM)
 
-.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts \
+.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts evaluate \
 	test-lower-bounds test-pythons torture dist clean
 
 help:
@@ -45,6 +46,10 @@ deploy: $(VENV)/deploy.installed
 
 test: $(VENV)/dev.installed
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+# With ARGS="--model ID" also of a model on Bedrock, with the credentials that the AWS SDK finds.
+evaluate: $(VENV)/dev.installed
+	@$(BIN)/python bench/evaluate_analysis.py $(ARGS)
 
 # Not part of `make test`: it takes minutes, and searches for unknown failures.
 torture: $(VENV)/dev.installed

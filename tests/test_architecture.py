@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.conversation": (
         "coachstream.conversation.prompt.coach",
         "coachstream.conversation.prompt.prompt",
+        "coachstream.conversation.prompt.user",
         "coachstream.dated_facts",
     ),
     "coachstream.conversation.prompt": ("coachstream.conversation",),
@@ -37,6 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation",
         "coachstream.conversation.prompt",
         "coachstream.conversation.runs",
+        "coachstream.time_zone",
     ),
     # Shared by several adapters.
     "coachstream.aws": ("coachstream.aws.credential_faults", "coachstream.freshness"),
@@ -47,6 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.freshness": (),
     "coachstream.private_files": (),
     "coachstream.sqlite_file": ("coachstream.conversation.errors", "coachstream.private_files"),
+    "coachstream.time_zone": (),
     # The adapters, which do not import one another.
     "coachstream.storage": (
         "coachstream.aws.credential_faults",
@@ -79,6 +82,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.conversation.runs.settings",
         "coachstream.conversation.turn.settings",
         "coachstream.endpoint",
+        "coachstream.time_zone",
     ),
     "coachstream.observability": (
         "coachstream.conversation",
@@ -87,6 +91,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "coachstream.web": (
         "coachstream.conversation",
+        "coachstream.time_zone",
         "lambda_streaming.function_url.event",
         "lambda_streaming.response_stream",
     ),
@@ -157,6 +162,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.functions",
         "coachstream.identity",
         "coachstream.settings.variables",
+        "coachstream.time_zone",
         "coachstream.web",
     ),
     "coachstream.check": (

@@ -65,6 +65,7 @@ window.read = async ({ call, leaveAt, ...options }) => {
       if (event.type === "text") window.seen.push(`"${event.text}"`);
       if (event.type === "connection") window.seen.push(event.state);
       if (event.type === "run") window.seen.push("run");
+      if (event.type === "contextual") window.seen.push(`${event.stage}: ${event.content}`);
       if (event.type === "complete") window.seen.push(`complete "${event.text}"`);
       if (window.seen.at(-1) === leaveAt) break;
     }
@@ -145,6 +146,32 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         assert asked.body["userResponse"] == "How was my week?"
         assert asked.body["clientMessageId"] == "m1"
         assert asked.body["messageTimestamp"].endswith("Z")
+        zone = await page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+        assert zone
+        assert asked.body["userTimezone"] == zone
+
+
+async def test_a_contextual_event_is_not_part_of_the_reply(page: Page) -> None:
+    """It has no place in the text and moves no cursor; one without a sentence is skipped."""
+    whole = stream(
+        START,
+        event(0),
+        chunk("Well ", 0),
+        event(type="contextual", content="Saved", stage="memory_saved"),
+        event(type="contextual", stage="odd"),
+        chunk("done", 5),
+        complete("Well done"),
+    )
+    async with reading(page, whole) as reader:
+        seen = await reader.start()
+        assert seen[1:] == [
+            "run",
+            '"Well "',
+            "memory_saved: Saved",
+            '"Well done"',
+            'complete "Well done"',
+            "end",
+        ]
 
 
 async def test_a_message_gets_an_idempotency_key_if_the_caller_gives_none(page: Page) -> None:
@@ -546,7 +573,7 @@ async def test_a_permanent_error_is_not_retried(page: Page, answer: ScriptedResp
 async def test_unknown_events_and_chunks_without_an_offset_are_read(page: Page) -> None:
     """An unknown event type is skipped; a chunk without an offset is appended."""
     script = stream(
-        START, event(type="contextual", content="?"), event(type="chunk", content="A"), complete("A", None)
+        START, event(type="tool", content="?"), event(type="chunk", content="A"), complete("A", None)
     )
     async with reading(page, script) as reader:
         assert await reader.start() == ["connected", '"A"', 'complete "A"', "end"]

@@ -50,6 +50,18 @@ async def test_a_reply_shows_that_the_coach_is_thinking_and_then_how_long_it_too
     assert "total" in small_print
 
 
+async def test_what_was_done_besides_the_reply_is_shown_below_it(tab: Tab, server: Serving) -> None:
+    """The demo saves what it is asked to, logs what was done, and its next reply knows of both."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.ask("I just did 5x5 squats at 100 kg. Please remember that I am allergic to peanuts.")
+    notices = tab.page.locator(".message-assistant .notice")
+    assert await notices.all_inner_texts() == [
+        "Saved to memory: “I am allergic to peanuts”",
+        "Workout sent to your training log.",
+    ]
+    assert "I just did 5x5 squats at 100 kg" in await tab.ask("What was my last workout?")
+
+
 async def test_a_reload_shows_the_saved_conversation(tab: Tab, server: Serving) -> None:
     """Earlier messages are shown again, in the same order and under the same address."""
     await tab.open(server.ready.coach_id)

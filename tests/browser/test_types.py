@@ -31,6 +31,7 @@ const reply: Reply = start({ ...conversation, message: "How was my week?", trans
 let text: string = "";
 for await (const event of reply) {
   if (event.type === "text") text = event.text;
+  if (event.type === "contextual") console.log(event.stage, event.content);
   if (event.type === "connection" && event.state === "reconnecting") console.log(event.failures);
   if (event.type === "complete") text = event.aiMessage.content + event.stopReason;
 }

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
 
 from coachstream.conversation.errors import CoachConfigNotFound
 from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.prompt.user import (
+    ConversationSummary,
+    UserProfile,
+    parse_conversation_summary,
+    parse_user_profile,
+)
 from contracts.store_records import (
     AMPLE_CHARS,
     KEY,
@@ -19,6 +26,24 @@ from contracts.store_records import (
     user_message,
     workout,
 )
+
+PROFILE: Mapping[str, object] = {
+    "userId": KEY.user_id,
+    "email": "ana@example.com",
+    "firstName": "Ana",
+    "goals": ["Run"],
+    "fitness": {"level": "beginner"},
+    "preferences": {"timezone": "Asia/Tokyo"},
+    "athleteProfile": {"summary": "Runs.", "version": 1},
+    "criticalTrainingDirective": {"enabled": True, "content": "No jumps."},
+}
+SUMMARY: Mapping[str, object] = {
+    "coachId": KEY.coach_id,
+    "conversationId": KEY.conversation_id,
+    "narrative": "A long talk.",
+    "structuredData": {"current_goals": ["Run"]},
+    "metadata": {"createdAt": "2026-03-01T12:00:00.000Z", "messageRange": {"totalMessages": 6}},
+}
 
 
 class ContextStoreContract(StoreContract):
@@ -140,6 +165,23 @@ class ContextStoreContract(StoreContract):
         assert [w.id for w in found] == ["a", "b", "c"]
         assert found[0].completed_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
         assert found[0].summary == "Did a."
+
+    async def test_a_profile_and_a_summary_are_loaded_by_their_owner(self, store: SeedableStore) -> None:
+        """The user's and the conversation's own; where there is none, they are empty."""
+        assert await store.load_profile(KEY.user_id) == UserProfile()
+        assert await store.load_summary(KEY) == ConversationSummary()
+        await store.put_profile(KEY.user_id, PROFILE)
+        await store.put_summary(KEY, SUMMARY)
+        assert await store.load_profile(KEY.user_id) == parse_user_profile(PROFILE)
+        assert await store.load_summary(KEY) == parse_conversation_summary(SUMMARY)
+        assert await store.load_profile("user-2") == UserProfile()
+        for other in (
+            ConversationKey("user-2", KEY.coach_id, KEY.conversation_id),
+            ConversationKey(KEY.user_id, "coach-2", KEY.conversation_id),
+            ConversationKey(KEY.user_id, KEY.coach_id, "conv-9"),
+            ConversationKey(KEY.user_id, KEY.coach_id, "conv#9"),
+        ):
+            assert await store.load_summary(other) == ConversationSummary()
 
     async def test_seeding_again_replaces(self, store: SeedableStore) -> None:
         """A record replaces an earlier one with the same id."""

@@ -116,11 +116,13 @@ class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemorySt
         """They stay deleted when a conversation with the same id is created later."""
         said = user_message(1, client_id="c-1")
         await store_reply(store, said, reply_to(said, 2))
+        await store.put_summary(KEY, {"coachId": KEY.coach_id, "narrative": "A long talk."})
         await store.delete_conversation(KEY)
         assert list(await store.list_conversations(KEY.user_id, KEY.coach_id)) == []
         assert list(await store.load_messages(KEY)) == []
         await store.create_conversation(conversation())
         assert list(await store.load_messages(KEY)) == []
+        assert (await store.load_summary(KEY)).narrative == ""
         assert await store.find_recent_message(KEY, said.content, since=EPOCH) is None
         assert (await begin(store, user_message(3, client_id="c-1"))).is_first_attempt
 

@@ -48,6 +48,32 @@ class MemoryStoreContract(StoreContract):
         [loaded] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
         assert (loaded.content, loaded.usage_count, loaded.last_used) == ("Other words", 1, NOW)
 
+    async def test_the_traits_of_a_memory_can_be_changed(self, store: SeedableStore) -> None:
+        """Its content, its source and what was counted stay; of one that is gone, nothing comes back."""
+        await store.save_memory(KEY.user_id, _memory("m-1"))
+        await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)
+        [before] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        traits = msgspec.structs.replace(
+            _memory("m-1", content="Other words", coach_id=KEY.coach_id),
+            memory_type="constraint",
+            importance=Importance.HIGH,
+            tags=("allergy", "ü"),
+        )
+        for changed in (traits, msgspec.structs.replace(traits, id="unknown")):
+            await store.change_memory_traits(KEY.user_id, changed)
+            await store.change_memory_traits("user-2", changed)
+        assert list(await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)) == [
+            msgspec.structs.replace(
+                before,
+                memory_type="constraint",
+                importance=Importance.HIGH,
+                tags=("allergy", "ü"),
+                coach_id=KEY.coach_id,
+            )
+        ]
+        for user_id, coach_id in ((KEY.user_id, "coach-2"), ("user-2", KEY.coach_id)):
+            assert list(await store.load_memories(user_id, coach_id, limit=5)) == []
+
     async def test_a_deleted_memory_is_gone(self, store: SeedableStore) -> None:
         """Only this memory of this user is deleted; deleting it again, or a missing one, is not an error."""
         for name in ("m-1", "m-2"):

@@ -721,6 +721,35 @@ class RunStoreContract(StoreContract):
         for unknown in (user_message(2).id, "c-1", "", "%", message.id[:-1], f"{message.id} "):
             assert await store.load_message(KEY, unknown) is None
 
+    async def test_a_message_stays_marked_as_handed_off(self, store: SeedableStore) -> None:
+        """However often it is marked, loaded or sent again; nothing else of it changes, and no other is."""
+        for number, name in ((1, "c-1"), (3, None)):
+            message = user_message(number, client_id=name)
+            await begin(store, message, f"{RUN[:-1]}{number}")
+            await store.finish_run(KEY, f"{RUN[:-1]}{number}", ended(1), None)
+        marked, other = await store.load_messages(KEY)
+        for _ in range(2):
+            await store.mark_handed_off(KEY, marked.id)
+        metadata = msgspec.structs.replace(marked.metadata, is_handed_off=True)
+        expected = msgspec.structs.replace(marked, metadata=metadata)
+        assert await store.load_message(KEY, marked.id) == expected
+        assert list(await store.load_messages(KEY)) == [expected, other]
+        begun = await begin(store, user_message(7, client_id="c-1"), f"{RUN[:-1]}7")
+        assert begun_for(begun) == (expected, False)
+
+    async def test_a_message_that_is_gone_is_not_brought_back_by_marking_it(
+        self, store: SeedableStore
+    ) -> None:
+        """Nor is a conversation."""
+        await begin(store, user_message(1))
+        await store.mark_handed_off(KEY, user_message(5).id)
+        assert await store.load_message(KEY, user_message(5).id) is None
+        await store.delete_conversation(KEY)
+        await store.mark_handed_off(KEY, user_message(1).id)
+        assert await store.load_message(KEY, user_message(1).id) is None
+        with pytest.raises(ConversationNotFound):
+            await store.get_conversation(KEY)
+
     async def test_a_recent_message_is_found_by_its_text(self, store: SeedableStore) -> None:
         """The newest of several is found, however it was sent, and only a user's."""
         for number, text in enumerate(["Yes", "Yes", "No", "yes", "Yes "]):

@@ -155,6 +155,23 @@ class Reply:
 ModelResponse = Refusal | Reply
 
 
+def verdict(**fields: object) -> Reply:
+    """A response that fills in the input of the tool it was given, with these fields over a plain verdict."""
+    return Reply([Event("toolUse", {**PLAIN_VERDICT, **fields}), *closing("tool_use")])
+
+
+PLAIN_VERDICT: Mapping[str, object] = {
+    "isWorkoutLog": False,
+    "workoutConfidence": 0.9,
+    "isMemoryRequest": False,
+    "memoryConfidence": 0.9,
+    "isComplex": False,
+    "needsSearch": True,
+    "language": "en",
+}
+"""Of a message that asks for nothing but a reply."""
+
+
 def text(*deltas: str, block: int = 0) -> list[Event]:
     """One event per delta."""
     return [
@@ -206,7 +223,9 @@ class BedrockServer:
 
     Attributes:
         url: the endpoint's URL, without a trailing slash.
-        requests: all requests since the warm-up, in order, including refused ones.
+        requests: all requests since the warm-up, in order, including refused ones, except for analyses.
+        analyses: the requests that offer a tool: the analyses of messages.
+        verdict: the response to each analysis.
         answers: responses to the next requests; when none is left, the response is composed from the prompt.
         always: if set, the response in place of the composed one.
         longest_prompt_chars: longer prompts are refused, as by a model with a short context window.
@@ -219,6 +238,8 @@ class BedrockServer:
     def __init__(self, *, delta_pause_s: float = 0) -> None:
         self.url = ""
         self.requests: list[Received] = []
+        self.analyses: list[Received] = []
+        self.verdict: ModelResponse = verdict()
         self.answers: deque[ModelResponse] = deque()
         self.always: ModelResponse | None = None
         self.guardrail: WordGuardrail | None = None
@@ -235,11 +256,20 @@ class BedrockServer:
             await self._has_request.wait_for(lambda: len(self.requests) > number)
         return self.requests[number]
 
+    async def analysis(self, number: int = 0) -> Received:
+        """The analysis of this number; waits for it."""
+        async with self._has_request:
+            await self._has_request.wait_for(lambda: len(self.analyses) > number)
+        return self.analyses[number]
+
     async def respond_to(self, received: Received) -> ModelResponse:
         """Record a request and return its response."""
         async with self._has_request:
-            self.requests.append(received)
+            is_analysis = "toolConfig" in received.body
+            (self.analyses if is_analysis else self.requests).append(received)
             self._has_request.notify_all()
+        if is_analysis:
+            return refusal_of(received) or self.verdict
         if self.judge is not None:
             return self.judge(received)
         refusal = refusal_of(received)
@@ -342,12 +372,12 @@ class _Connection:
             for step in response.before:
                 await self._take(step)
             if received.operation == "Converse":
-                await self._converse(response)
+                await self._converse(received, response)
             else:
                 await self._converse_stream(response)
         received.answered.set()
 
-    async def _converse(self, response: Reply) -> None:
+    async def _converse(self, received: Received, response: Reply) -> None:
         for step in response.steps:
             match step:
                 case StreamException(name, text=words):
@@ -363,7 +393,7 @@ class _Connection:
                     return
                 case Event():
                     pass
-        await self._whole(HTTPStatus.OK, json.dumps(_in_one_piece(response.steps)).encode())
+        await self._whole(HTTPStatus.OK, json.dumps(_in_one_piece(received, response.steps)).encode())
 
     async def _converse_stream(self, response: Reply) -> None:
         headers = [
@@ -534,14 +564,19 @@ def _composed(body: JsonObject, usage: dict[str, int], pause_s: float) -> Reply:
     return Reply([opening(), *said, *closing(usage=usage)])
 
 
-def _in_one_piece(steps: Sequence[Step]) -> JsonObject:
-    """The events of a stream as the response of Converse."""
+def _in_one_piece(received: Received, steps: Sequence[Step]) -> JsonObject:
+    """The events of a stream as the response of Converse; a tool's input is in one piece in any case."""
     events = [step for step in steps if isinstance(step, Event)]
     contents: dict[str, Any] = {event.name: event.content for event in events}
     deltas = [event.content["delta"] for event in events if event.name == "contentBlockDelta"]
     said = "".join(delta.get("text", "") for delta in deltas if isinstance(delta, dict))
+    blocks: list[JsonObject] = [{"text": said}] if said else []
+    if "toolUse" in contents:
+        [tool] = received.body["toolConfig"]["tools"]
+        use = {"toolUseId": "tooluse_1", "name": tool["toolSpec"]["name"], "input": contents.pop("toolUse")}
+        blocks.append({"toolUse": use})
     return {
-        "output": {"message": {"role": "assistant", "content": [{"text": said}] if said else []}},
+        "output": {"message": {"role": "assistant", "content": blocks}},
         **contents.get("messageStop", {}),
         **contents.get("metadata", {}),
     }

@@ -37,6 +37,12 @@ from coachstream.conversation.ports import (
 )
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.prompt.user import (
+    ConversationSummary,
+    UserProfile,
+    parse_conversation_summary,
+    parse_user_profile,
+)
 from coachstream.conversation.run_log import LogEntry
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
@@ -74,6 +80,8 @@ class RememberedConversations:
         self.failure: Exception | None = None
         self._memories: dict[tuple[str, str], Memory] = {}
         self._workouts: dict[tuple[str, str], Workout] = {}
+        self._profiles: dict[str, UserProfile] = {}
+        self._summaries: dict[ConversationKey, ConversationSummary] = {}
         self._unfinished: dict[ConversationKey, str] = {}
         self._logs: defaultdict[tuple[ConversationKey, str], dict[int, LogEntry]] = defaultdict(dict)
 
@@ -90,6 +98,12 @@ class RememberedConversations:
 
     async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None:
         self._workouts[user_id, workout_id] = parse_workout(attributes)
+
+    async def put_profile(self, user_id: str, attributes: Mapping[str, object]) -> None:
+        self._profiles[user_id] = parse_user_profile(attributes)
+
+    async def put_summary(self, key: ConversationKey, attributes: Mapping[str, object]) -> None:
+        self._summaries[key] = parse_conversation_summary(attributes)
 
     async def create_conversation(self, conversation: Conversation) -> None:
         self._begin()
@@ -123,6 +137,7 @@ class RememberedConversations:
         self._begin()
         self._find(key)
         del self.conversations[key], self.messages[key]
+        self._summaries.pop(key, None)
         self._unfinished.pop(key, None)
         for log in [log for log in self._logs if log[0] == key]:
             del self._logs[log]
@@ -201,6 +216,17 @@ class RememberedConversations:
         self._begin()
         return next((message for message in self.messages.get(key, []) if message.id == message_id), None)
 
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        self._begin()
+        self.messages[key] = [
+            msgspec.structs.replace(
+                message, metadata=msgspec.structs.replace(message.metadata, is_handed_off=True)
+            )
+            if message.id == message_id
+            else message
+            for message in self.messages.get(key, [])
+        ]
+
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
@@ -219,6 +245,17 @@ class RememberedConversations:
         self._begin()
         stored = self._memories.get((user_id, memory.id), memory)
         self._memories[user_id, memory.id] = msgspec.structs.replace(stored, content=memory.content)
+
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        self._begin()
+        if (stored := self._memories.get((user_id, memory.id))) is not None:
+            self._memories[user_id, memory.id] = msgspec.structs.replace(
+                stored,
+                memory_type=memory.memory_type,
+                importance=memory.importance,
+                coach_id=memory.coach_id,
+                tags=memory.tags,
+            )
 
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
         self._begin()
@@ -261,6 +298,14 @@ class RememberedConversations:
         own = [memory for (owner, _), memory in self._memories.items() if owner == user_id]
         known = [memory for memory in own if memory.coach_id in {None, coach_id}]
         return most_important(known, datetime.now(UTC), limit=limit)
+
+    async def load_profile(self, user_id: str) -> UserProfile:
+        self._begin()
+        return self._profiles.get(user_id, UserProfile())
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        self._begin()
+        return self._summaries.get(key, ConversationSummary())
 
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
         self._begin()

@@ -21,7 +21,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from coachstream.cli import main
-from coachstream.settings.variables import MODEL_ID
+from coachstream.settings.variables import DEFAULT_ANALYSIS_MODEL, MODEL_ID
 from support.bedrock_control import bedrock_control
 from support.bedrock_server import bedrock_server_process
 from support.cognito import UserPool
@@ -116,6 +116,7 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
             pinecone_server_process() as pinecone,
         ):
             control.add(MODEL_ID.default.removeprefix("us."))
+            control.add(DEFAULT_ANALYSIS_MODEL)
             environment = {
                 **WITHOUT_AWS,
                 **CREDENTIALS,

@@ -58,6 +58,7 @@ class Operation(StrEnum):
     SEARCH = "search"
     UPSERT = "upsert"
     RERANK = "rerank"
+    DELETE = "delete"
 
 
 class Fault(StrEnum):
@@ -184,6 +185,9 @@ class PineconeServer:
                 return HTTPStatus.CREATED, b""
             case Operation.RERANK:
                 return HTTPStatus.OK, msgspec.json.encode(_rerank(request))
+            case Operation.DELETE:
+                self._delete(request)
+                return HTTPStatus.OK, b"{}"
 
     def _search(self, request: Request) -> shapes.SearchRecordsResponse:
         asked = msgspec.json.decode(request.body, type=shapes.SearchRecordsRequest)
@@ -204,6 +208,14 @@ class PineconeServer:
         usage = shapes.SearchUsage(read_units=1, embed_total_tokens=len(asked.query.inputs.text) // 4)
         return shapes.SearchRecordsResponse(shapes.SearchResult(hits[: asked.query.top_k]), usage)
 
+    def _delete(self, request: Request) -> None:
+        asked = msgspec.json.decode(request.body, type=shapes.DeleteRequest)
+        if not asked.filter:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", "an empty filter")
+        kept = self.records.get(request.namespace, {})
+        for name in [name for name, record in kept.items() if matches(asked.filter, record)]:
+            del kept[name]
+
     def _upsert(self, request: Request) -> None:
         lines = request.body.splitlines()
         if not 1 <= len(lines) <= _MAX_RECORDS:
@@ -223,6 +235,9 @@ def _request(scope: Any, body: bytes) -> Request:  # noqa: ANN401 (ASGI)
         return Request(Operation(found["operation"]), namespace, headers, body)
     if (scope["method"], path) == ("POST", "/rerank"):
         return Request(Operation.RERANK, "", headers, body)
+    if (scope["method"], path) == ("POST", "/vectors/delete"):
+        namespace = msgspec.json.decode(body, type=shapes.DeleteRequest).namespace
+        return Request(Operation.DELETE, namespace, headers, body)
     raise _Refused(HTTPStatus.NOT_FOUND, "NOT_FOUND", f"{scope['method']} {path}")
 
 

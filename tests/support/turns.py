@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
+from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.events import Event
 from coachstream.conversation.model import (
     Conversation,
@@ -28,6 +29,7 @@ from coachstream.conversation.ports import (
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.report import TurnReport
@@ -120,6 +122,14 @@ class TurnStoreDouble(RememberedConversations):
         work = super().save_memory
         await self._step("save_memory", lambda: work(user_id, memory))
 
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        work = super().change_memory_traits
+        await self._step("change_memory_traits", lambda: work(user_id, memory))
+
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        work = super().mark_handed_off
+        await self._step("mark_handed_off", lambda: work(key, message_id))
+
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
         work = super().delete_memory
         await self._step("delete_memory", lambda: work(user_id, memory_id))
@@ -140,6 +150,14 @@ class TurnStoreDouble(RememberedConversations):
 
         return await self._step("load_recent_workouts", work)
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        work = super().load_profile
+        return await self._step("load_profile", lambda: work(user_id))
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        work = super().load_summary
+        return await self._step("load_summary", lambda: work(key))
+
 
 class RecallDouble:
     """Finds the given records; waits or fails on demand."""
@@ -149,6 +167,7 @@ class RecallDouble:
         self.gate: asyncio.Event | None = None
         self.failure: Exception | None = None
         self.remembered: list[Memory] = []
+        self.forgotten: list[tuple[str, str]] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
         if self.gate is not None:
@@ -161,6 +180,11 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         self.remembered.append(memory)
+
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.forgotten.append((user_id, conversation_id))
 
 
 class Recorded(Generic[T]):
@@ -177,6 +201,26 @@ class Recorded(Generic[T]):
         if self.failure is not None:
             raise self.failure
         self.taken.append(hand_off)
+
+
+class AnalyserDouble:
+    """Gives one verdict on every message; waits or fails on demand."""
+
+    def __init__(self, verdict: MessageAnalysis | None = None) -> None:
+        self.verdict = verdict or MessageAnalysis()
+        self.delay_s = 0.0
+        self.gate: asyncio.Event | None = None
+        self.failure: Exception | None = None
+        self.texts: list[str] = []
+
+    async def analyse(self, text: str) -> MessageAnalysis:
+        self.texts.append(text)
+        await asyncio.sleep(self.delay_s)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.verdict
 
 
 def a_memory(content: str = "Trains at dawn") -> Memory:
@@ -203,9 +247,12 @@ class Stage:
         self.recall = recall
         self.workouts: Recorded[WorkoutLog] | None = None
         self.summaries: Recorded[SummaryRequest] | None = None
+        self.analyser: AnalyserDouble | None = None
         self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
-        self.settings = TurnSettings(save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05))
+        self.settings = TurnSettings(
+            save_reserve_s=1.0, limits=ContextLimits(optional_budget_s=0.05, profile_budget_s=0.05)
+        )
 
     @property
     def dependencies(self) -> TurnDependencies:
@@ -220,16 +267,22 @@ class Stage:
             clock=FixedDate(),
             workout_builder=self.workouts,
             summary_builder=self.summaries,
+            analyser=self.analyser,
             report=self.reports.append,
             random_below=self.random.randrange,
         )
 
     def request(
-        self, text: str = "How am I doing?", *, within_s: float = 30.0, client_message_id: str | None = None
+        self,
+        text: str = "How am I doing?",
+        *,
+        within_s: float = 30.0,
+        client_message_id: str | None = None,
+        streamed: bool = False,
     ) -> TurnRequest:
         """A request for a message, with a deadline."""
         deadline = asyncio.get_running_loop().time() + within_s
-        return TurnRequest(KEY, text, deadline, client_message_id=client_message_id)
+        return TurnRequest(KEY, text, deadline, client_message_id=client_message_id, streamed=streamed)
 
     async def run(self, request: TurnRequest | None = None) -> list[Event]:
         """Run a turn and return all its events."""

@@ -52,6 +52,8 @@ export interface StartOptions extends ReplyOptions {
   clientMessageId?: string;
   /** The time of the message; now by default. */
   writtenAt?: Date;
+  /** The IANA name of the time zone in which the coach reckons dates; the browser's by default. */
+  timeZone?: string;
   /** What reads the stream: `fetch` by default, or the browser's `EventSource`. */
   transport?: "fetch" | "eventsource";
 }
@@ -101,7 +103,7 @@ export interface Reply extends AsyncIterable<ReplyEvent> {
   stop(): Promise<"stopping" | "finished">;
 }
 
-export type ReplyEvent = RunEvent | TextEvent | ConnectionEvent | CompleteEvent;
+export type ReplyEvent = RunEvent | TextEvent | ContextualEvent | ConnectionEvent | CompleteEvent;
 
 /** The run is known: the reply can be stopped, and resumed from elsewhere. */
 export interface RunEvent {
@@ -114,6 +116,21 @@ export interface TextEvent {
   type: "text";
   /** The whole text so far. */
   text: string;
+}
+
+/**
+ * What the service has done besides the reply. It is ephemeral: no part of the text, not stored, and not sent again to
+ * a reader that reconnects.
+ */
+export interface ContextualEvent {
+  type: "contextual";
+  /** A sentence for the user. */
+  content: string;
+  /**
+   * `memory_saved`, `memory_not_saved`, `memory_withdrawn`, `workout_handed_off` or `workout_not_handed_off`; others may
+   * follow.
+   */
+  stage: string;
 }
 
 export type ConnectionEvent =

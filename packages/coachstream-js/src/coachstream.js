@@ -30,8 +30,16 @@ const EVENT_STREAM = "text/event-stream";
 const JSON_TYPE = "application/json";
 
 /** Sends a message and reads the reply. @type {typeof api.start} */
-export function start({ message, clientMessageId = newClientMessageId(), writtenAt = new Date(), ...options }) {
-  const body = JSON.stringify({ userResponse: message, messageTimestamp: writtenAt.toISOString(), clientMessageId });
+export function start({
+  message,
+  clientMessageId = newClientMessageId(),
+  writtenAt = new Date(),
+  timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone,
+  ...options
+}) {
+  const messageTimestamp = writtenAt.toISOString();
+  // A browser that does not know its zone has none, and JSON then leaves it out.
+  const body = JSON.stringify({ userResponse: message, messageTimestamp, clientMessageId, userTimezone: timeZone });
   const wantsEventSource = options.transport === "eventsource" && "EventSource" in globalThis;
   return new Reply(options, { body, wantsEventSource });
 }
@@ -360,6 +368,11 @@ class Reply {
       case "reset":
         this.#progress();
         if (event.offset < this.#text.length) yield this.#show(this.#text.slice(0, event.offset));
+        return null;
+      case "contextual":
+        if (typeof event.content === "string") {
+          yield { type: "contextual", content: event.content, stage: String(event.stage ?? "") };
+        }
         return null;
       case "reconnect":
         if (typeof event.after === "string" && event.after !== this.#lastEventId) yield* this.#reach(event.after);

@@ -48,7 +48,7 @@ ON_THIS_MACHINE = {
     "COACHSTREAM_RECALL": "sqlite",
 }
 IN_DYNAMODB = {"COACHSTREAM_STORE": "dynamodb", "DYNAMODB_TABLE_NAME": "Items"}
-BY_BEDROCK = {"COACHSTREAM_MODEL": "bedrock"}
+BY_BEDROCK = {"COACHSTREAM_MODEL": "bedrock", "COACHSTREAM_ANALYSIS_MODEL_ID": "off"}
 HANDED_OFF = {"BUILD_WORKOUT_FUNCTION_NAME": "build-workout"}
 SECRETS = ("sesame", "hunter2")
 DEFAULT = "anthropic.claude-sonnet-4-6"
@@ -124,6 +124,7 @@ def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
         "store": "failed",
         "model": "ok",
         "fallback model": "off",
+        "analysis model": "ok",
         "identity": "ok",
         "tickets": "off",
         "recall": "ok",
@@ -503,6 +504,26 @@ async def test_a_fallback_is_tried_as_the_model_is(
     assert found.facts["region"] == "us-east-1"
     assert found.facts["model id"] == "us.anthropic.claude-sonnet-4-6"
     assert found.facts["continues"] == "no, starts the reply again"
+
+
+async def test_the_analysis_model_is_tried_as_the_model_is(
+    environment: dict[str, str], control: BedrockControl, servers: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default one, another one, or none."""
+    monkeypatch.setenv(
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", servers.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
+    )
+    control.add("amazon.nova-2-lite-v1:0")
+    by_default = {**environment, "COACHSTREAM_MODEL": "bedrock"}
+    found = part(await checked(by_default, call_model=True), "analysis model")
+    assert found.verdict is Verdict.OK
+    assert found.facts["model id"] == "us.amazon.nova-2-lite-v1:0"
+    ended = {**by_default, "COACHSTREAM_ANALYSIS_MODEL_ID": "anthropic.claude-3-haiku-20240307-v1:0"}
+    found = part(await checked(ended, offline=True), "analysis model")
+    assert found.verdict is Verdict.FAILED
+    assert "COACHSTREAM_ANALYSIS_MODEL_ID" in str(found.remedy)
+    off = part(await checked({**environment, **BY_BEDROCK}), "analysis model")
+    assert off.verdict is Verdict.OFF
 
 
 @pytest.mark.parametrize(

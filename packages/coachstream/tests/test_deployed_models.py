@@ -10,9 +10,11 @@ from coachstream.cli.deployed_models import DeployedModel, deployed_models
 from support.bedrock_control import BedrockControl, bedrock_control, legacy
 
 DEFAULT = "us.anthropic.claude-sonnet-4-6"
+ANALYSIS = "us.amazon.nova-2-lite-v1:0"
+NO_ANALYSIS = {"COACHSTREAM_DEPLOY_ANALYSIS_MODEL_ID": "off"}
 ENDED = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 NEW = "maker.model-of-next-year-v1:0"
-IN_OREGON = {"AWS_REGION": "us-west-2"}
+IN_OREGON = {"AWS_REGION": "us-west-2", **NO_ANALYSIS}
 
 
 @pytest.fixture
@@ -21,6 +23,7 @@ def control(monkeypatch: pytest.MonkeyPatch, aws_credentials: None) -> Iterator[
     with bedrock_control() as control:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", control.url)
         control.add(DEFAULT.removeprefix("us."))
+        control.add(ANALYSIS.removeprefix("us."))
         control.add(NEW, legacy(endOfLifeTime="2199-01-01T00:00:00Z"))
         yield control
 
@@ -34,6 +37,15 @@ async def test_the_default_model_needs_nothing(control: BedrockControl) -> None:
     models = await deployed_models(IN_OREGON, is_online=True)
     assert said(models) == [("--model-id", DEFAULT, False)]
     assert len(control.requests) == 2
+
+
+@pytest.mark.usefixtures("control")
+async def test_the_analysis_model_is_looked_at_as_the_model_is() -> None:
+    """The default one, in the geography of the model, or a named one."""
+    for named, expected in (("", ANALYSIS), (f"us.{NEW}", f"us.{NEW}")):
+        options = {**IN_OREGON, "COACHSTREAM_DEPLOY_ANALYSIS_MODEL_ID": named}
+        _, analysis = await deployed_models(options, is_online=True)
+        assert said([analysis]) == [("--analysis-model-id", expected, named != "")]
 
 
 @pytest.mark.usefixtures("control")

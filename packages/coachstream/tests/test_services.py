@@ -21,9 +21,11 @@ from coachstream.conversation.errors import InvalidTicket, StorageUnavailable, T
 from coachstream.conversation.model import ConversationKey
 from coachstream.freshness import REREAD_AT_MOST_EVERY_S, AgeClock
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
+from coachstream.hand_off.training_log import TrainingLog
 from coachstream.identity.keys import KeysUnavailable
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply
 from coachstream.language.demo import DemoModel
+from coachstream.language.demo.analysis import RuleAnalyser
 from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
 from coachstream.recall.sqlite import SqliteRecall
 from coachstream.services import Services, bedrock_options, fallback_options, pinecone_options
@@ -62,7 +64,7 @@ OPENED_LAZILY = ("aiobotocore", "botocore", "pinecone", "sqlite3", "jwt", "crypt
 
 
 async def test_everything_on_this_machine(tmp_path: Path) -> None:
-    """The demo model serves both functions, and there are no hand-offs."""
+    """The demo model serves both functions; workouts are logged here, and there are no hand-offs."""
     settings = msgspec.structs.replace(Settings.embedded(tmp_path), recall=SqliteRecallSettings(tmp_path))
     async with aclosing(Services(settings)) as services:
         assert isinstance(services.store, SqliteStore)
@@ -70,7 +72,8 @@ async def test_everything_on_this_machine(tmp_path: Path) -> None:
         assert services.whole_reply_model is services.model
         assert services.fallback_model is services.model
         assert isinstance(services.recall, SqliteRecall)
-        assert services.workout_builder is None
+        assert isinstance(services.analyser, RuleAnalyser)
+        assert isinstance(services.workout_builder, TrainingLog)
         assert services.summary_builder is None
 
 
@@ -89,6 +92,21 @@ async def test_everything_elsewhere() -> None:
         assert services.verifier is services.verifier
 
 
+def test_messages_are_analysed_by_a_model_unless_that_is_off() -> None:
+    """What is off is not even imported."""
+    script = (
+        "import sys\n"
+        "from coachstream.services import Services\n"
+        "from coachstream.settings import Settings\n"
+        f"services = Services(Settings.from_environment({AT_AWS!r} | {{}}))\n"
+        "print(type(services.analyser).__name__, 'coachstream.language.bedrock.analysis' in sys.modules)\n"
+    )
+    for named, expected in (("", "BedrockAnalyser True"), ("off", "NoneType False")):
+        chosen = script.replace("{}", repr({"COACHSTREAM_ANALYSIS_MODEL_ID": named}))
+        shown = subprocess.run([sys.executable, "-c", chosen], capture_output=True, text=True, check=True)
+        assert shown.stdout.strip() == expected
+
+
 def test_making_the_services_imports_nothing_heavy() -> None:
     """Heavy modules are imported after the first byte, and only those that a request needs."""
     script = (
@@ -97,7 +115,7 @@ def test_making_the_services_imports_nothing_heavy() -> None:
         "from coachstream.settings import Settings\n"
         f"services = Services(Settings.from_environment({AT_AWS!r}))\n"
         "services.verifier, services.store, services.model, services.recall, services.workout_builder\n"
-        "services.fallback_model, services.tickets, services.secrets\n"
+        "services.fallback_model, services.tickets, services.secrets, services.analyser\n"
         f"print(sorted(set({OPENED_LAZILY!r}) & set(sys.modules)))\n"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -352,12 +370,16 @@ def test_settings_that_are_accepted_make_adapters(environment: dict[str, str]) -
 
 async def test_hand_offs_are_named_one_by_one(tmp_path: Path) -> None:
     """A deployment may have only one of the functions."""
-    settings = msgspec.structs.replace(
-        Settings.embedded(tmp_path), hand_offs=HandOffs(summary_function="build-summary")
+    settings = Settings.from_environment(AT_AWS)
+    services = Services(
+        msgspec.structs.replace(settings, hand_offs=HandOffs(summary_function="build-summary"))
     )
-    services = Services(settings)
     assert services.workout_builder is None
     assert isinstance(services.summary_builder, LambdaSummaryBuilder)
+    settings = msgspec.structs.replace(
+        Settings.embedded(tmp_path), hand_offs=HandOffs(workout_function="build-workout")
+    )
+    assert isinstance(Services(settings).workout_builder, LambdaWorkoutBuilder)
 
 
 def test_the_settings_of_runs_reach_the_turns(tmp_path: Path) -> None:

@@ -160,6 +160,12 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
             "must be a whole number from 0 to 10000000, not '1.5'",
         ),
         (EMBEDDED, "COACHSTREAM_KEEP_ALIVE_S", "0", "must be a number from 0.1 to 3600, not '0'"),
+        (
+            EMBEDDED,
+            "COACHSTREAM_TIME_ZONE",
+            "Mars/Olympus",
+            "must be a name in the IANA time zone database, such as Europe/Berlin, not 'Mars/Olympus'",
+        ),
         (EMBEDDED, "COACHSTREAM_LOG_LEVEL", "loud", "must be debug, info, warning or error, not 'loud'"),
         (EMBEDDED, "AWS_REGION", "us west", "must be a region, not 'us west'"),
         (EMBEDDED, "BUILD_WORKOUT_FUNCTION_NAME", "a b", "must be a function's name or ARN, not 'a b'"),
@@ -467,6 +473,7 @@ def is_guarded_everywhere(model: BedrockSettings) -> bool:
         region=st.none() | st.just("us-west-2"),
         history_budget_chars=st.integers(0, 10_000_000),
         optional_context_budget_s=st.floats(0, 60),
+        time_zone=st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Ushuaia"]),
         keep_alive_s=st.floats(0.1, 3600),
         own_ticket_key=st.none()
         | st.just(SecretArn(ARN))
@@ -533,3 +540,25 @@ def test_a_misspelled_name_of_the_existing_system_is_named_where_the_right_one_i
     (problem,) = refused.value.problems
     assert problem.startswith("USER_POOL_ID is not set (")
     assert problem.endswith("; USERPOOL_ID is set, which may be a misspelling")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "named", "expected"),
+    [
+        ("eu.anthropic.claude-sonnet-4-6", "", "eu.amazon.nova-2-lite-v1:0"),
+        ("global.anthropic.claude-sonnet-4-6", "", "global.amazon.nova-2-lite-v1:0"),
+        ("apac.anthropic.claude-sonnet-4-6", "", None),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "", None),
+        ("eu.anthropic.claude-sonnet-4-6", "Off", None),
+        ("apac.anthropic.claude-sonnet-4-6", "apac.amazon.nova-micro-v1:0", "apac.amazon.nova-micro-v1:0"),
+    ],
+)
+def test_messages_are_analysed_where_they_are_replied_to(
+    model_id: str, named: str, expected: str | None
+) -> None:
+    """Unless another model is named, or none."""
+    environment = {**AT_AWS, "COACHSTREAM_MODEL_ID": model_id, "COACHSTREAM_ANALYSIS_MODEL_ID": named}
+    settings = Settings.from_environment(environment)
+    assert isinstance(settings.model, BedrockSettings)
+    assert settings.model.analysis_model == expected
+    assert Settings.from_environment(settings.to_environment()) == settings

@@ -60,6 +60,13 @@ class SearchRecordsRequest(_Request, frozen=True):
     rerank: SearchRerank | None = None
 
 
+class DeleteRequest(_Request, frozen=True):
+    """POST /vectors/delete, by a filter."""
+
+    namespace: str
+    filter: JsonObject
+
+
 class RerankRequest(_Request, frozen=True):
     """POST /rerank."""
 

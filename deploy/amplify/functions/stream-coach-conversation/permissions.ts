@@ -3,8 +3,8 @@
 import { ArnFormat, type Stack, Token } from "aws-cdk-lib";
 import { PolicyStatement, type PolicyStatementProps } from "aws-cdk-lib/aws-iam";
 
-import { guardrailArn, modelAccess } from "./models.js";
-import { type Identity, modelIdOf, type ServiceProps } from "./service.js";
+import { guardrailArn, type ModelAccess, modelAccess } from "./models.js";
+import { analysisModelIdOf, type Identity, modelIdOf, type ServiceProps } from "./service.js";
 
 /**
  * The store's actions on the table; none on an index, and no scan. A transaction needs the permissions of its individual
@@ -22,6 +22,8 @@ const TABLE_ACTIONS = [
 
 /** ConverseStream has no action of its own (Bedrock API reference). */
 const STREAMED_REPLY = "bedrock:InvokeModelWithResponseStream";
+/** Nor has Converse. */
+const WHOLE_REPLY = "bedrock:InvokeModel";
 
 /**
  * The actions that CDK grants on a table's customer managed key with read and write access
@@ -73,7 +75,7 @@ export function statementsOf(stack: Stack, service: ServiceProps, identity: Iden
   ];
 }
 
-/** Statements for the model and its fallback; models behind a profile are allowed only through it. */
+/** Statements for the model, its fallback and the analysis model. */
 function models(stack: Stack, service: ServiceProps): PolicyStatement[] {
   const { region, fallback, foundationModels = [] } = service.model ?? {};
   const id = modelIdOf(service);
@@ -82,15 +84,28 @@ function models(stack: Stack, service: ServiceProps): PolicyStatement[] {
     const other = modelAccess(stack, fallback.id ?? id, fallback.region ?? region, foundationModels);
     if (other.invoked !== accesses[0]?.invoked) accesses.push(other);
   }
+  const analysis = analysisModelIdOf(service);
+  return [
+    ...calls("Models", STREAMED_REPLY, accesses),
+    ...calls(
+      "AnalysisModel",
+      WHOLE_REPLY,
+      analysis === undefined ? [] : [modelAccess(stack, analysis, region, foundationModels)],
+    ),
+  ];
+}
+
+/** Statements for calls of models; those behind a profile are allowed only through it. */
+function calls(sid: string, action: string, accesses: readonly ModelAccess[]): PolicyStatement[] {
   const behind = accesses.filter((access) => access.behind.length > 0);
   return [
     ...allow(
-      "Models",
-      [STREAMED_REPLY],
+      sid,
+      [action],
       accesses.map((access) => access.invoked),
     ),
     ...behind.flatMap((access, index) =>
-      allow(`ModelsBehindProfile${index + 1}`, [STREAMED_REPLY], access.behind, {
+      allow(`${sid}BehindProfile${index + 1}`, [action], access.behind, {
         StringEquals: { "bedrock:InferenceProfileArn": access.invoked },
       }),
     ),

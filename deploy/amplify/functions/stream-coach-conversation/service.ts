@@ -26,6 +26,11 @@ export interface ModelProps {
   /** The model that continues when a reply fails; unset fields are the same as for the main model. */
   readonly fallback?: { readonly id?: string; readonly region?: string };
   /**
+   * The small model that finds workouts and requests to remember something in messages, or `off`; by default the service's
+   * default in the geography of the model, if it has a profile there.
+   */
+  readonly analysisId?: string;
+  /**
    * ARNs of the foundation models behind the model and the fallback, if their ids do not reveal them: for an application
    * inference profile, or a profile with regions that `models.ts` does not know.
    */
@@ -85,6 +90,14 @@ export function modelIdOf(service: ServiceProps): string {
   return service.model?.id ?? settings.modelId;
 }
 
+/** The model that analyses messages; undefined if none does. */
+export function analysisModelIdOf(service: ServiceProps): string | undefined {
+  const named = service.model?.analysisId;
+  if (named !== undefined) return named.toLowerCase() === "off" ? undefined : named;
+  const geography = settings.analysisGeographies.find((each) => modelIdOf(service).startsWith(each));
+  return geography && geography + settings.analysisModelId;
+}
+
 /**
  * The function's variables, except those of its runtime.
  *
@@ -104,6 +117,7 @@ export function environmentOf(service: ServiceProps, identity: Identity): Record
     COACHSTREAM_MODEL_REGION: model?.region,
     COACHSTREAM_FALLBACK_MODEL_ID: model?.fallback?.id,
     COACHSTREAM_FALLBACK_REGION: model?.fallback?.region,
+    COACHSTREAM_ANALYSIS_MODEL_ID: model?.analysisId,
     BEDROCK_GUARDRAIL_ID: model?.guardrail?.id,
     BEDROCK_GUARDRAIL_VERSION: model?.guardrail?.version,
     COACHSTREAM_IDENTITY: "cognito",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         ContextStore,
         ConversationStore,
         MemoryStore,
+        MessageAnalyser,
         RunStore,
         SemanticMemory,
         SummaryBuilder,
@@ -65,12 +66,15 @@ if TYPE_CHECKING:
         WorkoutBuilder,
     )
     from coachstream.conversation.turn.settings import TurnSettings
+    from coachstream.hand_off.training_log import WorkoutStore
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
     from coachstream.language.bedrock import BedrockOptions, RefusedParameters
     from coachstream.recall.pinecone import PineconeOptions
 
-    class AnyStore(RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, Protocol):
+    class AnyStore(
+        RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, WorkoutStore, Protocol
+    ):
         """One store is all of them."""
 
 
@@ -188,7 +192,18 @@ class Services:
             case DynamoDbSettings() as table:
                 from coachstream.storage.dynamodb import DynamoDbStore
 
-                return DynamoDbStore(self.dynamodb, table.table, mirror_messages=table.mirror_messages)
+                return DynamoDbStore(
+                    self.dynamodb,
+                    table.table,
+                    mirror_messages=table.mirror_messages,
+                    on_mirror_stop=self._count_mirror_stop,
+                )
+
+    async def _count_mirror_stop(self) -> None:
+        namespace = self.settings.logs.metrics_namespace
+        if namespace is not None:
+            # In a thread, because it may be the first metric of the process, and import the library.
+            await asyncio.to_thread(_count_mirror_stop, namespace)
 
     @cached_property
     def recall(self) -> SemanticMemory | None:
@@ -263,9 +278,28 @@ class Services:
         return RefusedParameters()
 
     @cached_property
+    def analyser(self) -> MessageAnalyser | None:
+        """Finds out what messages ask for besides a reply; None if that is switched off."""
+        match self.settings.model:
+            case BedrockSettings(analysis_model=str() as model_id):
+                from coachstream.language.bedrock.analysis import BedrockAnalyser
+
+                return BedrockAnalyser(self.bedrock_runtime, model_id)
+            case DemoModelSettings():
+                from coachstream.language.demo.analysis import RuleAnalyser
+
+                return RuleAnalyser()
+            case _:
+                return None
+
+    @cached_property
     def workout_builder(self) -> WorkoutBuilder | None:
-        """Hands off workouts; None if no function is configured."""
+        """Hands off workouts; None if no function is configured. A store on this machine logs them itself."""
         function = self.settings.hand_offs.workout_function
+        if function is None and isinstance(self.settings.store, SqliteStoreSettings):
+            from coachstream.hand_off.training_log import TrainingLog
+
+            return TrainingLog(self.store)
         if function is None:
             return None
         from coachstream.hand_off.lambda_functions import LambdaWorkoutBuilder
@@ -405,7 +439,12 @@ class Services:
         settings = self.settings
         return TurnSettings(
             history_budget_chars=settings.history_budget_chars,
-            limits=ContextLimits(optional_budget_s=settings.optional_context_budget_s),
+            contextual_events=settings.contextual_events,
+            time_zone=settings.time_zone,
+            limits=ContextLimits(
+                optional_budget_s=settings.optional_context_budget_s,
+                profile_budget_s=max(ContextLimits().profile_budget_s, settings.optional_context_budget_s),
+            ),
             runs=RunSettings(
                 policy=settings.turn_policy,
                 lease_s=settings.lease_s,
@@ -434,7 +473,7 @@ class Services:
             ImportError: a package is not installed.
         """
         self.load()
-        _ = self.tickets, self.workout_builder, self.summary_builder
+        _ = self.tickets, self.analyser, self.workout_builder, self.summary_builder
         if isinstance(self.settings.recall, PineconeSettings):
             from coachstream.recall.pinecone.client import import_sdk
 
@@ -479,6 +518,12 @@ def fallback_options(settings: BedrockSettings) -> BedrockOptions:
     if other is None:
         return bedrock_options(settings)
     return bedrock_options(msgspec.structs.replace(settings, model_id=other, can_continue=None))
+
+
+def _count_mirror_stop(namespace: str) -> None:
+    from coachstream.observability.metrics import count_mirror_stop
+
+    count_mirror_stop(namespace=namespace)
 
 
 def pinecone_options(settings: PineconeSettings, read_api_key: ReadApiKeyOf) -> PineconeOptions:

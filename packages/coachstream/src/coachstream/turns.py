@@ -57,6 +57,7 @@ class Turns:
                 partial(new_user_message, request, dependencies),
                 run_id(self._services.clock.now(), dependencies.random_below),
                 deadline=deadline - self._services.store_timeout_s,
+                time_zone=request.time_zone,
             )
 
     async def resume(self, request: ResumeRequest, *, report: TakeReport | None = None) -> TurnReader | None:
@@ -127,6 +128,7 @@ class Turns:
             clock=services.clock,
             workout_builder=services.workout_builder,
             summary_builder=services.summary_builder,
+            analyser=services.analyser,
             report=report or ignore_report,
         )
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import httpx
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import (
@@ -12,13 +13,15 @@ from coachstream.conversation.errors import (
     ModelUnavailable,
     StorageUnavailable,
 )
-from coachstream.conversation.model import Message, Role
+from coachstream.conversation.model import ConversationKey, Message, Role
+from coachstream.conversation.prompt.prompt import SectionName
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.services import Services
 from coachstream.web.status import HTTP_STATUS
 from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
 from support.http_server import serving
+from support.turns import RecallDouble
 
 BASE = "users/sam/coaches/mara/conversations"
 
@@ -74,6 +77,37 @@ async def test_a_created_conversation_has_the_stored_shape(http: httpx.AsyncClie
     }
 
 
+async def test_stored_fields_that_only_the_front_end_knows_reach_it(
+    http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
+) -> None:
+    """In the list and alone; what we know ourselves is never replaced by them."""
+    found = store.conversations[conversation]
+    store.conversations[conversation] = msgspec.structs.replace(
+        found,
+        more={"mode": "workout_log", "title": "stray"},
+        more_metadata={"editContext": {"workoutId": "ws_1"}, "isActive": "stray"},
+    )
+    [listed] = (await http.get(BASE)).json()["conversations"]
+    alone = (await http.get(f"{BASE}/conv1")).json()["conversation"]
+    for shown in (listed, alone):
+        assert (shown["mode"], shown["title"]) == ("workout_log", "Legs")
+        assert shown["metadata"]["editContext"] == {"workoutId": "ws_1"}
+        assert shown["metadata"]["isActive"] is True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_deleted_conversation_is_removed_from_the_search_index(
+    http: httpx.AsyncClient, services: Services, conversation: ConversationKey, fails: bool
+) -> None:
+    """The response says whether it was; a failure leaves it deleted."""
+    recall = services.recall = RecallDouble()
+    recall.failure = StorageUnavailable() if fails else None
+    response = await http.delete(f"{BASE}/conv1")
+    assert (response.status_code, response.json()["pineconeCleanup"]) == (200, not fails)
+    assert recall.forgotten == ([] if fails else [(conversation.user_id, "conv1")])
+    assert (await http.get(f"{BASE}/conv1")).status_code == 404
+
+
 async def test_the_creation_responds_after_the_reply_to_its_first_message(
     http: httpx.AsyncClient, store: RememberedConversations
 ) -> None:
@@ -81,6 +115,15 @@ async def test_the_creation_responds_after_the_reply_to_its_first_message(
     assert (await created(http, initialMessage="Hi"))["messages"] == []
     [messages] = store.messages.values()
     assert [message.content for message in messages] == ["Hi", "Hello, you!"]
+
+
+async def test_a_first_message_is_answered_in_its_sender_s_time_zone(
+    http: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """Noon in London is evening in Tokyo."""
+    await created(http, initialMessage="Hi", userTimezone="Asia/Tokyo")
+    [now] = [each.text for each in model.prompts[0].sections if each.name is SectionName.CURRENT_TIME]
+    assert now.endswith("It is Sunday, 2026-03-01, 21:00 (Asia/Tokyo, UTC+09:00).")
 
 
 async def test_a_first_message_that_fails_does_not_fail_the_creation(

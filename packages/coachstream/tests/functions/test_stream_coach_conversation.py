@@ -25,6 +25,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationKey, Role, StopReason
 from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.prompt.prompt import SectionName
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.services import Services
 from coachstream.settings import Settings
@@ -91,6 +92,33 @@ async def test_a_reply_streams_from_start_to_complete(
     assert complete["aiMessage"]["metadata"]["model"] == "scripted"
     assert complete["conversationId"] == "conv1"
     assert complete["pineconeContext"] == {"used": False, "matches": 0, "contextLength": 0}
+
+
+async def test_what_was_done_besides_the_reply_is_in_events_without_an_id(
+    http: httpx.AsyncClient, store: RememberedConversations, conversation: ConversationKey
+) -> None:
+    """They move no cursor, end before the last event, and are in no stored text."""
+    text = "I just did 5x5 squats at 100 kg. Please remember that I am allergic to peanuts."
+    response = await http.post(PATH, json={"userResponse": text})
+    contextual = [event for event in events_of(response.content) if event["type"] == "contextual"]
+    assert contextual == [
+        {
+            "type": "contextual",
+            "content": "Saved to memory: “I am allergic to peanuts”",
+            "stage": "memory_saved",
+        },
+        {
+            "type": "contextual",
+            "content": "Workout sent to your training log.",
+            "stage": "workout_handed_off",
+        },
+    ]
+    blocks = response.text.split("\n\n")
+    assert not [block for block in blocks if '"contextual"' in block and "id: " in block]
+    assert events_of(response.content)[-1]["type"] == "complete"
+    assert [message.content for message in store.messages[conversation]] == [text, "Hello, you!"]
+    [workout] = await store.load_recent_workouts("sam", limit=5)
+    assert workout.summary == text
 
 
 @pytest.mark.usefixtures("conversation")
@@ -211,6 +239,20 @@ async def test_a_refused_caller_reads_and_writes_nothing(
 
 @pytest.mark.usefixtures("conversation")
 @pytest.mark.parametrize(
+    ("zone", "told"), [("Asia/Tokyo", "(Asia/Tokyo, UTC+09:00)"), ("Mars/Olympus", "(UTC)"), (None, "(UTC)")]
+)
+async def test_the_coach_is_told_the_time_in_the_zone_of_the_request(
+    http: httpx.AsyncClient, model: ScriptedModel, zone: str | None, told: str
+) -> None:
+    """A zone that is not known here is no error: the browser's database may be newer."""
+    response = await http.post(PATH, json={**MESSAGE, "userTimezone": zone})
+    assert events_of(response.content)[-1]["type"] == "complete"
+    [now] = [each.text for each in model.prompts[0].sections if each.name is SectionName.CURRENT_TIME]
+    assert now.endswith(f"{told}.")
+
+
+@pytest.mark.usefixtures("conversation")
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         (b"", ErrorCode.MISSING_REQUEST_BODY),
@@ -219,6 +261,9 @@ async def test_a_refused_caller_reads_and_writes_nothing(
         (b'{"messageTimestamp": "2026-03-01T12:00:00.000Z"}', ErrorCode.INVALID_USER_RESPONSE),
         (b'{"userResponse": "Hi", "messageTimestamp": "soon"}', ErrorCode.INVALID_TIMESTAMP),
         (b'{"userResponse": "Hi", "clientMessageId": "a b"}', ErrorCode.INVALID_CLIENT_MESSAGE_ID),
+        (b'{"userResponse": "Hi", "userTimezone": "../UTC"}', ErrorCode.INVALID_TIME_ZONE),
+        (b'{"userResponse": "Hi", "imageS3Keys": ["a.png"]}', ErrorCode.ATTACHMENT_REJECTED),
+        (b'{"userResponse": "", "imageS3Keys": ["a.png"]}', ErrorCode.ATTACHMENT_REJECTED),
         (b'{"userResponse": "' + b"x" * 32_001 + b'"}', ErrorCode.MESSAGE_TOO_LONG),
     ],
 )

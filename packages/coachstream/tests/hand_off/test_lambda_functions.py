@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from types_aiobotocore_lambda.client import LambdaClient
 
@@ -20,10 +21,12 @@ from support.http_server import serving
 KEY = ConversationKey("sam", "mara", "conv_1")
 WORKOUT = WorkoutLog(
     key=KEY,
+    message_id="msg_1",
     text="5x5 squats",
     coach=parse_coach_config("mara", {"coach_name": "Mara", "odd": [1, None, {"x": 2.5}]}),
     command="log-workout",
     sent_at=datetime(2026, 11, 23, 10, 0, 0, 7_000, tzinfo=UTC),
+    time_zone="America/Los_Angeles",
 )
 SUMMARY = SummaryRequest(KEY, SummaryReason.MESSAGE_COUNT, 12)
 
@@ -90,6 +93,7 @@ async def test_a_workout_is_invoked_with_the_existing_payload(
                 "isSlashCommand": True,
                 "slashCommand": "log-workout",
                 "messageTimestamp": "2026-11-23T10:00:00.007Z",
+                "userTimezone": "America/Los_Angeles",
             },
         )
     ]
@@ -158,3 +162,29 @@ async def test_an_api_that_cannot_be_reached_is_a_typed_failure(monkeypatch: pyt
     with pytest.raises(HandOffFailed, match="could not be invoked: EndpointConnectionError"):
         await LambdaSummaryBuilder(client, "build-summary").build(SUMMARY)
     await client.aclose()
+
+
+async def test_a_workout_in_plain_words_is_no_command(
+    api: LambdaApi, client: AwsClient[LambdaClient]
+) -> None:
+    """The field for the command is absent, as in the existing system."""
+    await LambdaWorkoutBuilder(client, "build-workout").build(msgspec.structs.replace(WORKOUT, command=None))
+    [(_, _, payload)] = api.invocations
+    assert isinstance(payload, dict)
+    assert payload["isSlashCommand"] is False
+    assert "slashCommand" not in payload
+
+
+async def test_a_summary_for_complexity_says_so(api: LambdaApi, client: AwsClient[LambdaClient]) -> None:
+    """With the existing system's only indicator, which is absent otherwise."""
+    summary = SummaryRequest(KEY, SummaryReason.COMPLEXITY, 4)
+    await LambdaSummaryBuilder(client, "build-summary").build(summary)
+    [(_, _, payload)] = api.invocations
+    assert payload == {
+        "userId": "sam",
+        "coachId": "mara",
+        "conversationId": "conv_1",
+        "triggerReason": "complexity",
+        "messageCount": 4,
+        "complexityIndicators": ["complexity_detected"],
+    }

@@ -48,6 +48,7 @@ OTHER: dict[o.Option[object], tuple[str, str]] = {
         "amazon.nova-lite-v1:0",
         '"COACHSTREAM_FALLBACK_MODEL_ID": "amazon.nova-lite-v1:0"',
     ),
+    o.ANALYSIS_MODEL_ID: ("amazon.nova-micro-v1:0", "amazon.nova-micro-v1:0"),
     o.FALLBACK_REGION: ("us-west-2", '"COACHSTREAM_FALLBACK_REGION": "us-west-2"'),
     o.FOUNDATION_MODELS: (BASE_MODEL, f'"Resource": "{BASE_MODEL}"'),
     o.GUARDRAIL_ID: ("gr9", '"BEDROCK_GUARDRAIL_ID": "gr9"'),

@@ -14,8 +14,8 @@ import pytest
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import ConversationKey, Usage
 from coachstream.conversation.turn.report import TurnMeasurements
-from coachstream.observability.invocation import Invocation, InvocationIds
-from coachstream.observability.metrics import write_metrics
+from coachstream.observability.invocation import Invocation, InvocationIds, current_invocation
+from coachstream.observability.metrics import count_mirror_stop, write_metrics
 from support.templates import Template
 
 TemplateOf = Callable[[str], Template]
@@ -53,6 +53,9 @@ def _written_by(code: ErrorCode) -> Iterator[tuple[str, frozenset[str]]]:
     invocation.error = code
     with redirect_stdout(io.StringIO()) as printed:
         write_metrics(invocation, namespace="coachstream")
+        token = current_invocation.set(invocation.ids)
+        count_mirror_stop(namespace="coachstream")
+        current_invocation.reset(token)
     for line in printed.getvalue().splitlines():
         document = json.loads(line)
         for directive in document["_aws"]["CloudWatchMetrics"]:
@@ -121,7 +124,8 @@ def test_all_that_is_written_is_shown(
 
 @pytest.mark.parametrize("variant", ["New", "Imported", "Mixed", "SnapStart"])
 def test_each_function_has_the_alarms_that_can_ring_for_it(template_of: TemplateOf, variant: str) -> None:
-    """Errors and throttles for all, interrupted turns with turns, first chunks with streams."""
+    """Errors and throttles for all, interrupted turns with turns, first chunks with streams; the mirror."""
+    of_mirror = {"MirrorStops"} if variant == "Imported" else set()
     template = template_of(variant)
     kinds = {
         construct: {
@@ -131,9 +135,9 @@ def test_each_function_has_the_alarms_that_can_ring_for_it(template_of: Template
         for construct in FUNCTIONS
     }
     assert kinds == {
-        "StreamCoachConversation": {"Errors", "Throttles", "InterruptedTurns", "FirstChunk"},
-        "SendCoachConversationMessage": {"Errors", "Throttles", "InterruptedTurns"},
-        "CoachConversations": {"Errors", "Throttles", "InterruptedTurns"},
+        "StreamCoachConversation": {"Errors", "Throttles", "InterruptedTurns", "FirstChunk"} | of_mirror,
+        "SendCoachConversationMessage": {"Errors", "Throttles", "InterruptedTurns"} | of_mirror,
+        "CoachConversations": {"Errors", "Throttles", "InterruptedTurns"} | of_mirror,
     }
 
 

@@ -39,6 +39,9 @@ BEHIND_IT = {
     f"arn:aws:bedrock:{region}::foundation-model/{CLAUDE}"
     for region in ("us-east-1", "us-east-2", "us-west-2")
 }
+ANALYSIS = "amazon.nova-2-lite-v1:0"
+ANALYSIS_PROFILE = f"arn:aws:bedrock:us-west-2:123456789012:inference-profile/us.{ANALYSIS}"
+BEHIND_ANALYSIS = {each.replace(CLAUDE, ANALYSIS) for each in BEHIND_IT}
 HAIKU = "arn:aws:bedrock:us-west-2::foundation-model/anthropic.claude-3-5-haiku-20241022-v1:0"
 NOVA = {
     region: f"arn:aws:bedrock:{region}::foundation-model/amazon.nova-pro-v1:0"
@@ -71,6 +74,9 @@ def expected(template: Template, variant: str, construct: str) -> Allowed:
         case _:
             statements["Models"] = (models, {PROFILE})
             statements["ModelsBehindProfile1"] = (models, BEHIND_IT)
+    if variant != "Mixed":  # whose model has no geography
+        statements["AnalysisModel"] = ({"bedrock:InvokeModel"}, {ANALYSIS_PROFILE})
+        statements["AnalysisModelBehindProfile1"] = ({"bedrock:InvokeModel"}, BEHIND_ANALYSIS)
     if construct != SEND:  # which has no fallback: a whole reply cannot break off
         fallback = {"Imported": {HAIKU}, "Mixed": {NOVA["us-east-1"]}}.get(variant, set())
         statements["Models"] = (models, statements["Models"][1] | fallback)
@@ -120,12 +126,15 @@ def test_a_function_may_do_exactly_what_it_does(
 def test_models_behind_a_profile_are_called_through_it_alone(
     template_of: TemplateOf, variant: str, construct: str
 ) -> None:
-    """This is the only condition in the policies."""
+    """Each through its own profile; these are the only conditions in the policies."""
     conditions = {
         each.sid: each.conditions for each in template_of(variant).statements(construct) if each.conditions
     }
-    through = {"StringEquals": {"bedrock:InferenceProfileArn": PROFILE}}
-    assert conditions == ({} if variant == "Mixed" else {"ModelsBehindProfile1": through})
+    through = {
+        "ModelsBehindProfile1": {"StringEquals": {"bedrock:InferenceProfileArn": PROFILE}},
+        "AnalysisModelBehindProfile1": {"StringEquals": {"bedrock:InferenceProfileArn": ANALYSIS_PROFILE}},
+    }
+    assert conditions == ({} if variant == "Mixed" else through)
 
 
 @pytest.mark.parametrize("construct", FUNCTIONS)

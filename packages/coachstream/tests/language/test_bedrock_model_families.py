@@ -8,7 +8,7 @@ import pytest
 
 from coachstream.language.bedrock.model_families import MODELS, UNKNOWN, ModelFamily, family_of, name_of
 from coachstream.language.bedrock.refusals import Reason
-from coachstream.settings.variables import MODEL_ID
+from coachstream.settings.variables import DEFAULT_ANALYSIS_MODEL, MODEL_ID
 from support.bedrock_server import options_with
 from support.places import ROOT
 
@@ -23,7 +23,8 @@ def test_the_default_model_is_one_that_can_be_called() -> None:
     assert (family.takes_temperature, family.takes_prefill, family.cached_from_tokens) == (True, False, 1024)
 
 
-def test_the_default_model_is_written_once() -> None:
+@pytest.mark.parametrize("model", [DEFAULT, DEFAULT_ANALYSIS_MODEL])
+def test_a_default_model_is_written_once(model: str) -> None:
     """It is in the table of variables, from which the Amplify drop-in's settings are generated."""
     folders = (
         ("packages/lambda-streaming/src", "*.py"),
@@ -34,7 +35,7 @@ def test_the_default_model_is_written_once() -> None:
         (".", "README.md"),
     )
     files = [path for folder, pattern in folders for path in (ROOT / folder).glob(f"**/{pattern}")]
-    named = {path.name for path in files if f'"{DEFAULT}"' in path.read_text()}
+    named = {path.name for path in files if f'"{model}"' in path.read_text()}
     assert named == {"variables.py"}
 
 

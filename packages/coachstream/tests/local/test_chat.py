@@ -253,6 +253,20 @@ def test_each_command_shows_what_it_promises(client: CoachClient, typed: str, sh
     assert output.endswith("See you next time.\n")
 
 
+def test_commands_for_the_coach_are_sent_and_what_was_done_is_shown_below_the_reply(
+    service: ScriptedService, client: CoachClient
+) -> None:
+    """An event of a kind that is not known is skipped."""
+    notice = frame(type="contextual", content="Saved [31mto memory", stage="memory_saved")
+    service.streams = [[REPLY[0], notice, frame(type="tool", content="?"), *REPLY[1:]]]
+    output = talk(client, "/save-memory No peanuts")
+    assert "There is no command" not in output
+    reply, _, after = output.partition("slowly")
+    assert "Saved" not in reply
+    assert "Saved [31mto memory" in after
+    assert "?" not in after
+
+
 def test_a_listed_conversation_is_opened_by_its_number(client: CoachClient) -> None:
     """Its earlier messages are shown."""
     assert talk(client, "/conversations", "/open 1").count("Hello") == 2

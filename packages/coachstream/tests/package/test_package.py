@@ -24,6 +24,12 @@ from support.patience import PATIENCE_S
 
 MOST_BYTES = 25_000_000
 
+SHOWS_ZONES = """
+import sys
+from coachstream.time_zone import zone_named
+print([str(zone_named(name)) for name in sys.argv[1:]])
+"""
+
 #: Loads each client of the SDK and each library that a function may use, from the package alone.
 LOADS_ALL = """
 import asyncio, json, sys
@@ -147,6 +153,21 @@ def test_everything_that_is_imported_comes_from_the_package(lambda_package: Path
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == []
+
+
+def test_every_time_zone_is_in_the_package(lambda_package: Path) -> None:
+    """On a system without a database of them, and with a name that is not one."""
+    names = ["America/Los_Angeles", "Asia/Kolkata", "Etc/Unknown", "UTC"]
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", SHOWS_ZONES, *names],
+        cwd=lambda_package.parent / "task",
+        env={"PYTHONPATH": str(lambda_package.parent / "task"), "PYTHONTZPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(["America/Los_Angeles", "Asia/Kolkata", "None", "UTC"])
 
 
 def test_a_package_that_is_too_large_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,31 @@ async def test_the_version_the_key_and_nothing_secret_else_is_sent(
         assert API_KEY not in repr((rest, request.body))
 
 
+async def test_a_forgotten_conversation_s_summaries_are_gone_and_nothing_else(
+    server: PineconeServer, recall: PineconeRecall
+) -> None:
+    """Of either generation; its workouts, other conversations and other users keep theirs."""
+    summaries = {
+        "old": {"type": "conversation_summary", "conversationId": "conv-1"},
+        "older": {"record_type": "conversation_summary", "conversation_id": "conv-1"},
+        "new": {"recordType": "conversation_summary", "conversationId": "conv-1"},
+    }
+    others = {
+        "other": {"recordType": "conversation_summary", "conversationId": "conv-2"},
+        "workout": {"record_type": "workout_summary", "conversation_id": "conv-1"},
+        "memory": {"record_type": "user_memory"},
+    }
+    for name, fields in (summaries | others).items():
+        server.put(OWN, name, **fields)
+    server.put("user_other", "old", **summaries["old"])
+    await recall.forget_conversation(USER, "conv-1")
+    await recall.forget_conversation(USER, "conv-1")
+    assert set(server.records[OWN]) >= set(others)
+    assert not set(server.records[OWN]) & set(summaries)
+    assert set(server.records["user_other"]) == {"old"}
+    assert server.refused == []
+
+
 async def test_a_long_message_is_searched_by_its_beginning(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:

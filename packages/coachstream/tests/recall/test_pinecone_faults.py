@@ -64,9 +64,10 @@ async def impatient(
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
-    """The same timeout for remembering."""
+    """The same timeout for remembering and forgetting."""
     within_s = IN_TIME_S if fault in ENDLESS else 20
     monkeypatch.setattr("coachstream.recall.pinecone.recall.REMEMBER_WITHIN_S", within_s)
+    monkeypatch.setattr("coachstream.recall.pinecone.recall.FORGET_WITHIN_S", within_s)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -130,6 +131,8 @@ async def test_a_call_that_fails_is_not_tried_again(
                 await recall.search(USER, "squat", limit=6)
             with suppress(StorageUnavailable):
                 await recall.remember(USER, MEMORY)
+            with suppress(StorageUnavailable):
+                await recall.forget_conversation(USER, "conv-1")
         namespaces = [request.namespace for request in server.requests if request.operation is operation]
         assert len(namespaces) == len(set(namespaces)) >= 1
         server.faults.clear()

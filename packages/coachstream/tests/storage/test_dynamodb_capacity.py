@@ -313,6 +313,45 @@ async def test_a_conversation_passes_5000_messages_and_a_megabyte_and_goes_on(lo
     await long.raw("delete_table")
 
 
+async def test_the_profile_and_the_summary_cost_a_turn_two_small_reads(
+    table: Table, store: DynamoDbStore
+) -> None:
+    """The profile and the summary are one request each, for half a unit per 4 KB, and nothing is written."""
+    async with table.metered() as without:
+        await store.load_profile(KEY.user_id)
+        await store.load_summary(KEY)
+    await store.put_profile(
+        KEY.user_id,
+        {
+            "firstName": "Ana",
+            "athleteProfile": {"summary": "x" * 6_000},
+            "criticalTrainingDirective": {"enabled": True, "content": "No jumps."},
+        },
+    )
+    await store.put_summary(KEY, {"narrative": "y" * 6_000, "structuredData": {"key_insights": ["z"] * 10}})
+    async with table.metered() as spent:
+        profile = await store.load_profile(KEY.user_id)
+        summary = await store.load_summary(KEY)
+    print(f"profile and summary: {without.reads} RCU without, {spent.reads} RCU with 6 KB each")  # noqa: T201
+    assert (without.calls, spent.calls) == ({"GetItem": 2}, {"GetItem": 2})
+    assert (without.reads, spent.reads, spent.writes) == (1, 2, 0)
+    assert (len(profile.athlete_profile), profile.directive) == (6_000, "No jumps.")
+    assert (len(summary.narrative), summary.key_insights) == (6_000, ("z",) * 10)
+
+
+async def test_in_a_long_conversation_the_summary_is_there_for_what_is_not_read(long: Table) -> None:
+    """Of 5,200 stored messages a turn reads its window; the rest is known from the summary."""
+    store = long.store()
+    await store.put_summary(KEY, {"coachId": KEY.coach_id, "narrative": "It began with a knee operation."})
+    history = await store.load_history(KEY, limit=200, budget_chars=60_000)
+    assert len(history) < LONG / 20
+    assert (await store.load_summary(KEY)).narrative == "It began with a knee operation."
+    async with long.metered() as spent:
+        await a_turn(store, "How did it begin?", TurnSettings())
+    print(f"a turn after {LONG} messages: {spent.reads} RCU, {spent.writes} WCU, {spent.calls}")  # noqa: T201
+    assert spent.reads < 100
+
+
 async def test_the_newest_workouts_are_the_newest_of_all_pages(table: Table, store: DynamoDbStore) -> None:
     """Three megabytes of workouts whose ids are unrelated to their dates."""
     ballast = "x" * 30_000

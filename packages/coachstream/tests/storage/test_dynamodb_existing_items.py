@@ -118,6 +118,19 @@ class TestReading:
         assert (listed.title, listed.tags, listed.is_active) == ("Friday, 3:20 PM", (), True)
         assert listed.total_messages == 5
 
+    async def test_a_conversation_keeps_what_only_the_existing_front_end_knows(
+        self, shared: Table, dynamodb_store: DynamoDbStore
+    ) -> None:
+        """Its mode, and every field of its metadata; in lists, alone and after a change."""
+        context = {"workoutId": "ws_1", "sets": [5, 3]}
+        metadata = {"title": "an earlier one", "totalMessages": 5, "editContext": context}
+        await shared.put(changed(CONVERSATION, mode="workout_edit", metadata=metadata))
+        [listed] = await dynamodb_store.list_conversations(KEY.user_id, KEY.coach_id)
+        renamed = await dynamodb_store.change_conversation(KEY, ConversationChange(title="Edit"))
+        for found in (listed, await dynamodb_store.get_conversation(KEY), renamed):
+            assert found.more == {"mode": "workout_edit"}
+            assert found.more_metadata == {"title": "an earlier one", "editContext": context}
+
     @pytest.mark.parametrize(
         ("attributes", "title", "total"),
         [

@@ -145,6 +145,8 @@ OPERATIONS: dict[str, Operation] = {
     "load history": lambda store: store.load_history(KEY, limit=5, budget_chars=100),
     "load memories": lambda store: store.load_memories(KEY.user_id, KEY.coach_id, limit=5),
     "load workouts": lambda store: store.load_recent_workouts(KEY.user_id, limit=5),
+    "load a profile": lambda store: store.load_profile(KEY.user_id),
+    "load a summary": lambda store: store.load_summary(KEY),
     "save a memory": lambda store: store.save_memory(
         KEY.user_id, Memory("m", SECRET, "goal", Importance.LOW, NOW)
     ),
@@ -404,6 +406,7 @@ async def test_unprocessed_items_of_a_batch_are_sent_again() -> None:
         *["BatchWriteItem"] * 2,
         "TransactWriteItems",
         *["Query"] * 4,
+        "BatchWriteItem",  # a summary that was written in the meantime
     ]
 
 

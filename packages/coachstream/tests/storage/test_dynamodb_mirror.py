@@ -155,12 +155,22 @@ async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: Dyn
 async def test_the_mirror_stops_before_the_item_is_full_and_nothing_is_lost(
     table: Table, store: DynamoDbStore
 ) -> None:
-    """With 1.2 MB of text the item stays below 350 KiB, and runs continue to work."""
+    """With 1.2 MB of text the item stays below 350 KiB; runs continue to work, and each stop is reported."""
+    stops = 0
+
+    async def count() -> None:
+        nonlocal stops
+        stops += 1
+
+    store = table.store(mirror_messages=True, on_mirror_stop=count)
     said: list[Message] = []
     for number in range(0, 24, 2):
         said += await a_run(store, number, "ü" * 50_000)
     item = await table.get(PK, SK)
     assert 240 * KIB < item_bytes(item) < 350 * KIB
+    shown = len(await mirrored(table))
+    assert (stops, shown) == (12 - shown // 2, shown)
+    assert stops > 0
     assert list(await store.load_messages(KEY)) == said
     assert await store.load_history(KEY, limit=3, budget_chars=10**6) == said[-3:]
     assert (await store.get_conversation(KEY)).total_messages == 24

@@ -86,7 +86,13 @@ class TestItems:
             "sk": f"{LOG}00000000",
             "number": 0,
             "kind": "opened",
-            "content": {"userMessageId": message.id, "isFirstAttempt": True, "hasProducer": True, "at": 1},
+            "content": {
+                "userMessageId": message.id,
+                "isFirstAttempt": True,
+                "hasProducer": True,
+                "at": 1,
+                "timeZone": None,
+            },
         }
         assert await table.get(PK, f"{LOG}00000001") == {
             **every,

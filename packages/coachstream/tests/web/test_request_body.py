@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import (
+    AttachmentRejected,
     CoachStreamError,
     InvalidClientMessageId,
     InvalidJson,
     InvalidRequest,
     InvalidTimestamp,
+    InvalidTimeZone,
     InvalidUserResponse,
     MessageTooLong,
     MissingRequestBody,
@@ -52,8 +54,14 @@ def test_a_message_with_every_field_is_read() -> None:
         userResponse="  Hi 🏋️\n",
         messageTimestamp="2026-03-01T13:00:00.1239+01:00",
         clientMessageId="a-Z_9",
+        userTimezone="America/Argentina/Buenos_Aires",
         unknown={"ignored": True},
-    ) == NewMessage("  Hi 🏋️\n", datetime(2026, 3, 1, 12, 0, 0, 123000, UTC), "a-Z_9")
+    ) == NewMessage(
+        "  Hi 🏋️\n",
+        datetime(2026, 3, 1, 12, 0, 0, 123000, UTC),
+        "a-Z_9",
+        "America/Argentina/Buenos_Aires",
+    )
 
 
 def test_without_a_time_the_message_was_sent_when_it_arrived() -> None:
@@ -61,6 +69,83 @@ def test_without_a_time_the_message_was_sent_when_it_arrived() -> None:
     sent_at = NOW.replace(microsecond=123000)
     assert parse(userResponse="Hi") == NewMessage("Hi", sent_at)
     assert parse(userResponse="Hi", messageTimestamp=None, clientMessageId=None) == NewMessage("Hi", sent_at)
+
+
+ATTACHMENTS: list[tuple[str, object]] = [
+    ("attachments", [{"type": "image", "key": "user-uploads/sam/a.png"}]),
+    ("imageS3Keys", ["user-uploads/sam/a.png"]),
+    ("documentS3Keys", ["user-uploads/sam/a.pdf"]),
+    ("image_url", "data:image/png;base64,AAAA"),
+    ("IMAGES", ["a"]),
+    ("files", {"0": "a"}),
+    ("audioBlob", "AAAA"),
+    ("content", [{"type": "text", "text": "Hi"}]),
+    ("parts", [{"text": "Hi"}]),
+    ("messageType", "text_with_images"),
+    ("messageType", ["voice"]),
+    ("hasImages", True),
+]
+
+EMPTY: tuple[object, ...] = (None, "", [], {}, False)
+
+
+@pytest.mark.parametrize(("name", "value"), ATTACHMENTS)
+@pytest.mark.parametrize("text", ["What do you think?", "", None])
+def test_content_besides_the_text_is_refused_and_never_ignored(
+    name: str, value: object, text: str | None
+) -> None:
+    """With a text and without one: the error is about the attachment, which is what the user must know."""
+    with pytest.raises(AttachmentRejected):
+        parse(userResponse=text, **{name: value})
+    with pytest.raises(AttachmentRejected):
+        parse_new_conversation(json.dumps({"initialMessage": text, name: value}).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, empty) for name, _ in ATTACHMENTS[:-3] for empty in EMPTY),
+        ("messageType", "text"),
+        ("messageType", None),
+        ("editContext", {"workoutId": "ws_1"}),
+        ("userProfile", {"name": "Ana"}),
+        ("mode", "chat"),
+    ],
+)
+def test_no_attachment_and_other_fields_are_ignored(name: str, value: object) -> None:
+    """A client may always send the list of its attachments, and what a later version knows."""
+    assert parse(userResponse="Hi", **{name: value}).text == "Hi"
+
+
+@pytest.mark.parametrize("body", [b'{"images": 1e999, "userResponse": "Hi"}', b'{"files": ' + b"[" * 9_999])
+def test_an_attachment_that_cannot_be_read_is_refused(body: bytes) -> None:
+    """Whichever of the two it is."""
+    with pytest.raises((AttachmentRejected, InvalidJson)):
+        parse_new_message(body, received_at=NOW)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "Etc/GMT+8", "Etc/Unknown"])
+def test_a_time_zone_is_taken_by_the_form_of_its_name(zone: str) -> None:
+    """Whether the database has it is found out later: the browser's may be newer."""
+    assert parse(userResponse="Hi", userTimezone=zone).time_zone == zone
+    created = parse_new_conversation(json.dumps({"initialMessage": "Hi", "userTimezone": zone}).encode())
+    assert created.time_zone == zone
+
+
+@pytest.mark.parametrize("zone", [None, ""])
+def test_no_time_zone_is_none(zone: str | None) -> None:
+    """As absent, as null and as an empty text."""
+    assert parse(userResponse="Hi", userTimezone=zone).time_zone is None
+    assert parse(userResponse="Hi").time_zone is None
+
+
+@pytest.mark.parametrize("zone", [7, True, ["UTC"], "../etc/passwd", "localtime", "+02:00", "UTC ", "A" * 65])
+def test_what_is_no_name_of_a_time_zone_is_refused(zone: object) -> None:
+    """A path, an offset and the server's own zone are no names."""
+    with pytest.raises(InvalidTimeZone):
+        parse(userResponse="Hi", userTimezone=zone)
+    with pytest.raises(InvalidTimeZone):
+        parse_new_conversation(json.dumps({"userTimezone": zone}).encode())
 
 
 @pytest.mark.parametrize("body", [None, b"", b" \r\n\t"])

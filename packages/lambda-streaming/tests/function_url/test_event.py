@@ -224,3 +224,22 @@ def test_malformed_events_give_an_event_or_a_typed_error(
         except (NotAFunctionUrlEvent, InvalidEventBody):
             continue
         assert view.method
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "segments"),
+    [
+        ("prod", "/prod/users/sam", ("users", "sam")),
+        ("prod", "//prod/prod", ("prod",)),
+        ("prod", "/prod", ()),
+        ("prod", "/users/prod", ("users", "prod")),
+        ("prod", "/production/x", ("production", "x")),
+        ("$default", "/$default/x", ("$default", "x")),
+        (None, "/prod/x", ("prod", "x")),
+    ],
+)
+def test_segments_are_without_a_named_stage(stage: str | None, path: str, segments: tuple[str, ...]) -> None:
+    """An HTTP API begins the path with it (developer guide, "Payload format version"); only there, once."""
+    context = {**EVENT["requestContext"], "stage": stage}
+    event = FunctionUrlEvent.from_payload({**EVENT, "rawPath": path, "requestContext": context})
+    assert (event.segments, event.raw_path) == (segments, path)

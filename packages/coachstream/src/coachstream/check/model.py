@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coachstream.language.bedrock import BedrockOptions
 
 _MODEL_ID = "COACHSTREAM_MODEL_ID"
+_ANALYSIS_ID = "COACHSTREAM_ANALYSIS_MODEL_ID"
 
 _ACTION = "bedrock:InvokeModelWithResponseStream"
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceQuotaExceededException"})
@@ -81,6 +82,29 @@ async def fallback_check(services: Services, *, call: bool) -> Check:
             services, services.fallback_bedrock_runtime, options, where, variable, call=call
         ),
         look=lambda: _look_up(options, variable),
+    )
+
+
+async def analysis_check(services: Services, *, call: bool) -> Check:
+    """Return the model that analyses messages and its checks; `call` generates one token."""
+    model = services.settings.model
+    if not isinstance(model, BedrockSettings) or model.analysis_model is None:
+        return Check(
+            part="analysis model",
+            choice="off",
+            facts={},
+            off="Workouts and memories are found by command only.",
+        )
+    options = bedrock_options(
+        msgspec.structs.replace(model, model_id=model.analysis_model, guardrail=None, can_continue=None)
+    )
+    where = await aws_facts("bedrock-runtime", model.region or services.settings.region)
+    return Check(
+        part="analysis model",
+        choice=model.kind,
+        facts={"model id": options.model_id, **where},
+        connect=lambda: _ask(services, services.bedrock_runtime, options, where, _ANALYSIS_ID, call=call),
+        look=lambda: _look_up(options, _ANALYSIS_ID),
     )
 
 

@@ -14,6 +14,7 @@ from coachstream.aws.clients import AwsSession
 from coachstream.check.model_lifecycle import Standing, known_standing, standing_of, today
 from coachstream.infrastructure import options as o
 from coachstream.infrastructure.deploy_options import DeployOptions
+from coachstream.settings import analysis_model
 
 
 class DeployedModel(msgspec.Struct, frozen=True):
@@ -25,7 +26,7 @@ class DeployedModel(msgspec.Struct, frozen=True):
 
 
 async def deployed_models(environment: Mapping[str, str], *, is_online: bool) -> list[DeployedModel]:
-    """Return the model and its fallback, if there is one.
+    """Return the model, and its fallback and the analysis model, if there are any.
 
     Args:
         environment: the deployment's environment, with its options and AWS's variables.
@@ -47,9 +48,13 @@ def _called(environment: Mapping[str, str]) -> list[tuple[o.Option[object], str,
     region = (
         given.value(o.MODEL_REGION) or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     )
-    called: list[tuple[o.Option[object], str, str | None]] = [(o.MODEL_ID, given.value(o.MODEL_ID), region)]
+    model_id = given.value(o.MODEL_ID)
+    called: list[tuple[o.Option[object], str, str | None]] = [(o.MODEL_ID, model_id, region)]
     fallback, elsewhere = given.value(o.FALLBACK_MODEL_ID), given.value(o.FALLBACK_REGION)
     if fallback or elsewhere:
         option = o.FALLBACK_MODEL_ID if fallback else o.MODEL_ID
-        called.append((option, fallback or given.value(o.MODEL_ID), elsewhere or region))
+        called.append((option, fallback or model_id, elsewhere or region))
+    analysis = analysis_model(given.value(o.ANALYSIS_MODEL_ID), model_id)
+    if analysis is not None:
+        called.append((o.ANALYSIS_MODEL_ID, analysis, region))
     return called

@@ -27,8 +27,10 @@ class ErrorCode(StrEnum):
     MISSING_REQUEST_BODY = "MISSING_REQUEST_BODY"
     INVALID_JSON = "INVALID_JSON"
     INVALID_USER_RESPONSE = "INVALID_USER_RESPONSE"
+    ATTACHMENT_REJECTED = "ATTACHMENT_REJECTED"
     INVALID_TIMESTAMP = "INVALID_TIMESTAMP"
     INVALID_CLIENT_MESSAGE_ID = "INVALID_CLIENT_MESSAGE_ID"
+    INVALID_TIME_ZONE = "INVALID_TIME_ZONE"
     INVALID_REQUEST = "INVALID_REQUEST"
     MESSAGE_TOO_LONG = "MESSAGE_TOO_LONG"
     INVALID_TICKET = "INVALID_TICKET"
@@ -184,6 +186,16 @@ class InvalidUserResponse(RequestError):
     sentence = "Please write a message first."
 
 
+class AttachmentRejected(RequestError):
+    """The message has a picture, a document, a recording or other content besides its text."""
+
+    code = ErrorCode.ATTACHMENT_REJECTED
+    sentence = (
+        "Your coach can read text only. Please say in words what is in the attachment, and send the message "
+        "without it."
+    )
+
+
 class InvalidTimestamp(RequestError):
     """`messageTimestamp` is not an ISO 8601 time with a zone, or is before 1970."""
 
@@ -196,6 +208,13 @@ class InvalidClientMessageId(RequestError):
 
     code = ErrorCode.INVALID_CLIENT_MESSAGE_ID
     sentence = "The message's own id is not valid."
+
+
+class InvalidTimeZone(RequestError):
+    """`userTimezone` does not have the form of a name in the IANA time zone database."""
+
+    code = ErrorCode.INVALID_TIME_ZONE
+    sentence = "Your time zone could not be read."
 
 
 class InvalidRequest(RequestError):

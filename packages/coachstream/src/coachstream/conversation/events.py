@@ -6,6 +6,7 @@ Offsets count UTF-16 code units from the beginning of the reply, as a JavaScript
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 
 import msgspec
 
@@ -45,6 +46,30 @@ class Chunk(msgspec.Struct, frozen=True):
     content: str
     offset: int = 0
     point: LogPoint | None = None
+
+
+class Stage(StrEnum):
+    """What a `Contextual` event is about."""
+
+    MEMORY_SAVED = "memory_saved"
+    MEMORY_NOT_SAVED = "memory_not_saved"
+    MEMORY_WITHDRAWN = "memory_withdrawn"
+    WORKOUT_HANDED_OFF = "workout_handed_off"
+    WORKOUT_NOT_HANDED_OFF = "workout_not_handed_off"
+
+
+class Contextual(msgspec.Struct, frozen=True):
+    """What the application has done, or could not do, besides the reply.
+
+    Ephemeral: it is no part of the reply or of the run's log, and a reader that resumes does not get it.
+
+    Attributes:
+        content: a sentence for the user.
+        stage: what it is about.
+    """
+
+    content: str
+    stage: Stage
 
 
 class Reset(msgspec.Struct, frozen=True):
@@ -89,7 +114,7 @@ class Failed(msgspec.Struct, frozen=True):
     run_id: str | None = None
 
 
-Event = Started | Attached | Chunk | Reset | Reconnect | Completed | Failed
+Event = Started | Attached | Contextual | Chunk | Reset | Reconnect | Completed | Failed
 
 Ending = Completed | Failed | Reconnect
 """The last event of a stream."""

@@ -6,6 +6,7 @@ form (`YYYY-MM-DDTHH:MM:SS.mmmZ`) can hold. Text is never altered: what was stre
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -48,6 +49,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         reply_to: the id of the user message to which this message is the reply.
         streamed: whether the client requested the reply to a user message as a stream.
         run_id: the run that produced a reply.
+        is_handed_off: whether the workout that a user message reports was handed off.
     """
 
     model: str | None = None
@@ -56,6 +58,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
     reply_to: str | None = None
     streamed: bool = False
     run_id: str | None = None
+    is_handed_off: bool = False
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -79,7 +82,12 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """A conversation without its messages."""
+    """A conversation without its messages.
+
+    Attributes:
+        more: other stored attributes, which clients receive as they are.
+        more_metadata: likewise, of its metadata.
+    """
 
     key: ConversationKey
     title: str
@@ -88,6 +96,8 @@ class Conversation(msgspec.Struct, frozen=True):
     total_messages: int = 0
     is_active: bool = True
     tags: tuple[str, ...] = ()
+    more: Mapping[str, object] = {}
+    more_metadata: Mapping[str, object] = {}
 
 
 class ConversationChange(msgspec.Struct, frozen=True):

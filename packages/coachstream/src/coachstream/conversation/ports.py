@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -27,6 +28,7 @@ from coachstream.conversation.model import (
 )
 from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 
 
@@ -142,6 +144,13 @@ class RunStore(Protocol):
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         """A message that a run saved; None if it does not exist."""
 
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        """Set `MessageMetadata.is_handed_off` of a stored message; a message that is gone stays gone.
+
+        Raises:
+            StorageUnavailable: the store failed; the message may be marked nevertheless.
+        """
+
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
     ) -> Message | None:
@@ -171,12 +180,25 @@ class ContextStore(Protocol):
     async def load_recent_workouts(self, user_id: str, *, limit: int) -> Sequence[Workout]:
         """The `limit` most recently completed workouts, newest first."""
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        """What is known about a user; an empty profile if nothing is."""
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        """The newest summary of a conversation; an empty one if there is none."""
+
 
 class MemoryStore(Protocol):
     """Writes a coach's memories of a user."""
 
     async def save_memory(self, user_id: str, memory: Memory) -> None:
         """Save a memory; saving it again under the same id changes nothing but its content.
+
+        Raises:
+            StorageUnavailable: the store failed.
+        """
+
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        """Change type, importance, tags and coach of a stored memory to the given one's; skip a deleted one.
 
         Raises:
             StorageUnavailable: the store failed.
@@ -220,7 +242,7 @@ class ConversationStore(Protocol):
         """Delete the conversation with its messages and runs, and end its unfinished run.
 
         The lease holder finds out with its next write, readers with their next read, and nothing more is
-        stored. A deletion that was interrupted can be repeated.
+        stored. Its summary is deleted as well. A deletion that was interrupted can be repeated.
 
         Raises:
             ConversationNotFound: there is no such conversation.
@@ -282,21 +304,39 @@ class SemanticMemory(Protocol):
     async def remember(self, user_id: str, memory: Memory) -> None:
         """Index a memory for its owner; an existing one with the same id is replaced."""
 
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        """Remove the summaries of a conversation; its workouts and memories outlive it."""
+
+
+class MessageAnalyser(Protocol):
+    """Finds out what a message asks of the application besides a reply."""
+
+    async def analyse(self, text: str) -> MessageAnalysis:
+        """Analyse a message; the caller cancels it when it takes too long.
+
+        Raises:
+            ModelError: there is no verdict.
+        """
+
 
 class WorkoutLog(msgspec.Struct, frozen=True):
     """A workout that the user reported, to be extracted and stored by a separate function.
 
     Attributes:
+        message_id: the message that reports it: the idempotency key of the hand-off.
         text: what the user wrote, without the command.
-        command: the slash command, without the slash.
+        command: the slash command, without the slash; None if the user reported it in plain words.
         sent_at: when the user wrote it.
+        time_zone: the IANA name of the user's time zone.
     """
 
     key: ConversationKey
+    message_id: str
     text: str
     coach: CoachConfig
-    command: str
+    command: str | None
     sent_at: datetime
+    time_zone: str
 
 
 class WorkoutBuilder(Protocol):
@@ -310,6 +350,7 @@ class SummaryReason(StrEnum):
     """Why a conversation is summarized now; the values are those of the existing payload."""
 
     MESSAGE_COUNT = "message_count"
+    COMPLEXITY = "complexity"
 
 
 class SummaryRequest(msgspec.Struct, frozen=True):

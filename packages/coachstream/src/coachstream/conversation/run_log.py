@@ -42,12 +42,14 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
         has_producer: whether the process that opened the run holds its lease; if not, its first reader will.
         at: when, in milliseconds since 1970; not before the time in any id of the conversation. A reply has
             a later time in its id, regardless of the clock of the process that stores it.
+        time_zone: the name of the zone that the client sent, for whichever process writes the reply.
     """
 
     user_message_id: str
     is_first_attempt: bool = True
     has_producer: bool = True
     at: int = 0
+    time_zone: str | None = None
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", rename="camel"):

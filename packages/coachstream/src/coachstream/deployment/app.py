@@ -107,6 +107,7 @@ def _service(given: DeployOptions) -> Service:
             region=given.value(o.MODEL_REGION),
             guardrail=None if guardrail is None else Guardrail(guardrail, given.value(o.GUARDRAIL_VERSION)),
             fallback=Fallback(*fallback) if any(fallback) else None,
+            analysis_model_id=given.value(o.ANALYSIS_MODEL_ID),
         ),
         foundation_models=given.value(o.FOUNDATION_MODELS),
         guardrail_profiles=given.value(o.GUARDRAIL_PROFILES),

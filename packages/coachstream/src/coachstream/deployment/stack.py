@@ -127,7 +127,7 @@ class CoachStreamStack(Stack):
                 name: FunctionMetrics(each.function, namespace) for name, each in self._functions().items()
             }
             if alarms is not None:
-                self._watch(metrics, alarms)
+                self._watch(metrics, alarms, of_mirror=service.mirror_messages)
             if dashboard:
                 Dashboard(self, "Dashboard", metrics)
         self._add_outputs()
@@ -159,7 +159,7 @@ class CoachStreamStack(Stack):
             kms_key_arns=existing.kms_key_arns,
         )
 
-    def _watch(self, metrics: dict[str, FunctionMetrics], options: AlarmOptions) -> None:
+    def _watch(self, metrics: dict[str, FunctionMetrics], options: AlarmOptions, *, of_mirror: bool) -> None:
         for name, each in self._functions().items():
             Alarms(
                 each,
@@ -168,6 +168,7 @@ class CoachStreamStack(Stack):
                 metrics=metrics[name],
                 options=options,
                 of_streams=each is self.stream,
+                of_mirror=of_mirror,
             )
 
     def _add_outputs(self) -> None:

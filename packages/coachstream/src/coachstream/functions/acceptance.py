@@ -9,6 +9,7 @@ import msgspec
 from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.model import Identity
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
+from coachstream.functions.internal_invocation import read_internal
 from coachstream.services import Services
 from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
@@ -26,10 +27,15 @@ METHODS = {
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A request whose route exists and allows its method."""
+    """A request whose route exists and allows its method.
+
+    Attributes:
+        is_internal: whether another function of the account sent it, which is trusted with the user's id.
+    """
 
     event: FunctionUrlEvent
     route: Route
+    is_internal: bool = False
 
 
 def accept(payload: object, context: LambdaContext, *resources: Resource) -> Accepted:
@@ -44,6 +50,15 @@ def accept(payload: object, context: LambdaContext, *resources: Resource) -> Acc
         raise MissingPathParams
     require_method(event.method, METHODS[route.resource])
     return Accepted(event, route)
+
+
+def accept_internal(payload: object, context: LambdaContext) -> Accepted:
+    """Read an invocation for which `is_internal` is true.
+
+    Raises:
+        MissingPathParams, InvalidJson: as named.
+    """
+    return Accepted(*read_internal(payload, context), is_internal=True)
 
 
 async def accept_message(accepted: Accepted, services: Services) -> TurnRequest:
@@ -79,6 +94,7 @@ def _message(accepted: Accepted, services: Services) -> TurnRequest:
         client_message_id=message.client_message_id,
         streamed=route.resource is Resource.STREAM,
         after=cursor_of(event).newest,
+        time_zone=message.time_zone,
     )
 
 
@@ -103,12 +119,13 @@ async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest
 
 
 async def accept_user(accepted: Accepted, services: Services) -> None:
-    """Check that the caller is the user in the path.
+    """Check that the caller is the user in the path, or another function of the account.
 
     Raises:
         AuthenticationError: the caller is someone else, or could not be verified.
     """
-    await _authenticate(accepted, services.verifier.verify)
+    if not accepted.is_internal:
+        await _authenticate(accepted, services.verifier.verify)
 
 
 async def _authenticate(accepted: Accepted, verify: Callable[[str], Awaitable[Identity]]) -> None:

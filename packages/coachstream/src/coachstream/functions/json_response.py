@@ -29,8 +29,17 @@ def json_handler(
     *,
     error_body: Callable[[CoachStreamError], msgspec.Struct],
     logger: logging.Logger,
+    is_invoked_directly: Callable[[object], bool] = lambda _: False,
 ) -> LambdaHandler:
-    """Create a handler from a coroutine function; its exceptions become typed error responses."""
+    """Create a handler from a coroutine function; its exceptions become typed error responses.
+
+    Args:
+        respond: responds to an invocation.
+        error_body: the document for an error.
+        logger: logs what the client is not told.
+        is_invoked_directly: whether the payload is from a program that reads the response as one document,
+            and not from a service that reads status and headers from the prelude.
+    """
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
         async with observed(context, payload) as invocation:
@@ -42,9 +51,18 @@ def json_handler(
                 response = JsonResponse(
                     HTTP_STATUS[failure.code], error_body(failure), error_headers(failure)
                 )
-            await send_json(response_stream, response)
+            send = send_proxy_result if is_invoked_directly(payload) else send_json
+            await send(response_stream, response)
 
     return streamify_response(handler)
+
+
+class _ProxyResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What a function returns to API Gateway, and the existing function to its callers."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: str
 
 
 async def send_json(stream: ResponseStream, response: JsonResponse) -> None:
@@ -52,3 +70,11 @@ async def send_json(stream: ResponseStream, response: JsonResponse) -> None:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **response.headers}
     http = HttpResponseStream.from_(stream, {"statusCode": response.status, "headers": headers})
     await http.end(msgspec.json.encode(response.body))
+
+
+async def send_proxy_result(stream: ResponseStream, response: JsonResponse) -> None:
+    """Return a response to a direct invocation, as a JSON document with `statusCode` and `body`."""
+    headers = {"Content-Type": "application/json", **response.headers}
+    stream.set_content_type("application/json")
+    result = _ProxyResult(response.status, headers, msgspec.json.encode(response.body).decode())
+    await stream.end(msgspec.json.encode(result))

@@ -14,7 +14,7 @@ import msgspec
 from coachstream.aws.credential_faults import credential_fault
 from coachstream.conversation.errors import HandOffFailed, NoCredentials
 from coachstream.conversation.model import format_timestamp
-from coachstream.conversation.ports import SummaryRequest, WorkoutLog
+from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
 
 if TYPE_CHECKING:
     from types_aiobotocore_lambda.client import LambdaClient
@@ -22,23 +22,29 @@ if TYPE_CHECKING:
 OpenClient = Callable[[], Awaitable["LambdaClient"]]
 
 
-class _WorkoutPayload(msgspec.Struct, frozen=True, rename="camel"):
+class _WorkoutPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     user_id: str
     coach_id: str
     conversation_id: str
     user_message: str
     coach_config: object
     is_slash_command: bool
-    slash_command: str
+    slash_command: str | None = None
     message_timestamp: str
+    user_timezone: str
 
 
-class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel"):
+class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     user_id: str
     coach_id: str
     conversation_id: str
     trigger_reason: str
     message_count: int
+    complexity_indicators: tuple[str, ...] = ()
+
+
+_COMPLEXITY_INDICATORS = ("complexity_detected",)
+"""The only value that the existing system sends."""
 
 
 class LambdaWorkoutBuilder:
@@ -56,9 +62,10 @@ class LambdaWorkoutBuilder:
             conversation_id=workout.key.conversation_id,
             user_message=workout.text,
             coach_config=workout.coach.stored,
-            is_slash_command=True,
+            is_slash_command=workout.command is not None,
             slash_command=workout.command,
             message_timestamp=format_timestamp(workout.sent_at),
+            user_timezone=workout.time_zone,
         )
         await _invoke(self._client, self._function, payload)
 
@@ -78,6 +85,9 @@ class LambdaSummaryBuilder:
             conversation_id=request.key.conversation_id,
             trigger_reason=request.reason,
             message_count=request.message_count,
+            complexity_indicators=(
+                _COMPLEXITY_INDICATORS if request.reason is SummaryReason.COMPLEXITY else ()
+            ),
         )
         await _invoke(self._client, self._function, payload)
 

@@ -20,6 +20,7 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
         throttles: requests throttled for lack of concurrency.
         first_chunk_p95_ms: 95th percentile of the time to the first chunk, for a quarter of an hour.
         interrupted_turns: replies that were interrupted.
+        mirror_stops: replies that the existing functions do not see, because a conversation's list is full.
     """
 
     topic_arn: str | None = None
@@ -27,6 +28,7 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     throttles: int = 1
     first_chunk_p95_ms: int = 5000
     interrupted_turns: int = 3
+    mirror_stops: int = 1
 
 
 _LATE_PERIODS = 2
@@ -36,7 +38,7 @@ expressions", on FILL in alarms)."""
 
 
 class Alarms(Construct):
-    """The alarms of one function that runs turns; `of_streams` adds the one on the first chunk."""
+    """The alarms of one function that runs turns; two of them only if it streams, or mirrors."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Alarms(Construct):
         metrics: FunctionMetrics,
         options: AlarmOptions,
         of_streams: bool,
+        of_mirror: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         self._name = name
@@ -57,6 +60,13 @@ class Alarms(Construct):
         self._alarm(
             "InterruptedTurns", "interrupts replies", metrics.interrupted_turns(), options.interrupted_turns
         )
+        if of_mirror:
+            self._alarm(
+                "MirrorStops",
+                "has replies that the existing functions do not see",
+                metrics.mirror_stops(),
+                options.mirror_stops,
+            )
         if of_streams:
             self._alarm(
                 "FirstChunk",

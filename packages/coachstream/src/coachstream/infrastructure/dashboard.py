@@ -35,6 +35,7 @@ def _row(metrics: FunctionMetrics) -> list[cloudwatch.IWidget]:
                 metrics.errors(),
                 metrics.throttles(),
                 metrics.interrupted_turns(),
+                metrics.mirror_stops(),
             ],
         ),
         _graph(

@@ -39,6 +39,10 @@ class FunctionMetrics:
         """Turns that were interrupted during their reply."""
         return self._sum("interrupted turns", "i", [self._with_code(code) for code in _INTERRUPTED])
 
+    def mirror_stops(self) -> cloudwatch.IMetric:
+        """Replies that were not copied to a full list of the existing functions."""
+        return self.own("MirrorStops", cloudwatch.Stats.SUM)
+
     def first_chunk(self, statistic: str) -> cloudwatch.IMetric:
         """Milliseconds from a message to the first chunk of its reply."""
         return self.own("TimeToFirstChunk", statistic)

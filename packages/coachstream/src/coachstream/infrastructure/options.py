@@ -172,6 +172,12 @@ FALLBACK_MODEL_ID = _setting(
 FALLBACK_REGION = _setting(
     v.FALLBACK_REGION, "fallbackRegion", "region of the fallback model; by default the model's region"
 )
+ANALYSIS_MODEL_ID = _setting(
+    v.ANALYSIS_MODEL,
+    "analysisModelId",
+    f"small model that finds workouts and requests to remember something in messages, or `{v.OFF}`; by "
+    "default the service's default",
+)
 FOUNDATION_MODELS = Option(
     "foundationModels",
     "ARNs of the models behind an inference profile whose id does not reveal its models, comma-separated",

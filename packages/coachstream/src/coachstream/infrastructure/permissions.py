@@ -95,20 +95,31 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
 
 
 def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStatement]:
-    """Statements for the model and its fallback; models behind a profile are allowed only through it."""
+    """Statements for the model, its fallback and the analysis model."""
     model, fallback = service.model, service.model.fallback
     action = WHOLE_REPLY if needs.whole_replies else STREAMED_REPLY
     calls = [(model.model_id, model.region)]
     if fallback is not None and not needs.whole_replies:
         calls.append((fallback.model_id or model.model_id, fallback.region or model.region))
+    found = _calls(stack, service, "Models", action, calls)
+    if model.analysis_model is not None:
+        analysis = [(model.analysis_model, model.region)]
+        found += _calls(stack, service, "AnalysisModel", WHOLE_REPLY, analysis)
+    return found
+
+
+def _calls(
+    stack: Stack, service: Service, sid: str, action: str, calls: list[tuple[str, str | None]]
+) -> list[iam.PolicyStatement]:
+    """Statements for calls of models; those behind a profile are allowed only through it."""
     accesses = dict.fromkeys(
         model_access(stack, model_id, region=region, foundation_models=service.foundation_models)
         for model_id, region in calls
     )
-    found = [_allow("Models", [action], [access.invoked for access in accesses])]
+    found = [_allow(sid, [action], [access.invoked for access in accesses])]
     for number, access in enumerate((access for access in accesses if access.behind), start=1):
         through = {"StringEquals": {"bedrock:InferenceProfileArn": access.invoked}}
-        found.append(_allow(f"ModelsBehindProfile{number}", [action], list(access.behind), through))
+        found.append(_allow(f"{sid}BehindProfile{number}", [action], list(access.behind), through))
     return found
 
 

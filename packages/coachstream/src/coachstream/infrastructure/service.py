@@ -52,7 +52,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of the functions, without the resources that they use.
 
     Attributes:
-        model: the model that generates the replies, and its fallback. Without a region, the stack's is used.
+        model: the model that generates the replies, its fallback, and the model that analyses messages.
+            Without a region, the stack's is used.
         foundation_models: ARNs of the foundation models behind `model` and the fallback, if their ids do not
             reveal them: for an application inference profile, or a profile with unknown regions.
         guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, if it

@@ -24,8 +24,14 @@ _COMMANDS = (
     ("/new [TITLE]", "start a conversation"),
     ("/coach [NAME]", "list the coaches, or switch to another one"),
     ("/retry", "send the last message again, if it got no reply"),
+    ("/save-memory TEXT", "have the coach remember something"),
+    ("/log-workout TEXT", "log a workout"),
     ("/quit", "leave (so do Ctrl-D and Ctrl-C; during a reply, Ctrl-C stops the reply)"),
 )
+
+
+_FOR_THE_COACH = frozenset({"/save-memory", "/log-workout"})
+"""Commands that the service understands; they are sent."""
 
 
 class Leave(Exception):
@@ -79,7 +85,7 @@ class Chat:
         while True:
             try:
                 line = read_line("\nyou> ").strip()
-                if line.startswith("/"):
+                if line.startswith("/") and line.partition(" ")[0] not in _FOR_THE_COACH:
                     self._command(line)
                 elif line:
                     self.ask(line)
@@ -111,6 +117,8 @@ class Chat:
         self._show_piece(wrapper.feed(seen.flush()))
         self._console.print()
         self._unanswered = None
+        for notice in reply.notices:
+            self._say(notice, "dim green")
         if reply.is_stopped:
             self._say("Stopped. The reply so far is kept.", "dim")
         return not reply.is_stopped
@@ -121,7 +129,7 @@ class Chat:
         match name:
             case "/help" | "/?":
                 for usage, meaning in _COMMANDS:
-                    self._say(f"{usage:<16} {meaning}")
+                    self._say(f"{usage:<17} {meaning}")
             case "/history":
                 self.show_history()
             case "/conversations":

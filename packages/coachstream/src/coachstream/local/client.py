@@ -253,6 +253,7 @@ class Reply:
 
     Attributes:
         is_stopped: whether it ended because it was stopped.
+        notices: what the service said it had done besides the reply.
     """
 
     def __init__(self, client: CoachClient, path: str, body: object) -> None:
@@ -266,6 +267,7 @@ class Reply:
         self._must_reconnect = False
         self._yielded = 0  # UTF-16 code units, over all connections
         self.is_stopped = False
+        self.notices: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         """Send the message, and yield the chunks of the reply.
@@ -327,6 +329,8 @@ class Reply:
             case {"type": "reset", "offset": int(offset)} if offset < self._yielded:
                 self._yielded = offset
                 yield "\n\n"
+            case {"type": "contextual", "content": str(content)}:
+                self.notices.append(content)
             case {"type": "error", "message": message}:
                 raise ChatFailure(str(message), retryable=event.get("retryable") is not False)
             case {"type": "reconnect"}:

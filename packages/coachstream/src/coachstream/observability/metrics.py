@@ -16,19 +16,29 @@ import msgspec
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from coachstream.conversation.turn.report import TurnReport
-from coachstream.observability.invocation import Invocation
+from coachstream.observability.invocation import Invocation, InvocationIds, current_invocation
+
+MIRROR_STOPS = "MirrorStops"
 
 Measurement = tuple[str, MetricUnit, int | None]
 
 
 def write_metrics(invocation: Invocation, *, namespace: str) -> None:
     """Print the metrics, each line with one write."""
-    lines = [_line(invocation, namespace, _measurements(invocation))]
+    lines = [_line(invocation.ids, namespace, _measurements(invocation))]
     if invocation.error is not None:
         error = [("Errors", MetricUnit.Count, 1)]
-        lines.append(_line(invocation, namespace, error, code=invocation.error.value))
+        lines.append(_line(invocation.ids, namespace, error, code=invocation.error.value))
     sys.stdout.write("".join(lines))
     sys.stdout.flush()
+
+
+def count_mirror_stop(*, namespace: str) -> None:
+    """Print a metric line for a reply that was not mirrored; does nothing outside an invocation."""
+    ids = current_invocation.get()
+    if ids is not None:
+        sys.stdout.write(_line(ids, namespace, [(MIRROR_STOPS, MetricUnit.Count, 1)]))
+        sys.stdout.flush()
 
 
 def _measurements(invocation: Invocation) -> Iterable[Measurement]:
@@ -52,16 +62,16 @@ def _of_turn(report: TurnReport) -> Iterable[Measurement]:
 
 
 def _line(
-    invocation: Invocation, namespace: str, measurements: Iterable[Measurement], *, code: str | None = None
+    ids: InvocationIds, namespace: str, measurements: Iterable[Measurement], *, code: str | None = None
 ) -> str:
     # Powertools' usual `Metrics` is shared by the process, and would mix concurrent invocations.
-    metrics = EphemeralMetrics(namespace=namespace, service=invocation.ids.function_name)
+    metrics = EphemeralMetrics(namespace=namespace, service=ids.function_name)
     if code is not None:
         metrics.add_dimension("code", code)
     for name, unit, value in measurements:
         if value is not None:
             metrics.add_metric(name, unit, value)
-    metrics.add_metadata("request_id", invocation.ids.request_id)
-    if invocation.ids.trace_id is not None:
-        metrics.add_metadata("xray_trace_id", invocation.ids.trace_id)
+    metrics.add_metadata("request_id", ids.request_id)
+    if ids.trace_id is not None:
+        metrics.add_metadata("xray_trace_id", ids.trace_id)
     return msgspec.json.encode(metrics.serialize_metric_set()).decode() + "\n"

@@ -10,7 +10,9 @@ METHODOLOGY = "methodology"
 USER_MEMORY = "user_memory"
 """The type of a memory. Prompts get memories from the store, so searches exclude this type."""
 
-CONTEXT_TYPES = ("workout_summary", "coach_creator_summary", "conversation_summary")
+CONVERSATION_SUMMARY = "conversation_summary"
+
+CONTEXT_TYPES = ("workout_summary", "coach_creator_summary", CONVERSATION_SUMMARY)
 """The types of a user's own records that a search for a prompt's context finds."""
 
 

@@ -128,6 +128,9 @@ class SqliteRecall:
             RecallRecord(memory.id, user_namespace(user_id), memory_text(memory), record_type=USER_MEMORY)
         )
 
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        """Do nothing: no part of a conversation is indexed but its memories, which outlive it."""
+
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
         """The `limit` best matches among the user's own and the shared records, best first.
 

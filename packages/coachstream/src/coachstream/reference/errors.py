@@ -26,8 +26,13 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.MISSING_REQUEST_BODY: _FIX_REQUEST,
     ErrorCode.INVALID_JSON: _FIX_REQUEST,
     ErrorCode.INVALID_USER_RESPONSE: "Ask the user for a message.",
+    ErrorCode.ATTACHMENT_REJECTED: (
+        "Show the sentence, keep the text, and let the user send it without the attachment: `userResponse` "
+        "is the only content."
+    ),
     ErrorCode.INVALID_TIMESTAMP: "Send a time such as `2026-03-01T12:00:00.000Z`, or leave the field out.",
     ErrorCode.INVALID_CLIENT_MESSAGE_ID: "Send 1 to 64 characters of `A-Za-z0-9_-`, a UUID for example.",
+    ErrorCode.INVALID_TIME_ZONE: "Send a name such as `Europe/Berlin`, or leave the field out.",
     ErrorCode.INVALID_REQUEST: _FIX_REQUEST,
     ErrorCode.MESSAGE_TOO_LONG: "Ask the user to shorten the message.",
     ErrorCode.INVALID_TICKET: _OPEN_AGAIN,

@@ -11,6 +11,7 @@ from coachstream.conversation.model import Role, StopReason
 from coachstream.web.frames import (
     ChunkFrame,
     CompleteFrame,
+    ContextualFrame,
     ErrorFrame,
     MessageFrame,
     MessageMetadataFrame,
@@ -72,6 +73,10 @@ EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
         has_id="Always.",
         example=RunFrame(_RUN_ID),
         example_id=f"{_RUN_ID}:0",
+    ),
+    ContextualFrame: EventFacts(
+        has_id="Never.",
+        example=ContextualFrame("Workout sent to your training log.", "workout_handed_off"),
     ),
     ChunkFrame: EventFacts(
         has_id="Where something was committed since the id before.",

@@ -28,6 +28,11 @@ _SEMANTIC = "How much of the semantic search reached the prompt."
 _SENTENCE = "A sentence for the user."
 _CODE = "What went wrong; see [errors](errors.md)."
 _RETRYABLE = "Whether the same request may succeed later without a change."
+_TIME_ZONE = (
+    "The user's time zone, in which the coach reckons dates: the name that "
+    "`Intl.DateTimeFormat().resolvedOptions().timeZone` gives. A name that the service's database does not "
+    "have, `null`, an empty string or absent: the zone in the user's profile, else `COACHSTREAM_TIME_ZONE`."
+)
 _MESSAGE = f"What the user wrote: a string of at most {MAX_MESSAGE_CHARS:,} {_CHARS} {_VISIBLE}."
 _TITLE = f"A string of at most {MAX_TITLE_CHARS} {_CHARS} {_VISIBLE}."
 
@@ -70,6 +75,11 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     frames.ChunkFrame: {
         "content": "The text; never cut inside a code point.",
         "offset": "Where it begins in the reply, in UTF-16 code units.",
+    },
+    frames.ContextualFrame: {
+        "content": "A sentence for the user, in the language of the message where the service has it.",
+        "stage": "`memory_saved`, `memory_not_saved`, `memory_withdrawn`, `workout_handed_off` or "
+        "`workout_not_handed_off`; others may follow.",
     },
     frames.ResetFrame: {"offset": "From where on the text no longer holds, in UTF-16 code units."},
     frames.ReconnectFrame: {"after": "The cursor to resume at: send it as `?after=` or `Last-Event-ID`."},
@@ -123,7 +133,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "conversationId": _CONVERSATION_ID,
         "coachId": _COACH_ID,
         "userId": _USER_ID,
-        "pineconeCleanup": "Whether records were removed from the semantic memory; `false` in this version.",
+        "pineconeCleanup": "Whether the conversation's summaries were removed from the semantic memory.",
     },
     conversations.ErrorBody: {"error": _SENTENCE, "code": _CODE},
     send_message.SentBody: {
@@ -164,6 +174,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "Idempotency key: send the same one when you send the message again. 1 to 64 characters of "
             "`A-Za-z0-9_-`. `null` counts as absent."
         ),
+        "userTimezone": _TIME_ZONE,
     },
     request_body.CreateBody: {
         "title": f"{_TITLE} `null`, an empty string or absent: `{DEFAULT_TITLE}`.",
@@ -171,6 +182,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             f"{_MESSAGE} The coach answers it before the response is sent. `null`, `false`, `0`, an empty "
             "string, array or object, or absent: no message."
         ),
+        "userTimezone": _TIME_ZONE,
     },
     request_body.ChangeBody: {
         "title": _TITLE,

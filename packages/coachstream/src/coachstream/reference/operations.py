@@ -148,9 +148,11 @@ _MESSAGE = frozenset(
         ErrorCode.MISSING_REQUEST_BODY,
         ErrorCode.INVALID_JSON,
         ErrorCode.INVALID_USER_RESPONSE,
+        ErrorCode.ATTACHMENT_REJECTED,
         ErrorCode.MESSAGE_TOO_LONG,
         ErrorCode.INVALID_TIMESTAMP,
         ErrorCode.INVALID_CLIENT_MESSAGE_ID,
+        ErrorCode.INVALID_TIME_ZONE,
     }
 )
 _OPENING = frozenset({ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.TURN_IN_PROGRESS})
@@ -279,7 +281,9 @@ OPERATIONS: tuple[Operation, ...] = (
             ErrorCode.INVALID_JSON,
             ErrorCode.INVALID_REQUEST,
             ErrorCode.INVALID_USER_RESPONSE,
+            ErrorCode.ATTACHMENT_REJECTED,
             ErrorCode.MESSAGE_TOO_LONG,
+            ErrorCode.INVALID_TIME_ZONE,
             ErrorCode.COACH_CONFIG_NOT_FOUND,
         },
     ),
@@ -323,7 +327,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.CONVERSATION,
         method="DELETE",
         summary="Delete a conversation with its messages and runs",
-        description="Ends its unfinished run first. A deletion that broke off can be repeated.",
+        description=(
+            "Ends its unfinished run first, and deletes its summary, also in the semantic memory. A deletion "
+            "that broke off can be repeated."
+        ),
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The conversation is deleted.", DeletedBody),),
         errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},

@@ -18,8 +18,15 @@ import msgspec
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Role, StopReason
 from coachstream.reference.fields import FIELDS
+from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames
-from coachstream.web.conversations import ConversationMetadataBody, ErrorBody
+from coachstream.web.conversations import (
+    ConversationBody,
+    ConversationListBody,
+    ConversationMetadataBody,
+    ErrorBody,
+    OneConversationBody,
+)
 from coachstream.web.request_body import (
     CLIENT_MESSAGE_ID,
     DEFAULT_TITLE,
@@ -58,13 +65,21 @@ _VALUES: Mapping[tuple[type[msgspec.Struct], str], type[StrEnum]] = {
 }
 """Fields that are texts in the structs and take their values from an enum of the domain."""
 
-_TIMESTAMPS = {
-    (frames.MessageFrame, "timestamp"),
-    (ConversationMetadataBody, "startedAt"),
-    (ConversationMetadataBody, "lastActivity"),
-}
-
 _REFERENCE = "#/components/schemas/"
+
+_ANYTHING: Schema = {"description": "Any JSON value."}
+
+_CONVERSATION: Schema = {"$ref": f"{_REFERENCE}{ConversationBody.__name__}"}
+"""By the struct's own name, as in what msgspec writes; `_renamed` makes it public."""
+
+_FIXED: Mapping[tuple[type[msgspec.Struct], str], Schema] = {
+    (frames.MessageFrame, "timestamp"): TIMESTAMP,
+    (ConversationMetadataBody, "startedAt"): TIMESTAMP,
+    (ConversationMetadataBody, "lastActivity"): TIMESTAMP,
+    (OneConversationBody, "conversation"): _CONVERSATION,
+    (ConversationListBody, "conversations"): {"type": "array", "items": _CONVERSATION},
+}
+"""Fields whose types in the structs are wider than what they hold."""
 
 
 def name_of(struct: type[msgspec.Struct]) -> str:
@@ -89,7 +104,9 @@ def response_schemas(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schem
     """The components for structs that are encoded, and for those in their fields."""
     found = _structs_in(structs)
     names = {struct.__name__: name_of(struct) for struct in found}
-    _, components = msgspec.json.schema_components(tuple(found), ref_template=f"{_REFERENCE}{{name}}")
+    _, components = msgspec.json.schema_components(
+        tuple(found), ref_template=f"{_REFERENCE}{{name}}", schema_hook=lambda _: _ANYTHING
+    )
     return {
         name_of(struct): _renamed(_as_encoded(struct, components[struct.__name__]), names) for struct in found
     }
@@ -116,18 +133,30 @@ def request_schemas() -> dict[str, Schema]:
 
 
 _LENIENT = "Fields of other names are ignored."
+_TEXT_ONLY = (
+    "A field that would carry other content than text (its name has a word such as `attachments`, `images`, "
+    "`documents`, `files`, `audio` or `content`, or it is a `messageType` other than `text`) is refused with "
+    "`ATTACHMENT_REJECTED`, unless it is empty. Fields of other names are ignored."
+)
 _REQUEST_NOTES: Mapping[type[msgspec.Struct], str] = {
-    MessageBody: f"A message to the coach. {_LENIENT}",
-    CreateBody: f"A new conversation; every field is optional, and so is the body. {_LENIENT}",
+    MessageBody: f"A message to the coach. {_TEXT_ONLY}",
+    CreateBody: f"A new conversation; every field is optional, and so is the body. {_TEXT_ONLY}",
     ChangeBody: f"What to change; a field that is absent stays as it is, and `null` is refused. {_LENIENT}",
 }
 _MESSAGE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_MESSAGE_CHARS}
 _TITLE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TITLE_CHARS}
+_TIME_ZONE: Schema = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^{ZONE_NAME.pattern}$", "maxLength": MAX_NAME_CHARS},
+        {"enum": ["", None]},
+    ]
+}
 _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
     MessageBody: {
         "userResponse": _MESSAGE,
         "messageTimestamp": {"type": ["string", "null"], "format": "date-time", "pattern": "[Tt]"},
         "clientMessageId": {"type": ["string", "null"], "pattern": f"^{CLIENT_MESSAGE_ID.pattern}$"},
+        "userTimezone": _TIME_ZONE,
     },
     CreateBody: {
         "title": {
@@ -137,6 +166,7 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
         "initialMessage": {
             "anyOf": [_MESSAGE, {"enum": ["", None, False, 0]}, {"enum": [[], {}]}],
         },
+        "userTimezone": _TIME_ZONE,
     },
     ChangeBody: {
         "title": _TITLE,
@@ -166,6 +196,8 @@ def _structs_in(structs: Iterable[type[msgspec.Struct]]) -> list[type[msgspec.St
             found.append(struct)
             for hint in get_type_hints(struct).values():
                 waiting += _structs_of(hint)
+            if struct in {OneConversationBody, ConversationListBody}:
+                waiting.append(ConversationBody)
     return found
 
 
@@ -206,8 +238,8 @@ def _field_schema(
 ) -> Schema:
     if (struct, name) in _VALUES:
         return {"type": "string", "enum": [value.value for value in _VALUES[struct, name]]}
-    if (struct, name) in _TIMESTAMPS:
-        return TIMESTAMP
+    if (struct, name) in _FIXED:
+        return _FIXED[struct, name]
     schema = {key: value for key, value in decoded.items() if key != "default"}
     choices = schema.get("anyOf")
     if without_null and isinstance(choices, list):

@@ -23,6 +23,7 @@ from coachstream.settings.parts import (
     RecallOff,
     SqliteRecallSettings,
     SqliteStoreSettings,
+    analysis_model,
 )
 from coachstream.settings.reader import SettingsError
 from coachstream.settings.secret import Secret, SecretArn
@@ -57,6 +58,7 @@ __all__ = [
     "Store",
     "TurnPolicy",
     "Variable",
+    "analysis_model",
     "read_region",
     "read_table",
     "unknown_variables",

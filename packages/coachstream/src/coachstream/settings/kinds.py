@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from coachstream.settings.secret import Secret, SecretArn
+from coachstream.time_zone import DEFAULT_TIME_ZONE, zone_named
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -202,6 +203,19 @@ class Host(msgspec.Struct, frozen=True):
         """Return the text."""
         if _endpoint_path(text if "://" in text else f"https://{text}").strip("/"):
             raise InvalidValue("cannot be used: it has a path after the host")
+        return text
+
+
+class TimeZone(msgspec.Struct, frozen=True):
+    """A time zone, by its name in the IANA time zone database."""
+
+    form: str = "a name in the IANA time zone database, such as Europe/Berlin"
+
+    def parse(self, text: str) -> str:
+        """Return the name."""
+        # The database, which takes long to load, has this one for certain.
+        if text != DEFAULT_TIME_ZONE and zone_named(text) is None:
+            raise _wrong(self, text)
         return text
 
 

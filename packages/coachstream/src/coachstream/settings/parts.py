@@ -15,6 +15,18 @@ from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, 
 from coachstream.settings.secret import Secret, SecretArn
 
 
+def analysis_model(named: str | None, model_id: str) -> str | None:
+    """The model that analyses messages: the named one; None for `off`.
+
+    By default the profile of `DEFAULT_ANALYSIS_MODEL` in the geography of the model, if there is one, so that
+    messages are analysed where they are replied to.
+    """
+    if named is not None:
+        return None if named.lower() == v.OFF else named
+    geography = next((each for each in v.ANALYSIS_GEOGRAPHIES if model_id.startswith(each)), None)
+    return None if geography is None else f"{geography}{v.DEFAULT_ANALYSIS_MODEL}"
+
+
 class SqliteStoreSettings(msgspec.Struct, frozen=True):
     """Conversations in a file in `data_dir`."""
 
@@ -70,7 +82,10 @@ class Fallback(msgspec.Struct, frozen=True):
 
 
 class BedrockSettings(msgspec.Struct, frozen=True):
-    """A model on Bedrock. Without a region, the general one is used; without a fallback, the model again."""
+    """A model on Bedrock. Without a region, the general one is used; without a fallback, the model again.
+
+    Without a model for the analysis of messages, `analysis_model` has a default.
+    """
 
     kind: ClassVar = Model.BEDROCK
 
@@ -83,6 +98,12 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     stall_s: Annotated[float, v.MODEL_STALL] = v.MODEL_STALL.default
     can_continue: Annotated[bool | None, v.MODEL_CAN_CONTINUE] = None
     fallback: Fallback | None = None
+    analysis_model_id: Annotated[str | None, v.ANALYSIS_MODEL] = None
+
+    @property
+    def analysis_model(self) -> str | None:
+        """The model that analyses messages; None if none does."""
+        return analysis_model(self.analysis_model_id, self.model_id)
 
 
 class LocalIssuerSettings(msgspec.Struct, frozen=True):

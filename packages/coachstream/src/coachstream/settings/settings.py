@@ -57,11 +57,13 @@ class Settings(msgspec.Struct, frozen=True):
     region: Annotated[str | None, v.REGION, v.DEFAULT_REGION] = None
     history_budget_chars: Annotated[int, v.HISTORY_BUDGET] = v.HISTORY_BUDGET.default
     optional_context_budget_s: Annotated[float, v.OPTIONAL_CONTEXT_BUDGET] = v.OPTIONAL_CONTEXT_BUDGET.default
+    time_zone: Annotated[str, v.TIME_ZONE] = v.TIME_ZONE.default
     keep_alive_s: Annotated[float, v.KEEP_ALIVE] = v.KEEP_ALIVE.default
     own_ticket_key: Annotated[Secret | SecretArn | None, v.TICKET_KEY, v.TICKET_KEY_ARN] = None
     turn_policy: Annotated[TurnPolicy, v.TURN_POLICY] = v.TURN_POLICY.default
     lease_s: Annotated[float, v.LEASE] = v.LEASE.default
     reply_invocations: Annotated[int, v.REPLY_INVOCATIONS] = v.REPLY_INVOCATIONS.default
+    contextual_events: Annotated[bool, v.CONTEXTUAL_EVENTS] = v.CONTEXTUAL_EVENTS.default
 
     def __post_init__(self) -> None:
         """Reject contradictory settings."""

@@ -9,6 +9,7 @@ Variables that the existing system also has keep its names; all others begin wit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -30,6 +31,7 @@ from coachstream.settings.kinds import (
     OneOf,
     Or,
     Text,
+    TimeZone,
     Url,
     WholeNumber,
     default_text,
@@ -89,8 +91,7 @@ class Variable(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
         """The meaning, the choices and what else there is to say, without a full stop."""
         choices = ""
         if isinstance(self.kind, OneOf):
-            *most, last = (f"`{choice}`" for choice in self.kind.choices)
-            choices = f": {', '.join(most)} or {last}"
+            choices = f": {_one_of(self.kind.choices)}"
         return f"{self.meaning}{choices}{self.more}"
 
     @property
@@ -103,6 +104,14 @@ class Variable(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
         """The default as a text; None if there is none."""
         return default_text(self.default)
 
+
+def _one_of(choices: Iterable[object]) -> str:
+    *most, last = (f"`{choice}`" for choice in choices)
+    return f"{', '.join(most)} or {last}"
+
+
+OFF = "off"
+"""The value of a text that switches its feature off."""
 
 # AWS API references: CreateTable, `TableName`; Invoke, `FunctionName`; CreateUserPool, `Id`;
 # CreateUserPoolClient, `ClientId`; Converse, `modelId` and `guardrailIdentifier`, both of which may be ARNs.
@@ -256,6 +265,21 @@ FALLBACK_REGION = Variable(
     _REGION,
     None,
 )
+DEFAULT_ANALYSIS_MODEL = "amazon.nova-2-lite-v1:0"
+"""A current inexpensive model that fills in a tool when told to; `language.bedrock.model_families` has its
+dated facts."""
+ANALYSIS_GEOGRAPHIES = ("us.", "eu.", "global.")
+"""Where it has inference profiles."""
+ANALYSIS_MODEL = Variable(
+    _BEDROCK,
+    "COACHSTREAM_ANALYSIS_MODEL_ID",
+    "id or ARN of the small model that finds workouts and requests to remember something in messages",
+    Matching(_MODEL, f"{_MODEL_ID.form}, or {OFF}"),
+    None,
+    more=f"; `{OFF}` leaves only the commands. It is called once a message, in the model's region. By "
+    f"default `{DEFAULT_ANALYSIS_MODEL}` in the model's geography, if the model's id begins with "
+    f"{_one_of(ANALYSIS_GEOGRAPHIES)}, else `{OFF}`",
+)
 GUARDRAIL_ID = Variable(
     _BEDROCK,
     "BEDROCK_GUARDRAIL_ID",
@@ -396,6 +420,14 @@ OPTIONAL_CONTEXT_BUDGET = Variable(
     _TURNS.limits.optional_budget_s,
     is_free=True,
 )
+TIME_ZONE = Variable(
+    _TURN,
+    "COACHSTREAM_TIME_ZONE",
+    "IANA name of the time zone of users whose client and profile do not tell theirs",
+    TimeZone(),
+    _TURNS.time_zone,
+    is_free=True,
+)
 TURN_POLICY = Variable(
     _TURN,
     "COACHSTREAM_TURN_POLICY",
@@ -422,6 +454,15 @@ REPLY_INVOCATIONS = Variable(
     _TURNS.runs.epochs,
     is_free=True,
 )
+CONTEXTUAL_EVENTS = Variable(
+    _TURN,
+    "COACHSTREAM_CONTEXTUAL_EVENTS",
+    "`true`: streams have `contextual` events, which say what was saved or handed off; without them, the end "
+    "of the reply says so of a memory",
+    Boolean(),
+    _TURNS.contextual_events,
+    is_free=True,
+)
 # The HTML standard (section 9.2.7) recommends a comment every 15 seconds or so.
 KEEP_ALIVE = Variable(
     _TURN,
@@ -443,8 +484,8 @@ LOG_FORMAT = Variable(
 METRICS_NAMESPACE = Variable(
     _LOGS,
     "COACHSTREAM_METRICS_NAMESPACE",
-    "CloudWatch namespace of the metrics, or `off`",
-    Or(Text(), "off"),
+    f"CloudWatch namespace of the metrics, or `{OFF}`",
+    Or(Text(), OFF),
     "coachstream",
 )
 

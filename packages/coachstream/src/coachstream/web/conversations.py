@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -22,7 +22,7 @@ class ConversationMetadataBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ConversationBody(msgspec.Struct, frozen=True, rename="camel"):
-    """A conversation, in the shape in which it is stored."""
+    """A conversation, in the shape in which it is stored; other stored fields are kept."""
 
     conversation_id: str
     coach_id: str
@@ -41,13 +41,13 @@ class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class OneConversationBody(SuccessBody, frozen=True, kw_only=True):
     """Response of create, get and change."""
 
-    conversation: ConversationBody
+    conversation: Mapping[str, object]
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
     """Response of list."""
 
-    conversations: tuple[ConversationBody, ...]
+    conversations: tuple[Mapping[str, object], ...]
     count: int
 
 
@@ -99,14 +99,14 @@ def conversation_count(conversations: Sequence[Conversation]) -> CountBody:
     )
 
 
-def conversation_deleted(key: ConversationKey) -> DeletedBody:
-    """What was deleted. This service puts no conversations into the search index, so it removes none."""
+def conversation_deleted(key: ConversationKey, *, is_forgotten: bool) -> DeletedBody:
+    """What was deleted; `is_forgotten` is whether the search index has no summary of it any more."""
     return DeletedBody(
         message="Conversation deleted successfully",
         conversation_id=key.conversation_id,
         coach_id=key.coach_id,
         user_id=key.user_id,
-        pinecone_cleanup=False,
+        pinecone_cleanup=is_forgotten,
     )
 
 
@@ -115,8 +115,11 @@ def error_body(error: CoachStreamError) -> ErrorBody:
     return ErrorBody(error=error.sentence, code=error.code.value)
 
 
-def _conversation_body(conversation: Conversation, messages: Sequence[Message] | None) -> ConversationBody:
-    return ConversationBody(
+def _conversation_body(
+    conversation: Conversation, messages: Sequence[Message] | None
+) -> Mapping[str, object]:
+    """A `ConversationBody`, and what else is stored."""
+    body = ConversationBody(
         conversation_id=conversation.key.conversation_id,
         coach_id=conversation.key.coach_id,
         user_id=conversation.key.user_id,
@@ -130,3 +133,6 @@ def _conversation_body(conversation: Conversation, messages: Sequence[Message] |
         ),
         messages=msgspec.UNSET if messages is None else tuple(map(message_frame, messages)),
     )
+    known = msgspec.to_builtins(body)
+    metadata = {**conversation.more_metadata, **known["metadata"]}
+    return {**conversation.more, **known, "metadata": metadata}

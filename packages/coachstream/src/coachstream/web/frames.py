@@ -11,6 +11,7 @@ from coachstream.conversation.events import (
     Attached,
     Chunk,
     Completed,
+    Contextual,
     Event,
     Failed,
     LogPoint,
@@ -99,6 +100,17 @@ class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
     offset: int
 
 
+class ContextualFrame(msgspec.Struct, frozen=True, tag="contextual"):
+    """What the service has done besides the reply: saved a memory, sent a workout to the training log.
+
+    Ephemeral: it is no part of the reply, is not stored, and has no id; a reader that resumes does not get
+    it. Show `content`, or words of your own for the `stage`; ignore a `stage` that you do not know.
+    """
+
+    content: str
+    stage: str
+
+
 class ResetFrame(msgspec.Struct, frozen=True, tag="reset"):
     """The text from `offset` on no longer holds, and is sent again."""
 
@@ -142,12 +154,21 @@ class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-Frame = StartFrame | RunFrame | ChunkFrame | ResetFrame | ReconnectFrame | CompleteFrame | ErrorFrame
+Frame = (
+    StartFrame
+    | RunFrame
+    | ContextualFrame
+    | ChunkFrame
+    | ResetFrame
+    | ReconnectFrame
+    | CompleteFrame
+    | ErrorFrame
+)
 
 
 def point_of(event: Event) -> LogPoint | None:
     """The position in the run's log from which the reader can resume after this event."""
-    return None if isinstance(event, Started) else event.point
+    return None if isinstance(event, Started | Contextual) else event.point
 
 
 def frame_of(event: Event) -> Frame:
@@ -160,6 +181,8 @@ def frame_of(event: Event) -> Frame:
             frame = StartFrame()
         case Attached(point):
             frame = RunFrame(point.run_id)
+        case Contextual(content, stage):
+            frame = ContextualFrame(content, stage.value)
         case Reset(offset):
             frame = ResetFrame(offset)
         case Reconnect(point):

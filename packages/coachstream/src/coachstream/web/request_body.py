@@ -1,7 +1,8 @@
 """Parses request bodies, checking each field.
 
-Unknown fields and `null` for an optional field are ignored; stored values are checked strictly. Invalid
-Unicode, such as half an emoji, becomes U+FFFD in a user's text; in an id it fails that field's check.
+`null` for an optional field is ignored, and so are unknown fields, unless they would carry content: a coach
+that ignores a picture answers as if it had seen it. Stored values are checked strictly. Invalid Unicode, such
+as half an emoji, becomes U+FFFD in a user's text; in an id it fails that field's check.
 
 Limits count code points: most emoji count once here and twice in JavaScript's `length`, so a text that is
 within a limit by JavaScript's count is never rejected.
@@ -16,10 +17,12 @@ from typing import TypeVar
 import msgspec
 
 from coachstream.conversation.errors import (
+    AttachmentRejected,
     InvalidClientMessageId,
     InvalidJson,
     InvalidRequest,
     InvalidTimestamp,
+    InvalidTimeZone,
     InvalidUserResponse,
     MessageTooLong,
     MissingPathParams,
@@ -27,6 +30,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
 from coachstream.conversation.visible_text import is_blank
+from coachstream.time_zone import is_zone_name
 from lambda_streaming.function_url.event import (
     FunctionUrlEvent,
     InvalidEvent,
@@ -52,15 +56,28 @@ _JSON_ESCAPE = re.compile(
 )
 """An escape in a JSON text; the group matches a lone surrogate."""
 
+_WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+_CONTENT_WORDS = frozenset(
+    (
+        *("attachment", "audio", "blob", "block", "content", "document", "file", "image", "media", "part"),
+        *("photo", "picture", "recording", "s3", "upload", "video", "voice"),
+    )
+)
+"""Words, in the singular, in the names of fields that carry content."""
+
+_TEXT = "text"
+"""The existing system's `messageType` of a message without attachments."""
+
 CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A checked message: `sent_at` is in UTC and whole milliseconds."""
+    """A checked message: `sent_at` is in UTC and whole milliseconds; `time_zone` may be unknown here."""
 
     text: str
     sent_at: datetime
     client_message_id: str | None = None
+    time_zone: str | None = None
 
 
 class NewConversation(msgspec.Struct, frozen=True):
@@ -68,6 +85,7 @@ class NewConversation(msgspec.Struct, frozen=True):
 
     title: str
     initial_message: str | None
+    time_zone: str | None = None
 
 
 class MessageBody(msgspec.Struct, rename="camel"):
@@ -76,6 +94,7 @@ class MessageBody(msgspec.Struct, rename="camel"):
     user_response: object = None
     message_timestamp: object = None
     client_message_id: object = None
+    user_timezone: object = None
 
 
 class CreateBody(msgspec.Struct, rename="camel"):
@@ -83,6 +102,7 @@ class CreateBody(msgspec.Struct, rename="camel"):
 
     title: object = None
     initial_message: object = None
+    user_timezone: object = None
 
 
 class ChangeBody(msgspec.Struct, rename="camel"):
@@ -93,7 +113,7 @@ class ChangeBody(msgspec.Struct, rename="camel"):
     is_active: object = msgspec.UNSET
 
 
-_Body = TypeVar("_Body", bound=msgspec.Struct)
+_Body = TypeVar("_Body")
 
 
 def read_event(payload: object, context: RemainingTime) -> FunctionUrlEvent:
@@ -115,14 +135,17 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
     """Read the body of a turn; `received_at` replaces a missing `messageTimestamp`.
 
     Raises:
-        MissingRequestBody, InvalidJson, InvalidUserResponse, MessageTooLong, InvalidTimestamp,
-        InvalidClientMessageId: the first of these that applies, in this order.
+        MissingRequestBody, InvalidJson, AttachmentRejected, InvalidUserResponse, MessageTooLong,
+        InvalidTimestamp, InvalidClientMessageId, InvalidTimeZone: the first of these that applies, in this
+        order.
     """
     fields = _decode(body, MessageBody)
+    _require_text_only(body)
     return NewMessage(
         text=_message_text(fields.user_response),
         sent_at=_timestamp(fields.message_timestamp, received_at),
         client_message_id=_client_message_id(fields.client_message_id),
+        time_zone=_time_zone(fields.user_timezone),
     )
 
 
@@ -130,13 +153,18 @@ def parse_new_conversation(body: bytes | None) -> NewConversation:
     """Read the body of a creation; every field is optional, and so is the body.
 
     Raises:
-        InvalidJson, InvalidRequest (title), InvalidUserResponse, MessageTooLong (initialMessage).
+        InvalidJson, AttachmentRejected, InvalidRequest (title), InvalidUserResponse, MessageTooLong
+        (initialMessage), InvalidTimeZone.
     """
-    fields = _decode(body, CreateBody) if body and body.strip() else CreateBody()
+    fields = CreateBody()
+    if body and body.strip():
+        fields = _decode(body, CreateBody)
+        _require_text_only(body)
     return NewConversation(
         title=DEFAULT_TITLE if fields.title is None or fields.title == "" else _title(fields.title),
         # The existing function runs no turn for a falsy message.
         initial_message=_message_text(fields.initial_message) if fields.initial_message else None,
+        time_zone=_time_zone(fields.user_timezone),
     )
 
 
@@ -167,6 +195,21 @@ def _decode(body: bytes | None, shape: type[_Body]) -> _Body:
             return msgspec.json.decode(_well_formed(body), type=shape)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidJson from error
+
+
+def _require_text_only(body: bytes | None) -> None:
+    """Refuse content that is not understood.
+
+    Raises:
+        AttachmentRejected: a field that is not empty carries content other than text.
+    """
+    for name, value in _decode(body, dict[str, msgspec.Raw]).items():
+        words = {word.lower() for word in _WORD.findall(name)}
+        is_content = not _CONTENT_WORDS.isdisjoint(words | {word.removesuffix("s") for word in words})
+        if is_content and _decode(bytes(value), object):
+            raise AttachmentRejected
+        if name == "messageType" and _decode(bytes(value), object) not in (None, "", _TEXT):
+            raise AttachmentRejected
 
 
 def _well_formed(body: bytes) -> bytes:
@@ -206,6 +249,14 @@ def _client_message_id(value: object) -> str | None:
         return None
     if not isinstance(value, str) or not CLIENT_MESSAGE_ID.fullmatch(value):
         raise InvalidClientMessageId
+    return value
+
+
+def _time_zone(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not is_zone_name(value):
+        raise InvalidTimeZone
     return value
 
 

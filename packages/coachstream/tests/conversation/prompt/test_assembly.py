@@ -23,9 +23,17 @@ from coachstream.conversation.prompt.coach import (
 )
 from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, SectionName
 from coachstream.conversation.prompt.sections import (
+    MAX_BACKGROUND_CHARS,
+    MAX_ENTRIES,
     MAX_INSTRUCTIONS_CHARS,
     MAX_PASSAGE_CHARS,
     MAX_RECORD_CHARS,
+)
+from coachstream.conversation.prompt.user import (
+    ConversationSummary,
+    UserProfile,
+    parse_conversation_summary,
+    parse_user_profile,
 )
 from support.odd_values import ODD_VALUES
 
@@ -35,6 +43,20 @@ NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 MESSAGES = (PromptMessage(Role.USER, "How am I doing?"),)
 
 BARE = CoachConfig("c1", "Mara")
+
+A_PROFILE = UserProfile(
+    name="Ana",
+    goals=("Run a marathon",),
+    fitness=("level: intermediate",),
+    directive="No overhead work until March.",
+    athlete_profile="A runner who came to strength late.",
+)
+A_SUMMARY = ConversationSummary(
+    narrative="They planned a block of ten weeks.",
+    key_insights=("Sleeps badly before races",),
+    total_messages=180,
+    created_at=datetime(2026, 11, 20, 2, tzinfo=UTC),
+)
 
 
 def a_memory(content: str = "Trains at dawn", **changes: object) -> Memory:
@@ -60,6 +82,8 @@ def a_full_prompt() -> Prompt:
         memories=[a_memory()],
         workouts=[a_workout(1)],
         matches=[a_match("Rest is training")],
+        profile=A_PROFILE,
+        summary=A_SUMMARY,
         additional_constraints=["A workout is being logged."],
         session_number=3,
     )
@@ -106,13 +130,14 @@ def test_what_depends_on_the_coach_alone_comes_first_and_does_not_change() -> No
     """A later turn, with other records and at another time, starts with the same text."""
     one = a_full_prompt()
     static = [section for section in one.sections if section.is_static]
-    assert [section.is_static for section in one.sections] == [True] * len(static) + [False] * 6
+    assert [section.is_static for section in one.sections] == [True] * len(static) + [False] * 9
     stored = json.loads((Path(coachstream.local.demo.__file__).parent / "coaches.json").read_text())[0]
     other = build_prompt(
         coach=parse_coach_config(stored["coach_id"], stored),
         now=NOW + timedelta(days=400),
         messages=(PromptMessage(Role.USER, "Bye"),),
         memories=[a_memory("Other")],
+        profile=UserProfile(name="Bo", directive=A_PROFILE.directive),
     )
     assert [section for section in other.sections if section.is_static] == static
 
@@ -144,11 +169,25 @@ def test_a_coach_without_configuration_has_the_sections_that_every_coach_has() -
         ),
         ODD_VALUES,
     ),
+    profile=st.dictionaries(
+        st.sampled_from(
+            ["nickname", "goals", "fitness", "criticalTrainingDirective", "athleteProfile", "preferences"]
+        ),
+        ODD_VALUES,
+    ),
+    summary=st.dictionaries(
+        st.sampled_from(["narrative", "structuredData", "keyInsights", "current_goals", "metadata"]),
+        ODD_VALUES,
+    ),
     memory=st.fixed_dictionaries({"content": ODD_VALUES, "memoryType": ODD_VALUES, "metadata": ODD_VALUES}),
     workout=st.fixed_dictionaries({"summary": ODD_VALUES, "completedAt": ODD_VALUES}),
 )
 def test_no_stored_record_fails_a_prompt(
-    coach: dict[str, object], memory: dict[str, object], workout: dict[str, object]
+    coach: dict[str, object],
+    profile: dict[str, object],
+    summary: dict[str, object],
+    memory: dict[str, object],
+    workout: dict[str, object],
 ) -> None:
     """Whatever the store holds, a prompt can be built in any time zone and encoded as UTF-8."""
     prompt = build_prompt(
@@ -157,6 +196,8 @@ def test_no_stored_record_fails_a_prompt(
         messages=MESSAGES,
         memories=[parse_memory(memory)],
         workouts=[parse_workout(workout)],
+        profile=parse_user_profile(profile),
+        summary=parse_conversation_summary(summary),
         timezone=ZoneInfo("Pacific/Kiritimati"),
     )
     assert msgspec.json.encode(prompt)
@@ -167,7 +208,7 @@ def test_the_current_time_is_in_the_users_time_zone() -> None:
     late = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
     berlin = ZoneInfo("Europe/Berlin")
     here = build_prompt(coach=BARE, now=late, messages=MESSAGES, timezone=berlin)
-    assert "Thursday, 2026-11-26, 00:30 (CET)" in text_of(here, SectionName.CURRENT_TIME)
+    assert "Thursday, 2026-11-26, 00:30 (Europe/Berlin, UTC+01:00)" in text_of(here, SectionName.CURRENT_TIME)
     nowhere = build_prompt(coach=BARE, now=late, messages=MESSAGES)
     assert "Wednesday, 2026-11-25, 23:30 (UTC)" in text_of(nowhere, SectionName.CURRENT_TIME)
 
@@ -250,8 +291,14 @@ def test_what_users_wrote_cannot_pose_as_an_instruction(attack: str) -> None:
         memories=[a_memory(attack, memory_type=attack, tags=(attack,))],
         workouts=[a_workout(1, attack), Workout("w", NOW, name=attack, discipline=attack)],
         matches=[a_match(attack, title=attack)],
+        profile=UserProfile(attack, (attack,), (attack,), directive=attack, athlete_profile=attack),
+        summary=ConversationSummary(attack, (attack,), (attack,), (attack,), (attack,), (attack,)),
     )
     for name in (
+        SectionName.DIRECTIVE,
+        SectionName.PROFILE,
+        SectionName.ATHLETE_PROFILE,
+        SectionName.CONVERSATION_SUMMARY,
         SectionName.BACKGROUND,
         SectionName.MEMORIES,
         SectionName.WORKOUTS,
@@ -274,6 +321,62 @@ def test_semantic_context_counts_what_the_prompt_holds() -> None:
     assert len(passages[1]) == len("<data></data>") + MAX_PASSAGE_CHARS
     assert prompt.semantic_context == SemanticContextUse(matches=2, length=sum(map(len, passages)))
     assert "do not say that it was looked up" in text
+
+
+def test_the_users_own_rule_comes_first_of_all_whatever_its_length() -> None:
+    """It is whole up to the limit of instructions, and says that it is to be followed."""
+    rule = "Never train in the heat. " * 100
+    prompt = build_prompt(
+        coach=BARE, now=NOW, messages=MESSAGES, profile=UserProfile(directive=rule), memories=[a_memory()]
+    )
+    first = prompt.sections[0]
+    assert (first.name, first.is_static) == (SectionName.DIRECTIVE, True)
+    assert f"<data>{rule.strip()}</data>" in first.text
+    assert "Keep it in everything you recommend" in first.text
+
+
+def test_the_profile_and_the_summary_are_told_with_their_dates() -> None:
+    """Each in its own section; the summary's date is the user's."""
+    prompt = build_prompt(
+        coach=BARE,
+        now=NOW,
+        messages=MESSAGES,
+        profile=A_PROFILE,
+        summary=A_SUMMARY,
+        timezone=ZoneInfo("America/Los_Angeles"),
+    )
+    assert text_of(prompt, SectionName.PROFILE).splitlines() == [
+        "# About the user",
+        "Name: <data>Ana</data>",
+        "Goals:",
+        "- <data>Run a marathon</data>",
+        "Fitness:",
+        "- <data>level: intermediate</data>",
+    ]
+    assert A_PROFILE.athlete_profile in text_of(prompt, SectionName.ATHLETE_PROFILE)
+    summary = text_of(prompt, SectionName.CONVERSATION_SUMMARY)
+    assert "It was written on 2026-11-19 after 180 messages." in summary
+    assert summary.splitlines()[2:] == [
+        "<data>They planned a block of ten weeks.</data>",
+        "Insights:",
+        "- <data>Sleeps badly before races</data>",
+    ]
+
+
+def test_a_profile_or_summary_cannot_crowd_out_the_rest() -> None:
+    """Long texts are shortened, and lists are cut."""
+    many = ("x" * 5_000,) * 50
+    prompt = build_prompt(
+        coach=BARE,
+        now=NOW,
+        messages=MESSAGES,
+        profile=UserProfile("y" * 5_000, many, many, athlete_profile="z" * 50_000),
+        summary=ConversationSummary("z" * 50_000, many, many, many, many, many),
+    )
+    of_lists = MAX_ENTRIES * 400
+    assert len(text_of(prompt, SectionName.PROFILE)) < 2 * of_lists + 400
+    assert len(text_of(prompt, SectionName.ATHLETE_PROFILE)) < MAX_BACKGROUND_CHARS + 100
+    assert len(text_of(prompt, SectionName.CONVERSATION_SUMMARY)) < MAX_BACKGROUND_CHARS + 5 * of_lists + 400
 
 
 def test_nothing_found_is_nothing_used() -> None:

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coachstream.conversation import events as e
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import (
     Attached,
     Chunk,
     Completed,
+    Contextual,
     Event,
     Failed,
     LogPoint,
@@ -119,6 +121,27 @@ async def test_however_a_reader_lags_it_ends_with_the_text_that_was_sent(steps: 
                     pass
     assert text.decode("utf-16-le") == "".join(said)
     assert points == sorted(points)
+
+
+async def test_a_contextual_event_keeps_its_place_in_the_text_and_moves_no_position() -> None:
+    """In a queue that is full, where text joins text; the position is that of the text."""
+    notice = Contextual("Saved.", e.Stage.MEMORY_SAVED)
+
+    async def turn(*, send: Send, has_left: HasLeft) -> None:  # noqa: ARG001 (the turn's signature)
+        for number in range(2 * CAPACITY):
+            await send(Chunk("x", number, LogPoint("run-1", number)))
+        await send(notice)
+        await send(Chunk("y", 2 * CAPACITY))
+        await send(Failed(ErrorCode.PROCESSING_ERROR, "", retryable=True))
+
+    async with TurnReader(turn, clock=FixedDate()) as reader:
+        read = [event async for event in reader]
+        assert reader.point == LogPoint("run-1", 2 * CAPACITY - 1)
+    place = read.index(notice)
+    texts = [event.content for event in read if isinstance(event, Chunk)]
+    assert "".join(texts[:place]) == "x" * 2 * CAPACITY
+    assert [type(event) for event in read[place + 1 :]] == [Chunk, Failed]
+    assert texts[place:] == ["y"]
 
 
 async def test_a_stalled_reader_does_not_block_the_turn_and_is_sent_a_reconnect() -> None:

@@ -102,6 +102,7 @@ async def test_everything_is_loaded_at_the_same_time() -> None:
     stage = Stage()
     gate = asyncio.Event()
     names = ["begin_run", "load_coach", "load_history", "load_memories", "load_recent_workouts"]
+    names += ["load_profile", "load_summary"]
     stage.store.gates = dict.fromkeys(names, gate)
     task = asyncio.create_task(stage.run())
     for _ in range(5):
@@ -223,7 +224,9 @@ async def test_a_reply_that_could_not_be_saved_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize("failure", [StorageUnavailable(), RuntimeError("boom"), None], ids=str)
-@pytest.mark.parametrize("part", ["load_memories", "load_recent_workouts", "recall"])
+@pytest.mark.parametrize(
+    "part", ["load_memories", "load_recent_workouts", "load_profile", "load_summary", "recall"]
+)
 async def test_an_optional_part_that_fails_or_is_slow_is_left_out(
     part: str, failure: Exception | None
 ) -> None:
@@ -231,6 +234,8 @@ async def test_an_optional_part_that_fails_or_is_slow_is_left_out(
     recall = RecallDouble(a_match())
     stage = Stage(recall=recall)
     stage.store.memories, stage.store.workouts = [a_memory()], [a_workout()]
+    await stage.store.put_profile(KEY.user_id, {"nickname": "Nan"})
+    await stage.store.put_summary(KEY, {"narrative": "A long talk"})
     never = asyncio.Event()
     if part == "recall":
         recall.gate, recall.failure = (never, None) if failure is None else (None, failure)
@@ -252,6 +257,8 @@ async def test_an_optional_part_that_fails_or_is_slow_is_left_out(
     present = {
         "load_memories": "Trains at dawn" in text,
         "load_recent_workouts": "Five sets of squats" in text,
+        "load_profile": "Nan" in text,
+        "load_summary": "A long talk" in text,
         "recall": "Rest is training" in text,
     }
     assert present == {name: name != part for name in present}

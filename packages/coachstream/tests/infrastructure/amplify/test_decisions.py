@@ -239,6 +239,18 @@ def test_the_same_is_allowed(decide: Decide) -> None:
                 {"id": NOVA},
             )
         ),
+        *(
+            (
+                {"table": "a-table", "model": {"id": model_id, "region": region, "analysisId": analysis_id}},
+                _backend("a-table"),
+                Service(model=BedrockSettings(model_id, region=region, analysis_model_id=analysis_id)),
+            )
+            for model_id, region, analysis_id in (
+                (f"us.{HAIKU}", "us-east-1", "Off"),
+                (f"us.{HAIKU}", "us-east-1", NOVA),
+                (HAIKU, "us-east-1", f"us.{NOVA}"),
+            )
+        ),
         (
             {"table": "a-table", "model": {"guardrail": {"id": guardrail}}, "kmsKeyArns": [KEY]},
             _backend("a-table", kms_key_arns=(KEY,)),

@@ -120,6 +120,8 @@ def test_the_comparison_sees_all_there_is(amplify: Made) -> None:
     }
     named = {statement.get("Sid", statement["Action"][0]) for statement in amplify["statements"]}
     assert named == {
+        "AnalysisModel",
+        "AnalysisModelBehindProfile1",
         "Log",
         "Models",
         "ModelsBehindProfile1",

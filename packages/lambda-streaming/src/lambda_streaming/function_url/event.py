@@ -53,7 +53,8 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
         method: as sent, upper case in practice.
         raw_path: undecoded, as far as the service preserves it.
         raw_query_string: undecoded, without `?`.
-        segments: the path split at slashes, each segment percent-decoded on its own, without empty ones.
+        segments: the path split at slashes, each segment percent-decoded on its own, without empty ones and
+            without the stage, with which an HTTP API begins `rawPath` unless the stage is `$default`.
             `%2F` becomes a slash inside its segment; an escape that is not hexadecimal or not UTF-8 is kept
             verbatim.
         headers: by lower-case name; headers with the same name are joined with commas.
@@ -112,7 +113,7 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
             method=method,
             raw_path=raw_path,
             raw_query_string=_text(event, "rawQueryString"),
-            segments=tuple(percent_decoded(segment) for segment in raw_path.split("/") if segment),
+            segments=_segments(raw_path, stage=_text(request_context, "stage")),
             headers=headers,
             query={
                 name: value
@@ -169,6 +170,14 @@ class FunctionUrlEvent(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.json.decode(self.body or b"", type=type)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidEventBody(f"the body is not the expected JSON: {error}") from error
+
+
+def _segments(raw_path: str, *, stage: str) -> tuple[str, ...]:
+    segments = [segment for segment in raw_path.split("/") if segment]
+    # Names of stages have no characters that could be escaped.
+    if segments and stage != "$default" and segments[0] == stage:
+        del segments[0]
+    return tuple(percent_decoded(segment) for segment in segments)
 
 
 def percent_decoded(text: str) -> str:

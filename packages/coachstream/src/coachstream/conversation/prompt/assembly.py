@@ -9,6 +9,7 @@ from coachstream.conversation.model import Match, Memory, SemanticContextUse, Wo
 from coachstream.conversation.prompt import sections
 from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.prompt import Prompt, PromptMessage, Section, SectionName
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 
 
 def build_prompt(
@@ -19,6 +20,8 @@ def build_prompt(
     memories: Sequence[Memory] = (),
     workouts: Sequence[Workout] = (),
     matches: Sequence[Match] = (),
+    profile: UserProfile = UserProfile(),  # noqa: B008 (immutable)
+    summary: ConversationSummary = ConversationSummary(),  # noqa: B008 (immutable)
     additional_constraints: Sequence[str] = (),
     session_number: int = 1,
     timezone: tzinfo = UTC,
@@ -32,13 +35,17 @@ def build_prompt(
         memories: most important first.
         workouts: newest first.
         matches: semantic search results, best first.
+        profile: who the user is.
+        summary: of the whole conversation, including what `messages` leave out.
         additional_constraints: constraints for this message, one sentence each.
         session_number: 1 for the first exchange of the conversation.
         timezone: the user's time zone.
     """
     passages = sections.passages(matches)
-    # What depends on the coach alone comes first, so that a model can cache it from turn to turn.
+    # What only a change of the user's rule or of the coach changes comes first, so that a model can cache it
+    # from turn to turn.
     static = {
+        SectionName.DIRECTIVE: sections.directive(profile),
         SectionName.CRITICAL_RULES: sections.critical_rules(),
         SectionName.IDENTITY: sections.identity(coach),
         SectionName.METHODOLOGY: sections.methodology(coach),
@@ -51,7 +58,10 @@ def build_prompt(
     }
     dynamic = {
         SectionName.CURRENT_TIME: sections.current_time(now, timezone),
+        SectionName.PROFILE: sections.profile(profile),
+        SectionName.ATHLETE_PROFILE: sections.athlete_profile(profile),
         SectionName.MEMORIES: sections.memories(memories, timezone),
+        SectionName.CONVERSATION_SUMMARY: sections.conversation_summary(summary, timezone),
         SectionName.USER: sections.user(session_number),
         SectionName.WORKOUTS: sections.workouts(workouts, now, timezone),
         SectionName.ADDITIONAL_CONSTRAINTS: sections.additional_constraints(additional_constraints),

@@ -12,6 +12,7 @@ from coachstream.conversation.model import Role, SemanticContextUse
 class SectionName(StrEnum):
     """The sections of the system prompt, in their order."""
 
+    DIRECTIVE = "directive"
     CRITICAL_RULES = "critical_rules"
     IDENTITY = "identity"
     METHODOLOGY = "methodology"
@@ -22,7 +23,10 @@ class SectionName(StrEnum):
     ADAPTATION = "adaptation"
     FINAL_INSTRUCTIONS = "final_instructions"
     CURRENT_TIME = "current_time"
+    PROFILE = "profile"
+    ATHLETE_PROFILE = "athlete_profile"
     MEMORIES = "memories"
+    CONVERSATION_SUMMARY = "conversation_summary"
     USER = "user"
     WORKOUTS = "workouts"
     ADDITIONAL_CONSTRAINTS = "additional_constraints"
@@ -30,7 +34,7 @@ class SectionName(StrEnum):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A section of the system prompt. Static ones depend only on the coach, come first and can be cached."""
+    """A section of the system prompt. Static ones, the same in every turn, come first and can be cached."""
 
     name: SectionName
     text: str

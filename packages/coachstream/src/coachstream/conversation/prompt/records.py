@@ -123,7 +123,7 @@ def _pairs(value: Mapping[object, object], depth: int) -> Iterable[str]:
         text = _text(item, depth - 1)
         if text:
             # A key as words: `morning_preferred` becomes `morning preferred`.
-            yield f"{_text(key, 0).replace('_', ' ')}: {text}"
+            yield f"{_text(key, 0).replace('_', ' ')}: {text}".strip()
 
 
 def _entries(value: object, depth: int) -> Iterable[str]:

@@ -24,6 +24,7 @@ class RunClaim(msgspec.Struct, frozen=True):
         said: the reply so far.
         writer: the id of this lease holder in the log.
         opened_at: `Opened.at`: the time in the reply's id must be later.
+        time_zone: `Opened.time_zone`.
     """
 
     key: ConversationKey
@@ -35,6 +36,7 @@ class RunClaim(msgspec.Struct, frozen=True):
     said: str
     writer: str
     opened_at: int
+    time_zone: str | None = None
 
     @property
     def point(self) -> LogPoint:

@@ -71,6 +71,7 @@ class RunOpener:
         *,
         deadline: float,
         has_producer: bool = True,
+        time_zone: str | None = None,
     ) -> RunClaim | LogPoint | AlreadyAnswered:
         """Store the message unless it is stored, and open a run for it unless it has one.
 
@@ -82,6 +83,7 @@ class RunOpener:
             deadline: until when it may wait for another run to end or to be found dead, in the clock's
                 monotonic seconds.
             has_producer: whether the caller holds the run's lease; if not, its first reader will.
+            time_zone: `Opened.time_zone`.
 
         Returns:
             The claim on the new run; or the beginning of the run that this message already has; or its stored
@@ -96,7 +98,7 @@ class RunOpener:
         writer = secrets.token_hex(8)
         while True:
             now = milliseconds_of(self._clock.now())
-            opened = self._opened(message, writer, at=now, has_producer=has_producer)
+            opened = self._opened(message, writer, at=now, has_producer=has_producer, time_zone=time_zone)
             result = await self._store.begin_run(key, earlier or message, run_id, opened)
             match result:
                 case RunBegun():
@@ -110,6 +112,7 @@ class RunOpener:
                         said="",
                         writer=writer,
                         opened_at=result.at,
+                        time_zone=time_zone,
                     )
                 case AlreadyAnswered() if earlier is not None and not has_failed_to_arrive(earlier, message):
                     earlier = None  # deliberately sent again
@@ -123,13 +126,21 @@ class RunOpener:
                     message = message_now()
 
     async def open_for_reader(
-        self, key: ConversationKey, message_now: MessageNow, run_id: str, *, deadline: float
+        self,
+        key: ConversationKey,
+        message_now: MessageNow,
+        run_id: str,
+        *,
+        deadline: float,
+        time_zone: str | None = None,
     ) -> str:
         """Like `open`, for a message whose first reader will produce the reply; returns the run's id.
 
         A message that already has a reply gets a finished run that points to it.
         """
-        opened = await self.open(key, message_now, run_id, deadline=deadline, has_producer=False)
+        opened = await self.open(
+            key, message_now, run_id, deadline=deadline, has_producer=False, time_zone=time_zone
+        )
         if isinstance(opened, RunClaim):
             return run_id
         if isinstance(opened, LogPoint):
@@ -240,14 +251,16 @@ class RunOpener:
     async def _close(self, key: ConversationKey, run_id: str) -> None:
         await self._closer.close(key, run_id, RunState.of(await self._store.read_log(key, run_id)))
 
-    def _opened(self, message: Message, writer: str, *, at: int, has_producer: bool) -> LogEntry:
+    def _opened(
+        self, message: Message, writer: str, *, at: int, has_producer: bool, time_zone: str | None = None
+    ) -> LogEntry:
         lease_s = self._settings.lease_s if has_producer else self._settings.reader_awaited_s
         return LogEntry(
             number=0,
             epoch=1 if has_producer else 0,
             leased_until=at + round(1000 * lease_s),
             writer=writer,
-            content=Opened(message.id, has_producer=has_producer, at=at),
+            content=Opened(message.id, has_producer=has_producer, at=at, time_zone=time_zone),
             lease_ms=round(1000 * lease_s),
         )
 

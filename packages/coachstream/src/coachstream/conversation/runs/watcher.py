@@ -225,6 +225,7 @@ class RunWatcher:
             said=state.text,
             writer=entry.writer,
             opened_at=state.opened.at,
+            time_zone=state.opened.time_zone,
         )
 
     async def _user_message(self) -> Message | None:

@@ -29,6 +29,11 @@ class Command(msgspec.Struct, frozen=True):
     content: str
 
 
+def is_command(text: str) -> bool:
+    """Whether a message has the form of a command, known or not; nothing else is looked for in it."""
+    return _COMMAND.fullmatch(text) is not None
+
+
 def parse_command(text: str) -> Command | None:
     """Parse the command of a message.
 

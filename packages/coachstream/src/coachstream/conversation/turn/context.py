@@ -9,10 +9,13 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.model import ConversationKey, Match, Memory, Message, Workout
 from coachstream.conversation.ports import ContextStore, SemanticMemory
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
+from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.settings import ContextLimits
 
 logger = logging.getLogger("coachstream.turn")
@@ -28,11 +31,17 @@ class Context(msgspec.Struct, frozen=True):
     memories: Sequence[Memory]
     workouts: Sequence[Workout]
     matches: Sequence[Match]
+    profile: UserProfile = UserProfile()
+    summary: ConversationSummary = ConversationSummary()
     left_out: tuple[str, ...] = ()
 
 
 class ContextLoad:
-    """A load in progress. Use as `async with`: leaving it cancels what has not finished."""
+    """A load in progress. Use as `async with`: leaving it cancels what has not finished.
+
+    Attributes:
+        analysis: runs next to the load. A search that it finds needless is not waited for.
+    """
 
     def __init__(
         self,
@@ -41,9 +50,11 @@ class ContextLoad:
         key: ConversationKey,
         text: str,
         limits: ContextLimits,
+        analysis: PendingAnalysis,
         *,
         history_budget_chars: int,
     ) -> None:
+        self.analysis = analysis
         self._limits = limits
         self._began = asyncio.get_running_loop().time()
         self._coach = asyncio.ensure_future(store.load_coach(key.user_id, key.coach_id))
@@ -57,15 +68,21 @@ class ContextLoad:
         self._matches = asyncio.ensure_future(
             _nothing() if recall is None else recall.search(key.user_id, text, limit=limits.matches)
         )
+        self._profile = asyncio.ensure_future(store.load_profile(key.user_id))
+        self._summary = asyncio.ensure_future(store.load_summary(key))
+        analysis.when_arrived(self._skip_needless_search)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = (self._coach, self._history, self._memories, self._workouts, self._matches)
+        tasks = (
+            *(self._coach, self._history, self._memories, self._workouts, self._matches),
+            *(self._profile, self._summary),
+        )
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self.analysis.aclose(), return_exceptions=True)
 
     async def loaded(self) -> Context:
         """Wait for the required items, and for the optional ones until their budget is used up.
@@ -74,18 +91,38 @@ class ContextLoad:
             CoachStreamError: the coach or the history could not be loaded.
         """
         coach, history = await self._coach, await self._history
-        late_at = self._began + self._limits.optional_budget_s
-        optional = {"memories": self._memories, "workouts": self._workouts, "semantic search": self._matches}
-        await asyncio.wait(optional.values(), timeout=max(0.0, late_at - asyncio.get_running_loop().time()))
+        optional = {
+            "memories": self._memories,
+            "workouts": self._workouts,
+            "semantic search": self._matches,
+            "conversation summary": self._summary,
+        }
+        await self._wait_for(*optional.values(), within_s=self._limits.optional_budget_s)
+        await self._wait_for(self._profile, within_s=self._limits.profile_budget_s)
+        optional["user profile"] = self._profile
+        is_search_skipped = self._matches.cancelled()
+        if is_search_skipped:
+            del optional["semantic search"]
         left_out = tuple(name for name, task in optional.items() if not _is_there(name, task))
         return Context(
             coach,
             history,
             () if "memories" in left_out else self._memories.result(),
             () if "workouts" in left_out else self._workouts.result(),
-            () if "semantic search" in left_out else self._matches.result(),
+            () if is_search_skipped or "semantic search" in left_out else self._matches.result(),
+            UserProfile() if "user profile" in left_out else self._profile.result(),
+            ConversationSummary() if "conversation summary" in left_out else self._summary.result(),
             left_out,
         )
+
+    def _skip_needless_search(self, analysis: MessageAnalysis) -> None:
+        if not analysis.needs_search:
+            self._matches.cancel()
+
+    async def _wait_for(self, *tasks: asyncio.Future[T], within_s: float) -> None:
+        """Wait for all tasks, but no longer than some seconds after the load began."""
+        late_at = self._began + within_s
+        await asyncio.wait(tasks, timeout=max(0.0, late_at - asyncio.get_running_loop().time()))
 
 
 def _is_there(name: str, task: asyncio.Future[T]) -> bool:

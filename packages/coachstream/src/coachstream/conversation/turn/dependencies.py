@@ -14,6 +14,7 @@ from coachstream.conversation.ports import (
     ContextStore,
     ConversationStore,
     MemoryStore,
+    MessageAnalyser,
     RunStore,
     SemanticMemory,
     SummaryBuilder,
@@ -37,6 +38,7 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
         recall: None if there is no semantic search backend.
         workout_builder: None if workouts are not handed off.
         summary_builder: None if conversations are not summarized.
+        analyser: None if only commands have side effects.
         report: receives the report when the turn is over.
     """
 
@@ -50,5 +52,6 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
     fallback_model: ChatModel | None = None
     workout_builder: WorkoutBuilder | None = None
     summary_builder: SummaryBuilder | None = None
+    analyser: MessageAnalyser | None = None
     report: TakeReport = ignore_report
     random_below: RandomBelow = secrets.randbelow

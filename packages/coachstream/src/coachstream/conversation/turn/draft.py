@@ -67,6 +67,11 @@ class Draft:
             await self._say(storable)
         return len(storable) == len(text)
 
+    async def end(self, closing_words: str) -> None:
+        """Add the application's closing words, if any, as a paragraph; not again after a takeover."""
+        if closing_words and closing_words not in self.text:
+            await self.say((PARAGRAPH if self._said else "") + closing_words)
+
     async def restart(self) -> None:
         """Discard the text and start over with the application's confirmation."""
         self._said.clear()

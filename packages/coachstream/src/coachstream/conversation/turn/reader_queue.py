@@ -20,6 +20,7 @@ from coachstream.conversation.errors import DeadlineExceeded, ProcessingError, d
 from coachstream.conversation.events import (
     Chunk,
     Completed,
+    Contextual,
     Event,
     Failed,
     LogPoint,
@@ -144,7 +145,7 @@ class TurnReader:
     def _put(self, event: Event) -> None:
         if self._has_left:
             return
-        if not isinstance(event, Started):
+        if not isinstance(event, Started | Contextual):
             self._point = event.point or self._point
         self._arrived.set()
         if not isinstance(event, Chunk) or len(self._waiting) < CAPACITY:

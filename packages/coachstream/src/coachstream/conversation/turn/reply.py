@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 import msgspec
 
@@ -51,6 +51,7 @@ from coachstream.conversation.turn.report import TurnMeasurements
 from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.side_effects import SideEffects
 from coachstream.conversation.turn.speech import Speech
+from coachstream.time_zone import load_zone
 
 logger = logging.getLogger("coachstream.turn")
 
@@ -96,7 +97,9 @@ class Reply:
         self._is_withheld = False
         self._message: Message | None = None
         self._semantic_context = SemanticContextUse()
-        self._side_effects = SideEffects(claim, dependencies, now=now)
+        self._side_effects = SideEffects(
+            claim, dependencies, now=now, tell=send if may_release and settings.contextual_events else None
+        )
         self._writer = RunWriter(
             claim, dependencies.runs, dependencies.clock, settings.runs, deadline.interrupt
         )
@@ -160,6 +163,20 @@ class Reply:
             if not self._can_be_released():
                 raise
             return Reconnect(await run_shielded(self._release()))
+        ending, reply = await run_shielded(self._conclude(stop_reason))
+        self._side_effects.follow_reply()
+        await self._finish_side_effects()
+        return completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
+
+    async def _conclude(self, stop_reason: StopReason) -> tuple[Finished, Message]:
+        """Do what must be done before the reply is stored, then store it."""
+        context = self._measured.context
+        closing_words = await self._side_effects.settle(
+            None if context is None else context.coach,
+            longest_s=self._deadline.seconds_until(self._deadline.save_at),
+            within_s=self._seconds_for_follow_ups(),
+        )
+        await self._draft.end(closing_words)
         reply = self._message = self._reply_message(stop_reason)
         ending = Finished(
             reply_id=reply.id,
@@ -172,11 +189,8 @@ class Reply:
                 total=self._deadline.elapsed_ms(),
             ),
         )
-        await run_shielded(self._save(ending, reply))
-        context = self._measured.context
-        self._side_effects.follow_reply(None if context is None else context.coach)
-        await self._finish_side_effects()
-        return completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
+        await self._save(ending, reply)
+        return ending, reply
 
     async def _speak(self, load: ContextLoad) -> StopReason:
         """Build the prompt and let the model reply to it.
@@ -185,15 +199,20 @@ class Reply:
             ContentFiltered, ModelStreamBroken: the model stopped for a reason that means there is no reply.
         """
         said = self._claim.said
+        self._side_effects.begin(load.analysis)
         if said:
             confirmation = self._side_effects.confirmation_in(said)
         else:
             confirmation = await self._deadline.bound(self._side_effects.confirm())
         context = await self._deadline.bound(load.loaded())
         self._measured.context = context
+        zone = await self._deadline.bound(
+            load_zone(self._claim.time_zone, context.profile.time_zone, self._settings.time_zone)
+        )
+        self._side_effects.time_zone = str(zone)
         self._measured.context_ms = self._deadline.elapsed_ms()
         await self._draft.begin(confirmation)
-        prompt = self._prompt(context)
+        prompt = self._prompt(context, zone)
         self._semantic_context = prompt.semantic_context
         self._measured.matches = prompt.semantic_context.matches
         self._measured.history_messages = len(prompt.messages)
@@ -244,6 +263,7 @@ class Reply:
     async def _end(self, failure: CoachStreamError) -> Message | None:
         """End the run unless it has ended, keeping its text; return the stored partial reply, if any."""
         partial: Message | None = None
+        self._side_effects.stop()
         # A reply whose save failed is not lost: the log has it, and is closed when the lease expires.
         if not self._is_over and self._message is None:
             reply = self._unfinished_reply()
@@ -274,10 +294,13 @@ class Reply:
             logger.error("The side effects of a blocked message could not be undone in time")  # noqa: TRY400
 
     async def _finish_side_effects(self) -> None:
-        remaining_s = self._deadline.seconds_until(self._deadline.at)
         self._measured.failed_follow_ups = await self._side_effects.finish(
-            within_s=min(self._settings.follow_ups_within_s, remaining_s / 2)
+            within_s=self._seconds_for_follow_ups()
         )
+
+    def _seconds_for_follow_ups(self) -> float:
+        remaining_s = self._deadline.seconds_until(self._deadline.at)
+        return min(self._settings.follow_ups_within_s, remaining_s / 2)
 
     def _count_memories(self) -> None:
         context = self._measured.context
@@ -307,7 +330,7 @@ class Reply:
             ),
         )
 
-    def _prompt(self, context: Context) -> Prompt:
+    def _prompt(self, context: Context, zone: tzinfo) -> Prompt:
         user_message = self._claim.user_message
         # An interrupted reply to the same message, from an earlier attempt, is about to be replaced.
         earlier = [
@@ -322,8 +345,11 @@ class Reply:
             memories=context.memories,
             workouts=context.workouts,
             matches=context.matches,
-            additional_constraints=self._side_effects.constraints,
+            profile=context.profile,
+            summary=context.summary,
+            additional_constraints=self._side_effects.constraints(),
             session_number=self._session_number(context.history, earlier),
+            timezone=zone,
         )
         return msgspec.structs.replace(prompt, said=self._claim.said) if self._claim.said else prompt
 

@@ -22,6 +22,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         client_message_id: the client's idempotency key for the message.
         streamed: whether the client requested a stream. Such a reader can reconnect.
         after: the position that the reader reached in an earlier attempt, if it sent one.
+        time_zone: the name of the user's time zone, if the client sent one; it may be unknown here.
     """
 
     key: ConversationKey
@@ -31,6 +32,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     client_message_id: str | None = None
     streamed: bool = False
     after: LogPoint | None = None
+    time_zone: str | None = None
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):

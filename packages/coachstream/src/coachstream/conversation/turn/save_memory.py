@@ -1,7 +1,7 @@
-"""A memory that the user requests by command: how it is created, saved and confirmed.
+"""A memory that the user asks for, by command or in plain words: how it is created, saved and confirmed.
 
-The service writes the confirmation, because only the service knows whether the memory is saved. It is written
-after the save, as the beginning of the reply, which is streamed and stored.
+The service writes the confirmation, because only the service knows whether the memory is saved. After a
+command, it is the beginning of the reply, which is streamed and stored.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from coachstream.conversation.analysis import MemoryTraits
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.conversation.model import Importance, Memory, MemorySource, Message
+from coachstream.conversation.model import ConversationKey, Memory, MemorySource, Message
 from coachstream.conversation.ports import MemoryStore
 
 logger = logging.getLogger("coachstream.turn")
@@ -19,41 +20,49 @@ USAGE = "\u274c To save a memory, write it after the command: /save-memory I tra
 NOT_SAVED = "\u274c Sorry, I could not save that. Please try again in a moment."
 
 
-def requested_memory(user_id: str, message: Message, content: str, *, at: datetime) -> Memory:
-    """The memory that a message requests.
-
-    Its id is derived from the message's id, so that a retry saves no duplicate. It applies to every coach,
-    and has the existing system's defaults (its section 8): a preference of medium importance.
-    """
+def memory_id(user_id: str, message: Message) -> str:
+    """The id of the memory that a message requests: the message's own, so that a retry saves no duplicate."""
     name = message.id.removeprefix("msg_").removesuffix(f"_{message.role.value}")
+    return f"user_memory_{user_id}_{name}"
+
+
+def requested_memory(
+    key: ConversationKey,
+    message: Message,
+    content: str,
+    traits: MemoryTraits,
+    source: MemorySource,
+    *,
+    at: datetime,
+) -> Memory:
+    """The memory that a message requests."""
     return Memory(
-        id=f"user_memory_{user_id}_{name}",
+        id=memory_id(key.user_id, message),
         content=content,
-        memory_type="preference",
-        importance=Importance.MEDIUM,
+        memory_type=traits.memory_type,
+        importance=traits.importance,
         created_at=at,
-        tags=("preference", "helpful"),
-        source=MemorySource.EXPLICIT_REQUEST,
+        coach_id=key.coach_id if traits.is_coach_specific else None,
+        tags=traits.tags,
+        source=source,
     )
 
 
-def confirmations(memory: Memory) -> tuple[str, ...]:
-    """All possible confirmations for a memory."""
-    return (saved(memory), NOT_SAVED) if memory.content else (USAGE,)
+def confirmations(content: str) -> tuple[str, ...]:
+    """All possible confirmations for a memory with this content."""
+    return (saved(content), NOT_SAVED) if content else (USAGE,)
 
 
-async def save_and_confirm(user_id: str, memory: Memory, store: MemoryStore) -> str:
-    """Save a memory and return the confirmation for the user."""
-    if not memory.content:
-        return USAGE
+async def save(user_id: str, memory: Memory, store: MemoryStore) -> bool:
+    """Save a memory; return whether it is saved."""
     try:
         await store.save_memory(user_id, memory)
     except CoachStreamError as error:
         logger.warning("A memory could not be saved: %s", error.code.value)
-        return NOT_SAVED
-    return saved(memory)
+        return False
+    return True
 
 
-def saved(memory: Memory) -> str:
+def saved(content: str) -> str:
     """The confirmation for a saved memory."""
-    return f'\u2705 I will remember this: "{memory.content}"'
+    return f'\u2705 I will remember this: "{content}"'

@@ -58,6 +58,7 @@ from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.opener import RunOpener
 from coachstream.conversation.runs.watcher import HasLeft, RunWatcher, never_leaves
 from coachstream.conversation.runs.writer import RunLost
+from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.context import ContextLoad
 from coachstream.conversation.turn.deadline import TurnDeadline, run_shielded
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -268,6 +269,7 @@ class _Turn(ABC):
             self._key,
             text,
             self._settings.limits,
+            PendingAnalysis(self._dependencies.analyser, text, budget_s=self._settings.analysis_budget_s),
             history_budget_chars=self._settings.history_budget_chars,
         )
 
@@ -315,6 +317,7 @@ class _MessageTurn(_Turn):
                 new_message,
                 new_run_id(self._now, self._dependencies.random_below),
                 deadline=self._deadline.save_at,
+                time_zone=self._request.time_zone,
             )
         )
         opened: RunClaim | LogPoint | AlreadyAnswered | None = None

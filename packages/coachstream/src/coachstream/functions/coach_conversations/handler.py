@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable
 from http import HTTPStatus
 
-from coachstream.conversation.errors import MissingPathParams
+from coachstream.conversation.errors import CoachStreamError, MissingPathParams, log_failure
 from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
 from coachstream.conversation.turn.request import TurnRequest
@@ -88,7 +88,8 @@ async def _perform(
             return JsonResponse(HTTPStatus.OK, one_conversation(changed))
         case (_, "DELETE"):
             await store.delete_conversation(route.key)
-            return JsonResponse(HTTPStatus.OK, conversation_deleted(route.key))
+            is_forgotten = await _forget(route.key, services)
+            return JsonResponse(HTTPStatus.OK, conversation_deleted(route.key, is_forgotten=is_forgotten))
         case _:
             await Turns(services).close_dead(route.key)
             conversation = await store.get_conversation(route.key)
@@ -106,10 +107,23 @@ async def _create(
     conversation = Conversation(key, request.title, started_at=now, last_activity=now)
     await services.store.create_conversation(conversation)
     if request.initial_message is not None:
-        first_turn = TurnRequest(key, request.initial_message, Turns(services).deadline(event.deadline))
+        deadline = Turns(services).deadline(event.deadline)
+        first_turn = TurnRequest(key, request.initial_message, deadline, time_zone=request.time_zone)
         await _run(first_turn, services, invocation)
     # Like the existing function's response: the conversation as it was created, without messages.
     return JsonResponse(HTTPStatus.CREATED, one_conversation(conversation, messages=()))
+
+
+async def _forget(key: ConversationKey, services: Services) -> bool:
+    """Remove a deleted conversation from the search index; a failure is logged, and undoes nothing."""
+    if services.recall is None:
+        return False
+    try:
+        await services.recall.forget_conversation(key.user_id, key.conversation_id)
+    except CoachStreamError as error:
+        log_failure(logger, "A deleted conversation is still searchable", error, level=logging.WARNING)
+        return False
+    return True
 
 
 async def _run(request: TurnRequest, services: Services, invocation: Invocation) -> None:

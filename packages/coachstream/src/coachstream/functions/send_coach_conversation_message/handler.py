@@ -3,7 +3,8 @@
     POST {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}/send-message
 
 The turn is the same as for a stream, but collected. A client that falls back to it from a stream gets the
-reply to the message it already sent, not a second one.
+reply to the message it already sent, not a second one. Another function of the account may invoke this one
+directly (see `internal_invocation`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from coachstream.conversation.events import Failed
-from coachstream.functions.acceptance import accept, accept_message
+from coachstream.functions.acceptance import accept, accept_internal, accept_message
 from coachstream.functions.initialization import initialize
+from coachstream.functions.internal_invocation import is_internal
 from coachstream.functions.json_response import JsonResponse, json_handler
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
@@ -34,7 +36,11 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> JsonResponse:
         adapters = services()
         invocation.logs = adapters.settings.logs
-        request = await accept_message(accept(payload, context, Resource.SEND_MESSAGE), adapters)
+        if is_internal(payload):
+            accepted = accept_internal(payload, context)
+        else:
+            accepted = accept(payload, context, Resource.SEND_MESSAGE)
+        request = await accept_message(accepted, adapters)
         invocation.key = request.key
         ending = await Turns(adapters).run_whole(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
@@ -42,7 +48,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
             return JsonResponse(HTTP_STATUS[ending.code], failed_body(ending))
         return JsonResponse(HTTPStatus.OK, sent_body(ending))
 
-    return json_handler(respond, error_body=refused_body, logger=logger)
+    return json_handler(respond, error_body=refused_body, logger=logger, is_invoked_directly=is_internal)
 
 
 initialize()

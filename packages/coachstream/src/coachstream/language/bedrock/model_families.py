@@ -259,7 +259,12 @@ _NOVA = (
         cached_from_tokens=1000,
         uses_tools=True,
         sees_images=True,
-        provenance=_from(_CACHING, _NOVA_GUIDE),
+        provenance=_from(
+            _CACHING,
+            _NOVA_GUIDE,
+            "its profiles, and that it can be made to use a tool: github.com/spring-projects/spring-ai, "
+            "issue 2752",
+        ),
     ),
 )
 

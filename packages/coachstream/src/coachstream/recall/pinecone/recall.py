@@ -31,6 +31,7 @@ from coachstream.recall.pinecone.records import (
     match_of,
     own_namespace,
     record_of,
+    summaries_of,
 )
 from coachstream.recall.records import METHODOLOGY
 
@@ -38,6 +39,9 @@ logger = logging.getLogger("coachstream.recall")
 
 REMEMBER_WITHIN_S = 3.0
 """The time limit for indexing a memory: the turn waits for it, and the store has the memory in any case."""
+
+FORGET_WITHIN_S = 3.0
+"""The time limit for removing a conversation's summaries: the client waits for it."""
 
 MAX_QUERY_CHARS = 8_000
 """The index's embedding model reads 2048 tokens and ignores the rest of a longer message."""
@@ -92,6 +96,21 @@ class PineconeRecall:
         async with self._calling(asyncio.get_running_loop().time() + REMEMBER_WITHIN_S):
             index = await self._client.index()
             await index.upsert_records(records=[record], namespace=namespace, timeout=REMEMBER_WITHIN_S)
+
+    async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
+        """Remove the summaries of a conversation, whichever generation stored them.
+
+        Raises:
+            StorageUnavailable: they could not be removed.
+        """
+        namespace = own_namespace(user_id)
+        if namespace is None:
+            return
+        async with self._calling(asyncio.get_running_loop().time() + FORGET_WITHIN_S):
+            index = await self._client.index()
+            await index.delete(
+                filter=summaries_of(conversation_id), namespace=namespace, timeout=FORGET_WITHIN_S
+            )
 
     async def aclose(self) -> None:
         """Close the connections; later use opens them again."""

@@ -15,6 +15,7 @@ from coachstream.conversation.prompt.records import as_text
 from coachstream.conversation.text import encodable
 from coachstream.recall.records import (
     CONTEXT_TYPES,
+    CONVERSATION_SUMMARY,
     METHODOLOGY,
     USER_MEMORY,
     memory_text,
@@ -32,7 +33,7 @@ OWN_RECORDS: Mapping[str, object] = {
     "$or": [
         {"record_type": {"$in": list(CONTEXT_TYPES)}},
         {"recordType": {"$in": list(CONTEXT_TYPES)}},
-        {"type": {"$eq": "conversation_summary"}},
+        {"type": {"$eq": CONVERSATION_SUMMARY}},
     ]
 }
 """The filter for the user's namespace. The methodology's records often have no type, and need none."""
@@ -52,6 +53,13 @@ def own_namespace(user_id: str) -> str | None:
     namespace = user_namespace(user_id)
     is_safe = _SAFE_NAMESPACE.fullmatch(namespace) and _AMBIGUOUS.isdisjoint(namespace)
     return namespace if is_safe else None
+
+
+def summaries_of(conversation_id: str) -> Mapping[str, object]:
+    """The filter for a conversation's summaries. Workouts name their conversation as well, and are kept."""
+    is_summary = [{name: {"$eq": CONVERSATION_SUMMARY}} for name in _TYPE]
+    is_of_it = [{name: {"$eq": conversation_id}} for name in ("conversation_id", "conversationId")]
+    return {"$and": [{"$or": is_summary}, {"$or": is_of_it}]}
 
 
 def match_of(record_id: str, score: float, fields: Mapping[str, object], *, namespace: str) -> Match | None:

@@ -12,9 +12,15 @@ import msgspec
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import ConversationKey, Memory, Message, Workout
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
-from coachstream.conversation.prompt.records import as_record
+from coachstream.conversation.prompt.records import as_record, as_text
+from coachstream.conversation.prompt.user import (
+    ConversationSummary,
+    UserProfile,
+    parse_conversation_summary,
+    parse_user_profile,
+)
 from coachstream.storage.dynamodb.history import NewestMessages, embedded_messages
-from coachstream.storage.dynamodb.items import COACH, MEMORY, WORKOUT, Attributes, envelope
+from coachstream.storage.dynamodb.items import COACH, MEMORY, PROFILE, SUMMARY, WORKOUT, Attributes, envelope
 from coachstream.storage.dynamodb.keys import (
     COACHES,
     MEMORIES,
@@ -22,8 +28,11 @@ from coachstream.storage.dynamodb.keys import (
     ItemKey,
     coach_key,
     conversation_key,
+    is_name,
     memory_key,
     partition,
+    profile_key,
+    summary_key,
     workout_key,
 )
 from coachstream.storage.dynamodb.requests import Put
@@ -44,6 +53,20 @@ _OF_A_WORKOUT = ", ".join(  # noqa: FLY002 (a list is easier to read)
     )
 )
 """A workout item has about 30 KB; these are the attributes that a prompt uses."""
+
+_OF_A_PROFILE = ", ".join(  # noqa: FLY002 (a list is easier to read)
+    (
+        "#attributes.#nickname",
+        "#attributes.#firstName",
+        "#attributes.#displayName",
+        "#attributes.#goals",
+        "#attributes.#fitness",
+        "#attributes.#criticalTrainingDirective",
+        "#attributes.#athleteProfile.#summary",
+        "#attributes.#preferences.#timezone",
+    )
+)
+"""Not the address, the subscription and the rest that a coach need not know."""
 
 
 class DynamoDbContext:
@@ -111,6 +134,26 @@ class DynamoDbContext:
         workouts = [parse_workout(as_record(item.get("attributes"))) async for item in found]
         return heapq.nlargest(max(0, limit), workouts, key=lambda workout: (workout.completed_at, workout.id))
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        """What is known about a user; an empty profile if nothing is."""
+        if not is_name(user_id):
+            return UserProfile()
+        item = await self._table.get(profile_key(user_id), only=_OF_A_PROFILE, consistent=False)
+        return parse_user_profile(as_record((item or {}).get("attributes")))
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        """The newest summary of a conversation; an empty one if there is none."""
+        try:
+            item_key = summary_key(key)
+        except ConversationNotFound:
+            return ConversationSummary()
+        item = await self._table.get(item_key, consistent=False)
+        attributes = as_record((item or {}).get("attributes"))
+        # The key does not have the coach, and conversations of two coaches could have the same id.
+        if as_text(attributes.get("coachId")) not in {"", key.coach_id}:
+            return ConversationSummary()
+        return parse_conversation_summary(attributes)
+
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
         """Store a coach config in the existing system's format, replacing one with the same id."""
         await self._put(coach_key(user_id, coach_id), COACH, attributes)
@@ -122,6 +165,14 @@ class DynamoDbContext:
     async def put_workout(self, user_id: str, workout_id: str, attributes: Attributes) -> None:
         """Store a workout in the existing system's format, replacing one with the same id."""
         await self._put(workout_key(user_id, workout_id), WORKOUT, attributes)
+
+    async def put_profile(self, user_id: str, attributes: Attributes) -> None:
+        """Store a user's profile in the existing system's format, replacing an earlier one."""
+        await self._put(profile_key(user_id), PROFILE, attributes)
+
+    async def put_summary(self, key: ConversationKey, attributes: Attributes) -> None:
+        """Store a conversation's summary in the existing system's format, replacing an earlier one."""
+        await self._put(summary_key(key), SUMMARY, attributes)
 
     async def _put(self, key: ItemKey, entity_type: str, attributes: Attributes) -> None:
         await self._table.put(Put(envelope(key, entity_type, attributes, at=self._now())))

@@ -18,7 +18,7 @@ from coachstream.conversation.run_log import tombstone
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import all_messages
-from coachstream.storage.dynamodb.items import conversation_item, parse_conversation
+from coachstream.storage.dynamodb.items import LATER_ATTRIBUTES, conversation_item, parse_conversation
 from coachstream.storage.dynamodb.keys import (
     ItemKey,
     coach_key,
@@ -29,6 +29,7 @@ from coachstream.storage.dynamodb.keys import (
     messages_prefix,
     partition,
     reply_index_prefix,
+    summary_key,
     unfinished_run_key,
 )
 from coachstream.storage.dynamodb.requests import (
@@ -47,7 +48,12 @@ from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_mes
 MOST_ATTEMPTS = 10
 """The maximum number of attempts to end a run that keeps writing, about twice a second."""
 
-_WITHOUT_MESSAGES = "#sk, #createdAt, #attributes.#title, #attributes.#metadata"
+_WITHOUT_MESSAGES = ", ".join(
+    (
+        *("#sk", "#createdAt", "#attributes.#title", "#attributes.#metadata"),
+        *(f"#attributes.#{name}" for name in LATER_ATTRIBUTES),
+    )
+)
 """A projection does not reduce read capacity, but it does reduce transfer and decoding."""
 
 
@@ -149,13 +155,13 @@ class DynamoDbConversations:
         return parse_conversation(key, item)
 
     async def delete_conversation(self, key: ConversationKey) -> None:
-        """Delete the conversation with its messages and runs. Raises `ConversationNotFound`.
+        """Delete the conversation with its messages, runs and summary. Raises `ConversationNotFound`.
 
         First, a tombstone ends the unfinished run, and no run can begin or finish any more. The
         conversation's own item is deleted last, so that an interrupted deletion can be repeated. Only the
         tombstone, which has no content of the conversation, remains until it expires: a lease holder that
-        writes without reading finds it in place of its next entry. Entries it wrote concurrently are deleted
-        in a second pass.
+        writes without reading finds it in place of its next entry. Entries it wrote concurrently, and a
+        summary that arrived meanwhile, are deleted in a second pass.
         """
         item_key = conversation_key(key)
         tombstone_key = await self._end_run(key)
@@ -208,6 +214,7 @@ class DynamoDbConversations:
 
         Claims come before messages: a claim whose message is gone would mislead a retry.
         """
+        yield summary_key(key)
         pk = partition(key.user_id)
         prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, logs_prefix)
         for prefix in prefixes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+import msgspec
+
 from coachstream.conversation.model import (
     Conversation,
     ConversationKey,
@@ -26,9 +28,20 @@ CONVERSATION = "coachConversation"
 MESSAGE = "coachMessage"
 MEMORY = "userMemory"
 WORKOUT = "workout"
+PROFILE = "user"
+SUMMARY = "conversationSummary"
+
+HANDED_OFF = "handedOff"
+"""The mark of a message item whose workout was handed off; not one of the message's own attributes, which the
+existing functions get to see."""
 
 UNTITLED = "New Conversation"
 """The existing system's title for a conversation without one."""
+
+LATER_ATTRIBUTES = ("mode", "workoutCreatorSession")
+"""Attributes of a conversation that the later existing system reads in lists."""
+
+_KNOWN_METADATA = frozenset({"startedAt", "lastActivity", "totalMessages", "isActive", "tags"})
 
 RETRIES_KNOWN_FOR = timedelta(days=30)
 """How long idempotency keys and reply index items are kept for retries."""
@@ -106,7 +119,13 @@ def message_of(item: Mapping[str, object]) -> Message | None:
     """The message in a message item."""
     message_id = as_text(item.get("sk")).rpartition("#")[2]
     created_at = as_moment(item.get("createdAt")) or EPOCH
-    return parse_message(as_record(item.get("attributes")), otherwise_id=message_id, otherwise_at=created_at)
+    message = parse_message(
+        as_record(item.get("attributes")), otherwise_id=message_id, otherwise_at=created_at
+    )
+    if message is None or item.get(HANDED_OFF) is not True:
+        return message
+    metadata = msgspec.structs.replace(message.metadata, is_handed_off=True)
+    return msgspec.structs.replace(message, metadata=metadata)
 
 
 def conversation_item(conversation: Conversation, *, at: datetime) -> dict[str, object]:
@@ -146,6 +165,8 @@ def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conv
         tags=tuple(tags)
         if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
         else as_texts(tags),
+        more={name: attributes[name] for name in LATER_ATTRIBUTES if name in attributes},
+        more_metadata={name: value for name, value in metadata.items() if name not in _KNOWN_METADATA},
     )
 
 

@@ -132,6 +132,16 @@ def workout_key(user_id: str, workout_id: str) -> ItemKey:
     return ItemKey(partition(user_id), WORKOUTS + workout_id)
 
 
+def profile_key(user_id: str) -> ItemKey:
+    """The key of a user's profile."""
+    return ItemKey(partition(user_id), "profile")
+
+
+def summary_key(key: ConversationKey) -> ItemKey:
+    """The key of a conversation's summary. Raises like `conversation_key`."""
+    return ItemKey(conversation_key(key).pk, f"conversation#{key.conversation_id}#summary")
+
+
 def end_of(prefix: str) -> str:
     """The first sort key after all keys with this prefix, which must end with the separator."""
     return prefix.removesuffix(SEPARATOR) + AFTER_SEPARATOR

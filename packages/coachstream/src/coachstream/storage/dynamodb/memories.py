@@ -38,6 +38,25 @@ class DynamoDbMemories:
             with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
                 await self._table.change(change)
 
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        """Change type, importance, tags and coach of a memory (see `MemoryStore`)."""
+        change = Update(
+            memory_key(user_id, memory.id),
+            "SET #attributes.#memoryType = :type, #attributes.#coachId = :coach,"
+            " #attributes.#metadata.#importance = :importance, #attributes.#metadata.#tags = :tags,"
+            " #updatedAt = :now",
+            IS_THERE,
+            {
+                ":type": memory.memory_type,
+                ":coach": memory.coach_id,
+                ":importance": memory.importance.value,
+                ":tags": list(memory.tags),
+                ":now": format_timestamp(self._now()),
+            },
+        )
+        with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
+            await self._table.change(change)
+
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
         """Delete a memory; deleting one that does not exist succeeds."""
         await self._table.delete(Delete(memory_key(user_id, memory_id)))

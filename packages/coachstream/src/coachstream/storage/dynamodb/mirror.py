@@ -2,6 +2,7 @@
 
 It is never the source of truth: each message is stored as its own item before it is mirrored, and reading
 merges both by id. So the mirror may stop near DynamoDB's size limit, fail, or be late without losing data.
+When it stops, `on_stop` reports it: the existing functions then miss the conversation's new messages.
 
 Messages that a content filter blocked, and replies that it withheld, are not mirrored, because the existing
 functions put everything in the list into a prompt.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from coachstream.conversation.errors import CoachStreamError, describe_exception
@@ -43,9 +44,12 @@ MOST_ATTEMPTS = 3
 class Mirror:
     """Copies messages to where the existing functions read them."""
 
-    def __init__(self, table: TableClient, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, table: TableClient, *, now: Callable[[], datetime], on_stop: Callable[[], Awaitable[None]]
+    ) -> None:
         self._table = table
         self._now = now
+        self._on_stop = on_stop
 
     async def show(self, key: ConversationKey, reply: Message) -> None:
         """Put a stored reply and its user message into the list, each once; never raises.
@@ -88,7 +92,8 @@ class Mirror:
         missing = [reply] if user_message is None else [user_message, reply]
         attributes = [message_attributes(message) for message in missing]
         if item_bytes(item) + sum(map(value_bytes, attributes)) > MOST_ITEM_BYTES:
-            logger.info("A conversation is too large to be mirrored any further")
+            logger.warning("A conversation is too large to be mirrored any further")
+            await self._on_stop()
             return True
         replaced = None
         if user_message_id is not None and user_message is None:

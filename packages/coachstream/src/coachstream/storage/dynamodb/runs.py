@@ -21,6 +21,7 @@ The process holds no state: a run that was begun and not finished ends when the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -32,9 +33,15 @@ from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, Ru
 from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.conversation.run_log import LogEntry
 from coachstream.storage.dynamodb.counter_repair import repair_counter
-from coachstream.storage.dynamodb.errors import Contended, RequestRefused
+from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import newest_id
-from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry, message_item, message_of
+from coachstream.storage.dynamodb.items import (
+    HANDED_OFF,
+    RETRIES_KNOWN_FOR,
+    expiry,
+    message_item,
+    message_of,
+)
 from coachstream.storage.dynamodb.keys import (
     conversation_key,
     end_of,
@@ -162,6 +169,12 @@ class DynamoDbRuns:
         if item is None or not is_of_coach(as_record(item.get("attributes")), key):
             return None
         return message_of(item)
+
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        """Mark a stored message: one write (see `RunStore`)."""
+        change = Update(message_key(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True})
+        with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
+            await self._table.change(change)
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime

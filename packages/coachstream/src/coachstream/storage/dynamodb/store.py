@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from coachstream.storage.dynamodb.context import DynamoDbContext
@@ -11,6 +11,10 @@ from coachstream.storage.dynamodb.memories import DynamoDbMemories
 from coachstream.storage.dynamodb.mirror import Mirror
 from coachstream.storage.dynamodb.runs import DynamoDbRuns
 from coachstream.storage.dynamodb.table_client import OpenClient, TableClient
+
+
+async def _ignore() -> None:
+    pass
 
 
 def _now() -> datetime:
@@ -30,6 +34,7 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
         table: str,
         *,
         mirror_messages: bool = False,
+        on_mirror_stop: Callable[[], Awaitable[None]] = _ignore,
         now: Callable[[], datetime] = _now,
     ) -> None:
         """Store the configuration; make no call yet.
@@ -39,10 +44,11 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
                 retried.
             table: the table's name (the module `table` defines it).
             mirror_messages: whether turns are also copied to the list that the existing functions read.
+            on_mirror_stop: called for each reply that is not copied because the list is full.
             now: the clock, for dates, expiry, and the age of memories.
         """
         table_client = TableClient(client, table)
-        mirror = Mirror(table_client, now=now) if mirror_messages else None
+        mirror = Mirror(table_client, now=now, on_stop=on_mirror_stop) if mirror_messages else None
         DynamoDbRuns.__init__(self, table_client, mirror, now=now)
         DynamoDbContext.__init__(self, table_client, now=now)
         DynamoDbConversations.__init__(self, table_client, now=now)

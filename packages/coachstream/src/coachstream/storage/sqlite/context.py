@@ -8,13 +8,20 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.errors import CoachConfigNotFound
+from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import ConversationKey, Memory, Message, Workout, format_timestamp
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
+from coachstream.conversation.prompt.user import (
+    ConversationSummary,
+    UserProfile,
+    parse_conversation_summary,
+    parse_user_profile,
+)
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.sqlite.conversations import newest_messages
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.documents import decode_document, encode_document
+from coachstream.storage.sqlite.rows import conversation_number
 
 Attributes = Mapping[str, object]
 
@@ -84,6 +91,34 @@ class SqliteContext:
 
         return await self._database.read(load)
 
+    async def load_profile(self, user_id: str) -> UserProfile:
+        """What is known about a user; an empty profile if nothing is."""
+
+        def load(connection: sqlite3.Connection) -> UserProfile:
+            row = connection.execute(
+                "SELECT attributes FROM profiles WHERE user_id = ?", (user_id,)
+            ).fetchone()
+            return UserProfile() if row is None else parse_user_profile(decode_document(row[0]))
+
+        return await self._database.read(load)
+
+    async def load_summary(self, key: ConversationKey) -> ConversationSummary:
+        """The newest summary of a conversation; an empty one if there is none."""
+
+        def load(connection: sqlite3.Connection) -> ConversationSummary:
+            try:
+                conversation = conversation_number(connection, key)
+            except ConversationNotFound:
+                return ConversationSummary()
+            row = connection.execute(
+                "SELECT attributes FROM summaries WHERE conversation = ?", (conversation,)
+            ).fetchone()
+            return (
+                ConversationSummary() if row is None else parse_conversation_summary(decode_document(row[0]))
+            )
+
+        return await self._database.read(load)
+
     async def put_coach(self, user_id: str, coach_id: str, attributes: Attributes) -> None:
         """Store a coach config in the existing system's format, replacing one with the same id."""
         await self._put(
@@ -109,6 +144,27 @@ class SqliteContext:
             " VALUES (?, ?, ?, ?)",
             (user_id, workout_id, format_timestamp(workout.completed_at)),
             attributes,
+        )
+
+    async def put_profile(self, user_id: str, attributes: Attributes) -> None:
+        """Store a user's profile in the existing system's format, replacing an earlier one."""
+        await self._put(
+            "INSERT OR REPLACE INTO profiles (user_id, attributes) VALUES (?, ?)", (user_id,), attributes
+        )
+
+    async def put_summary(self, key: ConversationKey, attributes: Attributes) -> None:
+        """Store a conversation's summary in the existing system's format, replacing an earlier one.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
+        await self._database.write(
+            lambda connection: (
+                connection.execute(
+                    "INSERT OR REPLACE INTO summaries (conversation, attributes) VALUES (?, ?)",
+                    (conversation_number(connection, key), encode_document(attributes)),
+                ).rowcount
+            )
         )
 
     async def _put(self, statement: str, columns: tuple[str | None, ...], attributes: Attributes) -> None:

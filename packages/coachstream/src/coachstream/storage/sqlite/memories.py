@@ -35,6 +35,28 @@ class SqliteMemories:
 
         await self._database.write(save)
 
+    async def change_memory_traits(self, user_id: str, memory: Memory) -> None:
+        """Change type, importance, tags and coach of a memory (see `MemoryStore`)."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            stored = _attributes(connection, user_id, memory.id)
+            if stored is None:
+                return
+            metadata = stored.get("metadata")
+            traits = {"importance": memory.importance.value, "tags": list(memory.tags)}
+            changed = {
+                "coachId": memory.coach_id,
+                "memoryType": memory.memory_type,
+                "metadata": (metadata if isinstance(metadata, dict) else {}) | traits,
+            }
+            _replace(connection, user_id, memory.id, stored | changed)
+            connection.execute(
+                "UPDATE memories SET coach_id = ? WHERE user_id = ? AND memory_id = ?",
+                (memory.coach_id, user_id, memory.id),
+            )
+
+        await self._database.write(change)
+
     async def delete_memory(self, user_id: str, memory_id: str) -> None:
         """Delete a memory; deleting one that does not exist succeeds."""
         await self._database.write(

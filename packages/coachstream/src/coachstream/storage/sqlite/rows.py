@@ -20,13 +20,14 @@ from coachstream.conversation.model import (
 from coachstream.sqlite_file import decoding
 
 MESSAGE_COLUMNS = (
-    "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed, run_id"
+    "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed, run_id, "
+    "is_handed_off"
 )
 CONVERSATION_COLUMNS = (
     "user_id, coach_id, conversation_id, title, started_at, last_activity, total_messages, is_active, tags"
 )
 
-MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None, int, str | None]
+MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None, int, str | None, int]
 ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
 
 
@@ -49,7 +50,7 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
     """Store a new message."""
     metadata = message.metadata
     connection.execute(
-        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
         (
             conversation,
             message.id,
@@ -62,6 +63,7 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
             metadata.reply_to,
             int(metadata.streamed),
             metadata.run_id,
+            int(metadata.is_handed_off),
         ),
     )
 
@@ -71,7 +73,7 @@ def message_from_row(row: MessageRow) -> Message:
     """The message in a row of `MESSAGE_COLUMNS`. Raises `DamagedValue`."""
     row = msgspec.convert(row, MessageRow)  # SQLite keeps any type in any column
     message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row[:8]
-    streamed, run_id = row[8:]
+    streamed, run_id, is_handed_off = row[8:]
     return Message(
         id=message_id,
         role=Role(role),
@@ -84,6 +86,7 @@ def message_from_row(row: MessageRow) -> Message:
             reply_to=reply_to,
             streamed=bool(streamed),
             run_id=run_id,
+            is_handed_off=bool(is_handed_off),
         ),
     )
 

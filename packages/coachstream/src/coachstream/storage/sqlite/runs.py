@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -130,6 +131,18 @@ class SqliteRuns:
                 connection, "conversation = ? AND id = ?", conversation, message_id
             ),
         )
+
+    async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
+        """Mark a stored message (see `RunStore`)."""
+
+        def mark(connection: sqlite3.Connection) -> None:
+            with suppress(ConversationNotFound):
+                connection.execute(
+                    "UPDATE messages SET is_handed_off = 1 WHERE conversation = ? AND id = ?",
+                    (conversation_number(connection, key), message_id),
+                )
+
+        await self._database.write(mark)
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime

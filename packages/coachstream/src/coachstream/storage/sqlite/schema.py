@@ -1,8 +1,8 @@
 """The tables, and the migrations of older files.
 
-Only queried fields are columns; coaches, memories and workouts also have their complete stored record as a
-JSON document in the existing system's format (its section 1.4), so that unknown fields are kept. Log entries
-are JSON, too. Times are text, `YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts correctly.
+Only queried fields are columns; coaches, memories, workouts, profiles and summaries also have their complete
+stored record as a JSON document in the existing system's format (its section 1.4), so that unknown fields are
+kept. Log entries are JSON, too. Times are text, `YYYY-MM-DDTHH:MM:SS.mmmZ`, which sorts correctly.
 """
 
 from __future__ import annotations
@@ -96,7 +96,25 @@ _VERSION_3 = (
     "CREATE INDEX log_entries_by_age ON log_entries (written_at)",
 )
 
-_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    "ALTER TABLE messages ADD COLUMN is_handed_off INTEGER NOT NULL DEFAULT 0",
+    """
+    CREATE TABLE profiles (
+        user_id TEXT NOT NULL,
+        attributes TEXT NOT NULL,
+        PRIMARY KEY (user_id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE summaries (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        attributes TEXT NOT NULL,
+        PRIMARY KEY (conversation)
+    )
+    """,
+)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """The statements that migrate each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)

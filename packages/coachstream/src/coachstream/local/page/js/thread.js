@@ -24,6 +24,7 @@ const INTERRUPTED = "interrupted";
  * @property {boolean} isStopping
  * @property {boolean} isReconnecting
  * @property {Timings|null} timings
+ * @property {readonly string[]} notices
  * @property {string|null} model
  * @property {Date} timestamp
  */
@@ -70,8 +71,8 @@ export class Thread {
   adoptStored(stored) {
     const known = new Map(this.messages.map((message) => [message.id, message]));
     this.messages = stored.map((message) => {
-      const { viewKey, timings } = known.get(message.id) ?? message;
-      return { ...message, viewKey, timings };
+      const { viewKey, timings, notices } = known.get(message.id) ?? message;
+      return { ...message, viewKey, timings, notices };
     });
     this.status = "ready";
     this.failure = null;
@@ -94,7 +95,7 @@ export class Thread {
     this.messages = [
       ...kept,
       { ...userMessage, clientMessageId: userMessage.clientMessageId ?? turn.clientMessageId, viewKey },
-      { ...reply, timings: turn.timings, viewKey: replyKey(turn) },
+      { ...reply, timings: turn.timings, notices: turn.notices, viewKey: replyKey(turn) },
     ];
     this.turn = null;
   }
@@ -136,6 +137,7 @@ export class Thread {
       isReconnecting: turn.isReconnecting,
       stopReason: turn.reply !== "" && turn.phase === "failed" ? INTERRUPTED : null,
       timings: turn.timings,
+      notices: turn.notices,
     });
     return entries;
   }
@@ -204,12 +206,13 @@ function localMessage(turn, role, content) {
     stopReason: null,
     clientMessageId: role === "user" ? turn.clientMessageId : null,
     timings: null,
+    notices: role === "assistant" ? turn.notices : [],
     viewKey: "",
   };
 }
 
 /** @param {Message} message @returns {Entry} */
-function storedEntry({ viewKey, role, content, stopReason, timings, model, timestamp }) {
+function storedEntry({ viewKey, role, content, stopReason, timings, notices, model, timestamp }) {
   return {
     key: viewKey,
     role,
@@ -221,6 +224,7 @@ function storedEntry({ viewKey, role, content, stopReason, timings, model, times
     isStopping: false,
     isReconnecting: false,
     timings,
+    notices,
     model,
     timestamp,
   };

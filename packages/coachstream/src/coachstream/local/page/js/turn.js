@@ -28,6 +28,7 @@
  * @property {boolean} isReconnecting Whether there is no connection just now.
  * @property {number|null} sentAt `performance.now()` of this attempt; `null` if it was not this page's.
  * @property {Timings|null} timings Of this attempt.
+ * @property {readonly string[]} notices What the service says it has done besides the reply.
  */
 
 /** @type {ReadonlySet<Phase>} */
@@ -51,6 +52,7 @@ export function beginTurn(text, clientMessageId) {
     isReconnecting: false,
     sentAt: performance.now(),
     timings: null,
+    notices: [],
   });
 }
 
@@ -95,6 +97,8 @@ export function afterEvent(turn, event) {
         reply: event.text,
         timings: timingsAt(turn, performance.now()),
       });
+    case "contextual":
+      return frozen({ ...turn, notices: [...turn.notices, event.content] });
     case "complete":
       return frozen({ ...turn, timings: timingsAt(turn, performance.now()) });
   }

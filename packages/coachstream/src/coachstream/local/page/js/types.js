@@ -32,6 +32,7 @@
  * @property {string|null} stopReason Why a reply ended, in the service's words.
  * @property {string|null} clientMessageId The id that the page gave a user message.
  * @property {Timings|null} timings Measured by this page; `null` for what was loaded.
+ * @property {readonly string[]} notices What the service said it had done besides; empty for what was loaded.
  * @property {string} viewKey Stays the same when a streamed message becomes a stored one.
  *
  * @typedef {object} Timings Milliseconds since the message was sent, measured here.

@@ -17,6 +17,7 @@ export function messageFrom(raw) {
     stopReason: metadata.stopReason ?? null,
     clientMessageId: metadata.clientMessageId ?? null,
     timings: null,
+    notices: [],
     viewKey: id,
   };
 }

@@ -85,12 +85,13 @@ export class MessageView {
   /** @param {Entry} entry */
   #showFoot(entry) {
     // The foot holds buttons, and one that has the focus must not be replaced while text streams in.
-    const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, model } = entry;
-    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting];
+    const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, notices, model } = entry;
+    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices];
     const foot = JSON.stringify([...stage, timings?.firstWord, model]);
     if (foot === this.#lastFoot) return;
     this.#lastFoot = foot;
-    this.#foot.replaceChildren(...this.#footParts(entry));
+    const said = notices.map((notice) => element("p", { class: "notice", role: "status" }, notice));
+    this.#foot.replaceChildren(...said, ...this.#footParts(entry));
   }
 
   /** @param {Entry} entry @returns {Node[]} */
