@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
+from coachstream.conversation.events import Chunk, Completed, Event, Failed, GuardrailWarning, Reset
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import WorkoutLog
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -59,6 +59,7 @@ ModelType = type[BedrockModel | BedrockWholeReply]
 
 OPTIONS = options_with(guardrail_id="abc123", retry=RetryPolicy(attempts=2, first_pause_s=0.001, least_s=0.1))
 CONTINUING = msgspec.structs.replace(OPTIONS, model_id="us.anthropic.claude-3-7-sonnet-20250219-v1:0")
+WARNING = msgspec.structs.replace(OPTIONS, guardrail_warns=True)
 BOTH_WAYS = pytest.mark.parametrize("model_type", [BedrockModel, BedrockWholeReply])
 THROTTLED = Refusal(429, "ThrottlingException")
 
@@ -109,16 +110,20 @@ class Talk:
     async def text_of_run(self, run_id: str) -> str:
         """The text seen by a reader that reads a finished run from the beginning."""
         text = ""
-        request = ResumeRequest(KEY, run_id, time.monotonic() + 30)
-        watcher = run_watcher(request, self._parts)
-        await watcher.open()
-        async for event in events_of(resume_run, request, watcher, self._parts):
+        for event in await self.events_of_run(run_id):
             if isinstance(event, Reset):
                 text = ""
             elif isinstance(event, Chunk):
                 assert event.offset == len(text)
                 text += event.content
         return text
+
+    async def events_of_run(self, run_id: str) -> list[Event]:
+        """What a reader gets that reads a finished run from the beginning."""
+        request = ResumeRequest(KEY, run_id, time.monotonic() + 30)
+        watcher = run_watcher(request, self._parts)
+        await watcher.open()
+        return [event async for event in events_of(resume_run, request, watcher, self._parts)]
 
     @property
     def _parts(self) -> TurnDependencies:
@@ -302,6 +307,75 @@ class GuardedTurnContract(StoreContract):
         assert talk.workouts.taken == []
         await talk.completes("/log-workout 5x5 squats")
         assert [workout.text for workout in talk.workouts.taken] == ["5x5 squats"]
+
+    @BOTH_WAYS
+    @pytest.mark.parametrize("only_detects", [True, False], ids=["detecting", "blocking"])
+    async def test_in_the_mode_warn_a_flagged_message_has_a_reply_and_a_warning(
+        self, talk: Talk, model_type: ModelType, only_detects: bool
+    ) -> None:
+        """Every reader gets the warning right before the end; a retry gets the same without the model."""
+        talk.model_type, talk.options, talk.guardrail.only_detects = model_type, WARNING, only_detects
+        events = await talk.say("Is this forbidden?", client_message_id="c-1")
+        warning, completed = events[-2:]
+        assert events.count(GuardrailWarning()) == 1
+        assert warning == GuardrailWarning()
+        assert isinstance(completed, Completed)
+        said = "".join(event.content for event in events if isinstance(event, Chunk))
+        assert completed.reply.content == said
+        assert (said == BLOCKED_INPUT) == (not only_detects)
+        assert completed.stop_reason is StopReason.GUARDRAIL_WARNING
+        assert (await talk.store.load_messages(KEY))[-1] == completed.reply
+        assert completed.reply.is_flagged
+        asked = len(talk.bedrock.requests)
+        run_id = completed.reply.metadata.run_id
+        assert run_id is not None
+        again = await talk.say("Is this forbidden?", client_message_id="c-1")
+        for repeated in (again, await talk.events_of_run(run_id)):
+            assert repeated[-2] == warning
+            assert isinstance(repeated[-1], Completed)
+            assert repeated[-1].reply == completed.reply
+        assert len(talk.bedrock.requests) == asked
+
+    @pytest.mark.parametrize("only_detects", [True, False], ids=["detecting", "blocking"])
+    async def test_in_the_mode_warn_the_text_of_a_flagged_reply_is_kept(
+        self, talk: Talk, only_detects: bool
+    ) -> None:
+        """A guardrail that detects takes none of it; one that blocks ends it with its own sentence."""
+        talk.options, talk.guardrail.only_detects = WARNING, only_detects
+        talk.bedrock.answers.append(reply("Well, ", "these are ", "forbidden ", "things."))
+        completed = await talk.completes("Tell me more.")
+        rest = "forbidden things." if only_detects else BLOCKED_OUTPUT
+        assert completed.reply.content == f"Well, these are {rest}"
+        assert completed.reply.is_flagged
+
+    async def test_in_the_mode_warn_what_was_flagged_enters_no_prompt_again(self, talk: Talk) -> None:
+        """Neither the message nor the reply, as in the mode `block`; all else does."""
+        talk.options, talk.guardrail.only_detects = WARNING, True
+        await talk.completes("How was my week?")
+        await talk.completes("Is this forbidden?")
+        await talk.completes("And what now?")
+        assert "forbidden" not in talk.last_prompt
+        assert "How was my week?" in talk.last_prompt
+
+    async def test_in_the_mode_warn_what_a_flagged_message_asks_for_is_done(self, talk: Talk) -> None:
+        """It is a turn like any other: the memory stays, the workout is handed off."""
+        talk.options, talk.guardrail.only_detects = WARNING, True
+        await talk.completes("/save-memory I like forbidden things")
+        [memory] = await talk.store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
+        assert memory.content == "I like forbidden things"
+        await talk.completes("/log-workout 5x5 forbidden squats")
+        assert [workout.text for workout in talk.workouts.taken] == ["5x5 forbidden squats"]
+
+    @BOTH_WAYS
+    async def test_in_the_mode_warn_a_turn_that_is_not_flagged_has_no_warning(
+        self, talk: Talk, model_type: ModelType
+    ) -> None:
+        """The trace, which reports what was checked, is there in any case."""
+        talk.model_type, talk.options = model_type, WARNING
+        events = await talk.say("How was my week?")
+        assert GuardrailWarning() not in events
+        assert isinstance(events[-1], Completed)
+        assert events[-1].stop_reason is StopReason.END_TURN
 
     @BOTH_WAYS
     async def test_a_history_that_is_too_long_for_the_model_blocks_no_message(

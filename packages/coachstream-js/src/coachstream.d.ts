@@ -103,7 +103,13 @@ export interface Reply extends AsyncIterable<ReplyEvent> {
   stop(): Promise<"stopping" | "finished">;
 }
 
-export type ReplyEvent = RunEvent | TextEvent | ContextualEvent | ConnectionEvent | CompleteEvent;
+export type ReplyEvent =
+  | RunEvent
+  | TextEvent
+  | ContextualEvent
+  | GuardrailWarningEvent
+  | ConnectionEvent
+  | CompleteEvent;
 
 /** The run is known: the reply can be stopped, and resumed from elsewhere. */
 export interface RunEvent {
@@ -133,6 +139,16 @@ export interface ContextualEvent {
   stage: string;
 }
 
+/**
+ * A guardrail flagged the message or the reply, whose text is kept. `complete` follows, and its
+ * `aiMessage.metadata.guardrailWarning` is `true`.
+ */
+export interface GuardrailWarningEvent {
+  type: "guardrail_warning";
+  /** A sentence for the user. */
+  message: string;
+}
+
 export type ConnectionEvent =
   | { type: "connection"; state: "connected" }
   | {
@@ -154,7 +170,7 @@ export interface CompleteEvent {
   conversationId: string;
   messageId: string;
   status: "finished";
-  /** `end_turn`, `max_tokens` or `stop_sequence` of the model, or `stopped`. */
+  /** `end_turn`, `max_tokens` or `stop_sequence` of the model, `stopped`, or `guardrail_warning`. */
   stopReason: string;
   userMessage: StoredMessage;
   aiMessage: StoredMessage;
@@ -172,12 +188,14 @@ export interface StoredMessage {
   timestamp: string;
   metadata?: {
     model?: string;
-    /** Replies only; can also be `stopped`, `interrupted` or `content_filtered`. */
+    /** Replies only; can also be `stopped`, `guardrail_warning`, `interrupted` or `content_filtered`. */
     stopReason?: string;
     /** Messages of the user only. */
     clientMessageId?: string;
     /** Replies only: the id of the message that it replies to. */
     replyTo?: string;
+    /** Replies only: a guardrail flagged it. */
+    guardrailWarning?: boolean;
   };
 }
 

@@ -374,6 +374,9 @@ class Reply {
           yield { type: "contextual", content: event.content, stage: String(event.stage ?? "") };
         }
         return null;
+      case "guardrail_warning":
+        if (typeof event.message === "string") yield { type: "guardrail_warning", message: event.message };
+        return null;
       case "reconnect":
         if (typeof event.after === "string" && event.after !== this.#lastEventId) yield* this.#reach(event.after);
         return "moved";

@@ -41,6 +41,8 @@ export interface ModelProps {
     readonly id: string;
     /** A number, or `DRAFT`, which is the default. */
     readonly version?: string;
+    /** What happens to a text that it flags: `block`, the default, fails the turn; `warn` keeps and marks it. */
+    readonly mode?: "block" | "warn";
     /** ARNs of its cross-region profile, one for each of its regions, if it has one. */
     readonly profiles?: readonly string[];
   };
@@ -120,6 +122,7 @@ export function environmentOf(service: ServiceProps, identity: Identity): Record
     COACHSTREAM_ANALYSIS_MODEL_ID: model?.analysisId,
     BEDROCK_GUARDRAIL_ID: model?.guardrail?.id,
     BEDROCK_GUARDRAIL_VERSION: model?.guardrail?.version,
+    COACHSTREAM_GUARDRAIL_MODE: model?.guardrail?.mode,
     COACHSTREAM_IDENTITY: "cognito",
     USER_POOL_ID: identity.userPoolId,
     APP_CLIENT_ID: identity.clientIds.join(","),

@@ -98,7 +98,7 @@ class TestReading:
         assert messages[2].timestamp == datetime(2025, 9, 26, 15, 21, tzinfo=UTC)
         assert await dynamodb_store.load_history(KEY, limit=2, budget_chars=1000) == messages[-2:]
 
-    async def test_a_reply_that_a_guardrail_warned_of_counts_as_withheld(
+    async def test_a_reply_that_a_guardrail_warned_of_counts_as_flagged(
         self, table: Table, dynamodb_store: DynamoDbStore
     ) -> None:
         """Later versions of the existing functions keep the text and set this mark."""
@@ -106,7 +106,7 @@ class TestReading:
         metadata = {"metadata": {"model": "claude-sonnet-4", "guardrailWarning": True}}
         await table.put(changed(CONVERSATION, messages=[MESSAGES[0], {**warned, **metadata}]))
         question, reply = await dynamodb_store.load_messages(KEY)
-        assert (question.is_withheld, reply.is_withheld) == (False, True)
+        assert (question.is_flagged, reply.is_flagged) == (False, True)
 
     async def test_a_conversation_is_read_whatever_strays_in_it(
         self, shared: Table, dynamodb_store: DynamoDbStore

@@ -118,7 +118,9 @@ def _facts(bedrock: BedrockSettings) -> dict[str, str]:
         "model id": bedrock.model_id,
         "temperature": "the model's own" if bedrock.temperature is None else f"{bedrock.temperature:g}",
         "max tokens": str(bedrock.max_tokens),
-        "guardrail": "off" if guardrail is None else f"{guardrail.id}, version {guardrail.version}",
+        "guardrail": "off"
+        if guardrail is None
+        else f"{guardrail.id}, version {guardrail.version}, mode {guardrail.mode}",
         "prompt caching": "on" if bedrock.prompt_caching else "off",
         "continues": _continues(bedrock_options(bedrock)),
     }

@@ -72,6 +72,17 @@ class Contextual(msgspec.Struct, frozen=True):
     stage: Stage
 
 
+class GuardrailWarning(msgspec.Struct, frozen=True):
+    """A guardrail flagged the message or the reply; the text is kept, and `Completed` follows.
+
+    Every reader of a flagged reply gets it, because it derives from the stored reply.
+    """
+
+    sentence: str = (
+        "A safety check flagged this message or the reply to it. Please treat the reply with caution."
+    )
+
+
 class Reset(msgspec.Struct, frozen=True):
     """Discard the text from `offset` on; the reply continues from there."""
 
@@ -114,7 +125,7 @@ class Failed(msgspec.Struct, frozen=True):
     run_id: str | None = None
 
 
-Event = Started | Attached | Contextual | Chunk | Reset | Reconnect | Completed | Failed
+Event = Started | Attached | Contextual | Chunk | Reset | GuardrailWarning | Reconnect | Completed | Failed
 
 Ending = Completed | Failed | Reconnect
 """The last event of a stream."""

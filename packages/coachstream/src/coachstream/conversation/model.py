@@ -21,13 +21,17 @@ class Role(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a reply ended: the model's own stop reason, or ours where the model did not end it."""
+    """Why a reply ended: the model's own stop reason, or ours where the model did not end it.
+
+    `GUARDRAIL_WARNING`: a guardrail in the mode `warn` flagged the message or the reply, whose text is kept.
+    """
 
     END_TURN = "end_turn"
     MAX_TOKENS = "max_tokens"
     STOP_SEQUENCE = "stop_sequence"
     CONTENT_FILTERED = "content_filtered"
     STOPPED = "stopped"
+    GUARDRAIL_WARNING = "guardrail_warning"
     INTERRUPTED = "interrupted"
 
 
@@ -79,6 +83,11 @@ class Message(msgspec.Struct, frozen=True):
     def is_withheld(self) -> bool:
         """Whether a content filter blocked this reply or its question; it may have no text."""
         return self.metadata.stop_reason is StopReason.CONTENT_FILTERED
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether a guardrail warned of this reply or its question; the user has the text."""
+        return self.metadata.stop_reason is StopReason.GUARDRAIL_WARNING
 
 
 class Conversation(msgspec.Struct, frozen=True):

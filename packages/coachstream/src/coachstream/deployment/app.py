@@ -105,7 +105,9 @@ def _service(given: DeployOptions) -> Service:
         model=BedrockSettings(
             given.value(o.MODEL_ID),
             region=given.value(o.MODEL_REGION),
-            guardrail=None if guardrail is None else Guardrail(guardrail, given.value(o.GUARDRAIL_VERSION)),
+            guardrail=None
+            if guardrail is None
+            else Guardrail(guardrail, given.value(o.GUARDRAIL_VERSION), given.value(o.GUARDRAIL_MODE)),
             fallback=Fallback(*fallback) if any(fallback) else None,
             analysis_model_id=given.value(o.ANALYSIS_MODEL_ID),
         ),

@@ -145,7 +145,8 @@ class DeployOptions:
             variable, text = option.setting, self.text(option)
             if variable is not None and text is not None:
                 names[variable.name] = self._name_of(option)
-                if not (option.setting is v.GUARDRAIL_VERSION and self.text(GUARDRAIL_ID) is None):
+                is_of_guardrail = option.setting in {v.GUARDRAIL_VERSION, v.GUARDRAIL_MODE}
+                if not (is_of_guardrail and self.text(GUARDRAIL_ID) is None):
                     environment[variable.name] = text
         try:
             Settings.from_environment(environment)

@@ -193,6 +193,9 @@ GUARDRAIL_VERSION = Option(
     v.GUARDRAIL_VERSION,
     without="guardrailId",
 )
+GUARDRAIL_MODE = _setting(
+    v.GUARDRAIL_MODE, "guardrailMode", v.GUARDRAIL_MODE.description, without="guardrailId"
+)
 GUARDRAIL_PROFILES = Option(
     "guardrailProfiles",
     "ARNs of the guardrail's cross-region profile in all of its regions, comma-separated; none by default",

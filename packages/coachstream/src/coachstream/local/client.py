@@ -331,6 +331,8 @@ class Reply:
                 yield "\n\n"
             case {"type": "contextual", "content": str(content)}:
                 self.notices.append(content)
+            case {"type": "guardrail_warning", "message": str(message)}:
+                self.notices.append(message)
             case {"type": "error", "message": message}:
                 raise ChatFailure(str(message), retryable=event.get("retryable") is not False)
             case {"type": "reconnect"}:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 import msgspec
 
 from coachstream.conversation.errors import ErrorCode, kind_of
+from coachstream.conversation.events import GuardrailWarning
 from coachstream.conversation.model import Role, StopReason
 from coachstream.web.frames import (
     ChunkFrame,
     CompleteFrame,
     ContextualFrame,
     ErrorFrame,
+    GuardrailWarningFrame,
     MessageFrame,
     MessageMetadataFrame,
     PineconeContextFrame,
@@ -87,6 +89,10 @@ EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
         has_id="Where the reset is committed.",
         example=ResetFrame(0),
         example_id=f"{_RUN_ID}:2",
+    ),
+    GuardrailWarningFrame: EventFacts(
+        has_id="Never.",
+        example=GuardrailWarningFrame(GuardrailWarning().sentence),
     ),
     ReconnectFrame: EventFacts(
         has_id="Always; the same as `after`.",

@@ -42,6 +42,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "stopReason": "Why a reply ended; `interrupted` marks a partial one.",
         "clientMessageId": "The idempotency key that the client sent with a user message.",
         "replyTo": "The id of the user message that a reply answers.",
+        "guardrailWarning": "`true` for a reply that a guardrail flagged and kept; absent otherwise.",
     },
     frames.MessageFrame: {
         "id": "Sorts by time within the conversation, as a string.",
@@ -81,6 +82,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "stage": "`memory_saved`, `memory_not_saved`, `memory_withdrawn`, `workout_handed_off` or "
         "`workout_not_handed_off`; others may follow.",
     },
+    frames.GuardrailWarningFrame: {"message": "A sentence for the user, in English."},
     frames.ResetFrame: {"offset": "From where on the text no longer holds, in UTF-16 code units."},
     frames.ReconnectFrame: {"after": "The cursor to resume at: send it as `?after=` or `Last-Event-ID`."},
     frames.CompleteFrame: {
@@ -90,7 +92,8 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "aiMessage": _REPLY,
         "conversationId": _CONVERSATION_ID,
         "pineconeContext": _SEMANTIC,
-        "stopReason": "The model's own reason, or `stopped` where the user stopped the reply.",
+        "stopReason": "The model's own reason, `stopped` where the user stopped the reply, or "
+        "`guardrail_warning` where a guardrail flagged it.",
         "usage": "What the model call consumed; zeros where that is not known any more.",
         "timings": "How long the turn took, in milliseconds from its beginning.",
     },

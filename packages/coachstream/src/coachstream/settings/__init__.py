@@ -6,7 +6,15 @@ that is not selected needs no settings. All configuration errors are reported to
 """
 
 from coachstream.conversation.runs.settings import TurnPolicy
-from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import (
+    GuardrailMode,
+    IdentityProvider,
+    LogFormat,
+    LogLevel,
+    Model,
+    Recall,
+    Store,
+)
 from coachstream.settings.names import unknown_variables
 from coachstream.settings.parts import (
     BedrockSettings,
@@ -38,6 +46,7 @@ __all__ = [
     "DynamoDbSettings",
     "Fallback",
     "Guardrail",
+    "GuardrailMode",
     "HandOffs",
     "IdentityProvider",
     "LocalIssuerSettings",

@@ -34,6 +34,13 @@ class Recall(StrEnum):
     OFF = "off"
 
 
+class GuardrailMode(StrEnum):
+    """What happens to a reply that the guardrail flags, or whose message it flags."""
+
+    BLOCK = "block"
+    WARN = "warn"
+
+
 class LogLevel(StrEnum):
     """The minimum level of logged records."""
 

@@ -11,7 +11,15 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from coachstream.settings import variables as v
-from coachstream.settings.choices import IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import (
+    GuardrailMode,
+    IdentityProvider,
+    LogFormat,
+    LogLevel,
+    Model,
+    Recall,
+    Store,
+)
 from coachstream.settings.secret import Secret, SecretArn
 
 
@@ -63,6 +71,7 @@ class Guardrail(msgspec.Struct, frozen=True):
 
     id: Annotated[str, v.GUARDRAIL_ID]
     version: Annotated[str, v.GUARDRAIL_VERSION] = "DRAFT"
+    mode: Annotated[GuardrailMode, v.GUARDRAIL_MODE] = v.GUARDRAIL_MODE.default
 
 
 class Fallback(msgspec.Struct, frozen=True):

@@ -241,9 +241,10 @@ def _bedrock(reader: Reader) -> BedrockSettings:
 def _guardrail(reader: Reader) -> Guardrail | None:
     if reader.is_set(v.GUARDRAIL_ID):
         return reader.struct(Guardrail)
-    if reader.read(v.GUARDRAIL_VERSION) is not None:
-        # The configuration suggests that replies are checked, but they would not be.
-        reader.problem(f"{v.GUARDRAIL_VERSION.name} is set, but {v.GUARDRAIL_ID.name} is not")
+    for variable in (v.GUARDRAIL_VERSION, v.GUARDRAIL_MODE):
+        if reader.is_set(variable):
+            # The configuration suggests that replies are checked, but they would not be.
+            reader.problem(f"{variable.name} is set, but {v.GUARDRAIL_ID.name} is not")
     return None
 
 

@@ -17,7 +17,16 @@ import msgspec
 
 from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.turn.settings import TurnSettings
-from coachstream.settings.choices import Choice, IdentityProvider, LogFormat, LogLevel, Model, Recall, Store
+from coachstream.settings.choices import (
+    Choice,
+    GuardrailMode,
+    IdentityProvider,
+    LogFormat,
+    LogLevel,
+    Model,
+    Recall,
+    Store,
+)
 from coachstream.settings.kinds import (
     Boolean,
     Folder,
@@ -293,6 +302,14 @@ GUARDRAIL_VERSION = Variable(
     "version of the guardrail: a number, or `DRAFT` (the default)",
     GUARDRAIL_VERSION_KIND,
     None,
+)
+GUARDRAIL_MODE = Variable(
+    _BEDROCK,
+    "COACHSTREAM_GUARDRAIL_MODE",
+    "what the guardrail does to a turn whose message or reply it flags",
+    OneOf(GuardrailMode),
+    GuardrailMode.BLOCK,
+    ". `warn` keeps the text and marks it",
 )
 
 _IDENTITY = Scope(Part.IDENTITY)

@@ -14,6 +14,7 @@ from coachstream.conversation.events import (
     Contextual,
     Event,
     Failed,
+    GuardrailWarning,
     LogPoint,
     Reconnect,
     Reset,
@@ -23,6 +24,7 @@ from coachstream.conversation.model import (
     Message,
     MessageMetadata,
     SemanticContextUse,
+    StopReason,
     Usage,
     format_timestamp,
 )
@@ -35,6 +37,7 @@ class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_def
     stop_reason: str | None = None
     client_message_id: str | None = None
     reply_to: str | None = None
+    guardrail_warning: bool = False
 
 
 class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,6 +114,16 @@ class ContextualFrame(msgspec.Struct, frozen=True, tag="contextual"):
     stage: str
 
 
+class GuardrailWarningFrame(msgspec.Struct, frozen=True, tag="guardrail_warning"):
+    """A guardrail flagged the message or the reply: the service's guardrail is in the mode `warn`.
+
+    The text is kept, and `complete` follows, whose `aiMessage.metadata.guardrailWarning` says the same for
+    good. Every reader of such a reply gets this event; it has no id.
+    """
+
+    message: str
+
+
 class ResetFrame(msgspec.Struct, frozen=True, tag="reset"):
     """The text from `offset` on no longer holds, and is sent again."""
 
@@ -160,6 +173,7 @@ Frame = (
     | ContextualFrame
     | ChunkFrame
     | ResetFrame
+    | GuardrailWarningFrame
     | ReconnectFrame
     | CompleteFrame
     | ErrorFrame
@@ -168,7 +182,7 @@ Frame = (
 
 def point_of(event: Event) -> LogPoint | None:
     """The position in the run's log from which the reader can resume after this event."""
-    return None if isinstance(event, Started | Contextual) else event.point
+    return None if isinstance(event, Started | Contextual | GuardrailWarning) else event.point
 
 
 def frame_of(event: Event) -> Frame:
@@ -185,6 +199,8 @@ def frame_of(event: Event) -> Frame:
             frame = ContextualFrame(content, stage.value)
         case Reset(offset):
             frame = ResetFrame(offset)
+        case GuardrailWarning(sentence):
+            frame = GuardrailWarningFrame(sentence)
         case Reconnect(point):
             frame = ReconnectFrame(str(point))
         case Completed():
@@ -258,6 +274,7 @@ def _metadata_frame(metadata: MessageMetadata) -> MessageMetadataFrame | None:
         stop_reason=None if metadata.stop_reason is None else metadata.stop_reason.value,
         client_message_id=metadata.client_message_id,
         reply_to=metadata.reply_to,
+        guardrail_warning=metadata.stop_reason is StopReason.GUARDRAIL_WARNING,
     )
     return None if frame == MessageMetadataFrame() else frame
 

@@ -29,7 +29,8 @@ def fit_history(
     blank line, and blank messages are dropped, because models reject both. The new message is always
     included, exactly once, as the last one; it is never joined to a preceding user message, because a content
     filter checks it by itself. An interrupted reply is marked as such. A reply that a content filter withheld
-    is dropped together with the message it replied to; otherwise every later turn would be filtered.
+    or flagged is dropped together with the message it replied to; otherwise every later turn could be
+    filtered, and what the filter found would steer the model.
     Invisible characters, as pasted text may contain, are removed.
 
     Args:
@@ -40,7 +41,7 @@ def fit_history(
     new = visible(user_message.content)
     texts: list[tuple[Role, str]] = []
     left = budget_chars - len(new)
-    left_out = {user_message.id, *_withheld(history)}
+    left_out = {user_message.id, *_filtered(history)}
     for message in reversed(history):
         if message.id in left_out or is_blank(message.content):
             continue
@@ -86,15 +87,15 @@ def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[
     return history[first:]
 
 
-def _withheld(history: Sequence[Message]) -> Iterable[str]:
-    """Ids of the replies that a content filter withheld, and of the messages they replied to.
+def _filtered(history: Sequence[Message]) -> Iterable[str]:
+    """Ids of the replies that a content filter withheld or flagged, and of the messages they replied to.
 
     If preceding user messages had no reply either, they are included: the model received them together, and
     which one triggered the filter is unknown.
     """
     position = {message.id: number for number, message in enumerate(history)}
     for number, message in enumerate(history):
-        if message.is_withheld:
+        if _is_filtered(message):
             yield message.id
             question = position.get(message.metadata.reply_to or "", number - 1)
             yield from _unanswered_until(history[: question + 1])
@@ -104,8 +105,12 @@ def _unanswered_until(history: Sequence[Message]) -> Iterable[str]:
     for message in reversed(history):
         if message.role is Role.USER:
             yield message.id
-        elif not message.is_withheld and not is_blank(message.content):
+        elif not _is_filtered(message) and not is_blank(message.content):
             return
+
+
+def _is_filtered(message: Message) -> bool:
+    return message.is_withheld or message.is_flagged
 
 
 def _alternating(texts: Iterable[tuple[Role, str]]) -> Iterable[PromptMessage]:

@@ -23,6 +23,7 @@ from coachstream.conversation.events import (
     Contextual,
     Event,
     Failed,
+    GuardrailWarning,
     LogPoint,
     Reconnect,
     Send,
@@ -145,7 +146,7 @@ class TurnReader:
     def _put(self, event: Event) -> None:
         if self._has_left:
             return
-        if not isinstance(event, Started | Contextual):
+        if not isinstance(event, Started | Contextual | GuardrailWarning):
             self._point = event.point or self._point
         self._arrived.set()
         if not isinstance(event, Chunk) or len(self._waiting) < CAPACITY:

@@ -34,6 +34,7 @@ from coachstream.conversation.events import (
     Ending,
     Event,
     Failed,
+    GuardrailWarning,
     LogPoint,
     Reset,
     Send,
@@ -214,6 +215,8 @@ class _Turn(ABC):
         if failure is not None:
             blocking_run = failure.run_id if isinstance(failure, TurnInProgress) else None
             ending = Failed(failure.code, failure.sentence, failure.retryable, run_id=blocking_run)
+        if isinstance(ending, Completed) and ending.reply.is_flagged:
+            await self._send(GuardrailWarning())
         if ending is not None:
             await self._send(ending)
 

@@ -211,7 +211,7 @@ class BedrockModel(_BedrockChat):
     async def _attempt(
         self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
     ) -> AsyncGenerator[ModelEvent, None]:
-        reply = ReplyReader()
+        reply = ReplyReader(guardrail_warns=options.guardrail_warns)
         async with self._opened(stream_request(prompt, options), attempts) as stream:
             events = aiter(stream)
             while not reply.is_stopped:
@@ -252,7 +252,8 @@ class BedrockWholeReply(_BedrockChat):
         request = whole_request(prompt, options)
         async with self._calling(attempts):
             client = await self._client()
-            text, stop = whole_reply(await client.converse(**request))
+            response = await client.converse(**request)
+            text, stop = whole_reply(response, guardrail_warns=options.guardrail_warns)
         if text:
             yield TextDelta(text)
         yield stop
@@ -267,4 +268,7 @@ async def _read_to_end(
             async for event in events:
                 reply.read(event)
     except Exception as error:  # noqa: BLE001 (see above)
-        logger.warning("A reply is complete, but its usage may be missing: %s", describe_exception(error))
+        logger.warning(
+            "A reply is complete, but its usage and a guardrail's findings may be missing: %s",
+            describe_exception(error),
+        )

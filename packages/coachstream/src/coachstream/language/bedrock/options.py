@@ -17,6 +17,7 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: the length limit of a reply.
         guardrail_id: id or ARN of a guardrail; it checks a stream while it is being sent (mode `async`).
         guardrail_version: a number, or DRAFT; not used without a guardrail.
+        guardrail_warns: whether what the guardrail flags is kept, and only marked.
         prompt_caching: whether the constant prefix of the prompt is cached, if the model supports it.
         continues: whether the model can continue a partial reply; `None` uses the family's value.
         stall_s: the longest silence before and between two events of a stream.
@@ -30,6 +31,7 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
     stall_s: float
     guardrail_id: str | None = None
     guardrail_version: str = ""
+    guardrail_warns: bool = False
     continues: bool | None = None
     retry: RetryPolicy = RetryPolicy()
 

@@ -73,6 +73,8 @@ def stream_request(prompt: Prompt, options: BedrockOptions) -> ConverseStreamReq
             # `sync` holds text back until it is checked, which ends streaming (existing system, section 6).
             "streamProcessingMode": "async",
         }
+        if options.guardrail_warns:
+            request["guardrailConfig"]["trace"] = "enabled"
     return request
 
 
@@ -95,6 +97,8 @@ def whole_request(prompt: Prompt, options: BedrockOptions) -> ConverseRequestTyp
             "guardrailIdentifier": options.guardrail_id,
             "guardrailVersion": options.guardrail_version,
         }
+        if options.guardrail_warns:
+            request["guardrailConfig"]["trace"] = "enabled"
     return request
 
 

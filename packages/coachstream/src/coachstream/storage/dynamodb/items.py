@@ -87,9 +87,8 @@ def message_attributes(message: Message) -> dict[str, object]:
 def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: datetime) -> Message | None:
     """Read a message; None if its role is unknown.
 
-    Text content is kept unchanged, even if it looks like a date; other content is coerced to text. A message
-    that the existing functions marked after a guardrail intervention counts as withheld (existing system,
-    section 6).
+    Text content is kept unchanged, even if it looks like a date; other content is coerced to text. The mark
+    of a flagged message is the one that the existing functions set, too (existing system, section 6).
     """
     role = as_text(stored.get("role")).lower()
     if role not in set(Role):
@@ -98,7 +97,7 @@ def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: dateti
     metadata = as_record(stored.get("metadata"))
     stop = as_text(metadata.get("stopReason"))
     if metadata.get("guardrailWarning"):
-        stop = StopReason.CONTENT_FILTERED.value
+        stop = StopReason.GUARDRAIL_WARNING.value
     return Message(
         id=as_text(stored.get("id")) or otherwise_id,
         role=Role(role),
@@ -184,5 +183,6 @@ def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:
         "replyTo": metadata.reply_to,
         "streamed": metadata.streamed or None,
         "runId": metadata.run_id,
+        "guardrailWarning": metadata.stop_reason is StopReason.GUARDRAIL_WARNING or None,
     }
     return {name: value for name, value in known.items() if value is not None}

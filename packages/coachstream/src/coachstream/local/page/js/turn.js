@@ -99,6 +99,8 @@ export function afterEvent(turn, event) {
       });
     case "contextual":
       return frozen({ ...turn, notices: [...turn.notices, event.content] });
+    case "guardrail_warning":
+      return turn; // the stored reply says so
     case "complete":
       return frozen({ ...turn, timings: timingsAt(turn, performance.now()) });
   }

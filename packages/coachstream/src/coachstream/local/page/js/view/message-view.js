@@ -9,12 +9,13 @@ import { RichText } from "./rich-text.js";
 
 /** What stands in a reply's place until its first word is there. @type {Record<string, string>} */
 const WAITING = { sending: "Sending", thinking: "Thinking", awaiting: "Waiting for the reply" };
-/** What a reply is called that is not all that there was to say, by its stop reason. @type {Record<string, string>} */
-const INCOMPLETE = {
+/** What is said of a reply that did not simply end, by its stop reason. @type {Record<string, string>} */
+const REMARKS = {
   interrupted: "Interrupted",
   stopped: "Stopped",
   content_filtered: "Ended by the content filter",
   max_tokens: "Cut off at the length limit",
+  guardrail_warning: "Flagged by the safety check: treat with caution",
 };
 
 /**
@@ -65,7 +66,7 @@ export class MessageView {
     this.#shown = entry;
     const hasText = entry.content !== "";
     this.node.dataset.phase = entry.phase;
-    this.node.toggleAttribute("data-incomplete", INCOMPLETE[entry.stopReason ?? ""] !== undefined);
+    this.node.toggleAttribute("data-incomplete", REMARKS[entry.stopReason ?? ""] !== undefined);
     this.node.setAttribute("aria-busy", String(entry.phase === "streaming"));
     if (this.#text) this.#text.show(entry.content);
     else if (this.body.textContent !== entry.content) this.body.textContent = entry.content;
@@ -100,7 +101,7 @@ export class MessageView {
       case "stored": {
         const time = element("time", { datetime: timestamp.toISOString() }, timeOfDay(timestamp));
         if (role === "user") return [smallPrint(time)];
-        const mark = INCOMPLETE[stopReason ?? ""];
+        const mark = REMARKS[stopReason ?? ""];
         const parts = mark ? [element("span", { class: "incomplete", "data-stop-reason": stopReason ?? "" }, mark)] : [];
         if (timings) parts.push(...timingParts(timings));
         return [smallPrint(...parts, model ? element("span", {}, model) : null, time)];
