@@ -66,6 +66,7 @@ window.read = async ({ call, leaveAt, ...options }) => {
       if (event.type === "connection") window.seen.push(event.state);
       if (event.type === "run") window.seen.push("run");
       if (event.type === "contextual") window.seen.push(`${event.stage}: ${event.content}`);
+      if (event.type === "guardrail_warning") window.seen.push(`warning: ${event.message}`);
       if (event.type === "complete") window.seen.push(`complete "${event.text}"`);
       if (window.seen.at(-1) === leaveAt) break;
     }
@@ -149,6 +150,21 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         zone = await page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
         assert zone
         assert asked.body["userTimezone"] == zone
+
+
+async def test_a_guardrail_warning_is_an_event_of_its_own(page: Page) -> None:
+    """The text is kept; one without a sentence is skipped."""
+    whole = stream(
+        START,
+        event(0),
+        chunk("Well done", 0),
+        event(type="guardrail_warning"),
+        event(type="guardrail_warning", message="Take care."),
+        complete("Well done"),
+    )
+    async with reading(page, whole) as reader:
+        seen = await reader.start()
+        assert seen[1:] == ["run", '"Well done"', "warning: Take care.", 'complete "Well done"', "end"]
 
 
 async def test_a_contextual_event_is_not_part_of_the_reply(page: Page) -> None:

@@ -32,6 +32,7 @@ let text: string = "";
 for await (const event of reply) {
   if (event.type === "text") text = event.text;
   if (event.type === "contextual") console.log(event.stage, event.content);
+  if (event.type === "guardrail_warning") console.log(event.message);
   if (event.type === "connection" && event.state === "reconnecting") console.log(event.failures);
   if (event.type === "complete") text = event.aiMessage.content + event.stopReason;
 }

@@ -34,6 +34,7 @@ from coachstream.settings import (
     CognitoSettings,
     Fallback,
     Guardrail,
+    GuardrailMode,
     HandOffs,
     PineconeSettings,
     RecallOff,
@@ -321,7 +322,14 @@ async def unread(arn: str, *, instead_of: str | None = None) -> str:  # noqa: AR
 def test_every_choice_reaches_its_adapter() -> None:
     """No setting is read and then dropped."""
     chosen = BedrockSettings(
-        "m", None, 5, "eu-west-1", Guardrail("g", "3"), prompt_caching=False, stall_s=7.0, can_continue=True
+        "m",
+        None,
+        5,
+        "eu-west-1",
+        Guardrail("g", "3", GuardrailMode.WARN),
+        prompt_caching=False,
+        stall_s=7.0,
+        can_continue=True,
     )
     assert bedrock_options(chosen) == BedrockOptions(
         model_id="m",
@@ -329,6 +337,7 @@ def test_every_choice_reaches_its_adapter() -> None:
         max_tokens=5,
         guardrail_id="g",
         guardrail_version="3",
+        guardrail_warns=True,
         prompt_caching=False,
         stall_s=7.0,
         continues=True,

@@ -18,6 +18,7 @@ from coachstream.settings import (
     DynamoDbSettings,
     Fallback,
     Guardrail,
+    GuardrailMode,
     HandOffs,
     LocalIssuerSettings,
     LocalTicketKey,
@@ -174,6 +175,7 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
         (AT_AWS, "COACHSTREAM_MODEL_MAX_TOKENS", "0", "must be a whole number from 1 to 1000000, not '0'"),
         (AT_AWS, "COACHSTREAM_MODEL_TEMPERATURE", "2", "must be a number from 0 to 1 or none, not '2'"),
         (AT_AWS, "BEDROCK_GUARDRAIL_VERSION", "1", "is set, but BEDROCK_GUARDRAIL_ID is not"),
+        (AT_AWS, "COACHSTREAM_GUARDRAIL_MODE", "warn", "is set, but BEDROCK_GUARDRAIL_ID is not"),
         (AT_AWS, "USER_POOL_ID", "pool", "must be a user pool's id like us-west-2_aBcDeFgHi, not 'pool'"),
         (AT_AWS, "APP_CLIENT_ID", " , ", "must be comma-separated app client ids, not ','"),
         (AT_AWS, "APP_CLIENT_ID", "a b", "must be comma-separated app client ids, not 'a b'"),
@@ -440,7 +442,10 @@ def is_guarded_everywhere(model: BedrockSettings) -> bool:
             temperature=st.none() | st.floats(0, 1),
             max_tokens=st.integers(1, 1_000_000),
             region=st.none() | st.just("eu-central-1"),
-            guardrail=st.none() | st.builds(Guardrail, NAMES, st.sampled_from(["DRAFT", "1", "27"])),
+            guardrail=st.none()
+            | st.builds(
+                Guardrail, NAMES, st.sampled_from(["DRAFT", "1", "27"]), st.sampled_from(GuardrailMode)
+            ),
             prompt_caching=st.booleans(),
             stall_s=st.floats(1, 300),
             can_continue=st.none() | st.booleans(),

@@ -107,6 +107,8 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "an unknown profile": ({"modelId": "xx.anthropic.claude-9"}, "the regions of xx.anthropic.claude-9"),
     "a profile of elsewhere": ({"modelId": "eu.anthropic.claude-9"}, "cannot be called in us-west-2"),
     "a guardrail's version alone": ({"guardrailVersion": "3"}, "guardrailId"),
+    "a guardrail's mode alone": ({"guardrailMode": "warn"}, "guardrailId"),
+    "a mode that a guardrail does not have": ({"guardrailId": "g", "guardrailMode": "mask"}, "guardrailMode"),
     "a guardrail elsewhere": (
         {"guardrailId": "g", "fallbackRegion": "us-east-1"},
         "fallbackRegion cannot be another region if guardrailId is set",

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,6 +146,43 @@ async def test_the_reason_of_the_stop_is_translated(
         stop = (await events_of(model))[-1]
         assert isinstance(stop, ModelStop)
         assert stop.reason is expected
+
+
+FINDING = {"action": "NONE", "detected": True}
+
+
+@pytest.mark.parametrize(
+    ("trace", "is_flagged"),
+    [
+        ({"inputAssessment": {"g": {"topicPolicy": {"topics": [FINDING]}}}}, True),
+        ({"inputAssessment": {"g": {"contentPolicy": {"filters": [FINDING]}}}}, True),
+        ({"outputAssessments": {"g": [{}, {"wordPolicy": {"managedWordLists": [FINDING]}}]}}, True),
+        ({"outputAssessments": {"g": [{"sensitiveInformationPolicy": {"regexes": [FINDING]}}]}}, True),
+        ({"outputAssessments": {"g": [{"contextualGroundingPolicy": {"filters": [FINDING]}}]}}, True),
+        ({"outputAssessments": {"g": [{"aPolicyOfNextYear": {"found": [FINDING]}}]}}, True),
+        ({"inputAssessment": {"g": {"contentPolicy": {"filters": [{"action": "BLOCKED"}]}}}}, True),
+        ({"inputAssessment": {"g": {"contentPolicy": {"filters": [{"action": "NONE"}]}}}}, False),
+        ({"inputAssessment": {"g": {"topicPolicy": {"topics": [{"detected": False}]}}}}, False),
+        ({"modelOutput": ["{action: BLOCKED}"], "inputAssessment": {}, "outputAssessments": {}}, False),
+    ],
+)
+async def test_a_guardrail_that_warns_is_read_from_the_trace(
+    bedrock: BedrockServer, client: Client, trace: Mapping[str, object], *, is_flagged: bool
+) -> None:
+    """Whatever policy found something, and only if this guardrail warns and the reply is kept."""
+    for reason in ("end_turn", "max_tokens", "content_filtered"):
+        opening_, *said, end = reply("Hi", reason=reason).steps
+        assert isinstance(end, Event)
+        traced = Event(end.name, {**end.content, "trace": {"guardrail": trace}})
+        bedrock.always = Reply([opening_, *said, traced])
+        for warns in (True, False):
+            options = options_with(guardrail_id="g", guardrail_warns=warns)
+            for model in (BedrockModel(client, options), BedrockWholeReply(client, options)):
+                stop = (await events_of(model))[-1]
+                assert isinstance(stop, ModelStop)
+                expected = is_flagged and warns and reason != "content_filtered"
+                assert (stop.reason is StopReason.GUARDRAIL_WARNING) == expected
+                assert stop.usage.output_tokens == 34
 
 
 async def test_only_text_is_passed_on(bedrock: BedrockServer, client: Client) -> None:
