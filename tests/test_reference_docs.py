@@ -133,5 +133,5 @@ def test_every_link_leads_somewhere() -> None:
             file, _, anchor = target.partition("#")
             text = (FOLDER / file).read_text() if file else page
             headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-            slugs = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            slugs = {re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert not anchor or anchor in slugs, f"{name}: {target}"

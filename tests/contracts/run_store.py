@@ -321,6 +321,100 @@ class RunStoreContract(StoreContract):
         assert others == [ConversationBusy(runs[winner], None)] * 19
         assert list(await store.load_messages(KEY)) == [user_message(winner)]
 
+    # Messages that wait for a run
+
+    async def test_a_waiting_message_comes_after_the_reply_it_waits_for(self, store: SeedableStore) -> None:
+        """It is stored and counted at once, and the reply is put before it, whatever their times."""
+        message, waiting = user_message(1), user_message(7, client_id="c-2")
+        await begin(store, message)
+        assert await store.save_waiting_message(KEY, waiting, RUN) == waiting
+        assert list(await store.load_messages(KEY)) == [message, waiting]
+        assert (await store.get_conversation(KEY)).total_messages == 2
+        assert await store.unfinished_run(KEY) == RUN
+        reply = reply_to(message, 2)
+        assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
+        assert list(await store.load_messages(KEY)) == [message, reply, waiting]
+        assert await store.unfinished_run(KEY) is None
+        assert (await store.get_conversation(KEY)).total_messages == 3
+
+    async def test_a_retry_of_a_waiting_message_begins_its_run(self, store: SeedableStore) -> None:
+        """The stored message gets the reply; during the other run the retry is told what it waits for."""
+        message, waiting = user_message(1), user_message(7, "Next", client_id="c-2")
+        await begin(store, message)
+        await store.save_waiting_message(KEY, waiting, RUN)
+        again = user_message(8, "Next", client_id="c-2")
+        assert await store.begin_run(KEY, again, NEXT_RUN, opened()) == ConversationBusy(RUN, waiting)
+        reply = reply_to(message, 2)
+        await store.finish_run(KEY, RUN, ended(1, reply), reply)
+        assert begun_for(await begin(store, again, NEXT_RUN)) == (waiting, False)
+        its_reply = reply_to(waiting, 20)
+        await store.finish_run(KEY, NEXT_RUN, ended(1, its_reply), its_reply)
+        assert list(await store.load_messages(KEY)) == [message, reply, waiting, its_reply]
+        assert await store.begin_run(KEY, again, RUN, opened()) == AlreadyAnswered(waiting, its_reply)
+
+    async def test_a_waiting_message_is_saved_once(self, store: SeedableStore) -> None:
+        """Its id and its idempotency key both deduplicate it, also against messages of earlier runs."""
+        answered = user_message(1, client_id="c-1")
+        await store_reply(store, answered, reply_to(answered, 2))
+        await begin(store, user_message(3))
+        waiting = user_message(7, client_id="c-2")
+        for again in (waiting, waiting, user_message(8, client_id="c-2")):
+            assert await store.save_waiting_message(KEY, again, RUN) == waiting
+        again = user_message(9, client_id="c-1")
+        assert await store.save_waiting_message(KEY, again, RUN) == answered
+        assert len(await store.load_messages(KEY)) == 4
+        assert (await store.get_conversation(KEY)).total_messages == 4
+
+    async def test_a_message_waits_only_for_the_unfinished_run(self, store: SeedableStore) -> None:
+        """Nothing is written if that run has ended, or never was the conversation's."""
+        message = user_message(1)
+        assert await store.save_waiting_message(KEY, user_message(7), RUN) is None
+        await begin(store, message)
+        assert await store.save_waiting_message(KEY, user_message(7), NEXT_RUN) is None
+        await store.finish_run(KEY, RUN, ended(1), None)
+        assert await store.save_waiting_message(KEY, user_message(7), RUN) is None
+        assert list(await store.load_messages(KEY)) == [message]
+        assert (await store.get_conversation(KEY)).total_messages == 1
+
+    async def test_waiting_messages_are_in_the_order_in_which_they_were_saved(
+        self, store: SeedableStore
+    ) -> None:
+        """A clock that is behind changes nothing, also for the message after all of them."""
+        await begin(store, user_message(1))
+        contents = ["first", "second", "third"]
+        for number, content in zip((9, 5, 8), contents, strict=True):
+            saved = await store.save_waiting_message(KEY, user_message(number, content), RUN)
+            assert saved is not None
+            assert saved.content == content
+        await store.finish_run(KEY, RUN, ended(1), None)
+        await begin(store, user_message(4, "fourth"), NEXT_RUN)
+        stored = [message.content for message in await store.load_messages(KEY)]
+        assert stored[1:] == [*contents, "fourth"]
+
+    async def test_of_simultaneous_waiting_messages_each_is_saved_once(self, store: SeedableStore) -> None:
+        """Five different messages, each sent four times while the run ends."""
+        message, reply = user_message(1), reply_to(user_message(1), 2)
+        await begin(store, message)
+        sent = [user_message(10 + n, f"m{n % 5}", client_id=f"c-{n % 5}") for n in range(20)]
+        finishing = asyncio.create_task(store.finish_run(KEY, RUN, ended(1, reply), reply))
+        saved = await asyncio.gather(*(store.save_waiting_message(KEY, each, RUN) for each in sent))
+        assert await finishing is None
+        stored = {each.id: each for each in await store.load_messages(KEY)}
+        assert len(stored) == 2 + len({each.content for each in saved if each is not None})
+        assert list(stored)[:2] == [message.id, reply.id]
+        for asked, each in zip(sent, saved, strict=True):
+            assert each is None or (stored[each.id] == each and each.content == asked.content)
+        assert (await store.get_conversation(KEY)).total_messages == len(stored)
+
+    async def test_a_message_cannot_wait_in_a_conversation_that_is_gone(self, store: SeedableStore) -> None:
+        """A deletion leaves no waiting message behind."""
+        await begin(store, user_message(1))
+        await store.save_waiting_message(KEY, user_message(7), RUN)
+        await store.delete_conversation(KEY)
+        with pytest.raises(ConversationNotFound):
+            await store.save_waiting_message(KEY, user_message(8), RUN)
+        assert list(await store.load_messages(KEY)) == []
+
     # Messages with a reply
 
     async def test_a_retry_of_an_answered_message_gets_its_reply(self, store: SeedableStore) -> None:

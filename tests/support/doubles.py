@@ -147,29 +147,43 @@ class RememberedConversations:
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self._begin()
         self._find(key)
-        name = user_message.metadata.client_message_id
-        messages = self.messages[key]
-        known = [
-            message
-            for message in messages
-            if message.id == user_message.id
-            or (name is not None and message.metadata.client_message_id == name)
-        ]
-        for reply in messages:
+        known = self._known(key, user_message)
+        for reply in self.messages[key]:
             if known and reply.metadata.reply_to == known[0].id and not reply.is_interrupted:
                 return AlreadyAnswered(known[0], reply)
         if key in self._unfinished:
             return ConversationBusy(self._unfinished[key], known[0] if known else None)
-        newest_id = max((message.id for message in messages), default="")
-        message = known[0] if known else user_message
-        if not known:
-            message = msgspec.structs.replace(message, id=id_after(message.id, newest_id))
-            self._replace_messages(key, [*messages, message], message)
-        newest_id = max(newest_id, message.id)
+        message = known[0] if known else self._save_new(key, user_message)
+        newest_id = max(message.id for message in self.messages[key])
         first = as_stored(opened, message.id, is_first_attempt=not known, newest_id=newest_id)
         self._unfinished[key] = run_id
         self._logs[key, run_id] = {0: first}
         return RunBegun(message, is_first_attempt=not known, at=opened_at(first))
+
+    async def save_waiting_message(
+        self, key: ConversationKey, user_message: Message, run_id: str
+    ) -> Message | None:
+        self._begin()
+        self._find(key)
+        if self._unfinished.get(key) != run_id:
+            return None
+        known = self._known(key, user_message)
+        return known[0] if known else self._save_new(key, user_message)
+
+    def _known(self, key: ConversationKey, user_message: Message) -> list[Message]:
+        name = user_message.metadata.client_message_id
+        return [
+            message
+            for message in self.messages[key]
+            if message.id == user_message.id
+            or (name is not None and message.metadata.client_message_id == name)
+        ]
+
+    def _save_new(self, key: ConversationKey, message: Message) -> Message:
+        newest_id = max((message.id for message in self.messages[key]), default="")
+        message = msgspec.structs.replace(message, id=id_after(message.id, newest_id))
+        self._replace_messages(key, [*self.messages[key], message], message)
+        return message
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         self._begin()

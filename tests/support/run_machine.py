@@ -14,6 +14,7 @@ hypothesis can reproduce an order of events.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,12 +131,16 @@ class Acceptance:
 
     Attributes:
         newest: the greatest accepted message id of each conversation.
+        newest_at_opening: the greatest id when a run was opened.
+        waiting: the ids of the messages that were stored while a run was unfinished.
         processes: all processes so far, dead ones included.
         wrongs: the violations found.
     """
 
     def __init__(self) -> None:
         self.newest: dict[ConversationKey, str] = {}
+        self.newest_at_opening: dict[str, str] = {}
+        self.waiting: defaultdict[str, set[str]] = defaultdict(set)
         self.processes: list[Process] = []
         self.wrongs: list[str] = []
 
@@ -144,6 +149,12 @@ class Acceptance:
         if name <= behind:
             self.wrongs.append(f"{name} was stored after {behind}")
         self.newest[key] = max(name, self.newest.get(key, ""))
+
+    def reply(self, key: ConversationKey, run: str, name: str) -> None:
+        """Note that a reply was stored; it comes before the messages that waited for it."""
+        self.message(key, name, behind=self.newest_at_opening.get(run, ""))
+        if any(waiting <= name for waiting in self.waiting[run]):
+            self.wrongs.append(f"{name} was stored after a message that waited for it")
 
     def producer_of(self, entries: Sequence[LogEntry]) -> Process | None:
         """The process that holds the lease of a run, if it is alive."""
@@ -181,9 +192,22 @@ class Process:
         self.writers.add(opened.writer)
         behind = self._acceptance.newest.get(key, "")
         result = await self._call(lambda: self._store.begin_run(key, user_message, of_run, opened))
-        if isinstance(result, RunBegun) and result.is_first_attempt:
-            self._acceptance.message(key, result.user_message.id, behind=behind)
+        if isinstance(result, RunBegun):
+            if result.is_first_attempt:
+                self._acceptance.message(key, result.user_message.id, behind=behind)
+            self._acceptance.newest_at_opening[of_run] = self._acceptance.newest.get(key, "")
         return self._unless_dead(result)
+
+    async def save_waiting_message(
+        self, key: ConversationKey, user_message: Message, of_run: str
+    ) -> Message | None:
+        behind = self._acceptance.newest.get(key, "")
+        known = {message.id for message in await self._store.load_messages(key)}
+        saved = await self._call(lambda: self._store.save_waiting_message(key, user_message, of_run))
+        if saved is not None and saved.id not in known | self._acceptance.waiting[of_run]:
+            self._acceptance.message(key, saved.id, behind=behind)
+            self._acceptance.waiting[of_run].add(saved.id)
+        return self._unless_dead(saved)
 
     async def append(self, key: ConversationKey, of_run: str, entry: LogEntry) -> LogEntry | None:
         self.writers.add(entry.writer)
@@ -192,14 +216,13 @@ class Process:
     async def finish_run(
         self, key: ConversationKey, of_run: str, ended: LogEntry, reply: Message | None
     ) -> LogEntry | None:
-        behind = self._acceptance.newest.get(key, "")
         log = await self._store.read_log(key, of_run)
         there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply))
         holder = self._acceptance.producer_of(log)
         if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")
         if there is None and reply is not None:
-            self._acceptance.message(key, reply.id, behind=behind)
+            self._acceptance.reply(key, of_run, reply.id)
         return self._unless_dead(there)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the store has)
@@ -332,9 +355,14 @@ class RunMachine(RuleBasedStateMachine):
             run_id(client.process.clock.now(), self.random.randrange),
             deadline=self.loop.time() + 25,
         )
-        with suppress(TurnInProgress):
+        try:
             client.point = LogPoint(self.run(opening), -1)
             self.clients.append(client)
+        except TurnInProgress as refusal:
+            waiting = refusal.user_message
+        else:
+            return
+        assert waiting in self._messages()
 
     def _request(self, client: Client) -> TurnRequest:
         return TurnRequest(
@@ -497,6 +525,9 @@ class RunMachine(RuleBasedStateMachine):
                 if client.key in self.deleted:
                     expected.add(ErrorCode.CONVERSATION_NOT_FOUND)
                 assert ending.code in expected, ending
+                if ending.code is ErrorCode.TURN_IN_PROGRESS and client.key == self.key:
+                    [waiting] = [m for m in self._messages() if m.metadata.client_message_id == client.name]
+                    assert ending.user_message == waiting
 
     def _messages(self) -> list[Message]:
         if not hasattr(self, "store"):

@@ -96,6 +96,12 @@ class TurnStoreDouble(RememberedConversations):
         work = super().begin_run
         return await self._step("begin_run", lambda: work(key, user_message, run_id, opened))
 
+    async def save_waiting_message(
+        self, key: ConversationKey, user_message: Message, run_id: str
+    ) -> Message | None:
+        work = super().save_waiting_message
+        return await self._step("save_waiting_message", lambda: work(key, user_message, run_id))
+
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         work = super().append
         return await self._step("append", lambda: work(key, run_id, entry))

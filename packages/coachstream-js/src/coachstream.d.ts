@@ -215,6 +215,11 @@ export class ServiceError extends CoachStreamError {
   readonly runId: string | null;
   /** The stored part of an incomplete reply. It is authoritative; the displayed text may have been longer. */
   readonly partialMessage: StoredMessage | null;
+  /**
+   * With `TURN_IN_PROGRESS`: the message, which is stored. After the other run, `start` with the same `clientMessageId`
+   * begins its reply.
+   */
+  readonly userMessage: StoredMessage | null;
 }
 
 /** There was no connection for `giveUpAfterMs`. The reply may continue: `resume`, or `start` with the same id. */

@@ -105,6 +105,8 @@ export class ServiceError extends CoachStreamError {
     this.runId = event?.runId ?? null;
     /** @type {api.StoredMessage|null} */
     this.partialMessage = event?.partialMessage ?? null;
+    /** @type {api.StoredMessage|null} */
+    this.userMessage = event?.userMessage ?? null;
   }
 }
 

@@ -53,6 +53,7 @@ OTHER: dict[o.Option[object], tuple[str, str]] = {
     o.FOUNDATION_MODELS: (BASE_MODEL, f'"Resource": "{BASE_MODEL}"'),
     o.GUARDRAIL_ID: ("gr9", '"BEDROCK_GUARDRAIL_ID": "gr9"'),
     o.GUARDRAIL_VERSION: ("7", '"BEDROCK_GUARDRAIL_VERSION": "7"'),
+    o.GUARDRAIL_MODE: ("warn", '"COACHSTREAM_GUARDRAIL_MODE": "warn"'),
     o.GUARDRAIL_PROFILES: (GUARDRAIL_PROFILE, f'"{GUARDRAIL_PROFILE}"'),
     o.PINECONE_INDEX_HOST: (
         "other-abc.svc.pinecone.io",

@@ -159,7 +159,6 @@ FINDING = {"action": "NONE", "detected": True}
         ({"outputAssessments": {"g": [{}, {"wordPolicy": {"managedWordLists": [FINDING]}}]}}, True),
         ({"outputAssessments": {"g": [{"sensitiveInformationPolicy": {"regexes": [FINDING]}}]}}, True),
         ({"outputAssessments": {"g": [{"contextualGroundingPolicy": {"filters": [FINDING]}}]}}, True),
-        ({"outputAssessments": {"g": [{"aPolicyOfNextYear": {"found": [FINDING]}}]}}, True),
         ({"inputAssessment": {"g": {"contentPolicy": {"filters": [{"action": "BLOCKED"}]}}}}, True),
         ({"inputAssessment": {"g": {"contentPolicy": {"filters": [{"action": "NONE"}]}}}}, False),
         ({"inputAssessment": {"g": {"topicPolicy": {"topics": [{"detected": False}]}}}}, False),

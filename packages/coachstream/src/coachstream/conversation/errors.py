@@ -10,7 +10,10 @@ import logging
 import traceback
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from coachstream.conversation.model import Message
 
 
 class ErrorCode(StrEnum):
@@ -276,19 +279,21 @@ class CoachConfigNotFound(CoachStreamError):
 
 
 class TurnInProgress(CoachStreamError):
-    """Another message of this conversation is still being answered.
+    """Another message of this conversation is still being answered; this one is stored and waits.
 
     Attributes:
         run_id: the run that writes the reply.
+        user_message: the stored message. Its turn begins when it is sent again after that run has ended.
     """
 
     code = ErrorCode.TURN_IN_PROGRESS
-    sentence = "Your coach is still answering. Please wait for the reply."
+    sentence = "Your coach is still answering. Your message is saved: send it again after the reply."
 
-    def __init__(self, run_id: str) -> None:
-        """Remember the run, which can be joined or stopped."""
+    def __init__(self, run_id: str, user_message: Message) -> None:
+        """Remember the run, which can be joined or stopped, and the message."""
         super().__init__()
         self.run_id = run_id
+        self.user_message = user_message
 
 
 class TurnInterrupted(CoachStreamError):

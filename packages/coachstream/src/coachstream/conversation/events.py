@@ -115,6 +115,7 @@ class Failed(msgspec.Struct, frozen=True):
     Attributes:
         partial_reply: the part that was saved as an interrupted reply, if any.
         run_id: the unfinished run that blocks this message, if there is one.
+        user_message: the message, if it is stored and waits for that run.
     """
 
     code: ErrorCode
@@ -123,6 +124,7 @@ class Failed(msgspec.Struct, frozen=True):
     partial_reply: Message | None = None
     point: LogPoint | None = None
     run_id: str | None = None
+    user_message: Message | None = None
 
 
 Event = Started | Attached | Contextual | Chunk | Reset | GuardrailWarning | Reconnect | Completed | Failed

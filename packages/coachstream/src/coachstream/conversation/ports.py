@@ -100,6 +100,23 @@ class RunStore(Protocol):
             StorageUnavailable: the store failed; the run may have begun nevertheless.
         """
 
+    async def save_waiting_message(
+        self, key: ConversationKey, user_message: Message, run_id: str
+    ) -> Message | None:
+        """Save a user message that waits until the conversation's unfinished run ends.
+
+        It is saved exactly once and after all other messages, as by `begin_run`, which opens its run in a
+        later attempt. Its id must be greater than that of the run's reply.
+
+        Returns:
+            The stored message, perhaps of an earlier attempt; None if `run_id` is no longer the
+            conversation's unfinished run, and nothing was written.
+
+        Raises:
+            ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            StorageUnavailable: the store failed; the message may be saved nevertheless.
+        """
+
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry unless its number is taken; in that case return the entry that has the number.
 
@@ -119,7 +136,8 @@ class RunStore(Protocol):
 
         A reply replaces an interrupted one to the same user message. Only the conversation's current
         unfinished run can be finished, so nothing is stored twice for a run whose log has expired. The run's
-        `Opened.at` is not before any other message, so a reply with a later id is the newest message.
+        `Opened.at` is not before any message but those that wait for its end, and the time in the reply's id
+        is the next millisecond, so the reply comes between the two.
 
         Returns:
             None if the run is finished, also by an earlier attempt of the same writer; else the entry that

@@ -18,11 +18,13 @@ Numbers begin at 0, with `Opened`. Offsets count UTF-16 code units, as a JavaScr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Self
 
 import msgspec
 
 from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.ids import first_message_id, moment_of
 from coachstream.conversation.model import SemanticContextUse, StopReason, Timings, Usage
 from coachstream.conversation.text import utf16_length
 
@@ -40,8 +42,9 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
         user_message_id: the message to reply to.
         is_first_attempt: whether the message is new with this run.
         has_producer: whether the process that opened the run holds its lease; if not, its first reader will.
-        at: when, in milliseconds since 1970; not before the time in any id of the conversation. A reply has
-            a later time in its id, regardless of the clock of the process that stores it.
+        at: when, in milliseconds since 1970; not before the time in any id of the conversation. The reply
+            has the next millisecond in its id, regardless of any clock; messages that are stored until the
+            run ends have later ones (`first_waiting_id`).
         time_zone: the name of the zone that the client sent, for whichever process writes the reply.
     """
 
@@ -50,6 +53,16 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
     has_producer: bool = True
     at: int = 0
     time_zone: str | None = None
+
+
+def reply_time(opened_at: int) -> datetime:
+    """The time in the id of the reply of a run that was opened at `Opened.at`."""
+    return moment_of(opened_at + 1)
+
+
+def first_waiting_id(opened_at: int) -> str:
+    """A lower bound for the ids of messages that wait for the end of a run: its reply sorts before it."""
+    return first_message_id(moment_of(opened_at + 2))
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", rename="camel"):

@@ -42,8 +42,8 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.CONVERSATION_NOT_FOUND: _GONE,
     ErrorCode.COACH_CONFIG_NOT_FOUND: "Let the user choose another coach.",
     ErrorCode.TURN_IN_PROGRESS: (
-        "Wait for the unfinished run, or stop it, and send the message again; "
-        "`runId`, where the response has one, names the run."
+        "The message is stored; show it as such. Wait for the unfinished run `runId`, or stop it, and send "
+        "the message again with the same `clientMessageId`: then its reply is written."
     ),
     ErrorCode.TURN_INTERRUPTED: (
         "Show `partialMessage` as interrupted, and offer to send the message again with the same "

@@ -103,6 +103,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "retryable": _RETRYABLE,
         "partialMessage": "The part of the reply that was stored, where one was.",
         "runId": "With `TURN_IN_PROGRESS`: the unfinished run, which can be read or stopped.",
+        "userMessage": "With `TURN_IN_PROGRESS`: the message as it is stored; its turn has not begun.",
     },
     conversations.ConversationMetadataBody: {
         "startedAt": "When the conversation was created, in UTC with milliseconds.",
@@ -152,6 +153,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "message": _SENTENCE,
         "retryable": _RETRYABLE,
         "partialResponse": "The part of the reply that was stored, where one was.",
+        "userResponse": "With `TURN_IN_PROGRESS`: the message as it is stored; its turn has not begun.",
     },
     send_message.SendErrorBody: {
         "error": "The existing function's sentence, where it has one for the error; else `details.message`.",

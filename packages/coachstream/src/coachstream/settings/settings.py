@@ -242,7 +242,7 @@ def _guardrail(reader: Reader) -> Guardrail | None:
     if reader.is_set(v.GUARDRAIL_ID):
         return reader.struct(Guardrail)
     for variable in (v.GUARDRAIL_VERSION, v.GUARDRAIL_MODE):
-        if reader.is_set(variable):
+        if reader.read(variable) != variable.default:
             # The configuration suggests that replies are checked, but they would not be.
             reader.problem(f"{variable.name} is set, but {v.GUARDRAIL_ID.name} is not")
     return None

@@ -165,6 +165,7 @@ class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
     retryable: bool
     partial_message: MessageFrame | msgspec.UnsetType = msgspec.UNSET
     run_id: str | msgspec.UnsetType = msgspec.UNSET
+    user_message: MessageFrame | msgspec.UnsetType = msgspec.UNSET
 
 
 Frame = (
@@ -239,17 +240,18 @@ def _failed_frame(event: Failed) -> ErrorFrame:
         retryable=event.retryable,
         partial_message=msgspec.UNSET if partial is None else message_frame(partial),
         run_id=msgspec.UNSET if event.run_id is None else event.run_id,
+        user_message=msgspec.UNSET if event.user_message is None else message_frame(event.user_message),
     )
 
 
 def error_frame(error: CoachStreamError) -> ErrorFrame:
     """The frame of an error that happened before the turn began."""
-    return ErrorFrame(
-        message=error.sentence,
-        code=error.code.value,
-        retryable=error.retryable,
-        run_id=error.run_id if isinstance(error, TurnInProgress) else msgspec.UNSET,
-    )
+    frame = ErrorFrame(message=error.sentence, code=error.code.value, retryable=error.retryable)
+    if isinstance(error, TurnInProgress):
+        frame = msgspec.structs.replace(
+            frame, run_id=error.run_id, user_message=message_frame(error.user_message)
+        )
+    return frame
 
 
 def pinecone_context_frame(use: SemanticContextUse) -> PineconeContextFrame:

@@ -32,12 +32,13 @@ class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Code, sentence and partial reply, which the existing contract leaves open."""
+    """Code, sentence and stored messages, which the existing contract leaves open."""
 
     code: str
     message: str
     retryable: bool
     partial_response: MessageFrame | None = None
+    user_response: MessageFrame | None = None
 
 
 class SendErrorBody(msgspec.Struct, frozen=True):
@@ -59,19 +60,19 @@ def sent_body(completed: Completed) -> SentBody:
 
 def failed_body(failed: Failed) -> SendErrorBody:
     """The response to a message whose turn failed."""
-    partial = failed.partial_reply
-    return _body(
-        failed.code, failed.sentence, failed.retryable, None if partial is None else message_frame(partial)
+    partial, waiting = failed.partial_reply, failed.user_message
+    return SendErrorBody(
+        error=_EXISTING_SENTENCES.get(failed.code, failed.sentence),
+        details=ErrorDetails(
+            failed.code.value,
+            failed.sentence,
+            failed.retryable,
+            partial_response=None if partial is None else message_frame(partial),
+            user_response=None if waiting is None else message_frame(waiting),
+        ),
     )
 
 
 def refused_body(error: CoachStreamError) -> SendErrorBody:
     """The response to a message whose turn did not begin."""
-    return _body(error.code, error.sentence, error.retryable, None)
-
-
-def _body(code: ErrorCode, sentence: str, retryable: bool, partial: MessageFrame | None) -> SendErrorBody:
-    return SendErrorBody(
-        error=_EXISTING_SENTENCES.get(code, sentence),
-        details=ErrorDetails(code.value, sentence, retryable, partial),
-    )
+    return failed_body(Failed(error.code, error.sentence, error.retryable))

@@ -24,6 +24,7 @@ from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Message, Role, StopReason
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.turn.turn import run_closer, run_turn
+from contracts.store_records import user_message
 from support.doubles import ScriptedModel
 from support.turn_events import events_of
 from support.turns import KEY, NOW, Later, RecallDouble, Stage, a_match, a_memory, a_workout
@@ -163,7 +164,7 @@ async def test_a_model_that_says_nothing_is_a_failure_without_a_reply() -> None:
     ("step", "failure", "code"),
     [
         ("begin_run", ConversationNotFound(), ErrorCode.CONVERSATION_NOT_FOUND),
-        ("begin_run", TurnInProgress("run-1"), ErrorCode.TURN_IN_PROGRESS),
+        ("begin_run", TurnInProgress("run-1", user_message(1)), ErrorCode.TURN_IN_PROGRESS),
         ("begin_run", StorageUnavailable(), ErrorCode.STORAGE_UNAVAILABLE),
         ("begin_run", OSError("disk"), ErrorCode.PROCESSING_ERROR),
         ("load_coach", CoachConfigNotFound(), ErrorCode.COACH_CONFIG_NOT_FOUND),

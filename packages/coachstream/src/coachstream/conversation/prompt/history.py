@@ -30,8 +30,9 @@ def fit_history(
     included, exactly once, as the last one; it is never joined to a preceding user message, because a content
     filter checks it by itself. An interrupted reply is marked as such. A reply that a content filter withheld
     or flagged is dropped together with the message it replied to; otherwise every later turn could be
-    filtered, and what the filter found would steer the model.
-    Invisible characters, as pasted text may contain, are removed.
+    filtered, and what the filter found would steer the model. Messages that wait for the reply to this one
+    are dropped, too, because each has a turn of its own. Invisible characters, as pasted text may contain,
+    are removed.
 
     Args:
         history: earlier messages, oldest first; the new one may be among them, and is recognized by its id.
@@ -41,7 +42,7 @@ def fit_history(
     new = visible(user_message.content)
     texts: list[tuple[Role, str]] = []
     left = budget_chars - len(new)
-    left_out = {user_message.id, *_filtered(history)}
+    left_out = {user_message.id, *_filtered(history), *_waiting(history, user_message)}
     for message in reversed(history):
         if message.id in left_out or is_blank(message.content):
             continue
@@ -85,6 +86,15 @@ def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[
     while first < len(history) and history[first].role is not Role.USER:
         first += 1
     return history[first:]
+
+
+def _waiting(history: Sequence[Message], user_message: Message) -> Iterable[str]:
+    """Ids of the newer user messages at the end of the history."""
+    for message in reversed(history):
+        if message.role is not Role.USER:
+            return
+        if message.id > user_message.id:
+            yield message.id
 
 
 def _filtered(history: Sequence[Message]) -> Iterable[str]:

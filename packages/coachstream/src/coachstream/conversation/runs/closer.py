@@ -8,7 +8,7 @@ import secrets
 
 from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
 from coachstream.conversation.events import Completed, Failed, LogPoint
-from coachstream.conversation.ids import RandomBelow, message_id, moment_of
+from coachstream.conversation.ids import RandomBelow, message_id
 from coachstream.conversation.limits import LONGEST_REPLY_BYTES
 from coachstream.conversation.model import (
     ConversationKey,
@@ -22,7 +22,15 @@ from coachstream.conversation.model import (
     to_milliseconds,
 )
 from coachstream.conversation.ports import Clock, RunStore
-from coachstream.conversation.run_log import Broken, Ending, Finished, LogEntry, RunState, ending_of
+from coachstream.conversation.run_log import (
+    Broken,
+    Ending,
+    Finished,
+    LogEntry,
+    RunState,
+    ending_of,
+    reply_time,
+)
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings
@@ -116,8 +124,7 @@ class RunCloser:
     def _reply(self, run_id: str, state: RunState) -> Message | None:
         if is_blank(state.text) and not state.is_stop_asked:
             return None
-        # Right after the question: the process that closes the run may hold a message sent before now.
-        after_all_others = moment_of(state.opened.at + 1)
+        after_all_others = reply_time(state.opened.at)
         return Message(
             id=message_id(after_all_others, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,

@@ -11,7 +11,7 @@ import msgspec
 
 from coachstream.conversation.errors import ContentFiltered, RunNotFound, TurnInProgress
 from coachstream.conversation.events import LogPoint
-from coachstream.conversation.ids import milliseconds_of
+from coachstream.conversation.ids import id_after, milliseconds_of
 from coachstream.conversation.model import (
     ConversationKey,
     Message,
@@ -37,6 +37,7 @@ from coachstream.conversation.run_log import (
     StopAsked,
     awaits_producer,
     ending_of,
+    first_waiting_id,
 )
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closer import RunCloser
@@ -90,7 +91,7 @@ class RunOpener:
             reply.
 
         Raises:
-            TurnInProgress: a run for another message is alive, or may be.
+            TurnInProgress: a run for another message is alive, or may be; this message is stored.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
@@ -202,7 +203,7 @@ class RunOpener:
         """Join the run, wait for its end, or close it; None if the conversation may be free now.
 
         Raises:
-            TurnInProgress: the run is alive, or there is no time left to find out.
+            TurnInProgress: the run is alive, or there is no time left to find out; the message is stored.
         """
         lease = LeaseWatch(self._clock, self._settings)
         entries: list[LogEntry] = []
@@ -226,16 +227,32 @@ class RunOpener:
                 return None
             if await self._is_run_of(message, state, key, busy):
                 return LogPoint(busy.run_id, 0)
-            if self._settings.policy is TurnPolicy.INTERRUPT:
-                if not state.is_stop_asked:
-                    with suppress(RunNotFound):  # the next read notices
-                        await self.stop(key, busy.run_id)
-            elif lease.is_alive:
-                raise TurnInProgress(busy.run_id)
-            if self._clock.monotonic() + pause_s > deadline:
-                raise TurnInProgress(busy.run_id)
+            interrupts = self._settings.policy is TurnPolicy.INTERRUPT
+            if interrupts and not state.is_stop_asked:
+                with suppress(RunNotFound):  # the next read notices
+                    await self.stop(key, busy.run_id)
+            must_wait = lease.is_alive and not interrupts
+            if must_wait or self._clock.monotonic() + pause_s > deadline:
+                await self._store_waiting(key, message, state, busy)
+                return None
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, self._settings.longest_poll_s)
+
+    async def _store_waiting(
+        self, key: ConversationKey, message: Message, state: RunState, busy: ConversationBusy
+    ) -> None:
+        """Store a message that must wait for a run, unless that run has just ended.
+
+        Raises:
+            TurnInProgress: the message is stored.
+        """
+        stored = busy.user_message
+        if stored is None:
+            in_order = id_after(message.id, first_waiting_id(state.opened.at))
+            waiting = msgspec.structs.replace(message, id=in_order)
+            stored = await self._store.save_waiting_message(key, waiting, busy.run_id)
+        if stored is not None:
+            raise TurnInProgress(busy.run_id, stored)
 
     async def _is_run_of(
         self, message: Message, state: RunState, key: ConversationKey, busy: ConversationBusy

@@ -26,7 +26,7 @@ from coachstream.conversation.errors import (
     log_failure,
 )
 from coachstream.conversation.events import Ending, Event, Failed, LogPoint, Reconnect, Send
-from coachstream.conversation.ids import message_id, moment_of
+from coachstream.conversation.ids import message_id
 from coachstream.conversation.model import (
     Message,
     MessageMetadata,
@@ -38,7 +38,7 @@ from coachstream.conversation.model import (
 from coachstream.conversation.prompt.assembly import build_prompt
 from coachstream.conversation.prompt.history import fit_history
 from coachstream.conversation.prompt.prompt import Prompt
-from coachstream.conversation.run_log import Broken, Finished
+from coachstream.conversation.run_log import Broken, Finished, reply_time
 from coachstream.conversation.run_log import Ending as RunEnding
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closer import completed
@@ -315,10 +315,8 @@ class Reply:
 
     def _reply_message(self, stop_reason: StopReason) -> Message:
         moment = self._now + timedelta(milliseconds=max(1, self._deadline.elapsed_ms()))
-        # Regardless of this clock: after all messages that existed when the run was opened.
-        in_order = max(moment, moment_of(self._claim.opened_at + 1))
         return Message(
-            id=message_id(in_order, Role.ASSISTANT, self._dependencies.random_below),
+            id=message_id(reply_time(self._claim.opened_at), Role.ASSISTANT, self._dependencies.random_below),
             role=Role.ASSISTANT,
             content=self._draft.text,
             timestamp=moment,

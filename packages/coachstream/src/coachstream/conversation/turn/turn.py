@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 
+import msgspec
+
 from coachstream.conversation.errors import (
     CoachStreamError,
     ContentFiltered,
@@ -213,8 +215,11 @@ class _Turn(ABC):
                     self._measured.report(self._key, total_ms=self._deadline.elapsed_ms())
                 )
         if failure is not None:
-            blocking_run = failure.run_id if isinstance(failure, TurnInProgress) else None
-            ending = Failed(failure.code, failure.sentence, failure.retryable, run_id=blocking_run)
+            ending = Failed(failure.code, failure.sentence, failure.retryable)
+            if isinstance(failure, TurnInProgress):
+                ending = msgspec.structs.replace(
+                    ending, run_id=failure.run_id, user_message=failure.user_message
+                )
         if isinstance(ending, Completed) and ending.reply.is_flagged:
             await self._send(GuardrailWarning())
         if ending is not None:

@@ -110,8 +110,8 @@ def _stop(reason: StopReason, usage: Usage, *, is_flagged: bool) -> ModelStop:
 def _flags(trace: GuardrailTraceAssessmentTypeDef | None) -> bool:
     """Whether a filter of the guardrail found something, in the message or the reply.
 
-    Each policy has its own list of findings, and new policies are added, but all findings have `detected`, or
-    in older responses only `action`.
+    Each policy has its own list of findings, but all findings have `detected`, or in older responses only
+    `action`.
     """
     if trace is None:
         return False

@@ -15,6 +15,9 @@ existing entry, so a lease holder finds out about a stop request or its successo
 item, deletes the interrupted reply that it replaces, updates the count, and releases the conversation. The
 first attempt assumes the usual case, a first reply, and is repeated if that assumption fails.
 
+**A message that must wait** for the end of a run is put with its claim and counted, on condition that the
+run is still the unfinished one. The retry that begins its run finds it like any other stored message.
+
 The process holds no state: a run that was begun and not finished ends when the lease in its log expires.
 """
 
@@ -72,6 +75,7 @@ from coachstream.storage.dynamodb.unfinished_runs import (
     bound_after,
     forgetting,
     freeing,
+    passing,
     taking,
     unfinished_run_in,
 )
@@ -116,6 +120,35 @@ class DynamoDbRuns:
                 first = as_stored(opened, user_message.id, is_first_attempt=True, newest_id=user_message.id)
                 return RunBegun(user_message, is_first_attempt=True, at=opened_at(first))
         raise Contended("a run could not begin because of contention with other runs")
+
+    async def save_waiting_message(
+        self, key: ConversationKey, user_message: Message, run_id: str
+    ) -> Message | None:
+        """Save a user message that waits for the end of the unfinished run: one transaction.
+
+        See `RunStore`.
+        """
+        conversation_key(key)
+        for _ in range(MOST_ATTEMPTS):
+            writes = self._saving_new(key, user_message)
+            writes[Step.UNFINISHED_RUN] = passing(key, run_id, user_message.id)
+            try:
+                await self._transact(key, writes)
+            except TransactionCancelled as cancelled:
+                there = await self._unfinished_run_there(cancelled, key)
+                if there is not None and there.run_id != run_id:
+                    return None
+                if cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
+                    stored = await self._stored(cancelled, key, user_message)
+                    if stored is not None:
+                        return stored
+                elif there is not None:
+                    user_message = msgspec.structs.replace(
+                        user_message, id=id_after(user_message.id, there.newest_id)
+                    )
+            else:
+                return user_message
+        raise Contended("a message could not be saved because of contention with other messages")
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry unless its number is taken (see `RunStore`); one write, and no read.
@@ -258,13 +291,19 @@ class DynamoDbRuns:
         self, key: ConversationKey, message: Message, run_id: str, opened: LogEntry, *, looked_up: bool
     ) -> dict[Step, Write]:
         first = as_stored(opened, message.id, is_first_attempt=True, newest_id=message.id)
+        return {
+            **self._saving_new(key, message),
+            Step.UNFINISHED_RUN: taking(key, run_id, message.id, looked_up=looked_up),
+            Step.ENTRY: self._logs.put_entry(key, run_id, first),
+        }
+
+    def _saving_new(self, key: ConversationKey, message: Message) -> dict[Step, Write]:
+        """The writes that save a user message once."""
         writes: dict[Step, Write] = {
             Step.CONVERSATION: self._counting(key, message, added=1),
-            Step.UNFINISHED_RUN: taking(key, run_id, message.id, looked_up=looked_up),
             Step.MESSAGE: Put(
                 message_item(key, message, at=self._now()), IS_NOT_THERE, returns_existing=True
             ),
-            Step.ENTRY: self._logs.put_entry(key, run_id, first),
         }
         client_id = message.metadata.client_message_id
         if client_id is not None:
@@ -333,6 +372,8 @@ class DynamoDbRuns:
         if there.is_deleted:
             raise ConversationNotFound
         if there.run_id == run_id:
+            if there.newest_id is not None:
+                return freeing(key, run_id, None)  # other messages wait
             return forgetting(key, run_id)  # begun by an earlier version, which did not store the newest id
         if item is not None and not is_of_coach(item, key):
             return None

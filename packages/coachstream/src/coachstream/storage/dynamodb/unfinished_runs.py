@@ -94,8 +94,25 @@ def bound_after(newest_id: str) -> str:
     return first_message_id(moment_of((time_in(newest_id) or 0) + 1))
 
 
+def passing(key: ConversationKey, run_id: str, newest_id: str) -> Update:
+    """The write that records a new message that waits for the run, if it is newer than all others.
+
+    If the item has no newest id, the waiting message is the newest, because its id is later than the run.
+    """
+    return Update(
+        unfinished_run_key(key),
+        "SET #newestId = :newest",
+        f"{_IS_THIS_RUN} AND (attribute_not_exists(#newestId) OR #newestId < :newest)",
+        {":run": run_id, ":coach": key.coach_id, ":newest": newest_id},
+        returns_existing=True,
+    )
+
+
 def freeing(key: ConversationKey, run_id: str, reply: Message | None) -> Update:
-    """The write that releases the conversation from its run, and records its reply as the newest message."""
+    """The write that releases the conversation from its run, and records its reply as the newest message.
+
+    Without a reply, or if other messages wait, the newest message stays the same: pass None.
+    """
     values: dict[str, object] = {":run": run_id, ":coach": key.coach_id}
     if reply is None:
         change, condition = "REMOVE #runId", _IS_THIS_RUN

@@ -58,6 +58,20 @@ class SqliteRuns:
             lambda connection: _begin(connection, key, user_message, run_id, opened, self._now())
         )
 
+    async def save_waiting_message(
+        self, key: ConversationKey, user_message: Message, run_id: str
+    ) -> Message | None:
+        """Save a user message that waits for the end of the unfinished run (see `RunStore`)."""
+
+        def save(connection: sqlite3.Connection) -> Message | None:
+            conversation = conversation_number(connection, key)
+            if _unfinished_run(connection, conversation) != run_id:
+                return None
+            stored = _stored_message(connection, conversation, user_message)
+            return stored or _save_new(connection, conversation, user_message)
+
+        return await self._database.write(save)
+
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry unless its number is taken (see `RunStore`).
 
@@ -188,18 +202,22 @@ def _begin(
     unfinished = _unfinished_run(connection, conversation)
     if unfinished is not None:
         return ConversationBusy(unfinished, stored)
-    if stored is None:
-        new_id = id_after(user_message.id, _newest_id(connection, conversation))
-        user_message = msgspec.structs.replace(user_message, id=new_id)
-        insert_message(connection, conversation, user_message)
-        _count(connection, conversation, added=1, last=user_message)
-    message = stored or user_message
+    message = stored or _save_new(connection, conversation, user_message)
     _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
     newest_id = _newest_id(connection, conversation) or message.id
     first = as_stored(opened, message.id, is_first_attempt=stored is None, newest_id=newest_id)
     _insert_entry(connection, conversation, run_id, first, now)
     connection.execute("UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation))
     return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
+
+
+def _save_new(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
+    """Save a new message after all others, and count it."""
+    new_id = id_after(message.id, _newest_id(connection, conversation))
+    message = msgspec.structs.replace(message, id=new_id)
+    insert_message(connection, conversation, message)
+    _count(connection, conversation, added=1, last=message)
+    return message
 
 
 def _newest_id(connection: sqlite3.Connection, conversation: int) -> str | None:

@@ -13,15 +13,17 @@ export class Failure extends Error {
    * @param {object} [more]
    * @param {boolean} [more.retryable] whether the same request may work later
    * @param {string|null} [more.partialReply] the stored text of an incomplete reply
+   * @param {boolean} [more.isStored] whether the server says that it has the message
    * @param {unknown} [more.cause]
    */
-  constructor(code, sentence, { retryable = true, partialReply = null, cause } = {}) {
+  constructor(code, sentence, { retryable = true, partialReply = null, isStored = false, cause } = {}) {
     super(sentence, { cause });
     this.name = "Failure";
     this.code = code;
     this.sentence = sentence;
     this.retryable = retryable;
     this.partialReply = partialReply;
+    this.isStored = isStored;
   }
 
   /**
@@ -86,9 +88,10 @@ export class Failure extends Error {
 
   /** @param {ServiceError} error */
   static #ofService(error) {
-    const { code, message, status, retryable, partialMessage } = error;
+    const { code, message, status, retryable, partialMessage, userMessage } = error;
     if (code.startsWith("HTTP_") && status !== null) return Failure.fromResponse(status, null);
-    return new Failure(code, message, { retryable, partialReply: partialMessage?.content ?? null, cause: error });
+    const partialReply = partialMessage?.content ?? null;
+    return new Failure(code, message, { retryable, partialReply, isStored: userMessage !== null, cause: error });
   }
 }
 

@@ -109,7 +109,8 @@ export function afterEvent(turn, event) {
 /** @param {Turn} turn @param {Failure} failure @returns {Turn} */
 export function failTurn(turn, failure) {
   const reply = failure.partialReply ?? turn.reply;
-  return frozen({ ...turn, phase: "failed", reply, failure, isStopping: false, isReconnecting: false });
+  const isStored = turn.isStored || failure.isStored;
+  return frozen({ ...turn, phase: "failed", reply, failure, isStored, isStopping: false, isReconnecting: false });
 }
 
 /** @param {Turn} turn @param {boolean} isStopping @returns {Turn} */
