@@ -394,7 +394,7 @@ async def test_a_missing_coach_is_reported_in_the_stream(
     assert (await failing_stream(http))["code"] == "COACH_CONFIG_NOT_FOUND"
 
 
-async def test_a_second_message_during_a_reply_is_refused(
+async def test_a_second_message_during_a_reply_is_stored_and_refused(
     http: httpx.AsyncClient,
     model: ScriptedModel,
     store: RememberedConversations,
@@ -417,7 +417,9 @@ async def test_a_second_message_during_a_reply_is_refused(
             gate.set()
             body += b"".join([chunk async for chunk in arriving])
     assert events_of(body)[-1]["type"] == "complete"
-    assert [message.role for message in store.messages[conversation]] == [Role.USER, Role.ASSISTANT]
+    *_, waiting = messages = store.messages[conversation]
+    assert [message.role for message in messages] == [Role.USER, Role.ASSISTANT, Role.USER]
+    assert (error["userMessage"]["id"], waiting.content) == (waiting.id, "And something else")
 
 
 async def test_a_deadline_ends_the_stream_in_time_to_save(

@@ -147,7 +147,7 @@ async def test_fifty_equal_messages_at_once_are_one_run_and_fifty_equal_streams(
 
 
 async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
-    """The others fail with the id of the run in progress."""
+    """The others fail with the id of the run in progress, and are stored once, after its reply."""
     gate = asyncio.Event()
     stage = stage_with(ScriptedModel("One", gate, DONE))
     tasks = [asyncio.create_task(stage.run(streamed(stage, f"Message {n}"))) for n in range(50)]
@@ -160,7 +160,8 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
     gate.set()
     assert isinstance((await next(endings))[-1], Completed)
     assert stage.model.calls == 1
-    assert len(stage.stored()) == 2
+    assert [role for role, _ in stage.stored()] == ["user", "assistant", *["user"] * 49]
+    assert {text for _, text in stage.stored()} == {"One", *(f"Message {n}" for n in range(50))}
 
 
 async def test_text_of_another_run_is_reset_once_even_if_the_reader_continues_the_run() -> None:
@@ -340,7 +341,7 @@ async def test_a_run_that_was_just_renewed_refuses_another_message_at_once() -> 
 
 
 async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refused() -> None:
-    """It is refused within its deadline, as retryable."""
+    """It is refused within its deadline, as retryable; it is stored."""
     stage = stage_with()
     await abandoned_run(stage, "So far")
     parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
@@ -348,7 +349,52 @@ async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refuse
     failed = [event async for event in events_of(run_turn, request, parts, stage.settings)][-1]
     assert isinstance(failed, Failed)
     assert (failed.code, failed.retryable) == (ErrorCode.TURN_IN_PROGRESS, True)
-    assert stage.stored() == [QUESTION]
+    assert stage.stored() == [QUESTION, ("user", "And now?")]
+
+
+async def test_a_message_that_waited_gets_its_reply_when_it_is_sent_again() -> None:
+    """With or without an idempotency key; it is told that it is stored, and is stored once."""
+    for name in ("c-2", None):
+        gate = asyncio.Event()
+        stage = stage_with(ScriptedModel("One", gate, DONE))
+        first = asyncio.create_task(stage.run(streamed(stage, "First")))
+        await stage.store.reached["load_coach"].wait()
+        request = msgspec.structs.replace(streamed(stage, "Second"), client_message_id=name)
+        for _ in range(2):
+            failed = (await stage.run(request))[-1]
+            assert isinstance(failed, Failed)
+            assert failed.code is ErrorCode.TURN_IN_PROGRESS
+            waiting = failed.user_message
+            assert waiting is not None
+            assert waiting.content == "Second"
+        gate.set()
+        assert isinstance((await first)[-1], Completed)
+        stage.model = again = ScriptedModel("Two", DONE)
+        completed = (await stage.run(request))[-1]
+        assert isinstance(completed, Completed)
+        assert completed.user_message == waiting
+        exchanges = [("user", "First"), ("assistant", "One"), ("user", "Second"), ("assistant", "Two")]
+        assert stage.stored() == exchanges
+        assert [message.text for message in again.prompts[-1].messages] == ["First", "One", "Second"]
+
+
+async def test_a_message_that_waits_is_in_no_prompt_but_its_own_and_later_ones() -> None:
+    """The run that it waits for breaks off, and is retried: its prompt does not have the newer message."""
+    gate = asyncio.Event()
+    stage = stage_with(ScriptedModel("One", gate))
+    message = msgspec.structs.replace(streamed(stage, "First"), client_message_id="c-1")
+    first = asyncio.create_task(stage.run(message))
+    await stage.store.reached["load_coach"].wait()
+    assert isinstance((await stage.run(streamed(stage, "Second")))[-1], Failed)
+    gate.set()
+    assert isinstance((await first)[-1], Failed)
+    stage.model = again = ScriptedModel("One", DONE)
+    assert isinstance((await stage.run(message))[-1], Completed)
+    assert [each.text for each in again.prompts[-1].messages] == ["First"]
+    stage.model = later = ScriptedModel("Three", DONE)
+    assert isinstance((await stage.run(streamed(stage, "Third")))[-1], Completed)
+    texts = [each.text for each in later.prompts[-1].messages]
+    assert texts == ["First", "One", "Second", "Third"]
 
 
 async def test_the_same_message_after_a_crash_is_answered_again() -> None:

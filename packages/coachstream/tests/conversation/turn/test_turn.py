@@ -416,7 +416,7 @@ async def test_a_claim_in_progress_when_the_turn_is_cancelled_is_released() -> N
 
 
 async def test_two_turns_of_one_conversation_do_not_run_at_once() -> None:
-    """The second turn fails because a reply is in progress."""
+    """The second turn fails because a reply is in progress; its message waits."""
     called = asyncio.Event()
 
     class Announcing(ScriptedModel):
@@ -430,7 +430,7 @@ async def test_two_turns_of_one_conversation_do_not_run_at_once() -> None:
     assert _kinds(await stage.run(stage.request("Me too"))) == [Started, ErrorCode.TURN_IN_PROGRESS]
     wait.set()
     assert _kinds(await first) == [Started, "Wait", Completed]
-    assert stage.stored() == [QUESTION, ("assistant", "Wait")]
+    assert stage.stored() == [QUESTION, ("assistant", "Wait"), ("user", "Me too")]
 
 
 def test_every_error_has_a_code_and_a_sentence_of_its_own() -> None:

@@ -6,6 +6,7 @@ at the first message that does not fit, so it has no gaps.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -25,7 +26,8 @@ def fit_history(
 ) -> tuple[PromptMessage, ...]:
     """Choose the messages that the model sees.
 
-    The first message is the user's, and roles alternate: adjacent messages of one role are joined with a
+    A reply follows the message that it answers, even if another message was stored between the two. The
+    first message is the user's, and roles alternate: adjacent messages of one role are joined with a
     blank line, and blank messages are dropped, because models reject both. The new message is always
     included, exactly once, as the last one; it is never joined to a preceding user message, because a content
     filter checks it by itself. An interrupted reply is marked as such. A reply that a content filter withheld
@@ -39,6 +41,7 @@ def fit_history(
         user_message: the new message.
         budget_chars: limit for the total length; only the new message may exceed it.
     """
+    history = tuple(_exchanges(history))
     new = visible(user_message.content)
     texts: list[tuple[Role, str]] = []
     left = budget_chars - len(new)
@@ -86,6 +89,19 @@ def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[
     while first < len(history) and history[first].role is not Role.USER:
         first += 1
     return history[first:]
+
+
+def _exchanges(history: Sequence[Message]) -> Iterable[Message]:
+    """The history with each reply right after the message that it answers."""
+    asked = {message.id for message in history if message.role is Role.USER}
+    replies: defaultdict[str, list[Message]] = defaultdict(list)
+    for message in history:
+        if message.metadata.reply_to in asked:
+            replies[message.metadata.reply_to].append(message)
+    for message in history:
+        if message.metadata.reply_to not in asked:
+            yield message
+            yield from replies[message.id]
 
 
 def _waiting(history: Sequence[Message], user_message: Message) -> Iterable[str]:
