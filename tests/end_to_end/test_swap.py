@@ -122,17 +122,22 @@ class Swap:
             "metadata": {"startedAt": began, "lastActivity": began, "totalMessages": 0, "isActive": True},
         }
         sk = f"coachConversation#mara#{self.key.conversation_id}"
-        entity = {"entityType": "coachConversation", "attributes": conversation}
-        await self.table.put(envelope | {"sk": sk} | entity)
+        item = {"sk": sk, "entityType": "coachConversation", "attributes": conversation}
+        await self.table.put({**envelope, **item})
 
     @property
     def path(self) -> str:
         """The conversation's path."""
         return f"users/{self.key.user_id}/coaches/mara/conversations/{self.key.conversation_id}"
 
-    async def say(self, words: str, front_end: type[FirstFrontEnd] = LaterFrontEnd, **more: object) -> Bubble:
+    async def say(
+        self,
+        words: str,
+        front_end: type[FirstFrontEnd] = LaterFrontEnd,
+        more: Mapping[str, object] | None = None,
+    ) -> Bubble:
         """Send a message as a front end does, and return what its user sees."""
-        body = {"userResponse": words, "messageTimestamp": SENT_AT, **more}
+        body = {"userResponse": words, "messageTimestamp": SENT_AT, **(more or {})}
         return await front_end(self.stream, self.send).send(self.path, body)
 
     async def items(self, prefix: str) -> list[dict[str, Any]]:
@@ -240,7 +245,10 @@ async def backend(dynamodb_local_url: str) -> AsyncIterator[Swap]:
                     (stream_handler, 4.5),
                 )
             ]
-            yield Swap(table, bedrock, pinecone, functions, tokens, *clients, services)
+            stream, send, conversations, hasty = clients
+            yield Swap(
+                table, bedrock, pinecone, functions, tokens, stream, send, conversations, hasty, services
+            )
 
 
 @asynccontextmanager
@@ -426,7 +434,7 @@ async def test_a_message_has_the_effects_that_it_has_with_the_existing_functions
     scenario = MESSAGES[name]
     swap.bedrock.verdict = verdict(**scenario.verdict)
     swap.bedrock.answers.append(reply("Nice ", "work."))
-    bubble = await swap.say(scenario.words, **scenario.more)
+    bubble = await swap.say(scenario.words, more=scenario.more)
     assert (bubble.is_streaming, bubble.failure, bubble.warning) == (False, None, None)
     assert bubble.text.startswith(scenario.preface)
     assert bubble.text.endswith("Nice work.")
@@ -537,7 +545,7 @@ async def test_an_attachment_is_refused_and_never_ignored(
     swap: Swap, content: dict[str, object], front_end: type[FirstFrontEnd]
 ) -> None:
     """Both versions show an error; nothing is stored, and no model is called."""
-    bubble = await swap.say("What is this?", front_end, **content)
+    bubble = await swap.say("What is this?", front_end, content)
     assert (bubble.text, bubble.failure, bubble.is_streaming) == ("", "error", False)
     assert {status for _, status in bubble.requests} == {400}
     assert await swap.stored() == await swap.listed() == []
