@@ -542,13 +542,14 @@ async def test_an_error_of_a_request_does_not_end_the_run(page: Page) -> None:
 
 
 async def test_a_refused_message_is_not_retried(page: Page) -> None:
-    """The user decides whether to retry; the error names the run that blocks the message."""
+    """The user decides whether to retry; the error has the run that blocks the message, and the message."""
     busy: dict[str, Any] = {
         "type": "error",
         "code": "TURN_IN_PROGRESS",
         "message": "Wait.",
         "retryable": True,
         "runId": "run_7",
+        "userMessage": {"id": "msg_2_user", "role": "user", "content": "Hi", "timestamp": "2026-03-01"},
     }
     throttled: dict[str, Any] = {
         "type": "error",
@@ -560,6 +561,7 @@ async def test_a_refused_message_is_not_retried(page: Page) -> None:
     async with reading(page, *script) as reader:
         assert (await reader.start())[-1] == "ServiceError TURN_IN_PROGRESS"
         assert (await reader.error())["runId"] == "run_7"
+        assert (await reader.error())["userMessage"]["id"] == "msg_2_user"
         assert (await reader.start())[-1] == "ServiceError MODEL_THROTTLED"
         assert reader.server.summary() == ["POST", "POST"]
 

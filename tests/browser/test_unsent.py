@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
+
 from support.chat_page import Tab, forgive_failed_requests
+from support.patience import PATIENCE_S
 from support.serving import Serving, create_conversation, stored_messages
 
 if TYPE_CHECKING:
@@ -64,6 +67,33 @@ async def test_a_message_that_has_arrived_does_not_come_back(tab: Tab, server: S
     assert await tab.message_box.input_value() == ""
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
     assert await tab.message_box.input_value() == ""
+
+
+async def test_a_message_during_another_reply_is_kept_and_answered_later(tab: Tab, server: Serving) -> None:
+    """Another device's message is being answered: this one is stored, and shown with a way to go on."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    async with httpx.AsyncClient(headers=ready.headers, timeout=PATIENCE_S, trust_env=False) as device:
+        first = {"userResponse": "From my phone"}
+        async with device.stream("POST", ready.stream(conversation), json=first) as response:
+            arriving = response.aiter_bytes()
+            received = b""
+            while b'"chunk"' not in received:
+                received += await anext(arriving)
+            await tab.write("From my laptop")
+            assert "saved" in await tab.problem()
+            assert await tab.message_box.input_value() == ""
+            unsent = "() => Object.keys(localStorage).filter((key) => key.includes('unsent'))"
+            assert await tab.evaluate(unsent) == []
+            async for _ in arriving:
+                pass
+    await tab.button("Try again").click()
+    await tab.page.wait_for_selector(".problem", state="detached")
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    stored = stored_messages(ready, conversation)
+    assert [message["role"] for message in stored] == ["user", "assistant"] * 2
+    assert [message["content"] for message in stored[::2]] == ["From my phone", "From my laptop"]
 
 
 async def test_half_an_emoji_is_sent_as_the_replacement_character(tab: Tab, server: Serving) -> None:
