@@ -104,8 +104,9 @@ class Reader:
         """The error that ended the read."""
         fields: dict[str, Any] = await self.page.evaluate(
             """() => {
-              const { name, code, message, retryable, status, runId, partialMessage } = window.error;
-              return { name, code, message, retryable, status, runId, partialMessage };
+              const { name, code, message, retryable, status, runId } = window.error;
+              const { partialMessage, userMessage } = window.error;
+              return { name, code, message, retryable, status, runId, partialMessage, userMessage };
             }"""
         )
         return fields

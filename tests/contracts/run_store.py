@@ -395,7 +395,12 @@ class RunStoreContract(StoreContract):
         """Five different messages, each sent four times while the run ends."""
         message, reply = user_message(1), reply_to(user_message(1), 2)
         await begin(store, message)
-        sent = [user_message(10 + n, f"m{n % 5}", client_id=f"c-{n % 5}") for n in range(20)]
+        sent = [
+            msgspec.structs.replace(
+                user_message(10, f"m{n % 5}", client_id=f"c-{n % 5}"), id=f"msg_{10:013d}_{n:09d}_user"
+            )
+            for n in range(20)
+        ]
         finishing = asyncio.create_task(store.finish_run(KEY, RUN, ended(1, reply), reply))
         saved = await asyncio.gather(*(store.save_waiting_message(KEY, each, RUN) for each in sent))
         assert await finishing is None

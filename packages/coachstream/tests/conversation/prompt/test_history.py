@@ -115,6 +115,50 @@ def test_an_interrupted_reply_says_so() -> None:
     assert shown(history)[1] == ("assistant", f"Start with\n\n{CUT_OFF_NOTE}")
 
 
+def answer(content: str, *, reply_to: str) -> Message:
+    return Message(content, Role.ASSISTANT, content, NOW, MessageMetadata(reply_to=reply_to))
+
+
+def test_a_reply_follows_the_message_that_it_answers() -> None:
+    """Another message was stored between the two, and has its own reply or none."""
+    history = [
+        *(said(Role.USER, "Hi"), said(Role.USER, "Wait"), answer("Hello!", reply_to="Hi")),
+        *(said(Role.USER, "And?"), answer("Yes?", reply_to="Wait"), answer("Lost", reply_to="gone")),
+    ]
+    assert [text for _, text in shown(history)] == [
+        "Hi",
+        "Hello!",
+        "Wait",
+        "Yes?",
+        "And?",
+        "Lost",
+        "And today?",
+    ]
+
+
+def test_what_waits_for_this_reply_is_not_shown() -> None:
+    """Newer messages have turns of their own; a newer one that was answered is part of the conversation."""
+    waiting = said(Role.USER, "Wait", id_="newer")
+    assert shown([said(Role.USER, "Hi"), waiting, said(Role.USER, "Hello?", id_="newest")]) == [
+        ("user", "Hi"),
+        ("user", "And today?"),
+    ]
+    answered = [waiting, answer("Yes?", reply_to="newer")]
+    assert shown(answered) == [("user", "Wait"), ("assistant", "Yes?"), ("user", "And today?")]
+
+
+@pytest.mark.parametrize("stop", [StopReason.CONTENT_FILTERED, StopReason.GUARDRAIL_WARNING])
+def test_a_flagged_exchange_is_not_shown(stop: StopReason) -> None:
+    """Whether its text was withheld or kept."""
+    flagged = Message(
+        "flagged", Role.ASSISTANT, "Text", NOW, MessageMetadata(stop_reason=stop, reply_to="Bad")
+    )
+    assert shown([said(Role.USER, "Bad"), flagged, said(Role.USER, "Hi")]) == [
+        ("user", "Hi"),
+        ("user", "And today?"),
+    ]
+
+
 def withheld(content: str, *, reply_to: str | None = None) -> Message:
     metadata = MessageMetadata(stop_reason=StopReason.CONTENT_FILTERED, reply_to=reply_to)
     return Message(f"withheld {content}", Role.ASSISTANT, content, NOW, metadata)

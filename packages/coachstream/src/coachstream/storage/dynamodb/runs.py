@@ -84,6 +84,9 @@ from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 MOST_ATTEMPTS = 4
 """The maximum number of attempts to begin or finish a run under contention."""
 
+MOST_ATTEMPTS_TO_WAIT = 12
+"""Likewise to save a waiting message: of several at the same time, each attempt saves at least one."""
+
 
 class DynamoDbRuns:
     """`RunStore`."""
@@ -129,7 +132,7 @@ class DynamoDbRuns:
         See `RunStore`.
         """
         conversation_key(key)
-        for _ in range(MOST_ATTEMPTS):
+        for _ in range(MOST_ATTEMPTS_TO_WAIT):
             writes = self._saving_new(key, user_message)
             writes[Step.UNFINISHED_RUN] = passing(key, run_id, user_message.id)
             try:
