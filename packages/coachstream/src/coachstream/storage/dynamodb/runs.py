@@ -72,10 +72,10 @@ from coachstream.storage.dynamodb.run_logs import RunLogs
 from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
 from coachstream.storage.dynamodb.unfinished_runs import (
     UnfinishedRun,
+    advancing,
     bound_after,
     forgetting,
     freeing,
-    passing,
     taking,
     unfinished_run_in,
 )
@@ -134,7 +134,7 @@ class DynamoDbRuns:
         conversation_key(key)
         for _ in range(MOST_ATTEMPTS_TO_WAIT):
             writes = self._saving_new(key, user_message)
-            writes[Step.UNFINISHED_RUN] = passing(key, run_id, user_message.id)
+            writes[Step.UNFINISHED_RUN] = advancing(key, run_id, user_message.id)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:

@@ -94,7 +94,7 @@ def bound_after(newest_id: str) -> str:
     return first_message_id(moment_of((time_in(newest_id) or 0) + 1))
 
 
-def passing(key: ConversationKey, run_id: str, newest_id: str) -> Update:
+def advancing(key: ConversationKey, run_id: str, newest_id: str) -> Update:
     """The write that records a new message that waits for the run, if it is newer than all others.
 
     If the item has no newest id, the waiting message is the newest, because its id is later than the run.
