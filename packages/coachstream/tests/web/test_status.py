@@ -8,6 +8,7 @@ from coachstream.conversation import errors
 from coachstream.conversation.errors import CoachStreamError, ErrorCode, MethodNotAllowed
 from coachstream.web.frames import error_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
+from contracts.store_records import user_message
 
 
 def error_types(base: type[CoachStreamError] = CoachStreamError) -> Iterator[type[CoachStreamError]]:
@@ -31,7 +32,10 @@ def test_every_code_belongs_to_an_error_that_can_be_raised() -> None:
 @pytest.mark.parametrize("kind", list(error_types()), ids=lambda kind: kind.__name__)
 def test_what_the_client_reads_never_holds_the_detail(kind: type[CoachStreamError]) -> None:
     """An error's detail is only for the log."""
-    error = kind(("secret",)) if kind is MethodNotAllowed else kind("secret")
+    if issubclass(kind, errors.TurnInProgress):
+        error: CoachStreamError = kind("run-1", user_message(1, "secret"))
+    else:
+        error = kind(("secret",)) if kind is MethodNotAllowed else kind("secret")
     frame = error_frame(error)
     assert (frame.message, frame.code) == (kind.sentence, kind.code.value)
     assert "secret" not in frame.message
