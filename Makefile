@@ -110,11 +110,7 @@ docs-serve: docs-pages
 	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/mkdocs serve $(ARGS)
 
 docs-pages: $(VENV)/docs.installed
-	@$(BIN)/python -m coachstream.settings.docs docs/reference/settings.md
-	@$(BIN)/python -m coachstream.infrastructure.drop_in \
-	  deploy/amplify/functions/stream-coach-conversation/settings.json
-	@$(BIN)/python -m coachstream.cli.docs docs/reference/cli.md
-	@$(BIN)/python -m coachstream.reference docs/reference
+	@$(BIN)/python tools/generated_pages.py
 
 unicode: $(VENV)/dev.installed
 	@$(BIN)/python tests/support/unicode_tables.py
