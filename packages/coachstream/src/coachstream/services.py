@@ -509,6 +509,7 @@ def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
         prompt_caching=settings.prompt_caching,
         continues=settings.can_continue,
         stall_s=settings.stall_s,
+        decoded_by_sdk=settings.sdk_decoder,
     )
 
 

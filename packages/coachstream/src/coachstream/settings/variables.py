@@ -242,6 +242,14 @@ MODEL_STALL = Variable(
     30.0,
     is_free=True,
 )
+MODEL_SDK_DECODER = Variable(
+    _BEDROCK,
+    "COACHSTREAM_MODEL_SDK_DECODER",
+    "`true`: the AWS SDK decodes the model's stream, instead of coachstream's own, faster decoder",
+    Boolean(),
+    default=False,
+    is_free=True,
+)
 MODEL_CAN_CONTINUE = Variable(
     _BEDROCK,
     "COACHSTREAM_MODEL_CAN_CONTINUE",
