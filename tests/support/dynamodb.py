@@ -1,8 +1,8 @@
 """DynamoDB on this machine: moto's server and AWS's own DynamoDB Local, with an empty table for each test.
 
-Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process, but one DynamoDB
-Local serves all workers of a run (`share_dynamodb_local`); the suite's conftest imports them. DynamoDB Local
-counts capacity and refuses invalid requests as the service does.
+Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process, but one
+DynamoDB Local serves all workers of a run (`share_dynamodb_local`); the suite's conftest imports them.
+DynamoDB Local counts capacity and refuses invalid requests as the service does.
 """
 
 from __future__ import annotations
