@@ -98,8 +98,11 @@ class RunWriter:
 
     def say(self, text: str) -> None:
         """Add text, to be committed soon."""
+        is_first = not self._pending
         self._pending += text
-        self._woken.set()
+        # More text between the first and a full segment does not change when it is due.
+        if is_first or len(self._pending) >= self._settings.segment_bytes:
+            self._woken.set()
 
     def reset(self) -> None:
         """Discard all text so far."""
