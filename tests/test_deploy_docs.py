@@ -115,7 +115,7 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
     expected: Mapping[str, Decimal] = {
         "Lambda, 2048 MB on Graviton": price["Lambda, 2048 MB on Graviton"] * 20 * turns,
         "Lambda, requests": price["Lambda, requests"] * turns / million,
-        "DynamoDB, writes": price["DynamoDB, writes"] * 47 * turns / million,
+        "DynamoDB, writes": price["DynamoDB, writes"] * 37 * turns / million,
         "DynamoDB, reads": price["DynamoDB, reads"] * 30 * turns / million,
         "Claude Sonnet 4.6, input": price["Claude Sonnet 4.6, input"] * 3000 * turns / million,
         "Claude Sonnet 4.6, output": price["Claude Sonnet 4.6, output"] * 300 * turns / million,

@@ -448,6 +448,7 @@ class Services:
             runs=RunSettings(
                 policy=settings.turn_policy,
                 lease_s=settings.lease_s,
+                renew_every_s=settings.heartbeat_s,
                 epochs=settings.reply_invocations,
             ),
         )
