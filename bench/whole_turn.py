@@ -32,8 +32,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,15 +43,21 @@ from coachstream.conversation.model import format_timestamp
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import FunctionFailed
 from measuring import report
-from measuring.contenders import CONTENDERS, OURS, Command, Contender, MissingPeer, Surroundings, check
+from measuring.contenders import CONTENDERS, OURS, Contender, MissingPeer, check
 from measuring.conversations import new_conversation, seed_records
-from measuring.model import Pace, serving_model
+from measuring.model import Pace
+from measuring.surroundings import (
+    CREDENTIALS,
+    PackageUnusable,
+    Surroundings,
+    build_package,
+    environments_of,
+    existing_package,
+    set_up,
+)
 from measuring.turns import Turn, TurnFailed, end_environments, measure_turn
-from measuring.user_pool import UserPool
 from measuring.wire import tapped
-from support.dynamodb import Table, a_table, dynamodb_local
 
-WITHIN_S = 120.0
 WARM_UP = 8
 """Turns after which V8 and the Java of DynamoDB Local have compiled what they run most."""
 
@@ -86,11 +92,9 @@ class Options(msgspec.Struct, frozen=True):
 class Bench:
     """The servers, and an execution environment of each contender."""
 
-    def __init__(self, options: Options, surroundings: Surroundings, table: Table, pool: UserPool) -> None:
+    def __init__(self, options: Options, surroundings: Surroundings) -> None:
         self._options = options
         self._surroundings = surroundings
-        self._table = table
-        self._user_pool = pool
         self._turns: dict[tuple[str, str], list[Turn]] = {}
         self._requests: dict[tuple[str, str], Mapping[str, int]] = {}
 
@@ -114,7 +118,7 @@ class Bench:
             warm, cold = [
                 {
                     each.name: await stack.enter_async_context(
-                        _environments(each.command(self._surroundings))
+                        environments_of(each.command(self._surroundings))
                     )
                     for each in options.contenders
                 }
@@ -142,7 +146,7 @@ class Bench:
 
     async def _environments_of_all(self, stack: AsyncExitStack) -> dict[str, ExecutionEnvironments]:
         return {
-            each.name: await stack.enter_async_context(_environments(each.command(self._surroundings)))
+            each.name: await stack.enter_async_context(environments_of(each.command(self._surroundings)))
             for each in self._options.contenders
         }
 
@@ -154,7 +158,7 @@ class Bench:
             surroundings = msgspec.structs.replace(self._surroundings, urls=urls)
             for contender in self._options.contenders:
                 _say(f"counting the requests of {contender.name}")
-                async with _environments(contender.command(surroundings)) as pool:
+                async with environments_of(contender.command(surroundings)) as pool:
                     await self._turn(contender.name, pool, WARM_UP_PACE)
                     for scenario in self._options.scenarios:
                         wire.counted()
@@ -162,8 +166,8 @@ class Bench:
                         self._requests[scenario, contender.name] = wire.counted()
 
     async def _turn(self, contender: str, pool: ExecutionEnvironments, pace: Pace) -> Turn:
-        conversation = await new_conversation(self._table, contender)
-        request = self._user_pool.message(pace.message, conversation=conversation)
+        conversation = await new_conversation(self._surroundings.table, contender)
+        request = self._surroundings.user_pool.message(pace.message, conversation=conversation)
         try:
             return await measure_turn(pool, request, chunks=pace.chunks)
         except (TurnFailed, FunctionFailed) as error:
@@ -176,21 +180,9 @@ async def measure(options: Options) -> report.Report:
     Raises:
         TurnFailed: a contender did not stream a whole reply.
     """
-    pool = UserPool()
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        keys = folder / "jwks.json"
-        keys.write_bytes(pool.packaged_keys)
-        dynamodb = stack.enter_context(dynamodb_local(folder / "dynamodb-local.log"))
-        table = await stack.enter_async_context(a_table(dynamodb))
-        await seed_records(table)
-        urls = {
-            "dynamodb": dynamodb,
-            "bedrock-runtime": stack.enter_context(serving_model()),
-            "cognito-idp": await stack.enter_async_context(pool.serving(options.pool_s)),
-        }
-        surroundings = Surroundings(folder, table.name, urls, keys, options.package)
-        results = await Bench(options, surroundings, table, pool).run()
+    async with set_up(options.package, pool_s=options.pool_s) as surroundings:
+        await seed_records(surroundings.table)
+        results = await Bench(options, surroundings).run()
     return report.Report(
         measured_at=format_timestamp(datetime.now(UTC)),
         machine=_machine(options),
@@ -201,22 +193,6 @@ async def measure(options: Options) -> report.Report:
     )
 
 
-@asynccontextmanager
-async def _environments(command: Command) -> AsyncIterator[ExecutionEnvironments]:
-    """The execution environments of a contender: one at a time, frozen between its turns."""
-    async with ExecutionEnvironments(
-        command.arguments,
-        env=command.environment,
-        cwd=command.cwd,
-        timeout_s=WITHIN_S,
-        init_timeout_s=WITHIN_S,
-        max_concurrency=1,
-        memory_size_mb=2048,
-        grace_s=1.0,
-    ) as pool:
-        yield pool
-
-
 def _machine(options: Options) -> Mapping[str, str]:
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)  # noqa: S607 (of the PATH, like the contender's)
     return {
@@ -225,22 +201,6 @@ def _machine(options: Options) -> Mapping[str, str]:
         "Node": node.stdout.strip().removeprefix("v"),
         OURS: "checkout" if options.package is None else "package",
     }
-
-
-def build_package(folder: Path) -> Path:
-    """Build the package for this machine, and return the folder with its content."""
-    _say("building the package (--checkout does without)")
-    task = folder / "task"
-    command = (sys.executable, "-m", "coachstream.cli", "package", "--here")
-    built = subprocess.run(  # noqa: S603 (our own program)
-        [*command, "--output", str(folder / "coachstream.zip"), "--unpacked", str(task)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if built.returncode:
-        sys.exit(f"The package could not be built:\n{built.stderr}")
-    return task
 
 
 def _say(what: str) -> None:
@@ -292,18 +252,22 @@ def _measured(arguments: argparse.Namespace) -> report.Report:
         check(contenders)
     except MissingPeer as missing:
         sys.exit(str(missing))
-    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    os.environ |= CREDENTIALS
     last_lines: deque[str] = deque(maxlen=20)
     log = logging.getLogger("lambda_streaming.emulator")
     log.addHandler(_Kept(last_lines))
     log.propagate = False
     log.setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
-        package: Path | None = arguments.package
-        if package is not None and not (package / "lambda_streaming" / "exec-wrapper").exists():
-            sys.exit(f"{package} holds no package: run `coachstream package --here --unpacked {package}`.")
-        if package is None and not (arguments.checkout or arguments.quick):
-            package = build_package(Path(folder))
+        package: Path | None = None
+        try:
+            if arguments.package is not None:
+                package = existing_package(arguments.package)
+            elif not (arguments.checkout or arguments.quick):
+                _say("building the package (--checkout does without)")
+                package = build_package(Path(folder))
+        except PackageUnusable as unusable:
+            sys.exit(str(unusable))
         options = Options(
             contenders=contenders,
             scenarios=[name for name in SCENARIOS if name in (arguments.scenario or SCENARIOS)],
@@ -311,7 +275,7 @@ def _measured(arguments: argparse.Namespace) -> report.Report:
             warm_up=1 if arguments.quick else WARM_UP,
             counts_requests=not arguments.quick,
             pool_s=arguments.pool_ms / 1000,
-            package=None if package is None else package.absolute(),
+            package=package,
         )
         try:
             return asyncio.run(measure(options))

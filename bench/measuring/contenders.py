@@ -7,13 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from measuring.model import MODEL_ID
-from measuring.user_pool import CLIENT, POOL, REGION
+from measuring.surroundings import Command, Surroundings
+from measuring.user_pool import CLIENT, POOL
 from support.dynamodb import missing_for_dynamodb_local
 from support.official_clients import NODE_CLIENTS, WEB_ADAPTER
 from support.places import CACHE, ROOT
@@ -28,48 +27,6 @@ _INSTALL = "run `make test-peers`"
 
 class MissingPeer(Exception):
     """Something that the chosen contenders need is not installed; the message says how to get it."""
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """What all contenders use.
-
-    Attributes:
-        folder: a temporary folder of the run.
-        table: the table's name.
-        urls: the endpoints of `dynamodb`, `bedrock-runtime` and `cognito-idp`.
-        packaged_keys: the file with the user pool's keys.
-        package: the unzipped package of our function; None runs it from the checkout.
-    """
-
-    folder: Path
-    table: str
-    urls: Mapping[str, str]
-    packaged_keys: Path
-    package: Path | None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables that every contender gets."""
-        return {
-            "AWS_ACCESS_KEY_ID": "bench",
-            "AWS_SECRET_ACCESS_KEY": "bench",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ENDPOINT_URL_DYNAMODB": self.urls["dynamodb"],
-            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.urls["bedrock-runtime"],
-            "DYNAMODB_TABLE_NAME": self.table,
-            "BEDROCK_MODEL_ID": MODEL_ID,
-            "PYTHONPATH": "",
-        }
-
-
-class Command(msgspec.Struct, frozen=True):
-    """How to start an execution environment."""
-
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    cwd: Path
 
 
 class Contender(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -66,8 +66,20 @@ class Seen(msgspec.Struct, frozen=True):
     ended_at: float
 
 
-async def see_turn(pool: ExecutionEnvironments, request: InvocationRequest, *, chunks: int) -> Seen:
+async def see_turn(
+    pool: ExecutionEnvironments,
+    request: InvocationRequest,
+    *,
+    chunks: int,
+    on_piece: Callable[[], None] = lambda: None,
+) -> Seen:
     """Run a turn, and wait until its environment is idle.
+
+    Args:
+        pool: the contender's environments.
+        request: the request.
+        chunks: the number of chunks of the reply.
+        on_piece: called whenever a piece of the response has arrived.
 
     Raises:
         TurnFailed: it did not end with `complete`, or chunks are missing.
@@ -79,6 +91,7 @@ async def see_turn(pool: ExecutionEnvironments, request: InvocationRequest, *, c
     async for piece in response.body:
         times.append(time.monotonic())
         pieces.append(piece)
+        on_piece()
     ended_at = time.monotonic()
     await response.body.aclose()
     await _idle(pool)

@@ -1,4 +1,4 @@
-"""A proxy in front of DynamoDB that notes each request and its response."""
+"""A proxy in front of DynamoDB or Bedrock that notes each request and its response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-_TARGET = re.compile(rb"x-amz-target: *DynamoDB_\d+\.(\w+)\r\n", re.IGNORECASE)
+_OPERATION = re.compile(
+    rb"x-amz-target: *DynamoDB_\d+\.(\w+)\r\n|POST /model/\S+/(converse|converse-stream) ", re.IGNORECASE
+)
 _LONGEST_LINE_BYTES = 256
 _READ_BYTES = 65_536
 
@@ -21,7 +23,7 @@ class Call:
     """A request, and when it was answered.
 
     Attributes:
-        operation: the API operation, such as `Query`.
+        operation: the operation, such as `Query` or `converse-stream`.
         asked_at: when the request arrived, on the clock `time.monotonic`.
         answered_at: when the response began; 0 until then.
     """
@@ -72,8 +74,8 @@ async def tapped(url: str) -> AsyncIterator[Wire]:
             while data := await reader.read(_READ_BYTES):
                 head += data
                 # A request's head may come in parts; no body contains such a line.
-                while found := _TARGET.search(head):
-                    call = Call(found[1].decode(), time.monotonic())
+                while found := _OPERATION.search(head):
+                    call = Call(found[found.lastindex or 0].decode(), time.monotonic())
                     wire.calls.append(call)
                     waiting.append(call)
                     head = head[found.end() :]
