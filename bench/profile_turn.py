@@ -39,6 +39,7 @@ import msgspec
 
 from lambda_streaming.emulator import ExecutionEnvironments
 from measuring import sampler
+from measuring.command_line import INTERRUPTED, at_least_one, new_file
 from measuring.contenders import CONTENDERS, OURS, MissingPeer, check
 from measuring.conversations import new_conversation, seed_records
 from measuring.model import Pace
@@ -417,7 +418,11 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--turns", type=int, default=15, metavar="N", help="of each kind; a third of slow ones (default: 15)"
+        "--turns",
+        type=at_least_one,
+        default=15,
+        metavar="N",
+        help="of each kind; a third of slow ones (default: 15)",
     )
     parser.add_argument(
         "--package",
@@ -426,7 +431,7 @@ def _arguments() -> argparse.Namespace:
         help="take steps and imports from here, where `coachstream package --here --unpacked DIR` has put it"
         " (default: from the checkout, like the layers)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything to a file")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="also write everything to a file")
     return parser.parse_args()
 
 
@@ -443,9 +448,11 @@ def main() -> None:
     _OUTPUT.setLevel(logging.INFO)
     logging.getLogger("lambda_streaming.emulator").setLevel(logging.CRITICAL)
     try:
-        found = asyncio.run(profile(package, max(arguments.turns, 1)))
+        found = asyncio.run(profile(package, arguments.turns))
     except TurnFailed as failed:
         sys.exit(str(failed))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     show(found)

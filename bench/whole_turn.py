@@ -43,6 +43,7 @@ from coachstream.conversation.model import format_timestamp
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import FunctionFailed
 from measuring import report
+from measuring.command_line import INTERRUPTED, at_least_one, new_file
 from measuring.contenders import CONTENDERS, OURS, Contender, MissingPeer, check
 from measuring.conversations import new_conversation, seed_records
 from measuring.model import Pace
@@ -212,7 +213,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     peers = [each.name for each in CONTENDERS if each.name != OURS]
-    parser.add_argument("--rounds", type=_at_least_one, metavar="N", help="turns of each (default: 10)")
+    parser.add_argument("--rounds", type=at_least_one, metavar="N", help="turns of each (default: 10)")
     parser.add_argument(
         "--scenario", action="append", choices=SCENARIOS, help="repeatable (default: all of them)"
     )
@@ -230,19 +231,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pool-ms", type=float, default=50, metavar="MS", help="the user pool's response time (default: 50)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every turn to a file")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the ratios: .svg or .png")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="also write every turn to a file")
+    parser.add_argument("--plot", type=_new_plot, metavar="FILE", help="also draw the ratios: .svg or .png")
     parser.add_argument(
         "--read", type=Path, metavar="FILE", help="measure nothing; show what --json wrote to a file"
     )
     return parser.parse_args()
 
 
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+def _new_plot(text: str) -> Path:
+    if not text.endswith((".svg", ".png")):
+        raise argparse.ArgumentTypeError("must end with .svg or .png")
+    return new_file(text)
 
 
 def _measured(arguments: argparse.Namespace) -> report.Report:
@@ -281,6 +281,8 @@ def _measured(arguments: argparse.Namespace) -> report.Report:
             return asyncio.run(measure(options))
         except TurnFailed as failed:
             sys.exit(f"{failed}\nThe emulator's last lines:\n" + "\n".join(last_lines))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
 
 class _Kept(logging.Handler):

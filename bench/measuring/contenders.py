@@ -53,10 +53,15 @@ def check(chosen: Sequence[Contender]) -> None:
     """
     if not sys.platform.startswith("linux"):
         raise MissingPeer("The processor time of another process is read as on Linux only.")
-    sentences = [missing_for_dynamodb_local() and f"DynamoDB Local is not installed: {_INSTALL}."]
-    sentences += [contender.missing() for contender in chosen]
+    sentences = [_missing_dynamodb_local(), *(contender.missing() for contender in chosen)]
     if found := [sentence for sentence in sentences if sentence]:
         raise MissingPeer("\n".join(dict.fromkeys(found)))
+
+
+def _missing_dynamodb_local() -> str | None:
+    if shutil.which("java") is None:
+        return "DynamoDB Local needs Java 17 or newer (Debian: apt install openjdk-17-jre-headless)."
+    return f"DynamoDB Local is not installed: {_INSTALL}." if missing_for_dynamodb_local() else None
 
 
 def _ours(of: Surroundings) -> Command:
@@ -82,7 +87,7 @@ def _ours(of: Surroundings) -> Command:
 
 def _missing_node() -> str | None:
     if shutil.which("node") is None:
-        return "The reference function needs node (Debian: apt install nodejs npm)."
+        return "The reference function needs Node (Debian: apt install nodejs npm)."
     if not NODE_CLIENT.exists() or not (NODE_MODULES / "esbuild").exists():
         return f"The reference function in Node is not installed: {_INSTALL}."
     return None

@@ -19,11 +19,13 @@ class Measure(msgspec.Struct, frozen=True):
         field: of `Turn`.
         label: with the unit.
         of_cold_turns: whether cold turns have it; their replies are too short for percentiles.
+        has_ratio: whether less of it is better.
     """
 
     field: str
     label: str
     of_cold_turns: bool = True
+    has_ratio: bool = True
 
 
 MEASURES = (
@@ -31,6 +33,7 @@ MEASURES = (
     Measure("first_chunk_ms", "first chunk, ms"),
     Measure("chunk_p50_ms", "a chunk p50, ms", of_cold_turns=False),
     Measure("chunk_p99_ms", "a chunk p99, ms", of_cold_turns=False),
+    Measure("chunk_events", "chunk events", of_cold_turns=False, has_ratio=False),
     Measure("total_ms", "total, ms"),
     Measure("cpu_ms", "CPU, ms"),
     Measure("memory_mb", "peak memory, MiB"),
@@ -94,9 +97,10 @@ class _Row(msgspec.Struct, frozen=True):
 
     label: str
     figures: Mapping[str, float]
+    has_ratio: bool = True
 
-    def ratio(self, peer: str) -> float | None:
-        return self.figures[OURS] / self.figures[peer] if OURS in self.figures else None
+    def ratio(self, peer: str) -> float:
+        return self.figures[OURS] / self.figures[peer]
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -117,7 +121,7 @@ def read_json(path: Path) -> Report:
 def table(report: Report) -> str:
     """The medians of every scenario, and how ours compare: below 1, ours is better."""
     names = list(report.contenders)
-    peers = [name for name in names if name != OURS and OURS in names]
+    peers = _peers(report)
     heads = [f"{name:>12}" for name in names] + [f"{f'/ {peer}':>14}" for peer in peers]
     lines = [f"{name:12} {what}" for name, what in report.contenders.items()]
     lines += [f"medians of {report.rounds}; ratios: {OURS} / peer, below 1 is better", ""]
@@ -125,11 +129,15 @@ def table(report: Report) -> str:
         lines += [scenario.what, f"{'':20}{''.join(heads)}"]
         for row in _rows(report, scenario):
             figures = [f"{row.figures[name]:12.2f}" for name in names]
-            ratios = [f"{ratio:14.2f}" for peer in peers if (ratio := row.ratio(peer)) is not None]
+            ratios = [f"{row.ratio(peer):14.2f}" for peer in peers if row.has_ratio]
             lines.append(f"{row.label:20}{''.join(figures)}{''.join(ratios)}")
         lines.append("")
     lines.append("; ".join(f"{name} {value}" for name, value in report.machine.items()))
     return "\n".join(lines)
+
+
+def _peers(report: Report) -> Sequence[str]:
+    return [name for name in report.contenders if name != OURS]
 
 
 def _rows(report: Report, scenario: Scenario) -> Iterator[_Row]:
@@ -142,6 +150,7 @@ def _rows(report: Report, scenario: Scenario) -> Iterator[_Row]:
                     name: statistics.median(getattr(turn, measure.field) for turn in result.turns)
                     for name, result in results.items()
                 },
+                measure.has_ratio,
             )
     if all(result.requests for result in results.values()):
         yield _Row(
@@ -158,19 +167,18 @@ def plot(report: Report, path: Path) -> None:
     mpl.rcParams |= {"svg.hashsalt": "whole-turn", "svg.fonttype": "none", "font.size": 9}
     from matplotlib import pyplot as plt
 
-    peers = [name for name in report.contenders if name != OURS]
+    peers = _peers(report)
     columns = min(2, len(report.scenarios))
     lines = -(-len(report.scenarios) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(9, 0.4 + 2.7 * lines), sharex=True, squeeze=False)
     for panel in axes.flat[len(report.scenarios) :]:
         panel.set_visible(False)
     for panel, scenario in zip(axes.flat, report.scenarios, strict=False):
-        rows = list(_rows(report, scenario))
+        rows = [row for row in _rows(report, scenario) if row.has_ratio]
         for number, peer in enumerate(peers):
-            ratios = [row.ratio(peer) for row in rows]
             height = 0.8 / len(peers)
             places = [at + (number - (len(peers) - 1) / 2) * height for at in range(len(rows))]
-            lengths = [0 if ratio is None else ratio - 1 for ratio in ratios]
+            lengths = [row.ratio(peer) - 1 for row in rows]
             panel.barh(places, lengths, height, left=1, label=f"{OURS} / {peer}")
         panel.set_xscale("log")
         panel.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])

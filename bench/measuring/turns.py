@@ -33,6 +33,7 @@ class Turn(msgspec.Struct, frozen=True):
         first_chunk_ms: from the request to the first `chunk`.
         chunk_p50_ms: from a chunk's sending by the model to its arrival at the client, the median.
         chunk_p99_ms: the same, the 99th percentile.
+        chunk_events: the events `chunk` that the client got; fewer than chunks, if some were joined.
         total_ms: from the request to the end of the response.
         cpu_ms: processor time of the function's processes, until they are ready for the next request. In a
             cold turn, from their start.
@@ -43,6 +44,7 @@ class Turn(msgspec.Struct, frozen=True):
     first_chunk_ms: float
     chunk_p50_ms: float
     chunk_p99_ms: float
+    chunk_events: int
     total_ms: float
     cpu_ms: float
     memory_mb: float
@@ -56,6 +58,7 @@ class Seen(msgspec.Struct, frozen=True):
         start_at: of the event `start`.
         sent_at: of each chunk, by the model.
         chunk_at: of each chunk, at the client.
+        chunk_events: the number of events that carried them.
         ended_at: of the response's end.
     """
 
@@ -63,6 +66,7 @@ class Seen(msgspec.Struct, frozen=True):
     start_at: float
     sent_at: Sequence[float]
     chunk_at: Sequence[float]
+    chunk_events: int
     ended_at: float
 
 
@@ -99,6 +103,7 @@ async def see_turn(
     start_at: float | None = None
     sent_at: list[float] = []
     chunk_at: list[float] = []
+    chunk_events = 0
     last: dict[str, object] = {}
     for end, last in _events(b"".join(pieces)):
         at = times[bisect_left(ends, end)]
@@ -108,10 +113,11 @@ async def see_turn(
             stamps = STAMP.findall(str(last["content"]))
             sent_at += map(float, stamps)
             chunk_at += [at] * len(stamps)
+            chunk_events += 1
     if start_at is None or last.get("type") != "complete" or len(sent_at) != chunks:
         ending = b"".join(pieces)[-500:].decode(errors="replace")
         raise TurnFailed(f"{len(sent_at)} of {chunks} chunks arrived; the response ends with\n{ending}")
-    return Seen(began_at, start_at, sent_at, chunk_at, ended_at)
+    return Seen(began_at, start_at, sent_at, chunk_at, chunk_events, ended_at)
 
 
 async def measure_turn(pool: ExecutionEnvironments, request: InvocationRequest, *, chunks: int) -> Turn:
@@ -132,6 +138,7 @@ async def measure_turn(pool: ExecutionEnvironments, request: InvocationRequest, 
         first_chunk_ms=(seen.chunk_at[0] - seen.began_at) * 1000,
         chunk_p50_ms=statistics.median(late),
         chunk_p99_ms=statistics.quantiles(late, n=100)[-1],
+        chunk_events=seen.chunk_events,
         total_ms=(seen.ended_at - seen.began_at) * 1000,
         cpu_ms=(sum(map(cpu_s, processes)) - before_s) * 1000,
         memory_mb=sum(map(peak_mb, processes)),
