@@ -14,7 +14,7 @@
 #   make torture [ARGS="--seed 7"]    kill processes and cut connections while clients talk; takes minutes
 #   make dist [ARGS="--release"]      build what is published into dist/, and check it
 #   make test-pythons [ARGS="..."]    the suite on every installed Python from 3.11 on
-#   make bench [ARGS="--quick"]       a whole turn, compared with Node and FastAPI; takes ten minutes, needs test-peers
+#   make bench [ARGS="--quick"]       compare a whole turn with Node and FastAPI; takes minutes
 #   make evaluate [ARGS="--wrong"]    precision and recall of the analysis of messages: the rules, and any model
 #   make check-facts [ARGS="--json"]  list the facts about third-party services that are due for review
 
