@@ -27,13 +27,11 @@ import logging
 import os
 import statistics
 import sys
-import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -42,8 +40,10 @@ from measuring import sampler
 from measuring.command_line import INTERRUPTED, at_least_one, new_file
 from measuring.contenders import CONTENDERS, OURS, MissingPeer, check
 from measuring.conversations import new_conversation, seed_records
+from measuring.imports import OUTPUT, ImportLines, Imports, medians, modules_of
 from measuring.model import Pace
 from measuring.processes import cpu_s
+from measuring.steps import Marks, Step, median_step, steps_of
 from measuring.surroundings import (
     CREDENTIALS,
     Command,
@@ -54,13 +54,11 @@ from measuring.surroundings import (
     set_up,
 )
 from measuring.turns import Seen, TurnFailed, end_environments, see_turn
-from measuring.wire import Call, Wire, tapped
+from measuring.wire import Wire, tapped
 
 PACES = (Pace(3000, 0), Pace(300, 10))
 WARM_UP = 5
 ONE_CHUNK = Pace(1, 0)
-_OUTPUT = logging.getLogger("lambda_streaming.emulator.output")
-_STANDARD_LIBRARY = "standard library"
 _LEAST_MS = 1.0
 """Packages whose imports take less are summed up."""
 
@@ -81,38 +79,6 @@ class Layers(msgspec.Struct, frozen=True):
     samples: int
 
 
-class Step(msgspec.Struct, frozen=True):
-    """Something on the way to the first chunk; all in milliseconds, medians.
-
-    Attributes:
-        name: `start`, an operation with its number, or `first chunk`.
-        at_ms: from the request until it happened, or until the call was made.
-        took_ms: until its response began; None if it is not a call.
-        cpu_ms: processor time from the request until `at_ms`.
-    """
-
-    name: str
-    at_ms: float
-    took_ms: float | None
-    cpu_ms: float
-
-
-class Imports(msgspec.Struct, frozen=True):
-    """The modules of a top-level package that a cold turn imports.
-
-    Attributes:
-        package: its name.
-        modules: how many.
-        before_ms: for those imported before `start`, the median.
-        after_ms: for the others, the median.
-    """
-
-    package: str
-    modules: int
-    before_ms: float
-    after_ms: float
-
-
 class Profile(msgspec.Struct, frozen=True):
     """Everything that was found; `runs_from` is `package` or `checkout`."""
 
@@ -121,34 +87,6 @@ class Profile(msgspec.Struct, frozen=True):
     warm: Sequence[Step]
     cold: Sequence[Step]
     imports: Sequence[Imports]
-
-
-class Marks:
-    """The processor time of a function at known moments."""
-
-    def __init__(self, pool: ExecutionEnvironments) -> None:
-        self._pool = pool
-        self._at: list[float] = []
-        self._cpu_s: list[float] = []
-        self._base_s = 0.0
-
-    def note(self) -> None:
-        """Note the processor time of now; nothing while the environment is being created."""
-        for environment in self._pool.environments:
-            if environment.alive:
-                self._at.append(time.monotonic())
-                self._cpu_s.append(cpu_s(environment.process.id))
-
-    def restart(self) -> None:
-        """Count from now on, or from the start of the environment's process if there is none."""
-        self._at.clear()
-        self._cpu_s.clear()
-        self.note()
-        self._base_s = self._cpu_s[0] if self._cpu_s else 0.0
-
-    def cpu_ms(self, at: float) -> float:
-        """Processor time up to the first mark that is not before a moment."""
-        return (self._cpu_s[min(bisect_left(self._at, at), len(self._at) - 1)] - self._base_s) * 1000
 
 
 class Profiler:
@@ -202,17 +140,15 @@ class Profiler:
         verbose = Command(
             command.arguments, {**command.environment, "PYTHONPROFILEIMPORTTIME": "1"}, command.cwd
         )
-        reports: list[dict[str, list[tuple[float, bool]]]] = []
+        reports = []
         async with environments_of(verbose) as pool:
             await self._turn(pool, ONE_CHUNK)
             for _ in range(max(self._turns // 3, 1)):
                 await end_environments(pool)
-                with _Lines() as lines:
-                    began_at = time.monotonic()
+                with ImportLines() as report:
                     seen = await self._turn(pool, ONE_CHUNK)
-                before_s = seen.start_at - began_at
-                reports.append(_imported(lines.of_imports, before_s=before_s, began_at=began_at))
-        return _by_package(reports)
+                reports.append(modules_of(report.lines, start_at=seen.start_at))
+        return medians(reports)
 
     @asynccontextmanager
     async def _tapped(self) -> AsyncIterator[tuple[ExecutionEnvironments, Sequence[Wire], Marks]]:
@@ -247,11 +183,11 @@ class Profiler:
             marks.restart()
             seen = await self._turn(pool, ONE_CHUNK, on_piece=marks.note)
             calls = [call for wire in wires for call in wire.calls]
-            for step in _steps_of(seen, calls, marks.cpu_ms):
+            for step in steps_of(seen, calls, marks.cpu_ms):
                 taken[step.name].append(step)
         # A step that only few turns had is no step of the turn.
         usual = [steps for steps in taken.values() if len(steps) * 2 > turns]
-        return sorted(map(_median_step, usual), key=lambda step: step.at_ms)
+        return sorted(map(median_step, usual), key=lambda step: step.at_ms)
 
     async def _warm_up(self, pool: ExecutionEnvironments) -> None:
         for _ in range(WARM_UP):
@@ -271,26 +207,6 @@ class Profiler:
         return await see_turn(pool, request, chunks=pace.chunks, on_piece=on_piece)
 
 
-class _Lines(logging.Handler):
-    """Collects what the function prints, with the time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.of_imports: list[tuple[float, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        _, mark, report = record.getMessage().partition("import time:")
-        if mark:
-            self.of_imports.append((time.monotonic(), report))
-
-    def __enter__(self) -> Self:
-        _OUTPUT.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _OUTPUT.removeHandler(self)
-
-
 def _samples(log: str, windows: Iterable[tuple[float, float]]) -> Counter[str]:
     """The number of samples of each layer within the windows."""
     samples = [(float(at), layer) for at, _, layer in (line.partition(" ") for line in log.splitlines())]
@@ -300,64 +216,6 @@ def _samples(log: str, windows: Iterable[tuple[float, float]]) -> Counter[str]:
         for began, ended in windows
         for _, layer in samples[bisect_left(moments, began) : bisect_left(moments, ended)]
     )
-
-
-def _steps_of(seen: Seen, calls: Iterable[Call], cpu_ms: Callable[[float], float]) -> Iterable[Step]:
-    """The steps of one turn up to its first chunk."""
-    first_at = seen.chunk_at[0]
-    yield Step("start", (seen.start_at - seen.began_at) * 1000, None, cpu_ms(seen.start_at))
-    numbers: Counter[str] = Counter()
-    for call in sorted(calls, key=lambda call: call.asked_at):
-        if call.asked_at < first_at:
-            numbers[call.operation] += 1
-            number = numbers[call.operation]
-            yield Step(
-                call.operation if number == 1 else f"{call.operation} {number}",
-                (call.asked_at - seen.began_at) * 1000,
-                (call.answered_at - call.asked_at) * 1000,
-                cpu_ms(call.asked_at),
-            )
-    yield Step("first chunk", (first_at - seen.began_at) * 1000, None, cpu_ms(first_at))
-
-
-def _median_step(steps: Sequence[Step]) -> Step:
-    took_ms = [step.took_ms for step in steps if step.took_ms is not None]
-    return Step(
-        steps[0].name,
-        statistics.median(step.at_ms for step in steps),
-        statistics.median(took_ms) if took_ms else None,
-        statistics.median(step.cpu_ms for step in steps),
-    )
-
-
-def _imported(
-    lines: Iterable[tuple[float, str]], *, before_s: float, began_at: float
-) -> dict[str, list[tuple[float, bool]]]:
-    """By package, for each imported module: milliseconds, and whether that was before `start`."""
-    found: dict[str, list[tuple[float, bool]]] = {}
-    for at, line in lines:
-        own_us, _, module = (part.strip() for part in line.split("|"))
-        if own_us.isdecimal():
-            package = module.partition(".")[0]
-            if package in sys.stdlib_module_names or package in {"encodings", "site", "zipimport"}:
-                package = _STANDARD_LIBRARY
-            found.setdefault(package, []).append((int(own_us) / 1000, at - began_at <= before_s))
-    return found
-
-
-def _by_package(reports: Sequence[dict[str, list[tuple[float, bool]]]]) -> Sequence[Imports]:
-    imports = []
-    for package in {package for report in reports for package in report}:
-        halves = [
-            statistics.median(
-                sum(ms for ms, is_before in report.get(package, ()) if is_before is wanted)
-                for report in reports
-            )
-            for wanted in (True, False)
-        ]
-        modules = int(statistics.median(len(report.get(package, ())) for report in reports))
-        imports.append(Imports(package, modules, *halves))
-    return sorted(imports, key=lambda each: -(each.before_ms + each.after_ms))
 
 
 async def profile(package: Path | None, turns: int) -> Profile:
@@ -392,10 +250,10 @@ def show(found: Profile) -> None:
         print(f"{pace:24}{layers.chunk_us:12.1f}{parts}   {layers.samples} samples")
     for name, steps in (("warm", found.warm), (f"cold, from the {found.runs_from}", found.cold)):
         print(f"\nbefore the first chunk, {name}: milliseconds from the request")
-        print(f"{'':24}{'at':>12}{'took':>12}{'CPU so far':>12}")
+        print(f"{'':36}{'at':>12}{'took':>12}{'CPU so far':>12}")
         for step in steps:
             took = "" if step.took_ms is None else f"{step.took_ms:.1f}"
-            print(f"{step.name:24}{step.at_ms:12.1f}{took:>12}{step.cpu_ms:12.1f}")
+            print(f"{step.name:36}{step.at_ms:12.1f}{took:>12}{step.cpu_ms:12.1f}")
     print(f"\nimports of a cold turn, from the {found.runs_from}, measured: milliseconds")
     print(f"{'':24}{'modules':>12}{'before start':>14}{'after':>12}")
     shown = [each for each in found.imports if each.before_ms + each.after_ms >= _LEAST_MS]
@@ -444,8 +302,8 @@ def main() -> None:
     except (MissingPeer, PackageUnusable) as error:
         sys.exit(str(error))
     os.environ |= CREDENTIALS
-    _OUTPUT.propagate = False
-    _OUTPUT.setLevel(logging.INFO)
+    OUTPUT.propagate = False
+    OUTPUT.setLevel(logging.INFO)
     logging.getLogger("lambda_streaming.emulator").setLevel(logging.CRITICAL)
     try:
         found = asyncio.run(profile(package, arguments.turns))
