@@ -456,8 +456,8 @@ LEASE = Variable(
 HEARTBEAT = Variable(
     _TURN,
     "COACHSTREAM_HEARTBEAT_S",
-    "longest interval in seconds between two writes to a reply's log. A stop is noticed within it, and a process "
-    "that dies loses no more text than it produced in it; longer is cheaper",
+    "longest interval in seconds between two writes to a reply's log. A stop is noticed within it, and a "
+    "process that dies loses no more text than it produced in it; longer is cheaper",
     Number(0.4, 2),
     _TURNS.runs.renew_every_s,
     is_free=True,
