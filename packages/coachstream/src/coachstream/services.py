@@ -334,6 +334,7 @@ class Services:
                 region=self.settings.region,
                 connect_timeout_s=_SHARE_FOR_CONNECTING * timeout_s,
                 read_timeout_s=timeout_s,
+                validates=False,
             )
         )
 
