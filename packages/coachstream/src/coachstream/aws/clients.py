@@ -139,6 +139,8 @@ class AwsClient(Generic[C]):
         from aiobotocore import __version__
         from aiobotocore.config import AioConfig
 
+        from coachstream.aws.http_session import SharedTlsSession
+
         how = self._connection
         config = AioConfig(
             connect_timeout=how.connect_timeout_s,
@@ -146,6 +148,7 @@ class AwsClient(Generic[C]):
             max_pool_connections=how.connections,
             retries={"mode": "standard", "total_max_attempts": how.attempts},
             tcp_keepalive=True,
+            http_session_cls=SharedTlsSession,
             parameter_validation=how.validates,
             user_agent=f"coachstream aiobotocore/{__version__}",  # the SDK would assemble one for each call
             warm_up_loader_caches=True,  # reads the service's model in a thread
