@@ -14,6 +14,7 @@
 #   make torture [ARGS="--seed 7"]    kill processes and cut connections while clients talk; takes minutes
 #   make dist [ARGS="--release"]      build what is published into dist/, and check it
 #   make test-pythons [ARGS="..."]    the suite on every installed Python from 3.11 on
+#   make bench [ARGS="--quick"]       compare a whole turn with Node and FastAPI; takes minutes
 #   make evaluate [ARGS="--wrong"]    precision and recall of the analysis of messages: the rules, and any model
 #   make check-facts [ARGS="--json"]  list the facts about third-party services that are due for review
 
@@ -31,7 +32,7 @@ COACHSTREAM := packages/coachstream
 PROJECTS := pyproject.toml $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml
 EDITABLE := --editable $(LAMBDA_STREAMING) --editable $(COACHSTREAM)
 
-.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts evaluate \
+.PHONY: help serve deploy test test-peers lint format docs docs-pages docs-serve unicode lock check-facts evaluate bench \
 	test-lower-bounds test-pythons torture dist clean
 
 help:
@@ -50,6 +51,10 @@ test: $(VENV)/dev.installed
 # With ARGS="--model ID" also of a model on Bedrock, with the credentials that the AWS SDK finds.
 evaluate: $(VENV)/dev.installed
 	@$(BIN)/python bench/evaluate_analysis.py $(ARGS)
+
+# The other measurements are scripts in bench/ that this environment runs.
+bench: $(VENV)/dev.installed
+	@PYTHONPATH=tests exec $(BIN)/python bench/whole_turn.py $(ARGS)
 
 # Not part of `make test`: it takes minutes, and searches for unknown failures.
 torture: $(VENV)/dev.installed
@@ -91,7 +96,7 @@ PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript packages/coachstream/tests/functions/clients/node \
-	packages/coachstream/tests/functions/clients/go
+	packages/coachstream/tests/functions/clients/go bench/node
 
 JOBS ?= 1
 
@@ -110,11 +115,7 @@ docs-serve: docs-pages
 	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/mkdocs serve $(ARGS)
 
 docs-pages: $(VENV)/docs.installed
-	@$(BIN)/python -m coachstream.settings.docs docs/reference/settings.md
-	@$(BIN)/python -m coachstream.infrastructure.drop_in \
-	  deploy/amplify/functions/stream-coach-conversation/settings.json
-	@$(BIN)/python -m coachstream.cli.docs docs/reference/cli.md
-	@$(BIN)/python -m coachstream.reference docs/reference
+	@$(BIN)/python tools/generated_pages.py
 
 unicode: $(VENV)/dev.installed
 	@$(BIN)/python tests/support/unicode_tables.py

@@ -25,8 +25,15 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from botocore.loaders import JSONFileLoader, create_loader
 from httpx._config import create_ssl_context
 from hypothesis import HealthCheck
+from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
-from support.dynamodb import aws_credentials, dynamodb_local_url, moto_url
+from support.dynamodb import (
+    aws_credentials,
+    dynamodb_local_url,
+    moto_url,
+    share_dynamodb_local,
+    stop_sharing_dynamodb_local,
+)
 
 __all__ = ["aws_credentials", "dynamodb_local_url", "moto_url"]
 
@@ -92,6 +99,17 @@ def no_blocking_calls(blocking_calls_fail: BlockBuster) -> Iterator[BlockBuster]
             yield detector
     finally:
         blocking_calls_fail.activate()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Start what the workers of a run share; Java's start-up costs more than most tests."""
+    share_dynamodb_local(node.workerinput)
+
+
+def pytest_unconfigure() -> None:
+    """Stop it."""
+    stop_sharing_dynamodb_local()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -29,32 +28,25 @@ import sysconfig
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from jwt.algorithms import RSAAlgorithm
 
-from coachstream.identity.cognito import pool_issuer
-from coachstream.identity.packaged_keys import key_set
 from lambda_streaming.emulator.function import Function
 from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import Ends, is_held_by_group
 from lambda_streaming.emulator.runtime_api import Event
 from lambda_streaming.emulator.runtime_api_server import RuntimeApiServer
-from lambda_streaming.function_url.http_to_event import HttpRequest, invocation_request
 from lambda_streaming.function_url.invoker import InvocationRequest
+from measuring.user_pool import CLIENT, POOL, REGION, UserPool
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = ROOT / "bench" / "functions"
 NODE_CLIENT = ROOT / ".cache" / "node" / "node_modules" / "aws-lambda-ric" / "index.mjs"
 NODE_SDK = ROOT / ".cache" / "bedrock-node"
 
-REGION, POOL, CLIENT = "us-west-2", "us-west-2_aBcDeFgHi", "1h57kf5cpq17m0eml12EXAMPLE"
-ISSUER = pool_issuer(REGION, POOL)
 STREAM = "coachstream.functions.stream_coach_conversation.handler.handler"
 WITHIN_S = 30.0
 
@@ -77,58 +69,9 @@ class Times(msgspec.Struct, frozen=True):
     start: float
 
 
-class Pool:
-    """A user pool with one key, one user and a token for that user."""
-
-    def __init__(self) -> None:
-        key = generate_private_key(public_exponent=65537, key_size=2048)
-        public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        self.jwks = json.dumps({"keys": [{**public, "kid": "key-1", "use": "sig", "alg": "RS256"}]}).encode()
-        claims = {
-            "sub": "subject",
-            "iss": ISSUER,
-            "aud": CLIENT,
-            "token_use": "id",
-            "exp": int(time.time()) + 3600,
-            "custom:user_id": "user-1",
-        }
-        self.token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": "key-1"})
-
-    @asynccontextmanager
-    async def serving(self, answers_in_s: float) -> AsyncIterator[str]:
-        """Serve the key set and give its URL."""
-
-        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await reader.readuntil(b"\r\n\r\n")
-                await asyncio.sleep(answers_in_s)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.jwks) + self.jwks)
-                await writer.drain()
-            writer.close()
-
-        async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    def message(self) -> InvocationRequest:
-        """A message from the user to a coach."""
-        request = HttpRequest(
-            method="POST",
-            raw_path="/users/user-1/coaches/coach-1/conversations/conv-1/stream",
-            raw_query_string="",
-            headers=(("host", "bench"), ("authorization", f"Bearer {self.token}")),
-        )
-        return invocation_request(
-            request,
-            b'{"userResponse":"Hi"}',
-            url_id="bench",
-            request_id=str(uuid.uuid4()),
-            trace_id="Root=1-67e0a000-0123456789abcdef01234567",
-        )
-
-
-def _variants(folder: Path, pool: Pool, pool_url: str, byte_code: Path) -> list[Variant]:
+def _variants(folder: Path, pool: UserPool, pool_url: str, byte_code: Path) -> list[Variant]:
     keys = folder / "jwks.json"
-    keys.write_bytes(key_set(ISSUER, pool.jwks).to_bytes())
+    keys.write_bytes(pool.packaged_keys)
     nowhere = "http://127.0.0.1:9"
     deployed = {
         "COACHSTREAM_STORE": "dynamodb",
@@ -231,7 +174,7 @@ def _without_the_package(byte_code: Path) -> None:
 
 async def main(runs: int, pool_s: float) -> None:
     """Run the benchmark and print its results."""
-    pool = Pool()
+    pool = UserPool()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         byte_code = folder / "byte-code"
@@ -240,12 +183,12 @@ async def main(runs: int, pool_s: float) -> None:
         for variant in variants:
             environment = dict(variant.environment)
             environment.pop("PYTHONDONTWRITEBYTECODE", None)
-            await _cold_start(msgspec.structs.replace(variant, environment=environment), pool.message())
+            await _cold_start(msgspec.structs.replace(variant, environment=environment), pool.message("Hi"))
         await asyncio.to_thread(_without_the_package, byte_code)
         taken: dict[str, list[Times]] = {variant.name: [] for variant in variants}
         for _ in range(runs):
             for variant in variants:
-                taken[variant.name].append(await _cold_start(variant, pool.message()))
+                taken[variant.name].append(await _cold_start(variant, pool.message("Hi")))
     _print(taken)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -114,7 +115,7 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
     expected: Mapping[str, Decimal] = {
         "Lambda, 2048 MB on Graviton": price["Lambda, 2048 MB on Graviton"] * 20 * turns,
         "Lambda, requests": price["Lambda, requests"] * turns / million,
-        "DynamoDB, writes": price["DynamoDB, writes"] * 47 * turns / million,
+        "DynamoDB, writes": price["DynamoDB, writes"] * 37 * turns / million,
         "DynamoDB, reads": price["DynamoDB, reads"] * 30 * turns / million,
         "Claude Sonnet 4.6, input": price["Claude Sonnet 4.6, input"] * 3000 * turns / million,
         "Claude Sonnet 4.6, output": price["Claude Sonnet 4.6, output"] * 300 * turns / million,
@@ -125,7 +126,7 @@ def test_each_cost_is_its_amount_times_its_price() -> None:
 
 @pytest.mark.peer
 def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -> None:
-    """The printed command builds the package and lists what would be created."""
+    """The printed command builds the package, lists what would be created, and writes the template."""
     if not (TOOLKIT / "cdk").exists():
         pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")
     (arguments, *_) = [arguments for arguments in of_our_commands("deploy") if "--plan" in arguments]
@@ -147,4 +148,8 @@ def test_the_plan_that_is_shown_first_works_without_an_account(tmp_path: Path) -
     )
     assert run.returncode == 0, run.stderr
     assert "The stack CoachStream would have:" in run.stdout
+    assert re.search(r"3 +AWS::Lambda::Url", run.stdout)
+    assert re.search(r"1 +AWS::Cognito::UserPool\b", run.stdout)
     assert (tmp_path / "dist" / "coachstream.zip").is_file()
+    template = json.loads((tmp_path / "dist" / "cdk.out" / "CoachStream.template.json").read_bytes())
+    assert "AWS::DynamoDB::Table" in {each["Type"] for each in template["Resources"].values()}

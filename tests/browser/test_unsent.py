@@ -51,7 +51,6 @@ async def test_an_undelivered_message_is_in_the_box_when_the_page_reopens(tab: T
     await tab.write("Written in a tunnel")
     await tab.page.locator(".reconnecting").wait_for(state="attached")
     assert await tab.message_box.input_value() == ""
-    await tab.page.unroute("**/stream")
     await tab.reload()
     assert await tab.message_box.input_value() == "Written in a tunnel"
     tab.problems = forgive_failed_requests(tab.problems)

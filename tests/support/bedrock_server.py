@@ -87,6 +87,13 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Burst:
+    """Events sent in one write, each in an HTTP chunk of its own."""
+
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True)
 class StreamException:
     """One of the exceptions that a stream may hold, `throttlingException` for example."""
 
@@ -126,7 +133,7 @@ class Disconnect:
 
 
 Quiet = Until | Silence | Pause | Disconnect
-Step = Event | StreamException | Bytes | Quiet
+Step = Event | Burst | StreamException | Bytes | Quiet
 
 
 @dataclass(frozen=True)
@@ -391,7 +398,7 @@ class _Connection:
                 case Bytes(data):
                     await self._whole(HTTPStatus.OK, data)
                     return
-                case Event():
+                case Event() | Burst():
                     pass
         await self._whole(HTTPStatus.OK, json.dumps(_in_one_piece(received, response.steps)).encode())
 
@@ -410,6 +417,10 @@ class _Connection:
         match step:
             case Event(name, content):
                 await self._send(h11.Data(event_stream.event(name, content)))
+            case Burst(events):
+                frames = (event_stream.event(event.name, event.content) for event in events)
+                self._writer.write(b"".join(self._http.send(h11.Data(frame)) or b"" for frame in frames))
+                await self._writer.drain()
             case StreamException(name, text=words):
                 await self._send(h11.Data(event_stream.exception(name, words)))
             case Bytes(data):

@@ -1,7 +1,8 @@
 """DynamoDB on this machine: moto's server and AWS's own DynamoDB Local, with an empty table for each test.
 
-Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process; the suite's
-conftest imports them. DynamoDB Local counts capacity and refuses invalid requests as the service does.
+Session fixtures `moto_url` and `dynamodb_local_url` start a server once in each test process, but one
+DynamoDB Local serves all workers of a run (`share_dynamodb_local`); the suite's conftest imports them.
+DynamoDB Local counts capacity and refuses invalid requests as the service does.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -36,6 +38,12 @@ REGION = "us-west-2"
 INSTALLED = CACHE / "dynamodb-local"
 INSTALL = "tests/support/dynamodb_local/install.sh"
 STARTS = 3
+
+SHARED_DYNAMODB_LOCAL = "dynamodb_local_url"
+"""The key of its address in what the run's controller tells its workers."""
+
+_shared = ExitStack()
+_shared_url: str | None = None
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +72,33 @@ def moto_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """DynamoDB Local, for all tests of this process."""
+def dynamodb_local_url(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """DynamoDB Local, for all tests of this process, or of all workers."""
     if missing := missing_for_dynamodb_local():
         pytest.skip(missing)
+    if shared := getattr(pytestconfig, "workerinput", {}).get(SHARED_DYNAMODB_LOCAL):
+        yield shared
+        return
     with dynamodb_local(tmp_path_factory.mktemp("dynamodb-local") / "log") as url:
         yield url
+
+
+def share_dynamodb_local(workerinput: dict[str, object]) -> None:
+    """Tell a worker the address of a server that serves all of them; the first call starts it."""
+    global _shared_url  # noqa: PLW0603 (of the run)
+    if missing_for_dynamodb_local():
+        return
+    if _shared_url is None:
+        folder = Path(_shared.enter_context(TemporaryDirectory(prefix="coachstream-dynamodb-")))
+        _shared_url = _shared.enter_context(dynamodb_local(folder / "log"))
+    workerinput[SHARED_DYNAMODB_LOCAL] = _shared_url
+
+
+def stop_sharing_dynamodb_local() -> None:
+    """Stop the server, if there is one."""
+    _shared.close()
 
 
 def missing_for_dynamodb_local() -> str | None:

@@ -81,7 +81,11 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, control: Bedroc
 
 
 async def checked(
-    environment: Mapping[str, str], *, offline: bool = False, call_model: bool = False, within_s: float = 10
+    environment: Mapping[str, str],
+    *,
+    offline: bool = False,
+    call_model: bool = False,
+    within_s: float = PATIENCE_S,
 ) -> Report:
     report = await check(environment, offline=offline, call_model=call_model, within_s=within_s)
     assert not any(secret in str(report) for secret in SECRETS)
@@ -98,7 +102,9 @@ def part(report: Report, name: str) -> Finding:
 
 def test_everything_that_is_there_is_ok(servers: Elsewhere) -> None:
     """Table, model, keys and index are named with their location; exit status 0, and nothing secret."""
-    done = coachstream("check", "--call-model", environment=servers.environment)
+    done = coachstream(
+        "check", "--call-model", "--timeout", f"{PATIENCE_S:g}", environment=servers.environment
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "store: ok (dynamodb)\n" in done.stdout
     assert f"  table: {servers.table}\n" in done.stdout

@@ -335,6 +335,7 @@ class Services:
                 region=self.settings.region,
                 connect_timeout_s=_SHARE_FOR_CONNECTING * timeout_s,
                 read_timeout_s=timeout_s,
+                validates=False,
             )
         )
 
@@ -449,6 +450,7 @@ class Services:
             runs=RunSettings(
                 policy=settings.turn_policy,
                 lease_s=settings.lease_s,
+                renew_every_s=settings.heartbeat_s,
                 epochs=settings.reply_invocations,
             ),
         )
@@ -511,6 +513,7 @@ def bedrock_options(settings: BedrockSettings) -> BedrockOptions:
         prompt_caching=settings.prompt_caching,
         continues=settings.can_continue,
         stall_s=settings.stall_s,
+        decoded_by_sdk=settings.sdk_decoder,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from blockbuster import BlockBuster
 
@@ -218,28 +219,35 @@ DEFECTS: dict[str, tuple[list[Step], type[ModelError]]] = {
 }
 
 
+each_decoder = pytest.mark.parametrize("decoded_by_sdk", [False, True], ids=["ours", "the SDK's"])
+
+
+@each_decoder
 @pytest.mark.parametrize("defect", DEFECTS)
 async def test_a_defective_stream_is_asked_for_again_before_any_text(
-    bedrock: BedrockServer, client: Client, defect: str
+    bedrock: BedrockServer, client: Client, defect: str, *, decoded_by_sdk: bool
 ) -> None:
     """Whatever the defect, a typed error is raised once the attempts are used up."""
     steps, expected = DEFECTS[defect]
     bedrock.always = Reply([opening(), *steps])
     options = STALLS_SOON if defect == "silence" else QUICK
+    options = msgspec.structs.replace(options, decoded_by_sdk=decoded_by_sdk)
     received, error = await outcome(BedrockModel(client, options))
     assert received == []
     assert type(error) is expected, error
     assert len(bedrock.requests) == ATTEMPTS
 
 
+@each_decoder
 @pytest.mark.parametrize("defect", DEFECTS)
 async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
-    bedrock: BedrockServer, client: Client, defect: str
+    bedrock: BedrockServer, client: Client, defect: str, *, decoded_by_sdk: bool
 ) -> None:
     """It ends with the error, or, if it ends without a stop event, just ends."""
     steps, _ = DEFECTS[defect]
     bedrock.always = Reply([opening(), *text("Squat "), *steps])
-    model = BedrockModel(client, STALLS if defect == "silence" else QUICK)
+    options = STALLS if defect == "silence" else QUICK
+    model = BedrockModel(client, msgspec.structs.replace(options, decoded_by_sdk=decoded_by_sdk))
     if defect.startswith("an end"):
         received: list[ModelEvent] = []
         await _receive(model, PROMPT, received, time.monotonic() + PATIENCE_S)
@@ -258,7 +266,8 @@ async def test_a_second_attempt_may_succeed(bedrock: BedrockServer, client: Clie
     bedrock.always = reply("Squat ", "deep.")
     received: list[ModelEvent] = []
     await _receive(BedrockModel(client, QUICK), PROMPT, received, time.monotonic() + PATIENCE_S)
-    assert [type(event) for event in received] == [TextDelta, TextDelta, ModelStop]
+    assert [type(event) for event in received] == [TextDelta, ModelStop]
+    assert received[0] == TextDelta("Squat deep.")
     assert len(bedrock.requests) == 3
 
 
@@ -495,14 +504,15 @@ async def test_the_deadline_ends_a_stream_that_has_begun(bedrock: BedrockServer,
 async def test_the_deadline_ends_a_stream_whose_events_are_already_buffered(
     bedrock: BedrockServer, client: Client
 ) -> None:
-    """Buffered events must not extend it."""
-    frames = [
-        event_stream.event(event.name, event.content) for event in (opening(), *text(*"Squat"), *closing())
-    ]
-    bedrock.always = Reply([Bytes(b"".join(frames))])
+    """What has arrived in the meantime must not extend it."""
+    gate = asyncio.Event()
+    bedrock.always = Reply([opening(), *text("Squat"), Until(gate), *text(" deep"), *closing()])
     now = 0.0
     stream = BedrockModel(client, options_with(), monotonic=lambda: now).stream(PROMPT, deadline=100)
-    assert await anext(stream) == TextDelta("S")
+    assert await anext(stream) == TextDelta("Squat")
+    gate.set()
+    async with asyncio.timeout(PATIENCE_S):
+        await (await bedrock.request()).answered.wait()
     now = 100.0
     with pytest.raises(DeadlineExceeded):
         await anext(stream)

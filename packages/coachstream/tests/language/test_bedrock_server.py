@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support import event_stream
 from support.bedrock_guardrail import BLOCKED_OUTPUT, WordGuardrail
-from support.bedrock_server import BedrockServer, reply
+from support.bedrock_server import BedrockServer, Burst, Reply, closing, opening, reply, text
 
 if TYPE_CHECKING:
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
@@ -53,6 +53,17 @@ def test_a_corrupt_message_has_a_wrong_checksum(payload: bytes) -> None:
     buffer.add_data(event_stream.corrupt(event_stream.message({"a": "b"}, payload)))
     with pytest.raises(ChecksumMismatch):
         next(buffer)
+
+
+async def test_the_events_of_a_burst_arrive_one_by_one(
+    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+) -> None:
+    """Although they are written together."""
+    bedrock.always = Reply([opening(), Burst(text("One ", "two ", "three.")), *closing()])
+    response = await (await client()).converse_stream(**VALID)
+    events = [event async for event in response["stream"]]
+    deltas = [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
+    assert deltas == [{"text": "One "}, {"text": "two "}, {"text": "three."}]
 
 
 VALID: dict[str, Any] = {"modelId": SONNET, "messages": [said("user", "Hi")]}

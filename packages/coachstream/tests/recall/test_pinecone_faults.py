@@ -125,16 +125,18 @@ async def test_a_call_that_fails_is_not_tried_again(
     be_impatient(monkeypatch, fault)
     for operation in Operation:
         server.fail(fault, operation)
-        server.requests.clear()
-        async with impatient(options, fault, rerank_model="bge-reranker-v2-m3") as recall:
-            with suppress(StorageUnavailable):
-                await recall.search(USER, "squat", limit=6)
-            with suppress(StorageUnavailable):
-                await recall.remember(USER, MEMORY)
-            with suppress(StorageUnavailable):
-                await recall.forget_conversation(USER, "conv-1")
-        namespaces = [request.namespace for request in server.requests if request.operation is operation]
-        assert len(namespaces) == len(set(namespaces)) >= 1
+        namespaces: list[str] = []
+        while not namespaces:  # on a busy machine, the time may be over before the operation is reached
+            server.requests.clear()
+            async with impatient(options, fault, rerank_model="bge-reranker-v2-m3") as recall:
+                with suppress(StorageUnavailable):
+                    await recall.search(USER, "squat", limit=6)
+                with suppress(StorageUnavailable):
+                    await recall.remember(USER, MEMORY)
+                with suppress(StorageUnavailable):
+                    await recall.forget_conversation(USER, "conv-1")
+            namespaces = [request.namespace for request in server.requests if request.operation is operation]
+        assert len(namespaces) == len(set(namespaces))
         server.faults.clear()
 
 

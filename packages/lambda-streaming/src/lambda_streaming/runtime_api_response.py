@@ -79,7 +79,9 @@ class RuntimeApiResponse:
         Raises:
             ResponseBroken: Lambda responded before the end, or the connection is lost.
         """
-        await self._transmit(h11.Data(data=data))
+        if data:  # an empty chunk would be the last one
+            # The frame that h11 makes of `h11.Data`, at a tenth of its cost.
+            await self._transmit(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def close(self) -> None:
         """Send the last chunk.
@@ -87,7 +89,7 @@ class RuntimeApiResponse:
         Raises:
             ResponseBroken: as for `send`.
         """
-        await self._transmit(h11.EndOfMessage())
+        await self._transmit(b"", h11.EndOfMessage())
 
     async def fail(self, error: FunctionError) -> None:
         """End a response that has begun with error trailers, so that it does not look complete.
@@ -95,7 +97,7 @@ class RuntimeApiResponse:
         Raises:
             ResponseBroken: as for `send`; the response is then cut off, which also marks it as failed.
         """
-        await self._transmit(h11.EndOfMessage(headers=error_trailers(error)))
+        await self._transmit(b"", h11.EndOfMessage(headers=error_trailers(error)))
 
     def require_end(self) -> None:
         """Verify that the last chunk was sent: a handler may have suppressed a cancelled `end`.
@@ -134,15 +136,18 @@ class RuntimeApiResponse:
     def _start_reading_status(self) -> None:
         self._status = asyncio.create_task(self._read_status())
 
-    async def _transmit(self, event: h11.Data | h11.EndOfMessage) -> None:
+    async def _transmit(self, chunk: bytes, end: h11.EndOfMessage | None = None) -> None:
         await self._connected()
         self._require_no_status()
         http, writer = self._connection.http, self._connection.writer
-        request, self._request = self._request, None
-        head = b"" if request is None else http.send(request) or b""
+        if self._request is not None:
+            chunk = (http.send(self._request) or b"") + chunk
+            self._request = None
+        if end is not None:
+            chunk += http.send(end) or b""
         self.begun = True
-        writer.write(head + (http.send(event) or b""))
-        self.ended = isinstance(event, h11.EndOfMessage)
+        writer.write(chunk)
+        self.ended = end is not None
         if writer.transport.get_write_buffer_size() > HIGH_WATER_BYTES:
             await self._drain(writer)
 

@@ -38,6 +38,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         connect_timeout_s: until a connection stands.
         read_timeout_s: between two pieces of an answer.
         connections: at once.
+        validates: whether the SDK checks parameters before it sends them, as the service does anyway.
     """
 
     region: str | None = None
@@ -46,6 +47,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 10.0
     connections: int = 50
+    validates: bool = True
 
 
 _prepared: AioSession | None = None
@@ -134,7 +136,10 @@ class AwsClient(Generic[C]):
 
     async def _open(self) -> C:
         session = await self._session.load()
+        from aiobotocore import __version__
         from aiobotocore.config import AioConfig
+
+        from coachstream.aws.http_session import SharedTlsSession
 
         how = self._connection
         config = AioConfig(
@@ -143,6 +148,9 @@ class AwsClient(Generic[C]):
             max_pool_connections=how.connections,
             retries={"mode": "standard", "total_max_attempts": how.attempts},
             tcp_keepalive=True,
+            http_session_cls=SharedTlsSession,
+            parameter_validation=how.validates,
+            user_agent=f"coachstream aiobotocore/{__version__}",  # the SDK would assemble one for each call
             warm_up_loader_caches=True,  # reads the service's model in a thread
         )
         opening = session.create_client(

@@ -1,4 +1,4 @@
-"""What the Amplify function knows of the settings: `python -m coachstream.infrastructure.drop_in [FILE]`.
+"""What the Amplify function knows of the settings.
 
 The drop-in in `deploy/amplify` is copied into an app without coachstream's Python, so it reads this from the
 file `settings.json` next to it.
@@ -7,8 +7,6 @@ file `settings.json` next to it.
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 from coachstream.infrastructure import options as o
 from coachstream.infrastructure.deploy_options import MAX_ORIGINS
@@ -41,16 +39,3 @@ def document() -> str:
         },
     }
     return f"{json.dumps(facts, indent=2)}\n"
-
-
-def main() -> None:
-    """Write the file, or print it."""
-    match sys.argv[1:]:
-        case [file]:
-            Path(file).write_text(document())
-        case _:
-            sys.stdout.write(document())
-
-
-if __name__ == "__main__":
-    main()

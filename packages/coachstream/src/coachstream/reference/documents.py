@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from coachstream.reference.asyncapi import asyncapi_document
 from coachstream.reference.openapi import openapi_document
 from coachstream.reference.pages import errors_page, events_page, http_page
-
-DEFAULT_FOLDER = Path("docs/reference")
-"""Relative to the root of a checkout."""
 
 
 def documents() -> dict[str, str]:

@@ -105,6 +105,7 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     guardrail: Guardrail | None = None
     prompt_caching: Annotated[bool, v.MODEL_PROMPT_CACHING] = v.MODEL_PROMPT_CACHING.default
     stall_s: Annotated[float, v.MODEL_STALL] = v.MODEL_STALL.default
+    sdk_decoder: Annotated[bool, v.MODEL_SDK_DECODER] = v.MODEL_SDK_DECODER.default
     can_continue: Annotated[bool | None, v.MODEL_CAN_CONTINUE] = None
     fallback: Fallback | None = None
     analysis_model_id: Annotated[str | None, v.ANALYSIS_MODEL] = None

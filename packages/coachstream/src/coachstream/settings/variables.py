@@ -132,7 +132,7 @@ _FUNCTION = Matching(r"[A-Za-z0-9_.:$-]{1,170}", "a function's name or ARN")
 _REGION = Matching(r"[a-z0-9-]+", "a region")
 
 _SHORTEST_LEASE_S = 1.01
-"""A lease holder writes a heartbeat every 0.8 s; a shorter lease could expire between two of them."""
+"""A shorter lease could expire during one slow write."""
 
 _TICKET_KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
@@ -249,6 +249,14 @@ MODEL_STALL = Variable(
     "seconds without data after which a model's stream is abandoned",
     Number(1, 300),
     30.0,
+    is_free=True,
+)
+MODEL_SDK_DECODER = Variable(
+    _BEDROCK,
+    "COACHSTREAM_MODEL_SDK_DECODER",
+    "`true`: the AWS SDK decodes the model's stream, instead of coachstream's own, faster decoder",
+    Boolean(),
+    default=False,
     is_free=True,
 )
 MODEL_CAN_CONTINUE = Variable(
@@ -460,6 +468,15 @@ LEASE = Variable(
     "lease duration in seconds, more than 1: without a heartbeat for that long, a reply counts as failed",
     Number(_SHORTEST_LEASE_S, 3600),
     _TURNS.runs.lease_s,
+    is_free=True,
+)
+HEARTBEAT = Variable(
+    _TURN,
+    "COACHSTREAM_HEARTBEAT_S",
+    "longest interval in seconds between two writes to a reply's log. A stop is noticed within it, and a "
+    "process that dies loses no more text than it produced in it; longer is cheaper",
+    Number(0.4, 2),
+    _TURNS.runs.renew_every_s,
     is_free=True,
 )
 REPLY_INVOCATIONS = Variable(

@@ -9,6 +9,8 @@ from functools import partial
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode, ModelStreamBroken, ModelUnavailable
 from coachstream.conversation.events import (
@@ -162,6 +164,34 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
     assert stage.model.calls == 1
     assert [role for role, _ in stage.stored()] == ["user", "assistant", *["user"] * 49]
     assert {text for _, text in stage.stored()} == {"One", *(f"Message {n}" for n in range(50))}
+
+
+class Paced(ScriptedModel):
+    """Says ten words a second."""
+
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+        async for event in super().stream(prompt, deadline=deadline):
+            await asyncio.sleep(0.1)
+            yield event
+
+
+@pytest.mark.parametrize(("words", "most"), [(10, 5), (100, 15), (600, 65)])
+async def test_the_log_of_a_long_reply_is_written_less_often(words: int, most: int) -> None:
+    """Quickly at first, when a reader that resumes has little; once a second later."""
+    stage = Stage(Paced(*["word "] * words, DONE))
+    events = await stage.run(msgspec.structs.replace(stage.request(within_s=100), streamed=True))
+    assert isinstance(events[-1], Completed)
+    assert events[-1].point is not None
+    segments = events[-1].point.number - 1
+    assert segments <= most
+    assert segments >= words / 10
+
+
+@given(age_s=st.floats(0, 1000), heartbeat_s=st.floats(0.4, 2), lease_s=st.floats(1.01, 3600))
+def test_no_interval_is_longer_than_a_heartbeat(age_s: float, heartbeat_s: float, lease_s: float) -> None:
+    """A stop would be noticed late, and a lease could expire."""
+    settings = RunSettings(renew_every_s=heartbeat_s, lease_s=lease_s)
+    assert 0 < settings.commit_interval_s(age_s) <= settings.renewed_every_s <= heartbeat_s
 
 
 async def test_text_of_another_run_is_reset_once_even_if_the_reader_continues_the_run() -> None:

@@ -21,7 +21,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         policy: what happens when a message arrives during the run of another one.
         lease_s: the lease duration: how long a run counts as alive after its lease holder's last entry.
         segment_bytes: the maximum text of an entry, in UTF-8 bytes.
-        commit_every_s: the minimum interval between two segments that are not full.
+        commit_every_s: the minimum interval between two segments that are not full, at the beginning of a
+            reply; later it grows with the reply's age.
         renew_every_s: the maximum interval between two entries of a lease holder (the heartbeat). A stop
             request is noticed within this time.
         first_poll_s: the first polling interval of a reader; exponential backoff doubles it while there are
@@ -35,7 +36,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float = 15.0
     segment_bytes: int = 2048
     commit_every_s: float = 0.4
-    renew_every_s: float = 0.8
+    renew_every_s: float = 1.0
     first_poll_s: float = 0.15
     longest_poll_s: float = 1.0
     reader_awaited_s: float = 30.0
@@ -45,3 +46,10 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     def renewed_every_s(self) -> float:
         """The heartbeat interval: short enough that a lease survives a failed write."""
         return min(self.renew_every_s, self.lease_s / 3)
+
+    def commit_interval_s(self, age_s: float) -> float:
+        """The minimum interval between segments of a reply of that age.
+
+        A long reply is written less often; what a reader can miss stays small compared with what it has.
+        """
+        return min(max(self.commit_every_s, age_s / 5), self.renewed_every_s)

@@ -72,7 +72,7 @@ class RunWriter:
         self._void = 0
         self._is_reset_pending = False
         self._offset = utf16_length(claim.said)
-        self._may_commit_at = clock.monotonic()
+        self._may_commit_at = self._began_at = clock.monotonic()
         self._renew_at = self._may_commit_at + settings.renewed_every_s
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -98,8 +98,11 @@ class RunWriter:
 
     def say(self, text: str) -> None:
         """Add text, to be committed soon."""
+        is_first = not self._pending
         self._pending += text
-        self._woken.set()
+        # More text between the first and a full segment does not change when it is due.
+        if is_first or len(self._pending) >= self._settings.segment_bytes:
+            self._woken.set()
 
     def reset(self) -> None:
         """Discard all text so far."""
@@ -180,7 +183,7 @@ class RunWriter:
             except Exception as error:  # noqa: BLE001 (the text is kept and retried)
                 logger.error("The log of a run could not be written: %s", describe_exception(error))  # noqa: TRY400
             now = self._clock.monotonic()
-            self._may_commit_at = now + min(self._settings.commit_every_s, self._settings.renewed_every_s)
+            self._may_commit_at = now + self._settings.commit_interval_s(now - self._began_at)
             self._renew_at = now + self._settings.renewed_every_s
 
     async def _commit_next(self) -> None:

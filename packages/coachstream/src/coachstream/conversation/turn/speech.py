@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import msgspec
 
@@ -134,38 +134,43 @@ class Speech:
             ModelStreamBroken: the stream ended without a stop reason; or another `ModelError`.
             NoReply: the model stopped before any visible text.
         """
-        joiner = SurrogateJoiner()
-        blanks = ""
         model_events = model.stream(prompt, deadline=self._deadline.save_at)
         try:
-            while True:
-                # A model that never suspends would not notice that its time is up.
-                self._deadline.check()
-                event = await self._deadline.bound(anext(model_events, None))
-                text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
-                self._pieces_heard += bool(text)
-                if not self._draft.has_words and is_blank(text):
-                    blanks += text
-                elif text:
-                    self._draft.has_words = True
-                    self._note_first_text()
-                    text, blanks = blanks + text, ""
-                    is_whole = await self._draft.say(text)
-                    if self._on_first_text is not None:
-                        self._on_first_text()
-                        self._on_first_text = None
-                    if not is_whole:
-                        logger.warning("The reply is truncated, because it is longer than a store can hold")
-                        return ModelStop(StopReason.MAX_TOKENS)
-                if not isinstance(event, TextDelta):
-                    break
+            # One limit for the whole stream: one for each event would cost more than passing it on.
+            stop = await self._deadline.bound(self._hear(model_events))
         finally:
             await self._close(model_events)
-        if event is None:
+        if stop is None:
             raise ModelStreamBroken("the model's stream ended without a stop reason")
-        if not self._draft.has_words and event.reason not in _ENDINGS_WITHOUT_WORDS:
+        if not self._draft.has_words and stop.reason not in _ENDINGS_WITHOUT_WORDS:
             raise NoReply("the model's reply has no visible text")
-        return event
+        return stop
+
+    async def _hear(self, model_events: AsyncIterator[ModelEvent]) -> ModelStop | None:
+        """Write text into the draft until the model stops; None if it ends without a stop."""
+        joiner = SurrogateJoiner()
+        blanks = ""
+        while True:
+            # A model that never suspends would not notice that its time is up.
+            self._deadline.check()
+            event = await anext(model_events, None)
+            text = joiner.feed(event.text) if isinstance(event, TextDelta) else joiner.flush()
+            self._pieces_heard += bool(text)
+            if not self._draft.has_words and is_blank(text):
+                blanks += text
+            elif text:
+                self._draft.has_words = True
+                self._note_first_text()
+                text, blanks = blanks + text, ""
+                is_whole = await self._draft.say(text)
+                if self._on_first_text is not None:
+                    self._on_first_text()
+                    self._on_first_text = None
+                if not is_whole:
+                    logger.warning("The reply is truncated, because it is longer than a store can hold")
+                    return ModelStop(StopReason.MAX_TOKENS)
+            if not isinstance(event, TextDelta):
+                return event
 
     def _note_first_text(self) -> None:
         measured = self._measured

@@ -20,6 +20,7 @@ from coachstream.conversation.errors import (
     NoCredentials,
     describe_exception,
 )
+from coachstream.language.bedrock.event_stream import CorruptEventStream
 from coachstream.language.bedrock.parameters import Parameter
 from coachstream.language.bedrock.refusals import Reason, meaning_of
 
@@ -74,7 +75,7 @@ def failure_of(error: Exception, model_id: str) -> ModelError:
         return ModelCredentials(f"{fault} ({detail})", remedy=fault.remedy)
     if isinstance(error, ClientError):
         return _refusal(error, model_id)
-    if isinstance(error, ParserError):
+    if isinstance(error, ParserError | CorruptEventStream):
         return ModelStreamBroken(f"corrupt event stream: {type(error).__qualname__}")
     if isinstance(error, BotoCoreError):
         return _unsent(error, model_id)

@@ -81,7 +81,7 @@ class ReplyReader:
         elif "metadata" in event:
             metadata = event["metadata"]
             self._usage = _usage(metadata["usage"], latency_ms=metadata["metrics"]["latencyMs"])
-            self._is_flagged = _flags(metadata.get("trace", {}).get("guardrail"))
+            self._is_flagged = _flags((metadata.get("trace") or {}).get("guardrail"))
         return ""
 
     def stop(self) -> ModelStop:
@@ -95,7 +95,7 @@ def whole_reply(response: ConverseResponseTypeDef, *, guardrail_warns: bool = Fa
     text = "".join(block.get("text", "") for block in blocks)
     usage = _usage(response["usage"], latency_ms=response["metrics"]["latencyMs"])
     reason = _stop_reason(response["stopReason"], guardrail_warns=guardrail_warns)
-    is_flagged = guardrail_warns and _flags(response.get("trace", {}).get("guardrail"))
+    is_flagged = guardrail_warns and _flags((response.get("trace") or {}).get("guardrail"))
     return text, _stop(reason, usage, is_flagged=is_flagged)
 
 

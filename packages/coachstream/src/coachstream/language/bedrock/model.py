@@ -13,7 +13,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import (
@@ -32,18 +32,14 @@ from coachstream.language.bedrock.errors import ParameterRefused, failure_of
 from coachstream.language.bedrock.events import ReplyReader, whole_reply
 from coachstream.language.bedrock.options import BedrockOptions
 from coachstream.language.bedrock.parameters import Parameter, RefusedParameters, has, without
+from coachstream.language.bedrock.reply_stream import OUT_OF_TIME, ReplyStream, open_stream
 from coachstream.language.bedrock.request import stream_request, whole_request
 
 if TYPE_CHECKING:
-    from aiobotocore.eventstream import AioEventStream
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
-    from types_aiobotocore_bedrock_runtime.type_defs import (
-        ConverseStreamOutputTypeDef,
-        ConverseStreamRequestTypeDef,
-    )
+    from types_aiobotocore_bedrock_runtime.type_defs import ConverseStreamRequestTypeDef
 
     OpenClient = Callable[[], Awaitable[BedrockRuntimeClient]]
-    EventStream = AioEventStream[ConverseStreamOutputTypeDef]
 
 logger = logging.getLogger("coachstream.bedrock")
 
@@ -54,8 +50,6 @@ UNUSABLE_FOR_S = 300.0
 """How long a model that is not usable is skipped, if there is a fallback. Each attempt delays the first text
 by a rejected request, so not every turn should make one; and after an operator enables access, the model is
 used within minutes and without a restart."""
-
-OUT_OF_TIME = "the time for the model ran out"
 
 
 class _BedrockChat(ABC):
@@ -206,41 +200,39 @@ class _BedrockChat(ABC):
 
 
 class BedrockModel(_BedrockChat):
-    """A `ChatModel` over ConverseStream."""
+    """A `ChatModel` over ConverseStream: text that arrives together is one delta."""
 
     async def _attempt(
         self, prompt: Prompt, options: BedrockOptions, attempts: Attempts
     ) -> AsyncGenerator[ModelEvent, None]:
         reply = ReplyReader(guardrail_warns=options.guardrail_warns)
-        async with self._opened(stream_request(prompt, options), attempts) as stream:
-            events = aiter(stream)
+        async with self._opened(stream_request(prompt, options), reply, attempts) as stream:
             while not reply.is_stopped:
-                async with self._calling(attempts, longest_s=self._asked_for.stall_s):
-                    event = await anext(events, None)
-                    text = "" if event is None else reply.read(event)
-                if event is None:
+                text = await stream.read()
+                if text is None:
                     return
                 if text:
                     yield TextDelta(text)
-            await _read_to_end(events, reply, within_s=min(USAGE_WITHIN_S, attempts.seconds_left() / 2))
+            await _read_to_end(stream, within_s=min(USAGE_WITHIN_S, attempts.seconds_left() / 2))
         yield reply.stop()
 
     @asynccontextmanager
     async def _opened(
-        self, request: ConverseStreamRequestTypeDef, attempts: Attempts
-    ) -> AsyncIterator[EventStream]:
-        async with self._calling(attempts, longest_s=self._asked_for.stall_s):
+        self, request: ConverseStreamRequestTypeDef, reply: ReplyReader, attempts: Attempts
+    ) -> AsyncIterator[ReplyStream]:
+        asked_for = self._asked_for
+        async with self._calling(attempts, longest_s=asked_for.stall_s):
             client = await self._client()
-            response = await client.converse_stream(**request)
-        stream = response["stream"]
+            response, source = await open_stream(
+                client, request, reply, decoded_by_sdk=asked_for.decoded_by_sdk
+            )
+        stream = ReplyStream(
+            response, source, attempts, stall_s=asked_for.stall_s, model_id=asked_for.model_id
+        )
         try:
             yield stream
         finally:
-            # Closes the connection, unless the response was read to its end and the connection can be reused.
-            stream.close()
-            with suppress(Exception):
-                async for _ in stream:  # does not wait: it exhausts the SDK's generator
-                    pass
+            await stream.aclose()
 
 
 class BedrockWholeReply(_BedrockChat):
@@ -259,14 +251,12 @@ class BedrockWholeReply(_BedrockChat):
         yield stop
 
 
-async def _read_to_end(
-    events: AsyncIterator[ConverseStreamOutputTypeDef], reply: ReplyReader, *, within_s: float
-) -> None:
+async def _read_to_end(stream: ReplyStream, *, within_s: float) -> None:
     """Read the events after the model's stop; the reply is complete, so failures here are only logged."""
     try:
         async with asyncio.timeout(within_s):
-            async for event in events:
-                reply.read(event)
+            while await stream.read() is not None:
+                pass
     except Exception as error:  # noqa: BLE001 (see above)
         logger.warning(
             "A reply is complete, but its usage and a guardrail's findings may be missing: %s",

@@ -21,6 +21,7 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
         prompt_caching: whether the constant prefix of the prompt is cached, if the model supports it.
         continues: whether the model can continue a partial reply; `None` uses the family's value.
         stall_s: the longest silence before and between two events of a stream.
+        decoded_by_sdk: whether botocore decodes a stream, instead of the decoder of this package.
         retry: the retry policy of a call that fails before its first text.
     """
 
@@ -33,6 +34,7 @@ class BedrockOptions(msgspec.Struct, frozen=True, kw_only=True):
     guardrail_version: str = ""
     guardrail_warns: bool = False
     continues: bool | None = None
+    decoded_by_sdk: bool = False
     retry: RetryPolicy = RetryPolicy()
 
     @property

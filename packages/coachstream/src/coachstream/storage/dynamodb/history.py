@@ -16,8 +16,12 @@ from coachstream.storage.dynamodb.items import message_of, parse_message
 from coachstream.storage.dynamodb.keys import conversation_key, messages_prefix, partition
 from coachstream.storage.dynamodb.table_client import Range, TableClient
 
-FIRST_PAGE = 10
-"""The first page's size, while message lengths are unknown; later page sizes are estimated."""
+SMALLEST_FIRST_PAGE = 10
+LARGEST_FIRST_PAGE = 40
+"""Most conversations fit, which saves a round trip; in others, so many rarely exceed a prompt's budget."""
+
+CHARS_A_MESSAGE = 1500
+"""The average that the first page's size assumes; later page sizes are estimated from what was read."""
 
 LONGEST_PAGE = 200
 
@@ -51,10 +55,12 @@ class NewestMessages:
         self._items = Range.of(partition(key.user_id), messages_prefix(key), newest_first=True)
         self._limit = limit
         self._budget_chars = budget_chars
+        affordable = max(SMALLEST_FIRST_PAGE, budget_chars // CHARS_A_MESSAGE)
+        self._first_page = min(LARGEST_FIRST_PAGE, affordable, limit)
 
     async def first_page(self) -> tuple[list[Message], object]:
         """The first page, newest first, and the start of the next page."""
-        return await self._page(min(FIRST_PAGE, self._limit), None)
+        return await self._page(self._first_page, None)
 
     async def merged_with(
         self, embedded: Sequence[Message], first_page: tuple[list[Message], object]
@@ -76,7 +82,7 @@ class NewestMessages:
         """How many more items to read, estimated from those read so far."""
         average = max(1, chars // max(1, known))
         missing = min(self._limit - known, (self._budget_chars - chars) // average + 1)
-        return max(1, min(LONGEST_PAGE, missing)) if read else FIRST_PAGE
+        return max(1, min(LONGEST_PAGE, missing)) if read else self._first_page
 
     async def _page(self, limit: int, start: object) -> tuple[list[Message], object]:
         items, start = await self._table.query_page(self._items, limit=limit, start=start)
