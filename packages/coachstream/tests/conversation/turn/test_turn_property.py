@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ErrorCode, ModelError, ModelRejected, ModelThrottled
-from coachstream.conversation.events import Attached, Chunk, Completed, Failed, Reset, Started
+from coachstream.conversation.events import (
+    Attached,
+    Chunk,
+    Completed,
+    Failed,
+    GuardrailWarning,
+    Reset,
+    Started,
+)
 from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop
 from coachstream.conversation.visible_text import is_blank
@@ -30,6 +38,10 @@ async def test_what_was_streamed_is_what_is_stored(
     start, attached, *said, last = await stage.run()
     assert start == Started()
     assert isinstance(attached, Attached)
+    is_flagged = isinstance(last, Completed) and last.reply.is_flagged
+    if is_flagged:
+        *said, warning = said
+        assert warning == GuardrailWarning()
     streamed = ""
     for event in said:
         if isinstance(event, Reset):
