@@ -26,6 +26,7 @@ from coachstream.conversation.ports import (
     ConversationBusy,
     RunBegun,
     SummaryRequest,
+    TitleRequest,
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
@@ -167,6 +168,7 @@ class RecallDouble:
         self.gate: asyncio.Event | None = None
         self.failure: Exception | None = None
         self.remembered: list[Memory] = []
+        self.summaries: dict[ConversationKey, ConversationSummary] = {}
         self.forgotten: list[tuple[str, str]] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
@@ -180,6 +182,11 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         self.remembered.append(memory)
+
+    async def remember_summary(self, key: ConversationKey, summary: ConversationSummary) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.summaries[key] = summary
 
     async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
         if self.failure is not None:
@@ -247,6 +254,7 @@ class Stage:
         self.recall = recall
         self.workouts: Recorded[WorkoutLog] | None = None
         self.summaries: Recorded[SummaryRequest] | None = None
+        self.titles: Recorded[TitleRequest] | None = None
         self.analyser: AnalyserDouble | None = None
         self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
@@ -267,6 +275,7 @@ class Stage:
             clock=FixedDate(),
             workout_builder=self.workouts,
             summary_builder=self.summaries,
+            title_builder=self.titles,
             analyser=self.analyser,
             report=self.reports.append,
             random_below=self.random.randrange,

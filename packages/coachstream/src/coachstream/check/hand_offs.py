@@ -21,6 +21,7 @@ async def hand_off_checks(services: Services) -> list[Check]:
             "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
             hand_offs.summary_function,
         ),
+        await _check(services, "titles", "COACHSTREAM_POST_TURN_FUNCTION_NAME", hand_offs.post_turn_function),
     ]
 
 

@@ -67,7 +67,7 @@ class LambdaWorkoutBuilder:
             message_timestamp=format_timestamp(workout.sent_at),
             user_timezone=workout.time_zone,
         )
-        await _invoke(self._client, self._function, payload)
+        await invoke(self._client, self._function, payload)
 
 
 class LambdaSummaryBuilder:
@@ -89,14 +89,15 @@ class LambdaSummaryBuilder:
                 _COMPLEXITY_INDICATORS if request.reason is SummaryReason.COMPLEXITY else ()
             ),
         )
-        await _invoke(self._client, self._function, payload)
+        await invoke(self._client, self._function, payload)
 
 
 class HandOffCredentials(NoCredentials, HandOffFailed):
     """The credentials for Lambda are missing, expired or rejected."""
 
 
-async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
+async def invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
+    """Start a function with an event. Raises `HandOffFailed`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.local.demo.seed import (
     CONVERSATION_ID,
     USER_ID,
@@ -20,7 +21,6 @@ from coachstream.local.session import Person, SessionCoach
 from coachstream.recall.sqlite import SqliteRecall
 from coachstream.services import Services
 from coachstream.settings import DynamoDbSettings, SqliteRecallSettings
-from coachstream.web.request_body import DEFAULT_TITLE
 
 if TYPE_CHECKING:
     from coachstream.local.demo.seed import DemoStore
