@@ -30,6 +30,8 @@ from coachstream.conversation.ports import (
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.prompt import PromptMessage
+from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -192,6 +194,47 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         self.forgotten.append((user_id, conversation_id))
+
+
+class SummarizerDouble:
+    """Writes the given title and narrative; waits or fails on demand.
+
+    Attributes:
+        calls: how often it was asked.
+        read: the messages that it was given last.
+        earlier: the earlier summary that it was given last.
+        reached: set while it is asked.
+    """
+
+    def __init__(self, title: str = "Squats and a knee", narrative: str = "They squat.") -> None:
+        self.title = title
+        self.narrative = narrative
+        self.calls = 0
+        self.read: list[str] = []
+        self.earlier = ConversationSummary()
+        self.gate: asyncio.Event | None = None
+        self.reached = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def summarize(
+        self, messages: Sequence[PromptMessage], earlier: ConversationSummary
+    ) -> SummaryContent:
+        self.earlier = earlier
+        await self._ask(messages)
+        return SummaryContent(self.narrative, current_goals=("Run",), key_insights=("Rests little",))
+
+    async def suggest_title(self, messages: Sequence[PromptMessage]) -> str:
+        await self._ask(messages)
+        return self.title
+
+    async def _ask(self, messages: Sequence[PromptMessage]) -> None:
+        self.calls += 1
+        self.read = [message.text for message in messages]
+        self.reached.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
 
 
 class Recorded(Generic[T]):

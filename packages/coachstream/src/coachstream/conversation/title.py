@@ -25,13 +25,13 @@ _MARKUP = frozenset("<>[]{}`*_#|\\~^")
 
 
 def title_from(text: str) -> str | None:
-    """The title that a model or a rule suggests, without quotation marks around it and a full stop after it.
+    """The title that a model or a rule suggests, without quotation marks around it and full stops after it.
 
     Returns:
         None if it does not fit: it has too few or too many words, is too long, or has line breaks, markup or
         invisible characters. Scripts without blanks between words are measured in characters only.
     """
-    line = text.strip().strip(_QUOTATION_MARKS).removesuffix(".").strip(f"{_QUOTATION_MARKS} ")
+    line = text.strip().strip(_QUOTATION_MARKS).rstrip(f"{_QUOTATION_MARKS}. ").lstrip(" ")
     is_plain = line.isprintable() and visible(line) == line and _MARKUP.isdisjoint(line)
     title = " ".join(line.split())
     if not is_plain or len(title) > MOST_CHARS:

@@ -21,7 +21,7 @@ from coachstream.hand_off.lambda_functions import OpenClient, invoke
 logger = logging.getLogger("coachstream.post_turn")
 
 SHUTDOWN_WITHIN_S = 1.0
-"""How long work in this process may take to finish when the process is told to stop."""
+"""Less than the local server waits for an execution environment, which is 2 s."""
 
 PostTurnRequest = SummaryRequest | TitleRequest
 
@@ -94,10 +94,17 @@ class LocalPostTurn:
 
     Args:
         process: does the work.
+        shutdown_within_s: how long work may take to finish when the process is told to stop.
     """
 
-    def __init__(self, process: Callable[[PostTurnRequest], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        process: Callable[[PostTurnRequest], Awaitable[object]],
+        *,
+        shutdown_within_s: float = SHUTDOWN_WITHIN_S,
+    ) -> None:
         self._process = process
+        self._shutdown_within_s = shutdown_within_s
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def build(self, request: PostTurnRequest) -> None:
@@ -124,7 +131,7 @@ class LocalPostTurn:
         tasks = set(self._tasks)
         if not tasks:
             return
-        _, late = await asyncio.wait(tasks, timeout=SHUTDOWN_WITHIN_S)
+        _, late = await asyncio.wait(tasks, timeout=self._shutdown_within_s)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

@@ -1,13 +1,13 @@
 """`RuleSummarizer`: titles and summaries without a model, for the demo.
 
-A title is the beginning of the user's first message of some length, without words that say little. A summary
+A title is the first sentence of the user that has enough words, without those that say little. A summary
 quotes what the user wrote, sorted by the rules that analyse messages.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from coachstream.conversation.model import Role
@@ -27,10 +27,14 @@ from coachstream.language.demo.intent import Intent, intent_of
 CONFIDENCE = 30
 """Of a summary, which reads nothing into the messages."""
 
+MOST_READ_WORDS = 30
+"""Of a sentence."""
+
 _QUOTED_CHARS = 160
 _QUOTED_MESSAGES = 8
 
 _COMMAND = re.compile(r"^/[\w-]+\s*")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"[^\s<>\[\]{}`*_#|\\~^]+")
 _AROUND_WORDS = ".,;:!?…\"'()"
 
@@ -77,14 +81,19 @@ def _title_of(text: str) -> str | None:
     if intent_of(text) in {Intent.GREETING, Intent.THANKS}:
         return None
     little = languages_of(text)[0].words
-    words = [each.strip(_AROUND_WORDS) for each in islice(_WORD.findall(text), 2 * MOST_WORDS + FEWEST_WORDS)]
-    words = [each for each in words if each]
+    # The first sentence that makes a title, else as much of all of them as fits.
+    suggestions = (each for part in (*_SENTENCE_END.split(text), text) for each in _titles(part, little))
+    title = next(filter(None, map(title_from, suggestions)), None)
+    return None if title is None else title[0].upper() + title[1:]
+
+
+def _titles(text: str, little: frozenset[str]) -> Iterator[str]:
+    """The words of a text, without those at its beginning that say little; then with them."""
+    stripped = (each.strip(_AROUND_WORDS) for each in islice(_WORD.findall(text), MOST_READ_WORDS))
+    words = [each for each in stripped if each]
     first = next((number for number, word in enumerate(words) if word.lower() not in little), 0)
     for start in (first, 0):
-        title = _joined(words[start:], little)
-        if (fitting := title_from(title)) is not None:
-            return fitting[0].upper() + fitting[1:]
-    return None
+        yield _joined(words[start:], little)
 
 
 def _joined(words: Sequence[str], little: frozenset[str]) -> str:
