@@ -78,6 +78,7 @@ class UserDirectory:
             name=USER_NAME if user_id == USER_ID else user_id,
             coaches=coaches,
             conversation_id=await self._conversation(user_id, coaches[0].coach_id),
+            gets_titles=self._services.title_builder is not None,
         )
 
     async def _seed(self, user_id: str) -> None:
