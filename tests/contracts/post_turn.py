@@ -14,6 +14,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, StopReason
 from coachstream.conversation.ports import SummaryReason, SummaryRequest, TitleRequest
+from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.turn.post_turn import Outcome, PostTurn
 from contracts.store_records import (
@@ -256,9 +257,9 @@ class PostTurnContract:
         """Its deletion may have come too early to remove the record."""
 
         class Slow(RecallDouble):
-            async def remember_summary(self, *given: object) -> None:  # type: ignore[override]
+            async def remember_summary(self, key: ConversationKey, summary: ConversationSummary) -> None:
                 await store.delete_conversation(KEY)
-                await super().remember_summary(*given)  # type: ignore[arg-type]
+                await super().remember_summary(key, summary)
 
         recall = Slow()
         post_turn = PostTurn(store, summarizer, recall, FixedDate())

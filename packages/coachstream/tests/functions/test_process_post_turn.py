@@ -21,6 +21,7 @@ from coachstream.functions.process_post_turn.handler import handler_for
 from coachstream.hand_off.post_turn import PostTurnRequest, event_of
 from coachstream.services import Services
 from coachstream.settings import Settings
+from coachstream.storage.sqlite import SqliteStore
 from contracts.store_records import reply_to, store_reply, user_message
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url import InProcessInvoker
@@ -132,6 +133,7 @@ async def test_it_runs_in_an_execution_environment(tmp_path: Path) -> None:
     settings = Settings.embedded(tmp_path)
     key = ConversationKey("sam", "mara", "conv1")
     async with aclosing(Services(settings)) as services:
+        assert isinstance(services.store, SqliteStore)
         await services.store.put_coach("sam", "mara", {"coach_name": "Mara"})
         await services.store.create_conversation(Conversation(key, DEFAULT_TITLE, BEGAN, BEGAN))
         message = user_message(1, "My knee hurts when I squat.")
