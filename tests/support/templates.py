@@ -65,9 +65,13 @@ class Statement:
     def allows(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
         """Whether it allows one action on one resource."""
         for operator, expected in self.conditions.items():
-            assert operator == "StringEquals", operator
-            if any(context.get(key) != value for key, value in expected.items()):
-                return False
+            assert operator in {"StringEquals", "ForAllValues:StringLike"}, operator
+            for key, wanted in expected.items():
+                found = context.get(key)
+                if found is None and operator.startswith("ForAllValues:"):
+                    continue  # there are no values
+                if found is None or not any(fnmatchcase(found, each) for each in _listed(wanted)):
+                    return False
         return action in self.actions and any(fnmatchcase(resource, pattern) for pattern in self.resources)
 
 
