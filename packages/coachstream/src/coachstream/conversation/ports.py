@@ -375,6 +375,10 @@ class SummaryReason(StrEnum):
     COMPLEXITY = "complexity"
 
 
+COMPLEXITY_INDICATORS = ("complexity_detected",)
+"""What the existing system adds to a request or a summary for complexity: only this."""
+
+
 class SummaryRequest(msgspec.Struct, frozen=True):
     """A conversation that is due for a summary; `message_count` counts all its messages."""
 

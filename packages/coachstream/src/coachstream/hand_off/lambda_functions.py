@@ -14,7 +14,12 @@ import msgspec
 from coachstream.aws.credential_faults import credential_fault
 from coachstream.conversation.errors import HandOffFailed, NoCredentials
 from coachstream.conversation.model import format_timestamp
-from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
+from coachstream.conversation.ports import (
+    COMPLEXITY_INDICATORS,
+    SummaryReason,
+    SummaryRequest,
+    WorkoutLog,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_lambda.client import LambdaClient
@@ -41,10 +46,6 @@ class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     trigger_reason: str
     message_count: int
     complexity_indicators: tuple[str, ...] = ()
-
-
-_COMPLEXITY_INDICATORS = ("complexity_detected",)
-"""The only value that the existing system sends."""
 
 
 class LambdaWorkoutBuilder:
@@ -86,7 +87,7 @@ class LambdaSummaryBuilder:
             trigger_reason=request.reason,
             message_count=request.message_count,
             complexity_indicators=(
-                _COMPLEXITY_INDICATORS if request.reason is SummaryReason.COMPLEXITY else ()
+                COMPLEXITY_INDICATORS if request.reason is SummaryReason.COMPLEXITY else ()
             ),
         )
         await invoke(self._client, self._function, payload)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from coachstream.conversation.model import ConversationKey, format_timestamp
-from coachstream.conversation.ports import NewSummary, SummaryReason
-
-COMPLEXITY_INDICATORS = ("complexity_detected",)
-"""The only value that the existing system stores."""
+from coachstream.conversation.ports import COMPLEXITY_INDICATORS, NewSummary, SummaryReason
 
 
 def summary_attributes(key: ConversationKey, summary: NewSummary) -> dict[str, object]:
