@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.conversation": (
         "coachstream.conversation.prompt.coach",
         "coachstream.conversation.prompt.prompt",
+        "coachstream.conversation.prompt.summary",
         "coachstream.conversation.prompt.user",
         "coachstream.dated_facts",
     ),
@@ -67,6 +68,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.recall": (
         "coachstream.conversation",
         "coachstream.conversation.prompt.records",
+        "coachstream.conversation.prompt.user",
         "coachstream.endpoint",
         "coachstream.sqlite_file",
     ),
@@ -117,6 +119,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "coachstream.functions": (
         "coachstream.conversation",
         "coachstream.conversation.turn",
+        "coachstream.hand_off.post_turn",
         "coachstream.observability",
         "coachstream.services",
         "coachstream.settings",
@@ -143,11 +146,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.web.cross_origin",
     ),
     "coachstream.functions.coach_conversations.resource": ("coachstream.infrastructure",),
+    "coachstream.functions.process_post_turn.resource": (
+        "coachstream.infrastructure",
+        "coachstream.settings",
+    ),
     "coachstream.functions.send_coach_conversation_message.resource": ("coachstream.infrastructure",),
     "coachstream.functions.stream_coach_conversation.resource": ("coachstream.infrastructure",),
     "coachstream.deployment.toolkit": ("coachstream.dated_facts",),
     "coachstream.deployment": (
         "coachstream.functions.coach_conversations.resource",
+        "coachstream.functions.process_post_turn.resource",
         "coachstream.functions.send_coach_conversation_message.resource",
         "coachstream.functions.stream_coach_conversation.resource",
         "coachstream.infrastructure",

@@ -130,7 +130,8 @@ def test_the_first_example_of_lambda_streamings_readme_runs_as_it_is_written(
         next(line for line in lines if line.startswith("python -m lambda_streaming.emulator"))
     )
     command[command.index("--port") + 1] = "0"
-    command.insert(command.index("--port"), "--json")
+    patient = ("--init-timeout", str(PATIENCE_S), "--timeout", str(PATIENCE_S))
+    command[command.index("--port") : command.index("--port")] = ["--json", *patient]
     with subprocess.Popen(
         [str(programs / command[0]), *command[1:]],
         cwd=tmp_path,

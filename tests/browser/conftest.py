@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chat_page import CHROMIUM, Tab, chromium, new_tab
-from support.serving import Serving, serving
+from support.serving import Serving, Silent, serving, silent_server
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -35,6 +35,13 @@ def anyio_backend() -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """`coachstream serve`, shared by all modules; each test has its own conversation."""
     with serving(tmp_path_factory.mktemp("page") / "data", *PACE) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
+    """`coachstream serve` with a model that says a word when a test releases it."""
+    with silent_server(tmp_path_factory.mktemp("silent") / "data") as running:
         yield running
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 
+IS_CALLED = "(title) => document.querySelector('#conversations a[aria-current=page]')?.innerText === title"
+"""What the list calls the conversation on view."""
+
 AT_END = """() => {
   const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroller");
   return scrollHeight - scrollTop - clientHeight < 40;
@@ -73,15 +76,31 @@ async def test_a_reload_shows_the_saved_conversation(tab: Tab, server: Serving) 
 
 
 async def test_the_first_message_makes_the_conversation_and_names_it(tab: Tab, server: Serving) -> None:
-    """A suggestion starts a conversation whose title in the list is its first message."""
+    """In the list and above the messages: by the message at first, then by a title of its own."""
     await tab.open(server.ready.coach_id)
-    suggestion = tab.page.locator(".suggestion").first
-    text = await suggestion.inner_text()
-    await suggestion.click()
+    message = "Please remember that I am allergic to peanuts"
+    await tab.write(message)
+    await tab.until(IS_CALLED, message)
+    await tab.until(IS_CALLED, "Allergic to peanuts")
+    assert await tab.page.locator("#title").inner_text() == "Allergic to peanuts"
+    assert (await tab.texts())[0] == message
+    await tab.reload()
+    await tab.until(IS_CALLED, "Allergic to peanuts")
+
+
+async def test_a_title_of_the_user_s_own_stays(tab: Tab, server: Serving) -> None:
+    """One that they give while the coach still replies."""
+    await tab.open(server.ready.coach_id)
+    await tab.write("Please remember that I train at dawn")
+    await tab.begins_to_stream()
+    await tab.page.locator("#conversations a[aria-current=page]").focus()
+    await tab.page.keyboard.press("F2")
+    await tab.page.keyboard.type("Dawn")
+    await tab.page.keyboard.press("Enter")
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    assert (await tab.texts())[0] == text
-    assert await tab.page.locator("#conversations a[aria-current=page]").inner_text() == text
-    assert await tab.page.locator("#title").inner_text() == text
+    await tab.ask("And at dusk?")
+    await tab.reload()
+    await tab.until(IS_CALLED, "Dawn")
 
 
 async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(tab: Tab, server: Serving) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from support.chat_page import RECORD_GROWTH, Tab, forgive_failed_requests, new_tab
-from support.serving import Serving, create_conversation, stored_messages
+from support.serving import Serving, Silent, create_conversation, stored_messages
 from support.unsteady_network import unsteady_network
 
 if TYPE_CHECKING:
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 
 #: A browser's own `EventSource` reconnects after a second, unless the server ended it with a 204.
 WATCHED_MS = 10_000
-
-IS_LONGER = (
-    "(length) => document.querySelector('.message-assistant .message-text')?.textContent.length > length"
-)
 
 #: What any page can do without our module: send a message, and open an `EventSource` at the address.
 NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
@@ -71,47 +67,11 @@ async def test_two_tabs_show_the_same_growing_text(tab: Tab, server: Serving) ->
     assert other.problems == []
 
 
-async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, server: Serving) -> None:
-    """Escape in one tab stops it in both; the text so far is kept, marked as stopped even after a reload."""
-    conversation = create_conversation(server.ready)
-    await tab.open(server.ready.coach_id, conversation)
-    other = Tab(await tab.page.context.new_page(), server.ready.url)
-    await other.open(server.ready.coach_id, conversation)
-    await tab.write("A long story, please")
-    await other.begins_to_stream()
-    await tab.until(IS_LONGER, 10)
-    await other.page.keyboard.press("Escape")
-    for each in (tab, other):
-        await each.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
-        assert "Stopped" in await each.page.locator(".message-assistant .small-print").inner_text()
-        assert await _is_shown_as_stored(each, server, conversation)
-    await tab.reload()
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
-    assert await tab.page.locator(".problem").count() == 0
-    _, reply = stored_messages(server.ready, conversation)
-    assert reply["metadata"]["stopReason"] == "stopped"
-    assert other.problems == []
-
-
-async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, server: Serving) -> None:
-    """It is the same button in the same place; the next message is answered as usual."""
-    conversation = create_conversation(server.ready)
-    await tab.open(server.ready.coach_id, conversation)
-    await tab.write("Another long story")
-    await tab.begins_to_stream()
-    await tab.button("Stop").click()
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
-    await tab.ask("And now a short one")
-    assert [message["role"] for message in stored_messages(server.ready, conversation)] == [
-        "user",
-        "assistant",
-        "user",
-        "assistant",
-    ]
-
-
-async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, server: Serving) -> None:
+async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, silent: Silent) -> None:
     """The page shows that it is reconnecting and then resumes without any user action."""
+    server = silent.server
+    words = [f"word{number} " for number in range(30)]
+    speaking = silent.model.reply_in_steps(*words)
     async with (
         unsteady_network(urlsplit(server.ready.url).port or 0) as network,
         new_tab(browser, network.url) as tab,
@@ -120,16 +80,22 @@ async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, serve
         await tab.open(server.ready.coach_id, conversation)
         await tab.evaluate(RECORD_GROWTH)
         await tab.write("Can you hear me in the tunnel?")
+        for _ in range(10):
+            next(speaking)
         await tab.begins_to_stream()
         network.cut()
         await tab.page.wait_for_selector(".reconnecting", state="attached")
+        for _ in range(10):
+            next(speaking)
         network.restore()
+        for _ in speaking:
+            pass
         await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
         lengths = await tab.evaluate("() => window.lengths")
         assert lengths == sorted(lengths)
         assert await tab.page.locator(".problem, .reconnecting, [data-incomplete]").count() == 0
         assert await _is_shown_as_stored(tab, server, conversation)
-        assert len(stored_messages(server.ready, conversation)) == 2
+        assert stored_messages(server.ready, conversation)[1]["content"] == "".join(words)
         resumed = [passed for passed in network.passed if "/stream/run_" in passed.target]
         assert resumed
         assert all("after=run_" in passed.target for passed in resumed)
@@ -137,9 +103,11 @@ async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, serve
 
 
 async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
-    browser: Browser, server: Serving
+    browser: Browser, silent: Silent
 ) -> None:
     """After a cut mid-reply the browser reconnects at its position; after the end it does not reconnect."""
+    server = silent.server
+    speaking = silent.model.reply_in_steps(*(f"word{number} " for number in range(30)))
     async with (
         unsteady_network(urlsplit(server.ready.url).port or 0) as network,
         new_tab(browser, network.url) as tab,
@@ -149,10 +117,14 @@ async def test_a_native_event_source_reads_every_word_once_and_then_stays_away(
         what = {"conversationId": conversation, "message": "How was my week?"}
         status, run_id = await tab.evaluate(NATIVE_EVENT_SOURCE, what)
         assert status == 202
-        await tab.until("() => window.text.length > 30")
+        for number in range(10):
+            next(speaking)
+            await tab.until("(words) => window.text.split(' ').length > words", number)
         network.cut()
         await tab.until("() => window.lost > 0")
         network.restore()
+        for _ in speaking:
+            pass
         await tab.until("() => window.ending !== null")
         _, reply = stored_messages(server.ready, conversation)
         text, ending = await tab.evaluate("() => [window.text, window.ending]")

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
-import msgspec
 import pytest
 
-from support.bedrock_server import SteeredBedrock, steered_bedrock
 from support.chat_page import Tab
-from support.elsewhere import CREDENTIALS
-from support.patience import PATIENT
-from support.serving import Serving, create_conversation, serving, stored_messages
-
-
-class Silent(msgspec.Struct, frozen=True):
-    """A server and its model, which sends a word when the test releases it."""
-
-    server: Serving
-    model: SteeredBedrock
-
-
-@pytest.fixture(scope="module")
-def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
-    """`coachstream serve` with a model controlled by the test."""
-    with steered_bedrock() as model:
-        environment = {
-            **os.environ,
-            **CREDENTIALS,
-            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url,
-            **PATIENT,
-        }
-        data = tmp_path_factory.mktemp("silent") / "data"
-        with serving(data, "--model", "bedrock", environment=environment) as running:
-            yield Silent(running, model)
+from support.serving import Serving, Silent, create_conversation, stored_messages
 
 
 @pytest.fixture(scope="module")
 def server(silent: Silent) -> Serving:
-    """Replaces the shared server, whose model replies at once."""
+    """Replaces the server whose model keeps its own pace."""
     return silent.server
 
 
@@ -94,3 +65,49 @@ async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, silent: Silent) 
     _, reply = stored_messages(ready, conversation)
     assert reply["content"] == "".join(words)
     assert await tab.evaluate(SHOWS, reply["content"])
+
+
+async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, silent: Silent) -> None:
+    """Escape in one tab stops it in both; the text so far is kept, marked as stopped even after a reload."""
+    ready = silent.server.ready
+    speaking = silent.model.reply_in_steps("So far ", "and ", "no further")
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    other = Tab(await tab.page.context.new_page(), ready.url)
+    await other.open(ready.coach_id, conversation)
+    await tab.write("A long story, please")
+    next(speaking)
+    next(speaking)
+    await other.until(SHOWS, "So far and ")
+    await other.page.keyboard.press("Escape")
+    for each in (tab, other):
+        await each.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+        assert "Stopped" in await each.page.locator(".message-assistant .small-print").inner_text()
+        assert await each.evaluate(SHOWS, "So far and ")
+    await tab.reload()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+    assert await tab.page.locator(".problem").count() == 0
+    _, reply = stored_messages(ready, conversation)
+    assert (reply["content"], reply["metadata"]["stopReason"]) == ("So far and ", "stopped")
+    assert other.problems == []
+
+
+async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, silent: Silent) -> None:
+    """It is the same button in the same place; the next message is answered as usual."""
+    ready = silent.server.ready
+    speaking = silent.model.reply_in_steps("Once upon ", "a time")
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    await tab.write("Another long story")
+    next(speaking)
+    await tab.begins_to_stream()
+    await tab.button("Stop").click()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
+    next(silent.model.reply_in_steps("Short."))
+    await tab.ask("And now a short one")
+    assert [message["role"] for message in stored_messages(ready, conversation)] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]

@@ -17,10 +17,12 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coachstream.conversation.model import Importance, Memory
+from coachstream.conversation.model import ConversationKey, Importance, Memory
 from coachstream.conversation.ports import SemanticMemory
+from coachstream.conversation.prompt.user import ConversationSummary
 
 USER = "user-1"
+TALK = ConversationKey(USER, "coach-1", "conv-1")
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
@@ -103,6 +105,34 @@ class SemanticMemoryContract:
             await memory.remember(USER, a_memory(f"m-{number}", content="knee squat"))
         found = await memory.search(USER, "squat knee", limit=2)
         assert {match.id for match in found} == {"squat", "own"}
+
+    async def test_a_conversation_has_one_summary_however_often_it_is_indexed(
+        self, memory_of: MemoryFactory
+    ) -> None:
+        """The newest one, with what its lists say; it is its owner's."""
+        memory = await memory_of([])
+        first = ConversationSummary("A knee that hurts.", current_goals=("Squat deep",))
+        newest = ConversationSummary("A knee that heals.", key_insights=("Rests little",))
+        for summary in (first, newest, newest):
+            await memory.remember_summary(TALK, summary)
+        [found] = await memory.search(USER, "How is my knee?", limit=5)
+        assert found.record_type == "conversation_summary"
+        assert found.content == "A knee that heals.\ninsight: Rests little"
+        assert list(await memory.search("user-2", "How is my knee?", limit=5)) == []
+
+    async def test_a_deleted_conversation_s_summary_is_forgotten_and_no_other(
+        self, memory_of: MemoryFactory
+    ) -> None:
+        """Neither that of another conversation, nor another user's of the same name."""
+        memory = await memory_of([OWN])
+        others = ConversationKey(USER, "coach-1", "conv-2"), ConversationKey("user-2", "coach-1", "conv-1")
+        for key in (TALK, *others):
+            await memory.remember_summary(key, ConversationSummary(f"A knee of {key.user_id}"))
+        for _ in range(2):
+            await memory.forget_conversation(TALK.user_id, TALK.conversation_id)
+        mine = [match.id for match in await memory.search(USER, "knee", limit=5)]
+        assert sorted(mine) == ["conversation_summary_conv-2", "own"]
+        assert len(await memory.search("user-2", "knee", limit=5)) == 1
 
     async def test_a_remembered_memory_is_its_owners(self, memory_of: MemoryFactory) -> None:
         """It does not replace another user's record with the same id."""

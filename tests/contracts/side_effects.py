@@ -24,6 +24,7 @@ from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.turn import resume_run, run_turn, run_watcher
 from contracts.store_records import KEY, SeedableStore, StoreContract
 from support.doubles import ScriptedModel
+from support.patience import PATIENCE_S
 from support.turn_events import all_events
 from support.turns import AnalyserDouble, Recorded
 
@@ -36,7 +37,8 @@ BOTH = MessageAnalysis(
 MOST_POINTS = 60
 """More than a turn has; a test fails before it becomes endless."""
 
-SETTINGS = TurnSettings(save_reserve_s=0.5)
+SETTINGS = TurnSettings(save_reserve_s=PATIENCE_S / 2)
+"""Only a hang exceeds the time to save; a turn that must not finish gets little more than that."""
 
 
 class SystemClock:
@@ -126,14 +128,14 @@ class SideEffectContract(StoreContract):
         workouts: Recorded[WorkoutLog] = Recorded()
         model = ScriptedModel("Well, ", asyncio.Event())
         model.can_continue = True
-        first = await _run(store, workouts, model=model, within_s=1.0)
+        first = await _run(store, workouts, model=model, within_s=PATIENCE_S / 2 + 1.0)
         assert isinstance(first[-1], Reconnect)
         run = first[-1].point.run_id
         model = ScriptedModel("done.", ModelStop(StopReason.END_TURN))
         model.can_continue = True
         dependencies = _dependencies(store, workouts, model, Life())
         for _ in range(2):
-            request = ResumeRequest(KEY, run, time.monotonic() + 30)
+            request = ResumeRequest(KEY, run, time.monotonic() + PATIENCE_S)
             watcher = run_watcher(request, dependencies, SETTINGS)
             await watcher.open()
             events = await all_events(resume_run, request, watcher, dependencies, SETTINGS)
@@ -198,7 +200,7 @@ async def _run(
     model: ScriptedModel | None = None,
     client_message_id: str = "c-1",
     life: Life | None = None,
-    within_s: float = 30.0,
+    within_s: float = PATIENCE_S,
 ) -> list[Event]:
     """All events of one attempt at the message."""
     request = TurnRequest(

@@ -85,7 +85,8 @@ def _of_table(operation: str, body: dict[str, Any], region: str) -> Iterator[Aws
         case "TransactWriteItems":
             for write in body["TransactItems"]:
                 [(part, what)] = write.items()
-                yield AwsCall(f"dynamodb:{_PARTS[part]}", _table(what["TableName"], region))
+                resource = _table(what["TableName"], region)
+                yield AwsCall(f"dynamodb:{_PARTS[part]}", resource, _leading_key(what))
         case "TransactGetItems":
             for read in body["TransactItems"]:
                 yield AwsCall("dynamodb:GetItem", _table(read["Get"]["TableName"], region))
@@ -96,7 +97,15 @@ def _of_table(operation: str, body: dict[str, Any], region: str) -> Iterator[Aws
             resource = _table(body["TableName"], region)
             if index := body.get("IndexName"):
                 resource += f"/index/{index}"
-            yield AwsCall(f"dynamodb:{operation}", resource)
+            yield AwsCall(f"dynamodb:{operation}", resource, _leading_key(body))
+
+
+def _leading_key(request: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The condition key with the partition that a request is about, as far as one names it."""
+    named = request.get("Key") or request.get("Item") or {}
+    values = request.get("ExpressionAttributeValues", {}) if "KeyConditionExpression" in request else {}
+    partition = named.get("pk") or values.get(":pk")
+    return () if partition is None else (("dynamodb:LeadingKeys", partition["S"]),)
 
 
 def _of_model(operation: str, model: str, body: dict[str, Any], region: str) -> Iterator[AwsCall]:

@@ -32,6 +32,7 @@ from coachstream.conversation.ports import (
     ConversationBusy,
     ModelEvent,
     ModelStop,
+    NewSummary,
     RunBegun,
     TextDelta,
 )
@@ -44,8 +45,10 @@ from coachstream.conversation.prompt.user import (
     parse_user_profile,
 )
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
+from coachstream.storage.summary_attributes import summary_attributes
 
 
 class KnownTokens:
@@ -132,6 +135,23 @@ class RememberedConversations:
         changes = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
         changed = self.conversations[key] = msgspec.structs.replace(self._find(key), **changes)
         return changed
+
+    async def replace_default_title(self, key: ConversationKey, title: str) -> bool:
+        self._begin()
+        stored = self.conversations.get(key)
+        if stored is None or stored.title != DEFAULT_TITLE:
+            return False
+        self.conversations[key] = msgspec.structs.replace(stored, title=title)
+        return True
+
+    async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
+        self._begin()
+        self._find(key)
+        stored = self._summaries.get(key)
+        if stored is not None and stored.total_messages >= summary.total_messages:
+            return False
+        await self.put_summary(key, summary_attributes(key, summary))
+        return True
 
     async def delete_conversation(self, key: ConversationKey) -> None:
         self._begin()

@@ -16,7 +16,9 @@ from typing import IO, Any
 import httpx
 import msgspec
 
-from support.patience import PATIENCE_S
+from support.bedrock_server import SteeredBedrock, steered_bedrock
+from support.elsewhere import CREDENTIALS
+from support.patience import PATIENCE_S, PATIENT
 
 #: Makes standard input the controlling terminal of a new session, then becomes the command.
 _TAKE_TERMINAL = (
@@ -53,6 +55,27 @@ class Ready(msgspec.Struct, frozen=True, rename="camel"):
             f"{self.stream_url}users/{self.user_id}/coaches/{self.coach_id}"
             f"/conversations/{conversation}/stream"
         )
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A server and its model, which says a word when a test releases it."""
+
+    server: Serving
+    model: SteeredBedrock
+
+
+@contextlib.contextmanager
+def silent_server(data: Path) -> Iterator[Silent]:
+    """Serve with a model that the test controls."""
+    with steered_bedrock() as model:
+        environment = {
+            **os.environ,
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url,
+            **PATIENT,
+        }
+        with serving(data, "--model", "bedrock", environment=environment) as running:
+            yield Silent(running, model)
 
 
 class Serving:

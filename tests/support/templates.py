@@ -28,6 +28,7 @@ _ARNS = {
     "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{{}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
     "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
+    "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{{}}",
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{}}",
     "AWS::Cognito::UserPool": f"arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{{}}",
 }
@@ -64,9 +65,13 @@ class Statement:
     def allows(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
         """Whether it allows one action on one resource."""
         for operator, expected in self.conditions.items():
-            assert operator == "StringEquals", operator
-            if any(context.get(key) != value for key, value in expected.items()):
-                return False
+            assert operator in {"StringEquals", "ForAllValues:StringLike"}, operator
+            for key, wanted in expected.items():
+                found = context.get(key)
+                if found is None and operator.startswith("ForAllValues:"):
+                    continue  # there are no values
+                if found is None or not any(fnmatchcase(found, each) for each in _listed(wanted)):
+                    return False
         return action in self.actions and any(fnmatchcase(resource, pattern) for pattern in self.resources)
 
 

@@ -26,9 +26,12 @@ from coachstream.conversation.ports import (
     ConversationBusy,
     RunBegun,
     SummaryRequest,
+    TitleRequest,
     WorkoutLog,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
+from coachstream.conversation.prompt.prompt import PromptMessage
+from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -173,6 +176,7 @@ class RecallDouble:
         self.gate: asyncio.Event | None = None
         self.failure: Exception | None = None
         self.remembered: list[Memory] = []
+        self.summaries: dict[ConversationKey, ConversationSummary] = {}
         self.forgotten: list[tuple[str, str]] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
@@ -187,10 +191,56 @@ class RecallDouble:
             raise self.failure
         self.remembered.append(memory)
 
+    async def remember_summary(self, key: ConversationKey, summary: ConversationSummary) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.summaries[key] = summary
+
     async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
         if self.failure is not None:
             raise self.failure
         self.forgotten.append((user_id, conversation_id))
+
+
+class SummarizerDouble:
+    """Writes the given title and narrative; waits or fails on demand.
+
+    Attributes:
+        calls: how often it was asked.
+        read: the messages that it was given last.
+        earlier: the earlier summary that it was given last.
+        reached: set while it is asked.
+    """
+
+    def __init__(self, title: str = "Squats and a knee", narrative: str = "They squat.") -> None:
+        self.title = title
+        self.narrative = narrative
+        self.calls = 0
+        self.read: list[str] = []
+        self.earlier = ConversationSummary()
+        self.gate: asyncio.Event | None = None
+        self.reached = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def summarize(
+        self, messages: Sequence[PromptMessage], earlier: ConversationSummary
+    ) -> SummaryContent:
+        self.earlier = earlier
+        await self._ask(messages)
+        return SummaryContent(self.narrative, current_goals=("Run",), key_insights=("Rests little",))
+
+    async def suggest_title(self, messages: Sequence[PromptMessage]) -> str:
+        await self._ask(messages)
+        return self.title
+
+    async def _ask(self, messages: Sequence[PromptMessage]) -> None:
+        self.calls += 1
+        self.read = [message.text for message in messages]
+        self.reached.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
 
 
 class Recorded(Generic[T]):
@@ -253,6 +303,7 @@ class Stage:
         self.recall = recall
         self.workouts: Recorded[WorkoutLog] | None = None
         self.summaries: Recorded[SummaryRequest] | None = None
+        self.titles: Recorded[TitleRequest] | None = None
         self.analyser: AnalyserDouble | None = None
         self.reports: list[TurnReport] = []
         self.random = random.Random(1)  # noqa: S311 (the same ids each time)
@@ -273,6 +324,7 @@ class Stage:
             clock=FixedDate(),
             workout_builder=self.workouts,
             summary_builder=self.summaries,
+            title_builder=self.titles,
             analyser=self.analyser,
             report=self.reports.append,
             random_below=self.random.randrange,

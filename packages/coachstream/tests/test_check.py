@@ -136,6 +136,7 @@ def test_a_program_reads_the_same_as_json(servers: Elsewhere) -> None:
         "recall": "ok",
         "workouts": "off",
         "summaries": "off",
+        "titles": "off",
         "turns": "ok",
         "logs": "ok",
         "AWS credentials": "ok",
@@ -530,6 +531,16 @@ async def test_the_analysis_model_is_tried_as_the_model_is(
     assert "COACHSTREAM_ANALYSIS_MODEL_ID" in str(found.remedy)
     off = part(await checked({**environment, **BY_BEDROCK}), "analysis model")
     assert off.verdict is Verdict.OFF
+
+
+async def test_a_summary_model_of_its_own_is_checked_like_the_others(environment: dict[str, str]) -> None:
+    """One that is also the model of the analysis, or of the replies, is checked once."""
+    by_default = {**environment, "COACHSTREAM_MODEL": "bedrock"}
+    assert "summary model" not in {found.part for found in (await checked(by_default, offline=True)).parts}
+    ended = {**by_default, "COACHSTREAM_SUMMARY_MODEL_ID": "anthropic.claude-3-haiku-20240307-v1:0"}
+    found = part(await checked(ended, offline=True), "summary model")
+    assert found.verdict is Verdict.FAILED
+    assert "COACHSTREAM_SUMMARY_MODEL_ID" in str(found.remedy)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,14 @@ from coachstream.conversation.errors import InvalidTicket, StorageUnavailable, T
 from coachstream.conversation.model import ConversationKey
 from coachstream.freshness import REREAD_AT_MOST_EVERY_S, AgeClock
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
+from coachstream.hand_off.post_turn import LambdaPostTurn, LocalPostTurn
 from coachstream.hand_off.training_log import TrainingLog
 from coachstream.identity.keys import KeysUnavailable
 from coachstream.language.bedrock import BedrockModel, BedrockOptions, BedrockWholeReply
+from coachstream.language.bedrock.summarizer import BedrockSummarizer
 from coachstream.language.demo import DemoModel
 from coachstream.language.demo.analysis import RuleAnalyser
+from coachstream.language.demo.summarizer import RuleSummarizer
 from coachstream.recall.pinecone import PineconeOptions, PineconeRecall
 from coachstream.recall.sqlite import SqliteRecall
 from coachstream.services import Services, bedrock_options, fallback_options, pinecone_options
@@ -65,7 +68,7 @@ OPENED_LAZILY = ("aiobotocore", "botocore", "pinecone", "sqlite3", "jwt", "crypt
 
 
 async def test_everything_on_this_machine(tmp_path: Path) -> None:
-    """The demo model serves both functions; workouts are logged here, and there are no hand-offs."""
+    """The demo model serves both functions; what follows a turn is done here, and there are no hand-offs."""
     settings = msgspec.structs.replace(Settings.embedded(tmp_path), recall=SqliteRecallSettings(tmp_path))
     async with aclosing(Services(settings)) as services:
         assert isinstance(services.store, SqliteStore)
@@ -75,7 +78,9 @@ async def test_everything_on_this_machine(tmp_path: Path) -> None:
         assert isinstance(services.recall, SqliteRecall)
         assert isinstance(services.analyser, RuleAnalyser)
         assert isinstance(services.workout_builder, TrainingLog)
-        assert services.summary_builder is None
+        assert isinstance(services.summarizer, RuleSummarizer)
+        assert isinstance(services.summary_builder, LocalPostTurn)
+        assert services.title_builder is services.summary_builder
 
 
 async def test_everything_elsewhere() -> None:
@@ -91,6 +96,72 @@ async def test_everything_elsewhere() -> None:
         assert services.fallback_model is services.model
         assert services.store is services.store
         assert services.verifier is services.verifier
+
+
+@pytest.mark.parametrize(
+    ("named", "summaries", "titles"),
+    [
+        ({}, None, None),
+        ({"COACHSTREAM_POST_TURN_FUNCTION_NAME": "ours"}, LambdaPostTurn, LambdaPostTurn),
+        ({"BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "theirs"}, LambdaSummaryBuilder, None),
+        (
+            {
+                "COACHSTREAM_POST_TURN_FUNCTION_NAME": "ours",
+                "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "theirs",
+            },
+            LambdaSummaryBuilder,
+            LambdaPostTurn,
+        ),
+    ],
+)
+async def test_the_existing_system_s_function_goes_before_our_own(
+    named: dict[str, str], summaries: type | None, titles: type | None
+) -> None:
+    """For summaries; it writes no titles. Without either, a store that others share gets neither."""
+    others = {name: value for name, value in AT_AWS.items() if not name.startswith("BUILD_CONVERSATION")}
+    async with aclosing(Services(Settings.from_environment({**others, **named}))) as services:
+        found = services.summary_builder, services.title_builder
+    assert [None if each is None else type(each) for each in found] == [summaries, titles]
+
+
+@pytest.mark.parametrize("named", [{}, {"COACHSTREAM_POST_TURN_FUNCTION_NAME": "ours"}])
+async def test_a_function_goes_before_this_process(tmp_path: Path, named: dict[str, str]) -> None:
+    """Also on a person's machine."""
+    here = {
+        "COACHSTREAM_STORE": "sqlite",
+        "COACHSTREAM_MODEL": "bedrock",
+        "COACHSTREAM_IDENTITY": "local",
+        "COACHSTREAM_DATA_DIR": str(tmp_path),
+        "AWS_REGION": "us-west-2",
+    }
+    async with aclosing(Services(Settings.from_environment({**here, **named}))) as services:
+        assert type(services.title_builder) is (LambdaPostTurn if named else LocalPostTurn)
+        assert isinstance(services.summarizer, BedrockSummarizer)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "analysis", "summaries", "expected"),
+    [
+        ("us.anthropic.claude-sonnet-4-6", "", "", "us.amazon.nova-2-lite-v1:0"),
+        ("us.anthropic.claude-sonnet-4-6", "", "own.model", "own.model"),
+        ("us.anthropic.claude-sonnet-4-6", "off", "", "us.anthropic.claude-sonnet-4-6"),
+        ("amazon.nova-pro-v1:0", "", "", "amazon.nova-pro-v1:0"),
+        ("amazon.nova-pro-v1:0", "other.model", "", "other.model"),
+    ],
+)
+def test_summaries_have_the_model_of_the_analysis_unless_they_have_their_own(
+    model_id: str, analysis: str, summaries: str, expected: str
+) -> None:
+    """The model of the replies, if nothing analyses messages."""
+    environment = {
+        **AT_AWS,
+        "COACHSTREAM_MODEL_ID": model_id,
+        "COACHSTREAM_ANALYSIS_MODEL_ID": analysis,
+        "COACHSTREAM_SUMMARY_MODEL_ID": summaries,
+    }
+    model = Settings.from_environment(environment).model
+    assert isinstance(model, BedrockSettings)
+    assert model.summary_model == expected
 
 
 def test_messages_are_analysed_by_a_model_unless_that_is_off() -> None:
@@ -117,6 +188,7 @@ def test_making_the_services_imports_nothing_heavy() -> None:
         f"services = Services(Settings.from_environment({AT_AWS!r}))\n"
         "services.verifier, services.store, services.model, services.recall, services.workout_builder\n"
         "services.fallback_model, services.tickets, services.secrets, services.analyser\n"
+        "services.summary_builder, services.title_builder, services.post_turn\n"
         f"print(sorted(set({OPENED_LAZILY!r}) & set(sys.modules)))\n"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

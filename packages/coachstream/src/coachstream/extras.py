@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from coachstream.settings import BedrockSettings, DynamoDbSettings, PineconeSettings, Settings
+from coachstream.settings import BedrockSettings, DynamoDbSettings, HandOffs, PineconeSettings, Settings
 
 
 class MissingPackage(msgspec.Struct, frozen=True):
@@ -31,11 +31,10 @@ class MissingPackage(msgspec.Struct, frozen=True):
 
 def missing_packages(settings: Settings) -> tuple[MissingPackage, ...]:
     """The missing packages of the configured backends."""
-    hand_offs = settings.hand_offs
     missing = (
         missing_aws("DynamoDB") if isinstance(settings.store, DynamoDbSettings) else None,
         missing_aws("Bedrock") if isinstance(settings.model, BedrockSettings) else None,
-        missing_aws("A hand-off") if hand_offs.workout_function or hand_offs.summary_function else None,
+        missing_aws("A hand-off") if settings.hand_offs != HandOffs() else None,
         missing_aws("A secret in AWS Secrets Manager") if settings.secret_arns else None,
         missing_pinecone() if isinstance(settings.recall, PineconeSettings) else None,
     )

@@ -62,11 +62,15 @@ if TYPE_CHECKING:
         MessageAnalyser,
         RunStore,
         SemanticMemory,
+        Summarizer,
         SummaryBuilder,
+        TitleBuilder,
         TokenVerifier,
         WorkoutBuilder,
     )
+    from coachstream.conversation.turn.post_turn import PostTurn
     from coachstream.conversation.turn.settings import TurnSettings
+    from coachstream.hand_off.post_turn import LambdaPostTurn, LocalPostTurn
     from coachstream.hand_off.training_log import WorkoutStore
     from coachstream.identity.ticket_keys import TicketKey
     from coachstream.identity.tickets import Tickets
@@ -116,6 +120,7 @@ _CLOSED_LAST_TO_FIRST = (
     "dynamodb",
     "recall",
     "store",
+    "local_post_turn",
 )
 """Services that may need closing. The last is closed first: each before those it depends on."""
 
@@ -309,13 +314,66 @@ class Services:
 
     @cached_property
     def summary_builder(self) -> SummaryBuilder | None:
-        """Hands off conversations to summarize; None if no function is configured."""
+        """Has conversations summarized: by the existing system's function, else like titles."""
         function = self.settings.hand_offs.summary_function
         if function is None:
-            return None
+            return self._post_turn_builder
         from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder
 
         return LambdaSummaryBuilder(self.functions, function)
+
+    @cached_property
+    def title_builder(self) -> TitleBuilder | None:
+        """Has titles written; None if nothing does."""
+        return self._post_turn_builder
+
+    @cached_property
+    def _post_turn_builder(self) -> LambdaPostTurn | LocalPostTurn | None:
+        """The function of our own, if configured. Else, with a store on this machine, this process itself."""
+        function = self.settings.hand_offs.post_turn_function
+        if function is not None:
+            from coachstream.hand_off.post_turn import LambdaPostTurn
+
+            return LambdaPostTurn(self.functions, function)
+        return self.local_post_turn
+
+    @cached_property
+    def local_post_turn(self) -> LocalPostTurn | None:
+        """Writes summaries and titles in this process; None with a store that others share."""
+        if not isinstance(self.settings.store, SqliteStoreSettings):
+            return None
+        from coachstream.hand_off.post_turn import LocalPostTurn
+
+        return LocalPostTurn(self.post_turn.process)
+
+    @cached_property
+    def post_turn(self) -> PostTurn:
+        """Writes summaries and titles."""
+        from coachstream.conversation.turn.post_turn import PostTurn
+
+        return PostTurn(self.store, self.summarizer, self.recall, self.clock)
+
+    @cached_property
+    def summarizer(self) -> Summarizer:
+        """What writes them: a small model, or rules."""
+        match self.settings.model:
+            case BedrockSettings() as bedrock:
+                from coachstream.language.bedrock.summarizer import BedrockSummarizer
+
+                return BedrockSummarizer(self.bedrock_runtime, bedrock.summary_model)
+            case DemoModelSettings():
+                from coachstream.language.demo.summarizer import RuleSummarizer
+
+                return RuleSummarizer()
+
+    async def finish_local_work(self) -> None:
+        """Wait for what a turn has started in this process; call it once its response is complete.
+
+        Otherwise the process would freeze with it, as between two invocations of a function.
+        """
+        started = vars(self).get("local_post_turn")
+        if started is not None:
+            await started.finish()
 
     @cached_property
     def aws(self) -> AwsSession:
@@ -476,7 +534,7 @@ class Services:
             ImportError: a package is not installed.
         """
         self.load()
-        _ = self.tickets, self.analyser, self.workout_builder, self.summary_builder
+        _ = self.tickets, self.analyser, self.workout_builder, self.summary_builder, self.title_builder
         if isinstance(self.settings.recall, PineconeSettings):
             from coachstream.recall.pinecone.client import import_sdk
 

@@ -128,6 +128,7 @@ class Turns:
             clock=services.clock,
             workout_builder=services.workout_builder,
             summary_builder=services.summary_builder,
+            title_builder=services.title_builder,
             analyser=services.analyser,
             report=report or ignore_report,
         )

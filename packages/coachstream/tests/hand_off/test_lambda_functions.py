@@ -13,9 +13,10 @@ from types_aiobotocore_lambda.client import LambdaClient
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.conversation.errors import ErrorCode, HandOffFailed
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
+from coachstream.conversation.ports import SummaryReason, SummaryRequest, TitleRequest, WorkoutLog
 from coachstream.conversation.prompt.coach import parse_coach_config
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
+from coachstream.hand_off.post_turn import LambdaPostTurn, request_in
 from support.http_server import serving
 
 KEY = ConversationKey("sam", "mara", "conv_1")
@@ -113,6 +114,19 @@ async def test_a_summary_is_invoked_with_the_existing_payload(
         "triggerReason": "message_count",
         "messageCount": 12,
     }
+
+
+async def test_our_own_function_is_invoked_with_an_event_that_it_reads(
+    api: LambdaApi, client: AwsClient[LambdaClient]
+) -> None:
+    """Summaries and titles go to the same function, each in an invocation of its own."""
+    requests = (SUMMARY, TitleRequest(KEY))
+    for request in requests:
+        await LambdaPostTurn(client, "process-post-turn").build(request)
+    assert {(path, kind) for path, kind, _ in api.invocations} == {
+        ("/2015-03-31/functions/process-post-turn/invocations", "Event")
+    }
+    assert tuple(request_in(event) for _, _, event in api.invocations) == requests
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,11 @@ OTHER: dict[o.Option[object], tuple[str, str]] = {
     o.RERANK_MODEL: ("bge-reranker-v2-m3", '"COACHSTREAM_RECALL_RERANK_MODEL": "bge-reranker-v2-m3"'),
     o.WORKOUT_FUNCTION: ("other-workout", '"BUILD_WORKOUT_FUNCTION_NAME": "other-workout"'),
     o.SUMMARY_FUNCTION: ("other-summary", '"BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME": "other-summary"'),
+    o.SUMMARY_MODEL_ID: (
+        "amazon.nova-micro-v1:0",
+        '"COACHSTREAM_SUMMARY_MODEL_ID": "amazon.nova-micro-v1:0"',
+    ),
+    o.POST_TURN: ("true", '"COACHSTREAM_POST_TURN_FUNCTION_NAME": {"Ref": "ProcessPostTurn'),
     o.MIRROR_MESSAGES: ("true", '"MIRROR_MESSAGES": "true"'),
     o.MEMORY_MB: ("1769", '"MemorySize": 1769'),
     o.TIMEOUT_S: ("600", '"Timeout": 600'),

@@ -141,7 +141,7 @@ def test_a_plan_makes_nothing_and_deploying_makes_the_functions(account: Deploye
     deployed = account.deploy("--yes", *EXISTING)
     assert deployed.returncode == 0, deployed.stderr
     made = functions_of(account)
-    assert len(made) == 3
+    assert len(made) == 4
     stream = made["coachstream.functions.stream_coach_conversation.handler.handler"]
     assert stream["Timeout"] == 300
     variables = stream["Environment"]["Variables"]

@@ -1,4 +1,4 @@
-"""The three functions in every variant of the stack."""
+"""The functions in every variant of the stack."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ METHODS = {
     "CoachConversations": ["GET", "POST", "PUT", "DELETE"],
 }
 
+POST_TURN = "ProcessPostTurn"
+WITHOUT_POST_TURN = ("Imported", "Unmeasured")
+"""The variants with a function of the existing system for summaries, and without either."""
+
 TemplateOf = Callable[[str], Template]
 
 in_every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -38,9 +42,62 @@ of_every_function = pytest.mark.parametrize("construct", FUNCTIONS)
 
 
 @in_every_variant
-def test_there_are_exactly_the_three_functions(template_of: TemplateOf, variant: str) -> None:
+def test_there_are_exactly_these_functions(template_of: TemplateOf, variant: str) -> None:
     """CDK adds no functions of its own, such as custom resources or log retention."""
-    assert len(template_of(variant).resources("AWS::Lambda::Function")) == len(FUNCTIONS)
+    constructs = [*FUNCTIONS, *([] if variant in WITHOUT_POST_TURN else [POST_TURN])]
+    template = template_of(variant)
+    found = {each.name for each in template.resources("AWS::Lambda::Function")}
+    assert found == {template.within(each, "AWS::Lambda::Function").name for each in constructs}
+
+
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each not in WITHOUT_POST_TURN])
+def test_the_function_for_the_work_after_turns_is_small_and_private(
+    template_of: TemplateOf, variant: str
+) -> None:
+    """Nothing from outside can invoke it, and it hands nothing off; the others know its name."""
+    template = template_of(variant)
+    function = template.within(POST_TURN, "AWS::Lambda::Function")
+    properties = function.properties
+    assert properties["Handler"] == "coachstream.functions.process_post_turn.handler.handler"
+    assert properties["Runtime"] == f"python{PYTHON}"
+    assert properties["Architectures"] == ["arm64"]
+    assert (properties["MemorySize"], properties["Timeout"]) == (512, 120)
+    assert "SnapStart" not in properties
+    assert "ReservedConcurrentExecutions" not in properties
+    for kind in ("AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Lambda::Alias"):
+        assert template.all_within(POST_TURN, kind) == []
+    environment = template.environment(POST_TURN)
+    settings = Settings.from_environment({**environment, "AWS_REGION": "us-west-2"})
+    assert settings.hand_offs == HandOffs()
+    assert "COACHSTREAM_TICKET_KEY_SECRET_ARN" not in environment
+    assert environment["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/lambda_streaming/exec-wrapper"
+    for construct in FUNCTIONS:
+        assert template.environment(construct)["COACHSTREAM_POST_TURN_FUNCTION_NAME"] == function.name
+
+
+def test_work_that_fails_is_repeated_twice_and_then_kept(template_of: TemplateOf) -> None:
+    """In an encrypted queue, which takes only encrypted connections, for two weeks."""
+    template = template_of("New")
+    queue = template.within(POST_TURN, "AWS::SQS::Queue")
+    assert queue.properties["SqsManagedSseEnabled"] is True
+    assert queue.properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+    [policy] = template.within(POST_TURN, "AWS::SQS::QueuePolicy").properties["PolicyDocument"]["Statement"]
+    assert (policy["Effect"], policy["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    config = template.within(POST_TURN, "AWS::Lambda::EventInvokeConfig").properties
+    assert config["MaximumRetryAttempts"] == 2
+    assert config["MaximumEventAgeInSeconds"] == 3600
+    assert queue.name in str(config["DestinationConfig"]["OnFailure"]["Destination"])
+
+
+@pytest.mark.parametrize("variant", WITHOUT_POST_TURN)
+def test_there_is_no_function_of_our_own_where_another_one_summarizes_or_none_should(
+    template_of: TemplateOf, variant: str
+) -> None:
+    """Nor a queue, nor a variable that names it."""
+    template = template_of(variant)
+    assert template.resources("AWS::SQS::Queue") == []
+    for construct in FUNCTIONS:
+        assert "COACHSTREAM_POST_TURN_FUNCTION_NAME" not in template.environment(construct)
 
 
 @in_every_variant

@@ -102,9 +102,13 @@ def test_all_that_is_watched_is_written(
     metrics = set(_of_dashboard(template))
     for alarm in template.resources(ALARM):
         metrics |= set(_of_alarm(alarm.properties))
-    assert {each.namespace for each in metrics} == {namespace, "AWS/Lambda"}
+    queues = {f"{each.name}.QueueName" for each in template.resources("AWS::SQS::Queue")}
+    assert {each.namespace for each in metrics} == {namespace, "AWS/Lambda", *(["AWS/SQS"] if queues else ())}
     for metric in metrics:
         values = dict(metric.dimensions)
+        if metric.namespace == "AWS/SQS":
+            assert (metric.name, {values["QueueName"]}) == ("ApproximateNumberOfMessagesVisible", queues)
+            continue
         if metric.namespace == "AWS/Lambda":
             assert metric.name in OF_LAMBDA
             assert set(values) == {"FunctionName"}
@@ -134,6 +138,8 @@ def test_each_function_has_the_alarms_that_can_ring_for_it(template_of: Template
         }
         for construct in FUNCTIONS
     }
+    lost = {alarm.name[:-8] for alarm in template.all_within("ProcessPostTurn", ALARM)}
+    assert lost == (set() if variant == "Imported" else {"ProcessPostTurnAlarmsLostWork"})
     assert kinds == {
         "StreamCoachConversation": {"Errors", "Throttles", "InterruptedTurns", "FirstChunk"} | of_mirror,
         "SendCoachConversationMessage": {"Errors", "Throttles", "InterruptedTurns"} | of_mirror,

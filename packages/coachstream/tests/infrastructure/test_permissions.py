@@ -18,6 +18,9 @@ STREAM, SEND, CONVERSATIONS = (
 )
 FUNCTIONS = (STREAM, SEND, CONVERSATIONS)
 VARIANTS = ("New", "Imported", "Mixed", "SnapStart", "Quiet", "Unmeasured")
+POST_TURN = "ProcessPostTurn"
+OWN_POST_TURN = ("New", "Mixed", "SnapStart", "Quiet")
+"""The variants with a function of our own that summarizes."""
 
 TABLE_ACTIONS = {
     "dynamodb:BatchWriteItem",
@@ -92,6 +95,9 @@ def expected(template: Template, variant: str, construct: str) -> Allowed:
         if construct == CONVERSATIONS:
             taken = {"build-workout"}
         statements["HandOffs"] = ({"lambda:InvokeFunction"}, {f"{FUNCTION}:{name}" for name in taken})
+    if variant in OWN_POST_TURN:
+        own = template.within(POST_TURN, "AWS::Lambda::Function").name
+        statements["HandOffs"] = ({"lambda:InvokeFunction"}, {f"{FUNCTION}:{own}"})
     return statements
 
 
@@ -135,6 +141,58 @@ def test_models_behind_a_profile_are_called_through_it_alone(
         "AnalysisModelBehindProfile1": {"StringEquals": {"bedrock:InferenceProfileArn": ANALYSIS_PROFILE}},
     }
     assert conditions == ({} if variant == "Mixed" else through)
+
+
+@pytest.mark.parametrize("variant", OWN_POST_TURN)
+def test_the_work_after_turns_may_touch_users_items_one_model_and_the_index_s_key(
+    template_of: TemplateOf, variant: str
+) -> None:
+    """It deletes nothing, calls no other model and no function; the key only if there is an index."""
+    template = template_of(variant)
+    log = template.within(POST_TURN, "AWS::Logs::LogGroup").name
+    queue = template.within(POST_TURN, "AWS::SQS::Queue").name
+    table = TABLES.get(variant) or template.only("AWS::DynamoDB::Table").name
+    invoke = {"bedrock:InvokeModel"}
+    expected: Allowed = {
+        "Log": (
+            {"logs:CreateLogStream", "logs:PutLogEvents"},
+            {f"arn:aws:logs:us-west-2:123456789012:log-group:{log}:*"},
+        ),
+        "Table": (
+            TABLE_ACTIONS - {"dynamodb:BatchWriteItem", "dynamodb:DeleteItem"},
+            {f"arn:aws:dynamodb:us-west-2:123456789012:table/{table}"},
+        ),
+    }
+    if variant == "Mixed":  # nothing analyses messages, so the model of the replies summarizes
+        expected["SummaryModel"] = (invoke, {NOVA["us-west-2"]})
+    else:
+        expected["SummaryModel"] = (invoke, {ANALYSIS_PROFILE})
+        expected["SummaryModelBehindProfile1"] = (invoke, BEHIND_ANALYSIS)
+    if secrets := expected_secrets(template, variant, POST_TURN):
+        expected["Secrets"] = ({"secretsmanager:GetSecretValue"}, secrets)
+    found = template.statements(POST_TURN)
+    named = {each.sid: (set(each.actions), set(each.resources)) for each in found if each.sid}
+    assert named == expected
+    others = [(set(each.actions), set(each.resources)) for each in found if not each.sid]
+    traces = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+    [failed] = [resources for actions, resources in others if actions != traces]
+    assert [actions for actions, _ in others if actions != traces] == [
+        {"sqs:SendMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+    ]
+    assert queue in str(failed)
+    conditions = {each.sid: each.conditions for each in found if each.conditions}
+    assert conditions.pop("Table") == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["user#*"]}}
+    through = {"StringEquals": {"bedrock:InferenceProfileArn": ANALYSIS_PROFILE}}
+    assert conditions == ({} if variant == "Mixed" else {"SummaryModelBehindProfile1": through})
+
+
+def test_the_work_after_turns_may_use_the_backend_s_kms_keys(template_of: TemplateOf) -> None:
+    """Through DynamoDB and Secrets Manager, like the other functions."""
+    for construct in (STREAM, POST_TURN):
+        [keys] = [each for each in template_of("Encrypted").statements(construct) if each.sid == "Keys"]
+        assert keys.conditions == {
+            "StringLike": {"kms:ViaService": ["dynamodb.*.amazonaws.com", "secretsmanager.*.amazonaws.com"]}
+        }
 
 
 @pytest.mark.parametrize("construct", FUNCTIONS)
@@ -206,4 +264,4 @@ def test_nothing_has_a_wildcard_but_traces_and_the_streams_of_a_log(
     sids = {each.sid for construct in FUNCTIONS for each in template.statements(construct) if wide(each)}
     assert sids == {None, "Log"}
     policies = template.resources("AWS::IAM::Policy")
-    assert len(policies) == len(FUNCTIONS)
+    assert len(policies) == len(FUNCTIONS) + (variant in OWN_POST_TURN)

@@ -109,13 +109,14 @@ def define(app: App, package: Path) -> None:
         ),
         env=HERE,
     )
-    # Without metrics of our own, there is nothing to monitor.
+    # Without metrics of our own, there is nothing to monitor; and without titles and summaries.
     CoachStreamStack(
         app,
         "Unmeasured",
         options=options(),
         cors=Cors(origins=("*",), allow_any_origin=True),
         service=Service(logs=Logs(metrics_namespace=None)),
+        post_turn=False,
         env=HERE,
     )
 

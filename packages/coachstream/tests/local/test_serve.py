@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
 from coachstream.web.sse import SseReader
 from support.patience import PATIENCE_S
@@ -55,6 +57,27 @@ def ask(server: Serving, conversation: str, text: str = "How was my week?") -> l
     )
     assert response.status_code == 200
     return [json.loads(data) for data in SseReader().feed(response.content)]
+
+
+def test_a_conversation_gets_a_title_after_its_first_exchange(server: Serving) -> None:
+    """The list has it soon after the reply."""
+    ready = server.ready
+    created = httpx.post(ready.conversations(), headers=ready.headers, json={}, timeout=PATIENCE_S).json()
+    conversation = created["conversation"]
+    assert conversation["title"] == DEFAULT_TITLE
+    assert httpx.get(f"{ready.url}local/session").json()["getsTitles"] is True
+    ask(server, conversation["conversationId"], "I just did 5x5 squats at 100 kg")
+    until = time.monotonic() + PATIENCE_S
+    while (title := title_of(server, conversation["conversationId"])) == DEFAULT_TITLE:
+        assert time.monotonic() < until, "no title"
+        time.sleep(0.02)
+    assert title == "5x5 squats at 100 kg"
+
+
+def title_of(server: Serving, conversation_id: str) -> str:
+    listed = httpx.get(server.ready.conversations(), headers=server.ready.headers).json()["conversations"]
+    [found] = [each["title"] for each in listed if each["conversationId"] == conversation_id]
+    return str(found)
 
 
 def test_the_ready_line_names_addresses_that_work(server: Serving) -> None:

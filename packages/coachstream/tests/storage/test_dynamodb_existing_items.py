@@ -21,6 +21,9 @@ from coachstream.conversation.model import (
     Role,
     StopReason,
 )
+from coachstream.conversation.ports import NewSummary, SummaryReason
+from coachstream.conversation.prompt.summary import SummaryContent
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.dynamodb import DynamoDbStore
 from contracts.store_records import store_reply
 from support.dynamodb import Table
@@ -162,6 +165,62 @@ class TestReading:
         tagged = await dynamodb_store.change_conversation(KEY, ConversationChange(tags=("legs",)))
         assert tagged.tags == ("legs",)
         await dynamodb_store.delete_conversation(KEY)
+
+    @pytest.mark.parametrize(
+        ("title", "is_replaced"),
+        [
+            (..., True),
+            (None, True),
+            ("", True),
+            (DEFAULT_TITLE, True),
+            ("Friday, 3:20 PM", False),
+            (7, False),
+        ],
+    )
+    async def test_only_a_title_that_no_one_has_chosen_is_replaced(
+        self, table: Table, dynamodb_store: DynamoDbStore, title: object, is_replaced: bool
+    ) -> None:
+        """Nothing else in the item changes but its date."""
+        stored = changed(CONVERSATION, title=title)
+        await table.put(stored)
+        assert await dynamodb_store.replace_default_title(KEY, "Knee pain in squats") is is_replaced
+        [item] = await table.items()
+        expected = changed(stored, title="Knee pain in squats") if is_replaced else stored
+        assert item["attributes"] == expected["attributes"]
+
+    @pytest.mark.parametrize(
+        ("metadata", "is_replaced"),
+        [
+            ({"messageRange": {"totalMessages": 4}}, True),
+            ({"messageRange": {"totalMessages": 6}}, False),
+            ({"messageRange": {"totalMessages": 8}}, False),
+            ({"messageRange": {"totalMessages": "8"}}, True),
+            ({"messageRange": "all"}, True),
+            ({}, True),
+        ],
+    )
+    async def test_a_summary_of_the_existing_functions_is_replaced_unless_it_has_as_many_messages(
+        self,
+        shared: Table,
+        dynamodb_store: DynamoDbStore,
+        metadata: Mapping[str, object],
+        is_replaced: bool,
+    ) -> None:
+        """Also one that does not say of how many it is."""
+        assert shared.name
+        await dynamodb_store.put_summary(
+            KEY, {"coachId": KEY.coach_id, "narrative": "Old", "metadata": metadata}
+        )
+        summary = NewSummary(
+            content=SummaryContent("New"),
+            reason=SummaryReason.MESSAGE_COUNT,
+            total_messages=6,
+            first_message_id="msg_1_user",
+            last_message_id="msg_6_assistant",
+            created_at=NOW,
+        )
+        assert await dynamodb_store.save_summary(KEY, summary) is is_replaced
+        assert (await dynamodb_store.load_summary(KEY)).narrative == ("New" if is_replaced else "Old")
 
     async def test_messages_without_id_or_time_have_a_place(
         self, table: Table, dynamodb_store: DynamoDbStore

@@ -21,9 +21,9 @@ from coachstream.conversation.errors import (
     RequestError,
 )
 from coachstream.conversation.model import ConversationChange, format_timestamp
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.visible_text import is_blank
 from coachstream.web.request_body import (
-    DEFAULT_TITLE,
     MAX_MESSAGE_CHARS,
     MAX_TAG_CHARS,
     MAX_TAGS,

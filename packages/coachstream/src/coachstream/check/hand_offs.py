@@ -6,6 +6,7 @@ from coachstream.check.aws import aws_facts, aws_trouble, code_of, unexpected
 from coachstream.check.report import Check, Trouble
 from coachstream.extras import missing_aws
 from coachstream.services import Services
+from coachstream.settings import SqliteStoreSettings
 
 _ACTION = "lambda:InvokeFunction"
 
@@ -13,6 +14,9 @@ _ACTION = "lambda:InvokeFunction"
 async def hand_off_checks(services: Services) -> list[Check]:
     """Return one check per function."""
     hand_offs = services.settings.hand_offs
+    is_here = isinstance(services.settings.store, SqliteStoreSettings)
+    here = "this process writes them itself" if is_here else None
+    ours = "the function for titles writes them" if hand_offs.post_turn_function else here
     return [
         await _check(services, "workouts", "BUILD_WORKOUT_FUNCTION_NAME", hand_offs.workout_function),
         await _check(
@@ -20,13 +24,24 @@ async def hand_off_checks(services: Services) -> list[Check]:
             "summaries",
             "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
             hand_offs.summary_function,
+            instead=ours,
+        ),
+        await _check(
+            services,
+            "titles",
+            "COACHSTREAM_POST_TURN_FUNCTION_NAME",
+            hand_offs.post_turn_function,
+            instead=here,
         ),
     ]
 
 
-async def _check(services: Services, what: str, variable: str, function: str | None) -> Check:
+async def _check(
+    services: Services, what: str, variable: str, function: str | None, *, instead: str | None = None
+) -> Check:
     if function is None:
-        return Check(part=what, choice="off", facts={}, off=f"{variable} is not set.")
+        otherwise = "" if instead is None else f"; {instead}"
+        return Check(part=what, choice="off", facts={}, off=f"{variable} is not set{otherwise}.")
     where = await aws_facts("lambda", services.settings.region)
     return Check(
         part=what,

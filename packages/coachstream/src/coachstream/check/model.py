@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MODEL_ID = "COACHSTREAM_MODEL_ID"
 _ANALYSIS_ID = "COACHSTREAM_ANALYSIS_MODEL_ID"
+_SUMMARY_ID = "COACHSTREAM_SUMMARY_MODEL_ID"
 
 _ACTION = "bedrock:InvokeModelWithResponseStream"
 _THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "ServiceQuotaExceededException"})
@@ -95,16 +96,34 @@ async def analysis_check(services: Services, *, call: bool) -> Check:
             facts={},
             off="Workouts and memories are found by command only.",
         )
+    return await _small_model(
+        services, model, model.analysis_model, "analysis model", _ANALYSIS_ID, call=call
+    )
+
+
+async def summary_checks(services: Services, *, call: bool) -> list[Check]:
+    """Return the checks of the model that writes summaries and titles, if it is none of the other models."""
+    model = services.settings.model
+    if not isinstance(model, BedrockSettings):
+        return []
+    if model.summary_model in {model.model_id, model.analysis_model}:
+        return []
+    return [await _small_model(services, model, model.summary_model, "summary model", _SUMMARY_ID, call=call)]
+
+
+async def _small_model(
+    services: Services, model: BedrockSettings, model_id: str, part: str, variable: str, *, call: bool
+) -> Check:
     options = bedrock_options(
-        msgspec.structs.replace(model, model_id=model.analysis_model, guardrail=None, can_continue=None)
+        msgspec.structs.replace(model, model_id=model_id, guardrail=None, can_continue=None)
     )
     where = await aws_facts("bedrock-runtime", model.region or services.settings.region)
     return Check(
-        part="analysis model",
+        part=part,
         choice=model.kind,
         facts={"model id": options.model_id, **where},
-        connect=lambda: _ask(services, services.bedrock_runtime, options, where, _ANALYSIS_ID, call=call),
-        look=lambda: _look_up(options, _ANALYSIS_ID),
+        connect=lambda: _ask(services, services.bedrock_runtime, options, where, variable, call=call),
+        look=lambda: _look_up(options, variable),
     )
 
 

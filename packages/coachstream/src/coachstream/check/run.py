@@ -11,7 +11,7 @@ import msgspec
 from coachstream.check.aws import credentials_source
 from coachstream.check.hand_offs import hand_off_checks
 from coachstream.check.identity import identity_check
-from coachstream.check.model import analysis_check, fallback_check, model_check
+from coachstream.check.model import analysis_check, fallback_check, model_check, summary_checks
 from coachstream.check.recall import recall_check
 from coachstream.check.report import Advice, Check, Finding, NotKnown, Report, Trouble, Verdict
 from coachstream.check.store import store_check
@@ -76,6 +76,7 @@ async def _checks(services: Services, *, call_model: bool, within_s: float) -> l
         await model_check(services, call=call_model),
         await fallback_check(services, call=call_model),
         await analysis_check(services, call=call_model),
+        *await summary_checks(services, call=call_model),
         identity_check(services),
         tickets_check(services),
         recall_check(services, within_s=within_s),

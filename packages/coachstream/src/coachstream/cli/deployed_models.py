@@ -26,7 +26,7 @@ class DeployedModel(msgspec.Struct, frozen=True):
 
 
 async def deployed_models(environment: Mapping[str, str], *, is_online: bool) -> list[DeployedModel]:
-    """Return the model, and its fallback and the analysis model, if there are any.
+    """Return the model, and its fallback and the models for analysis and summaries, if there are any.
 
     Args:
         environment: the deployment's environment, with its options and AWS's variables.
@@ -57,4 +57,7 @@ def _called(environment: Mapping[str, str]) -> list[tuple[o.Option[object], str,
     analysis = analysis_model(given.value(o.ANALYSIS_MODEL_ID), model_id)
     if analysis is not None:
         called.append((o.ANALYSIS_MODEL_ID, analysis, region))
+    summaries = given.value(o.SUMMARY_MODEL_ID)
+    if summaries is not None and summaries != analysis:
+        called.append((o.SUMMARY_MODEL_ID, summaries, region))
     return called

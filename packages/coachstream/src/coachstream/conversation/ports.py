@@ -27,7 +27,8 @@ from coachstream.conversation.model import (
     Workout,
 )
 from coachstream.conversation.prompt.coach import CoachConfig
-from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.prompt.prompt import Prompt, PromptMessage
+from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.run_log import LogEntry
 
@@ -256,6 +257,24 @@ class ConversationStore(Protocol):
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         """Change only the given fields and return the result. Raises `ConversationNotFound`."""
 
+    async def replace_default_title(self, key: ConversationKey, title: str) -> bool:
+        """Give a conversation a title if it still has `DEFAULT_TITLE` or none, and change nothing else.
+
+        Returns:
+            Whether it got the title: not if a user or another process has given it one, or it is gone.
+        """
+
+    async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
+        """Save the summary of a conversation in place of one of fewer messages.
+
+        Returns:
+            Whether it was saved: not if there is one of as many messages or more.
+
+        Raises:
+            ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            StorageUnavailable: the store failed.
+        """
+
     async def delete_conversation(self, key: ConversationKey) -> None:
         """Delete the conversation with its messages and runs, and end its unfinished run.
 
@@ -322,6 +341,9 @@ class SemanticMemory(Protocol):
     async def remember(self, user_id: str, memory: Memory) -> None:
         """Index a memory for its owner; an existing one with the same id is replaced."""
 
+    async def remember_summary(self, key: ConversationKey, summary: ConversationSummary) -> None:
+        """Index the summary of a conversation; an existing one of the same conversation is replaced."""
+
     async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
         """Remove the summaries of a conversation; its workouts and memories outlive it."""
 
@@ -371,6 +393,10 @@ class SummaryReason(StrEnum):
     COMPLEXITY = "complexity"
 
 
+COMPLEXITY_INDICATORS = ("complexity_detected",)
+"""What the existing system adds to a request or a summary for complexity: only this."""
+
+
 class SummaryRequest(msgspec.Struct, frozen=True):
     """A conversation that is due for a summary; `message_count` counts all its messages."""
 
@@ -380,10 +406,60 @@ class SummaryRequest(msgspec.Struct, frozen=True):
 
 
 class SummaryBuilder(Protocol):
-    """Hands conversations to the function that summarizes them."""
+    """Has conversations summarized, by another function or later."""
 
     async def build(self, request: SummaryRequest) -> None:
-        """Start the function and do not wait for its result. Raises `HandOffFailed`."""
+        """Start it and do not wait for its result. Raises `HandOffFailed`."""
+
+
+class TitleRequest(msgspec.Struct, frozen=True):
+    """A conversation with a default title, of which enough has been said for a better one."""
+
+    key: ConversationKey
+
+
+class TitleBuilder(Protocol):
+    """Has titles written for conversations, by another function or later."""
+
+    async def build(self, request: TitleRequest) -> None:
+        """Start it and do not wait for its result. Raises `HandOffFailed`."""
+
+
+class NewSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A summary to store.
+
+    Attributes:
+        total_messages: how many messages the conversation had when the summary was requested.
+        first_message_id: the oldest message that was read for it, besides the earlier summary.
+        last_message_id: the newest one.
+    """
+
+    content: SummaryContent
+    reason: SummaryReason
+    total_messages: int
+    first_message_id: str
+    last_message_id: str
+    created_at: datetime
+
+
+class Summarizer(Protocol):
+    """Writes summaries and titles of conversations: a small model, or rules."""
+
+    async def summarize(
+        self, messages: Sequence[PromptMessage], earlier: ConversationSummary
+    ) -> SummaryContent:
+        """Summarize the messages and what the earlier summary says, which may be empty.
+
+        Raises:
+            ModelError: there is no summary.
+        """
+
+    async def suggest_title(self, messages: Sequence[PromptMessage]) -> str:
+        """Suggest a title, which may not fit (`title.title_from`); empty if there is none.
+
+        Raises:
+            ModelError: there is no suggestion.
+        """
 
 
 class TokenVerifier(Protocol):

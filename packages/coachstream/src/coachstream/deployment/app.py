@@ -90,6 +90,7 @@ def stack_of(app: App, environment: Mapping[str, str]) -> CoachStreamStack:
             ticket_key_secret_arn=given.value(o.TICKET_KEY_SECRET_ARN),
             kms_key_arns=given.value(o.KMS_KEY_ARNS),
         ),
+        post_turn=given.value(o.POST_TURN),
         alarms=_alarms(given),
         dashboard=given.value(o.DASHBOARD),
         env=Environment(
@@ -110,6 +111,7 @@ def _service(given: DeployOptions) -> Service:
             else Guardrail(guardrail, given.value(o.GUARDRAIL_VERSION), given.value(o.GUARDRAIL_MODE)),
             fallback=Fallback(*fallback) if any(fallback) else None,
             analysis_model_id=given.value(o.ANALYSIS_MODEL_ID),
+            summary_model_id=given.value(o.SUMMARY_MODEL_ID),
         ),
         foundation_models=given.value(o.FOUNDATION_MODELS),
         guardrail_profiles=given.value(o.GUARDRAIL_PROFILES),

@@ -9,9 +9,10 @@ from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
 
 from coachstream.functions.coach_conversations.resource import CoachConversations
+from coachstream.functions.process_post_turn.resource import ProcessPostTurn
 from coachstream.functions.send_coach_conversation_message.resource import SendCoachConversationMessage
 from coachstream.functions.stream_coach_conversation.resource import StreamCoachConversation
-from coachstream.infrastructure.alarms import AlarmOptions, Alarms
+from coachstream.infrastructure.alarms import AlarmOptions, Alarms, LostWorkAlarm
 from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.cors import Cors
 from coachstream.infrastructure.dashboard import Dashboard
@@ -59,6 +60,7 @@ class CoachStreamStack(Stack):
 
     Attributes:
         stream, send, conversations: the functions.
+        post_turn: the function that writes summaries and titles; None if another one does, or none.
         backend: the resources that they use.
     """
 
@@ -72,6 +74,7 @@ class CoachStreamStack(Stack):
         service: Service | None = None,
         existing: Existing | None = None,
         stream_options: FunctionOptions | None = None,
+        post_turn: bool | None = None,
         alarms: AlarmOptions | None = AlarmOptions(),  # noqa: B008 (frozen)
         dashboard: bool = True,
         env: Environment | None = None,
@@ -89,6 +92,8 @@ class CoachStreamStack(Stack):
             existing: existing resources to use.
             stream_options: the configuration of the streaming function, if it differs, for example in its
                 reserved concurrency.
+            post_turn: whether to create the function that writes titles, and summaries unless
+                `service.hand_offs` names a function for them; by default if it names none.
             alarms: the thresholds; None creates no alarms.
             dashboard: whether to create a dashboard.
             env: account and region.
@@ -97,6 +102,14 @@ class CoachStreamStack(Stack):
         super().__init__(scope, construct_id, env=env, **stack_options)
         service = Service() if service is None else service
         self.backend = self._backend(existing or Existing(), service)
+        self.post_turn: ProcessPostTurn | None = None
+        if service.hand_offs.summary_function is None if post_turn is None else post_turn:
+            self.post_turn = ProcessPostTurn(
+                self, "ProcessPostTurn", backend=self.backend, service=service, options=options
+            )
+            own = self.post_turn.function.function_name
+            hand_offs = msgspec.structs.replace(service.hand_offs, post_turn_function=own)
+            service = msgspec.structs.replace(service, hand_offs=hand_offs)
         self.stream = StreamCoachConversation(
             self,
             "StreamCoachConversation",
@@ -170,6 +183,14 @@ class CoachStreamStack(Stack):
                 of_streams=each is self.stream,
                 of_mirror=of_mirror,
             )
+        if self.post_turn is not None:
+            LostWorkAlarm(
+                self.post_turn,
+                "Alarms",
+                name="process-post-turn",
+                failed=self.post_turn.failed,
+                options=options,
+            )
 
     def _add_outputs(self) -> None:
         """Add the outputs, under the names that front ends of the existing system read.
@@ -196,6 +217,9 @@ class CoachStreamStack(Stack):
         self._output("userPoolClientIds", ",".join(self.backend.client_ids))
         for api, function in zip(custom, self._functions().values(), strict=True):
             self._output(f"{api}FunctionName", function.function.function_name)
+        if self.post_turn is not None:
+            self._output("processPostTurnFunctionName", self.post_turn.function.function_name)
+            self._output("processPostTurnFailedQueueUrl", self.post_turn.failed.queue_url)
         if self.backend.pinecone_key_arn is not None:
             self._output("pineconeSecretArn", self.backend.pinecone_key_arn)
         self._output("custom", self.to_json_string({**custom, "dynamodb": {"coreTable": table}}))

@@ -30,6 +30,7 @@ def json_handler(
     error_body: Callable[[CoachStreamError], msgspec.Struct],
     logger: logging.Logger,
     is_invoked_directly: Callable[[object], bool] = lambda _: False,
+    afterwards: Callable[[], Awaitable[None]] | None = None,
 ) -> LambdaHandler:
     """Create a handler from a coroutine function; its exceptions become typed error responses.
 
@@ -39,13 +40,16 @@ def json_handler(
         logger: logs what the client is not told.
         is_invoked_directly: whether the payload is from a program that reads the response as one document,
             and not from a service that reads status and headers from the prelude.
+        afterwards: what to do when the response is complete, unless it is an error.
     """
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
         async with observed(context, payload) as invocation:
+            has_failed = False
             try:
                 response = await respond(payload, context, invocation)
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
+                has_failed = True
                 failure = as_coachstream_error(error, logger)
                 invocation.error = failure.code
                 response = JsonResponse(
@@ -53,6 +57,8 @@ def json_handler(
                 )
             send = send_proxy_result if is_invoked_directly(payload) else send_json
             await send(response_stream, response)
+        if afterwards is not None and not has_failed:
+            await afterwards()
 
     return streamify_response(handler)
 

@@ -14,7 +14,12 @@ import msgspec
 from coachstream.aws.credential_faults import credential_fault
 from coachstream.conversation.errors import HandOffFailed, NoCredentials
 from coachstream.conversation.model import format_timestamp
-from coachstream.conversation.ports import SummaryReason, SummaryRequest, WorkoutLog
+from coachstream.conversation.ports import (
+    COMPLEXITY_INDICATORS,
+    SummaryReason,
+    SummaryRequest,
+    WorkoutLog,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_lambda.client import LambdaClient
@@ -43,10 +48,6 @@ class _SummaryPayload(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     complexity_indicators: tuple[str, ...] = ()
 
 
-_COMPLEXITY_INDICATORS = ("complexity_detected",)
-"""The only value that the existing system sends."""
-
-
 class LambdaWorkoutBuilder:
     """`WorkoutBuilder` for the function `build-workout`; `function` is its name or ARN."""
 
@@ -67,7 +68,7 @@ class LambdaWorkoutBuilder:
             message_timestamp=format_timestamp(workout.sent_at),
             user_timezone=workout.time_zone,
         )
-        await _invoke(self._client, self._function, payload)
+        await invoke(self._client, self._function, payload)
 
 
 class LambdaSummaryBuilder:
@@ -86,17 +87,18 @@ class LambdaSummaryBuilder:
             trigger_reason=request.reason,
             message_count=request.message_count,
             complexity_indicators=(
-                _COMPLEXITY_INDICATORS if request.reason is SummaryReason.COMPLEXITY else ()
+                COMPLEXITY_INDICATORS if request.reason is SummaryReason.COMPLEXITY else ()
             ),
         )
-        await _invoke(self._client, self._function, payload)
+        await invoke(self._client, self._function, payload)
 
 
 class HandOffCredentials(NoCredentials, HandOffFailed):
     """The credentials for Lambda are missing, expired or rejected."""
 
 
-async def _invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
+async def invoke(open_client: OpenClient, function: str, payload: msgspec.Struct) -> None:
+    """Start a function with an event. Raises `HandOffFailed`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

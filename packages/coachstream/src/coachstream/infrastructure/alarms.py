@@ -6,9 +6,10 @@ import msgspec
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from coachstream.infrastructure.metrics import FunctionMetrics
+from coachstream.infrastructure.metrics import PERIOD, FunctionMetrics
 
 
 class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
         first_chunk_p95_ms: 95th percentile of the time to the first chunk, for a quarter of an hour.
         interrupted_turns: replies that were interrupted.
         mirror_stops: replies that the existing functions do not see, because a conversation's list is full.
+        lost_work: summaries and titles that were not written, whose events are in the queue of failed ones.
     """
 
     topic_arn: str | None = None
@@ -29,6 +31,7 @@ class AlarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     first_chunk_p95_ms: int = 5000
     interrupted_turns: int = 3
     mirror_stops: int = 1
+    lost_work: int = 1
 
 
 _LATE_PERIODS = 2
@@ -37,47 +40,12 @@ of a period are missing when the next one begins, and count as 0 (CloudWatch use
 expressions", on FILL in alarms)."""
 
 
-class Alarms(Construct):
-    """The alarms of one function that runs turns; two of them only if it streams, or mirrors."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        name: str,
-        metrics: FunctionMetrics,
-        options: AlarmOptions,
-        of_streams: bool,
-        of_mirror: bool,
-    ) -> None:
+class _AlarmsOfFunction(Construct):
+    def __init__(self, scope: Construct, construct_id: str, *, name: str, options: AlarmOptions) -> None:
         super().__init__(scope, construct_id)
         self._name = name
         topic = options.topic_arn
         self._topic = None if topic is None else sns.Topic.from_topic_arn(self, "Topic", topic)
-        self._alarm("Errors", "failed", metrics.errors(), options.errors)
-        self._alarm("Throttles", "is throttled", metrics.throttles(), options.throttles)
-        self._alarm(
-            "InterruptedTurns", "interrupts replies", metrics.interrupted_turns(), options.interrupted_turns
-        )
-        if of_mirror:
-            self._alarm(
-                "MirrorStops",
-                "has replies that the existing functions do not see",
-                metrics.mirror_stops(),
-                options.mirror_stops,
-            )
-        if of_streams:
-            self._alarm(
-                "FirstChunk",
-                "is slow to begin its replies (p95, ms)",
-                metrics.first_chunk("p95"),
-                options.first_chunk_p95_ms,
-                periods=3,
-                breaching=3,
-                # The 95th percentile of a handful of turns is meaningless.
-                low_samples="ignore",
-            )
 
     def _alarm(
         self,
@@ -106,3 +74,59 @@ class Alarms(Construct):
             action = actions.SnsAction(self._topic)
             alarm.add_alarm_action(action)
             alarm.add_ok_action(action)
+
+
+class LostWorkAlarm(_AlarmsOfFunction):
+    """The alarm of a function that is invoked asynchronously: an event has failed for good.
+
+    Failures that a retry makes good are no alarm.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, name: str, failed: sqs.IQueue, options: AlarmOptions
+    ) -> None:
+        super().__init__(scope, construct_id, name=name, options=options)
+        waiting = failed.metric_approximate_number_of_messages_visible(
+            period=PERIOD, statistic=cloudwatch.Stats.MAXIMUM
+        )
+        self._alarm("LostWork", "has failed for good", waiting, options.lost_work)
+
+
+class Alarms(_AlarmsOfFunction):
+    """The alarms of one function that runs turns; two of them only if it streams, or mirrors."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        metrics: FunctionMetrics,
+        options: AlarmOptions,
+        of_streams: bool,
+        of_mirror: bool,
+    ) -> None:
+        super().__init__(scope, construct_id, name=name, options=options)
+        self._alarm("Errors", "failed", metrics.errors(), options.errors)
+        self._alarm("Throttles", "is throttled", metrics.throttles(), options.throttles)
+        self._alarm(
+            "InterruptedTurns", "interrupts replies", metrics.interrupted_turns(), options.interrupted_turns
+        )
+        if of_mirror:
+            self._alarm(
+                "MirrorStops",
+                "has replies that the existing functions do not see",
+                metrics.mirror_stops(),
+                options.mirror_stops,
+            )
+        if of_streams:
+            self._alarm(
+                "FirstChunk",
+                "is slow to begin its replies (p95, ms)",
+                metrics.first_chunk("p95"),
+                options.first_chunk_p95_ms,
+                periods=3,
+                breaching=3,
+                # The 95th percentile of a handful of turns is meaningless.
+                low_samples="ignore",
+            )

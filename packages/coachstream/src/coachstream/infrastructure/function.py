@@ -48,14 +48,82 @@ class FunctionOptions(msgspec.Struct, frozen=True, kw_only=True):
     snap_start: bool = False
 
 
-class StreamingFunction(Construct):
-    """A function behind a Function URL that streams.
+class ServiceFunction(Construct):
+    """A function of the package, which nothing invokes yet.
 
     Attributes:
         function: the function.
         role: its execution role.
-        url: its Function URL; the alias's, if there is one.
         log_group: its log group, which also receives its metrics.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        handler: str,
+        description: str,
+        service: Service,
+        options: FunctionOptions,
+        environment: Mapping[str, str],
+        permissions: Sequence[iam.PolicyStatement],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.log_group = logs.LogGroup(
+            self,
+            "Log",
+            retention=options.log_retention,
+            removal_policy=RemovalPolicy.RETAIN if options.keep_log else RemovalPolicy.DESTROY,
+        )
+        self.role = self._role(permissions)
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            description=description,
+            code=options.code,
+            handler=handler,
+            runtime=_RUNTIME,
+            architecture=lambda_.Architecture.custom(ARCHITECTURE),
+            memory_size=options.memory_mb,
+            timeout=Duration.seconds(options.timeout_s),
+            environment={**environment, EXEC_WRAPPER_VARIABLE: EXEC_WRAPPER},
+            role=self.role,
+            log_group=self.log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            application_log_level_v2=_application_log_level(service.logs.level),
+            tracing=lambda_.Tracing.ACTIVE,
+            reserved_concurrent_executions=options.reserved_concurrency,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if options.snap_start else None,
+        )
+        self._wait_for_the_policy_alone()
+
+    def _wait_for_the_policy_alone(self) -> None:
+        """Remove CDK's redundant dependency on the role, to which cfn-lint objects (W3005)."""
+        function = self.function.node.default_child
+        assert isinstance(function, lambda_.CfnFunction)  # noqa: S101 (narrows the type)
+        policy = self.role.node.find_child("DefaultPolicy").node.default_child
+        assert isinstance(policy, iam.CfnPolicy)  # noqa: S101 (narrows the type)
+        function.add_override("DependsOn", [Stack.of(self).get_logical_id(policy)])
+
+    def _role(self, permissions: Sequence[iam.PolicyStatement]) -> iam.Role:
+        """The role; Lambda's managed policy would allow writing to every log group of the account."""
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        log = iam.PolicyStatement(
+            sid="Log",
+            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+            resources=[self.log_group.log_group_arn],
+        )
+        for statement in (log, *permissions):
+            role.add_to_policy(statement)
+        return role
+
+
+class StreamingFunction(ServiceFunction):
+    """A function behind a Function URL that streams.
+
+    Attributes:
+        url: its Function URL; the alias's, if there is one.
     """
 
     def __init__(
@@ -72,34 +140,17 @@ class StreamingFunction(Construct):
         cors: Cors,
         needs: Needs,
     ) -> None:
-        super().__init__(scope, construct_id)
-        self.log_group = logs.LogGroup(
-            self,
-            "Log",
-            retention=options.log_retention,
-            removal_policy=RemovalPolicy.RETAIN if options.keep_log else RemovalPolicy.DESTROY,
-        )
-        self.role = self._role(backend, service, needs)
-        self.function = lambda_.Function(
-            self,
-            "Function",
-            description=description,
-            code=options.code,
+        stack = Stack.of(scope)
+        super().__init__(
+            scope,
+            construct_id,
             handler=handler,
-            runtime=_RUNTIME,
-            architecture=lambda_.Architecture.custom(ARCHITECTURE),
-            memory_size=options.memory_mb,
-            timeout=Duration.seconds(options.timeout_s),
-            environment=self._environment(backend, service, needs),
-            role=self.role,
-            log_group=self.log_group,
-            logging_format=lambda_.LoggingFormat.JSON,
-            application_log_level_v2=_application_log_level(service.logs.level),
-            tracing=lambda_.Tracing.ACTIVE,
-            reserved_concurrent_executions=options.reserved_concurrency,
-            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if options.snap_start else None,
+            description=description,
+            service=service,
+            options=options,
+            environment=service.environment(backend, region=stack.region, with_tickets=needs.tickets),
+            permissions=statements(stack, backend, service, needs),
         )
-        self._wait_for_the_policy_alone()
         called = self._alias() if options.snap_start else self.function
         self.url = called.add_function_url(
             # The function verifies the token of every request itself, before anything else: Lambda's own
@@ -114,35 +165,9 @@ class StreamingFunction(Construct):
             cors=cors.options(methods),
         )
 
-    def _wait_for_the_policy_alone(self) -> None:
-        """Remove CDK's redundant dependency on the role, to which cfn-lint objects (W3005)."""
-        function = self.function.node.default_child
-        assert isinstance(function, lambda_.CfnFunction)  # noqa: S101 (narrows the type)
-        policy = self.role.node.find_child("DefaultPolicy").node.default_child
-        assert isinstance(policy, iam.CfnPolicy)  # noqa: S101 (narrows the type)
-        function.add_override("DependsOn", [Stack.of(self).get_logical_id(policy)])
-
     def _alias(self) -> lambda_.Alias:
         """An alias of the newest version: only versions have snapshots. Older ones are billed, so they go."""
         return lambda_.Alias(self, "Live", alias_name=_ALIAS, version=self.function.current_version)
-
-    def _environment(self, backend: Backend, service: Service, needs: Needs) -> Mapping[str, str]:
-        return {
-            **service.environment(backend, region=Stack.of(self).region, with_tickets=needs.tickets),
-            EXEC_WRAPPER_VARIABLE: EXEC_WRAPPER,
-        }
-
-    def _role(self, backend: Backend, service: Service, needs: Needs) -> iam.Role:
-        """The role; Lambda's managed policy would allow writing to every log group of the account."""
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        log = iam.PolicyStatement(
-            sid="Log",
-            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-            resources=[self.log_group.log_group_arn],
-        )
-        for statement in (log, *statements(Stack.of(self), backend, service, needs)):
-            role.add_to_policy(statement)
-        return role
 
 
 def _application_log_level(level: LogLevel) -> lambda_.ApplicationLogLevel:

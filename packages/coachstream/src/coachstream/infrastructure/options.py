@@ -178,6 +178,12 @@ ANALYSIS_MODEL_ID = _setting(
     f"small model that finds workouts and requests to remember something in messages, or `{v.OFF}`; by "
     "default the service's default",
 )
+SUMMARY_MODEL_ID = _setting(
+    v.SUMMARY_MODEL,
+    "summaryModelId",
+    "small model that writes summaries and titles of conversations; by default the one that analyses "
+    "messages",
+)
 FOUNDATION_MODELS = Option(
     "foundationModels",
     "ARNs of the models behind an inference profile whose id does not reveal its models, comma-separated",
@@ -218,7 +224,15 @@ WORKOUT_FUNCTION = _setting(
 SUMMARY_FUNCTION = _setting(
     v.SUMMARY_FUNCTION,
     "summaryFunction",
-    "name or ARN of the function that summarizes conversations; none by default",
+    "name or ARN of the existing system's function that summarizes conversations; by default the stack's own "
+    "function does",
+)
+POST_TURN: Option[bool | None] = Option(
+    "postTurn",
+    "create the function that writes titles, and summaries unless `summaryFunction` does; by default if "
+    "there is no `summaryFunction`",
+    Boolean(),
+    None,
 )
 MIRROR_MESSAGES = _setting(
     v.MIRROR, "mirrorMessages", "turns also appear in the list that the existing functions read"
@@ -249,7 +263,10 @@ RESERVED_CONCURRENCY = Option(
 )
 SNAP_START = Option("snapStart", "start from snapshots, behind an alias", Boolean(), default=False)
 ALARMS = Option(
-    "alarms", "alarms on errors, throttles, slow first chunks and interrupted turns", Boolean(), default=True
+    "alarms",
+    "alarms on errors, throttles, slow first chunks, interrupted turns and lost work",
+    Boolean(),
+    default=True,
 )
 ALARM_TOPIC_ARN = Option("alarmTopicArn", "SNS topic to notify of alarms; none by default", TOPIC_ARN, None)
 DASHBOARD = Option("dashboard", "a dashboard of the functions' metrics", Boolean(), default=True)

@@ -25,6 +25,19 @@ TABLE_ACTIONS = (
 """The store's actions on the table; none on an index, and no scan. A transaction needs the permissions of its
 individual actions (DynamoDB developer guide, "Using IAM with DynamoDB transactions")."""
 
+POST_TURN_TABLE_ACTIONS = (
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+)
+"""Reads a conversation, and writes its summary and its title; deletes nothing."""
+
+_ITEMS_OF_USERS = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["user#*"]}}
+"""Not what all users share, such as templates (DynamoDB developer guide, "Using IAM policy conditions for
+fine-grained access control")."""
+
 STREAMED_REPLY = "bedrock:InvokeModelWithResponseStream"
 WHOLE_REPLY = "bedrock:InvokeModel"
 """ConverseStream and Converse have no actions of their own (Bedrock API reference)."""
@@ -86,12 +99,33 @@ def statements(stack: Stack, backend: Backend, service: Service, needs: Needs) -
     hand_offs = (
         service.hand_offs.workout_function,
         service.hand_offs.summary_function if needs.summaries else None,
+        service.hand_offs.post_turn_function,
     )
     if functions := [_function_arn(stack, name) for name in dict.fromkeys(hand_offs) if name]:
         found.append(_allow("HandOffs", ["lambda:InvokeFunction"], functions))
-    if backend.kms_key_arns:
-        found.append(_allow("Keys", KEY_ACTIONS, list(backend.kms_key_arns), _FOR_TABLE_AND_SECRETS))
-    return found
+    return [*found, *_keys(backend)]
+
+
+def post_turn_statements(stack: Stack, backend: Backend, service: Service) -> list[iam.PolicyStatement]:
+    """Return the statements of the function that writes summaries and titles.
+
+    Raises:
+        ValueError: a resource is in another region, from which it cannot be called.
+    """
+    table, model = table_arn(stack, backend.table), service.model
+    found = [
+        _allow("Table", POST_TURN_TABLE_ACTIONS, [table], _ITEMS_OF_USERS),
+        *_calls(stack, service, "SummaryModel", WHOLE_REPLY, [(model.summary_model, model.region)]),
+    ]
+    if service.recall is not None and backend.pinecone_key_arn is not None:
+        found.append(_allow("Secrets", ["secretsmanager:GetSecretValue"], [backend.pinecone_key_arn]))
+    return [*found, *_keys(backend)]
+
+
+def _keys(backend: Backend) -> list[iam.PolicyStatement]:
+    """The statement for the keys that encrypt the table or a secret, if there are any."""
+    arns = list(backend.kms_key_arns)
+    return [_allow("Keys", KEY_ACTIONS, arns, _FOR_TABLE_AND_SECRETS)] if arns else []
 
 
 def _models(stack: Stack, service: Service, needs: Needs) -> list[iam.PolicyStatement]:

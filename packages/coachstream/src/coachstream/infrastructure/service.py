@@ -30,6 +30,7 @@ _SAMPLES = {
     v.APP_CLIENTS.name: "aSample",
     v.WORKOUT_FUNCTION.name: "a-function",
     v.SUMMARY_FUNCTION.name: "a-function",
+    v.POST_TURN_FUNCTION.name: "a-function",
     v.PINECONE_KEY_ARN.name: _SAMPLE_SECRET,
     v.TICKET_KEY_ARN.name: _SAMPLE_SECRET,
 }
@@ -52,8 +53,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of the functions, without the resources that they use.
 
     Attributes:
-        model: the model that generates the replies, its fallback, and the model that analyses messages.
-            Without a region, the stack's is used.
+        model: the model that generates the replies, its fallback, and the models that analyse messages and
+            summarize conversations. Without a region, the stack's is used.
         foundation_models: ARNs of the foundation models behind `model` and the fallback, if their ids do not
             reveal them: for an application inference profile, or a profile with unknown regions.
         guardrail_profiles: ARNs of the guardrail's cross-region profile, one for each of its regions, if it

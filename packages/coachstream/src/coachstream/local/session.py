@@ -22,12 +22,14 @@ class Person(msgspec.Struct, frozen=True):
 
     Attributes:
         conversation_id: the seeded conversation, or the latest one; None if there is none.
+        gets_titles: whether a conversation without a title gets one after its first exchange.
     """
 
     user_id: str
     name: str
     coaches: tuple[SessionCoach, ...]
     conversation_id: str | None
+    gets_titles: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, rename="camel"):
@@ -44,6 +46,7 @@ class Session(msgspec.Struct, frozen=True, rename="camel"):
             deleted since.
         stream_url: base address of the streaming function; ends with `/`, clients append `users/...`.
         conversations_url: base address of the conversations function; ends with `/`, likewise.
+        gets_titles: whether a conversation without a title gets one after its first exchange.
     """
 
     token: str
@@ -55,6 +58,7 @@ class Session(msgspec.Struct, frozen=True, rename="camel"):
     conversation_id: str | None
     stream_url: str
     conversations_url: str
+    gets_titles: bool = False
 
 
 def session_of(person: Person, token: str, expires_at: datetime, origin: str) -> Session:
@@ -69,4 +73,5 @@ def session_of(person: Person, token: str, expires_at: datetime, origin: str) ->
         conversation_id=person.conversation_id,
         stream_url=origin,
         conversations_url=origin,
+        gets_titles=person.gets_titles,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.local.demo.seed import (
     CONVERSATION_ID,
     USER_ID,
@@ -20,7 +21,6 @@ from coachstream.local.session import Person, SessionCoach
 from coachstream.recall.sqlite import SqliteRecall
 from coachstream.services import Services
 from coachstream.settings import DynamoDbSettings, SqliteRecallSettings
-from coachstream.web.request_body import DEFAULT_TITLE
 
 if TYPE_CHECKING:
     from coachstream.local.demo.seed import DemoStore
@@ -78,6 +78,7 @@ class UserDirectory:
             name=USER_NAME if user_id == USER_ID else user_id,
             coaches=coaches,
             conversation_id=await self._conversation(user_id, coaches[0].coach_id),
+            gets_titles=self._services.title_builder is not None,
         )
 
     async def _seed(self, user_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coachstream.conversation.model import Memory
+from coachstream.conversation.prompt.user import ConversationSummary
 
 METHODOLOGY = "methodology"
 """The namespace that every user's searches include; it is also its records' type."""
@@ -24,3 +25,20 @@ def user_namespace(user_id: str) -> str:
 def memory_text(memory: Memory) -> str:
     """The searchable text of a memory: its content and its tags, one per line."""
     return "\n".join((memory.content, *(f"tag: {tag}" for tag in memory.tags)))
+
+
+def summary_id(conversation_id: str) -> str:
+    """The id of a conversation's summary in its user's namespace: one record, however often it is written."""
+    return f"{CONVERSATION_SUMMARY}_{conversation_id}"
+
+
+def summary_text(summary: ConversationSummary) -> str:
+    """The searchable text of a summary: the narrative, and the entries of its lists, one per line."""
+    entries = {
+        "goal": summary.current_goals,
+        "progress": summary.recent_progress,
+        "insight": summary.key_insights,
+        "context": summary.important_context,
+    }
+    lines = (f"{name}: {text}" for name, texts in entries.items() for text in texts)
+    return "\n".join((summary.narrative, *lines))

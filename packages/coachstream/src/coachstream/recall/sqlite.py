@@ -21,12 +21,16 @@ from pathlib import Path
 import msgspec
 
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.conversation.model import Match, Memory
+from coachstream.conversation.model import ConversationKey, Match, Memory
+from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.recall.records import (
     CONTEXT_TYPES,
+    CONVERSATION_SUMMARY,
     METHODOLOGY,
     USER_MEMORY,
     memory_text,
+    summary_id,
+    summary_text,
     user_namespace,
 )
 from coachstream.recall.search_terms import match_expression
@@ -75,6 +79,12 @@ _ADD = """
     INSERT INTO records (namespace, id, record_type, title, text) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id)
     DO UPDATE SET record_type = excluded.record_type, title = excluded.title, text = excluded.text
+"""
+
+# No trigger, which files of earlier versions lack.
+_REMOVE_WORDS = """
+    INSERT INTO words (words, rowid, title, text)
+    SELECT 'delete', number, title, text FROM records WHERE namespace = ? AND id = ?
 """
 
 
@@ -128,8 +138,23 @@ class SqliteRecall:
             RecallRecord(memory.id, user_namespace(user_id), memory_text(memory), record_type=USER_MEMORY)
         )
 
+    async def remember_summary(self, key: ConversationKey, summary: ConversationSummary) -> None:
+        """Index the summary of a conversation (see `SemanticMemory`).
+
+        Raises:
+            StorageUnavailable: the file cannot be written.
+        """
+        text, namespace = summary_text(summary), user_namespace(key.user_id)
+        record_id = summary_id(key.conversation_id)
+        await self.add(RecallRecord(record_id, namespace, text, record_type=CONVERSATION_SUMMARY))
+
     async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
-        """Do nothing: no part of a conversation is indexed but its memories, which outlive it."""
+        """Remove the summary of a conversation (see `SemanticMemory`).
+
+        Raises:
+            StorageUnavailable: the file cannot be written.
+        """
+        await asyncio.to_thread(self._remove, user_namespace(user_id), summary_id(conversation_id))
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
         """The `limit` best matches among the user's own and the shared records, best first.
@@ -151,6 +176,14 @@ class SqliteRecall:
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_ADD, rows)
+            connection.execute("COMMIT")
+
+    def _remove(self, namespace: str, record_id: str) -> None:
+        with self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            # Before the record, whose text the index needs to find its words.
+            connection.execute(_REMOVE_WORDS, (namespace, record_id))
+            connection.execute("DELETE FROM records WHERE namespace = ? AND id = ?", (namespace, record_id))
             connection.execute("COMMIT")
 
     def _search(self, user_id: str, expression: str, limit: int) -> list[Match]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.web import conversations, frames, request_body, run_requests, send_message
 from coachstream.web.request_body import (
-    DEFAULT_TITLE,
     MAX_MESSAGE_CHARS,
     MAX_TAG_CHARS,
     MAX_TAGS,

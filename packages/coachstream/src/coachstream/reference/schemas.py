@@ -17,6 +17,7 @@ import msgspec
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Role, StopReason
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames
@@ -29,7 +30,6 @@ from coachstream.web.conversations import (
 )
 from coachstream.web.request_body import (
     CLIENT_MESSAGE_ID,
-    DEFAULT_TITLE,
     MAX_MESSAGE_CHARS,
     MAX_TAG_CHARS,
     MAX_TAGS,

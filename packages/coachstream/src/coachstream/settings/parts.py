@@ -109,11 +109,17 @@ class BedrockSettings(msgspec.Struct, frozen=True):
     can_continue: Annotated[bool | None, v.MODEL_CAN_CONTINUE] = None
     fallback: Fallback | None = None
     analysis_model_id: Annotated[str | None, v.ANALYSIS_MODEL] = None
+    summary_model_id: Annotated[str | None, v.SUMMARY_MODEL] = None
 
     @property
     def analysis_model(self) -> str | None:
         """The model that analyses messages; None if none does."""
         return analysis_model(self.analysis_model_id, self.model_id)
+
+    @property
+    def summary_model(self) -> str:
+        """The model that writes summaries and titles."""
+        return self.summary_model_id or self.analysis_model or self.model_id
 
 
 class LocalIssuerSettings(msgspec.Struct, frozen=True):
@@ -183,6 +189,7 @@ class HandOffs(msgspec.Struct, frozen=True):
 
     workout_function: Annotated[str | None, v.WORKOUT_FUNCTION] = None
     summary_function: Annotated[str | None, v.SUMMARY_FUNCTION] = None
+    post_turn_function: Annotated[str | None, v.POST_TURN_FUNCTION] = None
 
 
 class Logs(msgspec.Struct, frozen=True):

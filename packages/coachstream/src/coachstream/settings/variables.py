@@ -297,6 +297,14 @@ ANALYSIS_MODEL = Variable(
     f"default `{DEFAULT_ANALYSIS_MODEL}` in the model's geography, if the model's id begins with "
     f"{_one_of(ANALYSIS_GEOGRAPHIES)}, else `{OFF}`",
 )
+SUMMARY_MODEL = Variable(
+    _BEDROCK,
+    "COACHSTREAM_SUMMARY_MODEL_ID",
+    "id or ARN of the small model that writes summaries and titles of conversations, in the model's region; "
+    "by default the one that analyses messages, or if that is off, the model of the replies",
+    _MODEL_ID,
+    None,
+)
 GUARDRAIL_ID = Variable(
     _BEDROCK,
     "BEDROCK_GUARDRAIL_ID",
@@ -422,7 +430,17 @@ WORKOUT_FUNCTION = Variable(
 SUMMARY_FUNCTION = Variable(
     _HAND_OFFS,
     "BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME",
-    "name or ARN of the function that summarizes conversations; if unset, they are not handed off",
+    "name or ARN of the existing system's function that summarizes conversations; it goes before "
+    "`COACHSTREAM_POST_TURN_FUNCTION_NAME`",
+    _FUNCTION,
+    None,
+)
+POST_TURN_FUNCTION = Variable(
+    _HAND_OFFS,
+    "COACHSTREAM_POST_TURN_FUNCTION_NAME",
+    "name or ARN of coachstream's function `process_post_turn`, which writes titles, and summaries unless "
+    "`BUILD_CONVERSATION_SUMMARY_FUNCTION_NAME` names a function for them; if unset, there are none, except "
+    "with `sqlite`, where the process itself writes them",
     _FUNCTION,
     None,
 )

@@ -29,6 +29,7 @@ from coachstream.conversation.errors import (
     MissingRequestBody,
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.visible_text import is_blank
 from coachstream.time_zone import is_zone_name
 from lambda_streaming.function_url.event import (
@@ -46,8 +47,6 @@ MAX_TITLE_CHARS = 200
 
 MAX_TAGS = 50
 MAX_TAG_CHARS = 100
-
-DEFAULT_TITLE = "New Conversation"
 
 _EARLIEST_MESSAGE = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON_ESCAPE = re.compile(

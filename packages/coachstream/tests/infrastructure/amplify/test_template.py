@@ -13,7 +13,7 @@ import pytest
 
 from coachstream.infrastructure.target import PACKAGED_KEYS
 from coachstream.settings import Settings
-from coachstream.settings.variables import JWKS_FILE
+from coachstream.settings.variables import JWKS_FILE, POST_TURN_FUNCTION
 from support.amplify import Assembly
 from support.templates import REGION, Template
 
@@ -40,8 +40,16 @@ def amplify(assembly_of: AssemblyOf, app: str) -> Made:
 
 @pytest.fixture
 def construct(template_of: TemplateOf, app: str) -> Made:
-    """The function's resources in the stack with the same choices."""
-    return made(template_of(TWINS[app]))
+    """The function's resources in the stack with the same choices.
+
+    The drop-in creates no function for the work after turns, so what refers to the stack's own is left out.
+    """
+    stack = made(template_of(TWINS[app]))
+    stack["environment"].pop(POST_TURN_FUNCTION.name, None)
+    stack["statements"] = [
+        each for each in stack["statements"] if "ProcessPostTurn" not in str(each["Resource"])
+    ]
+    return stack
 
 
 def made(template: Template) -> Made:

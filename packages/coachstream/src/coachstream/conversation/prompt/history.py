@@ -7,13 +7,14 @@ at the first message that does not fit, so it has no gaps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import msgspec
 
 from coachstream.conversation.model import Message, Role
 from coachstream.conversation.prompt.prompt import Prompt, PromptMessage
+from coachstream.conversation.prompt.quoting import shortened
 from coachstream.conversation.visible_text import is_blank, visible
 
 CUT_OFF_NOTE = "[This reply was cut off.]"
@@ -43,22 +44,28 @@ def fit_history(
     """
     history = tuple(_exchanges(history))
     new = visible(user_message.content)
-    texts: list[tuple[Role, str]] = []
-    left = budget_chars - len(new)
     left_out = {user_message.id, *_filtered(history), *_waiting(history, user_message)}
-    for message in reversed(history):
-        if message.id in left_out or is_blank(message.content):
-            continue
-        text = visible(message.content)
-        if message.is_interrupted:
-            text = f"{text}{PARAGRAPH}{CUT_OFF_NOTE}"
-        left -= len(text) + len(PARAGRAPH)
-        if left < 0:
-            break
-        texts.append((message.role, text))
+    texts = list(_newest_texts(history, left_out, budget_chars - len(new)))
     while texts and texts[-1][0] is not Role.USER:
         texts.pop()
     return (*_alternating(reversed(texts)), PromptMessage(Role.USER, new))
+
+
+def transcript(
+    history: Sequence[Message], *, budget_chars: int, longest_chars: int
+) -> tuple[PromptMessage, ...]:
+    """Choose the messages of a conversation that a model may read to describe it, oldest first.
+
+    As in `fit_history`, those that a content filter withheld or flagged are dropped, and a reply follows the
+    message that it answers. A message of more than `longest_chars` is shortened: here, the beginning tells
+    enough.
+    """
+    shorter = [
+        msgspec.structs.replace(message, content=shortened(message.content, longest_chars))
+        for message in _exchanges(history)
+    ]
+    texts = list(_newest_texts(shorter, set(_filtered(history)), budget_chars))
+    return tuple(PromptMessage(role, text) for role, text in reversed(texts))
 
 
 def simpler_prompts(prompt: Prompt) -> Iterator[Prompt]:
@@ -78,6 +85,22 @@ def simpler_prompts(prompt: Prompt) -> Iterator[Prompt]:
         if newest:
             yield msgspec.structs.replace(prompt, messages=(*newest, new))
         yield msgspec.structs.replace(prompt, messages=(new,))
+
+
+def _newest_texts(
+    history: Sequence[Message], left_out: Collection[str], budget_chars: int
+) -> Iterator[tuple[Role, str]]:
+    """The newest messages that fit, newest first."""
+    for message in reversed(history):
+        if message.id in left_out or is_blank(message.content):
+            continue
+        text = visible(message.content)
+        if message.is_interrupted:
+            text = f"{text}{PARAGRAPH}{CUT_OFF_NOTE}"
+        budget_chars -= len(text) + len(PARAGRAPH)
+        if budget_chars < 0:
+            return
+        yield message.role, text
 
 
 def _newest_of(history: Sequence[PromptMessage], budget_chars: int) -> Sequence[PromptMessage]:

@@ -18,6 +18,7 @@ from coachstream.conversation.ports import (
     RunStore,
     SemanticMemory,
     SummaryBuilder,
+    TitleBuilder,
     WorkoutBuilder,
 )
 from coachstream.conversation.turn.report import TurnReport
@@ -38,6 +39,7 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
         recall: None if there is no semantic search backend.
         workout_builder: None if workouts are not handed off.
         summary_builder: None if conversations are not summarized.
+        title_builder: None if conversations keep their default title.
         analyser: None if only commands have side effects.
         report: receives the report when the turn is over.
     """
@@ -52,6 +54,7 @@ class TurnDependencies(msgspec.Struct, frozen=True, kw_only=True):
     fallback_model: ChatModel | None = None
     workout_builder: WorkoutBuilder | None = None
     summary_builder: SummaryBuilder | None = None
+    title_builder: TitleBuilder | None = None
     analyser: MessageAnalyser | None = None
     report: TakeReport = ignore_report
     random_below: RandomBelow = secrets.randbelow

@@ -11,14 +11,14 @@ workout. The message is marked after the hand-off, so that no one does so again.
 these two steps, the builder is called twice, with the same message id and time.
 
 The rest are follow-ups: memories are counted as used after the first text is sent; after the reply is
-stored, a summary is requested, and a new memory is indexed for semantic search.
+stored, a summary and a title are requested, and a new memory is indexed for semantic search.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -31,11 +31,10 @@ from coachstream.conversation.errors import (
     log_failure,
 )
 from coachstream.conversation.events import Send, Stage
-from coachstream.conversation.model import Memory, MemorySource
+from coachstream.conversation.model import Conversation, Memory, MemorySource
 from coachstream.conversation.ports import (
     SummaryBuilder,
-    SummaryReason,
-    SummaryRequest,
+    TitleBuilder,
     WorkoutBuilder,
     WorkoutLog,
 )
@@ -46,6 +45,7 @@ from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.commands import CommandName, is_command, parse_command
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.notices import notice
+from coachstream.conversation.turn.post_turn import due_summary, due_title
 from coachstream.conversation.turn.save_memory import (
     NOT_SAVED,
     USAGE,
@@ -58,8 +58,6 @@ from coachstream.conversation.turn.save_memory import (
 from coachstream.time_zone import DEFAULT_TIME_ZONE
 
 logger = logging.getLogger("coachstream.turn")
-
-SUMMARY_EVERY_MESSAGES = 6
 
 ANALYSIS = "message analysis"
 
@@ -229,9 +227,13 @@ class SideEffects:
     def follow_reply(self) -> None:
         """Start the follow-ups of a stored reply; a blocked message has none."""
         summary_builder, recall = self._dependencies.summary_builder, self._dependencies.recall
-        if summary_builder is not None:
-            added = 2 if self._claim.is_first_attempt else 1
-            self._follow_ups.start("summary trigger", self._summarize(summary_builder, added))
+        title_builder = self._dependencies.title_builder
+        if summary_builder is not None or title_builder is not None:
+            reading = asyncio.create_task(self._dependencies.conversations.get_conversation(self._key))
+            if summary_builder is not None:
+                self._follow_ups.start("summary trigger", self._summarize(summary_builder, reading))
+            if title_builder is not None:
+                self._follow_ups.start("title trigger", _request_title(title_builder, reading))
         if recall is not None and self._memory is not None and self._is_memory_saved:
             self._follow_ups.start("semantic memory", recall.remember(self._key.user_id, self._memory))
 
@@ -332,17 +334,24 @@ class SideEffects:
         finally:
             await self._tell(Stage.WORKOUT_HANDED_OFF)
 
-    async def _summarize(self, builder: SummaryBuilder, added: int) -> None:
-        """Request a summary if this turn's messages reached or passed a multiple of six, or are complex."""
-        count = (await self._dependencies.conversations.get_conversation(self._key)).total_messages
-        if count // SUMMARY_EVERY_MESSAGES > (count - added) // SUMMARY_EVERY_MESSAGES:
-            await builder.build(SummaryRequest(self._key, SummaryReason.MESSAGE_COUNT, count))
-        elif self._verdict is not None and self._verdict.is_complex:
-            await builder.build(SummaryRequest(self._key, SummaryReason.COMPLEXITY, count))
+    async def _summarize(self, builder: SummaryBuilder, reading: Awaitable[Conversation]) -> None:
+        request = due_summary(
+            await reading,
+            added_messages=2 if self._claim.is_first_attempt else 1,
+            is_complex=self._verdict is not None and self._verdict.is_complex,
+        )
+        if request is not None:
+            await builder.build(request)
 
     async def _tell(self, stage: Stage, *, memory: str = "") -> None:
         if self._tell_reader is not None:
             await self._tell_reader(notice(stage, self._language, memory=memory))
+
+
+async def _request_title(builder: TitleBuilder, reading: Awaitable[Conversation]) -> None:
+    request = due_title(await reading)
+    if request is not None:
+        await builder.build(request)
 
 
 class FollowUps:

@@ -66,7 +66,12 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         invocation.key = route.key
         return await _perform(event, route, adapters, invocation)
 
-    return json_handler(respond, error_body=error_body, logger=logger)
+    return json_handler(
+        respond,
+        error_body=error_body,
+        logger=logger,
+        afterwards=lambda: services().finish_local_work(),
+    )
 
 
 async def _perform(

@@ -48,7 +48,13 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
             return JsonResponse(HTTP_STATUS[ending.code], failed_body(ending))
         return JsonResponse(HTTPStatus.OK, sent_body(ending))
 
-    return json_handler(respond, error_body=refused_body, logger=logger, is_invoked_directly=is_internal)
+    return json_handler(
+        respond,
+        error_body=refused_body,
+        logger=logger,
+        is_invoked_directly=is_internal,
+        afterwards=lambda: services().finish_local_work(),
+    )
 
 
 initialize()

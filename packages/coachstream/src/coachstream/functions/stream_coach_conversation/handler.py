@@ -37,6 +37,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Create the handler; `services` is called once per invocation."""
 
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
+        adapters: Services | None = None
         async with observed(context, payload) as invocation:
             accepted: Accepted | None = None
             try:
@@ -50,6 +51,8 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
                 await refuse(response_stream, failure, as_json=_takes_json(accepted))
             else:
                 await respond(response_stream)
+        if adapters is not None:
+            await adapters.finish_local_work()
 
     return streamify_response(handler)
 

@@ -1,11 +1,8 @@
 """`BedrockAnalyser`: one Converse call of a small model, which must reply by filling in a tool's input.
 
-The message is data between tags, as in prompts (`quoting`), so that it cannot pose as an instruction; and a
-verdict has no free text: what to remember must be word for word in the message (`quotation_from`), types and
-importance are chosen from lists, and tags are single short words. So the worst that a message can do is to
-have itself remembered or handed off, which its user may do anyway.
-
-There is one attempt: a verdict that comes after two seconds of retries is of no use.
+A verdict has no free text: what to remember must be word for word in the message (`quotation_from`), types
+and importance are chosen from lists, and tags are single short words. So the worst that a message can do is
+to have itself remembered or handed off, which its user may do anyway.
 """
 
 from __future__ import annotations
@@ -18,20 +15,24 @@ import msgspec
 from coachstream.conversation.analysis import MEMORY_TYPES, MOST_TAGS, MemoryTraits, MessageAnalysis
 from coachstream.conversation.errors import ModelStreamBroken
 from coachstream.conversation.model import Importance
-from coachstream.conversation.text import encodable
-from coachstream.language.bedrock.errors import failure_of
-from coachstream.language.bedrock.model_families import family_of
+from coachstream.language.bedrock.tool_call import (
+    Tool,
+    converse,
+    tagged,
+    tool_input_in,
+    tool_request,
+    with_brackets,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
-    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_bedrock_runtime.type_defs import (
         ConverseRequestTypeDef,
         ConverseResponseTypeDef,
     )
 
-    OpenClient = Callable[[], Awaitable[BedrockRuntimeClient]]
+    from coachstream.language.bedrock.tool_call import OpenClient
 
 TOOL = "report_message"
 
@@ -115,13 +116,9 @@ _SCHEMA: dict[str, Any] = {
     ],
 }
 
-_WITHOUT_BRACKETS = str.maketrans(
-    {
-        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
-        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
-    }
+_TOOL = Tool(
+    TOOL, "Report what the message asks of the application.", _SCHEMA, _SYSTEM, max_tokens=MAX_TOKENS
 )
-_WITH_BRACKETS = {ord(changed): chr(original) for original, changed in _WITHOUT_BRACKETS.items()}
 
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _TAG = re.compile(r"[^\W_][\w-]{0,39}")
@@ -140,27 +137,6 @@ class _Verdict(msgspec.Struct, rename="camel"):
     memory_is_coach_specific: bool = False
     memory_tags: list[str] = []
     language: str = ""
-
-
-class _ToolUse(msgspec.Struct):
-    name: str
-    input: object
-
-
-class _Block(msgspec.Struct, rename="camel"):
-    tool_use: _ToolUse | None = None
-
-
-class _Message(msgspec.Struct):
-    content: list[_Block] = []
-
-
-class _Output(msgspec.Struct):
-    message: _Message
-
-
-class _Response(msgspec.Struct):
-    output: _Output
 
 
 class BedrockAnalyser:
@@ -183,39 +159,12 @@ class BedrockAnalyser:
             NoCredentials: the service does not accept the credentials.
             ModelStreamBroken: the response holds no verdict.
         """
-        try:
-            client = await self._client()
-            response = await client.converse(**analysis_request(text, self._model_id))
-        except Exception as error:
-            raise failure_of(error, self._model_id) from error
-        return verdict_in(response)
+        return verdict_in(await converse(self._client, analysis_request(text, self._model_id)))
 
 
 def analysis_request(text: str, model_id: str) -> ConverseRequestTypeDef:
     """The request for the verdict on a message."""
-    # Without the angle brackets that could close the tag.
-    message = encodable(text[:MOST_ANALYSED_CHARS]).translate(_WITHOUT_BRACKETS)
-    request: ConverseRequestTypeDef = {
-        "modelId": model_id,
-        "system": [{"text": _SYSTEM}],
-        "messages": [{"role": "user", "content": [{"text": f"<message>\n{message}\n</message>"}]}],
-        "inferenceConfig": {"maxTokens": MAX_TOKENS},
-        "toolConfig": {
-            "tools": [
-                {
-                    "toolSpec": {
-                        "name": TOOL,
-                        "description": "Report what the message asks of the application.",
-                        "inputSchema": {"json": _SCHEMA},
-                    }
-                }
-            ],
-            "toolChoice": {"tool": {"name": TOOL}},
-        },
-    }
-    if family_of(model_id).takes_temperature:
-        request["inferenceConfig"]["temperature"] = 0.0
-    return request
+    return tool_request(_TOOL, tagged("message", text[:MOST_ANALYSED_CHARS]), model_id)
 
 
 def verdict_in(response: ConverseResponseTypeDef | Mapping[str, Any]) -> MessageAnalysis:
@@ -225,14 +174,10 @@ def verdict_in(response: ConverseResponseTypeDef | Mapping[str, Any]) -> Message
         ModelStreamBroken: there is none, or it lacks what it is for.
     """
     try:
-        found = msgspec.convert(response, _Response)
-        for block in found.output.message.content:
-            if block.tool_use is not None and block.tool_use.name == TOOL:
-                return _analysis(msgspec.convert(block.tool_use.input, _Verdict))
+        return _analysis(msgspec.convert(tool_input_in(response, _TOOL), _Verdict))
     except msgspec.ValidationError:
         # Its text may quote the user.
         raise ModelStreamBroken("the verdict does not fit its schema") from None
-    raise ModelStreamBroken("the model gave no verdict")
 
 
 def _analysis(verdict: _Verdict) -> MessageAnalysis:
@@ -240,7 +185,7 @@ def _analysis(verdict: _Verdict) -> MessageAnalysis:
     return MessageAnalysis(
         workout_confidence=_confidence(verdict.workout_confidence) if verdict.is_workout_log else 0.0,
         memory_confidence=_confidence(verdict.memory_confidence) if verdict.is_memory_request else 0.0,
-        memory_text=verdict.memory_text.translate(_WITH_BRACKETS),
+        memory_text=with_brackets(verdict.memory_text),
         traits=_traits(verdict),
         is_complex=verdict.is_complex,
         needs_search=verdict.needs_search,

@@ -20,7 +20,8 @@ from itertools import chain
 import msgspec
 
 from coachstream.conversation.errors import StorageUnavailable
-from coachstream.conversation.model import Match, Memory
+from coachstream.conversation.model import ConversationKey, Match, Memory
+from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.conversation.text import encodable
 from coachstream.recall.pinecone.client import PineconeClient
 from coachstream.recall.pinecone.errors import failure_of, is_refused_key
@@ -32,13 +33,14 @@ from coachstream.recall.pinecone.records import (
     own_namespace,
     record_of,
     summaries_of,
+    summary_record,
 )
 from coachstream.recall.records import METHODOLOGY
 
 logger = logging.getLogger("coachstream.recall")
 
 REMEMBER_WITHIN_S = 3.0
-"""The time limit for indexing a memory: the turn waits for it, and the store has the memory in any case."""
+"""The time limit for indexing a record: a turn may wait for it, and the store has its content in any case."""
 
 FORGET_WITHIN_S = 3.0
 """The time limit for removing a conversation's summaries: the client waits for it."""
@@ -89,10 +91,20 @@ class PineconeRecall:
         Raises:
             StorageUnavailable: it could not be stored, or the user's id cannot name a namespace.
         """
+        await self._store(user_id, record_of(user_id, memory))
+
+    async def remember_summary(self, key: ConversationKey, summary: ConversationSummary) -> None:
+        """Store the summary of a conversation in the user's namespace, in place of its earlier one.
+
+        Raises:
+            StorageUnavailable: it could not be stored, or the user's id cannot name a namespace.
+        """
+        await self._store(key.user_id, summary_record(key, summary))
+
+    async def _store(self, user_id: str, record: dict[str, object]) -> None:
         namespace = own_namespace(user_id)
         if namespace is None:
             raise StorageUnavailable("a user id like this cannot name a namespace")
-        record = record_of(user_id, memory)
         async with self._calling(asyncio.get_running_loop().time() + REMEMBER_WITHIN_S):
             index = await self._client.index()
             await index.upsert_records(records=[record], namespace=namespace, timeout=REMEMBER_WITHIN_S)

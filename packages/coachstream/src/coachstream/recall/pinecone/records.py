@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from coachstream.conversation.model import Match, Memory, format_timestamp
+from coachstream.conversation.model import ConversationKey, Match, Memory, format_timestamp
 from coachstream.conversation.prompt.records import as_text
+from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.conversation.text import encodable
 from coachstream.recall.records import (
     CONTEXT_TYPES,
@@ -19,6 +20,8 @@ from coachstream.recall.records import (
     METHODOLOGY,
     USER_MEMORY,
     memory_text,
+    summary_id,
+    summary_text,
     user_namespace,
 )
 
@@ -79,10 +82,7 @@ def match_of(record_id: str, score: float, fields: Mapping[str, object], *, name
 
 
 def record_of(user_id: str, memory: Memory) -> dict[str, object]:
-    """A memory as a record, with the memory's own id, so that storing it again creates no duplicate.
-
-    Missing fields are omitted, because the index rejects nulls.
-    """
+    """A memory as a record, with the memory's own id, so that storing it again creates no duplicate."""
     created_at = format_timestamp(memory.created_at)
     fields: dict[str, object] = {
         "record_type": USER_MEMORY,
@@ -98,9 +98,31 @@ def record_of(user_id: str, memory: Memory) -> dict[str, object]:
         "created_at": created_at,
         "logged_at": created_at,
     }
+    return _record(memory.id, memory_text(memory), fields)
+
+
+def summary_record(key: ConversationKey, summary: ConversationSummary) -> dict[str, object]:
+    """A summary as a record, one for a conversation; `type` is how the existing functions name its kind."""
+    created_at = None if summary.created_at is None else format_timestamp(summary.created_at)
+    fields: dict[str, object] = {
+        "record_type": CONVERSATION_SUMMARY,
+        "type": CONVERSATION_SUMMARY,
+        "user_id": key.user_id,
+        "coach_id": key.coach_id,
+        "conversation_id": key.conversation_id,
+        "summary_id": summary_id(key.conversation_id),
+        "total_messages": summary.total_messages,
+        "created_at": created_at,
+        "logged_at": created_at,
+    }
+    return _record(summary_id(key.conversation_id), summary_text(summary), fields)
+
+
+def _record(record_id: str, text: str, fields: Mapping[str, object]) -> dict[str, object]:
+    """A record with both spellings of its fields; the index rejects nulls."""
     kept = {name: value for name, value in fields.items() if value is not None}
     in_camel_case = {_camel_case(name): value for name, value in kept.items()}
-    return {"_id": memory.id, "text": _shortened(memory_text(memory)), **kept, **in_camel_case}
+    return {"_id": record_id, "text": _shortened(text), **kept, **in_camel_case}
 
 
 def _first(fields: Mapping[str, object], names: tuple[str, ...]) -> str:

@@ -14,11 +14,19 @@ from coachstream.conversation.model import (
     Message,
     format_timestamp,
 )
+from coachstream.conversation.ports import NewSummary
 from coachstream.conversation.run_log import tombstone
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import all_messages
-from coachstream.storage.dynamodb.items import LATER_ATTRIBUTES, conversation_item, parse_conversation
+from coachstream.storage.dynamodb.items import (
+    LATER_ATTRIBUTES,
+    SUMMARY,
+    conversation_item,
+    envelope,
+    parse_conversation,
+)
 from coachstream.storage.dynamodb.keys import (
     ItemKey,
     coach_key,
@@ -44,6 +52,7 @@ from coachstream.storage.dynamodb.requests import (
 from coachstream.storage.dynamodb.run_logs import RunLogs
 from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
 from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_messages, unfinished_run_in
+from coachstream.storage.summary_attributes import summary_attributes
 
 MOST_ATTEMPTS = 10
 """The maximum number of attempts to end a run that keeps writing, about twice a second."""
@@ -55,6 +64,15 @@ _WITHOUT_MESSAGES = ", ".join(
     )
 )
 """A projection does not reduce read capacity, but it does reduce transfer and decoding."""
+
+_HAS_DEFAULT_TITLE = (
+    "(attribute_not_exists(#attributes.#title) OR #attributes.#title IN (:default, :empty)"
+    " OR attribute_type(#attributes.#title, :null))"
+)
+
+_TOTAL_MESSAGES = "#attributes.#metadata.#messageRange.#totalMessages"
+_IS_OF_FEWER_MESSAGES = f"NOT attribute_type({_TOTAL_MESSAGES}, :number) OR {_TOTAL_MESSAGES} < :count"
+"""Also true if there is no summary, or one that does not say of how many messages."""
 
 
 class DynamoDbConversations:
@@ -153,6 +171,46 @@ class DynamoDbConversations:
         except ConditionFailed:
             raise ConversationNotFound from None
         return parse_conversation(key, item)
+
+    async def replace_default_title(self, key: ConversationKey, title: str) -> bool:
+        """Give a conversation a title if it still has the default one or none (see `ConversationStore`)."""
+        try:
+            item_key = conversation_key(key)
+        except ConversationNotFound:
+            return False
+        update = Update(
+            item_key,
+            "SET #attributes.#title = :title, #updatedAt = :now",
+            f"{IS_THERE} AND {_HAS_DEFAULT_TITLE}",
+            {
+                ":title": title,
+                ":now": format_timestamp(self._now()),
+                ":default": DEFAULT_TITLE,
+                ":empty": "",
+                ":null": "NULL",
+            },
+        )
+        try:
+            await self._table.change(update)
+        except ConditionFailed:
+            return False
+        return True
+
+    async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
+        """Save a summary in place of one of fewer messages (see `ConversationStore`)."""
+        item = envelope(summary_key(key), SUMMARY, summary_attributes(key, summary), at=self._now())
+        values = {":count": summary.total_messages, ":number": "N"}
+        writes: dict[Step, Write] = {
+            Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
+            Step.SUMMARY: Put(item, _IS_OF_FEWER_MESSAGES, values),
+        }
+        try:
+            await self._table.transact(writes)
+        except TransactionCancelled as cancelled:
+            if Step.CONVERSATION in cancelled.failed:
+                raise ConversationNotFound from None
+            return False
+        return True
 
     async def delete_conversation(self, key: ConversationKey) -> None:
         """Delete the conversation with its messages, runs and summary. Raises `ConversationNotFound`.

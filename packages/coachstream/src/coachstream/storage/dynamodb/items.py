@@ -18,6 +18,7 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 from coachstream.conversation.prompt.records import EPOCH, as_count, as_moment, as_record, as_text, as_texts
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.dynamodb.keys import ItemKey, conversation_key, memory_key, message_key
 from coachstream.storage.memory_attributes import memory_attributes
 
@@ -34,9 +35,6 @@ SUMMARY = "conversationSummary"
 HANDED_OFF = "handedOff"
 """The mark of a message item whose workout was handed off; not one of the message's own attributes, which the
 existing functions get to see."""
-
-UNTITLED = "New Conversation"
-"""The existing system's title for a conversation without one."""
 
 LATER_ATTRIBUTES = ("mode", "workoutCreatorSession")
 """Attributes of a conversation that the later existing system reads in lists."""
@@ -156,7 +154,7 @@ def parse_conversation(key: ConversationKey, item: Mapping[str, object]) -> Conv
     started_at = as_moment(metadata.get("startedAt")) or as_moment(item.get("createdAt")) or EPOCH
     return Conversation(
         key=key,
-        title=title if isinstance(title, str) and title else as_text(title) or UNTITLED,
+        title=title if isinstance(title, str) and title else as_text(title) or DEFAULT_TITLE,
         started_at=started_at,
         last_activity=as_moment(metadata.get("lastActivity")) or started_at,
         total_messages=as_count(metadata.get("totalMessages")),

@@ -74,6 +74,7 @@ class Step(StrEnum):
     REPLACED = "replaced"
     UNFINISHED_RUN = "unfinished run"
     ENTRY = "entry"
+    SUMMARY = "summary"
 
 
 class TransactionCancelled(Exception):

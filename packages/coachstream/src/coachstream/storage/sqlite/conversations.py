@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, Message
+from coachstream.conversation.ports import NewSummary
 from coachstream.conversation.prompt.records import as_count
+from coachstream.conversation.prompt.user import parse_conversation_summary
+from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.documents import decode_document, encode_document
 from coachstream.storage.sqlite.rows import (
@@ -21,6 +24,7 @@ from coachstream.storage.sqlite.rows import (
     encode_tags,
     message_from_row,
 )
+from coachstream.storage.summary_attributes import summary_attributes
 
 _IS_KEY = "user_id = ? AND coach_id = ? AND conversation_id = ?"
 
@@ -73,6 +77,37 @@ class SqliteConversations:
             return _get(connection, key)
 
         return await self._database.write(update)
+
+    async def replace_default_title(self, key: ConversationKey, title: str) -> bool:
+        """Give a conversation a title if it still has the default one or none (see `ConversationStore`)."""
+        replaced = await self._database.write(
+            lambda connection: (
+                connection.execute(
+                    f"UPDATE conversations SET title = ? WHERE {_IS_KEY} AND title IN (?, '')",  # noqa: S608 (a constant)
+                    (title, *_key_columns(key), DEFAULT_TITLE),
+                ).rowcount
+            )
+        )
+        return replaced > 0
+
+    async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
+        """Save a summary in place of one of fewer messages (see `ConversationStore`)."""
+
+        def save(connection: sqlite3.Connection) -> bool:
+            conversation = conversation_number(connection, key)
+            row: tuple[str] | None = connection.execute(
+                "SELECT attributes FROM summaries WHERE conversation = ?", (conversation,)
+            ).fetchone()
+            stored = None if row is None else parse_conversation_summary(decode_document(row[0]))
+            if stored is not None and stored.total_messages >= summary.total_messages:
+                return False
+            connection.execute(
+                "INSERT OR REPLACE INTO summaries (conversation, attributes) VALUES (?, ?)",
+                (conversation, encode_document(summary_attributes(key, summary))),
+            )
+            return True
+
+        return await self._database.write(save)
 
     async def delete_conversation(self, key: ConversationKey) -> None:
         """Delete the conversation with its messages. Raises `ConversationNotFound`."""

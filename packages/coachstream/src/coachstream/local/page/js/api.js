@@ -42,7 +42,7 @@ export class Api {
     return conversations.map((raw) => conversationFrom(raw, coachId));
   }
 
-  /** @param {string} coachId @param {string} title @returns {Promise<Conversation>} */
+  /** @param {string} coachId @param {string|null} title @returns {Promise<Conversation>} */
   async createConversation(coachId, title) {
     const { conversation } = await this.#json("POST", this.#conversations(coachId), { title });
     return conversationFrom(conversation, coachId);

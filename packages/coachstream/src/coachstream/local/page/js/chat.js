@@ -18,9 +18,11 @@ import { join, newClientMessageId, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
 import { Thread } from "./thread.js";
 import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
-import { messageFrom } from "./wire.js";
+import { DEFAULT_TITLE, messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
+/** When to look for the title that is written after the first exchange; a model takes a second or two. */
+const TITLE_AFTER_MS = [100, 900, 2_000, 5_000];
 
 /**
  * @typedef {object} Reading One attempt to read a turn's reply.
@@ -42,6 +44,8 @@ export class Chat extends EventTarget {
   #lists = new Map();
   /** @type {Map<Thread, Reading>} */
   #readings = new Map();
+  /** What conversations are called until they have a title. @type {Map<string, string>} by id */
+  #provisionalTitles = new Map();
 
   /** @param {Api} api @param {OtherTabs} tabs */
   constructor(api, tabs) {
@@ -161,6 +165,7 @@ export class Chat extends EventTarget {
   async rename(conversation, title) {
     const { coachId, conversationId } = conversation;
     const previous = conversation.title;
+    this.#provisionalTitles.delete(conversationId);
     this.#amend(coachId, conversationId, { title });
     try {
       await this.#api.renameConversation(coachId, conversationId, title);
@@ -185,6 +190,7 @@ export class Chat extends EventTarget {
     const thread = this.#threads.get(key);
     if (thread) this.#abort(thread);
     this.#threads.delete(key);
+    this.#provisionalTitles.delete(conversationId);
     const list = this.#list(coachId);
     list.conversations = list.conversations.filter((each) => each.conversationId !== conversationId);
     this.#emit("conversations");
@@ -257,6 +263,7 @@ export class Chat extends EventTarget {
         const stored = messageFrom(event.aiMessage);
         thread.completeTurn(messageFrom(event.userMessage), stored);
         this.#amend(coachId, conversationId, { lastActivity: stored.timestamp });
+        void this.#awaitTitle(coachId, conversationId);
         return;
       }
       if (thread.turn.isStopping && isUnsent(thread, reading)) throw Failure.stoppedUnsent();
@@ -295,8 +302,11 @@ export class Chat extends EventTarget {
   /** The first message makes the conversation, so that none is ever empty. @param {Thread} thread */
   async #create(thread) {
     const { coachId } = thread;
-    const conversation = await this.#api.createConversation(coachId, titleFrom(thread.turn?.text ?? ""));
+    const title = titleFrom(thread.turn?.text ?? "");
+    const conversation = await this.#api.createConversation(coachId, this.#api.session.getsTitles ? null : title);
     const { conversationId } = conversation;
+    this.#provisionalTitles.set(conversationId, title);
+    this.#nameProvisionally(conversation);
     thread.conversationId = conversationId;
     this.#threads.delete(threadKey(coachId, null));
     this.#threads.set(threadKey(coachId, conversationId), thread);
@@ -305,6 +315,22 @@ export class Chat extends EventTarget {
     if (this.thread === thread) this.#emit("created");
     this.#emit("conversations");
     return conversationId;
+  }
+
+  /** @param {Conversation} conversation as it is stored */
+  #nameProvisionally(conversation) {
+    const { conversationId, title } = conversation;
+    if (title !== DEFAULT_TITLE) this.#provisionalTitles.delete(conversationId);
+    else conversation.title = this.#provisionalTitles.get(conversationId) ?? title;
+  }
+
+  /** Looks for the title of a conversation that has none yet. @param {string} coachId @param {string} conversationId */
+  async #awaitTitle(coachId, conversationId) {
+    for (const delay of TITLE_AFTER_MS) {
+      if (!this.#provisionalTitles.has(conversationId)) return;
+      await new Promise((resolve) => setTimeout(resolve, delay));
+      await this.#refreshList(coachId);
+    }
   }
 
   /** Shows what is stored, and what is being written. @param {Thread} thread */
@@ -335,7 +361,9 @@ export class Chat extends EventTarget {
     const list = this.#list(coachId);
     this.#lists.set(coachId, list);
     try {
-      list.conversations = await this.#api.listConversations(coachId);
+      const conversations = await this.#api.listConversations(coachId);
+      conversations.forEach((each) => this.#nameProvisionally(each));
+      list.conversations = conversations;
       list.status = "ready";
       list.failure = null;
     } catch (error) {

@@ -11,6 +11,7 @@
  * @property {string} conversationId The seeded conversation; it may have been deleted since.
  * @property {string} streamUrl Ends with `/`.
  * @property {string} conversationsUrl Ends with `/`.
+ * @property {boolean} [getsTitles] Whether a conversation without a title gets one after its first exchange.
  *
  * @typedef {object} Coach
  * @property {string} coachId

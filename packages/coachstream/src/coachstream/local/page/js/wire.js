@@ -4,6 +4,9 @@
  * @import {Conversation, Message} from "./types.js"
  */
 
+/** The title of a conversation that has none of its own (`coachstream/conversation/title.py`). */
+export const DEFAULT_TITLE = "New Conversation";
+
 /** @param {any} raw @returns {Message} */
 export function messageFrom(raw) {
   const metadata = raw?.metadata ?? {};
@@ -27,7 +30,7 @@ export function conversationFrom(raw, coachId) {
   return {
     coachId: raw?.coachId ?? coachId,
     conversationId: String(raw?.conversationId ?? ""),
-    title: raw?.title || "Untitled",
+    title: raw?.title || DEFAULT_TITLE,
     lastActivity: dateFrom(raw?.metadata?.lastActivity ?? raw?.metadata?.startedAt),
   };
 }

@@ -1,0 +1,1 @@
+"""The function that writes summaries and titles after turns."""
