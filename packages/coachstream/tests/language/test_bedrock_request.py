@@ -271,5 +271,5 @@ def test_every_stop_reason_of_the_service_is_known() -> None:
     service = botocore.session.get_session().get_service_model("bedrock-runtime")
     shape: Any = service.shape_for("StopReason")
     assert set(shape.enum) == set(STOP_REASONS)
-    # `stopped` belongs to the domain: the model did not stop by itself.
-    assert set(STOP_REASONS.values()) == set(StopReason) - {StopReason.STOPPED}
+    # Two belong to the domain: the user stopped the reply, or a guardrail's findings are in the trace.
+    assert set(STOP_REASONS.values()) == set(StopReason) - {StopReason.STOPPED, StopReason.GUARDRAIL_WARNING}
