@@ -150,11 +150,15 @@ class Services:
     """The adapters of one process; has no user data.
 
     Tests replace adapters by assigning to the attributes.
+
+    Attributes:
+        running_turns: the number of turns that run in this process (`Turns.admitted`).
     """
 
     def __init__(self, settings: Settings) -> None:
         """Store the settings; open nothing yet."""
         self.settings = settings
+        self.running_turns = 0
 
     @cached_property
     def clock(self) -> Clock:

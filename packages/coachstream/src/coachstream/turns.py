@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,26 @@ class Turns:
             return self._services.clock.monotonic() + INVOCATION_TIMEOUT_S
         return of_invocation
 
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Count a turn that runs during the block.
+
+        A process that takes more than it keeps up with delays them all, until turns that have begun fail.
+
+        Raises:
+            ServerBusy: this process runs as many turns as it may.
+        """
+        services = self._services
+        if services.running_turns >= services.settings.max_turns:
+            from coachstream.conversation.errors import ServerBusy
+
+            raise ServerBusy
+        services.running_turns += 1
+        try:
+            yield
+        finally:
+            services.running_turns -= 1
+
     def start(self, request: TurnRequest, *, report: TakeReport | None = None) -> TurnReader:
         """Create a turn that begins with the reader's `async with` and runs to its end."""
         return self._reader(request, self._dependencies(report))
@@ -37,10 +59,15 @@ class Turns:
     async def run_whole(
         self, request: TurnRequest, *, report: TakeReport | None = None
     ) -> Completed | Failed:
-        """Run a turn whose reply is returned in one piece, or is already stored."""
+        """Run a turn whose reply is returned in one piece, or is already stored.
+
+        Raises:
+            ServerBusy: as `admitted`.
+        """
         from coachstream.conversation.turn.reader_queue import collect_reply
 
-        return await collect_reply(self._reader(request, self._dependencies(report, in_one_piece=True)))
+        with self.admitted():
+            return await collect_reply(self._reader(request, self._dependencies(report, in_one_piece=True)))
 
     async def open_for_reader(self, request: TurnRequest) -> str:
         """Open a run whose first reader will produce the reply, and return its id."""

@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
     COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    SERVER_BUSY = "SERVER_BUSY"
     TURN_INTERRUPTED = "TURN_INTERRUPTED"
     MODEL_THROTTLED = "MODEL_THROTTLED"
     MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
@@ -294,6 +295,18 @@ class TurnInProgress(CoachStreamError):
         super().__init__()
         self.run_id = run_id
         self.user_message = user_message
+
+
+class ServerBusy(CoachStreamError):
+    """This process runs as many turns as it may; nothing of the request was stored.
+
+    Attributes:
+        retry_after_s: when to try again, in whole seconds.
+    """
+
+    code = ErrorCode.SERVER_BUSY
+    sentence = "Many people are talking to their coaches right now. Please try again in a moment."
+    retry_after_s: ClassVar[int] = 2
 
 
 class TurnInterrupted(CoachStreamError):

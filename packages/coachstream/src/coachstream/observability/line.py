@@ -14,6 +14,7 @@ from coachstream.observability.invocation import Invocation
 Field = str | int | bool | list[str]
 
 _PASSING = {
+    ErrorCode.SERVER_BUSY,
     ErrorCode.MODEL_THROTTLED,
     ErrorCode.MODEL_UNAVAILABLE,
     ErrorCode.MODEL_STREAM_BROKEN,

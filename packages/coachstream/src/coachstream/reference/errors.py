@@ -45,6 +45,7 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
         "The message is stored; show it as such. Wait for the unfinished run `runId`, or stop it, and send "
         "the message again with the same `clientMessageId`: then its reply is written."
     ),
+    ErrorCode.SERVER_BUSY: "Send the message again after the seconds in `Retry-After`.",
     ErrorCode.TURN_INTERRUPTED: (
         "Show `partialMessage` as interrupted, and offer to send the message again with the same "
         "`clientMessageId`; its reply replaces the partial one."

@@ -198,7 +198,7 @@ OPERATIONS: tuple[Operation, ...] = (
             Success(202, "The run is opened; its first reader starts it.", RunStartedBody, has_location=True),
             _NOTHING_LEFT,
         ),
-        errors=_EVERY | _MESSAGE | _OPENING | {ErrorCode.TICKETS_UNAVAILABLE},
+        errors=_EVERY | _MESSAGE | _OPENING | {ErrorCode.SERVER_BUSY, ErrorCode.TICKETS_UNAVAILABLE},
     ),
     Operation(
         name="joinReply",
@@ -248,7 +248,7 @@ OPERATIONS: tuple[Operation, ...] = (
         function=Function.SEND_MESSAGE,
         request=MessageBody,
         successes=(Success(200, "Both messages, as they are stored.", SentBody),),
-        errors=_EVERY | _MESSAGE | _TURN,
+        errors=_EVERY | _MESSAGE | _TURN | {ErrorCode.SERVER_BUSY},
     ),
     Operation(
         name="listConversations",

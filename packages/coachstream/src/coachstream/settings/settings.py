@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     own_ticket_key: Annotated[Secret | SecretArn | None, v.TICKET_KEY, v.TICKET_KEY_ARN] = None
     turn_policy: Annotated[TurnPolicy, v.TURN_POLICY] = v.TURN_POLICY.default
     lease_s: Annotated[float, v.LEASE] = v.LEASE.default
+    max_turns: Annotated[int, v.MAX_TURNS] = v.MAX_TURNS.default
     heartbeat_s: Annotated[float, v.HEARTBEAT] = v.HEARTBEAT.default
     reply_invocations: Annotated[int, v.REPLY_INVOCATIONS] = v.REPLY_INVOCATIONS.default
     contextual_events: Annotated[bool, v.CONTEXTUAL_EVENTS] = v.CONTEXTUAL_EVENTS.default

@@ -134,6 +134,9 @@ _REGION = Matching(r"[a-z0-9-]+", "a region")
 _SHORTEST_LEASE_S = 1.01
 """A shorter lease could expire during one slow write."""
 
+DEFAULT_MAX_TURNS = 100
+"""What one core keeps up with at the pace of a model; see `bench/whole_turn.py`."""
+
 _TICKET_KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
 
@@ -478,6 +481,15 @@ TURN_POLICY = Variable(
     OneOf(TurnPolicy),
     _TURNS.runs.policy,
     more=". `reject` refuses it; `interrupt` stops the reply, keeps its text and replies to the new message",
+    is_free=True,
+)
+MAX_TURNS = Variable(
+    _TURN,
+    "COACHSTREAM_MAX_TURNS",
+    "how many turns a process runs at the same time; it refuses more with `SERVER_BUSY`, before anything is "
+    "stored. It matters in a container and on Lambda Managed Instances",
+    WholeNumber(1, 10_000),
+    DEFAULT_MAX_TURNS,
     is_free=True,
 )
 LEASE = Variable(

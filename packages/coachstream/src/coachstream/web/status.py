@@ -8,6 +8,7 @@ from coachstream.conversation.errors import (
     ErrorCode,
     MethodNotAllowed,
     MissingAuthHeader,
+    ServerBusy,
 )
 
 HTTP_STATUS: dict[ErrorCode, int] = {
@@ -35,6 +36,7 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.CONVERSATION_NOT_FOUND: 404,
     ErrorCode.COACH_CONFIG_NOT_FOUND: 404,
     ErrorCode.TURN_IN_PROGRESS: 409,
+    ErrorCode.SERVER_BUSY: 503,
     ErrorCode.TURN_INTERRUPTED: 503,
     ErrorCode.MODEL_THROTTLED: 503,
     ErrorCode.MODEL_UNAVAILABLE: 503,
@@ -50,7 +52,9 @@ HTTP_STATUS: dict[ErrorCode, int] = {
 
 
 def error_headers(error: CoachStreamError) -> dict[str, str]:
-    """The headers that HTTP requires with a status: `Allow` with 405, `WWW-Authenticate` with 401."""
+    """The headers that belong to a status: `Allow` with 405, `WWW-Authenticate` with 401, `Retry-After`."""
+    if isinstance(error, ServerBusy):
+        return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MethodNotAllowed):
         return {"Allow": ", ".join(error.allow)}
     if isinstance(error, AuthenticationError) and HTTP_STATUS[error.code] == 401:  # noqa: PLR2004

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns
 from coachstream.web.run_requests import RunStartedBody, events_url
+from lambda_streaming import ResponseStream
 
 if TYPE_CHECKING:
     from coachstream.conversation.turn.reader_queue import TurnReader
@@ -35,7 +36,15 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
             await accept_user(accepted, services)
         return Turns(services).start(request, report=invocation.turn_ended)
 
-    return partial(relay, begin=begin, services=services, invocation=invocation)
+    # Its response follows at once; only then is there something to release.
+    place = ExitStack()
+    place.enter_context(Turns(services).admitted())
+
+    async def respond(response: ResponseStream) -> None:
+        with place:
+            await relay(response, begin, services, invocation)
+
+    return respond
 
 
 async def open_for_reader(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
