@@ -40,10 +40,10 @@ async def body_of(response: InvocationResponse) -> bytes:
 
 
 async def invoked(
-    environment: OneEnvironment, runtime: RawRuntime, payload: bytes = b"{}"
+    environment: OneEnvironment, runtime: RawRuntime, payload: bytes = b"{}", *, buffered: bool = False
 ) -> tuple[str, asyncio.Task[InvocationResponse]]:
     """Start an invocation and fetch its event; return its request id and the pending response."""
-    request = request_of(payload)
+    request = request_of(payload, buffered=buffered)
     response = asyncio.create_task(environment.invoke(request))
     event = await runtime.next()
     assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
@@ -315,10 +315,10 @@ async def test_expect_100_continue_is_answered(environment: OneEnvironment, runt
 
 async def test_a_buffered_result_at_the_limit_is_accepted_and_one_past_it_is_not() -> None:
     """The limit is 6 MiB plus 100 bytes; past it the runtime receives a 413 and stays alive."""
-    async with one_environment(buffered=True) as environment, raw_runtime(environment.api.address) as runtime:
+    async with one_environment() as environment, raw_runtime(environment.api.address) as runtime:
         limit = 6 * 1024 * 1024 + 100
         for size, status in ((limit, 202), (limit + 1, 413)):
-            request_id, pending = await invoked(environment, runtime)
+            request_id, pending = await invoked(environment, runtime, buffered=True)
             answering = asyncio.create_task(runtime.post(f"invocation/{request_id}/response", b"x" * size))
             response = await pending
             if status == 202:

@@ -31,6 +31,7 @@ QUOTAS: Mapping[str, Quota] = {
     "what Lambda streams at any speed": _quota(6, "MB", _LAMBDA_STREAMING, date(2026, 11, 27)),
     "the speed of a response of Lambda after that": _quota(2, "MB/s", _LAMBDA_STREAMING, date(2026, 11, 27)),
     "a request and a buffered response of Lambda": _quota(6, "MB", _LAMBDA_QUOTAS),
+    "an asynchronous event of Lambda": _quota(1, "MB", "Lambda API reference, Invoke", date(2026, 11, 28)),
     "an invocation of Lambda": _quota(15, "minutes", _LAMBDA_QUOTAS),
     "an unzipped package of Lambda": _quota(250, "MB", _LAMBDA_QUOTAS),
     "environment variables of a function": _quota(4, "KB", _LAMBDA_QUOTAS),

@@ -22,6 +22,8 @@ from lambda_streaming.emulator.env_file import InvalidVariable, parse_variable, 
 from lambda_streaming.emulator.environments import DEFAULT_MAX_CONCURRENCY, ExecutionEnvironments
 from lambda_streaming.emulator.function import InvalidFunction
 from lambda_streaming.emulator.gate import Gate
+from lambda_streaming.emulator.invoke_api.app import InvokeApi
+from lambda_streaming.emulator.peer import is_held_by_own_user
 from lambda_streaming.emulator.serving import CannotListen, listen, serve, url_of
 from lambda_streaming.function_url.app import FunctionUrlApp
 from lambda_streaming.function_url.cors import CorsConfiguration, InvalidCorsConfiguration
@@ -78,6 +80,9 @@ crash. Everything it prints appears on standard error, prefixed with the environ
 \b
     python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
     python -m lambda_streaming.emulator --port 0 --timeout 60 -- npx aws-lambda-ric index.handler
+
+AWS's SDKs reach the function on the same port through the Invoke API (Invoke, InvokeWithResponseStream),
+under any function name. Only processes of your own user may call it, unless --host exposes the function.
 
 Put `--` between OPTIONS and COMMAND if COMMAND has options of its own.
 """
@@ -235,7 +240,6 @@ def emulate(
             init_timeout_s=init_timeout,
             idle_timeout_s=idle_timeout,
             grace_s=grace,
-            buffered=invoke_mode is ModeOption.BUFFERED,
             function_name=function_name,
             memory_size_mb=memory_size,
         )
@@ -249,21 +253,30 @@ def emulate(
         _fail(str(failure), failure.exit_status)
     _log_to_stderr()
     address: str = listening.getsockname()[0]
-    if not ipaddress.ip_address(address).is_loopback:
+    is_loopback = ipaddress.ip_address(address).is_loopback
+    if not is_loopback:
         logger.warning("Anyone who can reach %s can invoke the function: it is not a loopback address", host)
     mode = InvokeMode.BUFFERED if invoke_mode is ModeOption.BUFFERED else InvokeMode.RESPONSE_STREAM
     ready = EmulatorReady(url=url_of(listening), invoke_mode=mode, function_name=function_name)
+
+    async def close() -> None:
+        await invoke_api.aclose()
+        await environments.aclose()
+
     function_url = FunctionUrlApp(
         environments,
         cors=configuration,
         invoke_mode=mode,
         limits=ResponseLimits(bandwidth=Bandwidth() if throttle else None),
         drain_timeout_s=grace + 1,
-        on_close=environments.aclose,
+        on_close=close,
+    )
+    invoke_api = InvokeApi(
+        function_url, environments, is_allowed=is_held_by_own_user if is_loopback else None
     )
     asyncio.run(
         serve(
-            Gate(function_url, hosts=AllowedHosts.of(address, (host, *_SERVICE_HOSTS, *(allow_host or ())))),
+            Gate(invoke_api, hosts=AllowedHosts.of(address, (host, *_SERVICE_HOSTS, *(allow_host or ())))),
             listening,
             grace_s=grace,
             on_ready=_announcement(ready, as_json=json),

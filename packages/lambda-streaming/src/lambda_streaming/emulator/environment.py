@@ -117,6 +117,7 @@ class ExecutionEnvironment:
             deadline_ms=int((time.time() + function.timeout_s) * 1000),
             function_arn=function.arn,
             trace_id=request.trace_id,
+            client_context=request.client_context,
         )
         self._api.deliver(event, invocation)
         alive = False
@@ -182,7 +183,7 @@ class ExecutionEnvironment:
             report = self._api.init_failure.result()
             # The runtime exits by itself now; wait a moment for its last lines of output.
             await asyncio.wait((process.ended,), timeout=LAST_WORDS_S)
-            raise FunctionFailed(report.error_type, report.error_message)
+            raise FunctionFailed(report.error_type, report.error_message, report.report)
         if process.ended in done:
             await process.finish()
             raise self._exited(process)

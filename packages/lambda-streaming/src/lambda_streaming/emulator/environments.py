@@ -49,7 +49,6 @@ class ExecutionEnvironments:
         init_timeout_s: the timeout for starting an environment.
         idle_timeout_s: the time after which an idle environment is ended; None keeps it.
         grace_s: how long closing waits for running invocations.
-        buffered: for the BUFFERED invoke mode: results over 6 MiB are refused.
         function_name: as the function sees it; also the environments' names in the log.
         memory_size_mb: as the function sees it; it limits nothing.
         cwd: the command's working directory, by default the current one.
@@ -69,7 +68,6 @@ class ExecutionEnvironments:
         init_timeout_s: float = 10.0,
         idle_timeout_s: float | None = None,
         grace_s: float = 5.0,
-        buffered: bool = False,
         function_name: str = "function",
         memory_size_mb: int = 128,
         cwd: Path | None = None,
@@ -92,7 +90,6 @@ class ExecutionEnvironments:
         self._freeze = freeze
         self._idle_timeout_s = idle_timeout_s
         self._grace_s = grace_s
-        self._buffered = buffered
         self._closing = False
         self._cutting_off: asyncio.TimerHandle | None = None
         self._guard = ProcessGuard()
@@ -122,7 +119,7 @@ class ExecutionEnvironments:
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Run an invocation in a free environment; see `Invoker.invoke`."""
         environment = await self._acquire()
-        invocation = RunningInvocation(request, environment=environment.name, buffered=self._buffered)
+        invocation = RunningInvocation(request, environment=environment.name)
         task = asyncio.create_task(self._run(environment, invocation))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -238,6 +238,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         deadline_ms: when the invocation times out, in milliseconds since the epoch.
         function_arn: of the invoked function.
         trace_id: an X-Ray header value; empty if not traced.
+        client_context: a JSON object in ASCII, or empty.
     """
 
     payload: bytes
@@ -246,6 +247,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     function_arn: str
     trace_id: str = ""
+    client_context: str = ""
 
     def response(self) -> ApiResponse:
         """Return the response to `next`.
@@ -262,6 +264,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.trace_id:
             headers.append(("Lambda-Runtime-Trace-Id", self.trace_id))
+        if self.client_context:
+            headers.append(("Lambda-Runtime-Client-Context", self.client_context))
         return ApiResponse(status=200, headers=tuple(headers), body=self.payload)
 
 
@@ -271,21 +275,26 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         error_type: a class name or `Category.Reason`.
         error_message: for humans; may be empty.
+        report: the JSON object that it sent, or empty if it sent something else.
     """
 
     error_type: str
     error_message: str
+    report: bytes = b""
 
     @classmethod
     def from_body(cls, body: bytes, header_type: str | None) -> ErrorReport:
         """Read a report; runtimes send the type in the header, in the body, or in both."""
+        report = body
         try:
             reported = msgspec.json.decode(body, type=_ReportedError)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             reported = _ReportedError(error_message=body.decode(errors="replace").strip())
+            report = b""
         return cls(
             error_type=reported.error_type or header_type or "Runtime.Unknown",
             error_message=reported.error_message or "",
+            report=report,
         )
 
     @classmethod
@@ -299,7 +308,7 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
         if error_type is None and error_body is None:
             return None
         report = cls.from_body(_base64_decoded(error_body or ""), error_type)
-        return cls(error_type=error_type or report.error_type, error_message=report.error_message)
+        return msgspec.structs.replace(report, error_type=error_type or report.error_type)
 
 
 class _ReportedError(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

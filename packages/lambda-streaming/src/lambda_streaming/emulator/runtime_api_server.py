@@ -327,7 +327,7 @@ class RuntimeApiServer:
             invocation.complete()
         else:
             # Without any byte before it, too: this is how Node reports an error before the first byte.
-            invocation.fail(FunctionFailed(report.error_type, report.error_message))
+            invocation.fail(FunctionFailed(report.error_type, report.error_message, report.report))
 
     async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
@@ -339,7 +339,7 @@ class RuntimeApiServer:
         except TruncatedRequest as error:
             invocation.fail(FunctionFailed("Runtime.TruncatedResponse", str(error)))
             raise
-        invocation.fail(FunctionFailed(report.error_type, report.error_message))
+        invocation.fail(FunctionFailed(report.error_type, report.error_message, report.report))
         return ACCEPTED
 
     async def _init_error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -36,6 +36,7 @@ from lambda_streaming.function_url.response import HeaderLine, MalformedResponse
 logger = logging.getLogger("lambda_streaming.function_url")
 
 AsgiMessage: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
 Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
 
 
@@ -127,6 +128,42 @@ class Client:
             self.leave()
         finally:
             self._sending = None
+
+
+class RunningExchanges:
+    """The exchanges that are running, each in a task of its own, because it outlives its client."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, exchange: Coroutine[Any, Any, None], client: Client, receive: Receive) -> None:
+        """Start an exchange; returns when its response has been sent or its client has disconnected."""
+        task = asyncio.create_task(exchange)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait((client.finished, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            client.leave()
+            gone.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for the running exchanges, for at most `timeout_s`, and cancel the rest."""
+        if not self._tasks:
+            return
+        logger.info("Waiting for %d running invocations", len(self._tasks))
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        if late:
+            logger.warning("Cancelled %d invocations that were still running", len(late))
+            for exchange in late:
+                exchange.cancel()
+            await asyncio.wait(late)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,7 +90,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def invocation_request(
-    request: HttpRequest, body: bytes, *, url_id: str, request_id: str, trace_id: str
+    request: HttpRequest,
+    body: bytes,
+    *,
+    url_id: str,
+    request_id: str,
+    trace_id: str,
+    buffered: bool = False,
 ) -> InvocationRequest:
     """Return the invocation that an HTTP request makes.
 
@@ -100,6 +106,7 @@ def invocation_request(
         url_id: the Function URL's id, `apiId` in the event.
         request_id: of the invocation.
         trace_id: see `trace_id_of`.
+        buffered: see `InvocationRequest`.
 
     Raises:
         Refused: the event would exceed the size limit.
@@ -134,7 +141,7 @@ def invocation_request(
     payload = _encoder.encode(event)
     if len(payload) > MAX_REQUEST_PAYLOAD_BYTES:
         raise refusals.Refused(refusals.REQUEST_TOO_LARGE)
-    return InvocationRequest(payload=payload, request_id=request_id, trace_id=trace_id)
+    return InvocationRequest(payload=payload, request_id=request_id, trace_id=trace_id, buffered=buffered)
 
 
 def raw_path_of(target: str) -> str:
