@@ -236,6 +236,17 @@ async def test_a_crash_before_the_first_byte_is_reported_with_the_last_line_of_o
         assert await answer(pool, ["write", "next"]) == "next"
 
 
+async def test_a_crash_is_not_blamed_on_a_line_of_an_earlier_invocation() -> None:
+    """An error never quotes another user's output, not even output that has not been read yet."""
+    lines = "cache miss for user 42\n" * 2000
+    async with scripted("print,starting") as pool:
+        for _ in range(3):
+            assert await answer(pool, ["write", "ok"], ["end"], ["print", lines]) == "ok"
+            with pytest.raises(FunctionFailed) as failed:
+                await answer(pool, ["exit", 3])
+            assert failed.value.error_message == "Runtime exited with exit status 3"
+
+
 async def test_a_response_that_was_complete_before_the_crash_is_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

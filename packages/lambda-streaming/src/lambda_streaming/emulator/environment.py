@@ -108,6 +108,7 @@ class ExecutionEnvironment:
         self.state = EnvironmentState.BUSY
         self._invocation = invocation
         function, request = self._function, invocation.request
+        self.process.begin_invocation()
         self.process.thaw()
         began = time.monotonic()
         event = Event(
@@ -221,8 +222,8 @@ class ExecutionEnvironment:
 
     def _exited(self, process: ProcessGroup) -> FunctionFailed:
         reason = f"Runtime exited with {ending(process.ended.result())}"
-        last_words = next((line for line in reversed(process.tail) if line.strip()), "")
-        return FunctionFailed("Runtime.ExitError", f"{reason}: {last_words}" if last_words else reason)
+        last_words = f": {process.last_line}" if process.last_line else ""
+        return FunctionFailed("Runtime.ExitError", f"{reason}{last_words}")
 
     def _become_idle(self) -> None:
         self.state = EnvironmentState.IDLE
