@@ -11,11 +11,10 @@ traceback).
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Awaitable, Callable
 
-from lambda_streaming.function_url import policy, refusals
+from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
 from lambda_streaming.function_url.exchange import (
     AsgiMessage,
@@ -26,9 +25,9 @@ from lambda_streaming.function_url.exchange import (
     RunningExchanges,
     Send,
 )
+from lambda_streaming.function_url.front_door import FrontDoor, FunctionUrl
 from lambda_streaming.function_url.http_to_event import (
     HttpRequest,
-    invocation_request,
     quoted_path,
     raw_path_of,
     trace_id_of,
@@ -38,7 +37,9 @@ from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, Resp
 from lambda_streaming.function_url.refusals import Refused
 from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
-_URL_HOST = re.compile(r"([a-z0-9]+)\.lambda-url\.", re.IGNORECASE)
+
+class BodyTooLarge(Exception):
+    """Raised for a request's body over its size limit."""
 
 
 class FunctionUrlApp:
@@ -50,6 +51,7 @@ class FunctionUrlApp:
         invoke_mode: `RESPONSE_STREAM` or `BUFFERED`.
         limits: for responses; by default Lambda's maximum size, without a bandwidth limit.
         url_id: the URL's id, `apiId` in events.
+        front_door: another service to stand in for, instead of a Function URL.
         drain_timeout_s: how long shutdown waits for running invocations to drain.
         on_start: awaited when a server starts the app, for example to start what the function needs.
         on_close: awaited last when the app closes, for example to close an invoker that it owns.
@@ -63,17 +65,19 @@ class FunctionUrlApp:
         invoke_mode: InvokeMode = InvokeMode.RESPONSE_STREAM,
         limits: ResponseLimits | None = None,
         url_id: str = "local",
+        front_door: FrontDoor | None = None,
         drain_timeout_s: float = 30.0,
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._front_door = FunctionUrl(url_id) if front_door is None else front_door
         self._exchange = HttpExchange(
             invoker=invoker,
+            front_door=self._front_door,
             invoke_mode=invoke_mode,
             limits=limits if limits is not None else ResponseLimits(),
         )
         self._cors = cors
-        self._url_id = url_id
         self._drain_timeout_s = drain_timeout_s
         self._on_start = on_start
         self._on_close = on_close
@@ -119,32 +123,27 @@ class FunctionUrlApp:
         trace_id = trace_id_of(request)
         client = Client(send, request.method, (*self._cors_headers(request), *_ids(request_id, trace_id)))
         try:
-            self._admit(request)
+            self._front_door.admit(request)
             if self._cors is not None and is_preflight(request):
                 await client.respond(ResponseHead(status=policy.PREFLIGHT_STATUS, headers=()), b"")
                 return
             body = await read_body(request, receive)
             if body is None:
                 return
-            invocation = invocation_request(
+            invocation = self._front_door.invocation_request(
                 request,
                 body,
-                url_id=self._url_id,
                 request_id=request_id,
                 trace_id=trace_id,
                 buffered=self._exchange.invoke_mode is InvokeMode.BUFFERED,
             )
+        except BodyTooLarge:
+            await client.refuse(self._front_door.refusals.request_too_large)
+            return
         except Refused as refused:
             await client.refuse(refused.refusal)
             return
         await self._running.run(self._exchange.run(invocation, client), client, receive)
-
-    def _admit(self, request: HttpRequest) -> None:
-        addressed = _URL_HOST.match(request.header("host") or "")
-        if addressed is not None and addressed[1].lower() != self._url_id.lower():
-            raise Refused(refusals.UNKNOWN_URL)
-        if request.method not in policy.METHODS:
-            raise Refused(refusals.METHOD_REFUSED)
 
     def _cors_headers(self, request: HttpRequest) -> tuple[HeaderLine, ...]:
         return () if self._cors is None else self._cors.headers_for(request.header("origin"))
@@ -184,13 +183,13 @@ async def read_body(
     of a 413, so a body up to `policy.MAX_DISCARDED_BYTES` is read to its end and discarded first.
 
     Raises:
-        Refused: the body alone exceeds `max_bytes`.
+        BodyTooLarge: the body alone exceeds `max_bytes`.
     """
     declared = request.header("content-length") or ""
     declared_bytes = int(declared) if declared.isdecimal() else 0
     asks_first = (request.header("expect") or "").lower() == "100-continue"
     if declared_bytes > (max_bytes if asks_first else policy.MAX_DISCARDED_BYTES):
-        raise Refused(refusals.REQUEST_TOO_LARGE)
+        raise BodyTooLarge
     body = bytearray()
     received_bytes = 0
     while True:
@@ -202,11 +201,11 @@ async def read_body(
         if received_bytes <= max_bytes:
             body += part
         elif received_bytes > policy.MAX_DISCARDED_BYTES:
-            raise Refused(refusals.REQUEST_TOO_LARGE)
+            raise BodyTooLarge
         if not message.get("more_body", False):
             break
     if received_bytes > max_bytes:
-        raise Refused(refusals.REQUEST_TOO_LARGE)
+        raise BodyTooLarge
     return bytes(body)
 
 

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lambda_streaming.function_url import buffered, refusals
+from lambda_streaming.function_url import refusals
+from lambda_streaming.function_url.front_door import FrontDoor
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
     InvocationRequest,
@@ -30,7 +31,7 @@ from lambda_streaming.function_url.limits import (
     ResponseMeter,
     ResponseTooLarge,
 )
-from lambda_streaming.function_url.opening import Opening, announces_prelude
+from lambda_streaming.function_url.opening import Opening
 from lambda_streaming.function_url.response import HeaderLine, MalformedResponse, ResponseHead, raw_headers
 
 logger = logging.getLogger("lambda_streaming.function_url")
@@ -91,7 +92,7 @@ class Client:
 
     async def refuse(self, refusal: refusals.Refusal) -> None:
         """Send a whole response in place of the function's; requires that no head has been sent."""
-        lines = [("content-type", "application/json")]
+        lines = [("content-type", refusal.content_type)]
         if refusal.error_type is not None:
             lines.append(("x-amzn-errortype", refusal.error_type))
         head = ResponseHead(status=refusal.status, headers=tuple(lines))
@@ -171,33 +172,36 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         invoker: runs the function.
+        front_door: the service that invokes it.
         invoke_mode: how its response is read.
         limits: for its response.
     """
 
     invoker: Invoker
+    front_door: FrontDoor
     invoke_mode: InvokeMode
     limits: ResponseLimits
 
     async def run(self, invocation: InvocationRequest, client: Client) -> None:
         """Run the invocation to its end, with or without a client; never raises for a function's failure."""
+        own = self.front_door.refusals
         try:
             try:
                 response = await self.invoker.invoke(invocation)
             except Throttled:
-                await client.refuse(refusals.THROTTLED)
+                await client.refuse(own.throttled)
                 return
             try:
                 await self._respond(response, invocation, client)
             finally:
                 await response.body.aclose()
         except InvocationTimedOut:
-            await client.refuse(refusals.TIMED_OUT)
+            await client.refuse(own.timed_out)
         except (FunctionFailed, ResponseBrokenOff):
-            await self._break_off(client, refusals.FUNCTION_FAILED)
+            await self._break_off(client, own.function_failed)
         except Exception:
             logger.exception("%s The exchange failed", invocation.request_id)
-            await self._break_off(client, refusals.FUNCTION_FAILED)
+            await self._break_off(client, own.function_failed)
         finally:
             client.leave()
 
@@ -211,12 +215,12 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
                 await self._forward(response, client)
         except (MalformedResponse, ResponseTooLarge) as error:
             logger.error("%s The response was refused: %s", invocation.request_id, error)  # noqa: TRY400
-            await self._break_off(client, refusals.MALFORMED_RESPONSE)
+            await self._break_off(client, self.front_door.refusals.malformed_response)
             async for _ in response.body:
                 pass
 
     async def _forward(self, response: InvocationResponse, client: Client) -> None:
-        opening = Opening(response.content_type)
+        opening = self.front_door.opening(response.content_type)
         meter = ResponseMeter(self.limits, time.monotonic)
         async for chunk in response.body:
             for piece, delay_s in meter.pieces(chunk):
@@ -242,12 +246,7 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
             collected += chunk
             if len(collected) > MAX_BUFFERED_RESPONSE_BYTES:
                 raise ResponseTooLarge(MAX_BUFFERED_RESPONSE_BYTES)
-        if announces_prelude(response.content_type):
-            opening = Opening(response.content_type)
-            body = opening.feed(bytes(collected))
-            await client.respond(opening.head_at_end(), body)
-        else:
-            await client.respond(*buffered.interpret(bytes(collected)))
+        await client.respond(*self.front_door.whole_response(response.content_type, bytes(collected)))
 
     async def _break_off(self, client: Client, refusal: refusals.Refusal) -> None:
         """Send an error response if no response has begun; otherwise leave it visibly incomplete."""

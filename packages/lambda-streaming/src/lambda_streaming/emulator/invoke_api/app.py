@@ -30,7 +30,7 @@ from lambda_streaming.emulator.invoke_api.call import (
     is_own_path,
 )
 from lambda_streaming.emulator.peer import Ends, PeerCheck
-from lambda_streaming.function_url.app import http_request, read_body
+from lambda_streaming.function_url.app import BodyTooLarge, http_request, read_body
 from lambda_streaming.function_url.exchange import AsgiMessage, Client, Receive, RunningExchanges, Send
 from lambda_streaming.function_url.http_to_event import HttpRequest, trace_id_of
 from lambda_streaming.function_url.invoker import (
@@ -39,7 +39,6 @@ from lambda_streaming.function_url.invoker import (
     Invoker,
     Throttled,
 )
-from lambda_streaming.function_url.refusals import Refused
 from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
 logger = logging.getLogger("lambda_streaming.emulator")
@@ -213,8 +212,8 @@ class InvokeApi:
 async def _payload(request: HttpRequest, receive: Receive, call: InvokeCall) -> bytes | None:
     try:
         return await read_body(request, receive, max_bytes=call.max_payload_bytes)
-    except Refused as refused:
-        raise PayloadTooLarge(call.max_payload_bytes) from refused
+    except BodyTooLarge as error:
+        raise PayloadTooLarge(call.max_payload_bytes) from error
 
 
 def _report(failure: InvocationFailed, invocation: InvocationRequest) -> bytes:
