@@ -401,6 +401,34 @@ async def test_an_extension_registers_and_its_next_stays_open(
 
 
 @pytest.mark.parametrize(
+    ("path", "api"), [("2022-07-01/telemetry", "Telemetry"), ("2020-08-15/logs", "Logs")]
+)
+async def test_a_subscription_of_an_extension_is_reported_as_not_supported(
+    path: str, api: str, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is accepted, as by AWS's emulator, so that the extension starts; the log says what is missing."""
+    await runtime.send(f"PUT /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+    response = await runtime.response()
+    assert (response.status, response.json()) == (
+        202,
+        {"errorMessage": f"{api} API is not supported", "errorType": f"{api}.NotSupported"},
+    )
+    assert f"an extension subscribes to the {api} API, which is not emulated" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["extension/init/error", "extension/exit/error"])
+async def test_an_error_of_an_extension_is_reported_and_does_not_end_the_environment(
+    path: str, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On Lambda the environment would end; here the developer reads why, and can go on."""
+    report = b'{"errorMessage": "no key", "errorType": "Extension.ConfigInvalid"}'
+    head = f"POST /2020-01-01/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(report)}\r\n\r\n"
+    await runtime.send(head.encode() + report)
+    assert (await runtime.response()).status == 202
+    assert f"an extension reported {path} (Extension.ConfigInvalid: no key)" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("identifier", "error_type"),
     [
         ("", "Extension.MissingExtensionIdentifier"),
