@@ -28,6 +28,7 @@ OPTIONS = (
         "--front-door",
         "--invoke-mode",
         "--multi-value-headers",
+        "--reload",
         "--throttle",
         "--json",
     ),

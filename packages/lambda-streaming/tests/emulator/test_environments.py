@@ -257,6 +257,24 @@ async def test_a_response_that_was_complete_before_the_crash_is_delivered(
     assert "Runtime exited with exit status 1 after its response" in caplog.text
 
 
+async def test_a_reload_replaces_idle_environments_now_and_busy_ones_after_their_invocation() -> None:
+    """A running invocation is not disturbed; no invocation after the reload sees an old process."""
+    async with scripted(max_concurrency=2) as pool, gate() as gate_:
+        busy = asyncio.create_task(answer(pool, ["write-pid"], ["gate", gate_.port], ["write", "end"]))
+        await _all_arrived(gate_, 1)
+        idle_one = await answer(pool, ["write-pid"])
+        await until(lambda: sum(e.state is EnvironmentState.IDLE for e in pool.environments) == 1, "one idle")
+        pool.reload()
+        await gone(int(idle_one))
+        new = await answer(pool, ["write-pid"])
+        await gate_.open()
+        old, end = (await busy).splitlines()
+        assert end == "end"
+        await gone(int(old))
+        assert new.strip() not in (old, idle_one.strip())
+        assert await answer(pool, ["write-pid"]) == new
+
+
 async def test_a_process_that_ends_while_idle_is_replaced() -> None:
     """The next request gets a new environment instead of the dead one."""
     async with scripted(max_concurrency=1) as pool:

@@ -25,6 +25,7 @@ from lambda_streaming.emulator.function import InvalidFunction
 from lambda_streaming.emulator.gate import Gate
 from lambda_streaming.emulator.invoke_api.app import InvokeApi
 from lambda_streaming.emulator.peer import is_held_by_own_user
+from lambda_streaming.emulator.reloading import FolderWatch
 from lambda_streaming.emulator.serving import CannotListen, listen, serve, url_of
 from lambda_streaming.function_url.app import FunctionUrlApp
 from lambda_streaming.function_url.cors import CorsConfiguration, InvalidCorsConfiguration
@@ -172,6 +173,16 @@ def emulate(
             show_default=False,
         ),
     ] = None,
+    reload: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Replace environments when a file below it changes; running invocations finish. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     function_name: Annotated[str, typer.Option(help="AWS_LAMBDA_FUNCTION_NAME.")] = "function",
     memory_size: Annotated[
         int,
@@ -280,7 +291,14 @@ def emulate(
         logger.warning("Anyone who can reach %s can invoke the function: it is not a loopback address", host)
     ready = EmulatorReady(url=url_of(listening), invoke_mode=mode, function_name=function_name)
 
+    watch = FolderWatch(reload or (), environments.reload)
+
+    async def start() -> None:
+        if reload:
+            await watch.start()
+
     async def close() -> None:
+        await watch.aclose()
         await invoke_api.aclose()
         await environments.aclose()
 
@@ -291,6 +309,7 @@ def emulate(
         invoke_mode=mode,
         limits=ResponseLimits(bandwidth=Bandwidth() if throttle else None),
         drain_timeout_s=grace + 1,
+        on_start=start,
         on_close=close,
     )
     invoke_api = InvokeApi(

@@ -95,6 +95,7 @@ class ExecutionEnvironments:
         self._guard = ProcessGuard()
         self._started = 0
         self._environments: set[ExecutionEnvironment] = set()
+        self._outdated: set[ExecutionEnvironment] = set()
         self._idle: list[ExecutionEnvironment] = []  # the most recently used last
         self._waiters: deque[asyncio.Future[ExecutionEnvironment]] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -149,6 +150,16 @@ class ExecutionEnvironments:
             await environment.start()
         finally:
             self._keep_or_remove(environment)
+
+    def reload(self) -> None:
+        """Replace all environments, because the function's code has changed.
+
+        Idle ones end now, the others after their invocation. The next invocation starts a new one.
+        """
+        self._outdated |= self._environments
+        for environment in self._idle:
+            self._remove(environment)
+        self._idle.clear()
 
     async def aclose(self) -> None:
         """Shut down gracefully: give running invocations `grace_s`, then end all processes. Idempotent."""
@@ -245,7 +256,7 @@ class ExecutionEnvironments:
     def _keep_or_remove(self, environment: ExecutionEnvironment) -> None:
         if self._closing:
             return
-        if environment.alive:
+        if environment.alive and environment not in self._outdated:
             self._release(environment)
         else:
             self._remove(environment)
@@ -270,6 +281,7 @@ class ExecutionEnvironments:
 
     def _remove(self, environment: ExecutionEnvironment) -> None:
         self._environments.discard(environment)
+        self._outdated.discard(environment)
         ending = asyncio.create_task(environment.close())
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
