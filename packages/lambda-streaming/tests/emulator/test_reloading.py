@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -64,12 +65,13 @@ async def test_each_change_is_noticed_once(tmp_path: Path, caplog: pytest.LogCap
         unwatched.write_text(text)
         unwatched.rename(file)  # at once, so that no half-written file is noticed
 
-    for change in (
+    steps: tuple[Callable[[], None], ...] = (
         lambda: save("one"),
         lambda: os.utime(file, ns=(1, 1)),
         lambda: save("longer"),
         file.unlink,
-    ):
+    )
+    for change in steps:
         change()
         async with asyncio.timeout(PATIENCE_S):
             await changes.get()
