@@ -90,9 +90,12 @@ def test_the_emulator_runs_the_new_code_after_a_change(tmp_path: Path) -> None:
         tmp_path, "--reload", ".", "--invoke-mode", "buffered", *patient, "--", *command
     ) as emulator:
         assert httpx.get(emulator.url, timeout=PATIENCE_S).text == "old"
-        app.write_text(HANDLER.format("newer"))
+        (tmp_path / ".app.py").write_text(HANDLER.format("newer"))
+        (tmp_path / ".app.py").rename(app)
         deadline = time.monotonic() + PATIENCE_S
-        while "has changed" not in emulator.log():
+        while f"{app.name} has changed" not in emulator.log():
             assert time.monotonic() < deadline, "the change was not noticed"
             time.sleep(0.01)
         assert httpx.get(emulator.url, timeout=PATIENCE_S).text == "newer"
+        # The log is in the same folder: to write there must not be another change.
+        assert emulator.log().count("has changed") == 1

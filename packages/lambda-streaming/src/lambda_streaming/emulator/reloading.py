@@ -30,12 +30,24 @@ Snapshot = Mapping[str, tuple[int, int]]
 def snapshot(folders: Sequence[Path]) -> Snapshot:
     """Return the files below some folders. Accesses the file system; what cannot be read is left out.
 
-    Hidden files and folders, virtual environments, `__pycache__` and `node_modules` are not watched.
+    Hidden files and folders, virtual environments, `__pycache__`, `node_modules` and this process's own log
+    are not watched.
     """
-    return dict(file for folder in folders for file in _files(str(folder)))
+    own = _own_output()
+    return dict(file for folder in folders for file in _files(str(folder), own))
 
 
-def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def _own_output() -> frozenset[tuple[int, int]]:
+    """Return the files that this process logs to: logging a change would be another change."""
+    found = set()
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            status = os.fstat(descriptor)
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def _files(folder: str, ignored: frozenset[tuple[int, int]]) -> Iterator[tuple[str, tuple[int, int]]]:
     with contextlib.suppress(OSError), os.scandir(folder) as found:
         entries = [entry for entry in found if not entry.name.startswith(".")]
         if any(entry.name == _VIRTUAL_ENVIRONMENT for entry in entries):
@@ -44,10 +56,11 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
             with contextlib.suppress(OSError):  # removed meanwhile
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name not in _IGNORED_FOLDERS:
-                        yield from _files(entry.path)
+                        yield from _files(entry.path, ignored)
                 elif entry.is_file():
                     status = entry.stat()
-                    yield entry.path, (status.st_mtime_ns, status.st_size)
+                    if (status.st_dev, status.st_ino) not in ignored:
+                        yield entry.path, (status.st_mtime_ns, status.st_size)
 
 
 class FolderWatch:
