@@ -89,10 +89,11 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Node's runtime clients, Lambda Web Adapter, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript,
-# clients of event streams.
+# Node's runtime clients, Lambda Web Adapter, AWS's emulator, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify,
+# TypeScript, clients of event streams.
 # They take three minutes and a gigabyte, so `make test` does not fetch them: without them, their tests are skipped.
 PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
+	packages/lambda-streaming/tests/emulator/rie \
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript packages/coachstream/tests/functions/clients/node \

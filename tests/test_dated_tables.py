@@ -16,9 +16,11 @@ from coachstream.infrastructure.quotas import QUOTAS
 from coachstream.infrastructure.target import PYTHON
 from coachstream.package.build import MOST_UNZIPPED
 from coachstream.storage.dynamodb.mirror import MOST_ITEM_BYTES
+from lambda_streaming.emulator.front_doors.load_balancer import MAX_BODY_BYTES
 from lambda_streaming.function_url import cors as url_cors
 from lambda_streaming.function_url.in_process import MAX_TIMEOUT_S
 from lambda_streaming.function_url.limits import (
+    MAX_ASYNCHRONOUS_PAYLOAD_BYTES,
     MAX_BUFFERED_RESPONSE_BYTES,
     MAX_REQUEST_PAYLOAD_BYTES,
     MAX_STREAMED_RESPONSE_BYTES,
@@ -76,6 +78,8 @@ def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
         ("the speed of a response of Lambda after that", Bandwidth().bytes_per_s / MIB),
         ("a request and a buffered response of Lambda", MAX_REQUEST_PAYLOAD_BYTES / MIB),
         ("a request and a buffered response of Lambda", MAX_BUFFERED_RESPONSE_BYTES / MIB),
+        ("an asynchronous event of Lambda", MAX_ASYNCHRONOUS_PAYLOAD_BYTES / MIB),
+        ("a request and a result of a load balancer's function", MAX_BODY_BYTES / MIB),
         ("an invocation of Lambda", MAX_TIMEOUT_S / 60),
         ("an unzipped package of Lambda", MOST_UNZIPPED / 1_000_000),
         ("origins of a Function URL", MAX_ORIGINS),

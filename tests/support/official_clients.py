@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ NODE_CLIENTS = {
     "node-4": NODE_MODULES / "aws-lambda-ric" / "index.mjs",
     "node-3": NODE_MODULES / "aws-lambda-ric-3" / "bin" / "index.mjs",
 }
+OFFICIAL_EMULATOR = CACHE / "aws-lambda-rie" / "aws-lambda-rie"
 WEB_ADAPTER = CACHE / "web-adapter" / "bin" / "lambda-adapter"
 
 
@@ -27,6 +29,13 @@ def node_command(client: str) -> list[str]:
     if not NODE_CLIENTS[client].exists():
         pytest.skip("needs packages/lambda-streaming/tests/emulator/node/install.sh to have been run")
     return [node, str(NODE_CLIENTS[client]), "handler.handler"]
+
+
+def official_emulator() -> Path:
+    """AWS's runtime interface emulator; skips the test if it is not installed."""
+    if not OFFICIAL_EMULATOR.exists():
+        pytest.skip("needs packages/lambda-streaming/tests/emulator/rie/install.sh to have been run")
+    return OFFICIAL_EMULATOR
 
 
 def web_adapter_command(port: int, python: str) -> list[str]:

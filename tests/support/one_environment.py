@@ -22,22 +22,24 @@ ARN = "arn:aws:lambda:us-east-1:123456789012:function:fn"
 class OneEnvironment:
     """An invoker that gives each event to the runtime that the test plays."""
 
-    def __init__(self, api: RuntimeApiServer, *, buffered: bool = False) -> None:
+    def __init__(self, api: RuntimeApiServer) -> None:
         self.api = api
-        self._buffered = buffered
 
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Deliver the event as soon as the runtime polls for it."""
         await self.api.ready()
-        invocation = RunningInvocation(request, environment="env", buffered=self._buffered)
+        invocation = RunningInvocation(request, environment="env")
         self.api.deliver(event_of(request), invocation)
         return await invocation.response()
 
 
-def request_of(payload: bytes = b'{"a":1}') -> InvocationRequest:
+def request_of(payload: bytes = b'{"a":1}', *, buffered: bool = False) -> InvocationRequest:
     """Return a new invocation request."""
     return InvocationRequest(
-        payload=payload, request_id=str(uuid.uuid4()), trace_id="Root=1-67e0a000-0123456789abcdef01234567"
+        payload=payload,
+        request_id=str(uuid.uuid4()),
+        trace_id="Root=1-67e0a000-0123456789abcdef01234567",
+        buffered=buffered,
     )
 
 
@@ -50,11 +52,12 @@ def event_of(request: InvocationRequest) -> Event:
         deadline_ms=int(time.time() * 1000) + 30_000,
         function_arn=ARN,
         trace_id=request.trace_id,
+        client_context=request.client_context,
     )
 
 
 @contextlib.asynccontextmanager
-async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnvironment]:
+async def one_environment() -> AsyncIterator[OneEnvironment]:
     """Serve a Runtime API during the block."""
 
     async def is_own(ends: Ends) -> bool:
@@ -63,7 +66,7 @@ async def one_environment(*, buffered: bool = False) -> AsyncIterator[OneEnviron
     api = RuntimeApiServer("env", function_name="fn", handler="app.handler", is_own=is_own)
     await api.listen()
     try:
-        yield OneEnvironment(api, buffered=buffered)
+        yield OneEnvironment(api)
     finally:
         async with asyncio.timeout(PATIENCE_S):
             await api.close()

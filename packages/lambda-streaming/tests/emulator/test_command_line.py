@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 
@@ -20,7 +21,17 @@ from support.environments import SCRIPTED
 from support.patience import PATIENCE_S
 
 OPTIONS = (
-    *("--host", "--port", "--allow-host", "--invoke-mode", "--throttle", "--json"),
+    *(
+        "--host",
+        "--port",
+        "--allow-host",
+        "--front-door",
+        "--invoke-mode",
+        "--multi-value-headers",
+        "--reload",
+        "--throttle",
+        "--json",
+    ),
     *("--timeout", "--env-file", "--env", "--function-name", "--memory-size"),
     *("--max-concurrency", "--no-freeze", "--init-timeout", "--idle-timeout", "--grace"),
     *("--cors", "--cors-allow-origin", "--cors-allow-method", "--cors-allow-header", "--cors-expose-header"),
@@ -101,6 +112,22 @@ def test_without_json_the_url_is_printed_in_a_sentence(tmp_path: Path) -> None:
         process.stdout.close()
 
 
+def test_boto3_invokes_the_function_as_the_same_user(emulator: Emulating) -> None:
+    """The caller is identified by its connection; any credentials and any function name work."""
+    client = boto3.session.Session().client(
+        "lambda",
+        endpoint_url=emulator.url,
+        region_name="us-east-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+    )
+    payload = b'[["write", "result"]]'
+    response = client.invoke(FunctionName="any", Payload=payload)
+    assert response["Payload"].read() == b"result"
+    stream = client.invoke_with_response_stream(FunctionName="any", Payload=payload)["EventStream"]
+    assert [*stream] == [{"PayloadChunk": {"Payload": b"result"}}, {"InvokeComplete": {}}]
+
+
 def test_the_functions_output_is_logged_under_its_name(emulator: Emulating) -> None:
     """Each line is logged separately, among the events of the execution environments."""
     ask(emulator, ["print", "one\ntwo"], ["write", "x"])
@@ -144,6 +171,9 @@ def test_variables_come_from_files_and_options(tmp_path: Path) -> None:
         (["--max-concurrency", "0", "true"], 2, "max-concurrency"),
         (["--cors-allow-method", "GET", "true"], 2, "need an origin"),
         (["--cors", "*", "--cors-allow-method", "OPTIONS", "true"], 2, "OPTIONS"),
+        (["--front-door", "alb", "--invoke-mode", "response-stream", "true"], 2, "alb cannot stream"),
+        (["--multi-value-headers", "true"], 2, "--multi-value-headers is for --front-door alb"),
+        (["--front-door", "http-api", "--cors", "*", "true"], 2, "--cors options are for"),
         (["--host", "no.such.host.invalid", "true"], 1, "There is no address 'no.such.host.invalid'"),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, list) else "",

@@ -78,13 +78,11 @@ async def emulated(
 
 @asynccontextmanager
 async def played(
-    *,
-    buffered: bool = False,
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[tuple[httpx.AsyncClient, RawRuntime, OneEnvironment]]:
     """A Function URL whose runtime is played by the test."""
     async with (
-        one_environment(buffered=buffered) as environment,
+        one_environment() as environment,
         raw_runtime(environment.api.address) as runtime,
         function_url(environment, **options) as client,
     ):
@@ -442,7 +440,7 @@ async def test_conformance_23_a_buffered_handler_on_a_buffered_url(
     path: str, status: int, content_type: str, body: bytes
 ) -> None:
     """An object with a status is a response; anything else is its own body."""
-    pool = environments_of("python", function="buffered", buffered=True)
+    pool = environments_of("python", function="buffered")
     async with pool, function_url(pool, invoke_mode=InvokeMode.BUFFERED) as client:
         response = await client.get(path)
     assert (response.status_code, response.headers["content-type"]) == (status, content_type)
@@ -454,7 +452,7 @@ async def test_conformance_23_a_buffered_handler_on_a_buffered_url(
 
 async def test_conformance_23_a_result_past_the_buffered_limit_is_a_502() -> None:
     """The runtime receives a 413."""
-    async with played(buffered=True, invoke_mode=InvokeMode.BUFFERED) as (client, runtime, _):
+    async with played(invoke_mode=InvokeMode.BUFFERED) as (client, runtime, _):
         request_id, pending = await asked(client, runtime)
         size = 6 * 1024 * 1024 + 101
         assert (await runtime.post(f"invocation/{request_id}/response", b"x" * size)).status == 413

@@ -236,6 +236,17 @@ async def test_a_crash_before_the_first_byte_is_reported_with_the_last_line_of_o
         assert await answer(pool, ["write", "next"]) == "next"
 
 
+async def test_a_crash_is_not_blamed_on_a_line_of_an_earlier_invocation() -> None:
+    """An error never quotes another user's output, not even output that has not been read yet."""
+    lines = "cache miss for user 42\n" * 2000
+    async with scripted("print,starting") as pool:
+        for _ in range(3):
+            assert await answer(pool, ["write", "ok"], ["end"], ["print", lines]) == "ok"
+            with pytest.raises(FunctionFailed) as failed:
+                await answer(pool, ["exit", 3])
+            assert failed.value.error_message == "Runtime exited with exit status 3"
+
+
 async def test_a_response_that_was_complete_before_the_crash_is_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -244,6 +255,24 @@ async def test_a_response_that_was_complete_before_the_crash_is_delivered(
         assert await answer(pool, ["write", "all of it"], ["end"], ["exit", 1]) == "all of it"
         await until(lambda: not pool.environments, "the environment is removed")
     assert "Runtime exited with exit status 1 after its response" in caplog.text
+
+
+async def test_a_reload_replaces_idle_environments_now_and_busy_ones_after_their_invocation() -> None:
+    """A running invocation is not disturbed; no invocation after the reload sees an old process."""
+    async with scripted(max_concurrency=2) as pool, gate() as gate_:
+        busy = asyncio.create_task(answer(pool, ["write-pid"], ["gate", gate_.port], ["write", "end"]))
+        await _all_arrived(gate_, 1)
+        idle_one = await answer(pool, ["write-pid"])
+        await until(lambda: sum(e.state is EnvironmentState.IDLE for e in pool.environments) == 1, "one idle")
+        pool.reload()
+        await gone(int(idle_one))
+        new = await answer(pool, ["write-pid"])
+        await gate_.open()
+        old, end = (await busy).splitlines()
+        assert end == "end"
+        await gone(int(old))
+        assert new.strip() not in (old, idle_one.strip())
+        assert await answer(pool, ["write-pid"]) == new
 
 
 async def test_a_process_that_ends_while_idle_is_replaced() -> None:

@@ -169,11 +169,12 @@ def test_an_error_report_is_read_from_body_and_header(
 
 def test_an_error_in_trailers_is_base64_json() -> None:
     """This is the encoding of the Node runtime."""
-    body = base64.b64encode('{"errorType":"TypeError","errorMessage":"grüß","trace":[]}'.encode()).decode()
+    sent = '{"errorType":"TypeError","errorMessage":"grüß","trace":[]}'.encode()
+    body = base64.b64encode(sent).decode()
     report = ErrorReport.from_trailers(
         {"lambda-runtime-function-error-type": "TypeError", "lambda-runtime-function-error-body": body}
     )
-    assert report == ErrorReport(error_type="TypeError", error_message="grüß")
+    assert report == ErrorReport(error_type="TypeError", error_message="grüß", report=sent)
 
 
 def test_an_error_body_that_is_not_base64_loses_its_details_only() -> None:

@@ -40,10 +40,10 @@ async def body_of(response: InvocationResponse) -> bytes:
 
 
 async def invoked(
-    environment: OneEnvironment, runtime: RawRuntime, payload: bytes = b"{}"
+    environment: OneEnvironment, runtime: RawRuntime, payload: bytes = b"{}", *, buffered: bool = False
 ) -> tuple[str, asyncio.Task[InvocationResponse]]:
     """Start an invocation and fetch its event; return its request id and the pending response."""
-    request = request_of(payload)
+    request = request_of(payload, buffered=buffered)
     response = asyncio.create_task(environment.invoke(request))
     event = await runtime.next()
     assert event.headers["Lambda-Runtime-Aws-Request-Id"] == request.request_id
@@ -315,10 +315,10 @@ async def test_expect_100_continue_is_answered(environment: OneEnvironment, runt
 
 async def test_a_buffered_result_at_the_limit_is_accepted_and_one_past_it_is_not() -> None:
     """The limit is 6 MiB plus 100 bytes; past it the runtime receives a 413 and stays alive."""
-    async with one_environment(buffered=True) as environment, raw_runtime(environment.api.address) as runtime:
+    async with one_environment() as environment, raw_runtime(environment.api.address) as runtime:
         limit = 6 * 1024 * 1024 + 100
         for size, status in ((limit, 202), (limit + 1, 413)):
-            request_id, pending = await invoked(environment, runtime)
+            request_id, pending = await invoked(environment, runtime, buffered=True)
             answering = asyncio.create_task(runtime.post(f"invocation/{request_id}/response", b"x" * size))
             response = await pending
             if status == 202:
@@ -398,6 +398,34 @@ async def test_an_extension_registers_and_its_next_stays_open(
         assert not listening.done()
         await environment.api.close()
         assert await listening == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "api"), [("2022-07-01/telemetry", "Telemetry"), ("2020-08-15/logs", "Logs")]
+)
+async def test_a_subscription_of_an_extension_is_reported_as_not_supported(
+    path: str, api: str, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is accepted, as by AWS's emulator, so that the extension starts; the log says what is missing."""
+    await runtime.send(f"PUT /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+    response = await runtime.response()
+    assert (response.status, response.json()) == (
+        202,
+        {"errorMessage": f"{api} API is not supported", "errorType": f"{api}.NotSupported"},
+    )
+    assert f"an extension subscribes to the {api} API, which is not emulated" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["extension/init/error", "extension/exit/error"])
+async def test_an_error_of_an_extension_is_reported_and_does_not_end_the_environment(
+    path: str, runtime: RawRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On Lambda the environment would end; here the developer reads why, and can go on."""
+    report = b'{"errorMessage": "no key", "errorType": "Extension.ConfigInvalid"}'
+    head = f"POST /2020-01-01/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(report)}\r\n\r\n"
+    await runtime.send(head.encode() + report)
+    assert (await runtime.response()).status == 202
+    assert f"an extension reported {path} (Extension.ConfigInvalid: no key)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from coachstream.settings import CognitoSettings, DynamoDbSettings, Settings
 from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
 from lambda_streaming.emulator.authority import AllowedHosts
 from lambda_streaming.emulator.gate import Gate
-from lambda_streaming.emulator.peer import Ends, is_held_by_user
+from lambda_streaming.emulator.peer import is_held_by_own_user
 from lambda_streaming.emulator.serving import CannotListen, EmbeddedServer, listen, server_config
 from lambda_streaming.function_url import CorsConfiguration
 
@@ -106,7 +106,7 @@ async def _serve(
             conversations=functions.conversations,
             send_message=functions.send_message,
             open_session=sign_in.open_session,
-            may_sign_in=_is_own_user if is_private and session is not None else None,
+            may_sign_in=is_held_by_own_user if is_private and session is not None else None,
         )
         gate = Gate(
             app,
@@ -151,10 +151,6 @@ async def _sign_in(options: ServeOptions, services: Services, data_dir: Path) ->
     except CoachStreamError as error:
         what = f"Table {store.table}" if isinstance(store, DynamoDbSettings) else f"The data in {data_dir}"
         raise CannotServe(f"{what} cannot be used: {str(error).removesuffix('.')}.") from error
-
-
-async def _is_own_user(ends: Ends) -> bool:
-    return await asyncio.to_thread(is_held_by_user, ends, os.geteuid())
 
 
 @asynccontextmanager

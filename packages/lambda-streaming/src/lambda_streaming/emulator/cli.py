@@ -20,8 +20,12 @@ from lambda_streaming.emulator.authority import AllowedHosts
 from lambda_streaming.emulator.command_line import run
 from lambda_streaming.emulator.env_file import InvalidVariable, parse_variable, read_env_file
 from lambda_streaming.emulator.environments import DEFAULT_MAX_CONCURRENCY, ExecutionEnvironments
+from lambda_streaming.emulator.front_doors.kinds import FrontDoorKind
 from lambda_streaming.emulator.function import InvalidFunction
 from lambda_streaming.emulator.gate import Gate
+from lambda_streaming.emulator.invoke_api.app import InvokeApi
+from lambda_streaming.emulator.peer import is_held_by_own_user
+from lambda_streaming.emulator.reloading import FolderWatch
 from lambda_streaming.emulator.serving import CannotListen, listen, serve, url_of
 from lambda_streaming.function_url.app import FunctionUrlApp
 from lambda_streaming.function_url.cors import CorsConfiguration, InvalidCorsConfiguration
@@ -79,6 +83,12 @@ crash. Everything it prints appears on standard error, prefixed with the environ
     python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
     python -m lambda_streaming.emulator --port 0 --timeout 60 -- npx aws-lambda-ric index.handler
 
+AWS's SDKs reach the function on the same port through the Invoke API (Invoke, InvokeWithResponseStream),
+under any function name. Only processes of your own user may call it, unless --host exposes the function.
+
+With --front-door, an API or a load balancer stands in front of the function instead of a Function URL: events
+have its format, and results must have it too.
+
 Put `--` between OPTIONS and COMMAND if COMMAND has options of its own.
 """
 
@@ -114,9 +124,25 @@ def emulate(
             show_default=False,
         ),
     ] = None,
+    front_door: Annotated[
+        FrontDoorKind,
+        typer.Option(help="The service in front of the function, which decides on the event's format."),
+    ] = FrontDoorKind.FUNCTION_URL,
     invoke_mode: Annotated[
-        ModeOption, typer.Option(help="How the Function URL reads the function's responses.")
-    ] = ModeOption.RESPONSE_STREAM,
+        ModeOption | None,
+        typer.Option(
+            help="How the front door reads the function's responses; http-api and alb can only be buffered."
+            "  [default: response-stream, or buffered]",
+            show_default=False,
+        ),
+    ] = None,
+    multi_value_headers: Annotated[
+        bool,
+        typer.Option(
+            "--multi-value-headers",
+            help="For --front-door alb: several values for each header, as the target group may have it.",
+        ),
+    ] = False,
     throttle: Annotated[
         bool,
         typer.Option(
@@ -144,6 +170,16 @@ def emulate(
         typer.Option(
             metavar="NAME=VALUE",
             help="Environment variable; overrides files and Lambda's own variables. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    reload: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Replace environments when a file below it changes; running invocations finish. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -235,10 +271,11 @@ def emulate(
             init_timeout_s=init_timeout,
             idle_timeout_s=idle_timeout,
             grace_s=grace,
-            buffered=invoke_mode is ModeOption.BUFFERED,
             function_name=function_name,
             memory_size_mb=memory_size,
         )
+        mode = _mode(front_door, invoke_mode)
+        _check_fits(front_door, multi_value_headers=multi_value_headers, cors=configuration)
         _check_command(environments)
         listening = listen(host, port)
     except (InvalidVariable, InvalidFunction, InvalidCorsConfiguration) as error:
@@ -249,27 +286,64 @@ def emulate(
         _fail(str(failure), failure.exit_status)
     _log_to_stderr()
     address: str = listening.getsockname()[0]
-    if not ipaddress.ip_address(address).is_loopback:
+    is_loopback = ipaddress.ip_address(address).is_loopback
+    if not is_loopback:
         logger.warning("Anyone who can reach %s can invoke the function: it is not a loopback address", host)
-    mode = InvokeMode.BUFFERED if invoke_mode is ModeOption.BUFFERED else InvokeMode.RESPONSE_STREAM
     ready = EmulatorReady(url=url_of(listening), invoke_mode=mode, function_name=function_name)
+
+    watch = FolderWatch(reload or (), environments.reload)
+
+    async def start() -> None:
+        if reload:
+            await watch.start()
+
+    async def close() -> None:
+        await watch.aclose()
+        await invoke_api.aclose()
+        await environments.aclose()
+
     function_url = FunctionUrlApp(
         environments,
         cors=configuration,
+        front_door=front_door.make(multi_value_headers=multi_value_headers),
         invoke_mode=mode,
         limits=ResponseLimits(bandwidth=Bandwidth() if throttle else None),
         drain_timeout_s=grace + 1,
-        on_close=environments.aclose,
+        on_start=start,
+        on_close=close,
+    )
+    invoke_api = InvokeApi(
+        function_url, environments, is_allowed=is_held_by_own_user if is_loopback else None
     )
     asyncio.run(
         serve(
-            Gate(function_url, hosts=AllowedHosts.of(address, (host, *_SERVICE_HOSTS, *(allow_host or ())))),
+            Gate(invoke_api, hosts=AllowedHosts.of(address, (host, *_SERVICE_HOSTS, *(allow_host or ())))),
             listening,
             grace_s=grace,
             on_ready=_announcement(ready, as_json=json),
             on_stop=environments.begin_closing,
         )
     )
+
+
+def _mode(front_door: FrontDoorKind, option: ModeOption | None) -> InvokeMode:
+    if option is None:
+        return front_door.modes[0]
+    mode = InvokeMode.BUFFERED if option is ModeOption.BUFFERED else InvokeMode.RESPONSE_STREAM
+    if mode not in front_door.modes:
+        raise Failure(f"--front-door {front_door} cannot stream responses: leave --invoke-mode out")
+    return mode
+
+
+def _check_fits(
+    front_door: FrontDoorKind, *, multi_value_headers: bool, cors: CorsConfiguration | None
+) -> None:
+    if multi_value_headers and front_door is not FrontDoorKind.ALB:
+        raise Failure("--multi-value-headers is for --front-door alb: the others have one format each")
+    if cors is not None and front_door is not FrontDoorKind.FUNCTION_URL:
+        raise Failure(
+            "The --cors options are for --front-door function-url: elsewhere the function does CORS"
+        )
 
 
 def _announcement(ready: EmulatorReady, *, as_json: bool) -> Callable[[], None]:

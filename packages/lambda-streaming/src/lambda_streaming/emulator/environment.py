@@ -108,6 +108,7 @@ class ExecutionEnvironment:
         self.state = EnvironmentState.BUSY
         self._invocation = invocation
         function, request = self._function, invocation.request
+        self.process.begin_invocation()
         self.process.thaw()
         began = time.monotonic()
         event = Event(
@@ -117,6 +118,7 @@ class ExecutionEnvironment:
             deadline_ms=int((time.time() + function.timeout_s) * 1000),
             function_arn=function.arn,
             trace_id=request.trace_id,
+            client_context=request.client_context,
         )
         self._api.deliver(event, invocation)
         alive = False
@@ -182,7 +184,7 @@ class ExecutionEnvironment:
             report = self._api.init_failure.result()
             # The runtime exits by itself now; wait a moment for its last lines of output.
             await asyncio.wait((process.ended,), timeout=LAST_WORDS_S)
-            raise FunctionFailed(report.error_type, report.error_message)
+            raise FunctionFailed(report.error_type, report.error_message, report.report)
         if process.ended in done:
             await process.finish()
             raise self._exited(process)
@@ -220,8 +222,8 @@ class ExecutionEnvironment:
 
     def _exited(self, process: ProcessGroup) -> FunctionFailed:
         reason = f"Runtime exited with {ending(process.ended.result())}"
-        last_words = next((line for line in reversed(process.tail) if line.strip()), "")
-        return FunctionFailed("Runtime.ExitError", f"{reason}: {last_words}" if last_words else reason)
+        last_words = f": {process.last_line}" if process.last_line else ""
+        return FunctionFailed("Runtime.ExitError", f"{reason}{last_words}")
 
     def _become_idle(self) -> None:
         self.state = EnvironmentState.IDLE

@@ -49,7 +49,6 @@ class ExecutionEnvironments:
         init_timeout_s: the timeout for starting an environment.
         idle_timeout_s: the time after which an idle environment is ended; None keeps it.
         grace_s: how long closing waits for running invocations.
-        buffered: for the BUFFERED invoke mode: results over 6 MiB are refused.
         function_name: as the function sees it; also the environments' names in the log.
         memory_size_mb: as the function sees it; it limits nothing.
         cwd: the command's working directory, by default the current one.
@@ -69,7 +68,6 @@ class ExecutionEnvironments:
         init_timeout_s: float = 10.0,
         idle_timeout_s: float | None = None,
         grace_s: float = 5.0,
-        buffered: bool = False,
         function_name: str = "function",
         memory_size_mb: int = 128,
         cwd: Path | None = None,
@@ -92,12 +90,12 @@ class ExecutionEnvironments:
         self._freeze = freeze
         self._idle_timeout_s = idle_timeout_s
         self._grace_s = grace_s
-        self._buffered = buffered
         self._closing = False
         self._cutting_off: asyncio.TimerHandle | None = None
         self._guard = ProcessGuard()
         self._started = 0
         self._environments: set[ExecutionEnvironment] = set()
+        self._outdated: set[ExecutionEnvironment] = set()
         self._idle: list[ExecutionEnvironment] = []  # the most recently used last
         self._waiters: deque[asyncio.Future[ExecutionEnvironment]] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -122,7 +120,7 @@ class ExecutionEnvironments:
     async def invoke(self, request: InvocationRequest) -> InvocationResponse:
         """Run an invocation in a free environment; see `Invoker.invoke`."""
         environment = await self._acquire()
-        invocation = RunningInvocation(request, environment=environment.name, buffered=self._buffered)
+        invocation = RunningInvocation(request, environment=environment.name)
         task = asyncio.create_task(self._run(environment, invocation))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -152,6 +150,16 @@ class ExecutionEnvironments:
             await environment.start()
         finally:
             self._keep_or_remove(environment)
+
+    def reload(self) -> None:
+        """Replace all environments, because the function's code has changed.
+
+        Idle ones end now, the others after their invocation. The next invocation starts a new one.
+        """
+        self._outdated |= self._environments
+        for environment in self._idle:
+            self._remove(environment)
+        self._idle.clear()
 
     async def aclose(self) -> None:
         """Shut down gracefully: give running invocations `grace_s`, then end all processes. Idempotent."""
@@ -248,7 +256,7 @@ class ExecutionEnvironments:
     def _keep_or_remove(self, environment: ExecutionEnvironment) -> None:
         if self._closing:
             return
-        if environment.alive:
+        if environment.alive and environment not in self._outdated:
             self._release(environment)
         else:
             self._remove(environment)
@@ -273,6 +281,7 @@ class ExecutionEnvironments:
 
     def _remove(self, environment: ExecutionEnvironment) -> None:
         self._environments.discard(environment)
+        self._outdated.discard(environment)
         ending = asyncio.create_task(environment.close())
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)

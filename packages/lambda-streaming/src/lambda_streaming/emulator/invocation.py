@@ -26,19 +26,18 @@ class RunningInvocation:
     Args:
         request: the invocation request.
         environment: the name of the environment that runs it, for the log.
-        buffered: whether the result is limited to 6 MiB, as in the BUFFERED invoke mode.
 
     Attributes:
         failure: the failure, if it failed.
         received_bytes: how many bytes of a response the runtime has posted.
     """
 
-    def __init__(self, request: InvocationRequest, *, environment: str, buffered: bool = False) -> None:
+    def __init__(self, request: InvocationRequest, *, environment: str) -> None:
         self.request = request
         self.failure: InvocationFailed | None = None
         self.received_bytes = 0
         self._environment = environment
-        self._max_bytes = MAX_BUFFERED_RESULT_BYTES if buffered else None
+        self._max_bytes = MAX_BUFFERED_RESULT_BYTES if request.buffered else None
         self._handover = Handover()
 
     @property
@@ -54,7 +53,7 @@ class RunningInvocation:
         """Forward a chunk; returns when the reader has taken it, or when there is no reader any more.
 
         Raises:
-            ResultTooLarge: the result exceeds the limit of the BUFFERED mode; the invocation has failed.
+            ResultTooLarge: the result exceeds the limit of a buffered response; the invocation has failed.
         """
         self.received_bytes += len(chunk)
         if self._max_bytes is not None and self.received_bytes > self._max_bytes:

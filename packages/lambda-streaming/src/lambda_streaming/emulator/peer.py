@@ -13,6 +13,7 @@ A peer that cannot be identified is not trusted: another platform, another PID n
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import os
@@ -64,6 +65,11 @@ def is_held_by_user(ends: Ends, user_id: int) -> bool:
         if process.info["uids"] is not None and process.info["uids"].effective == user_id
     )
     return any(map(holds, own))
+
+
+async def is_held_by_own_user(ends: Ends) -> bool:
+    """Whether the client runs as the user of this process: a `PeerCheck`."""
+    return await asyncio.to_thread(is_held_by_user, ends, os.geteuid())
 
 
 def _find_holder(ends: Ends) -> Callable[[int], bool] | None:

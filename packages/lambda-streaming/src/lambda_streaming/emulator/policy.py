@@ -24,5 +24,14 @@ it starts another one or is throttled. The service's own delay is unknown."""
 ACCOUNT_ID: Final = "123456789012"
 """The account in the function's ARN."""
 
+URL_ID: Final = "local"
+"""`apiId` in the events of the Function URL."""
+
+API_ID: Final = "local0apis"
+"""`apiId` in the events of API Gateway; no host name begins with it, as under a domain of the API's own."""
+
+STAGE: Final = "local"
+"""The stage of REST APIs. It is not in the path, as under a domain of its own."""
+
 MAX_EXTENSIONS: Final = 10
 """As in RIE."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
+import struct
 import subprocess
+import termios
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -21,8 +23,7 @@ from typing import IO, Final
 MAX_LINE_BYTES: Final = 256 * 1024
 """A longer line of output is split."""
 
-TAIL_LINES: Final = 20
-"""How many lines of output are kept to explain a crash."""
+_INT: Final = struct.Struct("i")
 
 
 class CommandNotStarted(Exception):
@@ -44,7 +45,7 @@ class ProcessGroup:
         id: of the process and its group.
         ended: has the exit status when the command has exited, negative for a signal. The remaining
             processes of its group have then been killed.
-        tail: the last lines of its output.
+        last_line: of its output since `begin_invocation`, to explain a crash; empty if there was none.
         frozen: whether it is stopped.
     """
 
@@ -52,12 +53,16 @@ class ProcessGroup:
         loop = asyncio.get_running_loop()
         self.id = process.pid
         self.ended: asyncio.Future[int] = loop.create_future()
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.last_line = ""
         self.frozen = False
         self._process = process
         self._on_line = on_line
         pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
-        self._outputs = [asyncio.create_task(self._pass_on(pipe)) for pipe in pipes]
+        self._pipes = [_Output(pipe.fileno(), self._line) for pipe in pipes]
+        self._outputs = [
+            asyncio.create_task(self._pass_on(pipe, output))
+            for pipe, output in zip(pipes, self._pipes, strict=True)
+        ]
         threading.Thread(target=self._watch, args=(loop,), name=f"wait-{self.id}", daemon=True).start()
 
     @classmethod
@@ -104,6 +109,12 @@ class ProcessGroup:
                 group.kill()
                 await group.finish()
             raise
+
+    def begin_invocation(self) -> None:
+        """Take all output so far for that of an earlier invocation."""
+        self.last_line = ""
+        for output in self._pipes:
+            output.mark_as_old()
 
     def freeze(self) -> None:
         """Stop all processes of the group."""
@@ -161,28 +172,64 @@ class ProcessGroup:
         if not self.ended.done():
             self.ended.set_result(status if status is not None else -signal.SIGKILL)
 
-    async def _pass_on(self, pipe: IO[bytes]) -> None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        rest = b""
+    async def _pass_on(self, pipe: IO[bytes], output: _Output) -> None:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
         try:
-            while data := await reader.read(65_536):
-                *lines, rest = (rest + data).split(b"\n")
-                if len(rest) > MAX_LINE_BYTES:
-                    lines.append(rest)
-                    rest = b""
-                for line in lines:
-                    self._line(line)
-            if rest:
-                self._line(rest)
+            await output.ended
         finally:
             transport.close()
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes, *, is_new: bool) -> None:
         text = line.decode(errors="replace").rstrip("\r")
-        self.tail.append(text)
+        if is_new and text.strip():
+            self.last_line = text
         self._on_line(text)
+
+
+class _Output(asyncio.Protocol):
+    """One pipe of the output, read as it comes and split into lines.
+
+    Args:
+        on_line: called with each line, and `is_new`, false for one that was in the pipe at `mark_as_old`.
+
+    Attributes:
+        ended: done when the pipe has been closed.
+    """
+
+    def __init__(self, descriptor: int, on_line: Callable[..., None]) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._descriptor = descriptor
+        self._on_line = on_line
+        self._rest = b""
+        self._old_bytes = 0
+
+    def mark_as_old(self) -> None:
+        """Take everything that is in the pipe now for old, although it has not been read yet."""
+        if not self.ended.done():
+            unread = fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(_INT.size))
+            (self._old_bytes,) = _INT.unpack(unread)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on the lines that are complete."""
+        old, new = data[: self._old_bytes], data[self._old_bytes :]
+        self._old_bytes -= len(old)
+        self._feed(old, is_new=False)
+        self._feed(new, is_new=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (as asyncio calls it)
+        """Pass on what follows the last line ending."""
+        if self._rest:
+            self._on_line(self._rest, is_new=True)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _feed(self, data: bytes, *, is_new: bool) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._on_line(line, is_new=is_new)
 
 
 def ending(status: int) -> str:

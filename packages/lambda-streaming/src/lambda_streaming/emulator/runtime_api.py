@@ -30,6 +30,8 @@ import msgspec
 
 RUNTIME_VERSION: Final = "2018-06-01"
 EXTENSIONS_VERSION: Final = "2020-01-01"
+TELEMETRY_VERSION: Final = "2022-07-01"
+LOGS_VERSION: Final = "2020-08-15"
 
 MAX_BUFFERED_RESULT_BYTES: Final = 6 * 1024 * 1024 + 100
 """6 MiB and 100 bytes, as in RIE."""
@@ -56,6 +58,10 @@ class Call(StrEnum):
     PING = "ping"
     EXTENSION_REGISTER = "extension/register"
     EXTENSION_NEXT = "extension/event/next"
+    EXTENSION_INIT_ERROR = "extension/init/error"
+    EXTENSION_EXIT_ERROR = "extension/exit/error"
+    SUBSCRIBE_TELEMETRY = "telemetry"
+    SUBSCRIBE_LOGS = "logs"
 
 
 class RuntimeState(StrEnum):
@@ -97,6 +103,16 @@ class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 ACCEPTED: Final = ApiResponse(status=202, body=b'{"status":"OK"}\n')
 """The response to every accepted POST. Its body must not be empty: the .NET client decodes it."""
+
+
+def not_supported(api: str) -> ApiResponse:
+    """Return the response to a subscription to an API that is not emulated, `Telemetry` or `Logs`.
+
+    As in RIE it is a 202, so that extensions start although they will receive nothing.
+    """
+    body = {"errorMessage": f"{api} API is not supported", "errorType": f"{api}.NotSupported"}
+    return ApiResponse(status=202, body=msgspec.json.encode(body) + b"\n")
+
 
 RESTORED: Final = ApiResponse(status=200)
 PONG: Final = ApiResponse(status=200, headers=(("Content-Type", "text/plain"),), body=b"pong")
@@ -208,6 +224,10 @@ _CALLS: Final[Mapping[tuple[str, str], Call]] = {
     ("GET", f"/{RUNTIME_VERSION}/ping"): Call.PING,
     ("POST", f"/{EXTENSIONS_VERSION}/extension/register"): Call.EXTENSION_REGISTER,
     ("GET", f"/{EXTENSIONS_VERSION}/extension/event/next"): Call.EXTENSION_NEXT,
+    ("POST", f"/{EXTENSIONS_VERSION}/extension/init/error"): Call.EXTENSION_INIT_ERROR,
+    ("POST", f"/{EXTENSIONS_VERSION}/extension/exit/error"): Call.EXTENSION_EXIT_ERROR,
+    ("PUT", f"/{TELEMETRY_VERSION}/telemetry"): Call.SUBSCRIBE_TELEMETRY,
+    ("PUT", f"/{LOGS_VERSION}/logs"): Call.SUBSCRIBE_LOGS,
 }
 _RESULT = re.compile(rf"/{RUNTIME_VERSION}/runtime/invocation/([^/?]+)/(response|error)")
 
@@ -238,6 +258,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         deadline_ms: when the invocation times out, in milliseconds since the epoch.
         function_arn: of the invoked function.
         trace_id: an X-Ray header value; empty if not traced.
+        client_context: a JSON object in ASCII, or empty.
     """
 
     payload: bytes
@@ -246,6 +267,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     function_arn: str
     trace_id: str = ""
+    client_context: str = ""
 
     def response(self) -> ApiResponse:
         """Return the response to `next`.
@@ -262,6 +284,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.trace_id:
             headers.append(("Lambda-Runtime-Trace-Id", self.trace_id))
+        if self.client_context:
+            headers.append(("Lambda-Runtime-Client-Context", self.client_context))
         return ApiResponse(status=200, headers=tuple(headers), body=self.payload)
 
 
@@ -271,21 +295,26 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         error_type: a class name or `Category.Reason`.
         error_message: for humans; may be empty.
+        report: the JSON object that it sent, or empty if it sent something else.
     """
 
     error_type: str
     error_message: str
+    report: bytes = b""
 
     @classmethod
     def from_body(cls, body: bytes, header_type: str | None) -> ErrorReport:
         """Read a report; runtimes send the type in the header, in the body, or in both."""
+        report = body
         try:
             reported = msgspec.json.decode(body, type=_ReportedError)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             reported = _ReportedError(error_message=body.decode(errors="replace").strip())
+            report = b""
         return cls(
             error_type=reported.error_type or header_type or "Runtime.Unknown",
             error_message=reported.error_message or "",
+            report=report,
         )
 
     @classmethod
@@ -299,7 +328,7 @@ class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
         if error_type is None and error_body is None:
             return None
         report = cls.from_body(_base64_decoded(error_body or ""), error_type)
-        return cls(error_type=error_type or report.error_type, error_message=report.error_message)
+        return msgspec.structs.replace(report, error_type=error_type or report.error_type)
 
 
 class _ReportedError(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

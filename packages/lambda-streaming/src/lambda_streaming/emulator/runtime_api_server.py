@@ -51,6 +51,7 @@ from lambda_streaming.emulator.runtime_api import (
     RuntimeStateMachine,
     TruncatedRequest,
     check_response_mode,
+    not_supported,
     parse_call,
 )
 from lambda_streaming.function_url.invoker import FunctionFailed
@@ -327,7 +328,7 @@ class RuntimeApiServer:
             invocation.complete()
         else:
             # Without any byte before it, too: this is how Node reports an error before the first byte.
-            invocation.fail(FunctionFailed(report.error_type, report.error_message))
+            invocation.fail(FunctionFailed(report.error_type, report.error_message, report.report))
 
     async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
@@ -339,7 +340,7 @@ class RuntimeApiServer:
         except TruncatedRequest as error:
             invocation.fail(FunctionFailed("Runtime.TruncatedResponse", str(error)))
             raise
-        invocation.fail(FunctionFailed(report.error_type, report.error_message))
+        invocation.fail(FunctionFailed(report.error_type, report.error_message, report.report))
         return ACCEPTED
 
     async def _init_error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
@@ -404,6 +405,25 @@ class RuntimeApiServer:
         await connection.closed()
         raise ConnectionEnded
 
+    async def _extension_error(
+        self, call: RuntimeCall, headers: Headers, connection: Connection
+    ) -> ApiResponse:
+        report = await self._read_report(headers, connection)
+        logger.warning(
+            "[%s] an extension reported %s (%s: %s); on Lambda the environment would end",
+            self._name,
+            call.call,
+            report.error_type,
+            report.error_message,
+        )
+        return ACCEPTED
+
+    async def _subscribe(self, call: RuntimeCall, _headers: Headers, connection: Connection) -> ApiResponse:
+        await connection.discard_body()
+        api = "Telemetry" if call.call is Call.SUBSCRIBE_TELEMETRY else "Logs"
+        logger.warning("[%s] an extension subscribes to the %s API, which is not emulated", self._name, api)
+        return not_supported(api)
+
     _handlers: Final[
         dict[Call, Callable[[RuntimeApiServer, RuntimeCall, Headers, Connection], Awaitable[ApiResponse]]]
     ] = {
@@ -416,6 +436,10 @@ class RuntimeApiServer:
         Call.PING: _ping,
         Call.EXTENSION_REGISTER: _register,
         Call.EXTENSION_NEXT: _extension_next,
+        Call.EXTENSION_INIT_ERROR: _extension_error,
+        Call.EXTENSION_EXIT_ERROR: _extension_error,
+        Call.SUBSCRIBE_TELEMETRY: _subscribe,
+        Call.SUBSCRIBE_LOGS: _subscribe,
     }
 
 

@@ -11,19 +11,23 @@ traceback).
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
-from lambda_streaming.function_url import policy, refusals
+from lambda_streaming.function_url import policy
 from lambda_streaming.function_url.cors import CorsConfiguration, is_preflight
-from lambda_streaming.function_url.exchange import AsgiMessage, Client, HttpExchange, InvokeMode, Send
+from lambda_streaming.function_url.exchange import (
+    AsgiMessage,
+    Client,
+    HttpExchange,
+    InvokeMode,
+    Receive,
+    RunningExchanges,
+    Send,
+)
+from lambda_streaming.function_url.front_door import FrontDoor, FunctionUrl
 from lambda_streaming.function_url.http_to_event import (
     HttpRequest,
-    invocation_request,
     quoted_path,
     raw_path_of,
     trace_id_of,
@@ -33,11 +37,9 @@ from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES, Resp
 from lambda_streaming.function_url.refusals import Refused
 from lambda_streaming.function_url.response import HeaderLine, ResponseHead
 
-logger = logging.getLogger("lambda_streaming.function_url")
 
-Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
-
-_URL_HOST = re.compile(r"([a-z0-9]+)\.lambda-url\.", re.IGNORECASE)
+class BodyTooLarge(Exception):
+    """Raised for a request's body over its size limit."""
 
 
 class FunctionUrlApp:
@@ -49,6 +51,7 @@ class FunctionUrlApp:
         invoke_mode: `RESPONSE_STREAM` or `BUFFERED`.
         limits: for responses; by default Lambda's maximum size, without a bandwidth limit.
         url_id: the URL's id, `apiId` in events.
+        front_door: another service to stand in for, instead of a Function URL.
         drain_timeout_s: how long shutdown waits for running invocations to drain.
         on_start: awaited when a server starts the app, for example to start what the function needs.
         on_close: awaited last when the app closes, for example to close an invoker that it owns.
@@ -62,21 +65,23 @@ class FunctionUrlApp:
         invoke_mode: InvokeMode = InvokeMode.RESPONSE_STREAM,
         limits: ResponseLimits | None = None,
         url_id: str = "local",
+        front_door: FrontDoor | None = None,
         drain_timeout_s: float = 30.0,
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._front_door = FunctionUrl(url_id) if front_door is None else front_door
         self._exchange = HttpExchange(
             invoker=invoker,
+            front_door=self._front_door,
             invoke_mode=invoke_mode,
             limits=limits if limits is not None else ResponseLimits(),
         )
         self._cors = cors
-        self._url_id = url_id
         self._drain_timeout_s = drain_timeout_s
         self._on_start = on_start
         self._on_close = on_close
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = RunningExchanges()
 
     async def __call__(self, scope: AsgiMessage, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection; WebSockets are refused, as Function URLs do not support them."""
@@ -93,14 +98,7 @@ class FunctionUrlApp:
 
     async def aclose(self) -> None:
         """Drain running invocations, for at most `drain_timeout_s`; the lifespan's shutdown does this."""
-        if self._running:
-            logger.info("Waiting for %d running invocations", len(self._running))
-            _, late = await asyncio.wait(self._running, timeout=self._drain_timeout_s)
-            if late:
-                logger.warning("Cancelled %d invocations that were still running", len(late))
-                for exchange in late:
-                    exchange.cancel()
-                await asyncio.wait(late)
+        await self._running.drain(self._drain_timeout_s)
         if self._on_close is not None:
             await self._on_close()
 
@@ -125,35 +123,27 @@ class FunctionUrlApp:
         trace_id = trace_id_of(request)
         client = Client(send, request.method, (*self._cors_headers(request), *_ids(request_id, trace_id)))
         try:
-            self._admit(request)
+            self._front_door.admit(request)
             if self._cors is not None and is_preflight(request):
                 await client.respond(ResponseHead(status=policy.PREFLIGHT_STATUS, headers=()), b"")
                 return
             body = await read_body(request, receive)
             if body is None:
                 return
-            invocation = invocation_request(
-                request, body, url_id=self._url_id, request_id=request_id, trace_id=trace_id
+            invocation = self._front_door.invocation_request(
+                request,
+                body,
+                request_id=request_id,
+                trace_id=trace_id,
+                buffered=self._exchange.invoke_mode is InvokeMode.BUFFERED,
             )
+        except BodyTooLarge:
+            await client.refuse(self._front_door.refusals.request_too_large)
+            return
         except Refused as refused:
             await client.refuse(refused.refusal)
             return
-        exchange = asyncio.create_task(self._exchange.run(invocation, client))
-        self._running.add(exchange)
-        exchange.add_done_callback(self._running.discard)
-        gone = asyncio.create_task(_disconnected(receive))
-        try:
-            await asyncio.wait((client.finished, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            client.leave()
-            gone.cancel()
-
-    def _admit(self, request: HttpRequest) -> None:
-        addressed = _URL_HOST.match(request.header("host") or "")
-        if addressed is not None and addressed[1].lower() != self._url_id.lower():
-            raise Refused(refusals.UNKNOWN_URL)
-        if request.method not in policy.METHODS:
-            raise Refused(refusals.METHOD_REFUSED)
+        await self._running.run(self._exchange.run(invocation, client), client, receive)
 
     def _cors_headers(self, request: HttpRequest) -> tuple[HeaderLine, ...]:
         return () if self._cors is None else self._cors.headers_for(request.header("origin"))
@@ -184,30 +174,39 @@ def _header_text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-async def read_body(request: HttpRequest, receive: Receive) -> bytes | None:
+async def read_body(
+    request: HttpRequest, receive: Receive, *, max_bytes: int = MAX_REQUEST_PAYLOAD_BYTES
+) -> bytes | None:
     """Return a request's whole body, or None if the client disconnected before its end.
 
+    A client that sends its whole request before it reads the response would see a reset connection instead
+    of a 413, so a body up to `policy.MAX_DISCARDED_BYTES` is read to its end and discarded first.
+
     Raises:
-        Refused: the body alone exceeds the size limit of events; the rest of it is not read.
+        BodyTooLarge: the body alone exceeds `max_bytes`.
     """
     declared = request.header("content-length") or ""
-    if declared.isdecimal() and int(declared) > MAX_REQUEST_PAYLOAD_BYTES:
-        raise Refused(refusals.REQUEST_TOO_LARGE)
+    declared_bytes = int(declared) if declared.isdecimal() else 0
+    asks_first = (request.header("expect") or "").lower() == "100-continue"
+    if declared_bytes > (max_bytes if asks_first else policy.MAX_DISCARDED_BYTES):
+        raise BodyTooLarge
     body = bytearray()
+    received_bytes = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
-        if len(body) > MAX_REQUEST_PAYLOAD_BYTES:
-            raise Refused(refusals.REQUEST_TOO_LARGE)
+        part = message.get("body", b"")
+        received_bytes += len(part)
+        if received_bytes <= max_bytes:
+            body += part
+        elif received_bytes > policy.MAX_DISCARDED_BYTES:
+            raise BodyTooLarge
         if not message.get("more_body", False):
-            return bytes(body)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            break
+    if received_bytes > max_bytes:
+        raise BodyTooLarge
+    return bytes(body)
 
 
 def _ids(request_id: str, trace_id: str) -> tuple[HeaderLine, ...]:

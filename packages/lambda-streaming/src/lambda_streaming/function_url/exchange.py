@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 import msgspec
 
-from lambda_streaming.function_url import buffered, refusals
+from lambda_streaming.function_url import refusals
+from lambda_streaming.function_url.front_door import FrontDoor
 from lambda_streaming.function_url.invoker import (
     FunctionFailed,
     InvocationRequest,
@@ -30,12 +31,13 @@ from lambda_streaming.function_url.limits import (
     ResponseMeter,
     ResponseTooLarge,
 )
-from lambda_streaming.function_url.opening import Opening, announces_prelude
+from lambda_streaming.function_url.opening import Opening
 from lambda_streaming.function_url.response import HeaderLine, MalformedResponse, ResponseHead, raw_headers
 
 logger = logging.getLogger("lambda_streaming.function_url")
 
 AsgiMessage: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
 Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
 
 
@@ -90,7 +92,7 @@ class Client:
 
     async def refuse(self, refusal: refusals.Refusal) -> None:
         """Send a whole response in place of the function's; requires that no head has been sent."""
-        lines = [("content-type", "application/json")]
+        lines = [("content-type", refusal.content_type)]
         if refusal.error_type is not None:
             lines.append(("x-amzn-errortype", refusal.error_type))
         head = ResponseHead(status=refusal.status, headers=tuple(lines))
@@ -129,38 +131,77 @@ class Client:
             self._sending = None
 
 
+class RunningExchanges:
+    """The exchanges that are running, each in a task of its own, because it outlives its client."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, exchange: Coroutine[Any, Any, None], client: Client, receive: Receive) -> None:
+        """Start an exchange; returns when its response has been sent or its client has disconnected."""
+        task = asyncio.create_task(exchange)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait((client.finished, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            client.leave()
+            gone.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for the running exchanges, for at most `timeout_s`, and cancel the rest."""
+        if not self._tasks:
+            return
+        logger.info("Waiting for %d running invocations", len(self._tasks))
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        if late:
+            logger.warning("Cancelled %d invocations that were still running", len(late))
+            for exchange in late:
+                exchange.cancel()
+            await asyncio.wait(late)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
     """Invokes the function for one client and sends its response.
 
     Attributes:
         invoker: runs the function.
+        front_door: the service that invokes it.
         invoke_mode: how its response is read.
         limits: for its response.
     """
 
     invoker: Invoker
+    front_door: FrontDoor
     invoke_mode: InvokeMode
     limits: ResponseLimits
 
     async def run(self, invocation: InvocationRequest, client: Client) -> None:
         """Run the invocation to its end, with or without a client; never raises for a function's failure."""
+        own = self.front_door.refusals
         try:
             try:
                 response = await self.invoker.invoke(invocation)
             except Throttled:
-                await client.refuse(refusals.THROTTLED)
+                await client.refuse(own.throttled)
                 return
             try:
                 await self._respond(response, invocation, client)
             finally:
                 await response.body.aclose()
         except InvocationTimedOut:
-            await client.refuse(refusals.TIMED_OUT)
+            await client.refuse(own.timed_out)
         except (FunctionFailed, ResponseBrokenOff):
-            await self._break_off(client, refusals.FUNCTION_FAILED)
+            await self._break_off(client, own.function_failed)
         except Exception:
             logger.exception("%s The exchange failed", invocation.request_id)
-            await self._break_off(client, refusals.FUNCTION_FAILED)
+            await self._break_off(client, own.function_failed)
         finally:
             client.leave()
 
@@ -174,12 +215,12 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
                 await self._forward(response, client)
         except (MalformedResponse, ResponseTooLarge) as error:
             logger.error("%s The response was refused: %s", invocation.request_id, error)  # noqa: TRY400
-            await self._break_off(client, refusals.MALFORMED_RESPONSE)
+            await self._break_off(client, self.front_door.refusals.malformed_response)
             async for _ in response.body:
                 pass
 
     async def _forward(self, response: InvocationResponse, client: Client) -> None:
-        opening = Opening(response.content_type)
+        opening = self.front_door.opening(response.content_type)
         meter = ResponseMeter(self.limits, time.monotonic)
         async for chunk in response.body:
             for piece, delay_s in meter.pieces(chunk):
@@ -205,12 +246,7 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
             collected += chunk
             if len(collected) > MAX_BUFFERED_RESPONSE_BYTES:
                 raise ResponseTooLarge(MAX_BUFFERED_RESPONSE_BYTES)
-        if announces_prelude(response.content_type):
-            opening = Opening(response.content_type)
-            body = opening.feed(bytes(collected))
-            await client.respond(opening.head_at_end(), body)
-        else:
-            await client.respond(*buffered.interpret(bytes(collected)))
+        await client.respond(*self.front_door.whole_response(response.content_type, bytes(collected)))
 
     async def _break_off(self, client: Client, refusal: refusals.Refusal) -> None:
         """Send an error response if no response has begun; otherwise leave it visibly incomplete."""

@@ -133,7 +133,7 @@ class _Body:
         try:
             return await anext(self._handover)
         except InvocationFailed as failure:
-            raise ResponseBrokenOff(failure.error_type, failure.error_message) from failure
+            raise ResponseBrokenOff(failure.error_type, failure.error_message, failure.report) from failure
 
     async def aclose(self) -> None:
         self._handover.abandon()

@@ -21,6 +21,7 @@ from lambda_streaming.function_url.limits import MAX_REQUEST_PAYLOAD_BYTES
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TRACE_ROOT = re.compile(r"(?:^|;)\s*Root=1-[0-9a-f]{8}-[0-9a-f]{24}(?:;|$)")
+_SET_BY_SERVICE = frozenset({"x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -61,7 +62,7 @@ class _HttpContext(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _RequestContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    account_id: str = "anonymous"
+    account_id: str
     api_id: str
     domain_name: str
     domain_prefix: str
@@ -90,7 +91,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def invocation_request(
-    request: HttpRequest, body: bytes, *, url_id: str, request_id: str, trace_id: str
+    request: HttpRequest,
+    body: bytes,
+    *,
+    url_id: str,
+    request_id: str,
+    trace_id: str,
+    buffered: bool = False,
 ) -> InvocationRequest:
     """Return the invocation that an HTTP request makes.
 
@@ -100,12 +107,41 @@ def invocation_request(
         url_id: the Function URL's id, `apiId` in the event.
         request_id: of the invocation.
         trace_id: see `trace_id_of`.
+        buffered: see `InvocationRequest`.
 
     Raises:
         Refused: the event would exceed the size limit.
     """
-    headers, cookies = _headers_and_cookies(request, trace_id)
-    content, is_base64 = _encoded_body(body, headers.get("content-type", ""))
+    payload = payload_2(
+        request,
+        body,
+        account_id="anonymous",
+        api_id=url_id,
+        domain_prefix=url_id,
+        request_id=request_id,
+        trace_id=trace_id,
+    )
+    if len(payload) > MAX_REQUEST_PAYLOAD_BYTES:
+        raise refusals.Refused(refusals.REQUEST_TOO_LARGE)
+    return InvocationRequest(payload=payload, request_id=request_id, trace_id=trace_id, buffered=buffered)
+
+
+def payload_2(
+    request: HttpRequest,
+    body: bytes,
+    *,
+    account_id: str,
+    api_id: str,
+    domain_prefix: str,
+    request_id: str,
+    trace_id: str,
+) -> bytes:
+    """Return the event in payload format 2.0, as JSON; all but the request is copied into its context."""
+    headers: dict[str, str] = {}
+    for name, value in delivered_lines(request, trace_id):
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    cookies = [cookie for part in cookie_header(request).split(";") if (cookie := part.strip())]
+    content, is_base64 = encoded_body(body, headers.get("content-type", ""))
     now = time.time()
     event = _Event(
         raw_path=request.raw_path,
@@ -114,9 +150,10 @@ def invocation_request(
         headers=headers,
         query_string_parameters=_query(request.raw_query_string) or msgspec.UNSET,
         request_context=_RequestContext(
-            api_id=url_id,
+            account_id=account_id,
+            api_id=api_id,
             domain_name=host_name(headers.get("host", "")) or "localhost",
-            domain_prefix=url_id,
+            domain_prefix=domain_prefix,
             http=_HttpContext(
                 method=request.method,
                 path=request.raw_path,
@@ -125,16 +162,13 @@ def invocation_request(
                 user_agent=headers.get("user-agent", ""),
             ),
             request_id=request_id,
-            time=_common_log_time(now),
+            time=common_log_time(now),
             time_epoch=int(now * 1000),
         ),
         body=content if body else msgspec.UNSET,
         is_base64_encoded=is_base64,
     )
-    payload = _encoder.encode(event)
-    if len(payload) > MAX_REQUEST_PAYLOAD_BYTES:
-        raise refusals.Refused(refusals.REQUEST_TOO_LARGE)
-    return InvocationRequest(payload=payload, request_id=request_id, trace_id=trace_id)
+    return _encoder.encode(event)
 
 
 def raw_path_of(target: str) -> str:
@@ -167,21 +201,27 @@ def trace_id_of(request: HttpRequest) -> str:
     return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()}"
 
 
-def _headers_and_cookies(request: HttpRequest, trace_id: str) -> tuple[dict[str, str], list[str]]:
-    headers: dict[str, str] = {}
-    cookies: list[str] = []
-    for name, value in request.headers:
-        if name == "cookie":
-            cookies += [cookie for part in value.split(";") if (cookie := part.strip())]
-        if name not in policy.HEADERS_NOT_DELIVERED:
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
-    forwarded_for = headers.get("x-forwarded-for")
-    if request.client_host:
-        headers["x-forwarded-for"] = ", ".join(filter(None, (forwarded_for, request.client_host)))
-    headers["x-forwarded-port"] = str(_port(request, headers.get("host", "")))
-    headers["x-forwarded-proto"] = request.scheme
-    headers["x-amzn-trace-id"] = trace_id
-    return headers, cookies
+def delivered_lines(request: HttpRequest, trace_id: str) -> list[tuple[str, str]]:
+    """Return the header lines that a function receives, with those of the service but without cookies."""
+    lines = [
+        (name, value)
+        for name, value in request.headers
+        if name not in policy.HEADERS_NOT_DELIVERED and name not in _SET_BY_SERVICE
+    ]
+    forwarded_for = ",".join(value for name, value in request.headers if name == "x-forwarded-for")
+    if addresses := ", ".join(filter(None, (forwarded_for, request.client_host))):
+        lines.append(("x-forwarded-for", addresses))
+    return [
+        *lines,
+        ("x-forwarded-port", str(_port(request, request.header("host") or ""))),
+        ("x-forwarded-proto", request.scheme),
+        ("x-amzn-trace-id", trace_id),
+    ]
+
+
+def cookie_header(request: HttpRequest) -> str:
+    """Return all cookies as one header's value."""
+    return "; ".join(value for name, value in request.headers if name == "cookie")
 
 
 def _port(request: HttpRequest, host: str) -> int | str:
@@ -198,7 +238,7 @@ def _query(raw_query_string: str) -> dict[str, str]:
     return query
 
 
-def _encoded_body(body: bytes, content_type: str) -> tuple[str, bool]:
+def encoded_body(body: bytes, content_type: str) -> tuple[str, bool]:
     """Return the body as it appears in the event, and whether that is base64."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.startswith("text/") or media_type in policy.TEXT_BODY_TYPES:
@@ -209,7 +249,8 @@ def _encoded_body(body: bytes, content_type: str) -> tuple[str, bool]:
     return base64.b64encode(body).decode("ascii"), bool(body)
 
 
-def _common_log_time(epoch_s: float) -> str:
+def common_log_time(epoch_s: float) -> str:
+    """Return a time as in `requestContext.time`."""
     # Not strftime's %b, which follows the locale.
     at = datetime.fromtimestamp(epoch_s, UTC)
     return f"{at:%d}/{_MONTHS[at.month - 1]}/{at:%Y:%H:%M:%S} +0000"

@@ -31,11 +31,16 @@ class InvocationRequest(msgspec.Struct, frozen=True, kw_only=True):
         payload: the event, JSON in UTF-8, at most `limits.MAX_REQUEST_PAYLOAD_BYTES`.
         request_id: the invocation's id, a UUID; the event's `requestContext.requestId` is the same.
         trace_id: an X-Ray header value, `Root=1-...`.
+        buffered: whether the caller reads the response in one piece, so that the service limits it to
+            `limits.MAX_BUFFERED_RESPONSE_BYTES`.
+        client_context: a JSON object in ASCII from a caller of the Invoke API, or empty.
     """
 
     payload: bytes
     request_id: str
     trace_id: str
+    buffered: bool = False
+    client_context: str = ""
 
 
 class ResponseBody(Protocol):
@@ -105,12 +110,14 @@ class InvocationFailed(InvocationEnding):
     Attributes:
         error_type: what the runtime reported (`ValueError`, `Runtime.ExitError`, `Sandbox.Timedout`).
         error_message: its message; may quote user data.
+        report: the runtime's own report, a JSON object; empty if it sent none.
     """
 
-    def __init__(self, error_type: str, error_message: str) -> None:
+    def __init__(self, error_type: str, error_message: str, report: bytes = b"") -> None:
         super().__init__(f"{error_type}: {error_message}")
         self.error_type = error_type
         self.error_message = error_message
+        self.report = report
 
 
 class FunctionFailed(InvocationFailed):

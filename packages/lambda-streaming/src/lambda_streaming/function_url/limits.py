@@ -15,8 +15,11 @@ MIB = 1024 * 1024
 MAX_REQUEST_PAYLOAD_BYTES = 6 * MIB
 """The largest event, as JSON. A body that is base64 in the event may have at most 4.5 MiB."""
 
+MAX_ASYNCHRONOUS_PAYLOAD_BYTES = MIB
+"""The largest event of an asynchronous invocation (since October 2025; 256 KB before)."""
+
 MAX_BUFFERED_RESPONSE_BYTES = 6 * MIB
-"""The largest response in the BUFFERED invoke mode."""
+"""The largest response in one piece: in the BUFFERED invoke mode, and for `Invoke`."""
 
 MAX_STREAMED_RESPONSE_BYTES = 200 * MIB
 """The largest streamed response, prelude included (since July 2025; 20 MB before)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lambda_streaming.function_url.response import MalformedResponse, ResponseHead
 from lambda_streaming.prelude import PRELUDE_CONTENT_TYPE, PreludeParser
 
@@ -11,6 +13,7 @@ class Opening:
 
     Args:
         content_type: the content type of the function's response, which announces a prelude or not.
+        read_prelude: returns the head of a prelude without its delimiter.
 
     Attributes:
         head: None until all of the prelude has been fed.
@@ -19,8 +22,11 @@ class Opening:
         MalformedResponse: the content type cannot be a header.
     """
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(
+        self, content_type: str, *, read_prelude: Callable[[bytes], ResponseHead] = ResponseHead.from_prelude
+    ) -> None:
         self.head: ResponseHead | None = None
+        self._read_prelude = read_prelude
         self._parser: PreludeParser | None = None
         if announces_prelude(content_type):
             self._parser = PreludeParser()
@@ -37,7 +43,7 @@ class Opening:
             return chunk
         payload = self._parser.feed(chunk)
         if self._parser.prelude is not None:
-            self.head = ResponseHead.from_prelude(self._parser.prelude)
+            self.head = self._read_prelude(self._parser.prelude)
             self._parser = None
         return payload
 

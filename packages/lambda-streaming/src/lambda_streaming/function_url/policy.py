@@ -40,6 +40,10 @@ TEXT_BODY_TYPES: Final = frozenset({"application/json", "application/xml", "appl
 """Delivered as text, in addition to `text/*` (measured). `+json` types, and bodies that are not UTF-8, are
 base64: the safe choice."""
 
+MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
+"""How much of a request that is too large is read and discarded, so that its client sees the 413. The client
+of a longer one may see a reset connection."""
+
 # --- responses ---
 
 STATUSES: Final = range(200, 600)

@@ -16,13 +16,15 @@ class Refusal(msgspec.Struct, frozen=True):
 
     Attributes:
         status: the HTTP status.
-        body: sent as `application/json`, as the service does even for its bare `Internal Server Error`.
+        body: a Function URL sends even its bare `Internal Server Error` as `application/json`.
         error_type: the value of `x-amzn-ErrorType`, if any.
+        content_type: of the body.
     """
 
     status: int
     body: bytes
     error_type: str | None = None
+    content_type: str = "application/json"
 
 
 class Refused(Exception):
@@ -54,3 +56,22 @@ TIMED_OUT: Final = FUNCTION_FAILED
 MALFORMED_RESPONSE: Final = FUNCTION_FAILED
 """For an announced prelude that has no delimiter, is not a JSON object, or has an invalid status or header.
 Reports differ: 502 from one edge product, 500 from API Gateway, an empty 200 from a Function URL."""
+
+
+class Refusals(msgspec.Struct, frozen=True, kw_only=True):
+    """The responses of one service in the place of the function's."""
+
+    request_too_large: Refusal
+    throttled: Refusal
+    function_failed: Refusal
+    timed_out: Refusal
+    malformed_response: Refusal
+
+
+OF_FUNCTION_URL: Final = Refusals(
+    request_too_large=REQUEST_TOO_LARGE,
+    throttled=THROTTLED,
+    function_failed=FUNCTION_FAILED,
+    timed_out=TIMED_OUT,
+    malformed_response=MALFORMED_RESPONSE,
+)

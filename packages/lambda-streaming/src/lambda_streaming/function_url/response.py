@@ -7,7 +7,7 @@ streamed response has the same keys. Unlike in the guide, but as in the service,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -64,6 +64,27 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
         elif status not in _STATUSES_WITHOUT_BODY and all(name != "content-type" for name, _ in lines):
             lines.insert(0, ("content-type", default_content_type))
         lines += [("set-cookie", _checked_value("cookies", cookie)) for cookie in metadata.cookies or ()]
+        return cls(status=status, headers=tuple(lines))
+
+    @classmethod
+    def from_values(
+        cls,
+        status_code: float | str | None,
+        values: Mapping[str, Sequence[_Scalar]],
+        *,
+        default_content_type: str,
+    ) -> ResponseHead:
+        """Return a head in which each value is a line of its own, as API Gateway and load balancers send it.
+
+        Raises:
+            MalformedResponse: a status or header is invalid.
+        """
+        lines = [
+            line for name, of_name in values.items() for value in of_name for line in _lines(name, value)
+        ]
+        status = _status(status_code)
+        if status not in _STATUSES_WITHOUT_BODY and all(name != "content-type" for name, _ in lines):
+            lines.insert(0, ("content-type", default_content_type))
         return cls(status=status, headers=tuple(lines))
 
     @classmethod
