@@ -36,8 +36,12 @@ def wheel(dist: Path, module: str) -> Path:
 
 
 def from_dist(dist: Path) -> list[str]:
-    """The uv options that take our packages from `dist`, and all others in the versions of the lock file."""
-    return ["--find-links", str(dist), "--constraints", str(ROOT / "requirements" / "run.lock")]
+    """The uv options that take our packages from `dist`, and all others in the versions of the lock file.
+
+    Ours are not taken from uv's cache, where a folder of the same name in an earlier run may have left them.
+    """
+    ours = [f"--refresh-package={name}" for name in ("coachstream", "lambda-streaming")]
+    return [*ours, "--find-links", str(dist), "--constraints", str(ROOT / "requirements" / "run.lock")]
 
 
 def install(folder: Path, dist: Path, *requirements: str) -> Path:

@@ -26,6 +26,8 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: Any, **options: Any) -> AsyncIterator[int]:  # noqa: ANN401 (uvicorn's own types)
     """Serve an app and give its port; shuts the server down gracefully, lifespan included."""
+    # A connection that is idle on a busy machine must not be closed just when the client uses it again.
+    options = {"timeout_keep_alive": int(PATIENCE_S), **options}
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", **options)
     server = _Server(config)
     task = asyncio.create_task(server.serve())

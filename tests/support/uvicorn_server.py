@@ -15,7 +15,13 @@ from support.patience import PATIENCE_S
 @contextlib.contextmanager
 def served(app: Callable[..., Awaitable[None]]) -> Iterator[str]:
     """Serve during the block; yields the base URL, ending with `/`."""
-    config = uvicorn.Config(app, log_level="error", lifespan="auto", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        lifespan="auto",
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=int(PATIENCE_S),
+    )
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
