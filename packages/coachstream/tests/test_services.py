@@ -237,7 +237,7 @@ async def test_what_was_opened_is_closed_and_the_rest_is_not_opened_for_it(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     services = Services(Settings.from_environment(AT_AWS))
     await services.aclose()
-    assert set(vars(services)) == {"settings"}
+    assert set(vars(services)) == {"settings", "running_turns"}
     client = await services.dynamodb()
     store = services.store
     await services.aclose()
