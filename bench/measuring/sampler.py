@@ -30,7 +30,7 @@ NAMES = (*(name for name, _ in LAYERS), LOOP)
 
 
 def layer_of(module: str) -> str | None:
-    """The layer of a module; None if it works for whoever calls it."""
+    """The layer of a module; None if its time counts as its caller's."""
     for name, prefixes in LAYERS:
         if any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes):
             return name

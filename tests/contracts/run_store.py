@@ -338,7 +338,7 @@ class RunStoreContract(StoreContract):
         assert (await store.get_conversation(KEY)).total_messages == 3
 
     async def test_a_retry_of_a_waiting_message_begins_its_run(self, store: SeedableStore) -> None:
-        """The stored message gets the reply; during the other run the retry is told what it waits for."""
+        """The stored message gets the reply; until then the retry learns which run it waits for."""
         message, waiting = user_message(1), user_message(7, "Next", client_id="c-2")
         await begin(store, message)
         await store.save_waiting_message(KEY, waiting, RUN)

@@ -1,8 +1,8 @@
 """The existing front end's way of sending a message and reading the stream, in both of its versions.
 
-Written anew from its contract (existing system, sections 7.3 and 7.5), defects included: only lines that
-begin with `data: ` count, a last line without a line break is lost, unknown events are skipped, and a stream
-that ends without `complete` or `error` leaves the bubble in its streaming state.
+Written from its contract (existing system, sections 7.3 and 7.5), defects included: only lines that begin
+with `data: ` count, a last line without a line break is lost, unknown events are skipped, and a stream that
+ends without `complete` or `error` leaves the bubble in its streaming state.
 """
 
 from __future__ import annotations

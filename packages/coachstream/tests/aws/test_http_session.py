@@ -30,7 +30,7 @@ async def test_sessions_that_verify_alike_share_a_context() -> None:
 
 @pytest.mark.parametrize("verify", [False, certifi.where()])
 def test_sessions_that_verify_differently_do_not(verify: bool | str) -> None:
-    """A client that is told not to verify must not change what others do."""
+    """A client that does not verify servers must not turn that off for others."""
     usual, other = contexts_of(SharedTlsSession(verify=True)), contexts_of(SharedTlsSession(verify=verify))  # type: ignore[arg-type]
     assert other is not usual
     assert usual.verify_mode is ssl.CERT_REQUIRED

@@ -31,6 +31,7 @@ REPLY = PromptMessage(Role.ASSISTANT, "Well done.")
         (("Please remember that I am allergic to peanuts.",), "Allergic to peanuts"),
         (("My knee hurts when I squat. What should I do about it tomorrow?",), "Knee hurts when I squat"),
         (("/log-workout 10 km run in 55 minutes",), "10 km run in 55 minutes"),
+        (("Why do my knees hurt when I squat?",), "Why do my knees hurt"),
         (("Hi!", "What did I do this week?"), "What did I do this week"),
         (("Mein Knie schmerzt beim Beugen",), "Knie schmerzt beim Beugen"),
         (("Hello",), ""),

@@ -94,7 +94,7 @@ class LocalPostTurn:
 
     Args:
         process: does the work.
-        shutdown_within_s: how long work may take to finish when the process is told to stop.
+        shutdown_within_s: how long work may take to finish after the process receives SIGTERM.
     """
 
     def __init__(

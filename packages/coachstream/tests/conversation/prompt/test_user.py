@@ -100,8 +100,8 @@ def test_a_summary_is_read_nested_flat_and_in_camel_case() -> None:
         "keyInsights": STRUCTURED["key_insights"],
         "importantContext": STRUCTURED["important_context"],
     }
-    beside = {"narrative": "A long talk.", "metadata": METADATA}
-    for stored in ({**beside, "structuredData": STRUCTURED}, {**beside, **STRUCTURED}, {**beside, **camel}):
+    common = {"narrative": "A long talk.", "metadata": METADATA}
+    for stored in ({**common, "structuredData": STRUCTURED}, {**common, **STRUCTURED}, {**common, **camel}):
         assert parse_conversation_summary(stored) == SUMMARY
 
 

@@ -383,7 +383,7 @@ async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refuse
 
 
 async def test_a_message_that_waited_gets_its_reply_when_it_is_sent_again() -> None:
-    """With or without an idempotency key; it is told that it is stored, and is stored once."""
+    """With or without an idempotency key; the answer says that it is stored, and it is stored once."""
     for name in ("c-2", None):
         gate = asyncio.Event()
         stage = stage_with(ScriptedModel("One", gate, DONE))

@@ -73,7 +73,7 @@ def slowly(seconds: float) -> AnalyserDouble:
 
 
 async def test_a_workout_in_plain_words_is_handed_off() -> None:
-    """All of the message, as no command; the reader is told after it, and before the end."""
+    """All of the message, as no command; the reader is notified after it, and before the end."""
     stage = a_stage(WORKOUT)
     request = stage.request("I just did 5x5 squats", streamed=True)
     events = await stage.run(msgspec.structs.replace(request, time_zone="Asia/Tokyo"))
@@ -87,7 +87,7 @@ async def test_a_workout_in_plain_words_is_handed_off() -> None:
 
 
 async def test_a_workout_is_handed_off_before_the_reply_is_stored() -> None:
-    """If the process dies in between, whoever replies to the message does it."""
+    """If the process dies in between, the process that replies to the message does it."""
     stage = a_stage(WORKOUT)
     await stage.run()
     steps = [step for step in stage.store.steps if step in {"mark_handed_off", "finish_run"}]
@@ -214,7 +214,7 @@ async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
 
 
 async def test_a_memory_in_plain_words_is_saved_with_its_traits() -> None:
-    """The quoted part of the message alone; the reader is told in the language of the message."""
+    """The quoted part of the message alone; the reader is notified in the language of the message."""
     recall = RecallDouble()
     stage = a_stage(ALLERGY)
     stage.recall = recall

@@ -48,7 +48,7 @@ def section(prompt: Prompt, name: SectionName) -> str:
 async def test_the_request_s_zone_wins_then_the_profile_s_then_the_setting_s(
     sent: str | None, in_profile: object, by_setting: str, zone: str
 ) -> None:
-    """A name that the database does not have is passed over; the workout's function is told the same zone."""
+    """A name that the database does not have is passed over; the workout's function gets the same zone."""
     stage = Stage()
     stage.workouts = Recorded[WorkoutLog]()
     stage.settings = msgspec.structs.replace(stage.settings, time_zone=by_setting)

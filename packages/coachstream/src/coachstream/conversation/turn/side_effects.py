@@ -6,9 +6,9 @@ the message's, so that saving it again adds nothing. If a content filter blocks 
 deleted.
 
 A workout is handed off once the model has replied, so never that of a blocked message, and before the reply
-is stored. If the process dies in between, the message has no reply, and whoever replies to it hands off the
-workout. The message is marked after the hand-off, so that no one does so again. If the process dies between
-these two steps, the builder is called twice, with the same message id and time.
+is stored. If the process dies in between, the message has no reply, and the process that replies to it hands
+off the workout. The message is marked after the hand-off, so that no one does so again. If the process dies
+between these two steps, the builder is called twice, with the same message id and time.
 
 The rest are follow-ups: memories are counted as used after the first text is sent; after the reply is
 stored, a summary and a title are requested, and a new memory is indexed for semantic search.

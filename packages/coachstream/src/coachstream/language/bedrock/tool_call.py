@@ -36,7 +36,7 @@ _WITH_BRACKETS = {ord(changed): chr(original) for original, changed in _WITHOUT_
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """What the model must fill in, and how it is told to.
+    """What the model must fill in, and its instructions.
 
     Attributes:
         name: the tool's name.

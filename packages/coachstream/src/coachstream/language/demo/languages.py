@@ -43,7 +43,7 @@ ENGLISH = Language(
     code="en",
     words=_words(
         "i the and my is you that to of a it was for with me please have just did not am this in on do what "
-        "can we how remember today"
+        "can we how remember today when if because"
     ),
     done=_any(
         r"\b(?:i|we)(?:'ve)?(?: (?:just|also|finally|already|only|have|actually|even|then))* (?:did|done|ran|"
@@ -116,7 +116,7 @@ GERMAN = Language(
     words=_words(
         "ich und der die das nicht ist mein meine du dir mir heute habe hab bin bitte dass zu mit auf ein "
         "eine "
-        "war wie was gestern für von den es"
+        "war wie was gestern für von den es wenn weil"
     ),
     done=_any(
         r"\b(?:ich|wir)\b[^,]*\b(?:gemacht|gelaufen|geschafft|absolviert|trainiert|geschwommen|gerudert|"
