@@ -6,7 +6,7 @@ The model is Little's law. Turns arrive at random, `--peak` times as often in th
 and each occupies an execution environment for `--turn-s` seconds; the number of turns at the same time then
 has a Poisson distribution, and the environments are its 99.9th percentile. The table's throughput is that of
 the busiest hour. Prices and quotas are those of `coachstream/infrastructure`, capacity units those of
-docs/explanation/cost.md. A container runs `COACHSTREAM_MAX_TURNS` turns on one core.
+docs/explanation/cost.md. A container takes at most `COACHSTREAM_MAX_TURNS` turns.
 
 The check simulates a day of the first number of users, with turns of different lengths, and compares the
 99.9th percentile of its busiest hour with the model's.

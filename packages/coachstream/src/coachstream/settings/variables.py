@@ -135,7 +135,7 @@ _SHORTEST_LEASE_S = 1.01
 """A shorter lease could expire during one slow write."""
 
 DEFAULT_MAX_TURNS = 100
-"""What one core keeps up with at the pace of a model; see `bench/whole_turn.py`."""
+"""A precaution, not a measured capacity, which depends on the machine and on the model's pace."""
 
 _TICKET_KEY_BYTES = 32
 """RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash."""
