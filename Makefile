@@ -45,8 +45,9 @@ serve: $(VENV)/run.installed
 deploy: $(VENV)/deploy.installed
 	@exec $(BIN)/coachstream deploy $(ARGS)
 
+# With byte code, because the tests start hundreds of processes that import the packages.
 test: $(VENV)/dev.installed
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto $(ARGS)
 
 # With ARGS="--model ID" also of a model on Bedrock, with the credentials that the AWS SDK finds.
 evaluate: $(VENV)/dev.installed

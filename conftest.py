@@ -144,18 +144,22 @@ SLOWEST = tuple(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slowest, and mark the tests that `make test-pythons` runs on one interpreter only."""
-    items.sort(key=_position)
+    items.sort(key=lambda item: _position(item.path))
     for item in items:
-        if not PEER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or any(
-            item.path.is_relative_to(folder) for folder in PEER_FOLDERS
-        ):
+        if not PEER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or _is_about_a_peer(item.path):
             item.add_marker(pytest.mark.peer)
         if "lambda_package" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.lambda_package)
 
 
-def _position(item: pytest.Item) -> int:
-    return next((at for at, path in enumerate(SLOWEST) if item.path.is_relative_to(path)), len(SLOWEST))
+@functools.cache
+def _position(file: Path) -> int:
+    return next((at for at, path in enumerate(SLOWEST) if file.is_relative_to(path)), len(SLOWEST))
+
+
+@functools.cache
+def _is_about_a_peer(file: Path) -> bool:
+    return any(file.is_relative_to(folder) for folder in PEER_FOLDERS)
 
 
 @pytest.hookimpl(wrapper=True)

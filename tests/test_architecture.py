@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import pytest
 
 from support.architecture import is_within, modules_in, problems
 from support.places import SOURCES
 
-MODULES = {name: of for source in SOURCES for name, of in modules_in(source).items()}
 
-#: The package itself holds only a docstring, so every other module must be in a room.
-assert not MODULES.pop("coachstream") - {"__future__.annotations"}
+@pytest.fixture(scope="module")
+def modules() -> Mapping[str, frozenset[str]]:
+    """Every module of the project and its imports."""
+    found = {name: of for source in SOURCES for name, of in modules_in(source).items()}
+    # The package itself holds only a docstring, so every other module must be in a room.
+    assert not found.pop("coachstream") - {"__future__.annotations"}
+    return found
+
 
 #: What each room may import of the project, apart from itself (`support.architecture`).
 ROOMS: dict[str, tuple[str, ...]] = {
@@ -144,6 +150,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.settings",
         "coachstream.storage.dynamodb.table",
         "coachstream.web.cross_origin",
+        "lambda_streaming.function_url.cors",
     ),
     "coachstream.functions.coach_conversations.resource": ("coachstream.infrastructure",),
     "coachstream.functions.process_post_turn.resource": (
@@ -258,16 +265,16 @@ WITHOUT_CDK = (
 DEPLOYERS = ("coachstream.cli", "coachstream.check.facts")
 
 
-def test_imports_go_one_way() -> None:
+def test_imports_go_one_way(modules: Mapping[str, frozenset[str]]) -> None:
     """Every module has a room and imports only what it may; every permission is used; there are no cycles."""
-    assert list(problems(MODULES, ROOMS)) == []
+    assert list(problems(modules, ROOMS)) == []
 
 
 ROOMS_OF_APP = {"app.domain": (), "app.web": ("app.domain",)}
 
 
 @pytest.mark.parametrize(
-    ("modules", "problem"),
+    ("changed", "problem"),
     [
         ({"app.new": []}, "app.new is in no room"),
         ({"app.domain.turn": ["app.web.routes"]}, "app.domain.turn must not import app.web"),
@@ -277,9 +284,9 @@ ROOMS_OF_APP = {"app.domain": (), "app.web": ("app.domain",)}
     ],
     ids=["no-room", "against-the-direction", "unused-permission", "cycle", "empty-room"],
 )
-def test_each_way_to_break_the_rules_is_found(modules: dict[str, list[str] | None], problem: str) -> None:
+def test_each_way_to_break_the_rules_is_found(changed: dict[str, list[str] | None], problem: str) -> None:
     """Each case breaks one rule in an otherwise correct tree."""
-    tree = {"app.domain": [], "app.web": ["app.domain.turn", "json"], **modules}
+    tree = {"app.domain": [], "app.web": ["app.domain.turn", "json"], **changed}
     found = list(problems({name: of for name, of in tree.items() if of is not None}, ROOMS_OF_APP))
     assert [each for each in found if each.startswith(problem)] != []
 
@@ -290,9 +297,11 @@ def test_a_tree_that_keeps_the_rules_has_no_problem() -> None:
     assert list(problems(tree, ROOMS_OF_APP)) == []
 
 
-def test_code_that_runs_on_lambda_does_not_import_deployment_code() -> None:
+def test_code_that_runs_on_lambda_does_not_import_deployment_code(
+    modules: Mapping[str, frozenset[str]],
+) -> None:
     """Constructs, CDK and packaging are imported only in their own rooms."""
-    for module, imports in MODULES.items():
+    for module, imports in modules.items():
         if any(is_within(module, room) for room in (*BEFORE_RUN_TIME, *DEPLOYERS)):
             continue
         for name in imports:
@@ -301,9 +310,11 @@ def test_code_that_runs_on_lambda_does_not_import_deployment_code() -> None:
 
 
 @pytest.mark.parametrize("module", WITHOUT_CDK)
-def test_modules_declared_free_of_the_cdk_do_not_import_it(module: str) -> None:
+def test_modules_declared_free_of_the_cdk_do_not_import_it(
+    module: str, modules: Mapping[str, frozenset[str]]
+) -> None:
     """They import it neither directly nor through a neighbouring module."""
-    for name in MODULES[module]:
+    for name in modules[module]:
         assert name.split(".")[0] not in {"aws_cdk", "constructs", "jsii"}
         is_neighbour = any(
             is_within(name, room) for room in ("coachstream.deployment", "coachstream.infrastructure")
@@ -312,25 +323,28 @@ def test_modules_declared_free_of_the_cdk_do_not_import_it(module: str) -> None:
 
 
 @pytest.mark.parametrize("rivals", RIVALS, ids=lambda rivals: rivals[0].split(".")[1])
-def test_adapters_of_one_port_do_not_know_each_other(rivals: tuple[str, str]) -> None:
+def test_adapters_of_one_port_do_not_know_each_other(
+    rivals: tuple[str, str], modules: Mapping[str, frozenset[str]]
+) -> None:
     """Code that both need has its own room."""
     for one, other in (rivals, rivals[::-1]):
-        within = [module for module in MODULES if is_within(module, one)]
+        within = [module for module in modules if is_within(module, one)]
         assert within
         for module in within:
-            assert not any(is_within(name, other) for name in MODULES[module]), module
+            assert not any(is_within(name, other) for name in modules[module]), module
 
-
-DOMAIN = [module for module in MODULES if is_within(module, "coachstream.conversation")]
 
 _INPUT_AND_OUTPUT = ("asyncio.streams", "socket", "http", "sqlite3", "subprocess", "urllib")
 
 
-def test_the_domain_knows_only_the_standard_library_and_msgspec() -> None:
+def test_the_domain_knows_only_the_standard_library_and_msgspec(
+    modules: Mapping[str, frozenset[str]],
+) -> None:
     """The domain uses no I/O library, no AWS and no HTTP."""
-    assert DOMAIN
-    for module in DOMAIN:
-        roots = {name.split(".")[0] for name in MODULES[module]}
+    domain = [module for module in modules if is_within(module, "coachstream.conversation")]
+    assert domain
+    for module in domain:
+        roots = {name.split(".")[0] for name in modules[module]}
         assert roots <= {*sys.stdlib_module_names, "msgspec", "coachstream"}, module
-        for name in MODULES[module]:
+        for name in modules[module]:
             assert not any(is_within(name, word) for word in _INPUT_AND_OUTPUT), f"{module} imports {name}"

@@ -8,7 +8,6 @@ import re
 import pytest
 
 from coachstream.deployment.toolkit import NODE_SUPPORTED
-from coachstream.infrastructure.cors import MAX_AGE_LIMIT_S
 from coachstream.infrastructure.deploy_options import MAX_ORIGINS
 from coachstream.infrastructure.inference_profiles import CONTINENTS, REGIONS
 from coachstream.infrastructure.prices import PRICES, REGION
@@ -17,7 +16,7 @@ from coachstream.infrastructure.target import PYTHON
 from coachstream.package.build import MOST_UNZIPPED
 from coachstream.storage.dynamodb.mirror import MOST_ITEM_BYTES
 from lambda_streaming.emulator.front_doors.load_balancer import MAX_BODY_BYTES
-from lambda_streaming.function_url import cors as url_cors
+from lambda_streaming.function_url.cors import MAX_AGE_LIMIT_S
 from lambda_streaming.function_url.in_process import MAX_TIMEOUT_S
 from lambda_streaming.function_url.limits import (
     MAX_ASYNCHRONOUS_PAYLOAD_BYTES,
@@ -84,7 +83,6 @@ def test_the_page_says_where_and_when_its_prices_were_looked_up() -> None:
         ("an unzipped package of Lambda", MOST_UNZIPPED / 1_000_000),
         ("origins of a Function URL", MAX_ORIGINS),
         ("how long a preflight is remembered", MAX_AGE_LIMIT_S),
-        ("how long a preflight is remembered", url_cors.MAX_AGE_LIMIT_S),
     ],
 )
 def test_a_limit_in_the_code_is_the_one_of_the_table(name: str, used: float) -> None:

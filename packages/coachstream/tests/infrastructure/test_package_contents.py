@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coachstream.infrastructure.backend import Backend
 from coachstream.infrastructure.package_contents import check_target, packaged_keys
-from coachstream.infrastructure.service import Service
 
 POOL = "us-west-2_Existing1"
 
@@ -39,6 +37,9 @@ def test_a_package_without_keys_has_none(tmp_path: Path) -> None:
 
 def test_keys_of_the_pool_are_found_zipped_and_unzipped(with_keys: Path, tmp_path: Path) -> None:
     """The functions get the name of the file."""
+    from coachstream.infrastructure.backend import Backend
+    from coachstream.infrastructure.service import Service
+
     assert packaged_keys(with_keys, POOL) == "cognito-jwks.json"
     with zipfile.ZipFile(with_keys) as archive:
         archive.extractall(tmp_path / "unzipped")

@@ -16,9 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from coachstream.infrastructure.deploy_options import MAX_ORIGINS
 from coachstream.infrastructure.options import ANY_ORIGIN
 from coachstream.web.cross_origin import REQUEST_HEADERS, RESPONSE_HEADERS
-
-MAX_AGE_LIMIT_S = 86_400
-"""Lambda API reference, `Cors`."""
+from lambda_streaming.function_url.cors import MAX_AGE_LIMIT_S
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 

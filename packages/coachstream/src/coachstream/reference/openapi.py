@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
@@ -105,6 +106,7 @@ def openapi_document() -> dict[str, object]:
     }
 
 
+@functools.cache
 def component_schemas() -> dict[str, Schema]:
     """Every schema that a request, a response or an event refers to."""
     names = [name_of(event) for event in EVENTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -295,6 +296,7 @@ def _documents() -> frozenset[str]:
     return frozenset(component_schemas().keys() - events)
 
 
+@functools.cache
 def _shared() -> frozenset[str]:
     """The components that events refer to."""
     return frozenset(response_schemas(EVENTS).keys() - {name_of(event) for event in EVENTS})

@@ -15,6 +15,7 @@ from lambda_streaming.function_url.http_to_event import HttpRequest
 from lambda_streaming.function_url.response import HeaderLine
 
 MAX_AGE_LIMIT_S = 86_400
+"""How long a browser may be told to remember a preflight: Lambda API reference, `Cors`."""
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,*]+", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
