@@ -32,7 +32,7 @@ from support.scripted_stream import (
 )
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Route
 
 #: How long to watch for unwanted requests; a browser's own `EventSource` would reconnect after a second.
 WATCHED_MS = 3500
@@ -42,6 +42,20 @@ HARNESS = """
 window.seen = [];
 window.tokens = [];
 window.controller = new AbortController();
+// What a test waits for before it lets time pass.
+window.readings = 0;
+const { read } = ReadableStreamDefaultReader.prototype;
+ReadableStreamDefaultReader.prototype.read = async function () {
+  const result = await read.call(this);
+  window.readings += 1;
+  return result;
+};
+window.fetchedAt = [];
+const { fetch } = window;
+window.fetch = (...request) => {
+  window.fetchedAt.push(performance.now());
+  return fetch(...request);
+};
 window.read = async ({ call, leaveAt, ...options }) => {
   const coachstream = await import("/coachstream.js");
   window.reply = coachstream[call]({
@@ -53,10 +67,10 @@ window.read = async ({ call, leaveAt, ...options }) => {
     signal: window.controller.signal,
     ...options,
     reconnect: {
-      silenceMs: 20_000,
+      silenceMs: 300_000,
       backoffMs: 10,
       maxBackoffMs: 100,
-      giveUpAfterMs: 20_000,
+      giveUpAfterMs: 300_000,
       ...options.reconnect,
     },
   });
@@ -100,6 +114,21 @@ class Reader:
         """Wait for an event."""
         await self.page.wait_for_function("(what) => window.seen.includes(what)", arg=what)
 
+    async def sees_again(self, what: str, times: int) -> None:
+        """Wait until an event has been seen this many times."""
+        await self.page.wait_for_function(
+            "([what, times]) => window.seen.filter((seen) => seen === what).length >= times",
+            arg=[what, times],
+        )
+
+    async def has_read(self, parts: int) -> None:
+        """Wait until this many parts of a response have been read."""
+        await self.page.wait_for_function("(parts) => window.readings >= parts", arg=parts)
+
+    async def passes(self, ms: int) -> None:
+        """Let this much time pass at once, on a page whose clock stands still."""
+        await self.page.clock.run_for(ms)
+
     async def error(self) -> dict[str, Any]:
         """The error that ended the read."""
         fields: dict[str, Any] = await self.page.evaluate(
@@ -116,6 +145,19 @@ class Reader:
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """One page for all tests: every server has its own origin, so no state leaks between tests."""
     context = await browser.new_context()
+    await context.add_init_script(HARNESS)
+    page = await context.new_page()
+    page.set_default_timeout(1_000 * PATIENCE_S)
+    yield page
+    await context.close()
+
+
+@pytest.fixture
+async def timeless(browser: Browser) -> AsyncIterator[Page]:
+    """A page whose clock stands still until a test lets time pass, so that no machine is too slow for it."""
+    context = await browser.new_context()
+    await context.clock.install(time=0)
+    await context.clock.pause_at(1000)
     await context.add_init_script(HARNESS)
     page = await context.new_page()
     page.set_default_timeout(1_000 * PATIENCE_S)
@@ -250,34 +292,33 @@ async def test_a_reset_discards_the_text_after_its_offset(page: Page) -> None:
         assert texts == ['"Sure: do no"', '"Sure: "', '"Sure: run"', '""', '"Rest."']
 
 
-async def test_a_reconnect_event_is_followed_at_once(page: Page) -> None:
-    """The reader opens the next connection without a pause and does not count it as a failure."""
+async def test_a_reconnect_event_is_followed_at_once(timeless: Page) -> None:
+    """The reader opens the next connection before any time passes and does not count it as a failure."""
     script = (
         stream(event(0), chunk("One ", 0, 1), event(type="reconnect", after=f"{RUN}:2"), then=Then.HOLD),
         stream(START, chunk("two", 4, 3), complete("One two", 4)),
     )
-    async with reading(page, *script) as reader:
-        seen = await reader.start(reconnect={"backoffMs": 9000, "maxBackoffMs": 9000})
+    async with reading(timeless, *script) as reader:
+        seen = await reader.start()
         assert "reconnecting" not in seen
         assert seen[-2:] == ['complete "One two"', "end"]
         assert reader.server.summary() == ["POST", "GET /R after R:2"]
-        first, second = reader.server.requests
-        assert second.at - first.at < 4
 
 
-async def test_repeated_reconnect_events_are_followed_with_backoff(
-    page: Page,
-) -> None:
+async def test_repeated_reconnect_events_are_followed_with_backoff(timeless: Page) -> None:
     """A service that only ever sends `reconnect` is retried with backoff, then given up on."""
 
     def away(_: Asked) -> ScriptedResponse:
         return stream(START, event(type="reconnect", after=f"{RUN}:5"))
 
-    async with reading(page, *[away] * 50) as reader:
+    async with reading(timeless, *[away] * 50) as reader:
         limits = {"backoffMs": 300, "maxBackoffMs": 300, "giveUpAfterMs": 1000}
-        seen = await reader.read("resume", runId=RUN, after=f"{RUN}:5", reconnect=limits)
-        assert seen[-1] == "ConnectionLost CONNECTION_LOST"
-        assert 3 <= len(reader.server.requests) <= 10
+        task = asyncio.create_task(reader.read("resume", runId=RUN, after=f"{RUN}:5", reconnect=limits))
+        for times in range(1, 5):
+            await reader.sees_again("reconnecting", times)
+            await reader.passes(300)
+        assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
+        assert len(reader.server.requests) == 5
 
 
 async def test_204_ends_the_reading(page: Page) -> None:
@@ -348,7 +389,7 @@ async def test_another_run_begins_with_no_text(page: Page) -> None:
         assert texts == ['"Old"', '""', '"New"']
 
 
-async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: Page) -> None:
+async def test_pauses_grow_with_every_failure_and_shrink_with_success(timeless: Page) -> None:
     """The backoff doubles up to its limit, and jitter at most halves each pause."""
     script = (
         stream(event(0)),
@@ -356,22 +397,31 @@ async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: Page
         stream(chunk("A", 0, 1)),
         stream(complete("A")),
     )
-    async with reading(page, *script) as reader:
-        seen = await reader.start(reconnect={"backoffMs": 200, "maxBackoffMs": 800})
-        assert seen[-2:] == ['complete "A"', "end"]
-        pauses = [later.at - earlier.at for earlier, later in pairwise(reader.server.requests)]
-        for pause, longest in zip(pauses, [0.2, 0.4, 0.8, 0.8, 0.8, 0.2], strict=True):
-            assert longest / 2 - 0.005 <= pause <= longest + 0.3, pauses
+    longest = [200, 400, 800, 800, 800, 200]
+    async with reading(timeless, *script) as reader:
+        task = asyncio.create_task(reader.start(reconnect={"backoffMs": 200, "maxBackoffMs": 800}))
+        failed_at = []
+        for times, ms in enumerate(longest, 1):
+            await reader.sees_again("reconnecting", times)
+            failed_at.append(await timeless.evaluate("() => performance.now()"))
+            await reader.passes(ms)
+        assert (await task)[-2:] == ['complete "A"', "end"]
+        _, *fetched_at = await timeless.evaluate("() => window.fetchedAt")
+        pauses = [fetched - failed for failed, fetched in zip(failed_at, fetched_at, strict=True)]
+        assert all(ms / 2 <= pause <= ms for pause, ms in zip(pauses, longest, strict=True)), pauses
 
 
-async def test_the_reader_gives_up_with_a_typed_error(page: Page) -> None:
+async def test_the_reader_gives_up_with_a_typed_error(timeless: Page) -> None:
     """It gives up on a server that is unreachable for the configured time, and keeps the text so far."""
+    page = timeless
     async with reading(page, stream(event(0), chunk("One ", 0, 1))) as reader:
         task = asyncio.create_task(
             reader.start(reconnect={"giveUpAfterMs": 1000, "backoffMs": 300, "maxBackoffMs": 300})
         )
-        await reader.server.asked(1)
+        await reader.sees("reconnecting")
         await page.route("**/conversation/**", lambda route: route.abort())
+        while not task.done():
+            await reader.passes(300)
         assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
         error = await reader.error()
         assert error["retryable"] is True
@@ -379,7 +429,7 @@ async def test_the_reader_gives_up_with_a_typed_error(page: Page) -> None:
         assert await page.evaluate("() => window.reply.text") == "One "
 
 
-async def test_a_gateway_error_is_retried(page: Page) -> None:
+async def test_a_gateway_error_is_retried(page: Page, timeless: Page) -> None:
     """A proxy's own response counts as a failed connection; the final error has its status."""
     bad_gateway = ScriptedResponse(502, "text/html", [b"<h1>Bad gateway</h1>"])
     async with reading(
@@ -387,49 +437,64 @@ async def test_a_gateway_error_is_retried(page: Page) -> None:
     ) as reader:
         assert (await reader.start())[-2:] == ['complete "A"', "end"]
         assert len({asked.body["clientMessageId"] for asked in reader.server.requests}) == 1
-    async with reading(page, *[bad_gateway] * 50) as reader:
-        seen = await reader.start(reconnect={"giveUpAfterMs": 300})
-        assert seen[-1] == "ConnectionLost CONNECTION_LOST"
+    async with reading(timeless, bad_gateway, bad_gateway) as reader:
+        limits = {"giveUpAfterMs": 300, "backoffMs": 300, "maxBackoffMs": 300}
+        task = asyncio.create_task(reader.start(reconnect=limits))
+        await reader.sees("reconnecting")
+        await reader.passes(300)
+        assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
         assert (await reader.error())["status"] == 502
 
 
-async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(page: Page) -> None:
+async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(timeless: Page) -> None:
     """A connection without even a comment is replaced; one that sends keep-alive comments is kept."""
+    sent = asyncio.Semaphore(0)
+    parts = [event(0), chunk("One ", 0, 1), *[KEEP_ALIVE] * 6]
     script = (
-        stream(event(0), chunk("One ", 0, 1), *[KEEP_ALIVE] * 6, pause_s=0.4, then=Then.HOLD),
+        ScriptedResponse(200, "text/event-stream", parts, Then.HOLD, released=sent),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(page, *script) as reader:
-        seen = await reader.start(reconnect={"silenceMs": 1000})
-        assert seen[-2:] == ['complete "One two"', "end"]
-        first, second = reader.server.requests
-        assert second.at - first.at > 8 * 0.4 + 0.6
+    async with reading(timeless, *script) as reader:
+        task = asyncio.create_task(reader.start(reconnect={"silenceMs": 1000}))
+        for number in range(1, len(parts) + 1):
+            sent.release()
+            await reader.has_read(number)
+            await reader.passes(900)
+        assert len(reader.server.requests) == 1
+        await reader.passes(100)
         await reader.server.was_left()
+        await reader.sees("reconnecting")
+        await reader.passes(100)
+        assert (await task)[-2:] == ['complete "One two"', "end"]
 
 
-async def test_a_response_that_never_begins_counts_as_silence(page: Page) -> None:
+async def test_a_response_that_never_begins_counts_as_silence(timeless: Page) -> None:
     """A request to a server that accepts it but sends nothing is retried."""
     script = (stream(then=Then.HOLD), stream(complete("A")))
-    async with reading(page, *script) as reader:
-        assert (await reader.start(reconnect={"silenceMs": 500}))[-2:] == ['complete "A"', "end"]
+    async with reading(timeless, *script) as reader:
+        task = asyncio.create_task(reader.start(reconnect={"silenceMs": 500}))
+        await reader.server.asked(1)
+        await reader.passes(500)
+        await reader.sees("reconnecting")
+        await reader.passes(100)
+        assert (await task)[-2:] == ['complete "A"', "end"]
 
 
-async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(
-    page: Page,
-) -> None:
+async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(timeless: Page) -> None:
     """Half the silence timeout is enough once the user looks; an active connection is left alone."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=Then.HOLD),
         stream(START, complete("One two")),
     )
-    async with reading(page, *script) as reader:
+    async with reading(timeless, *script) as reader:
         task = asyncio.create_task(reader.start(reconnect={"silenceMs": 8000}))
         await reader.sees('"One "')
+        await reader.passes(4000)
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
-        await reader.page.wait_for_timeout(4500)
+        await reader.passes(1)
         assert len(reader.server.requests) == 1
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
-        await reader.server.asked(2)
+        await reader.server.was_left()
         assert (await task)[-2:] == ['complete "One two"', "end"]
 
 
@@ -721,11 +786,15 @@ async def test_an_event_source_that_is_refused_falls_back_to_fetch(page: Page) -
 async def test_an_event_source_whose_server_is_gone_is_given_up(page: Page) -> None:
     """The browser would retry forever; the reader does not."""
     opened = stream(b"retry: 50\n\n", event(0), chunk("One ", 0, 1), then=Then.CUT)
+    allowed = iter(range(2))
+
+    async def two_requests(route: Route) -> None:
+        await (route.abort() if next(allowed, None) is None else route.continue_())
+
     async with reading(page, OPENED, opened) as reader:
-        task = asyncio.create_task(reader.start(transport="eventsource", reconnect={"giveUpAfterMs": 800}))
-        await reader.server.asked(2)
-        await reader.page.route("**/conversation/**", lambda route: route.abort())
-        assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
+        await page.route("**/conversation/**", two_requests)
+        seen = await reader.start(transport="eventsource", reconnect={"giveUpAfterMs": 800})
+        assert seen[-1] == "ConnectionLost CONNECTION_LOST"
 
 
 async def test_a_fetched_reply_asks_nothing_after_its_end(page: Page) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.chat_page import RECORD_GROWTH, RECORD_STATES, Tab, new_tab
-from support.serving import Serving, create_conversation, stored_messages
+from support.serving import Serving, Silent, create_conversation, stored_messages
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -20,15 +20,22 @@ AT_END = """() => {
 }"""
 
 
-async def test_a_typed_message_makes_a_bubble_grow_word_by_word(browser: Browser, server: Serving) -> None:
+async def test_a_typed_message_makes_a_bubble_grow_word_by_word(browser: Browser, silent: Silent) -> None:
     """The reply is visible at many lengths, only ever grows, and ends as the stored text."""
+    server = silent.server
+    words = [f"word{number} " for number in range(5)]
+    speaking = silent.model.reply_in_steps(*words)
     conversation = create_conversation(server.ready)
     async with new_tab(browser, server.ready.url, motion=True) as tab:
         await tab.open(server.ready.coach_id, conversation)
         await tab.evaluate(RECORD_GROWTH)
-        await tab.ask("How was my week?")
+        await tab.write("How was my week?")
+        for word in words:
+            next(speaking)
+            await tab.page.locator(".message-assistant", has_text=word.strip()).wait_for()
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
         lengths = [length for length in await tab.evaluate("() => window.lengths") if length > 0]
-        assert len(set(lengths)) >= 5, lengths
+        assert len(set(lengths)) >= len(words), lengths
         assert lengths == sorted(lengths)
 
         question, reply = stored_messages(server.ready, conversation)

@@ -48,23 +48,31 @@ NATIVE_EVENT_SOURCE = """async ({ conversationId, message }) => {
 }"""
 
 
-async def test_two_tabs_show_the_same_growing_text(tab: Tab, server: Serving) -> None:
+async def test_two_tabs_show_the_same_growing_text(browser: Browser, silent: Silent) -> None:
     """The second tab joins the run that the first one started; the model is called once."""
-    conversation = create_conversation(server.ready)
-    await tab.open(server.ready.coach_id, conversation)
-    other = Tab(await tab.page.context.new_page(), server.ready.url)
-    await other.open(server.ready.coach_id, conversation)
-    for each in (tab, other):
-        await each.evaluate(RECORD_GROWTH)
-    await tab.write("Tell both of me")
-    for each in (tab, other):
-        await each.page.wait_for_selector(".message-assistant[data-phase=stored]")
-        assert await _is_shown_as_stored(each, server, conversation)
-        lengths = [length for length in await each.evaluate("() => window.lengths") if length > 0]
-        assert len(lengths) >= 5, lengths
-        assert lengths == sorted(lengths)
-    assert len(stored_messages(server.ready, conversation)) == 2
-    assert other.problems == []
+    server = silent.server
+    words = [f"word{number} " for number in range(5)]
+    speaking = silent.model.reply_in_steps(*words)
+    async with new_tab(browser, server.ready.url) as tab:
+        conversation = create_conversation(server.ready)
+        await tab.open(server.ready.coach_id, conversation)
+        other = Tab(await tab.page.context.new_page(), server.ready.url)
+        await other.open(server.ready.coach_id, conversation)
+        for each in (tab, other):
+            await each.evaluate(RECORD_GROWTH)
+        await tab.write("Tell both of me")
+        for word in words:
+            next(speaking)
+            for each in (tab, other):
+                await each.page.locator(".message-assistant", has_text=word.strip()).wait_for()
+        for each in (tab, other):
+            await each.page.wait_for_selector(".message-assistant[data-phase=stored]")
+            assert await _is_shown_as_stored(each, server, conversation)
+            lengths = [length for length in await each.evaluate("() => window.lengths") if length > 0]
+            assert len(set(lengths)) >= len(words)
+            assert lengths == sorted(lengths)
+        assert len(stored_messages(server.ready, conversation)) == 2
+        assert other.problems == []
 
 
 async def test_a_broken_network_loses_no_word_of_a_reply(browser: Browser, silent: Silent) -> None:

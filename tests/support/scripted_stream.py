@@ -29,13 +29,14 @@ class Then(Enum):
 
 
 class ScriptedResponse(NamedTuple):
-    """One response; `parts` are sent one by one, with `pause_s` between them."""
+    """One response: its `parts` are sent with `pause_s` between them, each after `released` is, if given."""
 
     status: int
     content_type: str
     parts: Sequence[bytes]
     then: Then = Then.END
     pause_s: float = 0.0
+    released: asyncio.Semaphore | None = None
 
 
 class Asked(NamedTuple):
@@ -122,6 +123,8 @@ class ScriptedStream:
         )
         await writer.drain()
         for part in response.parts:
+            if response.released is not None:
+                await response.released.acquire()
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
             await asyncio.sleep(response.pause_s)
