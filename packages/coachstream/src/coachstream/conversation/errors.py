@@ -91,7 +91,7 @@ class CoachStreamError(Exception):
 
 
 class ProcessingError(CoachStreamError):
-    """An unexpected failure of the service; its log has the circumstances."""
+    """An unexpected failure of the service; its log has the details."""
 
     code = ErrorCode.PROCESSING_ERROR
 
@@ -184,14 +184,14 @@ class InvalidJson(RequestError):
 
 
 class InvalidUserResponse(RequestError):
-    """`userResponse` is missing, or it or `initialMessage` is no string with a visible character."""
+    """`userResponse` or `initialMessage` is not a string with a visible character."""
 
     code = ErrorCode.INVALID_USER_RESPONSE
     sentence = "Please write a message first."
 
 
 class AttachmentRejected(RequestError):
-    """The message has a picture, a document, a recording or other content besides its text."""
+    """The message has an image, a document, a recording or other content besides its text."""
 
     code = ErrorCode.ATTACHMENT_REJECTED
     sentence = (
@@ -222,7 +222,7 @@ class InvalidTimeZone(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """A field of a conversation request has a value that is not accepted, or a change names no field."""
+    """A field of a conversation request has an invalid value, or a change has no fields."""
 
     code = ErrorCode.INVALID_REQUEST
     sentence = "The request does not say what to change, or not in a way we understand."
@@ -236,7 +236,7 @@ class MessageTooLong(RequestError):
 
 
 class InvalidTicket(AuthenticationError):
-    """The ticket in the URL was not issued here, was altered, or is for another run."""
+    """The ticket in the URL was not issued by this service, was altered, or is for another run."""
 
     code = ErrorCode.INVALID_TICKET
     sentence = "This link to a reply is not valid. Please open the conversation again."
@@ -298,7 +298,7 @@ class TurnInProgress(CoachStreamError):
 
 
 class ServerBusy(CoachStreamError):
-    """This process runs as many turns as it may; nothing of the request was stored.
+    """This process is running as many turns as it may; nothing of the request was stored.
 
     Attributes:
         retry_after_s: when to try again, in whole seconds.
@@ -310,7 +310,7 @@ class ServerBusy(CoachStreamError):
 
 
 class TurnInterrupted(CoachStreamError):
-    """The process that wrote the reply died; what it had committed by then is stored."""
+    """The process that wrote the reply died; what it had committed is stored."""
 
     code = ErrorCode.TURN_INTERRUPTED
     sentence = "The answer was interrupted. Please try again."
@@ -335,7 +335,7 @@ class ModelUnavailable(ModelError):
 
 
 class ModelStreamBroken(ModelError):
-    """The model broke off in mid-reply, or gave no visible text."""
+    """The model stopped in mid-reply, or produced no visible text."""
 
     code = ErrorCode.MODEL_STREAM_BROKEN
     sentence = "The answer broke off. Please try again."

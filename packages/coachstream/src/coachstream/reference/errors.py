@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from coachstream.conversation.errors import ErrorCode, kind_of
 
 _SIGN_IN = "Get a new ID token and send the request once more; if it is refused again, have the user sign in."
-_FIX_REQUEST = "Correct the client; the same request is refused again."
-_GONE = "Leave the conversation and show the list of conversations again."
+_FIX_REQUEST = "Fix the client: the same request will be refused again."
+_GONE = "Close the conversation and reload the list of conversations."
 _OPEN_AGAIN = "Read the run with an ID token, or `POST` the message again with the same `clientMessageId`."
 _RETRY_LATER = "Send the message again with the same `clientMessageId`, with exponential backoff."
-_OPERATOR = "Show the sentence and stop: no retry helps until an operator has acted."
+_OPERATOR = "Show the sentence and stop: a retry fails until an operator has fixed the cause."
 
 CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.MISSING_AUTH_HEADER: "Send `Authorization: Bearer <ID token>`.",
-    ErrorCode.INVALID_TOKEN_FORMAT: "Send `Authorization: Bearer <ID token>` with one token, a JWT.",
+    ErrorCode.INVALID_TOKEN_FORMAT: "Send `Authorization: Bearer <ID token>` with a single JWT.",
     ErrorCode.INVALID_TOKEN: _SIGN_IN,
     ErrorCode.TOKEN_EXPIRED: _SIGN_IN,
-    ErrorCode.MISSING_CUSTOM_USER_ID: "Have the account set up: its token lacks the claim `custom:user_id`.",
+    ErrorCode.MISSING_CUSTOM_USER_ID: "Have the account set up: the token lacks the claim `custom:user_id`.",
     ErrorCode.USER_ID_MISMATCH: "Use the user id of the signed-in user in the path.",
     ErrorCode.MISSING_PATH_PARAMS: _FIX_REQUEST,
     ErrorCode.METHOD_NOT_ALLOWED: "Use one of the methods in the `Allow` header.",
@@ -38,14 +38,14 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID_TICKET: _OPEN_AGAIN,
     ErrorCode.TICKET_EXPIRED: _OPEN_AGAIN,
     ErrorCode.TICKETS_UNAVAILABLE: "Read the stream with `fetch` and an ID token instead of `EventSource`.",
-    ErrorCode.RUN_NOT_FOUND: "Load the conversation: a reply that was completed is in it.",
+    ErrorCode.RUN_NOT_FOUND: "Load the conversation: it has the reply, if that was completed.",
     ErrorCode.CONVERSATION_NOT_FOUND: _GONE,
     ErrorCode.COACH_CONFIG_NOT_FOUND: "Let the user choose another coach.",
     ErrorCode.TURN_IN_PROGRESS: (
-        "The message is stored; show it as such. Wait for the unfinished run `runId`, or stop it, and send "
-        "the message again with the same `clientMessageId`: then its reply is written."
+        "Show the message as stored. Wait for the unfinished run `runId`, or stop it, then send the message "
+        "again with the same `clientMessageId` to get its reply."
     ),
-    ErrorCode.SERVER_BUSY: "Send the message again after the seconds in `Retry-After`.",
+    ErrorCode.SERVER_BUSY: "Send the message again after the number of seconds in `Retry-After`.",
     ErrorCode.TURN_INTERRUPTED: (
         "Show `partialMessage` as interrupted, and offer to send the message again with the same "
         "`clientMessageId`; its reply replaces the partial one."
@@ -57,7 +57,7 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.MODEL_NOT_USABLE: _OPERATOR,
     ErrorCode.CONTENT_FILTERED: "Show the sentence, and let the user write another message.",
     ErrorCode.DEADLINE_EXCEEDED: "Show `partialMessage`, if any, and offer to send the message again.",
-    ErrorCode.STORAGE_UNAVAILABLE: f"{_RETRY_LATER} Stop where `retryable` is `false`.",
+    ErrorCode.STORAGE_UNAVAILABLE: f"{_RETRY_LATER} Stop if `retryable` is `false`.",
     ErrorCode.NO_CREDENTIALS: _OPERATOR,
     ErrorCode.PROCESSING_ERROR: f"{_RETRY_LATER} Give up after a few attempts.",
 }

@@ -68,7 +68,7 @@ _BROKEN = kind_of(ErrorCode.MODEL_STREAM_BROKEN)
 
 EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
     StartFrame: EventFacts(
-        has_id="Over `GET`, with `runId`: what the reader has of the run.",
+        has_id="Over `GET`, together with `runId`: the position from which the reader continues.",
         example=StartFrame(),
     ),
     RunFrame: EventFacts(
@@ -81,12 +81,12 @@ EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
         example=ContextualFrame("Workout sent to your training log.", "workout_handed_off"),
     ),
     ChunkFrame: EventFacts(
-        has_id="Where something was committed since the id before.",
+        has_id="If something was committed since the previous id.",
         example=ChunkFrame("Nice work today, ", 0),
         example_id=f"{_RUN_ID}:1",
     ),
     ResetFrame: EventFacts(
-        has_id="Where the reset is committed.",
+        has_id="If the reset is committed.",
         example=ResetFrame(0),
         example_id=f"{_RUN_ID}:2",
     ),
@@ -101,7 +101,7 @@ EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
         ends=True,
     ),
     CompleteFrame: EventFacts(
-        has_id="Unless the reply was stored before and its run's log has expired.",
+        has_id="Unless the reply was stored earlier and the log of its run has expired.",
         example=CompleteFrame(
             message_id="msg_1795428004567_p3q8z7c2d_assistant",
             status="finished",
@@ -117,7 +117,7 @@ EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
         ends=True,
     ),
     ErrorFrame: EventFacts(
-        has_id="Where the failure is committed to the run's log.",
+        has_id="If the failure is committed to the log of the run.",
         example=ErrorFrame(
             message=_BROKEN.sentence,
             code=_BROKEN.code.value,

@@ -24,24 +24,24 @@ _USER_ID = "The id of the user."
 _SUCCESS = "Always `true`."
 _USER_MESSAGE = "The user's message, as it is stored."
 _REPLY = "The coach's reply, as it is stored."
-_SEMANTIC = "How much of the semantic search reached the prompt."
+_SEMANTIC = "What the prompt received from the semantic search."
 _SENTENCE = "A sentence for the user."
 _CODE = "What went wrong; see [errors](errors.md)."
-_RETRYABLE = "Whether the same request may succeed later without a change."
+_RETRYABLE = "Whether the same request may succeed later, unchanged."
 _TIME_ZONE = (
-    "The user's time zone, in which the coach reckons dates: the name that "
-    "`Intl.DateTimeFormat().resolvedOptions().timeZone` gives. A name that the service's database does not "
-    "have, `null`, an empty string or absent: the zone in the user's profile, else `COACHSTREAM_TIME_ZONE`."
+    "The user's time zone, for dates: the name from `Intl.DateTimeFormat().resolvedOptions().timeZone`. If "
+    "it is absent, `null`, empty, or not in the service's database, the zone in the user's profile applies, "
+    "or else `COACHSTREAM_TIME_ZONE`."
 )
 _MESSAGE = f"What the user wrote: a string of at most {MAX_MESSAGE_CHARS:,} {_CHARS} {_VISIBLE}."
 _TITLE = f"A string of at most {MAX_TITLE_CHARS} {_CHARS} {_VISIBLE}."
 
 FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     frames.MessageMetadataFrame: {
-        "model": "Display name of the model that wrote a reply.",
-        "stopReason": "Why a reply ended; `interrupted` marks a partial one.",
-        "clientMessageId": "The idempotency key that the client sent with a user message.",
-        "replyTo": "The id of the user message that a reply answers.",
+        "model": "Display name of the model that wrote the reply.",
+        "stopReason": "Why the reply ended; `interrupted` marks a partial reply.",
+        "clientMessageId": "The idempotency key that the client sent with the message.",
+        "replyTo": "The id of the user message that the reply answers.",
         "guardrailWarning": "`true` for a reply that a guardrail flagged and kept; absent otherwise.",
     },
     frames.MessageFrame: {
@@ -49,42 +49,42 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "role": "Who wrote it.",
         "content": "The text.",
         "timestamp": "When it was written, in UTC with milliseconds.",
-        "metadata": "Absent where nothing is known.",
+        "metadata": "Absent if there is none.",
     },
     frames.PineconeContextFrame: {
-        "used": "Whether the prompt held any match.",
-        "matches": "How many matches the prompt held.",
-        "contextLength": "How long they were together, in characters.",
+        "used": "Whether the prompt contained a match.",
+        "matches": "How many matches the prompt contained.",
+        "contextLength": "Their total length in characters.",
     },
     frames.UsageFrame: {
-        "inputTokens": "Input tokens, as the model's service reports them.",
-        "outputTokens": "Output tokens, as the model's service reports them.",
+        "inputTokens": "Input tokens, as reported by the model's service.",
+        "outputTokens": "Output tokens, as reported by the model's service.",
         "cacheReadTokens": "Tokens that were read from the model's prompt cache.",
         "cacheWriteTokens": "Tokens that were written to the model's prompt cache.",
     },
     frames.TimingsFrame: {
         "contextMs": "Until the prompt's context was loaded.",
-        "firstChunkMs": "Until the first chunk; `null` where it is not known.",
+        "firstChunkMs": "Until the first chunk; `null` if unknown.",
         "totalMs": "Until the turn ended.",
-        "modelLatencyMs": "What the model's service reports as its latency; 0 where it reports none.",
+        "modelLatencyMs": "Latency as reported by the model's service; 0 if it reports none.",
     },
     frames.StartFrame: {
         "status": "Always `initialized`.",
-        "runId": "The run that is read; only over `GET`, where it is known when the stream begins.",
+        "runId": "The run being read; only over `GET`, where it is known from the start.",
     },
     frames.RunFrame: {"runId": "The run that writes the reply."},
     frames.ChunkFrame: {
         "content": "The text; never cut inside a code point.",
-        "offset": "Where it begins in the reply, in UTF-16 code units.",
+        "offset": "Position of the text in the reply, in UTF-16 code units.",
     },
     frames.ContextualFrame: {
-        "content": "A sentence for the user, in the language of the message where the service has it.",
+        "content": "A sentence for the user, in the language of the message if the service has it.",
         "stage": "`memory_saved`, `memory_not_saved`, `memory_withdrawn`, `workout_handed_off` or "
         "`workout_not_handed_off`; others may follow.",
     },
     frames.GuardrailWarningFrame: {"message": "A sentence for the user, in English."},
-    frames.ResetFrame: {"offset": "From where on the text no longer holds, in UTF-16 code units."},
-    frames.ReconnectFrame: {"after": "The cursor to resume at: send it as `?after=` or `Last-Event-ID`."},
+    frames.ResetFrame: {"offset": "Position from which the text is withdrawn, in UTF-16 code units."},
+    frames.ReconnectFrame: {"after": "The cursor to resume from: send it as `?after=` or `Last-Event-ID`."},
     frames.CompleteFrame: {
         "messageId": "The id of the reply.",
         "status": "Always `finished`.",
@@ -92,17 +92,17 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "aiMessage": _REPLY,
         "conversationId": _CONVERSATION_ID,
         "pineconeContext": _SEMANTIC,
-        "stopReason": "The model's own reason, `stopped` where the user stopped the reply, or "
-        "`guardrail_warning` where a guardrail flagged it.",
-        "usage": "What the model call consumed; zeros where that is not known any more.",
-        "timings": "How long the turn took, in milliseconds from its beginning.",
+        "stopReason": "The model's own reason, `stopped` if the user stopped the reply, or "
+        "`guardrail_warning` if a guardrail flagged it.",
+        "usage": "What the model call consumed; zeros if no longer known.",
+        "timings": "Duration of the turn's steps, in milliseconds from its beginning.",
     },
     frames.ErrorFrame: {
         "message": _SENTENCE,
         "code": _CODE,
         "retryable": _RETRYABLE,
-        "partialMessage": "The part of the reply that was stored, where one was.",
-        "runId": "With `TURN_IN_PROGRESS`: the unfinished run, which can be read or stopped.",
+        "partialMessage": "The part of the reply that was stored, if any.",
+        "runId": "With `TURN_IN_PROGRESS`: the unfinished run, to read or stop.",
         "userMessage": "With `TURN_IN_PROGRESS`: the message as it is stored; its turn has not begun.",
     },
     conversations.ConversationMetadataBody: {
@@ -117,19 +117,19 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "coachId": _COACH_ID,
         "userId": _USER_ID,
         "title": "The title.",
-        "metadata": "Everything else about the conversation but its messages.",
-        "messages": "The oldest first; absent in a list and after a change, empty after a creation.",
+        "metadata": "Everything about the conversation except its messages.",
+        "messages": "Oldest first. Absent in a list and after a change, empty after creation.",
     },
     conversations.OneConversationBody: {"success": _SUCCESS, "conversation": "The conversation."},
     conversations.ConversationListBody: {
         "success": _SUCCESS,
-        "conversations": "All conversations of the user with the coach, the latest activity first.",
+        "conversations": "All conversations of the user with the coach, most recently active first.",
         "count": "How many there are.",
     },
     conversations.CountBody: {
         "success": _SUCCESS,
         "totalCount": "How many conversations the user has with the coach.",
-        "totalMessages": "How many messages they have together.",
+        "totalMessages": "How many messages they have in total.",
     },
     conversations.DeletedBody: {
         "success": _SUCCESS,
@@ -152,12 +152,12 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "code": _CODE,
         "message": _SENTENCE,
         "retryable": _RETRYABLE,
-        "partialResponse": "The part of the reply that was stored, where one was.",
+        "partialResponse": "The part of the reply that was stored, if any.",
         "userResponse": "With `TURN_IN_PROGRESS`: the message as it is stored; its turn has not begun.",
     },
     send_message.SendErrorBody: {
-        "error": "The existing function's sentence, where it has one for the error; else `details.message`.",
-        "details": "What the existing contract leaves open.",
+        "error": "The existing function's sentence for the error, if any; otherwise `details.message`.",
+        "details": "Details in addition to the existing function's contract.",
     },
     run_requests.RunStartedBody: {
         "runId": _RUN_ID,
@@ -165,7 +165,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     },
     run_requests.RunStoppedBody: {
         "runId": _RUN_ID,
-        "status": "`stopping`, or `finished` where the run was over already.",
+        "status": "`stopping`, or `finished` if the run had already ended.",
     },
     request_body.MessageBody: {
         "userResponse": _MESSAGE,

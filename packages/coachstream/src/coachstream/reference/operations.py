@@ -32,10 +32,10 @@ METHODS: Mapping[Resource, tuple[str, ...]] = {**TURN_METHODS, **CONVERSATION_ME
 """The methods of each resource, from the functions that serve it."""
 
 PARAMETERS: Mapping[str, tuple[str, str]] = {
-    "{user}": ("userId", "The signed-in user: the claim `custom:user_id` of the ID token."),
+    "{user}": ("userId", "The signed-in user, from the claim `custom:user_id` of the ID token."),
     "{coach}": ("coachId", "A coach of the user."),
-    "{conversation}": ("conversationId", "A conversation with the coach; `count` is none."),
-    "{run}": ("runId", "A run of the conversation, as `run` or `start` named it."),
+    "{conversation}": ("conversationId", "A conversation with the coach. `count` is reserved."),
+    "{run}": ("runId", "A run of the conversation, named by a `run` or `start` event."),
 }
 """Name and meaning of each placeholder in `web.routes`."""
 
@@ -176,7 +176,7 @@ EVENT_ERRORS = (
 """The codes that an `error` event of a stream with status 200 can have."""
 
 _STREAM = Success(200, "The events of the reply; see [events](events.md).", is_stream=True)
-_NOTHING_LEFT = Success(204, "Nothing is left to read; ends an `EventSource`.")
+_NOTHING_LEFT = Success(204, "There is nothing left to read. It stops an `EventSource`.")
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -185,10 +185,10 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         summary="Send a message and read the reply",
         description=(
-            "Responds with a stream, unless the `Accept` header names `application/json` and none of "
-            "`text/event-stream`, `text/*` and `*/*`: then the message is stored, its run is opened, and the "
-            "response says where to read it, for an `EventSource`. With a cursor the request is a reconnect: "
-            "the stream continues behind the cursor, or is `204` when the reader has the whole reply."
+            "Responds with a stream. If the `Accept` header names `application/json` and none of "
+            "`text/event-stream`, `text/*` and `*/*`, the message is stored, its run is opened, and the "
+            "response says where an `EventSource` can read it. With a cursor, the request is a reconnect: "
+            "the stream continues after the cursor, or the status is `204` if the reader has the whole reply."
         ),
         function=Function.STREAM,
         request=MessageBody,
@@ -204,8 +204,8 @@ OPERATIONS: tuple[Operation, ...] = (
         name="joinReply",
         resource=Resource.STREAM,
         method="GET",
-        summary="Read the reply that is being written",
-        description="Reads the run that the cursor names, else the conversation's unfinished run.",
+        summary="Join the reply in progress",
+        description="Reads the run that the cursor names or, without one, the conversation's unfinished run.",
         function=Function.STREAM,
         takes_cursor=True,
         successes=(_STREAM, _NOTHING_LEFT),
@@ -215,10 +215,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="resumeReply",
         resource=Resource.RUN,
         method="GET",
-        summary="Read a run from where the reader left it",
+        summary="Resume a run where the reader left off",
         description=(
-            "A `ticket` in the URL, as `eventsUrl` has it, replaces the token; it is not looked at where an "
-            "`Authorization` header is sent."
+            "A `ticket` in the URL, as in `eventsUrl`, replaces the token. It is ignored if the request has "
+            "an `Authorization` header."
         ),
         function=Function.STREAM,
         takes_cursor=True,
@@ -231,10 +231,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.RUN,
         method="DELETE",
         summary="Stop a run",
-        description="What it has said becomes the reply, with the stop reason `stopped`.",
+        description="The text so far becomes the reply, with the stop reason `stopped`.",
         function=Function.STREAM,
         successes=(
-            Success(200, "The run was over already.", RunStoppedBody),
+            Success(200, "The run had already ended.", RunStoppedBody),
             Success(202, "The run stops within about a second.", RunStoppedBody),
         ),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND, ErrorCode.CONVERSATION_NOT_FOUND},
@@ -244,7 +244,7 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.SEND_MESSAGE,
         method="POST",
         summary="Send a message and wait for the whole reply",
-        description="The same turn as a stream's, in one JSON document.",
+        description="Runs the same turn as `startReply`, and responds with one JSON document.",
         function=Function.SEND_MESSAGE,
         request=MessageBody,
         successes=(Success(200, "Both messages, as they are stored.", SentBody),),
@@ -256,7 +256,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         summary="List the conversations of a user with a coach",
         function=Function.CONVERSATIONS,
-        successes=(Success(200, "All of them, without their messages.", ConversationListBody),),
+        successes=(Success(200, "All conversations, without their messages.", ConversationListBody),),
         errors=_EVERY,
     ),
     Operation(
@@ -265,17 +265,13 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         summary="Create a conversation",
         description=(
-            "With `initialMessage`, the coach's first reply is written before the response is sent. If that "
-            "turn fails, the conversation is created all the same."
+            "With `initialMessage`, the coach replies before the response is sent. If that turn fails, the "
+            "conversation is created anyway."
         ),
         function=Function.CONVERSATIONS,
         request=CreateBody,
         needs_body=False,
-        successes=(
-            Success(
-                201, "The conversation as it was created, before its first message.", OneConversationBody
-            ),
-        ),
+        successes=(Success(201, "The new conversation, without messages.", OneConversationBody),),
         errors=_EVERY
         | {
             ErrorCode.INVALID_JSON,
@@ -301,7 +297,7 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.CONVERSATION,
         method="GET",
         summary="Get a conversation with its messages",
-        description="Closes the conversation's run first, if that died more than ten minutes ago.",
+        description="First closes a run of the conversation that died more than ten minutes ago.",
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The conversation.", OneConversationBody),),
         errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
@@ -328,8 +324,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="DELETE",
         summary="Delete a conversation with its messages and runs",
         description=(
-            "Ends its unfinished run first, and deletes its summary, also in the semantic memory. A deletion "
-            "that broke off can be repeated."
+            "First ends its unfinished run. Also deletes its summary, in the table and in the semantic "
+            "memory. A deletion that was cut off can be repeated."
         ),
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The conversation is deleted.", DeletedBody),),

@@ -63,24 +63,25 @@ def errors_page() -> str:
 
 # Errors
 
-A request that is refused gets the status of its code. A turn that fails after its stream has begun has the
-status 200 and ends with an [`error` event](events.md#error). `send-message` runs the same turn and responds
-with the status.
+A refused request gets the status of its code. A turn that fails after its stream has begun has already sent
+the status 200, so the stream ends with an [`error` event](events.md#error). `send-message` runs the same turn
+and responds with the status of the code.
 
-The sentence in a response is written for the user; it never holds an exception's text. Branch on the code,
-and treat a code that you do not know by its status and `retryable`. The documents:
+The sentence in a response is written for the user and never contains the text of an exception. Branch on the
+code; for a code that you do not know, use the status and `retryable`. Each function reports errors in its own
+format:
 
 {bodies}
 
-The streaming function sends its document as `{JSON}` in response to `DELETE`, and to a request whose `Accept`
-header asks for it ([startReply](http-api.md#startreply)). Any other request, and one whose path or method is
-refused, gets it as one `error` event with the content type `{EVENT_STREAM}`.
+The streaming function responds with `{JSON}` to `DELETE`, and to a request whose `Accept` header asks for it
+([startReply](http-api.md#startreply)). All other requests, including those whose path or method is refused,
+get a single `error` event with the content type `{EVENT_STREAM}`.
 
-A `401` has a challenge and a `405` the header `Allow` ([headers](http-api.md#headers)). A response without
-such a document is from Lambda itself, which refuses some methods and sizes before a function runs.
+A `401` carries a challenge, a `405` the `Allow` header ([headers](http-api.md#headers)). An error response in
+any other format comes from Lambda itself, which rejects some methods and sizes before a function runs.
 
-{_table(("code", "status", "comes as", "retryable", "meaning", "what the client does"), rows)}
-`retryable` says whether the same request may succeed later without a change.
+{_table(("code", "status", "sent as", "retryable", "meaning", "what the client should do"), rows)}
+`retryable` says whether the same request may succeed later, unchanged.
 {_cause_note()}"""
 
 
@@ -105,12 +106,12 @@ def events_page() -> str:
 
 # Events of a stream
 
-A stream is `{EVENT_STREAM}`. Each event is one block: a `data:` line with one JSON object, then `retry:` and
-`id:` where there are any, then a blank line. `type` names the event; skip a type that you do not know. `id`
-is the cursor to resume at ([cursors](http-api.md#cursors)).
+A stream has the content type `{EVENT_STREAM}`. Each event is one block: a `data:` line with a JSON object,
+optional `retry:` and `id:` lines, and a blank line. `type` names the event; ignore types that you do not
+know. `id` is the cursor to resume from ([cursors](http-api.md#cursors)).
 
-A comment (`: keep-alive`) comes after {_KEEP_ALIVE_S} quiet seconds. The first block of a stream over
-`GET` has `retry: {RETRY_MS}`. Offsets count UTF-16 code units, as the `length` of a JavaScript string does.
+After {_KEEP_ALIVE_S} seconds of silence, the stream sends a comment (`: keep-alive`). The first block of a
+`GET` stream has `retry: {RETRY_MS}`. Offsets count UTF-16 code units, like `length` of a JavaScript string.
 `asyncapi.json` describes the same events for tools; [Reading a reply](../explanation/runs.md) explains runs,
 leases and resuming.
 
@@ -151,13 +152,13 @@ def http_page() -> str:
 
 # HTTP API
 
-`openapi.json` holds the same for tools. Three Lambda functions, each with a Function URL of its own, serve
-these paths; `coachstream serve` serves all of them at one address.
+`openapi.json` describes the same API for tools. Three Lambda functions serve these paths, each at its own
+Function URL; `coachstream serve` serves all of them at one address.
 
 {_table(("method", "path", "what it does", "function"), rows)}
-Ids in a path are percent-encoded. An id has 1 to {MAX_ID_CHARS} printable characters, without `#`. A path
-with any other id, and a path that is none of these, is `404` `MISSING_PATH_PARAMS`. Empty segments are
-dropped, so doubled slashes do no harm. Another method is `405` with an `Allow` header:
+Ids in a path are percent-encoded. An id has 1 to {MAX_ID_CHARS} printable characters and no `#`. Any other
+id, and any path not listed here, is refused with `404` `MISSING_PATH_PARAMS`. Empty segments are ignored, so
+double slashes are harmless. Any other method is refused with `405` and an `Allow` header:
 
 {_table(("path", "methods"), allowed)}
 ## Headers
@@ -167,36 +168,37 @@ dropped, so doubled slashes do no harm. Another method is `405` with an `Allow` 
 | request | `Authorization: Bearer <ID token>` | always, unless the URL has a [ticket](#resumereply) |
 | request | `Accept: {JSON}` | to open a run without reading it, or for errors as JSON ([how](#startreply)) |
 | request | `{CURSOR_HEADER}` | to resume ([cursors](#cursors)) |
-| request | `Content-Type` | not looked at: a body is read as JSON |
+| request | `Content-Type` | ignored: every body is parsed as JSON |
 {stream_headers}
-| response | `Cache-Control: {NO_STORE}` | every response that is no stream |
-| response | `Location` | `202` of [startReply](#startreply): the same as `eventsUrl` |
+| response | `Cache-Control: {NO_STORE}` | every response that is not a stream |
+| response | `Location` | `202` of [startReply](#startreply): same as `eventsUrl` |
 | response | `{CHALLENGE_HEADERS[0]}` | `401`; a Function URL may rename it to `{CHALLENGE_HEADERS[1]}` |
 | response | `Allow` | `405` |
 
-Pages of the origins that a deployment allows may send {_listed(REQUEST_HEADERS)}, and read
-{_listed(READABLE_HEADERS)} besides what every page may. Lambda itself responds to preflight requests.
+Pages from allowed origins may send {_listed(REQUEST_HEADERS)}, and may
+read {_listed(READABLE_HEADERS)} in addition to the CORS-safelisted response headers. Lambda itself
+responds to preflight requests.
 
 ## Cursors
 
-A cursor is `<runId>:<entry>`, the `id` of an event; it matches `{POINT.pattern}`. Send it as the header
-`{CURSOR_HEADER}` or as {parameters}. In a query parameter of another name, text that matches counts as
-well. Of several cursors the furthest in the newest run counts; an empty one counts as none. What a cursor
-leads to is in [Where a reader goes on](../explanation/runs.md#where-a-reader-goes-on).
+A cursor is `<runId>:<entry>`, the `id` of an event, and matches `{POINT.pattern}`. Send it in the
+`{CURSOR_HEADER}` header or as {parameters}. A value that matches is also accepted in any other query
+parameter. If a request has several cursors, the furthest in the newest run is used; empty ones are ignored.
+For where a cursor leads, see [Where a reader goes on](../explanation/runs.md#where-a-reader-goes-on).
 
 ## Operations
 
-[Errors](errors.md) has the meaning of each code.
+For the meaning of each code, see [errors](errors.md).
 
 {operations}
 ## Documents
 
 In a response, a field is present unless it is marked as optional.
 
-A request's body is a JSON object in UTF-8 without a byte order mark. What is no Unicode in it, such as half
-of a surrogate pair, becomes U+FFFD in a text that a person wrote; an id or a time with it is refused. Of a
-field that is given twice the last one counts. Lengths are counted in code points. A visible character is
-neither white space nor shown as nothing, as U+200B is.
+A request body is a JSON object in UTF-8 without a byte order mark. Invalid Unicode, such as half of a
+surrogate pair, becomes U+FFFD in text that a person wrote; in an id or a time, it is refused. If a field
+appears twice, the last one wins. Lengths are in code points. A visible character is neither white space nor
+invisible, as U+200B is.
 
 {documents}"""
 
@@ -215,10 +217,10 @@ def _operation_section(operation: Operation) -> str:
         minutes = TICKET_LIFETIME.seconds // 60
         lines += [
             "",
-            f"`?{TICKET}=`: for reading this run only; good for {minutes} minutes.",
+            f"`?{TICKET}=` is valid for this run only, and for {minutes} minutes.",
         ]
     if operation.request is not None:
-        body = "The body" if operation.needs_body else "The body, which may be empty or absent"
+        body = "Body" if operation.needs_body else "Body, which may be empty or absent"
         lines += ["", f"{body}: [{name_of(operation.request)}](#{name_of(operation.request).lower()})."]
     rows = [(str(each.status), _success(each)) for each in operation.successes]
     rows += [
@@ -237,7 +239,7 @@ def _success(success: Success) -> str:
 
 def _event_section(event: type[msgspec.Struct]) -> str:
     facts = EVENT_FACTS[event]
-    ends = " The stream ends behind it." if facts.ends else ""
+    ends = " It ends the stream." if facts.ends else ""
     example = encode_frame(facts.example, event_id=facts.example_id).decode().rstrip("\n")  # type: ignore[arg-type]
     return f"""\
 ## {_tag(event)}
@@ -316,7 +318,7 @@ def _retryable(code: ErrorCode) -> str:
 
 def _cause_note() -> str:
     codes = _listed([code.value for code in ErrorCode if code in DEPENDS_ON_CAUSE])
-    return f"For {codes} it depends on the cause: `false` where only an operator can help.\n"
+    return f"For {codes} it depends on the cause: `false` if only an operator can help.\n"
 
 
 def _link(struct: type[msgspec.Struct]) -> str:

@@ -39,27 +39,27 @@ class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class OneConversationBody(SuccessBody, frozen=True, kw_only=True):
-    """Response of create, get and change."""
+    """Response to creating, getting and changing a conversation."""
 
     conversation: Mapping[str, object]
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
-    """Response of list."""
+    """Response to a list of conversations."""
 
     conversations: tuple[Mapping[str, object], ...]
     count: int
 
 
 class CountBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
-    """Response of count."""
+    """Response to a count."""
 
     total_count: int
     total_messages: int
 
 
 class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
-    """Response of delete."""
+    """Response to a deletion."""
 
     message: str
     conversation_id: str
@@ -69,7 +69,7 @@ class DeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """Response of a conversation request that failed."""
+    """Response to a conversation request that failed."""
 
     error: str
     code: str

@@ -68,7 +68,7 @@ class UsageFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
-    """Milliseconds from the beginning of the turn, but for the model's latency."""
+    """Milliseconds from the beginning of the turn, except for the model's latency."""
 
     context_ms: int
     first_chunk_ms: int | None
@@ -77,16 +77,16 @@ class TimingsFrame(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
-    """The request was accepted. It is sent at once: over `POST`, before anything is written."""
+    """The request is accepted. Sent immediately; over `POST`, before anything is stored."""
 
     status: Literal["initialized"] = "initialized"
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
-    """The run that writes the reply: from now on it can be stopped, joined and resumed.
+    """The run that writes the reply. From now on it can be stopped, joined and resumed.
 
-    After a `run` that names another run than before, the text begins at offset 0.
+    If it names a different run than the previous `run` event, the text starts again at offset 0.
     """
 
     run_id: str
@@ -95,8 +95,8 @@ class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
 class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
     """The next piece of the reply.
 
-    Drop what lies before the text that you have; if `offset` is behind its end, read the run again without a
-    cursor.
+    Discard the part that you already have. If `offset` is past the end of your text, read the run again
+    without a cursor.
     """
 
     content: str
@@ -104,10 +104,10 @@ class ChunkFrame(msgspec.Struct, frozen=True, tag="chunk"):
 
 
 class ContextualFrame(msgspec.Struct, frozen=True, tag="contextual"):
-    """What the service has done besides the reply: saved a memory, sent a workout to the training log.
+    """What the service did besides the reply: saved a memory, sent a workout to the training log.
 
-    Ephemeral: it is no part of the reply, is not stored, and has no id; a reader that resumes does not get
-    it. Show `content`, or words of your own for the `stage`; ignore a `stage` that you do not know.
+    Ephemeral: it is not part of the reply, is not stored, has no id, and is not sent to a reader that
+    resumes. Show `content`, or your own words for the `stage`; ignore a `stage` that you do not know.
     """
 
     content: str
@@ -115,25 +115,25 @@ class ContextualFrame(msgspec.Struct, frozen=True, tag="contextual"):
 
 
 class GuardrailWarningFrame(msgspec.Struct, frozen=True, tag="guardrail_warning"):
-    """A guardrail flagged the message or the reply: the service's guardrail is in the mode `warn`.
+    """A guardrail in the mode `warn` flagged the message or the reply.
 
-    The text is kept, and `complete` follows, whose `aiMessage.metadata.guardrailWarning` says the same for
-    good. Every reader of such a reply gets this event; it has no id.
+    The text is kept. `complete` follows, and records it in `aiMessage.metadata.guardrailWarning`. Every
+    reader of the reply gets this event; it has no id.
     """
 
     message: str
 
 
 class ResetFrame(msgspec.Struct, frozen=True, tag="reset"):
-    """The text from `offset` on no longer holds, and is sent again."""
+    """The text from `offset` on is withdrawn; new text follows."""
 
     offset: int
 
 
 class ReconnectFrame(msgspec.Struct, frozen=True, tag="reconnect"):
-    """This stream ends, the reply does not.
+    """This stream ends, but the reply goes on.
 
-    The function is at its timeout, or the reader took nothing for too long. Resume at once with
+    The function is near its timeout, or the reader accepted nothing for too long. Resume immediately with
     `GET …/stream/{runId}`.
     """
 
@@ -141,9 +141,9 @@ class ReconnectFrame(msgspec.Struct, frozen=True, tag="reconnect"):
 
 
 class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete"):
-    """The reply is whole and stored; `aiMessage.content` is all of it.
+    """The reply is complete and stored; `aiMessage.content` is all of it.
 
-    Every reader of a run gets the same.
+    Every reader of a run gets the same event.
     """
 
     message_id: str
@@ -158,7 +158,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
 
 
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
-    """There is no complete reply. A request that is refused has this as its body."""
+    """There is no complete reply. This is also the body of a refused request."""
 
     message: str
     code: str

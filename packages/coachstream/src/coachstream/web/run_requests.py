@@ -33,7 +33,7 @@ class RunStartedBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RunStoppedBody(msgspec.Struct, frozen=True, rename="camel"):
-    """A run that is being stopped, or was already over."""
+    """A run that is being stopped, or had already ended."""
 
     run_id: str
     status: Literal["stopping", "finished"]

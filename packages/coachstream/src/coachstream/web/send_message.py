@@ -32,7 +32,7 @@ class SentBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Code, sentence and stored messages, which the existing contract leaves open."""
+    """Code, sentence and stored messages, in addition to the existing function's contract."""
 
     code: str
     message: str
