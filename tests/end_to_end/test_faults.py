@@ -1,6 +1,6 @@
 """Each part of the real configuration, refusing connections, slow, failing, throttled or returning garbage.
 
-Whatever happens, the stream ends in time with the right event, and an accepted message is stored.
+Whatever happens, the stream ends with the right event, and an accepted message is stored.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ from support.http_server import serving
 from support.patience import PATIENCE_S, PATIENT
 
 QUESTION = "How was my squat week?"
-TIMEOUT_S = 9.0
-"""The invocation timeout; the turn reserves three seconds of it for saving."""
+TIMEOUT_S = 120.0
+"""The invocation timeout, which no fault uses up: each has a shorter limit of its own."""
+
+PATIENT_STORE = {"COACHSTREAM_STORE_TIMEOUT_S": PATIENT["COACHSTREAM_STORE_TIMEOUT_S"]}
+"""For tests in which the store works."""
+
+IMPATIENT_STORE = {"COACHSTREAM_STORE_TIMEOUT_S": "3"}
+"""For tests in which it does not: three attempts of this many seconds."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -61,7 +67,7 @@ async def stack(
 @pytest.fixture
 async def client(stack: AwsStack, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     more: Mapping[str, str] = getattr(request, "param", {})
-    services = Services(Settings.from_environment({**stack.environment, **more}))
+    services = Services(Settings.from_environment({**stack.environment, **PATIENT_STORE, **more}))
     # Semantic search has 1.2 s, which the imports alone can take if many processes share a few cores.
     await asyncio.to_thread(services.load_all)
     handler = handler_for(lambda: services)
@@ -125,6 +131,7 @@ async def test_an_unreachable_issuer_lets_no_request_in(
     assert await stored(stack) == []
 
 
+@pytest.mark.parametrize("client", [IMPATIENT_STORE], indirect=True, ids=["impatient"])
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_store_failure_at_the_beginning_is_reported_before_the_model_is_called(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
@@ -133,13 +140,14 @@ async def test_a_store_failure_at_the_beginning_is_reported_before_the_model_is_
     stack.proxies["storage"].fault = fault
     outcome = await ask(client)
     assert outcome.status == 200
-    assert outcome.ending in {"STORAGE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    assert outcome.ending == "STORAGE_UNAVAILABLE"
     assert [event["type"] for event in outcome.events] == ["start", "error"]
     stack.proxies["storage"].fault = None
     assert await stored(stack) == []
     assert stack.bedrock.requests == []
 
 
+@pytest.mark.parametrize("client", [IMPATIENT_STORE], indirect=True, ids=["impatient"])
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_store_failure_at_the_end_is_reported_and_the_message_is_kept(
     stack: AwsStack, client: httpx.AsyncClient, fault: Fault
