@@ -129,11 +129,18 @@ PEER_FOLDERS = tuple(
 )
 
 
-#: Where the files are that take minutes. A worker runs a file as a whole, so the longest begin first.
+#: Where the files are that take minutes. A worker runs a file as a whole, so the longest begin first: in turn
+#: one that mostly waits, and one that keeps a core busy.
 SLOWEST = tuple(
     Path(__file__).parent / path
     for path in (
         "tests/end_to_end/test_serve.py",
+        "packages/coachstream/tests/infrastructure/test_deploy.py",
+        "tests/end_to_end/test_fresh_clone.py",
+        "tests/end_to_end/test_run_machine.py",
+        "tests/end_to_end/test_faults.py",
+        "packages/coachstream/tests/infrastructure/amplify",
+        "tests/end_to_end/test_kill.py",
         "tests/end_to_end",
         "packages/coachstream/tests/infrastructure",
         "packages/coachstream/tests/storage",
