@@ -19,6 +19,8 @@
 #   make check-facts [ARGS="--json"]  list the facts about third-party services that are due for review
 
 SHELL := /bin/sh
+# The tests start hundreds of processes: without byte code, each would compile the packages again.
+unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The newest Python on the PATH that starts and is 3.11 or newer; looked up once, on demand.
@@ -45,9 +47,8 @@ serve: $(VENV)/run.installed
 deploy: $(VENV)/deploy.installed
 	@exec $(BIN)/coachstream deploy $(ARGS)
 
-# With byte code, because the tests start hundreds of processes that import the packages.
 test: $(VENV)/dev.installed
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 # With ARGS="--model ID" also of a model on Bedrock, with the credentials that the AWS SDK finds.
 evaluate: $(VENV)/dev.installed

@@ -103,7 +103,7 @@ def prepare(interpreter: Interpreter, environments: Path) -> Path:
     editable = [word for package in PACKAGES for word in ("--editable", str(package))]
     for command in (
         [*uv, "venv", "--quiet", "--seed", "--clear", "--python", str(interpreter.program), str(folder)],
-        [*install, "--require-hashes", "--requirement", str(LOCK)],
+        [*install, "--compile-bytecode", "--require-hashes", "--requirement", str(LOCK)],
         [*install, "--no-deps", "--no-build-isolation", *editable],
     ):
         subprocess.run(command, check=True)  # noqa: S603 (ours)
