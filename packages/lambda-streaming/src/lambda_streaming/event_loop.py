@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from lambda_streaming.invocation_tasks import InvocationTasks
-from lambda_streaming.lifespan import Lifespan
+from lambda_streaming.lifespan import Lifespan, running_lifespans
 
 logger = logging.getLogger("lambda_streaming")
 
@@ -46,7 +46,6 @@ class InvocationLoop:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._tasks: InvocationTasks | None = None
-        self._lifespans: list[Lifespan] = []
         self._invocation: _Invocation | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -74,7 +73,7 @@ class InvocationLoop:
             self._invocation = None
             if invocation.terminated:
                 self._terminate()
-            if replaced:
+            if replaced and not running_lifespans(runner.get_loop()):
                 self._on_sigterm_instead_of(self._on_sigterm, signal.SIG_DFL)
 
     def start(self, lifespan: Lifespan) -> None:
@@ -85,13 +84,13 @@ class InvocationLoop:
         """
         runner, _ = self._opened()
         runner.run(lifespan.start(), context=contextvars.copy_context())
-        self._lifespans.append(lifespan)
         self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
 
     def close(self) -> None:
         """Leave the lifespans, and cancel the tasks of the process; called when the process ends."""
-        lifespans, self._lifespans = self._lifespans, []
-        if self._runner is None or self._tasks is None or not lifespans or _is_running():
+        if self._runner is None or self._tasks is None or _is_running():
+            return
+        if not (lifespans := running_lifespans(self._runner.get_loop())):
             return
         self._runner.run(_shut_down(lifespans, self._tasks), context=contextvars.copy_context())
 

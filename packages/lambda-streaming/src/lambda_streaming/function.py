@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-import traceback
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
@@ -25,9 +25,9 @@ from lambda_streaming.handler_kinds import (
     is_generator,
     is_wsgi_app,
 )
-from lambda_streaming.lifespan import Lifespan
 from lambda_streaming.response_mode import configured_mode
 from lambda_streaming.streaming import LambdaHandler, streaming_of
+from lambda_streaming.user_traceback import user_traceback
 
 UNUSABLE: Final = "Runtime.UnusableHandler"
 """The error type of a handler that no event can be given to."""
@@ -40,11 +40,32 @@ def run_function(handler: str, client: BaseLambdaRuntimeClient) -> None:
         handler: `package.module.function`, or the name of an ASGI app.
         client: of the Runtime API.
     """
-    bootstrap._get_handler = functools.partial(_load, bootstrap._get_handler)  # noqa: SLF001 (the only place for it)
+    _stand_in_for_stock_runtime(client)
     try:
         bootstrap.run(handler, client)
     finally:
         invocation_loop.close()
+
+
+def _stand_in_for_stock_runtime(client: BaseLambdaRuntimeClient) -> None:
+    """Put what differs from AWS's runtime where that runtime, and the tools that instrument it, look for it.
+
+    Tools find `bootstrap` in `__main__`, as in a container image that runs `python -m awslambdaric`. They
+    wrap its `handle_event_request` and the methods of its `LambdaRuntimeClient`, for example to send what
+    they have recorded before the environment freezes, and call its `_get_handler` to load a handler that
+    they wrap.
+    """
+    sys.modules["__main__"].bootstrap = bootstrap  # type: ignore[attr-defined]
+    bootstrap.LambdaRuntimeClient = type(client)
+    # Cached, because a tool may load its handler at each invocation, and a lifespan starts once.
+    bootstrap._get_handler = functools.cache(  # noqa: SLF001 (the only place for it)
+        functools.partial(_load, bootstrap._get_handler)  # noqa: SLF001
+    )
+    bootstrap.extract_traceback = functools.partial(_user_frames, bootstrap.extract_traceback)
+
+
+def _user_frames(extract: Callable[[TracebackType | None], object], found: TracebackType | None) -> object:
+    return extract(user_traceback(found))
 
 
 def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
@@ -59,16 +80,8 @@ def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
             # Connections do not survive the snapshot, and what is random must not be shared by its copies.
             register_after_restore(invocation_loop.start, streaming.lifespan)
         else:
-            _start(streaming.lifespan)
+            invocation_loop.start(streaming.lifespan)
     return handler
-
-
-def _start(lifespan: Lifespan) -> None:
-    try:
-        invocation_loop.start(lifespan)
-    except Exception as error:
-        frames = traceback.extract_tb(_without_own_frames(error.__traceback__))
-        raise FaultException(type(error).__name__, str(error), traceback.format_list(frames)) from error
 
 
 def as_handler(found: Any, name: str) -> LambdaHandler:  # noqa: ANN401 (whatever a module holds)
@@ -96,14 +109,3 @@ def as_handler(found: Any, name: str) -> LambdaHandler:  # noqa: ANN401 (whateve
     if reason is not None:
         raise FaultException(UNUSABLE, f"Handler '{name}' {reason}", None)
     return found  # type: ignore[no-any-return]  # a plain handler, as the stock runtime runs it
-
-
-_OWN: Final = ("lambda_streaming", "asyncio", "contextlib")
-
-
-def _without_own_frames(found: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the first frame on that is neither this package's nor the event loop's."""
-    first = found
-    while first is not None and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _OWN:
-        first = first.tb_next
-    return first or found

@@ -17,6 +17,7 @@ from lambda_streaming.handler_kinds import StreamHandler, as_stream_handler
 from lambda_streaming.lifespan import Lifespan, LifespanFactory
 from lambda_streaming.response_mode import ResponseMode, is_buffered
 from lambda_streaming.response_stream import Invocation, ResponseStream, ResponseTransport, StreamState
+from lambda_streaming.user_traceback import user_traceback
 
 
 class LambdaContext(Protocol):
@@ -42,6 +43,10 @@ Driver: TypeAlias = Callable[[Invocation], object]
 """Runs an invocation for a synchronous caller and returns the result to report."""
 
 _MARKER = "__lambda_streaming_handler__"
+
+_WRAPPED = ("__wrapped__", "func")
+"""Where decorators refer to what they decorate: `functools.wraps`, `functools.partial`."""
+_MOST_WRAPPERS = 16
 
 # Set once per process, by a runtime that can stream.
 _driver: Driver | None = None
@@ -133,11 +138,15 @@ def entry_point(streaming: Streaming, named_after: object, response_mode: Respon
     @functools.wraps(named_after)  # type: ignore[arg-type]  # takes what it finds on any object
     def handler(event: object, context: object) -> object:
         invocation = functools.partial(streaming.respond, event, context)
-        if _driver is not None and not is_buffered(event, response_mode):
-            return _driver(invocation)
-        from lambda_streaming.buffered_response import run_buffered
+        try:
+            if _driver is not None and not is_buffered(event, response_mode):
+                return _driver(invocation)
+            from lambda_streaming.buffered_response import run_buffered
 
-        return run_buffered(invocation, event, could_stream=_driver is not None)
+            return run_buffered(invocation, event, could_stream=_driver is not None)
+        except Exception as error:  # noqa: BLE001 (it is raised again)
+            # Tools that wrap this call record the traceback.
+            raise error.with_traceback(user_traceback(error.__traceback__))  # noqa: B904 (the same error)
 
     # Points to a function with other parameters: code that inspects the entry point must not follow it.
     del handler.__wrapped__
@@ -146,9 +155,13 @@ def entry_point(streaming: Streaming, named_after: object, response_mode: Respon
 
 
 def streaming_of(handler: object) -> Streaming | None:
-    """Return what makes a handler stream, or None for any other object."""
-    found = getattr(handler, _MARKER, None)
-    return found if isinstance(found, Streaming) else None
+    """Return what makes a handler stream, even if it has been wrapped since; None for any other object."""
+    for _ in range(_MOST_WRAPPERS):
+        found = getattr(handler, _MARKER, None)
+        if isinstance(found, Streaming):
+            return found
+        handler = next((getattr(handler, name) for name in _WRAPPED if hasattr(handler, name)), None)
+    return None
 
 
 def is_streaming(handler: Callable[..., object]) -> bool:
