@@ -14,7 +14,7 @@ from typing import Any
 
 from lambda_streaming import HttpResponseStream, ResponseStream, streamify_response
 
-_runtime: Any = sys.modules["__main__"].bootstrap  # type: ignore[attr-defined]
+_runtime: Any = sys.modules["__main__"].bootstrap
 
 
 def _after(method: Callable[..., object]) -> Callable[..., object]:

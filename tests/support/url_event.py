@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 _DOMAIN = "abcdefghij.lambda-url.eu-west-1.on.aws"
@@ -31,8 +32,8 @@ def url_event(path: str = "/", **headers: str) -> dict[str, Any]:
             "requestId": "4d0a4ae5-5f2e-4bb2-8e2f-7d0c5c3c1a2b",
             "routeKey": "$default",
             "stage": "$default",
-            "time": "28/Nov/2026:10:00:00 +0000",
-            "timeEpoch": 1795860000000,
+            "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime()),
+            "timeEpoch": time.time_ns() // 1_000_000,
         },
         "isBase64Encoded": False,
     }
