@@ -62,6 +62,11 @@ class Intake:
             self._frozen = 0
         return taken
 
+    def received(self) -> list[Sent]:
+        """What has arrived so far."""
+        with self._changed:
+            return list(self._received)
+
     def wait_for(self, found: Callable[[Sent], bool]) -> Sent:
         """Wait for a request, whether it comes in time or not."""
         with self._changed:

@@ -57,6 +57,11 @@ class Function:
         self._intake = intake
         self.runtime = running
 
+    def wait_until_idle(self) -> None:
+        """Wait until the runtime asks for an event."""
+        self._api.wait_until_asked()
+        self._api.asked.release()
+
     def invoke(self, path: str, **headers: str) -> Call:
         """Send a request's event, and return what the runtime has posted when it asks for the next event.
 
@@ -68,8 +73,7 @@ class Function:
             trace_id=f"Root={TRACE_ID};Parent=463ac35c9f6413ad;Sampled=1",
         )
         call = self._api.call().wait()
-        self._api.wait_until_asked()
-        self._api.asked.release()
+        self.wait_until_idle()
         if self._intake is not None:
             self._intake.freeze()
         return call

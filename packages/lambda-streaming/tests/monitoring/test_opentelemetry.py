@@ -103,7 +103,7 @@ def _check_children(spans: dict[str, dict[str, Any]], child: str, parent: str) -
 
 def _stack(span: dict[str, Any]) -> str:
     (exception,) = [event for event in span["events"] if event["name"] == "exception"]
-    values = {each["key"]: each["value"]["stringValue"] for each in exception["attributes"]}
+    values: dict[str, str] = {each["key"]: each["value"]["stringValue"] for each in exception["attributes"]}
     return values["exception.stacktrace"]
 
 
