@@ -7,6 +7,7 @@ the handler and starting its lifespan happen in the same place, so that they are
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -104,6 +105,8 @@ def as_handler(found: Any, name: str) -> LambdaHandler:  # noqa: ANN401 (whateve
             "is asynchronous or a generator; decorate it with @lambda_streaming.streamify_response, or wrap "
             "an ASGI app as lambda_streaming.from_asgi(app)"
         )
+    elif not inspect.isfunction(found) and is_asgi_app(getattr(found, "func", None)):
+        reason = "wraps an ASGI app as a handler; name one that is made of it, handler = from_asgi(app)"
     elif not callable(found):
         reason = f"is {type(found).__name__}, neither a function nor an ASGI app"
     if reason is not None:
