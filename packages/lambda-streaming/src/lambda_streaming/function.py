@@ -26,6 +26,7 @@ from lambda_streaming.handler_kinds import (
     is_generator,
     is_wsgi_app,
 )
+from lambda_streaming.lifespan import Lifespan
 from lambda_streaming.response_mode import configured_mode
 from lambda_streaming.streaming import LambdaHandler, streaming_of
 from lambda_streaming.user_traceback import user_traceback
@@ -41,21 +42,22 @@ def run_function(handler: str, client: BaseLambdaRuntimeClient) -> None:
         handler: `package.module.function`, or the name of an ASGI app.
         client: of the Runtime API.
     """
-    _stand_in_for_stock_runtime(client)
+    _stand_in_for_stock_runtime(handler, client)
     try:
         bootstrap.run(handler, client)
     finally:
         invocation_loop.close()
 
 
-def _stand_in_for_stock_runtime(client: BaseLambdaRuntimeClient) -> None:
+def _stand_in_for_stock_runtime(name: str, client: BaseLambdaRuntimeClient) -> None:
     """Put what differs from AWS's runtime where that runtime, and the tools that instrument it, look for it.
 
-    Tools find `bootstrap` in `__main__`, as in a container image that runs `python -m awslambdaric`. They
-    wrap its `handle_event_request` and the methods of its `LambdaRuntimeClient`, for example to send what
-    they have recorded before the environment freezes, and call its `_get_handler` to load a handler that
-    they wrap.
+    Tools read the handler's name in `_HANDLER`, and find `bootstrap` in `__main__`, as in a container image
+    that runs `python -m awslambdaric`. They wrap its `handle_event_request` and the methods of its
+    `LambdaRuntimeClient`, for example to send what they have recorded before the environment freezes, and
+    call its `_get_handler` to load a handler that they wrap.
     """
+    os.environ.setdefault("_HANDLER", name)  # Lambda does not set it in every container image
     sys.modules["__main__"].bootstrap = bootstrap  # type: ignore[attr-defined]
     bootstrap.LambdaRuntimeClient = type(client)
     # Cached, because a tool may load its handler at each invocation, and a lifespan starts once.
@@ -73,16 +75,31 @@ def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
     """Return what the runtime calls; its lifespan is started now, or after a restore from a snapshot."""
     configured_mode()  # a value that is not valid is an error of the start, not of each request
     handler = as_handler(find(name), name)
-    streaming = streaming_of(handler)
-    if streaming is not None and streaming.lifespan is not None:
+    lifespan = _lifespan_of(handler)
+    if lifespan is not None:
         if os.environ.get(bootstrap.AWS_LAMBDA_INITIALIZATION_TYPE) == bootstrap.INIT_TYPE_SNAP_START:
             from snapshot_restore_py import register_after_restore
 
             # Connections do not survive the snapshot, and what is random must not be shared by its copies.
-            register_after_restore(invocation_loop.start, streaming.lifespan)
+            register_after_restore(invocation_loop.start, lifespan)
         else:
-            invocation_loop.start(streaming.lifespan)
+            invocation_loop.start(lifespan)
     return handler
+
+
+_WRAPPED: Final = ("__wrapped__", "func")
+"""Where decorators refer to what they decorate, as those of `functools` do."""
+
+_MOST_WRAPPERS: Final = 16
+
+
+def _lifespan_of(handler: object) -> Lifespan | None:
+    """Return the lifespan of a handler, even if the handler has been wrapped since."""
+    for _ in range(_MOST_WRAPPERS):
+        if (streaming := streaming_of(handler)) is not None:
+            return streaming.lifespan
+        handler = next((getattr(handler, name) for name in _WRAPPED if hasattr(handler, name)), None)
+    return None
 
 
 def as_handler(found: Any, name: str) -> LambdaHandler:  # noqa: ANN401 (whatever a module holds)

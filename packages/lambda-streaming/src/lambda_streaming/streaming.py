@@ -44,10 +44,6 @@ Driver: TypeAlias = Callable[[Invocation], object]
 
 _MARKER = "__lambda_streaming_handler__"
 
-_WRAPPED = ("__wrapped__", "func")
-"""Where decorators refer to what they decorate: `functools.wraps`, `functools.partial`."""
-_MOST_WRAPPERS = 16
-
 # Set once per process, by a runtime that can stream.
 _driver: Driver | None = None
 
@@ -155,13 +151,9 @@ def entry_point(streaming: Streaming, named_after: object, response_mode: Respon
 
 
 def streaming_of(handler: object) -> Streaming | None:
-    """Return what makes a handler stream, even if it has been wrapped since; None for any other object."""
-    for _ in range(_MOST_WRAPPERS):
-        found = getattr(handler, _MARKER, None)
-        if isinstance(found, Streaming):
-            return found
-        handler = next((getattr(handler, name) for name in _WRAPPED if hasattr(handler, name)), None)
-    return None
+    """Return what makes a handler stream, or None for any other object."""
+    found = getattr(handler, _MARKER, None)
+    return found if isinstance(found, Streaming) else None
 
 
 def is_streaming(handler: Callable[..., object]) -> bool:

@@ -174,19 +174,22 @@ def _by_id(reports: list[list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
 
 @both
 def test_elastic_sends_the_transaction_of_each_stream(folder: Path, handler: str) -> None:
-    """Redirected by its exec wrapper, which ours runs after itself."""
+    """Redirected by its exec wrapper, which ours runs after itself, or which runs ours."""
     scripts = site_packages() / "elasticapm" / "contrib" / "serverless" / "aws_wrapper"
     theirs = folder / "elasticapm-lambda"
     theirs.write_text(f'#!/bin/sh\nexec {program("python")} {scripts / "elasticapm-lambda.py"} "$@"\n')
     theirs.chmod(0o755)
     with intake() as server:
         environment = {
-            "LAMBDA_STREAMING_EXEC_WRAPPER": str(theirs),
             "ELASTIC_APM_SERVER_URL": server.url,
             "ELASTIC_APM_LAMBDA_APM_SERVER": server.url,
             "ELASTIC_APM_SEND_STRATEGY": "syncflush",
         }
         command = [str(WRAPPER), program("python"), "/var/runtime/bootstrap.py"]
+        if handler == "main.handler":
+            environment["LAMBDA_STREAMING_EXEC_WRAPPER"] = str(theirs)
+        else:
+            command.insert(0, str(theirs))
         with function(
             folder, handler, command=command, environment=environment, intake=server, python_path=[scripts]
         ) as running:
