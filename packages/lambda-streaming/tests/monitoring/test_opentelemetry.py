@@ -18,7 +18,7 @@ pytestmark = pytest.mark.peer
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
-#: Prints the spans of OTLP requests in protobuf, which arrive as JSON lists of their bytes.
+#: Prints the spans of OTLP requests, a line for each; a request is a line, too: a list of its bytes in JSON.
 DECODER = """
 import json, sys
 from google.protobuf.json_format import MessageToDict
@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 for line in sys.stdin:
     request = ExportTraceServiceRequest.FromString(bytes(json.loads(line)))
     spans = [span for each in request.resource_spans for scope in each.scope_spans for span in scope.spans]
+    printed = []
     for span in spans:
         decoded = MessageToDict(span)
         decoded |= {"id": span.span_id.hex(), "parent": span.parent_span_id.hex()}
@@ -34,7 +35,8 @@ for line in sys.stdin:
         decoded["attributes"] = {
             each["key"]: next(iter(each["value"].values())) for each in decoded.get("attributes", [])
         }
-        print(json.dumps(decoded))
+        printed.append(decoded)
+    print(json.dumps(printed))
 """
 
 
@@ -63,8 +65,8 @@ def _environment(collector: Intake) -> dict[str, str]:
     }
 
 
-def _spans(sent: list[Sent]) -> list[dict[str, Any]]:
-    lines = "\n".join(json.dumps(list(each.body)) for each in sent if each.path == "/v1/traces")
+def _decoded(*requests: Sent) -> list[list[dict[str, Any]]]:
+    lines = "\n".join(json.dumps(list(each.body)) for each in requests)
     decoded = subprocess.run(
         [program("python"), "-c", DECODER], input=lines, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -73,19 +75,20 @@ def _spans(sent: list[Sent]) -> list[dict[str, Any]]:
 
 def _invocations(
     running: Function, collector: Intake, paths: tuple[str, str]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The spans of an invocation that works and of one that fails in mid-stream, as sent in time."""
+) -> list[dict[str, dict[str, Any]]]:
+    """The spans of an invocation that works and of one that fails in mid-stream, as sent in time, by name."""
     works = running.invoke(paths[0], traceparent=PARENT)
     assert works.body.endswith(b"Hello, streaming world!")
     of_works = collector.in_time()
     fails = running.invoke(paths[1], traceparent=PARENT)
     assert fails.trailers["lambda-runtime-function-error-type"] == "ValueError"
-    return _spans(of_works), _spans(collector.in_time())
-
-
-def _by_name(spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    assert {span["trace"] for span in spans} == {TRACE}
-    return {span["name"]: span for span in spans}
+    of_fails = collector.in_time()
+    exported = _decoded(*of_works, *of_fails)
+    assert {span["trace"] for spans in exported for span in spans} == {TRACE}
+    return [
+        {span["name"]: span for spans in requests for span in spans}
+        for requests in (exported[: len(of_works)], exported[len(of_works) :])
+    ]
 
 
 def _check_invocation(span: dict[str, Any], status: str | None) -> None:
@@ -118,7 +121,7 @@ def test_a_handler_instrumented_in_code_has_a_span_as_long_as_its_stream(
     with function(
         folder, "main.handler", command=command, environment=_environment(collector), intake=collector
     ) as running:
-        works, fails = map(_by_name, _invocations(running, collector, ("/", "/fails")))
+        works, fails = _invocations(running, collector, ("/", "/fails"))
     assert works.keys() == fails.keys() == {"fn", "model"}
     _check_invocation(works["fn"], "201")
     _check_children(works, "model", "fn")
@@ -168,10 +171,7 @@ def test_a_fastapi_app_has_a_span_for_its_route_below_the_invocations(
     with function(
         folder, "web.handler", command=command, environment=environment, intake=collector, python_path=[layer]
     ) as running:
-        works, fails = map(
-            _by_name,
-            _invocations(running, collector, ("/words/streaming world!", "/words/none")),
-        )
+        works, fails = _invocations(running, collector, ("/words/streaming world!", "/words/none"))
     route = "GET /words/{words}"
     _check_invocation(works["fn"], "200")
     _check_children(works, route, "fn")
@@ -208,7 +208,7 @@ def test_spans_of_a_handler_in_a_thread_are_below_the_invocations(tmp_path: Path
         environment=_environment(collector),
         intake=collector,
     ) as running:
-        works, fails = map(_by_name, _invocations(running, collector, ("/", "/fails")))
+        works, fails = _invocations(running, collector, ("/", "/fails"))
     _check_invocation(works["fn"], "200")
     _check_children(works, "model", "fn")
     assert "in handler" in _stack(fails["fn"])

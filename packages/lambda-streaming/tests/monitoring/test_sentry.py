@@ -126,3 +126,30 @@ def test_plain_handlers_and_generators_in_threads_are_recorded(tmp_path: Path, s
     assert _frames(error) == ["app.handler", "app.plain"]
     assert [span["description"] for span in in_thread["spans"]] == ["in a thread"]
     assert _frames(late)[1:] == ["lambda_streaming.streaming.handler", "app.yields", "app.plain"]
+
+
+FAILS_TO_IMPORT = """
+import sentry_sdk
+from sentry_sdk.integrations.aws_lambda import AwsLambdaIntegration
+
+sentry_sdk.init(integrations=[AwsLambdaIntegration()])
+
+
+def connect():
+    raise LookupError("no database")
+
+
+connect()
+"""
+
+
+def test_an_error_of_the_init_phase_is_reported(tmp_path: Path, sentry: Intake) -> None:
+    """Sentry reads it from what the runtime reports to Lambda, which has the function's frames only."""
+    (tmp_path / "app.py").write_text(FAILS_TO_IMPORT)
+    with function(tmp_path, "app.handler", environment=_environment(sentry)) as running:
+        assert running.runtime.wait() == 1
+    sentry.freeze()
+    (error,) = _items(sentry)
+    assert error["exception"]["values"][-1]["value"] == "no database"
+    frames = error["exception"]["values"][-1]["stacktrace"]["frames"]
+    assert [frame["function"] for frame in frames] == ["<module>", "connect"]
