@@ -47,6 +47,19 @@ def test_an_error_shows_the_frames_of_the_function_only(
     assert not re.search(r'File ".*/(lambda_streaming|asyncio)/', process.log)
 
 
+def test_an_error_of_a_buffered_response_shows_the_same(api: ScriptedRuntimeApi, log: Path) -> None:
+    """For services that cannot stream."""
+    environment = {"LAMBDA_STREAMING_RESPONSE_MODE": "buffered"}
+    with runtime(api, f"{FUNCTIONS}.writes", log, environment=environment):
+        api.give({"after": True})
+        call = api.call().wait()
+    assert call.path.endswith("/error")
+    assert _frames(json.loads(call.body)) == [
+        ("failing_functions.py", "writes"),
+        ("failing_functions.py", "fail"),
+    ]
+
+
 def test_an_error_of_a_plain_handler_shows_what_the_stock_runtime_shows(
     api: ScriptedRuntimeApi, log: Path
 ) -> None:
