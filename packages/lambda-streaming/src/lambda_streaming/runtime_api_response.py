@@ -8,6 +8,7 @@ is opened while the handler already runs.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 from urllib.parse import quote
 
 import h11
@@ -24,6 +25,7 @@ from lambda_streaming.response_stream import ResponseBroken
 from lambda_streaming.runtime_api_connection import HIGH_WATER_BYTES, RuntimeApiConnection
 
 _READ_BYTES = 64 * 1024
+_PRELUDE: Final = msgspec.json.Decoder(dict[str, object])
 
 
 class RuntimeApiResponse:
@@ -59,7 +61,7 @@ class RuntimeApiResponse:
         """Return status and headers of a response that has begun; cookies are secrets, and left out."""
         if not self._prelude:
             return {"statusCode": 200, "headers": {}}
-        prelude = msgspec.json.decode(self._prelude.removesuffix(DELIMITER), type=dict[str, object])
+        prelude = _PRELUDE.decode(self._prelude.removesuffix(DELIMITER))
         return {"statusCode": prelude["statusCode"], "headers": prelude["headers"]}
 
     async def connect(self) -> None:
