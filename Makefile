@@ -91,11 +91,11 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Node's runtime clients, Lambda Web Adapter, AWS's emulator, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify,
-# TypeScript, clients of event streams.
+# Node's runtime clients, Lambda Web Adapter, AWS's emulator, monitoring tools, DynamoDB Local, the AWS SDK for
+# JavaScript, CDK, Amplify, TypeScript, clients of event streams.
 # They take three minutes and a gigabyte, so `make test` does not fetch them: without them, their tests are skipped.
 PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
-	packages/lambda-streaming/tests/emulator/rie \
+	packages/lambda-streaming/tests/emulator/rie packages/lambda-streaming/tests/monitoring \
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript packages/coachstream/tests/functions/clients/node \
@@ -129,7 +129,8 @@ OURS := $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml --extra
 LOCKS := requirements
 PACKAGED := $(COACHSTREAM)/src/coachstream/package
 
-# install: uv, which installs the others. run: for `make serve`. deploy: run, AWS CDK and uv. dev: deploy, and the
+# install: uv, which installs the others. monitoring: our package's dependencies, and the tools that its tests install as
+# a peer. run: for `make serve`. deploy: run, AWS CDK and uv. dev: deploy, and the
 # tests' dependencies. docs: run, and what builds the site. lambda: the contents of the package, in the tested
 # versions. lower-bounds: the oldest allowed versions, and their tests' dependencies.
 lock: $(VENV)/dev.installed
@@ -140,6 +141,8 @@ lock: $(VENV)/dev.installed
 	  --constraint $(LOCKS)/run.lock --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/dev.lock
 	@$(COMPILE) --upgrade $(OURS) --group docs \
 	  --constraint $(LOCKS)/dev.lock --output-file $(LOCKS)/docs.lock
+	@$(COMPILE) --upgrade $(LAMBDA_STREAMING)/pyproject.toml --group monitoring \
+	  --constraint $(LOCKS)/run.lock --output-file $(LOCKS)/monitoring.lock
 	@$(COMPILE) --group install --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/install.lock
 	@$(COMPILE) --upgrade $(PACKAGED)/lambda.in --constraint $(LOCKS)/run.lock --output-file $(PACKAGED)/lambda.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock

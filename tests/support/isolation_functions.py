@@ -35,6 +35,10 @@ def named_by_a_wrapper(event: Any, context: Any) -> object:  # noqa: ANN401
         user.reset(token)
 
 
+# An event loop refers to its tasks weakly: one that waits for something of its own can be garbage.
+kept: list[asyncio.Task[None]] = []
+
+
 @streamify_response
 async def leaves_stubborn_work(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
     """Leave a task behind that ignores its cancellation."""
@@ -47,6 +51,7 @@ async def leaves_stubborn_work(event: Any, stream: ResponseStream, context: Any)
                 continue
 
     task = asyncio.create_task(stubborn_work())
+    kept.append(task)
     await asyncio.sleep(0)
     await stream.write("done" if not task.done() else "?")
 

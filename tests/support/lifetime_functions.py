@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import gc
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,6 +42,26 @@ async def with_lifespan(event: Any, stream: ResponseStream, context: Any) -> Non
     """Write what the lifespan has yielded; then wait for ever, if the event says so."""
     state = lifespan_state()
     await stream.write(f"{state['pid'] == os.getpid()} {id(state)} {state['task'].done()}")
+    if event and event.get("wait"):
+        await _wait_for_ever()
+
+
+@asynccontextmanager
+async def _lifespan_and_signal_handler() -> AsyncIterator[dict[str, object]]:
+    def exit_at_sigterm(*_: object) -> None:
+        print("signal handler", flush=True)  # noqa: T201
+        sys.exit(3)
+
+    # As a tool or the function may do at import.
+    signal.signal(signal.SIGTERM, exit_at_sigterm)
+    async with lifespan() as state:
+        yield state
+
+
+@streamify_response(lifespan=_lifespan_and_signal_handler)
+async def with_signal_handler(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401, ARG001
+    """Write a word; then wait for ever, if the event says so."""
+    await stream.write("word")
     if event and event.get("wait"):
         await _wait_for_ever()
 

@@ -293,12 +293,14 @@ def runtime(
     module: str = "lambda_streaming",
     command: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Runtime]:
-    """Run `python -m lambda_streaming HANDLER`, or another command, during the block."""
+    """Run `python -m lambda_streaming HANDLER`, or another command, during the block, in a folder."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command or [sys.executable, "-m", module, handler],
             env=runtime_environment(api.address) | dict(environment or {}),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -355,6 +355,16 @@ def a_wsgi_app(environ: object, start_response: object) -> list[bytes]:
     return []
 
 
+class Tracer:
+    """Wraps a handler, as Datadog's decorator does."""
+
+    def __init__(self, func: Callable[..., object]) -> None:
+        self.func = func
+
+    def __call__(self, event: object, context: object) -> object:
+        return self.func(event, context)
+
+
 @pytest.mark.parametrize("app", [an_app, AnApp(), CompiledApp(), functools.partial(an_app)])
 def test_an_asgi_app_is_recognised_by_its_shape(app: object) -> None:
     """A function, an object, one whose call is not asynchronous itself."""
@@ -377,8 +387,9 @@ def test_a_plain_handler_stays_as_it_is() -> None:
         (generates_asynchronously, "@lambda_streaming.streamify_response"),
         (Endpoint(), "@lambda_streaming.streamify_response"),
         (a_wsgi_app, "a2wsgi.WSGIMiddleware"),
+        (Tracer(an_app), "handler = from_asgi(app)"),
     ],
-    ids=["1", "generator", "asynchronous", "object", "WSGI app"],
+    ids=["1", "generator", "asynchronous", "object", "WSGI app", "app wrapped as a handler"],
 )
 def test_what_is_no_handler_and_no_app_is_refused_at_start(found: object, remedy: str) -> None:
     """With the remedy, instead of failing at each request."""

@@ -55,6 +55,25 @@ def test_a_shutdown_during_an_invocation_ends_that_first(api: ScriptedRuntimeApi
     assert process.log.splitlines() == ["started", "stopped", "task of the process cancelled"]
 
 
+@pytest.mark.parametrize("waiting", [False, True], ids=["idle", "during an invocation"])
+def test_another_handler_of_the_signal_runs_as_well(
+    api: ScriptedRuntimeApi, log: Path, waiting: bool
+) -> None:
+    """A tool's or the function's own: after the lifespan is left, or at once if an invocation is running."""
+    with runtime(api, f"{FUNCTIONS}.with_signal_handler", log) as process:
+        api.give({"wait": waiting})
+        call = api.call()
+        call.next_piece()
+        if not waiting:
+            call.wait()
+            api.wait_until_asked()
+        process.process.send_signal(signal.SIGTERM)
+        assert process.wait() == 3
+    stopped = ["stopped", "task of the process cancelled"]
+    expected = ["signal handler", *stopped] if waiting else [*stopped, "signal handler"]
+    assert [line for line in process.log.splitlines() if line in expected] == expected
+
+
 def test_a_lifespan_that_does_not_stop_is_cut_short(api: ScriptedRuntimeApi, log: Path) -> None:
     """Lambda would kill the process; the log says why it took so long."""
     with runtime(api, f"{FUNCTIONS}.does_not_stop", log) as process:

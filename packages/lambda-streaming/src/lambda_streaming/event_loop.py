@@ -6,7 +6,8 @@ caller's context variables; what it leaves running is cancelled (`invocation_tas
 
 SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state,
 leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. Where the signal
-has another handler, nothing changes.
+has another handler, of the function or of a tool, that one decides during an invocation; between invocations
+it runs after the lifespans are left.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from lambda_streaming.invocation_tasks import InvocationTasks
-from lambda_streaming.lifespan import Lifespan
+from lambda_streaming.lifespan import Lifespan, running_lifespans
 
 logger = logging.getLogger("lambda_streaming")
 
@@ -46,8 +47,9 @@ class InvocationLoop:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._tasks: InvocationTasks | None = None
-        self._lifespans: list[Lifespan] = []
         self._invocation: _Invocation | None = None
+        self._handles_sigterm = False
+        self._other_handler: Callable[[int, FrameType | None], object] | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run an invocation to completion, and leave none of its tasks running into a later one.
@@ -74,7 +76,9 @@ class InvocationLoop:
             self._invocation = None
             if invocation.terminated:
                 self._terminate()
-            if replaced:
+            if running_lifespans(runner.get_loop()):
+                self._leave_lifespans_on_sigterm()
+            elif replaced:
                 self._on_sigterm_instead_of(self._on_sigterm, signal.SIG_DFL)
 
     def start(self, lifespan: Lifespan) -> None:
@@ -85,13 +89,13 @@ class InvocationLoop:
         """
         runner, _ = self._opened()
         runner.run(lifespan.start(), context=contextvars.copy_context())
-        self._lifespans.append(lifespan)
-        self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
+        self._leave_lifespans_on_sigterm()
 
     def close(self) -> None:
         """Leave the lifespans, and cancel the tasks of the process; called when the process ends."""
-        lifespans, self._lifespans = self._lifespans, []
-        if self._runner is None or self._tasks is None or not lifespans or _is_running():
+        if self._runner is None or self._tasks is None or _is_running():
+            return
+        if not (lifespans := running_lifespans(self._runner.get_loop())):
             return
         self._runner.run(_shut_down(lifespans, self._tasks), context=contextvars.copy_context())
 
@@ -101,24 +105,41 @@ class InvocationLoop:
             self._tasks = InvocationTasks(self._runner.get_loop())
         return self._runner, self._tasks
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         if self._invocation is None:
-            self._terminate()
+            self._terminate(frame)
+        elif self._other_handler is not None:
+            self._other_handler(number, frame)
         else:
             self._invocation.terminate()
 
-    def _terminate(self) -> None:
+    def _terminate(self, frame: FrameType | None = None) -> None:
         # A second signal must not cut the shutdown short; Lambda sends SIGKILL if it takes too long.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             self.close()
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, self._other_handler or signal.SIG_DFL)
+            if self._other_handler is not None:
+                self._other_handler(signal.SIGTERM, frame)
+            else:
+                signal.raise_signal(signal.SIGTERM)
+
+    def _leave_lifespans_on_sigterm(self) -> None:
+        """Handle the signal from now on, whether it has another handler or is left to the system."""
+        if self._handles_sigterm:
+            return  # a handler that was installed since calls ours, or wants to be the only one
+        self._handles_sigterm = True
+        present = signal.getsignal(signal.SIGTERM)
+        if present == self._on_sigterm:
+            return
+        is_other = callable(present)
+        if (is_other or present == signal.SIG_DFL) and self._on_sigterm_instead_of(present, self._on_sigterm):
+            self._other_handler = present if is_other else None  # type: ignore[assignment]
 
     @staticmethod
     def _on_sigterm_instead_of(present: Any, handler: Any) -> bool:  # noqa: ANN401 (`signal`'s types)
-        """Replace the present handler; another one, such as the function's own, is left alone."""
+        """Replace the present handler, on the main thread; any other one is left alone."""
         is_replaced = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGTERM) == present

@@ -7,8 +7,9 @@ the handler and starting its lifespan happen in the same place, so that they are
 from __future__ import annotations
 
 import functools
+import inspect
 import os
-import traceback
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
@@ -28,6 +29,7 @@ from lambda_streaming.handler_kinds import (
 from lambda_streaming.lifespan import Lifespan
 from lambda_streaming.response_mode import configured_mode
 from lambda_streaming.streaming import LambdaHandler, streaming_of
+from lambda_streaming.user_traceback import user_traceback
 
 UNUSABLE: Final = "Runtime.UnusableHandler"
 """The error type of a handler that no event can be given to."""
@@ -40,35 +42,64 @@ def run_function(handler: str, client: BaseLambdaRuntimeClient) -> None:
         handler: `package.module.function`, or the name of an ASGI app.
         client: of the Runtime API.
     """
-    bootstrap._get_handler = functools.partial(_load, bootstrap._get_handler)  # noqa: SLF001 (the only place for it)
+    _stand_in_for_stock_runtime(handler, client)
     try:
         bootstrap.run(handler, client)
     finally:
         invocation_loop.close()
 
 
+def _stand_in_for_stock_runtime(name: str, client: BaseLambdaRuntimeClient) -> None:
+    """Put what differs from AWS's runtime where that runtime, and the tools that instrument it, look for it.
+
+    Tools read the handler's name in `_HANDLER`, and find `bootstrap` in `__main__`, as in a container image
+    that runs `python -m awslambdaric`. They wrap its `handle_event_request` and the methods of its
+    `LambdaRuntimeClient`, for example to send what they have recorded before the environment freezes, and
+    call its `_get_handler` to load a handler that they wrap.
+    """
+    os.environ.setdefault("_HANDLER", name)  # Lambda does not set it in every container image
+    sys.modules["__main__"].bootstrap = bootstrap  # type: ignore[attr-defined]
+    bootstrap.LambdaRuntimeClient = type(client)
+    # Cached, because a tool may load its handler at each invocation, and a lifespan starts once.
+    bootstrap._get_handler = functools.cache(  # noqa: SLF001 (the only place for it)
+        functools.partial(_load, bootstrap._get_handler)  # noqa: SLF001
+    )
+    bootstrap.extract_traceback = functools.partial(_user_frames, bootstrap.extract_traceback)
+
+
+def _user_frames(extract: Callable[[TracebackType | None], object], found: TracebackType | None) -> object:
+    return extract(user_traceback(found))
+
+
 def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
     """Return what the runtime calls; its lifespan is started now, or after a restore from a snapshot."""
     configured_mode()  # a value that is not valid is an error of the start, not of each request
     handler = as_handler(find(name), name)
-    streaming = streaming_of(handler)
-    if streaming is not None and streaming.lifespan is not None:
+    lifespan = _lifespan_of(handler)
+    if lifespan is not None:
         if os.environ.get(bootstrap.AWS_LAMBDA_INITIALIZATION_TYPE) == bootstrap.INIT_TYPE_SNAP_START:
             from snapshot_restore_py import register_after_restore
 
             # Connections do not survive the snapshot, and what is random must not be shared by its copies.
-            register_after_restore(invocation_loop.start, streaming.lifespan)
+            register_after_restore(invocation_loop.start, lifespan)
         else:
-            _start(streaming.lifespan)
+            invocation_loop.start(lifespan)
     return handler
 
 
-def _start(lifespan: Lifespan) -> None:
-    try:
-        invocation_loop.start(lifespan)
-    except Exception as error:
-        frames = traceback.extract_tb(_without_own_frames(error.__traceback__))
-        raise FaultException(type(error).__name__, str(error), traceback.format_list(frames)) from error
+_WRAPPED: Final = ("__wrapped__", "func")
+"""Where decorators refer to what they decorate, as those of `functools` do."""
+
+_MOST_WRAPPERS: Final = 16
+
+
+def _lifespan_of(handler: object) -> Lifespan | None:
+    """Return the lifespan of a handler, even if the handler has been wrapped since."""
+    for _ in range(_MOST_WRAPPERS):
+        if (streaming := streaming_of(handler)) is not None:
+            return streaming.lifespan
+        handler = next((getattr(handler, name) for name in _WRAPPED if hasattr(handler, name)), None)
+    return None
 
 
 def as_handler(found: Any, name: str) -> LambdaHandler:  # noqa: ANN401 (whatever a module holds)
@@ -91,19 +122,10 @@ def as_handler(found: Any, name: str) -> LambdaHandler:  # noqa: ANN401 (whateve
             "is asynchronous or a generator; decorate it with @lambda_streaming.streamify_response, or wrap "
             "an ASGI app as lambda_streaming.from_asgi(app)"
         )
+    elif not inspect.isfunction(found) and is_asgi_app(getattr(found, "func", None)):
+        reason = "wraps an ASGI app as a handler; name one that is made of it, handler = from_asgi(app)"
     elif not callable(found):
         reason = f"is {type(found).__name__}, neither a function nor an ASGI app"
     if reason is not None:
         raise FaultException(UNUSABLE, f"Handler '{name}' {reason}", None)
     return found  # type: ignore[no-any-return]  # a plain handler, as the stock runtime runs it
-
-
-_OWN: Final = ("lambda_streaming", "asyncio", "contextlib")
-
-
-def _without_own_frames(found: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the first frame on that is neither this package's nor the event loop's."""
-    first = found
-    while first is not None and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _OWN:
-        first = first.tb_next
-    return first or found

@@ -43,7 +43,14 @@ def lifespan_state() -> Any:  # noqa: ANN401 (whatever the lifespan yields)
         ) from None
 
 
-_running: set[asyncio.Task[None]] = set()
+# In the order in which they were entered. An event loop refers to its tasks weakly: a lifespan must not end
+# when its handler is collected.
+_running: dict[asyncio.Task[None], Lifespan] = {}
+
+
+def running_lifespans(loop: asyncio.AbstractEventLoop) -> list[Lifespan]:
+    """Return the lifespans that were entered on a loop and not left, in that order."""
+    return [lifespan for living, lifespan in _running.items() if living.get_loop() is loop]
 
 
 class Lifespan:
@@ -66,9 +73,8 @@ class Lifespan:
         if self._entered is None or self._loop is not loop:
             self._loop, self._entered, self._stopping = loop, loop.create_future(), asyncio.Event()
             self._living = process_context().run(loop.create_task, self._live(self._entered, self._stopping))
-            # An event loop refers to its tasks weakly: a lifespan must not end when its handler is collected.
-            _running.add(self._living)
-            self._living.add_done_callback(_running.discard)
+            _running[self._living] = self
+            self._living.add_done_callback(_running.pop)
         try:
             await asyncio.shield(self._entered)
         except Exception:

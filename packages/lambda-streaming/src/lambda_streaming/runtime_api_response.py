@@ -8,9 +8,11 @@ is opened while the handler already runs.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 from urllib.parse import quote
 
 import h11
+import msgspec
 
 from lambda_streaming.error_trailers import (
     ERROR_BODY_TRAILER,
@@ -18,10 +20,12 @@ from lambda_streaming.error_trailers import (
     FunctionError,
     error_trailers,
 )
+from lambda_streaming.prelude import DELIMITER, PRELUDE_CONTENT_TYPE
 from lambda_streaming.response_stream import ResponseBroken
 from lambda_streaming.runtime_api_connection import HIGH_WATER_BYTES, RuntimeApiConnection
 
 _READ_BYTES = 64 * 1024
+_PRELUDE: Final = msgspec.json.Decoder(dict[str, object])
 
 
 class RuntimeApiResponse:
@@ -48,8 +52,17 @@ class RuntimeApiResponse:
         self._request: h11.Request | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._status: asyncio.Task[int] | None = None
+        self._prelude = b""
+        self._awaits_prelude = False
         self.begun = False
         self.ended = False
+
+    def metadata(self) -> dict[str, object]:
+        """Return status and headers of a response that has begun; cookies are secrets, and left out."""
+        if not self._prelude:
+            return {"statusCode": 200, "headers": {}}
+        prelude = _PRELUDE.decode(self._prelude.removesuffix(DELIMITER))
+        return {"statusCode": prelude["statusCode"], "headers": prelude["headers"]}
 
     async def connect(self) -> None:
         """Reuse the open connection, or start to connect without waiting for it."""
@@ -70,6 +83,7 @@ class RuntimeApiResponse:
         ]
         if self._invocation_id:
             headers.append(("Lambda-Runtime-Invocation-Id", self._invocation_id))
+        self._awaits_prelude = content_type == PRELUDE_CONTENT_TYPE
         target = f"/2018-06-01/runtime/invocation/{quote(self._request_id, safe='')}/response"
         self._request = h11.Request(method="POST", target=target, headers=headers)
 
@@ -79,6 +93,9 @@ class RuntimeApiResponse:
         Raises:
             ResponseBroken: Lambda responded before the end, or the connection is lost.
         """
+        if self._awaits_prelude:
+            self._prelude = data
+            self._awaits_prelude = False
         if data:  # an empty chunk would be the last one
             # The frame that h11 makes of `h11.Data`, at a tenth of its cost.
             await self._transmit(b"%x\r\n%b\r\n" % (len(data), data))

@@ -1,7 +1,7 @@
 """awslambdaric's Runtime API clients with response streaming.
 
 Only what a streamed response needs is overridden. A decorated handler streams its response during the call
-and returns a token instead of a result, for which nothing more is posted.
+and returns a result without a body, for which nothing more is posted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from awslambdaric import bootstrap, lambda_runtime_client
@@ -32,17 +32,17 @@ from lambda_streaming.streaming import install_driver
 logger = logging.getLogger("lambda_streaming")
 
 
-class _Streamed:
-    """The result of a handler that has streamed its response."""
+class StreamedResult(dict[str, object]):
+    """What the call of a handler returns when it has streamed its response: status and headers, but no body.
 
-
-STREAMED: Final = _Streamed()
+    It has the form of a proxy result, because tools that wrap the handler read the status there.
+    """
 
 
 class _StreamingMarshaller(LambdaMarshaller):  # type: ignore[misc]  # untyped
     def marshal_response(self, response: object) -> tuple[Any, str]:
-        if response is STREAMED:
-            return response, ""
+        if isinstance(response, StreamedResult):
+            return b"", ""
         body, content_type = super().marshal_response(response)
         return body, content_type
 
@@ -75,8 +75,8 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         content_type: str = "application/json",
         invocation_id: str | None = None,
     ) -> None:
-        """Report a result, unless it has been streamed."""
-        if result_data is not STREAMED:
+        """Report a result, unless a response has been streamed; a wrapper may have replaced its result."""
+        if self._response is None or not self._response.begun:
             super().post_invocation_result(invoke_id, result_data, content_type, invocation_id)
 
     def post_invocation_error(
@@ -97,7 +97,7 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
             lambda_runtime_client._user_agent(),  # noqa: SLF001 (so that all calls have the same)
         )
         invocation_loop.run(functools.partial(_stream, invocation, self._response, request.invoke_id))
-        return STREAMED
+        return StreamedResult(self._response.metadata())
 
 
 class StreamingRuntimeClient(_StreamingClient, LambdaRuntimeClient):  # type: ignore[misc]  # untyped

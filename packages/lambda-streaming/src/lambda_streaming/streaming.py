@@ -17,6 +17,7 @@ from lambda_streaming.handler_kinds import StreamHandler, as_stream_handler
 from lambda_streaming.lifespan import Lifespan, LifespanFactory
 from lambda_streaming.response_mode import ResponseMode, is_buffered
 from lambda_streaming.response_stream import Invocation, ResponseStream, ResponseTransport, StreamState
+from lambda_streaming.user_traceback import user_traceback
 
 
 class LambdaContext(Protocol):
@@ -133,11 +134,15 @@ def entry_point(streaming: Streaming, named_after: object, response_mode: Respon
     @functools.wraps(named_after)  # type: ignore[arg-type]  # takes what it finds on any object
     def handler(event: object, context: object) -> object:
         invocation = functools.partial(streaming.respond, event, context)
-        if _driver is not None and not is_buffered(event, response_mode):
-            return _driver(invocation)
-        from lambda_streaming.buffered_response import run_buffered
+        try:
+            if _driver is not None and not is_buffered(event, response_mode):
+                return _driver(invocation)
+            from lambda_streaming.buffered_response import run_buffered
 
-        return run_buffered(invocation, event, could_stream=_driver is not None)
+            return run_buffered(invocation, event, could_stream=_driver is not None)
+        except Exception as error:  # noqa: BLE001 (it is raised again)
+            # Tools that wrap this call record the traceback.
+            raise error.with_traceback(user_traceback(error.__traceback__))  # noqa: B904 (the same error)
 
     # Points to a function with other parameters: code that inspects the entry point must not follow it.
     del handler.__wrapped__

@@ -89,9 +89,11 @@ def test_streamed_responses_are_accepted_again_and_again(function: str) -> None:
 
 
 def test_an_error_before_the_first_byte_is_the_functions_report(function: str) -> None:
-    """The next invocation works."""
+    """It has the function's own frames only, and the next invocation works."""
     error = _invoke(function, {"fails": "before"}).json()
     assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no")
+    (frame,) = error["stackTrace"]
+    assert "app.py" in frame
     assert _invoke(function, {}).content == b"one,two"
 
 
