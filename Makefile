@@ -126,10 +126,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 OURS := $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml --extra emulator --extra aws --extra pinecone
 LOCKS := requirements
 PACKAGED := $(COACHSTREAM)/src/coachstream/package
+LAYER := $(LAMBDA_STREAMING)/src/lambda_streaming/layer/layer.lock
 
 # install: uv, which installs the others. run: for `make serve`. deploy: run, AWS CDK and uv. dev: deploy, and the
-# tests' dependencies. docs: run, and what builds the site. lambda: the contents of the package, in the tested
-# versions. lower-bounds: the oldest allowed versions, and their tests' dependencies.
+# tests' dependencies. docs: run, and what builds the site. lambda, layer: the contents of the package and the layer,
+# in the tested versions. lower-bounds: the oldest allowed versions, and their tests' dependencies.
 lock: $(VENV)/dev.installed
 	@$(COMPILE) --upgrade $(OURS) --group build --output-file $(LOCKS)/run.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --extra deploy \
@@ -140,6 +141,7 @@ lock: $(VENV)/dev.installed
 	  --constraint $(LOCKS)/dev.lock --output-file $(LOCKS)/docs.lock
 	@$(COMPILE) --group install --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/install.lock
 	@$(COMPILE) --upgrade $(PACKAGED)/lambda.in --constraint $(LOCKS)/run.lock --output-file $(PACKAGED)/lambda.lock
+	@$(COMPILE) --upgrade $(LAMBDA_STREAMING)/pyproject.toml --constraint $(LOCKS)/run.lock --output-file $(LAYER)
 	@$(COMPILE) --upgrade $(OURS) --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --group test \
 	  --constraint $(LOCKS)/lower-bounds.lock --output-file $(LOCKS)/lower-bounds.lock
