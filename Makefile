@@ -89,11 +89,13 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Node's runtime clients, Lambda Web Adapter, AWS's emulator, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify,
-# TypeScript, clients of event streams.
-# They take three minutes and a gigabyte, so `make test` does not fetch them: without them, their tests are skipped.
+# Node's runtime clients, Hono, a Rust function, Lambda Web Adapter, AWS's emulator, SAM CLI, AWS CLI, Serverless
+# Framework, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript, clients of event streams.
+# They take five minutes and a gigabyte, so `make test` does not fetch them: without them, their tests are skipped.
 PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
-	packages/lambda-streaming/tests/emulator/rie \
+	packages/lambda-streaming/tests/emulator/rie packages/lambda-streaming/tests/emulator/rust \
+	packages/lambda-streaming/tests/emulator/hono \
+	packages/lambda-streaming/tests/recipes/tools packages/lambda-streaming/tests/recipes/serverless \
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript packages/coachstream/tests/functions/clients/node \
