@@ -84,7 +84,7 @@ async def test_a_hono_app_sees_the_request_and_sends_events(tmp_path: Path) -> N
 
 
 async def test_a_rust_function_sends_what_it_sends_and_stays_alive(tmp_path: Path) -> None:
-    """Its runtime (lambda_runtime 1.5.0) writes the trailers of an error into the body, which arrives as it is."""
+    """Its runtime (lambda_runtime 1.5.0) writes an error's trailers into the body, which arrives as it is."""
     async with function_of("rust", tmp_path) as (client, pool):
         async with (
             gate() as gate_,
