@@ -208,8 +208,8 @@ def curled(url: str, command: str, *, host: str) -> httpx.Response:
     def given(option: str) -> list[str]:
         return [value for name, value in pairwise(words) if name == option]
 
-    (data,) = given("--data") or [None]
-    (method,) = given("-X") or ["GET" if data is None else "POST"]
+    data = next(iter(given("--data")), None)
+    method = next(iter(given("-X")), "GET" if data is None else "POST")
     lines = [f"host: {host}", *given("--header")]
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     return httpx.request(method, url + path, content=data, headers=headers, timeout=PATIENCE_S)
