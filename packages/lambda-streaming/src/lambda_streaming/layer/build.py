@@ -21,7 +21,7 @@ import msgspec
 from lambda_streaming.packaging.archive import sha256_of, write_archive
 from lambda_streaming.packaging.byte_code import ByteCode, compile_all, interpreter_as_asked
 from lambda_streaming.packaging.errors import PackageError
-from lambda_streaming.packaging.installation import install
+from lambda_streaming.packaging.installation import install, uv_program
 from lambda_streaming.packaging.selection import of_lambda_streaming, of_the_dependencies
 from lambda_streaming.packaging.sizes import MEGABYTE, Component, check_size, components_of
 from lambda_streaming.packaging.target import Cpu, Target
@@ -94,6 +94,8 @@ def build(
         targets = [Target(*each) for each in product(pythons, cpus)]
         on_step(f"Installing the dependencies for Python {', '.join(pythons)} on {', '.join(cpus)}")
         installed = [Path(temporary) / f"target-{number}" for number in range(len(targets))]
+        # Looked up before threads do: the first use of Python 3.11's `sysconfig` is not thread-safe.
+        uv_program()
         # In parallel, because they mostly wait for the package index.
         with ThreadPoolExecutor() as installers:
             all_origins = list(installers.map(partial(install, LOCK), targets, installed))

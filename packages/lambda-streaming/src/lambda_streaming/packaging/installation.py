@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _NOT_REACHED = (
 )
 
 
+@cache
 def uv_program() -> str:
     """Return the path of uv: the one installed in this environment, or else the one on the PATH.
 
