@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from contracts.invoker import gate
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.app import FunctionUrlApp
 from support.http_server import serving
-from support.official_clients import hono_function, rust_function
+from support.official_clients import EMULATOR_TESTS, hono_function, rust_function, web_adapter_command
 from support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.peer
@@ -98,3 +100,25 @@ async def test_a_rust_function_sends_what_it_sends_and_stays_alive(tmp_path: Pat
         async with client.stream("GET", "/megabytes", params={"megabytes": "32"}) as response:
             assert sum([len(chunk) async for chunk in response.aiter_raw()]) == 32 * 1024 * 1024
         assert pool.environments[0].alive
+
+
+async def test_behind_the_web_adapter_a_stream_that_fails_looks_complete() -> None:
+    """It is built on `lambda_http`: clients get the trailers as text, and no error. The README says so."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pool = ExecutionEnvironments(
+        web_adapter_command(port, sys.executable),
+        env={"AWS_LWA_INVOKE_MODE": "response_stream", "AWS_LWA_PORT": str(port)},
+        cwd=EMULATOR_TESTS / "web_adapter",
+        timeout_s=PATIENCE_S,
+        init_timeout_s=PATIENCE_S,
+        grace_s=1.0,
+    )
+    async with (
+        pool,
+        serving(FunctionUrlApp(pool, drain_timeout_s=5.0)) as address,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{address}", timeout=PATIENCE_S) as client,
+    ):
+        response = await client.get("/fails")
+    assert response.status_code == 200
+    assert response.text.startswith("data: 0 /fails\n\nLambda-Runtime-Function-Error-Type: ")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lambda_streaming.layer.build import EXEC_WRAPPER, PYTHONS
+from lambda_streaming.layer.build import EXEC_WRAPPER, LOCK, PYTHONS
 from lambda_streaming.packaging.archive import unpack
 from support.emulating import Emulating, emulating
 from support.patience import PATIENCE_S
+from support.places import LAMBDA_STREAMING
 
 OPT = "/opt"
 BOOTSTRAP = "/var/runtime/bootstrap.py"
@@ -127,13 +129,17 @@ def test_nothing_is_in_it_that_lambda_does_not_run(layer: Path) -> None:
     assert [name for name in names if unwanted.search(name)] == []
     assert {name.split("/")[0] for name in names} == {"python"}
     infos = {name.split("/")[1] for name in names if ".dist-info/" in name}
-    assert {info.partition("-")[0] for info in infos} == {
-        "awslambdaric",
-        "h11",
-        "msgspec",
-        "simplejson",
-        "snapshot_restore_py",
-    }
+    locked = re.findall(r"^([a-z0-9-]+)==", LOCK.read_text(), re.MULTILINE)
+    assert {info.partition("-")[0].replace("_", "-") for info in infos} == set(locked)
+
+
+def test_the_lock_has_what_the_package_requires() -> None:
+    """And whatever that requires: `make lock` writes it."""
+    project = tomllib.loads((LAMBDA_STREAMING / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[^a-z0-9-]", each)[0] for each in project["dependencies"]}
+    entries = re.split(r"^(?=[a-z])", LOCK.read_text(), flags=re.MULTILINE)
+    direct = {entry.partition("==")[0] for entry in entries if "#   lambda-streaming (" in entry}
+    assert direct == required
 
 
 def test_the_exec_wrapper_is_executable_and_where_the_output_says(layer: Path) -> None:
@@ -148,10 +154,10 @@ def test_the_exec_wrapper_is_executable_and_where_the_output_says(layer: Path) -
 
 def test_byte_code_has_the_paths_of_lambda_and_not_of_this_machine(opt: Path) -> None:
     """Only then it is the same on every machine."""
-    (compiled,) = (opt / "python" / "h11" / "__pycache__").glob(
-        f"_state.cpython-{PYTHON.replace('.', '')}.pyc"
+    (compiled,) = (opt / "python" / "msgspec" / "__pycache__").glob(
+        f"json.cpython-{PYTHON.replace('.', '')}.pyc"
     )
-    assert b"/opt/python/h11/_state.py" in compiled.read_bytes()
+    assert b"/opt/python/msgspec/json.py" in compiled.read_bytes()
     assert str(opt.parent).encode() not in compiled.read_bytes()
 
 
