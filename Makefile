@@ -91,11 +91,13 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Node's runtime clients, Lambda Web Adapter, AWS's emulator, monitoring tools, DynamoDB Local, the AWS SDK for
-# JavaScript, CDK, Amplify, TypeScript, clients of event streams.
-# They take three minutes and a gigabyte, so `make test` does not fetch them: without them, their tests are skipped.
+# Node's runtime clients, Hono, a Rust function, Lambda Web Adapter, AWS's emulator, monitoring tools, SAM CLI, AWS CLI,
+# Serverless Framework, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript, clients of event streams.
+# They take five minutes and two gigabytes, so `make test` does not fetch them: without them, their tests are skipped.
 PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
-	packages/lambda-streaming/tests/emulator/rie packages/lambda-streaming/tests/monitoring \
+	packages/lambda-streaming/tests/emulator/rie packages/lambda-streaming/tests/emulator/rust \
+	packages/lambda-streaming/tests/emulator/hono packages/lambda-streaming/tests/monitoring \
+	packages/lambda-streaming/tests/recipes/tools packages/lambda-streaming/tests/recipes/serverless \
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript packages/coachstream/tests/functions/clients/node \
@@ -128,11 +130,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 OURS := $(LAMBDA_STREAMING)/pyproject.toml $(COACHSTREAM)/pyproject.toml --extra emulator --extra aws --extra pinecone
 LOCKS := requirements
 PACKAGED := $(COACHSTREAM)/src/coachstream/package
+LAYER := $(LAMBDA_STREAMING)/src/lambda_streaming/layer/layer.lock
 
-# install: uv, which installs the others. monitoring: our package's dependencies, and the tools that its tests install as
-# a peer. run: for `make serve`. deploy: run, AWS CDK and uv. dev: deploy, and the
-# tests' dependencies. docs: run, and what builds the site. lambda: the contents of the package, in the tested
-# versions. lower-bounds: the oldest allowed versions, and their tests' dependencies.
+# install: uv, which installs the others. run: for `make serve`. deploy: run, AWS CDK and uv. dev: deploy, and the
+# tests' dependencies. docs: run, and what builds the site. monitoring: lambda-streaming's dependencies, and the tools
+# that its tests install as a peer. lambda, layer: the contents of the package and the layer, in the tested versions.
+# lower-bounds: the oldest allowed versions, and their tests' dependencies.
 lock: $(VENV)/dev.installed
 	@$(COMPILE) --upgrade $(OURS) --group build --output-file $(LOCKS)/run.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --extra deploy \
@@ -145,6 +148,7 @@ lock: $(VENV)/dev.installed
 	  --constraint $(LOCKS)/run.lock --output-file $(LOCKS)/monitoring.lock
 	@$(COMPILE) --group install --constraint $(LOCKS)/deploy.lock --output-file $(LOCKS)/install.lock
 	@$(COMPILE) --upgrade $(PACKAGED)/lambda.in --constraint $(LOCKS)/run.lock --output-file $(PACKAGED)/lambda.lock
+	@$(COMPILE) --upgrade $(LAMBDA_STREAMING)/pyproject.toml --constraint $(LOCKS)/run.lock --output-file $(LAYER)
 	@$(COMPILE) --upgrade $(OURS) --group build --resolution lowest-direct --output-file $(LOCKS)/lower-bounds.lock
 	@$(COMPILE) --upgrade $(OURS) --group build --group test \
 	  --constraint $(LOCKS)/lower-bounds.lock --output-file $(LOCKS)/lower-bounds.lock

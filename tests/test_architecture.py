@@ -31,6 +31,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "lambda_streaming.event_sources": (),
     "lambda_streaming.function_url": ("lambda_streaming",),
     "lambda_streaming.emulator": ("lambda_streaming.function_url",),
+    "lambda_streaming.packaging": (),
+    "lambda_streaming.layer": ("lambda_streaming.packaging",),
     # The domain: the vocabulary, and its three parts.
     "coachstream.conversation": (
         "coachstream.conversation.prompt.coach",
@@ -170,7 +172,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.infrastructure.options",
         "coachstream.settings",
     ),
-    "coachstream.package": ("coachstream.infrastructure.target", "lambda_streaming"),
+    "coachstream.package": ("coachstream.infrastructure.target", "lambda_streaming.packaging"),
     # On a developer's machine.
     "coachstream.reference": (
         "coachstream.conversation",
@@ -223,10 +225,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.identity",
         "coachstream.infrastructure.deploy_options",
         "coachstream.infrastructure.options",
+        "coachstream.infrastructure.target",
         "coachstream.local",
         "coachstream.package",
         "coachstream.settings",
         "lambda_streaming.emulator.command_line",
+        "lambda_streaming.packaging",
     ),
 }
 

@@ -13,7 +13,6 @@ from coachstream.infrastructure.inference_profiles import CONTINENTS, REGIONS
 from coachstream.infrastructure.prices import PRICES, REGION
 from coachstream.infrastructure.quotas import QUOTAS
 from coachstream.infrastructure.target import PYTHON
-from coachstream.package.build import MOST_UNZIPPED
 from coachstream.storage.dynamodb.mirror import MOST_ITEM_BYTES
 from lambda_streaming.emulator.front_doors.load_balancer import MAX_BODY_BYTES
 from lambda_streaming.function_url.cors import MAX_AGE_LIMIT_S
@@ -26,6 +25,7 @@ from lambda_streaming.function_url.limits import (
     MIB,
     Bandwidth,
 )
+from lambda_streaming.packaging.sizes import MOST_UNZIPPED
 from support.places import ROOT
 
 DOCS = ROOT / "docs"

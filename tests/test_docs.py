@@ -24,6 +24,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -68,7 +69,9 @@ _FENCE = re.compile(
 
 
 def text_of(page: str) -> str:
-    return (DOCS / page).read_text()
+    """A page's text, with the files that it includes (`pymdownx.snippets`)."""
+    included = re.compile(r'^--8<-- "(.+)"\n', re.MULTILINE)
+    return included.sub(lambda line: (ROOT / line[1]).read_text(), (DOCS / page).read_text())
 
 
 def blocks(language: str, page: str | None = None) -> list[tuple[str, str]]:
@@ -193,33 +196,64 @@ def test_the_functions_of_the_streaming_tutorial_stream(
     assert hello.text == "Hello, streaming world!\n"
 
 
-def curled(url: str, command: str) -> httpx.Response:
-    """The response to a page's curl command, from another server."""
+#: Deployed apps see another host than localhost, which some frameworks refuse by default.
+DEPLOYED_HOST = "api.example.com"
+
+
+def curled(url: str, command: str, *, host: str) -> httpx.Response:
+    """The response to a page's curl command, from another server, asked under a name."""
     words = shlex.split(command)
-    method = words[words.index("-X") + 1] if "-X" in words else "GET"
     path = next(word for word in words if word.startswith("http://")).partition("9000/")[2]
-    return httpx.request(method, url + path, timeout=PATIENCE_S)
+
+    def given(option: str) -> list[str]:
+        return [value for name, value in pairwise(words) if name == option]
+
+    data = next(iter(given("--data")), None)
+    method = next(iter(given("-X")), "GET" if data is None else "POST")
+    lines = [f"host: {host}", *given("--header")]
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return httpx.request(method, url + path, content=data, headers=headers, timeout=PATIENCE_S)
 
 
-def test_the_app_of_the_fastapi_tutorial_streams_what_the_page_shows(tmp_path: Path) -> None:
-    """Started by the page's command, asked by its curl commands, and stopped: each output is on the page."""
-    page = "tutorials/streaming-fastapi.md"
+#: Each shows an app, the command that serves it, and curl commands with their output.
+PAGES_WITH_AN_APP = (
+    "tutorials/streaming-fastapi.md",
+    *(
+        f"how-to/lambda-streaming/{name}.md"
+        for name in ("django", "fastapi", "flask", "litestar", "mcp", "starlette")
+    ),
+)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_AN_APP)
+def test_the_app_of_a_page_responds_as_the_page_shows(page: str, tmp_path: Path) -> None:
+    """Started by the page's command, asked by its curl commands, and stopped: each output is on the page.
+
+    The first command is also sent under a host as deployed apps see it.
+    """
     ((_, code),) = blocks("python", page)
+    assert "ave this as `main.py`" in text_of(page)
     (tmp_path / "main.py").write_text(code)
-    commands = [line for _, block in blocks("sh", page) for line in block.splitlines()]
+    commands = [
+        line for _, block in blocks("sh", page) for line in re.sub(r"\\\n\s*", " ", block).splitlines()
+    ]
     (started,) = [line for line in commands if "lambda_streaming.emulator" in line]
     _, _, function = started.partition(" -- ")
     asked = [line for line in commands if line.startswith("curl ")]
-    *bodies, served, stopped = [block for _, block in blocks("text", page)]
-    patient = ("--init-timeout", str(PATIENCE_S), "--timeout", str(PATIENCE_S))
-    with emulating(
-        tmp_path, *patient, "--", *function.replace("python", sys.executable, 1).split()
-    ) as emulator:
-        for command, body in zip(asked, bodies, strict=True):
-            assert curled(emulator.url, command).text.strip() == body.strip()
+    shown = [block for _, block in blocks("text", page)]
+    bodies, logs = shown[: len(asked)], "".join(shown[len(asked) :]).splitlines()
+    options = ("--init-timeout", str(PATIENCE_S), "--timeout", str(PATIENCE_S), "--allow-host", DEPLOYED_HOST)
+    command_line = (*options, "--", *function.replace("python", sys.executable, 1).split())
+    with emulating(tmp_path, *command_line) as emulator:
+        local = emulator.url.split("/")[2]
+        expected = [(command, body, local) for command, body in zip(asked, bodies, strict=True)]
+        for command, body, host in ((asked[0], bodies[0], DEPLOYED_HOST), *expected):
+            said = curled(emulator.url, command, host=host).text
+            assert said.replace("\r\n", "\n").strip() == body.strip()
         emulator.stop()
         logged = [line for line in emulator.log().splitlines() if not re.search("REPORT|started as", line)]
-    assert logged[-3:] == [*served.splitlines(), *stopped.splitlines()]
+    assert logged[len(logged) - len(logs) :] == logs
+    assert not any("WARN" in line or "Traceback" in line for line in logged)
 
 
 # Commands.

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from coachstream.cli.app import app as cli
 from coachstream.infrastructure.target import ARCHITECTURE, PYTHON
-from coachstream.package.target import Cpu, Target, this_machine
+from lambda_streaming.packaging.target import Cpu, Target, this_machine
 from support.lambda_package import run_package, said_of
 from support.patience import PATIENCE_S
 
@@ -173,7 +173,7 @@ def test_every_time_zone_is_in_the_package(lambda_package: Path) -> None:
 def test_a_package_that_is_too_large_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The previous package stays, and the error says which components are the largest."""
 
-    def install(target: Target, folder: Path) -> Mapping[str, str]:  # noqa: ARG001 (the same for all)
+    def install(lock: Path, target: Target, folder: Path) -> Mapping[str, str]:  # noqa: ARG001 (the same for all)
         # Large enough, and incompressible.
         (folder / "cryptography").mkdir(parents=True)
         (folder / "cryptography" / "_rust.so").write_bytes(os.urandom(1_100_000))

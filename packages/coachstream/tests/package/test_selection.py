@@ -97,7 +97,7 @@ def test_a_link_is_refused(checkout: Path, tmp_path: Path, link: str) -> None:
     refused = packaged_of(checkout)
     assert refused.returncode != 0
     assert f"PackageError: {checkout / source_of(link)} is a symbolic link." in refused.stderr.replace(
-        "coachstream.package.errors.", ""
+        "lambda_streaming.packaging.errors.", ""
     )
 
 

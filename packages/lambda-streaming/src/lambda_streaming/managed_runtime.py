@@ -19,18 +19,20 @@ _LANGUAGE: Final = Path("/var/lang")
 def main() -> None:
     """Set up the paths as functions on the managed runtime expect them, and run `$_HANDLER`.
 
-    The wrapper sets `sys.argv` to `-c`, the folder that contains our package, and Lambda's `bootstrap.py`.
+    The wrapper sets `sys.argv` to `-c`, the function's folder, the folder that contains our package, and
+    Lambda's `bootstrap.py`. Both folders are in front of `sys.path`, so that the function's own packages win
+    from the start.
     """
-    _, package_folder, bootstrap = sys.argv
-    task_root = os.environ["LAMBDA_TASK_ROOT"]
+    _, task_root, package_folder, bootstrap = sys.argv
     sys.argv = [bootstrap]
-    del sys.path[0]  # inserted by the wrapper
+    del sys.path[:2]
     if not sys.flags.safe_path:
         # As if bootstrap.py were running: in older images its folder holds boto3 and awslambdaric.
         sys.path[0] = str(Path(bootstrap).parent)
     extend_path(task_root)
     if package_folder not in sys.path:
-        sys.path.append(package_folder)
+        # A layer, for a function that sets PYTHONPATH; it still wins over what the managed runtime includes.
+        sys.path.insert(1, package_folder)
     if "PYTHONPATH" not in os.environ and "LAMBDA_RUNTIME_DIR" in os.environ:
         os.environ["PYTHONPATH"] = os.environ["LAMBDA_RUNTIME_DIR"]
 

@@ -63,12 +63,15 @@ class Lambda:
         self,
         payload: object = None,
         arrived: asyncio.Queue[dict[str, Any]] | None = None,
+        **options: Any,  # noqa: ANN401
     ) -> list[dict[str, Any]]:
         """Call `InvokeWithResponseStream`; return its events, which are also put into the queue at once."""
         loop = asyncio.get_running_loop()
 
         def call() -> list[dict[str, Any]]:
-            response = self._client.invoke_with_response_stream(FunctionName="fn", **_payload(payload))
+            response = self._client.invoke_with_response_stream(
+                FunctionName="fn", **_payload(payload), **options
+            )
             events = []
             for event in response["EventStream"]:
                 events.append(event)
@@ -279,6 +282,47 @@ async def test_an_event_waits_for_a_free_environment() -> None:
         await later.open()
 
 
+def log_of(response: dict[str, Any]) -> str:
+    return base64.b64decode(response["LogResult"]).decode()
+
+
+async def test_a_caller_gets_the_end_of_the_log_of_its_own_invocation() -> None:
+    """The last 4 KB, whatever the function printed and however the invocation ends."""
+    async with emulated(max_concurrency=1) as client:
+        await client.invoke([["print", "of another invocation"], ["write", "x"]])
+        response, payload = await client.invoke([["print", "grüß"], ["write", "y"]], LogType="Tail")
+        assert (payload, log_of(response)) == (b"y", "grüß\n")
+        response, _ = await client.invoke(
+            [["print", "first"], ["print", "x" * 5000], ["print", "last"]], LogType="Tail"
+        )
+        assert log_of(response) == ("x" * 5000 + "\nlast\n")[-4096:]
+        response, _ = await client.invoke([["print", "why"], ["exit", 3]], LogType="Tail")
+        assert (response["FunctionError"], log_of(response)) == ("Unhandled", "why\n")
+        response, _ = await client.invoke([["write", "y"]], LogType="Tail")
+        assert log_of(response) == ""
+        response, _ = await client.invoke([["write", "y"]])
+        assert "LogResult" not in response
+
+
+async def test_the_end_of_the_log_is_in_the_last_message_of_a_stream() -> None:
+    """It is sent when the invocation is over, with an error too."""
+    async with emulated() as client:
+        steps = [["write", "y"], ["print", "after the first byte"]]
+        *_, last = await client.stream(steps, LogType="Tail")
+        assert log_of(last["InvokeComplete"]) == "after the first byte\n"
+        *_, last = await client.stream([*steps, ["exit", 3]], LogType="Tail")
+        assert last["InvokeComplete"]["ErrorCode"] == "Runtime.TruncatedResponse"
+        assert log_of(last["InvokeComplete"]) == "after the first byte\n"
+
+
+async def test_a_function_that_does_not_start_shows_what_it_printed() -> None:
+    """The log of the INIT phase is that of the invocation that needed it."""
+    async with emulated("print,no configuration", "exit,1") as client:
+        response, _ = await client.invoke([], LogType="Tail")
+    assert response["FunctionError"] == "Unhandled"
+    assert log_of(response) == "no configuration\n"
+
+
 async def test_an_event_that_waits_is_dropped_at_shutdown(caplog: pytest.LogCaptureFixture) -> None:
     """The log says so; nothing is left running."""
     async with scripted(max_concurrency=1) as pool, gate() as gate_:
@@ -458,7 +502,9 @@ def test_botocore_reads_the_messages_however_they_are_split(chunks: list[bytes],
     """The decoder of the SDK yields the same payloads, byte by byte and in one piece."""
     from botocore.eventstream import EventStreamBuffer
 
-    wire = b"".join(map(event_stream.payload_chunk, chunks)) + event_stream.invoke_complete("E", "d\u00fc")
+    wire = b"".join(map(event_stream.payload_chunk, chunks)) + event_stream.invoke_complete(
+        error_code="E", error_details="d\u00fc"
+    )
     buffer = EventStreamBuffer()
     payloads: list[bytes] = []
     types: list[object] = []

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coachstream.cli.shared import fail
-from coachstream.package.build import MEGABYTE, ByteCode, Package, build, unpack
-from coachstream.package.errors import PackageError
-from coachstream.package.target import Cpu, Target, this_machine
+from coachstream.infrastructure.target import ARCHITECTURE, PYTHON
+from coachstream.package.build import Package, build
+from lambda_streaming.packaging.archive import unpack
+from lambda_streaming.packaging.byte_code import ByteCode
+from lambda_streaming.packaging.errors import PackageError
+from lambda_streaming.packaging.sizes import MEGABYTE
+from lambda_streaming.packaging.target import Cpu, Target, this_machine
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 OUTPUT = Path("dist") / "coachstream.zip"
 MOST_MB = 25.0
-_DEFAULT = Target()
+_DEFAULT = Target(PYTHON, Cpu(ARCHITECTURE))
 _MOST_COMPONENTS = 12
 
 

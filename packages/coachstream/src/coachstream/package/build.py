@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
 from coachstream.infrastructure.target import PACKAGE_TARGET, PACKAGED_KEYS
-from coachstream.package.archive import sha256_of, write_archive
-from coachstream.package.byte_code import compile_all, interpreter_for
-from coachstream.package.errors import PackageError
-from coachstream.package.installation import install
 from coachstream.package.selection import of_ours, of_the_dependencies
-from coachstream.package.target import Target
+from lambda_streaming.packaging.archive import sha256_of, write_archive
+from lambda_streaming.packaging.byte_code import ByteCode, compile_all, interpreter_as_asked
+from lambda_streaming.packaging.installation import install
+from lambda_streaming.packaging.sizes import Component, check_size, components_of
+from lambda_streaming.packaging.target import Target
 
-MEGABYTE = 1_000_000
-MOST_UNZIPPED = 250 * MEGABYTE
-"""Lambda's limit (Lambda developer guide, "Lambda quotas")."""
+LOCK = Path(__file__).with_name("lambda.lock")
+"""Every dependency with its hashes; `make lock` generates it."""
 
-
-class ByteCode(StrEnum):
-    """Whether a package has byte code."""
-
-    AUTO = "auto"
-    """If a Python of the target's version is installed on this machine."""
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class Component(msgspec.Struct, frozen=True):
-    """A component of a package; sizes in bytes."""
-
-    name: str
-    unzipped: int
-    zipped: int
+_ON_LAMBDA = "/var/task"
+"""The folder of a function's package on Lambda."""
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,11 +75,7 @@ def build(
         PackageError: it cannot be built, or is too large.
         OSError: the output cannot be written.
     """
-    interpreter = None if byte_code is ByteCode.NEVER else interpreter_for(target)
-    if interpreter is None and byte_code is ByteCode.ALWAYS:
-        raise PackageError(
-            f"Byte code needs Python {target.python} on this machine: uv python install {target.python}"
-        )
+    interpreter = interpreter_as_asked(target, byte_code)
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(prefix="coachstream-package-") as temporary,
@@ -111,10 +90,10 @@ def build(
             (folder / PACKAGED_KEYS).write_bytes(keys)
         if interpreter is not None:
             on_step("Compiling")
-            compile_all(folder, interpreter)
+            compile_all(folder, interpreter, place=_ON_LAMBDA)
         on_step("Writing the zip")
         whole = Path(staging) / output.name
-        components = _components(write_archive(folder, whole), origins)
+        components = components_of(write_archive(folder, whole), origins)
         package = Package(
             path=whole,
             sha256=sha256_of(whole),
@@ -122,26 +101,13 @@ def build(
             has_byte_code=interpreter is not None,
             components=components,
         )
-        _check_size(package, most_zipped)
+        check_size("package", components, zipped=package.zipped, most_zipped=most_zipped)
         whole.replace(output)
     return msgspec.structs.replace(package, path=output)
 
 
-def unpack(package: Path, folder: Path) -> None:
-    """Unzip a package as Lambda does, with the file modes.
-
-    Raises:
-        OSError: it cannot be read, or the files cannot be written.
-    """
-    import zipfile
-
-    with zipfile.ZipFile(package) as archive:
-        for entry in archive.infolist():
-            Path(archive.extract(entry, folder)).chmod(entry.external_attr >> 16 & 0o777)
-
-
 def _collect(folder: Path, installed: Path, target: Target) -> Mapping[str, str]:
-    origins = dict(install(target, installed))
+    origins = dict(install(LOCK, target, installed))
     for name, path in list(of_the_dependencies(installed)):
         path.rename(_place(folder, name))
     for name, path in of_ours():
@@ -154,28 +120,3 @@ def _place(folder: Path, name: str) -> Path:
     place = folder / name
     place.parent.mkdir(parents=True, exist_ok=True)
     return place
-
-
-def _components(sizes: Mapping[str, tuple[int, int]], origins: Mapping[str, str]) -> tuple[Component, ...]:
-    unzipped: dict[str, int] = defaultdict(int)
-    zipped: dict[str, int] = defaultdict(int)
-    for name, (size, size_in_zip) in sizes.items():
-        component = "byte code" if name.endswith(".pyc") else origins.get(name, name)
-        unzipped[component] += size
-        zipped[component] += size_in_zip
-    found = (Component(name, unzipped[name], zipped[name]) for name in unzipped)
-    return tuple(sorted(found, key=lambda component: -component.zipped))
-
-
-def _check_size(package: Package, most_zipped: int) -> None:
-    for size, most, what in (
-        (package.zipped, most_zipped, "The package is"),
-        (package.unzipped, MOST_UNZIPPED, "Unzipped, the package is"),
-    ):
-        if size > most:
-            largest = ", ".join(
-                f"{each.name} {each.zipped / MEGABYTE:.1f} MB" for each in package.components[:3]
-            )
-            raise PackageError(
-                f"{what} {size / MEGABYTE:.1f} MB, more than {most / MEGABYTE:g} MB. The largest: {largest}."
-            )

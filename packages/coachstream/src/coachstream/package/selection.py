@@ -1,8 +1,6 @@
-"""Selects the files to package.
+"""Selects the files to package, with `lambda_streaming.packaging.selection`.
 
-Our own folders may contain stray files, so only known kinds of files are packaged, and symbolic links never.
-The dependencies come from wheels with verified hashes: from them, files that Lambda never runs are excluded
-to save space.
+What only the functions of this project never use is excluded here.
 """
 
 from __future__ import annotations
@@ -11,36 +9,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import lambda_streaming
-from coachstream.package.errors import PackageError
+from lambda_streaming.packaging.selection import of_lambda_streaming, of_package
+from lambda_streaming.packaging.selection import of_the_dependencies as all_of_the_dependencies
 
 SERVICES = frozenset({"bedrock-runtime", "dynamodb", "lambda", "secretsmanager", "sts"})
 """The services that the functions call, and STS, for credentials; botocore describes 400 more."""
 
-_NEVER_RUN = re.compile(
-    r"""
-    (^|/)(__pycache__|tests)/ | ^bin/ |          # caches, tests, programs
-    \.(pyi|pyx|pxd|c|h|exe)$ |                   # for type checkers and compilers
-    \.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|sboms/.*)$
-    """,
-    re.VERBOSE,
-)
 _SERVICE = re.compile(r"botocore/data/(?P<service>[^/]+)/.+")
 
-_OURS_NOT_ON_LAMBDA = (
-    "coachstream/check",
-    "coachstream/cli",
-    "coachstream/deployment",
-    "coachstream/infrastructure",
-    "coachstream/local",
-    "coachstream/package",
-    "coachstream/reference",
-    "lambda_streaming/emulator",
-)
-"""The packages that never run on Lambda."""
-
-_OUR_KINDS = re.compile(r"([a-z0-9_]+/)+([a-z0-9_]+\.py|py\.typed)|lambda_streaming/exec-wrapper")
-"""Modules, the marker of typed packages, and the program that starts the runtime."""
+_NOT_ON_LAMBDA = ("check", "cli", "deployment", "infrastructure", "local", "package", "reference")
+"""The packages of `coachstream` that never run on Lambda."""
 
 
 def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -49,11 +27,10 @@ def of_the_dependencies(folder: Path) -> Iterator[tuple[str, Path]]:
     Raises:
         PackageError: a file is a symbolic link.
     """
-    for name, path in _files(folder):
+    for name, path in all_of_the_dependencies(folder):
         described = _SERVICE.fullmatch(name)
-        if _NEVER_RUN.search(name) or (described and described["service"] not in SERVICES):
-            continue
-        yield name, path
+        if described is None or described["service"] in SERVICES:
+            yield name, path
 
 
 def of_ours() -> Iterator[tuple[str, Path]]:
@@ -62,25 +39,7 @@ def of_ours() -> Iterator[tuple[str, Path]]:
     Raises:
         PackageError: one of them is a symbolic link.
     """
-    for home in (Path(__file__).parents[1], Path(lambda_streaming.__file__).parent):
-        elsewhere = tuple(
-            f"{room.partition('/')[2]}/" for room in _OURS_NOT_ON_LAMBDA if room.startswith(f"{home.name}/")
-        )
-        for name, path in _files(home, without=elsewhere):
-            packed = f"{home.name}/{name}"
-            if _OUR_KINDS.fullmatch(packed) and path.name != "resource.py":
-                yield packed, path
-
-
-def _files(folder: Path, *, without: tuple[str, ...] = ()) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        # uv's lock, and files of editors and file managers, some of which are links.
-        if name.startswith((".", *without)) or "/." in name:
-            continue
-        if path.is_symlink():
-            raise PackageError(
-                f"{path} is a symbolic link. A package consists of regular files only; remove it."
-            )
-        if path.is_file():
+    for name, path in of_package(Path(__file__).parents[1], without=_NOT_ON_LAMBDA):
+        if path.name != "resource.py":
             yield name, path
+    yield from of_lambda_streaming()

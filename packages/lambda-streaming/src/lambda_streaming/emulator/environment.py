@@ -138,6 +138,15 @@ class ExecutionEnvironment:
         else:
             await self.close()
 
+    @property
+    def log_tail(self) -> bytes:
+        """The end of what it has printed in its last invocation, or while it started."""
+        return b"" if self._process is None else self._process.tail
+
+    async def read_log(self) -> None:
+        """Wait until everything that it has printed so far has been read."""
+        await self.process.read_output()
+
     def freeze(self) -> None:
         """Stop its processes until the next invocation, as Lambda does."""
         self.process.freeze()

@@ -247,9 +247,13 @@ class ExecutionEnvironments:
             if environment.state is EnvironmentState.NEW:
                 await environment.start()
             await environment.run(invocation)
+            if invocation.request.on_log is not None:
+                await environment.read_log()
         except FunctionFailed as failure:
             invocation.fail(failure)
         finally:
+            if invocation.request.on_log is not None:
+                invocation.request.on_log(environment.log_tail)
             invocation.fail(FunctionFailed("Sandbox.Failure", "The emulator stopped"))
             self._keep_or_remove(environment)
 

@@ -14,6 +14,7 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ from typing import IO, Final
 
 MAX_LINE_BYTES: Final = 256 * 1024
 """A longer line of output is split."""
+
+TAIL_BYTES: Final = 4 * 1024
+"""How much of an invocation's output is kept (Lambda API reference, `Invoke`, `LogResult`)."""
 
 _INT: Final = struct.Struct("i")
 
@@ -46,6 +50,7 @@ class ProcessGroup:
         ended: has the exit status when the command has exited, negative for a signal. The remaining
             processes of its group have then been killed.
         last_line: of its output since `begin_invocation`, to explain a crash; empty if there was none.
+        tail: the last 4 KB of its output since `begin_invocation`.
         frozen: whether it is stopped.
     """
 
@@ -54,6 +59,7 @@ class ProcessGroup:
         self.id = process.pid
         self.ended: asyncio.Future[int] = loop.create_future()
         self.last_line = ""
+        self.tail = b""
         self.frozen = False
         self._process = process
         self._on_line = on_line
@@ -112,9 +118,14 @@ class ProcessGroup:
 
     def begin_invocation(self) -> None:
         """Take all output so far for that of an earlier invocation."""
-        self.last_line = ""
+        self.last_line, self.tail = "", b""
         for output in self._pipes:
             output.mark_as_old()
+
+    async def read_output(self) -> None:
+        """Wait until everything that is in the pipes now has been read."""
+        for output in self._pipes:
+            await output.read_all()
 
     def freeze(self) -> None:
         """Stop all processes of the group."""
@@ -181,8 +192,10 @@ class ProcessGroup:
 
     def _line(self, line: bytes, *, is_new: bool) -> None:
         text = line.decode(errors="replace").rstrip("\r")
-        if is_new and text.strip():
-            self.last_line = text
+        if is_new:
+            self.tail = (self.tail + line + b"\n")[-TAIL_BYTES:]
+            if text.strip():
+                self.last_line = text
         self._on_line(text)
 
 
@@ -202,15 +215,31 @@ class _Output(asyncio.Protocol):
         self._on_line = on_line
         self._rest = b""
         self._old_bytes = 0
+        self._read_bytes = 0
+        self._has_read = asyncio.Event()
 
     def mark_as_old(self) -> None:
         """Take everything that is in the pipe now for old, although it has not been read yet."""
         if not self.ended.done():
-            unread = fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(_INT.size))
-            (self._old_bytes,) = _INT.unpack(unread)
+            self._old_bytes = self._unread_bytes()
+
+    async def read_all(self) -> None:
+        """Wait until everything that is in the pipe now has been read, or the pipe is closed."""
+        if self.ended.done():
+            return
+        goal = self._read_bytes + self._unread_bytes()
+        while self._read_bytes < goal:
+            self._has_read.clear()
+            await self._has_read.wait()
+
+    def _unread_bytes(self) -> int:
+        (unread,) = _INT.unpack(fcntl.ioctl(self._descriptor, termios.FIONREAD, bytes(_INT.size)))
+        return int(unread)
 
     def data_received(self, data: bytes) -> None:
         """Pass on the lines that are complete."""
+        self._read_bytes += len(data)
+        self._has_read.set()
         old, new = data[: self._old_bytes], data[self._old_bytes :]
         self._old_bytes -= len(old)
         self._feed(old, is_new=False)
@@ -220,6 +249,8 @@ class _Output(asyncio.Protocol):
         """Pass on what follows the last line ending."""
         if self._rest:
             self._on_line(self._rest, is_new=True)
+        self._read_bytes = sys.maxsize  # whoever waits for more waits no longer
+        self._has_read.set()
         if not self.ended.done():
             self.ended.set_result(None)
 

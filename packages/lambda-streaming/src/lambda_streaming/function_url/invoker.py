@@ -18,7 +18,7 @@ nor reveals it to the client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
@@ -34,6 +34,8 @@ class InvocationRequest(msgspec.Struct, frozen=True, kw_only=True):
         buffered: whether the caller reads the response in one piece, so that the service limits it to
             `limits.MAX_BUFFERED_RESPONSE_BYTES`.
         client_context: a JSON object in ASCII from a caller of the Invoke API, or empty.
+        on_log: called once by the emulator's environments when the invocation is over, with the end of its
+            log; it is not called for an invocation that was throttled.
     """
 
     payload: bytes
@@ -41,6 +43,7 @@ class InvocationRequest(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
     buffered: bool = False
     client_context: str = ""
+    on_log: Callable[[bytes], None] | None = None
 
 
 class ResponseBody(Protocol):

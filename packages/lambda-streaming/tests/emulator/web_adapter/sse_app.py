@@ -13,7 +13,7 @@ Message = MutableMapping[str, Any]
 async def app(
     scope: Message, _receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Handle one request."""
+    """Handle one request; `/fails` ends in the middle of its response."""
     headers = [
         (b"content-type", b"text/event-stream"),
         (b"x-several", b"1"),
@@ -26,6 +26,8 @@ async def app(
     for number in range(3):
         event = f"data: {number} {scope['path']}\n\n".encode()
         await send({"type": "http.response.body", "body": event, "more_body": True})
+        if scope["path"] == "/fails":
+            raise ValueError("after the first byte")
         if port is not None:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(port[0]))
             writer.write(b"waiting\n")

@@ -8,6 +8,7 @@ that `is_allowed`, and no web page.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import uuid
@@ -95,17 +96,15 @@ class InvokeApi:
             payload = await _payload(request, receive, call)
             if payload is None:
                 return
+            log = _Log() if call.wants_log else None
             invocation = InvocationRequest(
                 payload=event_of(payload),
                 request_id=request_id,
                 trace_id=trace_id_of(request),
                 buffered=not call.streaming,
                 client_context=call.client_context,
+                on_log=log.arrived if log is not None else None,
             )
-            if call.wants_log:
-                logger.warning(
-                    "%s X-Amz-Log-Type: the emulator returns no log; it is printed here", request_id
-                )
             if call.invocation_type is InvocationType.DRY_RUN:
                 await client.respond(_head(204, _VERSION), b"")
             elif call.invocation_type is InvocationType.EVENT:
@@ -113,7 +112,7 @@ class InvokeApi:
                 await client.respond(_head(202), b"")
             else:
                 await self._running.run(
-                    self._exchange(invocation, client, streaming=call.streaming), client, receive
+                    self._exchange(invocation, client, log, streaming=call.streaming), client, receive
                 )
         except InvokeApiError as error:
             await _refuse(client, error)
@@ -160,9 +159,11 @@ class InvokeApi:
 
     # --- synchronous ones ---
 
-    async def _exchange(self, invocation: InvocationRequest, client: Client, *, streaming: bool) -> None:
+    async def _exchange(
+        self, invocation: InvocationRequest, client: Client, log: _Log | None, *, streaming: bool
+    ) -> None:
         try:
-            await (self._stream if streaming else self._respond)(invocation, client)
+            await (self._stream if streaming else self._respond)(invocation, client, log)
         except Throttled:
             await _refuse(client, TooManyRequests())
         except Exception:
@@ -172,11 +173,11 @@ class InvokeApi:
         finally:
             client.leave()
 
-    async def _respond(self, invocation: InvocationRequest, client: Client) -> None:
+    async def _respond(self, invocation: InvocationRequest, client: Client, log: _Log | None) -> None:
         """Send the function's result, or its error, in one piece."""
         collected = bytearray()
         content_type = "application/json"
-        failure: tuple[HeaderLine, ...] = ()
+        more: tuple[HeaderLine, ...] = ()
         try:
             response = await self._invoker.invoke(invocation)
             content_type = response.content_type
@@ -185,14 +186,16 @@ class InvokeApi:
                     collected += chunk
         except InvocationFailed as error:
             content_type, collected = "application/json", bytearray(_report(error, invocation))
-            failure = (("x-amz-function-error", "Unhandled"),)
-        head = _head(200, ("content-type", content_type), _VERSION, *failure)
+            more = (("x-amz-function-error", "Unhandled"),)
+        if log is not None:
+            more += (("x-amz-log-result", await log.result()),)
+        head = _head(200, ("content-type", content_type), _VERSION, *more)
         await client.respond(head, bytes(collected))
 
-    async def _stream(self, invocation: InvocationRequest, client: Client) -> None:
+    async def _stream(self, invocation: InvocationRequest, client: Client, log: _Log | None) -> None:
         """Send the function's response as it comes; an error is in the last message."""
         head = _head(200, ("content-type", event_stream.CONTENT_TYPE), _VERSION)
-        last = event_stream.invoke_complete()
+        failure: InvocationFailed | None = None
         try:
             response = await self._invoker.invoke(invocation)
             await client.start(head)
@@ -202,11 +205,29 @@ class InvokeApi:
         except InvocationFailed as error:
             if not client.head_sent:
                 await client.start(head)
-            last = event_stream.invoke_complete(
-                error.error_type, _report(error, invocation).decode(errors="replace")
-            )
+            failure = error
+        last = event_stream.invoke_complete(
+            error_code=None if failure is None else failure.error_type,
+            error_details=None if failure is None else _report(failure, invocation).decode(errors="replace"),
+            log_result=None if log is None else await log.result(),
+        )
         await client.write(last)
         await client.end()
+
+
+class _Log:
+    """The end of an invocation's log, when the invocation is over."""
+
+    def __init__(self) -> None:
+        self._tail: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def arrived(self, tail: bytes) -> None:
+        """Take it."""
+        self._tail.set_result(tail)
+
+    async def result(self) -> str:
+        """Wait for it, and return it as the API has it, in base64."""
+        return base64.b64encode(await asyncio.shield(self._tail)).decode()
 
 
 async def _payload(request: HttpRequest, receive: Receive, call: InvokeCall) -> bytes | None:

@@ -27,14 +27,17 @@ def payload_chunk(chunk: bytes) -> bytes:
     return _event("PayloadChunk", "application/octet-stream", chunk)
 
 
-def invoke_complete(error_code: str | None = None, error_details: str | None = None) -> bytes:
+def invoke_complete(
+    *, error_code: str | None = None, error_details: str | None = None, log_result: str | None = None
+) -> bytes:
     """Return the last message.
 
     Args:
         error_code: the error's type, if the invocation failed.
         error_details: the error, as `Invoke` would have it for a payload.
+        log_result: the end of the log, in base64.
     """
-    members = {"ErrorCode": error_code, "ErrorDetails": error_details}
+    members = {"ErrorCode": error_code, "ErrorDetails": error_details, "LogResult": log_result}
     completed = {name: value for name, value in members.items() if value is not None}
     return _event("InvokeComplete", "application/json", msgspec.json.encode(completed))
 

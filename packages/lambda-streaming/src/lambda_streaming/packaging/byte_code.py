@@ -10,11 +10,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
-from coachstream.package.errors import PackageError
-from coachstream.package.installation import uv_program
-from coachstream.package.target import Target
+from lambda_streaming.packaging.errors import PackageError
+from lambda_streaming.packaging.installation import uv_program
+from lambda_streaming.packaging.target import Target
+
+
+class ByteCode(StrEnum):
+    """Whether a zip file has byte code."""
+
+    AUTO = "auto"
+    """If a Python of the target's version is installed on this machine."""
+    ALWAYS = "always"
+    NEVER = "never"
+
 
 #: Prints the version and real path of an interpreter whose byte code a managed runtime loads: no pre-release.
 _WHAT_IT_IS = """
@@ -27,7 +38,7 @@ if is_stock and sys.version_info.releaselevel == "final":
 _COMPILE = """
 import compileall, py_compile, sys
 ok = compileall.compile_dir(
-    sys.argv[1], quiet=1, workers=1, stripdir=sys.argv[1], prependdir="/var/task",
+    sys.argv[1], quiet=1, workers=1, stripdir=sys.argv[1], prependdir=sys.argv[2],
     invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
 )
 sys.exit(not ok)
@@ -37,6 +48,20 @@ sys.exit(not ok)
 def interpreter_for(target: Target) -> str | None:
     """Return a Python of the target's version on this machine, which is needed to compile; or None."""
     return next(filter(None, (_proven(program, target) for program in _candidates(target))), None)
+
+
+def interpreter_as_asked(target: Target, byte_code: ByteCode) -> str | None:
+    """Return the interpreter that compiles for the target; None if there is to be no byte code.
+
+    Raises:
+        PackageError: byte code is demanded, and there is none on this machine.
+    """
+    interpreter = None if byte_code is ByteCode.NEVER else interpreter_for(target)
+    if interpreter is None and byte_code is ByteCode.ALWAYS:
+        raise PackageError(
+            f"Byte code needs Python {target.python} on this machine: uv python install {target.python}"
+        )
+    return interpreter
 
 
 def _candidates(target: Target) -> Iterator[str]:
@@ -68,8 +93,8 @@ def _proven(program: str, target: Target) -> str | None:
     return None
 
 
-def compile_all(folder: Path, interpreter: str) -> None:
-    """Compile every module of a folder.
+def compile_all(folder: Path, interpreter: str, *, place: str) -> None:
+    """Compile every module of a folder, for its place on Lambda.
 
     The byte code is not validated against its source on import (PEP 552, unchecked hashes), and contains the
     source's path on Lambda, so that it is reproducible on every machine.
@@ -80,7 +105,7 @@ def compile_all(folder: Path, interpreter: str) -> None:
     # For reproducible output: a fixed hash seed and no other variables. `-I` would ignore the seed as well.
     environment = {"PYTHONHASHSEED": "0"}
     run = subprocess.run(  # noqa: S603 (found by name)
-        [interpreter, "-s", "-P", "-c", _COMPILE, str(folder)],
+        [interpreter, "-s", "-P", "-c", _COMPILE, str(folder), place],
         env=environment,
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coachstream.package.archive import write_archive
+from lambda_streaming.packaging.archive import write_archive
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o644], ids=["kept", "lost"])

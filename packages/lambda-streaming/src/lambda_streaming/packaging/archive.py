@@ -44,3 +44,14 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 hash of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unzip an archive as Lambda does, with the file modes.
+
+    Raises:
+        OSError: it cannot be read, or the files cannot be written.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        for entry in opened.infolist():
+            Path(opened.extract(entry, folder)).chmod(entry.external_attr >> 16 & 0o777)

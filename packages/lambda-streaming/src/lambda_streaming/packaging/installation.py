@@ -6,14 +6,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from coachstream.package.errors import PackageError
-from coachstream.package.target import Target
-
-LOCK = Path(__file__).with_name("lambda.lock")
-"""Every dependency with its hashes; `make lock` generates it."""
+from lambda_streaming.packaging.errors import PackageError
+from lambda_streaming.packaging.target import Target
 
 _NOT_REACHED = (
     "\nThe package index cannot be reached. uv reads a different index from UV_DEFAULT_INDEX or its uv.toml, "
@@ -21,6 +19,7 @@ _NOT_REACHED = (
 )
 
 
+@cache
 def uv_program() -> str:
     """Return the path of uv: the one installed in this environment, or else the one on the PATH.
 
@@ -36,11 +35,16 @@ def uv_program() -> str:
             pass  # installed elsewhere, or incompletely
     if found := shutil.which("uv"):
         return found
-    raise PackageError("uv, which installs the dependencies, is missing: pip install 'coachstream[deploy]'")
+    raise PackageError("uv, which installs the dependencies, is missing: pip install uv")
 
 
-def install(target: Target, folder: Path) -> Mapping[str, str]:
+def install(lock: Path, target: Target, folder: Path) -> Mapping[str, str]:
     """Install the locked dependencies into a folder, from wheels for the target only, verified by hash.
+
+    Args:
+        lock: a requirements file that pins every dependency, with its hashes.
+        target: the Python and CPU to install for.
+        folder: the folder to install into; its parent exists.
 
     Returns:
         For each file, by its path in the folder, the distribution that it belongs to.
@@ -53,7 +57,7 @@ def install(target: Target, folder: Path) -> Mapping[str, str]:
         *("--python-version", target.python, "--python-platform", target.platform, "--only-binary", ":all:"),
         # The files are never modified, so they can be hard links into uv's cache; otherwise uv copies them.
         *("--require-hashes", "--no-deps", "--no-compile-bytecode", "--link-mode", "hardlink"),
-        *("--requirement", str(LOCK)),
+        *("--requirement", str(lock)),
     ]
     # The active virtual environment is irrelevant here.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}

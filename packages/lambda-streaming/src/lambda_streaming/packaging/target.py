@@ -8,11 +8,14 @@ from enum import StrEnum
 
 import msgspec
 
-from coachstream.infrastructure.target import ARCHITECTURE, PYTHON
-from coachstream.package.errors import PackageError
+from lambda_streaming.packaging.errors import PackageError
 
 _GLIBC = "2_34"
 """The glibc of Amazon Linux 2023, the base of managed runtimes since Python 3.12 (developer guide)."""
+
+_ON_AMAZON_LINUX_2 = frozenset({"3.9", "3.10", "3.11"})
+_GLIBC_BEFORE = "2_17"
+"""Amazon Linux 2 has glibc 2.26; this is the nearest older one that uv knows (manylinux2014)."""
 
 
 class Cpu(StrEnum):
@@ -30,13 +33,14 @@ class Cpu(StrEnum):
 class Target(msgspec.Struct, frozen=True):
     """A Python version, such as `3.14`, and a CPU, on Lambda's Linux."""
 
-    python: str = PYTHON
-    cpu: Cpu = Cpu(ARCHITECTURE)
+    python: str
+    cpu: Cpu
 
     @property
     def platform(self) -> str:
         """The platform's name in uv."""
-        return f"{self.cpu.machine}-manylinux_{_GLIBC}"
+        glibc = _GLIBC_BEFORE if self.python in _ON_AMAZON_LINUX_2 else _GLIBC
+        return f"{self.cpu.machine}-manylinux_{glibc}"
 
     @property
     def is_this_interpreter(self) -> bool:

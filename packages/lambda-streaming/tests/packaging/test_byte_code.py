@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from coachstream.package.byte_code import compile_all, interpreter_for
-from coachstream.package.target import Cpu, Target, this_machine
+from lambda_streaming.packaging.byte_code import compile_all, interpreter_for
+from lambda_streaming.packaging.target import Cpu, Target, this_machine
 
 
 def put_program(folder: Path, name: str, script: str) -> None:
@@ -48,7 +48,7 @@ def test_the_same_sources_are_the_same_byte_code(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "greek.py").write_text('def f(x):\n    return x in {"alpha", "beta", "gamma", "delta"}\n')
-        compile_all(folder, sys.executable)
+        compile_all(folder, sys.executable, place="/var/task")
         (byte_code,) = folder.rglob("*.pyc")
         written.add(byte_code.read_bytes())
     (only,) = written
