@@ -1,4 +1,4 @@
-"""The one event loop of a process that handles invocations one after the other.
+"""The one event loop of a process, which handles invocations one after the other.
 
 It is created for the first invocation, or for a lifespan in the INIT phase, hence after a fork, and kept, so
 that clients with open connections survive from one invocation to the next. Each invocation has a copy of its
@@ -7,6 +7,8 @@ caller's context variables; what it leaves running is cancelled (`invocation_tas
 SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state,
 leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. Where the signal
 has another handler, nothing changes.
+
+On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from lambda_streaming.invocation_tasks import InvocationTasks
 from lambda_streaming.lifespan import Lifespan
@@ -37,17 +39,34 @@ class HandlerCancelled(RuntimeError):
     """
 
     def __init__(self) -> None:
-        super().__init__("The handler was cancelled, by code that it called or by SIGTERM")
+        super().__init__("The handler was cancelled: by code that it called, at its deadline, or by SIGTERM")
+
+
+class Sharing(Protocol):
+    """Runs the coroutines of several invocations at once."""
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run an invocation to completion; called in its thread."""
+        ...
+
+    async def serve(self) -> None:
+        """Let invocations run until `stop` has been called and they have ended."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no more invocations; called on the loop."""
+        ...
 
 
 class InvocationLoop:
-    """Runs the coroutines of invocations, one at a time, on a loop that outlives them."""
+    """Runs the coroutines of invocations, one at a time unless it is shared, on a loop that outlives them."""
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._tasks: InvocationTasks | None = None
         self._lifespans: list[Lifespan] = []
         self._invocation: _Invocation | None = None
+        self._sharing: Sharing | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run an invocation to completion, and leave none of its tasks running into a later one.
@@ -62,6 +81,8 @@ class InvocationLoop:
                 "A streaming handler was called on a running event loop. Serve it there with "
                 "lambda_streaming.to_asgi(handler), or await lambda_streaming.invoke_streaming(...)."
             )
+        if self._sharing is not None:
+            return self._sharing.run(work)
         runner, tasks = self._opened()
         self._invocation = invocation = _Invocation(runner.get_loop())
         replaced = self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
@@ -76,6 +97,26 @@ class InvocationLoop:
                 self._terminate()
             if replaced:
                 self._on_sigterm_instead_of(self._on_sigterm, signal.SIG_DFL)
+
+    def share(self, begin: Callable[[asyncio.AbstractEventLoop, InvocationTasks], Sharing]) -> None:
+        """Let other threads run invocations at once, until SIGTERM has arrived and they have ended.
+
+        Args:
+            begin: makes what runs them, of the event loop and what belongs to its invocations.
+
+        Raises:
+            BaseException: whatever ends the process, such as SystemExit in a handler.
+        """
+        runner, tasks = self._opened()
+        loop = runner.get_loop()
+        self._sharing = sharing = begin(loop, tasks)
+        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, self._on_sigterm):
+            loop.add_signal_handler(signal.SIGTERM, sharing.stop)
+        try:
+            runner.run(sharing.serve(), context=contextvars.copy_context())
+        finally:
+            self._sharing = None
+        self._terminate()
 
     def start(self, lifespan: Lifespan) -> None:
         """Enter a lifespan before the first invocation, and leave it when the process ends.

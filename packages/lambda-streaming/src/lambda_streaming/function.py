@@ -11,12 +11,13 @@ import os
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from awslambdaric import bootstrap
 from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient
 from awslambdaric.lambda_runtime_exception import FaultException
 
+from lambda_streaming.concurrency import configured_concurrency
 from lambda_streaming.event_loop import invocation_loop
 from lambda_streaming.handler_kinds import (
     WSGI_REMEDY,
@@ -33,23 +34,32 @@ UNUSABLE: Final = "Runtime.UnusableHandler"
 """The error type of a handler that no event can be given to."""
 
 
-def run_function(handler: str, client: BaseLambdaRuntimeClient) -> None:
+Find: TypeAlias = Callable[[str], object]
+"""Imports what the function's configuration names."""
+
+
+def run_function(
+    handler: str, client: BaseLambdaRuntimeClient, load: Callable[[Find, str], LambdaHandler] | None = None
+) -> None:
     """Run a function until Lambda ends the process, then leave its lifespan.
 
     Args:
         handler: `package.module.function`, or the name of an ASGI app.
         client: of the Runtime API.
+        load: returns the handler, by default `load_handler`.
     """
-    bootstrap._get_handler = functools.partial(_load, bootstrap._get_handler)  # noqa: SLF001 (the only place for it)
+    bootstrap._get_handler = functools.partial(load or load_handler, bootstrap._get_handler)  # noqa: SLF001 (the only place for it)
     try:
         bootstrap.run(handler, client)
     finally:
         invocation_loop.close()
 
 
-def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
+def load_handler(find: Find, name: str) -> LambdaHandler:
     """Return what the runtime calls; its lifespan is started now, or after a restore from a snapshot."""
-    configured_mode()  # a value that is not valid is an error of the start, not of each request
+    # A value that is not valid is an error of the start, not of each request.
+    configured_mode()
+    configured_concurrency()
     handler = as_handler(find(name), name)
     streaming = streaming_of(handler)
     if streaming is not None and streaming.lifespan is not None:

@@ -56,11 +56,11 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         # Python runs signal handlers only where the main thread can be interrupted, which awslambdaric's
         # blocking call cannot. It polls in a thread only for some of the managed runtimes.
         super().__init__(address, True)
-        self.ThreadPoolExecutor = PollingThread()
+        self.ThreadPoolExecutor: Any = PollingThread()
         self._connection = RuntimeApiConnection(address)
         self._request: InvocationRequest | None = None
         self._response: RuntimeApiResponse | None = None
-        install_driver(self._drive)
+        install_driver(self.drive)
 
     def wait_next_invocation(self) -> InvocationRequest:
         """Reset the state of the last invocation and wait for the next one."""
@@ -86,7 +86,8 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         if self._response is None or not self._response.begun:
             super().post_invocation_error(invoke_id, error_response_data, xray_fault, invocation_id)
 
-    def _drive(self, invocation: Invocation) -> object:
+    def drive(self, invocation: Invocation) -> object:
+        """Run a streaming handler, whose response goes to Lambda meanwhile."""
         request = self._request
         if request is None:
             raise RuntimeError("A streaming handler can be called only while an invocation is being handled")
