@@ -1,4 +1,4 @@
-"""Functions that run at once in one process, as `support.concurrent_functions.<name>`; an event is a list of steps."""
+"""Functions that run at once in one process, run as `support.concurrent_functions.<name>`."""
 
 from __future__ import annotations
 
@@ -98,6 +98,10 @@ async def _report_task(stream: ResponseStream, _context: Any, name: str) -> None
     await stream.write("cancelled" if _tasks[name].cancelled() else "running")
 
 
+async def _end_of_task(_stream: ResponseStream, _context: Any, name: str) -> None:  # noqa: ANN401
+    await asyncio.wait({_tasks[name]})
+
+
 async def _write(stream: ResponseStream, _context: Any, text: str, times: int = 1) -> None:  # noqa: ANN401
     for _ in range(times):
         await stream.write(text)
@@ -130,7 +134,7 @@ async def _block_until_warned(stream: ResponseStream, _context: Any) -> None:  #
     listener = Listener()
     logging.getLogger("lambda_streaming").addHandler(listener)
     while not warned:
-        time.sleep(0.01)
+        time.sleep(0.01)  # noqa: ASYNC251 (that is the point)
     logging.getLogger("lambda_streaming").removeHandler(listener)
     await stream.write("warned")
 
@@ -155,6 +159,7 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "be": _be,
     "say": _say,
     "leave": _leave,
+    "end-of-task": _end_of_task,
     "report-task": _report_task,
     "write": _write,
     "save-when-cancelled": _save_when_cancelled,

@@ -147,8 +147,7 @@ class _SharedClient(StreamingMultiConcurrentRuntimeClient):
         )
         current.set(invocation)
         _client.set(client)
-        shared.begin(invocation)
-        try:
+        with shared.handling(invocation):
             # Looked up here, because tools replace it.
             bootstrap.handle_event_request(
                 client,
@@ -164,10 +163,8 @@ class _SharedClient(StreamingMultiConcurrentRuntimeClient):
                 self._log_sink,
                 request.invocation_id,
             )
-        finally:
-            shared.end(invocation)
-            for output in self._outputs:
-                output.finish(invocation)
+        for output in self._outputs:
+            output.finish(invocation)
 
 
 class _ThreadClient(StreamingMultiConcurrentRuntimeClient):

@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from lambda_streaming.current_invocation import CurrentInvocation, current
@@ -94,17 +95,21 @@ class SharedLoop:
         """Begin no more invocations."""
         self._stopping.set()
 
-    def begin(self, invocation: CurrentInvocation) -> None:
-        """Note an invocation; called in its thread."""
+    @contextmanager
+    def handling(self, invocation: CurrentInvocation) -> Iterator[None]:
+        """Count an invocation as in flight; used in its thread and its context."""
         self._running[invocation] = None
         self._busy.set()
-
-    def end(self, invocation: CurrentInvocation) -> None:
-        """Forget it; called in its thread."""
-        self._running.pop(invocation, None)
-        if not self._running:
-            self._busy.clear()
-            self._call(self._ended.set)
+        try:
+            yield
+        except BaseException as error:
+            logger.critical("The process ends because of %r; invocations in flight: %s", error, self._names())
+            raise
+        finally:
+            self._running.pop(invocation, None)
+            if not self._running:
+                self._busy.clear()
+                self._call(self._ended.set)
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run the handler of the current invocation on the loop; called in the invocation's thread.
@@ -162,9 +167,6 @@ class SharedLoop:
             while not self._stopping.is_set():
                 worker(self)
         except BaseException as error:  # noqa: BLE001 (it ends the process, as on the main thread)
-            logger.critical(
-                "The process ends because of %s; invocations in flight: %s", repr(error), self._names()
-            )
             self._call(self._break, error)
 
     def _break(self, error: BaseException) -> None:
