@@ -5,8 +5,8 @@ that clients with open connections survive from one invocation to the next. Each
 caller's context variables; what it leaves running is cancelled (`invocation_tasks`).
 
 SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state,
-leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. Where the signal
-has another handler, nothing changes.
+leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. SIGINT cancels
+the invocation as well. Where a signal has another handler when the loop is created, nothing changes.
 
 On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`).
 """
@@ -84,19 +84,21 @@ class InvocationLoop:
         if self._sharing is not None:
             return self._sharing.run(work)
         runner, tasks = self._opened()
-        self._invocation = invocation = _Invocation(runner.get_loop())
-        replaced = self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
+        loop = runner.get_loop()
+        self._invocation = invocation = _Invocation(loop)
         try:
-            # Without this argument, the runner would share one context between all invocations.
-            return runner.run(invocation.run(work, tasks), context=contextvars.copy_context())
+            # Not `Runner.run`: to replace the handler of SIGINT and restore it costs more than the task.
+            return loop.run_until_complete(
+                loop.create_task(invocation.run(work, tasks), context=contextvars.copy_context())
+            )
         except asyncio.CancelledError as error:
+            if invocation.cancelled_by is signal.SIGINT:
+                raise KeyboardInterrupt from error
             raise HandlerCancelled from error
         finally:
             self._invocation = None
-            if invocation.terminated:
+            if invocation.cancelled_by is signal.SIGTERM:
                 self._terminate()
-            if replaced:
-                self._on_sigterm_instead_of(self._on_sigterm, signal.SIG_DFL)
 
     def share(self, begin: Callable[[asyncio.AbstractEventLoop, InvocationTasks], Sharing]) -> None:
         """Let other threads run invocations at once, until SIGTERM has arrived and they have ended.
@@ -127,7 +129,6 @@ class InvocationLoop:
         runner, _ = self._opened()
         runner.run(lifespan.start(), context=contextvars.copy_context())
         self._lifespans.append(lifespan)
-        self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
 
     def close(self) -> None:
         """Leave the lifespans, and cancel the tasks of the process; called when the process ends."""
@@ -140,13 +141,28 @@ class InvocationLoop:
         if self._runner is None or self._tasks is None:
             self._runner = _runner()
             self._tasks = InvocationTasks(self._runner.get_loop())
+            self._handle_signals()
         return self._runner, self._tasks
+
+    def _handle_signals(self) -> None:
+        """Replace the default handlers; another one, such as the function's own, is left alone."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_sigint)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as signal calls it)
         if self._invocation is None:
             self._terminate()
         else:
-            self._invocation.terminate()
+            self._invocation.cancel(signal.SIGTERM)
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        # As `asyncio.Runner`: the second one does not wait for the handler.
+        if self._invocation is None or not self._invocation.cancel(signal.SIGINT):
+            signal.default_int_handler(number, frame)
 
     def _terminate(self) -> None:
         # A second signal must not cut the shutdown short; Lambda sends SIGKILL if it takes too long.
@@ -157,44 +173,34 @@ class InvocationLoop:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
 
-    @staticmethod
-    def _on_sigterm_instead_of(present: Any, handler: Any) -> bool:  # noqa: ANN401 (`signal`'s types)
-        """Replace the present handler; another one, such as the function's own, is left alone."""
-        is_replaced = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) == present
-        )
-        if is_replaced:
-            signal.signal(signal.SIGTERM, handler)
-        return is_replaced
-
 
 invocation_loop: Final = InvocationLoop()
 """The process's loop."""
 
 
 class _Invocation:
-    """One invocation's task, and whether SIGTERM has arrived for it."""
+    """One invocation's task, and the signal that has cancelled it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
-        self.terminated = False
+        self.cancelled_by: signal.Signals | None = None
 
     async def run(self, work: Callable[[], Awaitable[T]], tasks: InvocationTasks) -> T:
         self._task = asyncio.current_task()
-        if self.terminated:
+        if self.cancelled_by is not None:
             raise asyncio.CancelledError
         return await tasks.run(work)
 
-    def terminate(self) -> None:
-        """Cancel the invocation, once."""
-        if self.terminated:
-            return
-        self.terminated = True
+    def cancel(self, number: signal.Signals) -> bool:
+        """Cancel the invocation, once; whether this was the first signal."""
+        if self.cancelled_by is not None:
+            return False
+        self.cancelled_by = number
         if self._task is not None:
             # Thread-safe, so that it also wakes a loop that waits for I/O.
             self._loop.call_soon_threadsafe(self._task.cancel)
+        return True
 
 
 async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks) -> None:
