@@ -126,11 +126,14 @@ def contenders() -> dict[str, Contender]:
         raise Unusable("The processor time of another process is read as on Linux only.")
     if not (WEB_ADAPTER / "bin" / "lambda-adapter").exists():
         raise Unusable("The Lambda Web Adapter is not installed: run `make test-peers`.")
-    uvicorn = f"'{sys.executable}' -m uvicorn --log-level warning --no-access-log --port $AWS_LWA_PORT web_app:app"
+    uvicorn = (
+        f"'{sys.executable}' -m uvicorn --log-level warning --no-access-log --port $AWS_LWA_PORT web_app:app"
+    )
     adapter = (WEB_ADAPTER / "version").read_text().strip()
     return {
         OURS: Contender(
-            "python -m lambda_streaming web_app.app", (sys.executable, "-m", "lambda_streaming", "web_app.app")
+            "python -m lambda_streaming web_app.app",
+            (sys.executable, "-m", "lambda_streaming", "web_app.app"),
         ),
         ADAPTER: Contender(
             f"uvicorn {version('uvicorn')} behind the Lambda Web Adapter {adapter}",
@@ -263,7 +266,7 @@ def _environments(contender: Contender) -> ExecutionEnvironments:
 
 
 async def _settled(pool: ExecutionEnvironments) -> None:
-    """Wait until the runtime has asked for the next event: what it does until then is a part of the request."""
+    """Wait until the runtime has asked for the next event: until then it works for the request."""
     while any(environment.running for environment in pool.environments):  # noqa: ASYNC110 (nothing announces it)
         await asyncio.sleep(0.0005)
 
@@ -284,7 +287,11 @@ def _event(path: str) -> InvocationRequest:
         "routeKey": "$default",
         "rawPath": path,
         "rawQueryString": "",
-        "headers": {"accept": "*/*", "host": "bench.lambda-url.us-east-1.on.aws", "x-forwarded-proto": "https"},
+        "headers": {
+            "accept": "*/*",
+            "host": "bench.lambda-url.us-east-1.on.aws",
+            "x-forwarded-proto": "https",
+        },
         "requestContext": {
             "accountId": "anonymous",
             "apiId": "bench",
@@ -336,9 +343,7 @@ def table(report: Report) -> str:
     head = ["", *names, *(f"/ {peer}" for peer in peers)]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for measure in MEASURES:
-        medians = {
-            name: statistics.median(figures) for name, figures in report.samples[measure.name].items()
-        }
+        medians = {name: statistics.median(figures) for name, figures in report.samples[measure.name].items()}
         row = [measure.name, *(f"{medians[name]:.2f}" if name in medians else "-" for name in names)]
         for peer in peers:
             if peer not in medians:
