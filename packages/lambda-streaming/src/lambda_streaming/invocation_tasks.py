@@ -19,7 +19,7 @@ import contextvars
 import logging
 import sys
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeAlias, TypeVar
 
 logger = logging.getLogger("lambda_streaming")
@@ -94,23 +94,26 @@ def process_long() -> Iterator[None]:
         _owner.reset(token)
 
 
-@contextlib.asynccontextmanager
-async def tasks_of_app() -> AsyncIterator[None]:
-    """Let the tasks that are started inside the block finish, or live as long as the process.
+class TasksOfApp:
+    """Lets the tasks that are started inside the block finish, or live as long as the process.
 
     Those that run for longer than `MAX_LEFTOVER_S` after the block freeze with the environment, and resume in
-    the next invocation.
+    the next invocation. A class, because an asynchronous generator would be one more to watch for.
     """
-    app = _OfApp(_invocation_of(_owner.get()))
-    token = _owner.set(app)
-    try:
-        yield
-    finally:
-        _owner.reset(token)
-    if left := {task for task in app.tasks if not task.done()}:
-        _, running = await asyncio.wait(left, timeout=MAX_LEFTOVER_S)
-        if running:
-            logger.info("The app's tasks freeze until the next invocation: %s", _names(running))
+
+    async def __aenter__(self) -> None:
+        self._app = _OfApp(_invocation_of(_owner.get()))
+        self._token = _owner.set(self._app)
+
+    async def __aexit__(self, error_type: type[BaseException] | None, *error: object) -> None:
+        """Wait for the tasks, unless the app has failed."""
+        _owner.reset(self._token)
+        if error_type is not None:
+            return
+        if left := {task for task in self._app.tasks if not task.done()}:
+            _, running = await asyncio.wait(left, timeout=MAX_LEFTOVER_S)
+            if running:
+                logger.info("The app's tasks freeze until the next invocation: %s", _names(running))
 
 
 def process_context() -> contextvars.Context:

@@ -30,12 +30,7 @@ class RuntimeApiConnection:
 
     Args:
         address: `host:port` of the Runtime API.
-
-    Attributes:
-        status: the status of the current request, once the whole response to it has arrived.
     """
-
-    status: asyncio.Future[int]
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -44,7 +39,18 @@ class RuntimeApiConnection:
     @property
     def is_congested(self) -> bool:
         """Whether more than `HIGH_WATER_BYTES` are buffered."""
-        return self._protocol is not None and self._protocol.room is not None
+        return self._protocol is not None and self._protocol.is_congested
+
+    @property
+    def status(self) -> int | None:
+        """The status of the current request, once the whole response to it has arrived.
+
+        Raises:
+            ResponseBroken: the connection ended without one.
+        """
+        if self._protocol is None or (self._protocol.is_lost and self._protocol.status is None):
+            raise ResponseBroken("The connection to the Runtime API was lost")
+        return self._protocol.status
 
     async def reuse(self) -> bool:
         """Prepare for another request on the open connection; False if there is none."""
@@ -54,7 +60,7 @@ class RuntimeApiConnection:
         if self._protocol.is_lost:
             await self.drop()
             return False
-        self.status = self._protocol.begin()
+        self._protocol.begin()
         return True
 
     async def connect(self) -> None:
@@ -66,17 +72,16 @@ class RuntimeApiConnection:
         host, _, port = self.address.rpartition(":")
         loop = asyncio.get_running_loop()
         _, self._protocol = await loop.create_connection(lambda: _Protocol(loop), host, int(port))
-        self.status = self._protocol.begin()
 
     def write(self, data: bytes) -> None:
         """Send bytes of the request, now if the socket takes them."""
         if self._protocol is not None:
             self._protocol.transport.write(data)
 
-    async def until_room_or_status(self) -> None:
-        """Wait until few bytes are buffered, or Lambda has responded: it may have stopped reading."""
-        if self._protocol is not None and self._protocol.room is not None:
-            await asyncio.wait((self._protocol.room, self.status), return_when=asyncio.FIRST_COMPLETED)
+    async def changed(self) -> None:
+        """Wait until there is room for more, a status, or no connection any more."""
+        if self._protocol is not None and not self._protocol.is_lost:
+            await self._protocol.change()
 
     async def finish(self, *, request_is_complete: bool) -> None:
         """Keep the connection if request and response are complete, and drop it otherwise."""
@@ -96,7 +101,8 @@ class _Protocol(asyncio.Protocol):
 
     Attributes:
         transport: the connection.
-        room: set while too much is buffered; done when there is room again.
+        status: of the response to the current request, once it has arrived.
+        is_congested: whether too much is buffered.
         is_lost: whether Lambda has closed the connection.
         can_be_reused: whether the response to the current request has arrived and allows another one.
         closed: done when the connection has been closed on our side.
@@ -105,20 +111,26 @@ class _Protocol(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.room: asyncio.Future[None] | None = None
+        self.status: int | None = None
+        self.is_congested = False
         self.is_lost = False
         self.can_be_reused = False
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._received = b""
-        self._status: asyncio.Future[int] = loop.create_future()
+        self._waiting: list[asyncio.Future[None]] = []
 
-    def begin(self) -> asyncio.Future[int]:
+    def begin(self) -> None:
         """Expect the response to a new request."""
         self._received = b""
         self.can_be_reused = False
-        self._status = self._loop.create_future()
-        return self._status
+        self.status = None
+
+    def change(self) -> asyncio.Future[None]:
+        """Return what is done at the next change; for one waiter, who may cancel it."""
+        waiting: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(waiting)
+        return waiting
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Limit what is buffered."""
@@ -128,7 +140,7 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived of the response."""
-        if self._status.done():
+        if self.status is not None:
             self.can_be_reused = False  # nothing may follow a response
             return
         self._received += data
@@ -145,19 +157,17 @@ class _Protocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (as asyncio calls it)
         """Note it, and let nobody wait."""
         self._lose()
-        self.resume_writing()
         if not self.closed.done():
             self.closed.set_result(None)
 
     def pause_writing(self) -> None:
         """Let writers wait."""
-        self.room = self._loop.create_future()
+        self.is_congested = True
 
     def resume_writing(self) -> None:
         """Let them go on."""
-        room, self.room = self.room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        self.is_congested = False
+        self._changed()
 
     def _parse_received(self) -> None:
         head, mark, body = self._received.partition(_END_OF_HEAD)
@@ -171,14 +181,19 @@ class _Protocol(asyncio.Protocol):
             self._parse_received()
         elif length is None or len(body) >= length:
             self.can_be_reused = len(body) == length
-            self._status.set_result(status)
+            self.status = status
+            self._changed()
 
     def _lose(self) -> None:
         self.is_lost = True
         self.can_be_reused = False
-        if not self._status.done():
-            self._status.set_exception(ResponseBroken("The connection to the Runtime API was lost"))
-            self._status.exception()  # it is no error if no one asks
+        self._changed()
+
+    def _changed(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
 
 
 def _parse(head: bytes) -> tuple[int, int | None]:

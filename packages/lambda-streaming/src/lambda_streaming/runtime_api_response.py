@@ -118,7 +118,9 @@ class RuntimeApiResponse:
         """
         if not self._is_connected:
             raise ResponseBroken("The response was never sent")
-        return await asyncio.shield(self._connection.status)
+        while (status := self._connection.status) is None:
+            await self._connection.changed()
+        return status
 
     async def release(self) -> None:
         """Release the connection in whatever state it is; an unfinished response is cut off."""
@@ -141,8 +143,9 @@ class RuntimeApiResponse:
             asyncio.get_running_loop().call_soon(self._flush)
             return
         self._flush()
-        if self._connection.is_congested:
-            await self._connection.until_room_or_status()
+        while self._connection.is_congested:
+            # Lambda may refuse the response and stop reading: there would never be room again.
+            await self._connection.changed()
             self._require_no_status()
 
     def _flush(self) -> None:
@@ -163,10 +166,8 @@ class RuntimeApiResponse:
         self._is_connected = True
 
     def _require_no_status(self) -> None:
-        status = self._connection.status
-        if status.done():
-            # Raises ResponseBroken itself if the connection is lost.
-            raise ResponseBroken(f"Lambda ended the response early, with status {status.result()}")
+        if (status := self._connection.status) is not None:
+            raise ResponseBroken(f"Lambda ended the response early, with status {status}")
 
 
 def _chunk(data: bytes) -> bytes:
