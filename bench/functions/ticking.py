@@ -1,12 +1,13 @@
 """The server of `concurrent_streams.py`: each stream carries timestamped events at an even pace."""
 
 import asyncio
+import os
 import time
 
 from lambda_streaming import HttpResponseStream, ResponseStream, streamify_response, to_asgi
 
-EVENTS = 200
 PAUSE_S = 0.05
+EVENTS = round(float(os.environ.get("TICKING_S", "10")) / PAUSE_S)
 
 
 @streamify_response

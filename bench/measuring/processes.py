@@ -42,3 +42,10 @@ def peak_mb(process: int) -> float:
 def forget_peak(process: int) -> None:
     """Restart the peak with what is resident now (proc(5), `clear_refs`)."""
     Path(f"/proc/{process}/clear_refs").write_text("5")
+
+
+def proportional_mb(process: int) -> float:
+    """Resident memory now, in MiB; what several processes share is divided between them (PSS)."""
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    [kib] = re.findall(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)
+    return int(kib) / 1024

@@ -609,8 +609,8 @@ class _Result:
     async def send(self, data: bytes) -> None:
         self.data += data
 
-    async def close(self) -> None:
-        pass
+    async def close(self, last: bytes = b"") -> None:
+        self.data += last
 
 
 async def _invoked(handler_for: Any, swap: Swap, payload: object) -> Any:  # noqa: ANN401 (JSON)

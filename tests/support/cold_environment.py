@@ -45,9 +45,11 @@ def package_keys(folder: Path, pool: UserPool, *, issuer: str = ISSUER) -> dict[
 
 
 @asynccontextmanager
-async def cold(environment: Mapping[str, str]) -> AsyncIterator[ExecutionEnvironments]:
-    """The function, before any of its environments has started."""
-    async with ExecutionEnvironments(COMMAND, env=environment, timeout_s=30.0, grace_s=1.0) as environments:
+async def cold(environment: Mapping[str, str], *, at_once: int = 1) -> AsyncIterator[ExecutionEnvironments]:
+    """The function, before any of its environments has started; each runs `at_once` invocations at once."""
+    async with ExecutionEnvironments(
+        COMMAND, env=environment, timeout_s=30.0, grace_s=1.0, environment_concurrency=at_once
+    ) as environments:
         yield environments
 
 

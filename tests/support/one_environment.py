@@ -57,13 +57,15 @@ def event_of(request: InvocationRequest) -> Event:
 
 
 @contextlib.asynccontextmanager
-async def one_environment() -> AsyncIterator[OneEnvironment]:
-    """Serve a Runtime API during the block."""
+async def one_environment(concurrency: int = 1) -> AsyncIterator[OneEnvironment]:
+    """Serve a Runtime API during the block, to a runtime that runs several invocations at once."""
 
     async def is_own(ends: Ends) -> bool:
         return await asyncio.to_thread(is_held_by_group, ends, os.getpgrp())
 
-    api = RuntimeApiServer("env", function_name="fn", handler="app.handler", is_own=is_own)
+    api = RuntimeApiServer(
+        "env", function_name="fn", handler="app.handler", is_own=is_own, concurrency=concurrency
+    )
     await api.listen()
     try:
         yield OneEnvironment(api)

@@ -48,7 +48,9 @@ class Reader:
         self.pieces.append(data)
         await self.has_room.wait()
 
-    async def close(self) -> None:
+    async def close(self, last: bytes = b"") -> None:
+        if last:
+            await self.send(last)
         self.is_closed = True
 
     @property

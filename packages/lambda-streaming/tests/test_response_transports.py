@@ -171,8 +171,8 @@ class _Closing(BufferedResponse):
         super().__init__()
         self.closed = asyncio.Event()
 
-    async def close(self) -> None:
-        await super().close()
+    async def close(self, last: bytes = b"") -> None:
+        await super().close(last)
         self.closed.set()
 
 

@@ -44,7 +44,9 @@ class Recorder:
         self.calls.append(data)
         await self.has_room.wait()
 
-    async def close(self) -> None:
+    async def close(self, last: bytes = b"") -> None:
+        if last:
+            await self.send(last)
         self.calls.append("close")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -157,3 +158,30 @@ async def test_a_preinitialized_environment_responds_like_any_other(
             status, events = await answer_to(environments, pool.token())
             assert (status, events[0], codes_of(events)) == (200, START, [NO_CONVERSATION])
     assert len(keys_at.requests) == 1
+
+
+async def test_one_process_serves_users_at_once_and_confuses_none(
+    tmp_path: Path, pool: UserPool, keys_at: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a Managed Instance with one event loop: each is authorized as its own user, and logged."""
+    caplog.set_level("INFO", "lambda_streaming.emulator.output")
+    environment = cognito_environment(tmp_path, keys_at.url) | package_keys(tmp_path, pool)
+    environment["LAMBDA_STREAMING_CONCURRENCY"] = "asyncio"
+    path = "/users/{}/coaches/coach-1/conversations/conv-1/stream"
+    async with cold(environment, at_once=8) as environments, asyncio.timeout(PATIENCE_S):
+
+        async def codes(owner: str, caller: str) -> tuple[str, list[str]]:
+            request = message(pool.token({"custom:user_id": caller}), path=path.format(owner))
+            answer = StreamedResponse(await environments.invoke(request))
+            return request.request_id, codes_of([event async for event in answer.events()])
+
+        own = [codes(f"user-{number}", f"user-{number}") for number in range(4)]
+        foreign = [codes(f"user-{number}", f"user-{number + 1}") for number in range(4)]
+        found = await asyncio.gather(*own, *foreign)
+        assert [each for _, each in found] == [[NO_CONVERSATION]] * 4 + [["USER_ID_MISMATCH"]] * 4
+        (one,) = environments.environments
+        while one.running:  # noqa: ASYNC110 (there is no event)
+            await asyncio.sleep(0.01)
+        lines = [json.loads(record.getMessage().partition("] ")[2]) for record in caplog.records]
+    logged = [line["requestId"] for line in lines if "outcome" in line]
+    assert sorted(logged) == sorted(request_id for request_id, _ in found)

@@ -52,8 +52,8 @@ class Received:
     async def send(self, data: bytes) -> None:
         self.data += data
 
-    async def close(self) -> None:
-        pass
+    async def close(self, last: bytes = b"") -> None:
+        self.data += last
 
 
 @pytest.fixture

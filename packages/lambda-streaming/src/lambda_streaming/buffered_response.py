@@ -87,8 +87,10 @@ class BufferedResponse:
         self._pieces += 1
         self._body += data
 
-    async def close(self) -> None:
-        """Note that the buffer holds the whole response."""
+    async def close(self, last: bytes = b"") -> None:
+        """Append a last piece, if any, and note that the buffer holds the whole response."""
+        if last:
+            await self.send(last)
         self.is_complete = True
 
     def as_proxy_response(self, event: object) -> dict[str, Any]:

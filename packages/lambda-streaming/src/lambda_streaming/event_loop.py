@@ -1,13 +1,15 @@
-"""The one event loop of a process that handles invocations one after the other.
+"""The one event loop of a process, which handles invocations one after the other.
 
 It is created for the first invocation, or for a lifespan in the INIT phase, hence after a fork, and kept, so
 that clients with open connections survive from one invocation to the next. Each invocation has a copy of its
 caller's context variables; what it leaves running is cancelled (`invocation_tasks`).
 
 SIGTERM during an invocation shuts down gracefully: it cancels the invocation, which can save its state,
-leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. Where the signal
-has another handler, of the function or of a tool, that one decides during an invocation; between invocations
-it runs after the lifespans are left.
+leaves the lifespans and then ends the process. Between invocations it leaves the lifespans. SIGINT cancels
+the invocation as well. Where SIGTERM has another handler, of the function or of a tool, that one decides
+during an invocation; between invocations it runs after the lifespans are left.
+
+On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from lambda_streaming.invocation_tasks import InvocationTasks
 from lambda_streaming.lifespan import Lifespan, running_lifespans
@@ -38,17 +40,34 @@ class HandlerCancelled(RuntimeError):
     """
 
     def __init__(self) -> None:
-        super().__init__("The handler was cancelled, by code that it called or by SIGTERM")
+        super().__init__("The handler was cancelled: by code that it called, at its deadline, or by SIGTERM")
+
+
+class Sharing(Protocol):
+    """Runs the coroutines of several invocations at once."""
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run an invocation to completion; called in its thread."""
+        ...
+
+    async def serve(self) -> None:
+        """Let invocations run until `stop` has been called and they have ended."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no more invocations; called on the loop."""
+        ...
 
 
 class InvocationLoop:
-    """Runs the coroutines of invocations, one at a time, on a loop that outlives them."""
+    """Runs the coroutines of invocations, one at a time unless it is shared, on a loop that outlives them."""
 
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
         self._tasks: InvocationTasks | None = None
         self._invocation: _Invocation | None = None
-        self._handles_sigterm = False
+        self._sharing: Sharing | None = None
+        self._leaves_lifespans = False
         self._other_handler: Callable[[int, FrameType | None], object] | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -64,22 +83,46 @@ class InvocationLoop:
                 "A streaming handler was called on a running event loop. Serve it there with "
                 "lambda_streaming.to_asgi(handler), or await lambda_streaming.invoke_streaming(...)."
             )
+        if self._sharing is not None:
+            return self._sharing.run(work)
         runner, tasks = self._opened()
-        self._invocation = invocation = _Invocation(runner.get_loop())
-        replaced = self._on_sigterm_instead_of(signal.SIG_DFL, self._on_sigterm)
+        loop = runner.get_loop()
+        self._invocation = invocation = _Invocation(loop)
         try:
-            # Without this argument, the runner would share one context between all invocations.
-            return runner.run(invocation.run(work, tasks), context=contextvars.copy_context())
+            # Not `Runner.run`: to replace the handler of SIGINT and restore it costs more than the task.
+            return loop.run_until_complete(
+                loop.create_task(invocation.run(work, tasks), context=contextvars.copy_context())
+            )
         except asyncio.CancelledError as error:
+            if invocation.cancelled_by is signal.SIGINT:
+                raise KeyboardInterrupt from error
             raise HandlerCancelled from error
         finally:
             self._invocation = None
-            if invocation.terminated:
+            if invocation.cancelled_by is signal.SIGTERM:
                 self._terminate()
-            if running_lifespans(runner.get_loop()):
+            if running_lifespans(loop):
                 self._leave_lifespans_on_sigterm()
-            elif replaced:
-                self._on_sigterm_instead_of(self._on_sigterm, signal.SIG_DFL)
+
+    def share(self, begin: Callable[[asyncio.AbstractEventLoop, InvocationTasks], Sharing]) -> None:
+        """Let other threads run invocations at once, until SIGTERM has arrived and they have ended.
+
+        Args:
+            begin: makes what runs them, of the event loop and what belongs to its invocations.
+
+        Raises:
+            BaseException: whatever ends the process, such as SystemExit in a handler.
+        """
+        runner, tasks = self._opened()
+        loop = runner.get_loop()
+        self._sharing = sharing = begin(loop, tasks)
+        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, self._on_sigterm):
+            loop.add_signal_handler(signal.SIGTERM, sharing.stop)
+        try:
+            runner.run(sharing.serve(), context=contextvars.copy_context())
+        finally:
+            self._sharing = None
+        self._terminate()
 
     def start(self, lifespan: Lifespan) -> None:
         """Enter a lifespan before the first invocation, and leave it when the process ends.
@@ -103,7 +146,27 @@ class InvocationLoop:
         if self._runner is None or self._tasks is None:
             self._runner = _runner()
             self._tasks = InvocationTasks(self._runner.get_loop())
+            self._handle_signals()
         return self._runner, self._tasks
+
+    def _handle_signals(self) -> None:
+        """Replace the default handlers; another one is left alone, unless there are lifespans to leave."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_sigint)
+
+    def _leave_lifespans_on_sigterm(self) -> None:
+        """From now on, leave them before a handler that SIGTERM already has."""
+        if self._leaves_lifespans or threading.current_thread() is not threading.main_thread():
+            return
+        self._leaves_lifespans = True  # a handler that is installed later calls ours, or wants to be alone
+        present = signal.getsignal(signal.SIGTERM)
+        if callable(present) and present != self._on_sigterm:
+            self._other_handler = present
+            signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         if self._invocation is None:
@@ -111,7 +174,12 @@ class InvocationLoop:
         elif self._other_handler is not None:
             self._other_handler(number, frame)
         else:
-            self._invocation.terminate()
+            self._invocation.cancel(signal.SIGTERM)
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        # As `asyncio.Runner`: the second one does not wait for the handler.
+        if self._invocation is None or not self._invocation.cancel(signal.SIGINT):
+            signal.default_int_handler(number, frame)
 
     def _terminate(self, frame: FrameType | None = None) -> None:
         # A second signal must not cut the shutdown short; Lambda sends SIGKILL if it takes too long.
@@ -120,33 +188,10 @@ class InvocationLoop:
             self.close()
         finally:
             signal.signal(signal.SIGTERM, self._other_handler or signal.SIG_DFL)
-            if self._other_handler is not None:
-                self._other_handler(signal.SIGTERM, frame)
-            else:
+            if self._other_handler is None:
                 signal.raise_signal(signal.SIGTERM)
-
-    def _leave_lifespans_on_sigterm(self) -> None:
-        """Handle the signal from now on, whether it has another handler or is left to the system."""
-        if self._handles_sigterm:
-            return  # a handler that was installed since calls ours, or wants to be the only one
-        self._handles_sigterm = True
-        present = signal.getsignal(signal.SIGTERM)
-        if present == self._on_sigterm:
-            return
-        is_other = callable(present)
-        if (is_other or present == signal.SIG_DFL) and self._on_sigterm_instead_of(present, self._on_sigterm):
-            self._other_handler = present if is_other else None  # type: ignore[assignment]
-
-    @staticmethod
-    def _on_sigterm_instead_of(present: Any, handler: Any) -> bool:  # noqa: ANN401 (`signal`'s types)
-        """Replace the present handler, on the main thread; any other one is left alone."""
-        is_replaced = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTERM) == present
-        )
-        if is_replaced:
-            signal.signal(signal.SIGTERM, handler)
-        return is_replaced
+            else:
+                self._other_handler(signal.SIGTERM, frame)
 
 
 invocation_loop: Final = InvocationLoop()
@@ -154,27 +199,28 @@ invocation_loop: Final = InvocationLoop()
 
 
 class _Invocation:
-    """One invocation's task, and whether SIGTERM has arrived for it."""
+    """One invocation's task, and the signal that has cancelled it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
-        self.terminated = False
+        self.cancelled_by: signal.Signals | None = None
 
     async def run(self, work: Callable[[], Awaitable[T]], tasks: InvocationTasks) -> T:
         self._task = asyncio.current_task()
-        if self.terminated:
+        if self.cancelled_by is not None:
             raise asyncio.CancelledError
         return await tasks.run(work)
 
-    def terminate(self) -> None:
-        """Cancel the invocation, once."""
-        if self.terminated:
-            return
-        self.terminated = True
+    def cancel(self, number: signal.Signals) -> bool:
+        """Cancel the invocation, once; whether this was the first signal."""
+        if self.cancelled_by is not None:
+            return False
+        self.cancelled_by = number
         if self._task is not None:
             # Thread-safe, so that it also wakes a loop that waits for I/O.
             self._loop.call_soon_threadsafe(self._task.cancel)
+        return True
 
 
 async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks) -> None:

@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from awslambdaric import bootstrap
-from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient
 from awslambdaric.lambda_runtime_exception import FaultException
 
+from lambda_streaming.concurrency import configured_concurrency
 from lambda_streaming.event_loop import invocation_loop
 from lambda_streaming.handler_kinds import (
     WSGI_REMEDY,
@@ -26,30 +26,39 @@ from lambda_streaming.handler_kinds import (
     is_generator,
     is_wsgi_app,
 )
-from lambda_streaming.lifespan import Lifespan
 from lambda_streaming.response_mode import configured_mode
-from lambda_streaming.streaming import LambdaHandler, streaming_of
+from lambda_streaming.runtime_client import StreamingClient
+from lambda_streaming.streaming import LambdaHandler, Streaming, streaming_of
 from lambda_streaming.user_traceback import user_traceback
 
 UNUSABLE: Final = "Runtime.UnusableHandler"
 """The error type of a handler that no event can be given to."""
 
 
-def run_function(handler: str, client: BaseLambdaRuntimeClient) -> None:
+Find: TypeAlias = Callable[[str], object]
+"""Imports what the function's configuration names."""
+
+
+def run_function(
+    handler: str, client: StreamingClient, load: Callable[[Find, str], LambdaHandler] | None = None
+) -> None:
     """Run a function until Lambda ends the process, then leave its lifespan.
 
     Args:
         handler: `package.module.function`, or the name of an ASGI app.
         client: of the Runtime API.
+        load: returns the handler, by default `load_handler`.
     """
-    _stand_in_for_stock_runtime(handler, client)
+    _stand_in_for_stock_runtime(handler, client, load or load_handler)
     try:
         bootstrap.run(handler, client)
     finally:
         invocation_loop.close()
 
 
-def _stand_in_for_stock_runtime(name: str, client: BaseLambdaRuntimeClient) -> None:
+def _stand_in_for_stock_runtime(
+    name: str, client: StreamingClient, load: Callable[[Find, str], LambdaHandler]
+) -> None:
     """Put what differs from AWS's runtime where that runtime, and the tools that instrument it, look for it.
 
     Tools read the handler's name in `_HANDLER`, and find `bootstrap` in `__main__`, as in a container image
@@ -59,10 +68,10 @@ def _stand_in_for_stock_runtime(name: str, client: BaseLambdaRuntimeClient) -> N
     """
     os.environ.setdefault("_HANDLER", name)  # Lambda does not set it in every container image
     sys.modules["__main__"].bootstrap = bootstrap  # type: ignore[attr-defined]
-    bootstrap.LambdaRuntimeClient = type(client)
+    bootstrap.LambdaRuntimeClient = client.instrumented_class
     # Cached, because a tool may load its handler at each invocation, and a lifespan starts once.
     bootstrap._get_handler = functools.cache(  # noqa: SLF001 (the only place for it)
-        functools.partial(_load, bootstrap._get_handler)  # noqa: SLF001
+        functools.partial(load, bootstrap._get_handler)  # noqa: SLF001
     )
     bootstrap.extract_traceback = functools.partial(_user_frames, bootstrap.extract_traceback)
 
@@ -71,19 +80,21 @@ def _user_frames(extract: Callable[[TracebackType | None], object], found: Trace
     return extract(user_traceback(found))
 
 
-def _load(find: Callable[[str], object], name: str) -> LambdaHandler:
+def load_handler(find: Find, name: str) -> LambdaHandler:
     """Return what the runtime calls; its lifespan is started now, or after a restore from a snapshot."""
-    configured_mode()  # a value that is not valid is an error of the start, not of each request
+    # A value that is not valid is an error of the start, not of each request.
+    configured_mode()
+    configured_concurrency()
     handler = as_handler(find(name), name)
-    lifespan = _lifespan_of(handler)
-    if lifespan is not None:
+    streaming = streaming_beneath(handler)
+    if streaming is not None and streaming.lifespan is not None:
         if os.environ.get(bootstrap.AWS_LAMBDA_INITIALIZATION_TYPE) == bootstrap.INIT_TYPE_SNAP_START:
             from snapshot_restore_py import register_after_restore
 
             # Connections do not survive the snapshot, and what is random must not be shared by its copies.
-            register_after_restore(invocation_loop.start, lifespan)
+            register_after_restore(invocation_loop.start, streaming.lifespan)
         else:
-            invocation_loop.start(lifespan)
+            invocation_loop.start(streaming.lifespan)
     return handler
 
 
@@ -93,11 +104,11 @@ _WRAPPED: Final = ("__wrapped__", "func")
 _MOST_WRAPPERS: Final = 16
 
 
-def _lifespan_of(handler: object) -> Lifespan | None:
-    """Return the lifespan of a handler, even if the handler has been wrapped since."""
+def streaming_beneath(handler: object) -> Streaming | None:
+    """Return what a decorated handler runs, even if the handler has been wrapped since."""
     for _ in range(_MOST_WRAPPERS):
         if (streaming := streaming_of(handler)) is not None:
-            return streaming.lifespan
+            return streaming
         handler = next((getattr(handler, name) for name in _WRAPPED if hasattr(handler, name)), None)
     return None
 

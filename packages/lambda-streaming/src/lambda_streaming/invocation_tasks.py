@@ -4,7 +4,8 @@ The rule: **a task belongs to the invocation in whose context it was created.** 
 to the process: by a lifespan, by a task of the process, or inside `process_long()`. They live on from one
 invocation to the next. Tasks of the invocation that still run when it returns are cancelled, because Lambda
 freezes a function between invocations and they would resume in the middle of a later one. Likewise,
-asynchronous generators that the invocation began and did not finish are closed.
+asynchronous generators that the invocation began and did not finish are closed. Where several invocations run
+at once (`multi_concurrent`), the end of one leaves the tasks and generators of the others alone.
 
 The tasks of an ASGI app are not cancelled: under other servers they live on, and the app may have started
 them in a task group of its lifespan, which a cancellation would end. The invocation waits a while for them.
@@ -18,8 +19,7 @@ import contextvars
 import logging
 import sys
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from enum import Enum, auto
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeAlias, TypeVar
 
 logger = logging.getLogger("lambda_streaming")
@@ -33,16 +33,45 @@ MAX_LEFTOVER_S: Final = 1.0
 """How long an invocation waits for the tasks that an app has left; the function is billed for it."""
 
 
-class _Owner(Enum):
-    PROCESS = auto()
-    INVOCATION = auto()
+class _OfInvocation:
+    """What one invocation has started.
+
+    Attributes:
+        tasks: those that it created.
+        generators: the asynchronous generators that it began.
+        had_generators: whether there has been any.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self.generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self.had_generators = False
+
+    def begun(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Note a generator."""
+        self.had_generators = True
+        self.generators.add(generator)
+
+    def suspended(self) -> list[AsyncGenerator[Any, Any]]:
+        """Return the generators that are not finished, and that no task is running."""
+        return [each for each in self.generators if _is_suspended(each)]
 
 
-_TasksOfApp: TypeAlias = "weakref.WeakSet[asyncio.Task[Any]]"
+class _OfApp:
+    """The tasks of an app, and the invocation during which it started them, which closes its generators."""
 
-_owner: contextvars.ContextVar[_Owner | _TasksOfApp] = contextvars.ContextVar(
-    "_owner", default=_Owner.PROCESS
-)
+    def __init__(self, invocation: _OfInvocation | None) -> None:
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self.invocation = invocation
+
+
+# None stands for the process.
+_owner: contextvars.ContextVar[_OfInvocation | _OfApp | None] = contextvars.ContextVar("_owner", default=None)
+
+
+def _invocation_of(owner: _OfInvocation | _OfApp | None) -> _OfInvocation | None:
+    return owner.invocation if isinstance(owner, _OfApp) else owner
+
 
 _Tasks: TypeAlias = set["asyncio.Task[Any]"]
 
@@ -58,36 +87,39 @@ def process_long() -> Iterator[None]:
 
     A lifespan needs no such block: its tasks belong to the process.
     """
-    token = _owner.set(_Owner.PROCESS)
+    token = _owner.set(None)
     try:
         yield
     finally:
         _owner.reset(token)
 
 
-@contextlib.asynccontextmanager
-async def tasks_of_app() -> AsyncIterator[None]:
-    """Let the tasks that are started inside the block finish, or live as long as the process.
+class TasksOfApp:
+    """Lets the tasks that are started inside the block finish, or live as long as the process.
 
     Those that run for longer than `MAX_LEFTOVER_S` after the block freeze with the environment, and resume in
-    the next invocation.
+    the next invocation. A class, because an asynchronous generator would be one more to watch for.
     """
-    started: _TasksOfApp = weakref.WeakSet()
-    token = _owner.set(started)
-    try:
-        yield
-    finally:
-        _owner.reset(token)
-    if left := {task for task in started if not task.done()}:
-        _, running = await asyncio.wait(left, timeout=MAX_LEFTOVER_S)
-        if running:
-            logger.info("The app's tasks freeze until the next invocation: %s", _names(running))
+
+    async def __aenter__(self) -> None:
+        self._app = _OfApp(_invocation_of(_owner.get()))
+        self._token = _owner.set(self._app)
+
+    async def __aexit__(self, error_type: type[BaseException] | None, *error: object) -> None:
+        """Wait for the tasks, unless the app has failed."""
+        _owner.reset(self._token)
+        if error_type is not None:
+            return
+        if left := {task for task in self._app.tasks if not task.done()}:
+            _, running = await asyncio.wait(left, timeout=MAX_LEFTOVER_S)
+            if running:
+                logger.info("The app's tasks freeze until the next invocation: %s", _names(running))
 
 
 def process_context() -> contextvars.Context:
     """Return a copy of the current context whose tasks belong to the process."""
     context = contextvars.copy_context()
-    context.run(_owner.set, _Owner.PROCESS)
+    context.run(_owner.set, None)
     return context
 
 
@@ -102,40 +134,56 @@ class InvocationTasks:
         self._of_process: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet(asyncio.all_tasks(loop))
         self._make_task = loop.get_task_factory() or _make_task
         self._reported: set[str] = set()
+        self._running: set[_OfInvocation] = set()
+        self._note_generator_of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None = None
         loop.set_task_factory(self._create)  # type: ignore[arg-type]  # its protocol differs between Pythons
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run the current task as an invocation, and afterwards close and cancel what it left behind."""
-        _owner.set(_Owner.INVOCATION)
-        generators = _Generators()
-        hooks = sys.get_asyncgen_hooks()
-        generators.watch(hooks.firstiter)
+        invocation = _OfInvocation()
+        _owner.set(invocation)
+        self._running.add(invocation)
+        self._watch_generators()
         try:
             return await work()
         finally:
             try:
-                await self._clean_up(generators)
+                await self._clean_up(invocation)
             finally:
-                sys.set_asyncgen_hooks(*hooks)
+                self._running.discard(invocation)
 
     async def cancel_all(self) -> None:
         """Cancel every task but the current one, those of the process included."""
         await _cancel(lambda: asyncio.all_tasks() - _current())
 
-    async def _clean_up(self, generators: _Generators) -> None:
-        await self._close(generators)
-        if left := self._left():
-            self._report(left)
-            await _cancel(self._left)
-            await self._close(generators)  # those that only a cancelled task held
+    def _watch_generators(self) -> None:
+        """Note each generator that is begun; the event loop sets its own hook whenever it starts."""
+        hooks = sys.get_asyncgen_hooks()
+        if hooks.firstiter != self._note_generator:
+            self._note_generator_of_loop = hooks.firstiter
+            sys.set_asyncgen_hooks(firstiter=self._note_generator)
 
-    async def _close(self, generators: _Generators) -> None:
+    def _note_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        invocation = _invocation_of(_owner.get())
+        if invocation is not None:
+            invocation.begun(generator)
+        if self._note_generator_of_loop is not None:
+            self._note_generator_of_loop(generator)
+
+    async def _clean_up(self, invocation: _OfInvocation) -> None:
+        await self._close(invocation)
+        if left := self._left(invocation):
+            self._report(left)
+            await _cancel(lambda: self._left(invocation))
+            await self._close(invocation)  # those that only a cancelled task held
+
+    async def _close(self, invocation: _OfInvocation) -> None:
         """Close unfinished generators, in at most `MAX_CLEAN_UP_S`, except those that a task is running."""
-        if not generators.were_begun:
+        if not invocation.had_generators:
             return
         await asyncio.sleep(0)  # the loop itself closes, in a task, those that nothing refers to any more
-        closing = {task for task in self._left() if _closes_generator(task)}
-        closing |= {asyncio.ensure_future(_aclose(each)) for each in generators.suspended()}
+        closing = {task for task in self._left(invocation) if _closes_generator(task)}
+        closing |= {asyncio.ensure_future(_aclose(each)) for each in invocation.suspended()}
         if not closing:
             return
         done, late = await asyncio.wait(closing, timeout=MAX_CLEAN_UP_S)
@@ -145,9 +193,12 @@ class InvocationTasks:
         if late:
             logger.error("%d asynchronous generators take too long to close", len(late))
 
-    def _left(self) -> _Tasks:
-        # A task that is not known belongs to the invocation: another task factory may have replaced ours.
-        return {task for task in asyncio.all_tasks() if task not in self._of_process} - _current()
+    def _left(self, invocation: _OfInvocation) -> _Tasks:
+        left = {task for task in asyncio.all_tasks() if task not in self._of_process} - _current()
+        if self._running <= {invocation}:
+            # A task that is not known is its own: another task factory may have replaced ours.
+            return left
+        return left & set(invocation.tasks)
 
     def _report(self, left: _Tasks) -> None:
         names = _names(left)
@@ -171,10 +222,11 @@ class InvocationTasks:
     ) -> asyncio.Future[Any]:
         task = self._make_task(loop, work, **options)
         owner = _owner.get()
-        if owner is not _Owner.INVOCATION and isinstance(task, asyncio.Task):
-            self._of_process.add(task)
-            if isinstance(owner, weakref.WeakSet):
-                owner.add(task)
+        if isinstance(task, asyncio.Task):
+            if owner is not None:
+                owner.tasks.add(task)
+            if not isinstance(owner, _OfInvocation):
+                self._of_process.add(task)
         return task
 
 
@@ -189,34 +241,6 @@ def _make_task(
 def _current() -> _Tasks:
     task = asyncio.current_task()
     return set() if task is None else {task}
-
-
-class _Generators:
-    """The asynchronous generators that one invocation begins.
-
-    Attributes:
-        were_begun: whether there has been any.
-    """
-
-    def __init__(self) -> None:
-        self.were_begun = False
-        self._alive: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
-
-    def watch(self, of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None) -> None:
-        """Note each generator that is begun, in addition to the event loop."""
-
-        def begun(generator: AsyncGenerator[Any, Any]) -> None:
-            if _owner.get() is not _Owner.PROCESS:
-                self.were_begun = True
-                self._alive.add(generator)
-            if of_loop is not None:
-                of_loop(generator)
-
-        sys.set_asyncgen_hooks(firstiter=begun)
-
-    def suspended(self) -> list[AsyncGenerator[Any, Any]]:
-        """Return those that are not finished, and that no task is running."""
-        return [each for each in self._alive if _is_suspended(each)]
 
 
 async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:

@@ -2,7 +2,8 @@
 
 The extension exists for Linux only; elsewhere awslambdaric installs without it and cannot request
 invocations. These functions replace it, so that a function runs under the emulator on macOS as well. On
-Lambda the native extension is used. One contract test suite covers both.
+Lambda the native extension is used, except where several threads request invocations (`multi_concurrent`): it
+has one connection. One contract test suite covers both.
 """
 
 from __future__ import annotations
@@ -10,19 +11,27 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from urllib.parse import quote
 
 _USER_AGENT = "aws-lambda-python"
 _PREFIX = "/2018-06-01/runtime/invocation"
+_DEADLINE = "Lambda-Runtime-Deadline-Ms"
 
-# A process has one runtime, which makes one call at a time.
-_connection: http.client.HTTPConnection | None = None
+
+class _OfThread(threading.local):
+    """The connection of a thread, which makes one call at a time."""
+
+    connection: http.client.HTTPConnection | None = None
+
+
+_of_thread = _OfThread()
 _user_agent = _USER_AGENT
 
 
 def install() -> None:
-    """Install this module in place of the missing extension."""
+    """Install this module in place of the extension."""
     from awslambdaric import lambda_runtime_client
 
     initialize_client(lambda_runtime_client._user_agent())  # noqa: SLF001 (as awslambdaric does)
@@ -35,16 +44,19 @@ def initialize_client(user_agent: str) -> None:
     _user_agent = user_agent
 
 
-def next() -> tuple[bytes, dict[str, str]]:  # noqa: A001 (the extension's name)
+def next() -> tuple[bytes, dict[str, str | int]]:  # noqa: A001 (the extension's name)
     """Wait, without a timeout, for the next invocation and return its event and headers.
 
     Raises:
         RuntimeError: the Runtime API does not return an invocation.
     """
-    status, body, headers = _call("GET", f"{_PREFIX}/next")
+    status, body, found = _call("GET", f"{_PREFIX}/next")
     if status != http.client.OK:
         raise RuntimeError(f"Failed to get next: status {status}")
-    return body, headers
+    headers: dict[str, str | int] = {**found}
+    # The extension converts the one number; awslambdaric computes with it.
+    deadline = found.get(_DEADLINE)
+    return body, headers | ({} if deadline is None else {_DEADLINE: int(deadline)})
 
 
 def post_invocation_result(invoke_id: str, body: bytes, content_type: str, invocation_id: str | None) -> None:
@@ -83,7 +95,7 @@ def _call(
     method: str, path: str, body: bytes | None = None, headers: dict[str, str | bytes] | None = None
 ) -> tuple[int, bytes, dict[str, str]]:
     sent = {"user-agent": _user_agent, "accept": "*/*", **(headers or {})}
-    reused = _connection is not None
+    reused = _of_thread.connection is not None
     try:
         try:
             return _exchange(method, path, body, sent)
@@ -99,16 +111,17 @@ def _call(
 def _exchange(
     method: str, path: str, body: bytes | None, headers: Mapping[str, str | bytes]
 ) -> tuple[int, bytes, dict[str, str]]:
-    global _connection  # noqa: PLW0603 (kept alive between calls)
-    if _connection is None:
-        _connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    connection = _of_thread.connection
+    if connection is None:
+        connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        _of_thread.connection = connection
     try:
-        _connection.request(method, path, body, headers)
-        response = _connection.getresponse()
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
         return response.status, response.read(), _in_title_case(response.getheaders())
     except (OSError, http.client.HTTPException):
-        _connection.close()
-        _connection = None
+        connection.close()
+        _of_thread.connection = None
         raise
 
 

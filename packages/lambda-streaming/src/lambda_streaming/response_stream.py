@@ -44,8 +44,8 @@ class ResponseTransport(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """End the response cleanly. A failed response is never closed."""
+    async def close(self, last: bytes = b"") -> None:
+        """Send a last piece, if any, and end the response cleanly. A failed response is never closed."""
         ...
 
 
@@ -190,11 +190,11 @@ class ResponseStream:
                     raise ResponseBroken("The response was interrupted at its first write")
                 case StreamState.OPEN:
                     await self._begin()
-            if piece:
-                await self._transport.send(piece)
             if last:
                 self._state = StreamState.ENDED
-                await self._transport.close()
+                await self._transport.close(piece)
+            elif piece:
+                await self._transport.send(piece)
 
     async def _begin(self) -> None:
         self._state = StreamState.STARTED

@@ -35,15 +35,9 @@ def _run(config: LambdaConfigProvider) -> None:
 
         portable_runtime_client.install()
     if config.is_multi_concurrent:
-        from lambda_streaming.multi_concurrent import StreamingMultiConcurrentRunner
+        from lambda_streaming.multi_concurrent import run_multi_concurrent
 
-        StreamingMultiConcurrentRunner.run_concurrent(
-            config.handler,
-            config.api_address,
-            config.use_thread_polling,
-            config.lmi_socket_path,
-            int(config.max_concurrency),
-        )
+        run_multi_concurrent(config)
     else:
         run_function(config.handler, StreamingRuntimeClient(config.api_address))
 

@@ -47,20 +47,25 @@ class _StreamingMarshaller(LambdaMarshaller):  # type: ignore[misc]  # untyped
         return body, content_type
 
 
-class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untyped
+class StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untyped
     """Adds streaming to both of awslambdaric's clients."""
 
     marshaller = _StreamingMarshaller()
+
+    @property
+    def instrumented_class(self) -> type[StreamingClient]:
+        """The class whose methods tools may replace: that of every client of the process."""
+        return type(self)
 
     def __init__(self, address: str) -> None:
         # Python runs signal handlers only where the main thread can be interrupted, which awslambdaric's
         # blocking call cannot. It polls in a thread only for some of the managed runtimes.
         super().__init__(address, True)
-        self.ThreadPoolExecutor = PollingThread()
+        self.ThreadPoolExecutor: Any = PollingThread()
         self._connection = RuntimeApiConnection(address)
         self._request: InvocationRequest | None = None
         self._response: RuntimeApiResponse | None = None
-        install_driver(self._drive)
+        install_driver(self.drive)
 
     def wait_next_invocation(self) -> InvocationRequest:
         """Reset the state of the last invocation and wait for the next one."""
@@ -86,7 +91,8 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         if self._response is None or not self._response.begun:
             super().post_invocation_error(invoke_id, error_response_data, xray_fault, invocation_id)
 
-    def _drive(self, invocation: Invocation) -> object:
+    def drive(self, invocation: Invocation) -> object:
+        """Run a streaming handler, whose response goes to Lambda meanwhile."""
         request = self._request
         if request is None:
             raise RuntimeError("A streaming handler can be called only while an invocation is being handled")
@@ -100,12 +106,12 @@ class _StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untype
         return StreamedResult(self._response.metadata())
 
 
-class StreamingRuntimeClient(_StreamingClient, LambdaRuntimeClient):  # type: ignore[misc]  # untyped
+class StreamingRuntimeClient(StreamingClient, LambdaRuntimeClient):  # type: ignore[misc]  # untyped
     """awslambdaric's client of an execution environment, with response streaming."""
 
 
 class StreamingMultiConcurrentRuntimeClient(
-    _StreamingClient,
+    StreamingClient,
     LambdaMultiConcurrentRuntimeClient,  # type: ignore[misc]  # untyped
 ):
     """The client of a worker process on a Managed Instance: a failed call does not end the worker."""

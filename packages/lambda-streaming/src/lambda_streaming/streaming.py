@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, overload
 
 import msgspec
 
-from lambda_streaming.handler_kinds import StreamHandler, as_stream_handler
+from lambda_streaming.handler_kinds import StreamHandler, as_stream_handler, is_asynchronous
 from lambda_streaming.lifespan import Lifespan, LifespanFactory
 from lambda_streaming.response_mode import ResponseMode, is_buffered
 from lambda_streaming.response_stream import Invocation, ResponseStream, ResponseTransport, StreamState
@@ -60,10 +60,12 @@ class Streaming(msgspec.Struct, frozen=True):
     Attributes:
         handler: writes the response.
         lifespan: the resources that it needs, if any.
+        is_asynchronous: whether it runs on the event loop, and not in a thread.
     """
 
     handler: StreamHandler
     lifespan: Lifespan | None = None
+    is_asynchronous: bool = True
 
     async def respond(self, event: object, context: object, transport: ResponseTransport) -> None:
         """Run the handler on the running event loop, and end its response."""
@@ -124,7 +126,11 @@ def streamify_response(
     """
     if handler is None:
         return functools.partial(streamify_response, lifespan=lifespan, response_mode=response_mode)
-    streaming = Streaming(as_stream_handler(handler), None if lifespan is None else Lifespan(lifespan))
+    streaming = Streaming(
+        as_stream_handler(handler),
+        None if lifespan is None else Lifespan(lifespan),
+        is_asynchronous=is_asynchronous(handler),
+    )
     return entry_point(streaming, handler, response_mode)
 
 

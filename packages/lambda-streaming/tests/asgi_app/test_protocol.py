@@ -49,7 +49,9 @@ class Reader:
         self.sent.append(data if not data.endswith(b"\0" * 8) else json.loads(data[:-8]))
         await self.has_room.wait()
 
-    async def close(self) -> None:
+    async def close(self, last: bytes = b"") -> None:
+        if last:
+            await self.send(last)
         self.sent.append("close")
 
 

@@ -33,7 +33,14 @@ OPTIONS = (
         "--json",
     ),
     *("--timeout", "--env-file", "--env", "--function-name", "--memory-size"),
-    *("--max-concurrency", "--no-freeze", "--init-timeout", "--idle-timeout", "--grace"),
+    *(
+        "--max-concurrency",
+        "--environment-concurrency",
+        "--no-freeze",
+        "--init-timeout",
+        "--idle-timeout",
+        "--grace",
+    ),
     *("--cors", "--cors-allow-origin", "--cors-allow-method", "--cors-allow-header", "--cors-expose-header"),
     *("--cors-max-age", "--cors-allow-credentials", "COMMAND", "127"),
 )

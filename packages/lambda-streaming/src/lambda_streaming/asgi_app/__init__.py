@@ -12,7 +12,7 @@ from lambda_streaming.asgi_app.protocol import AsgiApp
 from lambda_streaming.asgi_app.scope import http_scope
 from lambda_streaming.event_sources import request_of
 from lambda_streaming.handler_kinds import WSGI_REMEDY, is_wsgi_app, parameters
-from lambda_streaming.invocation_tasks import tasks_of_app
+from lambda_streaming.invocation_tasks import TasksOfApp
 from lambda_streaming.lifespan import Lifespan, lifespan_state
 from lambda_streaming.response_mode import ResponseMode
 from lambda_streaming.response_stream import ResponseStream
@@ -59,7 +59,7 @@ def from_asgi(
         request = request_of(event)
         state = None if life is None else lifespan_state()
         scope = http_scope(request, root_path=prefix, state=state, event=event, context=context)
-        async with tasks_of_app():
+        async with TasksOfApp():
             await RequestCycle(request, stream).run(app, scope)
 
     return entry_point(Streaming(serve, life), app, response_mode)

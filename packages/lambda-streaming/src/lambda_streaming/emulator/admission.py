@@ -14,7 +14,8 @@ from lambda_streaming.emulator.authority import parse_authority
 from lambda_streaming.emulator.runtime_api import Headers, RuntimeApiError
 
 MAX_CONNECTIONS: Final = 64
-"""Per environment, including connections whose peer is still being checked."""
+"""Per environment, including connections whose peer is still being checked; more with each invocation that it
+may run at once."""
 
 
 class ForeignRequest(RuntimeApiError):
@@ -45,6 +46,16 @@ class AlreadyReceiving(RuntimeApiError):
 
     def __init__(self) -> None:
         super().__init__("Another connection of this environment receives the events")
+
+
+class TooManyReceivers(RuntimeApiError):
+    """Raised for `next` when as many are waiting or running as there may be invocations at once."""
+
+    status = 403
+    error_type = "TooManyIdleRuntimes"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"This environment runs at most {most} invocations at once")
 
 
 def check_source(headers: Headers, address: tuple[str, int]) -> None:

@@ -76,8 +76,9 @@ class EmulatorReady(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 _HELP = """A Lambda Function URL on localhost, for any runtime, with response streaming.
 
 The emulator starts COMMAND as an execution environment when a request needs one. Each environment runs one
-invocation at a time; it is frozen between invocations, reused, killed at the timeout and replaced after a
-crash. Everything it prints appears on standard error, prefixed with the environment's name.
+invocation at a time (see --environment-concurrency); it is frozen between invocations, reused, killed at the
+timeout and replaced after a crash. Everything it prints appears on standard error, prefixed with the
+environment's name.
 
 \b
     python -m lambda_streaming.emulator -- python -m lambda_streaming app.handler
@@ -192,6 +193,15 @@ def emulate(
         int,
         typer.Option(min=1, help="Maximum number of environments; further requests get 429."),
     ] = DEFAULT_MAX_CONCURRENCY,
+    environment_concurrency: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Invocations that one environment runs at once. More than 1 makes it a Managed Instance: "
+            "AWS_LAMBDA_MAX_CONCURRENCY is set, logs are JSON, and it is never frozen.",
+        ),
+    ] = 1,
     freeze: Annotated[
         bool,
         typer.Option(help="Stop environments between invocations (SIGSTOP), as Lambda freezes them."),
@@ -273,6 +283,7 @@ def emulate(
             grace_s=grace,
             function_name=function_name,
             memory_size_mb=memory_size,
+            environment_concurrency=environment_concurrency,
         )
         mode = _mode(front_door, invoke_mode)
         _check_fits(front_door, multi_value_headers=multi_value_headers, cors=configuration)

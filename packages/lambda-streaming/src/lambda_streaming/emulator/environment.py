@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Coroutine
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from lambda_streaming.emulator.function import Function
 from lambda_streaming.emulator.invocation import RunningInvocation
@@ -43,7 +44,7 @@ class EnvironmentState(Enum):
 
 
 class ExecutionEnvironment:
-    """Runs one invocation at a time. `start` it, `run` invocations while it is alive, `close` it.
+    """Runs one or more invocations at a time: `start` it, `run` them while it is alive, `close` it.
 
     Args:
         name: a short name for the log.
@@ -58,12 +59,31 @@ class ExecutionEnvironment:
         self._function = function
         self._guard = guard
         self._api = RuntimeApiServer(
-            name, function_name=function.name, handler=function.handler, is_own=self._is_own
+            name,
+            function_name=function.name,
+            handler=function.handler,
+            is_own=self._is_own,
+            concurrency=function.concurrency,
         )
         self._process: ProcessGroup | None = None
         self._process_started = asyncio.Event()
         self._init_ms: float | None = None
-        self._invocation: RunningInvocation | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._invocations: set[RunningInvocation] = set()
+        # One event after the other, because each waits until the runtime asks for it.
+        self._delivering = asyncio.Lock()
+
+    @property
+    def running(self) -> int:
+        """How many invocations it runs, or will run once it has started."""
+        return len(self._invocations)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can take another invocation while it starts or runs others."""
+        ended = self._process is not None and self._process.ended.done()
+        is_up = self.state is not EnvironmentState.DEAD and not ended
+        return is_up and 0 < self.running < self._function.concurrency
 
     @property
     def alive(self) -> bool:
@@ -73,8 +93,8 @@ class ExecutionEnvironment:
 
     @property
     def settling(self) -> bool:
-        """Whether its response has ended and it is about to be idle."""
-        responded = self._invocation is not None and self._invocation.ended
+        """Whether its responses have ended and it is about to be idle."""
+        responded = bool(self._invocations) and all(each.ended for each in self._invocations)
         return self.state is EnvironmentState.BUSY and responded and self.alive
 
     @property
@@ -84,13 +104,26 @@ class ExecutionEnvironment:
             raise RuntimeError("the environment has not been started")
         return self._process
 
+    def reserve(self, invocation: RunningInvocation) -> None:
+        """Take an invocation that `run` will run."""
+        self._invocations.add(invocation)
+
+    def release(self, invocation: RunningInvocation) -> None:
+        """Forget an invocation, whether it has run or not."""
+        self._invocations.discard(invocation)
+
     async def start(self) -> None:
-        """Start the process and wait until its runtime asks for an event.
+        """Start the process, once, and wait until its runtime asks for an event.
 
         Raises:
             FunctionFailed: the runtime never asked; the environment is dead, and the log has the reason.
         """
-        self.state = EnvironmentState.STARTING
+        if self._starting is None:
+            self.state = EnvironmentState.STARTING
+            self._starting = asyncio.create_task(self._start_within_time())
+        await asyncio.shield(self._starting)
+
+    async def _start_within_time(self) -> None:
         began = time.monotonic()
         try:
             await self._start()
@@ -106,11 +139,37 @@ class ExecutionEnvironment:
         The response always ends, before this returns, as soon as the runtime has completed it.
         """
         self.state = EnvironmentState.BUSY
-        self._invocation = invocation
         function, request = self._function, invocation.request
-        self.process.begin_invocation()
+        if self.running <= 1:
+            self.process.begin_invocation()
         self.process.thaw()
         began = time.monotonic()
+        alive = False
+        try:
+            async with asyncio.timeout(function.timeout_s):
+                await self._deliver(invocation)
+                alive = await self._until_ready_or_ended(invocation)
+        except TimeoutError:
+            alive = self._time_out(invocation)
+        self._report(request.request_id, time.monotonic() - began)
+        self.release(invocation)
+        if self.running:
+            return
+        if alive:
+            self._become_idle()
+        else:
+            await self.close()
+
+    async def _deliver(self, invocation: RunningInvocation) -> None:
+        if self._function.concurrency > 1:
+            async with self._delivering:
+                await self._wait_for(self._api.ready())
+                self._deliver_now(invocation)
+            return
+        self._deliver_now(invocation)
+
+    def _deliver_now(self, invocation: RunningInvocation) -> None:
+        function, request = self._function, invocation.request
         event = Event(
             payload=request.payload,
             request_id=request.request_id,
@@ -120,23 +179,22 @@ class ExecutionEnvironment:
             trace_id=request.trace_id,
             client_context=request.client_context,
         )
-        self._api.deliver(event, invocation)
-        alive = False
-        try:
-            async with asyncio.timeout(function.timeout_s):
-                alive = await self._until_ready_or_ended(invocation)
-        except TimeoutError:
-            self.kill()
-            if invocation.ended:
-                logger.error(  # noqa: TRY400 (the function's error, not the emulator's)
-                    "[%s] %s %s", self.name, request.request_id, timeout_message(function.timeout_s)
-                )
-            invocation.fail(InvocationTimedOut(function.timeout_s))
-        self._report(request.request_id, time.monotonic() - began)
-        if alive:
-            self._become_idle()
+        if not self.process.ended.done():
+            self._api.deliver(event, invocation)
+
+    def _time_out(self, invocation: RunningInvocation) -> bool:
+        """End an invocation that takes too long; whether the environment survives it."""
+        function, request_id = self._function, invocation.request.request_id
+        survives = function.concurrency > 1 and self.alive
+        if survives:
+            # As in RIE for Managed Instances: the others go on, and a late result is refused.
+            self._api.expire(request_id)
         else:
-            await self.close()
+            self.kill()
+        if invocation.ended:
+            logger.error("[%s] %s %s", self.name, request_id, timeout_message(function.timeout_s))
+        invocation.fail(InvocationTimedOut(function.timeout_s))
+        return survives
 
     @property
     def log_tail(self) -> bytes:
@@ -160,6 +218,10 @@ class ExecutionEnvironment:
     async def close(self) -> None:
         """End its processes, by force if need be, and stop listening."""
         self.state = EnvironmentState.DEAD
+        starting = self._starting
+        if starting is not None and starting is not asyncio.current_task() and not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
         if self._process is not None:
             await self._process.terminate(TERMINATION_GRACE_S)
         await self._api.close()
@@ -210,14 +272,20 @@ class ExecutionEnvironment:
             return False
         return await asyncio.to_thread(is_held_by_group, ends, self.process.id)
 
+    async def _wait_for(self, condition: Coroutine[Any, Any, None]) -> bool:
+        """Wait for a condition or the end of the process; whether the process goes on."""
+        waiting = asyncio.ensure_future(condition)
+        try:
+            await asyncio.wait((waiting, self.process.ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        return not self.process.ended.done()
+
     async def _until_ready_or_ended(self, invocation: RunningInvocation) -> bool:
         process = self.process
-        ready = asyncio.ensure_future(self._api.ready())
-        try:
-            await asyncio.wait((ready, process.ended), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-        if not process.ended.done():
+        # A Managed Instance may ask for another event meanwhile: there the response ends the invocation.
+        is_over = self._api.ready() if self._function.concurrency == 1 else invocation.over()
+        if await self._wait_for(is_over):
             return True
         if not invocation.ended:
             # What it wrote before it exited is still in transit, at the client's pace.
@@ -236,7 +304,6 @@ class ExecutionEnvironment:
 
     def _become_idle(self) -> None:
         self.state = EnvironmentState.IDLE
-        self._invocation = None
         self.idle_since = time.monotonic()
 
     def _log_line(self, line: str) -> None:

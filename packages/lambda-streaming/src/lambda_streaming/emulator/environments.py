@@ -44,7 +44,7 @@ class ExecutionEnvironments:
             for events.
         env: additional variables; they override the inherited ones and Lambda's.
         timeout_s: the invocation timeout, after which the environment is killed.
-        max_concurrency: the maximum number of environments; further requests are throttled.
+        max_concurrency: the maximum number of environments; requests past what they can run are throttled.
         freeze: whether environments are stopped (SIGSTOP) between invocations, as on Lambda.
         init_timeout_s: the timeout for starting an environment.
         idle_timeout_s: the time after which an idle environment is ended; None keeps it.
@@ -52,6 +52,8 @@ class ExecutionEnvironments:
         function_name: as the function sees it; also the environments' names in the log.
         memory_size_mb: as the function sees it; it limits nothing.
         cwd: the command's working directory, by default the current one.
+        environment_concurrency: how many invocations one environment runs at once. More than one makes it a
+            Managed Instance: it is never frozen, logs JSON, and an invocation that times out does not end it.
 
     Raises:
         InvalidFunction: a setting is invalid.
@@ -71,6 +73,7 @@ class ExecutionEnvironments:
         function_name: str = "function",
         memory_size_mb: int = 128,
         cwd: Path | None = None,
+        environment_concurrency: int = 1,
     ) -> None:
         if max_concurrency < 1:
             raise InvalidFunction("max_concurrency must be at least 1")
@@ -85,9 +88,10 @@ class ExecutionEnvironments:
             memory_size_mb=memory_size_mb,
             timeout_s=timeout_s,
             init_timeout_s=init_timeout_s,
+            concurrency=environment_concurrency,
         )
-        self._max_concurrency = max_concurrency
-        self._freeze = freeze
+        self._max_environments = max_concurrency
+        self._freeze = freeze and environment_concurrency == 1
         self._idle_timeout_s = idle_timeout_s
         self._grace_s = grace_s
         self._closing = False
@@ -121,6 +125,7 @@ class ExecutionEnvironments:
         """Run an invocation in a free environment; see `Invoker.invoke`."""
         environment = await self._acquire()
         invocation = RunningInvocation(request, environment=environment.name)
+        environment.reserve(invocation)
         task = asyncio.create_task(self._run(environment, invocation))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -134,7 +139,7 @@ class ExecutionEnvironments:
         Raises:
             FunctionFailed: one of them did not start; the log has the reason.
         """
-        room = self._max_concurrency - len(self._environments)
+        room = self._max_environments - len(self._environments)
         starting = [
             asyncio.create_task(self._start_one(self._new_environment())) for _ in range(min(count, room))
         ]
@@ -191,18 +196,24 @@ class ExecutionEnvironments:
             task.cancel()
 
     async def _acquire(self) -> ExecutionEnvironment:
-        environment = self._take_idle()
+        environment = self._take_idle() or self._with_room()
         if environment is None and self._may_settle():
             environment = await self._settled()
         if environment is None:
             environment = self._take_idle()
-        if environment is None and not self._closing and len(self._environments) < self._max_concurrency:
+        if environment is None and not self._closing and len(self._environments) < self._max_environments:
             environment = self._new_environment()
         if environment is None:
             if not self._closing:
-                logger.warning("Throttled: all %d environments are busy", self._max_concurrency)
+                logger.warning("Throttled: all %d environments are busy", self._max_environments)
             raise Throttled
         return environment
+
+    def _with_room(self) -> ExecutionEnvironment | None:
+        if self._closing:
+            return None
+        usable = (each for each in self._environments if each.has_room and each not in self._outdated)
+        return next(usable, None)
 
     def _new_environment(self) -> ExecutionEnvironment:
         self._started += 1
@@ -244,7 +255,7 @@ class ExecutionEnvironments:
 
     async def _run(self, environment: ExecutionEnvironment, invocation: RunningInvocation) -> None:
         try:
-            if environment.state is EnvironmentState.NEW:
+            if environment.state in (EnvironmentState.NEW, EnvironmentState.STARTING):
                 await environment.start()
             await environment.run(invocation)
             if invocation.request.on_log is not None:
@@ -255,10 +266,12 @@ class ExecutionEnvironments:
             if invocation.request.on_log is not None:
                 invocation.request.on_log(environment.log_tail)
             invocation.fail(FunctionFailed("Sandbox.Failure", "The emulator stopped"))
-            self._keep_or_remove(environment)
+            environment.release(invocation)
+            if not environment.running:
+                self._keep_or_remove(environment)
 
     def _keep_or_remove(self, environment: ExecutionEnvironment) -> None:
-        if self._closing:
+        if self._closing or environment not in self._environments:
             return
         if environment.alive and environment not in self._outdated:
             self._release(environment)

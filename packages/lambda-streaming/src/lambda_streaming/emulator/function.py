@@ -22,7 +22,7 @@ _HANDLER = re.compile(r"[\w][\w./-]*\.[A-Za-z_]\w*")
 _FILES: Final = (".py", ".js", ".mjs", ".cjs", ".ts", ".sh", ".rb", ".jar", ".dll", ".so")
 _DEFAULT_HANDLER: Final = "function.handler"
 _NOT_INHERITED: Final = frozenset(
-    # One belongs to a single invocation; the other enables concurrent invocations, which is not emulated.
+    # One belongs to a single invocation; the other is for `concurrency` to say.
     {"_X_AMZN_TRACE_ID", "AWS_LAMBDA_MAX_CONCURRENCY"}
 )
 
@@ -43,6 +43,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         memory_size_mb: AWS_LAMBDA_FUNCTION_MEMORY_SIZE; it limits nothing.
         timeout_s: the invocation timeout.
         init_timeout_s: the timeout for the start, until the runtime asks for an event.
+        concurrency: how many invocations one environment runs at once; a Managed Instance runs several.
 
     Raises:
         InvalidFunction: no command, a time or size that is not positive, or a reserved variable.
@@ -56,6 +57,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     memory_size_mb: int = 128
     timeout_s: float = 30.0
     init_timeout_s: float = 10.0
+    concurrency: int = 1
 
     def __post_init__(self) -> None:
         """Reject invalid values."""
@@ -67,6 +69,8 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidFunction("timeouts must be finite and positive")
         if self.memory_size_mb <= 0:
             raise InvalidFunction("the memory size must be positive")
+        if self.concurrency < 1:
+            raise InvalidFunction("an environment must run at least one invocation at once")
         for name in policy.RESERVED_VARIABLES & self.overrides.keys():
             raise InvalidFunction(f"{name} is set by the emulator and cannot be changed")
 
@@ -113,6 +117,14 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{self.name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": f"{today:%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            **(self._of_managed_instance() if self.concurrency > 1 else {}),
             **self.overrides,
             "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        }
+
+    def _of_managed_instance(self) -> dict[str, str]:
+        return {
+            "AWS_LAMBDA_MAX_CONCURRENCY": str(self.concurrency),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
+            "AWS_LAMBDA_LOG_FORMAT": "JSON",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from lambda_streaming.emulator.runtime_api import (
@@ -39,11 +40,16 @@ class RunningInvocation:
         self._environment = environment
         self._max_bytes = MAX_BUFFERED_RESULT_BYTES if request.buffered else None
         self._handover = Handover()
+        self._over = asyncio.Event()
 
     @property
     def ended(self) -> bool:
         """Whether the response is complete or has failed."""
         return self._handover.ended
+
+    async def over(self) -> None:
+        """Wait until the runtime has posted all of its response, or the invocation has failed."""
+        await self._over.wait()
 
     def begin(self, content_type: str | None) -> None:
         """Note the response's content type, before its first byte."""
@@ -65,6 +71,7 @@ class RunningInvocation:
     def complete(self) -> None:
         """End the response cleanly."""
         self._handover.close()
+        self._over.set()
 
     def fail(self, failure: InvocationFailed) -> None:
         """End the response with a failure and log it, unless the response has ended."""
@@ -72,6 +79,7 @@ class RunningInvocation:
             self.failure = failure
             logger.error("[%s] %s %s", self._environment, self.request.request_id, failure)
             self._handover.fail(failure)
+            self._over.set()
 
     async def response(self) -> InvocationResponse:
         """Wait until the response begins; see `Invoker.invoke`."""

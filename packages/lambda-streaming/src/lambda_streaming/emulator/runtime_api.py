@@ -155,6 +155,16 @@ class InvalidRequestId(RuntimeApiError):
         super().__init__("Invalid request ID")
 
 
+class InvocationExpired(RuntimeApiError):
+    """Raised for a result of an invocation that has timed out while others went on."""
+
+    status = 410
+    error_type = "InvokeTimeout"
+
+    def __init__(self) -> None:
+        super().__init__("Invoke timeout")
+
+
 class InvalidResponseMode(RuntimeApiError):
     """Raised for a response mode other than `streaming`."""
 
@@ -429,6 +439,11 @@ class RuntimeStateMachine:
         """Record that the response being read has ended, in whatever way."""
         if self.state is RuntimeState.RESPONDING:
             self.state = RuntimeState.RESPONDED
+
+    def expired(self) -> None:
+        """Record that the invocation has timed out: the runtime may ask for another event."""
+        self.state = RuntimeState.RESPONDED
+        self.event = None
 
     def _check_ids(self, request_id: str, invocation_id: str | None) -> None:
         event = self.event

@@ -23,6 +23,7 @@ from lambda_streaming.emulator.admission import (
     AlreadyReceiving,
     AmbiguousRequest,
     ForeignRequest,
+    TooManyReceivers,
     check_framing,
     check_source,
 )
@@ -43,7 +44,9 @@ from lambda_streaming.emulator.runtime_api import (
     Event,
     ExtensionRefused,
     Headers,
+    InvalidRequestId,
     InvalidResponseMode,
+    InvocationExpired,
     ResultTooLarge,
     RuntimeApiError,
     RuntimeCall,
@@ -72,6 +75,40 @@ EXTENSION_NAME_HEADER: Final = "lambda-extension-name"
 EXTENSION_ID_HEADER: Final = "lambda-extension-identifier"
 
 
+class _Slot:
+    """Runs one invocation at a time. An ordinary environment has one, a Managed Instance several.
+
+    Attributes:
+        machine: its state, and its event.
+        invocation: what its event belongs to.
+        waiting: set while the runtime waits for an event; the future delivers it.
+        receiver: the connection that last asked for an event.
+        reported: set once the runtime reports the result of the event.
+    """
+
+    def __init__(self) -> None:
+        self.machine = RuntimeStateMachine()
+        self.invocation: RunningInvocation | None = None
+        self.waiting: asyncio.Future[Event] | None = None
+        self.receiver: asyncio.Task[None] | None = None
+        self.reported = asyncio.Event()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an event can be delivered to it now."""
+        return self.waiting is not None and not self.waiting.done()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether another connection may take it to wait for an event."""
+        return self.waiting is None and self.machine.state in _BETWEEN_EVENTS
+
+
+_BETWEEN_EVENTS: Final = frozenset(
+    {RuntimeState.INITIALIZING, RuntimeState.RESTORING, RuntimeState.READY, RuntimeState.RESPONDED}
+)
+
+
 class RuntimeApiServer:
     """Serves one runtime and its extensions. Start it, then start the environment's process.
 
@@ -80,25 +117,24 @@ class RuntimeApiServer:
         function_name: sent to extensions.
         handler: sent to extensions.
         is_own: whether a connection comes from the environment's processes; checked once per connection.
+        concurrency: how many invocations the runtime may run at once. With more than one, each `next` is
+            independent of the others, as in RIE for Managed Instances.
     """
 
-    def __init__(self, name: str, *, function_name: str, handler: str, is_own: PeerCheck) -> None:
+    def __init__(
+        self, name: str, *, function_name: str, handler: str, is_own: PeerCheck, concurrency: int = 1
+    ) -> None:
         self._name = name
+        self._concurrency = concurrency
         self._is_own = is_own
         # One check at a time, so that a flood of foreign connections does not occupy the shared threads.
         self._checking = asyncio.Lock()
         self._function = {"functionName": function_name, "functionVersion": "$LATEST", "handler": handler}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._machine = RuntimeStateMachine()
-        self._invocation: RunningInvocation | None = None
+        self._slots = [_Slot()]
+        self._expired: set[str] = set()
         self._extensions: set[str] = set()
-        # Set while the runtime waits for an event; the future delivers it.
-        self._waiting: asyncio.Future[Event] | None = None
-        # The connection that last asked for an event.
-        self._receiver: asyncio.Task[None] | None = None
-        # Set once the runtime reports the result of its event.
-        self._reported = asyncio.Event()
         self._ready = asyncio.Event()
         self.init_failure: asyncio.Future[ErrorReport] = asyncio.get_running_loop().create_future()
 
@@ -117,15 +153,15 @@ class RuntimeApiServer:
 
     @property
     def state(self) -> RuntimeState:
-        """The runtime's state."""
-        return self._machine.state
+        """The runtime's state; that of its first invocation if it runs several at once."""
+        return self._slots[0].machine.state
 
     async def listen(self) -> None:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._accept, HOST, 0)
 
     async def ready(self) -> None:
-        """Wait until the runtime waits for an event and none is pending."""
+        """Wait until the runtime waits for an event that has not been delivered."""
         await self._ready.wait()
 
     def deliver(self, event: Event, invocation: RunningInvocation) -> None:
@@ -134,12 +170,21 @@ class RuntimeApiServer:
         Raises:
             RuntimeError: the runtime is not waiting.
         """
-        self._machine.delivered(event)
-        self._reported.clear()
-        self._invocation = invocation
-        self._ready.clear()
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(event)
+        slot = next((each for each in self._slots if each.is_waiting), self._slots[0])
+        slot.machine.delivered(event)
+        slot.reported.clear()
+        slot.invocation = invocation
+        if slot.is_waiting and slot.waiting is not None:
+            slot.waiting.set_result(event)
+        if not any(each.is_waiting for each in self._slots):
+            self._ready.clear()
+
+    def expire(self, request_id: str) -> None:
+        """Expect no result of an invocation any more: it has timed out, while others go on."""
+        self._expired.add(request_id)
+        for slot in self._slots:
+            if slot.machine.event is not None and slot.machine.event.request_id == request_id:
+                slot.machine.expired()
 
     async def drained(self, timeout_s: float) -> None:
         """Wait until no connection is left, at most `timeout_s`, after the process has exited.
@@ -159,7 +204,8 @@ class RuntimeApiServer:
             await asyncio.wait(self._connections)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= MAX_CONNECTIONS:
+        # Each invocation may have two: one for events and errors, one for its response.
+        if len(self._connections) >= MAX_CONNECTIONS + 2 * (self._concurrency - 1):
             writer.transport.abort()
             return
         task = asyncio.create_task(self._serve(Connection(reader, writer)))
@@ -213,32 +259,50 @@ class RuntimeApiServer:
 
     async def _next(self, call: RuntimeCall, _headers: Headers, connection: Connection) -> ApiResponse:
         await connection.discard_body()
-        await self._check_receiver()
-        self._machine.called(call)
-        self._receiver = asyncio.current_task()
-        event = self._machine.event
+        slot = await self._slot_for_next()
+        slot.machine.called(call)
+        slot.receiver = asyncio.current_task()
+        event = slot.machine.event
         if event is None:
-            event = await self._wait_for_event(connection)
+            event = await self._wait_for_event(slot, connection)
         return event.response()
 
-    async def _check_receiver(self) -> None:
+    async def _slot_for_next(self) -> _Slot:
+        """Return where the connection that asks for an event gets it.
+
+        Raises:
+            AlreadyReceiving: another open connection waits for it or has received it.
+            TooManyReceivers: as many as there may be invocations at once.
+        """
+        if self._concurrency == 1:
+            await self._check_receiver(self._slots[0])
+            return self._slots[0]
+        free = next((slot for slot in self._slots if slot.is_free), None)
+        if free is None:
+            if len(self._slots) >= self._concurrency:
+                raise TooManyReceivers(self._concurrency)
+            free = _Slot()
+            self._slots.append(free)
+        return free
+
+    async def _check_receiver(self, slot: _Slot) -> None:
         """Refuse to deliver the event to this connection while another one receives it.
 
         Raises:
             AlreadyReceiving: another open connection waits for it or has received it.
         """
-        while self._is_receiving(receiver := self._receiver):
-            if self._waiting is not None:
+        while self._is_receiving(receiver := slot.receiver, slot):
+            if slot.waiting is not None:
                 await asyncio.wait((receiver,), timeout=LOST_CONNECTION_S)
                 is_free = receiver.done()
             else:
-                is_free = await self._is_done_with_event(receiver)
+                is_free = await self._is_done_with_event(slot, receiver)
             if not is_free:
                 raise AlreadyReceiving
 
-    async def _is_done_with_event(self, receiver: asyncio.Task[None]) -> bool:
+    async def _is_done_with_event(self, slot: _Slot, receiver: asyncio.Task[None]) -> bool:
         """Whether, within `REPORT_WITHIN_S`, the connection ended or the runtime reported its result."""
-        reported = asyncio.ensure_future(self._reported.wait())
+        reported = asyncio.ensure_future(slot.reported.wait())
         try:
             done, _ = await asyncio.wait(
                 (receiver, reported), timeout=REPORT_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
@@ -247,16 +311,18 @@ class RuntimeApiServer:
             reported.cancel()
         return bool(done)
 
-    def _is_receiving(self, receiver: asyncio.Task[None] | None) -> TypeGuard[asyncio.Task[None]]:
+    def _is_receiving(
+        self, receiver: asyncio.Task[None] | None, slot: _Slot
+    ) -> TypeGuard[asyncio.Task[None]]:
         """Whether another connection than the current one receives the event."""
         if receiver is None or receiver is asyncio.current_task() or receiver.done():
             return False
-        return self._waiting is not None or self.state is RuntimeState.INVOKED
+        return slot.waiting is not None or slot.machine.state is RuntimeState.INVOKED
 
-    async def _wait_for_event(self, connection: Connection) -> Event:
+    async def _wait_for_event(self, slot: _Slot, connection: Connection) -> Event:
         waiting: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._waiting = waiting
-        self._invocation = None
+        slot.waiting = waiting
+        slot.invocation = None
         self._ready.set()
         closed = asyncio.ensure_future(connection.closed())
         try:
@@ -264,16 +330,35 @@ class RuntimeApiServer:
         finally:
             closed.cancel()
             await asyncio.wait((closed,))
-            self._waiting = None
+            slot.waiting = None
         if not waiting.done():
             raise ConnectionEnded
         return waiting.result()
 
+    def _called_about(self, call: RuntimeCall, headers: Headers) -> tuple[_Slot, RunningInvocation]:
+        """Make the transition of a call that reports a result, and return what it belongs to.
+
+        Raises:
+            InvocationExpired: the invocation has timed out.
+            InvalidRequestId: there is no such invocation.
+            InvalidStateTransition: it has a result already.
+        """
+        slot = self._slots[0]
+        if self._concurrency > 1:
+            if call.request_id in self._expired:
+                raise InvocationExpired
+            events = ((each, each.machine.event) for each in self._slots)
+            found = (each for each, event in events if event and event.request_id == call.request_id)
+            if (running := next(found, None)) is None:
+                raise InvalidRequestId
+            slot = running
+        slot.machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
+        slot.reported.set()
+        assert slot.invocation is not None, "the table lets only a running one respond or fail"  # noqa: S101
+        return slot, slot.invocation
+
     async def _response(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
-        self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
-        self._reported.set()
-        invocation = self._invocation
-        assert invocation is not None, "the table lets only a running one respond"  # noqa: S101
+        slot, invocation = self._called_about(call, headers)
         try:
             check_response_mode(headers)
             invocation.begin(headers.first("content-type"))
@@ -285,8 +370,8 @@ class RuntimeApiServer:
             invocation.fail(FunctionFailed("Runtime.TruncatedResponse", str(error)))
             raise
         finally:
-            if self._invocation is invocation:
-                self._machine.responded()
+            if slot.invocation is invocation:
+                slot.machine.responded()
         return ACCEPTED
 
     async def _read_response(
@@ -331,10 +416,7 @@ class RuntimeApiServer:
             invocation.fail(FunctionFailed(report.error_type, report.error_message, report.report))
 
     async def _error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
-        self._machine.called(call, invocation_id=headers.first(INVOCATION_ID_HEADER))
-        self._reported.set()
-        invocation = self._invocation
-        assert invocation is not None, "the table lets only a running one fail"  # noqa: S101
+        _, invocation = self._called_about(call, headers)
         try:
             report = await self._read_report(headers, connection)
         except TruncatedRequest as error:
@@ -345,7 +427,7 @@ class RuntimeApiServer:
 
     async def _init_error(self, call: RuntimeCall, headers: Headers, connection: Connection) -> ApiResponse:
         report = await self._read_report(headers, connection)
-        self._machine.called(call)
+        self._slots[0].machine.called(call)
         if not self.init_failure.done():
             self.init_failure.set_result(report)
         return ACCEPTED
@@ -353,7 +435,7 @@ class RuntimeApiServer:
     async def _restore_next(
         self, call: RuntimeCall, _headers: Headers, _connection: Connection
     ) -> ApiResponse:
-        self._machine.called(call)
+        self._slots[0].machine.called(call)
         return RESTORED
 
     async def _ping(self, _call: RuntimeCall, _headers: Headers, _connection: Connection) -> ApiResponse:

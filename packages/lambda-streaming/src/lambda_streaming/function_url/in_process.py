@@ -194,7 +194,9 @@ class _HandlerRun:
     async def send(self, data: bytes) -> None:
         await self.handover.put(data)
 
-    async def close(self) -> None:
+    async def close(self, last: bytes = b"") -> None:
+        if last:
+            await self.send(last)
         self.handover.close()
 
     async def run(self, handle: Callable[[_HandlerRun], Awaitable[None]]) -> None:

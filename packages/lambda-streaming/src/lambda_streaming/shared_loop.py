@@ -1,0 +1,219 @@
+"""One event loop for invocations that run at once: threads request them, the loop runs their handlers.
+
+Each thread requests an invocation, calls awslambdaric and so the handler with whatever wraps it, and waits
+while the handler runs on the loop. So tools that wrap or patch what the stock runtime calls see each
+invocation from its beginning to its end, and a thread costs a fraction of a process.
+
+SIGTERM lets invocations finish for `MAX_DRAIN_S`, then cancels them, so that they can save their state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from lambda_streaming.current_invocation import CurrentInvocation, current
+from lambda_streaming.event_loop import HandlerCancelled
+from lambda_streaming.invocation_tasks import MAX_CLEAN_UP_S, InvocationTasks
+
+logger = logging.getLogger("lambda_streaming")
+
+T = TypeVar("T")
+
+MAX_DRAIN_S: Final = 1.0
+"""How long invocations may go on after SIGTERM. Lambda's Shutdown phase takes at most 2 s, which the lifespan
+and other extensions share."""
+
+MAX_BLOCKED_S: Final = 1.0
+"""How long the event loop may be blocked before the log says so."""
+
+_STACK_FRAMES: Final = 4
+
+
+class InvocationTimedOut(Exception):
+    """Raised in place of an invocation that has not ended at its deadline."""
+
+    def __init__(self) -> None:
+        super().__init__("The invocation was cancelled at its deadline; the others go on")
+
+
+class SharedLoop:
+    """Runs invocations at once.
+
+    Args:
+        loop: the event loop.
+        tasks: what belongs to its invocations.
+        workers: each requests and handles one invocation whenever it is called; each has a thread.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tasks: InvocationTasks,
+        workers: Sequence[Callable[[SharedLoop], None]],
+    ) -> None:
+        self._loop = loop
+        self._tasks = tasks
+        self._workers = workers
+        self._running: dict[CurrentInvocation, concurrent.futures.Future[Any] | None] = {}
+        self._stopping = asyncio.Event()
+        self._broken: asyncio.Future[None] = loop.create_future()
+        self._ended = asyncio.Event()
+        self._busy = threading.Event()
+
+    @property
+    def running(self) -> Collection[CurrentInvocation]:
+        """The invocations in flight."""
+        return tuple(self._running)
+
+    async def serve(self) -> None:
+        """Let invocations run until `stop` has been called and they have ended.
+
+        Raises:
+            BaseException: whatever ends the process; the log names the invocations that it ends.
+        """
+        for number, worker in enumerate(self._workers, 1):
+            self._start_thread(f"invocation {number}", self._work, worker)
+        self._start_thread("event loop watch", self._watch)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((stopping, self._broken), return_when=asyncio.FIRST_COMPLETED)
+        if self._broken.done():
+            stopping.cancel()
+            self._broken.result()
+        await self._drain()
+
+    def stop(self) -> None:
+        """Begin no more invocations."""
+        self._stopping.set()
+
+    @contextmanager
+    def handling(self, invocation: CurrentInvocation) -> Iterator[None]:
+        """Count an invocation as in flight; used in its thread and its context."""
+        self._running[invocation] = None
+        self._busy.set()
+        try:
+            yield
+        except BaseException as error:
+            logger.critical("The process ends because of %r; invocations in flight: %s", error, self._names())
+            raise
+        finally:
+            self._running.pop(invocation, None)
+            if not self._running:
+                self._busy.clear()
+                self._call(self._ended.set)
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the handler of the current invocation on the loop; called in the invocation's thread.
+
+        Raises:
+            HandlerCancelled: the work was cancelled.
+            InvocationTimedOut: it has not ended at its deadline.
+        """
+        invocation = current.get()
+        if invocation is None:
+            raise RuntimeError("A streaming handler can be called only while an invocation is being handled")
+
+        async def within_deadline() -> T:
+            remaining_s = max(invocation.deadline_s - time.time(), 0)
+            try:
+                async with asyncio.timeout(remaining_s) as deadline:
+                    return await work()
+            except TimeoutError:
+                if deadline.expired():
+                    raise InvocationTimedOut from None
+                raise
+
+        future = asyncio.run_coroutine_threadsafe(self._tasks.run(within_deadline), self._loop)
+        self._running[invocation] = future
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError as error:
+            raise HandlerCancelled from error
+
+    async def _drain(self) -> None:
+        if not await self._all_ended(MAX_DRAIN_S):
+            logger.warning("SIGTERM cancels the invocations in flight: %s", self._names())
+            for future in tuple(self._running.values()):
+                if future is not None:
+                    future.cancel()
+            await self._all_ended(MAX_CLEAN_UP_S)
+
+    async def _all_ended(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                while self._running:
+                    self._ended.clear()
+                    await self._ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @staticmethod
+    def _start_thread(name: str, target: Callable[..., None], *arguments: object) -> None:
+        # A daemon: a thread that waits for an invocation must not keep the process from ending.
+        threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+
+    def _work(self, worker: Callable[[SharedLoop], None]) -> None:
+        try:
+            while not self._stopping.is_set():
+                worker(self)
+        except BaseException as error:  # noqa: BLE001 (it ends the process, as on the main thread)
+            self._call(self._break, error)
+
+    def _break(self, error: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(error)
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            logger.debug("The event loop was closed before the thread ended")
+
+    def _names(self) -> str:
+        return ", ".join(sorted(each.request_id for each in self.running)) or "none"
+
+    # --- what blocks the loop ---
+
+    def _watch(self) -> None:
+        """Ask the loop for a sign of life every `MAX_BLOCKED_S` while invocations run."""
+        while True:
+            self._busy.wait()
+            alive = threading.Event()
+            self._call(alive.set)
+            if not alive.wait(MAX_BLOCKED_S):
+                self._report_blocked()
+                alive.wait()
+            time.sleep(MAX_BLOCKED_S)
+
+    def _report_blocked(self) -> None:
+        main_thread = threading.main_thread().ident or 0
+        frame = sys._current_frames().get(main_thread)  # noqa: SLF001 (documented for this purpose)
+        stack = "".join(traceback.format_stack(frame)[-_STACK_FRAMES:])
+        culprit = self._invocation_of_running_task()
+        if culprit is not None:
+            current.set(culprit)
+        logger.warning(
+            "The event loop has been blocked for %g s%s, so that no invocation goes on: await what takes "
+            "long, or run it with asyncio.to_thread. In flight: %s\n%s",
+            MAX_BLOCKED_S,
+            "" if culprit is None else f" by {culprit.request_id}",
+            self._names(),
+            stack,
+        )
+        current.set(None)
+
+    def _invocation_of_running_task(self) -> CurrentInvocation | None:
+        task = asyncio.current_task(self._loop)
+        # Python 3.11 does not reveal a task's context; Managed Instances have 3.13 and later.
+        context: contextvars.Context | None = getattr(task, "get_context", lambda: None)()
+        return None if context is None else context.get(current)

@@ -1,0 +1,200 @@
+"""Functions that run at once in one process, run as `support.concurrent_functions.<name>`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from lambda_streaming import HttpResponseStream, ResponseStream, lifespan_state, streamify_response
+
+logger = logging.getLogger("function")
+logger.setLevel(logging.INFO)
+
+user = contextvars.ContextVar("user", default="nobody")
+user.set("the import")
+
+_signals: dict[str, asyncio.Event] = {}
+_tasks: dict[str, asyncio.Task[None]] = {}
+
+
+def _signal(name: str) -> asyncio.Event:
+    """What invocations wait for each other with, which only works within a process."""
+    return _signals.setdefault(name, asyncio.Event())
+
+
+async def _stay() -> None:
+    await asyncio.Event().wait()
+
+
+async def _generate(name: str) -> AsyncIterator[str]:
+    try:
+        while True:
+            yield name
+    finally:
+        logger.info("closed the generator of %s", name)
+
+
+@asynccontextmanager
+async def _lifespan() -> AsyncIterator[str]:
+    print("lifespan began")  # noqa: T201
+    yield f"process {os.getpid()}"
+    print("lifespan ended")  # noqa: T201
+
+
+@streamify_response(lifespan=_lifespan)
+async def steps(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
+    """Perform the steps of the event."""
+    taken = event["steps"] if isinstance(event, dict) and "steps" in event else event
+    for name, *arguments in taken:
+        await _STEPS[name](stream, context, *arguments)
+
+
+async def _be(stream: ResponseStream, context: Any, name: str) -> None:  # noqa: ANN401
+    before = user.get()
+    user.set(name)
+    await stream.write(f"{name} after {before};")
+    print(f"{name} pri", end="")  # noqa: T201
+    await asyncio.sleep(0)
+    print("nts")  # noqa: T201
+    print(f'{{"metric": "{name}"}}')  # noqa: T201
+    print(f"{name} complains", file=sys.stderr)  # noqa: T201
+    assert context.get_remaining_time_in_millis() > 0
+
+
+async def _say(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    """Write what is seen here, in a task and in a thread, and log it."""
+
+    def seen() -> str:
+        logger.info("%s logs", user.get())
+        return f"{user.get()} {os.environ.get('_X_AMZN_TRACE_ID')}"
+
+    async def in_a_task() -> str:
+        return seen()
+
+    places = {seen(), await asyncio.create_task(in_a_task()), await asyncio.to_thread(seen)}
+    await stream.write(f"{';'.join(places)};{lifespan_state()}")
+
+
+async def _leave(_stream: ResponseStream, _context: Any, name: str) -> None:  # noqa: ANN401
+    _tasks[name] = asyncio.create_task(_stay())
+    generator = _generate(name)
+    await anext(generator)
+    _kept.append(generator)
+    await asyncio.sleep(0)
+
+
+_kept: list[AsyncIterator[str]] = []
+
+
+async def _report_task(stream: ResponseStream, _context: Any, name: str) -> None:  # noqa: ANN401
+    await stream.write("cancelled" if _tasks[name].cancelled() else "running")
+
+
+async def _end_of_task(_stream: ResponseStream, _context: Any, name: str) -> None:  # noqa: ANN401
+    await asyncio.wait({_tasks[name]})
+
+
+async def _write(stream: ResponseStream, _context: Any, text: str, times: int = 1) -> None:  # noqa: ANN401
+    for _ in range(times):
+        await stream.write(text)
+
+
+async def _save_when_cancelled(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    await stream.write("word")
+    try:
+        await _stay()
+    finally:
+        logger.info("saved")
+
+
+async def _fail(_stream: ResponseStream, _context: Any, message: str) -> None:  # noqa: ANN401
+    raise ValueError(message)
+
+
+async def _exit(_stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    sys.exit(3)
+
+
+async def _block_until_warned(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    """Block the event loop until the runtime has logged that."""
+    warned: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warned.append(record.getMessage())
+
+    listener = Listener()
+    logging.getLogger("lambda_streaming").addHandler(listener)
+    while not warned:
+        time.sleep(0.01)  # noqa: ASYNC251 (that is the point)
+    logging.getLogger("lambda_streaming").removeHandler(listener)
+    await stream.write("warned")
+
+
+async def _status(stream: ResponseStream, _context: Any, status: int) -> None:  # noqa: ANN401
+    HttpResponseStream.from_(stream, {"statusCode": status})
+
+
+async def _wait(_stream: ResponseStream, _context: Any, name: str) -> None:  # noqa: ANN401
+    await _signal(name).wait()
+
+
+async def _set(_stream: ResponseStream, _context: Any, name: str) -> None:  # noqa: ANN401
+    _signal(name).set()
+
+
+async def _pid(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    await stream.write(str(os.getpid()))
+
+
+_STEPS: dict[str, Callable[..., Any]] = {
+    "be": _be,
+    "say": _say,
+    "leave": _leave,
+    "end-of-task": _end_of_task,
+    "report-task": _report_task,
+    "write": _write,
+    "save-when-cancelled": _save_when_cancelled,
+    "fail": _fail,
+    "exit": _exit,
+    "block-until-warned": _block_until_warned,
+    "status": _status,
+    "wait": _wait,
+    "set": _set,
+    "pid": _pid,
+}
+
+
+@functools.wraps(steps)
+def wrapped(event: Any, context: Any) -> object:  # noqa: ANN401
+    """Set a user, as a tracing decorator opens a span, until the handler has returned."""
+    token = user.set(f"wrapper of {context.aws_request_id}")
+    try:
+        return steps(event, context)
+    finally:
+        logger.info("the wrapper of %s ends", user.get())
+        user.reset(token)
+
+
+@streamify_response
+def synchronous(event: Any, stream: Any, context: Any) -> None:  # noqa: ANN401
+    """Would run in a thread."""
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, ARG001
+    """An ASGI app whose second request lets the first one respond."""
+    if scope["type"] == "lifespan":
+        raise RuntimeError("no lifespan")
+    if scope["path"] == "/second":
+        _signal("second").set()
+    await _signal("second").wait()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode()})
