@@ -27,6 +27,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     ReadTimeoutError,
     SSLError,
@@ -110,7 +111,10 @@ def calls(table: str) -> list[tuple[str, dict[str, Any]]]:
         ("update_item", {**change, "ConditionExpression": "attribute_exists(nobody)", **shows}),
         (
             "transact_write_items",
-            {"TransactItems": [{"Put": put(table, "c")}, {"Update": change}], "ClientRequestToken": table[-32:]},
+            {
+                "TransactItems": [{"Put": put(table, "c")}, {"Update": change}],
+                "ClientRequestToken": table[-32:],
+            },
         ),
         (
             "transact_write_items",
@@ -158,9 +162,7 @@ async def test_every_call_gives_what_the_sdks_client_gives(tables: tuple[Table, 
     ours, sdks = tables
     async with (
         aclosing(SESSION.dynamodb_requests(ours.connection)) as client,
-        aclosing(
-            SESSION.dynamodb(msgspec.structs.replace(sdks.connection, validates=False))
-        ) as sdk_client,
+        aclosing(SESSION.dynamodb(msgspec.structs.replace(sdks.connection, validates=False))) as sdk_client,
     ):
         assert isinstance(await client(), DynamoDbRequests)
         found, expected = (
@@ -390,14 +392,15 @@ async def test_a_request_that_is_cancelled_leaves_its_connection_to_no_one() -> 
         for number in range(2):
             calling = asyncio.create_task(requests.get_item(TableName="T", Key=KEY))
             async with asyncio.timeout(PATIENCE_S), served.arrived:
-                await served.arrived.wait_for(lambda number=number: len(served.requests) > number)
+                while len(served.requests) <= number:
+                    await served.arrived.wait()
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
     assert [each.connection for each in served.requests] == [0, 1]
 
 
-async def test_failures_of_the_network_are_those_of_the_sdk() -> None:
-    """Not connected, too late, and closed."""
+async def test_failures_of_the_network_are_those_of_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not connected, too late, and closed; a header that cannot be sent counts as well."""
 
     async def hang_up(_: asyncio.StreamWriter, __: h11.Connection) -> bool:
         return False
@@ -406,6 +409,11 @@ async def test_failures_of_the_network_are_those_of_the_sdk() -> None:
         writer.write(http.send(h11.Response(status_code=200, headers=[("content-length", "9")])) or b"")
         return False
 
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "two\nlines")
+    with pytest.raises(HTTPClientError):
+        async with aclosing(AwsSession().dynamodb_requests(connection("127.0.0.1:1"))) as client:
+            await (await client()).get_item(TableName="T", Key=KEY)
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
     unreachable = connection("127.0.0.1:1")
     with pytest.raises(EndpointConnectionError):
         async with aclosing(SESSION.dynamodb_requests(unreachable)) as client:
@@ -508,7 +516,7 @@ def test_endpoints_are_those_of_the_sdk(service: str) -> None:
     for region in found:
         endpoint = plain_endpoint(service, PLAIN, region=region, url=None)
         assert endpoint is not None, region
-        client = session.create_client(service, region, aws_access_key_id="a", aws_secret_access_key="b")  # type: ignore[call-overload]
+        client = session.create_client(service, region, aws_access_key_id="a", aws_secret_access_key="b")
         assert (endpoint.url, endpoint.region) == (client.meta.endpoint_url, region)
         client.close()
 

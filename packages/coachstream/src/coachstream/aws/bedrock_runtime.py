@@ -17,13 +17,13 @@ class BedrockRequests:
     def __init__(self, calls: SignedCalls) -> None:
         self._calls = calls
 
-    async def converse(self, **parameters: Any) -> Any:
+    async def converse(self, **parameters: object) -> dict[str, Any]:
         """Converse, with the parameters, result and exceptions of the SDK's client."""
         response = await self._post("Converse", "converse", parameters)
         body = await response.read()
         return {**decoded("Converse", body), "ResponseMetadata": metadata(response)}
 
-    async def open_converse_stream(self, **parameters: Any) -> HttpResponse:
+    async def open_converse_stream(self, **parameters: object) -> HttpResponse:
         """ConverseStream, with the parameters and exceptions of the SDK's client.
 
         Returns:
@@ -31,8 +31,8 @@ class BedrockRequests:
         """
         return await self._post("ConverseStream", "converse-stream", parameters)
 
-    async def _post(self, operation: str, name: str, parameters: dict[str, Any]) -> HttpResponse:
-        model_id = quote(parameters["modelId"], safe="-._~")
+    async def _post(self, operation: str, name: str, parameters: dict[str, object]) -> HttpResponse:
+        model_id = quote(str(parameters["modelId"]), safe="-._~")
         content = {key: value for key, value in parameters.items() if key != "modelId"}
         response = await self._calls.post(
             f"/model/{model_id}/{name}", {"Content-Type": "application/json"}, encoded(content)

@@ -4,8 +4,8 @@ Importing the SDK, reading its service models and looking for credentials takes 
 reading files. Nearly all of it happens in threads, so that a stream that has begun goes on meanwhile; only a
 credentials file, which no Lambda function has, is read on the event loop.
 
-The calls that every turn makes need only a small part of the SDK in a plain environment (`plain_environment`),
-such as Lambda's: `signed_calls` makes them. Everything else is left to the SDK's clients.
+The calls that every turn makes need only a small part of the SDK in a plain environment, such as Lambda's
+(`plain_environment`): `signed_calls` makes them. Everything else is left to the SDK's clients.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class AwsSession:
         return AwsClient(self, "dynamodb", connection, without_sdk=_dynamodb_requests)
 
     def bedrock_requests(self, connection: Connection) -> AwsClient[BedrockRuntimeClient | BedrockRequests]:
-        """Like `bedrock_runtime`, for the requests of a turn only: without the SDK's client if it is not needed."""
+        """Like `bedrock_runtime`, for the requests of a turn only; see `dynamodb_requests`."""
         return AwsClient(self, "bedrock-runtime", connection, without_sdk=_bedrock_requests)
 
     def bedrock(self, connection: Connection) -> AwsClient[BedrockControlClient]:

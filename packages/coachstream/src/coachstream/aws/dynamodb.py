@@ -24,31 +24,31 @@ class DynamoDbRequests:
     def __init__(self, calls: SignedCalls) -> None:
         self._calls = calls
 
-    async def get_item(self, **parameters: Any) -> Any:
+    async def get_item(self, **parameters: object) -> dict[str, Any]:
         """See the API reference, as for all methods."""
         return await self._call("GetItem", parameters)
 
-    async def query(self, **parameters: Any) -> Any:
+    async def query(self, **parameters: object) -> dict[str, Any]:
         """Query."""
         return await self._call("Query", parameters)
 
-    async def put_item(self, **parameters: Any) -> Any:
+    async def put_item(self, **parameters: object) -> dict[str, Any]:
         """PutItem."""
         return await self._call("PutItem", parameters)
 
-    async def update_item(self, **parameters: Any) -> Any:
+    async def update_item(self, **parameters: object) -> dict[str, Any]:
         """UpdateItem."""
         return await self._call("UpdateItem", parameters)
 
-    async def delete_item(self, **parameters: Any) -> Any:
+    async def delete_item(self, **parameters: object) -> dict[str, Any]:
         """DeleteItem."""
         return await self._call("DeleteItem", parameters)
 
-    async def transact_write_items(self, **parameters: Any) -> Any:
+    async def transact_write_items(self, **parameters: object) -> dict[str, Any]:
         """TransactWriteItems."""
         return await self._call("TransactWriteItems", parameters)
 
-    async def batch_write_item(self, **parameters: Any) -> Any:
+    async def batch_write_item(self, **parameters: object) -> dict[str, Any]:
         """BatchWriteItem."""
         return await self._call("BatchWriteItem", parameters)
 

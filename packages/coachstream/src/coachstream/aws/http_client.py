@@ -1,8 +1,8 @@
 """HTTP/1.1 to one AWS endpoint: h11 on asyncio's streams, with connections that are kept open.
 
 A turn makes some ten short requests, and aiohttp takes longer to import than all of them take. Nothing is
-retried here: a caller that keeps a deadline decides about that. Failures are botocore's exceptions, so callers
-treat them like those of the SDK.
+retried here: a caller that keeps a deadline decides about that. Failures are botocore's exceptions, so that
+callers treat them like those of the SDK.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    HTTPClientError,
     ReadTimeoutError,
     SSLError,
 )
@@ -28,10 +29,13 @@ Headers = Sequence[tuple[str, str]]
 TlsContext = Callable[[], Awaitable[ssl.SSLContext]]
 
 KEPT_FOR_S = 60.0
-"""How long an idle connection is kept. The service may close it earlier, which is noticed before it is used."""
+"""How long an idle connection is kept. If the service closes it earlier, that is noticed in time."""
 
 READ_BYTES = 262_144
 """Most that is read at once."""
+
+_STAND_IN = h11.Request(method="POST", target="/", headers=[("Host", "-"), ("Content-Length", "0")])
+"""Tells h11 that a request was sent. If it formatted each one, that would take as long as signing it."""
 
 _PORTS = {"http": 80, "https": 443}
 _FIRST_ADDRESS_FOR_S = 0.25
@@ -74,8 +78,9 @@ class HttpClient:
         """Send a request; return its response, whose body has not been read.
 
         Raises:
-            botocore.exceptions.EndpointConnectionError, botocore.exceptions.ConnectTimeoutError: no connection
-                could be made, so nothing was sent.
+            botocore.exceptions.EndpointConnectionError, botocore.exceptions.ConnectTimeoutError: there is no
+                connection, so nothing was sent.
+            botocore.exceptions.HTTPClientError: a header cannot be sent.
             botocore.exceptions.SSLError: the server's certificate was rejected, for example.
             botocore.exceptions.ReadTimeoutError, botocore.exceptions.ConnectionClosedError: no response
                 arrived; the request may have been executed.
@@ -157,12 +162,11 @@ class HttpResponse:
     async def begin(self, method: str, target: str, headers: Headers, body: bytes) -> None:
         """Send the request and wait for the head of the response."""
         connection = self._connection
-        assert connection is not None
-        http = connection.http
-        head = http.send(h11.Request(method=method, target=target, headers=list(headers)))
-        data = http.send(h11.Data(data=body))
-        http.send(h11.EndOfMessage())
-        connection.writer.write(b"".join((head or b"", data or b"")))
+        if connection is None:
+            raise RuntimeError("the response is closed")
+        connection.writer.write(self._head(method, target, headers) + body)
+        connection.http.send(_STAND_IN)
+        connection.http.send(h11.EndOfMessage())
         async with self._within(self._client.read_timeout_s):
             event = await self._next_event(connection)
             while isinstance(event, h11.InformationalResponse):
@@ -171,6 +175,13 @@ class HttpResponse:
             raise self._closed(None)
         self.status = event.status_code
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+
+    def _head(self, method: str, target: str, headers: Headers) -> bytes:
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            # In credentials, for example, which the message must not quote.
+            raise HTTPClientError(error="a header has a character that cannot be sent")
+        return "\r\n".join((*lines, "\r\n")).encode()
 
     async def read(self) -> bytes:
         """The whole body.

@@ -33,11 +33,11 @@ class UndecodedResponse(Response, Body, Protocol):
 class ModelRequests(Protocol):
     """A client that leaves the decoding of a stream to its caller."""
 
-    async def converse(self, **request: Any) -> Any:  # noqa: ANN401 (of the SDK's client)
+    async def converse(self, **request: object) -> dict[str, Any]:
         """Like the SDK's client."""
         ...
 
-    async def open_converse_stream(self, **request: Any) -> UndecodedResponse:  # noqa: ANN401
+    async def open_converse_stream(self, **request: object) -> UndecodedResponse:
         """Like the SDK's client, but returns the response."""
         ...
 

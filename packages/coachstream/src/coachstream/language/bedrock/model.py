@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from coachstream.conversation.errors import (
     DeadlineExceeded,
@@ -37,7 +37,10 @@ from coachstream.language.bedrock.reply_stream import OUT_OF_TIME, ReplyStream, 
 from coachstream.language.bedrock.request import stream_request, whole_request
 
 if TYPE_CHECKING:
-    from types_aiobotocore_bedrock_runtime.type_defs import ConverseStreamRequestTypeDef
+    from types_aiobotocore_bedrock_runtime.type_defs import (
+        ConverseResponseTypeDef,
+        ConverseStreamRequestTypeDef,
+    )
 logger = logging.getLogger("coachstream.bedrock")
 
 USAGE_WITHIN_S = 2.0
@@ -242,7 +245,9 @@ class BedrockWholeReply(_BedrockChat):
         async with self._calling(attempts):
             client = await self._client()
             response = await client.converse(**request)
-            text, stop = whole_reply(response, guardrail_warns=options.guardrail_warns)
+            text, stop = whole_reply(
+                cast("ConverseResponseTypeDef", response), guardrail_warns=options.guardrail_warns
+            )
         if text:
             yield TextDelta(text)
         yield stop

@@ -6,7 +6,7 @@ instruction. There is one attempt: the callers have no use for a late reply, or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -89,10 +89,10 @@ async def converse(client: OpenClient, request: ConverseRequestTypeDef) -> Conve
         NoCredentials: the service does not accept the credentials.
     """
     try:
-        response: ConverseResponseTypeDef = await (await client()).converse(**request)
+        response = await (await client()).converse(**request)
     except Exception as error:
         raise failure_of(error, request["modelId"]) from error
-    return response
+    return cast("ConverseResponseTypeDef", response)
 
 
 def tool_request(tool: Tool, text: str, model_id: str) -> ConverseRequestTypeDef:

@@ -101,6 +101,8 @@ def _number_text(value: float | Decimal) -> str:
 
 
 def _number(text: str) -> int | float:
+    if text.isdecimal():
+        return int(text)
     value = Decimal(text)
     return int(value) if value == value.to_integral_value() else float(value)
 
