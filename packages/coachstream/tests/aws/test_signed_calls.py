@@ -35,6 +35,7 @@ from botocore.exceptions import (
 from botocore.session import Session
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from coachstream.aws import http_client
 from coachstream.aws.bedrock_runtime import BedrockRequests
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.aws.dynamodb import DynamoDbRequests
@@ -359,6 +360,19 @@ async def test_connections_are_kept_and_shared_in_turn() -> None:
         await asyncio.gather(*(requests.get_item(TableName="T", Key=KEY) for _ in range(8)))
     assert [each.connection for each in received[:3]] == [0, 0, 0]
     assert {each.connection for each in received} == {0, 1}
+
+
+async def test_connections_that_are_no_longer_needed_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a burst of requests does not keep as many connections as it needed."""
+    async with (
+        answering(answer()) as (authority, received),
+        aclosing(SESSION.dynamodb_requests(connection(authority))) as client,
+    ):
+        requests = await client()
+        await asyncio.gather(*(requests.get_item(TableName="T", Key=KEY) for _ in range(4)))
+        monkeypatch.setattr(http_client, "KEPT_FOR_S", -1.0)
+        await requests.get_item(TableName="T", Key=KEY)
+    assert [each.connection for each in received].count(4) == 1
 
 
 async def test_a_connection_that_the_service_closed_meanwhile_is_not_used_again() -> None:

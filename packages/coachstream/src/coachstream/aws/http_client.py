@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -71,7 +72,7 @@ class HttpClient:
         self._tls_context = tls_context if parts.scheme == "https" else None
         self._connect_timeout_s = connect_timeout_s
         self._free = asyncio.Semaphore(connections)
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
         self._is_closed = False
 
     async def send(self, method: str, target: str, headers: Headers, body: bytes) -> HttpResponse:
@@ -85,12 +86,13 @@ class HttpClient:
             botocore.exceptions.ReadTimeoutError, botocore.exceptions.ConnectionClosedError: no response
                 arrived; the request may have been executed.
         """
+        request = _head(method, target, headers) + body
         await self._free.acquire()
         connection: _Connection | None = None
         try:
             connection = self._take_idle() or await self._connect()
             response = HttpResponse(self, connection)
-            await response.begin(method, target, headers, body)
+            await response.begin(request)
         except BaseException:
             if connection is not None:
                 connection.abort()
@@ -112,16 +114,23 @@ class HttpClient:
             return
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
+        self._close_old()
 
     def _take_idle(self) -> _Connection | None:
         """The connection that was used last, so that those no longer needed become old."""
+        self._close_old()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open and time.monotonic() - connection.idle_since < KEPT_FOR_S:
+            if connection.is_open:
                 connection.http.start_next_cycle()
                 return connection
             connection.abort()
         return None
+
+    def _close_old(self) -> None:
+        kept_since = time.monotonic() - KEPT_FOR_S
+        while self._idle and self._idle[0].idle_since < kept_since:
+            self._idle.popleft().abort()
 
     async def _connect(self) -> _Connection:
         context = None if self._tls_context is None else await self._tls_context()
@@ -145,6 +154,14 @@ class HttpClient:
         return _Connection(reader, writer)
 
 
+def _head(method: str, target: str, headers: Headers) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    if not all(line.isascii() and line.isprintable() for line in lines):
+        # In credentials, for example, which the message must not quote.
+        raise HTTPClientError(error="a header has a character that cannot be sent")
+    return "\r\n".join((*lines, "\r\n")).encode()
+
+
 class HttpResponse:
     """A response as it arrives.
 
@@ -159,12 +176,12 @@ class HttpResponse:
         self._client = client
         self._connection: _Connection | None = connection
 
-    async def begin(self, method: str, target: str, headers: Headers, body: bytes) -> None:
+    async def begin(self, request: bytes) -> None:
         """Send the request and wait for the head of the response."""
         connection = self._connection
         if connection is None:
             raise RuntimeError("the response is closed")
-        connection.writer.write(self._head(method, target, headers) + body)
+        connection.writer.write(request)
         connection.http.send(_STAND_IN)
         connection.http.send(h11.EndOfMessage())
         async with self._within(self._client.read_timeout_s):
@@ -175,13 +192,6 @@ class HttpResponse:
             raise self._closed(None)
         self.status = event.status_code
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
-
-    def _head(self, method: str, target: str, headers: Headers) -> bytes:
-        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-        if not all(line.isascii() and line.isprintable() for line in lines):
-            # In credentials, for example, which the message must not quote.
-            raise HTTPClientError(error="a header has a character that cannot be sent")
-        return "\r\n".join((*lines, "\r\n")).encode()
 
     async def read(self) -> bytes:
         """The whole body.
