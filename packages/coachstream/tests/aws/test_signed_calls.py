@@ -452,8 +452,14 @@ async def test_only_a_server_with_a_trusted_certificate_is_called(
     """Of an authority in `AWS_CA_BUNDLE`, or by default one of the SDK's, and for the right host."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     here, elsewhere = certificate(tmp_path, key), certificate(tmp_path, key, address="127.0.0.2")
-    cases = ((here, here, True), (here, None, False), (elsewhere, elsewhere, False))
-    for served, bundle, is_trusted in cases:
+    missing = tmp_path / "missing.pem"
+    cases = (
+        (here, here, None),
+        (here, None, SSLError),
+        (elsewhere, elsewhere, SSLError),
+        (here, missing, HTTPClientError),
+    )
+    for served, bundle, raised in cases:
         if bundle is None:
             monkeypatch.delenv("AWS_CA_BUNDLE")
         else:
@@ -462,9 +468,9 @@ async def test_only_a_server_with_a_trusted_certificate_is_called(
             answering(answer(), ssl=tls_of(served)) as (authority, received),
             aclosing(AwsSession().dynamodb_requests(connection(authority, scheme="https"))) as client,
         ):
-            with nullcontext() if is_trusted else pytest.raises(SSLError):
+            with nullcontext() if raised is None else pytest.raises(raised):
                 await (await client()).get_item(TableName="T", Key=KEY)
-        assert bool(received) is is_trusted
+        assert bool(received) is (raised is None)
 
 
 async def test_credentials_that_expire_are_refreshed(

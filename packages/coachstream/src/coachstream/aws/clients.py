@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -93,9 +93,10 @@ def prepare_calls(services: Collection[str], *, region: str | None = None) -> bo
     from coachstream.aws import bedrock_runtime, dynamodb  # noqa: F401 (only imported)
     from coachstream.aws.tls import make_tls_context
 
-    for endpoint in endpoints:
-        if endpoint is not None and endpoint.url.startswith("https:"):
-            make_tls_context(endpoint.ca_bundle)
+    with suppress(OSError):  # a file that cannot be read: the first call reports it
+        for endpoint in endpoints:
+            if endpoint is not None and endpoint.url.startswith("https:"):
+                make_tls_context(endpoint.ca_bundle)
     return plain_keys(os.environ) is not None
 
 

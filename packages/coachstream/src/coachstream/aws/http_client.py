@@ -133,7 +133,10 @@ class HttpClient:
             self._idle.popleft().abort()
 
     async def _connect(self) -> _Connection:
-        context = None if self._tls_context is None else await self._tls_context()
+        try:
+            context = None if self._tls_context is None else await self._tls_context()
+        except OSError as error:  # a file of authorities that cannot be read
+            raise HTTPClientError(error=error) from error
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 reader, writer = await asyncio.open_connection(
