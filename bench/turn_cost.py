@@ -184,7 +184,7 @@ async def measure(table_url: str, urls: Urls, turns: int) -> dict[str, Costs]:
     """Run all turns, a warm-up of each kind first."""
     async with AsyncExitStack() as stack:
         table = await stack.enter_async_context(a_table(table_url))
-        client = await stack.enter_async_context(bedrock_client(urls.bedrock))
+        client = await stack.enter_async_context(bedrock_client(urls.bedrock, by_sdk=True))
         asked: list[str] = []
         (await client()).meta.events.register(
             "before-call.bedrock-runtime", lambda model, **_: asked.append(model.name)

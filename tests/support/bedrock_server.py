@@ -38,6 +38,8 @@ from botocore.validate import ParamValidator
 
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.language.bedrock import BedrockOptions
+from coachstream.language.bedrock.events import ReplyReader
+from coachstream.language.bedrock.reply_stream import open_stream
 from coachstream.services import bedrock_options
 from coachstream.settings import BedrockSettings, Guardrail
 from support import event_stream
@@ -45,8 +47,7 @@ from support.aws_session import SESSION
 from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
-    from types_aiobotocore_bedrock_runtime.type_defs import MessageTypeDef
+    from types_aiobotocore_bedrock_runtime.type_defs import ConverseStreamRequestTypeDef, MessageTypeDef
 
     from support.bedrock_guardrail import WordGuardrail
 
@@ -598,9 +599,9 @@ async def bedrock_client(
     url: str,
     session: AwsSession = SESSION,
     **connection: Any,  # noqa: ANN401 (of `Connection`)
-) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
-    """A client of the server, created as in the composition root; not opened yet."""
-    client = session.bedrock_runtime(Connection(region="us-west-2", endpoint_url=url, **connection))
+) -> AsyncIterator[AwsClient[Any]]:
+    """A client of the server, created as in the composition root, with `by_sdk` the SDK's; not opened yet."""
+    client = session.bedrock_requests(Connection(region="us-west-2", endpoint_url=url, **connection))
     try:
         yield client
     finally:
@@ -630,16 +631,21 @@ async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIte
         await listening.wait_closed()
 
 
-async def warm_up(server: BedrockServer, client: AwsClient[BedrockRuntimeClient]) -> None:
-    """Warm up the SDK, so that later timings measure the service only."""
-    hello = reply("Hello")
-    server.answers.append(hello)
+async def warm_up(server: BedrockServer, client: AwsClient[Any]) -> None:
+    """Warm up the client, so that later timings measure the service only."""
+    server.answers.append(reply("Hello"))
     message: MessageTypeDef = {"role": "user", "content": [{"text": "Hello"}]}
-    opened = await client()
-    response = await opened.converse_stream(
-        modelId="anthropic.claude-3-5-haiku-20241022-v1:0", messages=[message]
-    )
-    assert len([event async for event in response["stream"]]) == len(hello.steps)
+    request: ConverseStreamRequestTypeDef = {
+        "modelId": "anthropic.claude-3-5-haiku-20241022-v1:0",
+        "messages": [message],
+    }
+    reader = ReplyReader(guardrail_warns=False)
+    response, events = await open_stream(await client(), request, reader, decoded_by_sdk=False)
+    texts = []
+    while (text := await events.read()) is not None:
+        texts.append(text)
+    response.close()
+    assert "".join(texts) == "Hello"
     server.requests.clear()
 
 

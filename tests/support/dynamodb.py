@@ -136,6 +136,9 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+_PATIENT: Mapping[str, Any] = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S}
+
+
 @dataclass
 class Spent:
     """The capacity units of the metered calls, and the number of calls by operation.
@@ -166,6 +169,11 @@ class Table:
     client: AwsClient[Any]
     name: str
     url: str
+
+    @property
+    def connection(self) -> Connection:
+        """How to open another client of its server."""
+        return Connection(region=REGION, endpoint_url=self.url, **_PATIENT)
 
     def store(self, **options: Any) -> DynamoDbStore:  # noqa: ANN401 (the store's own)
         """A store over this table."""
@@ -297,7 +305,7 @@ _emptied: dict[str, list[str]] = {}
 
 @asynccontextmanager
 async def _client(url: str, **connection: Any) -> AsyncIterator[AwsClient[Any]]:  # noqa: ANN401
-    patient = {"connect_timeout_s": PATIENCE_S, "read_timeout_s": PATIENCE_S, **connection}
+    patient = {**_PATIENT, **connection}
     client = SESSION.dynamodb(Connection(region=REGION, endpoint_url=url, **patient))
     try:
         yield client

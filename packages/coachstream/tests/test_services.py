@@ -253,13 +253,16 @@ async def test_the_model_has_a_region_of_its_own_or_that_of_everything(
     """The model may be in another region than the table."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    own = {**AT_AWS, "COACHSTREAM_MODEL_REGION": "eu-central-1"}
-    for environment, region in ((AT_AWS, "us-west-2"), (own, "eu-central-1")):
+    by_sdk = {**AT_AWS, "COACHSTREAM_AWS_SDK_CALLS": "true"}
+    own = {**by_sdk, "COACHSTREAM_MODEL_REGION": "eu-central-1"}
+    for environment, region in ((by_sdk, "us-west-2"), (own, "eu-central-1")):
         async with aclosing(Services(Settings.from_environment(environment))) as services:
-            assert (await services.bedrock_runtime()).meta.region_name == region
-            assert (await services.dynamodb()).meta.region_name == "us-west-2"
+            model: Any = await services.bedrock_runtime()
+            store: Any = await services.dynamodb()
+            assert model.meta.region_name == region
+            assert store.meta.region_name == "us-west-2"
             # Only the model's own attempts may retry, and only its own clock may time out.
-            config: Any = (await services.bedrock_runtime()).meta.config
+            config = model.meta.config
             assert config.retries["total_max_attempts"] == 1
             assert config.read_timeout >= 300
 
@@ -285,12 +288,13 @@ async def test_the_fallback_is_a_model_of_its_own(
     variables: dict[str, str], name: str, region: str, can_continue: bool
 ) -> None:
     """Another model, the same one in another region, or both; its client is closed with the others."""
-    services = Services(Settings.from_environment({**AT_AWS, **variables}))
+    by_sdk = {"COACHSTREAM_AWS_SDK_CALLS": "true"}
+    services = Services(Settings.from_environment({**AT_AWS, **by_sdk, **variables}))
     model = services.fallback_model
     assert isinstance(model, BedrockModel)
     assert model is services.fallback_model is not services.model
     assert (model.display_name, model.can_continue) == (name, can_continue)
-    client = await services.fallback_bedrock_runtime()
+    client: Any = await services.fallback_bedrock_runtime()
     assert client.meta.region_name == region
     assert (client is await services.bedrock_runtime()) is (region == "us-west-2")
     await services.aclose()

@@ -43,14 +43,16 @@ from coachstream.settings.invocation import LONGEST_INVOCATION_S
 from coachstream.settings.variables import JWKS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Collection, Coroutine
     from pathlib import Path
 
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_lambda.client import LambdaClient
 
+    from coachstream.aws.bedrock_runtime import BedrockRequests
     from coachstream.aws.clients import AwsClient, AwsSession
+    from coachstream.aws.dynamodb import DynamoDbRequests
     from coachstream.aws.secrets import Secrets
     from coachstream.conversation.ports import (
         ChatModel,
@@ -123,6 +125,8 @@ _CLOSED_LAST_TO_FIRST = (
     "local_post_turn",
 )
 """Services that may need closing. The last is closed first: each before those it depends on."""
+
+_CALLED_IN_EVERY_TURN = ("dynamodb", "bedrock-runtime")
 
 _OF_EVERY_TURN = (
     "coachstream.conversation.turn.reader_queue",
@@ -387,17 +391,18 @@ class Services:
         return AwsSession()
 
     @cached_property
-    def dynamodb(self) -> AwsClient[DynamoDBClient]:
+    def dynamodb(self) -> AwsClient[DynamoDBClient | DynamoDbRequests]:
         """The DynamoDB client."""
         from coachstream.aws.clients import Connection
 
         timeout_s = self.store_timeout_s
-        return self.aws.dynamodb(
+        return self.aws.dynamodb_requests(
             Connection(
                 region=self.settings.region,
                 connect_timeout_s=_SHARE_FOR_CONNECTING * timeout_s,
                 read_timeout_s=timeout_s,
                 validates=False,
+                by_sdk=self.settings.aws_sdk_calls,
             )
         )
 
@@ -408,13 +413,13 @@ class Services:
         return store.timeout_s if isinstance(store, DynamoDbSettings) else _FILE_TIMEOUT_S
 
     @cached_property
-    def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
+    def bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient | BedrockRequests]:
         """The Bedrock client, without retries and with a long read timeout: the adapter controls both."""
         model = self.settings.model
         return self._bedrock_runtime_in(model.region if isinstance(model, BedrockSettings) else None)
 
     @cached_property
-    def fallback_bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient]:
+    def fallback_bedrock_runtime(self) -> AwsClient[BedrockRuntimeClient | BedrockRequests]:
         """The fallback model's client; the model's own, unless another region is configured."""
         model = self.settings.model
         fallback = model.fallback if isinstance(model, BedrockSettings) else None
@@ -422,15 +427,18 @@ class Services:
             return self.bedrock_runtime
         return self._bedrock_runtime_in(fallback.region)
 
-    def _bedrock_runtime_in(self, region: str | None) -> AwsClient[BedrockRuntimeClient]:
+    def _bedrock_runtime_in(self, region: str | None) -> AwsClient[BedrockRuntimeClient | BedrockRequests]:
         from coachstream.aws.clients import Connection
 
-        return self.aws.bedrock_runtime(
+        model = self.settings.model
+        is_sdk_decoder = isinstance(model, BedrockSettings) and model.sdk_decoder
+        return self.aws.bedrock_requests(
             Connection(
                 region=region or self.settings.region,
                 # The longest silence of a model that a client can wait for.
                 read_timeout_s=LONGEST_INVOCATION_S,
                 connections=_MODEL_CONNECTIONS,
+                by_sdk=self.settings.aws_sdk_calls or is_sdk_decoder,
             )
         )
 
@@ -527,9 +535,7 @@ class Services:
             import_module(module)
         _ = self.verifier, self.store, self.model, self.turn_settings
         if self.settings.aws_services:
-            from coachstream.aws.clients import prepare_session
-
-            prepare_session()
+            self._prepare_aws(_CALLED_IN_EVERY_TURN)
 
     def load_all(self) -> None:
         """Import everything that a turn can need, and read the SDK's service models; open nothing.
@@ -545,9 +551,16 @@ class Services:
             _ = self.recall
             import_sdk()
         if self.settings.aws_services:
-            from coachstream.aws.clients import prepare_session
+            self._prepare_aws(self.settings.aws_services, reads_models=True)
 
-            prepare_session(self.settings.aws_services)
+    def _prepare_aws(self, services: Collection[str], *, reads_models: bool = False) -> None:
+        from coachstream.aws.clients import prepare_calls, prepare_session
+
+        called = self.settings.aws_services
+        services = [service for service in services if service in called]
+        needs_sdk = self.settings.aws_sdk_calls or not prepare_calls(services, region=self.settings.region)
+        if needs_sdk:
+            prepare_session(services if reads_models else ())
 
     async def aclose(self) -> None:
         """Close everything that was opened, the store before the client it uses."""

@@ -30,3 +30,13 @@ async def client(
     """A client for the local server."""
     async with bedrock_client(bedrock.url) as client:
         yield client
+
+
+@pytest.fixture
+async def sdk_client(
+    bedrock: BedrockServer,
+    aws_credentials: None,  # noqa: ARG001
+) -> AsyncIterator[AwsClient[BedrockRuntimeClient]]:
+    """The SDK's client for the local server."""
+    async with bedrock_client(bedrock.url, by_sdk=True) as client:
+        yield client

@@ -225,14 +225,14 @@ each_decoder = pytest.mark.parametrize("decoded_by_sdk", [False, True], ids=["ou
 @each_decoder
 @pytest.mark.parametrize("defect", DEFECTS)
 async def test_a_defective_stream_is_asked_for_again_before_any_text(
-    bedrock: BedrockServer, client: Client, defect: str, *, decoded_by_sdk: bool
+    bedrock: BedrockServer, client: Client, sdk_client: Client, defect: str, *, decoded_by_sdk: bool
 ) -> None:
     """Whatever the defect, a typed error is raised once the attempts are used up."""
     steps, expected = DEFECTS[defect]
     bedrock.always = Reply([opening(), *steps])
     options = STALLS_SOON if defect == "silence" else QUICK
     options = msgspec.structs.replace(options, decoded_by_sdk=decoded_by_sdk)
-    received, error = await outcome(BedrockModel(client, options))
+    received, error = await outcome(BedrockModel(sdk_client if decoded_by_sdk else client, options))
     assert received == []
     assert type(error) is expected, error
     assert len(bedrock.requests) == ATTEMPTS
@@ -241,13 +241,14 @@ async def test_a_defective_stream_is_asked_for_again_before_any_text(
 @each_decoder
 @pytest.mark.parametrize("defect", DEFECTS)
 async def test_a_stream_that_becomes_defective_after_the_first_text_is_broken(
-    bedrock: BedrockServer, client: Client, defect: str, *, decoded_by_sdk: bool
+    bedrock: BedrockServer, client: Client, sdk_client: Client, defect: str, *, decoded_by_sdk: bool
 ) -> None:
     """It ends with the error, or, if it ends without a stop event, just ends."""
     steps, _ = DEFECTS[defect]
     bedrock.always = Reply([opening(), *text("Squat "), *steps])
     options = STALLS if defect == "silence" else QUICK
-    model = BedrockModel(client, msgspec.structs.replace(options, decoded_by_sdk=decoded_by_sdk))
+    options = msgspec.structs.replace(options, decoded_by_sdk=decoded_by_sdk)
+    model = BedrockModel(sdk_client if decoded_by_sdk else client, options)
     if defect.startswith("an end"):
         received: list[ModelEvent] = []
         await _receive(model, PROMPT, received, time.monotonic() + PATIENCE_S)
@@ -361,7 +362,7 @@ async def test_a_connection_that_fails_before_the_headers_is_tried_again(
 async def test_the_sdks_read_timeout_within_a_stream_breaks_it(bedrock: BedrockServer) -> None:
     """A read timeout shorter than a stall must not surface as an unknown failure."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    async with bedrock_client(bedrock.url, read_timeout_s=0.2) as client:
+    async with bedrock_client(bedrock.url, read_timeout_s=0.2, by_sdk=True) as client:
         await warm_up(bedrock, client)
         received, error = await outcome(BedrockModel(client, QUICK))
     assert received == [TextDelta("Squat ")]

@@ -74,30 +74,30 @@ async def read_by_javascript(url: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.decode().split("\n") if line]
 
 
-async def read_by_python(client: AwsClient[BedrockRuntimeClient]) -> list[Any]:
+async def read_by_python(sdk_client: AwsClient[BedrockRuntimeClient]) -> list[Any]:
     """The events as botocore decodes them."""
-    response = await (await client()).converse_stream(**stream_request(PROMPT, options_with()))
+    response = await (await sdk_client()).converse_stream(**stream_request(PROMPT, options_with()))
     return [event async for event in response["stream"]]
 
 
 async def test_both_decode_the_same_events(
-    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+    bedrock: BedrockServer, sdk_client: AwsClient[BedrockRuntimeClient]
 ) -> None:
     """Every event is decoded completely, and the checksums are correct."""
     bedrock.always = Reply(HEALTHY)
     *events, end = await read_by_javascript(bedrock.url)
     assert end == {"end": "done"}
     assert events == [{event.name: event.content} for event in HEALTHY]
-    assert events == await read_by_python(client)
+    assert events == await read_by_python(sdk_client)
 
 
 async def test_both_send_the_same_request(
-    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+    bedrock: BedrockServer, sdk_client: AwsClient[BedrockRuntimeClient]
 ) -> None:
     """Same body and same model in the path; the server accepts both."""
     bedrock.always = Reply(HEALTHY)
     await read_by_javascript(bedrock.url)
-    await read_by_python(client)
+    await read_by_python(sdk_client)
     javascript, python = bedrock.requests
     assert javascript.body == python.body
     assert javascript.model_id == python.model_id

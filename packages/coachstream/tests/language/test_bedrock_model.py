@@ -89,8 +89,9 @@ class TestBedrockModel(ChatModelContract):
 
 class TestBedrockModelDecodedByTheSdk(TestBedrockModel):
     @pytest.fixture
-    def model(self, distant_client: Client) -> ChatModel:
-        return BedrockModel(distant_client, options_with(decoded_by_sdk=True))
+    async def model(self, url_of_another_process: str, aws_credentials: None) -> AsyncIterator[ChatModel]:  # noqa: ARG002
+        async with bedrock_client(url_of_another_process, by_sdk=True) as client:
+            yield BedrockModel(client, options_with(decoded_by_sdk=True))
 
 
 class TestBedrockWholeReply(WholeReplyContract):

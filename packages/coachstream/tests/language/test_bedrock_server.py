@@ -56,11 +56,11 @@ def test_a_corrupt_message_has_a_wrong_checksum(payload: bytes) -> None:
 
 
 async def test_the_events_of_a_burst_arrive_one_by_one(
-    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+    bedrock: BedrockServer, sdk_client: AwsClient[BedrockRuntimeClient]
 ) -> None:
     """Although they are written together."""
     bedrock.always = Reply([opening(), Burst(text("One ", "two ", "three.")), *closing()])
-    response = await (await client()).converse_stream(**VALID)
+    response = await (await sdk_client()).converse_stream(**VALID)
     events = [event async for event in response["stream"]]
     deltas = [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
     assert deltas == [{"text": "One "}, {"text": "two "}, {"text": "three."}]
@@ -100,10 +100,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-async def test_what_bedrock_refuses_is_refused(client: AwsClient[BedrockRuntimeClient], reason: str) -> None:
+async def test_what_bedrock_refuses_is_refused(
+    sdk_client: AwsClient[BedrockRuntimeClient], reason: str
+) -> None:
     """Both operations respond with a `ValidationException`."""
     change, words = REFUSED[reason]
-    bedrock = await client()
+    bedrock = await sdk_client()
     for operation in (bedrock.converse, bedrock.converse_stream):
         with pytest.raises(ClientError, match=words) as caught:
             await operation(**{**VALID, **change})
@@ -111,11 +113,11 @@ async def test_what_bedrock_refuses_is_refused(client: AwsClient[BedrockRuntimeC
 
 
 async def test_what_the_service_does_not_describe_is_refused(
-    bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+    bedrock: BedrockServer, sdk_client: AwsClient[BedrockRuntimeClient]
 ) -> None:
     """A whole reply has no streaming mode; the server must reject it even if the SDK does not."""
     guardrail = {"guardrailIdentifier": "abc", "guardrailVersion": "1", "streamProcessingMode": "async"}
-    opened = await client()
+    opened = await sdk_client()
     opened.meta.events.register(
         "before-call.bedrock-runtime.Converse",
         lambda params, **_: params.update(
@@ -144,7 +146,7 @@ class TestGuardrail:
     async def test_it_judges_what_is_marked_or_else_all_messages(
         self,
         bedrock: BedrockServer,
-        client: AwsClient[BedrockRuntimeClient],
+        sdk_client: AwsClient[BedrockRuntimeClient],
         content: list[object],
         is_blocked: bool,
     ) -> None:
@@ -153,18 +155,18 @@ class TestGuardrail:
         request: dict[str, Any] = {**VALID, "messages": [said("user", *content)]}
         request["system"] = [{"text": "Say nothing forbidden."}]
         bedrock.always = reply("Yes.")
-        opened = await client()
+        opened = await sdk_client()
         response = await opened.converse(**request, guardrailConfig=GUARDRAIL)
         assert (response["stopReason"] == "guardrail_intervened") is is_blocked
         assert (await opened.converse(**request))["stopReason"] == "end_turn"
 
     async def test_it_cuts_a_stream_where_a_reply_is_blocked(
-        self, bedrock: BedrockServer, client: AwsClient[BedrockRuntimeClient]
+        self, bedrock: BedrockServer, sdk_client: AwsClient[BedrockRuntimeClient]
     ) -> None:
         """In `async` mode the text before it has been sent by then; in `sync` mode nothing has."""
         bedrock.guardrail = WordGuardrail(("forbidden",))
         bedrock.always = reply("Well, ", "forbidden ", "things")
-        opened = await client()
+        opened = await sdk_client()
         for mode, before in (("async", "Well, "), ("sync", "")):
             config: Any = {**GUARDRAIL, "streamProcessingMode": mode}
             response = await opened.converse_stream(**VALID, guardrailConfig=config)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
 from coachstream.storage.dynamodb import DynamoDbStore
 from contracts.conversation_store import ConversationStoreContract
+from support.aws_session import SESSION
 from support.dynamodb import an_emptied_table, missing_for_dynamodb_local
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
@@ -23,6 +25,16 @@ if missing_for_dynamodb_local():
 
 
 class TestOnDynamoDbLocal(ConversationStoreContract):
+    @pytest.fixture
+    async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
+        async with (
+            an_emptied_table(dynamodb_local_url) as table,
+            aclosing(SESSION.dynamodb_requests(table.connection)) as client,
+        ):
+            yield DynamoDbStore(client, table.name)
+
+
+class TestOnDynamoDbLocalWithTheSdk(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with an_emptied_table(dynamodb_local_url) as table:

@@ -108,12 +108,19 @@ async def answering(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.fixture(params=[False, True], ids=["our client", "the SDK's client"], autouse=True)
+def client_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs with both clients."""
+    monkeypatch.setitem(CONNECTION, "by_sdk", request.param)
+
+
+CONNECTION: dict[str, Any] = {"region": REGION, "connect_timeout_s": 1.0}
+
+
 @asynccontextmanager
 async def a_client(url: str, *, read_timeout_s: float = 5.0) -> AsyncIterator[AwsClient[Any]]:
-    connection = Connection(
-        region=REGION, endpoint_url=url, connect_timeout_s=1.0, read_timeout_s=read_timeout_s
-    )
-    client = AwsSession().dynamodb(connection)
+    connection = Connection(**CONNECTION, endpoint_url=url, read_timeout_s=read_timeout_s)
+    client = AwsSession().dynamodb_requests(connection)
     try:
         yield client
     finally:
@@ -223,16 +230,16 @@ async def test_a_refused_call_is_retried_until_it_can_connect(operation: str) ->
             attempts = 0
             asked: list[str] = []
 
-            async def attempt(**_: object) -> None:
+            async def attempt() -> object:
                 nonlocal attempts, asked
                 attempts += 1
                 if attempts == 3:
                     answers = answering(error_answer("AccessDeniedException"), sock=listener)
                     asked = (await serving.enter_async_context(answers))[1]
+                return await client()
 
-            (await client()).meta.events.register("before-call.dynamodb", attempt)
             with pytest.raises(UnusableTable):
-                await OPERATIONS[operation](DynamoDbStore(client, "the-table"))
+                await OPERATIONS[operation](DynamoDbStore(attempt, "the-table"))
             assert attempts >= 3
             assert asked
 

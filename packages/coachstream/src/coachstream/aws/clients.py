@@ -3,16 +3,23 @@
 Importing the SDK, reading its service models and looking for credentials takes 0.3 to 0.5 s of computing and
 reading files. Nearly all of it happens in threads, so that a stream that has begun goes on meanwhile; only a
 credentials file, which no Lambda function has, is read on the event loop.
+
+The calls that every turn makes need only a small part of the SDK in a plain environment, such as Lambda's
+(`plain_environment`): `signed_calls` makes them. Everything else is left to the SDK's clients.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from contextlib import AsyncExitStack
+import os
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import msgspec
+
+from coachstream.aws.plain_environment import Endpoint, Keys, plain_endpoint, plain_keys
 
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
@@ -21,7 +28,10 @@ if TYPE_CHECKING:
     from types_aiobotocore_lambda.client import LambdaClient
 
     from coachstream.aws.bedrock_control import BedrockControlClient
+    from coachstream.aws.bedrock_runtime import BedrockRequests
+    from coachstream.aws.dynamodb import DynamoDbRequests
     from coachstream.aws.secrets_client import SecretsManagerClient
+    from coachstream.aws.signed_calls import CurrentKeys, SignedCalls
 
 C = TypeVar("C")
 
@@ -39,6 +49,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         read_timeout_s: between two pieces of an answer.
         connections: at once.
         validates: whether the SDK checks parameters before it sends them, as the service does anyway.
+        by_sdk: whether the SDK's client makes even those calls that need none.
     """
 
     region: str | None = None
@@ -48,6 +59,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout_s: float = 10.0
     connections: int = 50
     validates: bool = True
+    by_sdk: bool = False
 
 
 _prepared: AioSession | None = None
@@ -67,6 +79,27 @@ def prepare_session(services: Collection[str] = ()) -> None:
     _prepared = session
 
 
+def prepare_calls(services: Collection[str], *, region: str | None = None) -> bool:
+    """Import what calls of these services need, ahead of the first one.
+
+    What it keeps may be in a snapshot: no credentials, and no connections.
+
+    Returns:
+        Whether they need nothing else; otherwise they need a session (`prepare_session`).
+    """
+    endpoints = [plain_endpoint(service, os.environ, region=region, url=None) for service in services]
+    if not all(service in _WITHOUT_SDK for service in services) or None in endpoints:
+        return False
+    from coachstream.aws import bedrock_runtime, dynamodb  # noqa: F401 (only imported)
+    from coachstream.aws.tls import make_tls_context
+
+    with suppress(OSError):  # a file that cannot be read: the first call reports it
+        for endpoint in endpoints:
+            if endpoint is not None and endpoint.url.startswith("https:"):
+                make_tls_context(endpoint.ca_bundle)
+    return plain_keys(os.environ) is not None
+
+
 class AwsSession:
     """The SDK's session of one process: its credentials and service models; loaded at the first use."""
 
@@ -83,6 +116,14 @@ class AwsSession:
     def bedrock_runtime(self, connection: Connection) -> AwsClient[BedrockRuntimeClient]:
         """A client of Bedrock's models; not opened yet."""
         return AwsClient(self, "bedrock-runtime", connection)
+
+    def dynamodb_requests(self, connection: Connection) -> AwsClient[DynamoDBClient | DynamoDbRequests]:
+        """Like `dynamodb`, for the requests of a turn only: without the SDK's client if it is not needed."""
+        return AwsClient(self, "dynamodb", connection, without_sdk=_dynamodb_requests)
+
+    def bedrock_requests(self, connection: Connection) -> AwsClient[BedrockRuntimeClient | BedrockRequests]:
+        """Like `bedrock_runtime`, for the requests of a turn only; see `dynamodb_requests`."""
+        return AwsClient(self, "bedrock-runtime", connection, without_sdk=_bedrock_requests)
 
     def bedrock(self, connection: Connection) -> AwsClient[BedrockControlClient]:
         """A client of Bedrock's control plane; not opened yet."""
@@ -105,14 +146,47 @@ class AwsSession:
             self._session = session
         return session
 
+    async def plain_endpoint(self, service: str, connection: Connection) -> Endpoint | None:
+        """The endpoint of a service that can be called without the SDK's client."""
+        if connection.by_sdk or connection.attempts != 1 or self._profile is not None:
+            return None
+        return await asyncio.to_thread(
+            plain_endpoint, service, os.environ, region=connection.region, url=connection.endpoint_url
+        )
+
+    async def keys(self) -> CurrentKeys:
+        """What gives the credentials of each request: the environment, or whatever the SDK finds."""
+        known = plain_keys(os.environ)
+        if known is not None:
+            return partial(_same, known)
+        credentials = await (await self.load()).get_credentials()
+
+        async def refreshed() -> Keys:
+            from botocore.exceptions import NoCredentialsError
+
+            now = None if credentials is None else await credentials.get_frozen_credentials()
+            if now is None or now.access_key is None or now.secret_key is None:
+                raise NoCredentialsError
+            return Keys(now.access_key, now.secret_key, now.token)
+
+        return refreshed
+
 
 class AwsClient(Generic[C]):
     """One service's client: `await client()` opens it at the first call and gives the same one afterwards."""
 
-    def __init__(self, session: AwsSession, service: str, connection: Connection) -> None:
+    def __init__(
+        self,
+        session: AwsSession,
+        service: str,
+        connection: Connection,
+        *,
+        without_sdk: Callable[[SignedCalls], C] | None = None,
+    ) -> None:
         self._session = session
         self._service = service
         self._connection = connection
+        self._without_sdk = without_sdk
         self._opening: asyncio.Lock = asyncio.Lock()
         self._client: C | None = None
         self._opened = AsyncExitStack()
@@ -135,6 +209,19 @@ class AwsClient(Generic[C]):
             await self._opened.aclose()
 
     async def _open(self) -> C:
+        if self._without_sdk is not None:
+            endpoint = await self._session.plain_endpoint(self._service, self._connection)
+            if endpoint is not None:
+                return self._without_sdk(await self._signed_calls(endpoint))
+        return await self._open_by_sdk()
+
+    async def _signed_calls(self, endpoint: Endpoint) -> SignedCalls:
+        connect = await asyncio.to_thread(_connect)
+        calls = connect(self._service, endpoint, self._connection, await self._session.keys())
+        self._opened.push_async_callback(calls.aclose)
+        return calls
+
+    async def _open_by_sdk(self) -> C:
         session = await self._session.load()
         from aiobotocore import __version__
         from aiobotocore.config import AioConfig
@@ -160,6 +247,47 @@ class AwsClient(Generic[C]):
             config=config,
         )
         return cast("C", await self._opened.enter_async_context(opening))
+
+
+_WITHOUT_SDK = {"bedrock-runtime": "bedrock", "dynamodb": "dynamodb"}
+"""Services that can be called without the SDK's client, with their names in signatures."""
+
+_Connect = Callable[[str, Endpoint, Connection, "CurrentKeys"], "SignedCalls"]
+
+
+def _connect() -> _Connect:
+    """Import what is needed to connect, in a thread; the rest needs the event loop."""
+    from coachstream.aws.http_client import HttpClient
+    from coachstream.aws.signed_calls import SignedCalls
+    from coachstream.aws.tls import tls_context
+
+    def connect(service: str, endpoint: Endpoint, how: Connection, keys: CurrentKeys) -> SignedCalls:
+        client = HttpClient(
+            endpoint.url,
+            partial(tls_context, endpoint.ca_bundle),
+            connections=how.connections,
+            connect_timeout_s=how.connect_timeout_s,
+            read_timeout_s=how.read_timeout_s,
+        )
+        return SignedCalls(endpoint, _WITHOUT_SDK[service], keys, client)
+
+    return connect
+
+
+def _dynamodb_requests(calls: SignedCalls) -> DynamoDbRequests:
+    from coachstream.aws.dynamodb import DynamoDbRequests
+
+    return DynamoDbRequests(calls)
+
+
+def _bedrock_requests(calls: SignedCalls) -> BedrockRequests:
+    from coachstream.aws.bedrock_runtime import BedrockRequests
+
+    return BedrockRequests(calls)
+
+
+async def _same(keys: Keys) -> Keys:
+    return keys
 
 
 def _take_prepared() -> AioSession | None:

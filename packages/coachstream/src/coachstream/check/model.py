@@ -17,10 +17,10 @@ from coachstream.settings import BedrockSettings, DemoModelSettings
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
-    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
+    from types_aiobotocore_bedrock_runtime.type_defs import ConverseStreamRequestTypeDef
 
-    from coachstream.aws.clients import AwsClient
     from coachstream.language.bedrock import BedrockOptions
+    from coachstream.language.bedrock.client import OpenClient
 
 _MODEL_ID = "COACHSTREAM_MODEL_ID"
 _ANALYSIS_ID = "COACHSTREAM_ANALYSIS_MODEL_ID"
@@ -151,7 +151,7 @@ def _continues(options: BedrockOptions) -> str:
 
 async def _ask(
     services: Services,
-    open_client: AwsClient[BedrockRuntimeClient],
+    open_client: OpenClient,
     options: BedrockOptions,
     where: dict[str, str],
     variable: str,
@@ -187,7 +187,7 @@ async def _look_up(options: BedrockOptions, variable: str) -> Advice:
 
 
 async def _call(
-    open_client: AwsClient[BedrockRuntimeClient],
+    open_client: OpenClient,
     options: BedrockOptions,
     where: dict[str, str],
     variable: str,
@@ -203,9 +203,7 @@ async def _call(
                 if call:
                     await _write_one_token(open_client, options)
                     return "The model generated one token."
-                client = await open_client()
-                response = await client.converse_stream(modelId=options.model_id, messages=[])
-                response["stream"].close()
+                await _stream(open_client, {"modelId": options.model_id, "messages": []}, options)
             except ClientError as error:
                 _raise_refusal_of_model(error, options.model_id, variable)
                 raise
@@ -235,16 +233,32 @@ def _set_by(variable: str) -> str:
     return f"It is set by {variable}."
 
 
-async def _write_one_token(open_client: AwsClient[BedrockRuntimeClient], options: BedrockOptions) -> None:
+async def _write_one_token(open_client: OpenClient, options: BedrockOptions) -> None:
     """Send the request of a turn, with its guardrail, limited to one token."""
     from coachstream.language.bedrock.request import stream_request
 
     prompt = Prompt("check", (), (PromptMessage(Role.USER, "Say OK."),))
-    client = await open_client()
     request = stream_request(prompt, msgspec.structs.replace(options, max_tokens=1))
-    response = await client.converse_stream(**request)
-    async for _ in response["stream"]:
-        pass
+    await _stream(open_client, request, options)
+
+
+async def _stream(
+    open_client: OpenClient, request: ConverseStreamRequestTypeDef, options: BedrockOptions
+) -> None:
+    """Send a request as a turn does, and read the whole response."""
+    from coachstream.language.bedrock.events import ReplyReader
+    from coachstream.language.bedrock.reply_stream import open_stream
+
+    reply = ReplyReader(guardrail_warns=False)
+    response, events = await open_stream(
+        await open_client(), request, reply, decoded_by_sdk=options.decoded_by_sdk
+    )
+    try:
+        while await events.read() is not None:
+            pass
+    finally:
+        response.close()
+        await events.aclose()
 
 
 def _refusal(error: ClientError, model_id: str, variable: str) -> Trouble:

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True):
     hand_offs: HandOffs = HandOffs()
     logs: Logs = Logs()
     region: Annotated[str | None, v.REGION, v.DEFAULT_REGION] = None
+    aws_sdk_calls: Annotated[bool, v.AWS_SDK_CALLS] = v.AWS_SDK_CALLS.default
     history_budget_chars: Annotated[int, v.HISTORY_BUDGET] = v.HISTORY_BUDGET.default
     optional_context_budget_s: Annotated[float, v.OPTIONAL_CONTEXT_BUDGET] = v.OPTIONAL_CONTEXT_BUDGET.default
     time_zone: Annotated[str, v.TIME_ZONE] = v.TIME_ZONE.default

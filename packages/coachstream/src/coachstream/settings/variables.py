@@ -576,6 +576,15 @@ DEFAULT_REGION = Variable(_AWS, "AWS_DEFAULT_REGION", "the region, if `AWS_REGIO
 ENDPOINT = Variable(
     _AWS, "AWS_ENDPOINT_URL", "endpoint of all AWS services without one of their own", Url(), None
 )
+AWS_SDK_CALLS = Variable(
+    _AWS,
+    "COACHSTREAM_AWS_SDK_CALLS",
+    "`true`: the AWS SDK's client makes every call, so that what instruments it sees them, instead of "
+    "coachstream's own, faster ones",
+    Boolean(),
+    default=False,
+    is_free=True,
+)
 COGNITO_ENDPOINT = Variable(
     Scope(Part.AWS, IdentityProvider.COGNITO),
     "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Literal
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ from coachstream.conversation.turn.turn import resume_run, run_closer, run_opene
 from support.doubles import ScriptedModel
 from support.patience import PATIENCE_S
 from support.turn_events import events_of
-from support.turns import KEY, NOW, Later, Stage
+from support.turns import KEY, NOW, Later, Stage, TurnStoreDouble
 
 QUESTION = ("user", "How am I doing?")
 DONE = ModelStop(StopReason.END_TURN)
@@ -266,6 +267,34 @@ async def test_a_chunk_carries_only_points_that_lie_before_its_end() -> None:
                     later for later in await resumed(stage, event.point) if isinstance(later, Chunk)
                 ] or [Chunk("", have)]
                 assert next_chunk.offset <= have
+
+
+async def test_what_arrives_while_an_entry_is_written_is_in_the_next_one() -> None:
+    """Up to the size limit of an entry, so a fast reply is written in few of them."""
+    written = asyncio.Event()
+
+    class SlowStore(TurnStoreDouble):
+        async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
+            if entry.number > 0:
+                await asyncio.wait_for(written.wait(), PATIENCE_S)
+            return await super().append(key, run_id, entry)
+
+    class Silence(asyncio.Event):
+        async def wait(self) -> Literal[True]:
+            written.set()
+            return await super().wait()
+
+    words = ["word "] * 100
+    stage = stage_with(ScriptedModel(*words, Silence()), segment_bytes=20, entry_bytes=300)
+    stage.store = SlowStore()
+    running = asyncio.create_task(stage.run(streamed(stage)))
+    run_id = await _committed(stage, 1, text="".join(words))
+    entries = await stage.store.read_log(KEY, run_id)
+    sizes = [len(entry.content.text) for entry in entries if isinstance(entry.content, Said)]
+    assert max(sizes) <= 300
+    assert len([size for size in sizes if size]) <= 4
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_an_unknown_point_of_an_unfinished_run_resumes_from_the_beginning() -> None:

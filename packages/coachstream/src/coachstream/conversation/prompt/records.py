@@ -37,7 +37,7 @@ FIRST_MILLISECONDS = 100_000_000_000
 
 def as_record(value: object) -> Mapping[str, object]:
     """The value if it is an object, else an empty one; keys that are not strings are dropped."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict | Mapping):
         return {}
     return {key: item for key, item in value.items() if isinstance(key, str)}
 
@@ -98,10 +98,12 @@ def _moment(value: object) -> datetime | None:
 
 
 def _text(value: object, depth: int) -> str:
+    if isinstance(value, str):  # first, because most are
+        return encodable(value).strip()
+    if value is None:
+        return ""
     if isinstance(value, Mapping) or _is_list(value):
         return _nested_text(value, depth)
-    if isinstance(value, str):
-        return encodable(value).strip()
     if isinstance(value, bool):
         return "yes" if value else "no"
     number = as_number(value)
@@ -135,6 +137,6 @@ def _entries(value: object, depth: int) -> Iterable[str]:
 
 
 def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence | AbstractSet) and not isinstance(
-        value, str | bytes | bytearray | memoryview
+    return not isinstance(value, str | bytes | bytearray | memoryview) and isinstance(
+        value, Sequence | AbstractSet
     )

@@ -20,7 +20,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         policy: what happens when a message arrives during the run of another one.
         lease_s: the lease duration: how long a run counts as alive after its lease holder's last entry.
-        segment_bytes: the maximum text of an entry, in UTF-8 bytes.
+        segment_bytes: the text of a full segment, which is committed at once, in UTF-8 bytes.
+        entry_bytes: the maximum text of an entry. What arrives while an entry is written is in the next one,
+            so a fast reply is written in fewer entries, which cost less.
         commit_every_s: the minimum interval between two segments that are not full, at the beginning of a
             reply; later it grows with the reply's age.
         renew_every_s: the maximum interval between two entries of a lease holder (the heartbeat). A stop
@@ -35,6 +37,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     policy: TurnPolicy = TurnPolicy.REJECT
     lease_s: float = 15.0
     segment_bytes: int = 2048
+    entry_bytes: int = 16_384
     commit_every_s: float = 0.4
     renew_every_s: float = 1.0
     first_poll_s: float = 0.15

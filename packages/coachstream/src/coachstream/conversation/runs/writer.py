@@ -190,7 +190,7 @@ class RunWriter:
         if self._is_reset_pending:
             await self._append(Reset())
         else:
-            segment = first_segment(self._pending, most_bytes=self._settings.segment_bytes)
+            segment = first_segment(self._pending, most_bytes=self._settings.entry_bytes)
             await self._append(Said(segment, self._offset))
 
     async def _append(self, content: Content, *, leased_for_s: float | None = None) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ConverseResponseTypeDef,
     )
 
-    from coachstream.language.bedrock.tool_call import OpenClient
+    from coachstream.language.bedrock.client import OpenClient
 
 TOOL = "report_message"
 

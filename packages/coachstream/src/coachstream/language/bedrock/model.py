@@ -12,9 +12,9 @@ import math
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from coachstream.conversation.errors import (
     DeadlineExceeded,
@@ -27,6 +27,7 @@ from coachstream.conversation.errors import (
 from coachstream.conversation.ports import ModelEvent, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.language.bedrock.attempts import Attempts, Sleep
+from coachstream.language.bedrock.client import OpenClient
 from coachstream.language.bedrock.continuation import ContinuationJoiner
 from coachstream.language.bedrock.errors import ParameterRefused, failure_of
 from coachstream.language.bedrock.events import ReplyReader, whole_reply
@@ -36,11 +37,10 @@ from coachstream.language.bedrock.reply_stream import OUT_OF_TIME, ReplyStream, 
 from coachstream.language.bedrock.request import stream_request, whole_request
 
 if TYPE_CHECKING:
-    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
-    from types_aiobotocore_bedrock_runtime.type_defs import ConverseStreamRequestTypeDef
-
-    OpenClient = Callable[[], Awaitable[BedrockRuntimeClient]]
-
+    from types_aiobotocore_bedrock_runtime.type_defs import (
+        ConverseResponseTypeDef,
+        ConverseStreamRequestTypeDef,
+    )
 logger = logging.getLogger("coachstream.bedrock")
 
 USAGE_WITHIN_S = 2.0
@@ -68,7 +68,7 @@ class _BedrockChat(ABC):
         """Store the configuration; open nothing yet.
 
         Args:
-            client: returns the open client, for example an `AwsClient`. It must not retry by itself, and its
+            client: returns the open client. It must not retry by itself, and its
                 read timeout must be at least the model's longest silence: `options.stall_s` for a stream, a
                 whole turn for a reply in one piece.
             options: the model and its parameters.
@@ -245,7 +245,9 @@ class BedrockWholeReply(_BedrockChat):
         async with self._calling(attempts):
             client = await self._client()
             response = await client.converse(**request)
-            text, stop = whole_reply(response, guardrail_warns=options.guardrail_warns)
+            text, stop = whole_reply(
+                cast("ConverseResponseTypeDef", response), guardrail_warns=options.guardrail_warns
+            )
         if text:
             yield TextDelta(text)
         yield stop

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from coachstream.conversation.errors import DeadlineExceeded, ModelError, ModelUnavailable
+from coachstream.language.bedrock.client import Body, ModelRequests, Response
 from coachstream.language.bedrock.errors import failure_of
 from coachstream.language.bedrock.event_stream import EventStreamDecoder, Message
 from coachstream.language.bedrock.events import ReplyReader
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
     from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_bedrock_runtime.type_defs import (
         ConverseStreamOutputTypeDef,
@@ -55,7 +55,7 @@ class ReplyStream:
 
     def __init__(
         self,
-        response: ClientResponse,
+        response: Response,
         source: EventSource,
         attempts: Attempts,
         *,
@@ -122,22 +122,31 @@ class ReplyStream:
 
 
 async def open_stream(
-    client: BedrockRuntimeClient,
+    client: BedrockRuntimeClient | ModelRequests,
     request: ConverseStreamRequestTypeDef,
     reply: ReplyReader,
     *,
     decoded_by_sdk: bool,
-) -> tuple[ClientResponse, EventSource]:
+) -> tuple[Response, EventSource]:
     """Send the request; return the response whose headers have arrived, and its events, read by `reply`.
+
+    Args:
+        client: the SDK's, if `decoded_by_sdk`.
+        request: the parameters.
+        reply: reads the events.
+        decoded_by_sdk: whether botocore decodes them.
 
     Raises:
         botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: as of any call.
     """
+    if isinstance(client, ModelRequests):
+        undecoded = await client.open_converse_stream(**request)
+        return undecoded, DecodedEvents(undecoded, reply)
     # The SDK's own hook: what it does not parse can be added to what it returns.
     client.meta.events.register(f"before-parse.bedrock-runtime.{OPERATION}", _keep_body, unique_id=_BODY)
     response = await client.converse_stream(**request)
-    body = cast("ClientResponse", cast("dict[str, Any]", response)[_BODY])
-    source = SdkEvents(response, reply) if decoded_by_sdk else DecodedEvents(body, reply)
+    body = cast("dict[str, Any]", response)[_BODY]
+    source = SdkEvents(response, reply) if decoded_by_sdk else DecodedEvents(body.content, reply)
     return body, source
 
 
@@ -150,8 +159,8 @@ def _keep_body(
 class DecodedEvents:
     """The events, decoded by `EventStreamDecoder`."""
 
-    def __init__(self, response: ClientResponse, reply: ReplyReader) -> None:
-        self._content = response.content
+    def __init__(self, content: Body, reply: ReplyReader) -> None:
+        self._content = content
         self._reply = reply
         self._decoder = EventStreamDecoder()
         self._failure: Exception | None = None

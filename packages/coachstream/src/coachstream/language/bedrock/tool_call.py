@@ -6,26 +6,23 @@ instruction. There is one attempt: the callers have no use for a late reply, or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from coachstream.conversation.errors import ModelStreamBroken
 from coachstream.conversation.text import encodable
+from coachstream.language.bedrock.client import OpenClient
 from coachstream.language.bedrock.errors import failure_of
 from coachstream.language.bedrock.model_families import family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
-    from types_aiobotocore_bedrock_runtime.client import BedrockRuntimeClient
     from types_aiobotocore_bedrock_runtime.type_defs import (
         ConverseRequestTypeDef,
         ConverseResponseTypeDef,
     )
-
-    OpenClient = Callable[[], Awaitable[BedrockRuntimeClient]]
-
 _WITHOUT_BRACKETS = str.maketrans(
     {
         "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
@@ -92,9 +89,10 @@ async def converse(client: OpenClient, request: ConverseRequestTypeDef) -> Conve
         NoCredentials: the service does not accept the credentials.
     """
     try:
-        return await (await client()).converse(**request)
+        response = await (await client()).converse(**request)
     except Exception as error:
         raise failure_of(error, request["modelId"]) from error
+    return cast("ConverseResponseTypeDef", response)
 
 
 def tool_request(tool: Tool, text: str, model_id: str) -> ConverseRequestTypeDef:

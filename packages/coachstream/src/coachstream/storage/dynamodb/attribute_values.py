@@ -7,6 +7,7 @@ decimal text, so that neither direction introduces binary rounding. All values r
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, cast
@@ -57,16 +58,20 @@ def from_attribute(attribute: Mapping[str, object]) -> object:  # noqa: PLR0911 
     """The value of a stored attribute; sets become frozen sets, an unknown type becomes `None`."""
     ((kind, value),) = attribute.items()
     match kind:
-        case "S" | "BOOL" | "B":
+        case "S" | "BOOL":
             return value
+        case "B":
+            return _bytes(value)
         case "N":
             return _number(cast("str", value))
         case "M":
             return from_item(cast("Mapping[str, Mapping[str, object]]", value))
         case "L":
             return [from_attribute(entry) for entry in cast("Sequence[Mapping[str, object]]", value)]
-        case "SS" | "BS":
-            return frozenset(cast("Sequence[object]", value))
+        case "SS":
+            return frozenset(cast("Sequence[str]", value))
+        case "BS":
+            return frozenset(map(_bytes, cast("Sequence[object]", value)))
         case "NS":
             return frozenset(_number(text) for text in cast("Sequence[str]", value))
     return None
@@ -75,6 +80,11 @@ def from_attribute(attribute: Mapping[str, object]) -> object:  # noqa: PLR0911 
 def from_item(attributes: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """The values of a stored object."""
     return {name: from_attribute(attribute) for name, attribute in attributes.items()}
+
+
+def _bytes(value: object) -> bytes:
+    """The bytes of a binary value: the SDK has decoded it, a response has base64 text."""
+    return b64decode(value) if isinstance(value, str) else cast("bytes", value)
 
 
 def _number_text(value: float | Decimal) -> str:
@@ -91,6 +101,8 @@ def _number_text(value: float | Decimal) -> str:
 
 
 def _number(text: str) -> int | float:
+    if text.isdecimal():
+        return int(text)
     value = Decimal(text)
     return int(value) if value == value.to_integral_value() else float(value)
 

@@ -6,6 +6,7 @@ DynamoDB or the SDK, which may quote the data to be stored.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -148,6 +149,8 @@ def _mapped_without_response(error: BotoCoreError, what: str) -> StorageUnavaila
             return UnusableTable(detail, remedy="Set AWS_REGION.")
         case exceptions.ParamValidationError():
             return RequestRefused(detail)
+        case exceptions.ChecksumError():
+            return OutcomeUnknown(detail)
         case exceptions.HTTPClientError() | exceptions.ConnectionError():
             return NotSent(detail) if _is_before_sending(error) else OutcomeUnknown(detail)
         case _:
@@ -159,18 +162,18 @@ def _is_before_sending(error: BotoCoreError) -> bool:
 
     The SDK raises the same exception for a refused connection and for one that was reset mid-request.
     """
-    import socket
-
-    from aiohttp import ClientConnectorError, ClientConnectorSSLError
     from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
     if isinstance(error, ConnectTimeoutError):
         return True
     cause = getattr(error, "kwargs", {}).get("error")
-    return (
-        isinstance(error, EndpointConnectionError)
-        and isinstance(cause, ClientConnectorError | socket.gaierror)
-        and not isinstance(cause, ClientConnectorSSLError)
+    if not isinstance(error, EndpointConnectionError) or not isinstance(cause, OSError):
+        return False
+    aiohttp = sys.modules.get("aiohttp")
+    if aiohttp is None or not isinstance(cause, aiohttp.ClientError):
+        return True  # raised only while a connection is made
+    return isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(
+        cause, aiohttp.ClientConnectorSSLError
     )
 
 

@@ -9,9 +9,10 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from coachstream.storage.dynamodb.errors import UnusableTable, storage_errors
-from coachstream.storage.dynamodb.table_client import OpenClient
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import (
         AttributeDefinitionTypeDef,
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
         KeySchemaElementTypeDef,
         TableDescriptionTypeDef,
     )
+
+    OpenClient = Callable[[], Awaitable[DynamoDBClient]]
 
 KEYS = ("pk", "sk")
 

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -34,11 +34,9 @@ from coachstream.storage.dynamodb.requests import (
     transaction_item,
 )
 
-if TYPE_CHECKING:
-    from types_aiobotocore_dynamodb.client import DynamoDBClient
-
-OpenClient = Callable[[], Awaitable["DynamoDBClient"]]
-"""Returns the SDK's client, opened at the first call (`coachstream.aws.clients.AwsClient`)."""
+OpenClient = Callable[[], Awaitable[object]]
+"""Returns the SDK's client, or one that has those of its methods that are called here, opened at the first
+call (`coachstream.aws.clients.AwsClient`)."""
 
 StoredItem = dict[str, object]
 
