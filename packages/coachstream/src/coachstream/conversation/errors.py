@@ -228,6 +228,18 @@ class InvalidRequest(RequestError):
     sentence = "The request does not say what to change, or not in a way we understand."
 
 
+class CannotRegenerate(InvalidRequest):
+    """A client of another wire protocol asks for another reply to a message."""
+
+    sentence = "Your coach cannot answer the same message a second time. Please ask in a new message."
+
+
+class CannotChangeMessage(InvalidRequest):
+    """A client of another wire protocol sends a message again with another text."""
+
+    sentence = "A message cannot be changed after it was sent. Please send a new one."
+
+
 class MessageTooLong(RequestError):
     """`userResponse` or `initialMessage` is longer than the limit."""
 

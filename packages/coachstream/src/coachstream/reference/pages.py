@@ -240,7 +240,7 @@ def _success(success: Success) -> str:
 def _event_section(event: type[msgspec.Struct]) -> str:
     facts = EVENT_FACTS[event]
     ends = " It ends the stream." if facts.ends else ""
-    example = encode_frame(facts.example, event_id=facts.example_id).decode().rstrip("\n")  # type: ignore[arg-type]
+    example = encode_frame(facts.example, event_id=facts.example_id).decode().rstrip("\n")
     return f"""\
 ## {_tag(event)}
 
