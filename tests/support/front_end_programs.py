@@ -73,7 +73,9 @@ class FrontEnd:
         line = json.dumps({"do": do, "chat": chat, **arguments})
         self._process.stdin.write(line.encode() + b"\n")
         async with asyncio.timeout(PATIENCE_S):
-            answer = json.loads(await self._process.stdout.readline())
+            answer_line = await self._process.stdout.readline()
+        assert answer_line, "the program has ended; what it wrote to stderr says why"
+        answer = json.loads(answer_line)
         assert "failure" not in answer, answer["failure"]
         return answer["value"]
 
