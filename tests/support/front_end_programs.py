@@ -1,4 +1,4 @@
-"""The official packages of other wire protocols, in a program for Node that reads and writes lines of JSON."""
+"""The official packages of other wire protocols, in programs for Node that read and write lines of JSON."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class FrontEnd:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def call(self, do: str, chat: str, **arguments: object) -> Any:
-        """Let the program do something, and return what it answers.
+    async def call(self, do: str, chat: str, **arguments: object) -> dict[str, Any]:
+        """Let the program do something, and return the state of the chat, if it answers with that.
 
         Raises:
             AssertionError: it could not, or not in time.
@@ -77,7 +77,8 @@ class FrontEnd:
         assert answer_line, "the program has ended; what it wrote to stderr says why"
         answer = json.loads(answer_line)
         assert "failure" not in answer, answer["failure"]
-        return answer["value"]
+        state: dict[str, Any] = answer["value"] or {}
+        return state
 
 
 @asynccontextmanager

@@ -222,7 +222,7 @@ class InvalidTimeZone(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """A field of a conversation request has an invalid value, or a change has no fields."""
+    """A field has an invalid value, a change has no fields, or what is asked for is not supported."""
 
     code = ErrorCode.INVALID_REQUEST
     sentence = "The request does not say what to change, or not in a way we understand."

@@ -168,7 +168,7 @@ def test_earlier_versions_of_the_ai_sdk_accept_every_turn_that_withdraws_nothing
 def test_the_client_of_ag_ui_accepts_every_turn_and_shows_its_text(
     official: Oracle, turn: Turn, *, has_more: bool
 ) -> None:
-    """Also if it still has a part of the reply from an earlier attempt; it ends up with one message at most."""
+    """Also if it still has a part of the reply from an earlier attempt; it ends up with one message."""
     messages = [QUESTION, PARTIAL] if has_more else [QUESTION]
     read = official.read("ag-ui", encoded(of_ag_ui(has_more=has_more), turn.events), messages)
     failure = turn.ending.sentence if isinstance(turn.ending, Failed) else None

@@ -1,7 +1,7 @@
 """Front ends made of the official packages of other wire protocols, over HTTP, with the function behind.
 
-`useChat` of the AI SDK is mounted by React, with nothing of ours but the URL and the token; so is the `HttpAgent` of
-AG-UI.
+React mounts `useChat` of the AI SDK with nothing of ours but the URL and the token; so is the `HttpAgent` of
+AG-UI created.
 """
 
 from __future__ import annotations
@@ -103,16 +103,15 @@ class AiSdk:
         self._chats, self._name = chats, name
         self._url, self._version = f"{url}/ai-sdk", version
 
-    async def open(self, *, token: str = "sam", **options: object) -> None:
-        await self.call("open", url=self._url, token=token, version=self._version, **options)
+    async def open(self, *, user: str = "sam", **options: object) -> None:
+        await self.call("open", url=self._url, token=user, version=self._version, **options)
         await self.call("until", status=["ready", "submitted", "streaming"])
 
-    async def call(self, do: str, **arguments: object) -> Any:
+    async def call(self, do: str, **arguments: object) -> dict[str, Any]:
         return await self._chats.call(do, self._name, **arguments)
 
     async def until(self, *status: str, text: str = "", finishes: int = 0) -> dict[str, Any]:
-        state: dict[str, Any] = await self.call("until", status=status, text=text, finishes=finishes)
-        return state
+        return await self.call("until", status=status, text=text, finishes=finishes)
 
 
 @pytest.mark.parametrize("version", [6, 7])
@@ -174,7 +173,7 @@ async def test_nothing_is_resumed_where_nothing_runs(url: str) -> None:
 async def test_use_chat_carries_on_wherever_the_stream_was_cut(
     chats: FrontEnd, url: str, model: ScriptedModel, version: int, how: str
 ) -> None:
-    """Behind each event, by an error or an end of the connection: the text is identical, the model called once."""
+    """Behind each event, by an error or an end: the text is identical, the model is called once."""
     chat = AiSdk(chats, url, f"cut {version} {how}", version)
     await chat.open()
     after = 0
@@ -186,9 +185,8 @@ async def test_use_chat_carries_on_wherever_the_stream_was_cut(
         finish = state["finishes"][-1]
         if finish["finishReason"] is not None:
             break
-        assert (finish["isDisconnect"], state["status"]) == (
-            (True, "error") if how == "error" else (False, "ready")
-        )
+        assert state["status"] == ("error" if how == "error" else "ready")
+        assert finish["isDisconnect"] == (how == "error")
         await chat.call("carryOn")
         state = await chat.until("ready", text=WORDS[-1], finishes=2 * after + 2)
         assert texts_of(state)[-2:] == [("user", f"Question {after}?"), ("assistant", REPLY)]
@@ -277,7 +275,7 @@ async def test_a_failed_turn_is_an_error_with_our_sentence(
 
 
 @pytest.mark.parametrize(
-    ("token", "message", "code"),
+    ("user", "message", "code"),
     [
         ("old", {"text": "Hello"}, "TOKEN_EXPIRED"),
         ("kim", {"text": "Hello"}, "USER_ID_MISMATCH"),
@@ -288,11 +286,11 @@ async def test_a_failed_turn_is_an_error_with_our_sentence(
     ],
 )
 async def test_a_refused_message_is_an_error_with_our_json(
-    chats: FrontEnd, url: str, token: str, message: dict[str, object], code: str
+    chats: FrontEnd, url: str, user: str, message: dict[str, object], code: str
 ) -> None:
     """`error.message` is the body of the response; there is no reply in the list."""
-    chat = AiSdk(chats, url, f"refused {token} {code} {len(message)}")
-    await chat.open(token=token)
+    chat = AiSdk(chats, url, f"refused {user} {code} {len(message)}")
+    await chat.open(user=user)
     await chat.call("send", **message)
     state = await chat.until("error")
     body = json.loads(state["error"])
@@ -326,7 +324,7 @@ async def test_what_is_not_supported_is_refused(
 
 
 async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model: ScriptedModel) -> None:
-    """`stop` of the AI SDK only stops reading; the `DELETE` of our API stops the reply, for all its readers."""
+    """`stop` of the AI SDK only stops reading; the `DELETE` of our API stops the reply for all readers."""
     model.script = (*WORDS[:2], asyncio.Event())
     chat, other = AiSdk(chats, url, "stopped"), AiSdk(chats, url, "stops reading")
     await chat.open()
@@ -348,17 +346,16 @@ async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model:
 async def test_near_the_timeout_use_chat_carries_on(
     chats: FrontEnd, services: Services, model: ScriptedModel
 ) -> None:
-    """The response ends without `finish`, so `finishReason` is missing; the rest comes with the next one."""
-    gate = asyncio.Event()
-    model.script = (*WORDS[:2], gate, *WORDS[2:], DONE)
+    """The response ends without a `finishReason`, after which the lines in `onFinish` get the rest."""
+    model.script = (*WORDS[:2], asyncio.Event())
     model.can_continue = True
-    chat = AiSdk(chats, "", "near the timeout")
     async with served(services, timeout_s=NEAR_S) as url:
         chat = AiSdk(chats, url, "near the timeout")
-        await chat.open()
+        await chat.open(carriesOn=True)
         await chat.call("send", text="How was my week?")
-        state = await chat.until("ready", finishes=1)
-        assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
+        await chat.until("streaming", text=WORDS[1])
+        model.script = (*WORDS[2:], DONE)
+        state = await chat.until("ready", finishes=2)
         assert state["finishes"][0] == {
             "finishReason": None,
             "isAbort": False,
@@ -366,17 +363,14 @@ async def test_near_the_timeout_use_chat_carries_on(
             "isDisconnect": False,
         }
         assert state["data"][-1]["data"]["type"] == "reconnect"
-        model.script = (*WORDS[2:], DONE)
-        await chat.call("carryOn")
-        state = await chat.until("ready", text=WORDS[-1])
     assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
 
 
 class AgUi(AiSdk):
     """An `HttpAgent` of AG-UI."""
 
-    async def open(self, *, token: str = "sam", **options: object) -> None:
-        await self.call("agent", url=self._url.removesuffix("ai-sdk") + "ag-ui", token=token, **options)
+    async def open(self, *, user: str = "sam", **options: object) -> None:
+        await self.call("agent", url=self._url.removesuffix("ai-sdk") + "ag-ui", token=user, **options)
 
 
 def events_of(state: dict[str, Any]) -> list[str]:
@@ -453,7 +447,7 @@ async def test_an_agent_whose_turn_fails_gets_code_and_sentence(
     """In `RUN_ERROR`; before the stream, in the status and the body."""
     model.script = (WORDS[0], ModelRejected())
     agent, stranger = AgUi(chats, url, "agent, failed"), AgUi(chats, url, "agent, refused")
-    await agent.open()
+    await agent.open(carriesOn=True)
     await agent.call("say", id="m-1", content="How was my week?")
     state = await agent.until("ready", finishes=1)
     error = state["events"][-1]
@@ -462,41 +456,43 @@ async def test_an_agent_whose_turn_fails_gets_code_and_sentence(
         "MODEL_REJECTED",
         ModelRejected.sentence,
     )
-    await stranger.open(token="old")
+    await stranger.open(user="old", carriesOn=True)
     await stranger.call("say", id="m-1", content="How was my week?")
     assert "TOKEN_EXPIRED" in (await stranger.until("ready", finishes=1))["error"]
 
 
-async def test_an_agent_sees_that_its_reply_was_stopped(
+async def test_two_agents_read_a_reply_and_see_that_it_was_stopped(
     chats: FrontEnd, url: str, model: ScriptedModel
 ) -> None:
-    """The outcome is `cancelled`, with the text so far."""
+    """With the same message they follow the same run; its outcome is `cancelled`, with the text so far."""
     model.script = (*WORDS[:2], asyncio.Event())
-    agent = AgUi(chats, url, "agent, stopped")
-    await agent.open()
-    await agent.call("say", id="m-1", content="How was my week?")
-    state = await agent.until("streaming", text=WORDS[1])
+    agent, other = AgUi(chats, url, "agent, stopped"), AgUi(chats, url, "another agent, stopped")
+    for each in (agent, other):
+        await each.open()
+        await each.call("say", id="m-1", content="How was my week?")
+        state = await each.until("streaming", text=WORDS[1])
     [run_id] = [event["value"]["runId"] for event in state["events"] if event["type"] == "CUSTOM"]
     async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
         assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
-    state = await agent.until("ready", finishes=1)
-    assert state["events"][-1]["outcome"] == {"type": "cancelled"}
-    assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
+    for each in (agent, other):
+        state = await each.until("ready", finishes=1)
+        assert state["events"][-1]["outcome"] == {"type": "cancelled"}
+        assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
+    assert model.calls == 1
 
 
 async def test_near_the_timeout_an_agent_carries_on(
     chats: FrontEnd, services: Services, model: ScriptedModel
 ) -> None:
-    """The run ends with the code `RECONNECT`; to run the agent again is enough."""
+    """The run ends with the code `RECONNECT`; the documented lines then run the agent again."""
     model.script = (*WORDS[:2], asyncio.Event())
     model.can_continue = True
     async with served(services, timeout_s=NEAR_S) as url:
         agent = AgUi(chats, url, "agent, near the timeout")
-        await agent.open()
+        await agent.open(carriesOn=True)
         await agent.call("say", id="m-1", content="How was my week?")
-        state = await agent.until("ready", finishes=1)
-        assert state["events"][-1]["code"] == "RECONNECT"
+        await agent.until("streaming", text=WORDS[1])
         model.script = (*WORDS[2:], DONE)
-        await agent.call("run")
-        state = await agent.until("ready", text=WORDS[-1], finishes=2)
+        state = await agent.until("ready", finishes=1)
+    assert [event["code"] for event in state["events"] if event["type"] == "RUN_ERROR"] == ["RECONNECT"]
     assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]

@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from coachstream.functions.acceptance import Accepted, accept
+from coachstream.functions.acceptance import METHODS, Accepted, accept
 from coachstream.functions.initialization import initialize
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.functions.stream_coach_conversation.relay import Responder, refuse
@@ -37,7 +37,7 @@ from coachstream.web.run_requests import wants_json
 from lambda_streaming import LambdaContext, ResponseStream, streamify_response
 from lambda_streaming.streaming import LambdaHandler
 
-RESOURCES = (Resource.STREAM, Resource.RUN, Resource.AI_SDK, Resource.AI_SDK_STREAM, Resource.AG_UI)
+RESOURCES = tuple(METHODS.keys() - {Resource.SEND_MESSAGE})
 """What this function serves."""
 
 logger = logging.getLogger("coachstream.functions.stream_coach_conversation")

@@ -60,19 +60,20 @@ async function cutFetch(cut, ...request) {
   return new Response(body, { status: response.status, headers: response.headers });
 }
 
-function open({ url, token, version = 7, id, resume = false, messages = [], body }) {
+function open({ url, token, version = 7, id, resume = false, messages = [], carriesOn = false }) {
   const { useChat, Chat: ChatObject, DefaultChatTransport } = versions[version];
   const chat = { cut: {}, data: [], finishes: [] };
   const transport = new DefaultChatTransport({
     api: url,
     headers: () => ({ Authorization: `Bearer ${token}` }),
     fetch: (...request) => cutFetch(chat.cut, ...request),
-    body,
   });
   const onData = (part) => chat.data.push(part);
   const onFinish = ({ finishReason, isAbort, isError, isDisconnect }) => {
     chat.finishes.push({ finishReason: finishReason ?? null, isAbort, isError, isDisconnect });
     notify();
+    const isCutOff = !isAbort && !finishReason && (isDisconnect || !isError);
+    if (carriesOn && isCutOff) setTimeout(() => carryOn(chat.hook), 1000);
   };
   let options = { id, transport, messages, onData, onFinish };
   // The hook of version 6 hides from its chat that the transport replays, unless it is given the chat.
@@ -97,11 +98,11 @@ function carryOn({ messages, sendMessage }) {
   return sendMessage({ messageId: id, parts });
 }
 
-function agent({ url, token, thread = "thread-1" }) {
-  const chat = { cut: {}, events: [], finishes: [], failure: null };
+function agent({ url, token, carriesOn = false }) {
+  const chat = { cut: {}, events: [], finishes: [], failure: null, carriesOn };
   const agent = new HttpAgent({
     url,
-    threadId: thread,
+    threadId: "thread-1",
     headers: { Authorization: `Bearer ${token}` },
     fetch: (...request) => cutFetch(chat.cut, ...request),
   });
@@ -120,6 +121,21 @@ function agent({ url, token, thread = "thread-1" }) {
   return chat;
 }
 
+// The lines that docs/how-to/use-ag-ui.md gives for the same.
+async function runToTheEnd(agent) {
+  for (;;) {
+    let isFinished, code;
+    const watch = {
+      onRunFinishedEvent: () => void (isFinished = true),
+      onRunErrorEvent: ({ event }) => void (code = event.code),
+    };
+    const outcome = await agent.runAgent({}, watch).catch((error) => error);
+    if (isFinished) return outcome;
+    if (code ? code !== "RECONNECT" : outcome.status) throw outcome; // the turn failed, or the request was refused
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
 function run(chat) {
   chat.failure = null;
   chat.events.length = 0;
@@ -128,7 +144,8 @@ function run(chat) {
     chat.finishes.push(outcome instanceof Error ? null : outcome.result);
     notify();
   };
-  chat.agent.runAgent().then(ended, ended);
+  const running = chat.carriesOn ? runToTheEnd(chat.agent) : chat.agent.runAgent();
+  running.then(ended, ended);
 }
 
 const textOf = ({ content, parts = [] }) =>
