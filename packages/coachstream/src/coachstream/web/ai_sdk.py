@@ -1,7 +1,7 @@
 """The AI SDK's UI message stream, version 1: what `DefaultChatTransport` sends, and what `useChat` reads.
 
-Written for AI SDK 7 (npm `ai`; `docs/04-ai-sdk-ui/50-stream-protocol.mdx` in the package). Versions 5 and 6
-read the same stream, except for `reset-step`, which is new in 7: there, text that is withdrawn while the
+Written for AI SDK 7 (npm `ai`; `docs/04-ai-sdk-ui/50-stream-protocol.mdx` in the package). Version 6
+reads the same stream, except for `reset-step`, which is new in 7: there, text that is withdrawn while the
 client reads ends the response with the client's own error. A resumed stream never has withdrawn text, because
 it begins behind the last reset.
 
