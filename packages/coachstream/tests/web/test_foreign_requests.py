@@ -72,7 +72,7 @@ def test_the_last_message_of_the_ai_sdk_is_the_message() -> None:
 
 
 def test_what_other_transports_add_is_accepted() -> None:
-    """assistant-ui's `AssistantChatTransport` extends the AI SDK's, and CopilotKit sends tools and a state."""
+    """By assistant-ui's `AssistantChatTransport`, which extends the AI SDK's, and by CopilotKit."""
     added: Body = {
         "callSettings": {},
         "system": "Be brief.",
