@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.errors import (
     AttachmentRejected,
-    CannotRegenerate,
     InvalidClientMessageId,
     InvalidJson,
     InvalidRequest,
@@ -21,6 +20,7 @@ from coachstream.conversation.errors import (
     MessageTooLong,
     MissingRequestBody,
     RequestError,
+    UnsupportedRequest,
 )
 from coachstream.web import ag_ui, ai_sdk
 from coachstream.web.request_body import CLIENT_MESSAGE_ID, MAX_MESSAGE_CHARS
@@ -113,7 +113,7 @@ def test_a_message_of_the_ai_sdk_that_is_sent_again_may_be_an_edit(message_id: s
         (ui_body(asked(TEXT, {"type": "data-location", "data": {}})), AttachmentRejected),
         (ui_body(asked(TEXT), attachments=["a"]), AttachmentRejected),
         (ui_body(asked(*[{"type": "text", "text": "x" * MAX_MESSAGE_CHARS}] * 2)), MessageTooLong),
-        (ui_body(asked(TEXT), trigger="regenerate-message"), CannotRegenerate),
+        (ui_body(asked(TEXT), trigger="regenerate-message"), UnsupportedRequest),
         (ui_body(asked(TEXT), trigger="resume-stream"), InvalidRequest),
         (ui_body(asked(TEXT), userTimezone="Mars, Olympus"), InvalidTimeZone),
     ],

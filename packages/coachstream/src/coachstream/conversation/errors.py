@@ -228,16 +228,10 @@ class InvalidRequest(RequestError):
     sentence = "The request does not say what to change, or not in a way we understand."
 
 
-class CannotRegenerate(InvalidRequest):
-    """A client of another wire protocol asks for another reply to a message."""
+class UnsupportedRequest(InvalidRequest):
+    """A client of another wire protocol wants a second reply to a message, or changes one that was sent."""
 
-    sentence = "Your coach cannot answer the same message a second time. Please ask in a new message."
-
-
-class CannotChangeMessage(InvalidRequest):
-    """A client of another wire protocol sends a message again with another text."""
-
-    sentence = "A message cannot be changed after it was sent. Please send a new one."
+    sentence = "A message that was sent cannot be changed or answered again. Please send a new one."
 
 
 class MessageTooLong(RequestError):

@@ -20,9 +20,9 @@ import msgspec
 
 from coachstream.conversation.errors import (
     AttachmentRejected,
-    CannotRegenerate,
     InvalidRequest,
     InvalidUserResponse,
+    UnsupportedRequest,
 )
 from coachstream.conversation.events import (
     Attached,
@@ -150,13 +150,13 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
     """Read the last message, which must be the user's; the store knows the ones before.
 
     Raises:
-        MissingRequestBody, InvalidJson, CannotRegenerate, InvalidRequest, AttachmentRejected,
+        MissingRequestBody, InvalidJson, UnsupportedRequest, InvalidRequest, AttachmentRejected,
         InvalidUserResponse, InvalidClientMessageId, MessageTooLong, InvalidTimeZone: the first of these that
         applies.
     """
     fields = decode_body(body, AiSdkBody)
     if fields.trigger == REGENERATE:
-        raise CannotRegenerate
+        raise UnsupportedRequest
     if fields.trigger not in {None, SUBMIT}:
         raise InvalidRequest("trigger")
     require_text_only(body)

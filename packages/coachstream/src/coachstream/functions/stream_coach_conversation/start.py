@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from coachstream.conversation.errors import CannotChangeMessage
+from coachstream.conversation.errors import UnsupportedRequest
 from coachstream.functions.acceptance import (
     Accepted,
     accept_message,
@@ -80,13 +80,13 @@ async def _require_same_text(request: TurnRequest, services: Services) -> None:
     """Refuse another text for a message that is stored: its turn would answer the stored one.
 
     Raises:
-        CannotChangeMessage: the texts differ.
+        UnsupportedRequest: the texts differ.
         ConversationNotFound, StorageUnavailable: as the store does.
     """
     for message in await services.store.load_messages(request.key):
         if message.metadata.client_message_id == request.client_message_id:
             if message.content != request.text:
-                raise CannotChangeMessage
+                raise UnsupportedRequest
             return
 
 
