@@ -158,9 +158,10 @@ def test_requests_at_each_limit_get_documented_responses(case: Case[Any], servic
     """In Sam's conversation: each field at, below and above its limits, of the wrong type, or missing."""
     service.restore()
     case.path_parameters = {name: IDS.get(name, value) for name, value in case.path_parameters.items()}
-    respond(
-        case, service, checks=(*RESPONSE_IS_DOCUMENTED, negative_data_rejection, positive_data_acceptance)
-    )
+    checks = RESPONSE_IS_DOCUMENTED
+    if not is_foreign(case):
+        checks += (negative_data_rejection, positive_data_acceptance)
+    respond(case, service, checks=checks)
 
 
 @fuzzed.given(
@@ -178,6 +179,11 @@ def test_random_requests_get_documented_responses(
     respond(case, service, accept=accept)
 
 
+def is_foreign(case: Case[Any]) -> bool:
+    """Whether another project defines what the operation takes and sends; its own packages check that."""
+    return any(f"/{name}" in case.path for name in ("ai-sdk", "ag-ui"))
+
+
 def respond(
     case: Case[Any],
     service: Service,
@@ -191,7 +197,8 @@ def respond(
     case.validate_response(response, checks=list(checks))
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         assert any(name.lower() in response.headers for name in CHALLENGE_HEADERS)
-    if response.headers.get("content-type", [""])[0].startswith("text/event-stream"):
+    is_stream = response.headers.get("content-type", [""])[0].startswith("text/event-stream")
+    if is_stream and not is_foreign(case):
         events = [json.loads(data) for data in SseReader().feed(response.content)]
         assert events
         for event in events:

@@ -52,6 +52,8 @@ HEAVY = (
     "sqlite3",
     "urllib.request",
     "coachstream.conversation.prompt.prompt",
+    "coachstream.web.ag_ui",
+    "coachstream.web.ai_sdk",
     "coachstream.conversation.turn.turn",
     "coachstream.language",
     "coachstream.recall",
@@ -128,7 +130,7 @@ def test_a_preinitialized_function_loads_everything_and_opens_nothing(kind: str)
         "import coachstream.functions.stream_coach_conversation.handler\n"
         "import coachstream.aws.clients as clients\n"
         "print([name for name in ('aiobotocore', 'aiohttp', 'pinecone', 'jwt', 'aws_lambda_powertools',"
-        " 'coachstream.conversation.turn.turn', 'coachstream.storage.dynamodb',"
+        " 'coachstream.conversation.turn.turn', 'coachstream.storage.dynamodb', 'coachstream.web.ai_sdk',"
         " 'coachstream.language.bedrock')"
         " if name not in sys.modules], clients._prepared._credentials)"
     )

@@ -36,7 +36,7 @@ async def test_a_quiet_stream_is_kept_alive_by_comments() -> None:
     """A comment is sent whenever the interval passes without a frame."""
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=0.01) as events:
-        await events.send(StartFrame())
+        await events.send(encode_frame(StartFrame()))
         await wire.wait_for_writes(4)
     assert wire.writes[0] == encode_frame(StartFrame())
     assert set(wire.writes[1:]) == {KEEP_ALIVE}
@@ -47,7 +47,7 @@ async def test_a_busy_stream_carries_no_comments_and_nothing_follows_its_end() -
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=30) as events:
         for number in range(5):
-            await events.send(ChunkFrame(str(number), number))
+            await events.send(encode_frame(ChunkFrame(str(number), number)))
     assert wire.writes == [encode_frame(ChunkFrame(str(number), number)) for number in range(5)]
     assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"keep-alive"})
 
@@ -56,10 +56,10 @@ async def test_a_broken_connection_is_recorded_and_not_an_error() -> None:
     """Frames after a broken write are dropped, so that the turn can continue."""
     wire = Wire()
     async with EventStream(wire, keep_alive_after_s=30) as events:
-        await events.send(StartFrame())
+        await events.send(encode_frame(StartFrame()))
         wire.is_cut = True
-        await events.send(ChunkFrame("lost", 0))
+        await events.send(encode_frame(ChunkFrame("lost", 0)))
         wire.is_cut = False
-        await events.send(ChunkFrame("not tried", 4))
+        await events.send(encode_frame(ChunkFrame("not tried", 4)))
     assert events.is_broken_off
     assert wire.writes == [encode_frame(StartFrame())]

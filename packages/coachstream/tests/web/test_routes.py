@@ -19,6 +19,12 @@ CONVERSATIONS = ("users", "u1", "coaches", "c1", "conversations")
         ((*CONVERSATIONS, "conv_1"), Route(Resource.CONVERSATION, "u1", "c1", "conv_1")),
         ((*CONVERSATIONS, "conv_1", "stream"), Route(Resource.STREAM, "u1", "c1", "conv_1")),
         ((*CONVERSATIONS, "conv_1", "stream", "r_1"), Route(Resource.RUN, "u1", "c1", "conv_1", "r_1")),
+        ((*CONVERSATIONS, "conv_1", "ai-sdk"), Route(Resource.AI_SDK, "u1", "c1", "conv_1")),
+        (
+            (*CONVERSATIONS, "conv_1", "ai-sdk", "a chat", "stream"),
+            Route(Resource.AI_SDK_STREAM, "u1", "c1", "conv_1", chat_id="a chat"),
+        ),
+        ((*CONVERSATIONS, "conv_1", "ag-ui"), Route(Resource.AG_UI, "u1", "c1", "conv_1")),
         ((*CONVERSATIONS, "count", "stream"), Route(Resource.STREAM, "u1", "c1", "count")),
         ((*CONVERSATIONS, "ein Gespräch"), Route(Resource.CONVERSATION, "u1", "c1", "ein Gespräch")),
     ],

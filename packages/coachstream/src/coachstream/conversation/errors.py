@@ -222,10 +222,16 @@ class InvalidTimeZone(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """A field of a conversation request has an invalid value, or a change has no fields."""
+    """A field has an invalid value, a change has no fields, or what is asked for is not supported."""
 
     code = ErrorCode.INVALID_REQUEST
     sentence = "The request does not say what to change, or not in a way we understand."
+
+
+class UnsupportedRequest(InvalidRequest):
+    """A client of another wire protocol wants a second reply to a message, or changes one that was sent."""
+
+    sentence = "A message that was sent cannot be changed or answered again. Please send a new one."
 
 
 class MessageTooLong(RequestError):

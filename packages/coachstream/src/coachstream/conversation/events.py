@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from coachstream.conversation.errors import ErrorCode
+from coachstream.conversation.errors import CoachStreamError, ErrorCode, TurnInProgress
 from coachstream.conversation.model import Message, SemanticContextUse, StopReason, Timings, Usage
 
 
@@ -125,6 +125,14 @@ class Failed(msgspec.Struct, frozen=True):
     point: LogPoint | None = None
     run_id: str | None = None
     user_message: Message | None = None
+
+
+def failed_by(error: CoachStreamError) -> Failed:
+    """The event of a turn that this error ended, or that it kept from beginning."""
+    failed = Failed(error.code, error.sentence, error.retryable)
+    if isinstance(error, TurnInProgress):
+        return msgspec.structs.replace(failed, run_id=error.run_id, user_message=error.user_message)
+    return failed
 
 
 Event = Started | Attached | Contextual | Chunk | Reset | GuardrailWarning | Reconnect | Completed | Failed

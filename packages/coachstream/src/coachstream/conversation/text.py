@@ -50,6 +50,11 @@ def beginning_of(text: str, *, most_bytes: int) -> str:
     return text if len(encoded) <= most_bytes else encoded[: max(0, most_bytes)].decode(errors="ignore")
 
 
+def before_offset(text: str, offset: int) -> str:
+    """The beginning of an encodable text, up to an offset in UTF-16 code units between two characters."""
+    return text[:offset] if text.isascii() else text.encode("utf-16-le")[: 2 * offset].decode("utf-16-le")
+
+
 def utf16_length(text: str) -> int:
     """The length of the text in JavaScript."""
     return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)

@@ -13,7 +13,7 @@ from coachstream.functions.internal_invocation import read_internal
 from coachstream.services import Services
 from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
-from coachstream.web.request_body import parse_new_message, read_event
+from coachstream.web.request_body import NewMessage, parse_new_message, read_event
 from coachstream.web.routes import Resource, Route, match_path, require_method
 from coachstream.web.run_requests import TICKET, cursor_of
 from lambda_streaming import LambdaContext
@@ -23,6 +23,9 @@ METHODS = {
     Resource.SEND_MESSAGE: ("POST",),
     Resource.STREAM: ("GET", "POST"),
     Resource.RUN: ("DELETE", "GET"),
+    Resource.AI_SDK: ("POST",),
+    Resource.AI_SDK_STREAM: ("GET",),
+    Resource.AG_UI: ("POST",),
 }
 
 
@@ -68,32 +71,33 @@ async def accept_message(accepted: Accepted, services: Services) -> TurnRequest:
         CoachStreamError: the first check that fails.
     """
     await accept_user(accepted, services)
-    return _message(accepted, services)
+    message = parse_new_message(accepted.event.body, received_at=services.clock.now())
+    return turn_request(accepted, message, services)
 
 
-async def accept_provisionally(accepted: Accepted, services: Services) -> TurnRequest:
-    """Like `accept_message`, with provisional authentication: no network if possible; enough for `start`.
+async def accept_user_provisionally(accepted: Accepted, services: Services) -> None:
+    """Like `accept_user`, with provisional authentication: no network if possible; enough for `start`.
 
     `accept_user` must follow before anything is read or written: see `authenticate_provisionally`.
 
     Raises:
-        CoachStreamError: the first check that fails.
+        AuthenticationError: the caller is someone else, or could not be verified.
     """
     await _authenticate(accepted, services.verifier.authenticate_provisionally)
-    return _message(accepted, services)
 
 
-def _message(accepted: Accepted, services: Services) -> TurnRequest:
+def turn_request(accepted: Accepted, message: NewMessage, services: Services) -> TurnRequest:
+    """The request of the turn that answers a message."""
     event, route = accepted.event, accepted.route
-    message = parse_new_message(event.body, received_at=services.clock.now())
     return TurnRequest(
         key=route.key,
         text=message.text,
         deadline=Turns(services).deadline(event.deadline),
         sent_at=message.sent_at,
         client_message_id=message.client_message_id,
-        streamed=route.resource is Resource.STREAM,
-        after=cursor_of(event).newest,
+        streamed=route.resource is not Resource.SEND_MESSAGE,
+        # The wire protocols of others have no cursor: their readers begin with nothing.
+        after=cursor_of(event).newest if route.resource is Resource.STREAM else None,
         time_zone=message.time_zone,
     )
 

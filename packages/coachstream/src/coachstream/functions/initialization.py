@@ -92,6 +92,7 @@ def _load(settings: Settings) -> None:
 def _load_all(settings: Settings) -> None:
     global _is_loaded  # noqa: PLW0603 (per process)
     from coachstream.observability.observed import load
+    from coachstream.web import ag_ui, ai_sdk  # noqa: F401 (imported for the requests to come)
 
     load()
     with suppress(ImportError):

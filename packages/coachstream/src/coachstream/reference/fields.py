@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from coachstream.conversation.title import DEFAULT_TITLE
-from coachstream.web import conversations, frames, request_body, run_requests, send_message
+from coachstream.web import ag_ui, ai_sdk, conversations, frames, request_body, run_requests, send_message
 from coachstream.web.request_body import (
     MAX_MESSAGE_CHARS,
     MAX_TAG_CHARS,
@@ -180,6 +180,28 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "`A-Za-z0-9_-`. `null` counts as absent."
         ),
         "userTimezone": _TIME_ZONE,
+    },
+    ai_sdk.AiSdkBody: {
+        "messages": (
+            "The last one must be the user's, and its `parts` texts: that is the message. Its `id` is the "
+            "idempotency key, or a hash of it if it is not one. The others are ignored: the service has them."
+        ),
+        "trigger": "`regenerate-message` is refused.",
+        "messageId": (
+            "The id of the last message, if it is sent again. It is refused if its text has changed."
+        ),
+        "userTimezone": _TIME_ZONE,
+    },
+    ag_ui.AgUiBody: {
+        "threadId": "The client's own name for the conversation; it comes back in the events.",
+        "runId": "The client's own name for this request; it comes back in the events.",
+        "messages": (
+            "The last one of the user is the message: a string, or text parts. Its `id` is the idempotency "
+            "key, or a hash of it if it is not one."
+        ),
+        "context": "Refused with `ATTACHMENT_REJECTED`, unless it is empty.",
+        "resume": "Refused with `ATTACHMENT_REJECTED`, unless it is empty: no run is ever interrupted.",
+        "forwardedProps": "`userTimezone` in it is the user's time zone; the rest is ignored.",
     },
     request_body.CreateBody: {
         "title": f"{_TITLE} `null`, an empty string or absent: `{DEFAULT_TITLE}`.",

@@ -11,7 +11,15 @@ import msgspec
 from coachstream.conversation.errors import ErrorCode
 from coachstream.identity.tickets import TICKET_LIFETIME
 from coachstream.reference.errors import meaning_of
-from coachstream.reference.operations import ERROR_BODIES, OPERATIONS, Function, Operation, Success
+from coachstream.reference.operations import (
+    ERROR_BODIES,
+    OPERATIONS,
+    OUR_STREAM,
+    Function,
+    Operation,
+    Stream,
+    Success,
+)
 from coachstream.reference.schemas import (
     EVENTS,
     Schema,
@@ -25,7 +33,6 @@ from coachstream.web.routes import MAX_ID_CHARS
 from coachstream.web.run_requests import CURSOR_PARAMETERS, LAST_EVENT_ID, TICKET
 from coachstream.web.send_message import SendErrorBody
 from coachstream.web.sse import CONTENT_TYPE
-from coachstream.web.sse import RESPONSE_HEADERS as STREAM_HEADERS
 
 SERVER = "http://127.0.0.1:8000"
 """Where `coachstream serve` listens, unless an option says otherwise."""
@@ -169,9 +176,10 @@ def _cursor_parameters(operation: Operation) -> Iterable[Schema]:
 def _success(success: Success) -> Schema:
     response: Schema = {"description": success.meaning}
     headers: dict[str, object] = {}
-    if success.is_stream:
-        response["content"] = {EVENT_STREAM: {"schema": _stream_schema()}}
-        headers |= {name: _header(value) for name, value in STREAM_HEADERS.items() if name != "Content-Type"}
+    if success.stream is not None:
+        response["content"] = {EVENT_STREAM: {"schema": _stream_schema(success.stream)}}
+        sent = success.stream.headers.items()
+        headers |= {name: _header(value) for name, value in sent if name != "Content-Type"}
     else:
         headers["Cache-Control"] = _header(NO_STORE)
     if success.body is not None:
@@ -192,8 +200,8 @@ def _error(operation: Operation, status: int, codes: Sequence[ErrorCode]) -> Sch
     if body is SendErrorBody:
         narrowed = {"properties": {"details": narrowed}}
     content: Schema = {JSON: {"schema": {"allOf": [reference_to(body), narrowed]}}}
-    if body is ErrorFrame:
-        content[EVENT_STREAM] = {"schema": _stream_schema()}
+    if body is ErrorFrame and operation.is_ours:
+        content[EVENT_STREAM] = {"schema": _stream_schema(OUR_STREAM)}
     response: Schema = {
         "description": "\n".join(f"- `{code.value}`: {meaning_of(code)}" for code in codes),
         "content": content,
@@ -209,11 +217,11 @@ def _error(operation: Operation, status: int, codes: Sequence[ErrorCode]) -> Sch
     return response
 
 
-def _stream_schema() -> Schema:
+def _stream_schema(stream: Stream) -> Schema:
     return {
         "type": "string",
         "contentMediaType": EVENT_STREAM,
-        "description": f"Server-Sent Events; the `data` of each is JSON, an `{EVENT}`.",
+        "description": f"Server-Sent Events; the `data` of each is {stream.data}",
     }
 
 

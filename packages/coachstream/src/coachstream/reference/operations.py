@@ -14,6 +14,8 @@ import msgspec
 from coachstream.conversation.errors import ErrorCode
 from coachstream.functions.acceptance import METHODS as TURN_METHODS
 from coachstream.functions.coach_conversations.handler import METHODS as CONVERSATION_METHODS
+from coachstream.web.ag_ui import AgUiBody, AgUiEncoder
+from coachstream.web.ai_sdk import AiSdkBody, AiSdkEncoder
 from coachstream.web.conversations import (
     ConversationListBody,
     CountBody,
@@ -21,6 +23,7 @@ from coachstream.web.conversations import (
     ErrorBody,
     OneConversationBody,
 )
+from coachstream.web.frame_encoder import FrameEncoder
 from coachstream.web.frames import ErrorFrame
 from coachstream.web.request_body import ChangeBody, CreateBody, MessageBody
 from coachstream.web.routes import PATTERNS, Resource
@@ -36,8 +39,13 @@ PARAMETERS: Mapping[str, tuple[str, str]] = {
     "{coach}": ("coachId", "A coach of the user."),
     "{conversation}": ("conversationId", "A conversation with the coach. `count` is reserved."),
     "{run}": ("runId", "A run of the conversation, named by a `run` or `start` event."),
+    "{chat}": ("chatId", "The client's own name for the conversation; ignored."),
 }
 """Name and meaning of each placeholder in `web.routes`."""
+
+
+FOREIGN = frozenset({Resource.AI_SDK, Resource.AI_SDK_STREAM, Resource.AG_UI})
+"""The resources of other projects' wire protocols."""
 
 
 class Function(StrEnum):
@@ -48,6 +56,18 @@ class Function(StrEnum):
     CONVERSATIONS = "coach-conversations"
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """An event stream in a wire protocol.
+
+    Attributes:
+        data: what the `data` of each event is.
+        headers: the headers of the response.
+    """
+
+    data: str
+    headers: Mapping[str, str]
+
+
 class Success(msgspec.Struct, frozen=True):
     """A response that is no error.
 
@@ -55,14 +75,14 @@ class Success(msgspec.Struct, frozen=True):
         status: the HTTP status.
         meaning: one sentence.
         body: the JSON document; None where there is none.
-        is_stream: whether the body is an event stream.
+        stream: the event stream; None where the body is none.
         has_location: whether the header `Location` repeats the address in the body.
     """
 
     status: int
     meaning: str
     body: type[msgspec.Struct] | None = None
-    is_stream: bool = False
+    stream: Stream | None = None
     has_location: bool = False
 
 
@@ -93,6 +113,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     needs_body: bool = True
     takes_cursor: bool = False
     takes_ticket: bool = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the operation belongs to our own wire protocol, or to none."""
+        return self.resource not in FOREIGN
 
     @property
     def path(self) -> str:
@@ -175,7 +200,19 @@ EVENT_ERRORS = (
 )
 """The codes that an `error` event of a stream with status 200 can have."""
 
-_STREAM = Success(200, "The events of the reply; see [events](events.md).", is_stream=True)
+OUR_STREAM = Stream("JSON, an `Event`.", FrameEncoder.headers)
+_STREAM = Success(200, "The events of the reply; see [events](events.md).", stream=OUR_STREAM)
+_AI_SDK = Success(
+    200,
+    "The reply as a UI message stream; see [Use the AI SDK](../how-to/use-the-ai-sdk.md).",
+    stream=Stream("a JSON chunk of the AI SDK's UI message stream 1, or `[DONE]`.", AiSdkEncoder.headers),
+)
+_AG_UI = Success(
+    200,
+    "The reply as AG-UI events; see [Use AG-UI](../how-to/use-ag-ui.md).",
+    stream=Stream("JSON, an event of AG-UI.", AgUiEncoder.headers),
+)
+_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP}
 _NOTHING_LEFT = Success(204, "There is nothing left to read. It stops an `EventSource`.")
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -238,6 +275,43 @@ OPERATIONS: tuple[Operation, ...] = (
             Success(202, "The run stops within about a second.", RunStoppedBody),
         ),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND, ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+    Operation(
+        name="startReplyForAiSdk",
+        resource=Resource.AI_SDK,
+        method="POST",
+        summary="Send a message with the AI SDK's chat transport",
+        description="Runs the same turn as `startReply`. Only the last message is read.",
+        function=Function.STREAM,
+        request=AiSdkBody,
+        successes=(_AI_SDK,),
+        errors=_EVERY
+        | _FOREIGN_MESSAGE
+        | {ErrorCode.INVALID_REQUEST, ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.SERVER_BUSY},
+    ),
+    Operation(
+        name="resumeReplyForAiSdk",
+        resource=Resource.AI_SDK_STREAM,
+        method="GET",
+        summary="Resume the reply in progress with the AI SDK's chat transport",
+        description="Reads the conversation's unfinished run from its beginning.",
+        function=Function.STREAM,
+        successes=(_AI_SDK, Success(204, "No reply is being written.")),
+        errors=_EVERY | {ErrorCode.RUN_NOT_FOUND} | _TICKET,
+    ),
+    Operation(
+        name="runForAgUi",
+        resource=Resource.AG_UI,
+        method="POST",
+        summary="Send a message with an AG-UI client",
+        description=(
+            "Runs the same turn as `startReply`. Only the last message of the user is read; the messages "
+            "behind it are taken for an earlier attempt to read the reply."
+        ),
+        function=Function.STREAM,
+        request=AgUiBody,
+        successes=(_AG_UI,),
+        errors=_EVERY | _FOREIGN_MESSAGE | {ErrorCode.SERVER_BUSY},
     ),
     Operation(
         name="sendMessage",

@@ -73,9 +73,10 @@ format:
 
 {bodies}
 
-The streaming function responds with `{JSON}` to `DELETE`, and to a request whose `Accept` header asks for it
-([startReply](http-api.md#startreply)). All other requests, including those whose path or method is refused,
-get a single `error` event with the content type `{EVENT_STREAM}`.
+The streaming function responds with `{JSON}` to `DELETE`, to the requests of the AI SDK and AG-UI, and to a
+request whose `Accept` header asks for it ([startReply](http-api.md#startreply)). All other requests,
+including those whose path or method is refused, get a single `error` event with the content type
+`{EVENT_STREAM}`.
 
 A `401` carries a challenge, a `405` the `Allow` header ([headers](http-api.md#headers)). An error response in
 any other format comes from Lambda itself, which rejects some methods and sizes before a function runs.
@@ -170,6 +171,7 @@ double slashes are harmless. Any other method is refused with `405` and an `Allo
 | request | `{CURSOR_HEADER}` | to resume ([cursors](#cursors)) |
 | request | `Content-Type` | ignored: every body is parsed as JSON |
 {stream_headers}
+| response | `x-vercel-ai-ui-message-stream: v1` | every stream for the AI SDK |
 | response | `Cache-Control: {NO_STORE}` | every response that is not a stream |
 | response | `Location` | `202` of [startReply](#startreply): same as `eventsUrl` |
 | response | `{CHALLENGE_HEADERS[0]}` | `401`; a Function URL may rename it to `{CHALLENGE_HEADERS[1]}` |
@@ -240,7 +242,7 @@ def _success(success: Success) -> str:
 def _event_section(event: type[msgspec.Struct]) -> str:
     facts = EVENT_FACTS[event]
     ends = " It ends the stream." if facts.ends else ""
-    example = encode_frame(facts.example, event_id=facts.example_id).decode().rstrip("\n")  # type: ignore[arg-type]
+    example = encode_frame(facts.example, event_id=facts.example_id).decode().rstrip("\n")
     return f"""\
 ## {_tag(event)}
 

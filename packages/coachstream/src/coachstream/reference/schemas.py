@@ -21,6 +21,8 @@ from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames
+from coachstream.web.ag_ui import AgUiBody
+from coachstream.web.ai_sdk import SUBMIT, AiSdkBody
 from coachstream.web.conversations import (
     ConversationBody,
     ConversationListBody,
@@ -45,7 +47,7 @@ Schema = dict[str, object]
 EVENTS: tuple[type[msgspec.Struct], ...] = get_args(frames.Frame)
 """The structs of the events of a stream, in the order of the union."""
 
-REQUESTS: tuple[type[msgspec.Struct], ...] = (MessageBody, CreateBody, ChangeBody)
+REQUESTS: tuple[type[msgspec.Struct], ...] = (MessageBody, CreateBody, ChangeBody, AiSdkBody, AgUiBody)
 """The structs of request bodies."""
 
 TIMESTAMP: Schema = {
@@ -141,6 +143,8 @@ _TEXT_ONLY = (
 _REQUEST_NOTES: Mapping[type[msgspec.Struct], str] = {
     MessageBody: f"A message to the coach. {_TEXT_ONLY}",
     CreateBody: f"A new conversation; every field is optional, and so is the body. {_TEXT_ONLY}",
+    AiSdkBody: f"What the AI SDK's `DefaultChatTransport` sends. {_TEXT_ONLY}",
+    AgUiBody: "AG-UI's `RunAgentInput`. `tools`, `state` and fields of other names are ignored.",
     ChangeBody: f"What to change; a field that is absent stays as it is, and `null` is refused. {_LENIENT}",
 }
 _MESSAGE: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_MESSAGE_CHARS}
@@ -151,12 +155,27 @@ _TIME_ZONE: Schema = {
         {"enum": ["", None]},
     ]
 }
+_NO_ITEMS: Schema = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
 _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
     MessageBody: {
         "userResponse": _MESSAGE,
         "messageTimestamp": {"type": ["string", "null"], "format": "date-time", "pattern": "[Tt]"},
         "clientMessageId": {"type": ["string", "null"], "pattern": f"^{CLIENT_MESSAGE_ID.pattern}$"},
         "userTimezone": _TIME_ZONE,
+    },
+    AiSdkBody: {
+        "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+        "trigger": {"enum": [SUBMIT, None]},
+        "messageId": {"type": ["string", "null"]},
+        "userTimezone": _TIME_ZONE,
+    },
+    AgUiBody: {
+        "threadId": {"type": "string"},
+        "runId": {"type": "string"},
+        "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+        "context": _NO_ITEMS,
+        "resume": _NO_ITEMS,
+        "forwardedProps": {"type": ["object", "null"]},
     },
     CreateBody: {
         "title": {
@@ -181,6 +200,8 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
 _REQUIRED: Mapping[type[msgspec.Struct], Schema] = {
     MessageBody: {"required": ["userResponse"]},
     CreateBody: {},
+    AiSdkBody: {"required": ["messages"]},
+    AgUiBody: {"required": ["threadId", "runId", "messages"]},
     ChangeBody: {
         "anyOf": [{"required": [field.encode_name]} for field in msgspec.structs.fields(ChangeBody)]
     },

@@ -1,4 +1,4 @@
-"""Writes an SSE response: frames as they arrive, and a keep-alive comment after a pause."""
+"""Writes an SSE response: events as they arrive, and a keep-alive comment after a pause."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Protocol, Self
 
-from coachstream.web.frames import Frame
-from coachstream.web.sse import KEEP_ALIVE, encode_frame
+from coachstream.web.sse import KEEP_ALIVE
 from lambda_streaming.response_stream import ResponseBroken
 
 
@@ -19,9 +18,9 @@ class ByteWriter(Protocol):
 
 
 class EventStream:
-    """Sends frames, and keep-alive comments between them, while the `async with` lasts.
+    """Sends encoded events, and keep-alive comments between them, while the `async with` lasts.
 
-    A reader that disconnects is not an error here: the first failed write sets `is_broken_off`, later frames
+    A reader that disconnects is not an error here: the first failed write sets `is_broken_off`, later events
     are discarded, and the turn behind the stream runs to its end.
     """
 
@@ -47,9 +46,10 @@ class EventStream:
             self._keeping_alive.cancel()
         await asyncio.gather(self._keeping_alive, return_exceptions=True)
 
-    async def send(self, frame: Frame, *, event_id: str | None = None, retry_ms: int | None = None) -> None:
-        """Write one event (see `encode_frame`); waits while the reader is slow."""
-        await self._write(encode_frame(frame, event_id=event_id, retry_ms=retry_ms))
+    async def send(self, events: bytes) -> None:
+        """Write whole events, as an encoder returns them; waits while the reader is slow."""
+        if events:
+            await self._write(events)
 
     async def _write(self, data: bytes) -> None:
         async with self._writing:

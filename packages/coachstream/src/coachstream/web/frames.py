@@ -6,7 +6,7 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from coachstream.conversation.errors import CoachStreamError, TurnInProgress
+from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.events import (
     Attached,
     Chunk,
@@ -19,6 +19,7 @@ from coachstream.conversation.events import (
     Reconnect,
     Reset,
     Started,
+    failed_by,
 )
 from coachstream.conversation.model import (
     Message,
@@ -246,12 +247,7 @@ def _failed_frame(event: Failed) -> ErrorFrame:
 
 def error_frame(error: CoachStreamError) -> ErrorFrame:
     """The frame of an error that happened before the turn began."""
-    frame = ErrorFrame(message=error.sentence, code=error.code.value, retryable=error.retryable)
-    if isinstance(error, TurnInProgress):
-        frame = msgspec.structs.replace(
-            frame, run_id=error.run_id, user_message=message_frame(error.user_message)
-        )
-    return frame
+    return _failed_frame(failed_by(error))
 
 
 def pinecone_context_frame(use: SemanticContextUse) -> PineconeContextFrame:

@@ -138,13 +138,13 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
         InvalidTimestamp, InvalidClientMessageId, InvalidTimeZone: the first of these that applies, in this
         order.
     """
-    fields = _decode(body, MessageBody)
-    _require_text_only(body)
+    fields = decode_body(body, MessageBody)
+    require_text_only(body)
     return NewMessage(
-        text=_message_text(fields.user_response),
+        text=message_text(fields.user_response),
         sent_at=_timestamp(fields.message_timestamp, received_at),
         client_message_id=_client_message_id(fields.client_message_id),
-        time_zone=_time_zone(fields.user_timezone),
+        time_zone=time_zone(fields.user_timezone),
     )
 
 
@@ -157,13 +157,13 @@ def parse_new_conversation(body: bytes | None) -> NewConversation:
     """
     fields = CreateBody()
     if body and body.strip():
-        fields = _decode(body, CreateBody)
-        _require_text_only(body)
+        fields = decode_body(body, CreateBody)
+        require_text_only(body)
     return NewConversation(
         title=DEFAULT_TITLE if fields.title is None or fields.title == "" else _title(fields.title),
         # The existing function runs no turn for a falsy message.
-        initial_message=_message_text(fields.initial_message) if fields.initial_message else None,
-        time_zone=_time_zone(fields.user_timezone),
+        initial_message=message_text(fields.initial_message) if fields.initial_message else None,
+        time_zone=time_zone(fields.user_timezone),
     )
 
 
@@ -173,7 +173,7 @@ def parse_conversation_change(body: bytes | None) -> ConversationChange:
     Raises:
         MissingRequestBody, InvalidJson, InvalidRequest.
     """
-    fields = _decode(body, ChangeBody)
+    fields = decode_body(body, ChangeBody)
     change = ConversationChange(
         title=None if fields.title is msgspec.UNSET else _title(fields.title),
         tags=None if fields.tags is msgspec.UNSET else _tags(fields.tags),
@@ -184,7 +184,13 @@ def parse_conversation_change(body: bytes | None) -> ConversationChange:
     return change
 
 
-def _decode(body: bytes | None, shape: type[_Body]) -> _Body:
+def decode_body(body: bytes | None, shape: type[_Body]) -> _Body:
+    """Decode JSON, with U+FFFD for invalid Unicode.
+
+    Raises:
+        MissingRequestBody: there is no body.
+        InvalidJson: it is not JSON, or not of this shape.
+    """
     if body is None or not body.strip():
         raise MissingRequestBody
     try:
@@ -196,18 +202,18 @@ def _decode(body: bytes | None, shape: type[_Body]) -> _Body:
         raise InvalidJson from error
 
 
-def _require_text_only(body: bytes | None) -> None:
+def require_text_only(body: bytes | None) -> None:
     """Refuse content that is not understood.
 
     Raises:
         AttachmentRejected: a field that is not empty carries content other than text.
     """
-    for name, value in _decode(body, dict[str, msgspec.Raw]).items():
+    for name, value in decode_body(body, dict[str, msgspec.Raw]).items():
         words = {word.lower() for word in _WORD.findall(name)}
         is_content = not _CONTENT_WORDS.isdisjoint(words | {word.removesuffix("s") for word in words})
-        if is_content and _decode(bytes(value), object):
+        if is_content and decode_body(bytes(value), object):
             raise AttachmentRejected
-        if name == "messageType" and _decode(bytes(value), object) not in (None, "", _TEXT):
+        if name == "messageType" and decode_body(bytes(value), object) not in (None, "", _TEXT):
             raise AttachmentRejected
 
 
@@ -217,7 +223,12 @@ def _well_formed(body: bytes) -> bytes:
     return _JSON_ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], text)
 
 
-def _message_text(value: object) -> str:
+def message_text(value: object) -> str:
+    """Check what the user wrote.
+
+    Raises:
+        InvalidUserResponse, MessageTooLong: as named.
+    """
     if not isinstance(value, str) or not value.strip():
         raise InvalidUserResponse
     if len(value) > MAX_MESSAGE_CHARS:
@@ -251,7 +262,12 @@ def _client_message_id(value: object) -> str | None:
     return value
 
 
-def _time_zone(value: object) -> str | None:
+def time_zone(value: object) -> str | None:
+    """Check the name of the user's time zone, if there is one.
+
+    Raises:
+        InvalidTimeZone: it cannot be such a name.
+    """
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not is_zone_name(value):

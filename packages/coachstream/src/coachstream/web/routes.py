@@ -24,6 +24,9 @@ class Resource(StrEnum):
 
     STREAM = "stream"
     RUN = "run"
+    AI_SDK = "ai-sdk"
+    AI_SDK_STREAM = "ai-sdk-stream"
+    AG_UI = "ag-ui"
     SEND_MESSAGE = "send-message"
     CONVERSATIONS = "conversations"
     COUNT = "count"
@@ -31,13 +34,18 @@ class Resource(StrEnum):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A matched path: the resource and the ids in it; missing ids are empty."""
+    """A matched path: the resource and the ids in it; missing ids are empty.
+
+    Attributes:
+        chat_id: the AI SDK's name for the conversation, which its client makes up; nothing depends on it.
+    """
 
     resource: Resource
     user_id: str
     coach_id: str
     conversation_id: str = ""
     run_id: str = ""
+    chat_id: str = ""
 
     @property
     def key(self) -> ConversationKey:
@@ -45,19 +53,18 @@ class Route(msgspec.Struct, frozen=True):
         return ConversationKey(self.user_id, self.coach_id, self.conversation_id)
 
 
+_CONVERSATION = ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}")
+
 PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (Resource.CONVERSATIONS, ("users", "{user}", "coaches", "{coach}", "conversations")),
     (Resource.COUNT, ("users", "{user}", "coaches", "{coach}", "conversations", "count")),
-    (Resource.CONVERSATION, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}")),
-    (Resource.STREAM, ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "stream")),
-    (
-        Resource.RUN,
-        ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "stream", "{run}"),
-    ),
-    (
-        Resource.SEND_MESSAGE,
-        ("users", "{user}", "coaches", "{coach}", "conversations", "{conversation}", "send-message"),
-    ),
+    (Resource.CONVERSATION, _CONVERSATION),
+    (Resource.STREAM, (*_CONVERSATION, "stream")),
+    (Resource.RUN, (*_CONVERSATION, "stream", "{run}")),
+    (Resource.AI_SDK, (*_CONVERSATION, "ai-sdk")),
+    (Resource.AI_SDK_STREAM, (*_CONVERSATION, "ai-sdk", "{chat}", "stream")),
+    (Resource.AG_UI, (*_CONVERSATION, "ag-ui")),
+    (Resource.SEND_MESSAGE, (*_CONVERSATION, "send-message")),
 )
 """Tried in this order: the literal `count` wins over an id of that name."""
 
@@ -71,7 +78,7 @@ def match_path(segments: Sequence[str]) -> Route:
     for resource, pattern in PATTERNS:
         ids = _ids_of(pattern, segments)
         if ids is not None:
-            return Route(resource, *ids)
+            return Route(resource, **ids)
     raise MissingPathParams
 
 
@@ -85,15 +92,16 @@ def require_method(method: str, allow: tuple[str, ...]) -> None:
         raise MethodNotAllowed(allow)
 
 
-def _ids_of(pattern: tuple[str, ...], segments: Sequence[str]) -> list[str] | None:
+def _ids_of(pattern: tuple[str, ...], segments: Sequence[str]) -> dict[str, str] | None:
+    """The ids by the names of their fields in `Route`."""
     if len(pattern) != len(segments):
         return None
-    ids: list[str] = []
+    ids: dict[str, str] = {}
     for part, segment in zip(pattern, segments, strict=True):
         if part.startswith("{"):
             if not _can_be_an_id(segment):
                 return None
-            ids.append(segment)
+            ids[f"{part[1:-1]}_id"] = segment
         elif part != segment:
             return None
     return ids

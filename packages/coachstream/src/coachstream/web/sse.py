@@ -18,8 +18,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from coachstream.web.frames import Frame
-
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 RESPONSE_HEADERS = {
@@ -39,7 +37,7 @@ RETRY_MS = 1000
 _encoder = msgspec.json.Encoder()
 
 
-def encode_frame(frame: Frame, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
+def encode_frame(frame: msgspec.Struct, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
     """Encode one event: `data: <JSON on one line>`, its other fields and a blank line, in UTF-8.
 
     A lone surrogate, which UTF-8 cannot encode, is sent as its JSON escape: the halves of a pair in two
@@ -53,7 +51,7 @@ def encode_frame(frame: Frame, *, event_id: str | None = None, retry_ms: int | N
     return b"\n".join(lines) + b"\n\n"
 
 
-def _json(frame: Frame) -> bytes:
+def _json(frame: msgspec.Struct) -> bytes:
     try:
         return _encoder.encode(frame)
     except UnicodeEncodeError:

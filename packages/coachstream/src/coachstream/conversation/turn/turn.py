@@ -16,8 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 
-import msgspec
-
 from coachstream.conversation.errors import (
     CoachStreamError,
     ContentFiltered,
@@ -25,7 +23,6 @@ from coachstream.conversation.errors import (
     ErrorCode,
     ProcessingError,
     RunNotFound,
-    TurnInProgress,
     describe_exception,
     log_failure,
 )
@@ -41,6 +38,7 @@ from coachstream.conversation.events import (
     Reset,
     Send,
     Started,
+    failed_by,
 )
 from coachstream.conversation.ids import message_id
 from coachstream.conversation.ids import run_id as new_run_id
@@ -215,11 +213,7 @@ class _Turn(ABC):
                     self._measured.report(self._key, total_ms=self._deadline.elapsed_ms())
                 )
         if failure is not None:
-            ending = Failed(failure.code, failure.sentence, failure.retryable)
-            if isinstance(failure, TurnInProgress):
-                ending = msgspec.structs.replace(
-                    ending, run_id=failure.run_id, user_message=failure.user_message
-                )
+            ending = failed_by(failure)
         if isinstance(ending, Completed) and ending.reply.is_flagged:
             await self._send(GuardrailWarning())
         if ending is not None:

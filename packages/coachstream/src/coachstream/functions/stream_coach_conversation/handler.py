@@ -5,9 +5,16 @@
     GET    …/stream/{runId}       a run, after `Last-Event-ID` or `?after=`
     DELETE …/stream/{runId}       stop it
 
+The same turns and runs in the wire protocols of other projects:
+
+    POST   …/ai-sdk                    AI SDK: what `DefaultChatTransport` sends
+    GET    …/ai-sdk/{chatId}/stream    the conversation's unfinished run, from its beginning
+    POST   …/ag-ui                     AG-UI: a `RunAgentInput`
+
 A request that is rejected before the stream begins gets an HTTP error status and a body with one `error`
 event. After that the status is 200, `start` is sent immediately, and the stream ends with `complete`, `error`
-or `reconnect`. A `POST` that accepts only JSON opens the run and returns its URL, for an `EventSource`.
+or `reconnect`. A `POST` that accepts only JSON opens the run and returns its URL, for an `EventSource`. The
+other protocols get JSON for a request that is rejected.
 """
 
 from __future__ import annotations
@@ -15,11 +22,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from coachstream.functions.acceptance import Accepted, accept
+from coachstream.functions.acceptance import METHODS, Accepted, accept
 from coachstream.functions.initialization import initialize
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.functions.stream_coach_conversation.relay import Responder, refuse
-from coachstream.functions.stream_coach_conversation.resume import resume
+from coachstream.functions.stream_coach_conversation.resume import replay, resume
 from coachstream.functions.stream_coach_conversation.start import open_for_reader, start
 from coachstream.functions.stream_coach_conversation.stop import stop
 from coachstream.observability.invocation import Invocation
@@ -29,6 +36,9 @@ from coachstream.web.routes import Resource
 from coachstream.web.run_requests import wants_json
 from lambda_streaming import LambdaContext, ResponseStream, streamify_response
 from lambda_streaming.streaming import LambdaHandler
+
+RESOURCES = tuple(METHODS.keys() - {Resource.SEND_MESSAGE})
+"""What this function serves."""
 
 logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
 
@@ -43,7 +53,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
             try:
                 adapters = services()
                 invocation.logs = adapters.settings.logs
-                accepted = accept(payload, context, Resource.STREAM, Resource.RUN)
+                accepted = accept(payload, context, *RESOURCES)
                 respond = await _responder(accepted, adapters, invocation)
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                 failure = as_coachstream_error(error, logger)
@@ -58,7 +68,10 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
 
 
 def _takes_json(accepted: Accepted | None) -> bool:
-    return accepted is not None and (accepted.event.method == "DELETE" or wants_json(accepted.event))
+    if accepted is None:
+        return False
+    is_ours = accepted.route.resource in {Resource.STREAM, Resource.RUN}
+    return not is_ours or accepted.event.method == "DELETE" or wants_json(accepted.event)
 
 
 async def _responder(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
@@ -66,10 +79,12 @@ async def _responder(accepted: Accepted, services: Services, invocation: Invocat
     match (accepted.route.resource, accepted.event.method):
         case (Resource.STREAM, "POST") if wants_json(accepted.event):
             return await open_for_reader(accepted, services, invocation)
-        case (Resource.STREAM, "POST"):
+        case (_, "POST"):
             return await start(accepted, services, invocation)
         case (_, "DELETE"):
             return await stop(accepted, services, invocation)
+        case (Resource.AI_SDK_STREAM, _):
+            return await replay(accepted, services, invocation)
         case _:
             return await resume(accepted, services, invocation)
 

@@ -1,4 +1,4 @@
-"""Relays the events of a turn as the frames of a response."""
+"""Relays the events of a turn as a response, in the encoding of a wire protocol."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import CoachStreamError, ProcessingError
-from coachstream.conversation.events import Attached, Completed, Event, Failed, LogPoint, Reconnect, Started
+from coachstream.conversation.events import Completed, Failed, Reconnect, failed_by
 from coachstream.functions.json_response import JsonResponse, send_json
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.web.event_stream import EventStream
-from coachstream.web.frames import StartFrame, error_frame, frame_of, point_of
+from coachstream.web.frames import error_frame
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
+from coachstream.web.wire_protocol import Encoder
 from lambda_streaming import HttpResponseStream, ResponseStream
 
 if TYPE_CHECKING:
@@ -54,37 +55,29 @@ async def no_content(response: ResponseStream) -> None:
 async def relay(
     response: ResponseStream,
     begin: Callable[[], Awaitable[TurnReader]],
+    encoder: Encoder,
     services: Services,
     invocation: Invocation,
-    *,
-    retry_ms: int | None = None,
-    point: LogPoint | None = None,
 ) -> None:
-    """Send `start` immediately, then all events of the turn.
+    """Send the beginning immediately, then all events of the turn.
 
     Args:
         response: the response stream of the invocation.
         begin: starts the turn, importing and creating its adapters if needed, or rejects it.
+        encoder: encodes the response.
         services: the services of the process.
         invocation: records how the turn ended.
-        retry_ms: the reconnection time sent to an `EventSource`.
-        point: the reader's position, if the run is already known; `start` then names the run.
     """
-    http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": RESPONSE_HEADERS})
+    http = HttpResponseStream.from_(response, {"statusCode": 200, "headers": encoder.headers})
     async with EventStream(http, keep_alive_after_s=services.settings.keep_alive_s) as events:
-        start = StartFrame() if point is None else StartFrame(run_id=point.run_id)
-        await events.send(start, retry_ms=retry_ms, event_id=_id_of(point))
+        await events.send(encoder.begin())
         invocation.started()
         is_over = False
         try:
             async with await begin() as turn:
                 async for event in turn:
-                    if _is_known(event, point):
-                        continue
-                    if isinstance(event, Attached):
-                        point = event.point
                     is_over = isinstance(event, Completed | Failed | Reconnect)
-                    await events.send(frame_of(event), event_id=_id_of(point_of(event)))
+                    await events.send(encoder.encode(event))
                     if isinstance(event, Failed):
                         invocation.error = event.code
                     if events.is_broken_off:
@@ -96,17 +89,6 @@ async def relay(
                 raise ProcessingError from None
             failure = as_coachstream_error(error, logger)
             invocation.error = failure.code
-            await events.send(error_frame(failure))
+            await events.send(encoder.encode(failed_by(failure)))
     if not events.is_broken_off:
         await http.end()
-
-
-def _is_known(event: Event, point: LogPoint | None) -> bool:
-    """Whether the reader already knows it: that the request was accepted, or which run it reads."""
-    if isinstance(event, Attached):
-        return point is not None and event.point.run_id == point.run_id
-    return isinstance(event, Started)
-
-
-def _id_of(point: LogPoint | None) -> str | None:
-    return None if point is None else str(point)

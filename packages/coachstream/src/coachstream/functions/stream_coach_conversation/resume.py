@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from coachstream.conversation.run_log import FROM_THE_BEGINNING, Reset, RunState
 from coachstream.functions.acceptance import Accepted, accept_reader
 from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns
+from coachstream.web.frame_encoder import FrameEncoder
 from coachstream.web.routes import Resource
 from coachstream.web.run_requests import Cursor, cursor_of
 from coachstream.web.sse import RETRY_MS
+from coachstream.web.wire_protocol import Encoder
 
 if TYPE_CHECKING:
     from coachstream.conversation.model import ConversationKey
@@ -39,12 +42,44 @@ async def resume(accepted: Accepted, services: Services, invocation: Invocation)
     if turn is None:
         return no_content
 
+    encoder = FrameEncoder(turn.point, retry_ms=RETRY_MS)
+    return _relay_of(turn, encoder, services, invocation)
+
+
+async def replay(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
+    """Stream the conversation's unfinished reply from its beginning, for a reader that has no cursor.
+
+    It reads the run behind its last reset, because not every such reader can withdraw text. Responds 204 if
+    no reply is being written.
+
+    Raises:
+        CoachStreamError: access is denied, or the store failed.
+    """
+    request = await accept_reader(accepted, services)
+    invocation.key = request.key
+    run_id = await services.store.unfinished_run(request.key)
+    entries = () if run_id is None else await services.store.read_log(request.key, run_id)
+    state = RunState.of(entries)
+    if run_id is None or state is None:
+        return no_content
+    user_message = await services.store.load_message(request.key, state.opened.user_message_id)
+    if user_message is None:
+        return no_content
+    resets = (entry.number for entry in entries if isinstance(entry.content, Reset))
+    request = msgspec.structs.replace(request, run_id=run_id, after=max(resets, default=FROM_THE_BEGINNING))
+    turn = await Turns(services).resume(request, report=invocation.turn_ended)
+    if turn is None:
+        return no_content
+    from coachstream.web.ai_sdk import encoder_of_run
+
+    return _relay_of(turn, encoder_of_run(run_id, user_message), services, invocation)
+
+
+def _relay_of(turn: TurnReader, encoder: Encoder, services: Services, invocation: Invocation) -> Responder:
     async def begin() -> TurnReader:
         return turn
 
-    return partial(
-        relay, begin=begin, services=services, invocation=invocation, retry_ms=RETRY_MS, point=turn.point
-    )
+    return partial(relay, begin=begin, encoder=encoder, services=services, invocation=invocation)
 
 
 async def _run_of(cursor: Cursor, key: ConversationKey, services: Services) -> str | None:

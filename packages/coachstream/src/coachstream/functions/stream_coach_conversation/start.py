@@ -6,24 +6,41 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from coachstream.functions.acceptance import Accepted, accept_message, accept_provisionally, accept_user
+from coachstream.conversation.errors import UnsupportedRequest
+from coachstream.functions.acceptance import (
+    Accepted,
+    accept_message,
+    accept_user,
+    accept_user_provisionally,
+    turn_request,
+)
 from coachstream.functions.initialization import loading
 from coachstream.functions.json_response import JsonResponse
 from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay, respond_with
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns
+from coachstream.web.routes import Resource
 from coachstream.web.run_requests import RunStartedBody, events_url
 from lambda_streaming import ResponseStream
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from coachstream.conversation.turn.reader_queue import TurnReader
+    from coachstream.conversation.turn.request import TurnRequest
+    from coachstream.web.wire_protocol import Posted
 
 
 async def start(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
     """Stream the reply to a message; slow work in a cold environment is done after `start` is sent."""
-    request = await accept_provisionally(accepted, services)
+    await accept_user_provisionally(accepted, services)
+    posted = _read_post(accepted, received_at=services.clock.now())
+    request = turn_request(accepted, posted.message, services)
     invocation.key = request.key
+    if posted.may_be_an_edit:
+        await accept_user(accepted, services)
+        await _require_same_text(request, services)
     if request.after is not None:
         # A reader that reconnects: the status depends on what is left for it, so the store is read first.
         await accept_user(accepted, services)
@@ -42,9 +59,35 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
 
     async def respond(response: ResponseStream) -> None:
         with place:
-            await relay(response, begin, services, invocation)
+            await relay(response, begin, posted.encoder, services, invocation)
 
     return respond
+
+
+def _read_post(accepted: Accepted, *, received_at: datetime) -> Posted:
+    """Read the request as its wire protocol says, and import that one only."""
+    match accepted.route.resource:
+        case Resource.AI_SDK:
+            from coachstream.web.ai_sdk import read_post
+        case Resource.AG_UI:
+            from coachstream.web.ag_ui import read_post
+        case _:
+            from coachstream.web.frame_encoder import read_post
+    return read_post(accepted.event.body, received_at=received_at)
+
+
+async def _require_same_text(request: TurnRequest, services: Services) -> None:
+    """Refuse another text for a message that is stored: its turn would answer the stored one.
+
+    Raises:
+        UnsupportedRequest: the texts differ.
+        ConversationNotFound, StorageUnavailable: as the store does.
+    """
+    for message in await services.store.load_messages(request.key):
+        if message.metadata.client_message_id == request.client_message_id:
+            if message.content != request.text:
+                raise UnsupportedRequest
+            return
 
 
 async def open_for_reader(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:

@@ -1,0 +1,105 @@
+"""What a wire protocol is: it reads a request into a message, and encodes the events of a turn.
+
+Each protocol has a module of its own: `frame_encoder` for ours, `ai_sdk` and `ag_ui` for those of other
+projects. None of them reads or writes anything, and the turn behind them is the same. A module is imported
+with the first request for its path. `docs/how-to/add-a-wire-protocol.md` leads through a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Protocol
+
+import msgspec
+
+from coachstream.conversation.errors import InvalidClientMessageId
+from coachstream.conversation.events import Completed, Event
+from coachstream.conversation.model import Message
+from coachstream.web.frames import CompleteFrame, PineconeContextFrame, TimingsFrame, UsageFrame, frame_of
+from coachstream.web.request_body import CLIENT_MESSAGE_ID, NewMessage
+
+
+class Encoder(Protocol):
+    """Encodes one response; it remembers what its reader has."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the response."""
+
+    def begin(self) -> bytes:
+        """Encode what is sent at once, before anything is read or written; never empty."""
+
+    def encode(self, event: Event) -> bytes:
+        """Encode an event as whole blocks of the stream; empty where the protocol has nothing for it."""
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """A request that sends a message.
+
+    Attributes:
+        message: the message.
+        encoder: encodes the response.
+        may_be_an_edit: whether the client may have sent the message before, with another text.
+    """
+
+    message: NewMessage
+    encoder: Encoder
+    may_be_an_edit: bool = False
+
+
+class ReplyMetadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What is known of a finished reply besides its text, for protocols that have a place for it."""
+
+    message_id: str
+    user_message_id: str
+    timestamp: str
+    stop_reason: str
+    pinecone_context: PineconeContextFrame
+    usage: UsageFrame
+    timings: TimingsFrame
+    model: str | None = None
+    guardrail_warning: bool = False
+    run_id: str | None = None
+
+
+def reply_metadata(event: Completed, run_id: str | None) -> ReplyMetadata:
+    """The metadata of a finished reply."""
+    frame = frame_of(event)
+    assert isinstance(frame, CompleteFrame)  # noqa: S101 (for the type checker)
+    known = frame.ai_message.metadata
+    return ReplyMetadata(
+        message_id=frame.message_id,
+        user_message_id=frame.user_message.id,
+        timestamp=frame.ai_message.timestamp,
+        stop_reason=frame.stop_reason,
+        pinecone_context=frame.pinecone_context,
+        usage=frame.usage,
+        timings=frame.timings,
+        model=None if known is None else known.model,
+        guardrail_warning=event.reply.is_flagged,
+        run_id=run_id,
+    )
+
+
+def idempotency_key(their_id: str) -> str:
+    """The client's own id of a message, or a hash of it if it is not one of those that we accept.
+
+    Raises:
+        InvalidClientMessageId: it is empty, so every message would have the same.
+    """
+    if not their_id:
+        raise InvalidClientMessageId
+    if CLIENT_MESSAGE_ID.fullmatch(their_id):
+        return their_id
+    return f"id-{sha256(their_id.encode(errors='surrogatepass')).hexdigest()[:40]}"
+
+
+def reply_id(message_key: str | None) -> str | None:
+    """The client's id of the reply to a message: the same for every reader and every attempt."""
+    return None if message_key is None else f"re-{message_key}"
+
+
+def key_of(user_message: Message) -> str:
+    """The idempotency key of a stored message; its own id, if its client sent none."""
+    return user_message.metadata.client_message_id or user_message.id

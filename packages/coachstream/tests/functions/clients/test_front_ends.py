@@ -1,0 +1,497 @@
+"""Front ends made of the official packages of other wire protocols, over HTTP, with the function behind.
+
+React mounts `useChat` of the AI SDK with nothing of ours but the URL and the token; so is the `HttpAgent` of
+AG-UI created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import (
+    ErrorCode,
+    ModelRejected,
+    ModelStreamBroken,
+    UnsupportedRequest,
+    kind_of,
+)
+from coachstream.conversation.model import ConversationKey, Role, StopReason
+from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.runs.settings import RunSettings
+from coachstream.functions.stream_coach_conversation.handler import handler_for
+from coachstream.services import Services
+from lambda_streaming import to_asgi
+from support.doubles import RememberedConversations, ScriptedModel
+from support.front_end_programs import FrontEnd, front_end
+from support.http_server import serving
+from support.patience import PATIENCE_S
+
+KEY = ConversationKey("sam", "mara", "conv1")
+CONVERSATION = "users/sam/coaches/mara/conversations/conv1"
+WORDS = ("Zwölf Wiederholungen, ", "stark 💪🏽! ", "Und morgen \u2028 ", "„Pause“.\n")
+REPLY = "".join(WORDS)
+DONE = ModelStop(StopReason.END_TURN)
+PICTURE = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,aGVsbG8="}
+
+#: The function's timeout in the tests of what happens near it; the reader is sent away 3 s before.
+NEAR_S = 6
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """The program outlives a single test, and so must its event loop."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def chats() -> AsyncIterator[FrontEnd]:
+    """One program for all tests; each opens chats of its own."""
+    async with front_end() as running:
+        yield running
+
+
+@pytest.fixture
+def services(services: Services, model: ScriptedModel, conversation: ConversationKey) -> Services:
+    """Services that commit at once, poll quickly, and whose model says `REPLY`."""
+    assert conversation == KEY
+    quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
+    services.turn_settings = msgspec.structs.replace(services.turn_settings, runs=quick)
+    services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.05)
+    model.script = (*WORDS, DONE)
+    return services
+
+
+@asynccontextmanager
+async def served(services: Services, *, timeout_s: float = 4 * PATIENCE_S) -> AsyncIterator[str]:
+    app = to_asgi(handler_for(lambda: services), timeout_s=timeout_s, drain_timeout_s=5)
+    async with serving(app) as port:
+        yield f"http://127.0.0.1:{port}/{CONVERSATION}"
+
+
+@pytest.fixture
+async def url(services: Services) -> AsyncIterator[str]:
+    """Where the conversation is served."""
+    async with served(services) as at:
+        yield at
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message of either package."""
+    parts = message.get("parts")
+    if parts is None:
+        return str(message["content"])
+    return "".join(part["text"] for part in parts if part["type"] == "text")
+
+
+def texts_of(state: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(message["role"], text_of(message)) for message in state["messages"]]
+
+
+class AiSdk:
+    """A chat with `useChat`."""
+
+    def __init__(self, chats: FrontEnd, url: str, name: str, version: int = 7) -> None:
+        self._chats, self._name = chats, name
+        self._url, self._version = f"{url}/ai-sdk", version
+
+    async def open(self, *, user: str = "sam", **options: object) -> None:
+        await self.call("open", url=self._url, token=user, version=self._version, **options)
+        await self.call("until", status=["ready", "submitted", "streaming"])
+
+    async def call(self, do: str, **arguments: object) -> dict[str, Any]:
+        return await self._chats.call(do, self._name, **arguments)
+
+    async def until(self, *status: str, text: str = "", finishes: int = 0) -> dict[str, Any]:
+        return await self.call("until", status=status, text=text, finishes=finishes)
+
+
+@pytest.mark.parametrize("version", [6, 7])
+async def test_use_chat_needs_only_the_url(
+    chats: FrontEnd, url: str, store: RememberedConversations, version: int
+) -> None:
+    """The text is the stored one; the metadata tell what is known of the reply; nothing runs afterwards."""
+    chat = AiSdk(chats, url, f"whole {version}", version)
+    await chat.open()
+    await chat.call("send", text="How was my week? 🏋")
+    state = await chat.until("ready", text=WORDS[-1])
+    question, reply = state["messages"]
+    user, stored = store.messages[KEY]
+    assert text_of(reply) == stored.content == REPLY
+    assert (user.content, user.metadata.client_message_id) == ("How was my week? 🏋", question["id"])
+    assert reply["metadata"]["messageId"] == stored.id
+    assert reply["metadata"]["model"] == "scripted"
+    assert reply["metadata"]["runId"].startswith("run_")
+    assert state["finishes"] == [
+        {"finishReason": "stop", "isAbort": False, "isError": False, "isDisconnect": False}
+    ]
+    await chat.call("resume")
+    assert texts_of(await chat.until("ready")) == texts_of(state)
+
+
+async def test_a_second_tab_and_a_reloaded_page_read_the_same_reply(
+    chats: FrontEnd, url: str, model: ScriptedModel
+) -> None:
+    """With `resume: true`, both join in mid-reply from its beginning; so does a chat with another id."""
+    gate = asyncio.Event()
+    model.script = (*WORDS[:2], gate, *WORDS[2:], DONE)
+    first, second = AiSdk(chats, url, "first tab"), AiSdk(chats, url, "second tab")
+    await first.open(id="conv1")
+    await first.call("send", text="How was my week?")
+    half = await first.until("streaming", text=WORDS[1])
+    await second.open(id="elsewhere", resume=True, messages=half["messages"][:1])
+    await second.until("streaming", text=WORDS[1])
+    await first.call("close")
+    reloaded = AiSdk(chats, url, "first tab")
+    await reloaded.open(id="conv1", resume=True, messages=half["messages"][:1])
+    await reloaded.until("streaming", text=WORDS[1])
+    gate.set()
+    for tab in (second, reloaded):
+        state = await tab.until("ready", text=WORDS[-1])
+        assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
+        assert state["messages"][1]["id"] == half["messages"][1]["id"]
+    assert model.calls == 1
+
+
+async def test_nothing_is_resumed_where_nothing_runs(url: str) -> None:
+    """The status is 204, which `useChat` takes for an answer."""
+    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
+        response = await http.get(f"{url}/ai-sdk/any%20chat/stream")
+    assert (response.status_code, response.content) == (204, b"")
+
+
+@pytest.mark.parametrize("how", ["error", "end"])
+@pytest.mark.parametrize("version", [6, 7])
+async def test_use_chat_carries_on_wherever_the_stream_was_cut(
+    chats: FrontEnd, url: str, model: ScriptedModel, version: int, how: str
+) -> None:
+    """Behind each event, by an error or an end: the text is identical, the model is called once."""
+    chat = AiSdk(chats, url, f"cut {version} {how}", version)
+    await chat.open()
+    after = 0
+    while True:
+        calls = model.calls
+        await chat.call("cut", after=after, how=how)
+        await chat.call("send", text=f"Question {after}?")
+        state = await chat.until("ready", "error", finishes=2 * after + 1)
+        finish = state["finishes"][-1]
+        if finish["finishReason"] is not None:
+            break
+        assert state["status"] == ("error" if how == "error" else "ready")
+        assert finish["isDisconnect"] == (how == "error")
+        await chat.call("carryOn")
+        state = await chat.until("ready", text=WORDS[-1], finishes=2 * after + 2)
+        assert texts_of(state)[-2:] == [("user", f"Question {after}?"), ("assistant", REPLY)]
+        assert model.calls == calls + 1
+        after += 1
+    assert after > len(WORDS) + 4
+
+
+@pytest.mark.parametrize("version", [6, 7])
+async def test_a_reply_that_still_runs_can_be_resumed_in_place(
+    chats: FrontEnd, url: str, model: ScriptedModel, version: int
+) -> None:
+    """`resumeStream` after a cut replaces the partial text."""
+    gate = asyncio.Event()
+    model.script = (*WORDS[:2], gate, *WORDS[2:], DONE)
+    chat = AiSdk(chats, url, f"resumed {version}", version)
+    await chat.open()
+    await chat.call("cut", after=4, how="error")
+    await chat.call("send", text="How was my week?")
+    await chat.until("error")
+    await chat.call("resume")
+    await chat.until("streaming", text=WORDS[1])
+    gate.set()
+    state = await chat.until("ready", text=WORDS[-1])
+    assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
+
+
+async def test_text_that_is_withdrawn_disappears(
+    chats: FrontEnd, url: str, services: Services, model: ScriptedModel
+) -> None:
+    """The reply that starts over replaces the first attempt, for its first reader and for one that joins."""
+    gate, last = asyncio.Event(), asyncio.Event()
+    model.script = ("Wrong start", gate, ModelStreamBroken())
+    services.fallback_model = ScriptedModel(*WORDS[:2], last, *WORDS[2:], DONE)
+    chat, joined, old = (
+        AiSdk(chats, url, "withdrawn"),
+        AiSdk(chats, url, "joined later"),
+        AiSdk(chats, url, "joined later, version 6", 6),
+    )
+    await chat.open()
+    await chat.call("send", text="How was my week?")
+    await chat.until("streaming", text="Wrong start")
+    gate.set()
+    half = await chat.until("streaming", text=WORDS[1])
+    for later in (joined, old):
+        await later.open(resume=True, messages=half["messages"][:1])
+        await later.until("streaming", text=WORDS[1])
+    last.set()
+    for each in (chat, joined, old):
+        state = await each.until("ready", text=WORDS[-1])
+        assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
+
+
+async def test_what_is_done_besides_the_reply_comes_as_transient_data(chats: FrontEnd, url: str) -> None:
+    """`onData` gets our events; the message has no part for them."""
+    chat = AiSdk(chats, url, "contextual")
+    await chat.open()
+    await chat.call("send", text="I just did 5x5 squats at 100 kg. Please remember that I hate peanuts.")
+    state = await chat.until("ready", text=WORDS[-1])
+    assert [part["data"]["stage"] for part in state["data"] if part["type"] == "data-contextual"] == [
+        "memory_saved",
+        "workout_handed_off",
+    ]
+    assert {part["type"] for part in state["messages"][-1]["parts"]} == {"step-start", "text"}
+
+
+async def test_a_failed_turn_is_an_error_with_our_sentence(
+    chats: FrontEnd, url: str, model: ScriptedModel, store: RememberedConversations
+) -> None:
+    """The code comes as data. What was said stays, and the message can be sent again."""
+    model.script = (WORDS[0], ModelRejected())
+    chat = AiSdk(chats, url, "failed")
+    await chat.open()
+    await chat.call("send", text="How was my week?")
+    state = await chat.until("error", finishes=1)
+    assert state["error"] == ModelRejected.sentence
+    assert state["data"][-1]["type"] == "data-error"
+    assert state["data"][-1]["data"]["code"] == "MODEL_REJECTED"
+    assert state["data"][-1]["data"]["partialMessage"]["content"] == WORDS[0]
+    assert texts_of(state)[-1] == ("assistant", WORDS[0])
+    model.script = (*WORDS, DONE)
+    await chat.call("carryOn")
+    state = await chat.until("ready", text=WORDS[-1])
+    assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
+    assert [message.role for message in store.messages[KEY]].count(Role.USER) == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "message", "code"),
+    [
+        ("old", {"text": "Hello"}, "TOKEN_EXPIRED"),
+        ("kim", {"text": "Hello"}, "USER_ID_MISMATCH"),
+        ("sam", {"text": " \u200b "}, "INVALID_USER_RESPONSE"),
+        ("sam", {"text": "x" * 32_001}, "MESSAGE_TOO_LONG"),
+        ("sam", {"text": "Look", "files": [PICTURE]}, "ATTACHMENT_REJECTED"),
+        ("sam", {"files": [PICTURE]}, "ATTACHMENT_REJECTED"),
+    ],
+)
+async def test_a_refused_message_is_an_error_with_our_json(
+    chats: FrontEnd, url: str, user: str, message: dict[str, object], code: str
+) -> None:
+    """`error.message` is the body of the response; there is no reply in the list."""
+    chat = AiSdk(chats, url, f"refused {user} {code} {len(message)}")
+    await chat.open(user=user)
+    await chat.call("send", **message)
+    state = await chat.until("error")
+    body = json.loads(state["error"])
+    assert body == {
+        "type": "error",
+        "message": kind_of(ErrorCode(code)).sentence,
+        "code": code,
+        "retryable": False,
+    }
+    assert [message["role"] for message in state["messages"]] == ["user"]
+
+
+async def test_what_is_not_supported_is_refused(
+    chats: FrontEnd, url: str, store: RememberedConversations
+) -> None:
+    """Another reply to the same message, or another text of it, would be answered with the old reply."""
+    chat = AiSdk(chats, url, "unsupported")
+    await chat.open()
+    await chat.call("send", text="How was my week?")
+    state = await chat.until("ready", text=WORDS[-1])
+    question = state["messages"][0]["id"]
+    for do, arguments in (
+        ("regenerate", {}),
+        ("send", {"text": "How was my month?", "messageId": question}),
+    ):
+        await chat.call(do, **arguments)
+        state = await chat.until("error", finishes=len(state["finishes"]) + 1)
+        body = json.loads(state["error"])
+        assert (body["code"], body["message"]) == ("INVALID_REQUEST", UnsupportedRequest.sentence)
+    assert [message.content for message in store.messages[KEY]] == ["How was my week?", REPLY]
+
+
+async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model: ScriptedModel) -> None:
+    """`stop` of the AI SDK only stops reading; the `DELETE` of our API stops the reply for all readers."""
+    model.script = (*WORDS[:2], asyncio.Event())
+    chat, other = AiSdk(chats, url, "stopped"), AiSdk(chats, url, "stops reading")
+    await chat.open()
+    await chat.call("send", text="How was my week?")
+    half = await chat.until("streaming", text=WORDS[1])
+    await other.open(resume=True, messages=half["messages"][:1])
+    await other.until("streaming", text=WORDS[1])
+    await other.call("abort")
+    assert (await other.until("ready", finishes=1))["finishes"][0]["isAbort"]
+    run_id = half["messages"][-1]["metadata"]["runId"]
+    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
+        assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
+    state = await chat.until("ready", finishes=1)
+    assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
+    assert state["messages"][-1]["metadata"]["stopReason"] == "stopped"
+    assert state["finishes"][0]["finishReason"] == "other"
+
+
+async def test_near_the_timeout_use_chat_carries_on(
+    chats: FrontEnd, services: Services, model: ScriptedModel
+) -> None:
+    """The response ends without a `finishReason`, after which the lines in `onFinish` get the rest."""
+    model.script = (*WORDS[:2], asyncio.Event())
+    model.can_continue = True
+    async with served(services, timeout_s=NEAR_S) as url:
+        chat = AiSdk(chats, url, "near the timeout")
+        await chat.open(carriesOn=True)
+        await chat.call("send", text="How was my week?")
+        await chat.until("streaming", text=WORDS[1])
+        model.script = (*WORDS[2:], DONE)
+        state = await chat.until("ready", finishes=2)
+        assert state["finishes"][0] == {
+            "finishReason": None,
+            "isAbort": False,
+            "isError": False,
+            "isDisconnect": False,
+        }
+        assert state["data"][-1]["data"]["type"] == "reconnect"
+    assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
+
+
+class AgUi(AiSdk):
+    """An `HttpAgent` of AG-UI."""
+
+    async def open(self, *, user: str = "sam", **options: object) -> None:
+        await self.call("agent", url=self._url.removesuffix("ai-sdk") + "ag-ui", token=user, **options)
+
+
+def events_of(state: dict[str, Any]) -> list[str]:
+    return [event["type"] for event in state["events"]]
+
+
+async def test_an_agent_of_ag_ui_needs_only_the_url(
+    chats: FrontEnd, url: str, store: RememberedConversations
+) -> None:
+    """The text is the stored one; the result tells what is known of the reply."""
+    agent = AgUi(chats, url, "agent")
+    await agent.open()
+    await agent.call(
+        "say", id="m-1", content="I did 5x5 squats at 100 kg. Please remember that I hate peanuts."
+    )
+    state = await agent.until("ready", finishes=1)
+    user, stored = store.messages[KEY]
+    assert texts_of(state)[-1] == ("assistant", stored.content)
+    assert stored.content == REPLY
+    assert user.metadata.client_message_id == "m-1"
+    [result] = state["finishes"]
+    assert (result["messageId"], result["model"], result["stopReason"]) == (stored.id, "scripted", "end_turn")
+    assert [event["name"] for event in state["events"] if event["type"] == "CUSTOM"] == [
+        "coachstream.run",
+        "coachstream.contextual",
+        "coachstream.contextual",
+    ]
+    assert (events_of(state)[0], events_of(state)[-1]) == ("RUN_STARTED", "RUN_FINISHED")
+
+
+@pytest.mark.parametrize("how", ["error", "end"])
+async def test_an_agent_carries_on_wherever_the_stream_was_cut(
+    chats: FrontEnd, url: str, model: ScriptedModel, how: str
+) -> None:
+    """Behind each event; to run the agent again is enough, and the model is called once."""
+    agent = AgUi(chats, url, f"agent, cut, {how}")
+    await agent.open()
+    after = finishes = 0
+    while True:
+        calls = model.calls
+        await agent.call("cut", after=after, how=how)
+        await agent.call("say", id=f"m-{how}-{after}", content=f"Question {after}?")
+        finishes += 1
+        state = await agent.until("ready", finishes=finishes)
+        if "RUN_FINISHED" in events_of(state):
+            break
+        await agent.call("run")
+        finishes += 1
+        state = await agent.until("ready", text=WORDS[-1], finishes=finishes)
+        assert state["error"] is None
+        assert texts_of(state)[-2:] == [("user", f"Question {after}?"), ("assistant", REPLY)]
+        assert model.calls == calls + 1
+        after += 1
+    assert after > len(WORDS) + 3
+
+
+async def test_an_agent_withdraws_text(
+    chats: FrontEnd, url: str, services: Services, model: ScriptedModel
+) -> None:
+    """The reply that starts over replaces the first attempt."""
+    model.script = ("Wrong start", ModelStreamBroken())
+    services.fallback_model = ScriptedModel(*WORDS, DONE)
+    agent = AgUi(chats, url, "agent, withdrawn")
+    await agent.open()
+    await agent.call("say", id="m-1", content="How was my week?")
+    state = await agent.until("ready", finishes=1)
+    assert "MESSAGES_SNAPSHOT" in events_of(state)
+    assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
+
+
+async def test_an_agent_whose_turn_fails_gets_code_and_sentence(
+    chats: FrontEnd, url: str, model: ScriptedModel
+) -> None:
+    """In `RUN_ERROR`; before the stream, in the status and the body."""
+    model.script = (WORDS[0], ModelRejected())
+    agent, stranger = AgUi(chats, url, "agent, failed"), AgUi(chats, url, "agent, refused")
+    await agent.open(carriesOn=True)
+    await agent.call("say", id="m-1", content="How was my week?")
+    state = await agent.until("ready", finishes=1)
+    error = state["events"][-1]
+    assert (error["type"], error["code"], error["message"]) == (
+        "RUN_ERROR",
+        "MODEL_REJECTED",
+        ModelRejected.sentence,
+    )
+    await stranger.open(user="old", carriesOn=True)
+    await stranger.call("say", id="m-1", content="How was my week?")
+    assert "TOKEN_EXPIRED" in (await stranger.until("ready", finishes=1))["error"]
+
+
+async def test_two_agents_read_a_reply_and_see_that_it_was_stopped(
+    chats: FrontEnd, url: str, model: ScriptedModel
+) -> None:
+    """With the same message they follow the same run; its outcome is `cancelled`, with the text so far."""
+    model.script = (*WORDS[:2], asyncio.Event())
+    agent, other = AgUi(chats, url, "agent, stopped"), AgUi(chats, url, "another agent, stopped")
+    for each in (agent, other):
+        await each.open()
+        await each.call("say", id="m-1", content="How was my week?")
+        state = await each.until("streaming", text=WORDS[1])
+    [run_id] = [event["value"]["runId"] for event in state["events"] if event["type"] == "CUSTOM"]
+    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
+        assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
+    for each in (agent, other):
+        state = await each.until("ready", finishes=1)
+        assert state["events"][-1]["outcome"] == {"type": "cancelled"}
+        assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
+    assert model.calls == 1
+
+
+async def test_near_the_timeout_an_agent_carries_on(
+    chats: FrontEnd, services: Services, model: ScriptedModel
+) -> None:
+    """The run ends with the code `RECONNECT`; the documented lines then run the agent again."""
+    model.script = (*WORDS[:2], asyncio.Event())
+    model.can_continue = True
+    async with served(services, timeout_s=NEAR_S) as url:
+        agent = AgUi(chats, url, "agent, near the timeout")
+        await agent.open(carriesOn=True)
+        await agent.call("say", id="m-1", content="How was my week?")
+        await agent.until("streaming", text=WORDS[1])
+        model.script = (*WORDS[2:], DONE)
+        state = await agent.until("ready", finishes=1)
+    assert [event["code"] for event in state["events"] if event["type"] == "RUN_ERROR"] == ["RECONNECT"]
+    assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
