@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -411,6 +412,20 @@ async def test_a_request_that_is_cancelled_leaves_its_connection_to_no_one() -> 
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
     assert [each.connection for each in served.requests] == [0, 1]
+
+
+async def test_a_request_that_is_cancelled_while_it_connects_leaks_no_socket() -> None:
+    """However far it has come: an unclosed socket is a warning, and here warnings are errors."""
+    async with serving(silence) as (authority, _):
+        for steps in range(40):
+            async with aclosing(SESSION.dynamodb_requests(connection(authority))) as client:
+                requests = await client()
+                calling = asyncio.create_task(requests.get_item(TableName="T", Key=KEY))
+                for _step in range(steps):
+                    await asyncio.sleep(0)
+                calling.cancel()
+                await asyncio.gather(calling, return_exceptions=True)
+    gc.collect()
 
 
 async def test_failures_of_the_network_are_those_of_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,6 @@ _STAND_IN = h11.Request(method="POST", target="/", headers=[("Host", "-"), ("Con
 """Tells h11 that a request was sent. If it formatted each one, that would take as long as signing it."""
 
 _PORTS = {"http": 80, "https": 443}
-_FIRST_ADDRESS_FOR_S = 0.25
-"""Until the next address of a host is tried, too (RFC 8305, section 5)."""
 
 
 class HttpClient:
@@ -139,12 +137,10 @@ class HttpClient:
             raise HTTPClientError(error=error) from error
         try:
             async with asyncio.timeout(self._connect_timeout_s):
+                # One address after the other: asyncio, trying several at once, leaks the socket of a caller
+                # that is cancelled as the connection is made. The endpoints have addresses of one kind only.
                 reader, writer = await asyncio.open_connection(
-                    self._host,
-                    self._port,
-                    ssl=context,
-                    limit=READ_BYTES,
-                    happy_eyeballs_delay=_FIRST_ADDRESS_FOR_S,
+                    self._host, self._port, ssl=context, limit=READ_BYTES
                 )
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=self.url, error=error) from error
