@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chat_page import Tab, new_tab
-from support.serving import Serving, create_conversation
+from support.serving import Serving, Silent, create_conversation
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -173,16 +173,20 @@ async def test_the_colour_scheme_follows_the_system_until_the_user_chooses(
         assert await tab.evaluate(BACKGROUND) == dark
 
 
-async def test_reduced_motion_disables_every_animation(browser: Browser, server: Serving) -> None:
+async def test_reduced_motion_disables_every_animation(browser: Browser, silent: Silent) -> None:
     """Not even the cursor is animated; without the preference, animations run."""
+    server = silent.server
+    speaking = silent.model.reply_in_steps("As ", "little as I can")
     async with new_tab(browser, server.ready.url, motion=True) as tab:
         await tab.open(server.ready.coach_id)
         assert await tab.evaluate("() => document.getAnimations().length") > 0
         await tab.page.emulate_media(reduced_motion="reduce")
         assert await tab.evaluate("() => document.getAnimations().length") == 0
         await tab.write("Move as little as you can")
+        next(speaking)
         await tab.begins_to_stream()
         assert await tab.evaluate("() => document.getAnimations().length") == 0
+        list(speaking)
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

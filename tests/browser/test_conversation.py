@@ -110,28 +110,33 @@ async def test_a_title_of_the_user_s_own_stays(tab: Tab, server: Serving) -> Non
     await tab.until(IS_CALLED, "Dawn")
 
 
-async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(tab: Tab, server: Serving) -> None:
+async def test_leaving_a_conversation_in_mid_reply_mixes_nothing_up(browser: Browser, silent: Silent) -> None:
     """The reply arrives in its own conversation; the other one keeps its draft and accepts messages."""
+    server = silent.server
     coach = server.ready.coach_id
     first, second = create_conversation(server.ready), create_conversation(server.ready)
-    await tab.open(coach, second)
-    await tab.message_box.fill("A draft for later")
-    await tab.open(coach, first)
-    await tab.until("() => document.getElementById('message').value === ''")
-    await tab.write("A question in the first one")
-    await tab.begins_to_stream()
+    async with new_tab(browser, server.ready.url) as tab:
+        await tab.open(coach, second)
+        await tab.message_box.fill("A draft for later")
+        await tab.open(coach, first)
+        await tab.until("() => document.getElementById('message').value === ''")
+        speaking = silent.model.reply_in_steps("The ", "first reply")
+        await tab.write("A question in the first one")
+        next(speaking)
+        await tab.begins_to_stream()
 
-    await tab.page.evaluate("(hash) => { location.hash = hash; }", f"#/c/{coach}/{second}")
-    await tab.until("() => document.getElementById('message').value === 'A draft for later'")
-    assert await tab.texts() == []
-    reply = await tab.ask("A question in the second one")
-    assert await tab.texts() == ["A question in the second one", reply]
+        await tab.page.evaluate("(hash) => { location.hash = hash; }", f"#/c/{coach}/{second}")
+        await tab.until("() => document.getElementById('message').value === 'A draft for later'")
+        assert await tab.texts() == []
+        list(silent.model.reply_in_steps("The second reply"))
+        assert await tab.ask("A question in the second one") == "The second reply"
+        assert await tab.texts() == ["A question in the second one", "The second reply"]
 
-    await tab.page.evaluate("(hash) => { location.hash = hash; }", f"#/c/{coach}/{first}")
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    assert (await tab.texts())[0] == "A question in the first one"
-    assert stored_messages(server.ready, first)[0]["content"] == "A question in the first one"
-    assert len(await tab.texts()) == 2
+        list(speaking)
+        await tab.page.evaluate("(hash) => { location.hash = hash; }", f"#/c/{coach}/{first}")
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        assert await tab.texts() == ["A question in the first one", "The first reply"]
+        assert stored_messages(server.ready, first)[0]["content"] == "A question in the first one"
 
 
 async def test_markup_in_a_message_is_shown_as_text(tab: Tab, server: Serving) -> None:
