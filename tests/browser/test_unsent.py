@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from support.chat_page import Tab, forgive_failed_requests
+from support.chat_page import Tab, forgive_failed_requests, new_tab
 from support.patience import PATIENCE_S
-from support.serving import Serving, create_conversation, stored_messages
+from support.serving import Serving, Silent, create_conversation, stored_messages
 
 if TYPE_CHECKING:
-    from playwright.async_api import Route
+    from playwright.async_api import Browser, Route
 
 WRITE_HALF_AN_EMOJI = r"""() => {
   const box = document.querySelector("#message");
@@ -56,16 +56,21 @@ async def test_an_undelivered_message_is_in_the_box_when_the_page_reopens(tab: T
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_message_that_has_arrived_does_not_come_back(tab: Tab, server: Serving) -> None:
+async def test_a_message_that_has_arrived_does_not_come_back(browser: Browser, silent: Silent) -> None:
     """This holds during and after its reply, and for the first message of a conversation."""
-    await tab.open(server.ready.coach_id)
-    await tab.write("The first one of all")
-    await tab.begins_to_stream()
-    assert await tab.evaluate("() => Object.keys(localStorage).filter((key) => key.includes('unsent'))") == []
-    await tab.reload()
-    assert await tab.message_box.input_value() == ""
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
-    assert await tab.message_box.input_value() == ""
+    speaking = silent.model.reply_in_steps("The first ", "of many")
+    async with new_tab(browser, silent.server.ready.url) as tab:
+        await tab.open(silent.server.ready.coach_id)
+        await tab.write("The first one of all")
+        next(speaking)
+        await tab.begins_to_stream()
+        drafts = "() => Object.keys(localStorage).filter((key) => key.includes('unsent'))"
+        assert await tab.evaluate(drafts) == []
+        await tab.reload()
+        assert await tab.message_box.input_value() == ""
+        list(speaking)
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        assert await tab.message_box.input_value() == ""
 
 
 async def test_a_message_during_another_reply_is_kept_and_answered_later(tab: Tab, server: Serving) -> None:
