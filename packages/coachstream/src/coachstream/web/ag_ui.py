@@ -34,9 +34,15 @@ from coachstream.conversation.text import before_offset
 from coachstream.web.frames import Frame, frame_of
 from coachstream.web.request_body import NewMessage, decode_body, message_text, require_text_only, time_zone
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
-from coachstream.web.wire_protocol import Posted, ReplyMetadata, idempotency_key, reply_id, reply_metadata
-
-PARAGRAPH = "\n\n"
+from coachstream.web.wire_protocol import (
+    Posted,
+    ReplyMetadata,
+    idempotency_key,
+    is_from,
+    reply_id,
+    reply_metadata,
+    text_of_parts,
+)
 
 RECONNECT = "RECONNECT"
 RECONNECT_SENTENCE = "The answer goes on. Please reconnect."
@@ -53,18 +59,9 @@ class AgUiBody(msgspec.Struct, rename="camel"):
     forwarded_props: object = None
 
 
-class _Role(msgspec.Struct):
-    role: str
-
-
 class _UserMessage(msgspec.Struct):
     id: str
     content: str | list[msgspec.Raw]
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: object = None
 
 
 class _RunStarted(msgspec.Struct, frozen=True, rename="camel", tag="RUN_STARTED"):
@@ -141,7 +138,9 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
     key = idempotency_key(message.id)
     return Posted(
         NewMessage(
-            text=message_text(_text(message.content)),
+            text=message_text(
+                message.content if isinstance(message.content, str) else text_of_parts(message.content)
+            ),
             sent_at=to_milliseconds(received_at),
             client_message_id=key,
             time_zone=time_zone(_forwarded(fields, "userTimezone")),
@@ -158,18 +157,9 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
 
 def _last_user_message(messages: Sequence[msgspec.Raw]) -> int:
     for number in reversed(range(len(messages))):
-        if decode_body(bytes(messages[number]), _Role).role == Role.USER.value:
+        if is_from(Role.USER, messages[number]):
             return number
     raise InvalidUserResponse
-
-
-def _text(content: str | Sequence[msgspec.Raw]) -> str:
-    if isinstance(content, str):
-        return content
-    parts = [decode_body(bytes(part), _Part) for part in content]
-    if any(part.type != "text" for part in parts):
-        raise AttachmentRejected
-    return PARAGRAPH.join(message_text(part.text) for part in parts)
 
 
 def _forwarded(fields: AgUiBody, name: str) -> object:

@@ -5,7 +5,7 @@ reads the same stream, except for `reset-step`, which is new in 7: there, text t
 client reads ends the response with the client's own error. A resumed stream never has withdrawn text, because
 it begins behind the last reset.
 
-The protocol has no cursor: whoever resumes reads the reply from its beginning, and `start` makes the client
+The protocol has no cursor: a client that resumes reads the reply from its beginning, and `start` makes it
 discard what it has. So the id in `start` derives from the user's message, and is the same for every reader.
 It has no word for `reconnect` either: such a response ends without `finish`.
 """
@@ -18,12 +18,7 @@ from typing import assert_never
 
 import msgspec
 
-from coachstream.conversation.errors import (
-    AttachmentRejected,
-    InvalidRequest,
-    InvalidUserResponse,
-    UnsupportedRequest,
-)
+from coachstream.conversation.errors import InvalidRequest, InvalidUserResponse, UnsupportedRequest
 from coachstream.conversation.events import (
     Attached,
     Chunk,
@@ -45,9 +40,11 @@ from coachstream.web.wire_protocol import (
     Posted,
     ReplyMetadata,
     idempotency_key,
+    is_from,
     key_of,
     reply_id,
     reply_metadata,
+    text_of_parts,
 )
 
 HEADERS: Mapping[str, str] = {**RESPONSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
@@ -57,8 +54,6 @@ DONE = b"data: [DONE]\n\n"
 
 SUBMIT, REGENERATE = "submit-message", "regenerate-message"
 """The values of `trigger`."""
-
-PARAGRAPH = "\n\n"
 
 FINISH_REASONS: Mapping[StopReason, str] = {
     StopReason.END_TURN: "stop",
@@ -84,15 +79,6 @@ class _UiMessage(msgspec.Struct):
     role: str
     id: str
     parts: list[msgspec.Raw] = []
-
-
-class _Role(msgspec.Struct):
-    role: str
-
-
-class _Part(msgspec.Struct):
-    type: str
-    text: object = None
 
 
 class _RunMetadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -164,8 +150,7 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
     key = idempotency_key(message.id)
     return Posted(
         NewMessage(
-            # Again, for their length together.
-            text=message_text(PARAGRAPH.join(_texts(message.parts))),
+            text=message_text(text_of_parts(message.parts)),
             sent_at=to_milliseconds(received_at),
             client_message_id=key,
             time_zone=time_zone(fields.user_timezone),
@@ -182,21 +167,9 @@ def encoder_of_run(run_id: str, user_message: Message) -> AiSdkEncoder:
 
 
 def _last_message(messages: Sequence[msgspec.Raw]) -> _UiMessage:
-    if not messages or decode_body(bytes(messages[-1]), _Role).role != Role.USER.value:
+    if not messages or not is_from(Role.USER, messages[-1]):
         raise InvalidUserResponse
     return decode_body(bytes(messages[-1]), _UiMessage)
-
-
-def _texts(parts: Sequence[msgspec.Raw]) -> list[str]:
-    """The texts of a message's parts.
-
-    Raises:
-        AttachmentRejected: a part is a file, or anything else that is no text.
-    """
-    decoded = [decode_body(bytes(part), _Part) for part in parts]
-    if any(part.type != "text" for part in decoded):
-        raise AttachmentRejected
-    return [message_text(part.text) for part in decoded]
 
 
 class AiSdkEncoder:

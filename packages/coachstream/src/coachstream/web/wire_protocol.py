@@ -7,17 +7,19 @@ with the first request for its path. `docs/how-to/add-a-wire-protocol.md` leads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Protocol
 
 import msgspec
 
-from coachstream.conversation.errors import InvalidClientMessageId
+from coachstream.conversation.errors import AttachmentRejected, InvalidClientMessageId
 from coachstream.conversation.events import Completed, Event
-from coachstream.conversation.model import Message
+from coachstream.conversation.model import Message, Role
 from coachstream.web.frames import CompleteFrame, PineconeContextFrame, TimingsFrame, UsageFrame, frame_of
-from coachstream.web.request_body import CLIENT_MESSAGE_ID, NewMessage
+from coachstream.web.request_body import CLIENT_MESSAGE_ID, NewMessage, decode_body, message_text
+
+_PARAGRAPH = "\n\n"
 
 
 class Encoder(Protocol):
@@ -80,6 +82,37 @@ def reply_metadata(event: Completed, run_id: str | None) -> ReplyMetadata:
         guardrail_warning=event.reply.is_flagged,
         run_id=run_id,
     )
+
+
+class _Role(msgspec.Struct):
+    role: str
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: object = None
+
+
+def is_from(role: Role, message: msgspec.Raw) -> bool:
+    """Whether a message of the client's list has this role, whatever else is in it.
+
+    Raises:
+        InvalidJson: it is no message.
+    """
+    return decode_body(bytes(message), _Role).role == role.value
+
+
+def text_of_parts(parts: Sequence[msgspec.Raw]) -> str:
+    """The text of a message that consists of parts, each a paragraph; its length is not checked.
+
+    Raises:
+        AttachmentRejected: a part is a file, or anything else that is not text.
+        InvalidJson, InvalidUserResponse, MessageTooLong: the first of these that applies to a part.
+    """
+    decoded = [decode_body(bytes(part), _Part) for part in parts]
+    if any(part.type != "text" for part in decoded):
+        raise AttachmentRejected
+    return _PARAGRAPH.join(message_text(part.text) for part in decoded)
 
 
 def idempotency_key(their_id: str) -> str:

@@ -249,7 +249,7 @@ class _Output(asyncio.Protocol):
         """Pass on what follows the last line ending."""
         if self._rest:
             self._on_line(self._rest, is_new=True)
-        self._read_bytes = sys.maxsize  # whoever waits for more waits no longer
+        self._read_bytes = sys.maxsize  # ends a wait for more
         self._has_read.set()
         if not self.ended.done():
             self.ended.set_result(None)

@@ -28,7 +28,7 @@ process.on("unhandledRejection", ({ message }) => {
 const BROKEN = "network error"; // as Chromium says it
 
 const chats = new Map();
-const changed = new Set(); // whoever waits for a chat to change
+const changed = new Set(); // listeners for a change of the chat
 
 const notify = () => changed.forEach((check) => check());
 
