@@ -427,18 +427,21 @@ class Services:
             return self.bedrock_runtime
         return self._bedrock_runtime_in(fallback.region)
 
+    @property
+    def _calls_bedrock_by_sdk(self) -> bool:
+        model = self.settings.model
+        return self.settings.aws_sdk_calls or (isinstance(model, BedrockSettings) and model.sdk_decoder)
+
     def _bedrock_runtime_in(self, region: str | None) -> AwsClient[BedrockRuntimeClient | BedrockRequests]:
         from coachstream.aws.clients import Connection
 
-        model = self.settings.model
-        is_sdk_decoder = isinstance(model, BedrockSettings) and model.sdk_decoder
         return self.aws.bedrock_requests(
             Connection(
                 region=region or self.settings.region,
                 # The longest silence of a model that a client can wait for.
                 read_timeout_s=LONGEST_INVOCATION_S,
                 connections=_MODEL_CONNECTIONS,
-                by_sdk=self.settings.aws_sdk_calls or is_sdk_decoder,
+                by_sdk=self._calls_bedrock_by_sdk,
             )
         )
 
@@ -558,8 +561,8 @@ class Services:
 
         called = self.settings.aws_services
         services = [service for service in services if service in called]
-        needs_sdk = self.settings.aws_sdk_calls or not prepare_calls(services, region=self.settings.region)
-        if needs_sdk:
+        by_sdk = self.settings.aws_sdk_calls or ("bedrock-runtime" in services and self._calls_bedrock_by_sdk)
+        if by_sdk or not prepare_calls(services, region=self.settings.region):
             prepare_session(services if reads_models else ())
 
     async def aclose(self) -> None:

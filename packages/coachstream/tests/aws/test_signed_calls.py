@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -33,6 +34,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from botocore.httpsession import get_cert_path
 from botocore.session import Session
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -41,6 +43,8 @@ from coachstream.aws.bedrock_runtime import BedrockRequests
 from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.aws.dynamodb import DynamoDbRequests
 from coachstream.aws.plain_environment import Keys, plain_endpoint, plain_keys
+from coachstream.aws.signed_calls import encoded
+from coachstream.aws.tls import make_tls_context
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from support.aws_session import SESSION
 from support.dynamodb import Table, an_emptied_table
@@ -395,6 +399,80 @@ async def test_a_connection_that_the_service_closed_meanwhile_is_not_used_again(
             await asyncio.wait_for(closed.wait(), PATIENCE_S)
             await asyncio.sleep(0)
     assert [each.connection for each in received] == [0, 1, 2, 3, 4]
+
+
+async def test_bytes_that_no_request_asked_for_are_not_read_as_the_next_response() -> None:
+    """They may be another call's item. A connection on which they arrive is not used again."""
+    surplus = asyncio.Event()
+
+    async def twice(writer: asyncio.StreamWriter, http: h11.Connection) -> bool:
+        await answer(b'{"Item": {"pk": {"S": "mine"}}}')(writer, http)
+        await writer.drain()
+        await surplus.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 31\r\n\r\n" + b'{"Item": {"pk": {"S": "else"}}}')
+        return True
+
+    async with (
+        serving(twice) as (authority, served),
+        aclosing(SESSION.dynamodb_requests(connection(authority))) as client,
+    ):
+        requests = await client()
+        assert isinstance(requests, DynamoDbRequests)
+        await requests.get_item(TableName="T", Key=KEY)
+        (idle,) = requests._calls._client._idle
+        surplus.set()
+        async with asyncio.timeout(PATIENCE_S):
+            while not idle.reader._buffer:  # type: ignore[attr-defined]  # noqa: ASYNC110 (nothing announces it)
+                await asyncio.sleep(0.01)
+        found = await requests.get_item(TableName="T", Key=KEY)
+    assert found["Item"] == {"pk": {"S": "mine"}}
+    assert [each.connection for each in served.requests] == [0, 1]
+
+
+async def test_a_response_that_is_closed_while_it_is_read_is_not_taken_for_a_whole_one() -> None:
+    """Even if only the end of the connection would have ended it."""
+
+    async def begun(writer: asyncio.StreamWriter, _: h11.Connection) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        return await silence(writer, _)
+
+    async with (
+        serving(begun) as (authority, _),
+        aclosing(SESSION.bedrock_requests(connection(authority))) as client,
+    ):
+        requests = await client()
+        assert isinstance(requests, BedrockRequests)
+        response = await requests.open_converse_stream(modelId=ARN, messages=[])
+        reading = asyncio.create_task(response.readany())
+        await asyncio.sleep(0)
+        response.close()
+        with pytest.raises(ConnectionClosedError):
+            await reading
+
+
+async def test_an_error_with_half_a_surrogate_pair_keeps_its_code() -> None:
+    """DynamoDB may return the item that fails a condition."""
+    body = b'{"__type": "com.amazonaws#ConditionalCheckFailedException", "Item": {"t": {"S": "\\ud83d"}}}'
+    async with (
+        answering(answer(body, status=400)) as (authority, _),
+        aclosing(SESSION.dynamodb_requests(connection(authority))) as client,
+    ):
+        with pytest.raises(ClientError) as failed:
+            await (await client()).put_item(**put("T", "a"))
+    assert failed.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+def test_half_a_surrogate_pair_is_sent_next_to_binary_values() -> None:
+    """The service decides about it."""
+    assert json.loads(encoded({"a": "\ud83d", "b": b"\x00"})) == {"a": "\ud83d", "b": "AA=="}
+
+
+def test_the_authorities_are_those_that_the_sdk_trusts() -> None:
+    """Those of certifi, where it is installed."""
+    expected = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    expected.load_verify_locations(get_cert_path(True))
+    assert make_tls_context(None).get_ca_certs() == expected.get_ca_certs()
 
 
 async def test_a_request_that_is_cancelled_leaves_its_connection_to_no_one() -> None:

@@ -164,6 +164,15 @@ def test_what_ag_ui_may_not_send(body: Body | bytes | None, error: type[RequestE
     assert type(refused.value) is error
 
 
+def test_a_history_that_cannot_be_sent_back_is_refused() -> None:
+    """Not only when the stream has begun: AG-UI's client may get its messages back from it."""
+    earlier = b'{"id": "0", "role": "assistant", "content": "?", "x": 1e999}, '
+    body = json.dumps(run_input(said("Hello"))).encode().replace(b'"messages": [', b'"messages": [' + earlier)
+    assert earlier in body
+    with pytest.raises(InvalidJson):
+        read(ag_ui.read_post, body)
+
+
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_every_id_becomes_an_idempotency_key(one: str, other: str) -> None:
     """The same id the same key, and another id another one."""

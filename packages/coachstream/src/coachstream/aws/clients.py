@@ -212,14 +212,20 @@ class AwsClient(Generic[C]):
         if self._without_sdk is not None:
             endpoint = await self._session.plain_endpoint(self._service, self._connection)
             if endpoint is not None:
-                return self._without_sdk(await self._signed_calls(endpoint))
+                return await self._open_without_sdk(endpoint, self._without_sdk)
         return await self._open_by_sdk()
 
-    async def _signed_calls(self, endpoint: Endpoint) -> SignedCalls:
-        connect = await asyncio.to_thread(_connect)
-        calls = connect(self._service, endpoint, self._connection, await self._session.keys())
+    async def _open_without_sdk(self, endpoint: Endpoint, requests: Callable[[SignedCalls], C]) -> C:
+        keys = await self._session.keys()
+
+        def connect() -> tuple[SignedCalls, C]:
+            calls = _signed_calls(self._service, endpoint, self._connection, keys)
+            return calls, requests(calls)
+
+        # In a thread, because it imports what is needed.
+        calls, client = await asyncio.to_thread(connect)
         self._opened.push_async_callback(calls.aclose)
-        return calls
+        return client
 
     async def _open_by_sdk(self) -> C:
         session = await self._session.load()
@@ -252,26 +258,20 @@ class AwsClient(Generic[C]):
 _WITHOUT_SDK = {"bedrock-runtime": "bedrock", "dynamodb": "dynamodb"}
 """Services that can be called without the SDK's client, with their names in signatures."""
 
-_Connect = Callable[[str, Endpoint, Connection, "CurrentKeys"], "SignedCalls"]
 
-
-def _connect() -> _Connect:
-    """Import what is needed to connect, in a thread; the rest needs the event loop."""
+def _signed_calls(service: str, endpoint: Endpoint, how: Connection, keys: CurrentKeys) -> SignedCalls:
     from coachstream.aws.http_client import HttpClient
     from coachstream.aws.signed_calls import SignedCalls
     from coachstream.aws.tls import tls_context
 
-    def connect(service: str, endpoint: Endpoint, how: Connection, keys: CurrentKeys) -> SignedCalls:
-        client = HttpClient(
-            endpoint.url,
-            partial(tls_context, endpoint.ca_bundle),
-            connections=how.connections,
-            connect_timeout_s=how.connect_timeout_s,
-            read_timeout_s=how.read_timeout_s,
-        )
-        return SignedCalls(endpoint, _WITHOUT_SDK[service], keys, client)
-
-    return connect
+    client = HttpClient(
+        endpoint.url,
+        partial(tls_context, endpoint.ca_bundle),
+        connections=how.connections,
+        connect_timeout_s=how.connect_timeout_s,
+        read_timeout_s=how.read_timeout_s,
+    )
+    return SignedCalls(endpoint, _WITHOUT_SDK[service], keys, client)
 
 
 def _dynamodb_requests(calls: SignedCalls) -> DynamoDbRequests:

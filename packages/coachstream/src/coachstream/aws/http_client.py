@@ -89,8 +89,8 @@ class HttpClient:
         connection: _Connection | None = None
         try:
             connection = self._take_idle() or await self._connect()
-            response = HttpResponse(self, connection)
-            await response.begin(request)
+            response = HttpResponse(self)
+            await response.begin(request, connection)
         except BaseException:
             if connection is not None:
                 connection.abort()
@@ -169,17 +169,15 @@ class HttpResponse:
         headers: by their names in lower case.
     """
 
-    def __init__(self, client: HttpClient, connection: _Connection) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self._client = client
-        self._connection: _Connection | None = connection
+        self._connection: _Connection | None = None
 
-    async def begin(self, request: bytes) -> None:
+    async def begin(self, request: bytes, connection: _Connection) -> None:
         """Send the request and wait for the head of the response."""
-        connection = self._connection
-        if connection is None:
-            raise RuntimeError("the response is closed")
+        self._connection = connection
         connection.writer.write(request)
         connection.http.send(_STAND_IN)
         connection.http.send(h11.EndOfMessage())
@@ -220,10 +218,12 @@ class HttpResponse:
             return b""
         pieces: list[bytes] = []
         event = await self._next_event(connection)
+        if self._connection is None:  # closed meanwhile
+            raise self._closed(None)
         while isinstance(event, h11.Data):
             pieces.append(event.data)
             event = self._parsed(connection)
-        if isinstance(event, h11.EndOfMessage) and self._connection is not None:
+        if isinstance(event, h11.EndOfMessage):
             self._connection = None
             self._client.take_back(connection)
         return b"".join(pieces)
@@ -299,21 +299,27 @@ class _Connection:
             http.our_state is h11.DONE
             and http.their_state is h11.DONE
             and not http.trailing_data[0]
+            and not self._has_unread
             and not self.writer.is_closing()
         )
 
     @property
     def is_open(self) -> bool:
-        """Whether an idle connection can be used: nothing arrives on one but its end.
+        """Whether an idle connection can be used: nothing has arrived on it, not even its end.
 
         The event loop may not have noticed: a function's process is stopped between two invocations.
         """
-        if self.writer.is_closing() or self.reader.at_eof():
+        if self.writer.is_closing() or self.reader.at_eof() or self._has_unread:
             return False
         sock: socket.socket = self.writer.get_extra_info("socket")
         poll = select.poll()
         poll.register(sock.fileno(), select.POLLIN)
         return not poll.poll(0)
+
+    @property
+    def _has_unread(self) -> bool:
+        """Whether bytes have arrived that no request asked for: they would be read as the next response."""
+        return bool(self.reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001 (asyncio has no other way)
 
     def abort(self) -> None:
         """Close it at once, without waiting."""

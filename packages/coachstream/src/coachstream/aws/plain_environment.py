@@ -35,7 +35,8 @@ _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
 _FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 
 _STANDARD_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-(?!gov|iso)[a-z]+-\d")
-"""Regions of the partition `aws`, whose services are `<service>.<region>.amazonaws.com`."""
+"""Regions of the partition `aws`, whose services are `<service>.<region>.amazonaws.com` (`regionRegex` in
+botocore's `partitions.json`, November 2026). A region that it does not match is left to the SDK."""
 
 
 class Keys(msgspec.Struct, frozen=True):

@@ -98,7 +98,7 @@ def encoded(parameters: Mapping[str, object]) -> bytes:
         return _encode(parameters)
     except UnicodeEncodeError:
         # Half of a surrogate pair; the service decides about it.
-        return json.dumps(parameters).encode()
+        return json.dumps(msgspec.to_builtins(parameters)).encode()
 
 
 def decoded(operation: str, body: bytes) -> dict[str, Any]:
@@ -107,17 +107,18 @@ def decoded(operation: str, body: bytes) -> dict[str, Any]:
     Raises:
         MalformedResponse: it is not a JSON object.
     """
-    try:
-        content = _decode(body) if body else {}
-    except msgspec.DecodeError:
-        content = _decoded_leniently(body)
+    content = _content(body)
     if not isinstance(content, dict):
         raise MalformedResponse(operation=operation)
     return content
 
 
-def _decoded_leniently(body: bytes) -> object:
-    """Content with half of a surrogate pair, for example; None if it is not JSON."""
+def _content(body: bytes) -> object:
+    """The JSON of a body, which may have half of a surrogate pair; None if it is not JSON."""
+    try:
+        return _decode(body) if body else {}
+    except msgspec.DecodeError:
+        pass
     try:
         return json.loads(body)
     except ValueError:
@@ -133,12 +134,8 @@ def refusal(operation: str, response: HttpResponse, body: bytes, *, code: str | 
         body: its body.
         code: the error's code, if a header has it.
     """
-    try:
-        content = _decode(body) if body else {}
-    except msgspec.DecodeError:
-        content = {"message": body.decode(errors="replace")}
-    if not isinstance(content, dict):
-        content = {}
+    found = _content(body)
+    content = found if isinstance(found, dict) else {"message": body.decode(errors="replace")}
     names = (code, content.get("__type"), content.get("code"), str(response.status))
     name = next(each for each in names if isinstance(each, str))
     message = content.get("message", content.get("Message"))

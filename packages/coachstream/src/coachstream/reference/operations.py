@@ -297,7 +297,7 @@ OPERATIONS: tuple[Operation, ...] = (
         description="Reads the conversation's unfinished run from its beginning.",
         function=Function.STREAM,
         successes=(_AI_SDK, Success(204, "No reply is being written.")),
-        errors=_EVERY | {ErrorCode.RUN_NOT_FOUND} | _TICKET,
+        errors=_EVERY | {ErrorCode.RUN_NOT_FOUND},
     ),
     Operation(
         name="runForAgUi",

@@ -30,13 +30,13 @@ from coachstream.conversation.events import (
     Started,
 )
 from coachstream.conversation.model import Role, StopReason, to_milliseconds
-from coachstream.conversation.text import before_offset
 from coachstream.web.frames import Frame, frame_of
 from coachstream.web.request_body import NewMessage, decode_body, message_text, require_text_only, time_zone
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
 from coachstream.web.wire_protocol import (
     Posted,
     ReplyMetadata,
+    SentText,
     idempotency_key,
     is_from,
     reply_id,
@@ -45,7 +45,7 @@ from coachstream.web.wire_protocol import (
 )
 
 RECONNECT = "RECONNECT"
-RECONNECT_SENTENCE = "The answer goes on. Please reconnect."
+RECONNECT_SENTENCE = "The reply continues. Please reconnect."
 
 
 class AgUiBody(msgspec.Struct, rename="camel"):
@@ -149,7 +149,7 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
             fields.thread_id,
             fields.run_id,
             message_id=reply_id(key) or "",
-            history=fields.messages[: number + 1],
+            history=[decode_body(bytes(raw), object) for raw in fields.messages[: number + 1]],
             has_more=number + 1 < len(fields.messages),
         ),
     )
@@ -181,7 +181,7 @@ class AgUiEncoder:
     headers: Mapping[str, str] = RESPONSE_HEADERS
 
     def __init__(
-        self, thread_id: str, run_id: str, *, message_id: str, history: Sequence[msgspec.Raw], has_more: bool
+        self, thread_id: str, run_id: str, *, message_id: str, history: Sequence[object], has_more: bool
     ) -> None:
         self._thread_id = thread_id
         self._run_id = run_id
@@ -190,8 +190,7 @@ class AgUiEncoder:
         self._has_more = has_more
         #: Our id of the run.
         self._run: str | None = None
-        #: The text that the client has, for a reset that withdraws only a part of it.
-        self._texts: list[str] = []
+        self._text = SentText()
         #: How often text was withdrawn: no id of a message that is closed is used again.
         self._resets = 0
 
@@ -231,24 +230,23 @@ class AgUiEncoder:
         return f"{self._reply_id}-{self._resets + 1}" if self._resets else self._reply_id
 
     def _snapshot(self) -> bytes:
-        return encode_frame(_MessagesSnapshot([decode_body(bytes(raw), object) for raw in self._history]))
+        return encode_frame(_MessagesSnapshot(self._history))
 
     def _say(self, text: str) -> bytes:
-        opening = b"" if self._texts else encode_frame(_TextStart(self._message_id))
-        self._texts.append(text)
+        opening = b"" if self._text else encode_frame(_TextStart(self._message_id))
+        self._text.add(text)
         return opening + encode_frame(_TextContent(self._message_id, text))
 
     def _reset(self, offset: int) -> bytes:
-        if not self._texts:
+        if not self._text:
             return b""
         withdrawn = self._end_text() + self._snapshot()
-        kept = before_offset("".join(self._texts), offset)
-        self._texts.clear()
+        kept = self._text.withdraw(offset)
         self._resets += 1
         return withdrawn + (self._say(kept) if kept else b"")
 
     def _end_text(self) -> bytes:
-        return encode_frame(_TextEnd(self._message_id)) if self._texts else b""
+        return encode_frame(_TextEnd(self._message_id)) if self._text else b""
 
     def _finish(self, event: Completed) -> bytes:
         result = reply_metadata(event, self._run)

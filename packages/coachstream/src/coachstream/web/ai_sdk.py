@@ -2,8 +2,8 @@
 
 Written for AI SDK 7 (npm `ai`; `docs/04-ai-sdk-ui/50-stream-protocol.mdx` in the package). Version 6
 reads the same stream, except for `reset-step`, which is new in 7: there, text that is withdrawn while the
-client reads ends the response with the client's own error. A resumed stream never has withdrawn text, because
-it begins behind the last reset.
+client reads ends the response with the client's own error. A resumed stream begins behind the last reset, so
+only a later one can withdraw text in it.
 
 The protocol has no cursor: a client that resumes reads the reply from its beginning, and `start` makes it
 discard what it has. So the id in `start` derives from the user's message, and is the same for every reader.
@@ -32,13 +32,13 @@ from coachstream.conversation.events import (
     Started,
 )
 from coachstream.conversation.model import Message, Role, StopReason, to_milliseconds
-from coachstream.conversation.text import before_offset
 from coachstream.web.frames import Frame, frame_of
 from coachstream.web.request_body import NewMessage, decode_body, message_text, require_text_only, time_zone
 from coachstream.web.sse import KEEP_ALIVE, RESPONSE_HEADERS, encode_frame
 from coachstream.web.wire_protocol import (
     Posted,
     ReplyMetadata,
+    SentText,
     idempotency_key,
     is_from,
     key_of,
@@ -186,8 +186,7 @@ class AiSdkEncoder:
         self._message_id = message_id
         self._run_id = run_id
         self._has_begun = False
-        #: The text that the client has, for a reset that withdraws only a part of it.
-        self._texts: list[str] = []
+        self._text = SentText()
         #: The number of the text part; a new one follows a reset.
         self._part = 1
 
@@ -246,20 +245,19 @@ class AiSdkEncoder:
         return f"text-{self._part}"
 
     def _say(self, text: str) -> bytes:
-        opening = b"" if self._texts else encode_frame(_TextStart(self._part_id))
-        self._texts.append(text)
+        opening = b"" if self._text else encode_frame(_TextStart(self._part_id))
+        self._text.add(text)
         return opening + encode_frame(_TextDelta(self._part_id, text))
 
     def _reset(self, offset: int) -> bytes:
-        if not self._texts:
+        if not self._text:
             return b""
-        kept = before_offset("".join(self._texts), offset)
-        self._texts.clear()
+        kept = self._text.withdraw(offset)
         self._part += 1
         return encode_frame(_ResetStep()) + (self._say(kept) if kept else b"")
 
     def _end_text(self) -> bytes:
-        return encode_frame(_TextEnd(self._part_id)) if self._texts else b""
+        return encode_frame(_TextEnd(self._part_id)) if self._text else b""
 
     def _finish(self, event: Completed) -> bytes:
         metadata = reply_metadata(event, self._run_id)

@@ -16,6 +16,7 @@ import msgspec
 from coachstream.conversation.errors import AttachmentRejected, InvalidClientMessageId
 from coachstream.conversation.events import Completed, Event
 from coachstream.conversation.model import Message, Role
+from coachstream.conversation.text import before_offset
 from coachstream.web.frames import CompleteFrame, PineconeContextFrame, TimingsFrame, UsageFrame, frame_of
 from coachstream.web.request_body import CLIENT_MESSAGE_ID, NewMessage, decode_body, message_text
 
@@ -34,6 +35,26 @@ class Encoder(Protocol):
 
     def encode(self, event: Event) -> bytes:
         """Encode an event as whole blocks of the stream; empty where the protocol has nothing for it."""
+
+
+class SentText:
+    """The text that a client has of a message, for a reset that withdraws a part of it; false if none."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def add(self, text: str) -> None:
+        """Note a piece that is sent."""
+        self._pieces.append(text)
+
+    def withdraw(self, offset: int) -> str:
+        """Note that all is withdrawn; return what lies before the offset, which is to be sent again."""
+        kept = before_offset("".join(self._pieces), offset)
+        self._pieces.clear()
+        return kept
 
 
 class Posted(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -127,8 +126,7 @@ def encoded(encoder: Encoder, events: Sequence[Event]) -> bytes:
 
 
 def of_ag_ui(*, has_more: bool) -> AgUiEncoder:
-    history = [msgspec.Raw(json.dumps(QUESTION, indent=1).encode())]
-    return AgUiEncoder("thread-1", "run-1", message_id="re-m-1", history=history, has_more=has_more)
+    return AgUiEncoder("thread-1", "run-1", message_id="re-m-1", history=[QUESTION], has_more=has_more)
 
 
 @pytest.fixture(scope="module")

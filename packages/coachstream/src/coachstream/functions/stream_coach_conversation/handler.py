@@ -13,8 +13,9 @@ The same turns and runs in the wire protocols of other projects:
 
 A request that is rejected before the stream begins gets an HTTP error status and a body with one `error`
 event. After that the status is 200, `start` is sent immediately, and the stream ends with `complete`, `error`
-or `reconnect`. A `POST` that accepts only JSON opens the run and returns its URL, for an `EventSource`. The
-other protocols get JSON for a request that is rejected.
+or `reconnect`. A `POST` that accepts only JSON opens the run and returns its URL, for an `EventSource`.
+
+In the other protocols a request that is rejected gets JSON, unless it is for its method.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coachstream.conversation.run_log import FROM_THE_BEGINNING, Reset, RunState
-from coachstream.functions.acceptance import Accepted, accept_reader
+from coachstream.conversation.turn.request import ResumeRequest
+from coachstream.functions.acceptance import Accepted, accept_reader, accept_user
 from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
@@ -55,18 +56,23 @@ async def replay(accepted: Accepted, services: Services, invocation: Invocation)
     Raises:
         CoachStreamError: access is denied, or the store failed.
     """
-    request = await accept_reader(accepted, services)
-    invocation.key = request.key
-    run_id = await services.store.unfinished_run(request.key)
-    entries = () if run_id is None else await services.store.read_log(request.key, run_id)
+    await accept_user(accepted, services)
+    invocation.key = key = accepted.route.key
+    run_id = await services.store.unfinished_run(key)
+    entries = () if run_id is None else await services.store.read_log(key, run_id)
     state = RunState.of(entries)
     if run_id is None or state is None:
         return no_content
-    user_message = await services.store.load_message(request.key, state.opened.user_message_id)
+    user_message = await services.store.load_message(key, state.opened.user_message_id)
     if user_message is None:
         return no_content
     resets = (entry.number for entry in entries if isinstance(entry.content, Reset))
-    request = msgspec.structs.replace(request, run_id=run_id, after=max(resets, default=FROM_THE_BEGINNING))
+    request = ResumeRequest(
+        key=key,
+        run_id=run_id,
+        deadline=Turns(services).deadline(accepted.event.deadline),
+        after=max(resets, default=FROM_THE_BEGINNING),
+    )
     turn = await Turns(services).resume(request, report=invocation.turn_ended)
     if turn is None:
         return no_content
