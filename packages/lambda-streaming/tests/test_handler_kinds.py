@@ -179,6 +179,29 @@ async def test_a_cancelled_invocation_ends_its_thread_at_the_next_write() -> Non
     assert not reader.is_closed
 
 
+async def test_an_invocation_cancelled_while_a_write_begins_ends_its_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The event loop cancels after the thread has looked, and before the write is known."""
+    loop = asyncio.get_running_loop()
+    reader = Reader()
+    reader.has_room.clear()
+    stream = BlockingResponseStream(ResponseStream(reader), loop)
+    call_soon = loop.call_soon_threadsafe
+
+    def cancelled_meanwhile(*arguments: Any, **options: Any) -> asyncio.Handle:  # noqa: ANN401
+        stream.abandon()
+        return call_soon(*arguments, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", cancelled_meanwhile)
+    writing = asyncio.create_task(asyncio.to_thread(stream.write, "x"))
+    done, _ = await asyncio.wait({writing}, timeout=PATIENCE_S)
+    reader.has_room.set()
+    assert done
+    with pytest.raises(ResponseBroken):
+        await writing
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit(3), StopIteration("no"), ResponseBroken("no")]
 )

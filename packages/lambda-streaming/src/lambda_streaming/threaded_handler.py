@@ -77,6 +77,8 @@ class BlockingResponseStream:
                 sending.close()
                 raise ResponseBroken("The invocation was cancelled")
             self._running = asyncio.run_coroutine_threadsafe(sending, self._loop)
+            if self._is_abandoned:  # since the look above, when `abandon` did not know this write
+                self._running.cancel()
             self._running.result()
         except concurrent.futures.CancelledError as error:
             raise ResponseBroken("The invocation was cancelled") from error
