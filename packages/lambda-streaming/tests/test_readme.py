@@ -50,7 +50,9 @@ def test_the_readme_names_the_variable_of_each_way_to_install() -> None:
 
 def test_the_comparison_has_a_value_in_every_cell() -> None:
     """Each row says something of each of the five."""
-    rows = re.findall(r"^\|.*\|$", README.partition("## Compared with")[2].partition("<!--")[0], re.MULTILINE)
+    table = re.search(r"(^\|.*\|\n)+", README.partition("## Compared with")[2], re.MULTILINE)
+    assert table
+    rows = table[0].splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert len(rows) > 8
     assert {len(row) for row in cells} == {6}
