@@ -34,7 +34,7 @@ class BlockingResponseStream:
         self._stream = stream
         self._loop = loop
         self._running: concurrent.futures.Future[None] | None = None
-        self._is_abandoned = False
+        self._abandoned = threading.Event()
 
     @property
     def state(self) -> StreamState:
@@ -64,7 +64,7 @@ class BlockingResponseStream:
 
     def abandon(self) -> None:
         """Let the write that is under way, and later ones, fail."""
-        self._is_abandoned = True
+        self._abandoned.set()
         if self._running is not None:
             self._running.cancel()
 
@@ -73,11 +73,11 @@ class BlockingResponseStream:
 
     def _wait_for(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
-            if self._is_abandoned:
+            if self._abandoned.is_set():
                 sending.close()
                 raise ResponseBroken("The invocation was cancelled")
             self._running = asyncio.run_coroutine_threadsafe(sending, self._loop)
-            if self._is_abandoned:  # since the look above, when `abandon` did not know this write
+            if self._abandoned.is_set():  # since the look above, when `abandon` did not know this write
                 self._running.cancel()
             self._running.result()
         except concurrent.futures.CancelledError as error:
