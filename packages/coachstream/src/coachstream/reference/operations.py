@@ -306,7 +306,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Send a message with an AG-UI client",
         description=(
             "Runs the same turn as `startReply`. Only the last message of the user is read; the messages "
-            "behind it are taken for an earlier attempt to read the reply."
+            "behind it are treated as an earlier attempt to read the reply."
         ),
         function=Function.STREAM,
         request=AgUiBody,
