@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import gzip
-import ipaddress
 import socket
-import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,11 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from support.key_server import tls_of
 from support.patience import PATIENCE_S
 
 
@@ -117,14 +111,12 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def intake(certificate: Path | None = None) -> Iterator[Intake]:
-    """Take in requests during the block, with TLS if there is a certificate (see `self_signed`)."""
+    """Take in requests during the block, with TLS if there is a certificate (`support.key_server`)."""
     with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {})) as server:
         scheme = "http"
         if certificate is not None:
             scheme = "https"
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.socket = tls_of(certificate).wrap_socket(server.socket, server_side=True)
         taken = Intake(f"{scheme}://127.0.0.1:{server.server_address[1]}")
         server.RequestHandlerClass.intake = taken  # type: ignore[attr-defined]
         serving = threading.Thread(target=server.serve_forever)
@@ -155,29 +147,3 @@ def datagrams() -> Iterator[Intake]:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ending:
                 ending.sendto(b"", listening.getsockname())
             receiving.join()
-
-
-def self_signed(folder: Path) -> Path:
-    """Write a certificate for the loopback address, with its key, and return the file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "certificate.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(private + certificate.public_bytes(pem))
-    return file

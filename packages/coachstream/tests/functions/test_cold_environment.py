@@ -15,6 +15,7 @@ from contracts.token_verifier import UserPool
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import FunctionFailed
 from support.cold_environment import StreamedResponse, cognito_environment, cold, message, package_keys
+from support.environments import until
 from support.key_server import KeyServer, document, key_server
 from support.patience import PATIENCE_S
 
@@ -179,9 +180,11 @@ async def test_one_process_serves_users_at_once_and_confuses_none(
         foreign = [codes(f"user-{number}", f"user-{number + 1}") for number in range(4)]
         found = await asyncio.gather(*own, *foreign)
         assert [each for _, each in found] == [[NO_CONVERSATION]] * 4 + [["USER_ID_MISMATCH"]] * 4
-        (one,) = environments.environments
-        while one.running:  # noqa: ASYNC110 (there is no event)
-            await asyncio.sleep(0.01)
-        lines = [json.loads(record.getMessage().partition("] ")[2]) for record in caplog.records]
-    logged = [line["requestId"] for line in lines if "outcome" in line]
-    assert sorted(logged) == sorted(request_id for request_id, _ in found)
+        assert len(environments.environments) == 1
+
+        def logged() -> list[str]:
+            lines = [json.loads(record.getMessage().partition("] ")[2]) for record in caplog.records]
+            return [line["requestId"] for line in lines if "outcome" in line]
+
+        await until(lambda: len(logged()) == len(found), "a line for each request")
+    assert sorted(logged()) == sorted(request_id for request_id, _ in found)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from support.intake import intake, self_signed
+from support.intake import intake
+from support.key_server import certificate
 from support.monitoring import WRAPPER, Function, function, program, save_page, site_packages
 
 pytestmark = pytest.mark.peer
@@ -142,15 +144,15 @@ def _new_relic(running: Function) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("handler", ["main.handler", "web.app"])
 def test_lumigo_sends_the_invocation_of_each_stream(folder: Path, handler: str) -> None:
     """It loads the handler by AWS's own function, so it may also be an app, at each invocation."""
-    certificate = self_signed(folder)
+    authority = certificate(folder, rsa.generate_private_key(public_exponent=65_537, key_size=2048))
     known = handler.replace("app", "handler")
-    with intake(certificate) as edge:
+    with intake(authority) as edge:
         environment = {
             "LUMIGO_ORIGINAL_HANDLER": handler,
             "LUMIGO_TRACER_TOKEN": "t_123",
             "LUMIGO_TRACER_HOST": edge.url.removeprefix("https://"),
             "LUMIGO_EDGE_TIMEOUT": "60",
-            "SSL_CERT_FILE": str(certificate),
+            "SSL_CERT_FILE": str(authority),
         }
         name = "lumigo_tracer.auto_instrument_handler._handler"
         with function(folder, name, environment=environment, intake=edge) as running:

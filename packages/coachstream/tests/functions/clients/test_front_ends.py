@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +26,8 @@ from coachstream.conversation.errors import (
     kind_of,
 )
 from coachstream.conversation.model import ConversationKey, Role, StopReason
-from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.ports import ModelEvent, ModelStop
+from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.services import Services
@@ -33,6 +36,7 @@ from support.doubles import RememberedConversations, ScriptedModel
 from support.front_end_programs import FrontEnd, front_end
 from support.http_server import serving
 from support.patience import PATIENCE_S
+from support.places import ROOT
 
 KEY = ConversationKey("sam", "mara", "conv1")
 CONVERSATION = "users/sam/coaches/mara/conversations/conv1"
@@ -322,6 +326,36 @@ async def test_what_is_not_supported_is_refused(
     assert [message.content for message in store.messages[KEY]] == ["How was my week?", REPLY]
 
 
+@pytest.mark.parametrize(
+    ("page", "function"),
+    [("use-the-ai-sdk.md", "function carryOn"), ("use-ag-ui.md", "async function runToTheEnd")],
+)
+def test_the_lines_that_the_pages_give_are_those_that_are_tested(page: str, function: str) -> None:
+    """`front_end.mjs` has them word for word."""
+    found = re.search(
+        rf"^{function}\(.*?^\}}$", (ROOT / "docs/how-to" / page).read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    assert found[0] in (Path(__file__).parent / "node" / "front_end.mjs").read_text()
+
+
+async def stop(url: str, run_id: str) -> None:
+    """Stop a run with our own API."""
+    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
+        assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
+
+
+class SilentAtFirst(ScriptedModel):
+    """Breaks off after two words until it is called again, and then continues."""
+
+    can_continue = True
+
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+        self.script = (*WORDS[2:], DONE) if self.calls else (*WORDS[:2], asyncio.Event())
+        async for event in super().stream(prompt, deadline=deadline):
+            yield event
+
+
 async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model: ScriptedModel) -> None:
     """`stop` of the AI SDK only stops reading; the `DELETE` of our API stops the reply for all readers."""
     model.script = (*WORDS[:2], asyncio.Event())
@@ -334,26 +368,20 @@ async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model:
     await other.call("abort")
     assert (await other.until("ready", finishes=1))["finishes"][0]["isAbort"]
     run_id = half["messages"][-1]["metadata"]["runId"]
-    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
-        assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
+    await stop(url, run_id)
     state = await chat.until("ready", finishes=1)
     assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
     assert state["messages"][-1]["metadata"]["stopReason"] == "stopped"
     assert state["finishes"][0]["finishReason"] == "other"
 
 
-async def test_near_the_timeout_use_chat_carries_on(
-    chats: FrontEnd, services: Services, model: ScriptedModel
-) -> None:
+async def test_near_the_timeout_use_chat_carries_on(chats: FrontEnd, services: Services) -> None:
     """The response ends without a `finishReason`, after which the lines in `onFinish` get the rest."""
-    model.script = (*WORDS[:2], asyncio.Event())
-    model.can_continue = True
+    services.model = SilentAtFirst()
     async with served(services, timeout_s=NEAR_S) as url:
         chat = AiSdk(chats, url, "near the timeout")
         await chat.open(carriesOn=True)
         await chat.call("send", text="How was my week?")
-        await chat.until("streaming", text=WORDS[1])
-        model.script = (*WORDS[2:], DONE)
         state = await chat.until("ready", finishes=2)
         assert state["finishes"][0] == {
             "finishReason": None,
@@ -471,8 +499,7 @@ async def test_two_agents_read_a_reply_and_see_that_it_was_stopped(
         await each.call("say", id="m-1", content="How was my week?")
         state = await each.until("streaming", text=WORDS[1])
     [run_id] = [event["value"]["runId"] for event in state["events"] if event["type"] == "CUSTOM"]
-    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
-        assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
+    await stop(url, run_id)
     for each in (agent, other):
         state = await each.until("ready", finishes=1)
         assert state["events"][-1]["outcome"] == {"type": "cancelled"}
@@ -480,18 +507,13 @@ async def test_two_agents_read_a_reply_and_see_that_it_was_stopped(
     assert model.calls == 1
 
 
-async def test_near_the_timeout_an_agent_carries_on(
-    chats: FrontEnd, services: Services, model: ScriptedModel
-) -> None:
+async def test_near_the_timeout_an_agent_carries_on(chats: FrontEnd, services: Services) -> None:
     """The run ends with the code `RECONNECT`; the documented lines then run the agent again."""
-    model.script = (*WORDS[:2], asyncio.Event())
-    model.can_continue = True
+    services.model = SilentAtFirst()
     async with served(services, timeout_s=NEAR_S) as url:
         agent = AgUi(chats, url, "agent, near the timeout")
         await agent.open(carriesOn=True)
         await agent.call("say", id="m-1", content="How was my week?")
-        await agent.until("streaming", text=WORDS[1])
-        model.script = (*WORDS[2:], DONE)
         state = await agent.until("ready", finishes=1)
     assert [event["code"] for event in state["events"] if event["type"] == "RUN_ERROR"] == ["RECONNECT"]
     assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
