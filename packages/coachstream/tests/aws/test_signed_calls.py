@@ -44,7 +44,7 @@ from coachstream.aws.clients import AwsClient, AwsSession, Connection
 from coachstream.aws.dynamodb import DynamoDbRequests
 from coachstream.aws.plain_environment import Keys, plain_endpoint, plain_keys
 from coachstream.aws.signed_calls import encoded
-from coachstream.aws.tls import make_tls_context
+from coachstream.aws.tls import make_tls_context, sdk_authorities
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from support.aws_session import SESSION
 from support.dynamodb import Table, an_emptied_table
@@ -472,6 +472,7 @@ def test_the_authorities_are_those_that_the_sdk_trusts() -> None:
     """Those of certifi, where it is installed."""
     expected = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     expected.load_verify_locations(get_cert_path(True))
+    assert sdk_authorities() == get_cert_path(True)
     assert make_tls_context(None).get_ca_certs() == expected.get_ca_certs()
 
 
@@ -711,9 +712,9 @@ def test_what_calls_need_is_loaded_without_the_sdks_client() -> None:
 import sys
 from coachstream.aws.clients import prepare_calls
 print(prepare_calls(["dynamodb", "bedrock-runtime"], region="us-west-2"), prepare_calls(["lambda"]))
-print(*({"aiobotocore", "aiohttp", "botocore.session", "botocore.auth"} & set(sys.modules)))
+print(*({"aiobotocore", "aiohttp", "botocore.session", "botocore.auth", "urllib3"} & set(sys.modules)))
 """
     printed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ | PLAIN
     )
-    assert printed.stdout.split() == ["True", "False", "botocore.auth"]
+    assert printed.stdout.split() == ["True", "False"]

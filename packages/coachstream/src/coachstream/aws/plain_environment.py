@@ -40,7 +40,7 @@ botocore's `partitions.json`, November 2026). A region that it does not match is
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """Credentials, with the names that the SDK's signer expects."""
+    """Credentials, with the SDK's names."""
 
     access_key: str
     secret_key: str

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
-
-from botocore.httpsession import get_cert_path
 
 _contexts: dict[str | None, ssl.SSLContext] = {}
 _reading = Lock()
@@ -32,6 +32,22 @@ def make_tls_context(ca_bundle: str | None) -> ssl.SSLContext:
         if context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the certificate and the host
             context.set_alpn_protocols(["http/1.1"])
-            context.load_verify_locations(ca_bundle or get_cert_path(True))
+            context.load_verify_locations(ca_bundle or sdk_authorities())
             _contexts[ca_bundle] = context
         return context
+
+
+def sdk_authorities() -> str:
+    """The file with the SDK's certificate authorities: certifi's if that is installed, or botocore's.
+
+    To ask the SDK would import its HTTP client.
+    """
+    for package in ("certifi", "botocore"):
+        found = find_spec(package)
+        if found is not None and found.origin is not None:
+            file = Path(found.origin).with_name("cacert.pem")
+            if file.exists():
+                return str(file)
+    from botocore.httpsession import get_cert_path
+
+    return str(get_cert_path(True))
