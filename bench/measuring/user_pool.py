@@ -62,7 +62,11 @@ class UserPool:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def message(self, text: str, *, conversation: str = "conv-1") -> InvocationRequest:
-        """The request with which the user sends a message to the coach."""
+        """The request with which the user sends a message to the coach, with an idempotency key.
+
+        `coachstream.js` sends one with every message. Without one, coachstream first asks the table whether
+        the message was sent before, which delays the first chunk by a round trip.
+        """
         request = HttpRequest(
             method="POST",
             raw_path=f"/users/{USER}/coaches/{COACH}/conversations/{conversation}/stream",
@@ -75,7 +79,7 @@ class UserPool:
         )
         return invocation_request(
             request,
-            json.dumps({"userResponse": text}).encode(),
+            json.dumps({"userResponse": text, "clientMessageId": str(uuid.uuid4())}).encode(),
             url_id="bench",
             request_id=str(uuid.uuid4()),
             trace_id="Root=1-67e0a000-0123456789abcdef01234567",
