@@ -30,12 +30,13 @@ from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 from support.dynamodb import (
     aws_credentials,
     dynamodb_local_url,
+    dynamodb_url,
     moto_url,
     share_dynamodb_local,
     stop_sharing_dynamodb_local,
 )
 
-__all__ = ["aws_credentials", "dynamodb_local_url", "moto_url"]
+__all__ = ["aws_credentials", "dynamodb_local_url", "dynamodb_url", "moto_url"]
 
 IN_CI = os.environ.get("CI") == "true"
 

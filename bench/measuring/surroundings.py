@@ -100,6 +100,7 @@ async def environments_of(command: Command) -> AsyncIterator[ExecutionEnvironmen
         timeout_s=WITHIN_S,
         init_timeout_s=WITHIN_S,
         max_concurrency=1,
+        settling_s=WITHIN_S,
         memory_size_mb=2048,
         grace_s=1.0,
     ) as pool:

@@ -49,8 +49,8 @@ def _served(
             yield running
         return
     moto_url, dynamodb_url = map(request.getfixturevalue, ("moto_url", "dynamodb_local_url"))
-    with elsewhere(moto_url) as servers:
-        environment = {**servers.environment, **patient, "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url}
+    with elsewhere(moto_url, dynamodb_url) as servers:
+        environment = {**servers.environment, **patient}
         made = coachstream("table", "create", environment=environment)
         assert made.returncode == 0, made.stderr
         servers.pool.add_user("demo", USER_ID)

@@ -85,6 +85,18 @@ def dynamodb_local_url(
         yield url
 
 
+@pytest.fixture(scope="session")
+def dynamodb_url(request: pytest.FixtureRequest, moto_url: str) -> str:
+    """DynamoDB Local, or moto's server where that is missing.
+
+    Moto's server waits for the requests of each connection in turn, so a process that is stopped in the middle
+    of one holds up all others.
+    """
+    if missing_for_dynamodb_local():
+        return moto_url
+    return str(request.getfixturevalue("dynamodb_local_url"))
+
+
 def share_dynamodb_local(workerinput: dict[str, object]) -> None:
     """Tell a worker the address of a server that serves all of them; the first call starts it."""
     global _shared_url  # noqa: PLW0603 (of the run)

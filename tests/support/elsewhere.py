@@ -1,4 +1,4 @@
-"""Local stand-ins for all remote services: moto, and test servers for Bedrock and Pinecone.
+"""Local stand-ins for all remote services: moto, DynamoDB, and test servers for Bedrock and Pinecone.
 
 Commands in other processes use `Elsewhere.environment`, which has all the addresses.
 """
@@ -105,8 +105,8 @@ class Elsewhere:
 
 
 @contextmanager
-def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
-    """Start the servers other than moto."""
+def elsewhere(moto_url: str, dynamodb_url: str) -> Iterator[Elsewhere]:
+    """Start the servers other than moto and DynamoDB."""
     pool = UserPool(moto_url)
     table = f"coachstream-{uuid.uuid4().hex[:12]}"
     try:
@@ -122,6 +122,7 @@ def elsewhere(moto_url: str) -> Iterator[Elsewhere]:
                 **CREDENTIALS,
                 **PATIENT,
                 "AWS_ENDPOINT_URL": moto_url,
+                "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url,
                 "AWS_ENDPOINT_URL_BEDROCK": control.url,
                 "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,
                 "COACHSTREAM_STORE": "dynamodb",

@@ -20,7 +20,8 @@ SCRIPTED = (sys.executable, "-ISE", str(Path(__file__).with_name("scripted_runti
 
 def scripted(*arguments: str, **options: Any) -> ExecutionEnvironments:  # noqa: ANN401
     """Environments with the scripted runtime; the arguments are its first steps, the options the pool's."""
-    return ExecutionEnvironments([*SCRIPTED, *arguments], **{"timeout_s": 30.0, "grace_s": 1.0, **options})
+    defaults = {"timeout_s": 30.0, "grace_s": 1.0, "settling_s": PATIENCE_S}
+    return ExecutionEnvironments([*SCRIPTED, *arguments], **{**defaults, **options})
 
 
 def steps(*taken: list[object]) -> InvocationRequest:

@@ -55,8 +55,8 @@ DEFAULT = "anthropic.claude-sonnet-4-6"
 
 
 @pytest.fixture(scope="module")
-def servers(moto_url: str) -> Iterator[Elsewhere]:
-    with elsewhere(moto_url) as servers:
+def servers(moto_url: str, dynamodb_url: str) -> Iterator[Elsewhere]:
+    with elsewhere(moto_url, dynamodb_url) as servers:
         created = coachstream("table", "create", environment=servers.environment)
         assert created.returncode == 0, created.stderr
         yield servers
@@ -150,6 +150,7 @@ def test_offline_nothing_is_asked_of_anybody(servers: Elsewhere) -> None:
         nowhere = {
             **servers.environment,
             "AWS_ENDPOINT_URL": endpoint.url,
+            "AWS_ENDPOINT_URL_DYNAMODB": endpoint.url,
             "PINECONE_INDEX_HOST": endpoint.url,
         }
         done = coachstream_here("check", "--offline", environment=nowhere)

@@ -143,6 +143,7 @@ async def test_it_runs_in_an_execution_environment(tmp_path: Path) -> None:
             env=settings.to_environment(),
             function_name="process-post-turn",
             max_concurrency=1,
+            settling_s=PATIENCE_S,
         )
         async with environments:
             request = event_of(TitleRequest(key))

@@ -18,6 +18,7 @@ from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import InvocationRequest
 from support.environments import text_of
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 TRACE = "1-67e0a000-0123456789abcdef01234567"
 SECRET = "the-secret-of-" + "x9" * 12
@@ -53,6 +54,7 @@ async def run(handler: str, *events: Mapping[str, Any], **variables: str) -> lis
         env={"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *sys.path)), **variables},
         function_name="fn",
         max_concurrency=1,
+        settling_s=PATIENCE_S,
     )
     async with environments:
         return [await text_of(await environments.invoke(request_of(event))) for event in events]

@@ -62,7 +62,7 @@ def environments_of(runtime: str, *, function: str = "streamed", **options: Any)
         command,
         env={"PYTHONPATH": str(TESTS)},
         cwd=EMULATOR_TESTS / "node",
-        **{"timeout_s": 20.0, "grace_s": 1.0, **options},
+        **{"timeout_s": 20.0, "grace_s": 1.0, "settling_s": PATIENCE_S, **options},
     )
 
 
@@ -198,6 +198,7 @@ async def test_conformance_09_the_lambda_web_adapter_streams_server_sent_events(
         env={"AWS_LWA_INVOKE_MODE": "response_stream", "AWS_LWA_PORT": str(port)},
         cwd=EMULATOR_TESTS / "web_adapter",
         grace_s=1.0,
+        settling_s=PATIENCE_S,
     )
     async with pool, function_url(pool) as client, gate() as gate_:
         for _ in range(2):

@@ -30,7 +30,13 @@ async def function_of(
     """A Function URL in front of the framework's function, and its environments."""
     command = hono_function(folder) if framework == "hono" else rust_function()
     pool = ExecutionEnvironments(
-        command, env={}, cwd=folder, timeout_s=PATIENCE_S, init_timeout_s=PATIENCE_S, grace_s=1.0
+        command,
+        env={},
+        cwd=folder,
+        timeout_s=PATIENCE_S,
+        init_timeout_s=PATIENCE_S,
+        grace_s=1.0,
+        settling_s=PATIENCE_S,
     )
     async with (
         pool,
@@ -113,6 +119,7 @@ async def test_behind_the_web_adapter_a_stream_that_fails_looks_complete() -> No
         timeout_s=PATIENCE_S,
         init_timeout_s=PATIENCE_S,
         grace_s=1.0,
+        settling_s=PATIENCE_S,
     )
     async with (
         pool,

@@ -52,6 +52,8 @@ class ExecutionEnvironments:
         function_name: as the function sees it; also the environments' names in the log.
         memory_size_mb: as the function sees it; it limits nothing.
         cwd: the command's working directory, by default the current one.
+        settling_s: how long a request waits for an environment that has responded but not yet asked for the next
+            event, before it starts another one or is throttled.
         environment_concurrency: how many invocations one environment runs at once. More than one makes it a
             Managed Instance: it is never frozen, logs JSON, and an invocation that times out does not end it.
 
@@ -73,6 +75,7 @@ class ExecutionEnvironments:
         function_name: str = "function",
         memory_size_mb: int = 128,
         cwd: Path | None = None,
+        settling_s: float = policy.SETTLING_S,
         environment_concurrency: int = 1,
     ) -> None:
         if max_concurrency < 1:
@@ -94,6 +97,7 @@ class ExecutionEnvironments:
         self._freeze = freeze and environment_concurrency == 1
         self._idle_timeout_s = idle_timeout_s
         self._grace_s = grace_s
+        self._settling_s = settling_s
         self._closing = False
         self._cutting_off: asyncio.TimerHandle | None = None
         self._guard = ProcessGuard()
@@ -101,7 +105,7 @@ class ExecutionEnvironments:
         self._environments: set[ExecutionEnvironment] = set()
         self._outdated: set[ExecutionEnvironment] = set()
         self._idle: list[ExecutionEnvironment] = []  # the most recently used last
-        self._waiters: deque[asyncio.Future[ExecutionEnvironment]] = deque()
+        self._waiters: deque[asyncio.Future[ExecutionEnvironment | None]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -233,20 +237,23 @@ class ExecutionEnvironments:
         return None
 
     def _may_settle(self) -> bool:
-        return sum(environment.settling for environment in self._environments) > len(self._waiters)
+        return self._settling() > len(self._waiters)
+
+    def _settling(self) -> int:
+        return sum(environment.settling for environment in self._environments)
 
     async def _settled(self) -> ExecutionEnvironment | None:
         """Wait a moment for an environment that has responded but not yet asked for the next event.
 
         Otherwise one client that sends requests one after the other would need a second environment.
         """
-        waiter: asyncio.Future[ExecutionEnvironment] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[ExecutionEnvironment | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            await asyncio.wait((waiter,), timeout=policy.SETTLING_S)
+            await asyncio.wait((waiter,), timeout=self._settling_s)
         except asyncio.CancelledError:
-            if waiter.done():
-                self._release(waiter.result())
+            if waiter.done() and (environment := waiter.result()) is not None:
+                self._release(environment)
             raise
         finally:
             if waiter in self._waiters:
@@ -299,6 +306,8 @@ class ExecutionEnvironments:
     def _remove(self, environment: ExecutionEnvironment) -> None:
         self._environments.discard(environment)
         self._outdated.discard(environment)
+        while len(self._waiters) > self._settling():
+            self._waiters.popleft().set_result(None)
         ending = asyncio.create_task(environment.close())
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)

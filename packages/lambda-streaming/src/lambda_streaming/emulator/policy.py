@@ -18,8 +18,7 @@ RESERVED_VARIABLES: Final = frozenset({"AWS_LAMBDA_RUNTIME_API"})
 """Environment variables that users cannot set. Lambda reserves more; setting those is useful locally."""
 
 SETTLING_S: Final = 0.1
-"""How long a request waits for an environment that has responded but not yet asked for the next event, before
-it starts another one or is throttled. The service's own delay is unknown."""
+"""`ExecutionEnvironments.settling_s`. The service's own delay is unknown."""
 
 ACCOUNT_ID: Final = "123456789012"
 """The account in the function's ARN."""
