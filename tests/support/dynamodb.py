@@ -89,8 +89,8 @@ def dynamodb_local_url(
 def dynamodb_url(request: pytest.FixtureRequest, moto_url: str) -> str:
     """DynamoDB Local, or moto's server where that is missing.
 
-    Moto's server waits for the requests of each connection in turn, so a process that is stopped in the middle
-    of one holds up all others.
+    Moto's server waits for the requests of each connection in turn, so a process that is stopped in the
+    middle of one holds up all others.
     """
     if missing_for_dynamodb_local():
         return moto_url

@@ -27,9 +27,7 @@ TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1), timezones=st.ju
 def signed_by_botocore(
     keys: Keys, service: str, region: str, path: str, headers: dict[str, str], body: bytes, at: datetime
 ) -> dict[str, str]:
-    request = AWSRequest(
-        method="POST", url=f"https://{headers['Host']}{path}", data=body, headers=headers
-    )
+    request = AWSRequest(method="POST", url=f"https://{headers['Host']}{path}", data=body, headers=headers)
     with patch("botocore.auth.get_current_datetime", lambda: at):
         SigV4Auth(keys, service, region).add_auth(request)  # type: ignore[arg-type]
     return dict(request.headers.items())

@@ -36,7 +36,11 @@ class TestExecutionEnvironments(InvokerContract):
         async def environments(function: str, timeout_s: float) -> AsyncIterator[Invoker]:
             command = [sys.executable, "-m", "lambda_streaming", f"support.functions.{function}"]
             async with ExecutionEnvironments(
-                command, env={"PYTHONPATH": str(TESTS)}, timeout_s=timeout_s, grace_s=1.0, settling_s=PATIENCE_S
+                command,
+                env={"PYTHONPATH": str(TESTS)},
+                timeout_s=timeout_s,
+                grace_s=1.0,
+                settling_s=PATIENCE_S,
             ) as pool:
                 yield pool
 

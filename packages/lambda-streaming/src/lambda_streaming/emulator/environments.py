@@ -52,8 +52,8 @@ class ExecutionEnvironments:
         function_name: as the function sees it; also the environments' names in the log.
         memory_size_mb: as the function sees it; it limits nothing.
         cwd: the command's working directory, by default the current one.
-        settling_s: how long a request waits for an environment that has responded but not yet asked for the next
-            event, before it starts another one or is throttled.
+        settling_s: how long a request waits for an environment that has responded but not yet asked for the
+            next event, before it starts another one or is throttled.
         environment_concurrency: how many invocations one environment runs at once. More than one makes it a
             Managed Instance: it is never frozen, logs JSON, and an invocation that times out does not end it.
 
