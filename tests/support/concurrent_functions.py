@@ -52,6 +52,10 @@ async def _lifespan() -> AsyncIterator[str]:
 @streamify_response(lifespan=_lifespan)
 async def steps(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
     """Perform the steps of the event."""
+    await _perform(event, stream, context)
+
+
+async def _perform(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
     taken = event["steps"] if isinstance(event, dict) and "steps" in event else event
     for name, *arguments in taken:
         await _STEPS[name](stream, context, *arguments)
@@ -182,6 +186,18 @@ def wrapped(event: Any, context: Any) -> object:  # noqa: ANN401
     finally:
         logger.info("the wrapper of %s ends", user.get())
         user.reset(token)
+
+
+@asynccontextmanager
+async def _stubborn_lifespan() -> AsyncIterator[None]:
+    yield
+    await _stay()
+
+
+@streamify_response(lifespan=_stubborn_lifespan)
+async def with_stubborn_lifespan(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
+    """Perform the steps of the event; the lifespan is never left."""
+    await _perform(event, stream, context)
 
 
 @streamify_response

@@ -21,6 +21,7 @@ from lambda_streaming.function_url.invoker import (
     InvocationResponse,
     ResponseBrokenOff,
 )
+from lambda_streaming.shutdown import SHUTDOWN_PHASE_S
 from support.environments import steps, text_of, until
 from support.patience import PATIENCE_S
 from support.places import TESTS
@@ -228,6 +229,21 @@ async def test_sigterm_lets_short_invocations_end_and_cancels_the_others(output:
     assert warning.count(stubborn.request_id) == 1
     assert "saved" in output.messages(stubborn)
     assert any("lifespan ended" in line for line in output.lines())
+
+
+async def test_what_the_invocations_take_of_a_shutdown_is_not_given_to_the_lifespan_again(
+    output: Output,
+) -> None:
+    """Lambda would kill the process while it waits for the lifespan, and nothing would say so."""
+    async with shared("with_stubborn_lifespan") as pool:
+        await started(pool, steps(["save-when-cancelled"]))
+        (environment,) = pool.environments
+        os.kill(environment.process.id, signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await environment.process.ended == -signal.SIGTERM
+    within = re.search(r"The lifespan has not shut down within ([\d.]+) s", "\n".join(output.lines()))
+    assert within is not None
+    assert 0 < float(within[1]) < SHUTDOWN_PHASE_S / 2
 
 
 async def test_an_exit_of_the_process_names_the_invocations_that_it_ends(

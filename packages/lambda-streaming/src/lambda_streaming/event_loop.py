@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from lambda_streaming.invocation_tasks import InvocationTasks
 from lambda_streaming.lifespan import Lifespan, running_lifespans
+from lambda_streaming.shutdown import Shutdown
 
 logger = logging.getLogger("lambda_streaming")
 
@@ -54,7 +55,7 @@ class Sharing(Protocol):
         """Let invocations run until `stop` has been called and they have ended."""
         ...
 
-    def stop(self) -> None:
+    def stop(self, shutdown: Shutdown) -> None:
         """Begin no more invocations; called on the loop."""
         ...
 
@@ -68,6 +69,7 @@ class InvocationLoop:
         self._invocation: _Invocation | None = None
         self._sharing: Sharing | None = None
         self._leaves_lifespans = False
+        self._shutdown: Shutdown | None = None
         self._other_handler: Callable[[int, FrameType | None], object] | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -117,7 +119,7 @@ class InvocationLoop:
         loop = runner.get_loop()
         self._sharing = sharing = begin(loop, tasks)
         if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, self._on_sigterm):
-            loop.add_signal_handler(signal.SIGTERM, sharing.stop)
+            loop.add_signal_handler(signal.SIGTERM, lambda: sharing.stop(self._shutdown_begun()))
         try:
             runner.run(sharing.serve(), context=contextvars.copy_context())
         finally:
@@ -140,7 +142,14 @@ class InvocationLoop:
             return
         if not (lifespans := running_lifespans(self._runner.get_loop())):
             return
-        self._runner.run(_shut_down(lifespans, self._tasks), context=contextvars.copy_context())
+        shutting_down = _shut_down(lifespans, self._tasks, self._shutdown_begun())
+        self._runner.run(shutting_down, context=contextvars.copy_context())
+        self._shutdown = None  # a handler of SIGTERM may let the process go on
+
+    def _shutdown_begun(self) -> Shutdown:
+        """Return the shutdown, which begins with the first call."""
+        self._shutdown = self._shutdown or Shutdown()
+        return self._shutdown
 
     def _opened(self) -> tuple[asyncio.Runner, InvocationTasks]:
         if self._runner is None or self._tasks is None:
@@ -174,6 +183,7 @@ class InvocationLoop:
         elif self._other_handler is not None:
             self._other_handler(number, frame)
         else:
+            self._shutdown_begun()
             self._invocation.cancel(signal.SIGTERM)
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
@@ -223,10 +233,10 @@ class _Invocation:
         return True
 
 
-async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks) -> None:
+async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks, shutdown: Shutdown) -> None:
     for lifespan in reversed(lifespans):
-        await lifespan.stop()
-    await tasks.cancel_all()
+        await lifespan.stop(shutdown.leave_s())
+    await tasks.cancel_all(shutdown.end_s())
 
 
 def _runner() -> asyncio.Runner:

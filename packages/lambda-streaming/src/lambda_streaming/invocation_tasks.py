@@ -152,9 +152,13 @@ class InvocationTasks:
             finally:
                 self._running.discard(invocation)
 
-    async def cancel_all(self) -> None:
-        """Cancel every task but the current one, those of the process included."""
-        await _cancel(lambda: asyncio.all_tasks() - _current())
+    async def cancel_all(self, within_s: float) -> None:
+        """Cancel every task but the current one, those of the process included, and wait for their end.
+
+        Args:
+            within_s: how long to wait, in seconds.
+        """
+        await _cancel(lambda: asyncio.all_tasks() - _current(), within_s)
 
     def _watch_generators(self) -> None:
         """Note each generator that is begun; the event loop sets its own hook whenever it starts."""
@@ -174,7 +178,7 @@ class InvocationTasks:
         await self._close(invocation)
         if left := self._left(invocation):
             self._report(left)
-            await _cancel(lambda: self._left(invocation))
+            await _cancel(lambda: self._left(invocation), MAX_CLEAN_UP_S)
             await self._close(invocation)  # those that only a cancelled task held
 
     async def _close(self, invocation: _OfInvocation) -> None:
@@ -255,9 +259,9 @@ def _is_suspended(generator: AsyncGenerator[Any, Any]) -> bool:
     return getattr(generator, "ag_frame", None) is not None and not getattr(generator, "ag_running", True)
 
 
-async def _cancel(left_of: Callable[[], _Tasks]) -> None:
-    """Cancel tasks, and those that they start meanwhile; wait at most `MAX_CLEAN_UP_S`."""
-    until = asyncio.get_running_loop().time() + MAX_CLEAN_UP_S
+async def _cancel(left_of: Callable[[], _Tasks], within_s: float) -> None:
+    """Cancel tasks, and those that they start meanwhile; wait for a limited time."""
+    until = asyncio.get_running_loop().time() + within_s
     cancelled: _Tasks = set()
     while left := left_of():
         for task in left - cancelled:

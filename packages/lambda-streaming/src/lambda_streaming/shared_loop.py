@@ -4,7 +4,8 @@ Each thread requests an invocation, calls awslambdaric and so the handler with w
 while the handler runs on the loop. So tools that wrap or patch what the stock runtime calls see each
 invocation from its beginning to its end, and a thread costs a fraction of a process.
 
-SIGTERM lets invocations finish for `MAX_DRAIN_S`, then cancels them, so that they can save their state.
+SIGTERM lets invocations finish for a while, then cancels them, so that they can save their state: see
+`shutdown`.
 """
 
 from __future__ import annotations
@@ -23,15 +24,12 @@ from typing import Any, Final, TypeVar
 
 from lambda_streaming.current_invocation import CurrentInvocation, current
 from lambda_streaming.event_loop import HandlerCancelled
-from lambda_streaming.invocation_tasks import MAX_CLEAN_UP_S, InvocationTasks
+from lambda_streaming.invocation_tasks import InvocationTasks
+from lambda_streaming.shutdown import Shutdown
 
 logger = logging.getLogger("lambda_streaming")
 
 T = TypeVar("T")
-
-MAX_DRAIN_S: Final = 1.0
-"""How long invocations may go on after SIGTERM. Lambda's Shutdown phase takes at most 2 s, which the lifespan
-and other extensions share."""
 
 MAX_BLOCKED_S: Final = 1.0
 """How long the event loop may be blocked before the log says so."""
@@ -65,7 +63,7 @@ class SharedLoop:
         self._tasks = tasks
         self._workers = workers
         self._running: dict[CurrentInvocation, concurrent.futures.Future[Any] | None] = {}
-        self._stopping = asyncio.Event()
+        self._stopping: asyncio.Future[Shutdown] = loop.create_future()
         self._broken: asyncio.Future[None] = loop.create_future()
         self._ended = asyncio.Event()
         self._busy = threading.Event()
@@ -84,16 +82,15 @@ class SharedLoop:
         for number, worker in enumerate(self._workers, 1):
             self._start_thread(f"invocation {number}", self._work, worker)
         self._start_thread("event loop watch", self._watch)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait((stopping, self._broken), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((self._stopping, self._broken), return_when=asyncio.FIRST_COMPLETED)
         if self._broken.done():
-            stopping.cancel()
             self._broken.result()
-        await self._drain()
+        await self._drain(self._stopping.result())
 
-    def stop(self) -> None:
+    def stop(self, shutdown: Shutdown) -> None:
         """Begin no more invocations."""
-        self._stopping.set()
+        if not self._stopping.done():
+            self._stopping.set_result(shutdown)
 
     @contextmanager
     def handling(self, invocation: CurrentInvocation) -> Iterator[None]:
@@ -139,13 +136,13 @@ class SharedLoop:
         except concurrent.futures.CancelledError as error:
             raise HandlerCancelled from error
 
-    async def _drain(self) -> None:
-        if not await self._all_ended(MAX_DRAIN_S):
+    async def _drain(self, shutdown: Shutdown) -> None:
+        if not await self._all_ended(shutdown.drain_s()):
             logger.warning("SIGTERM cancels the invocations in flight: %s", self._names())
             for future in tuple(self._running.values()):
                 if future is not None:
                     future.cancel()
-            await self._all_ended(MAX_CLEAN_UP_S)
+            await self._all_ended(shutdown.clean_up_s())
 
     async def _all_ended(self, within_s: float) -> bool:
         try:
@@ -164,7 +161,7 @@ class SharedLoop:
 
     def _work(self, worker: Callable[[SharedLoop], None]) -> None:
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.done():
                 worker(self)
         except BaseException as error:  # noqa: BLE001 (it ends the process, as on the main thread)
             self._call(self._break, error)
