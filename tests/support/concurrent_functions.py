@@ -7,13 +7,19 @@ import contextvars
 import functools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lambda_streaming import HttpResponseStream, ResponseStream, lifespan_state, streamify_response
+from lambda_streaming import HttpResponseStream, ResponseStream, lifespan_state, shutdown, streamify_response
+from support.patience import PATIENCE_S
+
+for stage in os.environ.get("PATIENT_SHUTDOWN", "").split():
+    # The real limits would make a test depend on how busy the machine is.
+    setattr(shutdown, stage, PATIENCE_S)
 
 logger = logging.getLogger("function")
 logger.setLevel(logging.INFO)
@@ -119,6 +125,20 @@ async def _save_when_cancelled(stream: ResponseStream, _context: Any) -> None:  
         logger.info("saved")
 
 
+async def _await_and_save_when_cancelled(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    await stream.write("word")
+    try:
+        await _stay()
+    finally:
+        await asyncio.sleep(0.3)  # what the database takes
+        await stream.write("saved")
+        logger.info("saved")
+
+
+async def _terminate(_stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 async def _fail(_stream: ResponseStream, _context: Any, message: str) -> None:  # noqa: ANN401
     raise ValueError(message)
 
@@ -167,6 +187,8 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "report-task": _report_task,
     "write": _write,
     "save-when-cancelled": _save_when_cancelled,
+    "await-and-save-when-cancelled": _await_and_save_when_cancelled,
+    "terminate": _terminate,
     "fail": _fail,
     "exit": _exit,
     "block-until-warned": _block_until_warned,
@@ -197,6 +219,12 @@ async def _stubborn_lifespan() -> AsyncIterator[None]:
 @streamify_response(lifespan=_stubborn_lifespan)
 async def with_stubborn_lifespan(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
     """Perform the steps of the event; the lifespan is never left."""
+    await _perform(event, stream, context)
+
+
+@streamify_response
+async def without_lifespan(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
+    """Perform the steps of the event."""
     await _perform(event, stream, context)
 
 

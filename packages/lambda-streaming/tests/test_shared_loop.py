@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import sys
@@ -75,10 +74,14 @@ async def shared(
     *,
     concurrency: int = 8,
     mode: str | None = "asyncio",
+    patient: str = "",
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[ExecutionEnvironments]:
-    """Environments that run several invocations at once, one of them at most."""
-    variables = {"PYTHONPATH": str(TESTS)}
+    """Environments that run several invocations at once, one of them at most.
+
+    Those stages of a shutdown that are named in `patient` may take as long as the test waits.
+    """
+    variables = {"PYTHONPATH": str(TESTS), "PATIENT_SHUTDOWN": patient}
     if mode is not None:
         variables["LAMBDA_STREAMING_CONCURRENCY"] = mode
     command = [sys.executable, "-m", "lambda_streaming", f"{FUNCTIONS}.{function}"]
@@ -209,26 +212,43 @@ async def test_a_timeout_ends_its_invocation_and_leaves_the_process_to_the_other
         assert set(both) == {process}
 
 
-async def test_sigterm_lets_short_invocations_end_and_cancels_the_others(output: Output) -> None:
+async def exit_status(pool: ExecutionEnvironments) -> int:
+    """Wait for the end of the only environment's process."""
+    (environment,) = pool.environments
+    async with asyncio.timeout(PATIENCE_S):
+        return await environment.process.ended
+
+
+async def test_sigterm_lets_invocations_end(output: Output) -> None:
     """Then the lifespan is left, and the process dies of the signal."""
-    async with shared() as pool:
+    async with shared(patient="DRAINED_BY_S LEFT_BY_S") as pool:
         short = await started(pool, steps(["write", "begun;"], ["wait", "term"], ["write", "ended"]))
-        stubborn = steps(["save-when-cancelled"])
-        response = await started(pool, stubborn)
-        setter = asyncio.create_task(answer(pool, steps(["write", "x"], ["set", "term"])))
-        (environment,) = pool.environments
-        process = environment.process
-        os.kill(process.id, signal.SIGTERM)
-        assert await setter == "x"
+        ended = asyncio.create_task(exit_status(pool))
+        assert await answer(pool, steps(["terminate"], ["set", "term"], ["write", "x"])) == "x"
         assert await text_of(short) == "begun;ended"
-        with pytest.raises(ResponseBrokenOff):
+        assert await ended == -signal.SIGTERM
+    assert not any("SIGTERM cancels" in line for line in output.lines())
+    assert any("lifespan ended" in line for line in output.lines())
+
+
+@pytest.mark.parametrize("saving", ["save-when-cancelled", "await-and-save-when-cancelled"])
+@pytest.mark.parametrize("function", ["steps", "without_lifespan"])
+async def test_sigterm_cancels_invocations_that_do_not_end_and_lets_them_save(
+    output: Output, function: str, saving: str
+) -> None:
+    """Also those that await while they save; the process ends after them."""
+    async with shared(function, patient="CANCELLED_BY_S LEFT_BY_S") as pool:
+        stubborn = steps([saving])
+        response = await started(pool, stubborn)
+        ended = asyncio.create_task(exit_status(pool))
+        assert await answer(pool, steps(["terminate"], ["write", "x"])) == "x"
+        with pytest.raises(ResponseBrokenOff, match="HandlerCancelled"):
             await text_of(response)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await process.ended == -signal.SIGTERM
+        assert await ended == -signal.SIGTERM
     (warning,) = [line for line in output.lines() if "SIGTERM cancels" in line]
     assert warning.count(stubborn.request_id) == 1
     assert "saved" in output.messages(stubborn)
-    assert any("lifespan ended" in line for line in output.lines())
+    assert any("lifespan ended" in line for line in output.lines()) == (function == "steps")
 
 
 async def test_what_the_invocations_take_of_a_shutdown_is_not_given_to_the_lifespan_again(
@@ -237,10 +257,9 @@ async def test_what_the_invocations_take_of_a_shutdown_is_not_given_to_the_lifes
     """Lambda would kill the process while it waits for the lifespan, and nothing would say so."""
     async with shared("with_stubborn_lifespan") as pool:
         await started(pool, steps(["save-when-cancelled"]))
-        (environment,) = pool.environments
-        os.kill(environment.process.id, signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await environment.process.ended == -signal.SIGTERM
+        ended = asyncio.create_task(exit_status(pool))
+        await answer(pool, steps(["terminate"]))
+        assert await ended == -signal.SIGTERM
     within = re.search(r"The lifespan has not shut down within ([\d.]+) s", "\n".join(output.lines()))
     assert within is not None
     assert 0 < float(within[1]) < SHUTDOWN_PHASE_S / 2
