@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,10 @@ from typing import Any
 
 from lambda_streaming import HttpResponseStream, ResponseStream, lifespan_state, shutdown, streamify_response
 from support.patience import PATIENCE_S
+
+if "SIGNAL_HANDLER" in os.environ:
+    # As a tool or the function may do at import.
+    signal.signal(signal.SIGTERM, lambda *_: _exit_with_last_words())
 
 for stage in os.environ.get("PATIENT_SHUTDOWN", "").split():
     # The real limits would make a test depend on how busy the machine is.
@@ -220,6 +225,36 @@ async def _stubborn_lifespan() -> AsyncIterator[None]:
 async def with_stubborn_lifespan(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
     """Perform the steps of the event; the lifespan is never left."""
     await _perform(event, stream, context)
+
+
+_left = threading.Event()
+_late: list[threading.Thread] = []
+
+
+@asynccontextmanager
+async def _lifespan_for_latecomers() -> AsyncIterator[None]:
+    yield
+    _left.set()
+    await asyncio.to_thread(_late[0].join)
+
+
+@streamify_response(lifespan=_lifespan_for_latecomers)
+async def _steps_of_latecomer(event: Any, stream: ResponseStream, context: Any) -> None:  # noqa: ANN401
+    await _perform(event, stream, context)
+
+
+@functools.wraps(_steps_of_latecomer)
+def late(event: Any, context: Any) -> object:  # noqa: ANN401
+    """Perform the steps of the event when the lifespan is being left."""
+    _late.append(threading.current_thread())
+    print("late")  # noqa: T201
+    _left.wait()
+    return _steps_of_latecomer(event, context)
+
+
+def _exit_with_last_words(*_: object) -> None:
+    print("signal handler")  # noqa: T201
+    sys.exit(3)
 
 
 @streamify_response

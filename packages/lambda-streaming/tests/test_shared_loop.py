@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,19 +76,20 @@ async def shared(
     concurrency: int = 8,
     mode: str | None = "asyncio",
     patient: str = "",
+    variables: Mapping[str, str] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[ExecutionEnvironments]:
     """Environments that run several invocations at once, one of them at most.
 
     Those stages of a shutdown that are named in `patient` may take as long as the test waits.
     """
-    variables = {"PYTHONPATH": str(TESTS), "PATIENT_SHUTDOWN": patient}
+    environment = {"PYTHONPATH": str(TESTS), "PATIENT_SHUTDOWN": patient, **(variables or {})}
     if mode is not None:
-        variables["LAMBDA_STREAMING_CONCURRENCY"] = mode
+        environment["LAMBDA_STREAMING_CONCURRENCY"] = mode
     command = [sys.executable, "-m", "lambda_streaming", f"{FUNCTIONS}.{function}"]
     limits = {"timeout_s": PATIENCE_S, "init_timeout_s": PATIENCE_S, "grace_s": 1.0, "max_concurrency": 1}
     async with ExecutionEnvironments(
-        command, env=variables, environment_concurrency=concurrency, **(limits | options)
+        command, env=environment, environment_concurrency=concurrency, **(limits | options)
     ) as pool:
         yield pool
 
@@ -249,6 +251,35 @@ async def test_sigterm_cancels_invocations_that_do_not_end_and_lets_them_save(
     assert warning.count(stubborn.request_id) == 1
     assert "saved" in output.messages(stubborn)
     assert any("lifespan ended" in line for line in output.lines()) == (function == "steps")
+
+
+@pytest.mark.parametrize("function", ["steps", "without_lifespan"])
+async def test_another_handler_of_sigterm_runs_after_the_invocations_have_ended(
+    output: Output, function: str
+) -> None:
+    """A tool's or the function's own, with a lifespan to leave before it, and without one."""
+    with_handler = {"SIGNAL_HANDLER": "1"}
+    async with shared(function, patient="DRAINED_BY_S LEFT_BY_S", variables=with_handler) as pool:
+        short = await started(pool, steps(["write", "begun;"], ["wait", "term"], ["write", "ended"]))
+        ended = asyncio.create_task(exit_status(pool))
+        assert await answer(pool, steps(["terminate"], ["set", "term"], ["write", "x"])) == "x"
+        assert await text_of(short) == "begun;ended"
+        assert await ended == 3
+    last_words = [each["message"] for each in map(json.loads, output.lines()) if "message" in each]
+    expected = ["lifespan ended", "signal handler"] if function == "steps" else ["signal handler"]
+    assert [each for each in last_words if each in {"lifespan ended", "signal handler"}] == expected
+
+
+async def test_a_handler_that_begins_while_the_lifespan_is_left_is_cancelled(output: Output) -> None:
+    """Its thread may have been slow. Neither the event loop nor the lifespan starts again."""
+    async with shared("late", patient="LEFT_BY_S") as pool:
+        late = asyncio.create_task(answer(pool, steps(["write", "late"])))
+        await output.has("late")
+        ended = asyncio.create_task(exit_status(pool))
+        os.kill(pool.environments[0].process.id, signal.SIGTERM)
+        with pytest.raises(FunctionFailed, match="The handler was cancelled"):
+            await late
+        assert await ended == -signal.SIGTERM
 
 
 async def test_what_the_invocations_take_of_a_shutdown_is_not_given_to_the_lifespan_again(

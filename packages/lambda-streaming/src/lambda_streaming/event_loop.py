@@ -9,7 +9,8 @@ leaves the lifespans and then ends the process. Between invocations it leaves th
 the invocation as well. Where SIGTERM has another handler, of the function or of a tool, that one decides
 during an invocation; between invocations it runs after the lifespans are left.
 
-On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`).
+On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`). There, SIGTERM
+first lets them end, then leaves the lifespans, and then runs the other handler.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class InvocationLoop:
         self._tasks: InvocationTasks | None = None
         self._invocation: _Invocation | None = None
         self._sharing: Sharing | None = None
-        self._leaves_lifespans = False
+        self._shuts_down = False
         self._shutdown: Shutdown | None = None
         self._other_handler: Callable[[int, FrameType | None], object] | None = None
 
@@ -104,7 +105,7 @@ class InvocationLoop:
             if invocation.cancelled_by is signal.SIGTERM:
                 self._terminate()
             if running_lifespans(loop):
-                self._leave_lifespans_on_sigterm()
+                self._shut_down_at_sigterm()
 
     def share(self, begin: Callable[[asyncio.AbstractEventLoop, InvocationTasks], Sharing]) -> None:
         """Let other threads run invocations at once, until SIGTERM has arrived and they have ended.
@@ -117,13 +118,12 @@ class InvocationLoop:
         """
         runner, tasks = self._opened()
         loop = runner.get_loop()
+        # Kept until the process ends: a thread that has asked for an invocation may be given one until then.
         self._sharing = sharing = begin(loop, tasks)
-        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, self._on_sigterm):
+        self._shut_down_at_sigterm()
+        if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
             loop.add_signal_handler(signal.SIGTERM, lambda: sharing.stop(self._shutdown_begun()))
-        try:
-            runner.run(sharing.serve(), context=contextvars.copy_context())
-        finally:
-            self._sharing = None
+        runner.run(sharing.serve(), context=contextvars.copy_context())
         self._terminate()
 
     def start(self, lifespan: Lifespan) -> None:
@@ -134,7 +134,7 @@ class InvocationLoop:
         """
         runner, _ = self._opened()
         runner.run(lifespan.start(), context=contextvars.copy_context())
-        self._leave_lifespans_on_sigterm()
+        self._shut_down_at_sigterm()
 
     def close(self) -> None:
         """Leave the lifespans, and cancel the tasks of the process; called when the process ends."""
@@ -159,7 +159,7 @@ class InvocationLoop:
         return self._runner, self._tasks
 
     def _handle_signals(self) -> None:
-        """Replace the default handlers; another one is left alone, unless there are lifespans to leave."""
+        """Replace the default handlers; another one is left alone, unless there is something to shut down."""
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -167,11 +167,11 @@ class InvocationLoop:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_sigint)
 
-    def _leave_lifespans_on_sigterm(self) -> None:
-        """From now on, leave them before a handler that SIGTERM already has."""
-        if self._leaves_lifespans or threading.current_thread() is not threading.main_thread():
+    def _shut_down_at_sigterm(self) -> None:
+        """From now on, shut down before a handler that SIGTERM already has; ignoring it is left alone."""
+        if self._shuts_down or threading.current_thread() is not threading.main_thread():
             return
-        self._leaves_lifespans = True  # a handler that is installed later calls ours, or wants to be alone
+        self._shuts_down = True  # a handler that is installed later calls ours, or wants to be alone
         present = signal.getsignal(signal.SIGTERM)
         if callable(present) and present != self._on_sigterm:
             self._other_handler = present

@@ -64,7 +64,7 @@ class SharedLoop:
         self._workers = workers
         self._running: set[CurrentInvocation] = set()  # changed by the threads
         self._handlers: set[asyncio.Task[Any]] = set()  # changed on the loop, as the rest
-        self._is_cancelling = False
+        self._is_closed = False
         self._stopping: asyncio.Future[Shutdown] = loop.create_future()
         self._broken: asyncio.Future[None] = loop.create_future()
         self._ended = asyncio.Event()
@@ -129,9 +129,10 @@ class SharedLoop:
             raise HandlerCancelled from error
 
     async def _drain(self, shutdown: Shutdown) -> None:
-        if not await self._all_ended(shutdown.drain_s()):
+        is_drained = await self._all_ended(shutdown.drain_s())
+        self._is_closed = True
+        if not is_drained:
             logger.warning("SIGTERM cancels the invocations in flight: %s", self._names())
-            self._is_cancelling = True
             for handler in self._handlers:
                 # Not the future that its thread waits for: the thread must wait until the handler has ended.
                 handler.cancel()
@@ -139,8 +140,8 @@ class SharedLoop:
 
     @contextmanager
     def _cancellable(self) -> Iterator[None]:
-        """Let SIGTERM cancel the current task, now if it came before."""
-        if self._is_cancelling:
+        """Let SIGTERM cancel the current task, at once if the others have been waited for."""
+        if self._is_closed:
             raise asyncio.CancelledError
         handler = asyncio.current_task()
         assert handler is not None, "it is entered by a coroutine"  # noqa: S101
