@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import json
 import logging
 import os
 import signal
@@ -15,7 +16,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lambda_streaming import HttpResponseStream, ResponseStream, lifespan_state, shutdown, streamify_response
+from lambda_streaming import (
+    HttpResponseStream,
+    ResponseStream,
+    lifespan_state,
+    process_long,
+    shutdown,
+    streamify_response,
+)
 from support.patience import PATIENCE_S
 
 if "SIGNAL_HANDLER" in os.environ:
@@ -168,6 +176,33 @@ async def _block_until_warned(stream: ResponseStream, _context: Any) -> None:  #
     await stream.write("warned")
 
 
+async def _environment(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    """Write the trace in a copy of the environment: found, after it was set, and after it was removed."""
+    traces = []
+    for change in (dict, lambda: os.environ.update({_TRACE: "mine"}), lambda: os.environ.pop(_TRACE)):
+        change()
+        copy = os.environ.copy()
+        assert set(copy) == set(os.environ)
+        assert len(copy) == len(os.environ)
+        traces.append(copy.get(_TRACE))
+    await stream.write(json.dumps(traces))
+
+
+_TRACE = "_X_AMZN_TRACE_ID"
+
+
+async def _start_for_process(stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    """Start a task for the process that logs, and write the trace that it sees."""
+
+    async def task() -> str | None:
+        logger.info("task of the process")
+        return os.environ.copy().get(_TRACE)
+
+    with process_long():
+        started = asyncio.create_task(task())
+    await stream.write(json.dumps(await started))
+
+
 async def _status(stream: ResponseStream, _context: Any, status: int) -> None:  # noqa: ANN401
     HttpResponseStream.from_(stream, {"statusCode": status})
 
@@ -197,6 +232,8 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "fail": _fail,
     "exit": _exit,
     "block-until-warned": _block_until_warned,
+    "environment": _environment,
+    "start-for-process": _start_for_process,
     "status": _status,
     "wait": _wait,
     "set": _set,

@@ -138,6 +138,26 @@ async def test_context_logs_output_and_traces_of_invocations_at_once_are_told_ap
     assert "lifespan ended" in output.lines()[-1]
 
 
+@pytest.mark.parametrize("variables", [{}, {"_X_AMZN_TRACE_ID": "of the process"}], ids=["unset", "set"])
+async def test_the_environment_is_a_mapping_with_the_trace_of_the_invocation(
+    variables: dict[str, str],
+) -> None:
+    """It can be copied, for a child process; what an invocation changes there is seen by itself only."""
+    async with shared(variables=variables) as pool:
+        changing = traced(["environment"], trace="Root=1")
+        assert json.loads(await answer(pool, changing)) == ["Root=1", "mine", None]
+        assert json.loads(await answer(pool, traced(["environment"], trace="Root=2")))[0] == "Root=2"
+
+
+async def test_a_task_of_the_process_is_not_labelled_with_the_invocation_that_started_it(
+    output: Output,
+) -> None:
+    """It outlives that invocation: its log lines and its trace would be wrong from then on."""
+    async with shared() as pool:
+        assert await answer(pool, traced(["start-for-process"], trace="Root=1")) == "null"
+        assert json.loads(await output.has("task of the process"))["requestId"] == ""
+
+
 async def test_an_error_fails_its_own_invocation_only(output: Output) -> None:
     """Before the first byte, and after it; the log names the request, and the others go on."""
     async with shared() as pool:

@@ -22,6 +22,8 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeAlias, TypeVar
 
+from lambda_streaming.current_invocation import current
+
 logger = logging.getLogger("lambda_streaming")
 
 T = TypeVar("T")
@@ -85,13 +87,15 @@ def process_long() -> Iterator[None]:
         with process_long():
             await client.connect()
 
-    A lifespan needs no such block: its tasks belong to the process.
+    A lifespan needs no such block: its tasks belong to the process. Where invocations run at once, what is
+    logged or printed inside the block has no request id, and is not traced.
     """
-    token = _owner.set(None)
+    owner, invocation = _owner.set(None), current.set(None)
     try:
         yield
     finally:
-        _owner.reset(token)
+        current.reset(invocation)
+        _owner.reset(owner)
 
 
 class TasksOfApp:
@@ -120,6 +124,7 @@ def process_context() -> contextvars.Context:
     """Return a copy of the current context whose tasks belong to the process."""
     context = contextvars.copy_context()
     context.run(_owner.set, None)
+    context.run(current.set, None)
     return context
 
 

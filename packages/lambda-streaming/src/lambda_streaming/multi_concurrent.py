@@ -26,13 +26,7 @@ from awslambdaric.lambda_runtime_log_utils import LogFormat
 
 from lambda_streaming import portable_runtime_client
 from lambda_streaming.concurrency import VARIABLE, Concurrency, configured_concurrency
-from lambda_streaming.current_invocation import (
-    CurrentInvocation,
-    LabelledOutput,
-    RequestFilter,
-    current,
-    trace_by_context,
-)
+from lambda_streaming.current_invocation import CurrentInvocation, current
 from lambda_streaming.event_loop import invocation_loop
 from lambda_streaming.function import (
     UNUSABLE,
@@ -42,6 +36,7 @@ from lambda_streaming.function import (
     run_function,
     streaming_beneath,
 )
+from lambda_streaming.invocation_labels import LabelledOutput, RequestFilter, trace_by_context
 from lambda_streaming.invocation_tasks import InvocationTasks
 from lambda_streaming.response_stream import Invocation
 from lambda_streaming.runtime_client import StreamingClient, StreamingMultiConcurrentRuntimeClient
