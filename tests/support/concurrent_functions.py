@@ -152,6 +152,20 @@ async def _terminate(_stream: ResponseStream, _context: Any) -> None:  # noqa: A
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+async def _ignore_cancellation(_stream: ResponseStream, _context: Any) -> None:  # noqa: ANN401
+    """Leave a task behind that goes on when it is cancelled."""
+
+    async def stubborn() -> None:
+        while not _signal("give up").is_set():
+            try:
+                await _signal("give up").wait()
+            except asyncio.CancelledError:
+                logger.info("ignored a cancellation")
+
+    _tasks["stubborn"] = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+
+
 async def _fail(_stream: ResponseStream, _context: Any, message: str) -> None:  # noqa: ANN401
     raise ValueError(message)
 
@@ -228,6 +242,7 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "write": _write,
     "save-when-cancelled": _save_when_cancelled,
     "await-and-save-when-cancelled": _await_and_save_when_cancelled,
+    "ignore-cancellation": _ignore_cancellation,
     "terminate": _terminate,
     "fail": _fail,
     "exit": _exit,

@@ -198,6 +198,19 @@ async def test_what_an_invocation_leaves_behind_is_cleaned_up_without_harm_to_th
         assert closed["requestId"] == other_id(output, leaver)
 
 
+async def test_an_invocation_does_not_clean_up_what_an_earlier_one_has_left(output: Output) -> None:
+    """That was reported and cancelled once; another invocation's log must not name it."""
+    async with shared() as pool:
+        leaver, later = steps(["ignore-cancellation"]), steps(["write", "x"])
+        assert await answer(pool, leaver) == ""
+        await output.has("ignore their cancellation")
+        assert await answer(pool, later) == "x"
+        assert await answer(pool, steps(["set", "give up"], ["end-of-task", "stubborn"])) == ""
+    assert len([each for each in output.messages(leaver) if "still running" in each]) == 1
+    assert output.messages(later) == []
+    assert sum("ignored a cancellation" in line for line in output.lines()) == 1
+
+
 def other_id(output: Output, than: InvocationRequest) -> str:
     """The request id of the other invocation that left something behind."""
     found = {json.loads(line).get("requestId") for line in output.lines() if "closed the generator" in line}

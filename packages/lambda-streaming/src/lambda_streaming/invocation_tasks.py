@@ -39,12 +39,14 @@ class _OfInvocation:
     """What one invocation has started.
 
     Attributes:
+        is_alone: whether no other invocation runs at the same time.
         tasks: those that it created.
         generators: the asynchronous generators that it began.
         had_generators: whether there has been any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_alone: bool) -> None:
+        self.is_alone = is_alone
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self.had_generators = False
@@ -129,7 +131,7 @@ def process_context() -> contextvars.Context:
 
 
 class InvocationTasks:
-    """Tells the tasks of the process from those of invocations, on one event loop.
+    """Distinguishes the tasks of the process from those of invocations, on one event loop.
 
     Args:
         loop: the event loop, not running yet; its tasks so far belong to the process.
@@ -139,23 +141,24 @@ class InvocationTasks:
         self._of_process: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet(asyncio.all_tasks(loop))
         self._make_task = loop.get_task_factory() or _make_task
         self._reported: set[str] = set()
-        self._running: set[_OfInvocation] = set()
         self._note_generator_of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None = None
         loop.set_task_factory(self._create)  # type: ignore[arg-type]  # its protocol differs between Pythons
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run the current task as an invocation, and afterwards close and cancel what it left behind."""
-        invocation = _OfInvocation()
+    async def run(self, work: Callable[[], Awaitable[T]], *, is_alone: bool = True) -> T:
+        """Run the current task as an invocation, and afterwards close and cancel what it left behind.
+
+        Args:
+            work: what the invocation does.
+            is_alone: whether no other invocation runs at the same time, so that each task that does not
+                belong to the process must be its own.
+        """
+        invocation = _OfInvocation(is_alone=is_alone)
         _owner.set(invocation)
-        self._running.add(invocation)
         self._watch_generators()
         try:
             return await work()
         finally:
-            try:
-                await self._clean_up(invocation)
-            finally:
-                self._running.discard(invocation)
+            await self._clean_up(invocation)
 
     async def cancel_all(self, within_s: float) -> None:
         """Cancel every task but the current one, those of the process included, and wait for their end.
@@ -203,11 +206,12 @@ class InvocationTasks:
             logger.error("%d asynchronous generators take too long to close", len(late))
 
     def _left(self, invocation: _OfInvocation) -> _Tasks:
-        left = {task for task in asyncio.all_tasks() if task not in self._of_process} - _current()
-        if self._running <= {invocation}:
+        if invocation.is_alone:
             # A task that is not known is its own: another task factory may have replaced ours.
-            return left
-        return left & set(invocation.tasks)
+            left = {task for task in asyncio.all_tasks() if task not in self._of_process}
+        else:
+            left = {task for task in invocation.tasks if not task.done()}
+        return left - _current()
 
     def _report(self, left: _Tasks) -> None:
         names = _names(left)

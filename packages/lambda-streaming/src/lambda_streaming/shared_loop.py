@@ -123,8 +123,9 @@ class SharedLoop:
                     raise InvocationTimedOut from None
                 raise
 
+        running = self._tasks.run(within_deadline, is_alone=False)
         try:
-            return asyncio.run_coroutine_threadsafe(self._tasks.run(within_deadline), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(running, self._loop).result()
         except concurrent.futures.CancelledError as error:
             raise HandlerCancelled from error
 
