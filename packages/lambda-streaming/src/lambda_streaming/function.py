@@ -28,7 +28,7 @@ from lambda_streaming.handler_kinds import (
 )
 from lambda_streaming.response_mode import configured_mode
 from lambda_streaming.runtime_client import StreamingClient
-from lambda_streaming.streaming import LambdaHandler, Streaming, streaming_of
+from lambda_streaming.streaming import LambdaHandler, Streaming, install_driver, streaming_of
 from lambda_streaming.user_traceback import user_traceback
 
 UNUSABLE: Final = "Runtime.UnusableHandler"
@@ -49,6 +49,7 @@ def run_function(
         client: of the Runtime API.
         load: returns the handler, by default `load_handler`.
     """
+    install_driver(client.drive)
     _stand_in_for_stock_runtime(handler, client, load or load_handler)
     try:
         bootstrap.run(handler, client)
