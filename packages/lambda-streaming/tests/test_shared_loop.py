@@ -1,4 +1,4 @@
-"""One process serves many invocations at once, and tells them apart. Real environments."""
+"""One process serves many invocations at once and keeps them separate. Real environments."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def traced(*taken: list[object], trace: str) -> InvocationRequest:
     return InvocationRequest(payload=request.payload, request_id=request.request_id, trace_id=trace)
 
 
-async def test_context_logs_output_and_traces_of_invocations_at_once_are_told_apart(output: Output) -> None:
+async def test_context_logs_output_and_traces_of_invocations_at_once_are_separate(output: Output) -> None:
     """Each sees its own in its coroutine, its tasks and its threads, while all of them run in one process."""
     names = [f"user-{number}" for number in range(8)]
     async with shared(concurrency=9) as pool:
