@@ -234,7 +234,7 @@ async def test_a_slow_reader_and_one_that_leaves_hold_up_only_their_own_response
 
 async def test_a_timeout_ends_its_invocation_and_leaves_the_process_to_the_others(output: Output) -> None:
     """The handler is cancelled at its deadline, so that it can save; the environment has its slot back."""
-    async with shared(concurrency=1 + 1, timeout_s=3.0) as pool:
+    async with shared(concurrency=1 + 1, timeout_s=10.0) as pool:
         late = steps(["save-when-cancelled"])
         response = await started(pool, late)
         process = await answer(pool, steps(["pid"]))
