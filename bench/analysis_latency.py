@@ -33,6 +33,7 @@ from coachstream.language.bedrock import BedrockModel
 from coachstream.language.bedrock.analysis import BedrockAnalyser
 from coachstream.services import SystemClock
 from coachstream.storage.sqlite import SqliteStore
+from measuring.surroundings import CREDENTIALS
 from support.bedrock_server import bedrock_client, bedrock_server_process, options_with
 
 MODEL_ID = "us.amazon.nova-2-lite-v1:0"
@@ -114,7 +115,7 @@ def main() -> None:
     )
     parser.add_argument("--turns", type=int, default=40)
     turns: int = parser.parse_args().turns
-    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    os.environ |= CREDENTIALS
     with bedrock_server_process(delta_pause_s=FIRST_DELTA_S) as url:
         asyncio.run(measure(turns, url))
 

@@ -18,11 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
-import platform
-import socket
 import statistics
-import subprocess
 import sys
 import time
 import uuid
@@ -35,8 +31,9 @@ import msgspec
 
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import InvocationRequest
-from measuring.command_line import INTERRUPTED, at_least_one, new_file
-from measuring.processes import cpu_s, processes_of_group, proportional_mb
+from measuring.command_line import INTERRUPTED, at_least_one, new_file, say, write_json
+from measuring.machine import load, machine, machine_line
+from measuring.processes import cpu_s, free_port, processes_of_group, program_ms, proportional_mb
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = ROOT / "bench" / "functions"
@@ -190,7 +187,7 @@ class Bench:
                             break
             names = list(self._contenders)
             for number in range(rounds):
-                _say(f"round {number + 1} of {rounds}")
+                say(f"round {number + 1} of {rounds}")
                 order = names[number % len(names) :] + names[: number % len(names)]
                 for _ in range(requests):
                     for name in order:
@@ -254,11 +251,9 @@ class Bench:
 
 
 def _environments(contender: Contender) -> ExecutionEnvironments:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     return ExecutionEnvironments(
         contender.command,
-        env={"PYTHONPATH": "", "AWS_LWA_PORT": str(port), **contender.variables},
+        env={"PYTHONPATH": "", "AWS_LWA_PORT": str(free_port()), **contender.variables},
         cwd=FUNCTIONS,
         timeout_s=WITHIN_S,
         init_timeout_s=WITHIN_S,
@@ -325,18 +320,12 @@ def _event(path: str) -> InvocationRequest:
 def import_times(runs: int) -> dict[str, list[float]]:
     """The import time of each module, in milliseconds."""
     taken: dict[str, list[float]] = {module: [] for module in MODULES}
+    variables = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
     for _ in range(runs):
-        bare = _run_ms("pass")
+        bare = program_ms("pass", variables)
         for module in MODULES:
-            taken[module].append(_run_ms(f"import {module}") - bare)
+            taken[module].append(program_ms(f"import {module}", variables) - bare)
     return taken
-
-
-def _run_ms(program: str) -> float:
-    began = time.perf_counter()
-    environment = {"PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)  # noqa: S603 (our own programs)
-    return (time.perf_counter() - began) * 1000
 
 
 def table(report: Report) -> str:
@@ -363,7 +352,7 @@ def table(report: Report) -> str:
     ]
     lines += ["", *(f"{name}: {what}" for name, what in report.contenders.items())]
     lines += ["Ratios: ours to the other's, below 1 is better.", ""]
-    lines.append("; ".join(f"{name} {value}" for name, value in report.machine.items()))
+    lines.append(machine_line(report.machine))
     return "\n".join(lines)
 
 
@@ -374,26 +363,15 @@ async def measure(*, rounds: int, requests: int, warm_up: int, import_runs: int)
         Unusable: a contender cannot run, or answered wrongly.
     """
     found = contenders()
-    load = os.getloadavg()[0]
+    load_before = load()
     bench = Bench(found)
     await bench.run(rounds, requests, warm_up)
     return Report(
-        machine={
-            "CPUs": str(len(os.sched_getaffinity(0))),
-            "load before": f"{load:.1f}",
-            "load after": f"{os.getloadavg()[0]:.1f}",
-            "Python": platform.python_version(),
-            "FastAPI": version("fastapi"),
-            "rounds": str(rounds),
-        },
+        machine=machine(load_before) | {"FastAPI": version("fastapi"), "rounds": str(rounds)},
         contenders={name: contender.what for name, contender in found.items()},
         samples=bench.samples,
         imports_ms=await asyncio.to_thread(import_times, import_runs),
     )
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def _run(function: Callable[[], Report]) -> Report:
@@ -427,7 +405,7 @@ def main() -> None:
         )
     )
     if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        write_json(found, arguments.json)
     print(table(found))
 
 

@@ -21,7 +21,6 @@ import argparse
 import asyncio
 import logging
 import os
-import platform
 import re
 import statistics
 import sys
@@ -34,7 +33,8 @@ import msgspec
 
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import InvocationRequest, InvocationResponse
-from measuring.command_line import INTERRUPTED, at_least_one, new_file
+from measuring.command_line import INTERRUPTED, at_least_one, new_file, say, write_json
+from measuring.machine import load, machine, machine_line
 from measuring.processes import cpu_s, processes_of_group, proportional_mb
 
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -204,28 +204,22 @@ def table(report: Report) -> str:
             lines.append(
                 f"| {streams} | {label} | {one:.2f} | {each_its_own:.2f} | {one / each_its_own:.2f} |"
             )
-    lines += ["", "; ".join(f"{name} {value}" for name, value in report.machine.items())]
+    lines += ["", machine_line(report.machine)]
     return "\n".join(lines)
 
 
 async def measure(streams: int, *, rounds: int, stream_s: float) -> Report:
     """Run the benchmark."""
-    load = os.getloadavg()[0]
+    load_before = load()
     found = []
     for number in range(rounds):
         for at_once in AT_ONCE:
             for mode in MODES if number % 2 == 0 else MODES[::-1]:
-                print(f"round {number + 1} of {rounds}: {at_once} in {mode}", file=sys.stderr, flush=True)
+                say(f"round {number + 1} of {rounds}: {at_once} in {mode}")
                 found.append(await one_environment(at_once, mode, stream_s))
     process = await one_process(streams, stream_s)
     return Report(
-        machine={
-            "CPUs": str(len(os.sched_getaffinity(0))),
-            "load before": f"{load:.1f}",
-            "load after": f"{os.getloadavg()[0]:.1f}",
-            "Python": platform.python_version(),
-            "rounds": str(rounds),
-        },
+        machine=machine(load_before) | {"rounds": str(rounds)},
         process=process,
         environments=found,
     )
@@ -256,7 +250,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        write_json(report, arguments.json)
     print(table(report))
 
 

@@ -12,11 +12,9 @@ Budget: the stream function's module within 150 ms on a 2-core machine.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
-import time
+
+from measuring.processes import program_ms
 
 HANDLERS = ("coach_conversations", "send_coach_conversation_message", "stream_coach_conversation")
 ON_LAMBDA = {
@@ -37,14 +35,6 @@ PROGRAMS = (
 )
 
 
-def milliseconds(program: str) -> float:
-    """The run time of a process that runs the program, from start to exit."""
-    began = time.perf_counter()
-    environment = {"PATH": os.environ["PATH"], **ON_LAMBDA}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)  # noqa: S603 (our own programs)
-    return (time.perf_counter() - began) * 1000
-
-
 def main() -> None:
     """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(
@@ -55,7 +45,7 @@ def main() -> None:
     took: dict[str, list[float]] = {program: [] for program in PROGRAMS}
     for _ in range(runs):
         for program in PROGRAMS:
-            took[program].append(milliseconds(program))
+            took[program].append(program_ms(program, ON_LAMBDA))
     bare, reference = min(took["pass"]), min(took[REFERENCE])
     print(f"bare interpreter: {bare:.0f} ms")
     for program in PROGRAMS[1:]:

@@ -37,7 +37,7 @@ import msgspec
 
 from lambda_streaming.emulator import ExecutionEnvironments
 from measuring import sampler
-from measuring.command_line import INTERRUPTED, at_least_one, new_file
+from measuring.command_line import INTERRUPTED, at_least_one, new_file, write_json
 from measuring.contenders import CONTENDERS, OURS, MissingPeer, check
 from measuring.conversations import new_conversation, seed_records
 from measuring.imports import OUTPUT, ImportLines, Imports, medians, modules_of
@@ -312,7 +312,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        write_json(found, arguments.json)
     show(found)
 
 

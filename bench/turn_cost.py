@@ -49,6 +49,7 @@ from coachstream.services import SystemClock
 from coachstream.storage.dynamodb import DynamoDbStore
 from contracts.conversation_store import COACH
 from contracts.store_records import memory, reply_to, user_message, workout
+from measuring.surroundings import CREDENTIALS
 from support.aws_session import SESSION
 from support.aws_stack import Invocations
 from support.bedrock_server import (
@@ -258,7 +259,7 @@ def main() -> None:
     given = parser.parse_args()
     if missing := missing_for_dynamodb_local():
         raise SystemExit(f"The benchmark {missing}")
-    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    os.environ |= CREDENTIALS
     with (
         tempfile.TemporaryDirectory() as folder,
         dynamodb_local(Path(folder) / "log") as table_url,

@@ -27,7 +27,6 @@ import argparse
 import asyncio
 import logging
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -43,9 +42,10 @@ from coachstream.conversation.model import format_timestamp
 from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.invoker import FunctionFailed
 from measuring import report
-from measuring.command_line import INTERRUPTED, at_least_one, new_file
+from measuring.command_line import INTERRUPTED, at_least_one, new_file, say, write_json
 from measuring.contenders import CONTENDERS, OURS, Contender, MissingPeer, check
 from measuring.conversations import new_conversation, seed_records
+from measuring.machine import machine
 from measuring.model import Pace
 from measuring.surroundings import (
     CREDENTIALS,
@@ -126,7 +126,7 @@ class Bench:
                 for _ in range(2)
             ]
             for contender, pool in warm.items():
-                _say(f"warming up {contender}")
+                say(f"warming up {contender}")
                 for _ in range(options.warm_up):
                     await self._turn(contender, pool, WARM_UP_PACE)
             if any(SCENARIOS[name][1].is_cold for name in options.scenarios):
@@ -135,7 +135,7 @@ class Bench:
                     await self._turn(contender, pool, WARM_UP_PACE)
             names = list(warm)
             for number in range(options.rounds):
-                _say(f"round {number + 1} of {options.rounds}")
+                say(f"round {number + 1} of {options.rounds}")
                 for scenario in options.scenarios:
                     pace, details = SCENARIOS[scenario]
                     for contender in names[number % len(names) :] + names[: number % len(names)]:
@@ -158,7 +158,7 @@ class Bench:
             urls = {**self._surroundings.urls, "dynamodb": wire.url}
             surroundings = msgspec.structs.replace(self._surroundings, urls=urls)
             for contender in self._options.contenders:
-                _say(f"counting the requests of {contender.name}")
+                say(f"counting the requests of {contender.name}")
                 async with environments_of(contender.command(surroundings)) as pool:
                     await self._turn(contender.name, pool, WARM_UP_PACE)
                     for scenario in self._options.scenarios:
@@ -197,15 +197,10 @@ async def measure(options: Options) -> report.Report:
 def _machine(options: Options) -> Mapping[str, str]:
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)  # noqa: S607 (of the PATH, like the contender's)
     return {
-        "CPUs": str(len(os.sched_getaffinity(0))),
-        "Python": platform.python_version(),
+        **machine(),
         "Node": node.stdout.strip().removeprefix("v"),
         OURS: "checkout" if options.package is None else "package",
     }
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -264,7 +259,7 @@ def _measured(arguments: argparse.Namespace) -> report.Report:
             if arguments.package is not None:
                 package = existing_package(arguments.package)
             elif not (arguments.checkout or arguments.quick):
-                _say("building the package (--checkout does without)")
+                say("building the package (--checkout does without)")
                 package = build_package(Path(folder))
         except PackageUnusable as unusable:
             sys.exit(str(unusable))
@@ -307,7 +302,7 @@ def main() -> None:
         except (OSError, msgspec.DecodeError) as error:
             sys.exit(f"{arguments.read} cannot be read: {error}")
     if arguments.json:
-        report.write_json(found, arguments.json)
+        write_json(found, arguments.json)
     if arguments.plot:
         report.plot(found, arguments.plot)
     print(report.table(found))

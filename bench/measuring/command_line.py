@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+import msgspec
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as of a shell."""
@@ -25,3 +28,13 @@ def at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def say(what: str) -> None:
+    """Report progress, apart from the results."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def write_json(found: msgspec.Struct, path: Path) -> None:
+    """Write every figure to a file."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from measuring.processes import free_port
 from measuring.surroundings import Command, Surroundings
 from measuring.user_pool import CLIENT, POOL
 from support.dynamodb import missing_for_dynamodb_local
@@ -120,8 +120,7 @@ def _missing_web_adapter() -> str | None:
 
 
 def _behind_the_web_adapter(module: str, of: Surroundings) -> Command:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     uvicorn = f"'{sys.executable}' -m uvicorn --log-level warning --no-access-log --port {port} {module}:app"
     settings = {
         **of.environment,

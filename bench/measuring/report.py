@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from measuring.contenders import OURS
+from measuring.machine import machine_line
 from measuring.turns import Turn
 
 
@@ -103,13 +104,8 @@ class _Row(msgspec.Struct, frozen=True):
         return self.figures[OURS] / self.figures[peer]
 
 
-def write_json(report: Report, path: Path) -> None:
-    """Write all turns to a file."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-
-
 def read_json(path: Path) -> Report:
-    """Read what `write_json` wrote.
+    """Read a report that was written with `command_line.write_json`.
 
     Raises:
         OSError: it cannot be read.
@@ -132,7 +128,7 @@ def table(report: Report) -> str:
             ratios = [f"{row.ratio(peer):14.2f}" for peer in peers if row.has_ratio]
             lines.append(f"{row.label:20}{''.join(figures)}{''.join(ratios)}")
         lines.append("")
-    lines.append("; ".join(f"{name} {value}" for name, value in report.machine.items()))
+    lines.append(machine_line(report.machine))
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ from lambda_streaming import (
 )
 from lambda_streaming.function import as_handler
 from lambda_streaming.prelude import PreludeParser
+from support.environments import until
 from support.patience import PATIENCE_S
 
 user = contextvars.ContextVar("user", default="nobody")
@@ -200,6 +201,20 @@ async def test_an_invocation_cancelled_while_a_write_begins_ends_its_thread(
     assert done
     with pytest.raises(ResponseBroken):
         await writing
+
+
+async def test_a_cancelled_invocation_ends_the_writes_of_all_threads_of_its_handler() -> None:
+    """A handler may start further threads; none of them waits for a reader that is gone."""
+    reader = Reader()
+    reader.has_room.clear()
+    stream = BlockingResponseStream(ResponseStream(reader), asyncio.get_running_loop())
+    writing = [asyncio.create_task(asyncio.to_thread(stream.write, each)) for each in ("one", "two")]
+    others = asyncio.all_tasks()
+    await until(lambda: len(asyncio.all_tasks() - others) == len(writing), "the writes")
+    stream.abandon()
+    done, _ = await asyncio.wait(writing, timeout=PATIENCE_S)
+    reader.has_room.set()
+    assert [type(each.exception()) for each in done] == [ResponseBroken, ResponseBroken]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_lifespan_that_does_not_stop_is_cut_short(api: ScriptedRuntimeApi, log
         api.wait_until_asked()
         process.process.send_signal(signal.SIGTERM)
         assert process.wait() == -signal.SIGTERM
-    assert "The lifespan has not shut down within 2 s" in process.log
+    assert "The lifespan has not shut down within" in process.log
 
 
 @pytest.mark.parametrize("function", ["fails_to_start", "fails_its_startup"])

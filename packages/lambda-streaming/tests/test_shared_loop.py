@@ -1,4 +1,4 @@
-"""One process serves many invocations at once, and tells them apart. Real environments."""
+"""One process serves many invocations at once and keeps them separate. Real environments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from lambda_streaming.function_url.invoker import (
     InvocationResponse,
     ResponseBrokenOff,
 )
+from lambda_streaming.shutdown import SHUTDOWN_PHASE_S
 from support.environments import steps, text_of, until
 from support.patience import PATIENCE_S
 from support.places import TESTS
@@ -74,16 +75,21 @@ async def shared(
     *,
     concurrency: int = 8,
     mode: str | None = "asyncio",
+    patient: str = "",
+    variables: Mapping[str, str] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[ExecutionEnvironments]:
-    """Environments that run several invocations at once, one of them at most."""
-    variables = {"PYTHONPATH": str(TESTS)}
+    """Environments that run several invocations at once, one of them at most.
+
+    Those stages of a shutdown that are named in `patient` may take as long as the test waits.
+    """
+    environment = {"PYTHONPATH": str(TESTS), "PATIENT_SHUTDOWN": patient, **(variables or {})}
     if mode is not None:
-        variables["LAMBDA_STREAMING_CONCURRENCY"] = mode
+        environment["LAMBDA_STREAMING_CONCURRENCY"] = mode
     command = [sys.executable, "-m", "lambda_streaming", f"{FUNCTIONS}.{function}"]
     limits = {"timeout_s": PATIENCE_S, "init_timeout_s": PATIENCE_S, "grace_s": 1.0, "max_concurrency": 1}
     async with ExecutionEnvironments(
-        command, env=variables, environment_concurrency=concurrency, **(limits | options)
+        command, env=environment, environment_concurrency=concurrency, **(limits | options)
     ) as pool:
         yield pool
 
@@ -105,7 +111,7 @@ def traced(*taken: list[object], trace: str) -> InvocationRequest:
     return InvocationRequest(payload=request.payload, request_id=request.request_id, trace_id=trace)
 
 
-async def test_context_logs_output_and_traces_of_invocations_at_once_are_told_apart(output: Output) -> None:
+async def test_context_logs_output_and_traces_of_invocations_at_once_are_separate(output: Output) -> None:
     """Each sees its own in its coroutine, its tasks and its threads, while all of them run in one process."""
     names = [f"user-{number}" for number in range(8)]
     async with shared(concurrency=9) as pool:
@@ -130,6 +136,26 @@ async def test_context_logs_output_and_traces_of_invocations_at_once_are_told_ap
     assert "requestId" not in json.loads(await output.has("lifespan began"))
     assert sum("lifespan" in line for line in output.lines()) == 2
     assert "lifespan ended" in output.lines()[-1]
+
+
+@pytest.mark.parametrize("variables", [{}, {"_X_AMZN_TRACE_ID": "of the process"}], ids=["unset", "set"])
+async def test_the_environment_is_a_mapping_with_the_trace_of_the_invocation(
+    variables: dict[str, str],
+) -> None:
+    """It can be copied, for a child process; what an invocation changes there is seen by itself only."""
+    async with shared(variables=variables) as pool:
+        changing = traced(["environment"], trace="Root=1")
+        assert json.loads(await answer(pool, changing)) == ["Root=1", "mine", None]
+        assert json.loads(await answer(pool, traced(["environment"], trace="Root=2")))[0] == "Root=2"
+
+
+async def test_a_task_of_the_process_is_not_labelled_with_the_invocation_that_started_it(
+    output: Output,
+) -> None:
+    """It outlives that invocation: its log lines and its trace would be wrong from then on."""
+    async with shared() as pool:
+        assert await answer(pool, traced(["start-for-process"], trace="Root=1")) == "null"
+        assert json.loads(await output.has("task of the process"))["requestId"] == ""
 
 
 async def test_an_error_fails_its_own_invocation_only(output: Output) -> None:
@@ -172,6 +198,19 @@ async def test_what_an_invocation_leaves_behind_is_cleaned_up_without_harm_to_th
         assert closed["requestId"] == other_id(output, leaver)
 
 
+async def test_an_invocation_does_not_clean_up_what_an_earlier_one_has_left(output: Output) -> None:
+    """That was reported and cancelled once; another invocation's log must not name it."""
+    async with shared() as pool:
+        leaver, later = steps(["ignore-cancellation"]), steps(["write", "x"])
+        assert await answer(pool, leaver) == ""
+        await output.has("ignore their cancellation")
+        assert await answer(pool, later) == "x"
+        assert await answer(pool, steps(["set", "give up"], ["end-of-task", "stubborn"])) == ""
+    assert len([each for each in output.messages(leaver) if "still running" in each]) == 1
+    assert output.messages(later) == []
+    assert sum("ignored a cancellation" in line for line in output.lines()) == 1
+
+
 def other_id(output: Output, than: InvocationRequest) -> str:
     """The request id of the other invocation that left something behind."""
     found = {json.loads(line).get("requestId") for line in output.lines() if "closed the generator" in line}
@@ -195,7 +234,7 @@ async def test_a_slow_reader_and_one_that_leaves_hold_up_only_their_own_response
 
 async def test_a_timeout_ends_its_invocation_and_leaves_the_process_to_the_others(output: Output) -> None:
     """The handler is cancelled at its deadline, so that it can save; the environment has its slot back."""
-    async with shared(concurrency=1 + 1, timeout_s=3.0) as pool:
+    async with shared(concurrency=1 + 1, timeout_s=10.0) as pool:
         late = steps(["save-when-cancelled"])
         response = await started(pool, late)
         process = await answer(pool, steps(["pid"]))
@@ -208,26 +247,86 @@ async def test_a_timeout_ends_its_invocation_and_leaves_the_process_to_the_other
         assert set(both) == {process}
 
 
-async def test_sigterm_lets_short_invocations_end_and_cancels_the_others(output: Output) -> None:
+async def exit_status(pool: ExecutionEnvironments) -> int:
+    """Wait for the end of the only environment's process."""
+    (environment,) = pool.environments
+    async with asyncio.timeout(PATIENCE_S):
+        return await environment.process.ended
+
+
+async def test_sigterm_lets_invocations_end(output: Output) -> None:
     """Then the lifespan is left, and the process dies of the signal."""
-    async with shared() as pool:
+    async with shared(patient="DRAINED_BY_S LEFT_BY_S") as pool:
         short = await started(pool, steps(["write", "begun;"], ["wait", "term"], ["write", "ended"]))
-        stubborn = steps(["save-when-cancelled"])
-        response = await started(pool, stubborn)
-        setter = asyncio.create_task(answer(pool, steps(["write", "x"], ["set", "term"])))
-        (environment,) = pool.environments
-        process = environment.process
-        os.kill(process.id, signal.SIGTERM)
-        assert await setter == "x"
+        ended = asyncio.create_task(exit_status(pool))
+        assert await answer(pool, steps(["terminate"], ["set", "term"], ["write", "x"])) == "x"
         assert await text_of(short) == "begun;ended"
-        with pytest.raises(ResponseBrokenOff):
+        assert await ended == -signal.SIGTERM
+    assert not any("SIGTERM cancels" in line for line in output.lines())
+    assert any("lifespan ended" in line for line in output.lines())
+
+
+@pytest.mark.parametrize("saving", ["save-when-cancelled", "await-and-save-when-cancelled"])
+@pytest.mark.parametrize("function", ["steps", "without_lifespan"])
+async def test_sigterm_cancels_invocations_that_do_not_end_and_lets_them_save(
+    output: Output, function: str, saving: str
+) -> None:
+    """Also those that await while they save; the process ends after them."""
+    async with shared(function, patient="CANCELLED_BY_S LEFT_BY_S") as pool:
+        stubborn = steps([saving])
+        response = await started(pool, stubborn)
+        ended = asyncio.create_task(exit_status(pool))
+        assert await answer(pool, steps(["terminate"], ["write", "x"])) == "x"
+        with pytest.raises(ResponseBrokenOff, match="HandlerCancelled"):
             await text_of(response)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await process.ended == -signal.SIGTERM
+        assert await ended == -signal.SIGTERM
     (warning,) = [line for line in output.lines() if "SIGTERM cancels" in line]
     assert warning.count(stubborn.request_id) == 1
     assert "saved" in output.messages(stubborn)
-    assert any("lifespan ended" in line for line in output.lines())
+    assert any("lifespan ended" in line for line in output.lines()) == (function == "steps")
+
+
+@pytest.mark.parametrize("function", ["steps", "without_lifespan"])
+async def test_another_handler_of_sigterm_runs_after_the_invocations_have_ended(
+    output: Output, function: str
+) -> None:
+    """A tool's or the function's own, with a lifespan to leave before it, and without one."""
+    with_handler = {"SIGNAL_HANDLER": "1"}
+    async with shared(function, patient="DRAINED_BY_S LEFT_BY_S", variables=with_handler) as pool:
+        short = await started(pool, steps(["write", "begun;"], ["wait", "term"], ["write", "ended"]))
+        ended = asyncio.create_task(exit_status(pool))
+        assert await answer(pool, steps(["terminate"], ["set", "term"], ["write", "x"])) == "x"
+        assert await text_of(short) == "begun;ended"
+        assert await ended == 3
+    last_words = [each["message"] for each in map(json.loads, output.lines()) if "message" in each]
+    expected = ["lifespan ended", "signal handler"] if function == "steps" else ["signal handler"]
+    assert [each for each in last_words if each in {"lifespan ended", "signal handler"}] == expected
+
+
+async def test_a_handler_that_begins_while_the_lifespan_is_left_is_cancelled(output: Output) -> None:
+    """Its thread may have been slow. Neither the event loop nor the lifespan starts again."""
+    async with shared("late", patient="LEFT_BY_S") as pool:
+        late = asyncio.create_task(answer(pool, steps(["write", "late"])))
+        await output.has("late")
+        ended = asyncio.create_task(exit_status(pool))
+        os.kill(pool.environments[0].process.id, signal.SIGTERM)
+        with pytest.raises(FunctionFailed, match="The handler was cancelled"):
+            await late
+        assert await ended == -signal.SIGTERM
+
+
+async def test_what_the_invocations_take_of_a_shutdown_is_not_given_to_the_lifespan_again(
+    output: Output,
+) -> None:
+    """Lambda would kill the process while it waits for the lifespan, and nothing would say so."""
+    async with shared("with_stubborn_lifespan") as pool:
+        await started(pool, steps(["save-when-cancelled"]))
+        ended = asyncio.create_task(exit_status(pool))
+        await answer(pool, steps(["terminate"]))
+        assert await ended == -signal.SIGTERM
+    within = re.search(r"The lifespan has not shut down within ([\d.]+) s", "\n".join(output.lines()))
+    assert within is not None
+    assert 0 < float(within[1]) < SHUTDOWN_PHASE_S / 2
 
 
 async def test_an_exit_of_the_process_names_the_invocations_that_it_ends(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from typing import Any
 import pytest
 
 from coachstream.infrastructure.options import OPTIONS
+from support.moto_account import CREDENTIALS, REGION, moto_account
 from support.patience import PATIENCE_S
 from support.places import CACHE
 
 TOOLKIT = CACHE / "cdk" / "node_modules" / ".bin"
-REGION = "us-west-2"
 
 EXISTING = (
     *("--cors-origins", "https://app.example.com", "--table-name", "Proto-AllItems"),
@@ -75,42 +74,20 @@ def account(laptop: Deployer) -> Iterator[Deployer]:
     """Credentials of an account that is bootstrapped for CDK."""
     if not (TOOLKIT / "cdk").exists():
         pytest.skip("needs the CDK toolkit: packages/coachstream/tests/infrastructure/toolkit/install.sh")
-    with subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-p", "0"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        try:
-            assert server.stderr is not None
-            port = next(
-                found[1] for line in server.stderr if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
-            )
-            # Moto accepts templates only from this host name. Its output is drained so that it never blocks.
-            drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
-            url = f"http://localhost:{port}"
-            with_account = {
-                **laptop.environment,
-                "AWS_ENDPOINT_URL": url,
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-                "AWS_REGION": REGION,
-            }
-            deployer = Deployer(laptop.folder, with_account)
-            prepared = subprocess.run(
-                [str(TOOLKIT / "cdk"), "bootstrap", f"aws://123456789012/{REGION}"],
-                cwd=laptop.folder,
-                env=with_account,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=PATIENCE_S,
-            )
-            assert prepared.returncode == 0, prepared.stderr
-            yield deployer
-        finally:
-            server.kill()
-        drain.wait()
+    # Moto accepts templates only from this host name.
+    with moto_account(host="localhost") as variables:
+        deployer = Deployer(laptop.folder, {**laptop.environment, **variables})
+        prepared = subprocess.run(
+            [str(TOOLKIT / "cdk"), "bootstrap", f"aws://123456789012/{REGION}"],
+            cwd=laptop.folder,
+            env=deployer.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        assert prepared.returncode == 0, prepared.stderr
+        yield deployer
 
 
 def functions_of(account: Deployer) -> dict[str, Any]:
@@ -121,8 +98,8 @@ def functions_of(account: Deployer) -> dict[str, Any]:
         "lambda",
         region_name=REGION,
         endpoint_url=account.environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     )
     try:
         functions = client.list_functions()["Functions"]  # type: ignore[attr-defined] # made at run time

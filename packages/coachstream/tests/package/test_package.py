@@ -222,7 +222,8 @@ def test_a_python_patch_version_is_not_a_runtime(tmp_path: Path) -> None:
 
 
 def test_targets_are_named_as_uv_names_them() -> None:
-    """The C library of Amazon Linux 2023, on either CPU."""
+    """The C library of Amazon Linux 2023, on either CPU; for Python 3.11, that of Amazon Linux 2."""
     assert Target("3.14", Cpu.ARM64).platform == "aarch64-manylinux_2_34"
     assert Target("3.13", Cpu.X86_64).platform == "x86_64-manylinux_2_34"
+    assert Target("3.11", Cpu.X86_64).platform == "x86_64-manylinux_2_17"
     assert this_machine().is_this_interpreter

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import Final
+
+from lambda_streaming.choices import choice_of
 
 VARIABLE: Final = "LAMBDA_STREAMING_CONCURRENCY"
 """The environment variable that decides; it has no effect where invocations come one after the other."""
@@ -28,8 +29,4 @@ def configured_concurrency() -> Concurrency:
     Raises:
         ValueError: it has another value than `Concurrency`.
     """
-    value = os.environ.get(VARIABLE) or Concurrency.PROCESSES
-    try:
-        return Concurrency(value)
-    except ValueError:
-        raise ValueError(f"{VARIABLE} is {value!r}; it is one of {', '.join(Concurrency)}") from None
+    return choice_of(VARIABLE, Concurrency.PROCESSES)

@@ -9,7 +9,8 @@ leaves the lifespans and then ends the process. Between invocations it leaves th
 the invocation as well. Where SIGTERM has another handler, of the function or of a tool, that one decides
 during an invocation; between invocations it runs after the lifespans are left.
 
-On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`).
+On a Managed Instance the loop can be shared by invocations that run at once (`shared_loop`). There, SIGTERM
+first lets them end, then leaves the lifespans, and then runs the other handler.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from lambda_streaming.invocation_tasks import InvocationTasks
 from lambda_streaming.lifespan import Lifespan, running_lifespans
+from lambda_streaming.shutdown import Shutdown
 
 logger = logging.getLogger("lambda_streaming")
 
@@ -54,7 +56,7 @@ class Sharing(Protocol):
         """Let invocations run until `stop` has been called and they have ended."""
         ...
 
-    def stop(self) -> None:
+    def stop(self, shutdown: Shutdown) -> None:
         """Begin no more invocations; called on the loop."""
         ...
 
@@ -67,7 +69,8 @@ class InvocationLoop:
         self._tasks: InvocationTasks | None = None
         self._invocation: _Invocation | None = None
         self._sharing: Sharing | None = None
-        self._leaves_lifespans = False
+        self._shuts_down = False
+        self._shutdown: Shutdown | None = None
         self._other_handler: Callable[[int, FrameType | None], object] | None = None
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -102,7 +105,7 @@ class InvocationLoop:
             if invocation.cancelled_by is signal.SIGTERM:
                 self._terminate()
             if running_lifespans(loop):
-                self._leave_lifespans_on_sigterm()
+                self._shut_down_at_sigterm()
 
     def share(self, begin: Callable[[asyncio.AbstractEventLoop, InvocationTasks], Sharing]) -> None:
         """Let other threads run invocations at once, until SIGTERM has arrived and they have ended.
@@ -115,13 +118,12 @@ class InvocationLoop:
         """
         runner, tasks = self._opened()
         loop = runner.get_loop()
+        # Kept until the process ends: a thread that has asked for an invocation may be given one until then.
         self._sharing = sharing = begin(loop, tasks)
-        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, self._on_sigterm):
-            loop.add_signal_handler(signal.SIGTERM, sharing.stop)
-        try:
-            runner.run(sharing.serve(), context=contextvars.copy_context())
-        finally:
-            self._sharing = None
+        self._shut_down_at_sigterm()
+        if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
+            loop.add_signal_handler(signal.SIGTERM, lambda: sharing.stop(self._shutdown_begun()))
+        runner.run(sharing.serve(), context=contextvars.copy_context())
         self._terminate()
 
     def start(self, lifespan: Lifespan) -> None:
@@ -132,7 +134,7 @@ class InvocationLoop:
         """
         runner, _ = self._opened()
         runner.run(lifespan.start(), context=contextvars.copy_context())
-        self._leave_lifespans_on_sigterm()
+        self._shut_down_at_sigterm()
 
     def close(self) -> None:
         """Leave the lifespans, and cancel the tasks of the process; called when the process ends."""
@@ -140,7 +142,14 @@ class InvocationLoop:
             return
         if not (lifespans := running_lifespans(self._runner.get_loop())):
             return
-        self._runner.run(_shut_down(lifespans, self._tasks), context=contextvars.copy_context())
+        shutting_down = _shut_down(lifespans, self._tasks, self._shutdown_begun())
+        self._runner.run(shutting_down, context=contextvars.copy_context())
+        self._shutdown = None  # a handler of SIGTERM may let the process go on
+
+    def _shutdown_begun(self) -> Shutdown:
+        """Return the shutdown, which begins with the first call."""
+        self._shutdown = self._shutdown or Shutdown()
+        return self._shutdown
 
     def _opened(self) -> tuple[asyncio.Runner, InvocationTasks]:
         if self._runner is None or self._tasks is None:
@@ -150,7 +159,7 @@ class InvocationLoop:
         return self._runner, self._tasks
 
     def _handle_signals(self) -> None:
-        """Replace the default handlers; another one is left alone, unless there are lifespans to leave."""
+        """Replace the default handlers; another one is left alone, unless there is something to shut down."""
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -158,11 +167,11 @@ class InvocationLoop:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_sigint)
 
-    def _leave_lifespans_on_sigterm(self) -> None:
-        """From now on, leave them before a handler that SIGTERM already has."""
-        if self._leaves_lifespans or threading.current_thread() is not threading.main_thread():
+    def _shut_down_at_sigterm(self) -> None:
+        """From now on, shut down before a handler that SIGTERM already has; ignoring it is left alone."""
+        if self._shuts_down or threading.current_thread() is not threading.main_thread():
             return
-        self._leaves_lifespans = True  # a handler that is installed later calls ours, or wants to be alone
+        self._shuts_down = True  # a handler that is installed later calls ours, or wants to be alone
         present = signal.getsignal(signal.SIGTERM)
         if callable(present) and present != self._on_sigterm:
             self._other_handler = present
@@ -174,6 +183,7 @@ class InvocationLoop:
         elif self._other_handler is not None:
             self._other_handler(number, frame)
         else:
+            self._shutdown_begun()
             self._invocation.cancel(signal.SIGTERM)
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
@@ -223,10 +233,10 @@ class _Invocation:
         return True
 
 
-async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks) -> None:
+async def _shut_down(lifespans: list[Lifespan], tasks: InvocationTasks, shutdown: Shutdown) -> None:
     for lifespan in reversed(lifespans):
-        await lifespan.stop()
-    await tasks.cancel_all()
+        await lifespan.stop(shutdown.leave_s())
+    await tasks.cancel_all(shutdown.end_s())
 
 
 def _runner() -> asyncio.Runner:

@@ -28,7 +28,7 @@ from lambda_streaming.handler_kinds import (
 )
 from lambda_streaming.response_mode import configured_mode
 from lambda_streaming.runtime_client import StreamingClient
-from lambda_streaming.streaming import LambdaHandler, Streaming, streaming_of
+from lambda_streaming.streaming import LambdaHandler, Streaming, install_driver, streaming_of
 from lambda_streaming.user_traceback import user_traceback
 
 UNUSABLE: Final = "Runtime.UnusableHandler"
@@ -47,8 +47,9 @@ def run_function(
     Args:
         handler: `package.module.function`, or the name of an ASGI app.
         client: of the Runtime API.
-        load: returns the handler, by default `load_handler`.
+        load: returns the handler, by default `load_handler`; its lifespan is started then.
     """
+    install_driver(client.drive)
     _stand_in_for_stock_runtime(handler, client, load or load_handler)
     try:
         bootstrap.run(handler, client)
@@ -69,10 +70,15 @@ def _stand_in_for_stock_runtime(
     os.environ.setdefault("_HANDLER", name)  # Lambda does not set it in every container image
     sys.modules["__main__"].bootstrap = bootstrap  # type: ignore[attr-defined]
     bootstrap.LambdaRuntimeClient = client.instrumented_class
+    find = bootstrap._get_handler  # noqa: SLF001 (the only place for it)
+
+    def get_handler(name: str) -> LambdaHandler:
+        handler = load(find, name)
+        start_lifespan(handler)
+        return handler
+
     # Cached, because a tool may load its handler at each invocation, and a lifespan starts once.
-    bootstrap._get_handler = functools.cache(  # noqa: SLF001 (the only place for it)
-        functools.partial(load, bootstrap._get_handler)  # noqa: SLF001
-    )
+    bootstrap._get_handler = functools.cache(get_handler)  # noqa: SLF001
     bootstrap.extract_traceback = functools.partial(_user_frames, bootstrap.extract_traceback)
 
 
@@ -81,21 +87,33 @@ def _user_frames(extract: Callable[[TracebackType | None], object], found: Trace
 
 
 def load_handler(find: Find, name: str) -> LambdaHandler:
-    """Return what the runtime calls; its lifespan is started now, or after a restore from a snapshot."""
-    # A value that is not valid is an error of the start, not of each request.
+    """Return what the runtime calls.
+
+    Raises:
+        FaultException: no event can be given to it.
+        ValueError: an environment variable has a value that is not valid, which would fail each request.
+    """
     configured_mode()
     configured_concurrency()
-    handler = as_handler(find(name), name)
-    streaming = streaming_beneath(handler)
-    if streaming is not None and streaming.lifespan is not None:
-        if os.environ.get(bootstrap.AWS_LAMBDA_INITIALIZATION_TYPE) == bootstrap.INIT_TYPE_SNAP_START:
-            from snapshot_restore_py import register_after_restore
+    return as_handler(find(name), name)
 
-            # Connections do not survive the snapshot, and what is random must not be shared by its copies.
-            register_after_restore(invocation_loop.start, streaming.lifespan)
-        else:
-            invocation_loop.start(streaming.lifespan)
-    return handler
+
+def start_lifespan(handler: LambdaHandler) -> None:
+    """Start the lifespan of a handler that has one, now or after the restore from a snapshot.
+
+    Raises:
+        Exception: whatever the lifespan raises.
+    """
+    streaming = streaming_beneath(handler)
+    if streaming is None or streaming.lifespan is None:
+        return
+    if os.environ.get(bootstrap.AWS_LAMBDA_INITIALIZATION_TYPE) == bootstrap.INIT_TYPE_SNAP_START:
+        from snapshot_restore_py import register_after_restore
+
+        # Connections do not survive the snapshot, and what is random must not be shared by its copies.
+        register_after_restore(invocation_loop.start, streaming.lifespan)
+    else:
+        invocation_loop.start(streaming.lifespan)
 
 
 _WRAPPED: Final = ("__wrapped__", "func")

@@ -22,6 +22,8 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeAlias, TypeVar
 
+from lambda_streaming.current_invocation import current
+
 logger = logging.getLogger("lambda_streaming")
 
 T = TypeVar("T")
@@ -37,12 +39,14 @@ class _OfInvocation:
     """What one invocation has started.
 
     Attributes:
+        is_alone: whether no other invocation runs at the same time.
         tasks: those that it created.
         generators: the asynchronous generators that it began.
         had_generators: whether there has been any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_alone: bool) -> None:
+        self.is_alone = is_alone
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self.had_generators = False
@@ -85,13 +89,15 @@ def process_long() -> Iterator[None]:
         with process_long():
             await client.connect()
 
-    A lifespan needs no such block: its tasks belong to the process.
+    A lifespan needs no such block: its tasks belong to the process. Where invocations run at once, what is
+    logged or printed inside the block has no request id, and is not traced.
     """
-    token = _owner.set(None)
+    owner, invocation = _owner.set(None), current.set(None)
     try:
         yield
     finally:
-        _owner.reset(token)
+        current.reset(invocation)
+        _owner.reset(owner)
 
 
 class TasksOfApp:
@@ -120,11 +126,12 @@ def process_context() -> contextvars.Context:
     """Return a copy of the current context whose tasks belong to the process."""
     context = contextvars.copy_context()
     context.run(_owner.set, None)
+    context.run(current.set, None)
     return context
 
 
 class InvocationTasks:
-    """Tells the tasks of the process from those of invocations, on one event loop.
+    """Distinguishes the tasks of the process from those of invocations, on one event loop.
 
     Args:
         loop: the event loop, not running yet; its tasks so far belong to the process.
@@ -134,27 +141,32 @@ class InvocationTasks:
         self._of_process: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet(asyncio.all_tasks(loop))
         self._make_task = loop.get_task_factory() or _make_task
         self._reported: set[str] = set()
-        self._running: set[_OfInvocation] = set()
         self._note_generator_of_loop: Callable[[AsyncGenerator[Any, Any]], object] | None = None
         loop.set_task_factory(self._create)  # type: ignore[arg-type]  # its protocol differs between Pythons
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run the current task as an invocation, and afterwards close and cancel what it left behind."""
-        invocation = _OfInvocation()
+    async def run(self, work: Callable[[], Awaitable[T]], *, is_alone: bool = True) -> T:
+        """Run the current task as an invocation, and afterwards close and cancel what it left behind.
+
+        Args:
+            work: what the invocation does.
+            is_alone: whether no other invocation runs at the same time, so that each task that does not
+                belong to the process must be its own.
+        """
+        invocation = _OfInvocation(is_alone=is_alone)
         _owner.set(invocation)
-        self._running.add(invocation)
         self._watch_generators()
         try:
             return await work()
         finally:
-            try:
-                await self._clean_up(invocation)
-            finally:
-                self._running.discard(invocation)
+            await self._clean_up(invocation)
 
-    async def cancel_all(self) -> None:
-        """Cancel every task but the current one, those of the process included."""
-        await _cancel(lambda: asyncio.all_tasks() - _current())
+    async def cancel_all(self, within_s: float) -> None:
+        """Cancel every task but the current one, those of the process included, and wait for their end.
+
+        Args:
+            within_s: how long to wait, in seconds.
+        """
+        await _cancel(lambda: asyncio.all_tasks() - _current(), within_s)
 
     def _watch_generators(self) -> None:
         """Note each generator that is begun; the event loop sets its own hook whenever it starts."""
@@ -174,7 +186,7 @@ class InvocationTasks:
         await self._close(invocation)
         if left := self._left(invocation):
             self._report(left)
-            await _cancel(lambda: self._left(invocation))
+            await _cancel(lambda: self._left(invocation), MAX_CLEAN_UP_S)
             await self._close(invocation)  # those that only a cancelled task held
 
     async def _close(self, invocation: _OfInvocation) -> None:
@@ -194,11 +206,12 @@ class InvocationTasks:
             logger.error("%d asynchronous generators take too long to close", len(late))
 
     def _left(self, invocation: _OfInvocation) -> _Tasks:
-        left = {task for task in asyncio.all_tasks() if task not in self._of_process} - _current()
-        if self._running <= {invocation}:
+        if invocation.is_alone:
             # A task that is not known is its own: another task factory may have replaced ours.
-            return left
-        return left & set(invocation.tasks)
+            left = {task for task in asyncio.all_tasks() if task not in self._of_process}
+        else:
+            left = {task for task in invocation.tasks if not task.done()}
+        return left - _current()
 
     def _report(self, left: _Tasks) -> None:
         names = _names(left)
@@ -255,9 +268,9 @@ def _is_suspended(generator: AsyncGenerator[Any, Any]) -> bool:
     return getattr(generator, "ag_frame", None) is not None and not getattr(generator, "ag_running", True)
 
 
-async def _cancel(left_of: Callable[[], _Tasks]) -> None:
-    """Cancel tasks, and those that they start meanwhile; wait at most `MAX_CLEAN_UP_S`."""
-    until = asyncio.get_running_loop().time() + MAX_CLEAN_UP_S
+async def _cancel(left_of: Callable[[], _Tasks], within_s: float) -> None:
+    """Cancel tasks, and those that they start meanwhile; wait for a limited time."""
+    until = asyncio.get_running_loop().time() + within_s
     cancelled: _Tasks = set()
     while left := left_of():
         for task in left - cancelled:

@@ -12,15 +12,11 @@ import contextvars
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from lambda_streaming.invocation_tasks import process_context
 
 logger = logging.getLogger("lambda_streaming")
-
-MAX_SHUTDOWN_S: Final = 2.0
-"""Lambda's limit for the whole Shutdown phase; the runtime's own share is 300 to 500 ms (guide, "Extensions
-API")."""
 
 LifespanFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Makes the context manager, as a function decorated with `contextlib.asynccontextmanager` does."""
@@ -91,15 +87,19 @@ class Lifespan:
             if token is not None:
                 _state.reset(token)
 
-    async def stop(self) -> None:
-        """Leave the context manager, within `MAX_SHUTDOWN_S`; a failure is logged."""
+    async def stop(self, within_s: float) -> None:
+        """Leave the context manager; a failure is logged.
+
+        Args:
+            within_s: how long that may take, in seconds; then it is cancelled.
+        """
         living, self._living, self._entered = self._living, None, None
         if living is None or self._stopping is None or living.get_loop() is not asyncio.get_running_loop():
             return
         self._stopping.set()
-        _, late = await asyncio.wait({living}, timeout=MAX_SHUTDOWN_S)
+        _, late = await asyncio.wait({living}, timeout=within_s)
         if late:
-            logger.error("The lifespan has not shut down within %g s", MAX_SHUTDOWN_S)
+            logger.error("The lifespan has not shut down within %.2g s", within_s)
             living.cancel()
         elif not living.cancelled() and (error := living.exception()) is not None:
             logger.error("The lifespan failed when it shut down", exc_info=error)

@@ -13,9 +13,7 @@ import contextvars
 import functools
 import logging
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from awslambdaric import bootstrap
 from awslambdaric.lambda_config import LambdaConfigProvider
@@ -26,13 +24,7 @@ from awslambdaric.lambda_runtime_log_utils import LogFormat
 
 from lambda_streaming import portable_runtime_client
 from lambda_streaming.concurrency import VARIABLE, Concurrency, configured_concurrency
-from lambda_streaming.current_invocation import (
-    CurrentInvocation,
-    LabelledOutput,
-    RequestFilter,
-    current,
-    trace_by_context,
-)
+from lambda_streaming.current_invocation import CurrentInvocation, current
 from lambda_streaming.event_loop import invocation_loop
 from lambda_streaming.function import (
     UNUSABLE,
@@ -42,11 +34,13 @@ from lambda_streaming.function import (
     run_function,
     streaming_beneath,
 )
+from lambda_streaming.invocation_labels import LabelledOutput, RequestFilter, trace_by_context
 from lambda_streaming.invocation_tasks import InvocationTasks
+from lambda_streaming.polling_thread import CallingThread
 from lambda_streaming.response_stream import Invocation
 from lambda_streaming.runtime_client import StreamingClient, StreamingMultiConcurrentRuntimeClient
 from lambda_streaming.shared_loop import SharedLoop
-from lambda_streaming.streaming import LambdaHandler, install_driver
+from lambda_streaming.streaming import LambdaHandler
 
 
 def run_multi_concurrent(config: LambdaConfigProvider) -> None:
@@ -115,7 +109,6 @@ class _SharedClient(StreamingMultiConcurrentRuntimeClient):
         self._outputs = outputs
         self._handler: LambdaHandler | None = None
         self._log_sink: Any = None
-        install_driver(_drive)
 
     @property
     def instrumented_class(self) -> type[StreamingClient]:
@@ -144,6 +137,10 @@ class _SharedClient(StreamingMultiConcurrentRuntimeClient):
 
         invocation_loop.share(begin)
         sys.exit(0)
+
+    def drive(self, invocation: Invocation) -> object:
+        """Run a streaming handler with the client of its thread."""
+        return _client.get().drive(invocation)
 
     def _work(self, context: contextvars.Context, client: _ThreadClient, shared: SharedLoop) -> None:
         request = client.wait_next_invocation()
@@ -184,36 +181,10 @@ class _ThreadClient(StreamingMultiConcurrentRuntimeClient):
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
-        self.ThreadPoolExecutor = _InThisThread()
-
-
-class _InThisThread:
-    """Stands in for the `ThreadPoolExecutor` that awslambdaric makes for each call."""
-
-    def __call__(self, max_workers: int) -> Self:  # noqa: ARG002 (awslambdaric's)
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Do nothing."""
-
-    def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Make the call now."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(work())
-        except Exception as error:  # noqa: BLE001 (it is raised where the result is awaited)
-            future.set_exception(error)
-        return future
+        self.ThreadPoolExecutor = CallingThread()
 
 
 _client: Final[contextvars.ContextVar[_ThreadClient]] = contextvars.ContextVar("client")
-
-
-def _drive(invocation: Invocation) -> object:
-    return _client.get().drive(invocation)
 
 
 def _find_asynchronous(find: Find, name: str) -> LambdaHandler:

@@ -1,4 +1,7 @@
-"""Waits for the next invocation in a thread, so that the main thread can run signal handlers meanwhile."""
+"""Where awslambdaric waits for the next invocation.
+
+On the main thread, Python could not run signal handlers meanwhile, so another thread waits for it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ while a function is frozen, waking up costs nothing."""
 
 
 class _Invocation(Future[Any]):
-    """A result that the main thread waits for with its eyes open for signals."""
+    """A result that the main thread can wait for while it runs signal handlers."""
 
     def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 (as its base class)
         """Return the result; without a timeout, signal handlers run within `_LONGEST_WAIT_S`."""
@@ -27,16 +30,8 @@ class _Invocation(Future[Any]):
         return super().result(timeout)
 
 
-class PollingThread:
-    """Stands in for the `ThreadPoolExecutor` that awslambdaric makes for each call.
-
-    Its thread is kept, and it is a daemon: the interpreter waits for a pool's threads when it exits, so a
-    signal handler that exits while the runtime is idle would never end the process.
-    """
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+class CallingThread:
+    """Stands in for the `ThreadPoolExecutor` that awslambdaric makes for each call: makes it where it is."""
 
     def __call__(self, max_workers: int) -> Self:  # noqa: ARG002 (awslambdaric's)
         """Return itself, where awslambdaric makes a pool."""
@@ -47,6 +42,22 @@ class PollingThread:
 
     def __exit__(self, *error: object) -> None:
         """Do nothing: a caller that needs the result waits for it."""
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Make the call now."""
+        return _settled(Future(), work)
+
+
+class PollingThread(CallingThread):
+    """Makes the calls in a thread of its own.
+
+    The thread is kept, and it is a daemon: the interpreter waits for a pool's threads when it exits, so a
+    signal handler that exits while the runtime is idle would never end the process.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """Start the call. The thread is started with the first one, hence after a fork and a restore."""
@@ -60,10 +71,15 @@ class PollingThread:
     def _run(self) -> None:
         while True:
             work, future = self._calls.get()
-            try:
-                result = work()
-            except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            _settled(future, work)
             del future  # or the last event would be kept until the next one
+
+
+def _settled(future: Future[Any], work: Callable[[], Any]) -> Future[Any]:
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+    return future

@@ -7,10 +7,11 @@ configured to stream is not visible in its events: that is what `ResponseMode` i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
+
+from lambda_streaming.choices import choice_of
 
 VARIABLE: Final = "LAMBDA_STREAMING_RESPONSE_MODE"
 """The environment variable that decides where the code says `AUTO`."""
@@ -37,11 +38,7 @@ def configured_mode() -> ResponseMode:
     Raises:
         ValueError: it has another value than `ResponseMode`.
     """
-    value = os.environ.get(VARIABLE) or ResponseMode.AUTO
-    try:
-        return ResponseMode(value)
-    except ValueError:
-        raise ValueError(f"{VARIABLE} is {value!r}; it is one of {', '.join(ResponseMode)}") from None
+    return choice_of(VARIABLE, ResponseMode.AUTO)
 
 
 def is_buffered(event: object, mode: ResponseMode) -> bool:

@@ -155,17 +155,17 @@ class _Protocol(asyncio.Protocol):
         self._lose()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (as asyncio calls it)
-        """Note it, and let nobody wait."""
+        """Wake all that wait, because nothing will change any more."""
         self._lose()
         if not self.closed.done():
             self.closed.set_result(None)
 
     def pause_writing(self) -> None:
-        """Let writers wait."""
+        """Make writers wait: too much is buffered."""
         self.is_congested = True
 
     def resume_writing(self) -> None:
-        """Let them go on."""
+        """Let writers continue."""
         self.is_congested = False
         self._changed()
 

@@ -19,19 +19,11 @@ from lambda_streaming.error_trailers import (
     FunctionError,
     error_trailers,
 )
-from lambda_streaming.prelude import DELIMITER, PRELUDE_CONTENT_TYPE
+from lambda_streaming.prelude import DELIMITER, PRELUDE_CONTENT_TYPE, ResponseMetadata
 from lambda_streaming.response_stream import ResponseBroken
 from lambda_streaming.runtime_api_connection import RuntimeApiConnection
 
-
-class _Metadata(msgspec.Struct, rename="camel"):
-    """What a prelude says; its cookies are secrets, and left out."""
-
-    status_code: int = 200
-    headers: dict[str, str] = {}
-
-
-_PRELUDE: Final = msgspec.json.Decoder(_Metadata)
+_PRELUDE: Final = msgspec.json.Decoder(ResponseMetadata)
 
 
 class RuntimeApiResponse:
@@ -56,6 +48,7 @@ class RuntimeApiResponse:
         self._invocation_id = invocation_id
         self._user_agent = user_agent
         self._held = b""
+        self._may_hold = False
         self._prelude = b""
         self._connecting: asyncio.Task[None] | None = None
         self._is_connected = False
@@ -64,11 +57,14 @@ class RuntimeApiResponse:
         self.ended = False
 
     def metadata(self) -> dict[str, object]:
-        """Return status and headers of a response that has begun, with the names of a proxy result."""
+        """Return status and headers of a response that has begun, with the names of a proxy result.
+
+        Cookies are secrets, and left out.
+        """
         try:
             prelude = _PRELUDE.decode(self._prelude.removesuffix(DELIMITER))
         except msgspec.MsgspecError:  # there is none, or the handler wrote one of its own
-            prelude = _Metadata()
+            prelude = ResponseMetadata()
         return {"statusCode": prelude.status_code, "headers": prelude.headers}
 
     async def connect(self) -> None:

@@ -27,7 +27,6 @@ from lambda_streaming.polling_thread import PollingThread
 from lambda_streaming.response_stream import Invocation, ResponseBroken
 from lambda_streaming.runtime_api_connection import RuntimeApiConnection
 from lambda_streaming.runtime_api_response import RuntimeApiResponse
-from lambda_streaming.streaming import install_driver
 
 logger = logging.getLogger("lambda_streaming")
 
@@ -65,7 +64,6 @@ class StreamingClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # untyped
         self._connection = RuntimeApiConnection(address)
         self._request: InvocationRequest | None = None
         self._response: RuntimeApiResponse | None = None
-        install_driver(self.drive)
 
     def wait_next_invocation(self) -> InvocationRequest:
         """Reset the state of the last invocation and wait for the next one."""

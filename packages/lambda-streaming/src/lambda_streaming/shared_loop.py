@@ -4,7 +4,8 @@ Each thread requests an invocation, calls awslambdaric and so the handler with w
 while the handler runs on the loop. So tools that wrap or patch what the stock runtime calls see each
 invocation from its beginning to its end, and a thread costs a fraction of a process.
 
-SIGTERM lets invocations finish for `MAX_DRAIN_S`, then cancels them, so that they can save their state.
+SIGTERM lets invocations finish for a while, then cancels them, so that they can save their state: see
+`shutdown`.
 """
 
 from __future__ import annotations
@@ -17,21 +18,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from lambda_streaming.current_invocation import CurrentInvocation, current
 from lambda_streaming.event_loop import HandlerCancelled
-from lambda_streaming.invocation_tasks import MAX_CLEAN_UP_S, InvocationTasks
+from lambda_streaming.invocation_tasks import InvocationTasks
+from lambda_streaming.shutdown import Shutdown
 
 logger = logging.getLogger("lambda_streaming")
 
 T = TypeVar("T")
-
-MAX_DRAIN_S: Final = 1.0
-"""How long invocations may go on after SIGTERM. Lambda's Shutdown phase takes at most 2 s, which the lifespan
-and other extensions share."""
 
 MAX_BLOCKED_S: Final = 1.0
 """How long the event loop may be blocked before the log says so."""
@@ -64,16 +62,12 @@ class SharedLoop:
         self._loop = loop
         self._tasks = tasks
         self._workers = workers
-        self._running: dict[CurrentInvocation, concurrent.futures.Future[Any] | None] = {}
-        self._stopping = asyncio.Event()
+        self._running: set[CurrentInvocation] = set()  # changed by the threads
+        self._handlers: set[asyncio.Task[Any]] = set()  # changed on the loop, as the rest
+        self._is_closed = False
+        self._stopping: asyncio.Future[Shutdown] = loop.create_future()
         self._broken: asyncio.Future[None] = loop.create_future()
         self._ended = asyncio.Event()
-        self._busy = threading.Event()
-
-    @property
-    def running(self) -> Collection[CurrentInvocation]:
-        """The invocations in flight."""
-        return tuple(self._running)
 
     async def serve(self) -> None:
         """Let invocations run until `stop` has been called and they have ended.
@@ -84,32 +78,28 @@ class SharedLoop:
         for number, worker in enumerate(self._workers, 1):
             self._start_thread(f"invocation {number}", self._work, worker)
         self._start_thread("event loop watch", self._watch)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait((stopping, self._broken), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((self._stopping, self._broken), return_when=asyncio.FIRST_COMPLETED)
         if self._broken.done():
-            stopping.cancel()
             self._broken.result()
-        await self._drain()
+        await self._drain(self._stopping.result())
 
-    def stop(self) -> None:
+    def stop(self, shutdown: Shutdown) -> None:
         """Begin no more invocations."""
-        self._stopping.set()
+        if not self._stopping.done():
+            self._stopping.set_result(shutdown)
 
     @contextmanager
     def handling(self, invocation: CurrentInvocation) -> Iterator[None]:
         """Count an invocation as in flight; used in its thread and its context."""
-        self._running[invocation] = None
-        self._busy.set()
+        self._running.add(invocation)
         try:
             yield
         except BaseException as error:
             logger.critical("The process ends because of %r; invocations in flight: %s", error, self._names())
             raise
         finally:
-            self._running.pop(invocation, None)
-            if not self._running:
-                self._busy.clear()
-                self._call(self._ended.set)
+            self._running.discard(invocation)
+            self._call(self._ended.set)
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run the handler of the current invocation on the loop; called in the invocation's thread.
@@ -125,27 +115,42 @@ class SharedLoop:
         async def within_deadline() -> T:
             remaining_s = max(invocation.deadline_s - time.time(), 0)
             try:
-                async with asyncio.timeout(remaining_s) as deadline:
-                    return await work()
+                with self._cancellable():
+                    async with asyncio.timeout(remaining_s) as deadline:
+                        return await work()
             except TimeoutError:
                 if deadline.expired():
                     raise InvocationTimedOut from None
                 raise
 
-        future = asyncio.run_coroutine_threadsafe(self._tasks.run(within_deadline), self._loop)
-        self._running[invocation] = future
+        running = self._tasks.run(within_deadline, is_alone=False)
         try:
-            return future.result()
+            return asyncio.run_coroutine_threadsafe(running, self._loop).result()
         except concurrent.futures.CancelledError as error:
             raise HandlerCancelled from error
 
-    async def _drain(self) -> None:
-        if not await self._all_ended(MAX_DRAIN_S):
+    async def _drain(self, shutdown: Shutdown) -> None:
+        is_drained = await self._all_ended(shutdown.drain_s())
+        self._is_closed = True
+        if not is_drained:
             logger.warning("SIGTERM cancels the invocations in flight: %s", self._names())
-            for future in tuple(self._running.values()):
-                if future is not None:
-                    future.cancel()
-            await self._all_ended(MAX_CLEAN_UP_S)
+            for handler in self._handlers:
+                # Not the future that its thread waits for: the thread must wait until the handler has ended.
+                handler.cancel()
+            await self._all_ended(shutdown.clean_up_s())
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        """Let SIGTERM cancel the current task, at once if the others have been waited for."""
+        if self._is_closed:
+            raise asyncio.CancelledError
+        handler = asyncio.current_task()
+        assert handler is not None, "it is entered by a coroutine"  # noqa: S101
+        self._handlers.add(handler)
+        try:
+            yield
+        finally:
+            self._handlers.discard(handler)
 
     async def _all_ended(self, within_s: float) -> bool:
         try:
@@ -164,7 +169,7 @@ class SharedLoop:
 
     def _work(self, worker: Callable[[SharedLoop], None]) -> None:
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.done():
                 worker(self)
         except BaseException as error:  # noqa: BLE001 (it ends the process, as on the main thread)
             self._call(self._break, error)
@@ -180,20 +185,20 @@ class SharedLoop:
             logger.debug("The event loop was closed before the thread ended")
 
     def _names(self) -> str:
-        return ", ".join(sorted(each.request_id for each in self.running)) or "none"
+        return ", ".join(sorted(each.request_id for each in self._running.copy())) or "none"
 
     # --- what blocks the loop ---
 
     def _watch(self) -> None:
-        """Ask the loop for a sign of life every `MAX_BLOCKED_S` while invocations run."""
+        """Ask the loop for a sign of life every `MAX_BLOCKED_S`, and report that none comes."""
         while True:
-            self._busy.wait()
+            time.sleep(MAX_BLOCKED_S)
             alive = threading.Event()
             self._call(alive.set)
             if not alive.wait(MAX_BLOCKED_S):
-                self._report_blocked()
+                if self._running:
+                    self._report_blocked()
                 alive.wait()
-            time.sleep(MAX_BLOCKED_S)
 
     def _report_blocked(self) -> None:
         main_thread = threading.main_thread().ident or 0

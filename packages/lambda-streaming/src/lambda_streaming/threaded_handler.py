@@ -33,7 +33,7 @@ class BlockingResponseStream:
     def __init__(self, stream: ResponseStream, loop: asyncio.AbstractEventLoop) -> None:
         self._stream = stream
         self._loop = loop
-        self._running: concurrent.futures.Future[None] | None = None
+        self._writes: set[concurrent.futures.Future[None]] = set()  # one for each thread of the handler
         self._abandoned = threading.Event()
 
     @property
@@ -63,25 +63,28 @@ class BlockingResponseStream:
         self._wait_for(self._stream.end(data))
 
     def abandon(self) -> None:
-        """Let the write that is under way, and later ones, fail."""
+        """Let the writes that are under way, and later ones, fail."""
         self._abandoned.set()
-        if self._running is not None:
-            self._running.cancel()
+        for write in self._writes.copy():
+            write.cancel()
 
     def _set_prelude(self, prelude: bytes) -> None:
         self._stream._set_prelude(prelude)  # noqa: SLF001 (two halves of one thing)
 
     def _wait_for(self, sending: Coroutine[Any, Any, None]) -> None:
+        if self._abandoned.is_set():
+            sending.close()
+            raise ResponseBroken("The invocation was cancelled")
+        write = asyncio.run_coroutine_threadsafe(sending, self._loop)
+        self._writes.add(write)
+        if self._abandoned.is_set():  # since the look above, when `abandon` did not know this write
+            write.cancel()
         try:
-            if self._abandoned.is_set():
-                sending.close()
-                raise ResponseBroken("The invocation was cancelled")
-            self._running = asyncio.run_coroutine_threadsafe(sending, self._loop)
-            if self._abandoned.is_set():  # since the look above, when `abandon` did not know this write
-                self._running.cancel()
-            self._running.result()
+            write.result()
         except concurrent.futures.CancelledError as error:
             raise ResponseBroken("The invocation was cancelled") from error
+        finally:
+            self._writes.discard(write)
 
 
 async def run_in_thread(

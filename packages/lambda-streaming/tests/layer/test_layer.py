@@ -19,8 +19,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lambda_streaming.layer.build import EXEC_WRAPPER, LOCK, PYTHONS
+from lambda_streaming.layer.build import EXEC_WRAPPER, LOCK, MOST_ZIPPED, PYTHONS
 from lambda_streaming.packaging.archive import unpack
+from lambda_streaming.packaging.sizes import MOST_UNZIPPED
 from support.emulating import Emulating, emulating
 from support.patience import PATIENCE_S
 from support.places import LAMBDA_STREAMING
@@ -131,6 +132,14 @@ def test_nothing_is_in_it_that_lambda_does_not_run(layer: Path) -> None:
     infos = {name.split("/")[1] for name in names if ".dist-info/" in name}
     locked = re.findall(r"^([a-z0-9-]+)==", LOCK.read_text(), re.MULTILINE)
     assert {info.partition("-")[0].replace("_", "-") for info in infos} == set(locked)
+
+
+def test_it_is_within_the_limits_of_lambda(layer: Path) -> None:
+    """That of a direct upload, and unzipped it leaves most of the space to the function."""
+    with zipfile.ZipFile(layer) as archive:
+        unzipped = sum(entry.file_size for entry in archive.infolist())
+    assert layer.stat().st_size <= MOST_ZIPPED
+    assert unzipped <= MOST_UNZIPPED / 2
 
 
 def test_the_lock_has_what_the_package_requires() -> None:

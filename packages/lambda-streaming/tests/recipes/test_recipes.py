@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import msgspec
 import pytest
 
 from lambda_streaming.layer.build import EXEC_WRAPPER as WRAPPER_OF_LAYER
+from support.moto_account import CREDENTIALS, REGION, moto_account
 from support.patience import PATIENCE_S
 from support.places import CACHE, ROOT
 from support.templates import QUIET
@@ -34,7 +35,6 @@ TOOLS = CACHE / "deployment-tools" / "venv" / "bin"
 OSLS = CACHE / "serverless" / "node_modules" / ".bin" / "osls"
 CDK = CACHE / "cdk" / "node_modules" / ".bin" / "cdk"
 ARGUMENTS = json.loads(Path(__file__).with_name("terraform_arguments.json").read_text())["resources"]
-REGION = "us-west-2"
 
 #: `CodeUri` is what `sam package` makes of it. No managed policy is named by its short name.
 TRANSFORM = """
@@ -142,6 +142,13 @@ def of_template(template: Mapping[str, Any]) -> Deployed:
     for resource in template["Resources"].values():
         by_type.setdefault(resource["Type"], []).append(resource.get("Properties", {}))
     (function,), (url,) = by_type["AWS::Lambda::Function"], by_type["AWS::Lambda::Url"]
+    return _deployed(function, url, map(_permission, by_type.get("AWS::Lambda::Permission", ())))
+
+
+def _deployed(
+    function: Mapping[str, Any], url: Mapping[str, Any], public: Iterable[tuple[str, str]]
+) -> Deployed:
+    """What a function and its URL are, with the names that CloudFormation and Lambda's API share."""
     return Deployed(
         runtime=function["Runtime"],
         architectures=tuple(function["Architectures"]),
@@ -151,7 +158,7 @@ def of_template(template: Mapping[str, Any]) -> Deployed:
         variables=tuple(function["Environment"]["Variables"].items()),
         invoke_mode=url["InvokeMode"],
         auth_type=url["AuthType"],
-        public=frozenset(map(_permission, by_type.get("AWS::Lambda::Permission", ()))),
+        public=frozenset(public),
     )
 
 
@@ -262,28 +269,8 @@ def by_terraform(recipes: Path, auth_type: str) -> Deployed:
 @pytest.fixture(scope="module")
 def account() -> Iterator[Mapping[str, str]]:
     """The variables that lead the AWS CLI to an account of moto's."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-p", "0"],
-        env={**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stderr is not None
-        try:
-            port = next(
-                found[1] for line in server.stderr if (found := re.search(r"127\.0\.0\.1:(\d+)", line))
-            )
-            # Its output is drained so that it never blocks.
-            drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
-            yield {
-                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-            }
-        finally:
-            server.kill()
-        drain.wait()
+    with moto_account(managed_policies=True) as variables:
+        yield variables
 
 
 def deploy_by_cli(recipes: Path, account: Mapping[str, str], auth_type: str) -> str:
@@ -301,8 +288,8 @@ def in_account(account: Mapping[str, str], auth_type: str) -> Deployed:
         "lambda",
         region_name=REGION,
         endpoint_url=account["AWS_ENDPOINT_URL"],
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
     )
     name = f"app-{auth_type.lower()}"
     function = client.get_function_configuration(FunctionName=name)
@@ -310,17 +297,7 @@ def in_account(account: Mapping[str, str], auth_type: str) -> Deployed:
     statements: list[Mapping[str, Any]] = []
     if auth_type == "NONE":
         statements = json.loads(client.get_policy(FunctionName=name)["Policy"])["Statement"]
-    return Deployed(
-        runtime=function["Runtime"],
-        architectures=tuple(function["Architectures"]),
-        handler=function["Handler"],
-        timeout=function["Timeout"],
-        memory_size=function["MemorySize"],
-        variables=tuple(function["Environment"]["Variables"].items()),
-        invoke_mode=url["InvokeMode"],
-        auth_type=url["AuthType"],
-        public=frozenset((each["Action"], str(each.get("Condition"))) for each in statements),
-    )
+    return _deployed(function, url, ((each["Action"], str(each.get("Condition"))) for each in statements))
 
 
 @pytest.mark.parametrize("auth_type", EXPECTED)

@@ -11,7 +11,7 @@ import msgspec
 
 from coachstream.infrastructure.target import PACKAGE_TARGET, PACKAGED_KEYS
 from coachstream.package.selection import of_ours, of_the_dependencies
-from lambda_streaming.packaging.archive import sha256_of, write_archive
+from lambda_streaming.packaging.archive import place_in, sha256_of, write_archive
 from lambda_streaming.packaging.byte_code import ByteCode, compile_all, interpreter_as_asked
 from lambda_streaming.packaging.installation import install
 from lambda_streaming.packaging.sizes import Component, check_size, components_of
@@ -109,14 +109,8 @@ def build(
 def _collect(folder: Path, installed: Path, target: Target) -> Mapping[str, str]:
     origins = dict(install(LOCK, target, installed))
     for name, path in list(of_the_dependencies(installed)):
-        path.rename(_place(folder, name))
+        path.rename(place_in(folder, name))
     for name, path in of_ours():
-        shutil.copy(path, _place(folder, name))
+        shutil.copy(path, place_in(folder, name))
         origins[name] = name.partition("/")[0]
     return origins
-
-
-def _place(folder: Path, name: str) -> Path:
-    place = folder / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place

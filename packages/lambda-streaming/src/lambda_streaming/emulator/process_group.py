@@ -25,7 +25,7 @@ MAX_LINE_BYTES: Final = 256 * 1024
 """A longer line of output is split."""
 
 TAIL_BYTES: Final = 4 * 1024
-"""How much of an invocation's output is kept (Lambda API reference, `Invoke`, `LogResult`)."""
+"""How much of an invocation's output is kept (Lambda API reference, `Invoke`, `LogResult`, 2026-11-28)."""
 
 _INT: Final = struct.Struct("i")
 

@@ -27,7 +27,7 @@ from lambda_streaming.emulator.admission import (
     check_framing,
     check_source,
 )
-from lambda_streaming.emulator.connection import Connection, ConnectionEnded
+from lambda_streaming.emulator.connection import Connection, ConnectionEnded, listen
 from lambda_streaming.emulator.invocation import RunningInvocation
 from lambda_streaming.emulator.peer import PeerCheck
 from lambda_streaming.emulator.runtime_api import (
@@ -158,7 +158,7 @@ class RuntimeApiServer:
 
     async def listen(self) -> None:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self._server = await listen(self._accept, HOST)
 
     async def ready(self) -> None:
         """Wait until the runtime waits for an event that has not been delivered."""

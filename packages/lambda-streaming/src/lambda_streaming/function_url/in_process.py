@@ -30,6 +30,7 @@ from lambda_streaming.function_url.invoker import (
 )
 from lambda_streaming.function_url.limits import ResponseLimits
 from lambda_streaming.handler_kinds import is_asgi_app, is_asynchronous
+from lambda_streaming.shutdown import Shutdown
 from lambda_streaming.streaming import LambdaHandler, invoke_streaming, streaming_of
 
 logger = logging.getLogger("lambda_streaming.function_url")
@@ -151,7 +152,7 @@ class InProcessInvoker:
         if left := await _wait_for(late, cleanup_s):
             logger.error("%d handlers have not ended %g s after their cancellation", len(left), cleanup_s)
         if self._streaming is not None and self._streaming.lifespan is not None:
-            await self._streaming.lifespan.stop()
+            await self._streaming.lifespan.stop(Shutdown().leave_s())
 
     async def _run_streaming(self, invocation: _HandlerRun) -> None:
         event = msgspec.json.decode(invocation.request.payload)

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from lambda_streaming.packaging.archive import sha256_of, write_archive
+from lambda_streaming.packaging.archive import place_in, sha256_of, write_archive
 from lambda_streaming.packaging.byte_code import ByteCode, compile_all, interpreter_as_asked
 from lambda_streaming.packaging.errors import PackageError
 from lambda_streaming.packaging.installation import install, uv_program
@@ -33,7 +33,7 @@ EXEC_WRAPPER: Final = "/opt/python/lambda_streaming/exec-wrapper"
 """The value of `AWS_LAMBDA_EXEC_WRAPPER` that starts the function with the layer."""
 
 MOST_ZIPPED: Final = 50 * MEGABYTE
-"""Lambda's limit for direct uploads (Lambda developer guide, "Lambda quotas")."""
+"""Lambda's limit for direct uploads (Lambda developer guide, "Lambda quotas", 2026-11-28)."""
 
 LOCK: Final = Path(__file__).with_name("layer.lock")
 """Every dependency with its hashes; `make lock` generates it."""
@@ -104,7 +104,7 @@ def build(
             origins.update(its_origins)
             _add(modules, its_folder, target)
         for name, path in of_lambda_streaming():
-            shutil.copy(path, _place(modules, name))
+            shutil.copy(path, place_in(modules, name))
             origins[name] = "lambda-streaming"
         for python, interpreter in interpreters.items():
             if interpreter is not None:
@@ -130,7 +130,7 @@ def build(
 def _add(folder: Path, installed: Path, target: Target) -> None:
     """Add the files of the dependencies for one target to those of the others."""
     for name, path in list(of_the_dependencies(installed)):
-        place = _place(folder, name)
+        place = place_in(folder, name)
         if not place.exists():
             path.rename(place)
         elif place.read_bytes() != path.read_bytes() and not name.endswith(".dist-info/WHEEL"):
@@ -138,9 +138,3 @@ def _add(folder: Path, installed: Path, target: Target) -> None:
                 f"{name} is not the same for {target} as for another target, so they need layers of "
                 "their own: use --python and --architecture."
             )
-
-
-def _place(folder: Path, name: str) -> Path:
-    place = folder / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place

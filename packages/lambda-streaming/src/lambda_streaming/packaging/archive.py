@@ -16,6 +16,21 @@ _FILE, _PROGRAM = 0o644, 0o755
 _LEVEL = 6
 
 
+def place_in(folder: Path, name: str) -> Path:
+    """Return the path of a file in a folder that is to be zipped, and make the folders above it.
+
+    Args:
+        folder: what the zip is to contain.
+        name: the file's path in the zip.
+
+    Raises:
+        OSError: the folders cannot be made.
+    """
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_archive(folder: Path, output: Path) -> dict[str, tuple[int, int]]:
     """Write a zip of all files in a folder.
 

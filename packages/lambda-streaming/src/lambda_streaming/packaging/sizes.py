@@ -12,7 +12,7 @@ from lambda_streaming.packaging.errors import PackageError
 
 MEGABYTE: Final = 1_000_000
 MOST_UNZIPPED: Final = 250 * MEGABYTE
-"""Lambda's limit for a function with its layers (Lambda developer guide, "Lambda quotas")."""
+"""Lambda's limit for a function with its layers (Lambda developer guide, "Lambda quotas", 2026-11-28)."""
 
 
 class Component(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ import msgspec
 from lambda_streaming.packaging.errors import PackageError
 
 _GLIBC = "2_34"
-"""The glibc of Amazon Linux 2023, the base of managed runtimes since Python 3.12 (developer guide)."""
+"""The glibc of Amazon Linux 2023, the base of managed runtimes since Python 3.12 (Lambda developer guide,
+"Lambda runtimes", 2026-11-28)."""
 
-_ON_AMAZON_LINUX_2 = frozenset({"3.9", "3.10", "3.11"})
+_ON_AMAZON_LINUX_2 = "3.11"
 _GLIBC_BEFORE = "2_17"
 """Amazon Linux 2 has glibc 2.26; this is the nearest older one that uv knows (manylinux2014)."""
 
@@ -39,7 +40,7 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def platform(self) -> str:
         """The platform's name in uv."""
-        glibc = _GLIBC_BEFORE if self.python in _ON_AMAZON_LINUX_2 else _GLIBC
+        glibc = _GLIBC_BEFORE if self.python == _ON_AMAZON_LINUX_2 else _GLIBC
         return f"{self.cpu.machine}-manylinux_{glibc}"
 
     @property

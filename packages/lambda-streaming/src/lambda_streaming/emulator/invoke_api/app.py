@@ -222,11 +222,11 @@ class _Log:
         self._tail: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def arrived(self, tail: bytes) -> None:
-        """Take it."""
+        """Keep the end of the log, for `result`."""
         self._tail.set_result(tail)
 
     async def result(self) -> str:
-        """Wait for it, and return it as the API has it, in base64."""
+        """Wait for the end of the log, and return it in base64, as the API does."""
         return base64.b64encode(await asyncio.shield(self._tail)).decode()
 
 
