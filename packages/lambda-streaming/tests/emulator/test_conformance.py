@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from contracts.invoker import Gate, gate
-from lambda_streaming.emulator import ExecutionEnvironments, policy
+from lambda_streaming.emulator import ExecutionEnvironments
 from lambda_streaming.function_url.app import FunctionUrlApp
 from lambda_streaming.function_url.cors import CorsConfiguration, InvalidCorsConfiguration
 from lambda_streaming.function_url.exchange import InvokeMode
@@ -106,12 +106,6 @@ def process_of(pool: ExecutionEnvironments) -> int:
     return environment.process.id
 
 
-@pytest.fixture
-def patient_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow runtime gets the next request, too, instead of a second environment next to it."""
-    monkeypatch.setattr(policy, "SETTLING_S", PATIENCE_S)
-
-
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_01_chunks_arrive_one_by_one_before_the_handler_ends(runtime: str) -> None:
     """The client has each chunk while the handler is still waiting for the test."""
@@ -183,7 +177,6 @@ async def test_conformance_06_a_prelude_alone_is_a_whole_response() -> None:
     assert (response.status_code, response.headers["location"], response.content) == (302, "/there", b"")
 
 
-@pytest.mark.usefixtures("patient_settling")
 @pytest.mark.parametrize("runtime", NODE)
 async def test_conformance_08_the_official_node_clients_run_unmodified(runtime: str) -> None:
     """One process serves three invocations over keep-alive connections, with matching request ids."""
@@ -222,7 +215,6 @@ async def test_conformance_09_the_lambda_web_adapter_streams_server_sent_events(
             assert pool.environments[0].alive
 
 
-@pytest.mark.usefixtures("patient_settling")
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_10_and_11_an_error_before_the_first_byte_is_a_502(
     runtime: str, caplog: pytest.LogCaptureFixture
@@ -238,7 +230,6 @@ async def test_conformance_10_and_11_an_error_before_the_first_byte_is_a_502(
     assert caplog.text.count(f"{error_type}: before the first byte") == 1
 
 
-@pytest.mark.usefixtures("patient_settling")
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_12_an_error_after_the_first_byte_breaks_the_response_off(
     runtime: str, caplog: pytest.LogCaptureFixture
@@ -399,7 +390,6 @@ async def test_conformance_21_a_timeout_is_a_502_or_a_broken_response(
     assert caplog.text.count("Task timed out after 0.50 seconds") == 2
 
 
-@pytest.mark.usefixtures("patient_settling")
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_conformance_22_a_client_that_leaves_does_not_stop_the_invocation(runtime: str) -> None:
     """The runtime's response is read to its end; the same process takes the next request."""
@@ -577,7 +567,6 @@ async def test_conformance_29_a_slow_reader_blocks_the_writer(runtime: str) -> N
     assert received == 64 * 1024 * 1024
 
 
-@pytest.mark.usefixtures("patient_settling")
 async def test_conformance_29_one_byte_past_the_limit_breaks_the_response_off() -> None:
     """The default is the service's 200 MB; 2 MiB keep the test fast. The function still runs to its end."""
     assert ResponseLimits().max_bytes == 200 * 1024 * 1024
