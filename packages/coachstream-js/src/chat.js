@@ -298,7 +298,9 @@ export class Chat {
     if (key !== this.#draft.key || newValue !== null || this.#status === "sending") return;
     this.#draft.forget(oldValue);
     this.#show();
-    if (!this.#isBusy) void this.#resume();
+    if (this.#isBusy) return;
+    this.#abandon(); // a request that is under way may be too early
+    void this.#resume();
   };
 
   #seen = () => {
@@ -308,7 +310,6 @@ export class Chat {
   /** The user's last message, if it has no complete reply and can be sent again. @returns {Outgoing|null} */
   #unanswered() {
     if (this.#turn?.isOver && this.#turn.outgoing !== null) return this.#turn.outgoing;
-    if (this.#turn !== null && !this.#turn.isOver) return null;
     const last = this.#settled.findLast(({ role, state }) => role === "user" || state === "complete");
     const clientMessageId = last?.stored?.metadata?.clientMessageId;
     if (last?.role !== "user" || clientMessageId === undefined) return null;
