@@ -101,7 +101,7 @@ PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming
 	tests/support/dynamodb_local packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript packages/coachstream/tests/functions/clients/node \
-	packages/coachstream/tests/functions/clients/go bench/node
+	packages/coachstream/tests/functions/clients/go packages/coachstream-js/tests/front_ends bench/node
 
 JOBS ?= 1
 

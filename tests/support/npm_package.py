@@ -53,7 +53,8 @@ def install(tarball: Path, app: Path) -> None:
     """Install the package into an app with `npm install`, after what its lock file pins; without a network."""
     for name in ("package.json", "package-lock.json"):
         shutil.copy(FRONT_ENDS / name, app)
-    shutil.copytree(MODULES, app / "node_modules", symlinks=True, copy_function=_link)
+    linked = shutil.ignore_patterns(".bin")  # programs are called by their paths
+    shutil.copytree(MODULES, app / "node_modules", ignore=linked, copy_function=_link)
     options = ("--offline", "--no-audit", "--no-fund", "--ignore-scripts")
     run([shutil.which("npm") or "npm", "install", *options, str(tarball)], app)
 

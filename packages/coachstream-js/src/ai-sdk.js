@@ -34,8 +34,8 @@ export class CoachStreamTransport {
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["sendMessages"]} */
   async sendMessages({ trigger, chatId, messages, abortSignal }) {
     const last = messages.at(-1);
-    if (trigger !== "submit-message" || last?.role !== "user") throw unsupported("A message gets one reply.");
-    if (last.parts.some(({ type }) => type !== "text")) throw unsupported("A message can only have text.");
+    if (trigger !== "submit-message" || last?.role !== "user") throw refused("INVALID_REQUEST", "A message gets one reply, and is not changed.");
+    if (last.parts.some(({ type }) => type !== "text")) throw refused("ATTACHMENT_REJECTED", "A message can only have text.");
     const message = last.parts.map((part) => (part.type === "text" ? part.text : "")).join("\n\n");
     const { timeZone } = this.#options;
     const reply = start({
@@ -212,9 +212,9 @@ async function idempotencyKey(id) {
   return `id-${hex.slice(0, 40)}`;
 }
 
-/** @param {string} message */
-function unsupported(message) {
+/** @param {string} code @param {string} message */
+function refused(code, message) {
   // The public types have no constructors.
   const Refusal = /** @type {new (code: string, message: string) => CoachStreamError} */ (/** @type {unknown} */ (CoachStreamError));
-  return new Refusal("INVALID_REQUEST", message);
+  return new Refusal(code, message);
 }

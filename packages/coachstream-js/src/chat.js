@@ -108,7 +108,13 @@ export class Chat {
 
   /** @type {api.Chat["stop"]} */
   stop = async () => {
-    if (this.#isBusy) await this.#turn?.reply?.stop();
+    if (!this.#isBusy) return;
+    try {
+      await this.#turn?.reply?.stop();
+    } catch (error) {
+      this.#error = errorFrom(error);
+      this.#show();
+    }
   };
 
   /** @type {api.Chat["retry"]} */
@@ -235,6 +241,7 @@ export class Chat {
       case "complete":
         this.#confirm(turn, this.#status);
         this.#turn = null;
+        this.#error = null;
         this.#keep([event.userMessage], turn.outgoing?.clientMessageId);
         this.#keep([event.aiMessage], turn.runId ?? undefined);
         this.#show("ready");
@@ -270,7 +277,7 @@ export class Chat {
 
   /** @param {Turn} turn @param {unknown} reason */
   #fail(turn, reason) {
-    const error = reason instanceof Error ? reason : new Error("The token or the history could not be had.", { cause: reason });
+    const error = errorFrom(reason);
     const partial = error instanceof ServiceError ? error.partialMessage : null;
     if (error instanceof ServiceError && error.userMessage !== null) this.#confirm(turn, this.#status);
     if (turn.isConfirmed) {
@@ -471,6 +478,11 @@ function draftFrom(kept) {
   } catch {
     return null; // nothing is kept, or it is not ours
   }
+}
+
+/** @param {unknown} thrown */
+function errorFrom(thrown) {
+  return thrown instanceof Error ? thrown : new Error("The token or the history could not be had.", { cause: thrown });
 }
 
 /** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */

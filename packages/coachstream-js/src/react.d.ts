@@ -36,8 +36,8 @@ export interface ChatState {
   readonly messages: readonly ChatMessage[];
   readonly status: Status;
   /**
-   * Why the last message was not sent, or its reply broke off: a `CoachStreamError`, or what `token` or `history`
-   * threw. `null` unless the status is `error`.
+   * Why the last message was not sent, its reply broke off or could not be stopped: a `CoachStreamError`, or what
+   * `token` or `history` threw.
    */
   readonly error: Error | null;
   /** The value of the message box. It survives a reload, as does a sent message until the server has it. */
@@ -77,9 +77,8 @@ export interface Chat {
    */
   send(text?: string): boolean;
   /**
-   * Stops the reply on the server, for all its readers; its text so far is stored.
-   *
-   * @throws {CoachStreamError} the server could not be reached, or the message was never sent
+   * Stops the reply on the server, for all its readers; its text so far is stored. If that fails, `error` says why, and
+   * the reply goes on.
    */
   stop(): Promise<void>;
   /**

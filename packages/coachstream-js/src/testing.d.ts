@@ -84,9 +84,9 @@ export interface Failure {
 export function pause(ms: number): Instruction;
 /** Waits until the test calls `open()`; a stop ends the wait. */
 export function gate(): Gate;
-/** Breaks the connections of all readers. The reply goes on, and they resume after their cursor. */
+/** Waits for a reader, and breaks the connections of all. The reply goes on, and they resume after their cursor. */
 export function cut(): Instruction;
-/** Sends all readers away, as the service does near the function's timeout: they resume at once. */
+/** Waits for a reader, and sends all away, as the service does near the function's timeout: they resume at once. */
 export function reconnect(): Instruction;
 /** Withdraws the text from this offset on, in UTF-16 code units; all of it by default. */
 export function reset(offset?: number): Instruction;

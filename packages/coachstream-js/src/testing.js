@@ -273,6 +273,7 @@ class Run {
   #text = "";
   #isStarted = false;
   #stopped = deferred();
+  #isRead = deferred();
   #isStopped = false;
 
   /** @param {Conversation} conversation @param {string} id @param {StoredMessage} userMessage @param {api.Step[]} script */
@@ -296,6 +297,7 @@ class Run {
     for (let entry = (after ?? -1) + 1; entry < this.#log.length; entry += 1) response.write(this.#entry(entry));
     if (this.isOver) return void response.end();
     this.#readers.add(response);
+    this.#isRead.resolve();
     response.on("close", () => this.#readers.delete(response));
   }
 
@@ -340,11 +342,13 @@ class Run {
         await Promise.race([step.opened, this.#stopped.promise]);
         break;
       case "cut":
+        await this.#untilRead();
         // A half-close, not a reset: what was sent before it still arrives.
         for (const response of this.#readers) response.socket?.end();
         this.#readers.clear();
         break;
       case "reconnect": {
+        await this.#untilRead();
         const after = `${this.id}:${this.lastEntry}`;
         for (const response of this.#readers) response.end(block({ type: "reconnect", after }, after));
         this.#readers.clear();
@@ -362,6 +366,14 @@ class Run {
         return step;
     }
     return null;
+  }
+
+  /** Waits for a reader: two cuts in a row are two interruptions. */
+  async #untilRead() {
+    while (this.#readers.size === 0 && !this.#isStopped) {
+      this.#isRead = deferred();
+      await Promise.race([this.#isRead.promise, this.#stopped.promise]);
+    }
   }
 
   /** @param {string} stopReason */

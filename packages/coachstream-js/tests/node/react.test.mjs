@@ -150,6 +150,22 @@ test("a stop ends the reply on the server", async () => {
   page.close();
 });
 
+test("a stop that fails is an error, and the reply goes on", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  server.refuse({ status: 403, code: "USER_ID_MISMATCH" });
+  await page.hook.stop();
+  const failed = await page.until(({ error }) => error !== null);
+  assert.deepEqual([failed.status, failed.error.code], ["streaming", "USER_ID_MISMATCH"]);
+  held.open();
+  assert.equal((await page.until(isReady)).error, null);
+  page.close();
+});
+
 test("what is typed survives a reload, and is gone once the server has it", async () => {
   const server = await newServer();
   const page = await idle(server);

@@ -34,6 +34,13 @@ test("a reader whose connection is cut resumes after its cursor", async () => {
   assert.match(server.requests[1].query, /^\?after=run_\d+_test%3A1$/);
 });
 
+test("a reply waits for its reader before it interrupts it again", async () => {
+  const server = await newServer();
+  server.reply(cut(), "Well ", cut(), reconnect(), "done");
+  assert.equal((await seen(ask(server))).at(-1), "end_turn: Well done");
+  assert.deepEqual(methods(server), ["POST", "GET", "GET", "GET"]);
+});
+
 test("a reader that is sent away resumes at once", async () => {
   const server = await newServer();
   server.reply("Well ", reconnect(), "done");
