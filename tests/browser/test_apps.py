@@ -142,9 +142,8 @@ class Visitor:
 
     def stored(self) -> list[tuple[str, str]]:
         """The role and the text of each stored message."""
-        return [
-            (message["role"], message["content"]) for message in stored_messages(self.ready, self.conversation)
-        ]
+        messages = stored_messages(self.ready, self.conversation)
+        return [(message["role"], message["content"]) for message in messages]
 
 
 class AppTab:
@@ -187,7 +186,7 @@ async def visiting(
 
 
 async def shows_a_reply_in_every_tab(browser: Browser, app: str, service: Silent, kind: str) -> None:
-    """In the tab that asked, after its reload, and in a second tab: the same text, which is what is stored."""
+    """In the tab that asked, after its reload, and in a second tab: the text that is stored."""
     speaking = service.model.reply_in_steps("You ran ", "far, ", "and well.")
     async with visiting(browser, app, service, kind) as visitor:
         first = await visitor.tab()

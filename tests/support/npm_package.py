@@ -50,7 +50,7 @@ def unpack(tarball: Path, folder: Path) -> None:
 
 
 def install(tarball: Path, app: Path) -> None:
-    """Install the package into an app with `npm install`, after what its lock file pins; without a network."""
+    """Install the package into an app with `npm install`, next to what its lock file pins; works offline."""
     for name in ("package.json", "package-lock.json"):
         shutil.copy(FRONT_ENDS / name, app)
     linked = shutil.ignore_patterns(".bin")  # programs are called by their paths

@@ -18,8 +18,8 @@ export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "
  *
  * - Only the last message is sent; the service has the ones before. Its `id` is the idempotency key: `sendMessage` with
  *   the `messageId` of a message that was sent reads the same reply.
- * - A lost connection is restored, and the text continues where it was. `onData` gets `data-connection` with the `state`
- *   `reconnecting` or `connected`.
+ * - A lost connection is restored, and the text continues where it was. `onData` gets `data-connection` with the
+ *   `state` `reconnecting` or `connected`.
  * - With `resume: true`, every tab joins the reply that is being written, from its beginning.
  * - `regenerate()`, files and edited messages are refused.
  *

@@ -12,7 +12,13 @@
 import { CoachStreamError, join, start } from "./coachstream.js";
 
 /** Of the reply's stop reason. @type {Readonly<Record<string, "stop" | "length" | "content-filter">>} */
-const FINISH_REASONS = { end_turn: "stop", stop_sequence: "stop", guardrail_warning: "stop", max_tokens: "length", content_filtered: "content-filter" };
+const FINISH_REASONS = {
+  end_turn: "stop",
+  stop_sequence: "stop",
+  guardrail_warning: "stop",
+  max_tokens: "length",
+  content_filtered: "content-filter",
+};
 const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 /**
@@ -34,8 +40,10 @@ export class CoachStreamTransport {
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["sendMessages"]} */
   async sendMessages({ trigger, chatId, messages, abortSignal }) {
     const last = messages.at(-1);
-    if (trigger !== "submit-message" || last?.role !== "user") throw refused("INVALID_REQUEST", "A message gets one reply, and is not changed.");
-    if (last.parts.some(({ type }) => type !== "text")) throw refused("ATTACHMENT_REJECTED", "A message can only have text.");
+    if (trigger !== "submit-message" || last?.role !== "user")
+      throw refused("INVALID_REQUEST", "A message gets one reply, and is not changed.");
+    if (last.parts.some(({ type }) => type !== "text"))
+      throw refused("ATTACHMENT_REJECTED", "A message can only have text.");
     const message = last.parts.map((part) => (part.type === "text" ? part.text : "")).join("\n\n");
     const { timeZone } = this.#options;
     const reply = start({
@@ -116,7 +124,11 @@ class Encoder {
         yield* this.#show(event.text);
         yield* this.endText();
         yield { type: "finish-step" };
-        yield { type: "finish", finishReason: FINISH_REASONS[event.stopReason] ?? "other", messageMetadata: metadataOf(event) };
+        yield {
+          type: "finish",
+          finishReason: FINISH_REASONS[event.stopReason] ?? "other",
+          messageMetadata: metadataOf(event),
+        };
         break;
       case "contextual":
         yield { type: "data-contextual", data: event, transient: true };
@@ -175,7 +187,18 @@ class Encoder {
 /** @param {CompleteEvent} event */
 function metadataOf({ runId, messageId, stopReason, userMessage, aiMessage, pineconeContext, usage, timings }) {
   const { timestamp, metadata: { model, guardrailWarning } = {} } = aiMessage;
-  const known = { messageId, userMessageId: userMessage.id, timestamp, stopReason, pineconeContext, usage, timings, model, guardrailWarning, runId };
+  const known = {
+    messageId,
+    userMessageId: userMessage.id,
+    timestamp,
+    stopReason,
+    pineconeContext,
+    usage,
+    timings,
+    model,
+    guardrailWarning,
+    runId,
+  };
   return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
 }
 
@@ -215,6 +238,8 @@ async function idempotencyKey(id) {
 /** @param {string} code @param {string} message */
 function refused(code, message) {
   // The public types have no constructors.
-  const Refusal = /** @type {new (code: string, message: string) => CoachStreamError} */ (/** @type {unknown} */ (CoachStreamError));
+  const Refusal = /** @type {new (code: string, message: string) => CoachStreamError} */ (
+    /** @type {unknown} */ (CoachStreamError)
+  );
   return new Refusal(code, message);
 }

@@ -3,8 +3,8 @@
  * `react.js` shows it.
  *
  * A message is in one of three places. Typed, or sent but not confirmed, it is in the draft, which a storage keeps.
- * From the server's confirmation on, it is in the conversation. A failure before that puts its text back into the draft,
- * with its idempotency key: if the text is sent again unchanged, the server recognizes it.
+ * From the server's confirmation on, it is in the conversation. A failure before that puts its text back into the
+ * draft, with its idempotency key: if the text is sent again unchanged, the server recognizes it.
  *
  * @import * as api from "./react.js"
  * @import {Reply, ReplyEvent, ReplyOptions, StoredMessage} from "./coachstream.js"
@@ -65,7 +65,7 @@ export class Chat {
 
   state = () => this.#state;
 
-  /** Shows what the storage has, and continues the reply that is being written. It may be detached and attached again. */
+  /** Shows what the storage has, and continues the reply that is being written. */
   attach() {
     this.#isAttached = true;
     if (this.#status !== "sending") this.#draft.restore();
@@ -167,8 +167,10 @@ export class Chat {
   #resume() {
     const turn = this.#turn;
     if (this.#work !== null) return;
-    if (turn !== null && !turn.isOver && turn.reply !== null && turn.runId !== null) {
+    const hasFailed = turn?.isOver && this.#error instanceof ServiceError;
+    if (turn !== null && !hasFailed && turn.reply !== null && turn.runId !== null) {
       const { runId } = turn;
+      turn.isOver = false;
       const { lastEventId: after, text } = turn.reply;
       return this.#run(turn, this.#status, (options) => this.#read(turn, resume({ ...options, runId, after, text })));
     }
@@ -200,7 +202,8 @@ export class Chat {
       await work(options);
       if (signal.aborted) return;
       this.#work = null;
-      if (this.#turn === turn) this.#turn = null;
+      turn.isOver = true;
+      if (this.#turn === turn) this.#settle();
       this.#isReconnecting = false;
       this.#show("ready");
     } catch (error) {
@@ -388,6 +391,8 @@ class Draft {
   key;
   /** What was sent and is not confirmed. @type {Outgoing|null} */
   #outgoing = null;
+  /** Whether it is still being sent; otherwise its text has come back, and only its key counts. */
+  #isOnItsWay = false;
   #storage;
 
   /** @param {string} conversationUrl @param {() => api.DraftStorage|null|undefined} storage */
@@ -407,39 +412,49 @@ class Draft {
   /** @param {string} text */
   type(text) {
     this.text = text;
-    // Another tab may be sending a message.
-    this.#save(this.#outgoing ?? this.#kept()?.outgoing);
+    const ours = this.#outgoing;
+    // What came back and is edited is another message.
+    if (!this.#isOnItsWay && ours?.text !== text) this.#outgoing = null;
+    const others = this.#kept()?.outgoing; // another tab may be sending it
+    this.#save(this.#outgoing ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
   }
 
   /** Forgets a text whose confirmation another tab got. @param {string|null} confirmed what the storage had */
   forget(confirmed) {
     const { clientMessageId, text } = draftFrom(confirmed)?.outgoing ?? {};
-    if (this.#outgoing === null || this.#outgoing.clientMessageId !== clientMessageId) return;
-    this.#outgoing = null;
-    if (this.text === text) this.text = "";
-    this.#save();
+    if (this.#outgoing !== null && this.#outgoing.clientMessageId === clientMessageId) {
+      this.#outgoing = null;
+      if (this.text === text) this.text = "";
+    }
+    this.#save(); // what is typed here is gone from the storage, too
   }
 
   /** Begins to send this text. @param {string} text @returns {Outgoing} */
   take(text) {
     const known = this.#outgoing;
     this.#outgoing =
-      known?.text === text ? known : { text, clientMessageId: newClientMessageId(), writtenAt: new Date().toISOString() };
+      known?.text === text
+        ? known
+        : { text, clientMessageId: newClientMessageId(), writtenAt: new Date().toISOString() };
+    this.#isOnItsWay = true;
     if (this.text === text) this.text = "";
     this.#save();
     return this.#outgoing;
   }
 
   confirm() {
+    this.#isOnItsWay = false;
     this.#outgoing = null;
     this.#save();
   }
 
   /** Returns the text that was sent to what is typed. */
   giveBack() {
+    this.#isOnItsWay = false;
     const sent = this.#outgoing?.text ?? "";
     const parts = this.text === sent ? [sent] : [sent, this.text];
     this.text = parts.filter((part) => part !== "").join(PARAGRAPH);
+    if (this.text !== sent) this.#outgoing = null;
     this.#save();
   }
 
@@ -473,7 +488,8 @@ function draftFrom(kept) {
     const { text, outgoing } = JSON.parse(kept ?? "");
     if (typeof text !== "string") return null;
     const { clientMessageId, writtenAt } = outgoing ?? {};
-    const isWhole = [outgoing?.text, clientMessageId].every((part) => typeof part === "string") && Date.parse(writtenAt) > 0;
+    const isWhole =
+      [outgoing?.text, clientMessageId].every((part) => typeof part === "string") && Date.parse(writtenAt) > 0;
     return { text, outgoing: isWhole ? { text: outgoing.text, clientMessageId, writtenAt } : null };
   } catch {
     return null; // nothing is kept, or it is not ours
@@ -494,7 +510,10 @@ function newTurn(outgoing, isConfirmed) {
 function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, settled) {
   /** @type {api.ChatMessage[]} */
   const messages = [];
-  if (outgoing !== null && !settled.some(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === outgoing.clientMessageId)) {
+  if (
+    outgoing !== null &&
+    !settled.some(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === outgoing.clientMessageId)
+  ) {
     const { clientMessageId: id, text: content } = outgoing;
     messages.push(Object.freeze({ id, role: "user", content, state: isConfirmed ? "sent" : "sending", stored: null }));
   }
@@ -516,5 +535,7 @@ function messageOf(stored, id) {
 
 /** @param {api.ChatMessage} message @param {StoredMessage} stored */
 function isSame(message, stored) {
-  return message.stored?.id === stored.id || (stored.role === "user" && message.id === stored.metadata?.clientMessageId);
+  return (
+    message.stored?.id === stored.id || (stored.role === "user" && message.id === stored.metadata?.clientMessageId)
+  );
 }

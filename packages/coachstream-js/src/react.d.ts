@@ -5,8 +5,8 @@ import type { ConversationOptions, ReconnectOptions, ReplyEvent, StoredMessage }
  * A conversation with a coach: shows its messages, sends one, and reads the reply while it is written.
  *
  * When the component is mounted, the reply that is being written is read from its beginning, so a reloaded page and a
- * second tab show it, too. When it is unmounted, reading stops; the reply does not. Another `conversationUrl` is another
- * conversation.
+ * second tab show it, too. When it is unmounted, reading stops; the reply does not. Another `conversationUrl` is
+ * another conversation.
  */
 export function useCoachStream(options: UseCoachStreamOptions): CoachStream;
 

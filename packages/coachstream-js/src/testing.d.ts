@@ -27,7 +27,9 @@ export interface TestServer {
   isOffline: boolean;
   /** Every request that got a response, oldest first; without CORS preflights. */
   readonly requests: readonly TestRequest[];
-  /** Waits until the requests meet a condition. */
+  /** The number of open connections that read a reply; those of `conv_test` by default. */
+  readers(id?: string): number;
+  /** Waits until a condition holds: on the requests, the messages or the readers. */
   until(condition: (requests: readonly TestRequest[]) => boolean): Promise<void>;
   /** Closes all connections, and stops listening. */
   close(): Promise<void>;

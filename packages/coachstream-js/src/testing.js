@@ -97,6 +97,11 @@ class TestService {
     return [...this.#conversationAt(new URL(this.conversation(id)).pathname).messages];
   }
 
+  /** @param {string} [id] */
+  readers(id = "conv_test") {
+    return this.#conversationAt(new URL(this.conversation(id)).pathname).readers;
+  }
+
   /** @param {api.Step[]} steps */
   reply(...steps) {
     this.#scripts.push(steps);
@@ -131,8 +136,14 @@ class TestService {
     const url = new URL(request.url ?? "/", this.url);
     const text = await textOf(request);
     const body = json(text);
-    this.requests.push({ method: request.method ?? "", path: url.pathname, query: url.search, headers: request.headers, body });
-    for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+    this.requests.push({
+      method: request.method ?? "",
+      path: url.pathname,
+      query: url.search,
+      headers: request.headers,
+      body,
+    });
+    this.#changed();
     const refusal = this.#refusals.shift();
     if (refusal !== undefined) return refuse(response, refusal);
     if (!/^Bearer ./.test(request.headers.authorization ?? "") && !url.searchParams.has("ticket")) {
@@ -159,11 +170,23 @@ class TestService {
   /** @param {string} path */
   #conversationAt(path) {
     let conversation = this.#conversations.get(path);
-    if (conversation === undefined) this.#conversations.set(path, (conversation = new Conversation(path)));
+    if (conversation === undefined) {
+      conversation = new Conversation(path, this.#changed);
+      this.#conversations.set(path, conversation);
+    }
     return conversation;
   }
 
-  /** @param {Conversation} conversation @param {any} body @param {IncomingMessage} request @param {ServerResponse} response */
+  #changed = () => {
+    for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+  };
+
+  /**
+   * @param {Conversation} conversation
+   * @param {any} body
+   * @param {IncomingMessage} request
+   * @param {ServerResponse} response
+   */
   #post(conversation, body, request, response) {
     const { userResponse, clientMessageId } = body ?? {};
     if (typeof userResponse !== "string" || userResponse.trim() === "") {
@@ -205,9 +228,14 @@ class Conversation {
   #runs = [];
   #count = 0;
 
-  /** @param {string} path */
-  constructor(path) {
+  /** @param {string} path @param {() => void} changed */
+  constructor(path, changed) {
     this.#path = path;
+    this.changed = changed;
+  }
+
+  get readers() {
+    return this.#runs.reduce((readers, run) => readers + run.readers, 0);
   }
 
   /** @param {string|undefined} runId without one, the unfinished run is meant */
@@ -223,7 +251,9 @@ class Conversation {
 
   /** @param {string} content @param {string|undefined} clientMessageId */
   store(content, clientMessageId) {
-    const known = this.messages.find(({ metadata }) => clientMessageId && metadata?.clientMessageId === clientMessageId);
+    const known = this.messages.find(
+      ({ metadata }) => clientMessageId && metadata?.clientMessageId === clientMessageId,
+    );
     if (known !== undefined) return known;
     const metadata = clientMessageId === undefined ? {} : { clientMessageId };
     return this.#add("user", content, metadata);
@@ -243,11 +273,22 @@ class Conversation {
     return this.run;
   }
 
-  /** @param {"user"|"assistant"} role @param {string} content @param {NonNullable<StoredMessage["metadata"]>} metadata */
+  /**
+   * @param {"user"|"assistant"} role
+   * @param {string} content
+   * @param {NonNullable<StoredMessage["metadata"]>} metadata
+   */
   #add(role, content, metadata) {
     /** @type {StoredMessage} */
-    const message = { id: `${this.#newId("msg")}_${role}`, role, content, timestamp: new Date().toISOString(), metadata };
+    const message = {
+      id: `${this.#newId("msg")}_${role}`,
+      role,
+      content,
+      timestamp: new Date().toISOString(),
+      metadata,
+    };
     this.messages.push(message);
+    this.changed();
     return message;
   }
 
@@ -276,7 +317,12 @@ class Run {
   #isRead = deferred();
   #isStopped = false;
 
-  /** @param {Conversation} conversation @param {string} id @param {StoredMessage} userMessage @param {api.Step[]} script */
+  /**
+   * @param {Conversation} conversation
+   * @param {string} id
+   * @param {StoredMessage} userMessage
+   * @param {api.Step[]} script
+   */
   constructor(conversation, id, userMessage, script) {
     this.conversation = conversation;
     this.id = id;
@@ -285,20 +331,34 @@ class Run {
     this.#append({ type: "run", runId: id });
   }
 
+  get readers() {
+    return this.#readers.size;
+  }
+
   get lastEntry() {
     return this.#log.length - 1;
   }
 
   /** @param {ServerResponse} response @param {{after: number|null, isPost: boolean}} from */
   read(response, { after, isPost }) {
-    response.writeHead(200, { ...CORS, "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache, no-transform" });
+    response.writeHead(200, {
+      ...CORS,
+      "Content-Type": "text/event-stream; charset=utf-8",
+      "Cache-Control": "no-cache, no-transform",
+    });
     if (isPost) response.write(block({ type: "start", status: "initialized" }));
-    else response.write(block({ type: "start", status: "initialized", runId: this.id }, `${this.id}:${after ?? 0}`, "retry: 1000\n"));
+    else
+      response.write(
+        block({ type: "start", status: "initialized", runId: this.id }, `${this.id}:${after ?? 0}`, "retry: 1000\n"),
+      );
     for (let entry = (after ?? -1) + 1; entry < this.#log.length; entry += 1) response.write(this.#entry(entry));
     if (this.isOver) return void response.end();
     this.#readers.add(response);
     this.#isRead.resolve();
-    response.on("close", () => this.#readers.delete(response));
+    response.on("close", () => {
+      this.#readers.delete(response);
+      this.conversation.changed();
+    });
   }
 
   /** Begins to write the reply, once. */

@@ -10,7 +10,10 @@ const { CoachStreamTransport } = await import("coachstream/ai-sdk");
 
 const textOf = ({ parts }) => parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 const shown = ({ messages }) => messages.map((message) => `${message.role}: ${textOf(message)}`);
-const hasText = (text) => ({ messages }) => messages.length > 0 && textOf(messages.at(-1)) === text;
+const hasText =
+  (text) =>
+  ({ messages }) =>
+    messages.length > 0 && textOf(messages.at(-1)) === text;
 const isReady = ({ status }) => status === "ready";
 const hasFailed = ({ status }) => status === "error";
 const isDone = ({ messages, status }) => status === "ready" && messages.at(-1)?.role === "assistant";
@@ -53,8 +56,17 @@ test("useChat shows the reply as it arrives, and what is known of it", async () 
   assert.deepEqual([messageId, userMessageId, stopReason, model], [reply.id, question.id, "end_turn", "scripted"]);
   assert.equal(messages[1].id, runId);
   assert.equal(usage.outputTokens, 1);
-  assert.deepEqual(page.finishes.map(({ finishReason, isError, isAbort }) => [finishReason, isError, isAbort]), [["stop", false, false]]);
-  assert.deepEqual(messages[1].parts.map(({ type, state }) => [type, state]), [["step-start", undefined], ["text", "done"]]);
+  assert.deepEqual(
+    page.finishes.map(({ finishReason, isError, isAbort }) => [finishReason, isError, isAbort]),
+    [["stop", false, false]],
+  );
+  assert.deepEqual(
+    messages[1].parts.map(({ type, state }) => [type, state]),
+    [
+      ["step-start", undefined],
+      ["text", "done"],
+    ],
+  );
   page.close();
 });
 
@@ -64,12 +76,15 @@ test("a lost connection is restored, and useChat notices nothing but the data", 
   const page = await ready(server);
   page.hook.sendMessage({ text: "How was my week?" });
   assert.deepEqual(shown(await page.until(isDone)), ["user: How was my week?", "assistant: Well done"]);
-  assert.deepEqual(page.data.map(({ type, data }) => [type, data.state]), [
-    ["data-connection", "connected"],
-    ["data-connection", "reconnecting"],
-    ["data-connection", "connected"],
-    ["data-connection", "connected"],
-  ]);
+  assert.deepEqual(
+    page.data.map(({ type, data }) => [type, data.state]),
+    [
+      ["data-connection", "connected"],
+      ["data-connection", "reconnecting"],
+      ["data-connection", "connected"],
+      ["data-connection", "connected"],
+    ],
+  );
   assert.deepEqual(methods(server), ["POST", "GET", "GET"]);
   page.close();
 });
@@ -130,9 +145,18 @@ test("what is said besides the reply comes as transient data", async () => {
   page.hook.sendMessage({ text: "Remember this" });
   const { messages } = await page.until(isDone);
   const said = page.data.filter(({ type }) => type !== "data-connection");
-  assert.deepEqual(said.map(({ type }) => type), ["data-contextual", "data-guardrail-warning"]);
-  assert.deepEqual([said[0].data.stage, said[0].data.content, said[1].data.message], ["memory_saved", "Saved.", "Careful."]);
-  assert.deepEqual(messages[1].parts.map(({ type }) => type), ["step-start", "text"]);
+  assert.deepEqual(
+    said.map(({ type }) => type),
+    ["data-contextual", "data-guardrail-warning"],
+  );
+  assert.deepEqual(
+    [said[0].data.stage, said[0].data.content, said[1].data.message],
+    ["memory_saved", "Saved.", "Careful."],
+  );
+  assert.deepEqual(
+    messages[1].parts.map(({ type }) => type),
+    ["step-start", "text"],
+  );
   page.close();
 });
 
@@ -153,7 +177,9 @@ test("the transport's stop ends the reply on the server; useChat's only stops re
   assert.equal(server.messages()[1].content, "Well done");
   server.reply("Well ", gate(), "never said");
   page.hook.sendMessage({ text: "Two" });
-  await page.until(({ messages, status }) => messages.length === 4 && status === "streaming" && textOf(messages[3]) === "Well ");
+  await page.until(
+    ({ messages, status }) => messages.length === 4 && status === "streaming" && textOf(messages[3]) === "Well ",
+  );
   await page.transport.stop("conv_test");
   const { messages } = await page.until(isReady);
   assert.equal(messages[3].metadata.stopReason, "stopped");
@@ -168,7 +194,10 @@ test("a failed reply is our error, and the message can be sent again", async () 
   const page = await ready(server);
   page.hook.sendMessage({ text: "How was my week?" });
   const failed = await page.until(hasFailed);
-  assert.deepEqual([failed.error.code, failed.error.message, failed.error.retryable], ["MODEL_STREAM_BROKEN", "It broke off.", true]);
+  assert.deepEqual(
+    [failed.error.code, failed.error.message, failed.error.retryable],
+    ["MODEL_STREAM_BROKEN", "It broke off.", true],
+  );
   const { text, state } = failed.messages[1].parts.at(-1);
   assert.deepEqual([text, state], ["Well ", "done"]);
   server.reply("Well done");

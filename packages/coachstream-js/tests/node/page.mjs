@@ -33,11 +33,12 @@ export function mount(useHook, options, { isStrict = false } = {}) {
         waiting.add(check);
       });
     },
-    render(next) {
-      const shown = React.createElement(Component, { options: next });
+    /** A page that is hidden in an `Activity` keeps its state; its effects end. */
+    render(next, mode = "visible") {
+      const shown = React.createElement(React.Activity, { mode }, React.createElement(Component, { options: next }));
       const renders = page.renders.length;
       root.render(isStrict ? React.createElement(React.StrictMode, null, shown) : shown);
-      return page.until(() => page.renders.length > renders);
+      return mode === "hidden" ? undefined : page.until(() => page.renders.length > renders);
     },
     close: () => root.unmount(),
   };

@@ -13,7 +13,10 @@ const shown = ({ messages }) => messages.map(({ content, state }) => `${state}: 
 const draftsKept = () => Object.keys({ ...localStorage }).length;
 const isReady = ({ status }) => status === "ready";
 const hasFailed = ({ status }) => status === "error";
-const hasText = (text) => ({ messages }) => messages.at(-1)?.content === text;
+const hasText =
+  (text) =>
+  ({ messages }) =>
+    messages.at(-1)?.content === text;
 const opened = (server, more = {}, how = {}) => mount(useCoachStream, { ...optionsOf(server), ...more }, how);
 
 /** A page that has found nothing to resume. */
@@ -38,7 +41,10 @@ test("a message is shown at once, and its reply while it arrives", async () => {
   held.open();
   const whole = await page.until(isReady);
   assert.deepEqual(shown(whole), ["sent: How was my week?", "complete: Well done"]);
-  assert.deepEqual(whole.messages.map(({ stored }) => stored), server.messages());
+  assert.deepEqual(
+    whole.messages.map(({ stored }) => stored),
+    server.messages(),
+  );
   // The keys have not changed, and what has not changed is the same object.
   const first = page.renders.find(({ messages }) => messages.length === 1);
   assert.deepEqual(shown(first), ["sending: How was my week?"]);
@@ -104,7 +110,9 @@ test("a page that is unmounted reads no more, and the reply goes on", async () =
   const page = await idle(server);
   page.hook.send("How was my week?");
   await page.until(hasText("Well "));
+  assert.equal(server.readers(), 1);
   page.close();
+  await server.until(() => server.readers() === 0);
   held.open();
   const later = await idle(server, { history: async () => server.messages() });
   await later.until(({ messages }) => messages.length === 2);
@@ -133,6 +141,42 @@ test("a lost connection is restored", async () => {
   await page.until(hasText("Well done"));
   assert.ok(page.renders.some(({ isReconnecting }) => isReconnecting));
   assert.equal((await page.until(isReady)).isReconnecting, false);
+  page.close();
+});
+
+test("a page that is hidden and shown again continues where it was", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  page.render(optionsOf(server), "hidden");
+  await server.until(() => server.readers() === 0);
+  held.open();
+  await page.render(optionsOf(server));
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  assert.match(server.requests.at(-1).query, /^\?after=/);
+  page.close();
+});
+
+test("a joined reply whose connection is lost for good continues where it was", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, cut(), "done");
+  const asking = await idle(server);
+  asking.hook.send("How was my week?");
+  await asking.until(hasText("Well "));
+  asking.close();
+  const page = opened(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.code, ...shown(failed)], ["CONNECTION_LOST", "interrupted: Well "]);
+  server.isOffline = false;
+  assert.equal(page.hook.retry(), true);
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
   page.close();
 });
 
@@ -190,7 +234,10 @@ test("a refused message returns to the draft, and keeps its key while it is unch
   page.hook.setDraft("Hello");
   page.hook.send();
   const failed = await page.until(hasFailed);
-  assert.deepEqual([failed.error.code, failed.error.message, failed.draft], ["SERVER_BUSY", "Too many people.", "Hello"]);
+  assert.deepEqual(
+    [failed.error.code, failed.error.message, failed.draft],
+    ["SERVER_BUSY", "Too many people.", "Hello"],
+  );
   assert.deepEqual(failed.messages, []);
   page.close();
   const reloaded = await idle(server);
@@ -204,6 +251,22 @@ test("a refused message returns to the draft, and keeps its key while it is unch
   reloaded.hook.send();
   await reloaded.until(({ messages }) => messages.length === 4);
   assert.notEqual(server.requests.at(-1).body.clientMessageId, keys[0]);
+  reloaded.close();
+});
+
+test("a message that failed and is edited is another message, and comes back as edited", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
+  page.hook.send("Helo");
+  await page.until(hasFailed);
+  page.hook.setDraft("Hello");
+  page.close();
+  const reloaded = await idle(server);
+  assert.equal((await reloaded.until(({ draft }) => draft !== "")).draft, "Hello");
+  reloaded.hook.send();
+  await reloaded.until(({ messages }) => messages.length === 2);
+  assert.notEqual(server.requests[1].body.clientMessageId, server.requests.at(-1).body.clientMessageId);
   reloaded.close();
 });
 
@@ -351,7 +414,15 @@ test("a history that cannot be loaded is an error, and is loaded again", async (
 
 test("without a storage, a draft lasts as long as the page", async () => {
   const server = await newServer();
-  const broken = { getItem: () => { throw new Error(); }, setItem: () => { throw new Error(); }, removeItem() {} };
+  const broken = {
+    getItem: () => {
+      throw new Error();
+    },
+    setItem: () => {
+      throw new Error();
+    },
+    removeItem() {},
+  };
   for (const storage of [null, broken]) {
     const page = await idle(server, { storage }, { isStrict: true });
     page.hook.setDraft("Hello");
@@ -396,7 +467,9 @@ test("a tab keeps its own draft whatever another one does", async () => {
   const page = await idle(server);
   page.hook.setDraft("Mine");
   const key = `coachstream:draft:${server.conversationUrl}`;
-  window.dispatchEvent(new window.StorageEvent("storage", { key, oldValue: '{"text":"","outgoing":null}', newValue: null }));
+  window.dispatchEvent(
+    new window.StorageEvent("storage", { key, oldValue: '{"text":"","outgoing":null}', newValue: null }),
+  );
   await server.until((requests) => requests.length === 2); // it has looked for a reply
   assert.equal(page.hook.draft, "Mine");
   page.close();

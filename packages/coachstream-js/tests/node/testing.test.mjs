@@ -9,7 +9,12 @@ const ask = (server, message = "How was my week?", more = {}) => start({ ...opti
 
 test("a reply without a script repeats the message, and both are stored", async () => {
   const server = await newServer();
-  assert.deepEqual(await seen(ask(server, "Hello")), ["connected", "run", "You said: Hello", "end_turn: You said: Hello"]);
+  assert.deepEqual(await seen(ask(server, "Hello")), [
+    "connected",
+    "run",
+    "You said: Hello",
+    "end_turn: You said: Hello",
+  ]);
   const [question, reply] = server.messages();
   assert.deepEqual([question.role, question.content], ["user", "Hello"]);
   assert.equal(reply.metadata.replyTo, question.id);
@@ -28,7 +33,13 @@ test("a reader whose connection is cut resumes after its cursor", async () => {
   const server = await newServer();
   server.reply("Well ", cut(), "done");
   assert.deepEqual(await seen(ask(server)), [
-    "connected", "run", "Well ", "reconnecting", "connected", "Well done", "end_turn: Well done",
+    "connected",
+    "run",
+    "Well ",
+    "reconnecting",
+    "connected",
+    "Well done",
+    "end_turn: Well done",
   ]);
   assert.deepEqual(methods(server), ["POST", "GET"]);
   assert.match(server.requests[1].query, /^\?after=run_\d+_test%3A1$/);
@@ -45,7 +56,12 @@ test("a reader that is sent away resumes at once", async () => {
   const server = await newServer();
   server.reply("Well ", reconnect(), "done");
   assert.deepEqual(await seen(ask(server)), [
-    "connected", "run", "Well ", "connected", "Well done", "end_turn: Well done",
+    "connected",
+    "run",
+    "Well ",
+    "connected",
+    "Well done",
+    "end_turn: Well done",
   ]);
 });
 
@@ -58,7 +74,13 @@ test("text can be withdrawn", async () => {
 test("what is said besides the reply has no place in it", async () => {
   const server = await newServer();
   server.reply("Well ", contextual("Saved."), guardrailWarning("Careful."), "done");
-  assert.deepEqual((await seen(ask(server))).slice(2), ["Well ", "Saved.", "Careful.", "Well done", "end_turn: Well done"]);
+  assert.deepEqual((await seen(ask(server))).slice(2), [
+    "Well ",
+    "Saved.",
+    "Careful.",
+    "Well done",
+    "end_turn: Well done",
+  ]);
 });
 
 test("a reply waits at a gate, is joined there by another reader, and stopped", async () => {
@@ -94,7 +116,10 @@ test("a reply that failed is begun again, and replaces its beginning", async () 
   assert.equal(server.messages()[1].metadata.stopReason, "interrupted");
   server.reply("Well done");
   assert.equal((await seen(ask(server, "Hello", again))).at(-1), "end_turn: Well done");
-  assert.deepEqual(server.messages().map(({ content }) => content), ["Hello", "Well done"]);
+  assert.deepEqual(
+    server.messages().map(({ content }) => content),
+    ["Hello", "Well done"],
+  );
 });
 
 test("another message has to wait for the reply, and is stored", async () => {
@@ -105,7 +130,10 @@ test("another message has to wait for the reply, and is stored", async () => {
   await server.until((requests) => requests.length === 1);
   const other = { clientMessageId: "m2" };
   assert.deepEqual(await seen(ask(server, "Two", other)), ["TURN_IN_PROGRESS"]);
-  assert.deepEqual(server.messages().map(({ content }) => content), ["One", "Two"]);
+  assert.deepEqual(
+    server.messages().map(({ content }) => content),
+    ["One", "Two"],
+  );
   held.open();
   await first;
   assert.equal((await seen(ask(server, "Two", other))).at(-1), "end_turn: You said: Two");

@@ -9,13 +9,11 @@ const { kind, history, ...session } = sessionFrom(location.href);
 const root = createRoot(document.getElementById("root")!);
 
 if (kind === "ai-sdk") {
-  const messages = (await history()).map(
-    ({ id, role, content, metadata }): UIMessage => ({
-      id: metadata?.clientMessageId ?? id,
-      role,
-      parts: [{ type: "text", text: content }],
-    }),
-  );
+  const messages = (await history()).map(({ id, role, content, metadata }): UIMessage => ({
+    id: metadata?.clientMessageId ?? id,
+    role,
+    parts: [{ type: "text", text: content }],
+  }));
   root.render(
     <StrictMode>
       <AiChat {...session} history={messages} />
