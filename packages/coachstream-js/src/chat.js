@@ -95,7 +95,10 @@ export class Chat {
   /** @type {api.Chat["setMessages"]} */
   setMessages = (messages) => {
     this.#keep(messages);
-    this.#show();
+    if (!this.#isAnswered) return this.#show();
+    this.#turn = null;
+    this.#error = null;
+    this.#show("ready");
   };
 
   /** @type {api.Chat["send"]} */
@@ -267,8 +270,8 @@ export class Chat {
   async #load() {
     const { history } = this.options;
     if (typeof history !== "function") return;
-    this.#keep(await history());
-    this.#show(this.#status === "loading" ? "ready" : this.#status);
+    this.setMessages(await history());
+    if (this.#status === "loading") this.#show("ready");
   }
 
   /** The server has the message. @param {Turn} turn @param {api.Status} status */
@@ -324,6 +327,15 @@ export class Chat {
     const clientMessageId = last?.stored?.metadata?.clientMessageId;
     if (last?.role !== "user" || clientMessageId === undefined) return null;
     return { text: last.content, clientMessageId, writtenAt: last.stored?.timestamp ?? new Date().toISOString() };
+  }
+
+  /** Whether the reply that broke off here was completed all the same. */
+  get #isAnswered() {
+    if (!this.#turn?.isOver || this.#turn.outgoing === null) return false;
+    const { clientMessageId } = this.#turn.outgoing;
+    const question = this.#settled.find(({ stored }) => stored?.metadata?.clientMessageId === clientMessageId);
+    const reply = this.#settled.find(({ stored }) => stored?.metadata?.replyTo === question?.stored?.id);
+    return question !== undefined && reply?.state === "complete";
   }
 
   #forgetPartial() {

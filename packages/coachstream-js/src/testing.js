@@ -355,6 +355,7 @@ class Run {
     if (this.isOver) return void response.end();
     this.#readers.add(response);
     this.#isRead.resolve();
+    this.conversation.changed();
     response.on("close", () => {
       this.#readers.delete(response);
       this.conversation.changed();

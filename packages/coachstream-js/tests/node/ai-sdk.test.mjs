@@ -114,6 +114,25 @@ test("several tabs resume the same reply, in strict mode, too", async () => {
   assert.equal(server.messages().length, 2);
 });
 
+test("after the connection was lost for good, resumeStream replaces what had arrived", async () => {
+  const server = await newServer();
+  const [held, last] = [gate(), gate()];
+  server.reply("Well ", held, cut(), last, "done");
+  const reconnect = { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 };
+  const page = await ready(server, { transportOptions: { reconnect } });
+  page.hook.sendMessage({ text: "How was my week?" });
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  assert.equal((await page.until(hasFailed)).error.code, "CONNECTION_LOST");
+  server.isOffline = false;
+  page.hook.resumeStream();
+  await server.until(() => server.readers() === 1);
+  last.open();
+  assert.deepEqual(shown(await page.until(isDone)), ["user: How was my week?", "assistant: Well done"]);
+  page.close();
+});
+
 test("nothing is resumed where nothing is written", async () => {
   const server = await newServer();
   const page = opened(server, { resume: true });

@@ -59,10 +59,16 @@ test("a message is shown at once, and its reply while it arrives", async () => {
 
 test("strict mode resumes once and sends once", async () => {
   const server = await newServer();
-  const page = await idle(server, {}, { isStrict: true });
+  let loads = 0;
+  const history = async () => {
+    loads += 1;
+    return [];
+  };
+  const page = await idle(server, { history }, { isStrict: true });
   page.hook.send("Hello");
   await page.until(({ messages, status }) => status === "ready" && messages.length === 2);
   assert.deepEqual(methods(server), ["GET", "POST"]);
+  assert.equal(loads, 1);
   page.close();
 });
 
@@ -122,6 +128,8 @@ test("a page that is unmounted reads no more, and the reply goes on", async () =
 
 test("a message on its way is sent although the page is unmounted", async () => {
   const server = await newServer();
+  const held = gate();
+  server.reply(held, "Well done");
   const page = await idle(server);
   server.isOffline = true;
   page.hook.send("Written in a tunnel");
@@ -129,8 +137,11 @@ test("a message on its way is sent although the page is unmounted", async () => 
   page.close();
   assert.equal(draftsKept(), 1);
   server.isOffline = false;
-  await server.until((requests) => requests.length === 2);
+  await server.until(() => server.readers() === 1);
   assert.equal(server.messages()[0].content, "Written in a tunnel");
+  await server.until(() => server.readers() === 0);
+  assert.equal(draftsKept(), 0);
+  held.open();
 });
 
 test("a lost connection is restored", async () => {
@@ -177,6 +188,60 @@ test("a joined reply whose connection is lost for good continues where it was", 
   server.isOffline = false;
   assert.equal(page.hook.retry(), true);
   assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  page.close();
+});
+
+test("a reply that broke off here and was completed there is shown once", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, cut(), "done");
+  const page = await idle(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  await page.until(hasFailed);
+  await server.until(() => server.messages().length === 2);
+  page.hook.setMessages(server.messages());
+  const whole = ["sent: How was my week?", "complete: Well done"];
+  const updated = await page.until(isReady);
+  assert.deepEqual([shown(updated), updated.error], [whole, null]);
+  page.close();
+});
+
+test("a reply that broke off before another message is replaced where it is", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.until(hasFailed);
+  page.hook.send("Two");
+  await page.until(isReady);
+  const [one, partial, ...others] = server.messages();
+  const whole = { ...partial, id: `${partial.id}_2`, content: "Well done", metadata: { replyTo: one.id } };
+  page.hook.setMessages([one, whole, ...others]);
+  const { messages } = await page.until(({ messages }) => messages[1].content === "Well done");
+  assert.deepEqual(
+    messages.map(({ content }) => content),
+    ["One", "Well done", "Two", "You said: Two"],
+  );
+  page.close();
+});
+
+test("a page that becomes visible again loads what others have written", async () => {
+  const server = await newServer();
+  const page = await idle(server, { history: async () => server.messages() });
+  await server.until(() => server.readers() === 0);
+  await fetch(`${server.conversationUrl}/stream`, {
+    method: "POST",
+    headers: { authorization: "Bearer token" },
+    body: JSON.stringify({ userResponse: "From my phone" }),
+  }).then((response) => response.text());
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  assert.deepEqual(shown(await page.until(({ messages }) => messages.length === 2)), [
+    "sent: From my phone",
+    "complete: You said: From my phone",
+  ]);
   page.close();
 });
 
