@@ -117,13 +117,17 @@ class Visitor:
         self.ready = ready
         self.problems: list[str] = []
         self.conversation = create_conversation(ready)
-        self._url = app + "?" + urlencode(
-            {
-                "kind": kind,
-                "token": ready.token,
-                "conversationUrl": ready.stream(self.conversation).removesuffix("/stream"),
-                "historyUrl": f"{ready.conversations()}/{self.conversation}",
-            }
+        self._url = (
+            app
+            + "?"
+            + urlencode(
+                {
+                    "kind": kind,
+                    "token": ready.token,
+                    "conversationUrl": ready.stream(self.conversation).removesuffix("/stream"),
+                    "historyUrl": f"{ready.conversations()}/{self.conversation}",
+                }
+            )
         )
 
     async def tab(self) -> AppTab:

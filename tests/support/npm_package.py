@@ -59,9 +59,7 @@ def install(tarball: Path, app: Path) -> None:
     run([shutil.which("npm") or "npm", "install", *options, str(tarball)], app)
 
 
-def run(
-    command: list[str], folder: Path, *, environment: dict[str, str] | None = None
-) -> str:
+def run(command: list[str], folder: Path, *, environment: dict[str, str] | None = None) -> str:
     """Run a command to its end, and return what it printed.
 
     Raises:

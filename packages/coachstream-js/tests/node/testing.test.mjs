@@ -189,3 +189,19 @@ test("closing it ends a reply that waits", async () => {
   await server.close();
   assert.equal((await reading).at(-1), "CONNECTION_LOST");
 });
+
+test("every request goes through the fetch that is given", async (context) => {
+  const server = await newServer();
+  const { fetch } = globalThis;
+  const asked = [];
+  const given = async (url, request) => {
+    asked.push(`${request.method} ${typeof url}`);
+    return fetch(url, request);
+  };
+  context.mock.method(globalThis, "fetch", () => assert.fail("the global one"));
+  server.reply("Well ", gate());
+  const reply = ask(server, "Hello", { fetch: given });
+  for await (const event of reply) if (event.type === "text") await reply.stop();
+  await seen(join({ ...optionsOf(server), fetch: given }));
+  assert.deepEqual(asked, ["POST string", "DELETE string", "GET string"]);
+});
