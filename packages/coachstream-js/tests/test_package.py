@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import jsonschema_rs
 import pytest
 
 from support.npm_package import FRONT_ENDS, MODULES, PACKAGE, node, pack, run, unpack
@@ -45,6 +46,57 @@ def test_the_tests_in_node_pass(installed: Path, file: Path) -> None:
     timeout = f"--test-timeout={1000 * int(PATIENCE_S)}"
     said = run([node(), "--test", timeout, "--test-reporter=tap", file.name], installed)
     assert int(re.findall(r"^# pass (\d+)$", said, re.MULTILINE)[0]) == file.read_text().count("\ntest(")
+
+
+def test_the_scripted_server_speaks_the_protocol_of_the_service(installed: Path) -> None:
+    """Every event and every error that it can send fits the schemas that the service's code gives."""
+    (installed / "every-event.mjs").write_bytes((IN_NODE / "every-event.mjs").read_bytes())
+    responses = [json.loads(line) for line in run([node(), "every-event.mjs"], installed).splitlines()]
+    blocks = [
+        [tuple(line.split(": ", 1)) for line in block.splitlines()]
+        for status, content_type, body in responses
+        if status == 200 and content_type.startswith("text/event-stream")
+        for block in body.strip().split("\n\n")
+        if block  # a response that is cut has no text
+    ]
+    schemas = json.loads((ROOT / "docs" / "reference" / "asyncapi.json").read_text())["components"]
+    seen = set()
+    for fields in map(dict, blocks):
+        event = json.loads(fields["data"])
+        cursor = schemas["messages"][event["type"]]["headers"]["properties"]["id"]["description"]
+        assert fields.keys() <= {"data", "id", "retry"}
+        assert re.fullmatch(r"run_[0-9A-Za-z_]{1,100}:[0-9]{1,18}", fields.get("id", "run_1:0"))
+        of_start = "runId" in event
+        has_id = of_start if event["type"] == "start" else not cursor.endswith("Never.")
+        assert ("id" in fields) is has_id, event["type"]
+        fits(event, schemas)
+        seen.add(event["type"])
+    assert seen == set(schemas["messages"]) - {"newMessage"}
+    refusals = [json.loads(body) for status, _, body in responses if status >= 400]
+    for refusal in refusals:
+        fits(refusal, schemas)
+    assert [refusal["code"] for refusal in refusals] == [
+        "TURN_IN_PROGRESS",
+        "INVALID_CLIENT_MESSAGE_ID",
+        "INVALID_USER_RESPONSE",
+        "RUN_NOT_FOUND",
+        "MISSING_AUTH_HEADER",
+        "SERVER_BUSY",
+        "TURN_IN_PROGRESS",
+    ]
+
+
+def fits(event: dict[str, object], schemas: dict[str, dict[str, dict[str, object]]]) -> None:
+    """Fails if the event does not fit its schema, or has a field that the schema does not know."""
+    payload = schemas["messages"][str(event["type"])]["payload"]
+    jsonschema_rs.validator_for({**_dict(payload), "components": schemas}).validate(event)
+    name = str(_dict(payload)["$ref"]).rpartition("/")[2]
+    assert event.keys() <= _dict(schemas["schemas"][name]["properties"]).keys()
+
+
+def _dict(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
 
 
 # Types.

@@ -337,14 +337,15 @@ test("a message that failed and is edited is another message, and comes back as 
 
 test("what was typed meanwhile is kept with the message that failed", async () => {
   const server = await newServer();
-  const page = await idle(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  const page = await idle(server);
   server.isOffline = true;
   page.hook.send("Hello");
   await page.until(({ isReconnecting }) => isReconnecting);
   page.hook.setDraft("And more");
-  const failed = await page.until(hasFailed);
-  assert.deepEqual([failed.error.code, failed.draft], ["CONNECTION_LOST", "Hello\n\nAnd more"]);
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
   server.isOffline = false;
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.code, failed.draft], ["MESSAGE_TOO_LONG", "Hello\n\nAnd more"]);
   assert.equal(page.hook.retry(), true);
   await page.until(({ messages }) => messages.length === 2);
   assert.equal(server.messages()[0].content, "Hello\n\nAnd more");
