@@ -52,8 +52,8 @@ def test_the_scripted_server_speaks_the_protocol_of_the_service(installed: Path)
     """Every event and every error that it can send fits the schemas that the service's code gives."""
     (installed / "every-event.mjs").write_bytes((IN_NODE / "every-event.mjs").read_bytes())
     responses = [json.loads(line) for line in run([node(), "every-event.mjs"], installed).splitlines()]
-    blocks = [
-        [tuple(line.split(": ", 1)) for line in block.splitlines()]
+    blocks: list[dict[str, str]] = [
+        dict(line.split(": ", 1) for line in block.splitlines())
         for status, content_type, body in responses
         if status == 200 and content_type.startswith("text/event-stream")
         for block in body.strip().split("\n\n")
@@ -61,7 +61,7 @@ def test_the_scripted_server_speaks_the_protocol_of_the_service(installed: Path)
     ]
     schemas = json.loads((ROOT / "docs" / "reference" / "asyncapi.json").read_text())["components"]
     seen = set()
-    for fields in map(dict, blocks):
+    for fields in blocks:
         event = json.loads(fields["data"])
         cursor = schemas["messages"][event["type"]]["headers"]["properties"]["id"]["description"]
         assert fields.keys() <= {"data", "id", "retry"}
