@@ -26,6 +26,8 @@
 import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
 
 const PARAGRAPH = "\n\n";
+/** Those of this page that are shown; a storage reports changes to other pages only. @type {Set<Chat>} */
+const attached = new Set();
 
 export class Chat {
   /** The newest ones; a hook gets new functions with each rendering. @type {api.UseCoachStreamOptions} */
@@ -68,6 +70,7 @@ export class Chat {
   /** Shows what the storage has, and continues the reply that is being written. */
   attach() {
     this.#isAttached = true;
+    attached.add(this);
     if (this.#status !== "sending") this.#draft.restore();
     this.#show();
     globalThis.addEventListener?.("storage", this.#stored);
@@ -81,6 +84,7 @@ export class Chat {
   /** Stops reading; the server goes on writing. A message on its way is still sent. */
   detach() {
     this.#isAttached = false;
+    attached.delete(this);
     globalThis.removeEventListener?.("storage", this.#stored);
     globalThis.document?.removeEventListener("visibilitychange", this.#seen);
     if (this.#status !== "sending") this.#abandon();
@@ -276,9 +280,12 @@ export class Chat {
 
   /** The server has the message. @param {Turn} turn @param {api.Status} status */
   #confirm(turn, status) {
-    if (turn.outgoing !== null && !turn.isConfirmed) this.#draft.confirm();
+    const { outgoing } = turn;
+    const isNews = outgoing !== null && !turn.isConfirmed;
+    if (isNews) this.#draft.confirm();
     turn.isConfirmed = true;
     this.#show(status);
+    if (isNews) for (const chat of attached) if (chat !== this) chat.#arrived(this.#draft.key, outgoing);
   }
 
   /** @param {Turn} turn @param {unknown} reason */
@@ -306,15 +313,25 @@ export class Chat {
     else this.#turn.isOver = true;
   }
 
-  /** Another tab's message has reached the server: its reply can be read here, too. @param {StorageEvent} event */
+  /** @param {StorageEvent} event of another tab */
   #stored = ({ key, oldValue, newValue }) => {
-    if (key !== this.#draft.key || newValue !== null || this.#status === "sending") return;
-    this.#draft.forget(oldValue);
+    if (key !== null && newValue === null) this.#arrived(key, draftFrom(oldValue)?.outgoing ?? null);
+  };
+
+  /**
+   * A message from elsewhere has reached the server: its reply can be read here, too.
+   *
+   * @param {string} key of its draft
+   * @param {Outgoing|null} outgoing
+   */
+  #arrived(key, outgoing) {
+    if (key !== this.#draft.key || this.#status === "sending") return;
+    this.#draft.forget(outgoing);
     this.#show();
     if (this.#isBusy) return;
     this.#abandon(); // a request that is under way may be too early
     void this.#resume();
-  };
+  }
 
   #seen = () => {
     if (!document.hidden && this.#status === "ready") void this.#resume();
@@ -431,12 +448,11 @@ class Draft {
     this.#save(this.#outgoing ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
   }
 
-  /** Forgets a text whose confirmation another tab got. @param {string|null} confirmed what the storage had */
+  /** Forgets a text that was confirmed elsewhere. @param {Outgoing|null} confirmed */
   forget(confirmed) {
-    const { clientMessageId, text } = draftFrom(confirmed)?.outgoing ?? {};
-    if (this.#outgoing !== null && this.#outgoing.clientMessageId === clientMessageId) {
+    if (this.#outgoing !== null && this.#outgoing.clientMessageId === confirmed?.clientMessageId) {
       this.#outgoing = null;
-      if (this.text === text) this.text = "";
+      if (this.text === confirmed.text) this.text = "";
     }
     this.#save(); // what is typed here is gone from the storage, too
   }

@@ -528,6 +528,25 @@ test("a tab learns from another one that its draft has arrived, and reads the re
   page.close();
 });
 
+test("a page that is left and entered again while its message is on its way shows the reply", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const left = await idle(server);
+  server.isOffline = true;
+  left.hook.send("Written in a tunnel");
+  await left.until(({ isReconnecting }) => isReconnecting);
+  left.close();
+  const entered = opened(server);
+  await entered.until(({ draft }) => draft === "Written in a tunnel");
+  server.isOffline = false;
+  const half = await entered.until(hasText("Well "));
+  assert.equal(half.draft, "");
+  held.open();
+  assert.deepEqual(shown(await entered.until(isReady)), ["sent: Written in a tunnel", "complete: Well done"]);
+  entered.close();
+});
+
 test("a tab keeps its own draft whatever another one does", async () => {
   const server = await newServer();
   const page = await idle(server);
