@@ -1,6 +1,41 @@
 /** Types of `coachstream/ai-sdk`. */
 import type { ChatTransport, UIMessage } from "ai";
-import type { ConversationOptions, ReconnectOptions } from "./coachstream.js";
+import type {
+  CompleteEvent,
+  ContextualEvent,
+  ConversationOptions,
+  GuardrailWarningEvent,
+  ReconnectOptions,
+  StoredMessage,
+} from "./coachstream.js";
+
+/** The messages of a chat: `useChat<CoachStreamUIMessage>`. */
+export type CoachStreamUIMessage = UIMessage<CoachStreamMetadata, CoachStreamDataParts>;
+
+/** What is known of a message besides its text. A reply that is arriving has only its `runId`. */
+export interface CoachStreamMetadata extends Partial<Pick<CompleteEvent, "pineconeContext" | "usage" | "timings">> {
+  /** The stored id. */
+  messageId?: string;
+  /** Replies only: the stored id of the message that it replies to. */
+  userMessageId?: string;
+  /** `YYYY-MM-DDTHH:MM:SS.mmmZ` */
+  timestamp?: string;
+  model?: string;
+  /** As in `StoredMessage`. */
+  stopReason?: string;
+  guardrailWarning?: boolean;
+  runId?: string | null;
+}
+
+/** What `onData` gets, each as `data-{name}`; no message has them. */
+export type CoachStreamDataParts = {
+  contextual: ContextualEvent;
+  "guardrail-warning": GuardrailWarningEvent;
+  connection: { state: "connected" | "reconnecting" };
+};
+
+/** A stored message in the format of `useChat`, with the id that the service recognizes if it is sent again. */
+export function toUIMessage(message: StoredMessage): CoachStreamUIMessage;
 
 export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "conversationUrl" | "signal"> {
   /**
@@ -25,7 +60,9 @@ export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "
  *
  * Errors are those of `coachstream`: `error.code` in `onError` and in `useChat`'s `error`.
  */
-export class CoachStreamTransport<UI_MESSAGE extends UIMessage = UIMessage> implements ChatTransport<UI_MESSAGE> {
+export class CoachStreamTransport<
+  UI_MESSAGE extends UIMessage = CoachStreamUIMessage,
+> implements ChatTransport<UI_MESSAGE> {
   constructor(options: CoachStreamTransportOptions);
   readonly resumeStreamIsReplay: boolean;
   sendMessages: ChatTransport<UI_MESSAGE>["sendMessages"];

@@ -21,6 +21,17 @@ const FINISH_REASONS = {
 };
 const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
+/** @type {typeof api.toUIMessage} */
+export function toUIMessage({ id, role, content, timestamp, metadata = {} }) {
+  const { clientMessageId, replyTo, ...known } = metadata;
+  return {
+    id: clientMessageId ?? id,
+    role,
+    parts: [{ type: "text", text: content }],
+    metadata: { ...known, messageId: id, timestamp, ...(replyTo !== undefined && { userMessageId: replyTo }) },
+  };
+}
+
 /**
  * @template {UIMessage} UI_MESSAGE
  * @implements {api.CoachStreamTransport<UI_MESSAGE>}
@@ -31,6 +42,8 @@ export class CoachStreamTransport {
   #options;
   /** By chat. @type {Map<string, Reply>} */
   #replies = new Map();
+  /** The texts of messages that the service has, by id. @type {Map<string, string>} */
+  #arrived = new Map();
 
   /** @param {api.CoachStreamTransportOptions} options */
   constructor(options) {
@@ -38,13 +51,14 @@ export class CoachStreamTransport {
   }
 
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["sendMessages"]} */
-  async sendMessages({ trigger, chatId, messages, abortSignal }) {
+  async sendMessages({ trigger, chatId, messageId, messages, abortSignal }) {
     const last = messages.at(-1);
     if (trigger !== "submit-message" || last?.role !== "user")
-      throw refused("INVALID_REQUEST", "A message gets one reply, and is not changed.");
+      throw refused("INVALID_REQUEST", "A message gets one reply.");
     if (last.parts.some(({ type }) => type !== "text"))
       throw refused("ATTACHMENT_REJECTED", "A message can only have text.");
     const message = last.parts.map((part) => (part.type === "text" ? part.text : "")).join("\n\n");
+    if ((this.#arrived.get(last.id) ?? message) !== message) throw edited();
     const { timeZone } = this.#options;
     const reply = start({
       ...this.#replyOptions(chatId, abortSignal),
@@ -52,7 +66,7 @@ export class CoachStreamTransport {
       message,
       clientMessageId: await idempotencyKey(last.id),
     });
-    return streamOf(this.#chunks(chatId, reply));
+    return streamOf(this.#chunks(chatId, reply, { id: last.id, text: message, isResent: messageId !== undefined }));
   }
 
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["reconnectToStream"]} */
@@ -85,12 +99,23 @@ export class CoachStreamTransport {
     };
   }
 
-  /** @param {string} chatId @param {Reply} reply @returns {AsyncGenerator<UIMessageChunk, void, undefined>} */
-  async *#chunks(chatId, reply) {
+  /**
+   * @param {string} chatId
+   * @param {Reply} reply
+   * @param {{id: string, text: string, isResent: boolean}} [message]
+   * @returns {AsyncGenerator<UIMessageChunk, void, undefined>}
+   */
+  async *#chunks(chatId, reply, message) {
     this.#replies.set(chatId, reply);
     const encoder = new Encoder();
     try {
-      for await (const event of reply) yield* encoder.encode(event);
+      for await (const event of reply) {
+        if (message !== undefined && event.type === "run") this.#arrived.set(message.id, message.text);
+        if (message?.isResent && event.type === "complete") {
+          if (event.userMessage.content !== wellFormed(message.text)) throw edited();
+        }
+        yield* encoder.encode(event);
+      }
     } catch (error) {
       yield* encoder.endText();
       throw error;
@@ -227,12 +252,21 @@ function streamOf(chunks, first = []) {
   );
 }
 
+/** The text as the service stores it, without halves of characters. @param {string} text */
+function wellFormed(text) {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text));
+}
+
 /** The message's id, or a hash of it if the service would not accept it. @param {string} id */
 async function idempotencyKey(id) {
   if (CLIENT_MESSAGE_ID.test(id)) return id;
   const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(id));
   const hex = Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
   return `id-${hex.slice(0, 40)}`;
+}
+
+function edited() {
+  return refused("INVALID_REQUEST", "A message that was sent cannot be changed.");
 }
 
 /** @param {string} code @param {string} message */

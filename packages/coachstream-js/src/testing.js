@@ -255,6 +255,7 @@ class Conversation {
       ({ metadata }) => clientMessageId && metadata?.clientMessageId === clientMessageId,
     );
     if (known !== undefined) return known;
+    content = Buffer.from(content).toString(); // half a character becomes the replacement character
     const metadata = clientMessageId === undefined ? {} : { clientMessageId };
     return this.#add("user", content, metadata);
   }

@@ -170,7 +170,19 @@ def test_a_strict_application_can_use_every_entry_point(installed: Path) -> None
     (installed / "application.ts").write_text(APPLICATION)
     assert compiled(installed, "--types", "react", "application.ts") == (0, [])
     # The AI SDK's own declarations are not as strict, so `ai-sdk.d.ts` is looked at among them.
-    transport = 'import { CoachStreamTransport } from "coachstream/ai-sdk"; export { CoachStreamTransport };'
+    transport = """
+import { useChat } from "@ai-sdk/react";
+import { CoachStreamTransport, type CoachStreamUIMessage } from "coachstream/ai-sdk";
+
+const transport = new CoachStreamTransport({ conversationUrl: (id) => `/c/${id}`, token: () => "t" });
+const { messages } = useChat<CoachStreamUIMessage>({
+  transport,
+  onData: (part) => {
+    if (part.type === "data-contextual") part.data.stage satisfies string;
+  },
+});
+export const runId: string | null | undefined = messages[0]?.metadata?.runId;
+"""
     (installed / "transport.ts").write_text(transport)
     _, said = compiled(installed, "--types", "react", "transport.ts")
     assert [line for line in said if re.match(r"transport|node_modules/coachstream", line)] == []

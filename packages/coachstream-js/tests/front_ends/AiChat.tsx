@@ -1,13 +1,12 @@
 "use client";
 import { useChat } from "@ai-sdk/react";
-import type { UIMessage } from "ai";
-import { CoachStreamTransport } from "coachstream/ai-sdk";
+import { CoachStreamTransport, type CoachStreamUIMessage } from "coachstream/ai-sdk";
 import { useState } from "react";
 
 interface AiChatProps {
   conversationUrl: string;
   token: () => Promise<string>;
-  history: UIMessage[];
+  history: CoachStreamUIMessage[];
 }
 
 export function AiChat({ conversationUrl, token, history }: AiChatProps) {

@@ -6,7 +6,7 @@ import { mount } from "./page.mjs";
 import { methods, newServer, optionsOf } from "./server.mjs";
 
 const { useChat } = await import("@ai-sdk/react");
-const { CoachStreamTransport } = await import("coachstream/ai-sdk");
+const { CoachStreamTransport, toUIMessage } = await import("coachstream/ai-sdk");
 
 const textOf = ({ parts }) => parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 const shown = ({ messages }) => messages.map((message) => `${message.role}: ${textOf(message)}`);
@@ -143,6 +143,27 @@ test("nothing is resumed where nothing is written", async () => {
   page.close();
 });
 
+test("a stored message is one of useChat's, and can be sent again", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await ready(server);
+  page.hook.sendMessage({ text: "How was my week?" });
+  await page.until(hasFailed);
+  page.close();
+  const messages = server.messages().map(toUIMessage);
+  const reloaded = await ready(server, { messages });
+  assert.deepEqual(shown(reloaded.hook), ["user: How was my week?", "assistant: Well "]);
+  const { userMessageId, stopReason, messageId } = messages[1].metadata;
+  assert.deepEqual([userMessageId, stopReason], [messages[0].metadata.messageId, "interrupted"]);
+  assert.equal(messageId, messages[1].id);
+  server.reply("Well done");
+  reloaded.hook.sendMessage({ messageId: messages[0].id, parts: messages[0].parts });
+  await reloaded.until(hasText("Well done"));
+  await reloaded.until(isDone);
+  assert.equal(server.messages().length, 2);
+  reloaded.close();
+});
+
 test("text that is withdrawn disappears", async () => {
   const server = await newServer();
   const held = gate();
@@ -239,6 +260,9 @@ test("a refused message is our error, and there is no reply in the list", async 
   const failed = await page.until(hasFailed);
   assert.deepEqual([failed.error.code, failed.error.status], ["MESSAGE_TOO_LONG", 413]);
   assert.deepEqual(shown(failed), ["user: x"]);
+  // The service does not have it, so it may be changed.
+  page.hook.sendMessage({ messageId: failed.messages[0].id, text: "y" });
+  assert.deepEqual(shown(await page.until(isDone)), ["user: y", "assistant: You said: y"]);
   page.close();
 });
 
@@ -255,6 +279,27 @@ test("what is not supported is refused, and never ignored", async () => {
   assert.equal(page.hook.error.code, "ATTACHMENT_REJECTED");
   assert.deepEqual(methods(server), ["POST"]);
   page.close();
+});
+
+test("an edited message is refused, and does not get the reply to what it was", async () => {
+  const server = await newServer();
+  const page = await ready(server);
+  page.hook.sendMessage({ text: "Half an emoji: \ud83d" });
+  const { messages } = await page.until(isDone);
+  page.hook.sendMessage({ messageId: messages[0].id, parts: messages[0].parts });
+  await page.until(({ status }) => status !== "ready");
+  await page.until(isDone); // it is unchanged, although the service has stored the replacement character
+  page.hook.sendMessage({ messageId: messages[0].id, text: "Something else" });
+  const failed = await page.until(hasFailed);
+  assert.equal(failed.error.code, "INVALID_REQUEST");
+  assert.deepEqual(shown(failed), ["user: Something else"]);
+  assert.deepEqual(methods(server), ["POST", "POST"]);
+  page.close();
+  // A page that was reloaded has not sent it itself, and learns it from the service.
+  const reloaded = await ready(server, { messages: server.messages().map(toUIMessage) });
+  reloaded.hook.sendMessage({ messageId: messages[0].id, text: "Something else" });
+  assert.equal((await reloaded.until(hasFailed)).error.code, "INVALID_REQUEST");
+  reloaded.close();
 });
 
 test("one transport serves several conversations, and any id of a message", async () => {

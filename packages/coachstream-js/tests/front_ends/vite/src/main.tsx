@@ -1,4 +1,4 @@
-import type { UIMessage } from "ai";
+import { toUIMessage } from "coachstream/ai-sdk";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { AiChat } from "./AiChat";
@@ -9,11 +9,7 @@ const { kind, history, ...session } = sessionFrom(location.href);
 const root = createRoot(document.getElementById("root")!);
 
 if (kind === "ai-sdk") {
-  const messages = (await history()).map(({ id, role, content, metadata }): UIMessage => ({
-    id: metadata?.clientMessageId ?? id,
-    role,
-    parts: [{ type: "text", text: content }],
-  }));
+  const messages = (await history()).map(toUIMessage);
   root.render(
     <StrictMode>
       <AiChat {...session} history={messages} />
