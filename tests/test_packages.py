@@ -190,7 +190,7 @@ def test_the_npm_package_reads_a_reply_as_its_readme_does(
         timeout=PATIENCE_S,
     )
     assert installed.returncode == 0, installed.stderr
-    (example,) = blocks(CLIENT.parent / "README.md", "js")
+    example = blocks(CLIENT.parent / "README.md", "js")[0]
     ready = served.ready
     conversation = ready.stream(create_conversation(ready)).removesuffix("/stream")
     # What the README assumes: an address, a signed-in user, a button and a bubble.

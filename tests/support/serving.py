@@ -65,8 +65,8 @@ class Silent(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def silent_server(data: Path) -> Iterator[Silent]:
-    """Serve with a model that the test controls."""
+def silent_server(data: Path, *options: str) -> Iterator[Silent]:
+    """Serve with a model that the test controls, and with these options."""
     with steered_bedrock() as model:
         environment = {
             **os.environ,
@@ -74,7 +74,7 @@ def silent_server(data: Path) -> Iterator[Silent]:
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url,
             **PATIENT,
         }
-        with serving(data, "--model", "bedrock", environment=environment) as running:
+        with serving(data, "--model", "bedrock", *options, environment=environment) as running:
             yield Silent(running, model)
 
 

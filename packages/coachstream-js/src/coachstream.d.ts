@@ -24,6 +24,8 @@ export interface ConversationOptions {
   token: (need: { fresh: boolean }) => string | Promise<string>;
   /** Ends the read. It does not stop the reply; use `stop` for that. */
   signal?: AbortSignal;
+  /** Sends the requests; the global one by default. It must stream the body of the response, as Expo's does. */
+  fetch?: (url: string, request: RequestInit) => Promise<Response>;
 }
 
 export interface ReplyOptions extends ConversationOptions {

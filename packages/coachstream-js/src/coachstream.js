@@ -198,8 +198,8 @@ class Reply {
   async stop() {
     const runId = await this.#runKnown.promise;
     if (runId === null) throw new CoachStreamError("RUN_UNKNOWN", "The run to stop is not known yet.");
-    const { conversationUrl, token } = this.#options;
-    return stop({ conversationUrl, token, runId });
+    const { conversationUrl, token, fetch } = this.#options;
+    return stop({ conversationUrl, token, runId, ...(fetch && { fetch }) });
   }
 
   /** @returns {AsyncGenerator<api.ReplyEvent, void, undefined>} */
@@ -603,12 +603,12 @@ export class EventStreamDecoder {
  * @param {{accept: string, body?: string, signal?: AbortSignal, fresh?: boolean}} request
  * @throws {Interruption} there was no response
  */
-async function send({ token }, method, url, { accept, body, signal, fresh = false }) {
+async function send({ token, fetch = globalThis.fetch }, method, url, { accept, body, signal, fresh = false }) {
   for (; ; fresh = true) {
     /** @type {Record<string, string>} */
     const headers = { Accept: accept, Authorization: `Bearer ${await tokenFrom(token, fresh)}` };
     if (body !== undefined) headers["Content-Type"] = JSON_TYPE;
-    const response = await fetch(url, { method, headers, body, signal, cache: "no-store" }).catch(brokenOff);
+    const response = await fetch(url.href, { method, headers, body, signal, cache: "no-store" }).catch(brokenOff);
     if (response.status !== 401 || fresh) return response;
     response.body?.cancel().catch(() => {});
   }

@@ -1,0 +1,279 @@
+/**
+ * `coachstream/ai-sdk`: a `ChatTransport` for `useChat` of the AI SDK 7, over our own protocol. So a lost connection is
+ * restored where it was, which the AI SDK's own transport does not do.
+ *
+ * The chunks are those that the service writes at `/ai-sdk`, with two differences: the reply's id derives from its run,
+ * because a reader that joins does not know the message; and `data-connection` reports lost connections.
+ *
+ * @import {UIMessage, UIMessageChunk} from "ai"
+ * @import * as api from "./ai-sdk.js"
+ * @import {CompleteEvent, Reply, ReplyEvent, ReplyOptions} from "./coachstream.js"
+ */
+import { CoachStreamError, join, start } from "./coachstream.js";
+
+/** Of the reply's stop reason. @type {Readonly<Record<string, "stop" | "length" | "content-filter">>} */
+const FINISH_REASONS = {
+  end_turn: "stop",
+  stop_sequence: "stop",
+  guardrail_warning: "stop",
+  max_tokens: "length",
+  content_filtered: "content-filter",
+};
+const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** @type {typeof api.toUIMessage} */
+export function toUIMessage({ id, role, content, timestamp, metadata = {} }) {
+  const { clientMessageId, replyTo, ...known } = metadata;
+  return {
+    id: clientMessageId ?? id,
+    role,
+    parts: [{ type: "text", text: content }],
+    metadata: { ...known, messageId: id, timestamp, ...(replyTo !== undefined && { userMessageId: replyTo }) },
+  };
+}
+
+/**
+ * @template {UIMessage} UI_MESSAGE
+ * @implements {api.CoachStreamTransport<UI_MESSAGE>}
+ */
+export class CoachStreamTransport {
+  /** A reply is joined from its beginning. */
+  resumeStreamIsReplay = true;
+  #options;
+  /** By chat. @type {Map<string, Reply>} */
+  #replies = new Map();
+  /** The texts of messages that the service has, by id. @type {Map<string, string>} */
+  #arrived = new Map();
+
+  /** @param {api.CoachStreamTransportOptions} options */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /** @type {api.CoachStreamTransport<UI_MESSAGE>["sendMessages"]} */
+  async sendMessages({ trigger, chatId, messageId, messages, abortSignal }) {
+    const last = messages.at(-1);
+    if (trigger !== "submit-message" || last?.role !== "user")
+      throw refused("INVALID_REQUEST", "A message gets one reply.");
+    if (last.parts.some(({ type }) => type !== "text"))
+      throw refused("ATTACHMENT_REJECTED", "A message can only have text.");
+    const message = last.parts.map((part) => (part.type === "text" ? part.text : "")).join("\n\n");
+    if ((this.#arrived.get(last.id) ?? message) !== message) throw edited();
+    const { timeZone } = this.#options;
+    const reply = start({
+      ...this.#replyOptions(chatId, abortSignal),
+      ...(timeZone !== undefined && { timeZone }),
+      message,
+      clientMessageId: await idempotencyKey(last.id),
+    });
+    return streamOf(this.#chunks(chatId, reply, { id: last.id, text: message, isResent: messageId !== undefined }));
+  }
+
+  /** @type {api.CoachStreamTransport<UI_MESSAGE>["reconnectToStream"]} */
+  async reconnectToStream({ chatId, abortSignal }) {
+    const chunks = this.#chunks(chatId, join(this.#replyOptions(chatId, abortSignal)));
+    const held = [];
+    for (;;) {
+      const { done, value } = await chunks.next();
+      if (done) return null;
+      held.push(value);
+      if (value.type === "start") return streamOf(chunks, held);
+    }
+  }
+
+  /** @type {api.CoachStreamTransport<UI_MESSAGE>["stop"]} */
+  async stop(chatId) {
+    const replies = chatId === undefined ? [...this.#replies.values()] : [this.#replies.get(chatId)];
+    await Promise.all(replies.map((reply) => reply?.stop()));
+  }
+
+  /** @param {string} chatId @param {AbortSignal|undefined} signal @returns {ReplyOptions} */
+  #replyOptions(chatId, signal) {
+    const { conversationUrl, token, reconnect, fetch } = this.#options;
+    return {
+      conversationUrl: typeof conversationUrl === "function" ? conversationUrl(chatId) : conversationUrl,
+      token,
+      ...(signal && { signal }),
+      ...(reconnect && { reconnect }),
+      ...(fetch && { fetch }),
+    };
+  }
+
+  /**
+   * @param {string} chatId
+   * @param {Reply} reply
+   * @param {{id: string, text: string, isResent: boolean}} [message]
+   * @returns {AsyncGenerator<UIMessageChunk, void, undefined>}
+   */
+  async *#chunks(chatId, reply, message) {
+    this.#replies.set(chatId, reply);
+    const encoder = new Encoder();
+    try {
+      for await (const event of reply) {
+        if (message !== undefined && event.type === "run") this.#arrived.set(message.id, message.text);
+        if (message?.isResent && event.type === "complete") {
+          if (event.userMessage.content !== wellFormed(message.text)) throw edited();
+        }
+        yield* encoder.encode(event);
+      }
+    } catch (error) {
+      yield* encoder.endText();
+      throw error;
+    } finally {
+      if (this.#replies.get(chatId) === reply) this.#replies.delete(chatId);
+    }
+  }
+}
+
+/** Encodes the events of one reply as chunks of a UI message stream. */
+class Encoder {
+  /** @type {string|null} */
+  #runId = null;
+  #hasBegun = false;
+  #text = "";
+  /** The number of the text part; another one follows a reset. */
+  #part = 1;
+  #isOpen = false;
+
+  /** @param {ReplyEvent} event @returns {Generator<UIMessageChunk, void, undefined>} */
+  *encode(event) {
+    switch (event.type) {
+      case "run":
+        yield* this.#begin(event.runId, event.runId);
+        break;
+      case "text":
+        yield* this.#show(event.text);
+        break;
+      case "complete":
+        yield* this.#begin(event.runId, event.aiMessage.id);
+        yield* this.#show(event.text);
+        yield* this.endText();
+        yield { type: "finish-step" };
+        yield {
+          type: "finish",
+          finishReason: FINISH_REASONS[event.stopReason] ?? "other",
+          messageMetadata: metadataOf(event),
+        };
+        break;
+      case "contextual":
+        yield { type: "data-contextual", data: event, transient: true };
+        break;
+      case "guardrail_warning":
+        yield { type: "data-guardrail-warning", data: event, transient: true };
+        break;
+      case "connection":
+        yield { type: "data-connection", data: { state: event.state }, transient: true };
+        break;
+    }
+  }
+
+  /** @returns {Generator<UIMessageChunk, void, undefined>} */
+  *endText() {
+    if (this.#isOpen) yield { type: "text-end", id: this.#partId };
+    this.#isOpen = false;
+  }
+
+  get #partId() {
+    return `text-${this.#part}`;
+  }
+
+  /** @param {string|null} runId @param {string} messageId @returns {Generator<UIMessageChunk, void, undefined>} */
+  *#begin(runId, messageId) {
+    if (this.#hasBegun && runId === this.#runId) return;
+    this.#runId = runId;
+    const messageMetadata = { runId };
+    if (this.#hasBegun) {
+      // Another run answers the message: the reply keeps its id.
+      yield { type: "start", messageMetadata };
+    } else {
+      this.#hasBegun = true;
+      yield { type: "start", messageId, messageMetadata };
+      yield { type: "start-step" };
+    }
+  }
+
+  /** @param {string} text all of it @returns {Generator<UIMessageChunk, void, undefined>} */
+  *#show(text) {
+    if (!text.startsWith(this.#text)) {
+      yield { type: "reset-step" };
+      this.#part += 1;
+      this.#isOpen = false;
+      this.#text = "";
+    }
+    const delta = text.slice(this.#text.length);
+    this.#text = text;
+    if (delta === "") return;
+    if (!this.#isOpen) yield { type: "text-start", id: this.#partId };
+    this.#isOpen = true;
+    yield { type: "text-delta", id: this.#partId, delta };
+  }
+}
+
+/** @param {CompleteEvent} event */
+function metadataOf({ runId, messageId, stopReason, userMessage, aiMessage, pineconeContext, usage, timings }) {
+  const { timestamp, metadata: { model, guardrailWarning } = {} } = aiMessage;
+  const known = {
+    messageId,
+    userMessageId: userMessage.id,
+    timestamp,
+    stopReason,
+    pineconeContext,
+    usage,
+    timings,
+    model,
+    guardrailWarning,
+    runId,
+  };
+  return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * A chunk is taken from the source when it is read, so that an error comes behind the chunks before it.
+ *
+ * @param {AsyncGenerator<UIMessageChunk, void, undefined>} chunks
+ * @param {UIMessageChunk[]} [first] those that were taken already
+ * @returns {ReadableStream<UIMessageChunk>}
+ */
+function streamOf(chunks, first = []) {
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const held = first.shift();
+        if (held !== undefined) return controller.enqueue(held);
+        const { done, value } = await chunks.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      async cancel() {
+        await chunks.return();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+/** The text as the service stores it, without halves of characters. @param {string} text */
+function wellFormed(text) {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text));
+}
+
+/** The message's id, or a hash of it if the service would not accept it. @param {string} id */
+async function idempotencyKey(id) {
+  if (CLIENT_MESSAGE_ID.test(id)) return id;
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(id));
+  const hex = Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `id-${hex.slice(0, 40)}`;
+}
+
+function edited() {
+  return refused("INVALID_REQUEST", "A message that was sent cannot be changed.");
+}
+
+/** @param {string} code @param {string} message */
+function refused(code, message) {
+  // The public types have no constructors.
+  const Refusal = /** @type {new (code: string, message: string) => CoachStreamError} */ (
+    /** @type {unknown} */ (CoachStreamError)
+  );
+  return new Refusal(code, message);
+}

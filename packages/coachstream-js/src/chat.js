@@ -1,0 +1,569 @@
+/**
+ * A conversation as a page shows it: its messages, the reply that arrives, and what is typed. Without a framework;
+ * `react.js` shows it.
+ *
+ * A message is in one of three places. Typed, or sent but not confirmed, it is in the draft, which a storage keeps.
+ * From the server's confirmation on, it is in the conversation. A failure before that puts its text back into the
+ * draft, with its idempotency key: if the text is sent again unchanged, the server recognizes it.
+ *
+ * @import * as api from "./react.js"
+ * @import {Reply, ReplyEvent, ReplyOptions, StoredMessage} from "./coachstream.js"
+ *
+ * @typedef {object} Outgoing A message of the user's that is sent, or sent again.
+ * @property {string} text
+ * @property {string} clientMessageId
+ * @property {string} writtenAt ISO 8601
+ *
+ * @typedef {object} Turn A reply that arrives or broke off, and the message that it replies to, if this page sent it.
+ * @property {Outgoing|null} outgoing
+ * @property {boolean} isConfirmed Whether the server has the message.
+ * @property {Reply|null} reply
+ * @property {string|null} runId
+ * @property {string} text
+ * @property {boolean} isOver Whether it broke off.
+ * @property {StoredMessage|null} partial What is stored of a reply that broke off.
+ */
+import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
+
+const PARAGRAPH = "\n\n";
+/** Those of this page that are shown; a storage reports changes to other pages only. @type {Set<Chat>} */
+const attached = new Set();
+
+export class Chat {
+  /** The newest ones; a hook gets new functions with each rendering. @type {api.UseCoachStreamOptions} */
+  options;
+  #draft;
+  /** @type {api.ChatMessage[]} */
+  #settled = [];
+  /** @type {Turn|null} */
+  #turn = null;
+  /** What runs at the moment. @type {AbortController|null} */
+  #work = null;
+  /** @type {api.Status} */
+  #status = "ready";
+  /** @type {Error|null} */
+  #error = null;
+  #isReconnecting = false;
+  #isAttached = false;
+  /** @type {Set<() => void>} */
+  #listeners = new Set();
+  /** @type {api.ChatState} */
+  #state;
+
+  /** @param {api.UseCoachStreamOptions} options */
+  constructor(options) {
+    this.options = options;
+    this.#draft = new Draft(String(options.conversationUrl), () => this.options.storage);
+    if (typeof options.history === "object") this.#keep(options.history);
+    else if (options.history !== undefined) this.#status = "loading";
+    this.#state = this.#describe();
+  }
+
+  /** @param {() => void} listener */
+  subscribe = (listener) => {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  };
+
+  state = () => this.#state;
+
+  /** Shows what the storage has, and continues the reply that is being written. */
+  attach() {
+    this.#isAttached = true;
+    attached.add(this);
+    if (this.#status !== "sending") this.#draft.restore();
+    this.#show();
+    globalThis.addEventListener?.("storage", this.#stored);
+    globalThis.document?.addEventListener("visibilitychange", this.#seen);
+    // React's strict mode attaches, detaches and attaches again before this.
+    queueMicrotask(() => {
+      if (this.#isAttached) void this.#resume();
+    });
+  }
+
+  /** Stops reading; the server goes on writing. A message on its way is still sent. */
+  detach() {
+    this.#isAttached = false;
+    attached.delete(this);
+    globalThis.removeEventListener?.("storage", this.#stored);
+    globalThis.document?.removeEventListener("visibilitychange", this.#seen);
+    if (this.#status !== "sending") this.#abandon();
+  }
+
+  /** @type {api.Chat["setDraft"]} */
+  setDraft = (text) => {
+    this.#draft.type(text);
+    this.#show();
+  };
+
+  /** @type {api.Chat["setMessages"]} */
+  setMessages = (messages) => {
+    this.#keep(messages);
+    if (!this.#isAnswered) return this.#show();
+    this.#turn = null;
+    this.#error = null;
+    this.#show("ready");
+  };
+
+  /** @type {api.Chat["send"]} */
+  send = (text = this.#draft.text) => {
+    if (this.#isBusy || text.trim() === "") return false;
+    this.#settle();
+    void this.#ask(this.#draft.take(text), { isConfirmed: false });
+    return true;
+  };
+
+  /** @type {api.Chat["stop"]} */
+  stop = async () => {
+    if (!this.#isBusy) return;
+    try {
+      await this.#turn?.reply?.stop();
+    } catch (error) {
+      this.#error = errorFrom(error);
+      this.#show();
+    }
+  };
+
+  /** @type {api.Chat["retry"]} */
+  retry = () => {
+    if (this.#isBusy) return false;
+    const wasNotSent = this.#error !== null && this.#turn === null;
+    if (wasNotSent) return this.send();
+    const unanswered = this.#unanswered();
+    if (unanswered !== null) {
+      this.#forgetPartial();
+      void this.#ask(unanswered, { isConfirmed: true });
+      return true;
+    }
+    if (this.#error === null) return false;
+    void this.#resume();
+    return true;
+  };
+
+  /** Whether a reply is expected; whether there is one to join may still be unknown. */
+  get #isBusy() {
+    if (this.#turn === null || this.#work === null) return false;
+    return this.#turn.outgoing !== null || this.#turn.runId !== null;
+  }
+
+  /** Sends a message and reads its reply. @param {Outgoing} outgoing @param {{isConfirmed: boolean}} how */
+  #ask(outgoing, { isConfirmed }) {
+    const turn = newTurn(outgoing, isConfirmed);
+    const { text: message, clientMessageId } = outgoing;
+    const writtenAt = new Date(outgoing.writtenAt);
+    return this.#run(turn, isConfirmed ? "waiting" : "sending", async (options) => {
+      const { timeZone } = this.options;
+      const zone = timeZone === undefined ? {} : { timeZone };
+      /** @type {string|null} */
+      let awaited = null;
+      for (;;) {
+        try {
+          return await this.#read(turn, start({ ...options, ...zone, message, clientMessageId, writtenAt }));
+        } catch (error) {
+          const isNext = error instanceof ServiceError && error.code === "TURN_IN_PROGRESS";
+          if (!isNext || error.runId === null || error.runId === awaited) throw error;
+          awaited = error.runId;
+          if (error.userMessage !== null) this.#confirm(turn, "waiting");
+          await this.#await(awaited, options);
+        }
+      }
+    });
+  }
+
+  /** Continues what is being written, and loads the messages. */
+  #resume() {
+    const turn = this.#turn;
+    if (this.#work !== null) return;
+    const hasFailed = turn?.isOver && this.#error instanceof ServiceError;
+    if (turn !== null && !hasFailed && turn.reply !== null && turn.runId !== null) {
+      const { runId } = turn;
+      turn.isOver = false;
+      const { lastEventId: after, text } = turn.reply;
+      return this.#run(turn, this.#status, (options) => this.#read(turn, resume({ ...options, runId, after, text })));
+    }
+    const joined = newTurn(null, true);
+    return this.#run(joined, this.#status === "loading" ? "loading" : "ready", async (options) => {
+      await this.#load();
+      if (this.options.resume === false) return;
+      const isComplete = await this.#read(joined, join(options));
+      // A reply that was completed between the two requests is in neither response.
+      if (!isComplete && this.#settled.at(-1)?.role === "user") await this.#load();
+    });
+  }
+
+  /** @param {Turn} turn @param {api.Status} status @param {(options: ReplyOptions) => Promise<unknown>} work */
+  async #run(turn, status, work) {
+    this.#work?.abort();
+    const controller = (this.#work = new AbortController());
+    const { conversationUrl } = this.options;
+    if (turn.outgoing === null && this.#turn?.isOver) this.#settle();
+    this.#turn = turn;
+    this.#error = null;
+    this.#show(status);
+    const { signal } = controller;
+    /** @type {ReplyOptions} */
+    const options = { conversationUrl, token: (need) => this.options.token(need), signal };
+    if (this.options.reconnect !== undefined) options.reconnect = this.options.reconnect;
+    if (this.options.fetch !== undefined) options.fetch = this.options.fetch;
+    try {
+      await work(options);
+      if (signal.aborted) return;
+      this.#work = null;
+      turn.isOver = true;
+      if (this.#turn === turn) this.#settle();
+      this.#isReconnecting = false;
+      this.#show("ready");
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#work = null;
+      this.#fail(turn, error);
+    }
+  }
+
+  /** @param {Turn} turn @param {Reply} reply @returns {Promise<boolean>} whether the reply is complete */
+  async #read(turn, reply) {
+    turn.reply = reply;
+    for await (const event of reply) {
+      this.#take(turn, event);
+      this.options.onEvent?.(event);
+      if (event.type === "complete") return true;
+      if (turn.isConfirmed && !this.#isAttached) this.#abandon();
+    }
+    return false;
+  }
+
+  /** @param {Turn} turn @param {ReplyEvent} event */
+  #take(turn, event) {
+    switch (event.type) {
+      case "connection":
+        this.#isReconnecting = event.state === "reconnecting";
+        this.#show();
+        break;
+      case "run":
+        turn.runId = event.runId;
+        turn.text = "";
+        this.#confirm(turn, "waiting");
+        break;
+      case "text":
+        turn.text = event.text;
+        this.#show(event.text === "" ? "waiting" : "streaming");
+        break;
+      case "complete":
+        this.#confirm(turn, this.#status);
+        this.#turn = null;
+        this.#error = null;
+        this.#keep([event.userMessage], turn.outgoing?.clientMessageId);
+        this.#keep([event.aiMessage], turn.runId ?? undefined);
+        this.#show("ready");
+        break;
+    }
+  }
+
+  /** Reads another message's reply to its end. @param {string} runId @param {ReplyOptions} options */
+  async #await(runId, options) {
+    try {
+      for await (const event of resume({ ...options, runId })) {
+        if (event.type === "complete") this.#keep([event.userMessage, event.aiMessage]);
+      }
+    } catch (error) {
+      if (!(error instanceof ServiceError)) throw error; // the other reply failed, so it is over
+    }
+    this.#show();
+  }
+
+  async #load() {
+    const { history } = this.options;
+    if (typeof history !== "function") return;
+    this.setMessages(await history());
+    if (this.#status === "loading") this.#show("ready");
+  }
+
+  /** The server has the message. @param {Turn} turn @param {api.Status} status */
+  #confirm(turn, status) {
+    const { outgoing } = turn;
+    const isNews = outgoing !== null && !turn.isConfirmed;
+    if (isNews) this.#draft.confirm();
+    turn.isConfirmed = true;
+    this.#show(status);
+    if (isNews) for (const chat of attached) if (chat !== this) chat.#arrived(this.#draft.key, outgoing);
+  }
+
+  /** @param {Turn} turn @param {unknown} reason */
+  #fail(turn, reason) {
+    const error = errorFrom(reason);
+    const partial = error instanceof ServiceError ? error.partialMessage : null;
+    if (error instanceof ServiceError && error.userMessage !== null) this.#confirm(turn, this.#status);
+    if (turn.isConfirmed) {
+      turn.isOver = true;
+      turn.partial = partial;
+    } else {
+      this.#draft.giveBack();
+      this.#turn = null;
+    }
+    this.#error = error;
+    this.#isReconnecting = false;
+    this.#show("error");
+  }
+
+  #abandon() {
+    this.#work?.abort();
+    this.#work = null;
+    if (this.#turn === null || this.#turn.runId !== null) return;
+    if (this.#turn.outgoing === null) this.#turn = null;
+    else this.#turn.isOver = true;
+  }
+
+  /** @param {StorageEvent} event of another tab */
+  #stored = ({ key, oldValue, newValue }) => {
+    if (key !== null && newValue === null) this.#arrived(key, draftFrom(oldValue)?.outgoing ?? null);
+  };
+
+  /**
+   * A message from elsewhere has reached the server: its reply can be read here, too.
+   *
+   * @param {string} key of its draft
+   * @param {Outgoing|null} outgoing
+   */
+  #arrived(key, outgoing) {
+    if (key !== this.#draft.key || this.#status === "sending") return;
+    this.#draft.forget(outgoing);
+    this.#show();
+    if (this.#isBusy) return;
+    this.#abandon(); // a request that is under way may be too early
+    void this.#resume();
+  }
+
+  #seen = () => {
+    if (!document.hidden && this.#status === "ready") void this.#resume();
+  };
+
+  /** The user's last message, if it has no complete reply and can be sent again. @returns {Outgoing|null} */
+  #unanswered() {
+    if (this.#turn?.isOver && this.#turn.outgoing !== null) return this.#turn.outgoing;
+    const last = this.#settled.findLast(({ role, state }) => role === "user" || state === "complete");
+    const clientMessageId = last?.stored?.metadata?.clientMessageId;
+    if (last?.role !== "user" || clientMessageId === undefined) return null;
+    return { text: last.content, clientMessageId, writtenAt: last.stored?.timestamp ?? new Date().toISOString() };
+  }
+
+  /** Whether the reply that broke off here was completed all the same. */
+  get #isAnswered() {
+    if (!this.#turn?.isOver || this.#turn.outgoing === null) return false;
+    const { clientMessageId } = this.#turn.outgoing;
+    const question = this.#settled.find(({ stored }) => stored?.metadata?.clientMessageId === clientMessageId);
+    const reply = this.#settled.find(({ stored }) => stored?.metadata?.replyTo === question?.stored?.id);
+    return question !== undefined && reply?.state === "complete";
+  }
+
+  #forgetPartial() {
+    this.#turn = null;
+    if (this.#settled.at(-1)?.state === "interrupted") this.#settled.pop();
+  }
+
+  /** Keeps what a broken-off turn has shown, as another one begins. */
+  #settle() {
+    if (this.#turn?.isOver) for (const message of messagesOf(this.#turn, this.#settled)) this.#settled.push(message);
+    this.#turn = null;
+  }
+
+  /**
+   * Puts stored messages where they belong: their ids sort by time.
+   *
+   * @param {readonly StoredMessage[]} messages
+   * @param {string} [shownAs] the id by which the page knows it
+   */
+  #keep(messages, shownAs) {
+    for (const stored of messages) {
+      const known = this.#settled.find((message) => isSame(message, stored));
+      if (known !== undefined && JSON.stringify(known.stored) === JSON.stringify(stored)) continue;
+      const replaced = new Set([known, ...this.#beginningsOf(stored)]);
+      this.#settled = this.#settled.filter((message) => !replaced.has(message));
+      const id = known?.id ?? shownAs ?? stored.metadata?.clientMessageId ?? stored.id;
+      const next = this.#settled.findIndex((message) => message.stored !== null && message.stored.id > stored.id);
+      this.#settled.splice(next === -1 ? this.#settled.length : next, 0, messageOf(stored, id));
+    }
+  }
+
+  /** What earlier attempts or a lost connection have left of a reply. @param {StoredMessage} reply */
+  #beginningsOf({ metadata }) {
+    const replyTo = metadata?.replyTo;
+    if (replyTo === undefined) return [];
+    const after = this.#settled[this.#settled.findIndex(({ stored }) => stored?.id === replyTo) + 1];
+    const unstored = after?.role === "assistant" && after.stored === null ? [after] : [];
+    return [...unstored, ...this.#settled.filter(({ stored }) => stored?.metadata?.replyTo === replyTo)];
+  }
+
+  /** @param {api.Status} [status] */
+  #show(status = this.#status) {
+    this.#status = status;
+    this.#state = this.#describe();
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** @returns {api.ChatState} */
+  #describe() {
+    const ofTurn = this.#turn === null ? [] : messagesOf(this.#turn, this.#settled);
+    return Object.freeze({
+      messages: [...this.#settled, ...ofTurn],
+      status: this.#status,
+      error: this.#error,
+      draft: this.#draft.text,
+      isReconnecting: this.#isReconnecting,
+    });
+  }
+}
+
+/** The text that the server does not have. */
+class Draft {
+  /** What is typed. */
+  text = "";
+  key;
+  /** What was sent and is not confirmed. @type {Outgoing|null} */
+  #outgoing = null;
+  /** Whether it is still being sent; otherwise its text has come back, and only its key counts. */
+  #isOnItsWay = false;
+  #storage;
+
+  /** @param {string} conversationUrl @param {() => api.DraftStorage|null|undefined} storage */
+  constructor(conversationUrl, storage) {
+    this.key = `coachstream:draft:${conversationUrl}`;
+    this.#storage = storage;
+  }
+
+  restore() {
+    const kept = this.#kept();
+    if (kept === null) return;
+    this.text = kept.text;
+    this.#outgoing = kept.outgoing;
+    this.giveBack();
+  }
+
+  /** @param {string} text */
+  type(text) {
+    this.text = text;
+    const ours = this.#outgoing;
+    // What came back and is edited is another message.
+    if (!this.#isOnItsWay && ours?.text !== text) this.#outgoing = null;
+    const others = this.#kept()?.outgoing; // another tab may be sending it
+    this.#save(this.#outgoing ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
+  }
+
+  /** Forgets a text that was confirmed elsewhere. @param {Outgoing|null} confirmed */
+  forget(confirmed) {
+    if (this.#outgoing !== null && this.#outgoing.clientMessageId === confirmed?.clientMessageId) {
+      this.#outgoing = null;
+      if (this.text === confirmed.text) this.text = "";
+    }
+    this.#save(); // what is typed here is gone from the storage, too
+  }
+
+  /** Begins to send this text. @param {string} text @returns {Outgoing} */
+  take(text) {
+    const known = this.#outgoing;
+    this.#outgoing =
+      known?.text === text
+        ? known
+        : { text, clientMessageId: newClientMessageId(), writtenAt: new Date().toISOString() };
+    this.#isOnItsWay = true;
+    if (this.text === text) this.text = "";
+    this.#save();
+    return this.#outgoing;
+  }
+
+  confirm() {
+    this.#isOnItsWay = false;
+    this.#outgoing = null;
+    this.#save();
+  }
+
+  /** Returns the text that was sent to what is typed. */
+  giveBack() {
+    this.#isOnItsWay = false;
+    const sent = this.#outgoing?.text ?? "";
+    const parts = this.text === sent ? [sent] : [sent, this.text];
+    this.text = parts.filter((part) => part !== "").join(PARAGRAPH);
+    if (this.text !== sent) this.#outgoing = null;
+    this.#save();
+  }
+
+  #save(outgoing = this.#outgoing) {
+    const { text } = this;
+    this.#access((storage) => {
+      if (text === "" && outgoing === null) storage.removeItem(this.key);
+      else storage.setItem(this.key, JSON.stringify({ text, outgoing }));
+    });
+  }
+
+  #kept() {
+    return draftFrom(this.#access((storage) => storage.getItem(this.key)));
+  }
+
+  /** @template T @param {(storage: api.DraftStorage) => T} use @returns {T|null} */
+  #access(use) {
+    try {
+      const given = this.#storage();
+      const storage = given === undefined ? globalThis.localStorage : given;
+      return storage == null ? null : use(storage);
+    } catch {
+      return null; // it is full or forbidden; what is typed then lasts as long as the page
+    }
+  }
+}
+
+/** @param {string|null} kept @returns {{text: string, outgoing: Outgoing|null}|null} */
+function draftFrom(kept) {
+  try {
+    const { text, outgoing } = JSON.parse(kept ?? "");
+    if (typeof text !== "string") return null;
+    const { clientMessageId, writtenAt } = outgoing ?? {};
+    const isWhole =
+      [outgoing?.text, clientMessageId].every((part) => typeof part === "string") && Date.parse(writtenAt) > 0;
+    return { text, outgoing: isWhole ? { text: outgoing.text, clientMessageId, writtenAt } : null };
+  } catch {
+    return null; // nothing is kept, or it is not ours
+  }
+}
+
+/** @param {unknown} thrown */
+function errorFrom(thrown) {
+  return thrown instanceof Error ? thrown : new Error("The token or the history could not be had.", { cause: thrown });
+}
+
+/** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */
+function newTurn(outgoing, isConfirmed) {
+  return { outgoing, isConfirmed, reply: null, runId: null, text: "", isOver: false, partial: null };
+}
+
+/** What a turn shows behind the stored messages. @param {Turn} turn @param {readonly api.ChatMessage[]} settled */
+function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, settled) {
+  /** @type {api.ChatMessage[]} */
+  const messages = [];
+  if (
+    outgoing !== null &&
+    !settled.some(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === outgoing.clientMessageId)
+  ) {
+    const { clientMessageId: id, text: content } = outgoing;
+    messages.push(Object.freeze({ id, role: "user", content, state: isConfirmed ? "sent" : "sending", stored: null }));
+  }
+  if (partial !== null) {
+    messages.push(messageOf(partial, runId ?? partial.id));
+  } else if (text !== "" && runId !== null) {
+    const state = isOver ? "interrupted" : "streaming";
+    messages.push(Object.freeze({ id: runId, role: "assistant", content: text, state, stored: null }));
+  }
+  return messages;
+}
+
+/** @param {StoredMessage} stored @param {string} id @returns {api.ChatMessage} */
+function messageOf(stored, id) {
+  const { role, content } = stored;
+  const ended = stored.metadata?.stopReason === "interrupted" ? "interrupted" : "complete";
+  return Object.freeze({ id, role, content, state: role === "user" ? "sent" : ended, stored });
+}
+
+/** @param {api.ChatMessage} message @param {StoredMessage} stored */
+function isSame(message, stored) {
+  return (
+    message.stored?.id === stored.id || (stored.role === "user" && message.id === stored.metadata?.clientMessageId)
+  );
+}

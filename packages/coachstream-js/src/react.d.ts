@@ -1,0 +1,94 @@
+/** Types of `coachstream/react`. */
+import type { ConversationOptions, ReconnectOptions, ReplyEvent, StoredMessage } from "./coachstream.js";
+
+/**
+ * A conversation with a coach: shows its messages, sends one, and reads the reply while it is written.
+ *
+ * When the component is mounted, the reply that is being written is read from its beginning, so a reloaded page and a
+ * second tab show it, too. When it is unmounted, reading stops; the reply does not. Another `conversationUrl` is
+ * another conversation.
+ */
+export function useCoachStream(options: UseCoachStreamOptions): CoachStream;
+
+export interface UseCoachStreamOptions extends Omit<ConversationOptions, "signal"> {
+  /**
+   * The stored messages, oldest first; or what loads them, which is called after mounting, and again when a reply was
+   * completed meanwhile. Without it, only the messages of this page are shown.
+   */
+  history?: readonly StoredMessage[] | (() => Promise<readonly StoredMessage[]>);
+  /** Whether to read the reply that is being written on mounting; `true` by default. */
+  resume?: boolean;
+  reconnect?: ReconnectOptions;
+  /** The IANA name of the time zone in which the coach reckons dates; the browser's by default. */
+  timeZone?: string;
+  /** Keeps drafts; `localStorage` by default, `null` for none. */
+  storage?: DraftStorage | null;
+  /** Gets every event of the reply, for example `contextual` ones. */
+  onEvent?: (event: ReplyEvent) => void;
+}
+
+export type DraftStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+
+export interface CoachStream extends ChatState, Chat {}
+
+export interface ChatState {
+  /** Oldest first. A message that has not changed is the same object. */
+  readonly messages: readonly ChatMessage[];
+  readonly status: Status;
+  /**
+   * Why the last message was not sent, its reply broke off or could not be stopped: a `CoachStreamError`, or what
+   * `token` or `history` threw.
+   */
+  readonly error: Error | null;
+  /** The value of the message box. It survives a reload, as does a sent message until the server has it. */
+  readonly draft: string;
+  /** Whether the connection is lost, and is being restored. */
+  readonly isReconnecting: boolean;
+}
+
+/**
+ * - `loading`: `history` is being loaded for the first time;
+ * - `ready`: nothing is expected;
+ * - `sending`: the server does not have the message yet;
+ * - `waiting`: it has the message, and no word of the reply has arrived;
+ * - `streaming`: the reply is arriving;
+ * - `error`: see `error`; `retry` may help.
+ */
+export type Status = "loading" | "ready" | "sending" | "waiting" | "streaming" | "error";
+
+export interface ChatMessage {
+  /** Does not change while the page is open: use it as the `key`. */
+  readonly id: string;
+  readonly role: "user" | "assistant";
+  readonly content: string;
+  /** `sending` and `sent` are of the user's messages; an `interrupted` reply is incomplete. */
+  readonly state: "sending" | "sent" | "streaming" | "complete" | "interrupted";
+  /** The message as it is stored, once that is known. */
+  readonly stored: StoredMessage | null;
+}
+
+/** What the page can do; these functions do not change. */
+export interface Chat {
+  /**
+   * Sends this text, by default the draft. The message is shown at once. If it does not reach the server, its text
+   * returns to the draft; sent again unchanged, it is the same message, and is never answered twice.
+   *
+   * @returns `false`, and nothing is sent, if the text is empty or a reply is still arriving
+   */
+  send(text?: string): boolean;
+  /**
+   * Stops the reply on the server, for all its readers; its text so far is stored. If that fails, `error` says why, and
+   * the reply goes on.
+   */
+  stop(): Promise<void>;
+  /**
+   * Repeats what failed: sends the message again, with the same idempotency key, or resumes. A last message without a
+   * complete reply can be repeated after a reload, too.
+   *
+   * @returns `false` if there is nothing to repeat
+   */
+  retry(): boolean;
+  setDraft(text: string): void;
+  /** Adds stored messages, in their places, and updates those that are known. */
+  setMessages(messages: readonly StoredMessage[]): void;
+}

@@ -1,0 +1,544 @@
+/**
+ * A service on localhost whose replies a test scripts: `start` for a coachstream backend in tests of your own page.
+ *
+ * It speaks the project's protocol (`docs/reference/http-api.md`, `events.md`) and keeps state as the service does:
+ * messages are stored once for each idempotency key, a run continues without readers, and a reader resumes after its
+ * cursor. Node.js only, without dependencies.
+ *
+ * @import * as api from "./testing.js"
+ * @import {StoredMessage} from "./coachstream.js"
+ * @import {IncomingMessage, ServerResponse} from "node:http"
+ */
+import { createServer } from "node:http";
+
+const CORS = {
+  "Access-Control-Allow-Origin": "*",
+  "Access-Control-Allow-Headers": "authorization, content-type, accept, last-event-id, cache-control",
+  "Access-Control-Allow-Methods": "GET, POST, DELETE",
+  "Access-Control-Expose-Headers": "location, retry-after",
+};
+const MODEL = "scripted";
+const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
+const CURSOR = /^(run_[0-9A-Za-z_]+):([0-9]+)$/;
+
+/** @type {typeof api.pause} */
+export const pause = (ms) => ({ type: "pause", ms });
+/** @type {typeof api.cut} */
+export const cut = () => ({ type: "cut" });
+/** @type {typeof api.reconnect} */
+export const reconnect = () => ({ type: "reconnect" });
+/** @type {typeof api.reset} */
+export const reset = (offset = 0) => ({ type: "reset", offset });
+/** @type {typeof api.contextual} */
+export const contextual = (content, stage = "memory_saved") => ({ type: "contextual", content, stage });
+/** @type {typeof api.guardrailWarning} */
+export const guardrailWarning = (message) => ({ type: "guardrail_warning", message });
+/** @type {typeof api.fail} */
+export const fail = ({ code = "MODEL_STREAM_BROKEN", message = "The reply broke off.", retryable = true } = {}) => ({
+  type: "fail",
+  code,
+  message,
+  retryable,
+});
+
+/** @type {typeof api.gate} */
+export function gate() {
+  const { promise, resolve } = deferred();
+  return { type: "gate", opened: promise, open: () => resolve() };
+}
+
+/** @type {typeof api.startTestServer} */
+export async function startTestServer() {
+  const service = new TestService();
+  const server = createServer((request, response) => {
+    service.respond(request, response).catch((error) => response.destroy(error));
+  });
+  await new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => resolve(null));
+  });
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  service.url = `http://127.0.0.1:${port}`;
+  service.stopListening = async () => {
+    const closed = new Promise((resolve) => server.close(resolve));
+    server.closeAllConnections();
+    await closed;
+  };
+  return service;
+}
+
+/** @implements {api.TestServer} */
+class TestService {
+  url = "";
+  isOffline = false;
+  /** @type {api.TestRequest[]} */
+  requests = [];
+  stopListening = async () => {};
+  /** @type {Map<string, Conversation>} */
+  #conversations = new Map();
+  /** @type {api.Step[][]} */
+  #scripts = [];
+  /** @type {Required<api.Refusal>[]} */
+  #refusals = [];
+  /** @type {Set<() => boolean>} */
+  #waiting = new Set();
+
+  get conversationUrl() {
+    return this.conversation("conv_test");
+  }
+
+  /** @param {string} id */
+  conversation(id) {
+    return `${this.url}/users/test-user/coaches/test-coach/conversations/${encodeURIComponent(id)}`;
+  }
+
+  /** @param {string} [id] */
+  messages(id = "conv_test") {
+    return [...this.#conversationAt(new URL(this.conversation(id)).pathname).messages];
+  }
+
+  /** @param {string} [id] */
+  readers(id = "conv_test") {
+    return this.#conversationAt(new URL(this.conversation(id)).pathname).readers;
+  }
+
+  /** @param {api.Step[]} steps */
+  reply(...steps) {
+    this.#scripts.push(steps);
+  }
+
+  /** @param {api.Refusal} refusal */
+  refuse({ status, code, message = "Refused by the test.", retryable = false }) {
+    this.#refusals.push({ status, code, message, retryable });
+  }
+
+  /** @param {(requests: readonly api.TestRequest[]) => boolean} condition */
+  async until(condition) {
+    const { promise, resolve } = deferred();
+    const check = () => {
+      if (!condition(this.requests)) return false;
+      resolve();
+      return true;
+    };
+    if (!check()) this.#waiting.add(check);
+    await promise;
+  }
+
+  async close() {
+    for (const conversation of this.#conversations.values()) conversation.run?.abandon();
+    await this.stopListening();
+  }
+
+  /** @param {IncomingMessage} request @param {ServerResponse} response */
+  async respond(request, response) {
+    if (this.isOffline) return void request.socket.destroy();
+    if (request.method === "OPTIONS") return void response.writeHead(204, CORS).end();
+    const url = new URL(request.url ?? "/", this.url);
+    const text = await textOf(request);
+    const body = json(text);
+    this.requests.push({
+      method: request.method ?? "",
+      path: url.pathname,
+      query: url.search,
+      headers: request.headers,
+      body,
+    });
+    this.#changed();
+    const refusal = this.#refusals.shift();
+    if (refusal !== undefined) return refuse(response, refusal);
+    if (!/^Bearer ./.test(request.headers.authorization ?? "") && !url.searchParams.has("ticket")) {
+      return refuse(response, refused(401, "MISSING_AUTH_HEADER", "The request carries no token."));
+    }
+    const found = /^(.*\/conversations\/[^/]+)(?:\/stream(?:\/([^/]+))?)?$/.exec(url.pathname);
+    if (found === null) return refuse(response, refused(404, "MISSING_PATH_PARAMS", "There is nothing at this path."));
+    const [, path = "", runId] = found;
+    const conversation = this.#conversationAt(path);
+    const after = cursorOf(request, url);
+    if (url.pathname === path) return send(response, 200, { conversation: { messages: conversation.messages } });
+    if (request.method === "POST") return this.#post(conversation, body, request, response);
+    const run = conversation.find(runId ?? after?.runId);
+    if (request.method === "DELETE") return stop(run, response);
+    if (run === undefined) {
+      if (runId === undefined) return void response.writeHead(204, CORS).end();
+      return refuse(response, refused(404, "RUN_NOT_FOUND", "There is no such run."));
+    }
+    const position = after?.runId === run.id ? after.entry : null;
+    if (run.isOver && position === run.lastEntry) return void response.writeHead(204, CORS).end();
+    run.read(response, { after: position, isPost: false });
+  }
+
+  /** @param {string} path */
+  #conversationAt(path) {
+    let conversation = this.#conversations.get(path);
+    if (conversation === undefined) {
+      conversation = new Conversation(path, this.#changed);
+      this.#conversations.set(path, conversation);
+    }
+    return conversation;
+  }
+
+  #changed = () => {
+    for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+  };
+
+  /**
+   * @param {Conversation} conversation
+   * @param {any} body
+   * @param {IncomingMessage} request
+   * @param {ServerResponse} response
+   */
+  #post(conversation, body, request, response) {
+    const { userResponse, clientMessageId } = body ?? {};
+    if (typeof userResponse !== "string" || userResponse.trim() === "") {
+      return refuse(response, refused(400, "INVALID_USER_RESPONSE", "The message is empty."));
+    }
+    if (clientMessageId !== undefined && !CLIENT_MESSAGE_ID.test(clientMessageId)) {
+      return refuse(response, refused(400, "INVALID_CLIENT_MESSAGE_ID", "The message's key is invalid."));
+    }
+    const userMessage = conversation.store(userResponse, clientMessageId);
+    let { run } = conversation;
+    if (run !== null && !run.isOver && run.userMessage !== userMessage) {
+      return refuse(response, {
+        ...refused(409, "TURN_IN_PROGRESS", "Another message is still being answered."),
+        retryable: true,
+        runId: run.id,
+        userMessage,
+      });
+    }
+    const answered = conversation.runOf(userMessage);
+    run = answered ?? conversation.begin(userMessage, this.#scripts.shift() ?? [`You said: ${userResponse}`]);
+    if (request.headers.accept === "application/json") {
+      const eventsUrl = `stream/${run.id}?ticket=test`;
+      send(response, 202, { runId: run.id, eventsUrl });
+    } else {
+      run.read(response, { after: null, isPost: true });
+    }
+    run.start();
+  }
+}
+
+/** The stored messages of a conversation, and its runs. */
+class Conversation {
+  /** @type {StoredMessage[]} */
+  messages = [];
+  /** The newest run. @type {Run|null} */
+  run = null;
+  #path;
+  /** @type {Run[]} */
+  #runs = [];
+  #count = 0;
+
+  /** @param {string} path @param {() => void} changed */
+  constructor(path, changed) {
+    this.#path = path;
+    this.changed = changed;
+  }
+
+  get readers() {
+    return this.#runs.reduce((readers, run) => readers + run.readers, 0);
+  }
+
+  /** @param {string|undefined} runId without one, the unfinished run is meant */
+  find(runId) {
+    if (runId === undefined) return this.#runs.find((run) => !run.isOver);
+    return this.#runs.find((run) => run.id === runId);
+  }
+
+  /** The run that has answered a message, or answers it. @param {StoredMessage} userMessage */
+  runOf(userMessage) {
+    return this.#runs.find((run) => run.userMessage === userMessage && !run.hasFailed);
+  }
+
+  /** @param {string} content @param {string|undefined} clientMessageId */
+  store(content, clientMessageId) {
+    const known = this.messages.find(
+      ({ metadata }) => clientMessageId && metadata?.clientMessageId === clientMessageId,
+    );
+    if (known !== undefined) return known;
+    content = Buffer.from(content).toString(); // half a character becomes the replacement character
+    const metadata = clientMessageId === undefined ? {} : { clientMessageId };
+    return this.#add("user", content, metadata);
+  }
+
+  /** @param {StoredMessage} userMessage @param {string} content @param {string} stopReason */
+  storeReply(userMessage, content, stopReason) {
+    // The reply of a new run replaces what an earlier one left.
+    this.messages = this.messages.filter(({ metadata }) => metadata?.replyTo !== userMessage.id);
+    return this.#add("assistant", content, { model: MODEL, stopReason, replyTo: userMessage.id });
+  }
+
+  /** @param {StoredMessage} userMessage @param {api.Step[]} script */
+  begin(userMessage, script) {
+    this.run = new Run(this, this.#newId("run"), userMessage, script);
+    this.#runs.push(this.run);
+    return this.run;
+  }
+
+  /**
+   * @param {"user"|"assistant"} role
+   * @param {string} content
+   * @param {NonNullable<StoredMessage["metadata"]>} metadata
+   */
+  #add(role, content, metadata) {
+    /** @type {StoredMessage} */
+    const message = {
+      id: `${this.#newId("msg")}_${role}`,
+      role,
+      content,
+      timestamp: new Date().toISOString(),
+      metadata,
+    };
+    this.messages.push(message);
+    this.changed();
+    return message;
+  }
+
+  /** Returns ids that sort in the order in which they were made. @param {string} kind */
+  #newId(kind) {
+    this.#count += 1;
+    return `${kind}_${String(this.#count).padStart(13, "0")}_test`;
+  }
+
+  get id() {
+    return decodeURIComponent(this.#path.slice(this.#path.lastIndexOf("/") + 1));
+  }
+}
+
+/** One reply that is being written: its log, and the responses that read it. */
+class Run {
+  isOver = false;
+  hasFailed = false;
+  /** The events with an id, each at the index that its id names. @type {Array<Record<string, unknown>>} */
+  #log = [];
+  /** @type {Set<ServerResponse>} */
+  #readers = new Set();
+  #text = "";
+  #isStarted = false;
+  #stopped = deferred();
+  #isRead = deferred();
+  #isStopped = false;
+
+  /**
+   * @param {Conversation} conversation
+   * @param {string} id
+   * @param {StoredMessage} userMessage
+   * @param {api.Step[]} script
+   */
+  constructor(conversation, id, userMessage, script) {
+    this.conversation = conversation;
+    this.id = id;
+    this.userMessage = userMessage;
+    this.script = script;
+    this.#append({ type: "run", runId: id });
+  }
+
+  get readers() {
+    return this.#readers.size;
+  }
+
+  get lastEntry() {
+    return this.#log.length - 1;
+  }
+
+  /** @param {ServerResponse} response @param {{after: number|null, isPost: boolean}} from */
+  read(response, { after, isPost }) {
+    response.writeHead(200, {
+      ...CORS,
+      "Content-Type": "text/event-stream; charset=utf-8",
+      "Cache-Control": "no-cache, no-transform",
+    });
+    if (isPost) response.write(block({ type: "start", status: "initialized" }));
+    else
+      response.write(
+        block({ type: "start", status: "initialized", runId: this.id }, `${this.id}:${after ?? 0}`, "retry: 1000\n"),
+      );
+    for (let entry = (after ?? -1) + 1; entry < this.#log.length; entry += 1) response.write(this.#entry(entry));
+    if (this.isOver) return void response.end();
+    this.#readers.add(response);
+    this.#isRead.resolve();
+    this.conversation.changed();
+    response.on("close", () => {
+      this.#readers.delete(response);
+      this.conversation.changed();
+    });
+  }
+
+  /** Begins to write the reply, once. */
+  start() {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    void this.#write();
+  }
+
+  stop() {
+    this.#isStopped = true;
+    this.#stopped.resolve();
+  }
+
+  /** Ends it without an event, as the server closes. */
+  abandon() {
+    this.isOver = true;
+    this.stop();
+  }
+
+  async #write() {
+    for (const step of this.script) {
+      if (this.#isStopped) break;
+      const failure = await this.#take(typeof step === "string" ? { type: "say", content: step } : step);
+      if (failure !== null) return this.#fail(failure);
+    }
+    if (!this.isOver) this.#complete(this.#isStopped ? "stopped" : "end_turn");
+  }
+
+  /** @param {api.Instruction | {type: "say", content: string}} step */
+  async #take(step) {
+    switch (step.type) {
+      case "say":
+        this.#append({ type: "chunk", content: step.content, offset: this.#text.length });
+        this.#text += step.content;
+        break;
+      case "pause":
+        await Promise.race([new Promise((resolve) => setTimeout(resolve, step.ms).unref()), this.#stopped.promise]);
+        break;
+      case "gate":
+        await Promise.race([step.opened, this.#stopped.promise]);
+        break;
+      case "cut":
+        await this.#untilRead();
+        // A half-close, not a reset: what was sent before it still arrives.
+        for (const response of this.#readers) response.socket?.end();
+        this.#readers.clear();
+        break;
+      case "reconnect": {
+        await this.#untilRead();
+        const after = `${this.id}:${this.lastEntry}`;
+        for (const response of this.#readers) response.end(block({ type: "reconnect", after }, after));
+        this.#readers.clear();
+        break;
+      }
+      case "reset":
+        this.#text = this.#text.slice(0, step.offset);
+        this.#append({ type: "reset", offset: step.offset });
+        break;
+      case "contextual":
+      case "guardrail_warning":
+        for (const response of this.#readers) response.write(block({ ...step }));
+        break;
+      case "fail":
+        return step;
+    }
+    return null;
+  }
+
+  /** Waits for a reader: two cuts in a row are two interruptions. */
+  async #untilRead() {
+    while (this.#readers.size === 0 && !this.#isStopped) {
+      this.#isRead = deferred();
+      await Promise.race([this.#isRead.promise, this.#stopped.promise]);
+    }
+  }
+
+  /** @param {string} stopReason */
+  #complete(stopReason) {
+    const { conversation, userMessage } = this;
+    const aiMessage = conversation.storeReply(userMessage, this.#text, stopReason);
+    this.#end({
+      type: "complete",
+      messageId: aiMessage.id,
+      status: "finished",
+      userMessage,
+      aiMessage,
+      conversationId: conversation.id,
+      pineconeContext: { used: false, matches: 0, contextLength: 0 },
+      stopReason,
+      usage: { inputTokens: 1, outputTokens: 1, cacheReadTokens: 0, cacheWriteTokens: 0 },
+      timings: { contextMs: 0, firstChunkMs: 0, totalMs: 0, modelLatencyMs: 0 },
+    });
+  }
+
+  /** @param {api.Failure} failure */
+  #fail({ code, message, retryable }) {
+    this.hasFailed = true;
+    const partialMessage =
+      this.#text === "" ? undefined : this.conversation.storeReply(this.userMessage, this.#text, "interrupted");
+    this.#end({ type: "error", message, code, retryable, partialMessage });
+  }
+
+  /** @param {Record<string, unknown>} event */
+  #end(event) {
+    this.isOver = true;
+    this.#append(event);
+    for (const response of this.#readers) response.end();
+    this.#readers.clear();
+  }
+
+  /** @param {Record<string, unknown>} event */
+  #append(event) {
+    this.#log.push(event);
+    for (const response of this.#readers) response.write(this.#entry(this.lastEntry));
+  }
+
+  /** @param {number} entry */
+  #entry(entry) {
+    return block(this.#log[entry] ?? {}, `${this.id}:${entry}`);
+  }
+}
+
+/** @param {Run|undefined} run @param {ServerResponse} response */
+function stop(run, response) {
+  if (run === undefined) return refuse(response, refused(404, "RUN_NOT_FOUND", "There is no such run."));
+  if (run.isOver) return send(response, 200, { status: "finished" });
+  send(response, 202, { status: "stopping" });
+  run.stop();
+}
+
+/** @param {number} status @param {string} code @param {string} message */
+function refused(status, code, message) {
+  return { status, code, message, retryable: false };
+}
+
+/** @param {ServerResponse} response @param {Required<api.Refusal> & Record<string, unknown>} refusal */
+function refuse(response, { status, ...error }) {
+  send(response, status, { type: "error", ...error });
+}
+
+/** @param {ServerResponse} response @param {number} status @param {unknown} body */
+function send(response, status, body) {
+  response.writeHead(status, { ...CORS, "Content-Type": "application/json" }).end(JSON.stringify(body));
+}
+
+/** @param {Record<string, unknown>} event @param {string} [id] @param {string} [before] */
+function block(event, id, before = "") {
+  return `${before}data: ${JSON.stringify(event)}\n${id === undefined ? "" : `id: ${id}\n`}\n`;
+}
+
+/** @param {IncomingMessage} request @param {URL} url */
+function cursorOf({ headers }, { searchParams }) {
+  const given = searchParams.get("after") || searchParams.get("lastEventId") || headers["last-event-id"];
+  const found = CURSOR.exec(String(given ?? ""));
+  return found === null ? null : { runId: found[1] ?? "", entry: Number(found[2]) };
+}
+
+/** @param {IncomingMessage} request */
+async function textOf(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return Buffer.concat(parts).toString();
+}
+
+/** @param {string} text @returns {unknown} */
+function json(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function deferred() {
+  /** @type {() => void} */
+  let resolve = () => {};
+  /** @type {Promise<void>} */
+  const promise = new Promise((settle) => (resolve = settle));
+  return { promise, resolve };
+}

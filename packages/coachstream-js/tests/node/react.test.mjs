@@ -1,0 +1,561 @@
+// `useCoachStream`, mounted by React, over HTTP.
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { fail, cut, gate } from "coachstream/testing";
+import { mount, window } from "./page.mjs";
+import { methods, newServer, optionsOf } from "./server.mjs";
+
+const { useCoachStream } = await import("coachstream/react");
+
+beforeEach(() => localStorage.clear());
+
+const shown = ({ messages }) => messages.map(({ content, state }) => `${state}: ${content}`);
+const draftsKept = () => Object.keys({ ...localStorage }).length;
+const isReady = ({ status }) => status === "ready";
+const hasFailed = ({ status }) => status === "error";
+const hasText =
+  (text) =>
+  ({ messages }) =>
+    messages.at(-1)?.content === text;
+const opened = (server, more = {}, how = {}) => mount(useCoachStream, { ...optionsOf(server), ...more }, how);
+
+/** A page that has found nothing to resume. */
+async function idle(server, more, how) {
+  const asked = server.requests.length;
+  const page = opened(server, more, how);
+  await page.until(isReady);
+  await server.until((requests) => requests.length > asked);
+  return page;
+}
+
+test("a message is shown at once, and its reply while it arrives", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  assert.equal(page.hook.send("How was my week?"), true);
+  await page.until(({ messages }) => messages.length === 1);
+  const half = await page.until(hasText("Well "));
+  assert.deepEqual(shown(half), ["sent: How was my week?", "streaming: Well "]);
+  assert.equal(half.status, "streaming");
+  held.open();
+  const whole = await page.until(isReady);
+  assert.deepEqual(shown(whole), ["sent: How was my week?", "complete: Well done"]);
+  assert.deepEqual(
+    whole.messages.map(({ stored }) => stored),
+    server.messages(),
+  );
+  // The keys have not changed, and what has not changed is the same object.
+  const first = page.renders.find(({ messages }) => messages.length === 1);
+  assert.deepEqual(shown(first), ["sending: How was my week?"]);
+  assert.equal(first.status, "sending");
+  assert.equal(whole.messages[0].id, first.messages[0].id);
+  assert.equal(whole.messages[1].id, half.messages[1].id);
+  assert.equal(page.hook.send("And now?"), true);
+  const next = await page.until(({ messages }) => messages.length === 4);
+  assert.equal(next.messages[1], whole.messages[1]);
+  page.close();
+});
+
+test("strict mode resumes once and sends once", async () => {
+  const server = await newServer();
+  let loads = 0;
+  const history = async () => {
+    loads += 1;
+    return [];
+  };
+  const page = await idle(server, { history }, { isStrict: true });
+  page.hook.send("Hello");
+  await page.until(({ messages, status }) => status === "ready" && messages.length === 2);
+  assert.deepEqual(methods(server), ["GET", "POST"]);
+  assert.equal(loads, 1);
+  page.close();
+});
+
+test("a reloaded page and a second tab continue the reply, and one message is one reply", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const history = async () => server.messages();
+  const page = await idle(server, { history });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  page.close();
+  const tabs = [opened(server, { history }, { isStrict: true }), opened(server, { history })];
+  for (const tab of tabs) {
+    assert.deepEqual(shown(await tab.until(hasText("Well "))), ["sent: How was my week?", "streaming: Well "]);
+  }
+  held.open();
+  for (const tab of tabs) {
+    assert.deepEqual(shown(await tab.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+    tab.close();
+  }
+  assert.deepEqual(methods(server), ["GET", "POST", "GET", "GET"]);
+});
+
+test("a reply that is complete between the two requests is loaded", async () => {
+  const server = await newServer();
+  let loads = 0;
+  const [question, reply] = [
+    { id: "msg_1", role: "user", content: "How was my week?", timestamp: "2026-11-23T10:00:00.123Z" },
+    { id: "msg_2", role: "assistant", content: "Well done", timestamp: "2026-11-23T10:00:04.567Z" },
+  ];
+  const history = async () => (loads++ === 0 ? [question] : [question, reply]);
+  const page = opened(server, { history });
+  assert.deepEqual(shown(await page.until(({ messages }) => messages.length === 2)), [
+    "sent: How was my week?",
+    "complete: Well done",
+  ]);
+  page.close();
+});
+
+test("a page that is unmounted reads no more, and the reply goes on", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  assert.equal(server.readers(), 1);
+  page.close();
+  await server.until(() => server.readers() === 0);
+  held.open();
+  const later = await idle(server, { history: async () => server.messages() });
+  await later.until(({ messages }) => messages.length === 2);
+  later.close();
+  assert.deepEqual(methods(server), ["GET", "POST", "GET"]);
+});
+
+test("a message on its way is sent although the page is unmounted", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply(held, "Well done");
+  const page = await idle(server);
+  server.isOffline = true;
+  page.hook.send("Written in a tunnel");
+  await page.until(({ isReconnecting }) => isReconnecting);
+  page.close();
+  assert.equal(draftsKept(), 1);
+  server.isOffline = false;
+  await server.until(() => server.readers() === 1);
+  assert.equal(server.messages()[0].content, "Written in a tunnel");
+  await server.until(() => server.readers() === 0);
+  assert.equal(draftsKept(), 0);
+  held.open();
+});
+
+test("a lost connection is restored", async () => {
+  const server = await newServer();
+  server.reply("Well ", cut(), "done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well done"));
+  assert.ok(page.renders.some(({ isReconnecting }) => isReconnecting));
+  assert.equal((await page.until(isReady)).isReconnecting, false);
+  page.close();
+});
+
+test("a page that is hidden and shown again continues where it was", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  page.render(optionsOf(server), "hidden");
+  await server.until(() => server.readers() === 0);
+  held.open();
+  await page.render(optionsOf(server));
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  assert.match(server.requests.at(-1).query, /^\?after=/);
+  page.close();
+});
+
+test("a joined reply whose connection is lost for good continues where it was", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, cut(), "done");
+  const asking = await idle(server);
+  asking.hook.send("How was my week?");
+  await asking.until(hasText("Well "));
+  asking.close();
+  const page = opened(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.code, ...shown(failed)], ["CONNECTION_LOST", "interrupted: Well "]);
+  server.isOffline = false;
+  assert.equal(page.hook.retry(), true);
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  page.close();
+});
+
+test("a reply that broke off here and was completed there is shown once", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, cut(), "done");
+  const page = await idle(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  await page.until(hasFailed);
+  await server.until(() => server.messages().length === 2);
+  page.hook.setMessages(server.messages());
+  const whole = ["sent: How was my week?", "complete: Well done"];
+  const updated = await page.until(isReady);
+  assert.deepEqual([shown(updated), updated.error], [whole, null]);
+  page.close();
+});
+
+test("a reply that broke off before another message is replaced where it is", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.until(hasFailed);
+  page.hook.send("Two");
+  await page.until(isReady);
+  const [one, partial, ...others] = server.messages();
+  const whole = { ...partial, id: `${partial.id}_2`, content: "Well done", metadata: { replyTo: one.id } };
+  page.hook.setMessages([one, whole, ...others]);
+  const { messages } = await page.until(({ messages }) => messages[1].content === "Well done");
+  assert.deepEqual(
+    messages.map(({ content }) => content),
+    ["One", "Well done", "Two", "You said: Two"],
+  );
+  page.close();
+});
+
+test("a page that becomes visible again loads what others have written", async () => {
+  const server = await newServer();
+  const page = await idle(server, { history: async () => server.messages() });
+  await server.until(() => server.readers() === 0);
+  await fetch(`${server.conversationUrl}/stream`, {
+    method: "POST",
+    headers: { authorization: "Bearer token" },
+    body: JSON.stringify({ userResponse: "From my phone" }),
+  }).then((response) => response.text());
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  assert.deepEqual(shown(await page.until(({ messages }) => messages.length === 2)), [
+    "sent: From my phone",
+    "complete: You said: From my phone",
+  ]);
+  page.close();
+});
+
+test("a stop ends the reply on the server", async () => {
+  const server = await newServer();
+  server.reply("Well ", gate(), "never said");
+  const page = await idle(server);
+  await page.hook.stop(); // there is nothing to stop
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  await page.hook.stop();
+  const { messages } = await page.until(isReady);
+  assert.deepEqual([messages[1].content, messages[1].stored.metadata.stopReason], ["Well ", "stopped"]);
+  assert.equal(server.messages()[1].metadata.stopReason, "stopped");
+  page.close();
+});
+
+test("a stop that fails is an error, and the reply goes on", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  server.refuse({ status: 403, code: "USER_ID_MISMATCH" });
+  await page.hook.stop();
+  const failed = await page.until(({ error }) => error !== null);
+  assert.deepEqual([failed.status, failed.error.code], ["streaming", "USER_ID_MISMATCH"]);
+  held.open();
+  assert.equal((await page.until(isReady)).error, null);
+  page.close();
+});
+
+test("what is typed survives a reload, and is gone once the server has it", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  page.hook.setDraft("Words that took me long");
+  page.close();
+  const reloaded = await idle(server);
+  assert.equal((await reloaded.until(({ draft }) => draft !== "")).draft, "Words that took me long");
+  const held = gate();
+  server.reply(held, "Well done");
+  assert.equal(reloaded.hook.send(), true);
+  await reloaded.until(({ draft, status }) => draft === "" && status === "waiting");
+  assert.equal(draftsKept(), 0);
+  held.open();
+  await reloaded.until(isReady);
+  reloaded.close();
+});
+
+test("a refused message returns to the draft, and keeps its key while it is unchanged", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.refuse({ status: 503, code: "SERVER_BUSY", message: "Too many people.", retryable: true });
+  page.hook.setDraft("Hello");
+  page.hook.send();
+  const failed = await page.until(hasFailed);
+  assert.deepEqual(
+    [failed.error.code, failed.error.message, failed.draft],
+    ["SERVER_BUSY", "Too many people.", "Hello"],
+  );
+  assert.deepEqual(failed.messages, []);
+  page.close();
+  const reloaded = await idle(server);
+  await reloaded.until(({ draft }) => draft === "Hello");
+  reloaded.hook.send();
+  await reloaded.until(({ messages }) => messages.length === 2);
+  const keys = server.requests.filter(({ method }) => method === "POST").map(({ body }) => body.clientMessageId);
+  assert.equal(keys[0], keys[1]);
+  reloaded.hook.setDraft("Hello");
+  await reloaded.until(isReady);
+  reloaded.hook.send();
+  await reloaded.until(({ messages }) => messages.length === 4);
+  assert.notEqual(server.requests.at(-1).body.clientMessageId, keys[0]);
+  reloaded.close();
+});
+
+test("a message that failed and is edited is another message, and comes back as edited", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
+  page.hook.send("Helo");
+  await page.until(hasFailed);
+  page.hook.setDraft("Hello");
+  page.close();
+  const reloaded = await idle(server);
+  assert.equal((await reloaded.until(({ draft }) => draft !== "")).draft, "Hello");
+  reloaded.hook.send();
+  await reloaded.until(({ messages }) => messages.length === 2);
+  assert.notEqual(server.requests[1].body.clientMessageId, server.requests.at(-1).body.clientMessageId);
+  reloaded.close();
+});
+
+test("what was typed meanwhile is kept with the message that failed", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.isOffline = true;
+  page.hook.send("Hello");
+  await page.until(({ isReconnecting }) => isReconnecting);
+  page.hook.setDraft("And more");
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
+  server.isOffline = false;
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.code, failed.draft], ["MESSAGE_TOO_LONG", "Hello\n\nAnd more"]);
+  assert.equal(page.hook.retry(), true);
+  await page.until(({ messages }) => messages.length === 2);
+  assert.equal(server.messages()[0].content, "Hello\n\nAnd more");
+  page.close();
+});
+
+test("a reply that broke off can be retried, and replaces its beginning", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail({ message: "It broke off." }));
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  const failed = await page.until(hasFailed);
+  assert.deepEqual(shown(failed), ["sent: How was my week?", "interrupted: Well "]);
+  assert.equal(failed.error.message, "It broke off.");
+  assert.equal(failed.draft, "");
+  server.reply("Well done");
+  assert.equal(page.hook.retry(), true);
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  assert.equal(server.messages().length, 2);
+  assert.equal(page.hook.retry(), false);
+  page.close();
+});
+
+test("after a reload, an unanswered message can be retried", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  page.close();
+  const reloaded = await idle(server, { history: server.messages() });
+  assert.deepEqual(shown(reloaded.hook), ["sent: How was my week?", "interrupted: Well "]);
+  server.reply("Well done");
+  reloaded.hook.retry();
+  assert.deepEqual(shown(await reloaded.until(hasText("Well done"))).length, 2);
+  await reloaded.until(isReady);
+  reloaded.close();
+});
+
+test("after a reply that broke off, another message can be sent", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.until(hasFailed);
+  page.hook.send("Two");
+  const said = ["sent: One", "interrupted: Well ", "sent: Two", "complete: You said: Two"];
+  assert.deepEqual(shown(await page.until(isReady)), said);
+  page.hook.setMessages(server.messages());
+  assert.deepEqual(shown(page.hook), said);
+  page.close();
+});
+
+test("a message that meets another one's reply waits for it, and is then answered", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  const held = gate();
+  server.reply("First", held, ".");
+  const phone = await fetch(`${server.conversationUrl}/stream`, {
+    method: "POST",
+    headers: { authorization: "Bearer token" },
+    body: JSON.stringify({ userResponse: "From my phone" }),
+  });
+  page.hook.send("From my laptop");
+  await page.until(({ status }) => status === "waiting");
+  assert.equal(draftsKept(), 0);
+  await server.until((requests) => requests.length === 4); // it reads the other reply
+  held.open();
+  await phone.text();
+  assert.deepEqual(shown(await page.until(isReady)), [
+    "sent: From my phone",
+    "sent: From my laptop",
+    "complete: First.",
+    "complete: You said: From my laptop",
+  ]);
+  page.close();
+});
+
+test("nothing is sent while a reply arrives, and nothing empty", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const page = await idle(server);
+  assert.equal(page.hook.send(" \n"), false);
+  page.hook.send("One");
+  assert.equal(page.hook.send("Two"), false);
+  assert.equal(page.hook.retry(), false);
+  held.open();
+  await page.until(({ messages, status }) => status === "ready" && messages.length === 2);
+  page.close();
+});
+
+test("another conversation has its own messages and draft", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  page.hook.setDraft("For the first");
+  page.hook.send("Hello");
+  await page.until(({ messages, status }) => status === "ready" && messages.length === 2);
+  page.render({ ...optionsOf(server), conversationUrl: server.conversation("conv_2") });
+  await page.until(({ messages, draft }) => messages.length === 0 && draft === "");
+  page.render(optionsOf(server));
+  await page.until(({ draft }) => draft === "For the first");
+  page.close();
+});
+
+test("the newest functions of the component are used", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  const events = [];
+  await page.render({ ...optionsOf(server), token: () => "another", onEvent: ({ type }) => events.push(type) });
+  page.hook.send("Hello");
+  await page.until(({ messages, status }) => status === "ready" && messages.length === 2);
+  assert.equal(server.requests.at(-1).headers.authorization, "Bearer another");
+  assert.deepEqual(events, ["connection", "run", "text", "complete"]);
+  page.close();
+});
+
+test("a history that cannot be loaded is an error, and is loaded again", async () => {
+  const server = await newServer();
+  let loads = 0;
+  const history = async () => {
+    if (loads++ === 0) throw new Error("no network");
+    return [];
+  };
+  const page = opened(server, { history });
+  assert.equal((await page.until(hasFailed)).error.message, "no network");
+  page.hook.retry();
+  await page.until(isReady);
+  assert.equal(loads, 2);
+  page.close();
+});
+
+test("without a storage, a draft lasts as long as the page", async () => {
+  const server = await newServer();
+  const broken = {
+    getItem: () => {
+      throw new Error();
+    },
+    setItem: () => {
+      throw new Error();
+    },
+    removeItem() {},
+  };
+  for (const storage of [null, broken]) {
+    const page = await idle(server, { storage }, { isStrict: true });
+    page.hook.setDraft("Hello");
+    assert.equal((await page.until(({ draft }) => draft !== "")).draft, "Hello");
+    page.close();
+  }
+});
+
+test("what the storage has from somebody else is ignored", async () => {
+  const server = await newServer();
+  for (const odd of ["", "null", "7", '"text"', '{"text":7}', '{"text":"","outgoing":{"text":1}}']) {
+    localStorage.setItem(`coachstream:draft:${server.conversationUrl}`, odd);
+    const page = await idle(server);
+    assert.equal(page.hook.draft, "");
+    page.close();
+  }
+});
+
+test("a tab learns from another one that its draft has arrived, and reads the reply", async () => {
+  const server = await newServer();
+  const key = `coachstream:draft:${server.conversationUrl}`;
+  const outgoing = { text: "Hello", clientMessageId: "m1", writtenAt: "2026-11-23T10:00:00.123Z" };
+  const oldValue = JSON.stringify({ text: "", outgoing });
+  localStorage.setItem(key, oldValue);
+  const page = await idle(server);
+  await page.until(({ draft }) => draft === "Hello");
+  server.reply("Well done");
+  await fetch(`${server.conversationUrl}/stream`, {
+    method: "POST",
+    headers: { authorization: "Bearer token" },
+    body: JSON.stringify({ userResponse: "Hello", clientMessageId: "m1" }),
+  }).then((response) => response.text());
+  const arrived = new window.StorageEvent("storage", { key, oldValue, newValue: null });
+  window.dispatchEvent(arrived);
+  await page.until(({ draft }) => draft === "");
+  await server.until((requests) => requests.length === 3);
+  page.close();
+});
+
+test("a page that is left and entered again while its message is on its way shows the reply", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const left = await idle(server);
+  server.isOffline = true;
+  left.hook.send("Written in a tunnel");
+  await left.until(({ isReconnecting }) => isReconnecting);
+  left.close();
+  const entered = opened(server);
+  await entered.until(({ draft }) => draft === "Written in a tunnel");
+  server.isOffline = false;
+  const half = await entered.until(hasText("Well "));
+  assert.equal(half.draft, "");
+  held.open();
+  assert.deepEqual(shown(await entered.until(isReady)), ["sent: Written in a tunnel", "complete: Well done"]);
+  entered.close();
+});
+
+test("a tab keeps its own draft whatever another one does", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  page.hook.setDraft("Mine");
+  const key = `coachstream:draft:${server.conversationUrl}`;
+  window.dispatchEvent(
+    new window.StorageEvent("storage", { key, oldValue: '{"text":"","outgoing":null}', newValue: null }),
+  );
+  await server.until((requests) => requests.length === 2); // it has looked for a reply
+  assert.equal(page.hook.draft, "Mine");
+  page.close();
+});

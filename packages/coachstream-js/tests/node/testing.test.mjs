@@ -1,0 +1,207 @@
+// `coachstream/testing`, read with the client that it is made for.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { join, resume, start, stop } from "coachstream";
+import { contextual, cut, fail, gate, guardrailWarning, pause, reconnect, reset } from "coachstream/testing";
+import { methods, newServer, optionsOf, seen } from "./server.mjs";
+
+const ask = (server, message = "How was my week?", more = {}) => start({ ...optionsOf(server), message, ...more });
+
+test("a reply without a script repeats the message, and both are stored", async () => {
+  const server = await newServer();
+  assert.deepEqual(await seen(ask(server, "Hello")), [
+    "connected",
+    "run",
+    "You said: Hello",
+    "end_turn: You said: Hello",
+  ]);
+  const [question, reply] = server.messages();
+  assert.deepEqual([question.role, question.content], ["user", "Hello"]);
+  assert.equal(reply.metadata.replyTo, question.id);
+  assert.ok(question.id < reply.id);
+});
+
+test("each reply follows its own script", async () => {
+  const server = await newServer();
+  server.reply("Well ", pause(1), "done");
+  server.reply("Rest.");
+  assert.deepEqual((await seen(ask(server))).slice(2), ["Well ", "Well done", "end_turn: Well done"]);
+  assert.deepEqual((await seen(ask(server))).slice(2), ["Rest.", "end_turn: Rest."]);
+});
+
+test("a reader whose connection is cut resumes after its cursor", async () => {
+  const server = await newServer();
+  server.reply("Well ", cut(), "done");
+  assert.deepEqual(await seen(ask(server)), [
+    "connected",
+    "run",
+    "Well ",
+    "reconnecting",
+    "connected",
+    "Well done",
+    "end_turn: Well done",
+  ]);
+  assert.deepEqual(methods(server), ["POST", "GET"]);
+  assert.match(server.requests[1].query, /^\?after=run_\d+_test%3A1$/);
+});
+
+test("a reply waits for its reader before it interrupts it again", async () => {
+  const server = await newServer();
+  server.reply(cut(), "Well ", cut(), reconnect(), "done");
+  assert.equal((await seen(ask(server))).at(-1), "end_turn: Well done");
+  assert.deepEqual(methods(server), ["POST", "GET", "GET", "GET"]);
+});
+
+test("a reader that is sent away resumes at once", async () => {
+  const server = await newServer();
+  server.reply("Well ", reconnect(), "done");
+  assert.deepEqual(await seen(ask(server)), [
+    "connected",
+    "run",
+    "Well ",
+    "connected",
+    "Well done",
+    "end_turn: Well done",
+  ]);
+});
+
+test("text can be withdrawn", async () => {
+  const server = await newServer();
+  server.reply("Sure: do no", reset(6), "run", reset(), "Rest.");
+  assert.deepEqual((await seen(ask(server))).slice(2, -1), ["Sure: do no", "Sure: ", "Sure: run", "", "Rest."]);
+});
+
+test("what is said besides the reply has no place in it", async () => {
+  const server = await newServer();
+  server.reply("Well ", contextual("Saved."), guardrailWarning("Careful."), "done");
+  assert.deepEqual((await seen(ask(server))).slice(2), [
+    "Well ",
+    "Saved.",
+    "Careful.",
+    "Well done",
+    "end_turn: Well done",
+  ]);
+});
+
+test("a reply waits at a gate, is joined there by another reader, and stopped", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "never said");
+  const first = ask(server);
+  const reading = seen(first);
+  await server.until((requests) => requests.length === 1);
+  const second = seen(join(optionsOf(server)));
+  await server.until((requests) => requests.length === 2);
+  assert.equal(await first.stop(), "stopping");
+  assert.deepEqual((await reading).slice(-2), ["Well ", "stopped: Well "]);
+  assert.deepEqual(await second, ["connected", "run", "Well ", "stopped: Well "]);
+  assert.equal(await stop({ ...optionsOf(server), runId: first.runId }), "finished");
+  held.open();
+});
+
+test("a message that is sent again with its key is answered once", async () => {
+  const server = await newServer();
+  const again = { clientMessageId: "m1" };
+  await seen(ask(server, "Hello", again));
+  assert.equal((await seen(ask(server, "Hello", again))).at(-1), "end_turn: You said: Hello");
+  assert.equal(server.messages().length, 2);
+});
+
+test("a reply that failed is begun again, and replaces its beginning", async () => {
+  const server = await newServer();
+  const again = { clientMessageId: "m1" };
+  server.reply("Well ", fail());
+  const said = await seen(ask(server, "Hello", again));
+  assert.deepEqual(said.slice(2), ["Well ", "MODEL_STREAM_BROKEN"]);
+  assert.equal(server.messages()[1].metadata.stopReason, "interrupted");
+  server.reply("Well done");
+  assert.equal((await seen(ask(server, "Hello", again))).at(-1), "end_turn: Well done");
+  assert.deepEqual(
+    server.messages().map(({ content }) => content),
+    ["Hello", "Well done"],
+  );
+});
+
+test("another message has to wait for the reply, and is stored", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply(held, "First.");
+  const first = seen(ask(server, "One"));
+  await server.until((requests) => requests.length === 1);
+  const other = { clientMessageId: "m2" };
+  assert.deepEqual(await seen(ask(server, "Two", other)), ["TURN_IN_PROGRESS"]);
+  assert.deepEqual(
+    server.messages().map(({ content }) => content),
+    ["One", "Two"],
+  );
+  held.open();
+  await first;
+  assert.equal((await seen(ask(server, "Two", other))).at(-1), "end_turn: You said: Two");
+});
+
+test("a request can be refused, and the client asks for another token", async () => {
+  const server = await newServer();
+  server.refuse({ status: 401, code: "TOKEN_EXPIRED" });
+  const asked = [];
+  const token = ({ fresh }) => (asked.push(fresh), "token");
+  assert.equal((await seen(ask(server, "Hello", { token }))).at(-1), "end_turn: You said: Hello");
+  assert.deepEqual(asked, [false, true]);
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
+  assert.deepEqual(await seen(ask(server)), ["MESSAGE_TOO_LONG"]);
+});
+
+test("an offline server gives no response", async () => {
+  const server = await newServer();
+  server.isOffline = true;
+  const reconnecting = ask(server);
+  const events = reconnecting[Symbol.asyncIterator]();
+  assert.equal((await events.next()).value.state, "reconnecting");
+  server.isOffline = false;
+  let event;
+  do event = (await events.next()).value;
+  while (event.type !== "complete");
+  assert.equal(event.text, "You said: How was my week?");
+});
+
+test("where nothing is left to read, the response is empty", async () => {
+  const server = await newServer();
+  assert.deepEqual(await seen(join(optionsOf(server))), []);
+  const reply = ask(server);
+  await seen(reply);
+  assert.deepEqual(await seen(resume({ ...optionsOf(server), runId: reply.runId, after: reply.lastEventId })), []);
+  assert.deepEqual(await seen(resume({ ...optionsOf(server), runId: "run_0_other" })), ["RUN_NOT_FOUND"]);
+});
+
+test("conversations are apart, and their messages can be loaded", async () => {
+  const server = await newServer();
+  const other = server.conversation("conv_2");
+  await seen(ask(server, "Hello", { conversationUrl: other }));
+  const response = await fetch(other, { headers: { authorization: "Bearer token" } });
+  assert.deepEqual((await response.json()).conversation.messages, server.messages("conv_2"));
+  assert.deepEqual(server.messages(), []);
+});
+
+test("closing it ends a reply that waits", async () => {
+  const server = await newServer();
+  server.reply(gate());
+  const reading = seen(ask(server, "Hello", { reconnect: { giveUpAfterMs: 0 } }));
+  await server.until((requests) => requests.length === 1);
+  await server.close();
+  assert.equal((await reading).at(-1), "CONNECTION_LOST");
+});
+
+test("every request goes through the fetch that is given", async (context) => {
+  const server = await newServer();
+  const { fetch } = globalThis;
+  const asked = [];
+  const given = async (url, request) => {
+    asked.push(`${request.method} ${typeof url}`);
+    return fetch(url, request);
+  };
+  context.mock.method(globalThis, "fetch", () => assert.fail("the global one"));
+  server.reply("Well ", gate());
+  const reply = ask(server, "Hello", { fetch: given });
+  for await (const event of reply) if (event.type === "text") await reply.stop();
+  await seen(join({ ...optionsOf(server), fetch: given }));
+  assert.deepEqual(asked, ["POST string", "DELETE string", "GET string"]);
+});

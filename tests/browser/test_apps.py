@@ -1,0 +1,289 @@
+"""Fresh apps with the packed npm package installed, built, and driven in Chromium against a running service.
+
+The components are those of the package's README.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from support.chat_page import WAIT_MS
+from support.http_server import serving
+from support.npm_package import FRONT_ENDS, install, node, pack, run
+from support.patience import PATIENCE_S
+from support.serving import Ready, Silent, create_conversation, read_line, silent_server, stored_messages
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Page, Route
+
+QUESTION = "How was my week?"
+QUIET = {"NEXT_TELEMETRY_DISABLED": "1"}
+DRAFTS = "() => Object.keys(localStorage)"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silent]:
+    """`coachstream serve` for pages of any origin, with a model that says a word when a test releases it."""
+    with silent_server(tmp_path_factory.mktemp("service") / "data", "--cors-origin", "*") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packed package."""
+    node()
+    return pack(tmp_path_factory.mktemp("packed"))
+
+
+def fresh_app(folder: Path, template: str, tarball: Path, components: str) -> Path:
+    """An app from its template, with what it needs installed."""
+    app = folder / template
+    shutil.copytree(FRONT_ENDS / template, app)
+    for file in FRONT_ENDS.glob("*.ts*"):
+        shutil.copy(file, app / components)
+    install(tarball, app)
+    return app
+
+
+@pytest.fixture(scope="module")
+async def vite(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of the app of Vite, React and TypeScript: strictly compiled, built, and served."""
+    app = fresh_app(tmp_path_factory.mktemp("apps"), "vite", tarball, "src")
+    modules = app / "node_modules"
+    run([node(), str(modules / "typescript" / "bin" / "tsc"), "--noEmit"], app)
+    run([node(), str(modules / "vite" / "bin" / "vite.js"), "build"], app)
+    site = Starlette(routes=[Mount("/", StaticFiles(directory=app / "dist", html=True))])
+    async with serving(site) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def next_started(app: Path) -> Iterator[str]:
+    program = str(app / "node_modules" / "next" / "dist" / "bin" / "next")
+    run([node(), program, "build"], app, environment=QUIET)
+    with subprocess.Popen(
+        [node(), program, "start", "--hostname", "127.0.0.1", "--port", "0"],
+        cwd=app,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            said = ""
+            while not (found := re.search(r"http://127\.0\.0\.1:\d+", said)):
+                line = read_line(process.stdout, PATIENCE_S)
+                assert line, said
+                said += line
+            yield f"{found[0]}/"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE_S)
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def next_js(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app of Next.js, which renders on the server and takes over in the browser."""
+    app = fresh_app(tmp_path_factory.mktemp("apps"), "next", tarball, "app")
+    with next_started(app) as url:
+        yield url
+
+
+class Visitor:
+    """A browser with tabs of an app, all of the same user and conversation.
+
+    Attributes:
+        problems: errors and warnings that the pages wrote to the console, and uncaught exceptions.
+    """
+
+    def __init__(self, context: BrowserContext, app: str, ready: Ready, kind: str) -> None:
+        self.context = context
+        self.ready = ready
+        self.problems: list[str] = []
+        self.conversation = create_conversation(ready)
+        self._url = (
+            app
+            + "?"
+            + urlencode(
+                {
+                    "kind": kind,
+                    "token": ready.token,
+                    "conversationUrl": ready.stream(self.conversation).removesuffix("/stream"),
+                    "historyUrl": f"{ready.conversations()}/{self.conversation}",
+                }
+            )
+        )
+
+    async def tab(self) -> AppTab:
+        """Open the app in a new tab, and wait until it has loaded the messages."""
+        page = await self.context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        page.on(
+            "console",
+            lambda said: self.problems.append(said.text) if said.type in {"error", "warning"} else None,
+        )
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        tab = AppTab(page)
+        await page.goto(self._url)
+        await tab.is_loaded()
+        return tab
+
+    def stored(self) -> list[tuple[str, str]]:
+        """The role and the text of each stored message."""
+        messages = stored_messages(self.ready, self.conversation)
+        return [(message["role"], message["content"]) for message in messages]
+
+
+class AppTab:
+    """One tab of an app."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.message = page.get_by_label("Message")
+
+    async def is_loaded(self) -> None:
+        await self.page.wait_for_selector("main:not([data-status=loading])")
+
+    async def ask(self, text: str) -> None:
+        await self.message.fill(text)
+        await self.page.get_by_role("button", name="Send").click()
+
+    async def shows(self, *texts: str) -> None:
+        """Wait until exactly these messages are shown."""
+        await self.page.wait_for_function(
+            "(texts) => { const shown = [...document.querySelectorAll('li')].map((item) => item.textContent);"
+            " return JSON.stringify(shown) === JSON.stringify(texts); }",
+            arg=list(texts),
+        )
+
+    async def is_ready(self) -> None:
+        await self.page.wait_for_selector("main[data-status=ready]")
+
+
+@asynccontextmanager
+async def visiting(
+    browser: Browser, app: str, service: Silent, kind: str = "react"
+) -> AsyncIterator[Visitor]:
+    context = await browser.new_context()
+    visitor = Visitor(context, app, service.server.ready, kind)
+    try:
+        yield visitor
+    finally:
+        await context.close()
+    assert visitor.problems == []
+
+
+async def shows_a_reply_in_every_tab(browser: Browser, app: str, service: Silent, kind: str) -> None:
+    """In the tab that asked, after its reload, and in a second tab: the text that is stored."""
+    speaking = service.model.reply_in_steps("You ran ", "far, ", "and well.")
+    async with visiting(browser, app, service, kind) as visitor:
+        first = await visitor.tab()
+        await first.ask(QUESTION)
+        await first.shows(QUESTION)
+        next(speaking)
+        await first.shows(QUESTION, "You ran ")
+        await first.page.reload()
+        await first.shows(QUESTION, "You ran ")
+        second = await visitor.tab()
+        await second.shows(QUESTION, "You ran ")
+        list(speaking)
+        for tab in (first, second):
+            await tab.shows(QUESTION, "You ran far, and well.")
+            await tab.is_ready()
+        assert visitor.stored() == [("user", QUESTION), ("assistant", "You ran far, and well.")]
+        assert await first.page.evaluate(DRAFTS) == []
+
+
+async def stops_the_reply(browser: Browser, app: str, service: Silent, kind: str) -> None:
+    """The button stops the run: what is stored is what was said until then, in every tab."""
+    speaking = service.model.reply_in_steps("You ran ", "far.")
+    async with visiting(browser, app, service, kind) as visitor:
+        first = await visitor.tab()
+        await first.ask(QUESTION)
+        next(speaking)
+        await first.shows(QUESTION, "You ran ")
+        second = await visitor.tab()
+        await second.shows(QUESTION, "You ran ")
+        await first.page.get_by_role("button", name="Stop").click()
+        for tab in (first, second):
+            await tab.is_ready()
+            await tab.shows(QUESTION, "You ran ")
+        assert visitor.stored() == [("user", QUESTION), ("assistant", "You ran ")]
+        list(speaking)
+
+
+@pytest.mark.parametrize("kind", ["react", "ai-sdk"])
+async def test_an_app_of_vite_shows_a_reply_in_every_tab(
+    browser: Browser, vite: str, service: Silent, kind: str
+) -> None:
+    """It is compiled with `exactOptionalPropertyTypes`, and reads from another origin."""
+    await shows_a_reply_in_every_tab(browser, vite, service, kind)
+
+
+@pytest.mark.parametrize("kind", ["react", "ai-sdk"])
+async def test_an_app_of_vite_stops_the_reply_on_the_server(
+    browser: Browser, vite: str, service: Silent, kind: str
+) -> None:
+    """`useChat` alone would only stop reading it."""
+    await stops_the_reply(browser, vite, service, kind)
+
+
+async def test_an_app_of_next_js_shows_a_reply_in_every_tab(
+    browser: Browser, next_js: str, service: Silent
+) -> None:
+    """What the server renders is what the browser takes over: React writes no warning."""
+    await shows_a_reply_in_every_tab(browser, next_js, service, "react")
+
+
+async def test_a_message_written_offline_is_in_the_box_when_the_page_reopens(
+    browser: Browser, vite: str, service: Silent
+) -> None:
+    """It is sent once, with the key that it had, and is then gone from the storage and from every tab."""
+    speaking = service.model.reply_in_steps("Well done.")
+    keys = []
+
+    async def refuse(route: Route) -> None:
+        if route.request.method == "POST":
+            keys.append((route.request.post_data_json or {})["clientMessageId"])
+        await route.abort()
+
+    async with visiting(browser, vite, service) as visitor:
+        tab = await visitor.tab()
+        await tab.is_ready()
+        await tab.page.route("**/stream", refuse)
+        await tab.ask("Written in a tunnel")
+        await tab.page.get_by_text("Reconnecting.").wait_for()
+        await tab.shows("Written in a tunnel")
+        assert await tab.message.input_value() == ""
+        await tab.page.close()
+        reopened, other = await visitor.tab(), await visitor.tab()
+        for each in (reopened, other):
+            await each.page.wait_for_function("() => document.querySelector('textarea').value !== ''")
+            assert await each.message.input_value() == "Written in a tunnel"
+        async with reopened.page.expect_request(lambda request: request.method == "POST") as sent:
+            await reopened.page.get_by_role("button", name="Send").click()
+        assert ((await sent.value).post_data_json or {})["clientMessageId"] == keys[0]
+        # The other tab learns that the message has arrived, and shows the reply while it is written.
+        await other.page.wait_for_function("() => document.querySelector('textarea').value === ''")
+        list(speaking)
+        for each in (reopened, other):
+            await each.shows("Written in a tunnel", "Well done.")
+        assert visitor.stored() == [("user", "Written in a tunnel"), ("assistant", "Well done.")]
+        assert await reopened.page.evaluate(DRAFTS) == []
+        visitor.problems = [each for each in visitor.problems if "net::ERR_FAILED" not in each]
