@@ -24,7 +24,7 @@ from coachstream.conversation.model import ConversationKey, Match, Memory
 from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.conversation.text import encodable
 from coachstream.recall.pinecone.client import PineconeClient
-from coachstream.recall.pinecone.errors import failure_of, is_refused_key
+from coachstream.recall.pinecone.errors import failure_of, is_missing_namespace, is_refused_key
 from coachstream.recall.pinecone.options import PineconeOptions
 from coachstream.recall.pinecone.records import (
     FIELDS,
@@ -132,7 +132,11 @@ class PineconeRecall:
             return
         async with self._calling(asyncio.get_running_loop().time() + FORGET_WITHIN_S):
             index = await self._client.index()
-            await index.delete(filter=which, namespace=namespace, timeout=FORGET_WITHIN_S)
+            try:
+                await index.delete(filter=which, namespace=namespace, timeout=FORGET_WITHIN_S)
+            except Exception as error:
+                if not is_missing_namespace(error):
+                    raise
 
     async def aclose(self) -> None:
         """Close the connections; later use opens them again."""
