@@ -33,7 +33,7 @@ user_data = typer.Typer(
 User = Annotated[str, typer.Argument(metavar="USER", help="Id of the user: the claim custom:user_id.")]
 
 
-@user_data.command()
+@user_data.command(short_help="Write all records of a user.")
 @with_backend_options
 def export(
     *,
@@ -89,7 +89,7 @@ def export(
         fail(f"{error.filename or out} cannot be written: {error.strerror}.")
 
 
-@user_data.command()
+@user_data.command(short_help="Delete what coachstream stored.")
 @with_backend_options
 def delete(
     *,
