@@ -104,6 +104,7 @@ class UserDataContract(StoreContract):
             if number in cuts:
                 page = await filled.read_records(KEY.user_id, after=after, limit=size)
             pieces += page.records
+            assert page.next is None or page.next != after, "the position does not advance"
             after = page.next
             if after is None:
                 break
@@ -219,6 +220,7 @@ async def read_all(
         records += page.records
         if page.next is None:
             return records
+        assert page.next != after, "the position does not advance"
         after = page.next
 
 
