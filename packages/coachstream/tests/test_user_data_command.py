@@ -340,6 +340,19 @@ def test_a_deletion_without_a_terminal_needs_yes(own: Path, tmp_path: Path) -> N
     assert memories_in(own) == 1
 
 
+def test_vectors_that_stay_are_a_failure_with_a_report(own: Path, tmp_path: Path) -> None:
+    """The rest is deleted; the reason is on standard error, and another run tries again."""
+    environment = {**WITHOUT_AWS, "PINECONE_API_KEY": "key", "PINECONE_INDEX_HOST": "http://127.0.0.1:1"}
+    arguments = ("user-data", "delete", USER, "--yes", "--data", str(own), "--recall", "pinecone")
+    done = coachstream(*arguments, environment=environment, cwd=tmp_path)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert (report["isComplete"], report["semanticMemory"]) == (False, False)
+    assert "Deleting a user's vectors failed with STORAGE_UNAVAILABLE: Pinecone: no conn" in done.stderr
+    assert "The vectors could not be deleted" in done.stderr
+    assert memories_in(own) == 1
+
+
 def test_a_deletion_on_a_terminal_asks_first(own: Path, tmp_path: Path) -> None:
     """It names the user and the place; Enter alone deletes nothing."""
     command = f"{sys.executable} -m coachstream.cli user-data delete {USER} --data {own}"

@@ -133,7 +133,7 @@ def delete(
         raise typer.Exit(_INTERRUPTED) from None
     typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     if not report.is_complete:
-        fail("The vectors could not be deleted; the log above has the reason. Run the command again.")
+        fail("The vectors could not be deleted, for the reason above. Run the command again.")
 
 
 def _confirm(user: str, place: str, *, yes: bool) -> None:

@@ -181,6 +181,6 @@ async def _forget(user_id: str, recall: SemanticMemory) -> bool:
     try:
         await recall.forget_user(user_id)
     except CoachStreamError as error:
-        log_failure(logger, "A user's vectors are not deleted", error, level=logging.WARNING)
+        log_failure(logger, "Deleting a user's vectors failed", error, level=logging.WARNING)
         return False
     return True
