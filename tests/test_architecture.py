@@ -205,6 +205,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "coachstream.check.run",
         "coachstream.conversation",
         "coachstream.conversation.runs.exchange",
+        "coachstream.conversation.turn.deadline",
         "coachstream.endpoint",
         "coachstream.extras",
         "coachstream.functions",

@@ -309,8 +309,8 @@ def called(words: list[str]) -> tuple[str, list[str]] | None:
         case ["python", "-m", module, *arguments]:
             own = arguments[: arguments.index("--")] if "--" in arguments else arguments
             return f"python -m {module}", own
-        case [_, "table", "create", *arguments]:
-            return "coachstream table create", arguments
+        case [_, "table" | "user-data" as group, command, *arguments]:
+            return f"coachstream {group} {command}", arguments
         case [_, command, *arguments] if command.isalpha():
             return f"coachstream {command}", arguments
         case _:

@@ -35,6 +35,7 @@ from contracts.store_records import (
     user_message,
     workout,
 )
+from contracts.user_data import UserDataContract
 
 __all__ = [
     "AMPLE_CHARS",
@@ -52,7 +53,9 @@ __all__ = [
 ]
 
 
-class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemoryStoreContract):
+class ConversationStoreContract(
+    RunStoreContract, ContextStoreContract, MemoryStoreContract, UserDataContract
+):
     """Conversations, plus the contracts of all other ports, because one store implements them all."""
 
     async def test_a_new_conversation_is_as_it_was_created(self, store: SeedableStore) -> None:

@@ -134,6 +134,29 @@ class SemanticMemoryContract:
         assert sorted(mine) == ["conversation_summary_conv-2", "own"]
         assert len(await memory.search("user-2", "knee", limit=5)) == 1
 
+    async def test_a_forgotten_user_has_only_what_others_wrote(self, memory_of: MemoryFactory) -> None:
+        """Summaries of conversations are gone; workouts stay, and so do the records of neighbours."""
+        neighbours = ("user-", "user-10", "user-2")
+        memory = await memory_of([SQUAT, OWN])
+        for user_id in (USER, *neighbours):
+            await memory.remember(user_id, a_memory("m-1", content="knee"))
+            for name in ("conv-1", "conv-2"):
+                key = ConversationKey(user_id, "coach-1", name)
+                await memory.remember_summary(key, ConversationSummary(f"A knee in {name}"))
+        for _ in range(2):
+            await memory.forget_user(USER)
+        assert {match.id for match in await memory.search(USER, "knee", limit=9)} == {"own", "squat"}
+        for user_id in neighbours:
+            types = [match.record_type for match in await memory.search(user_id, "knee", limit=9)]
+            assert types.count("conversation_summary") == 2
+
+    async def test_a_user_without_records_can_be_forgotten(self, memory_of: MemoryFactory) -> None:
+        """Nothing happens, also for an id that no record can have."""
+        memory = await memory_of([OWN])
+        for user_id in ("nobody", "", "a/b", "%", "ü"):
+            await memory.forget_user(user_id)
+        assert [match.id for match in await memory.search(USER, "squat", limit=9)] == ["own"]
+
     async def test_a_remembered_memory_is_its_owners(self, memory_of: MemoryFactory) -> None:
         """It does not replace another user's record with the same id."""
         memory = await memory_of([SQUAT, OWN, OTHERS])

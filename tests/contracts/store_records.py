@@ -33,6 +33,7 @@ from coachstream.conversation.ports import (
     RunStore,
 )
 from coachstream.conversation.run_log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
+from coachstream.conversation.user_data import UserDataStore
 
 NOW = to_milliseconds(datetime.now(UTC))
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
@@ -49,7 +50,9 @@ COACH: Mapping[str, object] = {
 }
 
 
-class SeedableStore(RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, Protocol):
+class SeedableStore(
+    RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, UserDataStore, Protocol
+):
     """All ports, plus methods to store the records that the domain only reads."""
 
     async def put_coach(self, user_id: str, coach_id: str, attributes: Mapping[str, object]) -> None: ...

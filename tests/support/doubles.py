@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from coachstream.conversation.errors import (
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
+    InvalidCursor,
     RunNotFound,
 )
 from coachstream.conversation.ids import first_message_id, id_after
@@ -46,6 +47,7 @@ from coachstream.conversation.prompt.user import (
 )
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.title import DEFAULT_TITLE
+from coachstream.conversation.user_data import MEMORY, PAGE_RECORDS, RecordPage, UserRecord
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.summary_attributes import summary_attributes
@@ -65,6 +67,9 @@ class KnownTokens:
 
     async def authenticate_provisionally(self, token: str) -> Identity:
         return await self.verify(token)
+
+
+_POSITION = "double:"
 
 
 class RememberedConversations:
@@ -302,6 +307,66 @@ class RememberedConversations:
                 self._memories[user_id, memory_id] = msgspec.structs.replace(
                     memory, usage_count=memory.usage_count + 1, last_used=at
                 )
+
+    async def read_records(
+        self, user_id: str, *, after: str | None = None, limit: int = PAGE_RECORDS
+    ) -> RecordPage:
+        self._begin()
+        if after is not None and not after.startswith(_POSITION):
+            raise InvalidCursor
+        last = "" if after is None else after.removeprefix(_POSITION)
+        found = [record for record in self._records(user_id) if record.id > last]
+        page = found[:limit]
+        return RecordPage(page, _POSITION + page[-1].id if len(found) > limit else None)
+
+    async def count_records(self, user_id: str) -> Mapping[str, int]:
+        self._begin()
+        return Counter(record.kind for record in self._records(user_id))
+
+    async def list_all_conversations(self, user_id: str) -> Sequence[ConversationKey]:
+        self._begin()
+        await asyncio.sleep(0)  # as a real store waits for its data
+        return [key for key in self.conversations if key.user_id == user_id]
+
+    async def delete_loose_records(self, user_id: str) -> Mapping[str, int]:
+        self._begin()
+        memories = [key for key in self._memories if key[0] == user_id]
+        for key in memories:
+            del self._memories[key]
+        return {MEMORY: len(memories)} if memories else {}
+
+    def _records(self, user_id: str) -> list[UserRecord]:
+        """In the order of their ids."""
+        found: list[tuple[str, str, object]] = []
+        if user_id in self._profiles:
+            found.append(("profile", "profile", self._profiles[user_id]))
+        stored: Mapping[str, Mapping[tuple[str, str], object]] = {
+            "coach": self.coaches,
+            MEMORY: self._memories,
+            "workout": self._workouts,
+        }
+        found += [
+            (kind, f"{kind}#{name}", value)
+            for kind, values in stored.items()
+            for (owner, name), value in values.items()
+            if owner == user_id
+        ]
+        for key, talk in self.conversations.items():
+            if key.user_id != user_id:
+                continue
+            name = key.conversation_id
+            found.append(("coachConversation", f"coachConversation#{key.coach_id}#{name}", talk))
+            found += [("coachMessage", f"coachMessage#{name}#{m.id}", m) for m in self.messages[key]]
+            if key in self._summaries:
+                found.append(("conversation", f"conversation#{name}#summary", self._summaries[key]))
+            found += [
+                ("coachRun", f"coachRun#{name}#{run_id}#{number:08d}", entry)
+                for (of, run_id), log in self._logs.items()
+                if of == key
+                for number, entry in log.items()
+            ]
+        records = (UserRecord(kind, name, msgspec.to_builtins(value)) for kind, name, value in found)
+        return sorted(records, key=lambda record: record.id)
 
     async def saved_memories(self, user_id: str) -> list[Memory]:
         """All memories of a user, in the order they were saved."""

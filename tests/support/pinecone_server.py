@@ -185,6 +185,9 @@ class PineconeServer:
                 return HTTPStatus.CREATED, b""
             case Operation.RERANK:
                 return HTTPStatus.OK, msgspec.json.encode(_rerank(request))
+            case Operation.DELETE if request.namespace not in self.records:
+                # As the service answers since its serverless indexes (pinecone-ts-client, issue 324).
+                return HTTPStatus.NOT_FOUND, _error(404, "NOT_FOUND", "Namespace not found")
             case Operation.DELETE:
                 self._delete(request)
                 return HTTPStatus.OK, b"{}"

@@ -178,6 +178,7 @@ class RecallDouble:
         self.remembered: list[Memory] = []
         self.summaries: dict[ConversationKey, ConversationSummary] = {}
         self.forgotten: list[tuple[str, str]] = []
+        self.forgotten_users: list[str] = []
 
     async def search(self, _user_id: str, _text: str, *, limit: int) -> Sequence[Match]:
         if self.gate is not None:
@@ -200,6 +201,11 @@ class RecallDouble:
         if self.failure is not None:
             raise self.failure
         self.forgotten.append((user_id, conversation_id))
+
+    async def forget_user(self, user_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.forgotten_users.append(user_id)
 
 
 class SummarizerDouble:

@@ -39,7 +39,7 @@ def run_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
     """A user who types only the program's name learns how to continue."""
     shown = run_here(*arguments, cwd=tmp_path).stdout
-    assert all(command in shown for command in ("serve", "chat", "token", "check", "table"))
+    assert all(command in shown for command in ("serve", "chat", "token", "check", "table", "user-data"))
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,9 @@ def test_help_names_the_commands(tmp_path: Path, arguments: list[str]) -> None:
         ("check", "--offline"),
         ("table", "create"),
         ("table create", "--region"),
+        ("user-data", "export"),
+        ("user-data export", "--out"),
+        ("user-data delete", "--yes"),
     ],
 )
 def test_each_command_explains_itself(tmp_path: Path, words: str, option: str) -> None:
@@ -61,7 +64,10 @@ def test_each_command_explains_itself(tmp_path: Path, words: str, option: str) -
     assert list(tmp_path.iterdir()) == []
 
 
-HELP = ("", "serve", "chat", "token", "check", "package", "deploy", "table", "table create")
+HELP = (
+    *("", "serve", "chat", "token", "check", "package", "deploy", "table", "table create"),
+    *("user-data", "user-data export", "user-data delete"),
+)
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])

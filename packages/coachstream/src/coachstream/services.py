@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     )
     from coachstream.conversation.turn.post_turn import PostTurn
     from coachstream.conversation.turn.settings import TurnSettings
+    from coachstream.conversation.user_data import UserDataStore
     from coachstream.hand_off.post_turn import LambdaPostTurn, LocalPostTurn
     from coachstream.hand_off.training_log import WorkoutStore
     from coachstream.identity.ticket_keys import TicketKey
@@ -80,7 +81,14 @@ if TYPE_CHECKING:
     from coachstream.recall.pinecone import PineconeOptions
 
     class AnyStore(
-        RunStore, ContextStore, ConversationStore, MemoryStore, CoachDirectory, WorkoutStore, Protocol
+        RunStore,
+        ContextStore,
+        ConversationStore,
+        MemoryStore,
+        CoachDirectory,
+        UserDataStore,
+        WorkoutStore,
+        Protocol,
     ):
         """One store is all of them."""
 

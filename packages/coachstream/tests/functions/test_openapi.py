@@ -39,7 +39,7 @@ from coachstream.identity.ticket_keys import fixed_key
 from coachstream.identity.tickets import Tickets
 from coachstream.local.app import LocalApp
 from coachstream.local.session import Session
-from coachstream.reference.openapi import CHALLENGE_HEADERS, EVENT, openapi_document
+from coachstream.reference.openapi import CHALLENGE_HEADERS, EVENT, EXPORT_LINE, openapi_document
 from coachstream.services import Services
 from coachstream.settings import Settings
 from coachstream.web.sse import SseReader
@@ -58,8 +58,11 @@ RESPONSE_IS_DOCUMENTED: tuple[CheckFunction, ...] = (
 
 SAMS = ConversationKey("sam", "mara", "conv1")
 IDS = {"userId": SAMS.user_id, "coachId": SAMS.coach_id, "conversationId": SAMS.conversation_id}
-EVENT_SCHEMA = jsonschema_rs.validator_for(
-    {"$ref": f"#/components/schemas/{EVENT}", "components": openapi_document()["components"]}
+EVENT_SCHEMA, LINE_SCHEMA = (
+    jsonschema_rs.validator_for(
+        {"$ref": f"#/components/schemas/{name}", "components": openapi_document()["components"]}
+    )
+    for name in (EVENT, EXPORT_LINE)
 )
 
 
@@ -132,12 +135,13 @@ async def _no_session(_origin: str, _authorization: str | None) -> Session:
 
 
 def without_streams() -> dict[str, object]:
-    """The document without the schema of event streams: OpenAPI 3.1 cannot describe one event of a stream."""
+    """The document without the schemas of streams: OpenAPI 3.1 cannot describe one event or line."""
     document = openapi_document()
     for operations in document["paths"].values():  # type: ignore[attr-defined]
         for operation in operations.values():
             for response in operation["responses"].values():
-                response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
+                for media_type in ("text/event-stream", "application/x-ndjson"):
+                    response.get("content", {}).get(media_type, {}).pop("schema", None)
     return document
 
 
@@ -197,7 +201,13 @@ def respond(
     case.validate_response(response, checks=list(checks))
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         assert any(name.lower() in response.headers for name in CHALLENGE_HEADERS)
-    is_stream = response.headers.get("content-type", [""])[0].startswith("text/event-stream")
+    content_type = response.headers.get("content-type", [""])[0]
+    if content_type.startswith("application/x-ndjson"):
+        lines = [json.loads(line) for line in response.content.splitlines()]
+        assert lines
+        for line in lines:
+            LINE_SCHEMA.validate(line)
+    is_stream = content_type.startswith("text/event-stream")
     if is_stream and not is_foreign(case):
         events = [json.loads(data) for data in SseReader().feed(response.content)]
         assert events

@@ -244,7 +244,7 @@ async def send_everything(function: Deployed) -> None:
 
 
 async def keep_everything(function: Deployed) -> None:
-    """Create with and without a message, list, count, read, rename, delete."""
+    """Create with and without a message, list, count, read, rename, delete; export and delete all data."""
     http, bedrock = function.http, function.stack.bedrock
     path = f"users/{KEY.user_id}/coaches/{KEY.coach_id}/conversations"
     half = Reply([opening(), *text("Half a "), StreamException("modelStreamErrorException")])
@@ -263,6 +263,10 @@ async def keep_everything(function: Deployed) -> None:
     for method, body in (("GET", None), ("PUT", {"title": "Legs"}), ("DELETE", None)):
         answer = await http.request(method, one, json=body)
         assert answer.status_code == 200, answer.text
+    exported = await http.get(f"users/{KEY.user_id}/export")
+    assert json.loads(exported.text.splitlines()[-1])["type"] == "complete"
+    deleted = await http.delete(f"users/{KEY.user_id}/data")
+    assert deleted.json()["isComplete"], deleted.text
 
 
 async def _lose_the_conversation(function: Deployed, say: Callable[[str], Any]) -> None:

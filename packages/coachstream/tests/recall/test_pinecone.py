@@ -140,6 +140,24 @@ async def test_a_forgotten_conversation_s_summaries_are_gone_and_nothing_else(
     assert server.refused == []
 
 
+async def test_a_forgotten_user_s_memories_and_summaries_are_gone_and_nothing_else(
+    server: PineconeServer, recall: PineconeRecall
+) -> None:
+    """Of either generation, in one request; workouts and other users' records stay."""
+    types = ("record_type", "recordType", "type")
+    written = ("user_memory", "conversation_summary")
+    for name in types:
+        for value in written:
+            server.put(OWN, f"{name}-{value}", **{name: value})
+        server.put(OWN, f"{name}-workout", **{name: "workout_summary"})
+    server.put(OWN, "untyped", text="squat")
+    server.put("user_user-10", "m", record_type="user_memory")
+    await recall.forget_user(USER)
+    assert len(server.requests) == 1
+    assert set(server.records[OWN]) == {*(f"{name}-workout" for name in types), "untyped"}
+    assert set(server.records["user_user-10"]) == {"m"}
+
+
 async def test_a_long_message_is_searched_by_its_beginning(
     server: PineconeServer, recall: PineconeRecall
 ) -> None:

@@ -266,3 +266,19 @@ async def test_many_first_searches_load_the_sdk_once(server: PineconeServer, rec
     found = await asyncio.gather(*(recall.search(str(number), "squat", limit=6) for number in range(20)))
     assert [[match.id for match in matches] for matches in found] == [[f"own{n}"] for n in range(20)]
     assert await recall._client.index() is await recall._client.index()
+
+
+@each_fault
+async def test_vectors_that_cannot_be_deleted_are_an_error(
+    server: PineconeServer, options: PineconeOptions, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Also a 404, unless it says that the namespace is missing; a missing index may have been full."""
+    fill(server)
+    be_impatient(monkeypatch, fault)
+    server.fail(fault, Operation.DELETE)
+    async with impatient(options, fault) as recall:
+        if fault in {Fault.GARBAGE, Fault.OTHER_JSON}:  # the SDK does not read what a success says
+            await recall.forget_user(USER)
+            return
+        with pytest.raises(StorageUnavailable, match=f"^Pinecone: {KINDS[fault]}$"):
+            await recall.forget_user(USER)

@@ -235,3 +235,12 @@ def test_a_long_text_is_searched_by_its_longest_words() -> None:
     assert len(terms) == MAX_TERMS
     assert terms == [word for word in words if word in terms]
     assert min(map(len, terms)) >= max(len(word) for word in words if word not in terms)
+
+
+async def test_a_forgotten_memory_is_gone_from_the_file(path: Path) -> None:
+    """Searches do not show memories, so the file itself is read."""
+    recall = SqliteRecall(path)
+    await recall.remember("sam", a_memory("m-1", content="A secret"))
+    await recall.remember("kim", a_memory("m-1", content="Another"))
+    await recall.forget_user("sam")
+    assert records_in(path) == [("m-1", "user_kim", "user_memory", "Another\ntag: helpful")]

@@ -22,10 +22,12 @@ from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 from coachstream.conversation.turn.turn import run_turn
+from coachstream.conversation.user_data import delete_user_data
 from coachstream.language.demo import DemoModel
 from coachstream.services import SystemClock
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
+from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from coachstream.storage.dynamodb.items import message_item
 from contracts.store_records import (
     COACH,
@@ -354,6 +356,39 @@ async def test_in_a_long_conversation_the_summary_is_there_for_what_is_not_read(
         await a_turn(store, "How did it begin?", TurnSettings())
     print(f"a turn after {LONG} messages: {spent.reads} RCU, {spent.writes} WCU, {spent.calls}")  # noqa: T201
     assert spent.reads < 100
+
+
+async def test_an_export_reads_the_partition_once(table: Table, store: DynamoDbStore) -> None:
+    """Strongly consistent: a unit for each 4 KB, rounded up for each page; nothing is written."""
+    await seed(table, 1, 1_000)
+    stored = sum(item_bytes(item) for item in await table.items())
+    pages, after = 0, None
+    async with table.metered() as spent:
+        while pages == 0 or after is not None:
+            after = (await store.read_records(KEY.user_id, after=after)).next
+            pages += 1
+    kib = stored / KIB
+    print(f"an export of {kib:.0f} KiB in {pages} pages: {spent.reads} RCU, {spent.calls}")  # noqa: T201
+    assert (spent.calls, spent.writes) == ({"Query": pages}, 0)
+    assert kib / 4 <= spent.reads <= kib / 4 + pages
+
+
+async def test_a_deletion_reads_each_item_a_few_times_and_writes_it_once(
+    table: Table, store: DynamoDbStore
+) -> None:
+    """What stays is read once, to be counted; a repetition reads only that."""
+    await seed(table, 1, 1_000)
+    kib = sum(item_bytes(item) for item in await table.items()) / KIB
+    async with table.metered() as spent:
+        report = await delete_user_data(KEY.user_id, store=store, recall=None)
+    async with table.metered() as again:
+        assert (await delete_user_data(KEY.user_id, store=store, recall=None)).is_complete
+    print(f"a deletion of {kib:.0f} KiB: {spent.reads} RCU, {spent.writes} WCU, {spent.calls}")  # noqa: T201
+    print(f"a repetition: {again.reads} RCU, {again.writes} WCU, {again.calls}")  # noqa: T201
+    assert (report.conversations, report.left) == (1, {"coach": 1, "workout": 1})
+    assert spent.reads <= kib / 4 + 20
+    assert again.writes == 0
+    assert again.reads <= 10
 
 
 async def test_the_newest_workouts_are_the_newest_of_all_pages(table: Table, store: DynamoDbStore) -> None:

@@ -18,6 +18,7 @@ _SUMMARIES = {
     "package": "Build the zip file for Lambda.",
     "deploy": "Deploy the functions to an AWS account.",
     "table": "The DynamoDB table.",
+    "user-data": "Export and delete all data of a user.",
 }
 """Summaries for `--help`; those that typer takes from docstrings are truncated in narrow terminals."""
 
@@ -27,7 +28,8 @@ class _Commands(Mapping[str, TyperCommand | TyperGroup]):
 
     def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
         summary = _SUMMARIES[name]
-        command = getattr(import_module(f"coachstream.cli.{name}"), name)
+        module = name.replace("-", "_")
+        command = getattr(import_module(f"coachstream.cli.{module}"), module)
         if isinstance(command, typer.Typer):
             return cast("TyperGroup", get_command(command))
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_show_locals=False)

@@ -234,6 +234,12 @@ class UnsupportedRequest(InvalidRequest):
     sentence = "A message that was sent cannot be changed or answered again. Please send a new one."
 
 
+class InvalidCursor(InvalidRequest):
+    """The position from which to continue an export is not one of this user's in this store."""
+
+    sentence = "This export cannot be continued from there. Please start it again."
+
+
 class MessageTooLong(RequestError):
     """`userResponse` or `initialMessage` is longer than the limit."""
 

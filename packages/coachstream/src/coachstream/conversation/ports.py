@@ -347,6 +347,9 @@ class SemanticMemory(Protocol):
     async def forget_conversation(self, user_id: str, conversation_id: str) -> None:
         """Remove the summaries of a conversation; its workouts and memories outlive it."""
 
+    async def forget_user(self, user_id: str) -> None:
+        """Remove all memories and summaries of conversations of a user; the user's workouts are kept."""
+
 
 class MessageAnalyser(Protocol):
     """Finds out what a message asks of the application besides a reply."""

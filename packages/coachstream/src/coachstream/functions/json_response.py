@@ -1,4 +1,4 @@
-"""Handlers that respond with one JSON document."""
+"""Handlers that respond with one JSON document, or decide to stream."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ class JsonResponse(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
+Responder = Callable[[ResponseStream], Awaitable[None]]
+"""Writes a complete response."""
+
+
 def json_handler(
-    respond: Callable[[object, LambdaContext, Invocation], Awaitable[JsonResponse]],
+    respond: Callable[[object, LambdaContext, Invocation], Awaitable[JsonResponse | Responder]],
     *,
     error_body: Callable[[CoachStreamError], msgspec.Struct],
     logger: logging.Logger,
@@ -35,7 +39,7 @@ def json_handler(
     """Create a handler from a coroutine function; its exceptions become typed error responses.
 
     Args:
-        respond: responds to an invocation.
+        respond: responds to an invocation, or returns what will write the response.
         error_body: the document for an error.
         logger: logs what the client is not told.
         is_invoked_directly: whether the payload is from a program that reads the response as one document,
@@ -46,6 +50,7 @@ def json_handler(
     async def handler(payload: object, response_stream: ResponseStream, context: LambdaContext) -> None:
         async with observed(context, payload) as invocation:
             has_failed = False
+            response: JsonResponse | Responder
             try:
                 response = await respond(payload, context, invocation)
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
@@ -55,8 +60,11 @@ def json_handler(
                 response = JsonResponse(
                     HTTP_STATUS[failure.code], error_body(failure), error_headers(failure)
                 )
-            send = send_proxy_result if is_invoked_directly(payload) else send_json
-            await send(response_stream, response)
+            if isinstance(response, JsonResponse):
+                send = send_proxy_result if is_invoked_directly(payload) else send_json
+                await send(response_stream, response)
+            else:
+                await response(response_stream)
         if afterwards is not None and not has_failed:
             await afterwards()
 

@@ -63,6 +63,8 @@ class LocalApp:
                 Route(_CONVERSATIONS, conversations),
                 Route(f"{_CONVERSATIONS}/{{conversation_id}}", conversations),
                 Route(f"{_CONVERSATIONS}/{{conversation_id}}/send-message", send_message),
+                Route("/users/{user_id}/export", conversations),
+                Route("/users/{user_id}/data", conversations),
                 Route("/users", stream),
                 Route("/users/{unknown:path}", stream),
                 Route(SESSION_PATH, self._session),

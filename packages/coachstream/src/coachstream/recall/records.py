@@ -13,6 +13,9 @@ USER_MEMORY = "user_memory"
 
 CONVERSATION_SUMMARY = "conversation_summary"
 
+WRITTEN_TYPES = (USER_MEMORY, CONVERSATION_SUMMARY)
+"""The types of the records that coachstream writes."""
+
 CONTEXT_TYPES = ("workout_summary", "coach_creator_summary", CONVERSATION_SUMMARY)
 """The types of a user's own records that a search for a prompt's context finds."""
 

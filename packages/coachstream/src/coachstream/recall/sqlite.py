@@ -28,6 +28,7 @@ from coachstream.recall.records import (
     CONVERSATION_SUMMARY,
     METHODOLOGY,
     USER_MEMORY,
+    WRITTEN_TYPES,
     memory_text,
     summary_id,
     summary_text,
@@ -83,9 +84,11 @@ _ADD = """
 
 # No trigger, which files of earlier versions lack.
 _REMOVE_WORDS = """
-    INSERT INTO words (words, rowid, title, text)
-    SELECT 'delete', number, title, text FROM records WHERE namespace = ? AND id = ?
+    INSERT INTO words (words, rowid, title, text) SELECT 'delete', number, title, text FROM records WHERE
 """
+
+_IS_RECORD = "namespace = ? AND id = ?"
+_IS_WRITTEN = "namespace = ? AND record_type IN (SELECT value FROM json_each(?))"
 
 
 class FullTextSearchMissing(StorageUnavailable):
@@ -154,7 +157,17 @@ class SqliteRecall:
         Raises:
             StorageUnavailable: the file cannot be written.
         """
-        await asyncio.to_thread(self._remove, user_namespace(user_id), summary_id(conversation_id))
+        await asyncio.to_thread(
+            self._remove, _IS_RECORD, user_namespace(user_id), summary_id(conversation_id)
+        )
+
+    async def forget_user(self, user_id: str) -> None:
+        """Remove a user's memories and summaries of conversations (see `SemanticMemory`).
+
+        Raises:
+            StorageUnavailable: the file cannot be written.
+        """
+        await asyncio.to_thread(self._remove, _IS_WRITTEN, user_namespace(user_id), json.dumps(WRITTEN_TYPES))
 
     async def search(self, user_id: str, text: str, *, limit: int) -> Sequence[Match]:
         """The `limit` best matches among the user's own and the shared records, best first.
@@ -178,12 +191,12 @@ class SqliteRecall:
             connection.executemany(_ADD, rows)
             connection.execute("COMMIT")
 
-    def _remove(self, namespace: str, record_id: str) -> None:
+    def _remove(self, condition: str, *values: str) -> None:
         with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            # Before the record, whose text the index needs to find its words.
-            connection.execute(_REMOVE_WORDS, (namespace, record_id))
-            connection.execute("DELETE FROM records WHERE namespace = ? AND id = ?", (namespace, record_id))
+            # Before the records, whose texts the index needs to find their words.
+            connection.execute(_REMOVE_WORDS + condition, values)
+            connection.execute(f"DELETE FROM records WHERE {condition}", values)  # noqa: S608 (a constant)
             connection.execute("COMMIT")
 
     def _search(self, user_id: str, expression: str, limit: int) -> list[Match]:

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 import msgspec
 
 from coachstream.conversation.title import DEFAULT_TITLE
-from coachstream.web import ag_ui, ai_sdk, conversations, frames, request_body, run_requests, send_message
+from coachstream.web import (
+    ag_ui,
+    ai_sdk,
+    conversations,
+    frames,
+    request_body,
+    run_requests,
+    send_message,
+    user_data,
+)
 from coachstream.web.request_body import (
     MAX_MESSAGE_CHARS,
     MAX_TAG_CHARS,
@@ -138,6 +147,34 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "coachId": _COACH_ID,
         "userId": _USER_ID,
         "pineconeCleanup": "Whether the conversation's summaries were removed from the semantic memory.",
+    },
+    user_data.RecordLine: {
+        "kind": "What it is; see [stored items](stored-items.md#keys).",
+        "id": "Names the record among those of the user.",
+        "data": "Its content as it is stored. Bytes are base64, sets are arrays.",
+    },
+    user_data.PageLine: {"next": "The cursor behind the page."},
+    user_data.CompleteLine: {
+        "records": "How many records the export has, those before `?after=` included.",
+    },
+    user_data.ReconnectLine: {"after": "The cursor behind the last page."},
+    user_data.ErrorLine: {"message": _SENTENCE, "code": _CODE, "retryable": _RETRYABLE},
+    user_data.DeletedCounts: {
+        "conversations": "Conversations, with their messages and runs.",
+        "memories": "Memories.",
+        "remnants": "Records of conversations that did not exist any more.",
+    },
+    user_data.UserDataDeletedBody: {
+        "success": _SUCCESS,
+        "isComplete": (
+            "Whether everything is deleted that existed when the request began. `false` if time ran out, or "
+            "the vectors could not be deleted: repeat the request."
+        ),
+        "deleted": "What this request has deleted.",
+        "semanticMemory": (
+            "Whether the vectors are deleted; `null` if there is no semantic memory, or time ran out before."
+        ),
+        "left": "How many records are left by kind; `null` if time ran out before they were counted.",
     },
     conversations.ErrorBody: {"error": _SENTENCE, "code": _CODE},
     send_message.SentBody: {

@@ -22,8 +22,8 @@ from coachstream.reference.operations import (
 )
 from coachstream.reference.schemas import (
     EVENTS,
+    EXPORT_LINES,
     Schema,
-    name_of,
     reference_to,
     request_schemas,
     response_schemas,
@@ -47,6 +47,9 @@ CHALLENGE_HEADERS = ("WWW-Authenticate", "x-amzn-remapped-www-authenticate")
 
 EVENT = "Event"
 """The component that is any event of a stream."""
+
+EXPORT_LINE = "ExportLine"
+"""The component that is any line of an export."""
 
 SECURITY_SCHEMES: dict[str, object] = {
     "idToken": {
@@ -116,18 +119,22 @@ def openapi_document() -> dict[str, object]:
 @functools.cache
 def component_schemas() -> dict[str, Schema]:
     """Every schema that a request, a response or an event refers to."""
-    names = [name_of(event) for event in EVENTS]
-    mapping = {
-        str(event.__struct_config__.tag): f"#/components/schemas/{name}"
-        for event, name in zip(EVENTS, names, strict=True)
+    unions = {
+        EVENT: _union(EVENT, "One event of a stream. Skip an event whose `type` you do not know.", EVENTS),
+        EXPORT_LINE: _union(EXPORT_LINE, "One line of an export.", EXPORT_LINES),
     }
-    union: Schema = {
-        "title": EVENT,
-        "description": "One event of a stream. Skip an event whose `type` you do not know.",
-        "oneOf": [reference_to(event) for event in EVENTS],
+    return {**unions, **response_schemas([*EVENTS, *EXPORT_LINES, *_BODY_STRUCTS]), **request_schemas()}
+
+
+def _union(title: str, description: str, structs: Sequence[type[msgspec.Struct]]) -> Schema:
+    """Any of the structs, which `type` tells apart."""
+    mapping = {str(each.__struct_config__.tag): reference_to(each)["$ref"] for each in structs}
+    return {
+        "title": title,
+        "description": description,
+        "oneOf": [reference_to(each) for each in structs],
         "discriminator": {"propertyName": "type", "mapping": mapping},
     }
-    return {EVENT: union, **response_schemas([*EVENTS, *_BODY_STRUCTS]), **request_schemas()}
 
 
 def _operation(operation: Operation) -> Schema:
@@ -140,7 +147,14 @@ def _operation(operation: Operation) -> Schema:
         described["description"] = operation.description
     if operation.takes_ticket:
         described["security"] = [{"idToken": []}, {"ticket": []}]
-    described["parameters"] = [*_path_parameters(operation), *_cursor_parameters(operation)]
+    described["parameters"] = [
+        *_path_parameters(operation),
+        *_cursor_parameters(operation),
+        *(
+            {"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}}
+            for name, meaning in operation.query
+        ),
+    ]
     if operation.request is not None:
         described["requestBody"] = {
             "required": operation.needs_body,
@@ -177,7 +191,7 @@ def _success(success: Success) -> Schema:
     response: Schema = {"description": success.meaning}
     headers: dict[str, object] = {}
     if success.stream is not None:
-        response["content"] = {EVENT_STREAM: {"schema": _stream_schema(success.stream)}}
+        response["content"] = {success.stream.media_type: {"schema": _stream_schema(success.stream)}}
         sent = success.stream.headers.items()
         headers |= {name: _header(value) for name, value in sent if name != "Content-Type"}
     else:
@@ -220,8 +234,8 @@ def _error(operation: Operation, status: int, codes: Sequence[ErrorCode]) -> Sch
 def _stream_schema(stream: Stream) -> Schema:
     return {
         "type": "string",
-        "contentMediaType": EVENT_STREAM,
-        "description": f"Server-Sent Events; the `data` of each is {stream.data}",
+        "contentMediaType": stream.media_type,
+        "description": stream.description,
     }
 
 

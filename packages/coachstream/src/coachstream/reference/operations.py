@@ -30,6 +30,8 @@ from coachstream.web.routes import PATTERNS, Resource
 from coachstream.web.run_requests import RunStartedBody, RunStoppedBody
 from coachstream.web.send_message import SendErrorBody, SentBody
 from coachstream.web.status import HTTP_STATUS
+from coachstream.web.user_data import AFTER, UserDataDeletedBody
+from coachstream.web.user_data import RESPONSE_HEADERS as EXPORT_HEADERS
 
 METHODS: Mapping[Resource, tuple[str, ...]] = {**TURN_METHODS, **CONVERSATION_METHODS}
 """The methods of each resource, from the functions that serve it."""
@@ -57,15 +59,25 @@ class Function(StrEnum):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """An event stream in a wire protocol.
+    """A response that is sent in pieces, such as an event stream in a wire protocol.
 
     Attributes:
-        data: what the `data` of each event is.
+        description: what the pieces are.
         headers: the headers of the response.
     """
 
-    data: str
+    description: str
     headers: Mapping[str, str]
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters."""
+        return self.headers["Content-Type"].partition(";")[0]
+
+
+def _events(data: str, headers: Mapping[str, str]) -> Stream:
+    """Server-Sent Events whose `data` is this."""
+    return Stream(f"Server-Sent Events; the `data` of each is {data}", headers)
 
 
 class Success(msgspec.Struct, frozen=True):
@@ -75,7 +87,7 @@ class Success(msgspec.Struct, frozen=True):
         status: the HTTP status.
         meaning: one sentence.
         body: the JSON document; None where there is none.
-        stream: the event stream; None where the body is none.
+        stream: what is sent in pieces; None where the body is not.
         has_location: whether the header `Location` repeats the address in the body.
     """
 
@@ -99,6 +111,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         needs_body: whether a request without a body is refused.
         takes_cursor: whether the reader says how far it has come.
         takes_ticket: whether a ticket in the URL replaces the token.
+        query: name and meaning of each further query parameter; each is optional.
     """
 
     name: str
@@ -113,6 +126,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     needs_body: bool = True
     takes_cursor: bool = False
     takes_ticket: bool = False
+    query: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_ours(self) -> bool:
@@ -200,17 +214,17 @@ EVENT_ERRORS = (
 )
 """The codes that an `error` event of a stream with status 200 can have."""
 
-OUR_STREAM = Stream("JSON, an `Event`.", FrameEncoder.headers)
+OUR_STREAM = _events("JSON, an `Event`.", FrameEncoder.headers)
 _STREAM = Success(200, "The events of the reply; see [events](events.md).", stream=OUR_STREAM)
 _AI_SDK = Success(
     200,
     "The reply as a UI message stream; see [Use the AI SDK](../how-to/use-the-ai-sdk.md).",
-    stream=Stream("a JSON chunk of the AI SDK's UI message stream 1, or `[DONE]`.", AiSdkEncoder.headers),
+    stream=_events("a JSON chunk of the AI SDK's UI message stream 1, or `[DONE]`.", AiSdkEncoder.headers),
 )
 _AG_UI = Success(
     200,
     "The reply as AG-UI events; see [Use AG-UI](../how-to/use-ag-ui.md).",
-    stream=Stream("JSON, an event of AG-UI.", AgUiEncoder.headers),
+    stream=_events("JSON, an event of AG-UI.", AgUiEncoder.headers),
 )
 _FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP}
 _NOTHING_LEFT = Success(204, "There is nothing left to read. It stops an `EventSource`.")
@@ -404,6 +418,41 @@ OPERATIONS: tuple[Operation, ...] = (
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The conversation is deleted.", DeletedBody),),
         errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+    Operation(
+        name="exportUserData",
+        resource=Resource.EXPORT,
+        method="GET",
+        summary="Export all of a user's data",
+        description=(
+            "Responds with JSON lines: [RecordLine](#recordline), [PageLine](#pageline), and as the last one "
+            "[CompleteLine](#completeline), [ReconnectLine](#reconnectline) or [ErrorLine](#errorline). "
+            "A response without one of these at its end was cut off. See [Export and delete a user's "
+            "data](../how-to/export-and-delete-a-users-data.md)."
+        ),
+        function=Function.CONVERSATIONS,
+        query=((AFTER, "`next` of the last `page` line, or `after` of a `reconnect` line, to resume."),),
+        successes=(
+            Success(
+                200,
+                "The records as they are stored, of every function of the system.",
+                stream=Stream("JSON lines, each an `ExportLine`.", EXPORT_HEADERS),
+            ),
+        ),
+        errors=_EVERY | {ErrorCode.INVALID_REQUEST, ErrorCode.DEADLINE_EXCEEDED},
+    ),
+    Operation(
+        name="deleteUserData",
+        resource=Resource.USER_DATA,
+        method="DELETE",
+        summary="Delete a user's conversations, memories and vectors",
+        description=(
+            "Ends replies that are being written. Repeat the request until `isComplete` is true; what is "
+            "deleted stays deleted. Coaches, workouts and the profile belong to other functions, and stay."
+        ),
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "What was deleted, and what is left.", UserDataDeletedBody),),
+        errors=_EVERY,
     ),
 )
 """All operations, those of a reply first."""

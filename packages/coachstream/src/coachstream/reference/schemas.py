@@ -20,7 +20,7 @@ from coachstream.conversation.model import Role, StopReason
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
-from coachstream.web import frames
+from coachstream.web import frames, user_data
 from coachstream.web.ag_ui import AgUiBody
 from coachstream.web.ai_sdk import SUBMIT, AiSdkBody
 from coachstream.web.conversations import (
@@ -47,6 +47,9 @@ Schema = dict[str, object]
 EVENTS: tuple[type[msgspec.Struct], ...] = get_args(frames.Frame)
 """The structs of the events of a stream, in the order of the union."""
 
+EXPORT_LINES: tuple[type[msgspec.Struct], ...] = get_args(user_data.Line)
+"""The structs of the lines of an export, in the order of the union."""
+
 REQUESTS: tuple[type[msgspec.Struct], ...] = (MessageBody, CreateBody, ChangeBody, AiSdkBody, AgUiBody)
 """The structs of request bodies."""
 
@@ -64,6 +67,7 @@ _VALUES: Mapping[tuple[type[msgspec.Struct], str], type[StrEnum]] = {
     (frames.ErrorFrame, "code"): ErrorCode,
     (ErrorDetails, "code"): ErrorCode,
     (ErrorBody, "code"): ErrorCode,
+    (user_data.ErrorLine, "code"): ErrorCode,
 }
 """Fields that are texts in the structs and take their values from an enum of the domain."""
 

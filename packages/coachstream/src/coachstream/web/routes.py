@@ -31,6 +31,8 @@ class Resource(StrEnum):
     CONVERSATIONS = "conversations"
     COUNT = "count"
     CONVERSATION = "conversation"
+    EXPORT = "export"
+    USER_DATA = "user-data"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -42,14 +44,14 @@ class Route(msgspec.Struct, frozen=True):
 
     resource: Resource
     user_id: str
-    coach_id: str
+    coach_id: str = ""
     conversation_id: str = ""
     run_id: str = ""
     chat_id: str = ""
 
     @property
     def key(self) -> ConversationKey:
-        """The conversation that the path names."""
+        """The conversation that the path names; without a coach and an id if it concerns all of them."""
         return ConversationKey(self.user_id, self.coach_id, self.conversation_id)
 
 
@@ -65,6 +67,8 @@ PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (Resource.AI_SDK_STREAM, (*_CONVERSATION, "ai-sdk", "{chat}", "stream")),
     (Resource.AG_UI, (*_CONVERSATION, "ag-ui")),
     (Resource.SEND_MESSAGE, (*_CONVERSATION, "send-message")),
+    (Resource.EXPORT, ("users", "{user}", "export")),
+    (Resource.USER_DATA, ("users", "{user}", "data")),
 )
 """Tried in this order: the literal `count` wins over an id of that name."""
 

@@ -1,1 +1,1 @@
-"""Creates, lists, gets, renames and deletes conversations."""
+"""Creates, lists, gets, renames and deletes conversations, and exports and deletes a user's data."""

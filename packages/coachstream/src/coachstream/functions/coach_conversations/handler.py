@@ -3,8 +3,11 @@
     {url}/users/{userId}/coaches/{coachId}/conversations                     GET, POST
     {url}/users/{userId}/coaches/{coachId}/conversations/count               GET
     {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}    GET, PUT, DELETE
+    {url}/users/{userId}/export                                              GET
+    {url}/users/{userId}/data                                                DELETE
 
 Responses are JSON: `{"success": true, ...}`, or `{"error": sentence, "code": CODE}` with the code's status.
+An export is a stream of JSON lines. The last two paths are ours.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from coachstream.conversation.ids import conversation_id
 from coachstream.conversation.model import Conversation, ConversationKey, to_milliseconds
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.functions.initialization import initialize
-from coachstream.functions.json_response import JsonResponse, json_handler
+from coachstream.functions.json_response import JsonResponse, Responder, json_handler
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
@@ -46,7 +49,12 @@ METHODS = {
     Resource.CONVERSATIONS: ("GET", "POST"),
     Resource.COUNT: ("GET",),
     Resource.CONVERSATION: ("GET", "PUT", "DELETE"),
+    Resource.EXPORT: ("GET",),
+    Resource.USER_DATA: ("DELETE",),
 }
+
+_ALL_DATA = frozenset({Resource.EXPORT, Resource.USER_DATA})
+"""The resources that concern more than conversations."""
 
 logger = logging.getLogger("coachstream.functions.coach_conversations")
 
@@ -54,7 +62,9 @@ logger = logging.getLogger("coachstream.functions.coach_conversations")
 def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     """Create the handler; `services` is called once per invocation."""
 
-    async def respond(payload: object, context: LambdaContext, invocation: Invocation) -> JsonResponse:
+    async def respond(
+        payload: object, context: LambdaContext, invocation: Invocation
+    ) -> JsonResponse | Responder:
         event = read_event(payload, context)
         route = match_path(event.segments)
         if route.resource not in METHODS:
@@ -64,7 +74,8 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         invocation.logs = adapters.settings.logs
         await authenticate(event.header("authorization"), adapters.verifier.verify, user_id=route.user_id)
         invocation.key = route.key
-        return await _perform(event, route, adapters, invocation)
+        perform = _on_all_data if route.resource in _ALL_DATA else _on_conversations
+        return await perform(event, route, adapters, invocation)
 
     return json_handler(
         respond,
@@ -74,7 +85,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     )
 
 
-async def _perform(
+async def _on_conversations(
     event: FunctionUrlEvent, route: Route, services: Services, invocation: Invocation
 ) -> JsonResponse:
     store = services.store
@@ -100,6 +111,17 @@ async def _perform(
             conversation = await store.get_conversation(route.key)
             messages = await store.load_messages(route.key)
             return JsonResponse(HTTPStatus.OK, one_conversation(conversation, messages))
+
+
+async def _on_all_data(
+    event: FunctionUrlEvent, route: Route, services: Services, invocation: Invocation
+) -> JsonResponse | Responder:
+    # Seldom used, so other requests do not wait for its import.
+    from coachstream.functions.coach_conversations.user_data import delete, export
+
+    if route.resource is Resource.EXPORT:
+        return await export(event, route, services, invocation)
+    return await delete(event, route, services)
 
 
 async def _create(

@@ -31,7 +31,7 @@ class CoachConversations(StreamingFunction):
             scope,
             construct_id,
             handler=HANDLER,
-            description="Creates, lists, gets, renames and deletes conversations",
+            description="Manages conversations, and exports and deletes a user's data",
             methods=(HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.DELETE),
             backend=backend,
             service=service,

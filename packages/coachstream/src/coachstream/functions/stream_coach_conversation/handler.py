@@ -25,8 +25,9 @@ from collections.abc import Callable
 
 from coachstream.functions.acceptance import METHODS, Accepted, accept
 from coachstream.functions.initialization import initialize
+from coachstream.functions.json_response import Responder
 from coachstream.functions.refusal import as_coachstream_error
-from coachstream.functions.stream_coach_conversation.relay import Responder, refuse
+from coachstream.functions.stream_coach_conversation.relay import refuse
 from coachstream.functions.stream_coach_conversation.resume import replay, resume
 from coachstream.functions.stream_coach_conversation.start import open_for_reader, start
 from coachstream.functions.stream_coach_conversation.stop import stop

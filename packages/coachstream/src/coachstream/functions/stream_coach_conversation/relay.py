@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from coachstream.conversation.errors import CoachStreamError, ProcessingError
 from coachstream.conversation.events import Completed, Failed, Reconnect, failed_by
-from coachstream.functions.json_response import JsonResponse, send_json
+from coachstream.functions.json_response import JsonResponse, Responder, send_json
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
@@ -22,9 +22,6 @@ from lambda_streaming import HttpResponseStream, ResponseStream
 
 if TYPE_CHECKING:
     from coachstream.conversation.turn.reader_queue import TurnReader
-
-Responder = Callable[[ResponseStream], Awaitable[None]]
-"""Writes a complete response."""
 
 logger = logging.getLogger("coachstream.functions.stream_coach_conversation")
 

@@ -10,7 +10,8 @@ import msgspec
 from coachstream.conversation.run_log import FROM_THE_BEGINNING, Reset, RunState
 from coachstream.conversation.turn.request import ResumeRequest
 from coachstream.functions.acceptance import Accepted, accept_reader, accept_user
-from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay
+from coachstream.functions.json_response import Responder
+from coachstream.functions.stream_coach_conversation.relay import no_content, relay
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns

@@ -15,8 +15,8 @@ from coachstream.functions.acceptance import (
     turn_request,
 )
 from coachstream.functions.initialization import loading
-from coachstream.functions.json_response import JsonResponse
-from coachstream.functions.stream_coach_conversation.relay import Responder, no_content, relay, respond_with
+from coachstream.functions.json_response import JsonResponse, Responder
+from coachstream.functions.stream_coach_conversation.relay import no_content, relay, respond_with
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns

@@ -5,8 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from coachstream.functions.acceptance import Accepted, accept_user
-from coachstream.functions.json_response import JsonResponse
-from coachstream.functions.stream_coach_conversation.relay import Responder, respond_with
+from coachstream.functions.json_response import JsonResponse, Responder
+from coachstream.functions.stream_coach_conversation.relay import respond_with
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
 from coachstream.turns import Turns

@@ -39,6 +39,15 @@ def failure_of(error: Exception) -> StorageUnavailable:
     return StorageUnavailable(f"Pinecone: {describe_exception(error)}")
 
 
+def is_missing_namespace(error: Exception) -> bool:
+    """Whether a deletion failed because there is no such namespace: nothing was ever stored in it.
+
+    Pinecone has no code of its own for this; an index that is gone is a 404 as well (seen 2026-11-28).
+    """
+    status, message = getattr(error, "status_code", None), getattr(error, "message", None)
+    return status == HTTPStatus.NOT_FOUND and "namespace not found" in str(message).lower()
+
+
 def is_refused_key(error: Exception) -> bool:
     """Whether Pinecone rejected the API key."""
     status = getattr(error, "status_code", None)

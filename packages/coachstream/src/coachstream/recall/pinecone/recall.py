@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 
@@ -24,11 +24,12 @@ from coachstream.conversation.model import ConversationKey, Match, Memory
 from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.conversation.text import encodable
 from coachstream.recall.pinecone.client import PineconeClient
-from coachstream.recall.pinecone.errors import failure_of, is_refused_key
+from coachstream.recall.pinecone.errors import failure_of, is_missing_namespace, is_refused_key
 from coachstream.recall.pinecone.options import PineconeOptions
 from coachstream.recall.pinecone.records import (
     FIELDS,
     OWN_RECORDS,
+    WRITTEN_RECORDS,
     match_of,
     own_namespace,
     record_of,
@@ -43,7 +44,7 @@ REMEMBER_WITHIN_S = 3.0
 """The time limit for indexing a record: a turn may wait for it, and the store has its content in any case."""
 
 FORGET_WITHIN_S = 3.0
-"""The time limit for removing a conversation's summaries: the client waits for it."""
+"""The time limit for removing records: the client waits for it."""
 
 MAX_QUERY_CHARS = 8_000
 """The index's embedding model reads 2048 tokens and ignores the rest of a longer message."""
@@ -115,14 +116,27 @@ class PineconeRecall:
         Raises:
             StorageUnavailable: they could not be removed.
         """
+        await self._delete(user_id, summaries_of(conversation_id))
+
+    async def forget_user(self, user_id: str) -> None:
+        """Remove a user's memories and summaries of conversations, whichever generation stored them.
+
+        Raises:
+            StorageUnavailable: they could not be removed.
+        """
+        await self._delete(user_id, WRITTEN_RECORDS)
+
+    async def _delete(self, user_id: str, which: Mapping[str, object]) -> None:
         namespace = own_namespace(user_id)
         if namespace is None:
             return
         async with self._calling(asyncio.get_running_loop().time() + FORGET_WITHIN_S):
             index = await self._client.index()
-            await index.delete(
-                filter=summaries_of(conversation_id), namespace=namespace, timeout=FORGET_WITHIN_S
-            )
+            try:
+                await index.delete(filter=which, namespace=namespace, timeout=FORGET_WITHIN_S)
+            except Exception as error:
+                if not is_missing_namespace(error):
+                    raise
 
     async def aclose(self) -> None:
         """Close the connections; later use opens them again."""

@@ -19,6 +19,7 @@ from coachstream.recall.records import (
     CONVERSATION_SUMMARY,
     METHODOLOGY,
     USER_MEMORY,
+    WRITTEN_TYPES,
     memory_text,
     summary_id,
     summary_text,
@@ -40,6 +41,9 @@ OWN_RECORDS: Mapping[str, object] = {
     ]
 }
 """The filter for the user's namespace. The methodology's records often have no type, and need none."""
+
+WRITTEN_RECORDS: Mapping[str, object] = {"$or": [{name: {"$in": list(WRITTEN_TYPES)}} for name in _TYPE]}
+"""The filter for a user's memories and summaries of conversations, whichever generation stored them."""
 
 MAX_TEXT_BYTES = 32_000
 """The limit for a memory. A record may have 40 KB; an embedding model reads about a quarter of this."""

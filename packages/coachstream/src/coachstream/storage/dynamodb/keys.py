@@ -33,7 +33,19 @@ MOST_ENTRIES = 10**8
 WORKOUTS = "workout#"
 
 COACHES = "coach#"
+CONVERSATIONS = "coachConversation#"
 MEMORIES = "userMemory#"
+
+_MESSAGES = "coachMessage#"
+_MESSAGE_CLAIMS = "coachMessageClaim#"
+_REPLY_INDEX = "coachMessageAnswer#"
+_UNFINISHED_RUNS = "coachTurn#"
+LOG_ENTRIES = "coachRun#"
+SUMMARIES = "conversation#"
+SUMMARY_SUFFIX = "#summary"
+
+CONVERSATION_PARTS = (_MESSAGES, _MESSAGE_CLAIMS, _REPLY_INDEX, LOG_ENTRIES, _UNFINISHED_RUNS, SUMMARIES)
+"""The prefixes of a conversation's items, except its own one; in each, the conversation's id follows."""
 
 
 class ItemKey(msgspec.Struct, frozen=True):
@@ -67,7 +79,7 @@ def conversation_key(key: ConversationKey) -> ItemKey:
 
 def conversations_prefix(coach_id: str) -> str:
     """The sort key prefix of a coach's conversations."""
-    return f"coachConversation#{coach_id}#"
+    return f"{CONVERSATIONS}{coach_id}#"
 
 
 def message_key(key: ConversationKey, message_id: str) -> ItemKey:
@@ -77,7 +89,7 @@ def message_key(key: ConversationKey, message_id: str) -> ItemKey:
 
 def messages_prefix(key: ConversationKey) -> str:
     """The sort key prefix of a conversation's messages; the rest is the id, which sorts by time."""
-    return f"coachMessage#{key.conversation_id}#"
+    return f"{_MESSAGES}{key.conversation_id}#"
 
 
 def message_claim_key(key: ConversationKey, client_message_id: str) -> ItemKey:
@@ -87,7 +99,7 @@ def message_claim_key(key: ConversationKey, client_message_id: str) -> ItemKey:
 
 def message_claims_prefix(key: ConversationKey) -> str:
     """The sort key prefix of a conversation's message claims."""
-    return f"coachMessageClaim#{key.conversation_id}#"
+    return f"{_MESSAGE_CLAIMS}{key.conversation_id}#"
 
 
 def reply_index_key(key: ConversationKey, user_message_id: str) -> ItemKey:
@@ -97,12 +109,12 @@ def reply_index_key(key: ConversationKey, user_message_id: str) -> ItemKey:
 
 def reply_index_prefix(key: ConversationKey) -> str:
     """The sort key prefix of a conversation's reply index."""
-    return f"coachMessageAnswer#{key.conversation_id}#"
+    return f"{_REPLY_INDEX}{key.conversation_id}#"
 
 
 def unfinished_run_key(key: ConversationKey) -> ItemKey:
     """The key of the item that names the conversation's unfinished run."""
-    return ItemKey(partition(key.user_id), f"coachTurn#{key.conversation_id}")
+    return ItemKey(partition(key.user_id), f"{_UNFINISHED_RUNS}{key.conversation_id}")
 
 
 def log_entry_key(key: ConversationKey, run_id: str, number: int) -> ItemKey:
@@ -119,7 +131,7 @@ def log_prefix(key: ConversationKey, run_id: str) -> str:
 
 def logs_prefix(key: ConversationKey) -> str:
     """The sort key prefix of all log entries of a conversation."""
-    return f"coachRun#{key.conversation_id}#"
+    return f"{LOG_ENTRIES}{key.conversation_id}#"
 
 
 def memory_key(user_id: str, memory_id: str) -> ItemKey:
@@ -139,7 +151,7 @@ def profile_key(user_id: str) -> ItemKey:
 
 def summary_key(key: ConversationKey) -> ItemKey:
     """The key of a conversation's summary. Raises like `conversation_key`."""
-    return ItemKey(conversation_key(key).pk, f"conversation#{key.conversation_id}#summary")
+    return ItemKey(conversation_key(key).pk, f"{SUMMARIES}{key.conversation_id}{SUMMARY_SUFFIX}")
 
 
 def end_of(prefix: str) -> str:

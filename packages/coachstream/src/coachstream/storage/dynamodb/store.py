@@ -11,6 +11,7 @@ from coachstream.storage.dynamodb.memories import DynamoDbMemories
 from coachstream.storage.dynamodb.mirror import Mirror
 from coachstream.storage.dynamodb.runs import DynamoDbRuns
 from coachstream.storage.dynamodb.table_client import OpenClient, TableClient
+from coachstream.storage.dynamodb.user_data import DynamoDbUserData
 
 
 async def _ignore() -> None:
@@ -21,8 +22,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, DynamoDbMemories):
-    """`RunStore`, `ContextStore`, `ConversationStore` and `MemoryStore` over one table.
+class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, DynamoDbMemories, DynamoDbUserData):
+    """`RunStore`, `ContextStore`, `ConversationStore`, `MemoryStore` and `UserDataStore` over one table.
 
     Create one per process and event loop. It needs no closing: the client is opened at the first use, and its
     creator closes it.
@@ -53,3 +54,4 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
         DynamoDbContext.__init__(self, table_client, now=now)
         DynamoDbConversations.__init__(self, table_client, now=now)
         DynamoDbMemories.__init__(self, table_client, now=now)
+        DynamoDbUserData.__init__(self, table_client)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
@@ -56,6 +57,9 @@ concurrently, or whose network is still coming up. A caller's deadline may end i
 BATCH = 25
 """Writes in one BatchWriteItem."""
 
+MAX_SORT_KEY_BYTES = 1024
+"""DynamoDB's limit (Developer Guide, "Constraints in Amazon DynamoDB", seen 2026-11-28)."""
+
 PROOF_OF_ORIGIN = "x-amzn-requestid"
 """DynamoDB's responses have this header. A response without it comes from an intermediary, and the SDK would
 treat its unknown content as an empty response: as a missing item, for example."""
@@ -105,6 +109,11 @@ class Range(msgspec.Struct, frozen=True):
     def of(cls, pk: str, prefix: str, *, newest_first: bool = False) -> Range:
         """The items whose sort key begins with a prefix, which must end with the separator."""
         return cls(pk, prefix, end_of(prefix), newest_first)
+
+    @classmethod
+    def whole(cls, pk: str) -> Range:
+        """All items of the partition: from the least possible sort key, which has a byte, to the greatest."""
+        return cls(pk, "\0", chr(sys.maxunicode) * (MAX_SORT_KEY_BYTES // 4))
 
 
 class TableClient:

@@ -11,14 +11,15 @@ from coachstream.storage.sqlite.conversations import SqliteConversations
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.memories import SqliteMemories
 from coachstream.storage.sqlite.runs import SqliteRuns
+from coachstream.storage.sqlite.user_data import SqliteUserData
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class SqliteStore(SqliteRuns, SqliteContext, SqliteConversations, SqliteMemories):
-    """`RunStore`, `ContextStore`, `ConversationStore` and `MemoryStore` in one file; create one per process.
+class SqliteStore(SqliteRuns, SqliteContext, SqliteConversations, SqliteMemories, SqliteUserData):
+    """All store ports in one file; create one per process.
 
     Nothing is opened or created before the first use. The file's folder is created if it is missing.
     """
@@ -30,6 +31,7 @@ class SqliteStore(SqliteRuns, SqliteContext, SqliteConversations, SqliteMemories
         SqliteContext.__init__(self, database, now=now)
         SqliteConversations.__init__(self, database)
         SqliteMemories.__init__(self, database)
+        SqliteUserData.__init__(self, database)
 
     async def aclose(self) -> None:
         """Close the file; safe to call when already closed. Later use opens it again."""
